@@ -1,0 +1,26 @@
+"""The torch-free side: read a bundle, classify images, say when not to answer.
+
+from sonoforge.runtime import Classifier
+answer = Classifier().classify("scan.png")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.bundle import Bundle, open_bundle
+    from sonoforge.runtime.classifier import Classifier
+
+__all__ = ["Bundle", "Classifier", "open_bundle"]
+
+_HOMES = {"Bundle": "bundle", "Classifier": "classifier", "open_bundle": "bundle"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that ``sonoforge --help`` waits for none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

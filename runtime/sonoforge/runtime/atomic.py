@@ -1,0 +1,98 @@
+"""Files appear whole or not at all, even when the process is killed while writing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sonoforge.runtime.errors import SonoforgeError
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write a file under a temporary name beside it, fsync, then rename it over the target.
+
+    A reader sees the old content or the new, never a part.  Missing parent folders are made.
+
+    Args:
+        path: The target; an existing file is replaced.
+        data: The whole content.
+
+    Raises:
+        SonoforgeError: The file cannot be written (no permission, disk full, a folder is in the way).
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name[:100]}.{os.urandom(6).hex()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Not tempfile: its files are readable by their owner alone, whatever the umask says.
+            with open(temporary, "xb") as file:  # noqa: PTH123
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SonoforgeError(f"{target}: cannot be written ({reason}); choose another place or free it") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut where the file system allows it (POSIX)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:  # some network file systems refuse to sync a folder; the file itself is synced
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text, newlines as given; what UTF-8 cannot hold is escaped; see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write one strict JSON document, indented by two spaces; see `plain` and `write_bytes`."""
+    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value
+    """Turn a nested value into what strict JSON can hold.
+
+    numpy scalars and arrays become numbers and lists, dataclasses and mappings become objects,
+    paths become strings with forward slashes, NaN and infinity become ``null``.
+
+    Raises:
+        TypeError: The value holds something with no JSON form.
+    """
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, os.PathLike):
+        return Path(value).as_posix()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,225 @@
+"""Read one image file of any common kind as 8-bit grey or RGB, or say in one line why not.
+
+Rules, so that the same file gives the same pixels everywhere:
+
+* The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM.
+* EXIF (and TIFF) orientation is applied; a damaged orientation record counts as upright.
+* 16-bit grey becomes round(v / 257), the whole range to the whole range; 16-bit colour keeps the high byte.
+* Palettes are looked up; alpha is composited on black, the background of ultrasound; CMYK and YCbCr
+  are converted without a colour profile; grey stays one channel (mode ``L``).
+* Animated and multi-page files, 12-bit, 32-bit and floating-point pixels are refused: which page, or which
+  value is white, would be a guess.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import zlib
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sonoforge.runtime.errors import SonoforgeError
+
+MAX_FILE_BYTES = 200_000_000
+MAX_PIXELS = 50_000_000
+MIN_SIDE = 16
+
+# Opening bytes -> Pillow's reader. Only these: none of them starts another program (EPS would).
+_READERS = (
+    (b"\x89PNG\r\n\x1a\n", "PngImagePlugin", "PngImageFile"),
+    (b"\xff\xd8\xff", "JpegImagePlugin", "JpegImageFile"),
+    (b"II*\x00", "TiffImagePlugin", "TiffImageFile"),
+    (b"MM\x00*", "TiffImagePlugin", "TiffImageFile"),
+    (b"II+\x00", "TiffImagePlugin", "TiffImageFile"),
+    (b"MM\x00+", "TiffImagePlugin", "TiffImageFile"),
+    (b"BM", "BmpImagePlugin", "BmpImageFile"),
+    (b"GIF87a", "GifImagePlugin", "GifImageFile"),
+    (b"GIF89a", "GifImagePlugin", "GifImageFile"),
+    (b"RIFF", "WebPImagePlugin", "WebPImageFile"),
+    *((b"P%d" % kind, "PpmImagePlugin", "PpmImageFile") for kind in range(1, 7)),
+)
+
+# EXIF 2.32, tag 274 -> the operation that turns the picture upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
+
+
+class ImageError(SonoforgeError):
+    """An image file that cannot be used.
+
+    Attributes:
+        code: ``not_found``, ``is_directory``, ``unreadable``, ``empty``, ``not_an_image``, ``truncated``,
+            ``too_large``, ``too_small``, ``animated`` or ``unsupported``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def read_image(path: Path | str) -> Image.Image:
+    """Decode one image file; see the rules at the top of this module.
+
+    Holds no state and changes no setting of Pillow, so it may run in many threads.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A loaded image of mode ``L`` or ``RGB``, 8 bits a channel, upright.
+
+    Raises:
+        ImageError: And nothing else, whatever the file holds; its ``code`` says which kind.
+    """
+    data = _read_file(path)
+    try:
+        return _decode(data, path)
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError("too_large", f"{path}: needs more memory than this machine has free; scale it down") from error
+    except Exception as error:  # a decoder meets hostile bytes: any of its errors is the file's fault
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise ImageError(
+            "truncated", f"{path}: the image data is cut off or damaged ({reason}); obtain the file again"
+        ) from error
+
+
+def _read_file(path: Path | str) -> bytes:
+    """Read the whole of a regular file; a pipe or a device is never opened, so nothing can hang."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - str and Path alike
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError("is_directory", f"{path}: found a folder, expected an image file")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError("unreadable", f"{path}: found a pipe, socket or device, expected an image file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError(
+                "too_large",
+                f"{path}: found {status.st_size / 1e6:.0f} MB, expected at most {MAX_FILE_BYTES / 1e6:.0f} MB; "
+                "save it smaller",
+            )
+        with open(path, "rb") as file:  # noqa: PTH123
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError("not_found", f"{path}: no such file; check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError("unreadable", f"{path}: cannot be read ({reason})") from error
+    if not data:
+        raise ImageError("empty", f"{path}: the file is empty (0 bytes); obtain it again")
+    return data
+
+
+def _decode(data: bytes, path: Path | str) -> Image.Image:
+    opening = next((reader for reader in _READERS if data.startswith(reader[0])), None)
+    if opening is None or (opening[0] == b"RIFF" and data[8:12] != b"WEBP"):
+        raise ImageError(
+            "not_an_image", f"{path}: not an image; expected PNG, JPEG, TIFF, BMP, GIF, WebP or PNM content"
+        )
+    _, module, name = opening
+    # The reader class itself, not Image.open: that imports five readers for one and warns through global state.
+    try:
+        image: Image.Image = getattr(import_module(f"PIL.{module}"), name)(io.BytesIO(data))
+    except SyntaxError as error:  # how Pillow's readers say "not mine"
+        raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({error})") from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            "too_large",
+            f"{path}: found {width}x{height} pixels, expected at most {MAX_PIXELS // 1_000_000} million; scale it down",
+        )
+    if min(width, height) < MIN_SIDE:
+        raise ImageError("too_small", f"{path}: found {width}x{height} pixels, expected at least {MIN_SIDE} a side")
+    if getattr(image, "is_animated", False):
+        raise ImageError("animated", f"{path}: animated or several pages; save the one picture to use as PNG")
+    if name == "PngImageFile":
+        _check_png(data)
+    image.load()
+    orientation = _orientation(image)
+    upright = _to_8_bit(image, path)
+    if orientation in _UPRIGHT:
+        upright = upright.transpose(_UPRIGHT[orientation])
+    return upright
+
+
+def _check_png(data: bytes) -> None:
+    """Check every chunk's CRC and the presence of the end chunk, which Pillow does not do for pixel data.
+
+    Source: PNG specification, third edition, sections 5.3 and 5.6.
+    """
+    position, kind = 8, b""
+    while kind != b"IEND":
+        if position + 12 > len(data):
+            raise ValueError("the end of the PNG is missing")
+        (length,) = struct.unpack_from(">I", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            raise ValueError("the last PNG chunk is cut off")
+        kind = data[position + 4 : position + 8]
+        (checksum,) = struct.unpack_from(">I", data, end - 4)
+        if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != checksum:
+            raise ValueError(f"wrong checksum in PNG chunk {kind.decode('latin-1')}")
+        position = end
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation 1..8; a TIFF is already upright after loading, and its tag gone."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged metadata does not spoil sound pixels
+        return 1
+
+
+def _to_8_bit(image: Image.Image, path: Path | str) -> Image.Image:
+    """Convert a loaded image of any of Pillow's modes to ``L`` or ``RGB``."""
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):  # Pillow scales PGM to 0..65535
+        return _from_16_bit(image, path)
+    if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"):
+        raise ImageError(
+            "unsupported",
+            f"{path}: found {mode} pixels (32-bit, floating-point or Lab), expected 8- or 16-bit grey or colour; "
+            "save it as 8- or 16-bit PNG",
+        )
+    grey = mode in ("1", "L", "LA")
+    if mode == "P":
+        palette = image.getpalette() or []
+        grey = palette[0::3] == palette[1::3] == palette[2::3]
+    target = "L" if grey else "RGB"
+    if mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        return _on_black(image.convert("RGBA"), target)
+    return image if mode == target else image.convert(target)
+
+
+def _from_16_bit(image: Image.Image, path: Path | str) -> Image.Image:
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS_PER_SAMPLE, (16,))
+    if tuple(bits) != (16,):
+        raise ImageError("unsupported", f"{path}: found {bits[0]}-bit pixels, expected 8 or 16 bits; save it as PNG")
+    values = np.asarray(image).astype(np.uint32)
+    if tags.get(_PHOTOMETRIC) == 0:  # TIFF "white is zero", which Pillow undoes for 8 bits only
+        values = 65535 - values
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _on_black(image: Image.Image, mode: str) -> Image.Image:
+    """Composite an RGBA image on black; grey stays exact, as its three channels are equal."""
+    black = Image.new(mode, image.size)
+    colour = image.getchannel("R") if mode == "L" else image.convert("RGB")
+    black.paste(colour, mask=image.getchannel("A"))
+    return black

@@ -1,0 +1,21 @@
+"""Fixtures that every test file may use."""
+
+from __future__ import annotations
+
+import os
+
+# Two threads that wait for each other on a busy machine are far slower than one; set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with real images and weights beside the checkout; the test is skipped where it is missing."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not (folder / "data" / "BUSI").is_dir():
+        pytest.skip(f"no real data at {folder}: this test needs it")
+    return folder
