@@ -1,0 +1,384 @@
+"""Split plans: balanced, grouped, bound to their data; and the guard that nothing planted gets past."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scans import draw_scan, save, write_set
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.data.cache import ImageCache, open_cache
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.splits import (
+    SplitPlan,
+    check_sealed,
+    inner_split,
+    leaked_images,
+    load_plan,
+    make_plan,
+    save_plan,
+)
+
+FOLDS = 4
+
+
+def opened(root: Path) -> ImageCache:
+    return open_cache(read_dataset(root), 32, root.parent / "cache")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> ImageCache:
+    """24 + 16 + 12 images; some repeated, some grouped by patient, one repeated across classes."""
+    root = write_set(tmp_path_factory.mktemp("splits") / "set", {"a": 20, "b": 14, "c": 11})
+    for number in range(1, 5):
+        scan = draw_scan(number - 1)
+        save(root / "a" / f"copy ({number}).png", (scan * 0.8 + 20).astype(np.uint8))
+    save(root / "b" / "copy (1).png", draw_scan(20)[:, ::-1])
+    save(root / "b" / "copy (2).png", draw_scan(34))  # the first scan of class c
+    save(root / "c" / "copy (1).png", draw_scan(35))
+    names = [item.path for item in read_dataset(root).items]
+    groups = {"a/scan (19).png": "p1", "a/scan (20).png": "p1", "b/scan (14).png": "p1", "c/scan (11).png": "p2"}
+    (root / "groups.csv").write_text("file,group\n" + "".join(f"{name},{groups.get(name, '')}\n" for name in names))
+    return opened(root)
+
+
+def by_name(cache: ImageCache, name: str) -> int:
+    return [item.path for item in cache.dataset.items].index(name)
+
+
+@pytest.mark.parametrize("protocol", ["sealed", "thesis"])
+def test_every_image_is_tested_once_and_never_trained_on_in_its_fold(cache: ImageCache, protocol: str) -> None:
+    plan = make_plan(cache, protocol, FOLDS, seed=3)
+    tested = np.concatenate([plan.test(fold) for fold in range(FOLDS)])
+    assert sorted(tested.tolist()) == list(range(len(cache.hashes)))
+    for fold in range(FOLDS):
+        assert not set(plan.test(fold).tolist()) & set(plan.train(fold).tolist())
+        assert len(plan.test(fold)) + len(plan.train(fold)) == len(cache.hashes)
+        shares = np.bincount(cache.dataset.labels[plan.test(fold)], minlength=3) / np.bincount(cache.dataset.labels)
+        assert np.abs(shares - 1 / FOLDS).max() < 0.17
+
+
+def test_sealed_folds_never_split_copies_patients_or_chains_of_both(cache: ImageCache) -> None:
+    together = [
+        ["a/scan (1).png", "a/copy (1).png"],
+        ["b/scan (1).png", "b/copy (1).png"],
+        ["c/scan (1).png", "b/copy (2).png"],
+        ["a/scan (19).png", "a/scan (20).png", "b/scan (14).png"],
+    ]
+    for seed in range(5):
+        plan = make_plan(cache, "sealed", FOLDS, seed)
+        for names in together:
+            indices = [by_name(cache, name) for name in names]
+            assert len({plan.fold_of[i] for i in indices}) == 1
+            assert len({plan.groups[i] for i in indices}) == 1
+        assert all(len(leaked_images(plan, fold, cache)) == 0 for fold in range(FOLDS))
+        assert len(set(plan.groups)) == 52 - 7 - 2
+
+
+def test_thesis_folds_split_copies_and_the_leak_is_counted(cache: ImageCache) -> None:
+    plan = make_plan(cache, "thesis", FOLDS, seed=0)
+    copies = [(f"a/scan ({n}).png", f"a/copy ({n}).png") for n in range(1, 5)]
+    copies += [("b/scan (1).png", "b/copy (1).png"), ("c/scan (1).png", "b/copy (2).png")]
+    copies += [("c/scan (2).png", "c/copy (1).png")]
+    pairs = [(by_name(cache, a), by_name(cache, b)) for a, b in copies]
+    expected = {i for pair in pairs for i in pair if plan.fold_of[pair[0]] != plan.fold_of[pair[1]]}
+    counted = {int(i) for fold in range(FOLDS) for i in leaked_images(plan, fold, cache)}
+    assert counted == expected
+    assert counted
+
+
+def test_plans_depend_on_the_seed_alone(cache: ImageCache) -> None:
+    assert make_plan(cache, "sealed", FOLDS, 1) == make_plan(cache, "sealed", FOLDS, 1)
+    assert make_plan(cache, "sealed", FOLDS, 1).fold_of != make_plan(cache, "sealed", FOLDS, 2).fold_of
+
+
+@pytest.mark.parametrize("protocol", ["sealed", "thesis"])
+def test_inner_split_stays_inside_the_training_part(cache: ImageCache, protocol: str) -> None:
+    plan = make_plan(cache, protocol, FOLDS)
+    for fold in range(FOLDS):
+        fit, validation = inner_split(plan, fold, 0.25, seed=1)
+        assert sorted([*fit, *validation]) == plan.train(fold).tolist()
+        assert set(cache.dataset.labels[validation].tolist()) == {0, 1, 2}
+        assert 0.1 < len(validation) / len(plan.train(fold)) < 0.4
+        if protocol == "sealed":
+            groups = np.array(plan.groups)
+            assert not set(groups[fit].tolist()) & set(groups[validation].tolist())
+        again = inner_split(plan, fold, 0.25, seed=1)
+        np.testing.assert_array_equal(validation, again[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"protocol": "open"}, "expected sealed or thesis"),
+        ({"folds": 1}, "expected at least 2"),
+        ({"folds": 13}, r"c: found 12 images in 11 groups.*use 11 folds"),
+    ],
+)
+def test_impossible_plans_are_refused(cache: ImageCache, change: dict[str, object], expected: str) -> None:
+    with pytest.raises(SonoforgeError, match=expected):
+        make_plan(cache, **({"protocol": "sealed", "folds": FOLDS} | change))  # type: ignore[arg-type]
+
+
+def test_a_fold_that_is_not_there_is_refused(cache: ImageCache) -> None:
+    plan = make_plan(cache, "sealed", FOLDS)
+    for fold in (-1, FOLDS):
+        with pytest.raises(SonoforgeError, match=f"expected 0 to {FOLDS - 1}"):
+            plan.test(fold)
+
+
+# ---- splits.json
+
+
+def test_a_plan_survives_its_file(cache: ImageCache, tmp_path: Path) -> None:
+    for protocol in ("sealed", "thesis"):
+        plan = make_plan(cache, protocol, FOLDS, 5)
+        save_plan(tmp_path / "splits.json", plan)
+        assert load_plan(tmp_path / "splits.json", cache) == plan
+
+
+def damaged(raw: dict[str, object], kind: str) -> object:
+    fold_of, groups, files = list(raw["fold_of"]), list(raw["groups"]), list(raw["files"])  # type: ignore[call-overload]
+    match kind:
+        case "missing":
+            return {key: value for key, value in raw.items() if key != "seed"}
+        case "extra":
+            return {**raw, "note": 1}
+        case "list":
+            return [raw]
+        case "protocol":
+            return {**raw, "protocol": "open"}
+        case "type":
+            return {**raw, "folds": "4"}
+        case "range":
+            return {**raw, "fold_of": [FOLDS, *fold_of[1:]]}
+        case "negative":
+            return {**raw, "groups": [-1, *groups[1:]]}
+        case "boolean":
+            return {**raw, "fold_of": [True, *fold_of[1:]]}
+        case "length":
+            return {**raw, "groups": groups[1:]}
+        case "hole":
+            return {**raw, "fold_of": [1 if fold == 0 else fold for fold in fold_of]}
+        case "fingerprint":
+            return {**raw, "fingerprint": "0" * 64}
+        case "order":
+            return {**raw, "files": files[::-1]}
+        case "appearance":
+            return {**raw, "by_appearance": False}
+    first = next(i for i, group in enumerate(groups) if groups.count(group) > 1)
+    return {**raw, "fold_of": [(fold + (i == first)) % FOLDS for i, fold in enumerate(fold_of)]}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "missing",
+        "extra",
+        "list",
+        "protocol",
+        "type",
+        "range",
+        "negative",
+        "boolean",
+        "length",
+        "hole",
+        "fingerprint",
+        "order",
+        "appearance",
+        "split",
+    ],
+)
+def test_a_damaged_plan_is_refused_in_one_line(cache: ImageCache, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "splits.json"
+    save_plan(path, make_plan(cache, "sealed", FOLDS))
+    path.write_text(json.dumps(damaged(json.loads(path.read_text()), kind)))
+    with pytest.raises(SonoforgeError) as caught:
+        load_plan(path, cache)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plan_that_is_no_json_or_not_there_is_refused(cache: ImageCache, tmp_path: Path) -> None:
+    path = tmp_path / "splits.json"
+    with pytest.raises(SonoforgeError, match="cannot be read"):
+        load_plan(path, cache)
+    path.write_text('{"protocol": "sea')
+    with pytest.raises(SonoforgeError, match="not valid JSON"):
+        load_plan(path, cache)
+
+
+def test_a_plan_is_refused_after_the_data_changed(cache: ImageCache, tmp_path: Path) -> None:
+    root = write_set(tmp_path / "set", {"a": 5, "b": 5})
+    path = tmp_path / "splits.json"
+    save_plan(path, make_plan(opened(root), "sealed", 2))
+    load_plan(path, opened(root))
+    save(root / "a" / "scan (1).png", draw_scan(900))
+    with pytest.raises(SonoforgeError, match="made for other data"):
+        load_plan(path, opened(root))
+
+
+# ---- the guard, against plans that somebody has spoiled
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    return write_set(tmp_path / "set", {"a": 8, "b": 8})
+
+
+def plant(root: Path, kind: str) -> None:
+    """Put an altered copy of a/scan (1).png into class b."""
+    scan = draw_scan(0)
+    target = root / "b" / "planted.png"
+    if kind == "byte-identical":
+        target.write_bytes((root / "a" / "scan (1).png").read_bytes())
+    elif kind == "brightness":
+        save(target, (scan * 0.8 + 20).astype(np.uint8))
+    elif kind == "mirrored":
+        save(target, scan[:, ::-1])
+    elif kind == "shifted":
+        save(target, np.roll(scan, (6, 4), (0, 1)))
+
+
+def spoiled_plan(cache: ImageCache, protocol: str) -> tuple[SplitPlan, int, int]:
+    """Return a plan whose file was edited: the planted image is its own group, in another fold than its original."""
+    plan = make_plan(cache, protocol, 2)
+    planted, original = by_name(cache, "b/planted.png"), by_name(cache, "a/scan (1).png")
+    groups, fold_of = list(plan.groups), list(plan.fold_of)
+    groups[planted] = max(groups) + 1
+    fold_of[original], fold_of[planted] = 0, 1
+    return dataclasses.replace(plan, groups=tuple(groups), fold_of=tuple(fold_of)), planted, original
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("byte-identical", "same pixels"),
+        ("brightness", "near-duplicate, r=1.00"),
+        ("mirrored", "near-duplicate, r=1.00, mirrored"),
+        ("shifted", "near-duplicate, r=0.9"),
+    ],
+)
+def test_sealed_refuses_a_planted_copy_of_a_test_image_and_names_both(clean: Path, kind: str, reason: str) -> None:
+    plant(clean, kind)
+    cache = opened(clean)
+    plan, planted, _ = spoiled_plan(cache, "sealed")
+    with pytest.raises(GateError) as caught:
+        check_sealed(plan, 0, "generator of b", plan.train(0), cache)
+    message = str(caught.value)
+    assert caught.value.exit_code == 1
+    assert "fold 0, stage generator of b" in message
+    assert "b/planted.png matches test image a/scan (1).png" in message
+    assert reason in message
+    assert "\n" not in message
+    with pytest.raises(GateError):  # and the other way round
+        check_sealed(plan, 1, "classifier", plan.train(1), cache)
+    innocent = plan.train(0)[plan.train(0) != planted]
+    check_sealed(plan, 0, "classifier", innocent, cache)
+
+
+@pytest.mark.parametrize("kind", ["byte-identical", "brightness", "mirrored", "shifted"])
+def test_an_honest_plan_of_the_same_images_passes(clean: Path, kind: str) -> None:
+    plant(clean, kind)
+    cache = opened(clean)
+    plan = make_plan(cache, "sealed", 3)
+    for fold in range(3):
+        check_sealed(plan, fold, "classifier", plan.train(fold), cache)
+
+
+@pytest.mark.parametrize("kind", ["byte-identical", "brightness", "mirrored"])
+def test_thesis_does_not_refuse(clean: Path, kind: str) -> None:
+    plant(clean, kind)
+    cache = opened(clean)
+    plan, planted, original = spoiled_plan(cache, "thesis")
+    check_sealed(plan, 0, "classifier", np.arange(len(plan.files)), cache)
+    assert leaked_images(plan, 0, cache).tolist() == [original]
+    assert leaked_images(plan, 1, cache).tolist() == [planted]
+
+
+def test_sealed_refuses_the_test_images_themselves(clean: Path) -> None:
+    cache = opened(clean)
+    plan = make_plan(cache, "sealed", 2)
+    test = plan.test(0)
+    with pytest.raises(GateError, match=r"the same file.*and \d+ more pairs"):
+        check_sealed(plan, 0, "generator of a", np.arange(len(plan.files)), cache)
+    with pytest.raises(GateError, match="the same file"):
+        check_sealed(plan, 0, "generator of a", [*plan.train(0), test[0]], cache)
+
+
+def test_sealed_refuses_one_patient_on_both_sides_even_if_the_plan_forgot_him(clean: Path) -> None:
+    names = [item.path for item in read_dataset(clean).items]
+    groups = {"a/scan (1).png": "p1", "b/scan (3).png": "p1"}
+    (clean / "groups.csv").write_text("file,group\n" + "".join(f"{n},{groups.get(n, '')}\n" for n in names))
+    cache = opened(clean)
+    plan = make_plan(cache, "sealed", 2)
+    first, second = by_name(cache, "a/scan (1).png"), by_name(cache, "b/scan (3).png")
+    fold_of, singles = list(plan.fold_of), tuple(range(len(plan.files)))
+    fold_of[first], fold_of[second] = 0, 1
+    edited = dataclasses.replace(plan, fold_of=tuple(fold_of), groups=singles)
+    with pytest.raises(GateError, match=r"b/scan \(3\).png matches test image a/scan \(1\).png \(same given group"):
+        check_sealed(edited, 0, "classifier", edited.train(0), cache)
+    save_plan(clean.parent / "splits.json", edited)
+    with pytest.raises(SonoforgeError, match="given group p1 is split"):
+        load_plan(clean.parent / "splits.json", cache)
+
+
+def test_sealed_refuses_images_that_only_the_plan_groups(clean: Path) -> None:
+    cache = opened(clean)
+    plan = make_plan(cache, "sealed", 2)
+    a, b = int(plan.test(0)[0]), int(plan.train(0)[0])
+    groups = list(plan.groups)
+    groups[b] = groups[a]
+    with pytest.raises(GateError, match="same group"):
+        check_sealed(dataclasses.replace(plan, groups=tuple(groups)), 0, "classifier", plan.train(0), cache)
+
+
+def test_the_guard_refuses_a_plan_of_other_images(clean: Path, cache: ImageCache) -> None:
+    with pytest.raises(SonoforgeError, match="one of other images"):
+        check_sealed(make_plan(cache, "sealed", FOLDS), 0, "classifier", [0], opened(clean))
+
+
+# ---- images that all share an outline
+
+
+def outline_set(root: Path, with_groups: bool) -> Path:
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    disc = (x**2 + y**2 < 0.8) * 150
+    lines = ["file,group"]
+    for number in range(40):
+        name = f"{'ab'[number % 2]}/{number}.png"
+        save(root / name, np.clip(disc + (disc > 0) * draw_scan(number, 64) * 0.1, 0, 255).astype(np.uint8))
+        lines.append(f"{name},p{number // 4}")
+    if with_groups:
+        (root / "groups.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_where_pictures_cannot_tell_groups_the_user_must(tmp_path: Path) -> None:
+    with pytest.raises(SonoforgeError, match=r"look alike.*groups\.csv"):
+        make_plan(opened(outline_set(tmp_path / "bare", False)), "sealed", 3)
+    cache = opened(outline_set(tmp_path / "grouped", True))
+    plan = make_plan(cache, "sealed", 3)
+    assert len(set(plan.groups)) == 10
+    for fold in range(3):
+        check_sealed(plan, fold, "classifier", plan.train(fold), cache)
+    save_plan(tmp_path / "splits.json", plan)
+    assert load_plan(tmp_path / "splits.json", cache) == plan
+    assert make_plan(cache, "thesis", 3).protocol == "thesis"
+
+
+def test_real_busi_sealed_leaks_nothing_and_thesis_leaks_much(
+    shared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "busi"  # shared with test_duplicates
+    cache = open_cache(read_dataset(shared / "data" / "BUSI"), 64, folder)
+    sealed, thesis = make_plan(cache, "sealed"), make_plan(cache, "thesis")
+    for fold in range(10):
+        check_sealed(sealed, fold, "classifier", sealed.train(fold), cache)
+        assert len(leaked_images(sealed, fold, cache)) == 0
+        assert 60 <= len(sealed.test(fold)) <= 96
+    assert sum(len(leaked_images(thesis, fold, cache)) for fold in range(10)) > 200

@@ -1,0 +1,85 @@
+"""Tasks side by side: all results, errors raised, one thread each, no orphans."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from sonoforge.runtime.errors import GateError
+from sonoforge.training.tasks import default_jobs, run_tasks
+
+
+def describe(task: int) -> tuple[int, int, int]:
+    return task, torch.get_num_threads(), os.getpid()
+
+
+def refuse(task: int) -> int:
+    if task == 1:
+        raise GateError("sealed: planted")
+    return task
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_task_is_done_once_with_one_thread(jobs: int) -> None:
+    done = list(run_tasks(describe, range(5), jobs))
+    assert sorted(task for task, _, _ in done) == [0, 1, 2, 3, 4]
+    assert {threads for _, threads, _ in done} == {1}
+    assert (os.getpid() in {process for _, _, process in done}) == (jobs == 1)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_keeps_its_kind_and_message(jobs: int) -> None:
+    with pytest.raises(GateError, match="sealed: planted"):
+        list(run_tasks(refuse, range(3), jobs))
+
+
+def test_jobs_on_a_gpu_and_on_a_cpu() -> None:
+    assert default_jobs(torch.device("cuda")) == 1
+    assert 1 <= default_jobs(torch.device("cpu")) <= 16
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from sonoforge.training.tasks import run_tasks
+
+def work(name):
+    Path(name).touch()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    list(run_tasks(work, sys.argv[1:], 2))
+"""
+
+
+def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    names = [str(tmp_path / "a"), str(tmp_path / "b")]
+    process = subprocess.Popen([sys.executable, str(program), *names])
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and not all(Path(name).exists() for name in names):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while time.monotonic() < deadline:
+        left = subprocess.run(["pgrep", "-f", "multiprocessing.spawn"], capture_output=True, text=True).stdout.split()
+        if not [pid for pid in left if _belongs(pid, process.pid)]:
+            return
+        time.sleep(0.2)
+    pytest.fail("a worker outlived its parent")
+
+
+def _belongs(pid: str, parent: int) -> bool:
+    """Whether this worker was spawned by the killed program; a spawned process names its parent's pid."""
+    try:
+        return f"parent_pid={parent}" in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return False

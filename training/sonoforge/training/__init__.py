@@ -1,0 +1,1 @@
+"""From images to evidence: data, splits, generators, classifiers, cross-validation, reports."""

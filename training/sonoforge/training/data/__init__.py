@@ -1,0 +1,1 @@
+"""Images, their audit, and how they are dealt out into folds."""

@@ -1,0 +1,231 @@
+"""Labelled images in folders: which image belongs to which class, which group, with which masks.
+
+Two layouts are read.  In both, a class is a folder and a file ``NAME_mask.png``, ``NAME_mask_1.png``, ... is
+a mask of the image ``NAME.*`` beside it.
+
+* BUSI as published (Al-Dhabyani et al., Data in Brief 28, 2020): ``normal``, ``benign``, ``malignant`` with
+  ``benign (1).png``, ``benign (1)_mask.png``.
+* Anything else: one folder for each class, images at any depth below it.
+
+``groups.csv`` beside the class folders (columns ``file`` and ``group``) says which images belong together,
+usually because they show one patient; the sealed protocol never splits a group.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import SonoforgeError
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm", ".pnm"))
+# From healthy to worst, so that tables and confusion matrices read in clinical order.
+BUSI_CLASSES = ("normal", "benign", "malignant")
+BUSI_FOLDER = "Dataset_BUSI_with_GT"
+_BUSI_IMAGE = re.compile(r"(normal|benign|malignant) \(\d+\)\.png")
+_MASK = re.compile(r"(?P<image>.+)_mask(_\d+)?")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One labelled image.
+
+    Attributes:
+        path: Relative to the data set's root, with forward slashes.
+        label: Index into the data set's ``classes``.
+        group: What ties it to other images (a patient), or None where nothing is known.
+        masks: Relative paths of its masks, in order.
+    """
+
+    path: str
+    label: int
+    group: str | None = None
+    masks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set of labelled images on disk; nothing is decoded yet.
+
+    Attributes:
+        name: Name of the folder; ``BUSI`` for the folder that BUSI is published in.
+        root: The folder that holds the class folders.
+        classes: Class names; an item's label is an index into them.
+        items: Sorted by class, then by the numbers in the file name.
+    """
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    items: tuple[Item, ...]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) label of each item."""
+        return np.array([item.label for item in self.items], dtype=np.int64)
+
+
+def read_dataset(path: Path | str) -> Dataset:
+    """Find the labelled images below a folder.
+
+    Args:
+        path: The folder with one folder for each class, or for BUSI also the folder above it.
+
+    Returns:
+        The data set; its items are in an order that depends on names alone.
+
+    Raises:
+        SonoforgeError: No such folder, no images, fewer than two classes, a class without images, or a
+            ``groups.csv`` that does not match the images.
+    """
+    root = _existing_folder(Path(path))
+    try:
+        return _read(root / BUSI_FOLDER if (root / BUSI_FOLDER).is_dir() else root)
+    except OSError as error:
+        raise SonoforgeError(
+            f"{error.filename or root}: cannot be read ({error.strerror or error}); check the rights"
+        ) from error
+
+
+def _read(root: Path) -> Dataset:
+    if _is_busi(root):
+        classes = tuple(c for c in BUSI_CLASSES if (root / c).is_dir())
+    else:
+        classes = tuple(sorted((f.name for f in _subfolders(root)), key=natural_order))
+    _check_classes(root, classes)
+    groups = _read_groups(root)
+    items: list[Item] = []
+    for label, class_name in enumerate(classes):
+        images, masks = _images_and_masks(root, class_name)
+        if not images:
+            raise SonoforgeError(
+                f"{root / class_name}: found no images, expected at least one ({', '.join(sorted(IMAGE_SUFFIXES))}); "
+                "add images or remove the folder"
+            )
+        items += [Item(image, label, groups.get(image), tuple(masks[image])) for image in images]
+    _check_groups(root, groups, items)
+    folder = root.resolve().name
+    return Dataset("BUSI" if folder == BUSI_FOLDER else folder, root, classes, tuple(items))
+
+
+def natural_order(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
+    """Sort key that puts ``benign (2)`` before ``benign (10)``; equal keys fall back to the plain name."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts), name
+
+
+def _existing_folder(root: Path) -> Path:
+    if not root.exists():
+        raise SonoforgeError(f"{root}: no such folder; see `sonoforge data list` for where to get known data sets")
+    if not root.is_dir():
+        hint = "; unpack it first" if root.suffix in (".zip", ".gz", ".tar", ".rar") else ""
+        raise SonoforgeError(f"{root}: found a file, expected a folder with one folder for each class{hint}")
+    return root
+
+
+def _is_busi(root: Path) -> bool:
+    folders = [folder for folder in _subfolders(root) if folder.name in BUSI_CLASSES]
+    others = [folder for folder in _subfolders(root) if folder.name not in BUSI_CLASSES]
+    return not others and any(_BUSI_IMAGE.fullmatch(f.name) for folder in folders for f in folder.iterdir())
+
+
+def _subfolders(root: Path) -> list[Path]:
+    return [f for f in root.iterdir() if f.is_dir() and not f.name.startswith((".", "__"))]
+
+
+def _check_classes(root: Path, classes: Sequence[str]) -> None:
+    if len(classes) >= 2:
+        return
+    wanted = "expected one folder for each of at least two classes"
+    if not classes:
+        loose = sum(f.suffix.lower() in IMAGE_SUFFIXES for f in root.iterdir())
+        found = f"{loose} images but no class folders" if loose else "neither images nor class folders"
+        raise SonoforgeError(f"{root}: found {found}, {wanted}; move each image into the folder of its class")
+    inner = root / classes[0]
+    nested = len(_subfolders(inner))
+    hint = f"did you mean {inner}?" if nested >= 2 else "add the folder of a second class"
+    raise SonoforgeError(f"{root}: found a single class folder {classes[0]!r}, {wanted}; {hint}")
+
+
+def _images_and_masks(root: Path, class_name: str) -> tuple[list[str], dict[str, list[str]]]:
+    """Return a class's images in order and, for each, its masks (relative paths)."""
+    files = [
+        file.relative_to(root)
+        for file in (root / class_name).rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith((".", "__")) for part in file.relative_to(root).parts)
+    ]
+    files.sort(key=lambda file: natural_order(file.as_posix()))
+    by_stem = {file.parent / file.stem: file.as_posix() for file in files}
+    images: list[str] = []
+    masks: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        match = _MASK.fullmatch(file.stem)
+        owner = by_stem.get(file.parent / match["image"]) if match else None
+        if owner is not None:
+            masks[owner].append(file.as_posix())
+        elif match and _BUSI_IMAGE.fullmatch(match["image"] + ".png"):
+            log.warning("%s: a mask without its image %s.png; it is left out", root / file, match["image"])
+        else:
+            images.append(file.as_posix())
+    return images, masks
+
+
+def _read_groups(root: Path) -> dict[str, str | None]:
+    """Read ``groups.csv``; an empty group means unknown.  No file: no groups."""
+    path = root / "groups.csv"
+    if not path.exists():
+        return {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SonoforgeError(f"{path}: cannot be read ({error}); save it as UTF-8 comma-separated text") from error
+    if not {"file", "group"} <= set(columns):
+        found = ", ".join(map(str, columns)) or "nothing"
+        raise SonoforgeError(f"{path}: found columns {found}, expected file,group in the first line")
+    groups: dict[str, str | None] = {}
+    for line, row in enumerate(rows, start=2):
+        name = (row["file"] or "").strip().replace("\\", "/").removeprefix("./")
+        group = (row["group"] or "").strip() or None
+        if not name:
+            raise SonoforgeError(f"{path}: line {line} names no file; fill it in or remove the line")
+        if groups.setdefault(name, group) != group:
+            raise SonoforgeError(
+                f"{path}: line {line} puts {name} in group {group!r}, an earlier line in {groups[name]!r}; keep one"
+            )
+    return groups
+
+
+def _check_groups(root: Path, groups: dict[str, str | None], items: Sequence[Item]) -> None:
+    if not groups:
+        return
+    path = root / "groups.csv"
+    absent = [name for name in groups if not (root / name).is_file()]
+    if absent:
+        raise SonoforgeError(
+            f"{path}: names {_some(absent)} not found below {root}; paths are relative to that folder, "
+            "correct or remove the lines"
+        )
+    unlisted = [item.path for item in items if item.path not in groups]
+    if unlisted:
+        raise SonoforgeError(
+            f"{path}: has no line for {_some(unlisted)}; add one for each image, with an empty group where unknown"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name the first of several files and say how many there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more files"

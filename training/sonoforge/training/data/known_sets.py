@@ -1,0 +1,101 @@
+"""Public data sets that the project is used with: what each holds and how its owner hands it out.
+
+Nothing is ever downloaded silently: each set has terms that its user, not a program, accepts.
+To add a set, add a row.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class KnownSet(NamedTuple):
+    """One public data set.
+
+    Attributes:
+        name: Short name in common use.
+        content: Modality, task and size.
+        obtain: Where it is handed out and what to do there.
+        licence: Terms as stated by the owner; "not stated" where none could be found.
+        citation: What to cite.
+        reader: How ``sonoforge`` reads it: ``as published``, or what to rearrange first.
+    """
+
+    name: str
+    content: str
+    obtain: str
+    licence: str
+    citation: str
+    reader: str
+
+
+KNOWN_SETS = (
+    KnownSet(
+        "BUSI",
+        "breast ultrasound, 780 images: normal 133, benign 437, malignant 210, lesion masks",
+        "https://scholar.cu.edu.eg/?q=afahmy/pages/dataset (direct download); unpack Dataset_BUSI_with_GT",
+        "free for research with citation; often listed as CC0",
+        "Al-Dhabyani, Gomaa, Khaled, Fahmy: Dataset of breast ultrasound images. Data in Brief 28 (2020) 104863",
+        "as published",
+    ),
+    KnownSet(
+        "ACDC",
+        "cine cardiac MRI, 100 training patients, masks of both ventricles and the myocardium",
+        "https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html (registration)",
+        "CC BY-NC-SA 4.0",
+        "Bernard et al.: Deep learning techniques for automatic MRI cardiac multi-structures segmentation and "
+        "diagnosis. IEEE TMI 37(11) (2018) 2514-2525",
+        "volumes: not a set of labelled images; save slices as PNG, one folder for each class",
+    ),
+    KnownSet(
+        "IDRiD",
+        "colour fundus photographs: 81 with lesion and optic disc masks, 516 graded for retinopathy",
+        "https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid (free account)",
+        "CC BY 4.0",
+        "Porwal et al.: Indian Diabetic Retinopathy Image Dataset (IDRiD). Data 3(3) (2018) 25",
+        "sort the graded images into one folder for each grade",
+    ),
+    KnownSet(
+        "mini-MIAS",
+        "screen-film mammograms, 322 films of 161 patients: normal, benign, malignant",
+        "http://peipa.essex.ac.uk/info/mias.html (direct download)",
+        "research only, no redistribution for money; see the licence file in the archive",
+        "Suckling et al.: The Mammographic Image Analysis Society digital mammogram database. "
+        "Excerpta Medica ICS 1069 (1994) 375-378",
+        "sort by the label file into one folder for each class; groups.csv: films 2k-1 and 2k are one patient",
+    ),
+    KnownSet(
+        "Herlev",
+        "single cells of Pap smears, 917 images in 7 classes",
+        "http://mde-lab.aegean.gr/index.php/downloads (direct download)",
+        "free for research with citation; no licence text",
+        "Jantzen, Norup, Dounias, Bjerregaard: Pap-smear benchmark data for pattern classification. NiSIS (2005) 1-9",
+        "one folder for each class; groups.csv: cells cut from one slide image are one group",
+    ),
+    KnownSet(
+        "CBIS-DDSM",
+        "digitised mammograms, 1566 participants, 10239 DICOM images, regions with proven pathology",
+        "https://www.cancerimagingarchive.net/collection/cbis-ddsm/ (NBIA Data Retriever, 164 GB)",
+        "CC BY 3.0",
+        "Lee et al.: A curated mammography data set for use in computer-aided detection and diagnosis research. "
+        "Scientific Data 4 (2017) 170177; doi:10.7937/K9/TCIA.2016.7O02S9CY",
+        "convert the crops to PNG, one folder for each pathology; groups.csv: the patient id",
+    ),
+    KnownSet(
+        "SLiver07",
+        "abdominal CT, 20 training volumes with liver masks",
+        "https://sliver07.grand-challenge.org/ (registration of a team)",
+        "liver segmentation research only; no commercial use, no redistribution",
+        "Heimann et al.: Comparison and evaluation of methods for liver segmentation from CT datasets. "
+        "IEEE TMI 28(8) (2009) 1251-1265",
+        "volumes: not a set of labelled images; save slices as PNG, one folder for each class",
+    ),
+    KnownSet(
+        "Zenodo 7890874",
+        "breast cytology, four classes of about 100 images",
+        "https://zenodo.org/records/7890874 (direct download)",
+        "see the record",
+        "doi:10.5281/zenodo.7890874",
+        "one folder for each class",
+    ),
+)

@@ -1,0 +1,45 @@
+"""``--data``: a folder of images, or the built-in phantom set."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from sonoforge.training.data.cache import ImageCache, default_folder, open_cache
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set
+
+
+class ImageSource(NamedTuple):
+    """Where images come from, small enough to hand to another process.
+
+    Attributes:
+        data: A folder, or ``phantom``.
+        images: Number of phantom images.
+        seed: Seed of the phantom set.
+        cache: Folder of decoded images; empty for `cache.default_folder`.
+    """
+
+    data: str
+    images: int
+    seed: int
+    cache: str
+
+
+def load_images(source: ImageSource) -> ImageCache:
+    """Open a data set's decoded images.
+
+    Raises:
+        SonoforgeError: The folder holds no data set.
+    """
+    folder = Path(source.cache) if source.cache else default_folder()
+    if source.data != "phantom":
+        return open_cache(read_dataset(Path(source.data)), folder=folder)
+    # Another version of the simulator draws another first picture, so it never finds an old set.
+    first = next(iter(generate_phantom_set(source.images, source.seed)))
+    digest = hashlib.sha256(first.pixels.tobytes()).hexdigest()[:8]
+    place = folder / f"phantom-{source.images}-{source.seed}-{digest}"
+    if not (place / "groups.csv").is_file():
+        write_phantom_set(place, source.images, source.seed)
+    return open_cache(read_dataset(place), folder=folder)

@@ -1,0 +1,247 @@
+"""Deal images out into folds, and prove that no training stage has seen a test image.
+
+Two protocols, see `make_plan`.  `check_sealed` is the leakage guard: every stage that trains, the
+generator's too, shows it which images it is about to read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.datasets import Dataset
+from sonoforge.training.data.duplicates import join_groups
+from sonoforge.training.data.split_plan import PROTOCOLS, SplitPlan, load_plan, save_plan
+from sonoforge.training.seeds import derive_seed
+
+__all__ = [
+    "PROTOCOLS",
+    "SplitPlan",
+    "check_sealed",
+    "inner_split",
+    "leaked_images",
+    "load_plan",
+    "make_plan",
+    "save_plan",
+    "scan_groups",
+]
+
+log = logging.getLogger(__name__)
+
+
+def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) -> SplitPlan:
+    """Deal the images out into folds.
+
+    ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents and
+    the groups given with the data.  ``thesis``: plain stratified k-fold, which lets repeated scans fall on
+    both sides; kept to reproduce published figures and to measure what that adds.
+
+    Args:
+        cache: The images.
+        protocol: ``sealed`` or ``thesis``.
+        folds: Number of folds, at least 2.
+        seed: Of the shuffle.
+
+    Raises:
+        SonoforgeError: An unknown protocol, or a class with fewer groups (images) than folds.
+    """
+    if protocol not in PROTOCOLS:
+        raise SonoforgeError(f"protocol: found {protocol!r}, expected {' or '.join(PROTOCOLS)}")
+    if folds < 2:
+        raise SonoforgeError(f"folds: found {folds}, expected at least 2")
+    labels = cache.dataset.labels
+    if protocol == "sealed":
+        _check_groups_known(cache)
+    groups = scan_groups(cache)
+    _check_enough(cache.dataset, groups if protocol == "sealed" else np.arange(len(labels)), folds)
+    fold_of = np.empty(len(labels), np.int64)
+    for fold, test in enumerate(_deal(labels, groups, protocol, folds, derive_seed(seed, "folds"))):
+        fold_of[test] = fold
+    return SplitPlan(
+        protocol=protocol,
+        seed=seed,
+        folds=folds,
+        fingerprint=cache.fingerprint,
+        files=tuple(item.path for item in cache.dataset.items),
+        hashes=cache.hashes,
+        labels=tuple(labels.tolist()),
+        groups=tuple(groups.tolist()),
+        fold_of=tuple(fold_of.tolist()),
+        by_appearance=not cache.duplicates.shares_layout,
+    )
+
+
+def inner_split(
+    plan: SplitPlan, fold: int, fraction: float = 0.1, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split a fold's training part again, for early stopping and calibration; the test part is not touched.
+
+    Stratified, and under ``sealed`` grouped as the folds are.
+
+    Args:
+        plan: The plan.
+        fold: Which fold.
+        fraction: Share of the validation part, in (0, 0.5]; rounded to one over a whole number.
+        seed: Of the shuffle.
+
+    Returns:
+        Indices to fit on and indices to validate on; together ``plan.train(fold)``.
+
+    Raises:
+        SonoforgeError: A class has too few groups in the training part.
+    """
+    if not 0 < fraction <= 0.5:
+        raise SonoforgeError(f"validation fraction: found {fraction}, expected above 0 and at most 0.5")
+    train = plan.train(fold)
+    labels, groups = np.array(plan.labels)[train], np.array(plan.groups)[train]
+    units = groups if plan.protocol == "sealed" else np.arange(len(train))
+    fewest = min(len(np.unique(units[labels == label])) for label in set(plan.labels))
+    if fewest < 2:
+        raise SonoforgeError(
+            f"fold {fold}: a class has {fewest} groups to train on, expected at least 2 to set some aside for "
+            "validation; use fewer folds or add data"
+        )
+    parts = min(round(1 / fraction), fewest)
+    validation = _deal(labels, groups, plan.protocol, parts, derive_seed(seed, "inner", fold))[0]
+    return np.delete(train, validation), train[validation]
+
+
+def _deal(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], protocol: str, parts: int, seed: int
+) -> list[NDArray[np.int64]]:
+    """Return the test indices of each part."""
+    state = seed % 2**32  # scikit-learn takes 32 bits
+    blank = np.zeros(len(labels))
+    if protocol == "sealed":
+        dealt = StratifiedGroupKFold(parts, shuffle=True, random_state=state).split(blank, labels, groups)
+    else:
+        dealt = StratifiedKFold(parts, shuffle=True, random_state=state).split(blank, labels)
+    return [test for _, test in dealt]
+
+
+def scan_groups(cache: ImageCache) -> NDArray[np.int64]:
+    """Join near-duplicates, equal contents and given groups: (N,) int64 group of each image.
+
+    Where all images share an outline, near-duplicates cannot be told and are left out.
+    """
+    found, given = cache.duplicates, [item.group for item in cache.dataset.items]
+    first, second = ([], []) if found.shares_layout else ([found.pairs.first], [found.pairs.second])
+    for keys in (given, cache.hashes):
+        seen: dict[str, int] = {}
+        links = [(seen.setdefault(key, i), i) for i, key in enumerate(keys) if key is not None]
+        pairs = np.array(links, dtype=np.int64).reshape(-1, 2)
+        first.append(pairs[:, 0])
+        second.append(pairs[:, 1])
+    return join_groups(len(given), np.concatenate(first), np.concatenate(second))
+
+
+def _check_groups_known(cache: ImageCache) -> None:
+    """Refuse to seal a set in which neither the pictures nor groups.csv tell the groups."""
+    if not cache.duplicates.shares_layout:
+        return
+    if any(item.group is None for item in cache.dataset.items):
+        largest = int(np.bincount(cache.duplicates.groups).max())
+        raise SonoforgeError(
+            f"{cache.dataset.root}: {largest} of {len(cache.hashes)} images look alike, so groups cannot be told "
+            "from the pictures; give the patient of every image in groups.csv (columns file,group)"
+        )
+    log.warning("%s: the images share one outline; sealed by groups.csv and equal contents alone", cache.dataset.name)
+
+
+def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> None:
+    labels = dataset.labels
+    for label, name in enumerate(dataset.classes):
+        images, count = int((labels == label).sum()), len(np.unique(units[labels == label]))
+        if count < folds:
+            different = "" if count == images else f" in {count} groups"
+            remedy = f"use {count} folds or fewer" if count >= 2 else "add images that are not of one group"
+            raise SonoforgeError(
+                f"{dataset.root / name}: found {images} images{different}, expected at least one group for each of "
+                f"{folds} folds; {remedy}"
+            )
+
+
+# ---- the guard
+
+
+def check_sealed(
+    plan: SplitPlan, fold: int, stage: str, indices: Sequence[int] | NDArray[np.int64], cache: ImageCache
+) -> None:
+    """Refuse a training stage that would read a test image of its fold, or anything that gives one away.
+
+    Contents and appearance are compared in the pixels of ``cache``; what the plan says of groups is not
+    relied upon, so that a plan with wrong groups is found out.  Does nothing under ``thesis``.
+
+    Args:
+        plan: The plan.
+        fold: The fold that the stage belongs to.
+        stage: Name of the stage for the message, for example ``generator of benign``.
+        indices: The images that the stage reads, as indices into ``cache``.
+        cache: The images that the plan was made for.
+
+    Raises:
+        GateError: An image read is, equals, looks like or is grouped with a test image; names both.
+        SonoforgeError: The plan is not one of these images.
+    """
+    if plan.files != tuple(item.path for item in cache.dataset.items) or plan.hashes != cache.hashes:
+        raise SonoforgeError(f"{cache.dataset.root}: the split plan is one of other images; make a new one")
+    if plan.protocol != "sealed":
+        return
+    test = plan.test(fold)
+    leaks = _leaks(plan, test, np.unique(np.asarray(indices, dtype=np.int64)), cache)
+    if leaks:
+        named = "; ".join(
+            f"{plan.files[read]} matches test image {plan.files[tested]} ({reason})"
+            for (read, tested), reason in list(leaks.items())[:3]
+        )
+        more = f"; and {len(leaks) - 3} more pairs" if len(leaks) > 3 else ""
+        raise GateError(
+            f"sealed: fold {fold}, stage {stage} would train on its test fold: {named}{more}; keep such images in "
+            "one fold (delete splits.json to have it made again) or remove them"
+        )
+
+
+def _leaks(
+    plan: SplitPlan, test: NDArray[np.int64], read: NDArray[np.int64], cache: ImageCache
+) -> dict[tuple[int, int], str]:
+    """Return the reason for each pair of an image read and a test image that it gives away, plainest first."""
+    leaks = {(i, i): "the same file" for i in np.intersect1d(read, test).tolist()}
+    groups, given = np.array(plan.groups).tolist(), [item.group for item in cache.dataset.items]
+    for reason, keys in (("same pixels", cache.hashes), ("same given group", given), ("same group", groups)):
+        tested = {keys[i]: i for i in test.tolist() if keys[i] is not None}
+        for i in read.tolist():
+            if keys[i] in tested:
+                leaks.setdefault((i, tested[keys[i]]), reason)
+    if plan.by_appearance:
+        pairs = cache.duplicates.pairs
+        is_read, is_test = np.zeros(len(plan.files), bool), np.zeros(len(plan.files), bool)
+        is_read[read], is_test[test] = True, True
+        for a, b in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
+            for k in np.flatnonzero(is_read[a] & is_test[b]).tolist():
+                how = ", mirrored" if pairs.mirrored[k] else ""
+                reason = f"near-duplicate, r={pairs.correlation[k]:.2f}{how}"
+                leaks.setdefault((int(a[k]), int(b[k])), reason)
+    return leaks
+
+
+def leaked_images(plan: SplitPlan, fold: int, cache: ImageCache) -> NDArray[np.int64]:
+    """Return the test images of a fold that have a near-duplicate or an equal in its training part.
+
+    For any protocol: it measures what ``thesis`` lets through, and its emptiness is the proof of ``sealed``.
+    Where all images share an outline, only equal pixels count.
+    """
+    pairs = cache.duplicates.pairs
+    if not plan.by_appearance:
+        contents = np.unique(cache.hashes, return_inverse=True)[1]
+        pairs = pairs.take(contents[pairs.first] == contents[pairs.second])
+    fold_of = np.array(plan.fold_of)
+    apart = fold_of[pairs.first] != fold_of[pairs.second]
+    either = np.union1d(pairs.first[apart], pairs.second[apart])
+    leaked: NDArray[np.int64] = np.intersect1d(either, plan.test(fold))
+    return leaked

@@ -1,0 +1,1 @@
+"""Breast ultrasound simulated from physics."""

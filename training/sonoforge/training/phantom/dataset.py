@@ -1,0 +1,233 @@
+"""A simulated breast ultrasound data set: the embedded default of ``sonoforge run``.
+
+It needs no download and no consent, its masks and groups are exact, and its difficulty is known: see
+`sonoforge.training.phantom.lesion` for the overlap of the classes, `tissue` for the anatomy and
+`scanner` for the acoustics.  It exercises the whole way from images to evidence; it says nothing
+about patients.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.phantom.marks import draw_marks
+from sonoforge.training.phantom.scanner import compress, draw_scanner, scan
+from sonoforge.training.phantom.tissue import FIELD_MM, build_tissue
+
+CLASSES = ("normal", "benign", "malignant")
+# Shares of the classes in BUSI: 133, 437 and 210 of 780 (Al-Dhabyani et al., Data in Brief 28, 2020).
+BALANCE = (0.17, 0.56, 0.27)
+MARKED = 0.35  # share of the phantoms with burned-in marks
+SHIFT_MM = 3.0  # the probe moves this far to either side between the frames of one phantom
+MARKER = "synthetic: sonoforge phantom"
+
+
+@dataclass(frozen=True, eq=False)
+class PhantomImage:
+    """One picture of the set.
+
+    Attributes:
+        pixels: (H, W) uint8, grey.
+        mask: (H, W) bool; the exact support of the lesion, empty for a normal picture.
+        label: Index into `CLASSES`.
+        group: Name of the phantom that the picture shows; its frames belong on one side of a split.
+    """
+
+    pixels: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    label: int
+    group: str
+
+
+class WrittenSet(NamedTuple):
+    """What `write_phantom_set` wrote: pictures of each class, and the number of phantoms."""
+
+    images: dict[str, int]
+    groups: int
+
+
+def class_counts(count: int, balance: Sequence[float] = BALANCE) -> tuple[int, ...]:
+    """Share out a number of pictures by largest remainders; a tie goes to the earlier class.
+
+    Args:
+        count: Pictures in all.
+        balance: Weight of each class, not negative, not all zero.
+
+    Returns:
+        Pictures of each class; their sum is `count`.
+    """
+    exact = [count * share / sum(balance) for share in balance]
+    counts = [math.floor(number) for number in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda label: round(counts[label] - exact[label], 9))
+    for label in by_remainder[: count - sum(counts)]:
+        counts[label] += 1
+    return tuple(counts)
+
+
+def generate_phantom(label: int, index: int, seed: int, size: int = 256, marks: float = MARKED) -> list[PhantomImage]:
+    """Return the two or three frames of one phantom.
+
+    All frames show the same tissue and lesion under the same scanner; the probe has moved, so the scatterers
+    (speckle) are new, and gain and compensation were touched.
+
+    Args:
+        label: Index into `CLASSES`.
+        index: Number of the phantom; with the seed, the only source of randomness.
+        seed: Seed of the whole set, not negative.
+        size: Height and width in pixels, over 40 mm.
+        marks: Probability of burned-in marks.
+    """
+    root = np.random.SeedSequence((seed, index))
+    phantom_seed, *frame_seeds = root.spawn(4)
+    rng = np.random.default_rng(phantom_seed)
+    frames = int(rng.integers(2, 4))
+    marked = rng.random() < marks
+    scanner = draw_scanner(rng)
+    tissue = build_tissue(label, size, rng)
+    images = []
+    for frame_seed in frame_seeds[:frames]:
+        rng = np.random.default_rng(frame_seed)
+        shift = round(rng.uniform(-SHIFT_MM, SHIFT_MM) * size / FIELD_MM)
+        touched = replace(
+            scanner, gain=scanner.gain + 1.5 * rng.standard_normal(), tgc=scanner.tgc * rng.uniform(0.97, 1.03)
+        )
+        level, mask = scan(tissue, touched, shift, rng)
+        pixels = compress(level, touched)
+        if marked:
+            draw_marks(pixels, mask, rng)
+        images.append(PhantomImage(pixels, mask, label, f"phantom-{index:05d}"))
+    return images
+
+
+def generate_phantom_set(
+    count: int, seed: int, size: int = 256, balance: Sequence[float] = BALANCE, marks: float = MARKED
+) -> Iterator[PhantomImage]:
+    """Generate a data set picture by picture, class after class, in the order of `CLASSES`.
+
+    The same arguments give the same pixels, bit for bit, on one installation.
+
+    Args:
+        count: Pictures in all, at least 1.
+        seed: Seed, not negative.
+        size: Height and width in pixels, 64 to 1024.
+        balance: Weight of each class.
+        marks: Share of the phantoms with burned-in marks, 0 to 1.
+
+    Returns:
+        An iterator over `count` pictures; the last phantom of a class may show fewer frames than the others.
+
+    Raises:
+        SonoforgeError: An argument is outside its range.
+    """
+    if count < 1:
+        raise SonoforgeError(f"phantom set: found {count} images, expected at least 1")
+    if seed < 0:
+        raise SonoforgeError(f"phantom set: found seed {seed}, expected 0 or more")
+    if not 64 <= size <= 1024:
+        raise SonoforgeError(f"phantom set: found size {size}, expected 64 to 1024 pixels")
+    if len(balance) != len(CLASSES) or min(balance) < 0 or not 0 < sum(balance) < math.inf:
+        shown = ",".join(map(str, balance))
+        raise SonoforgeError(f"phantom set: found balance {shown}, expected {len(CLASSES)} weights such as 17,56,27")
+    if not 0 <= marks <= 1:
+        raise SonoforgeError(f"phantom set: found {marks} as share of marked phantoms, expected 0 to 1")
+    return _generate(class_counts(count, balance), seed, size, marks)
+
+
+def _generate(counts: Sequence[int], seed: int, size: int, marks: float) -> Iterator[PhantomImage]:
+    index = 0
+    for label, wanted in enumerate(counts):
+        made = 0
+        while made < wanted:
+            frames = generate_phantom(label, index, seed, size, marks)[: wanted - made]
+            yield from frames
+            made += len(frames)
+            index += 1
+
+
+def _png(pixels: NDArray[np.uint8], about: str) -> bytes:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Description", MARKER)
+    text.add_text("Comment", about)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=3)
+    return buffer.getvalue()
+
+
+def write_phantom_set(
+    folder: Path | str,
+    count: int,
+    seed: int,
+    size: int = 256,
+    balance: Sequence[float] = BALANCE,
+    marks: float = MARKED,
+) -> WrittenSet:
+    """Write a data set in the layout of BUSI, with its groups.
+
+    Pictures are ``<class>/<class> (N).png`` with ``<class>/<class> (N)_mask.png`` beside each, N from 1; normal
+    pictures have black masks.  ``groups.csv`` has the columns file and group.  Every PNG says in its text that it is
+    synthetic.  The folder appears under its name only when it is complete.
+
+    Args:
+        folder: Made when missing; must hold nothing yet.
+        count: See `generate_phantom_set`, as for the other arguments.
+        seed: Seed.
+        size: Pixels.
+        balance: Weights of the classes.
+        marks: Share of marked phantoms.
+
+    Raises:
+        SonoforgeError: The folder holds something, cannot be written, or an argument is outside its range.
+    """
+    root = Path(folder)
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise SonoforgeError(f"{root}: found something there, expected a new or empty folder; name another")
+    images = generate_phantom_set(count, seed, size, balance, marks)
+    # One rename publishes the set: hundreds of single fsyncs would cost more than the simulation.
+    temporary = root.with_name(f".{root.name[:100]}.{os.urandom(6).hex()}.tmp")
+    try:
+        try:
+            written = _write_all(temporary, images, f"seed {seed}, {FIELD_MM:g} mm over {size} pixels")
+            if root.exists():
+                root.rmdir()
+            temporary.rename(root)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SonoforgeError(f"{root}: cannot be written ({reason}); choose another place or free it") from error
+    return written
+
+
+def _write_all(root: Path, images: Iterator[PhantomImage], settings: str) -> WrittenSet:
+    for name in CLASSES:
+        (root / name).mkdir(parents=True)
+    numbers = dict.fromkeys(CLASSES, 0)
+    groups: list[tuple[str, str]] = []
+    for image in images:
+        name = CLASSES[image.label]
+        numbers[name] += 1
+        stem = f"{name}/{name} ({numbers[name]})"
+        about = f"{name}, {image.group}, {settings}"
+        (root / f"{stem}.png").write_bytes(_png(image.pixels, about))
+        (root / f"{stem}_mask.png").write_bytes(_png(image.mask.astype(np.uint8) * np.uint8(255), about))
+        groups.append((f"{stem}.png", image.group))
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("file", "group"))
+    writer.writerows(groups)
+    (root / "groups.csv").write_text(table.getvalue(), encoding="utf-8")
+    return WrittenSet(numbers, len({group for _, group in groups}))

@@ -1,0 +1,207 @@
+"""Numbered run folders that describe themselves: ``runs/00012-gan-dcgan-thesis-malignant/``.
+
+A run folder holds ``config.yaml`` (what was asked), ``environment.json`` (with what it ran),
+``log.txt``, and at the very end ``results.json``: a folder without it is an unfinished run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sonoforge.runtime.atomic import plain, write_json, write_text
+from sonoforge.runtime.errors import SonoforgeError
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config.yaml"
+RESULTS = "results.json"
+# Settings that say where or how to continue, not what is computed.
+NOT_COMPARED = frozenset({"out", "resume"})
+_NUMBERED = re.compile(r"(\d{5,})-(.+)")
+_PACKAGES = ("sonoforge", "torch", "torchvision", "lightning-fabric", "numpy", "pillow", "scikit-learn", "safetensors")
+
+
+def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
+    """Make the next numbered folder under ``root`` and write its ``config.yaml``.
+
+    Args:
+        root: Usually ``runs/``; made if missing.
+        name: What follows the number, for example ``gan-dcgan-thesis-malignant``.
+        config: The verb's settings: text, numbers, booleans, None, lists, paths.
+
+    Raises:
+        SonoforgeError: ``root`` cannot be written to.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((_number(path) for path in root.iterdir()), default=-1)
+        while True:
+            folder = root / f"{number:05d}-{name}"
+            # Another process may take the number between the look and the making.
+            if not any(_number(path) == number for path in root.iterdir()):
+                with contextlib.suppress(FileExistsError):
+                    folder.mkdir()
+                    break
+            number += 1
+        write_text(folder / CONFIG, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+    except OSError as error:
+        raise SonoforgeError(
+            f"{root}: cannot make a run folder here ({error.strerror}); choose another --out"
+        ) from error
+    return folder
+
+
+def _number(path: Path) -> int:
+    match = _NUMBERED.fullmatch(path.name)
+    return int(match.group(1)) if match else -1
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read ``config.yaml`` of a run folder.
+
+    Raises:
+        SonoforgeError: Missing or not a mapping.
+    """
+    path = folder / CONFIG
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SonoforgeError(f"{path}: cannot be read ({error}); is this a run folder?") from error
+    if not isinstance(values, dict):
+        raise SonoforgeError(f"{path}: found {type(values).__name__}, expected settings by name")
+    return values
+
+
+def find_run(root: Path, name: str, config: Mapping[str, Any]) -> Path | None:
+    """Return the newest run folder of this name made with the same settings, finished or not.
+
+    Settings in `NOT_COMPARED` do not count.
+    """
+    if not root.is_dir():
+        return None
+    wanted = _compared(plain(config))
+    for folder in sorted(root.iterdir(), key=_number, reverse=True):
+        match = _NUMBERED.fullmatch(folder.name)
+        if not match or match.group(2) != name or not (folder / CONFIG).is_file():
+            continue
+        if _compared(read_config(folder)) == wanted:
+            return folder
+    return None
+
+
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in NOT_COMPARED}
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run wrote its results."""
+    return (folder / RESULTS).is_file()
+
+
+def open_run(root: Path, name: str, config: Mapping[str, Any], *, resume: bool) -> Path:
+    """Return the folder to work in, and log which and why.
+
+    With ``resume``, that is the newest run of the same name and settings, if there is one: unfinished,
+    to be continued, or finished, to be returned as it is.  Otherwise a new one.
+    """
+    if resume:
+        folder = find_run(root, name, config)
+        if folder is not None:
+            log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
+            return folder
+    folder = create_run(root, name, config)
+    suffix = " (--resume: no earlier run with these settings)" if resume else ""
+    log.info("run folder %s%s", folder, suffix)
+    return folder
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write ``results.json``, the last file of a run: from now on it counts as finished."""
+    write_json(folder / RESULTS, dict(results))
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Read ``results.json`` of a finished run."""
+    values: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    return values
+
+
+def describe_environment(device: str, seed: int, fingerprint: str) -> dict[str, Any]:
+    """Collect what a figure depends on beside its settings.
+
+    Args:
+        device: For example ``cpu`` or ``cuda:0 (NVIDIA H200)``.
+        seed: The run's seed.
+        fingerprint: Hash of the training data.
+    """
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "device": device,
+        "seed": seed,
+        "data_fingerprint": fingerprint,
+        "git_revision": git_revision(),
+        "command": sys.argv,
+    }
+
+
+def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
+    """Write ``environment.json``; a resumed run adds to the list what it now runs with, if it differs."""
+    path = folder / "environment.json"
+    previous: list[Any] = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else []
+    if not previous or previous[-1] != plain(environment):
+        write_json(path, {"runs": [*previous, plain(environment)]})
+
+
+def git_revision() -> str | None:
+    """Return the commit of the checkout that this code is in, with ``+changes`` if edited; None outside one."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # fails where the checkout is somebody else's
+        revision = git("rev-parse", "HEAD")
+        return revision + ("+changes" if git("status", "--porcelain", "--", str(here)) else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@contextlib.contextmanager
+def log_to(folder: Path) -> Iterator[None]:
+    """Write the ``sonoforge`` loggers' messages to ``log.txt`` as well, with the time, while inside."""
+    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler.setLevel(logging.INFO)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("sonoforge")
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(min(level, logging.INFO) if level else logging.INFO)
+    try:
+        yield
+    except BaseException as error:
+        handler.emit(logging.makeLogRecord({"levelname": "ERROR", "msg": f"stopped: {type(error).__name__}: {error}"}))
+        raise
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
