@@ -1,0 +1,136 @@
+"""MobileNetV2 (Sandler et al., CVPR 2018) as torchvision defines it.
+
+The network is torchvision's own class.  This file adds what its users here need: an import that
+also works where torchvision was built for another torch than the one installed, and batch
+normalisation that can be fine-tuned after it was folded into the convolutions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BLOCKS = 19
+"""Number of entries in ``net.features``: stem, 17 inverted residuals, last 1x1 convolution."""
+
+EMBEDDING = 1280
+"""Width of the pooled feature vector that feeds the classifier."""
+
+_placeholders: list[torch.library.Library] = []
+
+
+def import_torchvision() -> ModuleType:
+    """Import torchvision, also beside a torch of another build (a CPU torch with a CUDA torchvision).
+
+    Such a pair cannot load torchvision's compiled operators, and the import then stops because a
+    detection operator (``nms``) is unknown.  MobileNetV2 uses none of them, so each unknown operator
+    is declared, without an implementation: calling one still fails, loudly.
+    """
+    for _ in range(16):
+        try:
+            import torchvision  # noqa: PLC0415 - the point of this function
+        except RuntimeError as error:
+            unknown = re.search(r"operator torchvision::(\w+) does not exist", str(error))
+            if unknown is None:
+                raise
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            library.define(f"{unknown[1]}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            _placeholders.append(library)
+        else:
+            module: ModuleType = torchvision
+            return module
+    raise RuntimeError("torchvision could not be imported: its operators do not match this torch")
+
+
+def mobilenet_v2(classes: int, dropout: float = 0.2) -> Any:
+    """Build a torchvision ``MobileNetV2`` with a fresh classifier for ``classes`` classes.
+
+    Args:
+        classes: Number of output classes.
+        dropout: Drop probability before the classifier (torchvision's default, 0.2).
+
+    Returns:
+        The network: ``features`` (19 blocks), ``classifier`` (dropout, linear 1280 -> classes);
+        input ``(N, 3, 224, 224)`` normalised with the ImageNet mean and deviation.
+    """
+    net = import_torchvision().models.mobilenet_v2(weights=None, dropout=dropout)
+    net.classifier[1] = nn.Linear(EMBEDDING, classes)
+    nn.init.normal_(net.classifier[1].weight, 0.0, 0.01)
+    nn.init.zeros_(net.classifier[1].bias)
+    return net
+
+
+def load_folded(net: Any, convolutions: list[tuple[Tensor, Tensor]]) -> None:
+    """Load convolutions whose batch normalisation was folded in, as an exported graph holds them.
+
+    Every batch norm becomes the identity plus the folded bias; call `restore_batch_norm` before
+    fine-tuning in train mode.
+
+    Args:
+        net: A torchvision ``MobileNetV2``.
+        convolutions: (weight, bias) of each convolution, in forward order.
+
+    Raises:
+        ValueError: The number or a shape of the convolutions does not fit.
+    """
+    layers = [m for m in net.features.modules() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in net.features.modules() if isinstance(m, nn.BatchNorm2d)]
+    if len(convolutions) != len(layers):
+        raise ValueError(f"found {len(convolutions)} convolutions, expected {len(layers)}")
+    with torch.no_grad():
+        for layer, norm, (weight, bias) in zip(layers, norms, convolutions, strict=True):
+            if layer.weight.shape != weight.shape:
+                raise ValueError(f"found a kernel of {tuple(weight.shape)}, expected {tuple(layer.weight.shape)}")
+            layer.weight.copy_(weight)
+            norm.weight.fill_(1.0)
+            norm.bias.copy_(bias)
+            norm.running_mean.zero_()  # type: ignore[union-attr]
+            norm.running_var.fill_(1.0 - norm.eps)  # type: ignore[union-attr]
+
+
+@torch.no_grad()
+def restore_batch_norm(net: Any, batches: Iterable[Tensor]) -> None:
+    """Give every batch norm the statistics of ``batches`` without changing what the network computes.
+
+    The affine part absorbs the change, so outputs in eval mode stay equal (to rounding) while
+    train mode, which normalises by the batch's own statistics, sees ordinary activations.
+
+    Args:
+        net: A torchvision ``MobileNetV2`` in any mode; left in eval mode.
+        batches: Inputs ``(N, 3, S, S)``, normalised.
+    """
+    norms = [m for m in net.features.modules() if isinstance(m, nn.BatchNorm2d)]
+    sums = {norm: [torch.zeros(norm.num_features, dtype=torch.float64) for _ in range(2)] for norm in norms}
+    counts = dict.fromkeys(norms, 0)
+
+    def observe(norm: nn.BatchNorm2d, arguments: tuple[Tensor]) -> None:
+        values = arguments[0].double()
+        sums[norm][0] += values.sum((0, 2, 3)).cpu()
+        sums[norm][1] += values.square().sum((0, 2, 3)).cpu()
+        counts[norm] += values.numel() // values.shape[1]
+
+    net.eval()
+    handles = [norm.register_forward_pre_hook(observe) for norm in norms]
+    try:
+        for batch in batches:
+            net.features(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for norm in norms:
+        mean = sums[norm][0] / counts[norm]
+        variance = (sums[norm][1] / counts[norm] - mean.square()).clamp_min(1e-8)
+        old_mean, old_variance = norm.running_mean, norm.running_var
+        if old_mean is None or old_variance is None:
+            continue
+        gain = norm.weight.double().cpu() / (old_variance.double().cpu() + norm.eps).sqrt()
+        offset = norm.bias.double().cpu() - gain * old_mean.double().cpu()
+        norm.weight.copy_(gain * (variance + norm.eps).sqrt())
+        norm.bias.copy_(offset + gain * mean)
+        old_mean.copy_(mean)
+        old_variance.copy_(variance)

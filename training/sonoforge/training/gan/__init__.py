@@ -1,0 +1,1 @@
+"""One training loop; recipes are rows of data."""

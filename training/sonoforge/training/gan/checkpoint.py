@@ -1,0 +1,219 @@
+"""Checkpoints of a GAN training: safetensors and JSON in a folder that is either whole or absent.
+
+``checkpoints/step-00001234/`` holds the two networks, the averaged generator, the state of the two
+optimisers and ``checkpoint.json`` (what was trained, how far, the hash of each file).  It is written
+under a temporary name, synced to disk and renamed.  Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from sonoforge.runtime.errors import SonoforgeError
+
+FORMAT_VERSION = 1
+DESCRIPTION = "checkpoint.json"
+_NAME = re.compile(r"step-(\d{8})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What ``checkpoint.json`` says.
+
+    Attributes:
+        step: Steps done.
+        recipe: Name of the recipe.
+        architecture: Name of the architecture.
+        image_size: Side of the images in pixels.
+        channels: Channels of the images.
+        latent_size: Length of the latent vector.
+        class_name: Class of the training images, or an empty string.
+        fingerprint: Hash of the training images as the networks saw them.
+        settings: The training's settings, as given.
+        distance: Sliced Wasserstein distance to the real images; None where it was not measured.
+        files: sha256 of each file.
+        format_version: Of this layout.
+    """
+
+    step: int
+    recipe: str
+    architecture: str
+    image_size: int
+    channels: int
+    latent_size: int
+    class_name: str
+    fingerprint: str
+    settings: dict[str, Any]
+    distance: float | None = None
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in this folder durable, where the system can."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def save_checkpoint(folder: Path, description: Description, states: Mapping[str, Mapping[str, Tensor]]) -> Path:
+    """Write one checkpoint.
+
+    Args:
+        folder: The ``checkpoints`` folder.
+        description: Its ``files`` are filled in here.
+        states: Tensors by name, by file stem, for example ``{"generator": network.state_dict()}``.
+
+    Returns:
+        The checkpoint's own folder.
+
+    Raises:
+        SonoforgeError: It could not be written, for example because the disk is full; checkpoints
+            written before are untouched.
+    """
+    final = folder / f"step-{description.step:08d}"
+    partial = folder / f".partial-{final.name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        hashes = {}
+        for stem, state in states.items():
+            content = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
+            _write_synced(partial / f"{stem}.safetensors", content)
+            hashes[f"{stem}.safetensors"] = hashlib.sha256(content).hexdigest()
+        described = dataclasses.asdict(dataclasses.replace(description, files=hashes))
+        _write_synced(partial / DESCRIPTION, (json.dumps(described, indent=2) + "\n").encode())
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        _sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise SonoforgeError(
+            f"{final}: cannot be written ({error.strerror}); earlier checkpoints are untouched, "
+            "make room and continue with --resume"
+        ) from error
+    return final
+
+
+def describe(checkpoint: Path) -> Description:
+    """Read ``checkpoint.json``.
+
+    Raises:
+        SonoforgeError: It is missing, not JSON, or of another format version.
+    """
+    path = checkpoint / DESCRIPTION
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SonoforgeError(
+            f"{checkpoint}: found no {DESCRIPTION}, expected a checkpoint folder such as step-00001000"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise SonoforgeError(f"{path}: found no readable JSON ({error}); use another checkpoint") from error
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise SonoforgeError(f"{path}: found format version {version}, expected {FORMAT_VERSION}")
+    try:
+        return Description(**values)
+    except TypeError as error:
+        raise SonoforgeError(f"{path}: found other keys than a checkpoint has ({error})") from error
+
+
+def load_state(checkpoint: Path, stem: str) -> dict[str, Tensor]:
+    """Read the tensors of one file after checking its hash.
+
+    Raises:
+        SonoforgeError: The file is missing or its content is not what was written.
+    """
+    name = f"{stem}.safetensors"
+    path = checkpoint / name
+    expected = describe(checkpoint).files.get(name)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); use another checkpoint") from error
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise SonoforgeError(f"{path}: damaged, its hash is not the one in {DESCRIPTION}; use another checkpoint")
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise SonoforgeError(f"{path}: found no safetensors data ({error})") from error
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the whole checkpoints in a ``checkpoints`` folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint nearest to the real images, or None if no distance was measured."""
+    measured = [(describe(path).distance, path) for path in list_checkpoints(folder)]
+    ranked = sorted((distance, path) for distance, path in measured if distance is not None)
+    return ranked[0][1] if ranked else None
+
+
+def remove_old(folder: Path, keep: int) -> None:
+    """Delete all but the newest ``keep`` checkpoints and the best, and what a killed run left half-written."""
+    best = best_checkpoint(folder)
+    for path in list_checkpoints(folder)[:-keep]:
+        if path != best:
+            shutil.rmtree(path)
+    for path in folder.glob(".partial-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def find_checkpoint(path: Path, which: str = "last") -> Path:
+    """Return a checkpoint folder from itself or from the run folder that holds it.
+
+    Args:
+        path: A checkpoint folder, or a run folder.
+        which: In a run folder: ``"last"``, ``"best"``, or a step number.
+
+    Raises:
+        SonoforgeError: There is none, or not that one.
+    """
+    if (path / DESCRIPTION).is_file():
+        return path
+    folder = path / "checkpoints"
+    found = list_checkpoints(folder)
+    if not found:
+        raise SonoforgeError(
+            f"{path}: found no checkpoint, expected a folder made by sonoforge gan train, or one of its checkpoints"
+        )
+    if which == "last":
+        return found[-1]
+    if which == "best":
+        best = best_checkpoint(folder)
+        if best is None:
+            raise SonoforgeError(f"{path}: no checkpoint has a measured distance; use --checkpoint last")
+        return best
+    for checkpoint in found:
+        if which.isdigit() and int(which) == describe(checkpoint).step:
+            return checkpoint
+    steps = ", ".join(str(describe(checkpoint).step) for checkpoint in found)
+    raise SonoforgeError(f"{path}: found no checkpoint {which!r}, expected last, best or one of the steps {steps}")

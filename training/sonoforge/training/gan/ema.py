@@ -1,0 +1,41 @@
+"""The averaged generator: an exponential moving average of weights and batch-norm statistics.
+
+Samples come from the average, which is steadier than the generator of any one step (Yazici 2019,
+"The Unusual Effectiveness of Averaging in GAN Training").  The half-life is counted in images, with
+a ramp-up, as in Karras 2020 (StyleGAN2-ADA, table 5 and section C): otherwise a short run would
+mostly average its own beginning.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+RAMP_UP = 0.05  # half-life at most this share of the images seen so far (Karras 2020)
+
+
+def ema_decay(batch: int, images_seen: int, half_life: float) -> float:
+    """Return the weight of the old average in one step, in [0, 1).
+
+    Args:
+        batch: Images a step.
+        images_seen: Images seen before this step.
+        half_life: Images after which a weight's share has halved, once the ramp-up is over.
+    """
+    current = min(half_life, RAMP_UP * images_seen)
+    return 0.5 ** (batch / current) if current > 0 else 0.0
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move ``average`` towards ``network`` in place: ``decay`` of the old, the rest of the new.
+
+    Floating-point buffers (means and variances of batch normalisation) are averaged like weights,
+    because the averaged weights are run with them; counters are copied.
+    """
+    old = average.state_dict()
+    new = network.state_dict()
+    floating = [name for name, value in old.items() if value.is_floating_point()]
+    torch._foreach_lerp_([old[name] for name in floating], [new[name] for name in floating], 1.0 - decay)
+    for name in old.keys() - set(floating):
+        old[name].copy_(new[name])
