@@ -1,0 +1,110 @@
+"""Write a bundle, format version 1: complete and checked, or not at all."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sonoforge.export.model_card import model_card
+from sonoforge.export.model_folder import ModelArrays, ModelRecord
+from sonoforge.export.onnx_graph import OUTPUTS, BundleGraph, to_onnx
+from sonoforge.export.parity import check, compare, run_torch
+from sonoforge.runtime import atomic
+from sonoforge.runtime.bundle import open_bundle
+from sonoforge.runtime.classifier import Classifier
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.preprocessing import IMAGENET
+
+
+def write_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArrays, folder: Path) -> dict[str, Any]:
+    """Export the model, pass the parity gate, write the bundle under a temporary name, check it, rename it.
+
+    Args:
+        members: The trained networks, on the CPU.
+        record: What the manifest says of it.
+        arrays: Trust reference and images.
+        folder: The bundle's folder; one that is there is replaced.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        GateError: onnxruntime does not answer as torch does.
+        SonoforgeError: ``folder`` holds something that is not a bundle.
+    """
+    if folder.exists() and not (folder / "manifest.json").is_file():
+        raise SonoforgeError(f"{folder}: is there and is not a bundle; choose another --out")
+    graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror).eval()
+    preprocessing = IMAGENET.to_dict()
+    model = to_onnx(
+        graph,
+        IMAGENET.size,
+        {
+            "sonoforge.preprocessing": json.dumps(preprocessing),
+            "sonoforge.classes": json.dumps(record.classes),
+            "sonoforge.name": f"{record.name} {record.version}",
+            "sonoforge.use": "research use, not a medical device",
+        },
+    )
+    images = f"{len(arrays.parity_pixels)} training images of {record.training.get('data', 'the data set')}"
+    parity = compare(graph, model, arrays.parity_pixels, IMAGENET, images)
+    check(parity)
+    golden = run_torch(graph, IMAGENET.normalise(arrays.golden_pixels))
+    shapes = {name: list(golden[name].shape[1:]) for name in OUTPUTS}
+    contents = {
+        "model.onnx": model,
+        "reference.npz": _npz(
+            trust_mean=arrays.trust_mean,
+            trust_components=arrays.trust_components,
+            trust_residual=arrays.trust_residual,
+        ),
+        "golden.npz": _npz(pixels=arrays.golden_pixels, **golden),
+        "MODEL_CARD.md": model_card(record, parity).encode(),
+    }
+    files = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in contents.items()}
+    manifest = {
+        "format_version": 1,
+        "task": "classification",
+        "name": record.name,
+        "version": record.version,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "classes": list(record.classes),
+        "preprocessing": preprocessing,
+        "outputs": shapes,
+        "files": {**files, "model.onnx": {**files["model.onnx"], "precision": "fp32"}},
+        "calibration": {"temperature": record.temperature, "protocol": "fitted on out-of-fold predictions"},
+        "conformal": record.conformal,
+        "trust": {"method": "ppca-mahalanobis", **record.trust},
+        "quality": record.quality,
+        "training": record.training,
+        "evaluation": record.evaluation,
+        "parity": parity,
+        "intended_use": record.intended_use,
+    }
+    temporary = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for name, data in contents.items():
+        atomic.write_bytes(temporary / name, data)
+    atomic.write_json(temporary / "manifest.json", manifest)
+    bundle = open_bundle(temporary)  # the reader must accept what the writer wrote
+    Classifier(bundle)
+    bundle.golden()
+    if folder.exists():
+        shutil.rmtree(folder)
+    temporary.rename(folder)
+    return manifest
+
+
+def _npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()

@@ -1,0 +1,106 @@
+"""What training hands to export: ``model/`` in a run folder, files only.
+
+``model.safetensors`` (torchvision's key names after the member's number), ``model.json`` (`ModelRecord`),
+``arrays.npz`` (trust reference, real images for the parity check, synthetic ones for the golden vectors).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.runtime import atomic
+from sonoforge.runtime.errors import SonoforgeError
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """Everything that a bundle's manifest says of the model, as plain values.
+
+    Attributes:
+        name: Name of the model.
+        version: Its version.
+        classes: Class names in output order.
+        shared_blocks: Leading blocks that all members share.
+        mirror: Whether it answers on the mean of the image and its mirror image.
+        temperature: Calibration temperature, fitted on out-of-fold predictions.
+        conformal: ``alpha``, ``thresholds`` and ``measured_coverage`` by class, ``mean_set_size``.
+        trust: ``median`` and ``threshold`` of the distance of held-out images.
+        quality: ``low`` and ``high`` reference percentile of each quality metric.
+        training: Provenance: data, budget, settings, initial weights, seed, prefixes of the content hashes.
+        evaluation: Sealed figures of the same settings.
+        intended_use: One paragraph.
+    """
+
+    name: str
+    version: str
+    classes: tuple[str, ...]
+    shared_blocks: int
+    mirror: bool
+    temperature: float
+    conformal: dict[str, Any]
+    trust: dict[str, float]
+    quality: dict[str, dict[str, float]]
+    training: dict[str, Any]
+    evaluation: dict[str, Any]
+    intended_use: str
+
+
+class ModelArrays(NamedTuple):
+    """Trust reference (D,), (D, K), (1,) float32; images (N, S, S, 3) uint8 for parity (real) and golden vectors."""
+
+    trust_mean: NDArray[np.float32]
+    trust_components: NDArray[np.float32]
+    trust_residual: NDArray[np.float32]
+    parity_pixels: NDArray[np.uint8]
+    golden_pixels: NDArray[np.uint8]
+
+
+def save_model(folder: Path, members: Sequence[Any], record: ModelRecord, arrays: ModelArrays) -> None:
+    """Write a trained model; ``model.json`` last, so that a folder with it is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        f"{index}.{key}": value.detach().cpu().contiguous()
+        for index, net in enumerate(members)
+        for key, value in net.state_dict().items()
+    }
+    atomic.write_bytes(folder / "model.safetensors", save(state))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays._asdict())
+    atomic.write_bytes(folder / "arrays.npz", buffer.getvalue())
+    atomic.write_json(folder / "model.json", asdict(record))
+
+
+def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
+    """Read `save_model`'s files back; the members are on the CPU in eval mode.
+
+    Raises:
+        SonoforgeError: A file is missing or does not fit.
+    """
+    if not (folder / "model.json").is_file():
+        raise SonoforgeError(f"{folder}: no model.json; expected the model/ folder of a finished run or train")
+    try:
+        values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        record = ModelRecord(**{**values, "classes": tuple(values["classes"])})
+        with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
+            arrays = ModelArrays(**{key: archive[key] for key in ModelArrays._fields})
+        state = load((folder / "model.safetensors").read_bytes())
+        members = []
+        for index in sorted({int(key.split(".")[0]) for key in state}):
+            prefix = f"{index}."
+            net = mobilenet_v2(len(record.classes)).eval()
+            net.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+            members.append(net)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise SonoforgeError(f"{folder}: not a complete model folder ({' '.join(str(error).split())[:160]})") from error
+    return members, record, arrays

@@ -1,0 +1,133 @@
+"""A MobileNetV2 classifier as one ONNX file with the bundle's four outputs."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sonoforge.models.mobilenetv2 import EMBEDDING
+from sonoforge.runtime.errors import GateError
+
+OPSET = 18
+OUTPUTS = ("logits", "probabilities", "embedding", "cam")
+
+
+class BundleGraph(nn.Module):
+    """Logits (N, C), calibrated probabilities (N, C), embedding (N, 1280), class-activation maps (N, C, h, w).
+
+    The map of a class is the classifier's weight vector applied at every position of the last feature map
+    (Zhou et al., CVPR 2016); pooling and a linear layer commute, so its mean plus the bias is exactly the logit.
+    It is a convolution of its own because some mobile back ends do not run one whose weight is computed.
+
+    With ``mirror``, embedding and maps are the means over the image and its mirror image (its maps mirrored back);
+    with several members, logits, embedding and activation maps are the members' means.  All of it is linear up to
+    the logits, so the activation maps stay exact.
+    """
+
+    def __init__(
+        self, members: Sequence[Any], temperature: float, shared_blocks: int = 0, mirror: bool = False
+    ) -> None:
+        super().__init__()
+        self.shared = members[0].features[:shared_blocks]
+        self.tails = nn.ModuleList(net.features[shared_blocks:] for net in members)
+        self.linears = nn.ModuleList(net.classifier[1] for net in members)
+        self.activations = nn.ModuleList(_activation(linear) for linear in self.linears)
+        self.temperature = temperature
+        self.mirror = mirror
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Run on normalised images (N, 3, S, S)."""
+        shared = self.shared(torch.cat([images, images.flip(3)]) if self.mirror else images)
+        logits, embeddings, cams = [], [], []
+        for tail, linear, activation in zip(self.tails, self.linears, self.activations, strict=True):
+            maps = tail(shared)
+            if self.mirror:
+                straight, mirrored = maps.reshape(2, -1, *maps.shape[1:]).unbind(0)
+                maps = (straight + mirrored.flip(3)) / 2
+            embedding = maps.mean((2, 3))
+            logits.append(linear(embedding))
+            embeddings.append(embedding)
+            cams.append(activation(maps))
+        mean_logits = _mean(logits)
+        return mean_logits, F.softmax(mean_logits / self.temperature, dim=1), _mean(embeddings), _mean(cams)
+
+
+def _activation(linear: Any) -> nn.Conv2d:
+    """A 1x1 convolution with a copy of the classifier's weight."""
+    convolution = nn.Conv2d(EMBEDDING, linear.out_features, 1, bias=False)
+    with torch.no_grad():
+        convolution.weight.copy_(linear.weight[:, :, None, None])
+    return convolution
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(list(values)).mean(0)
+
+
+def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
+    """Export to one self-contained ONNX file with a free batch size.
+
+    Args:
+        graph: A `BundleGraph` on the CPU.
+        side: Input side in pixels.
+        metadata: Text kept in the file's metadata.
+
+    Raises:
+        GateError: The exporter wrote another operator set than asked for.
+    """
+    graph = graph.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    example = torch.zeros(2, 3, side, side)  # a batch of one would be traced as a constant
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                graph,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+                external_data=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    if program is None:
+        raise GateError("ONNX export returned nothing; expected a program")
+    model = program.model_proto
+    found = {entry.domain: entry.version for entry in model.opset_import}.get("")
+    if found != OPSET:
+        raise GateError(
+            f"ONNX export wrote operator set {found}, expected {OPSET}; use the torch versions of the tests"
+        )
+    _clean(model)
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model, full_check=True)
+    buffer = io.BytesIO()
+    onnx.save_model(model, buffer)
+    return buffer.getvalue()
+
+
+def _clean(model: onnx.ModelProto) -> None:
+    """Remove the exporter's stack traces (host paths) and its shape notes, which stop the quantiser."""
+    graph = model.graph
+    for holder in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del holder.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+    del graph.value_info[:]
+    del model.functions[:]
+    model.doc_string = graph.doc_string = ""
+    model.producer_name, model.producer_version = "sonoforge", ""

@@ -1,0 +1,1 @@
+"""The classifier: first weights, fine-tuning, arms, folds, final model."""

@@ -1,0 +1,140 @@
+"""Where the classifier's first weights come from, said aloud and never substituted.
+
+``imagenet``: torchvision's own (downloaded once, or from torch's download folder);
+``shipped``: the backbone of the bundle inside the runtime package (trained on BUSI, so BUSI refuses it);
+``none``: random; anything else: a ``.safetensors`` file with torchvision's key names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import urllib.error
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from sonoforge.models.mobilenetv2 import import_torchvision, load_folded, mobilenet_v2, restore_batch_norm
+from sonoforge.runtime.bundle import open_bundle
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.preprocessing import IMAGENET
+
+log = logging.getLogger(__name__)
+
+HASH_PREFIX = 16
+"""Hex digits of a content hash that a bundle keeps of each image it was trained on."""
+
+
+class Backbone(NamedTuple):
+    """Initial weights: a torchvision ``features.*`` state, and one line saying where they come from."""
+
+    state: dict[str, torch.Tensor]
+    source: str
+
+
+def load_backbone(choice: str, pixels: NDArray[np.uint8], hashes: Sequence[str]) -> Backbone:
+    """Resolve ``--weights`` to a backbone state.
+
+    Args:
+        choice: ``imagenet``, ``shipped``, ``none`` or the path of a ``.safetensors`` file.
+        pixels: A sample of the training images, uint8 (N, S, S, 3); used to restore the batch-norm
+            statistics of ``shipped``.
+        hashes: Content hashes of *all* images of the data set, to refuse ``shipped`` where it has seen them.
+
+    Raises:
+        SonoforgeError: Nothing to download from, an unreadable file, or keys that do not fit.
+        GateError: The shipped backbone was trained on images of this data set.
+    """
+    if choice == "none":
+        log.warning("weights: none; the network starts from random numbers, expect a far lower accuracy")
+        return Backbone({}, "random initialisation (--weights none)")
+    if choice == "imagenet":
+        return _download()
+    if choice == "shipped":
+        return _shipped(pixels, hashes)
+    return _from_file(Path(choice))
+
+
+def _download() -> Backbone:
+    weights = import_torchvision().models.MobileNet_V2_Weights.IMAGENET1K_V1
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise SonoforgeError(
+            f"ImageNet weights: {weights.url} could not be downloaded ({error}); give --weights FILE "
+            "(a .safetensors file with torchvision's key names), or --weights none to start from random numbers"
+        ) from error
+    return Backbone(_features_only(state), "torchvision MobileNet_V2_Weights.IMAGENET1K_V1")
+
+
+def _from_file(path: Path) -> Backbone:
+    if not path.is_file():
+        raise SonoforgeError(
+            f"{path}: no such weights file; --weights takes imagenet, shipped, none or a .safetensors file"
+        )
+    if path.suffix != ".safetensors":
+        raise SonoforgeError(
+            f"{path}: found a {path.suffix or 'nameless'} file, expected .safetensors (never unpickled)"
+        )
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SonoforgeError(f"{path}: not a readable safetensors file ({error})") from error
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Backbone(_features_only(state, path), f"{path.name} (sha256 {digest[:16]})")
+
+
+def _features_only(state: dict[str, torch.Tensor], path: Path | None = None) -> dict[str, torch.Tensor]:
+    """Keep the backbone's tensors, widened to float32, and check names and shapes."""
+    expected = {key: value for key, value in mobilenet_v2(1).state_dict().items() if key.startswith("features.")}
+    kept = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in state.items()
+        if key.startswith("features.")
+    }
+    wrong = sorted(key for key in expected if key not in kept or kept[key].shape != expected[key].shape)
+    if wrong:
+        raise SonoforgeError(
+            f"{path or 'weights'}: not a torchvision MobileNetV2 ({len(wrong)} of {len(expected)} tensors are "
+            f"missing or of another shape, first {wrong[0]}); expected torchvision's key names"
+        )
+    return {key: kept[key] for key in expected}
+
+
+def _shipped(pixels: NDArray[np.uint8], hashes: Sequence[str]) -> Backbone:
+    import onnx  # noqa: PLC0415 - heavy, needed for this choice only
+    from onnx import numpy_helper  # noqa: PLC0415
+
+    bundle = open_bundle(None)
+    seen = set(bundle.manifest.raw["training"]["images"])
+    overlap = sum(h[:HASH_PREFIX] in seen for h in hashes)
+    if overlap:
+        raise GateError(
+            f"--weights shipped: the shipped backbone was trained on {overlap} of these {len(hashes)} images, so any "
+            "figure on them would be leaked; use --weights imagenet or a file"
+        )
+    graph = onnx.load_model_from_string(bundle.read("model.onnx")).graph
+    tensors = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}
+    biased = [node for node in graph.node if node.op_type == "Conv" and len(node.input) == 3]
+    net = mobilenet_v2(1)
+    load_folded(net, [(tensors[node.input[1]], tensors[node.input[2]]) for node in biased])
+    batches = (torch.from_numpy(IMAGENET.normalise(pixels[i : i + 32])) for i in range(0, min(len(pixels), 192), 32))
+    restore_batch_norm(net, batches)
+    state = {key: value for key, value in net.state_dict().items() if key.startswith("features.")}
+    return Backbone(state, f"shipped bundle {bundle.manifest.name} {bundle.manifest.version} (trained on BUSI)")
+
+
+def apply_backbone(net: Any, backbone: Backbone) -> None:
+    """Load a backbone state into a torchvision ``MobileNetV2``, leaving its classifier alone."""
+    if backbone.state:
+        missing, unexpected = net.load_state_dict(backbone.state, strict=False)
+        if unexpected or any(key.startswith("features.") for key in missing):
+            raise SonoforgeError(
+                f"weights from {backbone.source} do not fit MobileNetV2: {[*missing, *unexpected][:3]}"
+            )

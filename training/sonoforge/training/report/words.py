@@ -1,0 +1,276 @@
+"""What the report says in words and how it prints numbers: pure functions, so that no sentence outruns its figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.gan.settings import GanSettings
+
+MISSING = "n/a"
+LEVEL = 0.05
+"""Significance level of McNemar's test in the verdict; the interval's is the same (95 %)."""
+_BREAKLESS = "\u00a0"
+
+
+def is_number(value: float | None) -> bool:
+    """Whether there is a finite value to print."""
+    return value is not None and math.isfinite(value)
+
+
+def share(value: float | None, digits: int = 1) -> str:
+    """Print 0..1 as per cent: ``85.6 %``."""
+    return f"{100 * value:.{digits}f}{_BREAKLESS}%" if value is not None and math.isfinite(value) else MISSING
+
+
+def points(value: float | None, digits: int = 1, sign: str = "+") -> str:
+    """Print a difference of shares in percentage points, with a true minus: ``+1.3``; ``sign=""``: no plus."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{100 * value:{sign}.{digits}f}".replace("-", "\u2212")
+
+
+def number(value: float | None, digits: int = 3, sign: str = "") -> str:
+    """Print a number with so many decimals and a true minus."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:{sign}.{digits}f}".replace("-", "\u2212")
+
+
+def tiny(value: float | None) -> str:
+    """Print a small difference with its power of ten: ``2.4e-06``."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:.1e}".replace("-", "\u2212") if value else "0"
+
+
+def p_value(value: float) -> str:
+    """Print a p value with its relation: ``= 0.012`` or ``< 0.001``."""
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """Print seconds as people say them: ``4.2 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f}{_BREAKLESS}s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}{_BREAKLESS}min {whole % 60:02d}{_BREAKLESS}s"
+    return f"{whole // 3600}{_BREAKLESS}h {whole % 3600 // 60:02d}{_BREAKLESS}min"
+
+
+def size(count: int) -> str:
+    """Print bytes: ``812 B``, ``4.2 kB``, ``8.9 MB`` (powers of 1000)."""
+    if count < 1000:
+        return f"{count}{_BREAKLESS}B"
+    return f"{count / 1e3:.1f}{_BREAKLESS}kB" if count < 999_950 else f"{count / 1e6:.1f}{_BREAKLESS}MB"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Print a count with its noun: ``1 image``, ``780 images``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}".replace(",", "\u202f")
+
+
+def listed(names: Sequence[str], limit: int = 8) -> str:
+    """Join names as in a sentence; beyond ``limit`` say how many more there are."""
+    if len(names) > limit:
+        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+# ---- the verdict
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the run says about one question.
+
+    Attributes:
+        level: ``yes``, ``no`` or ``open``.
+        headline: The answer in one line.
+        sentences: Its grounds and its limits.
+    """
+
+    level: str
+    headline: str
+    sentences: tuple[str, ...]
+
+
+def judge(comparison: Mapping[str, Any]) -> str:
+    """Judge a paired comparison: ``better`` or ``worse`` where interval and McNemar agree, else ``undecided``."""
+    change, p = comparison["accuracy_difference"], comparison["mcnemar"]["p_value"]
+    if not (is_number(change["low"]) and is_number(change["high"])):
+        return "undecided"
+    if change["low"] > 0 and p < LEVEL:
+        return "better"
+    return "worse" if change["high"] < 0 and p < LEVEL else "undecided"
+
+
+def flipped(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn ``second - first`` into ``first - second``."""
+
+    def negative(interval: Mapping[str, float]) -> dict[str, float]:
+        return {"value": -interval["value"], "low": -interval["high"], "high": -interval["low"]}
+
+    test = comparison["mcnemar"]
+    return {
+        **comparison,
+        "first": comparison["second"],
+        "second": comparison["first"],
+        "accuracy_difference": negative(comparison["accuracy_difference"]),
+        "macro_auc_difference": negative(comparison["macro_auc_difference"]),
+        "mcnemar": {**test, "first_only": test["second_only"], "second_only": test["first_only"]},
+    }
+
+
+def gan_comparison(comparisons: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the comparison of the arm ``gan`` with its baseline, oriented ``gan - baseline``; None without one."""
+    for row in comparisons:
+        if row["second"] == "gan" and row["first"] != "duplicates":
+            return row
+    for row in comparisons:
+        if row["first"] == "gan" and row["second"] != "duplicates":
+            return flipped(row)
+    return None
+
+
+def judge_gan(
+    comparison: Mapping[str, Any],
+    placebo: Mapping[str, Any] | None,
+    arms: Mapping[str, Any],
+    protocol: str,
+) -> Verdict:
+    """Answer "does the GAN help?" from the paired interval and McNemar's test, and from nothing else.
+
+    Args:
+        comparison: ``gan`` against its baseline, oriented ``gan - baseline``.
+        placebo: ``gan`` against ``duplicates``, oriented ``gan - duplicates``; None where that arm was not run.
+        arms: Figures by arm.
+        protocol: ``sealed`` or ``thesis``.
+    """
+    outcome = judge(comparison)
+    baseline = arms[comparison["first"]]
+    grounds = [_grounds(comparison, baseline, arms["gan"])]
+    if protocol != "sealed" and outcome == "better":
+        level, headline = "open", "Higher accuracy, but no evidence of help: under this protocol test images leak"
+        grounds.append(
+            "The generators were trained on all images, test images included, so the gain may be nothing but leakage. "
+            "Only the sealed protocol can tell."
+        )
+    elif outcome == "better" and placebo is not None and judge(placebo) != "better":
+        level, headline = "open", "Accuracy rose, but not shown to be the generator's doing"
+        grounds.append(
+            "Merely duplicating real images (the placebo arm) was not shown to do worse than generated ones: "
+            f"{_difference(placebo)}."
+        )
+    elif outcome == "better":
+        level, headline = "yes", "Yes, in this run: adding generated images raised accuracy"
+        if placebo is None:
+            grounds.append(
+                "No placebo arm (duplicated images) was run, so part of the gain may come from balancing the classes "
+                "alone; run with --arms real,gan,duplicates to find out."
+            )
+        else:
+            grounds.append(f"It also beat the placebo, duplicated real images: {_difference(placebo)}.")
+    elif outcome == "worse":
+        level, headline = "no", "No: adding generated images lowered accuracy"
+    else:
+        level, headline = "open", "Not shown: this run cannot tell whether generated images help"
+    grounds.append(_power(comparison, baseline["images"]))
+    return Verdict(level, headline, tuple(grounds))
+
+
+def judge_arm(comparison: Mapping[str, Any], arms: Mapping[str, Any]) -> Verdict:
+    """Say whether one arm differs from the baseline, for runs that ask no question about a GAN."""
+    outcome = judge(comparison)
+    first, second = arms[comparison["first"]], arms[comparison["second"]]
+    level = {"better": "yes", "worse": "no", "undecided": "open"}[outcome]
+    said = {"better": "better than", "worse": "worse than", "undecided": "not shown to differ from"}[outcome]
+    headline = f"{second['title']}: {said} {first['title']}"
+    return Verdict(level, headline, (_grounds(comparison, first, second), _power(comparison, first["images"])))
+
+
+def _difference(comparison: Mapping[str, Any]) -> str:
+    change, p = comparison["accuracy_difference"], comparison["mcnemar"]["p_value"]
+    return (
+        f"{points(change['value'])} points, 95 % interval {points(change['low'])} to {points(change['high'])}, "
+        f"McNemar p {p_value(p)}"
+    )
+
+
+def _grounds(comparison: Mapping[str, Any], first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    change, test = comparison["accuracy_difference"], comparison["mcnemar"]
+    sentence = (
+        f"Accuracy: {share(first['accuracy']['value'])} with {first['title']}, {share(second['accuracy']['value'])} "
+        f"with {second['title']}; the difference is {_difference(comparison)}. Of the images that only one of the two "
+        f"got right, {test['first_only']} went to the first and {test['second_only']} to the second."
+    )
+    excludes_zero = change["low"] > 0 or change["high"] < 0
+    significant = test["p_value"] < LEVEL
+    if excludes_zero != significant:
+        sentence += (
+            f" The interval {'excludes' if excludes_zero else 'includes'} zero while McNemar's test does "
+            f"{'' if significant else 'not '}call the difference significant; this report calls a difference shown "
+            "only where both agree."
+        )
+    elif not excludes_zero:
+        sentence += " Zero lies inside the interval."
+    return sentence
+
+
+def _power(comparison: Mapping[str, Any], images: int) -> str:
+    smallest = comparison["minimum_detectable_difference"]
+    if not is_number(smallest):
+        return (
+            f"The two arms judged too few of the {images} images differently for a minimum detectable difference to "
+            "be stated: a small effect would go unseen."
+        )
+    return (
+        f"With {counted(images, 'image')} this comparison can be expected to find differences from about "
+        f"{points(smallest, sign='')} points up (80 % power); a smaller one may exist and go unseen."
+    )
+
+
+# ---- what was run
+
+
+def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> str:
+    """Say for how long and at what size the generators were trained, and how that compares with the publication.
+
+    Args:
+        gan: `GanSettings` as a mapping.
+        budget: Name of the run's budget.
+        filled: Classes that have a generator.
+    """
+    settings = GanSettings(**gan)
+    recipe = RECIPES.get(settings.recipe)
+    batch = f" of {settings.batch} images" if settings.batch else ""
+    if settings.steps is not None:
+        length = f"{settings.steps} steps{batch}"
+    elif settings.epochs is not None:
+        length = f"{settings.epochs:g} epochs" + (f", batches{batch}" if batch else "")
+    else:
+        length = "as many epochs as published" + (f", batches{batch}" if batch else "")
+    ours = f"{settings.image_size} px, {length}"
+    if is_published_budget(settings):
+        return f"the published budget: {ours}"
+    size_word = "small CPU budget" if budget == "quick" else "budget of this run"
+    if recipe is None:
+        return f"{size_word}: {ours}"
+    published = [
+        f"{recipe.budget_for(name).epochs:g} epochs, batches of {recipe.budget_for(name).batch} for {name}"
+        for name in filled
+        if name.lower() in recipe.class_budgets
+    ]
+    default = GanSettings().image_size
+    beside = f"{default} px, {'; '.join(published)}" if published else f"{default} px, {recipe.budget.epochs:g} epochs"
+    return f"{size_word}: {ours} (published: {beside})"
+
+
+def is_published_budget(settings: GanSettings) -> bool:
+    """Whether nothing that costs time was set below what the recipe publishes."""
+    own = (settings.steps, settings.epochs, settings.batch, settings.learning_rate)
+    return own == (None, None, None, None) and settings.image_size == GanSettings().image_size
