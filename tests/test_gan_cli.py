@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
 
@@ -27,15 +26,6 @@ from sonoforge.training import progress, run_folder
 
 TRAIN = ["gan", "train", "--class-name", "malignant", "--image-size", "32", "--batch", "8", "--seed", "3"]
 TRAIN += ["--device", "cpu"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small run faster on one thread, and much faster on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

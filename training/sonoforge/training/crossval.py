@@ -154,7 +154,12 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 def cross_validate(
-    folder: Path, source: ImageSource, plans: Sequence[SplitPlan], setting: Setting, backbone: Backbone
+    folder: Path,
+    source: ImageSource,
+    cache: ImageCache,
+    plans: Sequence[SplitPlan],
+    setting: Setting,
+    backbone: Backbone,
 ) -> dict[str, Any]:
     """Run every arm over every fold and seed, each finished fold kept; write predictions.csv and return the results.
 
@@ -164,7 +169,8 @@ def cross_validate(
 
     Args:
         folder: Run folder.
-        source: Where the images come from.
+        source: Where the images come from, for the processes that run the folds.
+        cache: The same images, opened.
         plans: One split plan a seed.
         setting: See `resolve_setting`.
         backbone: Initial weights.
@@ -172,7 +178,6 @@ def cross_validate(
     Returns:
         `tables.evaluate` with ``learning_curves``, ``train_accuracy``, ``seconds`` and ``split`` added.
     """
-    cache = load_images(source)
     device = open_fabric(setting.device).device
     jobs = setting.jobs or default_jobs(device)
     tasks = [
@@ -257,6 +262,26 @@ def image_source(config: Config) -> ImageSource:
     return ImageSource(config.data, config.images, config.seed, config.cache)
 
 
+class Comparison(NamedTuple):
+    """A finished comparison: its results, and the first weights and split plans that it used."""
+
+    results: dict[str, Any]
+    backbone: Backbone
+    plans: list[SplitPlan]
+
+
+def compare_arms(folder: Path, config: Config, setting: Setting, source: ImageSource, cache: ImageCache) -> Comparison:
+    """Load the first weights, deal the folds, write down the environment, and cross-validate in the run folder."""
+    backbone = load_backbone(config.weights or "imagenet", cache.images, cache.hashes)
+    log.info("first weights: %s", backbone.source)
+    plans = open_plans(folder, cache, config)
+    device = str(open_fabric(config.device).device)
+    run_folder.write_environment(folder, run_folder.describe_environment(device, config.seed, plans[0].fingerprint))
+    results = describe_setting(config, setting, backbone, cache)
+    results |= cross_validate(folder, source, cache, plans, setting, backbone)
+    return Comparison(results, backbone, plans)
+
+
 def main(config: Config) -> Outcome:
     """Run the comparison in a run folder and write its tables."""
     config = resolve_defaults(config)
@@ -270,14 +295,7 @@ def main(config: Config) -> Outcome:
         if run_folder.is_finished(folder):
             results = run_folder.read_results(folder)
         else:
-            backbone = load_backbone(config.weights or "imagenet", cache.images, cache.hashes)
-            plans = open_plans(folder, cache, config)
-            device = str(open_fabric(config.device).device)
-            run_folder.write_environment(
-                folder, run_folder.describe_environment(device, config.seed, plans[0].fingerprint)
-            )
-            results = describe_setting(config, setting, backbone, cache)
-            results |= cross_validate(folder, source, plans, setting, backbone)
+            results = compare_arms(folder, config, setting, source, cache).results
             run_folder.write_results(folder, results)
         log_table(results)
     return Outcome({"run": str(folder), **results}, f"sonoforge run --data {config.data}")

@@ -20,11 +20,9 @@ from sonoforge.runtime.commandline import Outcome, option
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training import crossval, run_folder
 from sonoforge.training.classifier.final_model import record_model, train_final
-from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data_audit import audit
-from sonoforge.training.devices import open_fabric
 from sonoforge.training.evidence import tables
 from sonoforge.training.evidence.published import PUBLISHED
 from sonoforge.training.report.page import write_report
@@ -105,13 +103,7 @@ def _work(
         audited = audit(cache)
         atomic.write_json(folder / "audit.json", audited)
     with _chapter("cross-validation", seconds):
-        backbone = load_backbone(config.weights or "imagenet", cache.images, cache.hashes)
-        log.info("first weights: %s", backbone.source)
-        plans = crossval.open_plans(folder, cache, config)
-        device = str(open_fabric(config.device).device)
-        run_folder.write_environment(folder, run_folder.describe_environment(device, config.seed, plans[0].fingerprint))
-        results = crossval.describe_setting(config, setting, backbone, cache)
-        results |= crossval.cross_validate(folder, source, plans, setting, backbone)
+        results, backbone, plans = crossval.compare_arms(folder, config, setting, source, cache)
     with _chapter("final model", seconds):
         everything = np.arange(len(cache.dataset.items))
         if not (folder / "model" / "model.json").is_file():
