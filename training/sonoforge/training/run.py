@@ -127,7 +127,6 @@ def _work(
         "published": [row._asdict() for row in PUBLISHED],
         "seconds": seconds,
     }
-    atomic.write_json(folder / "summary.json", results)
     with _chapter("report", seconds):
         write_report(folder, cache, audited, results)
     run_folder.write_results(folder, results)

@@ -105,8 +105,6 @@ def train_generators(
     gan: GanSettings,
     seed: int,
     device: str,
-    *,
-    show_progress: bool = False,
 ) -> dict[int, Path]:
     """Train one generator for each class that lacks images, on that class's images alone.
 
@@ -120,7 +118,6 @@ def train_generators(
         gan: Settings shared by the classes.
         seed: The run's seed; each class derives its own.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        show_progress: Show a progress bar.
 
     Returns:
         Final checkpoint folder by label.
@@ -130,7 +127,7 @@ def train_generators(
         name = class_names[label]
         settings = dataclasses.replace(gan, class_name=name, seed=derive_seed(seed, f"generator {name}") % 2**31)
         own = pixels[labels == label]
-        checkpoints[label] = train_gan(own, settings, folder / name, device, resume=True, show_progress=show_progress)
+        checkpoints[label] = train_gan(own, settings, folder / name, device, resume=True)
     return checkpoints
 
 
@@ -160,6 +157,40 @@ def _extra(pixels: list[Pixels], labels: list[int], side: int) -> Extra:
     stacked = np.stack(pixels) if pixels else np.empty((0, side, side, 3), np.uint8)
     hashes = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in stacked)
     return Extra(stacked, np.array(labels, dtype=np.int64), hashes)
+
+
+def fill_classes(
+    arm: Arm,
+    pixels: Pixels,
+    labels: Indices,
+    class_names: tuple[str, ...],
+    folder: Path,
+    gan: GanSettings,
+    seed: int,
+    device: str,
+) -> Extra | None:
+    """Make the images with which the arm fills every class up to the size of the largest.
+
+    Args:
+        arm: Says what to fill with.
+        pixels: (N, S, S, 3) real images that may be read for it.
+        labels: (N,) their classes.
+        class_names: Names by label.
+        folder: Keeps the generators, if the arm needs any.
+        gan: See `train_generators`.
+        seed: Seed of generators and draws.
+        device: See `train_generators`.
+
+    Returns:
+        The images, or None if the arm adds nothing.
+    """
+    missing = missing_images(labels, len(class_names))
+    if arm.fill == "gan":
+        generators = train_generators(pixels, labels, class_names, folder, gan, seed, device)
+        return generate_extra(generators, missing, pixels.shape[1], seed)
+    if arm.fill == "duplicates":
+        return duplicate_extra(pixels, labels, missing, seed)
+    return None
 
 
 def train_arm(

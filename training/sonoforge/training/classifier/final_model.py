@@ -13,14 +13,10 @@ from sonoforge.export.model_folder import ModelArrays, ModelRecord, save_model
 from sonoforge.runtime import quality
 from sonoforge.training.classifier.arms import (
     ARMS,
-    Extra,
     Trained,
-    duplicate_extra,
-    generate_extra,
-    missing_images,
+    fill_classes,
     settings_of_arm,
     train_arm,
-    train_generators,
 )
 from sonoforge.training.classifier.fine_tuning import ClassifierSettings
 from sonoforge.training.classifier.weights import HASH_PREFIX, Backbone
@@ -67,13 +63,7 @@ def train_final(
     settings = settings_of_arm(ARMS[arm], setting.classifier)
     classes = cache.dataset.classes
     pixels, labels = cache.images[indices], cache.dataset.labels[indices]
-    missing = missing_images(labels, len(classes))
-    extra: Extra | None = None
-    if ARMS[arm].fill == "gan":
-        generators = train_generators(pixels, labels, classes, folder / "gan", setting.gan, seed, setting.device)
-        extra = generate_extra(generators, missing, pixels.shape[1], seed)
-    elif ARMS[arm].fill == "duplicates":
-        extra = duplicate_extra(pixels, labels, missing, seed)
+    extra = fill_classes(ARMS[arm], pixels, labels, classes, folder / "gan", setting.gan, seed, setting.device)
     watched = someone_watches()
     with (
         deterministic_kernels(fabric.device),

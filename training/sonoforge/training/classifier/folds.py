@@ -19,8 +19,7 @@ from sonoforge.runtime.trust import distances
 from sonoforge.training.classifier.arms import (
     ARMS,
     Extra,
-    duplicate_extra,
-    generate_extra,
+    fill_classes,
     missing_images,
     settings_of_arm,
     train_arm,
@@ -126,22 +125,21 @@ def run_fold(task: FoldTask) -> dict[str, Any]:
 
 def _added_images(task: FoldTask, cache: ImageCache, seed: int, reads: dict[str, list[str]]) -> Extra | None:
     """Make the images that the arm adds to the training fold, and note what their makers read."""
-    classes, labels, train = cache.dataset.classes, cache.dataset.labels, task.plan.train(task.fold)
-    if ARMS[task.arm].fill == "duplicates":
-        missing = missing_images(labels[train], len(classes))
-        return duplicate_extra(cache.images[train], labels[train], missing, seed)
-    if ARMS[task.arm].fill != "gan":
-        return None
-    seen, gan_seed = _seen_by_generators(task, cache, seed)
-    missing = missing_images(labels[seen], len(classes))
-    for label in missing:
-        own = seen[labels[seen] == label]
-        check_sealed(task.plan, task.fold, f"generator of {classes[label]}", own, cache)
-        reads[f"generator {classes[label]}"] = [cache.hashes[i] for i in own]
-    extra = generate_extra(_train_generators(task, cache, seen, gan_seed), missing, cache.images.shape[1], gan_seed)
-    reads["generated"] = list(extra.hashes)
-    if task.fold == 0:
-        _write_samples(task.folder / "samples", cache, train, extra)
+    arm, classes, labels = ARMS[task.arm], cache.dataset.classes, cache.dataset.labels
+    train = seen = task.plan.train(task.fold)
+    if arm.fill == "gan":
+        seen, seed = _seen_by_generators(task, cache, seed)
+        for label in missing_images(labels[seen], len(classes)):
+            own = seen[labels[seen] == label]
+            check_sealed(task.plan, task.fold, f"generator of {classes[label]}", own, cache)
+            reads[f"generator {classes[label]}"] = [cache.hashes[i] for i in own]
+    extra = fill_classes(
+        arm, cache.images[seen], labels[seen], classes, _generator_folder(task), task.gan, seed, task.device
+    )
+    if extra is not None and arm.fill == "gan":
+        reads["generated"] = list(extra.hashes)
+        if task.fold == 0:
+            _write_samples(task.folder / "samples", cache, train, extra)
     return extra
 
 
@@ -155,17 +153,9 @@ def _seen_by_generators(task: FoldTask, cache: ImageCache, seed: int) -> tuple[I
     return task.plan.train(task.fold), seed
 
 
-def _train_generators(task: FoldTask, cache: ImageCache, seen: Indices, gan_seed: int) -> dict[int, Path]:
+def _generator_folder(task: FoldTask) -> Path:
     name = "all" if task.plan.protocol == "thesis" else f"fold{task.fold:02d}"
-    return train_generators(
-        cache.images[seen],
-        cache.dataset.labels[seen],
-        cache.dataset.classes,
-        task.folder / "gan" / f"seed{task.plan.seed}-{name}",
-        task.gan,
-        gan_seed,
-        task.device,
-    )
+    return task.folder / "gan" / f"seed{task.plan.seed}-{name}"
 
 
 def train_shared_generators(tasks: Sequence[FoldTask]) -> None:
@@ -177,7 +167,8 @@ def train_shared_generators(tasks: Sequence[FoldTask]) -> None:
 def _train_shared(task: FoldTask) -> None:
     cache = _images(task.source)
     seen, gan_seed = _seen_by_generators(task, cache, 0)
-    _train_generators(task, cache, seen, gan_seed)
+    pixels, labels = cache.images[seen], cache.dataset.labels[seen]
+    train_generators(pixels, labels, cache.dataset.classes, _generator_folder(task), task.gan, gan_seed, task.device)
 
 
 def _write_samples(folder: Path, cache: ImageCache, train: Indices, extra: Extra) -> None:
