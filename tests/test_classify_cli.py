@@ -78,6 +78,15 @@ def test_folder_recursive_glob_and_repetition(bundle: Path, scans: Path) -> None
     assert (code, names(answer, scans)) == (0, ["c.jpg", "a.PNG", "b (1).png"])
 
 
+def test_masks_beside_their_images_are_no_scans(bundle: Path, scans: Path) -> None:
+    for name in ("a_mask.png", "a_mask_1.png", "alone_mask.png", "a_masked.png"):
+        Image.fromarray(factory.scan(9)).save(scans / name)
+    code, answer, _ = classify(bundle, scans)
+    assert (code, names(answer, scans)) == (0, ["a.PNG", "a_masked.png", "alone_mask.png", "b (1).png", "c.jpg"])
+    code, answer, _ = classify(bundle, scans / "a_mask.png")
+    assert (code, names(answer, scans)) == (0, ["a_mask.png"])
+
+
 def test_a_name_that_looks_like_a_glob_is_a_file_first(bundle: Path, scans: Path) -> None:
     shutil.copy(scans / "c.jpg", scans / "[c]*.jpg")
     code, answer, _ = classify(bundle, "[c]*.jpg", cwd=scans)

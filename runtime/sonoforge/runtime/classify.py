@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 class Config:
     """Settings of ``sonoforge classify``."""
 
-    paths: tuple[str, ...] = option(positional=True, help="images, folders and globs (quoted globs too)")
+    paths: tuple[str, ...] = option(positional=True, help="images, folders (less their masks) and globs (quoted too)")
     bundle: str = option("", help="folder or .zip of a bundle; without it, the one shipped", metavar="PATH")
     csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
     recursive: bool = option(False, help="look into the subfolders of folders")
@@ -116,12 +116,20 @@ def _expand(paths: Sequence[str], recursive: bool) -> tuple[list[str], dict[str,
 
 
 def _images_in(folder: str, recursive: bool) -> Iterator[str]:
-    """Yield the image files of a folder by suffix, sorted; hidden files and folders are left out."""
+    """Yield the image files of a folder by suffix, sorted; hidden ones and masks beside their image are left out."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
-        for name in sorted(names):
-            if name.lower().endswith(_SUFFIXES) and not name.startswith("."):
+        images = [name for name in sorted(names) if name.lower().endswith(_SUFFIXES) and not name.startswith(".")]
+        stems = {Path(name).stem for name in images}
+        for name in images:
+            if not _is_mask(Path(name).stem, stems):
                 yield str(Path(place) / name)
+
+
+def _is_mask(stem: str, stems: set[str]) -> bool:
+    """Whether it is ``NAME_mask`` or ``NAME_mask_1`` beside an image ``NAME``, as in BUSI."""
+    image, found, number = stem.rpartition("_mask")
+    return bool(found) and image in stems and (not number or (number[0] == "_" and number[1:].isdecimal()))
 
 
 @contextlib.contextmanager
