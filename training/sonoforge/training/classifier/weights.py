@@ -7,9 +7,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import urllib.error
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from sonoforge.models.mobilenetv2 import import_torchvision, load_folded, mobilenet_v2, restore_batch_norm
+from sonoforge.models.mobilenetv2 import load_folded, mobilenet_v2, restore_batch_norm
 from sonoforge.runtime.bundle import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.preprocessing import IMAGENET
+from sonoforge.training.pretrained import download_weights, mismatches, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -62,47 +59,29 @@ def load_backbone(choice: str, pixels: NDArray[np.uint8], hashes: Sequence[str])
 
 
 def _download() -> Backbone:
-    weights = import_torchvision().models.MobileNet_V2_Weights.IMAGENET1K_V1
-    try:
-        state = weights.get_state_dict(progress=False, check_hash=True)
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
-        raise SonoforgeError(
-            f"ImageNet weights: {weights.url} could not be downloaded ({error}); give --weights FILE "
-            "(a .safetensors file with torchvision's key names), or --weights none to start from random numbers"
-        ) from error
-    return Backbone(_features_only(state), "torchvision MobileNet_V2_Weights.IMAGENET1K_V1")
+    name = "MobileNet_V2_Weights.IMAGENET1K_V1"
+    weights = download_weights(
+        name,
+        "give --weights FILE (a .safetensors file with torchvision's key names), "
+        "or --weights none to start from random numbers",
+    )
+    return Backbone(_features_only(weights.state, "weights"), f"torchvision {name}")
 
 
 def _from_file(path: Path) -> Backbone:
-    if not path.is_file():
-        raise SonoforgeError(
-            f"{path}: no such weights file; --weights takes imagenet, shipped, none or a .safetensors file"
-        )
-    if path.suffix != ".safetensors":
-        raise SonoforgeError(
-            f"{path}: found a {path.suffix or 'nameless'} file, expected .safetensors (never unpickled)"
-        )
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise SonoforgeError(f"{path}: not a readable safetensors file ({error})") from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Backbone(_features_only(state, path), f"{path.name} (sha256 {digest[:16]})")
+    weights = read_weights(path, "--weights takes imagenet, shipped, none or a .safetensors file")
+    return Backbone(_features_only(weights.state, str(path)), f"{path.name} (sha256 {weights.digest})")
 
 
-def _features_only(state: dict[str, torch.Tensor], path: Path | None = None) -> dict[str, torch.Tensor]:
-    """Keep the backbone's tensors, widened to float32, and check names and shapes."""
+def _features_only(state: dict[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
+    """Keep the backbone's tensors, after a check of names and shapes."""
     expected = {key: value for key, value in mobilenet_v2(1).state_dict().items() if key.startswith("features.")}
-    kept = {
-        key: value.float() if value.is_floating_point() else value
-        for key, value in state.items()
-        if key.startswith("features.")
-    }
-    wrong = sorted(key for key in expected if key not in kept or kept[key].shape != expected[key].shape)
+    kept = {key: value for key, value in state.items() if key.startswith("features.")}
+    wrong = mismatches(kept, expected)
     if wrong:
         raise SonoforgeError(
-            f"{path or 'weights'}: not a torchvision MobileNetV2 ({len(wrong)} of {len(expected)} tensors are "
-            f"missing or of another shape, first {wrong[0]}); expected torchvision's key names"
+            f"{where}: not a torchvision MobileNetV2 ({len(wrong)} tensors are missing, unknown or of another shape, "
+            f"first {wrong[0]}); expected torchvision's key names"
         )
     return {key: kept[key] for key in expected}
 

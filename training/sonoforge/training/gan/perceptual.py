@@ -1,0 +1,48 @@
+"""The perceptual term: generated images that a pretrained network sees as it sees real ones.
+
+From DGAN-WP-TL (Ryspayeva, Salykova, "Loss functions for DGAN-WP-TL", 2025), which adds to the generator's
+adversarial loss lambda times a perceptual loss on "VGG features": lambda in {0.5, 3, 5, 7, 10}, 5 the best.
+The paper names no layers.  Ours are those of Johnson 2016 ("Perceptual Losses for Real-Time Style Transfer and
+Super-Resolution") for VGG16; see ``metrics/features.py`` for them and for the smaller networks.
+
+No generated image has a real counterpart, so pairs are made by position in the batch, which is to say at
+random.  The expectation over such pairs is the squared distance to the *mean* feature map of the real images,
+plus a constant: the term pulls every image towards the average one.  Diversity is left to the adversarial loss.
+
+A lambda found with one network means nothing with another: on the same images SqueezeNet's maps give more than
+ten times the value that MobileNetV2's give.  The published ones are for VGG.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from sonoforge.training.metrics.features import Features
+
+
+def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channels: int) -> Tensor:
+    """Mean squared distance between the feature maps of generated and real images, pair by pair.
+
+    Johnson 2016, equation 2: for one layer and one pair the squared Euclidean distance divided by C'H'W';
+    here the mean over pairs and layers.  Not yet weighted: the caller multiplies by lambda.
+
+    Args:
+        features: From `sonoforge.training.metrics.features.open_features`.
+        fake: (N, C, S, S) float in [-1, 1]; gradients reach it.
+        real: (N, C, S, S) float in [-1, 1]; no gradients reach it.
+        image_channels: 1 (grey) or 3 (RGB); channels from there on are masks, which the network is not shown.
+
+    Returns:
+        Scalar, 0 or more.
+
+    Raises:
+        ValueError: Batches of different shapes, or images of neither 1 nor 3 channels.
+    """
+    if fake.shape != real.shape:
+        raise ValueError(f"perceptual loss: found {tuple(fake.shape)} and {tuple(real.shape)}, expected equal shapes")
+    with torch.no_grad():
+        wanted = features.maps(real[:, :image_channels])
+    seen = features.maps(fake[:, :image_channels])
+    return torch.stack([mse_loss(a, b) for a, b in zip(seen, wanted, strict=True)]).mean()

@@ -1,0 +1,177 @@
+"""ImageNet networks that look at images for us: feature maps for perceptual losses, embeddings for KID and FID.
+
+The networks are torchvision's own, up to their last convolution, with ImageNet weights that the user
+names: a ``.safetensors`` file, recognised by its tensors, or a network that torchvision downloads.
+
+Published FID and KID use Inception-v3, whose weights are no part of torchvision.  Figures on any other
+network compare methods with each other under the same network; they are not comparable with published
+ones.  So every figure carries the name of its network and the hash of its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from sonoforge.models.mobilenetv2 import import_torchvision
+from sonoforge.runtime.commandline import closest
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.preprocessing import IMAGENET
+from sonoforge.training.pretrained import download_weights, mismatches, read_weights
+
+EMBED_SIZE = IMAGENET.size  # the side that the ImageNet weights were trained for
+MAPS_SIZE = 64  # from this side on every tapped layer has a map of 2x2 or more
+
+
+class Network(NamedTuple):
+    """A torchvision network: the name of its ImageNet weights, and where its feature maps are taken.
+
+    ``layers`` gives each map's layer: its name and its place in torchvision's ``features``.
+    """
+
+    weights: str
+    layers: Mapping[str, int]
+
+
+NETWORKS: dict[str, Network] = {
+    # The four layers of Johnson 2016 ("Perceptual Losses for Real-Time Style Transfer and
+    # Super-Resolution", section 4), there for style; names as there: block, then convolution.
+    "vgg16": Network(
+        "VGG16_Weights.IMAGENET1K_V1",
+        {"relu1_2": 3, "relu2_2": 8, "relu3_3": 15, "relu4_3": 22},
+    ),
+    # The seven of LPIPS 0.1, "squeeze" (Zhang 2018 and the authors' code); names as in Iandola 2016, table 1.
+    "squeezenet1_1": Network(
+        "SqueezeNet1_1_Weights.IMAGENET1K_V1",
+        {"relu1": 1, "fire3": 4, "fire5": 7, "fire6": 9, "fire7": 10, "fire8": 11, "fire9": 12},
+    ),
+    # No published choice: the last bottleneck at each of its five resolutions.
+    "mobilenet_v2": Network(
+        "MobileNet_V2_Weights.IMAGENET1K_V1",
+        {"bottleneck1": 1, "bottleneck3": 3, "bottleneck6": 6, "bottleneck13": 13, "bottleneck17": 17},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Features:
+    """A network in evaluation mode whose parameters take no gradients; images do.
+
+    Attributes:
+        name: Network and first 16 hex digits of the sha256 of its weights file; printed and recorded with every figure.
+        layers: Name of each tapped layer and its place in ``module``, in ascending order.
+        module: torchvision's ``features``.
+    """
+
+    name: str
+    layers: Mapping[str, int]
+    module: nn.Sequential
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Return the feature maps at the tapped layers, one (N, C', H', W') for each.
+
+        Args:
+            images: (N, C, S, S) float in [-1, 1], C = 1 (grey, shown as three equal channels) or 3 (RGB).
+                Looked at in their own size; below 64 pixels enlarged to 64 (bilinear).
+
+        Raises:
+            ValueError: Another number of channels.
+        """
+        if images.shape[-1] < MAPS_SIZE:  # enlarging needs no antialiasing
+            images = interpolate(images, (MAPS_SIZE, MAPS_SIZE), mode="bilinear", align_corners=False)
+        value = _normalised(images)
+        taps = set(self.layers.values())
+        found = []
+        for index, layer in enumerate(list(self.module)[: max(taps) + 1]):
+            value = layer(value)
+            if index in taps:
+                found.append(value)
+        return found
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return one feature vector for each image: (N, D), the mean over the last feature map.
+
+        D is 512 for vgg16 and squeezenet1_1, 1280 for mobilenet_v2.  Call it under
+        ``torch.inference_mode()`` where no gradient is wanted.
+
+        Args:
+            images: (N, C, S, S) float in [-1, 1], C = 1 (grey, shown as three equal channels) or 3 (RGB).
+                Resized to 224x224 (bilinear, antialiased).
+
+        Raises:
+            ValueError: Another number of channels.
+        """
+        if images.shape[-2:] != (EMBED_SIZE, EMBED_SIZE):
+            images = interpolate(images, (EMBED_SIZE, EMBED_SIZE), mode="bilinear", align_corners=False, antialias=True)
+        last: Tensor = self.module(_normalised(images))
+        return last.mean((2, 3))
+
+
+def _normalised(images: Tensor) -> Tensor:
+    """Turn [-1, 1], 1 or 3 channels, into what ImageNet weights expect: RGB, mean 0 and deviation 1 on ImageNet."""
+    if images.shape[1] not in (1, 3):
+        raise ValueError(f"images: found {images.shape[1]} channels, expected 1 or 3")
+    colours = images.expand(-1, 3, -1, -1)
+    # Numbers, not tensors: nothing has to travel to the device.
+    scaled = [
+        ((colours[:, channel] + 1) / 2 - mean) / std
+        for channel, (mean, std) in enumerate(zip(IMAGENET.mean, IMAGENET.std, strict=True))
+    ]
+    return torch.stack(scaled, dim=1)
+
+
+def open_features(choice: str, device: torch.device | str = "cpu") -> Features:
+    """Open the network that ``--features`` names.
+
+    Args:
+        choice: The path of a ``.safetensors`` file with torchvision's key names (the whole network or
+            its ``features`` alone; which network, its tensors tell), or ``vgg16``, ``squeezenet1_1`` or
+            ``mobilenet_v2``, whose ImageNet weights torchvision then downloads once, into torch's folder.
+        device: Where the network is put.
+
+    Raises:
+        SonoforgeError: No such file or network, a file that is none of these networks, or nothing to
+            download from.
+    """
+    known = list(NETWORKS)
+    if choice in known:
+        ways_out = "give --features FILE (a .safetensors file with torchvision's key names)"
+        weights = download_weights(NETWORKS[choice].weights, ways_out)
+        network, module = _recognise(choice, weights.state, [choice])
+    else:
+        choices = f"--features takes {', '.join(known)} or a .safetensors file{closest(choice, known)}"
+        weights = read_weights(Path(choice), choices)
+        network, module = _recognise(choice, weights.state, known)
+    module.eval().requires_grad_(False).to(device)
+    return Features(f"{network} (sha256 {weights.digest})", NETWORKS[network].layers, module)
+
+
+def _recognise(where: str, state: Mapping[str, Tensor], candidates: list[str]) -> tuple[str, nn.Sequential]:
+    """Find the network that these tensors are, whole and nothing but, and load them; its classifier does not matter."""
+    kept = {name: value for name, value in state.items() if not name.startswith("classifier.")}
+    wrong: dict[str, list[str]] = {}
+    for network in candidates:
+        module = _blank(network)
+        wrong[network] = mismatches(kept, module.state_dict(prefix="features."))
+        if not wrong[network]:
+            numbers = {name.removeprefix("features."): value for name, value in kept.items()}
+            module.load_state_dict(numbers, assign=True)
+            return network, module
+    nearest = min(wrong, key=lambda network: len(wrong[network]))
+    raise SonoforgeError(
+        f"{where}: not a torchvision {' or '.join(candidates)} (nearest {nearest}: {len(wrong[nearest])} tensors are "
+        f"missing, unknown or of another shape, first {wrong[nearest][0]}); expected torchvision's key names"
+    )
+
+
+def _blank(network: str) -> nn.Sequential:
+    """A network's ``features``: shapes without numbers, which costs no memory and draws nothing at random."""
+    with torch.device("meta"):
+        features: nn.Sequential = getattr(import_torchvision().models, network)(weights=None).features
+    return features

@@ -1,0 +1,102 @@
+"""Pretrained weights of torchvision's networks: from a ``.safetensors`` file, or downloaded by torchvision.
+
+Whatever goes wrong is one line that names the ways out; nothing is ever substituted, and no file that
+a user names is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sonoforge.models.mobilenetv2 import import_torchvision
+from sonoforge.runtime.errors import SonoforgeError
+
+DIGEST = 16
+"""Hex digits of a weights file's sha256 that are printed and recorded: 64 bits, enough to tell files apart."""
+
+
+class Weights(NamedTuple):
+    """Tensors by torchvision's names, floating ones as float32, and the sha256 of their file (16 hex digits)."""
+
+    state: dict[str, Tensor]
+    digest: str
+
+
+def read_weights(path: Path, choices: str) -> Weights:
+    """Read a ``.safetensors`` file.
+
+    Args:
+        path: The file.
+        choices: What the user may give instead, for the message about a missing file.
+
+    Raises:
+        SonoforgeError: No such file, another kind of file, or not readable.
+    """
+    if not path.is_file():
+        raise SonoforgeError(f"{path}: no such weights file; {choices}")
+    if path.suffix != ".safetensors":
+        raise SonoforgeError(
+            f"{path}: found a {path.suffix or 'nameless'} file, expected .safetensors (never unpickled)"
+        )
+    try:
+        return Weights(_widened(load_file(path)), _digest(path))
+    except (SafetensorError, OSError) as error:
+        raise SonoforgeError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def download_weights(name: str, ways_out: str) -> Weights:
+    """Let torchvision download its own weights, once, into torch's folder (``TORCH_HOME``).
+
+    Args:
+        name: torchvision's, for example ``MobileNet_V2_Weights.IMAGENET1K_V1``.
+        ways_out: What the user may give instead, for the message.
+
+    Raises:
+        SonoforgeError: There is no network, or what came is not what torchvision published.
+    """
+    weights = import_torchvision().models.get_weight(name)
+    try:
+        # torch announces the download on stdout, which belongs to --json.
+        with contextlib.redirect_stdout(sys.stderr):
+            state = weights.get_state_dict(progress=False, check_hash=True)
+        digest = _digest(Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SonoforgeError(
+            f"ImageNet weights: {weights.url} could not be downloaded ({reason}); {ways_out}"
+        ) from error
+    return Weights(_widened(state), digest)
+
+
+def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that are missing, of another shape or kind of number, or unknown; sorted."""
+    return sorted(name for name in {*state, *expected} if not _fits(state.get(name), expected.get(name)))
+
+
+def _fits(found: Tensor | None, expected: Tensor | None) -> bool:
+    if found is None or expected is None:
+        return False
+    return found.shape == expected.shape and found.is_floating_point() == expected.is_floating_point()
+
+
+def _widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def _digest(path: Path) -> str:
+    """Hash a file in pieces: VGG16's has half a gigabyte."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:DIGEST]
