@@ -98,10 +98,46 @@ def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(pictures: Pa
     assert [path.name for path in killed.iterdir()] == [run.name]
     (other,) = whole.iterdir()
     weights = _checkpoint_bytes(other)
-    assert len(weights) == 5
+    assert len(weights) == 6
     assert _checkpoint_bytes(run) == weights
     steps = [json.loads(line)["step"] for line in (run / "stats.jsonl").read_text().splitlines()]
     assert steps == list(range(10, 121, 10))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT to another process is POSIX")
+def test_ctrl_c_closes_the_tick_saves_and_exits_0(pictures: Path, tmp_path: Path) -> None:
+    command = [*TRAIN, "--data", str(pictures), "--steps", "2000", "--tick-steps", "1000", "--out", str(tmp_path)]
+    training = _start(*command)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*/samples/real.png")):  # written just before the loop
+        assert training.poll() is None, training.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.5)
+    training.send_signal(signal.SIGINT)
+    _, text = training.communicate(timeout=120)
+    assert training.returncode == 0, text
+    assert "interrupted: closing the tick and saving" in text
+    assert "--resume" in text
+    (run,) = tmp_path.iterdir()
+    assert not run_folder.is_finished(run)
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    (row,) = (json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines())
+    assert checkpoint.name == f"step-{row['step']:08d}"
+    assert 0 < row["step"] < 1000
+
+
+def test_a_time_budget_ends_a_training_that_can_be_continued(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*TRAIN, "--data", str(pictures), "--steps", "40", "--tick-steps", "20", "--out", str(tmp_path)]
+    stopped, text = _run(capsys, *arguments, "--minutes", "0.001")
+    assert stopped["finished"] is False
+    assert "to go on: the same command with --resume" in text
+    finished, _ = _run(capsys, *arguments, "--resume")
+    assert finished["run"] == stopped["run"]
+    assert finished["finished"] is True
+    assert finished["last_tick"]["step"] == 40
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +186,7 @@ def test_without_resume_or_with_other_settings_a_new_run_starts(
     [
         (["--class-name", "malignan"], "did you mean malignant"),
         (["--class-name", "malignant", "--image-size", "36"], "multiple of 8"),
-        (["--class-name", "malignant", "--steps", "3", "--epochs", "2"], "both steps and epochs"),
+        (["--class-name", "malignant", "--steps", "3", "--epochs", "2"], "epochs and steps, expected one of them"),
         (["--class-name", "malignant", "--device", "tpu"], "expected auto, cpu, cuda"),
         ([], "--class-name: missing, expected one of benign, malignant"),
     ],
@@ -208,11 +244,13 @@ def test_sampling_from_what_is_no_run_is_one_line(tmp_path: Path) -> None:
 def test_the_table_of_recipes_gives_the_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     result, text = _run(capsys, "gan", "recipes")
     row = result["recipes"]["dcgan-thesis"]
-    assert (row["learning_rate"], row["latent_size"]) == (0.001, 100)
+    assert (row["generator_optimiser"], row["latent_size"]) == (["adam", 0.001, [0.5, 0.999]], 100)
     assert row["class_budgets"] == {"malignant": [4200, 150], "normal": [2500, 100]}
-    assert "dcgan-thesis" in text
-    assert "Middlesex" in text
+    assert all(name in text for name in ("dcgan-thesis", "wgan-gp", "began", "dgan-wp-tl-bce"))
     assert _run(capsys, "gan", "recipes", "--quiet")[1] == ""
+    explained, text = _run(capsys, "gan", "recipes", "wgan-gp")
+    assert list(explained["recipes"]) == ["wgan-gp"]
+    assert "Gulrajani" in text
 
 
 # Run folders.

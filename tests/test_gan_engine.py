@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
+from sonoforge.training.gan import ticks as gan_ticks
 from sonoforge.training.gan.diversity import (
     COLLAPSE_FRACTION,
     is_collapsed,
@@ -28,9 +30,12 @@ from sonoforge.training.gan.diversity import (
 )
 from sonoforge.training.gan.draws import batch_indices
 from sonoforge.training.gan.ema import ema_decay, update_average
-from sonoforge.training.gan.engine import GanSettings, load_generator, sample, train_gan
+from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.feeding import RealBatch
 from sonoforge.training.gan.images import choose_channels, prepare_images, to_pixels, to_tensor, to_unit
-from sonoforge.training.gan.settings import make_plan
+from sonoforge.training.gan.networks import load_generator, sample, sample_portions
+from sonoforge.training.gan.settings import GanSettings, compose, make_plan
+from sonoforge.training.gan.training_set import make_training_set
 
 SETTINGS = GanSettings(image_size=16, steps=12, batch=4, tick_steps=3, class_name="malignant", seed=5)
 
@@ -44,6 +49,12 @@ def _images(count: int = 10, size: int = 24, seed: int = 0) -> np.ndarray:
         centre_y, centre_x, radius = rng.uniform(0.3, 0.7) * size, rng.uniform(0.3, 0.7) * size, rng.uniform(3, 7)
         discs.append(np.where((y - centre_y) ** 2 + (x - centre_x) ** 2 < radius**2, 220, 40))
     return np.stack(discs).astype(np.uint8)[..., None]
+
+
+def _train(images: np.ndarray, settings: GanSettings, folder: Path, device: str = "cpu", **options: Any) -> Path:
+    """Train on images at the size of the settings, as one class."""
+    prepared = make_training_set(images, None, (settings.class_name,), settings.image_size or 16, settings.channels)
+    return train_gan(prepared, settings, folder, device, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +78,8 @@ def _tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
 def _assert_equal(first: Path, second: Path) -> None:
     left, right = _tensors(first), _tensors(second)
     assert left.keys() == right.keys()
-    assert {stem.split("/")[0] for stem in left} == {
-        "generator", "discriminator", "average", "generator_optimiser", "discriminator_optimiser",
+    assert {path.stem for path in first.glob("*.safetensors")} == {
+        "generator", "discriminator", "average", "generator_optimiser", "discriminator_optimiser", "state",
     }  # fmt: skip
     assert [name for name in left if not torch.equal(left[name], right[name])] == []
 
@@ -76,7 +87,7 @@ def _assert_equal(first: Path, second: Path) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gan") / "finished"
-    train_gan(_images(), SETTINGS, folder, "cpu")
+    _train(_images(), SETTINGS, folder, "cpu")
     return folder
 
 
@@ -85,7 +96,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_short_training_moves_the_samples_towards_the_images(tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, steps=120, batch=16, tick_steps=10, learning_rate=0.001)
-    train_gan(_images(64), settings, tmp_path, "cpu")
+    _train(_images(64), settings, tmp_path, "cpu")
     rows = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
     assert rows[-1]["distance"] < 0.5 * rows[0]["distance"]
     assert rows[-1]["diversity"] > COLLAPSE_FRACTION
@@ -97,7 +108,7 @@ def test_the_folder_holds_what_the_architecture_promises(finished: Path) -> None
     assert rows[-1]["images"] == 48
     assert rows[-1]["epoch"] == pytest.approx(4.8)
     grids = sorted(path.name for path in (finished / "samples").iterdir())
-    assert grids == ["real.png", *(f"step-{step:08d}.png" for step in (3, 6, 9, 12))]
+    assert grids == ["latest.png", "real.png", *(f"step-{step:08d}.png" for step in (3, 6, 9, 12))]
     assert Image.open(finished / "samples" / grids[-1]).size == (8 * 16, 8 * 16)
     results = json.loads((finished / "results.json").read_text())
     assert (finished / results["checkpoint"]).is_dir()
@@ -105,6 +116,18 @@ def test_the_folder_holds_what_the_architecture_promises(finished: Path) -> None
     steps = {gan_checkpoint.describe(path).step for path in (finished / "checkpoints").iterdir()}
     best = min(rows, key=lambda row: row["distance"])["step"]
     assert steps == {9, 12, best}
+
+
+def test_tensorboard_shows_the_statistics_and_the_grids(finished: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished / "tensorboard"))
+    events.Reload()
+    rows = [json.loads(line) for line in (finished / "stats.jsonl").read_text().splitlines()]
+    for name in ("discriminator_loss", "generator_gradient", "diversity", "seconds_per_kimg"):
+        logged = [(event.step, event.value) for event in events.Scalars(name)]
+        assert logged == [(row["step"], pytest.approx(row[name], rel=1e-5)) for row in rows]
+    assert [image.step for image in events.Images("samples")] == [3, 6, 9, 12]
 
 
 @pytest.mark.parametrize("stop", [3, 7])
@@ -124,12 +147,12 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
 
     monkeypatch.setattr(gan_engine, "update_average", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train_gan(_images(), SETTINGS, tmp_path, "cpu")
+        _train(_images(), SETTINGS, tmp_path, "cpu")
     monkeypatch.setattr(gan_engine, "update_average", real)
     with (tmp_path / "stats.jsonl").open("a") as stream:
         stream.write('{"step": 9, "collapsed": true}\n{"step": 1')
     torch.manual_seed(stop)  # the global random state must not matter
-    last = train_gan(_images(), SETTINGS, tmp_path, "cpu", resume=True)
+    last = _train(_images(), SETTINGS, tmp_path, "cpu", resume=True)
     _assert_equal(last, finished / "checkpoints" / last.name)
     for name in ("real.png", "step-00000012.png"):
         assert (tmp_path / "samples" / name).read_bytes() == (finished / "samples" / name).read_bytes()
@@ -137,8 +160,17 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     assert [row["step"] for row in rows] == [3, 6, 9, 12]
 
 
+def test_a_compiled_training_gives_the_same_losses(finished: Path, tmp_path: Path) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on CPU")
+    _train(_images(), dataclasses.replace(SETTINGS, compile=True, steps=3), tmp_path, "cpu")
+    rows = [json.loads((folder / "stats.jsonl").read_text().splitlines()[0]) for folder in (finished, tmp_path)]
+    for name in ("discriminator_loss", "generator_loss"):
+        assert rows[1][name] == pytest.approx(rows[0][name], rel=1e-3)
+
+
 def test_the_seed_matters(finished: Path, tmp_path: Path) -> None:
-    last = train_gan(_images(), dataclasses.replace(SETTINGS, seed=6), tmp_path, "cpu")
+    last = _train(_images(), dataclasses.replace(SETTINGS, seed=6), tmp_path, "cpu")
     left, right = _tensors(last), _tensors(finished / "checkpoints" / last.name)
     assert not torch.equal(left["average/dense.weight"], right["average/dense.weight"])
 
@@ -147,44 +179,43 @@ def test_training_leaves_global_state_alone(tmp_path: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    train_gan(_images(), dataclasses.replace(SETTINGS, steps=2), tmp_path, "cpu")
+    _train(_images(), dataclasses.replace(SETTINGS, steps=2), tmp_path, "cpu")
     assert torch.equal(torch.rand(3), expected)
     assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_a_finished_training_is_returned_at_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gan_engine, "build_networks", lambda *_: pytest.fail("trained again"))
-    assert train_gan(_images(), SETTINGS, finished, "cpu").name == "step-00000012"
+    monkeypatch.setattr(gan_engine, "gather_players", lambda *_: pytest.fail("trained again"))
+    assert _train(_images(), SETTINGS, finished, "cpu").name == "step-00000012"
 
 
 def test_a_folder_never_mixes_two_trainings(finished: Path) -> None:
     with pytest.raises(SonoforgeError, match=r"other settings .*seed was 5, is 6"):
-        train_gan(_images(), dataclasses.replace(SETTINGS, seed=6), finished, "cpu", resume=True)
+        _train(_images(), dataclasses.replace(SETTINGS, seed=6), finished, "cpu", resume=True)
     with pytest.raises(SonoforgeError, match="other images"):
-        train_gan(_images(seed=1), SETTINGS, finished, "cpu", resume=True)
+        _train(_images(seed=1), SETTINGS, finished, "cpu", resume=True)
 
 
 def test_an_unfinished_training_is_not_overwritten(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
     with pytest.raises(SonoforgeError, match="unfinished training; add --resume"):
-        train_gan(_images(), SETTINGS, tmp_path / "run", "cpu")
+        _train(_images(), SETTINGS, tmp_path / "run", "cpu")
 
 
 def test_numbers_that_are_not_finite_stop_the_training_at_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = gan_engine.to_unit
-    calls = 0
+    real = gan_engine.draw_real
 
-    def poison(pixels: torch.Tensor) -> torch.Tensor:
-        nonlocal calls
-        calls += 1  # the first call is for the thumbnails of the real images
-        return real(pixels) * (float("nan") if calls > 5 else 1.0)
+    def poison(*arguments: Any) -> RealBatch:
+        batch = real(*arguments)
+        number = arguments[4]
+        return batch._replace(images=batch.images * (float("nan") if number >= 4 else 1.0))
 
-    monkeypatch.setattr(gan_engine, "to_unit", poison)
+    monkeypatch.setattr(gan_engine, "draw_real", poison)
     with pytest.raises(GateError, match=r"loss not finite by step 6.*last good checkpoint is .*step-00000003.*lower"):
-        train_gan(_images(), SETTINGS, tmp_path, "cpu")
+        _train(_images(), SETTINGS, tmp_path, "cpu")
     kept = gan_checkpoint.list_checkpoints(tmp_path / "checkpoints")
     assert [path.name for path in kept] == ["step-00000003"]
     assert all(bool(value.isfinite().all()) for value in _tensors(kept[0]).values())
@@ -207,14 +238,14 @@ def test_collapse_is_warned_of_and_recorded(
     images = to_unit(to_tensor(prepare_images(_images(64), 16, 1)))
     ticks = 0
 
-    def collapsing(network: torch.nn.Module, latents: torch.Tensor) -> torch.Tensor:
+    def collapsing(network: torch.nn.Module, latents: torch.Tensor, labels: None) -> torch.Tensor:
         nonlocal ticks
         ticks += 1
         return images if ticks <= good_ticks else images[:1].expand(len(latents), -1, -1, -1)
 
-    monkeypatch.setattr(gan_engine, "generate", collapsing)
+    monkeypatch.setattr(gan_ticks, "generate", collapsing)
     with caplog.at_level(logging.WARNING):
-        train_gan(_images(), SETTINGS, tmp_path, "cpu")
+        _train(_images(), SETTINGS, tmp_path, "cpu")
     rows = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
     assert [row["collapsed"] for row in rows] == [False] * good_ticks + [True] * (4 - good_ticks)
     assert all(row["diversity"] == 0 for row in rows[good_ticks:])
@@ -230,32 +261,45 @@ def test_collapse_is_warned_of_and_recorded(
 
 def test_published_budgets_of_the_thesis() -> None:
     malignant = make_plan(GanSettings(class_name="malignant"), 210)
-    assert (malignant.batch, malignant.learning_rate, malignant.steps) == (150, 0.001, 4200 * 210 // 150)
+    assert (malignant.batch, malignant.steps, malignant.image_size) == (150, 4200 * 210 // 150, 224)
     normal = make_plan(GanSettings(class_name="normal"), 133)
     assert (normal.batch, normal.steps) == (100, 2500 * 133 // 100)
+    recipe = compose(GanSettings(class_name="malignant"))
+    assert {recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate} == {0.001}
     assert make_plan(GanSettings(epochs=2, batch=8), 21).steps == 6  # 42 images in batches of 8
+
+
+def test_a_published_batch_is_lowered_to_a_small_set_and_one_asked_for_is_refused(tmp_path: Path) -> None:
+    assert make_plan(GanSettings(class_name="normal"), 60).batch == 60
+    with pytest.raises(SonoforgeError, match=r"malignant: found 3, expected at least the 8 .*--batch 3"):
+        _train(_images(3), dataclasses.replace(SETTINGS, steps=2, batch=8), tmp_path)
+
+
+def test_a_budget_in_images_counts_all_turns_of_the_critic() -> None:
+    assert make_plan(GanSettings(recipe="wgan", kimg=6.4, batch=64), 100).steps == 20  # 20 x 5 x 64 images
+    assert make_plan(GanSettings(recipe="wgan", epochs=16, batch=64), 100).steps == 5
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"recipe": "dcgan-thesi"}, "did you mean dcgan-thesis"),
-        ({"epochs": 1.0}, "both steps and epochs"),
+        ({"epochs": 1.0}, "epochs and steps, expected one"),
         ({"batch": 1}, "batch 1, expected at least 2"),
-        ({"image_size": 33}, "image size 33, expected a multiple of 8"),
+        ({"image_size": 33}, "image_size: found 33, expected a multiple of 8"),
         ({"steps": 0}, "0 steps"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(SonoforgeError, match=message) as error:
-        train_gan(_images(), dataclasses.replace(SETTINGS, **changes), tmp_path, "cpu")  # type: ignore[arg-type]
+        _train(_images(), dataclasses.replace(SETTINGS, **changes), tmp_path, "cpu")  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cpu:1", "cuda:x", "cuda:99"])
 def test_unknown_devices_are_refused(device: str, tmp_path: Path) -> None:
     with pytest.raises(SonoforgeError, match="device"):
-        train_gan(_images(), SETTINGS, tmp_path, device)
+        _train(_images(), SETTINGS, tmp_path, device)
 
 
 # Draws.
@@ -267,12 +311,6 @@ def test_every_epoch_shows_every_image_once(images: int, batch: int) -> None:
     epochs = stream.reshape(-1, images)  # batch * images * 2 is a whole number of epochs
     assert all(sorted(epoch) == list(range(images)) for epoch in epochs)
     assert any(list(epochs[0]) != list(epoch) for epoch in epochs[1:])
-
-
-def test_a_batch_larger_than_the_data_set_trains_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        train_gan(_images(3), dataclasses.replace(SETTINGS, steps=2, batch=8), tmp_path, "cpu")
-    assert "batch of 8 is larger than the 3 images" in caplog.text
 
 
 # Averaged generator.
@@ -303,8 +341,9 @@ def test_image_number_i_depends_on_the_seed_and_i_alone(finished: Path) -> None:
     nine = sample(generator, 9, seed=4)
     assert nine.shape == (9, 16, 16, 1)
     assert nine.dtype == np.uint8
-    few = sample(generator, 4, seed=4, batch=3)
-    assert np.abs(few.astype(int) - nine[:4]).max() <= 1  # another batch size may round otherwise
+    assert np.array_equal(sample(generator, 4, seed=4), nine[:4])
+    parts = [*sample_portions(generator, 9, seed=4, batch=3)]
+    assert np.array_equal(np.concatenate(parts), nine)  # to the last bit, whatever the batch
     assert np.array_equal(nine, sample(load_generator(finished), 9, seed=4))
     assert not np.array_equal(nine, sample(generator, 9, seed=5))
     assert sample(generator, 0, seed=4).shape == (0, 16, 16, 1)
@@ -346,7 +385,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_one_clear_message(
 
     monkeypatch.setattr(gan_checkpoint, "_write_synced", full)
     with pytest.raises(SonoforgeError, match=r"No space left on device.*earlier checkpoints are untouched"):
-        train_gan(_images(), SETTINGS, tmp_path, "cpu")
+        _train(_images(), SETTINGS, tmp_path, "cpu")
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
     load_generator(tmp_path)
 

@@ -1,91 +1,91 @@
-"""The DCGAN of the MSc thesis behind the balanced classifier (S. H., Middlesex University, 2024).
+"""DCGAN as published: figure 1 of Radford, Metz, Chintala 2016, generalised to other image sizes.
 
-The thesis gives the layers: latent 100 -> dense 28x28x256 -> transposed convolutions 28x28x128,
-56x56x64, 112x112x32 -> 224x224, tanh; the mirror image as discriminator; batch normalisation and
-LeakyReLU in both.  It leaves these open, and they are closed here as the original method has them
-(Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative
-Adversarial Networks", ICLR 2016):
+"Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", ICLR 2016.
 
-* kernel 5x5: figure 1 and the authors' released code;
-* LeakyReLU slope 0.2: section 4 (there in the discriminator; the thesis has LeakyReLU in both);
-* weights from N(0, 0.02), and the scales of batch normalisation from N(1, 0.02): section 4 and the
-  authors' code;
-* no batch normalisation on the generator's output and on the discriminator's input: section 3;
-* batch normalisation of the dense layer over its 256 maps, not over its 200 704 single values:
-  section 3 normalises maps everywhere.
+The generator is figure 1: the latent vector is projected to 4x4x1024, then four fractionally strided
+5x5 convolutions to 8x8x512, 16x16x256, 32x32x128 and 64x64xC.  The discriminator is its mirror image,
+as in the authors' code.  Section 3: strides instead of pooling, no hidden dense layers, batch
+normalisation but on the generator's output and the discriminator's input, ReLU and tanh in the
+generator, LeakyReLU in the discriminator.  Section 4: slope 0.2, weights from N(0, 0.02).
 
-Generalised: any image size that is a multiple of 8 (the thesis: 224), 1 or 3 channels (the thesis: 3).
+Generalised to other sizes: the maps at the largest side keep their number, 128, and each halving of
+the side doubles it, up to the paper's widest, 1024.  So 32 has 512-256-128, 128 has
+1024-1024-512-256-128.  224 starts from 7x7.
+
+The paper draws latents uniformly (figure 1); here they are standard normal, as in most later work.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
-DOWNSCALE = 8  # three layers of stride 2
+from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models.labels import ScoreHead, append_labels
+
 KERNEL = 5
 SLOPE = 0.2
 INITIAL_STD = 0.02
+WIDTH = 128  # maps at the largest side: figure 1
+WIDEST = 1024  # maps at 4x4 in figure 1
+NORMS = ("batch", "none")
 
 
-def _base_size(image_size: int) -> int:
-    if image_size < DOWNSCALE or image_size % DOWNSCALE:
-        raise ValueError(f"image_size: found {image_size}, expected a multiple of {DOWNSCALE}")
-    return image_size // DOWNSCALE
+def _widths(image_size: int, width: int) -> list[int]:
+    """Maps at each side but the image's, from the smallest side on."""
+    levels = doublings(image_size, smallest_side(image_size))
+    return [min(WIDEST, width << level) for level in reversed(range(levels))]
 
 
-def _upsample(inputs: int, outputs: int, stride: int, *, bias: bool) -> nn.ConvTranspose2d:
-    """A transposed convolution whose output is exactly ``stride`` times as wide as its input."""
-    return nn.ConvTranspose2d(
-        inputs, outputs, KERNEL, stride, padding=KERNEL // 2, output_padding=stride - 1, bias=bias
-    )
+def _upsample(inputs: int, outputs: int, *, bias: bool) -> nn.ConvTranspose2d:
+    """A transposed convolution whose output is exactly twice as wide as its input."""
+    return nn.ConvTranspose2d(inputs, outputs, KERNEL, 2, padding=KERNEL // 2, output_padding=1, bias=bias)
 
 
 class Generator(nn.Module):
     """Latent vector to image.
 
     Args:
-        image_size: Side S of the square image in pixels, a multiple of 8.
-        channels: Channels C of the image, 1 or 3.
-        latent_size: Length Z of the latent vector; the thesis: 100.
+        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
+        channels: Channels C of the image.
+        latent_size: Length Z of the latent vector; the paper: 100.
+        classes: Number of classes, 0 for an unconditional generator.
+        width: Maps at the largest hidden side; doubled at each halving, up to 1024.
 
     Raises:
-        ValueError: ``image_size`` is not a multiple of 8.
+        ValueError: Another image size.
     """
 
-    def __init__(self, image_size: int = 224, channels: int = 3, latent_size: int = 100) -> None:
-        super().__init__()
-        self.base = _base_size(image_size)
-        self.latent_size = latent_size
-        # No bias where batch normalisation follows: it would subtract it again.
-        self.dense = nn.Linear(latent_size, self.base * self.base * 256, bias=False)
-        self.layers = nn.Sequential(
-            nn.BatchNorm2d(256),
-            nn.LeakyReLU(SLOPE),
-            _upsample(256, 128, 1, bias=False),
-            nn.BatchNorm2d(128),
-            nn.LeakyReLU(SLOPE),
-            _upsample(128, 64, 2, bias=False),
-            nn.BatchNorm2d(64),
-            nn.LeakyReLU(SLOPE),
-            _upsample(64, 32, 2, bias=False),
-            nn.BatchNorm2d(32),
-            nn.LeakyReLU(SLOPE),
-            _upsample(32, channels, 2, bias=True),
-            nn.Tanh(),
-        )
+    latent_distribution = "normal"
 
-    def forward(self, latent: Tensor) -> Tensor:
+    def __init__(self, image_size: int, channels: int, latent_size: int, classes: int = 0, width: int = WIDTH) -> None:
+        super().__init__()
+        self.base = smallest_side(image_size)
+        self.latent_size = latent_size
+        self.classes = classes
+        widths = _widths(image_size, width)
+        # No bias where batch normalisation follows: it would subtract it again.
+        self.dense = nn.Linear(latent_size + classes, self.base * self.base * widths[0], bias=False)
+        layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
+        for inputs, outputs in pairwise(widths):
+            layers += [_upsample(inputs, outputs, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, _upsample(widths[-1], channels, bias=True), nn.Tanh())
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate one image for each latent vector.
 
         Args:
-            latent: (N, Z) float, standard normal.
+            latents: (N, Z) float, standard normal.
+            labels: (N,) int64, for a conditional generator.
 
         Returns:
             (N, C, S, S) float in [-1, 1].
         """
-        # Height, width, map: the thesis' order, and already the channels-last layout in memory.
-        maps = self.dense(latent).view(-1, self.base, self.base, 256).permute(0, 3, 1, 2)
+        projected: Tensor = self.dense(append_labels(latents, labels, self.classes))
+        # Height, width, map: already the channels-last layout in memory.
+        maps = projected.view(len(latents), self.base, self.base, -1).permute(0, 3, 1, 2)
         images: Tensor = self.layers(maps)
         return images
 
@@ -93,49 +93,64 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Image to one logit: large where the image looks real.
 
-    The thesis ends in a sigmoid; here it is part of the loss (BCE with logits), which is the same
-    function without its loss of precision near 0 and 1.
+    Spectral normalisation (Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative
+    Adversarial Networks", ICLR 2018) divides each weight by its largest singular value, estimated by
+    one step of power iteration at each pass in training mode.  The state dict then holds, in place of
+    ``weight``, ``parametrizations.weight.original`` and the two vectors of the iteration,
+    ``parametrizations.weight.0._u`` and ``_v``: a training resumed without them would differ.
 
     Args:
-        image_size: Side S of the square image in pixels, a multiple of 8.
-        channels: Channels C of the image, 1 or 3.
+        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
+        channels: Channels C of the image.
+        classes: Number K of classes, 0 for none.
+        conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
+        width: Maps at the largest hidden side; doubled at each halving, up to 1024.
+        norm: ``"batch"``, or ``"none"`` where the loss judges each image alone: batch normalisation
+            mixes the images of a batch, which a gradient penalty must not see (Gulrajani 2017, section 4).
 
     Raises:
-        ValueError: ``image_size`` is not a multiple of 8.
+        ValueError: Another image size, conditioning or norm.
     """
 
-    def __init__(self, image_size: int = 224, channels: int = 3) -> None:
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        classes: int = 0,
+        conditioning: str = "none",
+        width: int = WIDTH,
+        norm: str = "batch",
+    ) -> None:
         super().__init__()
-        base = _base_size(image_size)
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, 32, KERNEL, 2, padding=KERNEL // 2),
-            nn.LeakyReLU(SLOPE),
-            nn.Conv2d(32, 64, KERNEL, 2, padding=KERNEL // 2, bias=False),
-            nn.BatchNorm2d(64),
-            nn.LeakyReLU(SLOPE),
-            nn.Conv2d(64, 128, KERNEL, 2, padding=KERNEL // 2, bias=False),
-            nn.BatchNorm2d(128),
-            nn.LeakyReLU(SLOPE),
-            nn.Flatten(),
-            nn.Linear(base * base * 128, 1),
-        )
+        if norm not in NORMS:
+            raise ValueError(f"norm: found {norm!r}, expected one of {', '.join(NORMS)}")
+        widths = _widths(image_size, width)[::-1]
+        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], KERNEL, 2, KERNEL // 2), nn.LeakyReLU(SLOPE)]
+        for inputs, outputs in pairwise(widths):
+            layers.append(nn.Conv2d(inputs, outputs, KERNEL, 2, KERNEL // 2, bias=norm == "none"))
+            if norm == "batch":
+                layers.append(nn.BatchNorm2d(outputs))
+            layers.append(nn.LeakyReLU(SLOPE))
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.head = ScoreHead(widths[-1] * smallest_side(image_size) ** 2, classes, conditioning)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Judge images.
 
         Args:
             images: (N, C, S, S) float in [-1, 1].
+            labels: (N,) int64; needed by ``"projection"`` alone.
 
         Returns:
-            (N,) float logits.
+            Logits (N,), and class logits (N, K) for ``"auxiliary"``, else None.
         """
-        logits: Tensor = self.layers(images)
-        return logits.squeeze(1)
+        answer: tuple[Tensor, Tensor | None] = self.head(self.layers(images), labels)
+        return answer
 
 
 @torch.no_grad()
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights as in Radford 2016: N(0, 0.02), batch-norm scales N(1, 0.02), biases 0.
+    """Draw the weights: N(0, 0.02), batch-norm scales N(1, 0.02) as in the authors' code, biases 0.
 
     Args:
         network: `Generator` or `Discriminator`, changed in place.

@@ -37,6 +37,7 @@ VERBS = {
     "data phantom": Verb("sonoforge.training.data_phantom", "train", "write a simulated ultrasound data set"),
     "gan recipes": Verb("sonoforge.training.gan_show_recipes", "train", "the table of GAN recipes"),
     "gan train": Verb("sonoforge.training.gan_train", "train", "train one generator"),
+    "gan sweep": Verb("sonoforge.training.gan_sweep", "train", "recipes times perceptual weights, in one table"),
     "gan sample": Verb("sonoforge.training.gan_sample", "train", "generate images from a trained generator"),
     "train": Verb("sonoforge.training.train", "train", "train one classifier on a data set"),
     "crossval": Verb("sonoforge.training.crossval", "train", "k-fold comparison of arms, sealed or as published"),

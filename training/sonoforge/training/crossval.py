@@ -30,6 +30,7 @@ from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import SplitPlan, leaked_images, make_plan, save_plan
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.evidence import tables
+from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.progress import progress_bar, someone_watches
 from sonoforge.training.tasks import default_jobs, run_tasks
@@ -145,6 +146,7 @@ def resolve_setting(config: Config) -> Setting:
         recipe=config.gan_recipe,
         **_given(image_size=config.gan_size, epochs=config.gan_epochs, steps=config.gan_steps, batch=config.gan_batch),
     )
+    gan = dataclasses.replace(gan, image_size=gan.image_size or find_recipe(gan.recipe).image_size)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
     return Setting(tuple(config.arms), classifier, gan, seeds, config.device, config.jobs)
 

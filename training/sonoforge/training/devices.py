@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +13,15 @@ from lightning_fabric import Fabric
 from sonoforge.runtime.errors import SonoforgeError
 
 
-def open_fabric(device: str) -> Fabric:
-    """Open the device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+def open_fabric(device: str, precision: Any = "32-true") -> Fabric:
+    """Open the device, in each of the processes that ``torchrun`` started, or in this one alone.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` without N, as each process takes its own.
+        precision: Fabric's name of it.
 
     Raises:
-        SonoforgeError: Another name, or a device that is not there.
+        SonoforgeError: Another name, a device that is not there, or a precision that it does not have.
     """
     name, _, number = device.partition(":")
     if name == "auto":
@@ -27,7 +32,17 @@ def open_fabric(device: str) -> Fabric:
         raise SonoforgeError(
             f"device: {device} is not there ({torch.cuda.device_count()} CUDA devices); use --device cpu"
         )
-    return Fabric(accelerator=name, devices=1 if name == "cpu" else [int(number or 0)])
+    if precision == "16-mixed" and name == "cpu":
+        raise SonoforgeError("precision: float16 needs a GPU; use --precision bf16 or --device cuda")
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        devices: Any = 1 if name == "cpu" else [int(number or 0)]
+        return Fabric(accelerator=name, devices=devices, precision=precision)
+    if number:
+        raise SonoforgeError(
+            f"device: found {device} under torchrun, expected cuda: each process takes a device itself"
+        )
+    local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    return Fabric(accelerator=name, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
 
 
 @contextlib.contextmanager

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
-import json
 import logging
 from pathlib import Path
-from typing import Any
 
-from PIL.PngImagePlugin import PngInfo
+import numpy as np
+import torch
 
-from sonoforge.runtime.atomic import write_bytes, write_json
-from sonoforge.runtime.commandline import Outcome, option
+from sonoforge.runtime.commandline import Outcome, closest, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.images import Pixels, as_picture
-from sonoforge.training.gan.networks import load_generator, sample
+from sonoforge.training.gan.images import Pixels, grid_picture
+from sonoforge.training.gan.interpolation import path
+from sonoforge.training.gan.networks import (
+    PORTION,
+    generate_pixels,
+    latent_distribution,
+    load_generator,
+    sample_latent,
+    sample_portions,
+)
+from sonoforge.training.gan.synthetic import describe_origin, open_target, write_picture
 
 log = logging.getLogger(__name__)
-
-MANIFEST = "manifest.json"
 
 EXAMPLES = """
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 227
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --checkpoint best --seed 7 --out generated/malignant
+sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --count 10000 --out normal.zip
+sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --truncation 1.5 --out normal.npz
+sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 4 --interpolate 9
+
+With masks trained jointly, each image comes with its mask: NAME.png and NAME_mask.png.
 """
 
 
@@ -34,11 +42,14 @@ class Config:
     """Settings of ``sonoforge gan sample``."""
 
     run: str = option(help="run folder of sonoforge gan train, or one of its checkpoints", positional=True)
-    count: int = option(64, help="images to generate", minimum=1)
+    count: int = option(64, help="images to generate; with --interpolate, strips", minimum=1)
+    class_name: str = option("", help="class to generate, for a generator of several")
     seed: int = option(0, help="image i depends on (seed, i) alone", minimum=0)
-    out: str = option("", help="folder for the images (default: generated/ in the run folder)")
+    truncation: float | None = option(None, help="largest number in a latent: fewer odd images", minimum=0.01)
+    interpolate: int | None = option(None, help="write strips of so many images between two", minimum=2, maximum=100)
+    out: str = option("", help="folder, .zip or .npz for the images (default: generated/ in the run folder)")
     checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")
-    batch: int = option(64, help="images at a time", minimum=1)
+    batch: int = option(64, help="images at a time on a GPU", minimum=1)
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -46,72 +57,69 @@ def main(config: Config) -> Outcome:
     """Generate the images and write them with their manifest.
 
     Raises:
-        SonoforgeError: No such checkpoint, or the folder holds other files.
+        SonoforgeError: No such checkpoint or class, or the target holds something else.
     """
     checkpoint = gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint)
-    default = checkpoint.parent.parent / "generated" / f"{checkpoint.name}-seed-{config.seed}"
-    folder = Path(config.out) if config.out else default
-    origin = describe_origin(checkpoint, config.seed)
-    _refuse_other_files(folder, origin)
-    images = sample(load_generator(checkpoint, config.device), config.count, config.seed, config.batch)
-    write_synthetic(images, folder, origin)
-    log.info("%d synthetic images in %s", len(images), folder)
-    return Outcome({"folder": str(folder), "count": len(images), **origin})
-
-
-def describe_origin(checkpoint: Path, seed: int) -> dict[str, Any]:
-    """Say where generated images come from: what goes into the manifest and into every file."""
     about = gan_checkpoint.describe(checkpoint)
-    return {
-        "synthetic": True,
-        "generator_sha256": about.files["average.safetensors"],
-        "recipe": about.recipe,
-        "class": about.class_name,
-        "step": about.step,
-        "seed": seed,
-        "training_data": about.fingerprint,
-    }
+    label = _find_label(config.class_name, about)
+    origin = describe_origin(checkpoint, config.seed, about.classes[label] if label is not None else about.class_name)
+    if config.truncation is not None:
+        origin["truncation"] = config.truncation
+    generator = load_generator(checkpoint, config.device)
+    if config.interpolate:
+        return _write_strips(config, checkpoint, generator, label, origin)
+    name = f"{checkpoint.name}-seed-{config.seed}" + (f"-{config.class_name}" if label is not None else "")
+    target = Path(config.out) if config.out else checkpoint.parent.parent / "generated" / name
+    portions = sample_portions(
+        generator, config.count, config.seed, label, truncation=config.truncation, batch=config.batch
+    )
+    with open_target(target, origin, config.count, about.image_channels) as write:
+        for pixels in portions:
+            write(pixels)
+    log.info("%d synthetic images in %s", config.count, target)
+    return Outcome({"target": str(target), "count": config.count, **origin})
 
 
-def _refuse_other_files(folder: Path, origin: dict[str, Any]) -> None:
-    """Generated images never join real ones, nor those of another generator, in one folder."""
-    if folder.exists() and not folder.is_dir():
-        raise SonoforgeError(f"{folder}: is a file, expected a folder for images; choose another --out")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    try:
-        before = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        same = {key: before[key] for key in origin} == origin
-    except (OSError, ValueError, KeyError, TypeError):
-        same = False
-    if not same:
-        raise SonoforgeError(f"{folder}: holds other files already, expected an empty folder; choose another --out")
+def _find_label(name: str, about: gan_checkpoint.Description) -> int | None:
+    if not about.classes:
+        if name not in ("", about.class_name):
+            raise SonoforgeError(
+                f"--class-name: found {name!r}, expected {about.class_name!r}: the only class it knows"
+            )
+        return None
+    if name not in about.classes:
+        found = f"found {name!r}" if name else "missing"
+        hint = closest(name, about.classes)
+        raise SonoforgeError(f"--class-name: {found}, expected one of {', '.join(about.classes)}{hint}")
+    return about.classes.index(name)
 
 
-def write_synthetic(images: Pixels, folder: Path, origin: dict[str, Any]) -> list[Path]:
-    """Write images as PNG files that carry their origin as text, and ``manifest.json`` after them.
+def _write_strips(
+    config: Config,
+    checkpoint: Path,
+    generator: torch.nn.Module,
+    label: int | None,
+    origin: dict[str, object],
+) -> Outcome:
+    """Write one PNG a strip: image i, then the way to image i + 1."""
+    steps = config.interpolate or 0
+    folder = Path(config.out) if config.out else checkpoint.parent.parent / "generated" / "interpolations"
+    about = gan_checkpoint.describe(checkpoint)
+    paths = []
+    for index in range(config.count):
+        first, last = (sample_latent(generator, config.seed, index + side, config.truncation)[0] for side in (0, 1))
+        latents = path(first, last, steps, latent_distribution(generator))
+        pixels = _generate(generator, latents, label)[..., : about.image_channels]
+        strip = grid_picture(pixels, columns=steps)
+        paths.append(folder / f"interpolation-{checkpoint.name}-{config.seed}-{index:05d}.png")
+        write_picture(paths[-1], strip, {**origin, "index": index})
+    log.info("%d strips of %d synthetic images in %s", config.count, steps, folder)
+    return Outcome({"target": str(folder), "count": config.count, "strips": [str(p) for p in paths], **origin})
 
-    Args:
-        images: (N, S, S, C) uint8.
-        folder: Made if missing.
-        origin: From `describe_origin`.
 
-    Returns:
-        The image files, in order.
-    """
-    paths, entries = [], []
-    label = origin["class"].replace("/", "-") or "image"
-    for index, image in enumerate(images):
-        text = PngInfo()
-        text.add_text("Description", "Synthetic image made by a neural network; it shows no patient.")
-        text.add_text("Software", "sonoforge gan sample")
-        for key, value in {**origin, "index": index}.items():
-            text.add_itxt(f"sonoforge:{key}", json.dumps(value) if isinstance(value, bool) else str(value))
-        stream = io.BytesIO()
-        as_picture(image).save(stream, "PNG", pnginfo=text)
-        content = stream.getvalue()
-        paths.append(folder / f"synthetic-{label}-{origin['seed']}-{index:05d}.png")
-        write_bytes(paths[-1], content)
-        entries.append({"file": paths[-1].name, "index": index, "sha256": hashlib.sha256(content).hexdigest()})
-    write_json(folder / MANIFEST, {**origin, "count": len(images), "images": entries})
-    return paths
+def _generate(generator: torch.nn.Module, latents: torch.Tensor, label: int | None) -> Pixels:
+    parts = []
+    for part in latents.split(PORTION):
+        labels = None if label is None else torch.full((len(part),), label)
+        parts.append(generate_pixels(generator, part, labels))
+    return np.concatenate(parts)

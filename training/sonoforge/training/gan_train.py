@@ -1,60 +1,91 @@
-"""``sonoforge gan train``: train one generator on one class of a data set, in a run folder of its own."""
+"""``sonoforge gan train``: train one generator, of one class or of all, in a run folder of its own."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import re
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 
-from sonoforge.runtime.commandline import Outcome, closest, option
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.commandline import Outcome, option
 from sonoforge.training import run_folder
-from sonoforge.training.data.cache import open_cache
-from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.devices import open_fabric
-from sonoforge.training.gan.draws import data_fingerprint
-from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.images import Pixels
+from sonoforge.training.gan.augmentations import AUGMENTATIONS
+from sonoforge.training.gan.conditioning import CONDITIONINGS
+from sonoforge.training.gan.engine import network_options, train_gan
+from sonoforge.training.gan.losses import LOSSES
 from sonoforge.training.gan.recipes import RECIPES
-from sonoforge.training.gan.settings import GanSettings, make_plan
-from sonoforge.training.phantom import dataset as phantom
+from sonoforge.training.gan.schedules import SCHEDULES
+from sonoforge.training.gan.settings import PRECISIONS, GanSettings, compose, make_plan
+from sonoforge.training.gan.training_set import TrainingSet, read_training_set
+from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.progress import someone_watches
 
 log = logging.getLogger(__name__)
 
-CACHED_SIZE = 224  # the classifier's size, so that one cache serves both
-PHANTOM_IMAGES = 400  # in all classes; always the same set, whatever the training's seed
-
 EXAMPLES = """
 sonoforge gan train --data BUSI --class-name malignant          the thesis' budget: hours on a CPU
-sonoforge gan train --data BUSI --class-name normal --image-size 64 --epochs 200
-sonoforge gan train --class-name benign --image-size 64 --steps 500    on the built-in phantom set
+sonoforge gan train --data BUSI --class-name normal --recipe wgan-gp --image-size 64 --epochs 200
+sonoforge gan train --class-name benign --recipe dcgan --kimg 20 --augmentation ada    on the built-in phantom set
+sonoforge gan train --recipe lsgan --conditioning projection    all classes in one generator
+sonoforge gan train --data BUSI --class-name malignant --recipe dgan-wp-tl-wgangp --features vgg16
 sonoforge gan train --data BUSI --class-name malignant --resume  continue where a stopped run was
+torchrun --nproc-per-node 4 -m sonoforge.runtime.cli gan train --data BUSI --class-name malignant
+
+Ctrl-C closes the current tick, saves, and ends with exit code 0; a second one stops at once.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of ``sonoforge gan train``."""
+    """Settings of ``sonoforge gan train``; what is left out is as the recipe has it."""
 
     data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
-    class_name: str = option("", help="class to learn, for example malignant")
+    class_name: str = option("", help="class to learn, for example malignant; left out with --conditioning")
     recipe: str = option("dcgan-thesis", help="see sonoforge gan recipes", choices=tuple(RECIPES))
-    epochs: float | None = option(None, help="passes over the images (default: the recipe's)", minimum=0.001)
-    steps: int | None = option(None, help="optimiser steps, instead of epochs", minimum=1)
-    batch: int | None = option(None, help="images a step (default: the recipe's)", minimum=2)
-    image_size: int = option(224, help="side in pixels, a multiple of 8", minimum=16, maximum=1024)
+    epochs: float | None = option(None, help="passes over the images", minimum=0.001)
+    steps: int | None = option(None, help="generator updates, instead of epochs", minimum=1)
+    kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", minimum=0.001)
+    minutes: float | None = option(None, help="stop and save after so long; --resume goes on", minimum=0.001)
+    stop_after: int | None = option(None, help="stop when KID has not fallen for so many ticks", minimum=1)
+    batch: int | None = option(None, help="images a step", minimum=2)
+    image_size: int | None = option(None, help="side in pixels: 32, 64, 128, 224, 256, 512", minimum=16, maximum=1024)
     channels: str = option("auto", help="auto: 1 if at least 90 % of the images are grey", choices=("auto", "1", "3"))
-    learning_rate: float | None = option(None, help="of both networks (default: the recipe's)", minimum=1e-9)
+    masks: bool = option(False, help="train images and their masks jointly")
+    mirror: bool = option(False, help="double the images by left-right flips")
+    affine: bool = option(False, help="turn, scale, shift and shear every image shown, a little and at random")
+    expand: int = option(1, help="images for each image, made by affine distortion once (7: Berezsky 2024)", minimum=1)
+    balanced: bool = option(False, help="show every class equally often")
+    conditioning: str | None = option(None, help="one generator for all classes, told by label", choices=CONDITIONINGS)
+    loss: str | None = option(None, help="adversarial loss", choices=tuple(LOSSES))
+    regularisers: str | None = option(None, help="none, or NAME=WEIGHT:EVERY,... such as r1=10:16")
+    augmentation: str | None = option(None, help="what the discriminator sees", choices=tuple(AUGMENTATIONS))
+    perceptual_weight: float | None = option(None, help="lambda of the perceptual term", minimum=0)
+    features: str = option(
+        "", help="network of perceptual term, KID and FID: .safetensors file or vgg16", metavar="NET"
+    )
+    n_critic: int | None = option(None, help="discriminator updates for each of the generator", minimum=1)
+    learning_rate: float | None = option(None, help="of both networks", minimum=1e-9)
+    discriminator_learning_rate: float | None = option(None, help="of the discriminator alone", minimum=1e-9)
+    schedule: str | None = option(None, help="of the learning rates", choices=tuple(SCHEDULES))
+    width: int | None = option(None, help="maps of the base layer, for smaller or larger networks", minimum=1)
+    precision: str = option("fp32", help="arithmetic: bf16 and fp16 are mixed", choices=tuple(PRECISIONS))
+    accumulate: int = option(1, help="parts a batch is computed in, to save memory", minimum=1)
+    compile: bool = option(False, help="compile the networks (torch.compile)")
     tick_steps: int | None = option(None, help="steps between samples and checkpoints (default: 50 a run)", minimum=1)
+    keep: int = option(2, help="newest checkpoints kept, beside the best", minimum=1)
     seed: int = option(0, help="of weights, order, latents and samples", minimum=0)
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    cache: str = option("", help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge)")
     out: str = option("runs", help="folder for run folders")
     resume: bool = option(False, help="continue the newest run with the same settings, if there is one")
 
@@ -66,53 +97,86 @@ def main(config: Config) -> Outcome:
         SonoforgeError: Bad settings or data.
         GateError: The training produced numbers that are not finite.
     """
-    settings = GanSettings(
-        recipe=config.recipe,
-        class_name=config.class_name,
-        epochs=config.epochs,
-        steps=config.steps,
-        batch=config.batch,
-        image_size=config.image_size,
-        channels=config.channels,
-        learning_rate=config.learning_rate,
-        seed=config.seed,
-        tick_steps=config.tick_steps,
-    )
-    device = open_fabric(config.device).device
-    name, images = _read_class(config)
-    make_plan(settings, len(images))  # refuses bad settings before a folder is made
-    slug = re.sub(r"[^a-z0-9]+", "-", f"gan-{config.recipe}-{name}-{config.class_name}".lower()).strip("-")
-    folder = run_folder.open_run(Path(config.out), slug, dataclasses.asdict(config), resume=config.resume)
-    with run_folder.log_to(folder):
-        run_folder.write_environment(
-            folder, run_folder.describe_environment(_device_name(device), config.seed, data_fingerprint(images))
-        )
+    fabric = open_fabric(config.device, PRECISIONS[config.precision])
+    features = open_features(config.features, fabric.device) if config.features else None
+    settings = training_settings(config, features)
+    images = read_images(config, settings)
+    plan = make_plan(
+        settings, len(images) * config.expand
+    )  # this and the next refuse bad settings before a folder is made
+    network_options(images, compose(settings), plan.image_size)
+    fabric.launch()
+    if not fabric.is_global_zero:
+        logging.getLogger("sonoforge").setLevel(logging.WARNING)  # the first process speaks for all
+    slug = re.sub(r"[^a-z0-9]+", "-", f"gan-{config.recipe}-{images.name}-{config.class_name}".lower()).strip("-")
+    opened = ""
+    if fabric.is_global_zero:
+        opened = str(run_folder.open_run(Path(config.out), slug, dataclasses.asdict(config), resume=config.resume))
+    folder = Path(fabric.broadcast(opened))
+    deadline = time.monotonic() + 60 * config.minutes if config.minutes else float("inf")
+    with contextlib.ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.enter_context(run_folder.log_to(folder))
+            run_folder.write_environment(
+                folder, run_folder.describe_environment(_device_name(fabric.device), config.seed, images.fingerprint)
+            )
+        interrupted = stack.enter_context(finishing_on_interrupt())
         checkpoint = train_gan(
-            images, settings, folder, config.device, resume=config.resume, show_progress=someone_watches()
+            images,
+            settings,
+            folder,
+            config.device,
+            features=features,
+            resume=config.resume,
+            show_progress=someone_watches(),
+            stop=lambda: interrupted() or time.monotonic() > deadline,
         )
-    results = run_folder.read_results(folder)
+    finished = run_folder.is_finished(folder)
     log.info("samples: %s", folder / "samples")
-    result: dict[str, Any] = {"run": str(folder), **results, "checkpoint": str(checkpoint)}
-    return Outcome(result, f"sonoforge gan sample {folder} --count 64")
+    result: dict[str, Any] = {"run": str(folder), "finished": finished, "checkpoint": str(checkpoint)}
+    if not finished:
+        log.info("stopped before its end; to go on: the same command with --resume")
+        return Outcome(result, f"sonoforge gan sample {folder} --count 64")
+    return Outcome({**run_folder.read_results(folder), **result}, f"sonoforge gan sample {folder} --count 64")
 
 
-def _read_class(config: Config) -> tuple[str, Pixels]:
-    """Return the data set's name and the images (N, S, S, C) of the class."""
-    if config.data == "phantom":
-        label = _find_class(config.class_name, phantom.CLASSES)
-        pictures = phantom.generate_phantom_set(PHANTOM_IMAGES, seed=0, size=CACHED_SIZE)
-        return "phantom", np.stack([picture.pixels[..., None] for picture in pictures if picture.label == label])
-    dataset = read_dataset(Path(config.data))
-    label = _find_class(config.class_name, dataset.classes)
-    cache = open_cache(dataset, size=max(CACHED_SIZE, config.image_size))
-    return dataset.name, cache.images[cache.dataset.labels == label]
+def training_settings(config: Config, features: Features | None) -> GanSettings:
+    """Return what determines the training."""
+    names = {field.name for field in dataclasses.fields(GanSettings)} - {"features"}
+    given = {name: getattr(config, name) for name in names}
+    return GanSettings(**given, features=features.name if features else "")
 
 
-def _find_class(name: str, classes: tuple[str, ...]) -> int:
-    if name in classes:
-        return classes.index(name)
-    found = f"found {name!r}" if name else "missing"
-    raise SonoforgeError(f"--class-name: {found}, expected one of {', '.join(classes)}{closest(name, classes)}")
+def read_images(config: Config, settings: GanSettings) -> TrainingSet:
+    """Read the class, or all classes where labels tell them apart, at the size of the training."""
+    recipe = compose(settings)
+    return read_training_set(
+        config.data,
+        None if recipe.conditioning != "none" else config.class_name,
+        settings.image_size or recipe.image_size,
+        config.channels,
+        masks=config.masks,
+        cache_folder=Path(config.cache) if config.cache else None,
+    )
+
+
+@contextlib.contextmanager
+def finishing_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C only be noted while inside, and hand out the function that tells; the second one stops."""
+    noted = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal noted
+        del number, frame
+        noted = True
+        signal.signal(signal.SIGINT, before)
+        log.warning("interrupted: closing the tick and saving; Ctrl-C again stops at once")
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _device_name(device: torch.device) -> str:

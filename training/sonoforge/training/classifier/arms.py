@@ -34,7 +34,8 @@ from sonoforge.training.classifier.trust_reference import fit_reference
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.networks import load_generator, sample
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.settings import GanSettings, make_plan
+from sonoforge.training.gan.training_set import make_training_set
 from sonoforge.training.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,12 @@ def train_generators(
         name = class_names[label]
         settings = dataclasses.replace(gan, class_name=name, seed=derive_seed(seed, f"generator {name}") % 2**31)
         own = pixels[labels == label]
-        checkpoints[label] = train_gan(own, settings, folder / name, device, resume=True)
+        if settings.batch is not None and settings.batch > len(own):
+            log.info("generator of %s: batch %d lowered to its %d images", name, settings.batch, len(own))
+            settings = dataclasses.replace(settings, batch=len(own))
+        size = make_plan(settings, len(own)).image_size
+        images = make_training_set(own, None, (name,), size, settings.channels)
+        checkpoints[label] = train_gan(images, settings, folder / name, device, resume=True)
     return checkpoints
 
 

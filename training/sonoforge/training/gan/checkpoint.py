@@ -1,8 +1,9 @@
 """Checkpoints of a GAN training: safetensors and JSON in a folder that is either whole or absent.
 
 ``checkpoints/step-00001234/`` holds the two networks, the averaged generator, the state of the two
-optimisers and ``checkpoint.json`` (what was trained, how far, the hash of each file).  It is written
-under a temporary name, synced to disk and renamed.  Nothing is ever unpickled.
+optimisers, the numbers that losses and regularisers carry along, and ``checkpoint.json`` (what was
+trained, how far, the hash of each file).  It is written under a temporary name, synced to disk and
+renamed.  Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ class Description:
         step: Steps done.
         recipe: Name of the recipe.
         architecture: Name of the architecture.
-        image_size: Side of the images in pixels.
-        channels: Channels of the images.
-        latent_size: Length of the latent vector.
+        generator_options: Arguments that build the generator.
+        image_channels: Channels that are image; those after them are masks.
         class_name: Class of the training images, or an empty string.
+        classes: Names of the classes that a label tells apart; empty without conditioning.
         fingerprint: Hash of the training images as the networks saw them.
         settings: The training's settings, as given.
+        composition: The recipe with the settings applied: every part and number.
         distance: Sliced Wasserstein distance to the real images; None where it was not measured.
+        kid: Kernel distance to the real images; None where it was not measured.
         files: sha256 of each file.
         format_version: Of this layout.
     """
@@ -50,13 +53,15 @@ class Description:
     step: int
     recipe: str
     architecture: str
-    image_size: int
-    channels: int
-    latent_size: int
+    generator_options: dict[str, Any]
+    image_channels: int
     class_name: str
+    classes: list[str]
     fingerprint: str
     settings: dict[str, Any]
+    composition: dict[str, Any] = dataclasses.field(default_factory=dict)
     distance: float | None = None
+    kid: float | None = None
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -171,10 +176,13 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def best_checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint nearest to the real images, or None if no distance was measured."""
-    measured = [(describe(path).distance, path) for path in list_checkpoints(folder)]
-    ranked = sorted((distance, path) for distance, path in measured if distance is not None)
-    return ranked[0][1] if ranked else None
+    """Return the checkpoint nearest to the real images: by KID where it was measured, else by distance; or None."""
+    measured = [(describe(path), path) for path in list_checkpoints(folder)]
+    for key in ("kid", "distance"):
+        ranked = sorted((getattr(about, key), path) for about, path in measured if getattr(about, key) is not None)
+        if ranked:
+            return ranked[0][1]
+    return None
 
 
 def remove_old(folder: Path, keep: int) -> None:

@@ -27,17 +27,43 @@ def batch_indices(images: int, batch: int, seed: int, step: int) -> NDArray[np.i
     Returns:
         (batch,) int64 in [0, N).
     """
-    first, last = step * batch // images, ((step + 1) * batch - 1) // images
+    return shuffled_epochs(images, step * batch, (step + 1) * batch, seed, "order")
+
+
+def shuffled_epochs(count: int, begin: int, end: int, seed: int, purpose: str) -> NDArray[np.int64]:
+    """Return places ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of permutations of 0..count-1.
+
+    Args:
+        count: Length of a permutation: one epoch.
+        begin: First place.
+        end: The place after the last.
+        seed: The run's seed.
+        purpose: Rows of different purposes are independent.
+
+    Returns:
+        (end - begin,) int64.
+    """
+    first, last = begin // count, (end - 1) // count
     orders = [
-        np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(images) for epoch in range(first, last + 1)
+        np.random.default_rng(derive_seed(seed, purpose, epoch)).permutation(count) for epoch in range(first, last + 1)
     ]
-    start = step * batch - first * images
-    return np.concatenate(orders)[start : start + batch].astype(np.int64)
+    return np.concatenate(orders)[begin - first * count : end - first * count].astype(np.int64)
 
 
-def draw_latents(count: int, size: int, seed: int, purpose: str, step: int = 0) -> Tensor:
-    """Draw (count, size) standard normal floats on the CPU, the same for every device."""
+def draw_latents(count: int, size: int, seed: int, purpose: str, step: int = 0, distribution: str = "normal") -> Tensor:
+    """Draw (count, size) floats on the CPU, the same for every device.
+
+    Args:
+        count: Number of latents.
+        size: Length of each.
+        seed: The run's seed.
+        purpose: See `seeds.derive_seed`.
+        step: Which draw of this purpose.
+        distribution: ``normal``: standard; ``uniform``: in [-1, 1].
+    """
     generator = torch.Generator().manual_seed(derive_seed(seed, purpose, step))
+    if distribution == "uniform":
+        return torch.rand(count, size, generator=generator) * 2 - 1
     return torch.randn(count, size, generator=generator)
 
 

@@ -8,15 +8,17 @@ the same versions and number of threads, bit for bit.
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
+import functools
 import json
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sonoforge.runtime.atomic import write_text
@@ -24,90 +26,99 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.augmentations import AUGMENTATIONS
-from sonoforge.training.gan.diversity import (
-    COLLAPSE_FRACTION,
-    is_collapsed,
-    mean_pairwise_distance,
-    sliced_distance,
-    thumbnails,
-)
-from sonoforge.training.gan.draws import batch_indices, data_fingerprint, draw_latents
+from sonoforge.training.gan.affine import AffineRanges, expand
+from sonoforge.training.gan.augmentations import adaptive_p
+from sonoforge.training.gan.diversity import COLLAPSE_FRACTION, is_collapsed
+from sonoforge.training.gan.draws import draw_latents
 from sonoforge.training.gan.ema import ema_decay, update_average
-from sonoforge.training.gan.images import (
-    Pixels,
-    choose_channels,
-    prepare_images,
-    to_pixels,
-    to_tensor,
-    to_unit,
-    write_grid,
+from sonoforge.training.gan.event_log import open_event_log, write_events
+from sonoforge.training.gan.feeding import Feeding, check_enough_images, draw_real, process_slice
+from sonoforge.training.gan.images import to_pixels, to_tensor, write_grid
+from sonoforge.training.gan.networks import check_networks, generator_options, latent_distribution
+from sonoforge.training.gan.optimisers import set_learning_rate
+from sonoforge.training.gan.perceptual import perceptual_loss
+from sonoforge.training.gan.players import Players, gather_players, players_tensors, restore_players
+from sonoforge.training.gan.processes import any_says, reduce_mean
+from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
+from sonoforge.training.gan.settings import NOT_COMPARED, PRECISIONS, GanSettings, compose, make_plan
+from sonoforge.training.gan.ticks import (
+    GRID,
+    gradient_norm,
+    make_reference,
+    measure,
+    memory_gib,
+    read_stats,
+    stalled,
 )
-from sonoforge.training.gan.losses import LOSSES
-from sonoforge.training.gan.networks import build_networks, generate, load_generator, sample
-from sonoforge.training.gan.optimisers import optimiser_tensors, restore_optimiser
-from sonoforge.training.gan.recipes import find_recipe
-from sonoforge.training.gan.settings import GanSettings, make_plan
+from sonoforge.training.gan.training_set import TrainingSet
+from sonoforge.training.gan.updates import Draw, update_discriminator, update_generator
+from sonoforge.training.metrics.features import Features
 from sonoforge.training.progress import progress_bar
 from sonoforge.training.seeds import derive_seed
 
-__all__ = ["GanSettings", "load_generator", "sample", "train_gan"]
-
 log = logging.getLogger(__name__)
 
-GRID = 64  # images in a sample grid, and in the batch whose diversity is measured
-REFERENCE = 1024  # real images at most that samples are compared with
 SAVE_SECONDS = 300  # between two ticks at most this long without a checkpoint
 LOG_SECONDS = 30  # between two lines on the state of the training
+ASK_STEPS = 16  # with several processes, how often they agree whether to stop
 
 
 def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
-    images: Pixels,
+    images: TrainingSet,
     settings: GanSettings,
     folder: Path,
     device: str = "auto",
     *,
+    features: Features | None = None,
     resume: bool = False,
     show_progress: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """Train one GAN and return the folder of its final checkpoint.
+    """Train one GAN and return the folder of its newest checkpoint.
 
     Writes into ``folder``: ``stats.jsonl`` (one object a tick), ``samples/`` (a grid of the same 64
-    latents a tick, and ``real.png``), ``checkpoints/``, and at the end ``results.json``.  Called again
-    on a finished training of the same images and settings, it returns at once.
+    latents a tick, ``latest.png``, and ``real.png``), ``tensorboard/``, ``checkpoints/``, and at the end
+    ``results.json``.  Called again on a finished training of the same images and settings, it returns at once.
 
     Args:
-        images: (N, H, W, C) uint8, C = 1 or 3, any size; resized here.
+        images: What to learn, at the size of the plan.
         settings: What to train and for how long.
         folder: Made if missing.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` all processes work on one training.
+        features: Network of the perceptual term, KID and FID; ``settings.features`` is its name.
         resume: Continue from the newest checkpoint in ``folder``, if there is one.
         show_progress: Show a bar on stderr; else a log line now and then.
+        stop: Asked after each step; once it says yes, the tick is closed, saved, and the function returns, without
+            ``results.json``, as the training is not over.
 
     Returns:
-        The checkpoint's folder, for `load_generator`.
+        The checkpoint's folder, for `networks.load_generator`.
 
     Raises:
         SonoforgeError: Bad settings, or ``folder`` holds another training.
         GateError: A loss or a weight is no longer a finite number; the last good checkpoint is kept.
     """
     # Settings and data.
+    recipe = compose(settings)
+    originals, images = images, expand(images, settings.expand, AffineRanges(), settings.seed)
     plan = make_plan(settings, len(images))
-    recipe = find_recipe(settings.recipe)
-    channels = choose_channels(images, settings.channels)
-    prepared = prepare_images(images, settings.image_size, channels)
-    fingerprint = data_fingerprint(prepared)
+    check_enough_images(images, plan.batch)
+    options = network_options(images, recipe, plan.image_size)
+    labelled = options["classes"] > 0
+    labels = images.labels if labelled else None
     checkpoints = folder / "checkpoints"
     description = gan_checkpoint.Description(
         step=0,
         recipe=settings.recipe,
         architecture=recipe.architecture,
-        image_size=settings.image_size,
-        channels=channels,
-        latent_size=recipe.latent_size,
+        generator_options=options,
+        image_channels=images.image_channels,
         class_name=settings.class_name,
-        fingerprint=fingerprint,
+        classes=list(images.classes) if labelled else [],
+        fingerprint=images.fingerprint,
         settings=dataclasses.asdict(settings),
+        composition=dataclasses.asdict(recipe),
     )
     found = gan_checkpoint.list_checkpoints(checkpoints)
     if found:
@@ -117,188 +128,266 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
             return found[-1]
         if not resume:
             raise SonoforgeError(f"{folder}: holds an unfinished training; add --resume or choose another folder")
+    shown = plan.batch * recipe.n_critic  # real images a step
     log.info(
-        "training %s on %d images at %dx%dx%d: %d steps of %d images (%.3g epochs), learning rate %g",
-        settings.recipe, len(images), settings.image_size, settings.image_size, channels,
-        plan.steps, plan.batch, plan.steps * plan.batch / len(images), plan.learning_rate,
+        "training %s on %d images at %dx%dx%d: %d steps of %s%d images (%.3g epochs), learning rates %g and %g",
+        settings.recipe, *images.pixels.shape, plan.steps, f"{recipe.n_critic} x " * (recipe.n_critic > 1), plan.batch,
+        plan.steps * shown / len(images),
+        recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate,
     )  # fmt: skip
-    if plan.batch > len(images):
-        log.info(
-            "a batch of %d is larger than the %d images: each batch shows every image at least %d times",
-            plan.batch, len(images), plan.batch // len(images),
-        )  # fmt: skip
 
     # Networks, optimisers, loss.
-    fabric = open_fabric(device)
+    fabric = open_fabric(device, PRECISIONS[settings.precision])
     fabric.launch()
-    generator_net, discriminator_net = build_networks(settings, channels)
-    average = fabric.to_device(copy.deepcopy(generator_net)).eval().requires_grad_(False)
-    generator_adam, discriminator_adam = (
-        torch.optim.Adam(net.parameters(), lr=plan.learning_rate, betas=recipe.betas, fused=True)
-        for net in (fabric.to_device(generator_net), fabric.to_device(discriminator_net))
-    )
-    generator, generator_optimiser = fabric.setup(generator_net, generator_adam)
-    discriminator, discriminator_optimiser = fabric.setup(discriminator_net, discriminator_adam)
-    loss = LOSSES[recipe.loss]
-    augment = AUGMENTATIONS[recipe.augmentation]
+    leads = fabric.is_global_zero
+    perceptual = None
+    if recipe.perceptual_weight:
+        assert features is not None  # noqa: S101 - `compose` refused it
+        perceptual = functools.partial(perceptual_loss, features, image_channels=images.image_channels)
+    players = gather_players(fabric, recipe, settings, options, images.image_channels, perceptual)
 
     # Where an earlier run stopped.
     start = 0
     if found:
         start = gan_checkpoint.describe(found[-1]).step
-        for stem, net in (("generator", generator_net), ("discriminator", discriminator_net), ("average", average)):
-            net.load_state_dict(gan_checkpoint.load_state(found[-1], stem))
-        restore_optimiser(generator_adam, gan_checkpoint.load_state(found[-1], "generator_optimiser"))
-        restore_optimiser(discriminator_adam, gan_checkpoint.load_state(found[-1], "discriminator_optimiser"))
+        restore_players(players, found[-1])
         log.info("continuing from %s", found[-1])
-    stats = _read_stats(folder, start)
-    write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in stats))
+    stats = read_stats(folder, start)
+    if leads:
+        write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in stats))
+        some = np.linspace(0, len(originals) - 1, min(GRID, len(originals))).astype(int)
+        write_grid(folder / "samples" / "real.png", originals.pixels[some, ..., : images.image_channels])
 
-    # What each tick compares with.
-    pixels = to_tensor(prepared)
-    reference = torch.linspace(0, len(pixels) - 1, min(len(pixels), REFERENCE)).long()
-    real_thumbnails = thumbnails(to_unit(pixels[reference]))
-    real_spread = mean_pairwise_distance(real_thumbnails)
-    fixed_latents = draw_latents(GRID, recipe.latent_size, settings.seed, "grid").to(fabric.device)
-    write_grid(folder / "samples" / "real.png", prepared[:GRID])
-    pixels = pixels.to(fabric.device)
+    # What each step and each tick takes its images from.
+    pixels = to_tensor(images.pixels).to(fabric.device)
+    feeding = Feeding(
+        plan.batch, settings.seed, settings.balanced, settings.mirror, AffineRanges() if settings.affine else None
+    )
+    draw = functools.partial(_draw, players, pixels, labels, feeding)
+    compared = dataclasses.replace(originals, labels=originals.labels if labelled else None)
+    reference = make_reference(compared, players.average, features, settings.seed)
 
-    def save(step: int, distance: float | None) -> Path:
-        states = {
-            "generator": generator_net.state_dict(),
-            "discriminator": discriminator_net.state_dict(),
-            "average": average.state_dict(),
-            "generator_optimiser": optimiser_tensors(generator_adam),
-            "discriminator_optimiser": optimiser_tensors(discriminator_adam),
-        }
+    def save(step: int, figures: dict[str, float]) -> Path:
+        states = players_tensors(players)
         for stem, state in states.items():
             if not all(bool(value.isfinite().all()) for value in state.values()):
                 raise _not_finite(folder, f"{stem} weights", step)
-        path = gan_checkpoint.save_checkpoint(
-            checkpoints, dataclasses.replace(description, step=step, distance=distance), states
-        )
-        gan_checkpoint.remove_old(checkpoints, settings.keep)
+        path = checkpoints / f"step-{step:08d}"
+        if leads:
+            about = dataclasses.replace(
+                description, step=step, distance=figures.get("distance"), kid=figures.get("kid")
+            )
+            path = gan_checkpoint.save_checkpoint(checkpoints, about, states)
+            gan_checkpoint.remove_old(checkpoints, settings.keep)
         return path
 
     # The loop.
     peak = max((row["diversity"] for row in stats), default=0.0)
     collapsed = bool(stats) and bool(stats[-1]["collapsed"])
     checkpoint = found[-1] if found else checkpoints
-    totals = torch.zeros(4, device=fabric.device)
+    totals: dict[str, torch.Tensor] = {}
+    counts: dict[str, int] = {}
     began = tick_began = saved_at = time.monotonic()
     logged_at = -math.inf
     tick_from = start
-    with (
-        deterministic_kernels(fabric.device),
-        progress_bar(f"{settings.recipe} {settings.class_name}", plan.steps, start, show=show_progress) as advance,
-    ):
+    stopped = over = False
+    schedule = SCHEDULES[recipe.schedule]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(deterministic_kernels(fabric.device))
+        title = f"{settings.recipe} {settings.class_name}"
+        advance = stack.enter_context(progress_bar(title, plan.steps, start, show=show_progress and leads))
+        events = stack.enter_context(contextlib.closing(open_event_log(folder, start))) if leads else None
         for step in range(start, plan.steps):
-            indices = torch.from_numpy(batch_indices(len(images), plan.batch, settings.seed, step))
-            real = to_unit(pixels[indices.to(fabric.device)])
-            latents = draw_latents(plan.batch, recipe.latent_size, settings.seed, "latent", step).to(fabric.device)
-            chance = torch.Generator(fabric.device).manual_seed(derive_seed(settings.seed, "augmentation", step))
+            for optimiser in (players.generator_optimiser, players.discriminator_optimiser):
+                set_learning_rate(optimiser, schedule(step / plan.steps))
+            if recipe.growing:
+                _grow(players, step / plan.steps, plan.image_size)
 
-            # Discriminator: real and generated images in batches of their own, each with its own
-            # batch-norm statistics (Radford 2016's code).
-            fake = generator(latents)
-            real_logits = discriminator(augment(real, chance))
-            fake_logits = discriminator(augment(fake.detach(), chance))
-            discriminator_loss = loss.discriminator(real_logits, fake_logits)
-            discriminator_optimiser.zero_grad()
-            fabric.backward(discriminator_loss)
-            discriminator_optimiser.step()
+            # The discriminator's turns, then the generator's; it meets the images of the last turn again.
+            for turn in range(recipe.n_critic):
+                given = draw(step * recipe.n_critic + turn)
+                keep = turn == recipe.n_critic - 1 and settings.accumulate == 1
+                fakes, scalars = update_discriminator(players, given, keep=keep)
+            scalars |= update_generator(players, given, fakes if keep else [], step)
+            update_average(
+                players.average, players.generator, ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life)
+            )
+            _update_state(players, scalars, step + 1, shown)
+            for name, value in scalars.items():
+                totals[name] = totals[name] + value if name in totals else value
+                counts[name] = counts.get(name, 0) + 1
 
-            # Generator: against the discriminator just updated, whose own gradients are not needed.
-            discriminator_net.requires_grad_(False)
-            generator_loss = loss.generator(discriminator(augment(fake, chance)))
-            generator_optimiser.zero_grad()
-            fabric.backward(generator_loss)
-            generator_optimiser.step()
-            discriminator_net.requires_grad_(True)
-            update_average(average, generator_net, ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life))
-
-            totals += torch.stack([
-                discriminator_loss.detach(), generator_loss.detach(),
-                real_logits.detach().sigmoid().mean(), fake_logits.detach().sigmoid().mean(),
-            ])  # fmt: skip
             done = step + 1
             advance(done, None)
-            if done % plan.tick_steps and done < plan.steps:
-                if time.monotonic() - saved_at > SAVE_SECONDS:
-                    checkpoint = save(done, None)
+            # Several processes ask each other now and then only: it makes a GPU wait.
+            asking = done < plan.steps and (fabric.world_size == 1 or done % ASK_STEPS == 0)
+            stopped = asking and any_says(fabric, stop())
+            if done % plan.tick_steps and done < plan.steps and not stopped:
+                if time.monotonic() - saved_at > SAVE_SECONDS and fabric.world_size == 1:
+                    checkpoint = save(done, {})
                     saved_at = time.monotonic()
                 continue
 
             # The tick: what happened since the last one, and how the samples are.
             seconds = (time.monotonic() - tick_began) / (done - tick_from)
-            means = (totals / (done - tick_from)).tolist()
-            if not all(map(math.isfinite, means)):
+            means = _means(players, totals, counts)
+            if not all(map(math.isfinite, means.values())):
                 raise _not_finite(folder, "loss", done)
-            samples = generate(average, fixed_latents)
-            sample_thumbnails = thumbnails(samples).cpu()
-            diversity = mean_pairwise_distance(sample_thumbnails) / max(real_spread, 1e-12)
-            distance = sliced_distance(sample_thumbnails, real_thumbnails)
-            peak = max(peak, diversity)
-            was_collapsed, collapsed = collapsed, is_collapsed(diversity, done, plan.steps)
+            samples, figures = measure(players.average, reference, images.image_channels)
+            peak = max(peak, figures["diversity"])
+            was_collapsed, collapsed = collapsed, is_collapsed(figures["diversity"], done, plan.steps)
             row: dict[str, Any] = {
                 "step": done,
-                "images": done * plan.batch,
-                "epoch": round(done * plan.batch / len(images), 3),
-                "discriminator_loss": means[0],
-                "generator_loss": means[1],
-                "real_score": means[2],
-                "fake_score": means[3],
-                "diversity": diversity,
-                "distance": distance,
+                "images": done * shown,
+                "kimg": done * shown / 1000,
+                "epoch": round(done * shown / len(images), 3),
+                **means,
+                "discriminator_gradient": gradient_norm(players, players.discriminator),
+                "generator_gradient": gradient_norm(players, players.generator),
+                **{name: float(value) for values in players.state.values() for name, value in values.items()},
+                **figures,
                 "collapsed": collapsed,
                 "seconds_per_step": seconds,
+                "seconds_per_kimg": seconds / shown * 1000,
+                "images_per_second": shown / seconds,
+                "memory_gib": memory_gib(fabric.device),
                 "elapsed_seconds": time.monotonic() - began,
             }
-            with (folder / "stats.jsonl").open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
-            write_grid(folder / "samples" / f"step-{done:08d}.png", to_pixels(samples))
-            checkpoint = save(done, distance)
-            summary = f"D {means[0]:.2f} G {means[1]:.2f} diversity {diversity:.2f} distance {distance:.3f}"
+            stats.append(row)
+            if leads and events is not None:
+                # Before the checkpoint: after a kill between the two, the row is cut off and made again.
+                with (folder / "stats.jsonl").open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(row) + "\n")
+                grid = to_pixels(samples)[..., : images.image_channels]
+                for name in (f"step-{done:08d}.png", "latest.png"):
+                    write_grid(folder / "samples" / name, grid)
+                write_events(events, row, grid)
+            checkpoint = save(done, figures)
+            summary = _summary(row)
             advance(done, summary)
             if collapsed and not was_collapsed:
                 log.warning(
                     "%s: collapse at step %d: the samples' diversity is %.2f of the real images' (limit %.2f), %s",
-                    folder, done, diversity, COLLAPSE_FRACTION,
+                    folder, done, figures["diversity"], COLLAPSE_FRACTION,
                     f"after {peak:.2f}; try a lower learning rate, for example a fifth"
                     if peak >= COLLAPSE_FRACTION
                     else "and never was higher: the training is too short, or its learning rate too high",
                 )  # fmt: skip
             elif was_collapsed and not collapsed:
-                log.info("%s: diversity is back at %.2f at step %d", folder, diversity, done)
-            if time.monotonic() - logged_at > LOG_SECONDS or done == plan.steps:
+                log.info("%s: diversity is back at %.2f at step %d", folder, figures["diversity"], done)
+            if time.monotonic() - logged_at > LOG_SECONDS or done == plan.steps or stopped:
                 left = (plan.steps - done) * seconds
-                log.info("step %d/%d: %s, %.3f s/step, %.0f s left", done, plan.steps, summary, seconds, left)
+                log.info(
+                    "step %d/%d: %s, %.3g images/s, %.3f s/step, %.0f s left",
+                    done, plan.steps, summary, shown / seconds, seconds, left,
+                )  # fmt: skip
                 logged_at = time.monotonic()
-            totals.zero_()
+            totals, counts = {}, {}
             tick_from, tick_began, saved_at = done, time.monotonic(), time.monotonic()
+            if settings.stop_after is not None and any_says(fabric, stalled(stats, settings.stop_after)):
+                log.info("KID has not fallen for %d ticks: stopped at step %d", settings.stop_after, done)
+                over = True
+            if stopped or over:
+                break
 
-    stats = _read_stats(folder, plan.steps)
-    run_folder.write_results(
-        folder,
-        {
-            "checkpoint": f"checkpoints/{checkpoint.name}",
-            "settings": dataclasses.asdict(settings),
-            "plan": plan._asdict(),
-            "images": len(images),
-            "channels": channels,
-            "data_fingerprint": fingerprint,
-            "last_tick": stats[-1] if stats else None,
-            "collapsed": collapsed,
-            "ticks_collapsed": sum(bool(row["collapsed"]) for row in stats),
-        },
-    )
+    if leads and (over or not stopped):
+        run_folder.write_results(
+            folder,
+            {
+                "checkpoint": f"checkpoints/{checkpoint.name}",
+                "settings": dataclasses.asdict(settings),
+                "composition": dataclasses.asdict(recipe),
+                "plan": plan._asdict(),
+                "images": len(images),
+                "channels": images.pixels.shape[3],
+                "classes": description.classes,
+                "data_fingerprint": images.fingerprint,
+                "features": settings.features,
+                "last_tick": stats[-1] if stats else None,
+                "collapsed": collapsed,
+                "ticks_collapsed": sum(bool(row["collapsed"]) for row in stats),
+            },
+        )
     return checkpoint
+
+
+def network_options(images: TrainingSet, recipe: Recipe, image_size: int) -> dict[str, Any]:
+    """Return what builds the generator for these images.
+
+    Args:
+        images: To be learned.
+        recipe: With all settings applied.
+        image_size: Of the plan.
+
+    Raises:
+        SonoforgeError: Conditioning without several classes; or networks that cannot be built so.
+    """
+    classes = 0
+    if recipe.conditioning != "none":
+        classes = 0 if images.labels is None else len(images.classes)
+        if classes < 2:
+            raise SonoforgeError(
+                f"GAN training: found conditioning {recipe.conditioning} and images of one class, expected several; "
+                "leave --class-name out, or use --conditioning none"
+            )
+    options = generator_options(recipe, image_size, images.pixels.shape[3], classes)
+    check_networks(recipe, options)
+    return options
+
+
+def _draw(players: Players, pixels: torch.Tensor, labels: Any, feeding: Feeding, number: int) -> Draw:
+    """Everything random of one discriminator update but the augmentation, drawn for all processes, and our part."""
+    fabric, recipe = players.fabric, players.recipe
+    part = process_slice(feeding.batch, fabric.global_rank, fabric.world_size)
+    real, own_labels = draw_real(
+        pixels, labels, players.image_channels, feeding, number, fabric.global_rank, fabric.world_size
+    )
+    if recipe.growing:
+        real = players.discriminator.fade(real)  # type: ignore[operator]
+    latents = draw_latents(
+        feeding.batch, recipe.latent_size, players.seed, "latent", number, latent_distribution(players.average)
+    )
+    chance = torch.Generator().manual_seed(derive_seed(players.seed, "mix", number))
+    mix = torch.rand(feeding.batch, 1, 1, 1, generator=chance)
+    return Draw(number, real, latents[part].to(fabric.device), own_labels, mix[part].to(fabric.device))
+
+
+def _grow(players: Players, progress: float, image_size: int) -> None:
+    stage = growing_stage(progress, image_size, players.generator.base)  # type: ignore[arg-type]
+    for network in (players.generator, players.discriminator, players.average):
+        network.set_stage(*stage)  # type: ignore[operator]
+
+
+def _update_state(players: Players, scalars: dict[str, torch.Tensor], done: int, shown: int) -> None:
+    """Move what the loss and the augmentation carry along; equal in all processes."""
+    if players.loss.update is not None:
+        real, fake = reduce_mean(players.fabric, torch.stack([scalars["real_score"], scalars["fake_score"]]))
+        players.state["loss"] = players.loss.update(real, fake, players.state["loss"])
+    if "augmentation" in players.state and done % adaptive_p.INTERVAL == 0:
+        names, values = zip(*players.state["augmentation"].items(), strict=True)
+        mean = dict(zip(names, reduce_mean(players.fabric, torch.stack(values)), strict=True))
+        players.state["augmentation"] = adaptive_p.adapt(mean, shown * adaptive_p.INTERVAL)
+
+
+def _means(players: Players, totals: dict[str, torch.Tensor], counts: dict[str, int]) -> dict[str, float]:
+    means = torch.stack([total / counts[name] for name, total in totals.items()])
+    return dict(zip(totals, reduce_mean(players.fabric, means).tolist(), strict=True))
+
+
+def _summary(row: dict[str, Any]) -> str:
+    parts = [
+        f"{row['kimg']:.1f} kimg",
+        f"D {row['discriminator_loss']:.2f} G {row['generator_loss']:.2f}",
+        f"diversity {row['diversity']:.2f} distance {row['distance']:.3f}",
+    ]
+    parts += [f"{name} {row[name]:.3g}" for name in ("kid", "strength", "k", "convergence") if name in row]
+    return " ".join(parts)
 
 
 def _check_same(folder: Path, before: gan_checkpoint.Description, now: gan_checkpoint.Description) -> None:
     """Refuse to mix two trainings in one folder."""
-    if before.settings != now.settings:
-        keys = [key for key in now.settings if before.settings.get(key) != now.settings[key]]
+    keys = [key for key in now.settings if before.settings.get(key) != now.settings[key] and key not in NOT_COMPARED]
+    if keys:
         changed = ", ".join(f"{key} was {before.settings.get(key)!r}, is {now.settings[key]!r}" for key in keys)
         raise SonoforgeError(f"{folder}: holds a training with other settings ({changed}); choose another folder")
     if before.fingerprint != now.fingerprint:
@@ -311,13 +400,3 @@ def _not_finite(folder: Path, what: str, step: int) -> GateError:
     error = GateError(f"{folder}: {what} not finite by step {step}; {kept}; start anew with a lower learning rate")
     log.warning("training stopped: %s not finite by step %d", what, step)
     return error
-
-
-def _read_stats(folder: Path, step: int) -> list[dict[str, Any]]:
-    """Return the rows of ``stats.jsonl`` up to this step; a killed run may have written further."""
-    path = folder / "stats.jsonl"
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        with contextlib.suppress(json.JSONDecodeError):  # a line cut short by the kill
-            rows.append(json.loads(line))
-    return [row for row in rows if row["step"] <= step]

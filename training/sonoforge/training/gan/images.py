@@ -100,15 +100,20 @@ def as_picture(pixels: Pixels) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
 
-def write_grid(path: Path, images: Pixels) -> None:
-    """Write (N, S, S, C) uint8 as one PNG, as near to a square as N allows, row by row."""
+def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:
+    """Lay (N, S, S, C) uint8 out as one picture, row by row; without ``columns`` as near to a square as N allows."""
     count, size, _, channels = images.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     canvas = np.zeros((rows * size, columns * size, channels), np.uint8)
     for index, image in enumerate(images):
         top, left = index // columns * size, index % columns * size
         canvas[top : top + size, left : left + size] = image
+    return canvas
+
+
+def write_grid(path: Path, images: Pixels) -> None:
+    """Write (N, S, S, C) uint8 as one PNG, see `grid_picture`."""
     stream = io.BytesIO()
-    as_picture(canvas).save(stream, "PNG", compress_level=3)
+    as_picture(grid_picture(images)).save(stream, "PNG", compress_level=3)
     write_bytes(path, stream.getvalue())

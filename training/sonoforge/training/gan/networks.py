@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models import dcgan
+from sonoforge.models import began, dcgan, dcgan_thesis, progan
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.draws import draw_latents
 from sonoforge.training.gan.images import Pixels, to_pixels
-from sonoforge.training.gan.recipes import find_recipe
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.interpolation import truncate
+from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.regularisers import REGULARISERS
 from sonoforge.training.seeds import derive_seed
 
 
 class Architecture(NamedTuple):
     """A pair of networks, and how their weights are drawn."""
 
-    generator: type[dcgan.Generator]
-    discriminator: type[dcgan.Discriminator]
+    generator: type[nn.Module]
+    discriminator: type[nn.Module]
     initialise: Callable[[nn.Module, torch.Generator], None]
 
 
-ARCHITECTURES: dict[str, Architecture] = {"dcgan": Architecture(dcgan.Generator, dcgan.Discriminator, dcgan.initialise)}
+ARCHITECTURES: dict[str, Architecture] = {
+    "dcgan-thesis": Architecture(dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise),
+    "dcgan": Architecture(dcgan.Generator, dcgan.Discriminator, dcgan.initialise),
+    "began": Architecture(began.Generator, began.Discriminator, began.initialise),
+    "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
+}
 
 
 def channels_last(network: nn.Module) -> nn.Module:
@@ -37,29 +43,85 @@ def channels_last(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def build_networks(settings: GanSettings, channels: int) -> tuple[nn.Module, nn.Module]:
-    """Make both networks with their initial weights, leaving torch's global random state alone."""
-    recipe = find_recipe(settings.recipe)
-    architecture = ARCHITECTURES[recipe.architecture]
+def generator_options(recipe: Recipe, image_size: int, channels: int, classes: int) -> dict[str, Any]:
+    """Return the arguments that build the recipe's generator, as they are recorded in its checkpoints.
+
+    Args:
+        recipe: With all settings applied.
+        image_size: Side in pixels.
+        channels: Of the images, masks included.
+        classes: Number of classes to be told apart by label, 0 for none.
+    """
+    return {
+        "image_size": image_size,
+        "channels": channels,
+        "latent_size": recipe.latent_size,
+        "classes": classes,
+        **recipe.generator,
+    }
+
+
+def build_networks(recipe: Recipe, options: dict[str, Any], seed: int) -> tuple[nn.Module, nn.Module]:
+    """Make both networks with their initial weights, leaving torch's global random state alone.
+
+    Args:
+        recipe: With all settings applied.
+        options: From `generator_options`.
+        seed: Of the weights.
+
+    Raises:
+        SonoforgeError: The architecture cannot be built so, for example at this size.
+    """
+    seeds = [derive_seed(seed, purpose) for purpose in ("generator weights", "discriminator weights")]
     with torch.random.fork_rng(devices=[]):
-        networks = (
-            architecture.generator(settings.image_size, channels, recipe.latent_size),
-            architecture.discriminator(settings.image_size, channels),
-        )
-    for network, purpose in zip(networks, ("generator weights", "discriminator weights"), strict=True):
-        architecture.initialise(network, torch.Generator().manual_seed(derive_seed(settings.seed, purpose)))
+        torch.manual_seed(seeds[1])
+        networks = _make(recipe, options)
+        for network, own_seed in zip(networks, seeds, strict=True):
+            ARCHITECTURES[recipe.architecture].initialise(network, torch.Generator().manual_seed(own_seed))
+        for name in recipe.regularisers:
+            build = REGULARISERS[name].build
+            if build is not None:
+                build(networks[REGULARISERS[name].of == "discriminator"])
+    for network in networks:
         channels_last(network)
     return networks
 
 
+def check_networks(recipe: Recipe, options: dict[str, Any]) -> None:
+    """Refuse what `build_networks` would refuse, at no cost.
+
+    Raises:
+        SonoforgeError: See `build_networks`.
+    """
+    with torch.device("meta"):
+        _make(recipe, options)
+
+
+def _make(recipe: Recipe, options: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    architecture = ARCHITECTURES[recipe.architecture]
+    try:
+        return (
+            architecture.generator(**options),
+            architecture.discriminator(
+                image_size=options["image_size"],
+                channels=options["channels"],
+                classes=options["classes"],
+                conditioning=recipe.conditioning,
+                **recipe.discriminator,
+            ),
+        )
+    except (ValueError, TypeError) as error:
+        raise SonoforgeError(f"GAN training: the {recipe.architecture} networks: {error}") from error
+
+
 @torch.no_grad()
-def generate(generator: nn.Module, latents: Tensor) -> Tensor:
+def generate(generator: nn.Module, latents: Tensor, labels: Tensor | None = None) -> Tensor:
     """Run a generator that is in evaluation mode: (N, Z) to (N, C, S, S) in [-1, 1]."""
-    images: Tensor = generator(latents)
+    images: Tensor = generator(latents, labels)
     return images
 
 
-def load_generator(checkpoint: Path, device: str = "cpu") -> dcgan.Generator:
+def load_generator(checkpoint: Path, device: str = "cpu") -> nn.Module:
     """Load the averaged generator of a checkpoint, ready to sample from.
 
     Args:
@@ -75,27 +137,91 @@ def load_generator(checkpoint: Path, device: str = "cpu") -> dcgan.Generator:
         raise SonoforgeError(
             f"{path}: found architecture {about.architecture!r}, expected one of {', '.join(ARCHITECTURES)}"
         )
-    with torch.random.fork_rng(devices=[]):
-        generator = ARCHITECTURES[about.architecture].generator(about.image_size, about.channels, about.latent_size)
-    generator.load_state_dict(gan_checkpoint.load_state(path, "average"))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            generator = ARCHITECTURES[about.architecture].generator(**about.generator_options)
+        generator.load_state_dict(gan_checkpoint.load_state(path, "average"))
+    except (TypeError, ValueError, RuntimeError) as error:
+        problem = str(error).splitlines()[0]
+        raise SonoforgeError(f"{path}: its weights do not fit its own description ({problem})") from error
     channels_last(generator).to(open_fabric(device).device)
     return generator.eval().requires_grad_(False)
 
 
-def sample(generator: dcgan.Generator, count: int, seed: int, batch: int = 64) -> Pixels:
-    """Generate images from a seed.
+# Images computed together on a CPU.  The same image in a batch of another size may round otherwise, so these are
+# always as many, whatever was asked for.
+PORTION = 8
+
+
+def sample(generator: nn.Module, count: int, seed: int, label: int | None = None) -> Pixels:
+    """Generate images from a seed, see `sample_portions`: (count, S, S, C) uint8."""
+    return np.concatenate([*sample_portions(generator, count, seed, label)])
+
+
+def sample_portions(
+    generator: nn.Module,
+    count: int,
+    seed: int,
+    label: int | None = None,
+    *,
+    truncation: float | None = None,
+    batch: int = 64,
+) -> Iterator[Pixels]:
+    """Generate images a few at a time, so that any number of them fits in memory.
 
     Args:
         generator: From `load_generator`.
         count: How many.
-        seed: Image number i depends on (seed, i) alone, not on ``count``.
-        batch: Images at a time.
+        seed: Image number i depends on (seed, i, label) alone, not on ``count``; on a CPU to the last bit, whatever
+            the batch.
+        label: Class to generate, for a conditional generator.
+        truncation: Largest number in a latent, for normal latents; None for no limit.
+        batch: Images at a time on a GPU.
 
-    Returns:
-        (count, S, S, C) uint8.
+    Yields:
+        (n, S, S, C) uint8.
+
+    Raises:
+        SonoforgeError: A label for a generator without classes, or none for one with them; or a truncation of
+            latents that are not normal.
     """
+    portion = PORTION if next(generator.parameters()).device.type == "cpu" else batch
+    labels = _label_batch(generator, label, portion)
+    for first in range(0, max(count, 1), portion):
+        latents = torch.cat([sample_latent(generator, seed, first + index, truncation) for index in range(portion)])
+        yield generate_pixels(generator, latents, labels)[: count - first]
+
+
+def sample_latent(generator: nn.Module, seed: int, index: int, truncation: float | None = None) -> Tensor:
+    """Draw the latent (1, Z) of image number ``index``; see `sample_portions`."""
+    distribution = latent_distribution(generator)
+    latent = draw_latents(1, latent_size(generator), seed, "sample", index, distribution)
+    if truncation is None:
+        return latent
+    if distribution != "normal":
+        raise SonoforgeError("--truncation: this generator's latents are uniform, so none is far out; leave it out")
+    return truncate(latent, truncation, torch.Generator().manual_seed(derive_seed(seed, "truncation", index)))
+
+
+def generate_pixels(generator: nn.Module, latents: Tensor, labels: Tensor | None) -> Pixels:
+    """Generate from latents (N, Z) on any device: (N, S, S, C) uint8."""
     device = next(generator.parameters()).device
-    latents = torch.empty(count, generator.latent_size)
-    for index in range(count):
-        latents[index] = draw_latents(1, generator.latent_size, seed, "sample", index)
-    return np.concatenate([to_pixels(generate(generator, part.to(device))) for part in torch.split(latents, batch)])
+    return to_pixels(generate(generator, latents.to(device), None if labels is None else labels.to(device)))
+
+
+def _label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor | None:
+    classes = int(generator.classes)  # type: ignore[arg-type]
+    if (label is not None) != (classes > 0) or (label is not None and not 0 <= label < classes):
+        expected = f"a label from 0 to {classes - 1}" if classes else "no label: it was trained without classes"
+        raise SonoforgeError(f"generator: found label {label}, expected {expected}")
+    return None if label is None else torch.full((count,), label)
+
+
+def latent_size(generator: nn.Module) -> int:
+    """Length of the generator's latent vector."""
+    return int(generator.latent_size)  # type: ignore[arg-type]
+
+
+def latent_distribution(generator: nn.Module) -> str:
+    """``normal`` or ``uniform``: what the generator's latents are drawn from."""
+    return str(getattr(generator, "latent_distribution", "normal"))

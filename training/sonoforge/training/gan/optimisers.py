@@ -1,15 +1,61 @@
-"""The state of an optimiser as named tensors, for checkpoints without pickle."""
+"""The optimisers by name, and their state as named tensors for checkpoints without pickle."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+class OptimiserSettings(NamedTuple):
+    """What a recipe says of one network's optimiser.
+
+    Attributes:
+        name: ``adam`` or ``rmsprop``.
+        learning_rate: Before any schedule.
+        betas: Of Adam; the first is unused by RMSprop, whose smoothing constant is the second.
+    """
+
+    name: str
+    learning_rate: float
+    betas: tuple[float, float] = (0.5, 0.999)
+
+
+def build_optimiser(
+    settings: OptimiserSettings, parameters: Iterable[nn.Parameter], lazy_interval: int, *, fused: bool
+) -> torch.optim.Optimizer:
+    """Make one optimiser.
+
+    Args:
+        settings: As the recipe says.
+        parameters: The network's.
+        lazy_interval: Steps between two lazily regularised ones, 1 for none.  Regularisation every k steps makes
+            k + 1 steps of k; rate and betas are taken to the power k / (k + 1) so that Adam forgets as fast as
+            with k (Karras 2020, "Analyzing and Improving the Image Quality of StyleGAN", appendix B).
+        fused: Use the fused kernel; not together with float16, whose gradient scaling it would bypass.
+    """
+    share = lazy_interval / (lazy_interval + 1) if lazy_interval > 1 else 1.0
+    rate = settings.learning_rate * share
+    betas = (settings.betas[0] ** share, settings.betas[1] ** share)
+    if settings.name == "adam":
+        return torch.optim.Adam(parameters, lr=rate, betas=betas, eps=1e-8, fused=fused)
+    return torch.optim.RMSprop(parameters, lr=rate, alpha=betas[1], foreach=True)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Set the rate to a factor of the first one."""
+    for group in optimiser.param_groups:
+        group["lr"] = group.setdefault("first_lr", group["lr"]) * factor
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Flatten an optimiser's state to named tensors: ``"3.exp_avg"`` is of the fourth parameter."""
     state = optimiser.state_dict()["state"]
-    return {f"{index}.{key}": value for index, values in state.items() for key, value in values.items()}
+    return {
+        f"{index}.{key}": torch.as_tensor(value) for index, values in state.items() for key, value in values.items()
+    }
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
@@ -21,5 +67,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
         if saved.shape == parameter.shape:
             # In the parameter's own memory layout: another one would be another order of operations.
             optimiser.state[parameter][key] = torch.empty_like(parameter).copy_(saved)
+        elif key == "step" and not optimiser.defaults.get("fused"):
+            optimiser.state[parameter][key] = saved.cpu()  # Adam and RMSprop count on the CPU unless fused
         else:
             optimiser.state[parameter][key] = saved.to(parameter.device)

@@ -1,13 +1,18 @@
-"""The table of GAN recipes: each row is data, and a new recipe is a new row."""
+"""The table of GAN recipes: each row is data, and a new recipe is a new row.
+
+A recipe names one part of each kind: architecture x loss x regularisers x perceptual term x augmentation x EMA x
+conditioning x optimisers x schedule.  The training loop knows none of them by name.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sonoforge.runtime.commandline import closest
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.optimisers import OptimiserSettings
 
 
 class Budget(NamedTuple):
@@ -17,6 +22,13 @@ class Budget(NamedTuple):
     batch: int
 
 
+class Strength(NamedTuple):
+    """How a regulariser is applied: its weight, and every how many steps (more than 1: lazily, Karras 2020)."""
+
+    weight: float
+    interval: int = 1
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One published GAN: names of parts and their numbers.
@@ -24,33 +36,57 @@ class Recipe:
     Attributes:
         title: One line for the table.
         source: Paper, section; and where each number that it leaves open is from.
-        architecture: Name in ``networks.ARCHITECTURES``.
-        loss: Name in ``losses.LOSSES``.
-        augmentation: Name in ``augmentations.AUGMENTATIONS``; seen by the discriminator only.
+        architecture: Name in `networks.ARCHITECTURES`.
+        image_size: Side in pixels that it is published at, or the usual one.
         latent_size: Length of the latent vector.
-        learning_rate: Of Adam, in both networks.
-        betas: Of Adam, in both networks.
-        ema_half_life: Images after which a weight's share in the averaged generator has halved.
+        loss: Name in `losses.LOSSES`.
+        generator_optimiser: Of the generator.
+        discriminator_optimiser: Of the discriminator; other rates make it a two time-scale update rule.
         budget: Length of training for a class without its own.
         class_budgets: Length of training by class, in lower case.
+        n_critic: Discriminator updates for each generator update.
+        regularisers: Strengths by name in `regularisers.REGULARISERS`.
+        perceptual_weight: Of the perceptual term (`perceptual`); 0 for none.
+        augmentation: Name in `augmentations.AUGMENTATIONS`; seen by the discriminator only.
+        conditioning: Name in `conditioning.CONDITIONINGS`.
+        schedule: Name in `schedules.SCHEDULES`, of both learning rates.
+        growing: Whether the networks grow while they train (`schedules.growing_stage`).
+        ema_half_life: Images after which a weight's share in the averaged generator has halved.
+        generator: Options of the generator beyond the defaults of its class.
+        discriminator: Options of the discriminator beyond the defaults of its class.
     """
 
     title: str
     source: str
     architecture: str
-    loss: str
+    image_size: int
     latent_size: int
-    learning_rate: float
-    betas: tuple[float, float]
-    ema_half_life: float
+    loss: str
+    generator_optimiser: OptimiserSettings
+    discriminator_optimiser: OptimiserSettings
     budget: Budget
     class_budgets: Mapping[str, Budget] = field(default_factory=dict)
+    n_critic: int = 1
+    regularisers: Mapping[str, Strength] = field(default_factory=dict)
+    perceptual_weight: float = 0.0
     augmentation: str = "none"
+    conditioning: str = "none"
+    schedule: str = "constant"
+    growing: bool = False
+    ema_half_life: float = 10_000
+    generator: Mapping[str, Any] = field(default_factory=dict)
+    discriminator: Mapping[str, Any] = field(default_factory=dict)
 
     def budget_for(self, class_name: str) -> Budget:
         """Return the published length of training for this class."""
         return self.class_budgets.get(class_name.lower(), self.budget)
 
+
+# None of the classic papers says how long to train on a few hundred medical images; Thakur and Thakur compare them
+# over 200 epochs (`E` of the systems).
+EPOCHS = 200
+AVERAGED = "The averaged generator (EMA) is an addition, half-life 10 000 images as in Karras 2020 (StyleGAN2)."
+DCGAN_ADAM = OptimiserSettings("adam", 0.0002, (0.5, 0.999))
 
 RECIPES: dict[str, Recipe] = {
     "dcgan-thesis": Recipe(
@@ -59,17 +95,166 @@ RECIPES: dict[str, Recipe] = {
             "S. H., MSc thesis, Middlesex University, 2024: layers, BCE, Adam 0.001, epochs and batch of "
             "malignant and normal. Left open there: kernel, slope, initial weights and Adam's betas are those "
             "of Radford, Metz, Chintala, ICLR 2016; a class other than these two gets the shorter of its two "
-            "budgets; the averaged generator (EMA) is an addition, half-life 10 000 images as in Karras 2020 "
-            "(StyleGAN2)."
+            f"budgets. {AVERAGED}"
         ),
-        architecture="dcgan",
-        loss="bce",
+        architecture="dcgan-thesis",
+        image_size=224,
         latent_size=100,
-        learning_rate=0.001,
-        betas=(0.5, 0.999),
-        ema_half_life=10_000,
+        loss="bce",
+        generator_optimiser=OptimiserSettings("adam", 0.001, (0.5, 0.999)),
+        discriminator_optimiser=OptimiserSettings("adam", 0.001, (0.5, 0.999)),
         budget=Budget(epochs=2500, batch=100),
         class_budgets={"malignant": Budget(epochs=4200, batch=150), "normal": Budget(epochs=2500, batch=100)},
+    ),
+    "dcgan": Recipe(
+        title="The deep convolutional GAN",
+        source=(
+            "Radford, Metz, Chintala, ICLR 2016, section 4: Adam 0.0002, beta1 0.5, batch 128, latent 100, "
+            "LeakyReLU 0.2, weights N(0, 0.02); figure 1: layers at 64x64, here for other sizes too; latents there "
+            "uniform, here normal as in all that followed. "
+            f"200 epochs: Thakur and Thakur. {AVERAGED}"
+        ),
+        architecture="dcgan",
+        image_size=64,
+        latent_size=100,
+        loss="bce",
+        generator_optimiser=DCGAN_ADAM,
+        discriminator_optimiser=DCGAN_ADAM,
+        budget=Budget(EPOCHS, batch=128),
+    ),
+    "lsgan": Recipe(
+        title="Least squares in place of cross-entropy",
+        source=(
+            "Mao et al., ICCV 2017: loss (equation 9), Adam with beta1 0.5, batch 64. Its networks are replaced by "
+            "those of DCGAN, as its section on DCGAN-like models allows, and with them the rate 0.0002 and latent "
+            f"100. 200 epochs: Thakur and Thakur. {AVERAGED}"
+        ),
+        architecture="dcgan",
+        image_size=64,
+        latent_size=100,
+        loss="least-squares",
+        generator_optimiser=DCGAN_ADAM,
+        discriminator_optimiser=DCGAN_ADAM,
+        budget=Budget(EPOCHS, batch=64),
+    ),
+    "wgan": Recipe(
+        title="Wasserstein critic kept Lipschitz by weight clipping",
+        source=(
+            "Arjovsky, Chintala, Bottou, ICML 2017, algorithm 1: RMSprop 0.00005, clip 0.01, n_critic 5, batch 64; "
+            "section 4: DCGAN networks, latent 100. RMSprop's smoothing 0.99 is that of its authors' code. An epoch "
+            f"counts the critic's images. 200 epochs: Thakur and Thakur. {AVERAGED}"
+        ),
+        architecture="dcgan",
+        image_size=64,
+        latent_size=100,
+        loss="wasserstein",
+        n_critic=5,
+        regularisers={"weight-clipping": Strength(0.01)},
+        generator_optimiser=OptimiserSettings("rmsprop", 0.00005, (0.0, 0.99)),
+        discriminator_optimiser=OptimiserSettings("rmsprop", 0.00005, (0.0, 0.99)),
+        budget=Budget(EPOCHS, batch=64),
+    ),
+    "wgan-gp": Recipe(
+        title="Wasserstein critic kept Lipschitz by a gradient penalty",
+        source=(
+            "Gulrajani et al., NeurIPS 2017, algorithm 1: lambda 10, n_critic 5, Adam 0.0001 with betas 0 and 0.9; "
+            "section 4: no batch normalisation in the critic; batch 64: appendix. Networks and latent 100 of DCGAN. "
+            f"An epoch counts the critic's images. 200 epochs: Thakur and Thakur. {AVERAGED}"
+        ),
+        architecture="dcgan",
+        image_size=64,
+        latent_size=100,
+        loss="wasserstein",
+        n_critic=5,
+        regularisers={"gradient-penalty": Strength(10.0)},
+        generator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
+        discriminator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
+        discriminator={"norm": "none"},
+        budget=Budget(EPOCHS, batch=64),
+    ),
+    "bgan": Recipe(
+        title="Boundary-seeking generator",
+        source=(
+            "Hjelm et al., ICLR 2018, section 3 (continuous variables): loss. Networks, optimiser, batch and latent "
+            f"are those of DCGAN. 200 epochs: Thakur and Thakur. {AVERAGED}"
+        ),
+        architecture="dcgan",
+        image_size=64,
+        latent_size=100,
+        loss="boundary-seeking",
+        generator_optimiser=DCGAN_ADAM,
+        discriminator_optimiser=DCGAN_ADAM,
+        budget=Budget(EPOCHS, batch=128),
+    ),
+    "began": Recipe(
+        title="Boundary equilibrium with an autoencoder as discriminator",
+        source=(
+            "Berthelot, Schumm, Metz, 2017, section 3.4: k_0 = 0, lambda_k 0.001; section 3.5: networks, latents "
+            "uniform in [-1, 1], 64 of them; section 4: Adam 0.0001 (its own default betas), batch 16, gamma 0.5. "
+            "The paper halves the rate when the convergence measure stalls; here it is constant and the measure is "
+            f"logged. 200 epochs: Thakur and Thakur. {AVERAGED}"
+        ),
+        architecture="began",
+        image_size=64,
+        latent_size=64,
+        loss="began",
+        generator_optimiser=OptimiserSettings("adam", 0.0001, (0.9, 0.999)),
+        discriminator_optimiser=OptimiserSettings("adam", 0.0001, (0.9, 0.999)),
+        budget=Budget(EPOCHS, batch=16),
+    ),
+    "dgan-wp-tl-wgangp": Recipe(
+        title="DCGAN networks, WGAN-GP loss, perceptual term on ImageNet features",
+        source=(
+            "Ryspayeva and Salykova, 2025: DCGAN-shaped networks, WGAN-GP, perceptual weight 5 (the best of 0.5, 3, "
+            "5, 7 and 10). Left open there: lambda, n_critic, optimiser and batch are those of Gulrajani et al. 2017; "
+            "layers of the feature network: see `metrics.features`; the perceptual distance is that of Johnson et al. "
+            f"2016, equation 2. 200 epochs: Thakur and Thakur. {AVERAGED}"
+        ),
+        architecture="dcgan",
+        image_size=64,
+        latent_size=100,
+        loss="wasserstein",
+        n_critic=5,
+        regularisers={"gradient-penalty": Strength(10.0)},
+        perceptual_weight=5.0,
+        generator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
+        discriminator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
+        discriminator={"norm": "none"},
+        budget=Budget(EPOCHS, batch=64),
+    ),
+    "dgan-wp-tl-bce": Recipe(
+        title="DCGAN with a perceptual term on ImageNet features",
+        source=(
+            "Ryspayeva and Salykova, 2025: DCGAN-shaped networks, BCE, perceptual weight 5. Left open there: "
+            "optimiser of Radford et al. 2016; batch 64 as in the other of its two rows; the perceptual distance is "
+            f"that of Johnson et al. 2016, equation 2. 200 epochs: Thakur and Thakur. {AVERAGED}"
+        ),
+        architecture="dcgan",
+        image_size=64,
+        latent_size=100,
+        loss="bce",
+        perceptual_weight=5.0,
+        generator_optimiser=DCGAN_ADAM,
+        discriminator_optimiser=DCGAN_ADAM,
+        budget=Budget(EPOCHS, batch=64),
+    ),
+    "progan": Recipe(
+        title="Progressive growing from 4x4 to the full size",
+        source=(
+            "Karras, Aila, Laine, Lehtinen, ICLR 2018: appendix A: WGAN-GP with lambda 10, one critic update, Adam "
+            "0.001 with betas 0 and 0.99, latent 512, batch 16; the penalty on the critic's mean score (0.001) is "
+            "left out. Each resolution gets an equal share of the training in place of 1.6 million images. "
+            f"200 epochs: Thakur and Thakur. {AVERAGED}"
+        ),
+        architecture="progan",
+        image_size=128,
+        latent_size=512,
+        loss="wasserstein",
+        regularisers={"gradient-penalty": Strength(10.0)},
+        growing=True,
+        generator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
+        discriminator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
+        budget=Budget(EPOCHS, batch=16),
     ),
 }
 

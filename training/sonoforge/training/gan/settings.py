@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from sonoforge.models.dcgan import DOWNSCALE
+from sonoforge.runtime.commandline import closest
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan.recipes import find_recipe
+from sonoforge.training.gan.augmentations import AUGMENTATIONS
+from sonoforge.training.gan.conditioning import CONDITIONINGS
+from sonoforge.training.gan.losses import LOSSES
+from sonoforge.training.gan.recipes import Recipe, Strength, find_recipe
+from sonoforge.training.gan.regularisers import REGULARISERS
+from sonoforge.training.gan.schedules import SCHEDULES
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to Fabric's names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +26,32 @@ class GanSettings:
     Attributes:
         recipe: Row of `recipes.RECIPES`.
         class_name: Class of the images; picks the recipe's published epochs and batch.
-        epochs: Passes over the images; None: as published.  Not together with ``steps``.
-        steps: Optimiser steps; None: from ``epochs``.
-        batch: Images a step; None: as published.
-        image_size: Side in pixels to train at; a multiple of 8.
+        epochs: Passes over the images; None: as published.  At most one of epochs, steps and kimg is given.
+        steps: Generator updates.
+        kimg: Thousands of real images shown to the discriminator.
+        batch: Images a step; None: as published, or all images where there are fewer.
+        image_size: Side in pixels to train at; None: the recipe's.
         channels: ``"1"``, ``"3"``, or ``"auto"``: 1 when at least 90 % of the images are grey.
         learning_rate: Of both networks; None: as published.
+        discriminator_learning_rate: Of the discriminator alone.
+        n_critic: Discriminator updates for each generator update; None: as published.
+        loss: Instead of the recipe's.
+        regularisers: Instead of the recipe's: ``none`` or ``name=weight:interval,...``.
+        perceptual_weight: Instead of the recipe's.
+        features: Name and hash of the network of the perceptual term and of KID and FID; empty without one.
+        augmentation: Instead of the recipe's.
+        conditioning: Instead of the recipe's.
+        schedule: Instead of the recipe's.
+        masks: Train the images' masks jointly, as a last channel.
+        mirror: Double the images by left-right flips.
+        affine: Distort every real image shown at random.
+        expand: Images for each image, itself included, made by affine distortion before the training.
+        balanced: Show every class equally often.
+        width: Maps of the widest or the base layer, as the architecture says; None: as published.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        accumulate: Parts that a batch is computed in, one after the other, to save memory.
+        compile: Compile the networks.
+        stop_after: Stop when KID has not fallen for so many ticks; None: never.
         seed: Of weights, order, latents, augmentation and samples.
         tick_steps: Steps between two ticks (statistics, sample grid, checkpoint); None: a fiftieth of
             the training, at least 50.
@@ -34,22 +62,135 @@ class GanSettings:
     class_name: str = ""
     epochs: float | None = None
     steps: int | None = None
+    kimg: float | None = None
     batch: int | None = None
-    image_size: int = 224
+    image_size: int | None = None
     channels: str = "auto"
     learning_rate: float | None = None
+    discriminator_learning_rate: float | None = None
+    n_critic: int | None = None
+    loss: str | None = None
+    regularisers: str | None = None
+    perceptual_weight: float | None = None
+    features: str = ""
+    augmentation: str | None = None
+    conditioning: str | None = None
+    schedule: str | None = None
+    masks: bool = False
+    mirror: bool = False
+    affine: bool = False
+    expand: int = 1
+    balanced: bool = False
+    width: int | None = None
+    precision: str = "fp32"
+    accumulate: int = 1
+    compile: bool = False
+    stop_after: int | None = None
     seed: int = 0
     tick_steps: int | None = None
     keep: int = 2
 
 
+# Settings that do not change what is computed; a training may be continued with others.
+NOT_COMPARED = frozenset({"keep"})
+
+
 class Plan(NamedTuple):
-    """The settings with everything that was left open filled in."""
+    """How long and in which portions to train, with everything that was left open filled in."""
 
     steps: int
     batch: int
-    learning_rate: float
+    image_size: int
     tick_steps: int
+
+
+def compose(settings: GanSettings) -> Recipe:
+    """Return the recipe with what the settings change of it.
+
+    Raises:
+        SonoforgeError: An unknown name, or parts that do not go together.
+    """
+    recipe = find_recipe(settings.recipe)
+    changes: dict[str, Any] = {
+        "loss": _known("loss", settings.loss, LOSSES),
+        "augmentation": _known("augmentation", settings.augmentation, AUGMENTATIONS),
+        "conditioning": _known("conditioning", settings.conditioning, CONDITIONINGS),
+        "schedule": _known("schedule", settings.schedule, SCHEDULES),
+        "perceptual_weight": settings.perceptual_weight,
+        "n_critic": settings.n_critic,
+        "regularisers": None if settings.regularisers is None else parse_regularisers(settings.regularisers),
+    }
+    recipe = dataclasses.replace(recipe, **{key: value for key, value in changes.items() if value is not None})
+    rates = (settings.learning_rate, settings.discriminator_learning_rate or settings.learning_rate)
+    optimisers = [
+        optimiser if rate is None else optimiser._replace(learning_rate=rate)
+        for optimiser, rate in zip((recipe.generator_optimiser, recipe.discriminator_optimiser), rates, strict=True)
+    ]
+    recipe = dataclasses.replace(recipe, generator_optimiser=optimisers[0], discriminator_optimiser=optimisers[1])
+    if settings.width is not None:
+        recipe = dataclasses.replace(
+            recipe,
+            generator={**recipe.generator, "width": settings.width},
+            discriminator={**recipe.discriminator, "width": settings.width},
+        )
+    _check_composition(recipe, settings)
+    return recipe
+
+
+def _known(what: str, name: str | None, known: Mapping[str, object] | Sequence[str]) -> str | None:
+    if name is not None and name not in known:
+        hint = closest(name, list(known))
+        raise SonoforgeError(f"GAN training: found {what} {name!r}, expected one of {', '.join(known)}{hint}")
+    return name
+
+
+def parse_regularisers(text: str) -> dict[str, Strength]:
+    """Read ``none`` or ``name=weight:interval,name,...``; weight and interval may be left out.
+
+    Raises:
+        SonoforgeError: Another form, an unknown name, or a number out of range.
+    """
+    strengths: dict[str, Strength] = {}
+    for part in (piece.strip() for piece in text.split(",") if piece.strip() not in ("", "none")):
+        name, _, numbers = part.partition("=")
+        _known("regulariser", name, REGULARISERS)
+        weight, _, interval = numbers.partition(":")
+        try:
+            strength = Strength(float(weight or REGULARISERS[name].weight), int(interval or 1))
+        except ValueError:
+            strength = Strength(-1.0)
+        if strength.weight <= 0 or strength.interval < 1 or not math.isfinite(strength.weight):
+            raise SonoforgeError(f"GAN training: found regulariser {part!r}, expected NAME=WEIGHT or NAME=WEIGHT:STEPS")
+        strengths[name] = strength
+    return strengths
+
+
+def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
+    rates = (recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate)
+    if min(rates) <= 0 or recipe.n_critic < 1 or recipe.perceptual_weight < 0:
+        raise SonoforgeError(
+            f"GAN training: found learning rates {rates}, n_critic {recipe.n_critic}, perceptual weight "
+            f"{recipe.perceptual_weight}, expected rates above 0, n_critic from 1, a weight from 0"
+        )
+    if (recipe.loss == "began") != (recipe.architecture == "began"):
+        raise SonoforgeError(
+            f"GAN training: found loss {recipe.loss} with the {recipe.architecture} networks; the loss began needs "
+            "reconstruction errors, which the recipe began alone gives"
+        )
+    if recipe.augmentation.startswith("ada") and not LOSSES[recipe.loss].signed:
+        raise SonoforgeError(
+            f"GAN training: found {recipe.augmentation} with the loss {recipe.loss}, which has no boundary at 0 "
+            "to adapt by; use diffaugment"
+        )
+    if recipe.perceptual_weight and not settings.features:
+        raise SonoforgeError(
+            f"GAN training: {settings.recipe} has a perceptual term of weight {recipe.perceptual_weight:g}, found no "
+            "feature network; give --features FILE.safetensors or --features vgg16"
+        )
+    if settings.stop_after is not None and not settings.features:
+        raise SonoforgeError("GAN training: stopping on KID needs a feature network; give --features")
+    if settings.accumulate < 1:
+        raise SonoforgeError(f"GAN training: found {settings.accumulate} parts a batch, expected at least 1")
 
 
 def make_plan(settings: GanSettings, images: int) -> Plan:
@@ -62,21 +203,28 @@ def make_plan(settings: GanSettings, images: int) -> Plan:
     Raises:
         SonoforgeError: An unknown recipe, or a number out of range.
     """
-    recipe = find_recipe(settings.recipe)
+    recipe = compose(settings)
     budget = recipe.budget_for(settings.class_name)
-    batch = budget.batch if settings.batch is None else settings.batch
-    epochs = budget.epochs if settings.epochs is None else settings.epochs
-    steps = math.ceil(epochs * images / max(batch, 1)) if settings.steps is None else settings.steps
-    rate = recipe.learning_rate if settings.learning_rate is None else settings.learning_rate
-    if settings.steps is not None and settings.epochs is not None:
-        raise SonoforgeError("GAN training: found both steps and epochs, expected one of them")
+    # A published batch larger than a small set is lowered; one that was asked for is a mistake.
+    batch = min(budget.batch, images) if settings.batch is None else settings.batch
+    given = [name for name in ("epochs", "steps", "kimg") if getattr(settings, name) is not None]
+    if len(given) > 1:
+        raise SonoforgeError(f"GAN training: found {' and '.join(given)}, expected one of them")
     if batch < 2:
         raise SonoforgeError(f"GAN training: found batch {batch}, expected at least 2 (batch normalisation)")
-    if steps < 1 or rate <= 0:
-        raise SonoforgeError(f"GAN training: found {steps} steps at rate {rate}, expected both above 0")
-    if settings.image_size < 16 or settings.image_size % DOWNSCALE:
+    if batch % settings.accumulate or batch // settings.accumulate < 2:
         raise SonoforgeError(
-            f"GAN training: found image size {settings.image_size}, expected a multiple of {DOWNSCALE} from 16 on"
+            f"GAN training: found a batch of {batch} in {settings.accumulate} parts, expected equal parts of at least 2"
         )
+    shown = batch * recipe.n_critic
+    if settings.steps is not None:
+        steps = settings.steps
+    elif settings.kimg is not None:
+        steps = math.ceil(settings.kimg * 1000 / shown)
+    else:
+        epochs = budget.epochs if settings.epochs is None else settings.epochs
+        steps = math.ceil(epochs * images / shown)
+    if steps < 1:
+        raise SonoforgeError(f"GAN training: found {steps} steps, expected at least 1")
     tick_steps = settings.tick_steps or max(50, math.ceil(steps / 50))
-    return Plan(steps, batch, rate, min(tick_steps, steps))
+    return Plan(steps, batch, settings.image_size or recipe.image_size, min(tick_steps, steps))

@@ -247,6 +247,7 @@ def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> st
     """
     settings = GanSettings(**gan)
     recipe = RECIPES.get(settings.recipe)
+    side = settings.image_size or (recipe.image_size if recipe else "?")
     batch = f" of {settings.batch} images" if settings.batch else ""
     if settings.steps is not None:
         length = f"{settings.steps} steps{batch}"
@@ -254,7 +255,7 @@ def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> st
         length = f"{settings.epochs:g} epochs" + (f", batches{batch}" if batch else "")
     else:
         length = "as many epochs as published" + (f", batches{batch}" if batch else "")
-    ours = f"{settings.image_size} px, {length}"
+    ours = f"{side} px, {length}"
     if is_published_budget(settings):
         return f"the published budget: {ours}"
     size_word = "small CPU budget" if budget == "quick" else "budget of this run"
@@ -265,7 +266,7 @@ def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> st
         for name in filled
         if name.lower() in recipe.class_budgets
     ]
-    default = GanSettings().image_size
+    default = recipe.image_size
     beside = f"{default} px, {'; '.join(published)}" if published else f"{default} px, {recipe.budget.epochs:g} epochs"
     return f"{size_word}: {ours} (published: {beside})"
 
@@ -273,4 +274,5 @@ def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> st
 def is_published_budget(settings: GanSettings) -> bool:
     """Whether nothing that costs time was set below what the recipe publishes."""
     own = (settings.steps, settings.epochs, settings.batch, settings.learning_rate)
-    return own == (None, None, None, None) and settings.image_size == GanSettings().image_size
+    recipe = RECIPES.get(settings.recipe)
+    return own == (None, None, None, None) and settings.image_size in (None, recipe.image_size if recipe else None)

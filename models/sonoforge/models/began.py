@@ -1,0 +1,175 @@
+"""BEGAN: a discriminator that is an autoencoder.
+
+Berthelot, Schumm, Metz, "BEGAN: Boundary Equilibrium Generative Adversarial Networks", 2017, figure 1
+and the section on the model architecture: 3x3 convolutions, each followed by an ELU; two at each side,
+three at the image's; filters that grow linearly with each down-sampling in the encoder (n, 2n, ...) and
+stay at n in the decoder; down-sampling by stride 2, up-sampling by the nearest neighbour; 8x8 for every
+image size at the smallest; linear layers without non-linearity to and from the embedding; no batch
+normalisation, no dropout.  The generator is one more decoder.
+
+Left open by the text and closed here: the first convolution at a new side has the stride and keeps the
+filters, the second adds n.  With n = 128 and 128x128 images both networks together then have 17.27
+million weights; the paper counts 17.3 million.  The initial weights are those of the framework that it
+was written in: uniform with variance 2 / (fan-in + fan-out) (Glorot and Bengio, "Understanding the
+difficulty of training deep feedforward neural networks", AISTATS 2010), biases 0.  The optional skip
+connections and vanishing residuals are left out.
+
+Class-conditional form, which the paper does not have: the class as extra constant maps of the
+discriminator's input (Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014), and one-hot
+beside the embedding of its decoder, as beside the generator's latent vector.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models.labels import append_labels, one_hot
+
+WIDTH = 128  # n of the paper's largest model, for 128x128 images
+EMBEDDING = 64  # length of embedding and latent vector in most of the paper's experiments
+CONDITIONINGS = ("none", "concatenation")
+
+
+def _base_side(image_size: int) -> int:
+    """8, the paper's; 7 for 224, which halvings do not take to 8."""
+    side = smallest_side(image_size)
+    return 2 * side if side == 4 else side
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.ELU()]
+
+
+class Generator(nn.Module):
+    """Latent vector to image; also the discriminator's decoder.
+
+    Args:
+        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
+        channels: Channels C of the image.
+        latent_size: Length Z of the latent vector; the paper: 64.
+        classes: Number of classes, 0 for an unconditional generator.
+        width: Filters n of each convolution.
+
+    Raises:
+        ValueError: Another image size.
+    """
+
+    latent_distribution = "uniform"
+    """Latents are drawn uniformly from [-1, 1], as in the paper."""
+
+    def __init__(self, image_size: int, channels: int, latent_size: int, classes: int = 0, width: int = WIDTH) -> None:
+        super().__init__()
+        self.base = _base_side(image_size)
+        self.latent_size = latent_size
+        self.classes = classes
+        self.dense = nn.Linear(latent_size + classes, self.base * self.base * width)
+        layers = [*_convolution(width, width), *_convolution(width, width)]
+        for _ in range(doublings(image_size, self.base)):
+            layers += [nn.Upsample(scale_factor=2), *_convolution(width, width), *_convolution(width, width)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Generate one image for each latent vector.
+
+        Args:
+            latents: (N, Z) float, uniform in [-1, 1].
+            labels: (N,) int64, for a conditional generator.
+
+        Returns:
+            (N, C, S, S) float in about [-1, 1]: nothing bounds them, as in the paper.
+        """
+        projected: Tensor = self.dense(append_labels(latents, labels, self.classes))
+        # Height, width, map: already the channels-last layout in memory.
+        maps = projected.view(len(latents), self.base, self.base, -1).permute(0, 3, 1, 2)
+        images: Tensor = self.layers(maps)
+        return images
+
+
+class Discriminator(nn.Module):
+    """Image to the error of its reconstruction: small where the image looks real.
+
+    Args:
+        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
+        channels: Channels C of the image.
+        classes: Number K of classes, 0 for none.
+        conditioning: ``"none"``, or ``"concatenation"``: the class is an input of encoder and decoder.
+        width: Filters n of the first convolutions.
+        embedding: Length of the hidden vector between encoder and decoder.
+
+    Raises:
+        ValueError: Another image size or conditioning, or ``"concatenation"`` without classes.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        classes: int = 0,
+        conditioning: str = "none",
+        width: int = WIDTH,
+        embedding: int = EMBEDDING,
+    ) -> None:
+        super().__init__()
+        if conditioning not in CONDITIONINGS:
+            raise ValueError(
+                f"conditioning: found {conditioning!r}, expected one of {', '.join(CONDITIONINGS)}: "
+                "an autoencoder's error has no last features to project or classify"
+            )
+        if conditioning == "concatenation" and classes == 0:
+            raise ValueError("classes: found 0, expected at least 1 with conditioning 'concatenation'")
+        self.classes = classes if conditioning == "concatenation" else 0
+        base = _base_side(image_size)
+        levels = doublings(image_size, base) + 1
+        layers = _convolution(channels + self.classes, width)
+        layers += [*_convolution(width, width), *_convolution(width, width)]
+        for level in range(1, levels):
+            layers += _convolution(level * width, level * width, stride=2)
+            layers += _convolution(level * width, (level + 1) * width)
+        self.encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(base * base * levels * width, embedding))
+        self.decoder = Generator(image_size, channels, embedding, self.classes, width)
+
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Encode and decode images.
+
+        Args:
+            images: (N, C, S, S) float in [-1, 1].
+            labels: (N,) int64; needed by ``"concatenation"`` alone.
+
+        Returns:
+            (N, C, S, S) float.
+        """
+        inputs = images
+        if self.classes:
+            maps = one_hot(labels, self.classes, images.dtype)[:, :, None, None].expand(-1, -1, *images.shape[2:])
+            inputs = torch.cat([images, maps], 1)
+        reconstructed: Tensor = self.decoder(self.encoder(inputs), labels)
+        return reconstructed
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
+        """Judge images by the paper's loss with exponent eta = 1, as a mean over an image's values.
+
+        Args:
+            images: (N, C, S, S) float in [-1, 1].
+            labels: (N,) int64; needed by ``"concatenation"`` alone.
+
+        Returns:
+            Mean absolute error of each image's reconstruction (N,), at least 0; and None.
+        """
+        return (images - self.reconstruct(images, labels)).abs().flatten(1).mean(1), None
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights: Glorot's uniform distribution, biases 0.
+
+    Args:
+        network: `Generator` or `Discriminator`, changed in place.
+        generator: Source of the numbers, on the network's device.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight, generator=generator)
+            if module.bias is not None:
+                module.bias.zero_()

@@ -1,0 +1,164 @@
+"""The DCGAN of the MSc thesis behind the balanced classifier (S. H., Middlesex University, 2024).
+
+The thesis gives the layers: latent 100 -> dense 28x28x256 -> transposed convolutions 28x28x128,
+56x56x64, 112x112x32 -> 224x224, tanh; the mirror image as discriminator; batch normalisation and
+LeakyReLU in both.  It leaves these open, and they are closed here as the original method has them
+(Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative
+Adversarial Networks", ICLR 2016):
+
+* kernel 5x5: figure 1 and the authors' released code;
+* LeakyReLU slope 0.2: section 4 (there in the discriminator; the thesis has LeakyReLU in both);
+* weights from N(0, 0.02), and the scales of batch normalisation from N(1, 0.02): section 4 and the
+  authors' code;
+* no batch normalisation on the generator's output and on the discriminator's input: section 3;
+* batch normalisation of the dense layer over its 256 maps, not over its 200 704 single values:
+  section 3 normalises maps everywhere.
+
+Generalised: any image size that is a multiple of 8 (the thesis: 224), any number of channels (the thesis:
+3), and classes (the thesis trains one pair of networks for each class).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sonoforge.models.labels import ScoreHead, append_labels
+
+DOWNSCALE = 8  # three layers of stride 2
+KERNEL = 5
+SLOPE = 0.2
+INITIAL_STD = 0.02
+
+
+def _base_size(image_size: int) -> int:
+    if image_size < DOWNSCALE or image_size % DOWNSCALE:
+        raise ValueError(f"image_size: found {image_size}, expected a multiple of {DOWNSCALE}")
+    return image_size // DOWNSCALE
+
+
+def _upsample(inputs: int, outputs: int, stride: int, *, bias: bool) -> nn.ConvTranspose2d:
+    """A transposed convolution whose output is exactly ``stride`` times as wide as its input."""
+    return nn.ConvTranspose2d(
+        inputs, outputs, KERNEL, stride, padding=KERNEL // 2, output_padding=stride - 1, bias=bias
+    )
+
+
+class Generator(nn.Module):
+    """Latent vector to image.
+
+    Args:
+        image_size: Side S of the square image in pixels, a multiple of 8.
+        channels: Channels C of the image.
+        latent_size: Length Z of the latent vector; the thesis: 100.
+        classes: Number of classes, 0 for an unconditional generator.
+
+    Raises:
+        ValueError: ``image_size`` is not a multiple of 8.
+    """
+
+    latent_distribution = "normal"
+
+    def __init__(self, image_size: int = 224, channels: int = 3, latent_size: int = 100, classes: int = 0) -> None:
+        super().__init__()
+        self.base = _base_size(image_size)
+        self.latent_size = latent_size
+        self.classes = classes
+        # No bias where batch normalisation follows: it would subtract it again.
+        self.dense = nn.Linear(latent_size + classes, self.base * self.base * 256, bias=False)
+        self.layers = nn.Sequential(
+            nn.BatchNorm2d(256),
+            nn.LeakyReLU(SLOPE),
+            _upsample(256, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.LeakyReLU(SLOPE),
+            _upsample(128, 64, 2, bias=False),
+            nn.BatchNorm2d(64),
+            nn.LeakyReLU(SLOPE),
+            _upsample(64, 32, 2, bias=False),
+            nn.BatchNorm2d(32),
+            nn.LeakyReLU(SLOPE),
+            _upsample(32, channels, 2, bias=True),
+            nn.Tanh(),
+        )
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Generate one image for each latent vector.
+
+        Args:
+            latents: (N, Z) float, standard normal.
+            labels: (N,) int64, for a conditional generator.
+
+        Returns:
+            (N, C, S, S) float in [-1, 1].
+        """
+        projected = self.dense(append_labels(latents, labels, self.classes))
+        # Height, width, map: the thesis' order, and already the channels-last layout in memory.
+        maps = projected.view(-1, self.base, self.base, 256).permute(0, 3, 1, 2)
+        images: Tensor = self.layers(maps)
+        return images
+
+
+class Discriminator(nn.Module):
+    """Image to one logit: large where the image looks real.
+
+    The thesis ends in a sigmoid; here it is part of the loss (BCE with logits), which is the same
+    function without its loss of precision near 0 and 1.
+
+    Args:
+        image_size: Side S of the square image in pixels, a multiple of 8.
+        channels: Channels C of the image.
+        classes: Number K of classes, 0 for none.
+        conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
+
+    Raises:
+        ValueError: ``image_size`` is not a multiple of 8, or another conditioning.
+    """
+
+    def __init__(self, image_size: int = 224, channels: int = 3, classes: int = 0, conditioning: str = "none") -> None:
+        super().__init__()
+        base = _base_size(image_size)
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 32, KERNEL, 2, padding=KERNEL // 2),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(32, 64, KERNEL, 2, padding=KERNEL // 2, bias=False),
+            nn.BatchNorm2d(64),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(64, 128, KERNEL, 2, padding=KERNEL // 2, bias=False),
+            nn.BatchNorm2d(128),
+            nn.LeakyReLU(SLOPE),
+            nn.Flatten(),
+        )
+        self.head = ScoreHead(base * base * 128, classes, conditioning)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Judge images.
+
+        Args:
+            images: (N, C, S, S) float in [-1, 1].
+            labels: (N,) int64; needed by ``"projection"`` alone.
+
+        Returns:
+            Logits (N,), and class logits (N, K) for ``"auxiliary"``, else None.
+        """
+        answer: tuple[Tensor, Tensor | None] = self.head(self.layers(images), labels)
+        return answer
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights as in Radford 2016: N(0, 0.02), batch-norm scales N(1, 0.02), biases 0.
+
+    Args:
+        network: `Generator` or `Discriminator`, changed in place.
+        generator: Source of the numbers, on the network's device.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            module.weight.normal_(0.0, INITIAL_STD, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.weight.normal_(1.0, INITIAL_STD, generator=generator)
+        else:
+            continue
+        if module.bias is not None:
+            module.bias.zero_()

@@ -1,0 +1,94 @@
+"""Class labels: how they enter a generator, and how a discriminator answers to them.
+
+A generator gets the class one-hot beside the latent vector (Mirza and Osindero, "Conditional
+Generative Adversarial Nets", 2014; Odena, Olah, Shlens, "Conditional Image Synthesis with Auxiliary
+Classifier GANs", ICML 2017, which gives the same).  A learned embedding would add nothing: the first
+layer is linear, so its columns for the one-hot part already are an embedding, as wide as that layer.
+
+A discriminator scores its last features in one of three ways:
+
+* ``"none"``: it never sees the class;
+* ``"projection"``: the score of an image of class y is increased by the inner product of a learned
+  embedding of y with the features (Miyato and Koyama, "cGANs with Projection Discriminator", ICLR
+  2018, equation 11);
+* ``"auxiliary"``: it also predicts the class, by linear logits of the features (Odena 2017, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+CONDITIONINGS = ("none", "projection", "auxiliary")
+
+
+def one_hot(labels: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
+    """Return (N, K) with a 1 at each label.
+
+    Args:
+        labels: (N,) int64 in [0, K).
+        classes: Number K of classes.
+        dtype: Of the result.
+
+    Raises:
+        ValueError: ``labels`` is None.
+    """
+    if labels is None:
+        raise ValueError(f"labels: found None, expected (N,) int64 below {classes}: the network is conditional")
+    return nn.functional.one_hot(labels, classes).to(dtype)
+
+
+def append_labels(latents: Tensor, labels: Tensor | None, classes: int) -> Tensor:
+    """Return (N, Z + K): latents (N, Z) and the one-hot labels; the latents alone for no classes."""
+    if classes == 0:
+        return latents
+    return torch.cat([latents, one_hot(labels, classes, latents.dtype)], 1)
+
+
+class ScoreHead(nn.Module):
+    """The last layer of a discriminator: features to score and class logits.
+
+    Args:
+        features: Length F of the feature vector.
+        classes: Number K of classes, 0 for none.
+        conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``.
+        linear: Makes a linear layer from (inputs, outputs, bias).
+
+    Raises:
+        ValueError: Another conditioning, or one that needs classes without any.
+    """
+
+    def __init__(
+        self, features: int, classes: int, conditioning: str, linear: Callable[[int, int, bool], nn.Module] = nn.Linear
+    ) -> None:
+        super().__init__()
+        if conditioning not in CONDITIONINGS:
+            raise ValueError(f"conditioning: found {conditioning!r}, expected one of {', '.join(CONDITIONINGS)}")
+        if conditioning != "none" and classes == 0:
+            raise ValueError(f"classes: found 0, expected at least 1 with conditioning {conditioning!r}")
+        self.conditioning = conditioning
+        self.classes = classes
+        self.score = linear(features, 1, True)
+        if conditioning != "none":
+            # One row a class: its embedding, or the weights of its logit.
+            self.class_rows = linear(features, classes, conditioning == "auxiliary")
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Score features.
+
+        Args:
+            features: (N, F) float.
+            labels: (N,) int64; needed by ``"projection"`` alone.
+
+        Returns:
+            Score (N,), and class logits (N, K) for ``"auxiliary"``, else None.
+        """
+        score: Tensor = self.score(features).squeeze(1)
+        if self.conditioning == "none":
+            return score, None
+        products: Tensor = self.class_rows(features)
+        if self.conditioning == "auxiliary":
+            return score, products
+        return score + (products * one_hot(labels, self.classes, products.dtype)).sum(1), None

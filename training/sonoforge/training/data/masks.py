@@ -1,0 +1,78 @@
+"""The masks of a data set's images, decoded once, ever, as the images are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.cache import ImageCache, open_cache
+from sonoforge.training.data.datasets import Dataset, Item
+
+HALF = 128  # a pixel is inside from half of its area on: the nearest of 0 and 255
+
+
+def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | None = None) -> NDArray[np.uint8]:
+    """Read the union of each image's masks, in the geometry of the cached images.
+
+    The mask files are one more data set to the image cache, so they are decoded, resized and kept by the very code
+    that did it with the images.  An image without a mask file has an empty mask if no image of its class has one.
+
+    Args:
+        cache: The images.
+        indices: (M,) which of them.
+        folder: Cache folder, see `cache.open_cache`.
+
+    Returns:
+        (M, S, S) uint8: covered share of each pixel, 0 to 255.
+
+    Raises:
+        SonoforgeError: The data set has no masks at all; one is missing, cannot be read, has another size than its
+            image, or is not black and white.
+    """
+    dataset = cache.dataset
+    mask_items = tuple(Item(path, 0) for item in dataset.items for path in item.masks)
+    if not mask_items:
+        raise SonoforgeError(
+            f"{dataset.root}: found no masks, expected NAME_mask.png beside NAME.png; add them or train without masks"
+        )
+    marked = {item.label for item in dataset.items if item.masks}
+    masks = open_cache(Dataset(f"{dataset.name} masks", dataset.root, ("masks",), mask_items), cache.size, folder)
+    rows = {item.path: row for row, item in enumerate(masks.dataset.items)}
+    unions = np.zeros((len(indices), cache.size, cache.size), np.uint8)
+    for union, index in zip(unions, indices, strict=True):
+        item = dataset.items[index]
+        if not item.masks and item.label in marked:
+            raise SonoforgeError(
+                f"{dataset.root / item.path}: found no mask, expected {Path(item.path).stem}_mask.png beside it as "
+                f"other images of class {dataset.classes[item.label]} have; add it, black if there is nothing to mark"
+            )
+        for path in item.masks:
+            if path in masks.unreadable:
+                raise SonoforgeError(masks.unreadable[path])
+            _check_size(dataset, item, path, cache.sizes[index], masks.sizes[rows[path]])
+            level = masks.images[rows[path]].max(axis=2)
+            _check_levels(dataset.root / path, level)
+            # The sum is exact for masks that do not overlap; the maximum would lose pixels that they cover together.
+            np.add(union, np.minimum(level, 255 - union), out=union)
+    return unions
+
+
+def _check_size(dataset: Dataset, item: Item, mask: str, size: NDArray[np.int64], mask_size: NDArray[np.int64]) -> None:
+    if tuple(mask_size) != tuple(size):
+        raise SonoforgeError(
+            f"{dataset.root / mask}: found {mask_size[0]}x{mask_size[1]} pixels, expected {size[0]}x{size[1]} as "
+            f"its image {dataset.root / item.path}; draw the mask on that image"
+        )
+
+
+def _check_levels(path: Path, level: NDArray[np.uint8]) -> None:
+    """A mask of 0 and 1, or of class numbers, would pass for an empty one."""
+    brightest = int(level.max())
+    if 0 < brightest < HALF:
+        raise SonoforgeError(
+            f"{path}: found {brightest} as the brightest level at {len(level)}x{len(level)} pixels, expected 255 "
+            "inside and 0 outside; save the mask as black and white"
+        )

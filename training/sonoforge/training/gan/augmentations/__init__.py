@@ -1,0 +1,35 @@
+"""The augmentations: what is done to real and generated images alike before the discriminator sees them.
+
+A new augmentation is one file and one row of `AUGMENTATIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from sonoforge.training.gan.augmentations import ada, diffaugment
+
+# (images (N, C, S, S) in [-1, 1], strength: a scalar in [0, 1], image channels, source of random numbers on the
+# images' device) -> images of the same shape, differentiable twice.  Channels after the image channels are masks:
+# they move with the image, but keep their values.  Strength is the adaptive probability p; only "ada" reads it.
+Augmentation = Callable[[Tensor, Tensor, int, torch.Generator], Tensor]
+
+
+def unchanged(images: Tensor, strength: Tensor, image_channels: int, chance: torch.Generator) -> Tensor:
+    """Return the images as they are."""
+    del strength, image_channels, chance
+    return images
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "none": unchanged,
+    "diffaugment": diffaugment.augment,
+    "diffaugment-colour-translation": partial(diffaugment.augment, policy=("colour", "translation")),
+    "diffaugment-translation-cutout": partial(diffaugment.augment, policy=("translation", "cutout")),
+    "ada": ada.augment,
+    "ada-full": partial(ada.augment, transforms=ada.FULL),
+}

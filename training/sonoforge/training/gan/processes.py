@@ -1,0 +1,34 @@
+"""What the processes of one training tell each other."""
+
+from __future__ import annotations
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+
+def reduce_mean(fabric: Fabric, values: Tensor) -> Tensor:
+    """Return the mean of a tensor over all processes, the same in each."""
+    reduced: Tensor = fabric.all_reduce(values, reduce_op="mean")  # type: ignore[assignment]
+    return reduced
+
+
+def any_says(fabric: Fabric, flag: bool) -> bool:
+    """Whether any process says yes: all of them learn it, so that none goes on alone."""
+    if fabric.world_size == 1:
+        return flag
+    return bool(reduce_mean(fabric, torch.tensor(float(flag), device=fabric.device)) > 0)
+
+
+def average_gradients(fabric: Fabric, network: nn.Module) -> None:
+    """Make every process's gradients their mean.
+
+    Done by hand, once an update, because torch's DistributedDataParallel cannot be differentiated twice, as
+    gradient penalties need (as in the StyleGAN2 authors' code).
+    """
+    if fabric.world_size == 1:
+        return
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    mean = reduce_mean(fabric, torch.cat([gradient.flatten() for gradient in gradients]))
+    parts = mean.split([gradient.numel() for gradient in gradients])
+    torch._foreach_copy_(gradients, [part.view_as(own) for part, own in zip(parts, gradients, strict=True)])

@@ -1,0 +1,54 @@
+"""Path length (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 3.2).
+
+Equal steps in the latent space should change the image equally much: the length of J^T y, for random images y,
+is drawn to its own moving average.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sonoforge.training.gan.batch import Batch
+
+DECAY = 0.99  # of the moving average: appendix B
+SHRINK = 2  # the penalty takes half a batch: the authors' code, to save memory
+START = {"path_length": 0.0}
+
+
+def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
+    """Length of J^T y at each latent (equation 4).
+
+    Args:
+        images: (N, C, S, S) made from ``latents``, with the graph between them.
+        latents: (N, L, W): L rows of W numbers steer one image.
+        noise: (N, C, S, S) standard normal; divided here by the root of S * S, so that the length does not
+            depend on the resolution.
+
+    Returns:
+        (N,) root of the mean over L of the squared length over W.
+    """
+    projected = (images * noise).sum() / math.sqrt(images.shape[2] * images.shape[3])
+    (gradient,) = torch.autograd.grad(projected, latents, create_graph=True)
+    return gradient.square().sum(2).mean(1).sqrt()
+
+
+def penalty(generator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Tensor:
+    """Mean squared deviation of the lengths from their moving average (equation 4), which moves first.
+
+    Args:
+        generator: Maps latents (N, Z) to images.
+        batch: The first half of its latents and labels is used.
+        state: ``path_length``, the average; moved here.
+    """
+    count = max(1, len(batch.latents) // SHRINK)
+    latents = batch.latents[:count, None].detach().requires_grad_(True)
+    images = generator(latents[:, 0], None if batch.labels is None else batch.labels[:count])
+    noise = torch.randn(images.shape, generator=batch.chance, device=images.device)
+    # A generator without a space of styles has one row of numbers for an image: its latent.
+    lengths = path_lengths(images, latents, noise)
+    average = state["path_length"].lerp(lengths.mean(), 1 - DECAY)
+    state["path_length"] = average.detach()
+    return (lengths - average).square().mean()
