@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,9 @@ import torch
 from lightning_fabric import Fabric
 
 from sonoforge.runtime.errors import SonoforgeError
+
+# It says on stderr which precision was asked for, each time a device is opened.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def open_fabric(device: str, precision: Any = "32-true") -> Fabric:

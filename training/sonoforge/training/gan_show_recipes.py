@@ -36,7 +36,10 @@ def main(config: Config) -> Outcome:
         console = Console(stderr=True)
         if config.recipes:
             for name, recipe in chosen.items():
-                console.print(f"[bold]{name}[/bold]: {recipe.title}.\n{recipe.source}\n", highlight=False)
+                console.print(f"[bold]{name}[/bold]: {recipe.title}.\n{recipe.source}", highlight=False)
+                budgets = {**recipe.class_budgets, "other classes": recipe.budget}
+                lengths = (f"{kind} {own.epochs:g} epochs, batch {own.batch}" for kind, own in budgets.items())
+                console.print(f"Length: {'; '.join(lengths)}.\n", highlight=False)
         else:
             console.print(_table())
     rows = {name: dataclasses.asdict(recipe) for name, recipe in chosen.items()}
@@ -46,29 +49,22 @@ def main(config: Config) -> Outcome:
 
 
 def _table() -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in ("recipe", "loss", "regularisers", "critic", "optimisers", "z", "px", "epochs x batch"):
-        table.add_column(heading, no_wrap=heading in ("recipe", "epochs x batch"), overflow="fold")
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    for heading in ("recipe", "loss and more", "optimiser", "px", "epochs"):
+        table.add_column(heading, no_wrap=True)
     for name, recipe in RECIPES.items():
         table.add_row(name, *_cells(recipe))
     return table
 
 
 def _cells(recipe: Recipe) -> tuple[str, ...]:
-    budgets = {**recipe.class_budgets, "other": recipe.budget}
-    extras = [f"{name} {strength.weight:g}" for name, strength in recipe.regularisers.items()]
-    extras += [f"perceptual {recipe.perceptual_weight:g}"] * (recipe.perceptual_weight > 0)
-    extras += ["growing"] * recipe.growing
+    parts = [recipe.loss]
+    parts += [f"{recipe.n_critic} critic updates"] * (recipe.n_critic > 1)
+    parts += [f"{name} {strength.weight:g}" for name, strength in recipe.regularisers.items()]
+    parts += [f"perceptual {recipe.perceptual_weight:g}"] * (recipe.perceptual_weight > 0)
+    parts += ["growing"] * recipe.growing
     optimisers = dict.fromkeys(
-        f"{own.name} {own.learning_rate:g} {own.betas[0]:g} {own.betas[1]:g}"
-        for own in (recipe.generator_optimiser, recipe.discriminator_optimiser)
+        f"{own.name} {own.learning_rate:g}" for own in (recipe.generator_optimiser, recipe.discriminator_optimiser)
     )
-    return (
-        recipe.loss,
-        "\n".join(extras),
-        str(recipe.n_critic),
-        "\n".join(optimisers),
-        str(recipe.latent_size),
-        str(recipe.image_size),
-        "\n".join(f"{name} {budget.epochs:g}x{budget.batch}" for name, budget in budgets.items()),
-    )
+    budgets = dict.fromkeys(f"{own.epochs:g}x{own.batch}" for own in (*recipe.class_budgets.values(), recipe.budget))
+    return "\n".join(parts), "\n".join(optimisers), str(recipe.image_size), "\n".join(budgets)
