@@ -8,10 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.training.classifier import fine_tuning as module
-from sonoforge.training.classifier.arms import ARMS, duplicate_extra, generate_extra, missing_images, train_generators
+from sonoforge.training.classifier.arms import (
+    ARMS,
+    duplicate_extra,
+    fill_classes,
+    generate_extra,
+    missing_images,
+    train_generators,
+)
 from sonoforge.training.classifier.fine_tuning import (
     ClassifierSettings,
     all_features,
@@ -22,6 +31,7 @@ from sonoforge.training.classifier.fine_tuning import (
     pixel_inputs,
 )
 from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.metrics.features import open_features
 
 CPU = torch.device("cpu")
 
@@ -186,6 +196,25 @@ def test_generated_images_fill_up_and_their_generators_read_their_own_class_only
     assert len(set(extra.hashes)) == 4
     again = train_generators(pixels, labels, ("few", "many"), tmp_path, gan, 0, "cpu")
     assert again == paths  # finished trainings are not repeated
+
+
+@pytest.mark.parametrize("recipe", ["wgan-gp", "began", "dgan-wp-tl-bce"])
+def test_any_recipe_can_fill_up_the_classes(recipe: str, tmp_path: Path) -> None:
+    """The batch is lowered to the class; a perceptual term gets its feature network."""
+    torch.manual_seed(0)
+    weights = tmp_path / "squeezenet.safetensors"
+    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), weights)
+    network = open_features(str(weights)).name if recipe == "dgan-wp-tl-bce" else ""
+    gan = GanSettings(recipe=recipe, image_size=32, steps=1, batch=8, width=8, features=network)
+    labels = np.array([0] * 3 + [1] * 6)
+    pixels = np.random.default_rng(0).integers(0, 255, (9, 48, 48, 3)).astype(np.uint8)
+    extra = fill_classes(
+        *(ARMS["gan"], pixels, labels, ("few", "many"), tmp_path / "gan", gan, 0, "cpu"),
+        features=str(weights) if network else "",
+    )
+    assert extra is not None
+    assert extra.labels.tolist() == [0, 0, 0]
+    assert extra.pixels.shape == (3, 48, 48, 3)
 
 
 def test_every_arm_names_a_known_augmentation_and_filling() -> None:

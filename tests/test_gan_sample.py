@@ -77,6 +77,9 @@ def test_images_come_with_their_masks(conditional: Path, tmp_path: Path) -> None
         image, mask = np.asarray(Image.open(out / entry["file"])), np.asarray(Image.open(out / entry["mask"]))
         assert np.array_equal(image, pixels[..., 0])
         assert np.array_equal(mask, np.where(pixels[..., 1] >= 128, 255, 0))
+    grid, masks = (Image.open(conditional / "samples" / name) for name in ("latest.png", "latest_mask.png"))
+    assert grid.size == masks.size == (8 * 32, 8 * 32)
+    assert set(np.unique(np.asarray(masks))) <= {0, 255}
 
 
 @pytest.mark.parametrize("batch", [1, 5, 64])

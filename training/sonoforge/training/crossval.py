@@ -31,7 +31,8 @@ from sonoforge.training.data.splits import SplitPlan, leaked_images, make_plan, 
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.evidence import tables
 from sonoforge.training.gan.recipes import find_recipe
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.metrics.features import open_features
 from sonoforge.training.progress import progress_bar, someone_watches
 from sonoforge.training.tasks import default_jobs, run_tasks
 
@@ -78,6 +79,9 @@ class Config:
     gan_epochs: int | None = option(None, help="generator epochs", minimum=1)
     gan_steps: int | None = option(None, help="generator steps, instead of epochs", minimum=1)
     gan_batch: int | None = option(None, help="generator batch", minimum=2)
+    gan_features: str = option(
+        "", help="feature network of a perceptual term: .safetensors file or vgg16", metavar="NET"
+    )
     images: int = option(240, help="number of phantom images, with --data phantom", minimum=30)
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     jobs: int | None = option(None, help="folds run at a time (default: one a core; 1 on a GPU)", minimum=1, maximum=64)
@@ -111,6 +115,7 @@ class Setting(NamedTuple):
     arms: tuple[str, ...]
     classifier: ClassifierSettings
     gan: GanSettings
+    gan_features: str
     seeds: tuple[int, ...]
     device: str
     jobs: int | None
@@ -146,9 +151,12 @@ def resolve_setting(config: Config) -> Setting:
         recipe=config.gan_recipe,
         **_given(image_size=config.gan_size, epochs=config.gan_epochs, steps=config.gan_steps, batch=config.gan_batch),
     )
+    if config.gan_features:
+        gan = dataclasses.replace(gan, features=open_features(config.gan_features).name)
     gan = dataclasses.replace(gan, image_size=gan.image_size or find_recipe(gan.recipe).image_size)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
-    return Setting(tuple(config.arms), classifier, gan, seeds, config.device, config.jobs)
+    compose(gan)  # parts that do not go together should not wait for the folds either
+    return Setting(tuple(config.arms), classifier, gan, config.gan_features, seeds, config.device, config.jobs)
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -183,7 +191,10 @@ def cross_validate(
     device = open_fabric(setting.device).device
     jobs = setting.jobs or default_jobs(device)
     tasks = [
-        FoldTask(folder, source, plan, fold, arm, setting.classifier, setting.gan, setting.device, backbone)
+        FoldTask(
+            *(folder, source, plan, fold, arm, setting.classifier),
+            *(setting.gan, setting.gan_features, setting.device, backbone),
+        )
         for plan in plans
         for arm in setting.arms
         for fold in range(plan.folds)

@@ -32,10 +32,12 @@ from sonoforge.training.classifier.fine_tuning import (
 )
 from sonoforge.training.classifier.trust_reference import fit_reference
 from sonoforge.training.classifier.weights import Backbone
+from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.networks import load_generator, sample
 from sonoforge.training.gan.settings import GanSettings, make_plan
 from sonoforge.training.gan.training_set import make_training_set
+from sonoforge.training.metrics.features import open_features
 from sonoforge.training.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -106,6 +108,7 @@ def train_generators(
     gan: GanSettings,
     seed: int,
     device: str,
+    features: str = "",
 ) -> dict[int, Path]:
     """Train one generator for each class that lacks images, on that class's images alone.
 
@@ -119,11 +122,13 @@ def train_generators(
         gan: Settings shared by the classes.
         seed: The run's seed; each class derives its own.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        features: Feature network of a recipe with a perceptual term, see `metrics.features.open_features`.
 
     Returns:
         Final checkpoint folder by label.
     """
     checkpoints = {}
+    network = open_features(features, open_fabric(device).device) if features else None
     for label in missing_images(labels, len(class_names)):
         name = class_names[label]
         settings = dataclasses.replace(gan, class_name=name, seed=derive_seed(seed, f"generator {name}") % 2**31)
@@ -133,7 +138,7 @@ def train_generators(
             settings = dataclasses.replace(settings, batch=len(own))
         size = make_plan(settings, len(own)).image_size
         images = make_training_set(own, None, (name,), size, settings.channels)
-        checkpoints[label] = train_gan(images, settings, folder / name, device, resume=True)
+        checkpoints[label] = train_gan(images, settings, folder / name, device, features=network, resume=True)
     return checkpoints
 
 
@@ -174,6 +179,7 @@ def fill_classes(
     gan: GanSettings,
     seed: int,
     device: str,
+    features: str = "",
 ) -> Extra | None:
     """Make the images with which the arm fills every class up to the size of the largest.
 
@@ -186,13 +192,14 @@ def fill_classes(
         gan: See `train_generators`.
         seed: Seed of generators and draws.
         device: See `train_generators`.
+        features: See `train_generators`.
 
     Returns:
         The images, or None if the arm adds nothing.
     """
     missing = missing_images(labels, len(class_names))
     if arm.fill == "gan":
-        generators = train_generators(pixels, labels, class_names, folder, gan, seed, device)
+        generators = train_generators(pixels, labels, class_names, folder, gan, seed, device, features)
         return generate_extra(generators, missing, pixels.shape[1], seed)
     if arm.fill == "duplicates":
         return duplicate_extra(pixels, labels, missing, seed)

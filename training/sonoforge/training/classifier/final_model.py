@@ -63,7 +63,10 @@ def train_final(
     settings = settings_of_arm(ARMS[arm], setting.classifier)
     classes = cache.dataset.classes
     pixels, labels = cache.images[indices], cache.dataset.labels[indices]
-    extra = fill_classes(ARMS[arm], pixels, labels, classes, folder / "gan", setting.gan, seed, setting.device)
+    extra = fill_classes(
+        *(ARMS[arm], pixels, labels, classes, folder / "gan"),
+        *(setting.gan, seed, setting.device, setting.gan_features),
+    )
     watched = someone_watches()
     with (
         deterministic_kernels(fabric.device),

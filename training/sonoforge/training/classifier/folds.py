@@ -56,6 +56,7 @@ class FoldTask(NamedTuple):
     arm: str
     classifier: ClassifierSettings
     gan: GanSettings
+    gan_features: str
     device: str
     backbone: Backbone
 
@@ -134,7 +135,8 @@ def _added_images(task: FoldTask, cache: ImageCache, seed: int, reads: dict[str,
             check_sealed(task.plan, task.fold, f"generator of {classes[label]}", own, cache)
             reads[f"generator {classes[label]}"] = [cache.hashes[i] for i in own]
     extra = fill_classes(
-        arm, cache.images[seen], labels[seen], classes, _generator_folder(task), task.gan, seed, task.device
+        *(arm, cache.images[seen], labels[seen], classes, _generator_folder(task)),
+        *(task.gan, seed, task.device, task.gan_features),
     )
     if extra is not None and arm.fill == "gan":
         reads["generated"] = list(extra.hashes)
@@ -168,7 +170,10 @@ def _train_shared(task: FoldTask) -> None:
     cache = _images(task.source)
     seen, gan_seed = _seen_by_generators(task, cache, 0)
     pixels, labels = cache.images[seen], cache.dataset.labels[seen]
-    train_generators(pixels, labels, cache.dataset.classes, _generator_folder(task), task.gan, gan_seed, task.device)
+    train_generators(
+        *(pixels, labels, cache.dataset.classes, _generator_folder(task)),
+        *(task.gan, gan_seed, task.device, task.gan_features),
+    )
 
 
 def _write_samples(folder: Path, cache: ImageCache, train: Indices, extra: Extra) -> None:

@@ -34,6 +34,7 @@ from sonoforge.training.gan.ema import ema_decay, update_average
 from sonoforge.training.gan.event_log import open_event_log, write_events
 from sonoforge.training.gan.feeding import Feeding, check_enough_images, draw_real, process_slice
 from sonoforge.training.gan.images import to_pixels, to_tensor, write_grid
+from sonoforge.training.gan.joint_masks import split_masks
 from sonoforge.training.gan.networks import check_networks, generator_options, latent_distribution
 from sonoforge.training.gan.optimisers import set_learning_rate
 from sonoforge.training.gan.perceptual import perceptual_loss
@@ -78,8 +79,9 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     """Train one GAN and return the folder of its newest checkpoint.
 
     Writes into ``folder``: ``stats.jsonl`` (one object a tick), ``samples/`` (a grid of the same 64
-    latents a tick, ``latest.png``, and ``real.png``), ``tensorboard/``, ``checkpoints/``, and at the end
-    ``results.json``.  Called again on a finished training of the same images and settings, it returns at once.
+    latents a tick, ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``tensorboard/``,
+    ``checkpoints/``, and at the end ``results.json``.  Called again on a finished training of the same
+    images and settings, it returns at once.
 
     Args:
         images: What to learn, at the size of the plan.
@@ -258,9 +260,11 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
                 # Before the checkpoint: after a kill between the two, the row is cut off and made again.
                 with (folder / "stats.jsonl").open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(row) + "\n")
-                grid = to_pixels(samples)[..., : images.image_channels]
-                for name in (f"step-{done:08d}.png", "latest.png"):
-                    write_grid(folder / "samples" / name, grid)
+                grid, masks = split_masks(to_pixels(samples), images.image_channels)
+                for name in (f"step-{done:08d}", "latest"):
+                    write_grid(folder / "samples" / f"{name}.png", grid)
+                    if masks is not None:
+                        write_grid(folder / "samples" / f"{name}_mask.png", masks)
                 write_events(events, row, grid)
             checkpoint = save(done, figures)
             summary = _summary(row)
