@@ -20,15 +20,16 @@ Generalised: any image size that is a multiple of 8 (the thesis: 224), any numbe
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from sonoforge.models.dcgan import initialise
 from sonoforge.models.labels import ScoreHead, append_labels
+
+__all__ = ["Discriminator", "Generator", "initialise"]
 
 DOWNSCALE = 8  # three layers of stride 2
 KERNEL = 5
 SLOPE = 0.2
-INITIAL_STD = 0.02
 
 
 def _base_size(image_size: int) -> int:
@@ -143,22 +144,3 @@ class Discriminator(nn.Module):
         """
         answer: tuple[Tensor, Tensor | None] = self.head(self.layers(images), labels)
         return answer
-
-
-@torch.no_grad()
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights as in Radford 2016: N(0, 0.02), batch-norm scales N(1, 0.02), biases 0.
-
-    Args:
-        network: `Generator` or `Discriminator`, changed in place.
-        generator: Source of the numbers, on the network's device.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            module.weight.normal_(0.0, INITIAL_STD, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d):
-            module.weight.normal_(1.0, INITIAL_STD, generator=generator)
-        else:
-            continue
-        if module.bias is not None:
-            module.bias.zero_()
