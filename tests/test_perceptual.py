@@ -30,16 +30,18 @@ def test_equal_batches_have_no_loss() -> None:
 
 @pytest.mark.parametrize("shift", [0.1, 0.2, -0.4])
 def test_loss_of_a_shift_is_its_closed_form(shift: float) -> None:
-    """A shift by d is one of d / (2 std) in each normalised channel; each layer gives the mean square over its map."""
+    """A shift by d is one of d / (2 std) in each normalised channel; each layer is taken relative to the real maps."""
     real = _images(2, 3)
-    std = (0.229, 0.224, 0.225)
-    same = sum((shift / (2 * value)) ** 2 for value in std) / 3
-    doubled = sum((2 * shift / (2 * value)) ** 2 for value in std[:2]) / 2
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    shown = ((real + 1) / 2 - mean[:, None, None]) / std[:, None, None]
+    same = float((shift / (2 * std)).square().mean() / shown.square().mean())
+    # The factor 2 of the second layer falls out.
+    doubled = float((shift / (2 * std[:2])).square().mean() / shown[:, :2].square().mean())
     assert float(perceptual_loss(_stub(), real + shift, real, 3)) == pytest.approx((same + doubled) / 2, rel=1e-4)
 
 
 def test_one_different_pair_counts_by_its_share_of_the_batch() -> None:
-    real = _images(4, 1)
+    real = _images(1, 1).repeat(4, 1, 1, 1)
     fake = real.clone()
     fake[2] += 0.3
     alone = float(perceptual_loss(_stub(), fake[2:3], real[2:3], 1))

@@ -21,12 +21,15 @@ from torch.nn.functional import mse_loss
 
 from sonoforge.training.metrics.features import Features
 
+TINY = 1e-12  # for maps that are 0 everywhere
+
 
 def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channels: int) -> Tensor:
     """Mean squared distance between the feature maps of generated and real images, pair by pair.
 
     Johnson 2016, equation 2: for one layer and one pair the squared Euclidean distance divided by C'H'W';
-    here the mean over pairs and layers.  Not yet weighted: the caller multiplies by lambda.
+    here the mean over pairs, divided by the mean square of the real images' maps, then the mean over
+    layers.  Not yet weighted: the caller multiplies by lambda.
 
     Args:
         features: From `sonoforge.training.metrics.features.open_features`.
@@ -45,4 +48,5 @@ def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channe
     with torch.no_grad():
         wanted = features.maps(real[:, :image_channels])
     seen = features.maps(fake[:, :image_channels])
-    return torch.stack([mse_loss(a, b) for a, b in zip(seen, wanted, strict=True)]).mean()
+    layers = [mse_loss(a, b) / b.square().mean().clamp_min(TINY) for a, b in zip(seen, wanted, strict=True)]
+    return torch.stack(layers).mean()

@@ -208,7 +208,8 @@ RECIPES: dict[str, Recipe] = {
             "Ryspayeva and Salykova, 2025: DCGAN-shaped networks, WGAN-GP, perceptual weight 5 (the best of 0.5, 3, "
             "5, 7 and 10). Left open there: lambda, n_critic, optimiser and batch are those of Gulrajani et al. 2017; "
             "layers of the feature network: see `metrics.features`; the perceptual distance is that of Johnson et al. "
-            f"2016, equation 2. 200 epochs: Thakur and Thakur. {AVERAGED}"
+            "2016, equation 2, relative to the real images' maps, so that a weight means the same with any network. "
+            f"200 epochs: Thakur and Thakur. {AVERAGED}"
         ),
         architecture="dcgan",
         image_size=64,
@@ -227,7 +228,7 @@ RECIPES: dict[str, Recipe] = {
         source=(
             "Ryspayeva and Salykova, 2025: DCGAN-shaped networks, BCE, perceptual weight 5. Left open there: "
             "optimiser of Radford et al. 2016; batch 64 as in the other of its two rows; the perceptual distance is "
-            f"that of Johnson et al. 2016, equation 2. 200 epochs: Thakur and Thakur. {AVERAGED}"
+            f"that of the other row too. 200 epochs: Thakur and Thakur. {AVERAGED}"
         ),
         architecture="dcgan",
         image_size=64,
