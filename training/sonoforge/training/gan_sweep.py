@@ -192,11 +192,12 @@ def _write_picture(path: Path, folder: Path, rows: list[dict[str, Any]], images:
         for row in rows:
             curve = read_stats(folder / row["run"], row["steps"])
             label = f"{row['recipe']} {row['perceptual_weight']:g}"
-            axes[0].plot([tick["kimg"] for tick in curve], [tick["kid"] for tick in curve], label=label)
+            axes[0].plot([tick["kimg"] for tick in curve], [tick["kid"] for tick in curve], marker=".", label=label)
         axes[0].set(xlabel="thousands of real images shown", ylabel=f"KID\n({rows[0]['features'].split(' ')[0]})")
         axes[0].legend(fontsize=6, ncols=2)
         real = next(iter(images.values()))
-        _show(axes[1], real.pixels[:SHOWN, ..., : real.image_channels], "real")
+        spread = np.linspace(0, len(real) - 1, SHOWN).astype(int)  # neighbours are often one scan twice
+        _show(axes[1], real.pixels[spread, ..., : real.image_channels], "real")
         for axis, row in zip(axes[2:], rows, strict=True):
             title = f"{row['recipe']}, weight {row['perceptual_weight']:g}: KID {row['kid']:.3f}, FID {row['fid']:.1f}"
             _show(axis, sample(load_generator(folder / row["run"]), SHOWN, 0), title)
