@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -201,6 +203,40 @@ def test_an_unfinished_training_is_not_overwritten(finished: Path, tmp_path: Pat
     (tmp_path / "run" / "results.json").unlink()
     with pytest.raises(SonoforgeError, match="unfinished training; add --resume"):
         _train(_images(), SETTINGS, tmp_path / "run", "cpu")
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_goes_on(tmp_path: Path) -> None:
+    done = 0
+
+    def stop() -> bool:
+        nonlocal done
+        done += 1
+        return done >= 6
+
+    newest = _train(_images(), SETTINGS, tmp_path, stop=stop)
+    path = newest / "discriminator.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(SonoforgeError, match=r"damaged.*remove .*step-00000006 to continue from the one before"):
+        _train(_images(), SETTINGS, tmp_path, resume=True)
+    shutil.rmtree(newest)
+    assert _train(_images(), SETTINGS, tmp_path, resume=True).name == "step-00000012"
+
+
+def test_float16_skips_steps_that_overflow_and_lowers_its_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fabric's own float16 plugin, on a CPU, as no GPU is at hand: the first scale, 65536, is made too large."""
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**60))
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=[plugin])
+    monkeypatch.setattr(gan_engine, "open_fabric", lambda *_: fabric)
+    checkpoint = _train(_images(), dataclasses.replace(SETTINGS, precision="fp16", steps=60, tick_steps=20), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    assert all(value is None or np.isfinite(value) for row in rows for value in row.values())
+    assert rows[0]["generator_gradient"] is None, "the first steps overflow and are skipped"
+    state = load_file(checkpoint / "state.safetensors")
+    assert float(state["scaler.scale"]) < 2.0**60
+    assert rows[-1]["generator_gradient"] > 0
+    assert rows[-1]["distance"] != rows[0]["distance"], "after the overflows it learns"
 
 
 def test_numbers_that_are_not_finite_stop_the_training_at_the_last_good_checkpoint(

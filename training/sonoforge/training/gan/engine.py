@@ -138,6 +138,9 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
         recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate,
     )  # fmt: skip
 
+    if features is not None:
+        log.info("feature network: %s", features.name)
+
     # Networks, optimisers, loss.
     fabric = open_fabric(device, PRECISIONS[settings.precision])
     fabric.launch()

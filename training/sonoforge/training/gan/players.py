@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations import AUGMENTATIONS, Augmentation
 from sonoforge.training.gan.augmentations.adaptive_p import START as ADAPTIVE_START
@@ -157,12 +158,17 @@ def restore_players(players: Players, checkpoint: Path) -> None:
     Raises:
         SonoforgeError: The checkpoint is damaged.
     """
-    for stem in ("generator", "discriminator", "average"):
-        getattr(players, stem).load_state_dict(gan_checkpoint.load_state(checkpoint, stem))
-    for stem in ("generator_optimiser", "discriminator_optimiser"):
-        restore_optimiser(getattr(players, stem), gan_checkpoint.load_state(checkpoint, stem))
+    stems = ("generator", "discriminator", "average", "generator_optimiser", "discriminator_optimiser", "state")
+    try:
+        states = {stem: gan_checkpoint.load_state(checkpoint, stem) for stem in stems}
+    except SonoforgeError as error:
+        raise SonoforgeError(f"{error}: remove {checkpoint} to continue from the one before") from error
+    for stem in stems[:3]:
+        getattr(players, stem).load_state_dict(states[stem])
+    for stem in stems[3:5]:
+        restore_optimiser(getattr(players, stem), states[stem])
     scaler = {}
-    for key, value in gan_checkpoint.load_state(checkpoint, "state").items():
+    for key, value in states["state"].items():
         part, _, name = key.partition(".")
         if part == "scaler":
             scaler[name] = int(value) if name in ("growth_interval", "_growth_tracker") else float(value)

@@ -126,13 +126,17 @@ def measure(average: nn.Module, reference: Reference, image_channels: int) -> tu
     return samples, figures
 
 
-def gradient_norm(players: Players, network: nn.Module) -> float:
-    """Euclidean norm of the gradients of the network's last step, after any scaling for float16 is undone."""
+def gradient_norm(players: Players, network: nn.Module) -> float | None:
+    """Euclidean norm of the gradients of the network's last step, after any scaling for float16 is undone.
+
+    None where they overflowed float16, so that the step was skipped.
+    """
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     if not gradients:
         return 0.0
     norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
-    return norm / float(players.fabric.strategy.precision.state_dict().get("scale", 1.0))
+    norm /= float(players.fabric.strategy.precision.state_dict().get("scale", 1.0))
+    return norm if math.isfinite(norm) else None
 
 
 def memory_gib(device: torch.device) -> float:
