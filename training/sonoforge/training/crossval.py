@@ -262,9 +262,9 @@ def _describe_split(plan: SplitPlan, cache: ImageCache) -> dict[str, Any]:
     }
 
 
-def open_plans(folder: Path, cache: ImageCache, config: Config) -> list[SplitPlan]:
+def open_plans(folder: Path, cache: ImageCache, config: Config, seeds: Sequence[int]) -> list[SplitPlan]:
     """Make one split plan a seed and write the first as ``splits.json``, the others beside it."""
-    plans = [make_plan(cache, config.protocol, config.folds or 10, seed) for seed in resolve_setting(config).seeds]
+    plans = [make_plan(cache, config.protocol, config.folds or 10, seed) for seed in seeds]
     for index, plan in enumerate(plans):
         save_plan(folder / ("splits.json" if index == 0 else f"splits-seed{plan.seed}.json"), plan)
     return plans
@@ -287,7 +287,7 @@ def compare_arms(folder: Path, config: Config, setting: Setting, source: ImageSo
     """Load the first weights, deal the folds, write down the environment, and cross-validate in the run folder."""
     backbone = load_backbone(config.weights or "imagenet", cache.images, cache.hashes)
     log.info("first weights: %s", backbone.source)
-    plans = open_plans(folder, cache, config)
+    plans = open_plans(folder, cache, config, setting.seeds)
     device = str(open_fabric(config.device).device)
     run_folder.write_environment(folder, run_folder.describe_environment(device, config.seed, plans[0].fingerprint))
     results = describe_setting(config, setting, backbone, cache)

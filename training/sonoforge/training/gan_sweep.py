@@ -26,6 +26,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.draws import evenly_spaced
 from sonoforge.training.gan.engine import network_options, train_gan
 from sonoforge.training.gan.images import Pixels, grid_picture
 from sonoforge.training.gan.networks import load_generator, sample
@@ -196,7 +197,7 @@ def _write_picture(path: Path, folder: Path, rows: list[dict[str, Any]], images:
         axes[0].set(xlabel="thousands of real images shown", ylabel=f"KID\n({rows[0]['features'].split(' ')[0]})")
         axes[0].legend(fontsize=6, ncols=2)
         real = next(iter(images.values()))
-        spread = np.linspace(0, len(real) - 1, SHOWN).astype(int)  # neighbours are often one scan twice
+        spread = evenly_spaced(len(real), SHOWN)
         _show(axes[1], real.pixels[spread, ..., : real.image_channels], "real")
         for axis, row in zip(axes[2:], rows, strict=True):
             title = f"{row['recipe']}, weight {row['perceptual_weight']:g}: KID {row['kid']:.3f}, FID {row['fid']:.1f}"
@@ -208,10 +209,7 @@ def _write_picture(path: Path, folder: Path, rows: list[dict[str, Any]], images:
 
 
 def _show(axis: Any, pixels: Pixels, title: str) -> None:
-    axis.imshow(np.broadcast_to(grid_picture(pixels, columns=SHOWN), (*_sides(pixels), 3)))
+    grid = grid_picture(pixels, columns=SHOWN)
+    axis.imshow(np.broadcast_to(grid, (*grid.shape[:2], 3)))
     axis.set_title(title, loc="left", pad=2)
     axis.set_axis_off()
-
-
-def _sides(pixels: Pixels) -> tuple[int, int]:
-    return pixels.shape[1], pixels.shape[2] * len(pixels)

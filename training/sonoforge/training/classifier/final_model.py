@@ -26,6 +26,7 @@ from sonoforge.training.data.splits import SplitPlan
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.evidence import statistics
 from sonoforge.training.evidence.tables import ALPHA, Predictions, describe_arm
+from sonoforge.training.gan.draws import evenly_spaced
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import progress_bar, someone_watches
 
@@ -185,7 +186,7 @@ def record_model(
         intended_use=INTENDED_USE.format(data=cache.dataset.name, classes=" / ".join(classes)),
     )
     side = cache.images.shape[1]
-    spread = indices[np.linspace(0, len(indices) - 1, min(PARITY_IMAGES, len(indices))).astype(int)]
+    spread = indices[evenly_spaced(len(indices), PARITY_IMAGES)]
     # Golden vectors are simulated scans, so that a bundle carries no patient's image.
     golden = [np.repeat(image.pixels[:, :, None], 3, axis=2) for image in generate_phantom_set(GOLDEN_IMAGES, 0, side)]
     arrays = ModelArrays(*trained.reference, np.asarray(cache.images[spread]), np.stack(golden))

@@ -182,8 +182,8 @@ def _write_samples(folder: Path, cache: ImageCache, train: Indices, extra: Extra
     for label in np.unique(extra.labels):
         name = cache.dataset.classes[label]
         own = train[cache.dataset.labels[train] == label]
-        write_grid(folder / f"real-{name}.png", np.asarray(cache.images[own[:16]]))
-        write_grid(folder / f"generated-{name}.png", extra.pixels[extra.labels == label][:16])
+        write_grid(np.asarray(cache.images[own[:16]]), folder / f"real-{name}.png")
+        write_grid(extra.pixels[extra.labels == label][:16], folder / f"generated-{name}.png")
 
 
 # ---- maps of the frozen blocks: computed once, shared by all folds through files

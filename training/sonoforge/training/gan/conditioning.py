@@ -11,7 +11,10 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-CONDITIONINGS = ("none", "projection", "auxiliary", "concatenation")
+from sonoforge.models import began
+from sonoforge.models import labels as class_labels
+
+CONDITIONINGS = tuple(dict.fromkeys((*class_labels.CONDITIONINGS, *began.CONDITIONINGS)))  # each once, in order
 
 
 def class_loss(class_logits: Tensor | None, labels: Tensor | None) -> Tensor | float:

@@ -50,6 +50,11 @@ def shuffled_epochs(count: int, begin: int, end: int, seed: int, purpose: str) -
     return np.concatenate(orders)[begin - first * count : end - first * count].astype(np.int64)
 
 
+def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
+    """Choose at most ``most`` of ``count`` images, the first and the last among them; neighbours often are alike."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
+
+
 def draw_latents(count: int, size: int, seed: int, purpose: str, step: int = 0, distribution: str = "normal") -> Tensor:
     """Draw (count, size) floats on the CPU, the same for every device.
 

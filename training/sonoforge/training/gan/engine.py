@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sonoforge.runtime.atomic import write_text
@@ -29,7 +28,7 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.affine import AffineRanges, expand
 from sonoforge.training.gan.augmentations import adaptive_p
 from sonoforge.training.gan.diversity import COLLAPSE_FRACTION, is_collapsed
-from sonoforge.training.gan.draws import draw_latents
+from sonoforge.training.gan.draws import draw_latents, evenly_spaced
 from sonoforge.training.gan.ema import ema_decay, update_average
 from sonoforge.training.gan.event_log import open_event_log, write_events
 from sonoforge.training.gan.feeding import Feeding, check_enough_images, draw_real, process_slice
@@ -160,8 +159,8 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     stats = read_stats(folder, start)
     if leads:
         write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in stats))
-        some = np.linspace(0, len(originals) - 1, min(GRID, len(originals))).astype(int)
-        write_grid(folder / "samples" / "real.png", originals.pixels[some, ..., : images.image_channels])
+        some = evenly_spaced(len(originals), GRID)
+        write_grid(originals.pixels[some, ..., : images.image_channels], folder / "samples" / "real.png")
 
     # What each step and each tick takes its images from.
     pixels = to_tensor(images.pixels).to(fabric.device)
@@ -264,10 +263,10 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
                 with (folder / "stats.jsonl").open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(row) + "\n")
                 grid, masks = split_masks(to_pixels(samples), images.image_channels)
-                for name in (f"step-{done:08d}", "latest"):
-                    write_grid(folder / "samples" / f"{name}.png", grid)
-                    if masks is not None:
-                        write_grid(folder / "samples" / f"{name}_mask.png", masks)
+                for kind, pictures in (("", grid), ("_mask", masks)):
+                    if pictures is not None:
+                        names = (f"step-{done:08d}{kind}.png", f"latest{kind}.png")
+                        write_grid(pictures, *(folder / "samples" / name for name in names))
                 write_events(events, row, grid)
             checkpoint = save(done, figures)
             summary = _summary(row)

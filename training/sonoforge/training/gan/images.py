@@ -112,8 +112,9 @@ def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:
     return canvas
 
 
-def write_grid(path: Path, images: Pixels) -> None:
-    """Write (N, S, S, C) uint8 as one PNG, see `grid_picture`."""
+def write_grid(images: Pixels, *paths: Path) -> None:
+    """Write (N, S, S, C) uint8 as one PNG, see `grid_picture`, encoded once for all paths."""
     stream = io.BytesIO()
     as_picture(grid_picture(images)).save(stream, "PNG", compress_level=3)
-    write_bytes(path, stream.getvalue())
+    for path in paths:
+        write_bytes(path, stream.getvalue())

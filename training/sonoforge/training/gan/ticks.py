@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import resource
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.training.gan.diversity import mean_pairwise_distance, sliced_distance, thumbnails
-from sonoforge.training.gan.draws import draw_latents
+from sonoforge.training.gan.draws import draw_latents, evenly_spaced
 from sonoforge.training.gan.images import to_tensor, to_unit
 from sonoforge.training.gan.networks import generate, latent_distribution, latent_size
 from sonoforge.training.gan.players import Players
@@ -64,7 +63,7 @@ def make_reference(images: TrainingSet, generator: nn.Module, features: Features
         seed: Of the fixed latents.
     """
     device = next(generator.parameters()).device
-    some = np.linspace(0, len(images) - 1, min(len(images), REFERENCE)).astype(int)
+    some = evenly_spaced(len(images), REFERENCE)
     shown = to_unit(to_tensor(images.pixels[some]))[:, : images.image_channels]
     real = thumbnails(shown)
     size, distribution = latent_size(generator), latent_distribution(generator)
@@ -72,7 +71,7 @@ def make_reference(images: TrainingSet, generator: nn.Module, features: Features
     labels = (torch.arange(GRID, device=device) * classes // GRID) if classes else None
     embedded, metric_labels = torch.empty(0, 0), None
     if features is not None:
-        some = np.linspace(0, len(images) - 1, min(len(images), EMBEDDED)).astype(int)
+        some = evenly_spaced(len(images), EMBEDDED)
         embedded = embed(features, to_unit(to_tensor(images.pixels[some]))[:, : images.image_channels])
         metric_labels = None if images.labels is None else torch.from_numpy(images.labels[some]).to(device)
     return Reference(
@@ -139,10 +138,14 @@ def gradient_norm(players: Players, network: nn.Module) -> float | None:
     return norm if math.isfinite(norm) else None
 
 
-def memory_gib(device: torch.device) -> float:
-    """Most memory used so far: of the GPU, or else of the process."""
+def memory_gib(device: torch.device) -> float | None:
+    """Most memory used so far: of the GPU, or else of the process; None where the system does not tell (Windows)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    if sys.platform == "win32":
+        return None
+    import resource  # noqa: PLC0415 - POSIX only
+
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes there, kibibytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
