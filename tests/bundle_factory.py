@@ -151,15 +151,15 @@ def pack(folder: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Pat
 
 def write_bundle(folder: Path, seed: int = 0, *, model: bytes | None = None) -> Path:
     """Write a whole valid bundle with the patch network and return its folder."""
-    from sonoforge.runtime import quality
+    from sonoforge.runtime import image_quality
 
     pixels = np.stack([_prepared(scan(i)) for i in range(48)])
     expected = forward(pixels, seed)
     reference_file, trust = reference(expected["embedding"])
-    measured = [quality.measure(image, 120, 90) for image in pixels]
+    measured = [image_quality.measure(image, 120, 90) for image in pixels]
     limits = {
         name: dict(zip(("low", "high"), np.quantile([m[name] for m in measured], (0, 1)).tolist(), strict=True))
-        for name in quality.METRICS
+        for name in image_quality.METRICS
     }
     golden = {name: value[:4].astype(np.float32) for name, value in expected.items()}
     files = {

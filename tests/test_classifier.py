@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import bundle_factory as factory
-from sonoforge.runtime import Classifier, open_bundle, quality
+from sonoforge.runtime import Classifier, image_quality, open_bundle
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     assert result["set"] == [
         name for name, p in zip(factory.CLASSES, expected["probabilities"][0], strict=True) if p >= 0.2
     ]
-    assert list(result["quality"]) == [*quality.METRICS, "flags"]
+    assert list(result["quality"]) == [*image_quality.METRICS, "flags"]
     assert result["quality"]["resolution"] == 90
     assert set(result["trust"]) == {"score", "in_distribution", "reasons", "distance"}
     reference = np.load(classifier.bundle.path / "reference.npz")

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import bundle_factory as factory
-from sonoforge.runtime import Classifier, quality
+from sonoforge.runtime import Classifier, image_quality
 
 PROGRAM = [sys.executable, "-m", "sonoforge.runtime.cli"]
 
@@ -124,7 +124,9 @@ def test_csv_holds_what_json_holds(bundle: Path, scans: Path, tmp_path: Path) ->
         assert {name: float(row[f"p_{name}"]) for name in factory.CLASSES} == result["probabilities"]
         assert [name for name in row["set"].split("|") if name] == result["set"]
         assert float(row["trust_score"]) == result["trust"]["score"]
-        assert [float(row[name]) for name in quality.METRICS] == [result["quality"][name] for name in quality.METRICS]
+        assert [float(row[name]) for name in image_quality.METRICS] == [
+            result["quality"][name] for name in image_quality.METRICS
+        ]
     assert not list(target.parent.glob(".*"))
 
 

@@ -21,8 +21,8 @@ from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle import open_bundle
 from sonoforge.runtime.classifier import Classifier
 from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.image_quality import METRICS
 from sonoforge.runtime.preprocessing import IMAGENET
-from sonoforge.runtime.quality import METRICS
 from sonoforge.training.classifier.fine_tuning import answer
 
 CLASSES = ("normal", "benign", "malignant")

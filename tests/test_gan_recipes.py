@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sonoforge.models.mobilenetv2 import import_torchvision
+from sonoforge.runtime.distances.kid import Kid
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import ticks
 from sonoforge.training.gan.engine import train_gan
@@ -21,7 +22,6 @@ from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import GanSettings, compose, make_plan, parse_regularisers
 from sonoforge.training.gan.training_set import TrainingSet, make_training_set
 from sonoforge.training.metrics.features import Features, open_features
-from sonoforge.training.metrics.kid import Kid
 from sonoforge.training.phantom import dataset as phantom
 
 SIDE = 32

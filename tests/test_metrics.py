@@ -19,12 +19,12 @@ from torch import nn
 
 from scans import draw_scan
 from sonoforge.models.mobilenetv2 import import_torchvision
+from sonoforge.runtime.distances.fid import frechet_distance
+from sonoforge.runtime.distances.kid import kernel_distance, subset_kernel_distance
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.preprocessing import IMAGENET
 from sonoforge.training.gan.images import to_tensor, to_unit
 from sonoforge.training.metrics.features import MAPS_SIZE, Features, open_features
-from sonoforge.training.metrics.fid import frechet_distance
-from sonoforge.training.metrics.kid import kernel_distance, subset_kernel_distance
 
 Rows = NDArray[np.float64]
 
@@ -295,7 +295,7 @@ def test_kid_of_two_points_is_its_closed_form() -> None:
 def test_kid_in_blocks_equals_kid_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = _rows(23, 6, 0), _rows(17, 6, 1)
     expected = kernel_distance(x, y, "net")
-    monkeypatch.setattr("sonoforge.training.metrics.kid._BLOCK", 5)
+    monkeypatch.setattr("sonoforge.runtime.distances.kid._BLOCK", 5)
     assert kernel_distance(x, y, "net").value == pytest.approx(expected.value, rel=1e-9)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime import quality, trust
+from sonoforge.runtime import image_quality, trust
 from sonoforge.runtime.bundle import Bundle, BundleError, open_bundle
 from sonoforge.runtime.imagefile import ImageError, read_image
 
@@ -114,8 +114,8 @@ class Classifier:
         manifest = self.bundle.manifest
         probabilities = dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True))
         distance = float(trust.distances(outputs["embedding"], self._reference)[0])
-        measured: dict[str, Any] = dict(quality.measure(pixels, image.width, image.height))
-        measured["flags"] = quality.flags(measured, manifest.quality)
+        measured: dict[str, Any] = dict(image_quality.measure(pixels, image.width, image.height))
+        measured["flags"] = image_quality.flags(measured, manifest.quality)
         return {
             "file": str(path),
             "ok": True,

@@ -208,7 +208,7 @@ def _csv(results: list[dict[str, Any]], classes: Sequence[str]) -> str:
     """Return one header line and one line for each file; lists are joined by ``|``."""
     import csv  # noqa: PLC0415 - only with --csv
 
-    from sonoforge.runtime.quality import METRICS  # noqa: PLC0415
+    from sonoforge.runtime.image_quality import METRICS  # noqa: PLC0415
 
     header = ["file", "ok", "label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution"]
     header += ["trust_reasons", *METRICS, "quality_flags", "error_code", "error_message"]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.image_quality import METRICS
 from sonoforge.runtime.preprocessing import Preprocessing
-from sonoforge.runtime.quality import METRICS
 
 FORMAT_VERSION = 1
 REQUIRED_FILES = ("model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.runtime.trust import TrustReference
 from sonoforge.training.classifier.fine_tuning import (
     ClassifierSettings,
@@ -38,7 +39,6 @@ from sonoforge.training.gan.networks import load_generator, sample
 from sonoforge.training.gan.settings import GanSettings, make_plan
 from sonoforge.training.gan.training_set import make_training_set
 from sonoforge.training.metrics.features import open_features
-from sonoforge.training.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

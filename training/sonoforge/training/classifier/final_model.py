@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.export.model_folder import ModelArrays, ModelRecord, save_model
-from sonoforge.runtime import quality
+from sonoforge.runtime import image_quality
 from sonoforge.training.classifier.arms import (
     ARMS,
     Trained,
@@ -96,7 +96,7 @@ def train_final(
 
 def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> dict[str, dict[str, float]]:
     """1st and 99th percentile of every image-quality metric over the training images."""
-    rows = [quality.measure(cache.images[i], int(cache.sizes[i][0]), int(cache.sizes[i][1])) for i in indices]
+    rows = [image_quality.measure(cache.images[i], int(cache.sizes[i][0]), int(cache.sizes[i][1])) for i in indices]
     return {
         name: {
             "low": float(np.percentile([row[name] for row in rows], 1)),

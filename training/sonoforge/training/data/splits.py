@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.duplicates import join_groups
 from sonoforge.training.data.split_plan import PROTOCOLS, SplitPlan, load_plan, save_plan
-from sonoforge.training.seeds import derive_seed
 
 __all__ = [
     "PROTOCOLS",

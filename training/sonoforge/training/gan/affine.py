@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.images import Pixels, to_pixels, to_tensor, to_unit
 from sonoforge.training.gan.training_set import TrainingSet
-from sonoforge.training.seeds import derive_seed
 
 CHUNK = 64  # images distorted at a time: bounds the memory that float copies take
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoforge.training.seeds import derive_seed
+from sonoforge.runtime.seeds import derive_seed
 
 
 def batch_indices(images: int, batch: int, seed: int, step: int) -> NDArray[np.int64]:

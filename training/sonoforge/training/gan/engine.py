@@ -22,6 +22,7 @@ import torch
 
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training import run_folder
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -55,7 +56,6 @@ from sonoforge.training.gan.training_set import TrainingSet
 from sonoforge.training.gan.updates import Draw, update_discriminator, update_generator
 from sonoforge.training.metrics.features import Features
 from sonoforge.training.progress import progress_bar
-from sonoforge.training.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

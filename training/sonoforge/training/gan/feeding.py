@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.affine import AffineRanges, draw_affine, warp
 from sonoforge.training.gan.draws import batch_indices, shuffled_epochs
 from sonoforge.training.gan.images import to_unit
 from sonoforge.training.gan.training_set import TrainingSet
-from sonoforge.training.seeds import derive_seed
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sonoforge.models import began, dcgan, dcgan_thesis, progan
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.draws import draw_latents
@@ -19,7 +20,6 @@ from sonoforge.training.gan.images import Pixels, to_pixels
 from sonoforge.training.gan.interpolation import truncate
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.regularisers import REGULARISERS
-from sonoforge.training.seeds import derive_seed
 
 
 class Architecture(NamedTuple):

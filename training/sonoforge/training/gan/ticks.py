@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sonoforge.runtime.distances.fid import frechet_distance
+from sonoforge.runtime.distances.kid import kernel_distance
 from sonoforge.training.gan.diversity import mean_pairwise_distance, sliced_distance, thumbnails
 from sonoforge.training.gan.draws import draw_latents, evenly_spaced
 from sonoforge.training.gan.images import to_tensor, to_unit
@@ -20,8 +22,6 @@ from sonoforge.training.gan.networks import generate, latent_distribution, laten
 from sonoforge.training.gan.players import Players
 from sonoforge.training.gan.training_set import TrainingSet
 from sonoforge.training.metrics.features import Features
-from sonoforge.training.metrics.fid import frechet_distance
-from sonoforge.training.metrics.kid import kernel_distance
 
 GRID = 64  # images in a sample grid, and in the batch whose diversity is measured
 REFERENCE = 1024  # real images at most that samples are compared with

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.augmentations.adaptive_p import observe
 from sonoforge.training.gan.batch import Batch
 from sonoforge.training.gan.conditioning import class_loss
@@ -15,7 +16,6 @@ from sonoforge.training.gan.players import Players
 from sonoforge.training.gan.processes import average_gradients
 from sonoforge.training.gan.recipes import Strength
 from sonoforge.training.gan.regularisers import REGULARISERS, Regulariser
-from sonoforge.training.seeds import derive_seed
 
 Scalars = dict[str, Tensor]
 

@@ -1,1 +1,1 @@
-"""How near generated images are to real ones: one metric, one file; arrays first, wiring last."""
+"""How near generated images are to real ones: what looks at images with networks; distances are in runtime."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.metrics.embeddings import Embeddings, check_pair
+from sonoforge.runtime.distances.embeddings import Embeddings, check_pair
 
 
 class Fid(NamedTuple):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 import bundle_factory as factory
-from sonoforge.runtime import quality
+from sonoforge.runtime import image_quality
 from sonoforge.runtime.manifest import Limits
 from sonoforge.runtime.preprocessing import IMAGENET
 
@@ -18,7 +18,7 @@ CLEAN = [Image.fromarray(factory.scan(seed, 400, 300)).filter(ImageFilter.Gaussi
 
 
 def measured(image: Image.Image) -> dict[str, float]:
-    return quality.measure(IMAGENET.resize(image), *image.size)
+    return image_quality.measure(IMAGENET.resize(image), *image.size)
 
 
 def pixels(grey: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -54,7 +54,7 @@ CORRUPTIONS = {
 }
 
 
-@pytest.mark.parametrize("metric", quality.METRICS)
+@pytest.mark.parametrize("metric", image_quality.METRICS)
 @pytest.mark.parametrize("index", range(len(CLEAN)))
 def test_each_metric_moves_one_way_under_its_own_corruption(metric: str, index: int) -> None:
     corrupt, steps, sign = CORRUPTIONS[metric]
@@ -78,7 +78,7 @@ def test_real_scans_too(shared, metric: str) -> None:
 def test_noise_recovers_the_standard_deviation(sigma: float) -> None:
     rng = np.random.default_rng(0)
     ramp = 60 + np.add.outer(np.arange(224.0), np.arange(224.0)) / 4  # a plane: the mask must not see it
-    found = quality.measure(pixels(ramp + rng.normal(0, sigma, (224, 224))), 224, 224)["noise"]
+    found = image_quality.measure(pixels(ramp + rng.normal(0, sigma, (224, 224))), 224, 224)["noise"]
     assert found == pytest.approx(sigma, rel=0.03)
 
 
@@ -88,7 +88,7 @@ def test_sharpness_equals_the_variance_of_the_laplacian() -> None:
     laplacian = np.zeros((222, 222))
     for (dy, dx), weight in {(0, 1): 1, (1, 0): 1, (1, 2): 1, (2, 1): 1, (1, 1): -4}.items():
         laplacian += weight * padded[dy : dy + 222, dx : dx + 222]
-    assert quality.measure(pixels(padded), 224, 224)["sharpness"] == pytest.approx(laplacian.var(), rel=1e-5)
+    assert image_quality.measure(pixels(padded), 224, 224)["sharpness"] == pytest.approx(laplacian.var(), rel=1e-5)
 
 
 def test_shares_and_levels_of_a_known_picture() -> None:
@@ -97,7 +97,7 @@ def test_shares_and_levels_of_a_known_picture() -> None:
     image[10:30] = 0
     image[30:32] = 251  # clipped, then averaged by a resize
     image[32:34] = 250
-    found = quality.measure(pixels(image), 640, 480)
+    found = image_quality.measure(pixels(image), 640, 480)
     assert found["saturated"] == pytest.approx(0.12)
     assert found["black"] == pytest.approx(0.20)
     assert found["brightness"] == pytest.approx(image.mean())
@@ -108,22 +108,22 @@ def test_shares_and_levels_of_a_known_picture() -> None:
 def test_contrast_is_the_span_of_the_percentiles() -> None:
     values = np.random.default_rng(0).normal(128, 20, (224, 224)).round()
     low, high = np.percentile(values, (5, 95), method="inverted_cdf")
-    assert quality.measure(pixels(values), 224, 224)["contrast"] == high - low
+    assert image_quality.measure(pixels(values), 224, 224)["contrast"] == high - low
 
 
 def test_colour_is_measured_as_luma() -> None:
     colour = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     luma = np.asarray(Image.fromarray(colour).convert("L")).astype(float)
-    found, expected = quality.measure(colour, 64, 64), quality.measure(pixels(luma), 64, 64)
-    for name in quality.METRICS:
+    found, expected = image_quality.measure(colour, 64, 64), image_quality.measure(pixels(luma), 64, 64)
+    for name in image_quality.METRICS:
         assert found[name] == pytest.approx(expected[name], rel=0.02, abs=1.0)
 
 
 def test_flags_name_the_faulty_side_only() -> None:
-    limits = {name: Limits(10.0, 20.0) for name in quality.METRICS}
-    assert quality.flags(dict.fromkeys(quality.METRICS, 10.0), limits) == []
-    assert quality.flags(dict.fromkeys(quality.METRICS, 20.0), limits) == []
-    low = quality.flags(dict.fromkeys(quality.METRICS, 9.0), limits)
-    high = quality.flags(dict.fromkeys(quality.METRICS, 21.0), limits)
+    limits = {name: Limits(10.0, 20.0) for name in image_quality.METRICS}
+    assert image_quality.flags(dict.fromkeys(image_quality.METRICS, 10.0), limits) == []
+    assert image_quality.flags(dict.fromkeys(image_quality.METRICS, 20.0), limits) == []
+    low = image_quality.flags(dict.fromkeys(image_quality.METRICS, 9.0), limits)
+    high = image_quality.flags(dict.fromkeys(image_quality.METRICS, 21.0), limits)
     assert low == ["sharpness_low", "contrast_low", "brightness_low", "resolution_low"]
     assert high == ["noise_high", "brightness_high", "saturated_high", "black_high"]

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.distances.embeddings import Embeddings, check_pair
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.metrics.embeddings import Embeddings, check_pair
-from sonoforge.training.seeds import derive_seed
+from sonoforge.runtime.seeds import derive_seed
 
 DEGREE = 3  # Binkowski 2018, section 4: the lowest degree that also compares skewness
 _BLOCK = 1024  # rows of the kernel matrix at a time

@@ -1,0 +1,5 @@
+"""How far two sets of images are apart: one metric, one file, numpy alone.
+
+These are the only implementations in the project: training, `sonoforge evaluate` and `sonoforge quality --against`
+measure with the same formulas, on a workstation as on a device without torch.
+"""
