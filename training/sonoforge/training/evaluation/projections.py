@@ -253,4 +253,4 @@ def _inside(points: NDArray[np.float64], hull: NDArray[np.float64]) -> NDArray[n
     """Whether each of (N, 2) points lies in a convex hull (K, 2), border included up to rounding."""
     slack = _THIN * float(np.ptp(hull, axis=0).max())
     edges = zip(hull, np.roll(hull, -1, axis=0), strict=True)
-    return np.all([_heights(points, start, end) >= -slack for start, end in edges], axis=0)
+    return np.asarray(np.all([_heights(points, start, end) >= -slack for start, end in edges], axis=0))
