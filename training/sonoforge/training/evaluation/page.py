@@ -63,7 +63,7 @@ def write_page(folder: Path, results: Mapping[str, Any], images: Mapping[str, by
             - ``n``: images a side of matched values and floors, or None;
             - ``metrics``: rows of ``name``, ``title``, ``space``, ``better`` (``low``, ``high`` or ``near``),
               ``question`` (a key of `QUESTIONS`), ``value``, ``standard_error``, ``matched``, ``matched_low``,
-              ``matched_high``, ``floor``, ``floor_low``, ``floor_high``, ``ratio`` (each a number or None) and ``note``;
+              ``matched_high``, ``floor``, ``floor_low``, ``floor_high``, ``ratio`` (each a number or None), ``note``;
             - ``copies``: None, or ``calibration`` (``held-out`` or ``leave-one-group-out``), ``threshold``, ``share``,
               ``low``, ``high``, ``false_alarm``, ``memorised``, ``p_value``, ``data_copying_z``, ``images`` and
               ``flagged`` (names);

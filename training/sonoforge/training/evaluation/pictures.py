@@ -189,8 +189,8 @@ def draw_ratios(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
     Where less is better values are divided by the upper end of the floor; where more is better the lower end of the
     floor is divided by them; where near the real is better, by the end that is closer.  So what lies right of 1 is
-    worse than real images are against each other, and the grey band is what these score.  The axis is linear up to 1 and logarithmic
-    beyond where a value needs it; what lies beyond 100 is drawn there as an arrow.
+    worse than real images are against each other, and the grey band is what these score.  The axis is linear up to 1
+    and logarithmic beyond where a value needs it; what lies beyond 100 is drawn there as an arrow.
 
     Args:
         rows: Results of the metrics (``title``, ``space``, ``better``, ``matched``, ``matched_low``,
@@ -211,7 +211,14 @@ def draw_ratios(rows: Sequence[Mapping[str, Any]]) -> Figure:
             axes.plot([low, high], [height, height], color=FAKE, linewidth=1.8, solid_capstyle="butt")
             shape, face = (">" if value >= _FURTHEST else "o"), (FAKE if stands(row) == "within" else "white")
             axes.plot(value, height, shape, color=FAKE, markersize=6.5, markerfacecolor=face)
-            axes.text(0.005, height - 0.28, _row_name(row), transform=axes.get_yaxis_transform(), fontsize=8)
+            axes.text(
+                0.005,
+                height - 0.28,
+                _row_name(row),
+                transform=axes.get_yaxis_transform(),
+                fontsize=8,
+                bbox={"facecolor": "white", "linewidth": 0, "pad": 0.5},
+            )
         axes.axvline(1, color="#444", linewidth=0.8, linestyle=":", zorder=0)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -349,11 +356,9 @@ def _limit_is_low(row: Mapping[str, Any]) -> bool:
 
 def _times(row: Mapping[str, Any], value: float) -> float:
     """Return how many times the limit of the floor a value lies out, at most `_FURTHEST`."""
-    if _limit_is_low(row):
-        times = row["floor_low"] / value if value > 0 else math.inf
-    else:
-        times = value / row["floor_high"]
-    return float(min(times, _FURTHEST))
+    if not _limit_is_low(row):
+        return float(min(value / row["floor_high"], _FURTHEST))
+    return float(min(row["floor_low"] / value, _FURTHEST)) if value > 0 else _FURTHEST
 
 
 def _row_name(row: Mapping[str, Any]) -> str:

@@ -151,7 +151,7 @@ def _answer(deciding: Sequence[str], second: Sequence[str], n: int | None) -> st
 def _worst(rows: Sequence[Row]) -> Row:
     """The metric that is furthest on the bad side of its floor."""
     order = ("within", "unclear", "outside")
-    return max(rows, key=lambda row: (order.index(stands(row)), row["ratio"] if row["ratio"] is not None else -1))
+    return max(rows, key=lambda row: (order.index(stands(row)), row["ratio"] if row["ratio"] is not None else math.inf))
 
 
 def _named(row: Row) -> str:
