@@ -232,6 +232,7 @@ def test_nothing_found_against_a_generator_gives_good_answers_with_their_limits(
         ("mean_pairwise_distance", {"matched": 8, "matched_low": 7, "matched_high": 9}, ("yes", "yes", "no")),
         ("copies", {"p_value": 0.001, "share": 0.08}, ("yes", "yes", "yes")),
         ("copies", {"data_copying_z": -4.0}, ("yes", "yes", "partly")),
+        ("copies", {"calibration": "training images of other groups", "data_copying_z": -2.0}, ("yes", "yes", "no")),
         ("copies", {"data_copying_z": None}, ("yes", "yes", "no")),
         ("copies", {"images": 49}, ("yes", "yes", "unknown")),
     ],
@@ -301,6 +302,19 @@ def test_nearest_sheet_shows_the_closest_first_mirrored_where_mirrored_and_frame
         "3",
     ]
     assert [axes.spines["left"].get_visible() for axes in figure.axes] == [True, True, False, False, False, False]
+    drawn(figure)
+
+
+def test_nearest_sheet_of_one_neighbour_each_puts_two_pairs_on_a_line() -> None:
+    fakes, training = noise(9, 8, 8, 1), noise(4, 8, 8, 1, seed=1)
+    order = np.random.default_rng(0).permutation(9)
+    indices, none = np.arange(9)[:, None] % 4, np.zeros((9, 1), bool)
+    figure = pictures.nearest_sheet(fakes, training, indices, order[:, None] / 10, none, none[:, 0], rows=3)
+    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert len(figure.axes) == 8 and len(shown) == 6
+    for place, fake in enumerate(np.argsort(order)[:3]):
+        np.testing.assert_array_equal(np.asarray(shown[2 * place])[..., 0], fakes[fake, ..., 0])
+        np.testing.assert_array_equal(np.asarray(shown[2 * place + 1])[..., 0], training[fake % 4, ..., 0])
     drawn(figure)
 
 

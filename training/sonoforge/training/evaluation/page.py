@@ -64,9 +64,9 @@ def write_page(folder: Path, results: Mapping[str, Any], images: Mapping[str, by
             - ``metrics``: rows of ``name``, ``title``, ``space``, ``better`` (``low``, ``high`` or ``near``),
               ``question`` (a key of `QUESTIONS`), ``value``, ``standard_error``, ``matched``, ``matched_low``,
               ``matched_high``, ``floor``, ``floor_low``, ``floor_high``, ``ratio`` (each a number or None), ``note``;
-            - ``copies``: None, or ``calibration`` (``held-out`` or ``leave-one-group-out``), ``threshold``, ``share``,
-              ``low``, ``high``, ``false_alarm``, ``memorised``, ``p_value``, ``data_copying_z``, ``images`` and
-              ``flagged`` (names);
+            - ``copies``: None, or ``calibration`` (``held-out ...``, or what else the threshold is from),
+              ``threshold``, ``share``, ``low``, ``high``, ``false_alarm``, ``memorised``, ``p_value``,
+              ``data_copying_z`` (or None), ``images`` and ``flagged`` (names);
             - ``protocol``: every setting by name; ``protocol_id``: its digest;
             - optional: ``warnings`` (sentences shown first), ``not_measured`` (rows of ``name``, ``why``),
               ``projections`` (by method: figures by name), ``verdicts`` (else `words.judge`), ``seconds``.

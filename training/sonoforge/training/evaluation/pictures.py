@@ -146,7 +146,8 @@ def nearest_sheet(
 ) -> Figure:
     """Draw generated images, each beside its closest training images; the likeliest copies come first.
 
-    A training image that is closest as its mirror image is shown mirrored, and marked so.
+    A training image that is closest as its mirror image is shown mirrored, and marked so.  Where one training image is
+    given for each, two pairs share a line.
 
     Args:
         fakes: (N, S, S, C) uint8.
@@ -158,24 +159,29 @@ def nearest_sheet(
         rows: Generated images shown.
         columns: Training images beside each, at most k.
     """
+    columns = min(columns, indices.shape[1])
+    width = columns + 1
+    across = max(1, 5 // width)
+    order = np.argsort(distances[:, 0], kind="stable")[:rows]
+    lines = math.ceil(len(order) / across)
     with mpl.rc_context(_STYLE):
-        columns = min(columns, indices.shape[1])
-        order = np.argsort(distances[:, 0], kind="stable")[:rows]
-        figure = Figure(
-            figsize=(1.45 * (columns + 1), 1.72 * len(order) + 0.7),
-            layout=ConstrainedLayoutEngine(wspace=0.03, hspace=0.03),
-        )
-        cells = figure.subplots(len(order), columns + 1, squeeze=False)
-        for line, fake in zip(cells, order, strict=True):
+        size = (1.45 * width * across, 1.72 * lines + 0.7)
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.03, hspace=0.03))
+        grid = figure.subplots(lines, width * across, squeeze=False)
+        cells = grid.reshape(lines * across, width)
+        for axes in cells[len(order) :].flat:
+            axes.set_axis_off()
+        for line, fake in zip(cells[: len(order)], order, strict=True):
             _show(line[0], fakes[fake], framed=bool(flagged[fake]))
             line[0].set_xlabel("generated: too close" if flagged[fake] else "generated", fontsize=8, labelpad=2)
             for rank, axes in enumerate(line[1:]):
                 near = training[indices[fake, rank]]
                 _show(axes, near[:, ::-1] if mirrored[fake, rank] else near, framed=bool(flagged[fake]) and rank == 0)
                 mark = ", mirrored" if mirrored[fake, rank] else ""
-                axes.set_xlabel(f"{distances[fake, rank]:.3g}{mark}", fontsize=8, labelpad=2)
-        for axes, words in zip(cells[0], ["synthetic", *_ordinals(columns)], strict=True):
-            axes.set_title(words, fontsize=8.5)
+                distance = round(float(distances[fake, rank]), 6)
+                axes.set_xlabel(f"{distance:.3g}{mark}", fontsize=8, labelpad=2)
+        for axes, title in zip(grid[0], ["synthetic", *_ordinals(columns)] * across, strict=True):
+            axes.set_title(title, fontsize=8.5)
         figure.supxlabel(
             f"The {len(order)} of {len(fakes)} generated images that lie closest to a training image;\n"
             "below each training image its distance.  Framed: closer than the copy test allows.",

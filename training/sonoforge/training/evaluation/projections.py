@@ -116,7 +116,9 @@ def pca_projection(real: NDArray[np.uint8], fake: NDArray[np.uint8], components:
     for block in blocks:
         part, mean = _centred(grey_real[:, block])
         projected += (grey_fake[:, block] / 255.0 - mean) @ (part.T @ weights)
-    protocol = f"fitted on the {count} real images: grey (BT.601), {PCA_SIDE} x {PCA_SIDE} pixels (bilinear), flattened"
+    protocol = (
+        f"PCA fitted on the {count} real images: grey (BT.601), {PCA_SIDE} x {PCA_SIDE} pixels (bilinear), flattened"
+    )
     return Projection("pca", vectors * scales, projected, values / total, protocol)
 
 

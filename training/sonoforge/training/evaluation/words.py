@@ -26,8 +26,8 @@ from sonoforge.training.report.words import LEVEL, MISSING, counted, listed, p_v
 
 FEW = 50
 """Images a side; the 95 % interval of a share of 50 images is up to 28 points wide."""
-COPYING_Z = -1.645
-"""One-sided 5 % of the normal distribution, which the statistic follows where nothing is copied (Meehan 2020)."""
+COPYING_Z = -3.0
+"""Of data-copying (Meehan 2020), a z-score; three, not two, because near-duplicates inflate it."""
 DECIDING = {"realistic": ("kid",), "diverse": ("recall", "coverage")}
 SECOND = {"realistic": ("linear_probe",), "diverse": ("ms_ssim", "lpips", "mean_pairwise")}
 """First letters of the names of the metrics that decide, and of those that are the second voice."""
@@ -277,13 +277,12 @@ def _copied(copies: Row | None) -> dict[str, str]:
         answer, headline = "unknown", f"Cannot be said: no copies found, but among only {counted(images, 'image')}"
     else:
         answer, headline = "no", f"No sign of copies beyond chance among {counted(images, 'generated image')}"
-    source = {
-        "held-out": "real images that were not trained on",
-        "leave-one-group-out": "training images measured against other groups (no held-out images were given)",
-    }.get(copies["calibration"], copies["calibration"])
+    source = "training images measured against other groups (no held-out images were given)"
+    if copies["calibration"].startswith("held-out"):
+        source = "real images that were not trained on"
     sentences = [
         f"{share(copies['share'])} of the generated images lie closer to a training image than the threshold; of "
-        f"{source} {share(copies['false_alarm'])} do (p {p_value(copies['p_value'])})."
+        f"{source} about {share(copies['false_alarm'])} do (p {p_value(copies['p_value'])})."
     ]
     if copies.get("memorised") is not None and answer == "yes":
         sentences.append(f"Beyond what chance explains: {share(copies['memorised'])}.")
@@ -300,5 +299,5 @@ def _copied(copies: Row | None) -> dict[str, str]:
         "figure": "Generated images closer to a training image than the threshold",
         "value": share(copies["share"]),
         "detail": f"{flagged} of {images}; 95{_BREAKLESS}% interval {share(copies['low'])} to {share(copies['high'])}; "
-        f"real images: {share(copies['false_alarm'])}",
+        f"real images: about {share(copies['false_alarm'])}",
     }
