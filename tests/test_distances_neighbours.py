@@ -30,7 +30,7 @@ def _share_near(points: Rows, centres: Rows, k: int) -> float:
 
 
 def _density_coverage_by_hand(generated: Rows, real: Rows, k: int) -> tuple[float, float]:
-    """Naeem 2020, equations 3 and 4, as they are printed."""
+    """Naeem 2020, section 3, as printed."""
     inside = np.zeros((len(generated), len(real)))
     for i in range(len(real)):
         radius = _radius(real, i, k)
@@ -64,7 +64,7 @@ def test_equal_distributions_give_the_expectations_of_the_paper(n: int, m: int) 
     k, repeats = 4, 400
     found = np.array([density_coverage(rows(n, 5, 2 * i), rows(m, 5, 2 * i + 1), k) for i in range(repeats)])
     errors = found.std(0, ddof=1) / np.sqrt(repeats)
-    # Naeem 2020, section 3.3: none of the n generated images is among the nearest k of a real one's neighbours.
+    # Naeem 2020, section 3: none of the n generated images is among the nearest k of a real one's neighbours.
     missed = np.prod([(m - i) / (m + n - i) for i in range(1, k + 1)])
     assert abs(found[:, 0].mean() - 1) < 4 * errors[0]
     assert abs(found[:, 1].mean() - (1 - missed)) < 4 * errors[1]

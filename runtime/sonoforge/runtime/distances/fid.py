@@ -75,7 +75,7 @@ def gaussian_frechet_distance(
     S1 S2, but is symmetric, so that they come out real and accurate.
 
     Source: D. C. Dowson, B. V. Landau, "The Frechet distance between multivariate normal distributions",
-    J. Multivariate Analysis 12, 1982, equation 4.
+    J. Multivariate Analysis 12, 1982.
 
     Args:
         mean1: (D,) mean of the first.

@@ -7,12 +7,12 @@ Models", NeurIPS 2019, section 2, k = 3).
 
 *Density*: in how many balls of real images a generated one lies, on average and by k; above 1 where generated images
 crowd where real ones are dense.  *Coverage*: the share of real images whose ball holds any generated one (Naeem, Oh,
-Uh, Choi, Yoo, "Reliable Fidelity and Diversity Metrics for Generative Models", ICML 2020, equations 3 and 4, k = 5).
+Uh, Choi, Yoo, "Reliable Fidelity and Diversity Metrics for Generative Models", ICML 2020, section 3, k = 5).
 Both take balls around real images alone: one odd image among the generated ones, with its huge ball, lifts recall but
 neither of these.
 
 For equal distributions density is 1 on average, and coverage 1 - (M-1)...(M-k) / ((M+N-1)...(M+N-k)) with M real
-and N generated images (section 3.3), near 1 - 2^-k at equal numbers.  Precision and recall have no such value, and
+and N generated images (section 3), near 1 - 2^-k at equal numbers.  Precision and recall have no such value, and
 all four depend on the numbers of images: read them beside what real images give against real ones.
 """
 
@@ -79,7 +79,7 @@ def precision_recall(generated: NDArray[Any], real: NDArray[Any], neighbours: in
 
 
 def density_coverage(generated: NDArray[Any], real: NDArray[Any], neighbours: int = 5) -> DensityCoverage:
-    """Measure density and coverage (Naeem 2020, equations 3 and 4).
+    """Measure density and coverage (Naeem 2020, section 3).
 
     Args:
         generated: (N, D), N > neighbours.
