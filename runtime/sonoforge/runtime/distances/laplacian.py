@@ -21,7 +21,7 @@ from sonoforge.runtime.distances.sliced import unit_directions, wasserstein_1
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 
-# All from section 5 and appendix B of the paper and its authors' code.
+# All from section 5 of the paper and its authors' code.
 COARSEST = 16  # no level below this side
 PATCH = 7
 PATCHES = 128  # of each image and level

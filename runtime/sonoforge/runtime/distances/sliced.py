@@ -67,4 +67,4 @@ def wasserstein_1(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float
     levels = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)  # in units of 1 / (N M), exact
     widths = np.diff(levels) / (n * m)
     gaps = np.abs(first[:, levels[:-1] // m] - second[:, levels[:-1] // n])
-    return np.asarray(gaps @ widths)
+    return np.asarray(gaps @ widths.astype(gaps.dtype), np.float64)
