@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from scipy import linalg
 from torch import nn
 
 from scans import draw_scan
 from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kid import kernel_distance, subset_kernel_distance
+from sonoforge.runtime.distances.kid import kernel_distance
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.preprocessing import IMAGENET
 from sonoforge.training.gan.images import to_tensor, to_unit
@@ -259,169 +255,7 @@ def test_a_download_is_named_with_its_hash_and_leaves_stdout_alone(
     assert capsys.readouterr().out == ""
 
 
-# KID.
-
-
-def _rows(count: int, width: int, seed: int) -> Rows:
-    return np.random.default_rng(seed).normal(size=(count, width))
-
-
-def _kid_by_hand(x: Rows, y: Rows) -> float:
-    """Binkowski 2018, equation 4, as it is printed."""
-
-    def kernel(a: Rows, b: Rows) -> float:
-        return (sum(float(u * v) for u, v in zip(a, b, strict=True)) / len(a) + 1) ** 3
-
-    n, m = len(x), len(y)
-    within_x = sum(kernel(x[i], x[j]) for i, j in itertools.permutations(range(n), 2)) / (n * (n - 1))
-    within_y = sum(kernel(y[i], y[j]) for i, j in itertools.permutations(range(m), 2)) / (m * (m - 1))
-    between = sum(kernel(a, b) for a in x for b in y) / (n * m)
-    return within_x + within_y - 2 * between
-
-
-def test_kid_equals_the_double_loop_over_pairs() -> None:
-    x, y = _rows(9, 4, 0), 0.5 + 2 * _rows(7, 4, 1)
-    assert kernel_distance(x, y, "net").value == pytest.approx(_kid_by_hand(x, y), rel=1e-12)
-
-
-def test_kid_of_two_points_is_its_closed_form() -> None:
-    """All vectors of a set equal: k(a, a) + k(b, b) - 2 k(a, b), and no uncertainty."""
-    x, y = np.tile([1.0, 0.0, 1.0, 2.0], (5, 1)), np.tile([0.0, 1.0, 1.0, 0.0], (4, 1))
-    kid = kernel_distance(x, y, "net")
-    assert kid.value == pytest.approx((6 / 4 + 1) ** 3 + (2 / 4 + 1) ** 3 - 2 * (1 / 4 + 1) ** 3)
-    assert kid.standard_error == pytest.approx(0, abs=1e-7)
-
-
-def test_kid_in_blocks_equals_kid_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = _rows(23, 6, 0), _rows(17, 6, 1)
-    expected = kernel_distance(x, y, "net")
-    monkeypatch.setattr("sonoforge.runtime.distances.kid._BLOCK", 5)
-    assert kernel_distance(x, y, "net").value == pytest.approx(expected.value, rel=1e-9)
-
-
-def test_kid_of_equal_distributions_is_zero_on_average_and_its_error_honest() -> None:
-    found = [kernel_distance(_rows(12, 5, 2 * seed), _rows(15, 5, 2 * seed + 1), "net") for seed in range(400)]
-    values = np.array([kid.value for kid in found])
-    spread = values.std(ddof=1)
-    # With the pairs of an image with itself the mean would be about 1, many times this bound.
-    assert abs(values.mean()) < 4 * spread / math.sqrt(len(values))
-    # Efron, Stein 1981: the jackknife's variance is on average not too small.
-    assert math.sqrt(np.mean([kid.standard_error**2 for kid in found])) > 0.9 * spread
-
-
-def test_kid_error_is_the_spread_over_new_images_where_distributions_differ() -> None:
-    found = [kernel_distance(1 + _rows(40, 3, 2 * seed), _rows(50, 3, 2 * seed + 1), "net") for seed in range(300)]
-    spread = np.std([kid.value for kid in found], ddof=1)
-    # Standard error of a standard deviation over 300 repeats: about 4 %, more with the tails of a cubic.
-    assert math.sqrt(np.mean([kid.standard_error**2 for kid in found])) == pytest.approx(spread, rel=0.25)
-
-
-def test_kid_error_is_the_jackknife_done_image_by_image() -> None:
-    x, y = _rows(8, 3, 0), 1 + _rows(6, 3, 1)
-    without_x = [_kid_by_hand(np.delete(x, i, 0), y) for i in range(8)]
-    without_y = [_kid_by_hand(x, np.delete(y, j, 0)) for j in range(6)]
-    expected = 7 * np.var(without_x) + 5 * np.var(without_y)
-    assert kernel_distance(x, y, "net").standard_error == pytest.approx(math.sqrt(expected), rel=1e-9)
-
-
-def test_kid_over_subsets_gathers_around_the_whole_sets() -> None:
-    x, y = 0.5 + _rows(60, 4, 0), _rows(50, 4, 1)
-    whole = kernel_distance(x, y, "net")
-    subsets = subset_kernel_distance(x, y, "net", subsets=400, subset_size=20, seed=3)
-    assert abs(subsets.value - whole.value) < 4 * subsets.standard_error
-    assert subsets == subset_kernel_distance(x, y, "net", subsets=400, subset_size=20, seed=3)
-    assert subsets.value != subset_kernel_distance(x, y, "net", subsets=400, subset_size=20, seed=4).value
-    assert (subsets.generated, subsets.real, subsets.subsets, subsets.subset_size) == (60, 50, 400, 20)
-    assert (whole.features, whole.generated, whole.real, whole.subsets) == ("net", 60, 50, 0)
-
-
-def test_subsets_of_the_size_of_both_sets_are_the_whole_sets() -> None:
-    x, y = _rows(20, 4, 0), 1 + _rows(20, 4, 1)
-    subsets = subset_kernel_distance(x, y, "net", subsets=5, subset_size=20)
-    assert subsets.value == pytest.approx(kernel_distance(x, y, "net").value, rel=1e-9)
-    assert subsets.standard_error == pytest.approx(0, abs=1e-9)
-
-
-# FID.
-
-
-def _with_moments(count: int, mean: Rows, deviations: Rows, seed: int) -> Rows:
-    """Rows whose sample mean is exactly this and whose sample covariance is exactly diagonal."""
-    rows = _rows(count, len(mean), seed)
-    rows -= rows.mean(0)
-    white = rows @ np.linalg.inv(np.linalg.cholesky(np.cov(rows.T))).T
-    return mean + white * deviations
-
-
-def test_fid_of_diagonal_gaussians_is_its_closed_form() -> None:
-    means = np.array([0.0, 1.0, -2.0, 0.0]), np.array([1.0, 1.0, 0.0, 3.0])
-    deviations = np.array([1.0, 2.0, 0.5, 3.0]), np.array([2.0, 2.0, 1.5, 0.1])
-    x, y = _with_moments(50, means[0], deviations[0], 0), _with_moments(30, means[1], deviations[1], 1)
-    expected = np.square(means[0] - means[1]).sum() + np.square(deviations[0] - deviations[1]).sum()
-    assert frechet_distance(x, y, "net").value == pytest.approx(expected, rel=1e-9)
-
-
-def test_fid_equals_scipys_matrix_square_root() -> None:
-    mix = np.random.default_rng(2).normal(size=(12, 12))
-    x, y = _rows(80, 12, 0) @ mix, 0.3 + _rows(60, 12, 1)
-    first, second = np.cov(x.T), np.cov(y.T)
-    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(first + second - 2 * linalg.sqrtm(first @ second).real)
-    fid = frechet_distance(x, y, "net")
-    assert fid.value == pytest.approx(expected, rel=1e-8)
-    assert (fid.features, fid.generated, fid.real) == ("net", 80, 60)
-
-
-def test_fid_of_fewer_images_than_dimensions_equals_the_symmetric_eigenvalue_form() -> None:
-    """Tr (S1 S2)^(1/2) = Tr (R S2 R)^(1/2) with R the symmetric root of S1, all from eigenvalues."""
-    x, y = _rows(6, 40, 0), 2 * _rows(9, 40, 1)
-    values, vectors = np.linalg.eigh(np.cov(x.T))
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ np.cov(y.T) @ root).clip(0)).sum()
-    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(np.cov(x.T) + np.cov(y.T)) - 2 * cross
-    assert frechet_distance(x, y, "net").value == pytest.approx(expected, rel=1e-5)
-
-
-def test_fid_of_two_pairs_of_images_is_its_closed_form() -> None:
-    """{a, -a} and {b, -b}: covariances 2aa' and 2bb', so 2|a|^2 + 2|b|^2 - 4|a.b|."""
-    a, b = np.array([1.0, 2.0, 0.0]), np.array([0.5, -1.0, 3.0])
-    expected = 2 * (a @ a) + 2 * (b @ b) - 4 * abs(a @ b)
-    assert frechet_distance(np.stack([a, -a]), np.stack([b, -b]), "net").value == pytest.approx(expected)
-
-
-def test_fid_of_a_set_with_itself_is_zero_and_it_is_symmetric() -> None:
-    x, y = _rows(20, 30, 0), 1 + _rows(25, 30, 1)
-    assert frechet_distance(x, x, "net").value == pytest.approx(0, abs=1e-9)
-    assert frechet_distance(x, y, "net").value == pytest.approx(frechet_distance(y, x, "net").value)
-
-
-def test_fid_of_few_images_is_biased_as_its_warning_says() -> None:
-    few = [frechet_distance(_rows(20, 8, seed), _rows(20, 8, 100 + seed), "net").value for seed in range(20)]
-    many = [frechet_distance(_rows(200, 8, seed), _rows(200, 8, 100 + seed), "net").value for seed in range(20)]
-    assert np.mean(few) > 5 * np.mean(many) > 0
-
-
-# Both.
-
-
-@pytest.mark.parametrize("metric", [kernel_distance, frechet_distance])
-def test_sets_that_cannot_be_measured_are_refused(metric: Callable[[Rows, Rows, str], object]) -> None:
-    good = _rows(5, 3, 0)
-    with pytest.raises(SonoforgeError, match=r"found 1 generated images, expected at least [23]"):
-        metric(good[:1], good, "net")
-    with pytest.raises(SonoforgeError, match=r"found 0 real images, expected at least [23]"):
-        metric(good, good[:0], "net")
-    with pytest.raises(SonoforgeError, match="features of generated images that are not finite"):
-        metric(np.where(good > good.max() - 1e-9, np.nan, good), good, "net")
-    with pytest.raises(ValueError, match=r"found shapes \(5, 3\) and \(5, 2\)"):
-        metric(good, good[:, :2], "net")
-
-
-def test_subsets_that_the_images_do_not_allow_are_refused() -> None:
-    x, y = _rows(30, 3, 0), _rows(20, 3, 1)
-    with pytest.raises(SonoforgeError, match=r"10 subsets of 21 of 30 generated and 20 real .*subsets of 2 to 20"):
-        subset_kernel_distance(x, y, "net", subsets=10, subset_size=21)
-    with pytest.raises(SonoforgeError, match="1 subsets of 5"):
-        subset_kernel_distance(x, y, "net", subsets=1, subset_size=5)
+# Distances on them.
 
 
 def test_blurred_scans_are_farther_from_scans_than_other_scans_are(squeezenet: Features) -> None:

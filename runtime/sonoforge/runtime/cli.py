@@ -43,6 +43,7 @@ VERBS = {
     "crossval": Verb("sonoforge.training.crossval", "train", "k-fold comparison of arms, sealed or as published"),
     "export": Verb("sonoforge.export.export", "train,export", "turn a run folder into a verified bundle"),
     "classify": Verb("sonoforge.runtime.classify", "", "classify images, folders or globs, offline"),
+    "quality": Verb("sonoforge.runtime.quality", "", "image quality, and how far a set is from a reference set"),
     "verify": Verb("sonoforge.runtime.verify", "", "check a bundle's files and golden answers on this machine"),
 }
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.distances.embeddings import Embeddings, check_pair
+from sonoforge.runtime.errors import SonoforgeError
 
 
 class Fid(NamedTuple):
@@ -55,16 +56,70 @@ def frechet_distance(generated: NDArray[Any], real: NDArray[Any], features: str)
     """
     x, y = check_pair("FID", generated, real)
     difference = x.mean(0) - y.mean(0)
-    a, b = _covariance_factor(x), _covariance_factor(y)
+    a, b = (rows - rows.mean(0) for rows in (x, y))
+    spreads = [float(np.square(centred).sum()) / (len(centred) - 1) for centred in (a, b)]
     # The eigenvalues of S1 S2 = A'A B'B, but for zeros, are those of (A B') (A B')', that is the squared
     # singular values of A B': Tr (S1 S2)^(1/2) is their plain sum.  Unlike a matrix square root this needs no
-    # inverse, no correction of imaginary parts, and no full rank (N < D), and never forms S.
-    cross = float(np.linalg.svd(a @ b.T, compute_uv=False).sum())
-    value = float(difference @ difference + np.square(a).sum() + np.square(b).sum() - 2 * cross)
+    # inverse, no correction of imaginary parts and no full rank, and with N <= D it never forms S.
+    cross = float(np.linalg.svd(_covariance_factor(a) @ _covariance_factor(b).T, compute_uv=False).sum())
+    value = float(difference @ difference) + sum(spreads) - 2 * cross
     return Fid(max(value, 0.0), features, len(x), len(y))  # rounding may leave -1e-13
 
 
-def _covariance_factor(rows: Embeddings) -> NDArray[np.float64]:
-    """Return A, (min(N, D), D), with A'A the unbiased covariance (D, D) of the rows (N, D)."""
-    centred = (rows - rows.mean(0)) / math.sqrt(len(rows) - 1)
-    return np.asarray(np.linalg.qr(centred, mode="r"))
+def gaussian_frechet_distance(
+    mean1: NDArray[Any], cov1: NDArray[Any], mean2: NDArray[Any], cov2: NDArray[Any]
+) -> float:
+    """Squared Frechet distance between two Gaussians given by their moments (Dowson, Landau 1982).
+
+    |m1 - m2|^2 + Tr(S1 + S2 - 2 (R S2 R)^(1/2)) with R the symmetric root of S1: R S2 R has the eigenvalues of
+    S1 S2, but is symmetric, so that they come out real and accurate.
+
+    Source: D. C. Dowson, B. V. Landau, "The Frechet distance between multivariate normal distributions",
+    J. Multivariate Analysis 12, 1982.
+
+    Args:
+        mean1: (D,) mean of the first.
+        cov1: (D, D) covariance of the first: symmetric, no eigenvalue below 0.
+        mean2: (D,) mean of the second.
+        cov2: (D, D) covariance of the second.
+
+    Returns:
+        0 or more, in squared units of the features.
+
+    Raises:
+        ValueError: Shapes that do not fit each other, or a matrix that is no covariance.
+        SonoforgeError: A number that is not finite.
+    """
+    means = [np.asarray(mean, np.float64) for mean in (mean1, mean2)]
+    covariances = [np.asarray(covariance, np.float64) for covariance in (cov1, cov2)]
+    shapes = [array.shape for array in (*means, *covariances)]
+    (size, *_) = shapes[0] or (0,)
+    if shapes != [(size,), (size,), (size, size), (size, size)]:
+        raise ValueError(f"FID: found means and covariances of shapes {shapes}, expected (D,) twice and (D, D) twice")
+    if not all(np.isfinite(array).all() for array in (*means, *covariances)):
+        raise SonoforgeError("FID: found a mean or covariance that is not a finite number; measure the features again")
+    for covariance in covariances:
+        if not np.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-9 * abs(covariance).max()):
+            raise ValueError("FID: found a matrix that is not symmetric, expected a covariance")
+    values, vectors = np.linalg.eigh(covariances[0])
+    least, largest = np.linalg.eigvalsh(covariances[1])[[0, -1]]
+    # Rounding leaves eigenvalues of a covariance without full rank a little below 0, in proportion to the largest.
+    if values[0] < -1e-6 * abs(values[-1]) or least < -1e-6 * abs(largest):
+        raise ValueError("FID: found a matrix with an eigenvalue below 0, expected a covariance")
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    product = root @ covariances[1] @ root
+    cross = float(np.sqrt(np.linalg.eigvalsh((product + product.T) / 2).clip(0)).sum())
+    difference = means[0] - means[1]
+    trace = float(np.trace(covariances[0]) + np.trace(covariances[1]))
+    return max(float(difference @ difference) + trace - 2 * cross, 0.0)
+
+
+def _covariance_factor(centred: Embeddings) -> NDArray[np.float64]:
+    """Return A, (min(N, D), D), with A'A the unbiased covariance (D, D) of centred rows (N, D)."""
+    count, size = centred.shape
+    if count <= size:
+        return centred / math.sqrt(count - 1)
+    # Far cheaper than the triangle of the rows' QR decomposition: N enters one matrix product only.
+    values, vectors = np.linalg.eigh(centred.T @ centred / (count - 1))
+    factor: NDArray[np.float64] = np.sqrt(values.clip(0))[:, None] * vectors.T
+    return factor

@@ -1,0 +1,129 @@
+"""What real images give against real images: the floor under every distance, and each distance's uncertainty.
+
+A distance between few images is above 0 even where nothing differs, by an amount that only the real images
+themselves can tell.  So they are split at random into two halves A and B of n images, again and again, and with each
+split n generated images F are drawn: d(F, A) is the *matched* value, d(B, A) its *floor*, at the same number of
+images and against the same ones.
+
+Half of the images without replacement: the balanced half-sample bootstrap, or delete-half jackknife (Efron, "The
+Jackknife, the Bootstrap and Other Resampling Plans", 1982, chapter 8; Shao, Wu, Ann. Statist. 17, 1989).  Where both
+sets have 2n images its spread estimates the standard error of the value on the full sets; a set that is larger than
+2n is drawn anew almost whole each time, so that the spread then is that of a set of n.  Drawing with replacement
+would put an image into a set twice, which biases FID and KID upwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.seeds import derive_seed
+
+Indices = NDArray[np.intp]
+
+
+class Measured(NamedTuple):
+    """A figure with its uncertainty and its floor.
+
+    Attributes:
+        value: On the full sets.
+        matched: Mean over the repeats of generated against real, n images each.
+        matched_low: 2.5th percentile of the same.
+        matched_high: 97.5th percentile.
+        floor: Mean over the repeats of real against real, n images each.
+        floor_low: 2.5th percentile of the same.
+        floor_high: 97.5th percentile.
+        ratio: How far beyond the floor: ``matched / floor_high``, or for a figure of which more is better ``floor_low
+            / matched``.  Up to 1: at this number the generated images cannot be told from real ones.  None where
+            the divisor is not above 0.
+    """
+
+    value: float
+    matched: float
+    matched_low: float
+    matched_high: float
+    floor: float
+    floor_low: float
+    floor_high: float
+    ratio: float | None
+
+
+def draw_halves(
+    groups: NDArray[Any], fakes: int, repeats: int, seed: int = 0
+) -> Iterator[tuple[Indices, Indices, Indices]]:
+    """Draw two disjoint halves of the real images, no group in both, and as many generated ones, again and again.
+
+    The groups are dealt out from the largest to the smallest, equal ones in random order, each to the side that has
+    fewer images so far, or to either by a coin.  Both sides are then cut at random to n = min(M, fakes) // 2, or
+    to what the smaller one has: with one image a group, or with enough of such, that is n, or n - 1 where a pair is
+    left over.  A group of more than half of all images fills one side alone and leaves the other to the rest,
+    which is then all that there is to compare.
+
+    Args:
+        groups: (M,) group of each real image, whole numbers; images of one group (near-duplicates, one patient) stay on
+            one side.  `np.arange(M)` where nothing is known.
+        fakes: N, number of generated images.
+        repeats: How many draws.
+        seed: Of all draws.
+
+    Yields:
+        Indices of A and B among the real images and of F among the generated ones: three arrays of one length,
+        the same for each draw, each without repetition.
+
+    Raises:
+        SonoforgeError: Fewer than two images in a half.
+    """
+    sides = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    sizes = np.bincount(sides)
+    size = min(len(sides), fakes) // 2
+    for repeat in range(repeats):
+        rng = np.random.default_rng(derive_seed(seed, "halves", repeat))
+        # A stable sort after a shuffle: by size, equal ones in random order.
+        order = rng.permutation(len(sizes))
+        order = order[np.argsort(-sizes[order], kind="stable")]
+        in_second = np.zeros(len(sizes), bool)
+        counts = [0, 0]
+        for group, coin in zip(order, rng.integers(0, 2, len(sizes)), strict=True):
+            side = int(coin) if counts[0] == counts[1] else int(counts[1] < counts[0])
+            counts[side] += int(sizes[group])
+            in_second[group] = side
+        size = min(size, *counts)
+        if size < 2:
+            raise SonoforgeError(
+                f"real-against-real floor: found {len(sides)} real images in {len(sizes)} groups and {fakes} generated "
+                "images, expected two halves of at least 2 and no group in both; give more images"
+            )
+        second = in_second[sides]
+        yield (
+            rng.permutation(np.flatnonzero(~second))[:size],
+            rng.permutation(np.flatnonzero(second))[:size],
+            rng.choice(fakes, size, replace=False),
+        )
+
+
+def summarise(full: float, matched: Sequence[float], floor: Sequence[float], more_is_better: bool = False) -> Measured:
+    """Summarise one figure over the repeats of `draw_halves`.
+
+    Args:
+        full: Its value on the full sets.
+        matched: d(F, A) of each repeat.
+        floor: d(B, A) of each repeat.
+        more_is_better: The figure falls the further apart the sets are, as precision and coverage do.
+
+    Raises:
+        ValueError: No repeats, or not one floor for each matched value.
+    """
+    if not matched or len(matched) != len(floor):
+        raise ValueError(f"found {len(matched)} matched values and {len(floor)} floors, expected the same and some")
+    low, high = np.percentile(matched, (2.5, 97.5))
+    floor_low, floor_high = np.percentile(floor, (2.5, 97.5))
+    mean = float(np.mean(matched))
+    above, below = (float(floor_low), mean) if more_is_better else (mean, float(floor_high))
+    ratio = above / below if below > 0 else None
+    return Measured(
+        float(full), mean, float(low), float(high), float(np.mean(floor)), float(floor_low), float(floor_high), ratio
+    )

@@ -1,0 +1,181 @@
+"""Distances to nearest neighbours, and the four figures that balls around them give: how real, how varied.
+
+*Precision*: the share of generated images within the ball of any real one; *recall*: the share of real images
+within the ball of any generated one.  A ball reaches as far as its image's k-th neighbour in its own set
+(Kynkaanniemi, Karras, Laine, Lehtinen, Aila, "Improved Precision and Recall Metric for Assessing Generative
+Models", NeurIPS 2019, section 2, k = 3).
+
+*Density*: in how many balls of real images a generated one lies, on average and by k; above 1 where generated images
+crowd where real ones are dense.  *Coverage*: the share of real images whose ball holds any generated one (Naeem, Oh,
+Uh, Choi, Yoo, "Reliable Fidelity and Diversity Metrics for Generative Models", ICML 2020, section 3, k = 5).
+Both take balls around real images alone: one odd image among the generated ones, with its huge ball, lifts recall but
+neither of these.
+
+For equal distributions density is 1 on average, and coverage 1 - (M-1)...(M-k) / ((M+N-1)...(M+N-k)) with M real
+and N generated images (section 3), near 1 - 2^-k at equal numbers.  Precision and recall have no such value, and
+all four depend on the numbers of images: read them beside what real images give against real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.distances.embeddings import Embeddings, check_pair
+from sonoforge.runtime.errors import SonoforgeError
+
+_BLOCK_ENTRIES = 4_000_000  # distances held at a time: 32 MB
+# An image on the rim of a ball is inside, and rounding must not put it outside.
+_ROUNDING = 1e-12
+
+
+class PrecisionRecall(NamedTuple):
+    """Improved precision and recall.
+
+    Attributes:
+        precision: Share of generated images that are near real ones, 0 to 1.
+        recall: Share of real images that are near generated ones, 0 to 1.
+    """
+
+    precision: float
+    recall: float
+
+
+class DensityCoverage(NamedTuple):
+    """Density and coverage.
+
+    Attributes:
+        density: Mean number of real images' balls around a generated image, by k: 0 or more, 1 for equal distributions.
+        coverage: Share of real images with a generated image in their ball, 0 to 1.
+    """
+
+    density: float
+    coverage: float
+
+
+def precision_recall(generated: NDArray[Any], real: NDArray[Any], neighbours: int = 3) -> PrecisionRecall:
+    """Measure improved precision and recall (Kynkaanniemi 2019, equations 1 and 2).
+
+    Args:
+        generated: (N, D), N > neighbours.
+        real: (M, D), M > neighbours.
+        neighbours: k: a ball reaches as far as its image's k-th neighbour in its own set, rim included.
+
+    Raises:
+        SonoforgeError: Too few images for k neighbours, or a feature that is not a finite number.
+        ValueError: Not two tables of one width, or no neighbours.
+    """
+    x, y = _centred("precision and recall", generated, real, neighbours)
+    around_x, around_y = (_squared_radii(rows, neighbours) for rows in (x, y))
+    in_real = np.zeros(len(x), bool)
+    in_generated = np.zeros(len(y), bool)
+    for block, squared in _blocks(x, y):
+        in_real[block] = (squared <= around_y).any(1)
+        in_generated |= (squared <= around_x[block, None]).any(0)
+    return PrecisionRecall(float(in_real.mean()), float(in_generated.mean()))
+
+
+def density_coverage(generated: NDArray[Any], real: NDArray[Any], neighbours: int = 5) -> DensityCoverage:
+    """Measure density and coverage (Naeem 2020, section 3).
+
+    Args:
+        generated: (N, D), N > neighbours.
+        real: (M, D), M > neighbours.
+        neighbours: k: a ball reaches as far as its real image's k-th neighbour among the real ones, rim included.
+
+    Raises:
+        SonoforgeError: Too few images for k neighbours, or a feature that is not a finite number.
+        ValueError: Not two tables of one width, or no neighbours.
+    """
+    x, y = _centred("density and coverage", generated, real, neighbours)
+    around_y = _squared_radii(y, neighbours)
+    inside = 0
+    covered = np.zeros(len(y), bool)
+    for _, squared in _blocks(x, y):
+        within = squared <= around_y
+        inside += int(np.count_nonzero(within))
+        covered |= within.any(0)
+    return DensityCoverage(inside / (neighbours * len(x)), float(covered.mean()))
+
+
+def nearest_distances(
+    from_rows: NDArray[Any], to_rows: NDArray[Any], k: int = 1, same: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Find the k nearest rows of one table for each row of another, by Euclidean distance.
+
+    Args:
+        from_rows: (N, D).
+        to_rows: (M, D).
+        k: How many, at most M; at most M - 1 with ``same``.
+        same: Both are one and the same table: a row is no neighbour of itself (but an equal row is).
+
+    Returns:
+        Distances (N, k), nearest first, exact also for nearly equal rows; and the rows' indices (N, k) in ``to_rows``.
+
+    Raises:
+        SonoforgeError: Too few rows for k neighbours, or a feature that is not a finite number.
+        ValueError: Not two tables of one width, ``same`` with two lengths, or no neighbours.
+    """
+    x, y = check_pair("nearest neighbours", from_rows, to_rows, minimum=1)
+    if same and len(x) != len(y):
+        raise ValueError(f"nearest neighbours: found {len(x)} and {len(y)} rows, expected one and the same table")
+    _check_neighbours("nearest neighbours", k, len(y) - same, "rows to choose from")
+    centre = y.mean(0)
+    return _nearest(x - centre, y - centre, k, same)
+
+
+def _nearest(x: Embeddings, y: Embeddings, k: int, same: bool) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    distances, indices = np.empty((len(x), k)), np.empty((len(x), k), np.intp)
+    for block, squared in _blocks(x, y):
+        if same:
+            own = np.arange(block.start, block.stop)
+            squared[own - block.start, own] = np.inf
+        chosen = np.argpartition(squared, k - 1, axis=1)[:, :k]
+        for row, candidates in enumerate(chosen, block.start):
+            # From the difference itself: in squares and products the distance of near-duplicates drowns in rounding.
+            exact = np.linalg.norm(y[candidates] - x[row], axis=1)
+            order = np.lexsort((candidates, exact))
+            distances[row], indices[row] = exact[order], candidates[order]
+    return distances, indices
+
+
+def _squared_radii(rows: Embeddings, neighbours: int) -> NDArray[np.float64]:
+    """(N,): squared distance of each row to its k-th neighbour among the others."""
+    return np.square(_nearest(rows, rows, neighbours, same=True)[0][:, -1])
+
+
+def _blocks(x: Embeddings, y: Embeddings) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Yield parts of the squared distances (N, M), some rows at a time: which rows, and (rows, M)."""
+    # |x - y|^2 = |x|^2 + |y|^2 - 2 x.y: one matrix product, no (N, M, D) differences.
+    x_squares, y_squares = ((1 - _ROUNDING) * np.square(rows).sum(1) for rows in (x, y))
+    step = max(1, _BLOCK_ENTRIES // len(y))
+    for start in range(0, len(x), step):
+        block = slice(start, min(start + step, len(x)))
+        squared: NDArray[np.float64] = x[block] @ y.T
+        squared *= -2.0
+        squared += x_squares[block, None]
+        squared += y_squares
+        yield block, squared
+
+
+def _centred(
+    metric: str, generated: NDArray[Any], real: NDArray[Any], neighbours: int
+) -> tuple[Embeddings, Embeddings]:
+    """Check both sets and move them to the real images' mean, where squares are small and rounding is least."""
+    x, y = check_pair(metric, generated, real)
+    _check_neighbours(metric, neighbours, min(len(x), len(y)) - 1, "others in the smaller set")
+    centre = y.mean(0)
+    return x - centre, y - centre
+
+
+def _check_neighbours(metric: str, neighbours: int, available: int, of_what: str) -> None:
+    if neighbours < 1:
+        raise ValueError(f"{metric}: found {neighbours} neighbours, expected at least 1")
+    if neighbours > available:
+        raise SonoforgeError(
+            f"{metric}: found {available} {of_what}, expected at least {neighbours} for {neighbours} neighbours; "
+            "give more images"
+        )

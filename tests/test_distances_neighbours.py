@@ -1,0 +1,153 @@
+"""Nearest neighbours, precision and recall, density and coverage: loops, closed forms, torch-fidelity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from feature_rows import Rows, network_rows, other_library, rows
+from sonoforge.runtime.distances import neighbours as module
+from sonoforge.runtime.distances.neighbours import density_coverage, nearest_distances, precision_recall
+from sonoforge.runtime.errors import SonoforgeError
+
+FIDELITY = other_library("torch_fidelity.metric_prc")
+
+
+def _radius(rows_: Rows, index: int, k: int) -> float:
+    """Distance to the k-th neighbour, by a sort of all the others."""
+    return sorted(float(np.linalg.norm(rows_[index] - other)) for other in np.delete(rows_, index, 0))[k - 1]
+
+
+def _share_near(points: Rows, centres: Rows, k: int) -> float:
+    """Kynkaanniemi 2019, equation 1, as it is printed."""
+    radii = [_radius(centres, index, k) for index in range(len(centres))]
+    near = [
+        any(np.linalg.norm(point - centre) <= radius for centre, radius in zip(centres, radii, strict=True))
+        for point in points
+    ]
+    return float(np.mean(near))
+
+
+def _density_coverage_by_hand(generated: Rows, real: Rows, k: int) -> tuple[float, float]:
+    """Naeem 2020, section 3, as printed."""
+    inside = np.zeros((len(generated), len(real)))
+    for i in range(len(real)):
+        radius = _radius(real, i, k)
+        for j in range(len(generated)):
+            inside[j, i] = np.linalg.norm(generated[j] - real[i]) <= radius
+    return float(inside.sum() / (k * len(generated))), float(np.mean(inside.any(0)))
+
+
+@pytest.mark.parametrize(("n", "m", "k"), [(30, 30, 3), (23, 41, 1), (40, 12, 5)])
+@pytest.mark.parametrize("block", [7, 4_000_000])
+def test_all_four_equal_their_loops(monkeypatch: pytest.MonkeyPatch, n: int, m: int, k: int, block: int) -> None:
+    monkeypatch.setattr(module, "_BLOCK_ENTRIES", block)
+    x, y = 0.4 + 0.8 * rows(n, 3, 0), rows(m, 3, 1)
+    assert precision_recall(x, y, k) == pytest.approx((_share_near(x, y, k), _share_near(y, x, k)))
+    assert density_coverage(x, y, k) == pytest.approx(_density_coverage_by_hand(x, y, k))
+
+
+@pytest.mark.parametrize(("n", "m"), [(90, 90), (60, 95)])
+def test_precision_and_recall_agree_with_torch_fidelity_on_features_of_a_network(n: int, m: int) -> None:
+    x, y = network_rows(n, 64, 0, blur=3), network_rows(m, 64, 100)
+    settings = {"prc_neighborhood": 3, "prc_batch_size": 10000, "save_cpu_ram": False, "verbose": False}
+    theirs = FIDELITY.prc_features_to_metric(torch.from_numpy(x).double(), torch.from_numpy(y).double(), **settings)
+    assert 0 < theirs["precision"] < 1
+    assert 0 < theirs["recall"] < 1
+    found = precision_recall(x, y)
+    assert found == pytest.approx((theirs["precision"], theirs["recall"]), rel=1e-3)
+
+
+@pytest.mark.parametrize(("n", "m"), [(20, 20), (12, 30), (30, 12)])
+def test_equal_distributions_give_the_expectations_of_the_paper(n: int, m: int) -> None:
+    k, repeats = 4, 400
+    found = np.array([density_coverage(rows(n, 5, 2 * i), rows(m, 5, 2 * i + 1), k) for i in range(repeats)])
+    errors = found.std(0, ddof=1) / np.sqrt(repeats)
+    # Naeem 2020, section 3: none of the n generated images is among the nearest k of a real one's neighbours.
+    missed = np.prod([(m - i) / (m + n - i) for i in range(1, k + 1)])
+    assert abs(found[:, 0].mean() - 1) < 4 * errors[0]
+    assert abs(found[:, 1].mean() - (1 - missed)) < 4 * errors[1]
+
+
+def test_equal_numbers_come_near_the_limit_of_coverage() -> None:
+    found = np.mean([density_coverage(rows(400, 3, 2 * i), rows(400, 3, 2 * i + 1))[1] for i in range(10)])
+    assert found == pytest.approx(1 - 2.0**-5, abs=0.01)
+
+
+def test_a_set_lies_within_itself_and_not_within_a_far_one() -> None:
+    x = network_rows(50, 64, 0)
+    assert precision_recall(x, x) == (1, 1)
+    density, coverage = density_coverage(x, x)
+    # Each image is in its own ball and, rim included, in those of which it is one of the 5 neighbours.
+    assert density == pytest.approx(6 / 5)
+    assert coverage == 1
+    assert precision_recall(x, x + 1000) == (0, 0)
+    assert density_coverage(x, x + 1000) == (0, 0)
+
+
+def test_one_odd_image_lifts_recall_and_not_coverage() -> None:
+    """Of an outlier among the generated images, the ball takes in half of the space, and half of the real ones."""
+    real, generated = rows(60, 4, 0), 0.05 * rows(60, 4, 1)
+    with_outlier = np.concatenate([generated, [np.full(4, 30.0)]])
+    assert precision_recall(generated, real).recall < 0.2
+    assert precision_recall(with_outlier, real).recall > 0.4
+    assert density_coverage(with_outlier, real).coverage == density_coverage(generated, real).coverage
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_equal_images_have_a_ball_of_no_size_that_holds_their_copies(offset: float) -> None:
+    real = offset + np.concatenate([np.tile(rows(1, 8, 0), (6, 1)), 50 + rows(10, 8, 1)])
+    found = density_coverage(np.tile(real[:1], (6, 1)), real, 5)
+    assert found == pytest.approx((6 / 5, 6 / 16))
+
+
+def test_nearest_rows_are_those_of_a_sort() -> None:
+    x, y = rows(30, 4, 0), rows(40, 4, 1)
+    every = np.linalg.norm(x[:, None] - y[None], axis=2)
+    distances, indices = nearest_distances(x, y, 3)
+    assert np.array_equal(indices, np.argsort(every, axis=1)[:, :3])
+    assert np.allclose(distances, np.sort(every, axis=1)[:, :3], rtol=1e-12)
+    assert np.array_equal(nearest_distances(x, y)[1][:, 0], every.argmin(1))
+
+
+def test_within_one_table_a_row_is_not_its_own_neighbour_but_its_copy_is() -> None:
+    x = np.array([[0.0], [5.0], [5.0], [6.5]])
+    distances, indices = nearest_distances(x, x, 2, same=True)
+    assert indices.tolist() == [[1, 2], [2, 3], [1, 3], [1, 2]]
+    assert distances.tolist() == [[5, 5], [0, 1.5], [0, 1.5], [1.5, 1.5]]
+    assert nearest_distances(x, x)[1][:, 0].tolist() == [0, 1, 1, 3]
+
+
+def test_distances_of_near_duplicates_do_not_drown_in_rounding() -> None:
+    y = 1e3 + rows(20, 16, 0)
+    x = y + 1e-9 * rows(20, 16, 1)
+    distances, indices = nearest_distances(x, y)
+    assert indices[:, 0].tolist() == list(range(20))
+    assert distances[:, 0] == pytest.approx(np.linalg.norm(x - y, axis=1), rel=1e-3)
+
+
+@pytest.mark.parametrize("metric", [precision_recall, density_coverage])
+def test_sets_without_neighbours_are_refused(metric: object) -> None:
+    assert callable(metric)
+    good = rows(8, 3, 0)
+    with pytest.raises(SonoforgeError, match="found 4 others in the smaller set, expected at least 5 for 5 neighbours"):
+        metric(good[:5], good, 5)
+    with pytest.raises(SonoforgeError, match="found 1 real images, expected at least 2"):
+        metric(good, good[:1])
+    with pytest.raises(SonoforgeError, match="features of real images that are not finite"):
+        metric(good, good * np.nan)
+    with pytest.raises(ValueError, match="found shapes"):
+        metric(good, good[:, :2])
+    with pytest.raises(ValueError, match="found 0 neighbours, expected at least 1"):
+        metric(good, good, 0)
+
+
+def test_neighbours_that_are_not_there_are_refused() -> None:
+    good = rows(4, 3, 0)
+    with pytest.raises(SonoforgeError, match="found 4 rows to choose from, expected at least 5"):
+        nearest_distances(good, good, 5)
+    with pytest.raises(SonoforgeError, match="found 3 rows to choose from, expected at least 4"):
+        nearest_distances(good, good, 4, same=True)
+    with pytest.raises(ValueError, match="found 3 and 4 rows, expected one and the same table"):
+        nearest_distances(good[:3], good, same=True)
