@@ -1,11 +1,11 @@
 """Which generated images are copies of training images, and is it more of them than chance explains?
 
 *Distance.*  1 minus the largest correlation, over {as it is, mirrored left to right}, of two grey 32x32 thumbnails
-(area averages) whose slow variation is removed: 0 for a copy, 0.6 to 0.8 from most breast scans to the nearest unrelated
-one of some hundred.  A change of brightness or contrast leaves it alone, clipping and JPEG nearly so.  Without the
-removal, unrelated scans correlate through the layers that all of them have, and blurred or shifted copies are lost among
-them; 64x64 thumbnails find fewer shifted ones.  Limits: copies that were shifted by more than about 3 % of the side,
-rotated, cropped or mirrored upside down are not found, nor are copies of a part.
+(area averages) whose slow variation is removed: 0 for a copy, 0.6 to 0.8 from most breast scans to the nearest
+unrelated one of some hundred.  A change of brightness or contrast leaves it alone, clipping and JPEG nearly so.
+Without the removal, unrelated scans correlate through the layers that all of them have, and blurred or shifted copies
+are lost among them; 64x64 thumbnails find fewer shifted ones.  Limits: copies that were shifted by more than about
+3 % of the side, rotated, cropped or mirrored upside down are not found, nor are copies of a part.
 
 *Threshold.*  What is near enough depends on how alike real scans are, so real images that are no copies set it: a
 generated image counts as a copy where it is nearer to its nearest training image than nearly all of them are to
