@@ -148,8 +148,34 @@ def open_features(choice: str, device: torch.device | str = "cpu") -> Features:
         choices = f"--features takes {', '.join(known)} or a .safetensors file{closest(choice, known)}"
         weights = read_weights(Path(choice), choices)
         network, module = _recognise(choice, weights.state, known)
+    return _ready(network, module, weights.digest, device)
+
+
+def open_network(
+    network: str, weights: Path | None, device: torch.device | str = "cpu", ways_out: str = ""
+) -> Features:
+    """Open one of `NETWORKS` by name, from a file that must hold it and no other, or from torchvision's download.
+
+    Args:
+        network: A key of `NETWORKS`.
+        weights: A ``.safetensors`` file with torchvision's key names; None lets torchvision download its own.
+        device: Where the network is put.
+        ways_out: What the user may do instead of downloading, for the message.
+
+    Raises:
+        SonoforgeError: No such file, a file that is another network, or nothing to download from.
+    """
+    if weights is None:
+        found = download_weights(NETWORKS[network].weights, ways_out)
+    else:
+        found = read_weights(weights, "--weights takes a .safetensors file with torchvision's key names")
+    _, module = _recognise(str(weights or network), found.state, [network])
+    return _ready(network, module, found.digest, device)
+
+
+def _ready(network: str, module: nn.Sequential, digest: str, device: torch.device | str) -> Features:
     module.eval().requires_grad_(False).to(device)
-    return Features(f"{network} (sha256 {weights.digest})", NETWORKS[network].layers, module)
+    return Features(f"{network} (sha256 {digest})", NETWORKS[network].layers, module)
 
 
 def _recognise(where: str, state: Mapping[str, Tensor], candidates: list[str]) -> tuple[str, nn.Sequential]:

@@ -1,0 +1,164 @@
+"""The Inception-v3 of published FID, KID and Inception Score, with weights that are read and never unpickled.
+
+The network is TensorFlow's of 2015-12-05 as torch-fidelity ports it (Obukhov et al., "High-fidelity performance
+metrics for generative models in PyTorch", doi:10.5281/zenodo.4957738): its own layers, its own resize (the bilinear
+of TensorFlow 1, to 299x299), features after the last pooling (2048) and logits without their bias, as
+Salimans 2016 took them for the Inception Score.
+
+torch-fidelity opens weights with an unpickler that runs whatever the file says.  So the file is read here, as
+``.safetensors`` or by torch's reader of plain tensors, and torch-fidelity gets the layers filled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sonoforge.models.mobilenetv2 import import_torchvision
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.pretrained import DIGEST, mismatches, read_weights
+
+# Of weights-inception-2015-12-05-6726825d.pth (95 628 359 bytes), which torch-fidelity and pytorch-fid hand out.
+STANDARD_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+SIZE = 299
+FEATURES, CLASSES = 2048, 1008
+
+_LAYERS = ["2048", "logits_unbiased"]
+_COUNTER = "num_batches_tracked"  # of batch norm's training; no part of what the network computes
+_EXPECTED = ".safetensors or .pth weights of the Inception-v3 of 2015-12-05, with torch-fidelity's key names"
+
+
+class Inception(NamedTuple):
+    """The network, ready to look at images.
+
+    Attributes:
+        name: Says whether the weights are the published ones: only the published file's own hash proves it.
+        weights: Hash of the tensors' names, shapes and float32 values, equal for one network in any file format.
+        module: torch-fidelity's extractor, in evaluation mode.
+    """
+
+    name: str
+    weights: str
+    module: nn.Module
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (N, 2048) and class probabilities (N, 1008) of images (N, 3, H, W) uint8."""
+        features, logits = self.module(images)
+        return features, logits.softmax(1)
+
+
+def open_inception(weights: Path | None, device: torch.device | str = "cpu", ways_out: str = "") -> Inception:
+    """Open the network.
+
+    Args:
+        weights: A ``.safetensors`` or ``.pth`` file with torch-fidelity's key names; None downloads the published
+            file once, into torch's folder (``TORCH_HOME``).
+        device: Where the network is put.
+        ways_out: What the user may do instead of downloading, for the message.
+
+    Raises:
+        SonoforgeError: No such file, another network, a file that would run code, or nothing to download from.
+    """
+    path = weights or _downloaded(ways_out)
+    state, published = _read(path)
+    extractor = blank_extractor()
+    expected = extractor.state_dict()
+    kept = {name: value for name, value in state.items() if not name.endswith(_COUNTER)}
+    wrong = mismatches(kept, {name: value for name, value in expected.items() if not name.endswith(_COUNTER)})
+    if wrong:
+        raise SonoforgeError(
+            f"{path}: not this Inception-v3 ({len(wrong)} of its tensors are missing, unknown or of another shape, "
+            f"first {wrong[0]}); expected {_EXPECTED}"
+        )
+    counters = {name: torch.zeros((), dtype=torch.int64) for name in expected if name.endswith(_COUNTER)}
+    nn.Module.load_state_dict(extractor, kept | counters, assign=True)
+    extractor.eval().requires_grad_(False).to(device)
+    digest = _content_digest(kept)
+    name = f"inception-v3 (weights sha256 {digest})"
+    if published:
+        name = f"inception-v3 2015-12-05 (the published weights, sha256 {STANDARD_SHA256[:DIGEST]})"
+    return Inception(name, digest, extractor)
+
+
+def blank_extractor() -> Any:
+    """torch-fidelity's extractor: shapes without numbers, which costs no memory and draws nothing at random."""
+    import_torchvision()  # torch-fidelity imports it, and cannot beside a torch of another build
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # noqa: PLC0415
+
+    class Blank(FeatureExtractorInceptionV3):  # type: ignore[misc]
+        def load_state_dict(self, *_: object, **__: object) -> None:
+            """Load nothing: the constructor loads before anyone could look at what it loads."""
+
+    nothing = io.BytesIO()  # a file of ours, since the constructor opens one or downloads
+    torch.save({}, nothing)
+    nothing.seek(0)
+    with torch.device("meta"):
+        return Blank("inception", _LAYERS, feature_extractor_weights_path=nothing)
+
+
+def library() -> str:
+    """Name and version of what computes the features."""
+    import_torchvision()
+    from torch_fidelity.version import __version__  # noqa: PLC0415
+
+    return f"torch {torch.__version__}, torch-fidelity {__version__}"
+
+
+def _read(path: Path) -> tuple[Mapping[str, Tensor], bool]:
+    """Return the tensors of a file, floating ones as float32, and whether it is the published file."""
+    if not path.is_file():
+        raise SonoforgeError(f"{path}: no such weights file; expected {_EXPECTED}")
+    if path.suffix == ".safetensors":
+        return read_weights(path, "").state, False
+    if path.suffix not in (".pth", ".pt"):
+        raise SonoforgeError(f"{path}: found a {path.suffix or 'nameless'} file; expected {_EXPECTED}")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); check the rights") from error
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise SonoforgeError(
+            f"{path}: refused, as it holds more than plain tensors and could run code when opened; expected {_EXPECTED}"
+        ) from error
+    except Exception as error:  # a damaged or hostile file may fail in any way
+        raise SonoforgeError(f"{path}: not a readable file of tensors; expected {_EXPECTED}") from error
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise SonoforgeError(f"{path}: found no plain mapping of names to tensors; expected {_EXPECTED}")
+    widened = {name: value.detach().float() if value.is_floating_point() else value for name, value in state.items()}
+    return widened, hashlib.sha256(content).hexdigest() == STANDARD_SHA256
+
+
+def _downloaded(ways_out: str) -> Path:
+    """Download the published file, unless it was before."""
+    import_torchvision()
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3  # noqa: PLC0415
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL_INCEPTION_V3).name
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), STANDARD_SHA256, progress=False)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SonoforgeError(f"inception: {URL_INCEPTION_V3} could not be downloaded ({reason}); {ways_out}") from error
+    return path
+
+
+def _content_digest(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()[:DIGEST]

@@ -1,0 +1,264 @@
+"""Feature spaces by name: what turns images into the vectors that distances are taken between.
+
+A figure means nothing without its space, so each carries a ``protocol``: network, hash of its weights, resize,
+dimension, library.  Nothing is ever substituted for a space that cannot be opened.
+
+Published FID and KID are in ``inception``.  No other space gives figures that may stand beside them.
+
+The same image gives the same vector, to the last bit on one device, whatever it is embedded with: images are always
+computed in portions of one size, the last filled up.  So vectors may be kept and mixed with new ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL
+import torch
+from numpy.typing import NDArray
+
+from sonoforge.models.mobilenetv2 import import_torchvision
+from sonoforge.runtime.commandline import closest
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.images import Pixels, as_picture, to_tensor, to_unit
+from sonoforge.training.metrics import inception
+from sonoforge.training.metrics.features import EMBED_SIZE, open_network
+from sonoforge.training.pretrained import DIGEST
+from sonoforge.training.progress import Advance
+
+IMAGENET_NETWORKS = {
+    "mobilenetv2-imagenet": "mobilenet_v2",
+    "squeezenet-imagenet": "squeezenet1_1",
+    "vgg16-imagenet": "vgg16",
+}
+CHOICES = ("inception", *IMAGENET_NETWORKS, "bundle", "bundle:PATH", "pixels")
+
+_DIMENSIONS = {"mobilenet_v2": 1280, "squeezenet1_1": 512, "vgg16": 512}
+_PORTION = {"cpu": 8, "cuda": 64}
+_MOST_THREADS = 8  # more wait for each other on portions of 8 images
+_PIXELS_SIDE = 64  # more would measure speckle and registration, not pictures
+
+
+class Embedded(NamedTuple):
+    """Images in a feature space.
+
+    Attributes:
+        features: (N, D) float32.
+        probabilities: (N, K) float32, each row sums to 1; None where the space has no classifier.
+    """
+
+    features: NDArray[np.float32]
+    probabilities: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """A feature space, ready to embed.
+
+    Attributes:
+        name: Network, version and hash of its weights in words; printed with every figure.
+        protocol: What a figure depends on, by item; two spaces with equal protocols give comparable figures.
+        run: Embeds (portion, S, S, C) uint8.
+        portion: Images computed together.
+        device: ``cpu`` or ``cuda``: rounding differs between them.
+        keep: Whether vectors are worth keeping in a cache.
+    """
+
+    name: str
+    protocol: Mapping[str, Any]
+    run: Callable[[Pixels], Embedded]
+    portion: int
+    device: str = "cpu"
+    keep: bool = True
+
+    @property
+    def identity(self) -> str:
+        """Sha256 of all that a vector depends on beside its image."""
+        return hashlib.sha256(json.dumps([dict(self.protocol), self.device], sort_keys=True).encode()).hexdigest()
+
+    def embed(self, images: Pixels, progress: Advance | None = None) -> Embedded:
+        """Embed images, a portion at a time.
+
+        Args:
+            images: (N, S, S, C) uint8, N >= 1, C = 1 (grey, shown as three equal channels) or 3 (RGB).
+            progress: Told the number of images done, see `progress.progress_bar`.
+
+        Raises:
+            ValueError: Not such an array.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
+            raise ValueError(
+                f"found {images.dtype} {images.shape}, expected uint8 (N, S, S, 1) or (N, S, S, 3), N >= 1"
+            )
+        parts = []
+        for first in range(0, len(images), self.portion):
+            block = images[first : first + self.portion]
+            filled = np.concatenate([block, np.repeat(block[-1:], self.portion - len(block), axis=0)])
+            features, probabilities = self.run(filled)
+            kept = None if probabilities is None else probabilities[: len(block)]
+            parts.append(Embedded(features[: len(block)], kept))
+            if progress is not None:
+                progress(first + len(block), None)
+        return joined(parts)
+
+
+def joined(parts: list[Embedded]) -> Embedded:
+    """Put portions of one space together."""
+    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+    return Embedded(
+        np.concatenate([p.features for p in parts]), np.concatenate(probabilities) if probabilities else None
+    )
+
+
+def open_space(
+    choice: str, weights: str | Path | None = None, device: torch.device | str = "cpu", cpu_threads: int | None = None
+) -> Space:
+    """Open a feature space.
+
+    Args:
+        choice: One of `CHOICES`.
+        weights: File with the weights of ``inception`` (``.safetensors`` or ``.pth``) or of an ImageNet network
+            (``.safetensors``); None downloads the published ones.
+        device: Where a torch network is put; ``bundle`` and ``pixels`` are computed on the CPU.
+        cpu_threads: Of ``bundle``; None for those of the machine, 8 at most.
+
+    Raises:
+        SonoforgeError: No such space, weights for a space that takes none, weights that are not those of the network,
+            or nothing to download from.
+    """
+    kind, _, place = choice.partition(":")
+    if kind not in CHOICES or (place and kind != "bundle") or choice == "bundle:":
+        raise SonoforgeError(
+            f"feature space: found {choice!r}, expected one of {', '.join(CHOICES)}{closest(choice, CHOICES)}"
+        )
+    if weights is not None and kind in ("bundle", "pixels"):
+        hint = "name it bundle:PATH" if kind == "bundle" else "leave it out"
+        raise SonoforgeError(f"--weights: found {weights}, but the feature space {kind} takes no weights file; {hint}")
+    if kind == "pixels":
+        return _pixels()
+    if kind == "bundle":
+        return _bundle(place, cpu_threads or min(os.cpu_count() or 1, _MOST_THREADS))
+    file, target = (None if weights is None else Path(weights)), torch.device(device)
+    if kind == "inception":
+        return _inception(file, target)
+    return _imagenet(kind, file, target)
+
+
+def _inception(weights: Path | None, device: torch.device) -> Space:
+    network = inception.open_inception(
+        weights, device, "give --weights FILE, or choose mobilenetv2-imagenet, bundle or pixels"
+    )
+
+    def run(images: Pixels) -> Embedded:
+        colours = torch.from_numpy(np.array(np.broadcast_to(images, (*images.shape[:3], 3)))).permute(0, 3, 1, 2)
+        with torch.inference_mode(), _full_precision():
+            features, probabilities = network(colours.contiguous().to(device))
+        return Embedded(features.cpu().numpy(), probabilities.cpu().numpy())
+
+    protocol = {
+        "space": "inception",
+        "weights": f"tensors sha256 {network.weights}",
+        "resize": f"bilinear of TensorFlow 1, not antialiased, to {inception.SIZE}x{inception.SIZE}",
+        "features": "last average pooling; probabilities from the logits without bias",
+        "dimension": inception.FEATURES,
+        "library": inception.library(),
+    }
+    return Space(network.name, protocol, run, _PORTION[device.type], device.type)
+
+
+def _imagenet(choice: str, weights: Path | None, device: torch.device) -> Space:
+    network = IMAGENET_NETWORKS[choice]
+    features = open_network(network, weights, device, "give --weights FILE, or choose bundle or pixels")
+
+    def run(images: Pixels) -> Embedded:
+        with torch.inference_mode(), _full_precision():
+            return Embedded(features.embed(to_unit(to_tensor(images).to(device))).cpu().numpy(), None)
+
+    protocol = {
+        "space": choice,
+        "weights": features.name,
+        "resize": f"bilinear, antialiased, in floating point, to {EMBED_SIZE}x{EMBED_SIZE}",
+        "features": "mean over the last feature map",
+        "dimension": _DIMENSIONS[network],
+        "library": f"torch {torch.__version__}, torchvision {import_torchvision().__version__}",
+    }
+    return Space(f"{choice}, {features.name}", protocol, run, _PORTION[device.type], device.type)
+
+
+def _bundle(place: str, threads: int) -> Space:
+    from sonoforge.runtime.classifier import Classifier  # noqa: PLC0415 - onnxruntime for this space only
+
+    classifier = Classifier(place or None, threads)
+    manifest, model = classifier.bundle.manifest, classifier.model
+    preprocessing, side = manifest.preprocessing, manifest.preprocessing.size
+
+    def run(images: Pixels) -> Embedded:
+        resized = np.stack([preprocessing.resize(as_picture(image)) for image in images])
+        outputs = classifier.predict(resized)
+        return Embedded(outputs["embedding"], outputs["probabilities"])
+
+    protocol = {
+        "space": "bundle",
+        "weights": f"{model['name']} {model['version']} (model.onnx sha256 {model['sha256'][:DIGEST]})",
+        "resize": f"{preprocessing.resample} of Pillow, antialiased, in 8 bits, to {side}x{side}",
+        "features": "the classifier's embedding; calibrated probabilities",
+        "dimension": manifest.outputs["embedding"][0],
+        "library": f"onnxruntime {importlib.metadata.version('onnxruntime')}, pillow {PIL.__version__}",
+    }
+    trained_on = _training_data(manifest.raw["training"])
+    if trained_on:
+        protocol["trained on"] = trained_on
+    return Space(f"bundle {protocol['weights']}", protocol, run, _PORTION["cpu"])
+
+
+def _training_data(record: Mapping[str, Any]) -> str:
+    """Say what a bundle learned from: among those very images its space is not neutral."""
+    if "data" not in record:
+        return ""
+    fingerprint = record.get("fingerprint")
+    return f"{record['data']}" + (f" (fingerprint {str(fingerprint)[:DIGEST]})" if fingerprint else "")
+
+
+def _pixels() -> Space:
+    protocol = {
+        "space": "pixels",
+        "weights": "none",
+        "resize": f"none up to {_PIXELS_SIDE} px a side, else area average to {_PIXELS_SIDE}x{_PIXELS_SIDE}",
+        "features": "grey levels or colours, 0 to 1",
+        "dimension": "side x side x channels",
+        "library": f"numpy {np.__version__}",
+    }
+    return Space("pixels (no network)", protocol, _flatten, _PORTION["cuda"], keep=False)
+
+
+def _flatten(images: Pixels) -> Embedded:
+    values = images.astype(np.float64) / 255
+    if images.shape[1] > _PIXELS_SIDE:
+        shares = area_shares(images.shape[1], _PIXELS_SIDE)
+        values = np.einsum("ij,njkc,lk->nilc", shares, values, shares, optimize=True)
+    return Embedded(values.reshape(len(values), -1).astype(np.float32), None)
+
+
+def area_shares(old: int, new: int) -> NDArray[np.float64]:
+    """(new, old): share of each old pixel in each new one when a side is averaged down by area."""
+    scale = old / new
+    shares = np.zeros((new, old))
+    for row in range(new):
+        low, high = row * scale, (row + 1) * scale
+        for column in range(math.floor(low), min(math.ceil(high), old)):
+            shares[row, column] = (min(high, column + 1) - max(low, column)) / scale
+    return shares
+
+
+def _full_precision() -> Any:
+    """Convolve on a GPU in float32 proper (cuDNN would round to 10 bits by itself) and by repeatable algorithms."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
