@@ -58,13 +58,11 @@ def laplacian_swd(generated: NDArray[np.uint8], real: NDArray[np.uint8], seed: i
             raise SonoforgeError(f"SWD: found 0 {name} images, expected at least 1")
     if generated.shape[1:] != real.shape[1:]:
         raise ValueError(f"SWD: found shapes {generated.shape} and {real.shape}, expected one side and channel count")
-    if real.shape[1] < COARSEST:
-        raise SonoforgeError(f"SWD: found images of side {real.shape[1]}, expected at least {COARSEST}")
+    sides = level_sides(real.shape[1])
     found = {}
     bands = [images.astype(np.float32) for images in (generated, real)]
-    while True:
-        side = bands[0].shape[1]
-        last = side % 2 != 0 or side // 2 < COARSEST
+    for side in sides:
+        last = side == sides[-1]
         halves = bands if last else [_halved(band) for band in bands]
         sets = []
         for name, band, half in zip(("generated", "real"), bands, halves, strict=True):
@@ -73,9 +71,22 @@ def laplacian_swd(generated: NDArray[np.uint8], real: NDArray[np.uint8], seed: i
             sets.append(normalised(patches(band, None if last else half, places)))
         rng = np.random.default_rng(derive_seed(seed, "SWD directions", side))
         found[side] = SCALE * _distance(sets[0], sets[1], rng)
-        if last:
-            return found
         bands = halves
+    return found
+
+
+def level_sides(side: int) -> list[int]:
+    """Return the sides of the levels for images of this side, finest first.
+
+    Raises:
+        SonoforgeError: Images too small.
+    """
+    if side < COARSEST:
+        raise SonoforgeError(f"SWD: found images of side {side}, expected at least {COARSEST}")
+    sides = [side]
+    while sides[-1] % 2 == 0 and sides[-1] // 2 >= COARSEST:
+        sides.append(sides[-1] // 2)
+    return sides
 
 
 def down(images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,1 +1,1 @@
-"""``sonoforge evaluate``: are generated images realistic, diverse, copied?  Reading, measuring, pictures and the page."""
+"""``sonoforge evaluate``: are generated images realistic, diverse, copied?  Reading, measuring, drawing, the page."""

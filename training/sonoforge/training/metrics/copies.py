@@ -65,7 +65,7 @@ class Nearest(NamedTuple):
     """The nearest training image of each of N images.
 
     Attributes:
-        distance: (N,) float64, 0 (a copy) to 2; 1 where either has no detail.
+        distance: (N,) float64, 0 (a copy) to 2; 1 where either has no detail.  `nearest_few` gives (N, k) of all three.
         training_index: (N,) int64, its place among the training images.
         mirrored: (N,) bool, True where the training image's mirror image is meant.
     """
@@ -155,6 +155,25 @@ def nearest_training(images: Pixels, training: Pixels) -> Nearest:
         training: (M, S', S', C') uint8, M >= 1.
     """
     return _nearest(copy_vectors(images), copy_vectors(training), None)
+
+
+def nearest_few(images: Pixels, training: Pixels, count: int) -> Nearest:
+    """Find the few nearest training images of each of some images, to be looked at.
+
+    Args:
+        images: (N, S, S, C) uint8, C = 1 or 3; N x M correlations are held at once.
+        training: (M, S', S', C') uint8.
+        count: How many, k; M where there are no more.
+
+    Returns:
+        Fields of shape (N, k), nearest first.
+    """
+    vectors, training_vectors = copy_vectors(images), copy_vectors(training)
+    plain, flipped = vectors @ training_vectors.T, vectors @ _mirrored(training_vectors).T
+    best = np.maximum(plain, flipped)
+    index = np.argsort(-best, axis=1, kind="stable")[:, :count]
+    distance = np.maximum(1.0 - np.take_along_axis(best, index, 1), 0.0).astype(np.float64)
+    return Nearest(distance, index, np.take_along_axis(flipped > plain, index, 1))
 
 
 def nearest_other_group(training: Pixels, groups: Groups) -> Nearest:
@@ -280,8 +299,7 @@ def _nearest(vectors: Vectors, training: Vectors, groups: Groups | None) -> Near
     """Compare (N, D) with (M, D), block by block to save memory; with groups, both are one set."""
     if vectors.shape[1] != training.shape[1] or not len(training):
         raise ValueError(f"copy test: found {training.shape} training vectors for {vectors.shape}")
-    side = math.isqrt(training.shape[1])
-    mirror = np.ascontiguousarray(training.reshape(-1, side, side)[:, :, ::-1]).reshape(training.shape)
+    mirror = _mirrored(training)
     distance, index, mirrored = np.empty(len(vectors)), np.empty(len(vectors), np.int64), np.empty(len(vectors), bool)
     for start in range(0, len(vectors), _BLOCK):
         rows = slice(start, start + _BLOCK)
@@ -294,3 +312,8 @@ def _nearest(vectors: Vectors, training: Vectors, groups: Groups | None) -> Near
         # Rounding may leave a correlation of 1 + 1e-7.
         distance[rows], index[rows], mirrored[rows] = np.maximum(1.0 - best[at], 0.0), found, flipped[at] > plain[at]
     return Nearest(distance, index, mirrored)
+
+
+def _mirrored(vectors: Vectors) -> Vectors:
+    side = math.isqrt(vectors.shape[1])
+    return np.ascontiguousarray(vectors.reshape(-1, side, side)[:, :, ::-1]).reshape(vectors.shape)

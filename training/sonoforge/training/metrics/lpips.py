@@ -254,6 +254,23 @@ def nearest(lpips: Lpips, generated: Pixels, real: Pixels, side: int = NEAREST_S
     return NearestLpips(np.concatenate(best), np.concatenate(place), lpips.name, len(real), side)
 
 
+def distance_matrix(lpips: Lpips, images: Pixels, side: int = NEAREST_SIDE) -> NDArray[np.float32]:
+    """Return LPIPS between all images of one set: (N, N) float32, symmetric, 0 on the diagonal.
+
+    About 15 s and 0.5 GB for 1000 images on one core.
+
+    Args:
+        lpips: From `open_lpips`.
+        images: (N, S, S, C) uint8, C = 1 or 3.
+        side: Compare at this size, see `nearest`.
+    """
+    vectors = torch.cat(list(_vectors(lpips, images, _BLOCK, side)))
+    vectors -= vectors.mean(0)  # smaller squares, less rounding
+    squares = vectors.square().sum(1)
+    table = (squares[:, None] + squares - 2 * (vectors @ vectors.T)).clamp_(min=0)
+    return np.asarray(table.fill_diagonal_(0).cpu().numpy())
+
+
 def _vectors(lpips: Lpips, images: Pixels, rows: int, side: int = 0) -> Iterator[Tensor]:
     """Yield the vectors of so many images at a time, at this side or (0) at their own."""
     for start in range(0, len(images), rows):

@@ -1,0 +1,58 @@
+"""Draw README's plot of FID's bias: one set of real images against itself, two disjoint halves of n images each.
+
+    python tests/benchmarks/fid_bias.py .pictures/fid_bias.png --data phantom --images 1600
+
+The halves are of one distribution, so a distance without bias is 0 on average at every n: KID is, FID is far from it.
+Features: the bundle that is shipped with sonoforge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from sonoforge.runtime.atomic import write_bytes
+from sonoforge.runtime.distances.fid import frechet_distance
+from sonoforge.runtime.distances.halves import draw_halves
+from sonoforge.runtime.distances.kid import kernel_distance
+from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.evaluation.pictures import draw_fid_bias, png_bytes
+from sonoforge.training.metrics.feature_cache import embed_cached
+from sonoforge.training.metrics.spaces import open_space
+
+REPEATS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--data", default="phantom")
+    parser.add_argument("--images", type=int, default=1600)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    cache = load_images(ImageSource(arguments.data, arguments.images, 0, ""))
+    space = open_space("bundle")
+    features = embed_cached(space, np.asarray(cache.images)).features
+    counts = [n for n in (10, 20, 50, 100, 200, 400, 800) if 2 * n <= len(features)]
+    rng = np.random.default_rng(0)
+    values = []
+    for count in counts:
+        for _ in range(REPEATS):
+            some = rng.choice(len(features), 2 * count, replace=False)
+            first, second, _ = next(draw_halves(np.arange(2 * count), 2 * count, 1))
+            pair = features[some[first]], features[some[second]]
+            distances = frechet_distance(*pair, space.name).value, kernel_distance(*pair, space.name).value
+            values.append(distances)
+        fid, kid = np.array(values[-REPEATS:]).T
+        print(
+            f"n = {count:4d}: FID {fid.mean():8.3f} (sd {fid.std():.3f})   KID {kid.mean():9.5f} (sd {kid.std():.5f})"
+        )
+    table = np.array(values).reshape(len(counts), REPEATS, 2)
+    write_bytes(arguments.picture, png_bytes(draw_fid_bias(counts, table[..., 0], table[..., 1])))
+
+
+if __name__ == "__main__":
+    main()
