@@ -1,0 +1,176 @@
+"""Can a straight line tell generated images from real ones?  The AUC of a linear classifier on their features.
+
+The classifier two-sample test of Lopez-Paz, Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017, with the AUC in
+place of the accuracy: 0.5 where the sets cannot be told apart linearly, 1 where one plane separates images that it was
+not fitted to.  A linear classifier sees differences of means, those that show in many features best, and little else;
+a high AUC may rest on a trifle, such as noise that no reader would mind.
+
+Protocol: features standardised on the training folds; logistic regression with an L2 penalty, C = 0.01, classes
+weighted equally; five folds; AUC within each held-out fold, averaged.  Scores of different folds are never compared,
+for their intercepts differ.  Near-duplicates stay in one fold, for otherwise the classifier would know their copies by
+heart; this goes for both sides, since real images stand on both where real is compared with real.
+
+Why C = 0.01: on MobileNetV2's 1280 features of 50 to 250 BUSI scans against as many slightly blurred or noisy ones, AUC
+rises with C up to 0.01 and is level from there to 10.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from sonoforge.runtime.distances.embeddings import check_pair
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.seeds import derive_seed
+
+FOLDS = 5
+C = 0.01  # inverse strength of the penalty, in scikit-learn's convention; see the top of the file
+_STEPS = 1000  # of the optimiser; some 30 suffice at this C
+# Folds share their training images, so their AUCs are not independent: Nadeau, Bengio, "Inference for the
+# Generalization Error", Machine Learning 52, 2003, put 1/J + n_test/n_train in place of 1/J into the variance of a mean
+# over J folds.  Measured on real against real, 100 draws each of 50 to 250 scans: the interval holds 0.5 in 98 to 100 %
+# of them, and without the factor in 73 to 85 %.
+_DEPENDENCE = 1 + FOLDS / (FOLDS - 1)
+
+Groups = NDArray[np.int64]
+
+
+class LinearProbe(NamedTuple):
+    """How well a linear classifier tells generated from real images, and its protocol.
+
+    Attributes:
+        auc: Mean over folds of the area under the ROC curve, 0 to 1; by chance also below 0.5.
+        low: Lower end of its 95 % interval, of groups rather than images (`auc_interval`), on the wide side.
+        high: Upper end.
+        features: Name of the feature network and hash of its weights.
+        generated: Number of generated images.
+        real: Number of real images.
+        generated_groups: Number of near-duplicate groups of the generated images.
+        real_groups: The same of the real images.
+        folds: Number of folds.
+        c: Inverse strength of the L2 penalty.
+    """
+
+    auc: float
+    low: float
+    high: float
+    features: str
+    generated: int
+    real: int
+    generated_groups: int
+    real_groups: int
+    folds: int
+    c: float
+
+
+def linear_probe(
+    generated: NDArray[Any],
+    real: NDArray[Any],
+    real_groups: Groups,
+    features: str,
+    generated_groups: Groups | None = None,
+    seed: int = 0,
+) -> LinearProbe:
+    """Cross-validate a linear classifier between the two sets.
+
+    0.03 s at 100 against 100 images and 1280 features, 0.1 s at 400 against 400, on one core.
+
+    Args:
+        generated: (N, D) features of generated images.
+        real: (M, D) features of real images.
+        real_groups: (M,) near-duplicate group of each real image.
+        features: Name of the network the features are from.
+        generated_groups: (N,) the same of the "generated" images, where real ones stand in their place; no group may
+            be on both sides.  None: each is its own.
+        seed: Of the folds.
+
+    Raises:
+        ValueError: A group is on both sides.
+        SonoforgeError: Fewer than five groups on a side, or a feature that is not a finite number.
+    """
+    x, y = check_pair("linear probe", generated, real)
+    if generated_groups is None:
+        fake_groups: Groups = np.arange(len(x))
+    elif len(np.intersect1d(generated_groups, real_groups)):
+        raise ValueError("linear probe: found near-duplicates of one group on both sides, expected them on one")
+    else:
+        fake_groups = generated_groups
+    counts = len(np.unique(fake_groups)), len(np.unique(real_groups))
+    if min(counts) < FOLDS:
+        raise SonoforgeError(
+            f"linear probe: found {counts[0]} generated and {counts[1]} real near-duplicate groups, expected at least "
+            f"{FOLDS} of each; give more images, or leave this metric out"
+        )
+    rows, is_fake = np.concatenate([x, y]), np.arange(len(x) + len(y)) < len(x)
+    rng = np.random.default_rng(derive_seed(seed, "linear probe folds"))
+    fold_of = np.concatenate([_deal(fake_groups, rng), _deal(real_groups, rng)])
+    areas = []
+    for fold in range(FOLDS):
+        held_out = fold_of == fold
+        scaler = StandardScaler().fit(rows[~held_out])
+        classifier = LogisticRegression(C=C, class_weight="balanced", max_iter=_STEPS)
+        classifier.fit(scaler.transform(rows[~held_out]), is_fake[~held_out])
+        scores = classifier.decision_function(scaler.transform(rows[held_out]))
+        areas.append(area_under_curve(scores[is_fake[held_out]], scores[~is_fake[held_out]]))
+    auc = float(np.mean(areas))
+    low, high = auc_interval(auc, *counts, inflation=_DEPENDENCE)
+    return LinearProbe(auc, low, high, features, len(x), len(y), *counts, FOLDS, C)
+
+
+def area_under_curve(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
+    """Return the share of pairs in which the positive score is the higher one; ties count half.
+
+    Args:
+        positive: (P,) scores, P >= 1.
+        negative: (Q,) scores, Q >= 1.
+    """
+    p, q = len(positive), len(negative)
+    ranks = stats.rankdata(np.concatenate([positive, negative]))
+    return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * q))
+
+
+def auc_interval(
+    auc: float, positives: int, negatives: int, inflation: float = 1.0, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return Newcombe's score interval of an AUC (Statistics in Medicine 25, 2006, p. 559, method 5).
+
+    The AUCs whose standard error, by Hanley and McNeil's formula for exponential scores, does not rule out what was
+    found.  Like Wilson's interval of a proportion, and unlike the bootstrap's or DeLong's, it does not shrink to
+    nothing at 0 and 1, where small samples often lie.
+
+    Args:
+        auc: What was found, 0 to 1.
+        positives: Number of independent positives, at least 1: groups rather than images.
+        negatives: Number of independent negatives, at least 1.
+        inflation: Factor on the variance, where scores are less independent than their number says.
+        confidence: Two-sided confidence, 0 to 1.
+    """
+    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    others = (positives + negatives) / 2 - 1
+
+    def excess(true: float) -> float:
+        variance = true * (1 - true) * (1 + others * ((1 - true) / (2 - true) + true / (1 + true)))
+        return (true - auc) ** 2 - z * z * inflation * variance / (positives * negatives)
+
+    # Below 0 just beside the AUC that was found, above 0 at the far ends.
+    low = 0.0 if auc <= 0 else float(optimize.brentq(excess, 0.0, min(auc, 1 - 1e-12)))
+    high = 1.0 if auc >= 1 else float(optimize.brentq(excess, max(auc, 1e-12), 1.0))
+    return low, high
+
+
+def _deal(groups: Groups, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Give each image a fold, (N,) int64: whole groups in random order, the largest first, to the emptiest fold."""
+    _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = rng.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    fold_of = np.empty(len(sizes), np.int64)
+    filled = np.zeros(FOLDS, np.int64)
+    for group in order:
+        fold_of[group] = filled.argmin()
+        filled[fold_of[group]] += sizes[group]
+    return fold_of[member]
