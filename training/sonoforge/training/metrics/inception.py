@@ -108,7 +108,7 @@ def library() -> str:
     import_torchvision()
     from torch_fidelity.version import __version__  # noqa: PLC0415
 
-    return f"torch {torch.__version__}, torch-fidelity {__version__}"
+    return f"torch {torch.__version__.partition('+')[0]}, torch-fidelity {__version__}"
 
 
 def _read(path: Path) -> tuple[Mapping[str, Tensor], bool]:

@@ -176,7 +176,7 @@ def _inception(weights: Path | None, device: torch.device) -> Space:
 
 
 def _imagenet(choice: str, weights: Path | None, device: torch.device) -> Space:
-    network = IMAGENET_NETWORKS[choice]
+    network, vision = IMAGENET_NETWORKS[choice], import_torchvision()
     features = open_network(network, weights, device, "give --weights FILE, or choose bundle or pixels")
 
     def run(images: Pixels) -> Embedded:
@@ -189,7 +189,8 @@ def _imagenet(choice: str, weights: Path | None, device: torch.device) -> Space:
         "resize": f"bilinear, antialiased, in floating point, to {EMBED_SIZE}x{EMBED_SIZE}",
         "features": "mean over the last feature map",
         "dimension": _DIMENSIONS[network],
-        "library": f"torch {torch.__version__}, torchvision {import_torchvision().__version__}",
+        # Without what follows a plus sign: a build for a CPU and one for a GPU are one version.
+        "library": f"torch {torch.__version__.partition('+')[0]}, torchvision {vision.__version__.partition('+')[0]}",
     }
     return Space(f"{choice}, {features.name}", protocol, run, _PORTION[device.type], device.type)
 

@@ -1,0 +1,196 @@
+"""What an evaluation's figures depend on beside the generated images, and the refusal to compare where that differs.
+
+FID and its kin move with the number of images, the resize filter, the network and the real images, by more than
+generators differ (Parmar, Zhang, Zhu, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", CVPR 2022;
+Chong, Forsyth, "Effectively Unbiased FID and Inception Score and Where to Find Them", CVPR 2020).  So two evaluations
+stand in one table only if their protocols are equal, item by item.
+
+A protocol is plain JSON: it holds nothing of the generated images but their number, and no free text such as paths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sonoforge.runtime.atomic import plain
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.evaluation.image_sets import ImageSet
+from sonoforge.training.metrics.spaces import Space
+from sonoforge.training.run_folder import RESULTS
+
+Protocol = dict[str, Any]
+
+_PACKAGES = ("sonoforge", "numpy", "pillow", "torch", "onnxruntime")
+_ID = 16  # hex digits: 64 bits
+_SHOWN = 60  # characters of a value in a message
+
+
+def make_protocol(
+    real: ImageSet,
+    fakes: int,
+    spaces: Sequence[Space],
+    *,
+    matched: int,
+    repeats: int,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> Protocol:
+    """Collect what the figures depend on.
+
+    Args:
+        real: The real images, at the common size.
+        fakes: Number of generated images.
+        spaces: Feature spaces that were measured in.
+        matched: Images of each kind in a repeat.
+        repeats: Pairs of halves that were drawn.
+        seed: Of the halves and all else that is drawn.
+        settings: Of the metrics, by name: which were asked for, subsets and their size, neighbours, projections, ...
+    """
+    side, channels = real.pixels.shape[2:]
+    values = {
+        "real images": real.fingerprint,
+        "real groups": hashlib.sha256(real.groups.astype("<i8").tobytes()).hexdigest()[:_ID],
+        "number of real images": len(real),
+        "number of generated images": fakes,
+        "matched": matched,
+        "repeats": repeats,
+        "seed": seed,
+        "image size": side,
+        "channels": channels,
+        "resize of real images": real.resize,
+        "spaces": [dict(space.protocol) for space in spaces],
+        **settings,
+        "versions": _versions(),
+    }
+    protocol: Protocol = plain(values)
+    return protocol
+
+
+def protocol_id(protocol: Mapping[str, Any]) -> str:
+    """Return 16 hex digits that are equal for equal protocols."""
+    return hashlib.sha256(json.dumps(plain(protocol), sort_keys=True).encode()).hexdigest()[:_ID]
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read what an evaluation wrote.
+
+    Args:
+        path: Its run folder, or the ``results.json`` in it.
+
+    Returns:
+        The results, and ``run``: where they were read.
+
+    Raises:
+        SonoforgeError: Missing, not JSON, of another verb, or changed since.
+    """
+    file = path / RESULTS if path.is_dir() else path
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SonoforgeError(
+            f"{file}: no such file; expected a finished run folder of sonoforge evaluate, or its {RESULTS}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise SonoforgeError(f"{file}: found no readable JSON ({reason}); run sonoforge evaluate again") from error
+    if not _is_evaluation(values):
+        raise SonoforgeError(
+            f"{file}: found no results of sonoforge evaluate, expected protocol, protocol_id and metrics; name its run"
+        )
+    if protocol_id(values["protocol"]) != values["protocol_id"]:
+        raise SonoforgeError(
+            f"{file}: its protocol is not the one of its protocol_id, so it was changed; run sonoforge evaluate again"
+        )
+    return {**values, "run": str(path)}
+
+
+def _is_evaluation(values: Any) -> bool:
+    return (
+        isinstance(values, dict)
+        and isinstance(values.get("protocol"), dict)
+        and isinstance(values.get("protocol_id"), str)
+        and isinstance(values.get("fake"), dict)
+        and isinstance(values.get("metrics"), list)
+        and all(isinstance(row, dict) and {"name", "space", "value"} <= set(row) for row in values["metrics"])
+    )
+
+
+def compare(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Lay evaluations of one protocol side by side.
+
+    Args:
+        results: From `read_result`, at least two.
+
+    Returns:
+        A row for each, in their order: ``run``, ``fake`` (what was evaluated), and ``metrics``: the evaluation's own
+        row for each figure, by its name, with its space where a name has several; None where it was not measured.
+
+    Raises:
+        SonoforgeError: Fewer than two, or protocols that differ; names the first item that does.
+    """
+    if len(results) < 2:
+        raise SonoforgeError(f"--compare: found {len(results)} evaluation, expected at least two, RUN,RUN")
+    first = results[0]
+    for other in results[1:]:
+        for item, here, there in _differences(first["protocol"], other["protocol"]):
+            raise SonoforgeError(
+                f"--compare: {first['run']} and {other['run']} differ in {item}: {_shown(here)} and {_shown(there)}; "
+                "evaluate both alike, then compare"
+            )
+    tables = [{(row["name"], row["space"]): row for row in result["metrics"]} for result in results]
+    keys = list(dict.fromkeys(key for table in tables for key in table))
+    names = [name for name, _ in keys]
+    titles = {key: key[0] if names.count(key[0]) == 1 else f"{key[0]} in {key[1]}" for key in keys}
+    return [
+        {
+            "run": result["run"],
+            "fake": result["fake"],
+            "metrics": {titles[key]: table.get(key) for key in keys},
+        }
+        for result, table in zip(results, tables, strict=True)
+    ]
+
+
+class _Absent:
+    """Stands for an item that one of two protocols does not have."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_ABSENT = _Absent()
+
+
+def _differences(first: Any, second: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the items that differ, in the order of the first protocol, each with its two values."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for key in dict.fromkeys([*first, *second]):
+            yield from _differences(
+                first.get(key, _ABSENT), second.get(key, _ABSENT), f"{place}, {key}" if place else key
+            )
+    elif isinstance(first, list) and isinstance(second, list):
+        for index, (here, there) in enumerate(itertools.zip_longest(first, second, fillvalue=_ABSENT), start=1):
+            yield from _differences(here, there, f"{place} {index}")
+    elif first != second:
+        yield place, first, second
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, _Absent) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _versions() -> dict[str, str]:
+    """Return versions without what follows a plus sign: a torch build for a CPU and one for a GPU are one version."""
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package).partition("+")[0]
+    return versions
