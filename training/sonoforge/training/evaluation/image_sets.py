@@ -8,6 +8,7 @@ ones) is an error with its remedy, never adjusted in silence.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -199,13 +200,72 @@ def read_image_sets(
         if len(images) < 2:
             raise SonoforgeError(f"{name}: found {len(images)} image, expected at least 2; add images")
     common = common_channels(real, reals.images, fake, fakes.images, channels)
-    cached = max(size, _TRAINING_SIZE)
-    ways = f"{_FILTER}, to {cached}x{cached}" + (f", then to {size}x{size}" if cached != size else "")
     own = bool((fakes.sizes == size).all())
     return (
-        _finished(real, reals, size, common, ways),
+        _finished(real, reals, size, common, _ways(size)),
         _finished(fake, fakes, size, common, "none" if own else f"{_FILTER}, to {size}x{size}"),
     )
+
+
+def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None) -> tuple[ImageSet, NDArray[np.int64]]:
+    """Read real images that no generator saw, as the real ones of a comparison were read.
+
+    Images that repeat a real one (near-duplicates, given groups) are left out, with a warning: a copy of the one would
+    be a copy of the other.
+
+    Args:
+        source: As ``real`` of `read_image_sets`; the same class is taken.
+        real: The images that the generator was trained on.
+        cache_folder: See `read_image_sets`.
+
+    Returns:
+        The images, and the group of each in the numbering of ``real.groups``, none of them one of these.
+
+    Raises:
+        SonoforgeError: Fewer than two are left, or they cannot be read.
+    """
+    size, channels = real.pixels.shape[2:]
+    held_out = _finished(
+        source, _read_real(source, real.class_name, "", size, cache_folder), size, channels, _ways(size)
+    )
+    both = joined_sets(real, held_out)
+    own = ~np.isin(both.groups[len(real) :], both.groups[: len(real)])
+    if not own.all():
+        log.warning("%s: %d of %d images repeat real ones and are left out", source, (~own).sum(), len(own))
+    if own.sum() < 2:
+        raise SonoforgeError(
+            f"{source}: found {own.sum()} images that repeat no real one, expected at least 2; add images"
+        )
+    kept = np.flatnonzero(own)
+    chosen = dataclasses.replace(
+        held_out,
+        pixels=held_out.pixels[kept],
+        names=tuple(held_out.names[index] for index in kept),
+        hashes=tuple(held_out.hashes[index] for index in kept),
+        thumbnails=held_out.thumbnails[kept],
+        native_sizes=held_out.native_sizes[kept],
+        given_groups=tuple(held_out.given_groups[index] for index in kept),
+    )
+    return chosen, both.groups[len(real) :][kept]
+
+
+def joined_sets(first: ImageSet, second: ImageSet) -> ImageSet:
+    """Put two sets of one size together, the first in front; named and described as the first."""
+    return dataclasses.replace(
+        first,
+        pixels=np.concatenate([first.pixels, second.pixels]),
+        names=first.names + second.names,
+        hashes=first.hashes + second.hashes,
+        thumbnails=np.concatenate([first.thumbnails, second.thumbnails]),
+        native_sizes=np.concatenate([first.native_sizes, second.native_sizes]),
+        given_groups=first.given_groups + second.given_groups,
+        unreadable=first.unreadable + second.unreadable,
+    )
+
+
+def _ways(size: int) -> str:
+    cached = max(size, _TRAINING_SIZE)
+    return f"{_FILTER}, to {cached}x{cached}" + (f", then to {size}x{size}" if cached != size else "")
 
 
 def common_channels(real: str, reals: Sequence[Pixels], fake: str, fakes: Sequence[Pixels], channels: str) -> int:
