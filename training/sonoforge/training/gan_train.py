@@ -128,9 +128,8 @@ def main(config: Config) -> Outcome:
     images = read_images(config, settings)
     settings = dataclasses.replace(settings, held_out=held_out_share(config, settings, images))
     kept, _ = hold_out(images, settings.held_out, settings.seed)
-    plan = make_plan(
-        settings, len(kept) * config.expand
-    )  # this and the next refuse bad settings before a folder is made
+    # This and the next refuse bad settings before a folder is made.
+    plan = make_plan(settings, len(kept) * config.expand)
     network_options(images, compose(settings), plan.image_size)
     fabric.launch()
     if not fabric.is_global_zero:

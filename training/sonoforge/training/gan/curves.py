@@ -32,7 +32,7 @@ def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
     """
     panels = [*[name for name in ("kid", "fid") if any(name in row for row in rows)], "diversity", "losses"]
     with mpl.rc_context({"font.size": 8}):
-        figure = Figure(figsize=(7, 1.75 * len(panels) + 0.5), layout="constrained")
+        figure = Figure(figsize=(8.5, 1.75 * len(panels) + 0.5), layout="constrained")
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for name, axis in zip(panels, axes, strict=True):
             if name == "diversity":
@@ -44,7 +44,7 @@ def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
             for row in rows:
                 if row["step"] == best_step:
                     axis.axvline(row["kimg"], color="tab:green", linestyle=":", label=f"best: step {best_step}")
-            axis.legend(fontsize=7, loc="upper right")
+            axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
         axes[-1].set_xlabel("thousands of real images shown")
         return figure
 
@@ -58,7 +58,7 @@ def _draw_distance(axis: Axes, rows: Sequence[Row], name: str) -> None:
         axis.fill_between(kimg, values - errors, values + errors, alpha=0.25, linewidth=0, label="± 1 standard error")
     vetoed = _column(measured, "diversity") < COLLAPSE_FRACTION
     if vetoed.any():
-        axis.plot(kimg[vetoed], values[vetoed], "x", color="tab:red", label="diversity below the floor")
+        axis.plot(kimg[vetoed], values[vetoed], "x", color="tab:red", label="diversity below its floor")
     last = measured[-1]
     axis.set_ylabel(name.upper())
     title = f"{last['metric_generated']} generated against {last['metric_real']} {last['metric_reference']} images"
@@ -67,8 +67,10 @@ def _draw_distance(axis: Axes, rows: Sequence[Row], name: str) -> None:
 
 def _draw_diversity(axis: Axes, rows: Sequence[Row]) -> None:
     axis.plot(_column(rows, "kimg"), _column(rows, "diversity"), marker=".", color="tab:blue")
-    axis.axhline(1.0, color="grey", linewidth=0.8, label="the real images")
-    axis.axhline(COLLAPSE_FRACTION, color="tab:red", linewidth=0.8, linestyle="--", label="floor of the best")
+    axis.axhline(1.0, color="grey", linewidth=0.8, label="real images")
+    axis.axhline(
+        COLLAPSE_FRACTION, color="tab:red", linewidth=0.8, linestyle="--", label="floor: below it none is best"
+    )
     axis.set_ylabel("diversity")
     axis.set_ylim(bottom=0)
 
