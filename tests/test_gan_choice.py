@@ -433,6 +433,7 @@ def test_too_few_images_are_said_loudly_or_refused(
     [
         (["--metrics", "kidd"], r"--metrics: found 'kidd', expected one of kid, fid, none \(did you mean kid\?\)"),
         (["--metric-features", "incepton"], "did you mean inception"),
+        (["--metric-features", "", "--metric-weights", "x.pth"], "x.pth without --metric-features; name the space"),
         (["--every", "0"], "--every: found 0, expected at least 1"),
         (["--held-out", "0.7"], "--held-out: found 0.7, expected at most 0.5"),
         (["--metrics", "fid", "--stop-after", "2"], "give --metrics kid"),

@@ -37,6 +37,8 @@ from sonoforge.training.progress import someone_watches
 
 log = logging.getLogger(__name__)
 
+# Needs neither a download nor torch.  It learned from BUSI, so its distances are no neutral figures there; but it has
+# seen no generator's images, and the checkpoints of one training may be compared in it.
 DEFAULT_SPACE = "bundle"
 HELD_OUT_SHARE = 0.1
 
@@ -90,6 +92,7 @@ class Config:
         "(default: the network of --features, else bundle: the shipped one)",
         metavar="SPACE",
     )
+    metric_weights: str = option("", help="weights file of that space, instead of a download", metavar="FILE")
     held_out: float | None = option(
         None,
         help="share of the images that is not trained on but measured against (default: 0.1 where that is enough; "
@@ -172,12 +175,20 @@ def main(config: Config) -> Outcome:
 
 
 def open_metric_space(config: Config, features: Features | None, device: torch.device) -> FeatureSpace | None:
-    """Open the feature space of the metrics, or return None where none are measured."""
+    """Open the feature space of the metrics, or return None where none are measured.
+
+    Raises:
+        SonoforgeError: Weights without a space, or see `spaces.open_space`.
+    """
     if not wanted_metrics(config):
         return None
+    if config.metric_weights and not config.metric_features:
+        raise SonoforgeError(
+            f"--metric-weights: found {config.metric_weights} without --metric-features; name the space they are of"
+        )
     if features is not None and not config.metric_features:
         return PerceptualSpace(features)
-    return open_space(config.metric_features or DEFAULT_SPACE, device=device)
+    return open_space(config.metric_features or DEFAULT_SPACE, config.metric_weights or None, device)
 
 
 def wanted_metrics(config: Config) -> tuple[str, ...]:
