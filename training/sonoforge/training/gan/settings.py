@@ -102,7 +102,8 @@ class GanSettings:
     keep: int = 2
 
 
-# Settings that do not change what is computed; a training may be continued with others.
+# Settings that do not change what is computed; a training may be continued with others.  What is measured and how
+# often changes no weight either, but is compared: the figures of one folder are measured alike.
 NOT_COMPARED = frozenset({"keep"})
 
 
