@@ -25,7 +25,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import progress, run_folder
 
 TRAIN = ["gan", "train", "--class-name", "malignant", "--image-size", "32", "--batch", "8", "--seed", "3"]
-TRAIN += ["--device", "cpu"]
+TRAIN += ["--device", "cpu", "--metrics", "none"]
 
 
 @pytest.fixture(scope="module")

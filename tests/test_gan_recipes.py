@@ -15,11 +15,13 @@ from safetensors.torch import load_file, save_file
 from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.distances.kid import Kid
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan import ticks
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan import tick_metrics
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.networks import load_generator, sample
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import GanSettings, compose, make_plan, parse_regularisers
+from sonoforge.training.gan.tick_metrics import PerceptualSpace
 from sonoforge.training.gan.training_set import TrainingSet, make_training_set
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.phantom import dataset as phantom
@@ -49,18 +51,21 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
 @pytest.fixture(autouse=True)
 def _few_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
     """KID on the smallest number of images: here it only has to be there."""
-    monkeypatch.setattr(ticks, "EMBEDDED", 3)
+    monkeypatch.setattr(tick_metrics, "GENERATED", 3)
+    monkeypatch.setattr(tick_metrics, "REAL", 3)
 
 
 def _settings(recipe: str, features: Features, **changes: Any) -> GanSettings:
     width = None if recipe == "dcgan-thesis" else 8
-    needed = features.name if RECIPES[recipe].perceptual_weight or "stop_after" in changes else ""
+    needed = features.name if RECIPES[recipe].perceptual_weight else ""
     base = GanSettings(recipe=recipe, image_size=SIDE, batch=BATCH, width=width, features=needed, seed=1)
     return dataclasses.replace(base, **changes)
 
 
 def _train(images: TrainingSet, settings: GanSettings, folder: Path, features: Features, **options: Any) -> Path:
     own = images if settings.conditioning else dataclasses.replace(images, labels=None)
+    if settings.metrics:
+        options["space"] = PerceptualSpace(features)
     return train_gan(own, settings, folder, "cpu", features=features if settings.features else None, **options)
 
 
@@ -168,8 +173,10 @@ def test_training_stops_when_kid_no_longer_falls(
     images: TrainingSet, features: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([0.5, 0.3, 0.4, 0.35, 0.2, 0.1])
-    monkeypatch.setattr(ticks, "kernel_distance", lambda *_: Kid(next(values), 0.01, "none", 1, 1, 0, 0))
-    settings = _settings("dcgan", features, steps=12, tick_steps=2, stop_after=2)
+    monkeypatch.setattr(tick_metrics, "kernel_distance", lambda *_: Kid(next(values), 0.01, "none", 1, 1, 0, 0))
+    monkeypatch.setattr(gan_checkpoint, "COLLAPSE_FRACTION", 0.0)  # of a generator that has not learned yet
+    measured = {"metrics": ("kid",), "metric_features": features.name}
+    settings = _settings("dcgan", features, steps=12, tick_steps=2, stop_after=2, **measured)
     _train(images, settings, tmp_path, features)
     assert [row["kid"] for row in _rows(tmp_path)] == [0.5, 0.3, 0.4, 0.35]
     assert json.loads((tmp_path / "results.json").read_text())["last_tick"]["step"] == 8
@@ -194,7 +201,10 @@ def test_regularisers_are_read_from_text() -> None:
         ({"recipe": "wgan-gp", "augmentation": "ada-full"}, "no boundary at 0"),
         ({"recipe": "dcgan", "loss": "hing"}, "did you mean hinge"),
         ({"recipe": "dgan-wp-tl-bce"}, "give --features"),
-        ({"recipe": "dcgan", "stop_after": 2}, "give --features"),
+        ({"recipe": "dcgan", "stop_after": 2}, "give --metrics kid"),
+        ({"recipe": "dcgan", "metrics": ("kidd",)}, r"expected one of kid, fid \(did you mean kid\?\)"),
+        ({"recipe": "dcgan", "metrics": ("fid",)}, "give --metric-features"),
+        ({"recipe": "dcgan", "every": 0}, "0 ticks between measurings"),
         ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps and kimg"),
         ({"recipe": "dcgan", "batch": 10, "accumulate": 4}, "equal parts"),
         ({"recipe": "dcgan", "discriminator_learning_rate": -1.0}, "rates above 0"),

@@ -25,15 +25,15 @@ from sonoforge.runtime.commandline import Outcome, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.devices import open_fabric
-from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.draws import evenly_spaced
 from sonoforge.training.gan.engine import network_options, train_gan
 from sonoforge.training.gan.images import Pixels, grid_picture
 from sonoforge.training.gan.networks import load_generator, sample
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import PRECISIONS, GanSettings, compose, make_plan
+from sonoforge.training.gan.tick_metrics import PerceptualSpace
 from sonoforge.training.gan.ticks import read_stats
-from sonoforge.training.gan.training_set import TrainingSet, read_training_set
+from sonoforge.training.gan.training_set import TrainingSet, hold_out, read_training_set
 from sonoforge.training.gan_train import finishing_on_interrupt
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.progress import someone_watches
@@ -52,7 +52,8 @@ PICTURE = "sweep.png"
 SHOWN = 8  # samples of each training in the picture
 COLUMNS = (
     *("recipe", "perceptual_weight", "steps", "kimg", "kid", "kid_standard_error", "fid", "diversity", "distance"),
-    *("collapsed", "best_kid", "best_step", "seconds_per_kimg", "images", "features", "run"),
+    *("collapsed", "best_kid", "best_step", "seconds_per_kimg", "images", "features", "metric_reference"),
+    *("metric_real", "metric_generated", "run"),
 )
 
 
@@ -74,6 +75,13 @@ class Config:
     image_size: int | None = option(None, help="side in pixels (default: the recipe's)", minimum=16, maximum=1024)
     width: int | None = option(None, help="maps of the base layer, for smaller or larger networks", minimum=1)
     augmentation: str | None = option(None, help="what the discriminator sees (default: the recipe's)")
+    held_out: float = option(
+        0.0,
+        help="share of the images that is not trained on but measured against; 0: KID and FID are measured against "
+        "the training images, so that copying them pays",
+        minimum=0,
+        maximum=0.5,
+    )
     precision: str = option("fp32", help="arithmetic: bf16 and fp16 are mixed", choices=tuple(PRECISIONS))
     tick_steps: int | None = option(None, help="steps between samples and checkpoints (default: 50 a run)", minimum=1)
     seed: int = option(0, help="of weights, order, latents and samples; the same for all", minimum=0)
@@ -102,12 +110,17 @@ def main(config: Config) -> Outcome:
     sizes = {settings.image_size or find_recipe(settings.recipe).image_size for _, _, settings in trainings}
     images = {
         size: read_training_set(
-            config.data, config.class_name, size, cache_folder=Path(config.cache) if config.cache else None
+            config.data,
+            config.class_name,
+            size,
+            groups=config.held_out > 0,
+            cache_folder=Path(config.cache) if config.cache else None,
         )
         for size in sizes
     }
     for _, _, settings in trainings:
-        plan = make_plan(settings, len(next(iter(images.values()))))
+        kept, _ = hold_out(next(iter(images.values())), config.held_out, config.seed)
+        plan = make_plan(settings, len(kept))
         network_options(images[plan.image_size], compose(settings), plan.image_size)
     name = f"gan-sweep-{next(iter(images.values())).name}-{config.class_name}".lower()
     folder = run_folder.open_run(Path(config.out), name, dataclasses.asdict(config), resume=config.resume)
@@ -123,6 +136,7 @@ def main(config: Config) -> Outcome:
                 own,
                 config.device,
                 features=features,
+                space=PerceptualSpace(features),
                 resume=True,
                 show_progress=someone_watches(),
                 stop=interrupted,
@@ -130,7 +144,7 @@ def main(config: Config) -> Outcome:
             if not run_folder.is_finished(own):
                 log.info("stopped before its end; to go on: the same command with --resume")
                 return Outcome({"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan sweep --resume")
-            rows.append(_row(recipe, weight, own, len(images[size]), features))
+            rows.append(_row(recipe, weight, own))
             _write_table(folder / TABLE, rows)
             _write_picture(folder / PICTURE, folder, rows, images)
         best = min(rows, key=lambda row: row["kid"])
@@ -138,7 +152,8 @@ def main(config: Config) -> Outcome:
         log.info("table: %s   picture: %s", folder / TABLE, folder / PICTURE)
     run_folder.write_results(folder, {"rows": rows})
     result = {"run": str(folder), "finished": True, "table": str(folder / TABLE), "picture": str(folder / PICTURE)}
-    return Outcome({**result, "rows": rows}, f"sonoforge gan sample {folder / best['run']} --checkpoint best")
+    which = "best" if best["best_step"] is not None else "last"
+    return Outcome({**result, "rows": rows}, f"sonoforge gan sample {folder / best['run']} --checkpoint {which}")
 
 
 def _weights(texts: Sequence[str]) -> list[float]:
@@ -154,23 +169,31 @@ def _weights(texts: Sequence[str]) -> list[float]:
 def _settings(config: Config, features: Features, recipe: str, weight: float) -> GanSettings:
     shared = {field.name for field in dataclasses.fields(GanSettings)} - {"features"}
     given = {name: getattr(config, name) for name in shared & {field.name for field in dataclasses.fields(config)}}
-    return GanSettings(recipe=recipe, perceptual_weight=weight, features=features.name, **given)
+    return GanSettings(
+        recipe=recipe,
+        perceptual_weight=weight,
+        features=features.name,
+        metrics=("kid", "fid"),
+        metric_features=features.name,
+        **given,
+    )
 
 
-def _row(recipe: str, weight: float, own: Path, images: int, features: Features) -> dict[str, Any]:
-    rows = read_stats(own, gan_checkpoint.describe(gan_checkpoint.find_checkpoint(own)).step)
-    last, best = rows[-1], min(rows, key=lambda row: row["kid"])
+def _row(recipe: str, weight: float, own: Path) -> dict[str, Any]:
+    results = run_folder.read_results(own)
+    rows = read_stats(own, results["last_tick"]["step"])
+    last = rows[-1]
     figures = {name: last[name] for name in COLUMNS if name in last}
     return {
         "recipe": recipe,
         "perceptual_weight": weight,
         **figures,
         "steps": last["step"],
-        "best_kid": best["kid"],
-        "best_step": best["step"],
+        "best_kid": results["best_kid"],
+        "best_step": results["best_step"],
         "seconds_per_kimg": float(np.mean([row["seconds_per_kimg"] for row in rows])),
-        "images": images,
-        "features": features.name,
+        "images": results["images"],
+        "features": results["features"],
         "run": own.name,
     }
 

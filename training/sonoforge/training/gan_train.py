@@ -17,20 +17,30 @@ from typing import Any
 import torch
 
 from sonoforge.runtime.commandline import Outcome, option
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.devices import open_fabric
+from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.conditioning import CONDITIONINGS
+from sonoforge.training.gan.curves import PICTURE
 from sonoforge.training.gan.engine import network_options, train_gan
 from sonoforge.training.gan.losses import LOSSES
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.schedules import SCHEDULES
 from sonoforge.training.gan.settings import PRECISIONS, GanSettings, compose, make_plan
-from sonoforge.training.gan.training_set import TrainingSet, read_training_set
+from sonoforge.training.gan.tick_metrics import METRICS, FeatureSpace, PerceptualSpace
+from sonoforge.training.gan.training_set import TrainingSet, hold_out, read_training_set
 from sonoforge.training.metrics.features import Features, open_features
+from sonoforge.training.metrics.spaces import open_space
 from sonoforge.training.progress import someone_watches
 
 log = logging.getLogger(__name__)
+
+# Needs neither a download nor torch.  It learned from BUSI, so its distances are no neutral figures there; but it has
+# seen no generator's images, and the checkpoints of one training may be compared in it.
+DEFAULT_SPACE = "bundle"
+HELD_OUT_SHARE = 0.1
 
 EXAMPLES = """
 sonoforge gan train --data BUSI --class-name malignant          the thesis' budget: hours on a CPU
@@ -38,6 +48,7 @@ sonoforge gan train --data BUSI --class-name normal --recipe wgan-gp --image-siz
 sonoforge gan train --class-name benign --recipe dcgan --kimg 20 --augmentation ada    on the built-in phantom set
 sonoforge gan train --recipe lsgan --conditioning projection    all classes in one generator
 sonoforge gan train --data BUSI --class-name malignant --recipe dgan-wp-tl-wgangp --features vgg16
+sonoforge gan train --data BUSI --class-name malignant --metrics kid,fid --metric-features inception --every 5
 sonoforge gan train --data BUSI --class-name malignant --resume  continue where a stopped run was
 torchrun --nproc-per-node 4 -m sonoforge.runtime.cli gan train --data BUSI --class-name malignant
 
@@ -56,7 +67,7 @@ class Config:
     steps: int | None = option(None, help="generator updates, instead of epochs", minimum=1)
     kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", minimum=0.001)
     minutes: float | None = option(None, help="stop and save after so long; --resume goes on", minimum=0.001)
-    stop_after: int | None = option(None, help="stop when KID has not fallen for so many ticks", minimum=1)
+    stop_after: int | None = option(None, help="stop when KID has not fallen for so many measurings", minimum=1)
     batch: int | None = option(None, help="images a step", minimum=2)
     image_size: int | None = option(None, help="side in pixels: 32, 64, 128, 224, 256, 512", minimum=16, maximum=1024)
     channels: str = option("auto", help="auto: 1 if at least 90 % of the images are grey", choices=("auto", "1", "3"))
@@ -70,8 +81,24 @@ class Config:
     regularisers: str | None = option(None, help="none, or NAME=WEIGHT:EVERY,... such as r1=10:16")
     augmentation: str | None = option(None, help="what the discriminator sees", choices=tuple(AUGMENTATIONS))
     perceptual_weight: float | None = option(None, help="lambda of the perceptual term", minimum=0)
-    features: str = option(
-        "", help="network of perceptual term, KID and FID: .safetensors file or vgg16", metavar="NET"
+    features: str = option("", help="network of the perceptual term: .safetensors file or vgg16", metavar="NET")
+    metrics: tuple[str, ...] = option(
+        ("kid",), help="measured while training, comma-separated; KID chooses the best", choices=(*METRICS, "none")
+    )
+    every: int = option(1, help="ticks from one measuring to the next; the last tick is always measured", minimum=1)
+    metric_features: str = option(
+        "",
+        help="feature space of the metrics, such as inception, mobilenetv2-imagenet, bundle or pixels "
+        "(default: the network of --features, else bundle: the shipped one)",
+        metavar="SPACE",
+    )
+    metric_weights: str = option("", help="weights file of that space, instead of a download", metavar="FILE")
+    held_out: float | None = option(
+        None,
+        help="share of the images that is not trained on but measured against (default: 0.1 where that is enough; "
+        "0: none, the metrics are measured against the training images)",
+        minimum=0,
+        maximum=0.5,
     )
     n_critic: int | None = option(None, help="discriminator updates for each of the generator", minimum=1)
     learning_rate: float | None = option(None, help="of both networks", minimum=1e-9)
@@ -99,11 +126,13 @@ def main(config: Config) -> Outcome:
     """
     fabric = open_fabric(config.device, PRECISIONS[config.precision])
     features = open_features(config.features, fabric.device) if config.features else None
-    settings = training_settings(config, features)
+    space = open_metric_space(config, features, fabric.device)
+    settings = training_settings(config, features, space)
     images = read_images(config, settings)
-    plan = make_plan(
-        settings, len(images) * config.expand
-    )  # this and the next refuse bad settings before a folder is made
+    settings = dataclasses.replace(settings, held_out=held_out_share(config, settings, images))
+    kept, _ = hold_out(images, settings.held_out, settings.seed)
+    # This and the next refuse bad settings before a folder is made.
+    plan = make_plan(settings, len(kept) * config.expand)
     network_options(images, compose(settings), plan.image_size)
     fabric.launch()
     if not fabric.is_global_zero:
@@ -127,24 +156,82 @@ def main(config: Config) -> Outcome:
             folder,
             config.device,
             features=features,
+            space=space,
             resume=config.resume,
             show_progress=someone_watches(),
             stop=lambda: interrupted() or time.monotonic() > deadline,
         )
     finished = run_folder.is_finished(folder)
+    best = gan_checkpoint.best_checkpoint(folder / "checkpoints")
     log.info("samples: %s", folder / "samples")
+    if settings.metrics:
+        log.info("curves: %s   best checkpoint: %s", folder / PICTURE, best.name if best else "none")
     result: dict[str, Any] = {"run": str(folder), "finished": finished, "checkpoint": str(checkpoint)}
     if not finished:
         log.info("stopped before its end; to go on: the same command with --resume")
-        return Outcome(result, f"sonoforge gan sample {folder} --count 64")
-    return Outcome({**run_folder.read_results(folder), **result}, f"sonoforge gan sample {folder} --count 64")
+    results = run_folder.read_results(folder) if finished else {}
+    which = "--checkpoint best " if settings.metrics and best else ""
+    return Outcome({**results, **result}, f"sonoforge gan sample {folder} {which}--count 64")
 
 
-def training_settings(config: Config, features: Features | None) -> GanSettings:
-    """Return what determines the training."""
-    names = {field.name for field in dataclasses.fields(GanSettings)} - {"features"}
+def open_metric_space(config: Config, features: Features | None, device: torch.device) -> FeatureSpace | None:
+    """Open the feature space of the metrics, or return None where none are measured.
+
+    Raises:
+        SonoforgeError: Weights without a space, or see `spaces.open_space`.
+    """
+    if not wanted_metrics(config):
+        return None
+    if config.metric_weights and not config.metric_features:
+        raise SonoforgeError(
+            f"--metric-weights: found {config.metric_weights} without --metric-features; name the space they are of"
+        )
+    if features is not None and not config.metric_features:
+        return PerceptualSpace(features)
+    return open_space(config.metric_features or DEFAULT_SPACE, config.metric_weights or None, device)
+
+
+def wanted_metrics(config: Config) -> tuple[str, ...]:
+    """Return the metrics without ``none``."""
+    return tuple(name for name in config.metrics if name != "none")
+
+
+def held_out_share(config: Config, settings: GanSettings, images: TrainingSet) -> float:
+    """Return the share to hold out: the one asked for, else a tenth where that leaves enough images on both sides.
+
+    Too few to hold some out is said in the log, and in every row of ``stats.jsonl`` and the results, which call
+    their reference ``training``.
+    """
+    if config.held_out is not None:
+        return config.held_out
+    if not settings.metrics:
+        return 0.0
+    try:
+        kept, _ = hold_out(images, HELD_OUT_SHARE, settings.seed)
+    except SonoforgeError as error:
+        reason = str(error)
+    else:
+        left, batch = len(kept) * config.expand, make_plan(settings, len(kept) * config.expand).batch
+        if left >= batch:
+            return HELD_OUT_SHARE
+        reason = f"it would leave {left} for a batch of {batch}; give --batch {left} or --held-out 0"
+    log.warning("nothing is held out, so the metrics are measured against the training images: %s", reason)
+    return 0.0
+
+
+def training_settings(config: Config, features: Features | None, space: FeatureSpace | None) -> GanSettings:
+    """Return what determines the training, but for the share held out, which depends on the images."""
+    names = {field.name for field in dataclasses.fields(GanSettings)} & {f.name for f in dataclasses.fields(Config)}
     given = {name: getattr(config, name) for name in names}
-    return GanSettings(**given, features=features.name if features else "")
+    return GanSettings(
+        **given
+        | {
+            "features": features.name if features else "",
+            "metrics": wanted_metrics(config),
+            "metric_features": space.name if space else "",
+            "held_out": 0.0,
+        }
+    )
 
 
 def read_images(config: Config, settings: GanSettings) -> TrainingSet:
@@ -156,6 +243,7 @@ def read_images(config: Config, settings: GanSettings) -> TrainingSet:
         settings.image_size or recipe.image_size,
         config.channels,
         masks=config.masks,
+        groups=bool(settings.metrics) if config.held_out is None else config.held_out > 0,
         cache_folder=Path(config.cache) if config.cache else None,
     )
 

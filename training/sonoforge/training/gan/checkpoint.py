@@ -23,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.diversity import COLLAPSE_FRACTION
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
@@ -46,6 +47,7 @@ class Description:
         composition: The recipe with the settings applied: every part and number.
         distance: Sliced Wasserstein distance to the real images; None where it was not measured.
         kid: Kernel distance to the real images; None where it was not measured.
+        diversity: Of the samples, as a share of the real images'; None where it was not measured.
         files: sha256 of each file.
         format_version: Of this layout.
     """
@@ -62,6 +64,7 @@ class Description:
     composition: dict[str, Any] = dataclasses.field(default_factory=dict)
     distance: float | None = None
     kid: float | None = None
+    diversity: float | None = None
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -175,14 +178,24 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
 
 
+def criterion(settings: Mapping[str, Any]) -> str:
+    """Name of the figure whose lowest value makes a checkpoint the best: ``kid`` where it is measured."""
+    return "kid" if "kid" in settings.get("metrics", ()) else "distance"
+
+
 def best_checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint nearest to the real images: by KID where it was measured, else by distance; or None."""
-    measured = [(describe(path), path) for path in list_checkpoints(folder)]
-    for key in ("kid", "distance"):
-        ranked = sorted((getattr(about, key), path) for about, path in measured if getattr(about, key) is not None)
-        if ranked:
-            return ranked[0][1]
-    return None
+    """Return the checkpoint nearest to the real images, or None.
+
+    Nearest by KID, in a training without KID by `diversity.sliced_distance`.  A generator that repeats itself is
+    never the best, however near: samples below `diversity.COLLAPSE_FRACTION` of the real images' diversity veto it.
+    """
+    ranked = []
+    for path in list_checkpoints(folder):
+        about = describe(path)
+        value = getattr(about, criterion(about.settings))
+        if value is not None and about.diversity is not None and about.diversity >= COLLAPSE_FRACTION:
+            ranked.append((value, path))
+    return min(ranked)[1] if ranked else None
 
 
 def remove_old(folder: Path, keep: int) -> None:
@@ -218,7 +231,11 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
     if which == "best":
         best = best_checkpoint(folder)
         if best is None:
-            raise SonoforgeError(f"{path}: no checkpoint has a measured distance; use --checkpoint last")
+            raise SonoforgeError(
+                f"{path}: found no best checkpoint, expected one with a measured "
+                f"{criterion(describe(found[-1]).settings)} and samples of at least {COLLAPSE_FRACTION:g} of the real "
+                "images' diversity; train longer, or use --checkpoint last"
+            )
         return best
     for checkpoint in found:
         if which.isdigit() and int(which) == describe(checkpoint).step:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from sonoforge.runtime.atomic import write_text
+from sonoforge.runtime.atomic import plain, write_text
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training import run_folder
@@ -28,6 +28,7 @@ from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.affine import AffineRanges, expand
 from sonoforge.training.gan.augmentations import adaptive_p
+from sonoforge.training.gan.curves import PICTURE, write_curves
 from sonoforge.training.gan.diversity import COLLAPSE_FRACTION, is_collapsed
 from sonoforge.training.gan.draws import draw_latents, evenly_spaced
 from sonoforge.training.gan.ema import ema_decay, update_average
@@ -43,6 +44,7 @@ from sonoforge.training.gan.processes import any_says, reduce_mean
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
 from sonoforge.training.gan.settings import NOT_COMPARED, PRECISIONS, GanSettings, compose, make_plan
+from sonoforge.training.gan.tick_metrics import FeatureSpace, make_metric_reference, measure_metrics
 from sonoforge.training.gan.ticks import (
     GRID,
     gradient_norm,
@@ -52,7 +54,7 @@ from sonoforge.training.gan.ticks import (
     read_stats,
     stalled,
 )
-from sonoforge.training.gan.training_set import TrainingSet
+from sonoforge.training.gan.training_set import TrainingSet, hold_out
 from sonoforge.training.gan.updates import Draw, update_discriminator, update_generator
 from sonoforge.training.metrics.features import Features
 from sonoforge.training.progress import progress_bar
@@ -71,6 +73,7 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     device: str = "auto",
     *,
     features: Features | None = None,
+    space: FeatureSpace | None = None,
     resume: bool = False,
     show_progress: bool = False,
     stop: Callable[[], bool] = lambda: False,
@@ -79,15 +82,16 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
 
     Writes into ``folder``: ``stats.jsonl`` (one object a tick), ``samples/`` (a grid of the same 64
     latents a tick, ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``tensorboard/``,
-    ``checkpoints/``, and at the end ``results.json``.  Called again on a finished training of the same
-    images and settings, it returns at once.
+    ``checkpoints/``, with metrics ``metrics.png``, and at the end ``results.json``.  Called again on a
+    finished training of the same images and settings, it returns at once.
 
     Args:
-        images: What to learn, at the size of the plan.
+        images: What to learn, at the size of the plan; of them ``settings.held_out`` are only measured against.
         settings: What to train and for how long.
         folder: Made if missing.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` all processes work on one training.
-        features: Network of the perceptual term, KID and FID; ``settings.features`` is its name.
+        features: Network of the perceptual term; ``settings.features`` is its name.
+        space: Where ``settings.metrics`` are measured; ``settings.metric_features`` is its name.
         resume: Continue from the newest checkpoint in ``folder``, if there is one.
         show_progress: Show a bar on stderr; else a log line now and then.
         stop: Asked after each step; once it says yes, the tick is closed, saved, and the function returns, without
@@ -102,7 +106,8 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     """
     # Settings and data.
     recipe = compose(settings)
-    originals, images = images, expand(images, settings.expand, AffineRanges(), settings.seed)
+    originals, held_out = hold_out(images, settings.held_out, settings.seed)
+    images = expand(originals, settings.expand, AffineRanges(), settings.seed)
     plan = make_plan(settings, len(images))
     check_enough_images(images, plan.batch)
     options = network_options(images, recipe, plan.image_size)
@@ -118,7 +123,7 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
         class_name=settings.class_name,
         classes=list(images.classes) if labelled else [],
         fingerprint=images.fingerprint,
-        settings=dataclasses.asdict(settings),
+        settings=plain(dataclasses.asdict(settings)),
         composition=dataclasses.asdict(recipe),
     )
     found = gan_checkpoint.list_checkpoints(checkpoints)
@@ -169,9 +174,22 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     )
     draw = functools.partial(_draw, players, pixels, labels, feeding)
     compared = dataclasses.replace(originals, labels=originals.labels if labelled else None)
-    reference = make_reference(compared, players.average, features, settings.seed)
+    reference = make_reference(compared, players.average, settings.seed)
+    metric_reference = None
+    if leads and settings.metrics:
+        assert space is not None  # noqa: S101 - `compose` refused metrics without a space's name
+        metric_reference = make_metric_reference(
+            settings.metrics, space, compared, held_out, players.average, settings.seed
+        )
+        log.info(
+            "%s in the feature space %s: %d generated images against %d %s images%s",
+            " and ".join(name.upper() for name in settings.metrics), space.name, len(metric_reference.latents),
+            len(metric_reference.embedded), metric_reference.kind,
+            "" if held_out else ", so that copies of them would score best (see --held-out)",
+        )  # fmt: skip
+    measuring_steps = plan.tick_steps * settings.every
 
-    def save(step: int, figures: dict[str, float]) -> Path:
+    def save(step: int, figures: dict[str, Any]) -> Path:
         states = players_tensors(players)
         for stem, state in states.items():
             if not all(bool(value.isfinite().all()) for value in state.values()):
@@ -179,7 +197,11 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
         path = checkpoints / f"step-{step:08d}"
         if leads:
             about = dataclasses.replace(
-                description, step=step, distance=figures.get("distance"), kid=figures.get("kid")
+                description,
+                step=step,
+                distance=figures.get("distance"),
+                kid=figures.get("kid"),
+                diversity=figures.get("diversity"),
             )
             path = gan_checkpoint.save_checkpoint(checkpoints, about, states)
             gan_checkpoint.remove_old(checkpoints, settings.keep)
@@ -238,6 +260,8 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
             if not all(map(math.isfinite, means.values())):
                 raise _not_finite(folder, "loss", done)
             samples, figures = measure(players.average, reference, images.image_channels)
+            if metric_reference is not None and (stopped or done == plan.steps or done % measuring_steps == 0):
+                figures |= measure_metrics(players.average, metric_reference, images.image_channels)
             peak = max(peak, figures["diversity"])
             was_collapsed, collapsed = collapsed, is_collapsed(figures["diversity"], done, plan.steps)
             row: dict[str, Any] = {
@@ -269,6 +293,12 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
                         write_grid(pictures, *(folder / "samples" / name for name in names))
                 write_events(events, row, grid)
             checkpoint = save(done, figures)
+            if "kid" in figures and checkpoint == gan_checkpoint.best_checkpoint(checkpoints):
+                log.info(
+                    "step %d: best so far, KID %.4f (standard error %.4f) against %d %s images",
+                    done, figures["kid"], figures["kid_standard_error"], figures["metric_real"],
+                    figures["metric_reference"],
+                )  # fmt: skip
             summary = _summary(row)
             advance(done, summary)
             if collapsed and not was_collapsed:
@@ -290,12 +320,19 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
                 logged_at = time.monotonic()
             totals, counts = {}, {}
             tick_from, tick_began, saved_at = done, time.monotonic(), time.monotonic()
-            if settings.stop_after is not None and any_says(fabric, stalled(stats, settings.stop_after)):
-                log.info("KID has not fallen for %d ticks: stopped at step %d", settings.stop_after, done)
+            if settings.stop_after is not None and any_says(
+                fabric, stalled(stats, settings.stop_after, measuring_steps)
+            ):
+                log.info("KID has not fallen for %d measurings: stopped at step %d", settings.stop_after, done)
                 over = True
             if stopped or over:
                 break
 
+    best = gan_checkpoint.best_checkpoint(checkpoints) if leads else None
+    criterion = gan_checkpoint.criterion(description.settings)
+    best_about = gan_checkpoint.describe(best) if best else None
+    if metric_reference is not None:
+        write_curves(folder / PICTURE, stats, best_about.step if best_about else None)
     if leads and (over or not stopped):
         run_folder.write_results(
             folder,
@@ -309,6 +346,15 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
                 "classes": description.classes,
                 "data_fingerprint": images.fingerprint,
                 "features": settings.features,
+                "metric_reference": metric_reference.kind if metric_reference else None,
+                "held_out": len(held_out) if held_out else 0,
+                "best_by": criterion,
+                "best_checkpoint": f"checkpoints/{best.name}" if best else None,
+                "best_step": best_about.step if best_about else None,
+                "best_kid": best_about.kid if best_about else None,
+                "vetoed_steps": [
+                    row["step"] for row in stats if criterion in row and row["diversity"] < COLLAPSE_FRACTION
+                ],
                 "last_tick": stats[-1] if stats else None,
                 "collapsed": collapsed,
                 "ticks_collapsed": sum(bool(row["collapsed"]) for row in stats),

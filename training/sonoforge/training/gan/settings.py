@@ -15,6 +15,7 @@ from sonoforge.training.gan.losses import LOSSES
 from sonoforge.training.gan.recipes import Recipe, Strength, find_recipe
 from sonoforge.training.gan.regularisers import REGULARISERS
 from sonoforge.training.gan.schedules import SCHEDULES
+from sonoforge.training.gan.tick_metrics import METRICS
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to Fabric's names
 
@@ -38,7 +39,7 @@ class GanSettings:
         loss: Instead of the recipe's.
         regularisers: Instead of the recipe's: ``none`` or ``name=weight:interval,...``.
         perceptual_weight: Instead of the recipe's.
-        features: Name and hash of the network of the perceptual term and of KID and FID; empty without one.
+        features: Name and hash of the network of the perceptual term; empty without one.
         augmentation: Instead of the recipe's.
         conditioning: Instead of the recipe's.
         schedule: Instead of the recipe's.
@@ -51,7 +52,13 @@ class GanSettings:
         precision: ``fp32``, ``bf16`` or ``fp16``.
         accumulate: Parts that a batch is computed in, one after the other, to save memory.
         compile: Compile the networks.
-        stop_after: Stop when KID has not fallen for so many ticks; None: never.
+        metrics: Some of `tick_metrics.METRICS`, measured on the averaged generator; with ``kid`` the best checkpoint
+            is chosen by it.
+        every: Ticks from one measuring to the next; the last tick is always measured.
+        metric_features: Name of the feature space that the metrics are measured in; empty without metrics.
+        held_out: Share of the images, by whole scans, that is never trained on and that the metrics are measured
+            against, see `training_set.hold_out`; 0: none, they are measured against the training images.
+        stop_after: Stop when KID has not fallen for so many measurings; None: never.
         seed: Of weights, order, latents, augmentation and samples.
         tick_steps: Steps between two ticks (statistics, sample grid, checkpoint); None: a fiftieth of
             the training, at least 50.
@@ -85,13 +92,18 @@ class GanSettings:
     precision: str = "fp32"
     accumulate: int = 1
     compile: bool = False
+    metrics: tuple[str, ...] = ()
+    every: int = 1
+    metric_features: str = ""
+    held_out: float = 0.0
     stop_after: int | None = None
     seed: int = 0
     tick_steps: int | None = None
     keep: int = 2
 
 
-# Settings that do not change what is computed; a training may be continued with others.
+# Settings that do not change what is computed; a training may be continued with others.  What is measured and how
+# often changes no weight either, but is compared: the figures of one folder are measured alike.
 NOT_COMPARED = frozenset({"keep"})
 
 
@@ -187,8 +199,16 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
             f"GAN training: {settings.recipe} has a perceptual term of weight {recipe.perceptual_weight:g}, found no "
             "feature network; give --features FILE.safetensors or --features vgg16"
         )
-    if settings.stop_after is not None and not settings.features:
-        raise SonoforgeError("GAN training: stopping on KID needs a feature network; give --features")
+    for metric in settings.metrics:
+        _known("metric", metric, METRICS)
+    if settings.metrics and not settings.metric_features:
+        raise SonoforgeError(
+            f"GAN training: measuring {', '.join(settings.metrics)} needs a feature space; give --metric-features"
+        )
+    if settings.stop_after is not None and "kid" not in settings.metrics:
+        raise SonoforgeError("GAN training: stopping on KID needs it measured; give --metrics kid")
+    if settings.every < 1:
+        raise SonoforgeError(f"GAN training: found {settings.every} ticks between measurings, expected at least 1")
     if settings.accumulate < 1:
         raise SonoforgeError(f"GAN training: found {settings.accumulate} parts a batch, expected at least 1")
 

@@ -13,20 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kid import kernel_distance
 from sonoforge.training.gan.diversity import mean_pairwise_distance, sliced_distance, thumbnails
 from sonoforge.training.gan.draws import draw_latents, evenly_spaced
 from sonoforge.training.gan.images import to_tensor, to_unit
 from sonoforge.training.gan.networks import generate, latent_distribution, latent_size
 from sonoforge.training.gan.players import Players
 from sonoforge.training.gan.training_set import TrainingSet
-from sonoforge.training.metrics.features import Features
 
 GRID = 64  # images in a sample grid, and in the batch whose diversity is measured
 REFERENCE = 1024  # real images at most that samples are compared with
-EMBEDDED = 500  # real and generated images at most that KID and FID are measured on at a tick
-_PORTION = 32  # images embedded at a time
 
 
 class Reference(NamedTuple):
@@ -37,29 +32,20 @@ class Reference(NamedTuple):
         spread: Their mean pairwise distance.
         latents: (GRID, Z), the same at every tick.
         labels: (GRID,) classes of the grid in equal shares, or None.
-        features: Network of KID and FID, or None.
-        embedded: (M, D) embeddings of real images, empty without a network.
-        metric_latents: (M, Z) of the generated images that are embedded.
-        metric_labels: (M,) their classes, as the real ones', or None.
     """
 
     thumbnails: Tensor
     spread: float
     latents: Tensor
     labels: Tensor | None
-    features: Features | None
-    embedded: Tensor
-    metric_latents: Tensor
-    metric_labels: Tensor | None
 
 
-def make_reference(images: TrainingSet, generator: nn.Module, features: Features | None, seed: int) -> Reference:
+def make_reference(images: TrainingSet, generator: nn.Module, seed: int) -> Reference:
     """Prepare what ticks compare with.
 
     Args:
         images: The real ones.
         generator: Tells the latents' length and distribution.
-        features: Network of KID and FID, or None.
         seed: Of the fixed latents.
     """
     device = next(generator.parameters()).device
@@ -69,60 +55,21 @@ def make_reference(images: TrainingSet, generator: nn.Module, features: Features
     size, distribution = latent_size(generator), latent_distribution(generator)
     classes = 0 if images.labels is None else len(images.classes)
     labels = (torch.arange(GRID, device=device) * classes // GRID) if classes else None
-    embedded, metric_labels = torch.empty(0, 0), None
-    if features is not None:
-        some = evenly_spaced(len(images), EMBEDDED)
-        embedded = embed(features, to_unit(to_tensor(images.pixels[some]))[:, : images.image_channels])
-        metric_labels = None if images.labels is None else torch.from_numpy(images.labels[some]).to(device)
-    return Reference(
-        real,
-        mean_pairwise_distance(real),
-        draw_latents(GRID, size, seed, "grid", 0, distribution).to(device),
-        labels,
-        features,
-        embedded,
-        draw_latents(len(embedded), size, seed, "metric", 0, distribution).to(device),
-        metric_labels,
-    )
+    latents = draw_latents(GRID, size, seed, "grid", 0, distribution).to(device)
+    return Reference(real, mean_pairwise_distance(real), latents, labels)
 
 
-@torch.inference_mode()
-def embed(features: Features, images: Tensor) -> Tensor:
-    """Embed images (N, C, S, S) in [-1, 1] on the network's device: (N, D) on the CPU."""
-    device = next(features.module.parameters()).device
-    return torch.cat([features.embed(part.to(device)).cpu() for part in images.split(_PORTION)])
-
-
-def measure(average: nn.Module, reference: Reference, image_channels: int) -> tuple[Tensor, dict[str, float]]:
+def measure(average: nn.Module, reference: Reference, image_channels: int) -> tuple[Tensor, dict[str, Any]]:
     """Judge the averaged generator: the grid's images (GRID, C, S, S), and its figures by name.
 
-    ``diversity`` and ``distance``: see `diversity`.  With a feature network ``kid``, its standard error, and ``fid``
-    between equal numbers of real and generated images.
+    ``diversity`` and ``distance``: see `diversity`.  For KID and FID see `tick_metrics`.
     """
     samples = generate(average, reference.latents, reference.labels)
     small = thumbnails(samples[:, :image_channels]).cpu()
-    figures = {
+    return samples, {
         "diversity": mean_pairwise_distance(small) / max(reference.spread, 1e-12),
         "distance": sliced_distance(small, reference.thumbnails),
     }
-    if reference.features is not None:
-        labels = reference.metric_labels
-        parts = zip(
-            reference.metric_latents.split(_PORTION),
-            [None] * len(reference.metric_latents) if labels is None else labels.split(_PORTION),
-            strict=False,
-        )
-        made = torch.cat(
-            [
-                embed(reference.features, generate(average, latents, own)[:, :image_channels].clamp(-1, 1))
-                for latents, own in parts
-            ]
-        )
-        name = reference.features.name
-        kid = kernel_distance(made.numpy(), reference.embedded.numpy(), name)
-        figures |= {"kid": kid.value, "kid_standard_error": kid.standard_error}
-        figures["fid"] = frechet_distance(made.numpy(), reference.embedded.numpy(), name).value
-    return samples, figures
 
 
 def gradient_norm(players: Players, network: nn.Module) -> float | None:
@@ -160,7 +107,11 @@ def read_stats(folder: Path, step: int) -> list[dict[str, Any]]:
     return [row for row in rows if row["step"] <= step]
 
 
-def stalled(rows: list[dict[str, Any]], ticks: int) -> bool:
-    """Whether KID has not fallen below its lowest value for so many ticks."""
-    values = [row["kid"] for row in rows if math.isfinite(row.get("kid", math.nan))]
-    return len(values) > ticks and len(values) - 1 - int(np.argmin(values)) >= ticks
+def stalled(rows: list[dict[str, Any]], measurings: int, interval: int) -> bool:
+    """Whether KID has not fallen below its lowest value for so many measurings.
+
+    Those on an interruption, at a step that is no multiple of ``interval``, do not count: a training that is
+    interrupted and continued stops where an uninterrupted one stops.
+    """
+    values = [row["kid"] for row in rows if "kid" in row and row["step"] % interval == 0]
+    return len(values) > measurings and len(values) - 1 - int(np.argmin(values)) >= measurings
