@@ -105,9 +105,7 @@ class Config:
     compare: tuple[str, ...] = option((), help="lay earlier evaluations side by side", metavar="RUN,RUN")
     seed: int = option(0, help="of generated images, halves, subsets and projections", minimum=0)
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    cache: str = option(
-        "", help="folder of decoded images and features (default: see gan train)"
-    )
+    cache: str = option("", help="folder of decoded images and features (default: ~/.cache/sonoforge)")
     out: str = option("runs", help="folder for run folders")
 
 
