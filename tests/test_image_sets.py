@@ -404,6 +404,22 @@ def test_damaged_archives_are_one_line(real: Path, tmp_path: Path) -> None:
             assert _refused(real, tmp_path / name).startswith(f"{tmp_path / name}: not a ")
 
 
+@pytest.mark.parametrize("name", ["x.zip", "x.npz"])
+def test_archives_with_changed_bytes_are_read_or_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    content = _generated(tmp_path / name, _noise(5)).read_bytes()
+    rng, read = np.random.default_rng(0), 0
+    for _ in range(150):
+        damaged = bytearray(content)
+        for position in rng.integers(max(0, len(content) - 2000), len(content), rng.integers(1, 9)):
+            damaged[position] = rng.integers(256)
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            read += len(sources.read_pictures(tmp_path / name, lambda classes: "").images) > 0
+        except SonoforgeError as error:
+            assert "\n" not in str(error)
+    assert read < 150
+
+
 def test_a_pickle_in_an_npz_is_not_opened(real: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", images=np.array([{"a": 1}], dtype=object))
     assert "not a plain numpy archive (Object arrays cannot be loaded" in _refused(real, tmp_path / "x.npz")

@@ -250,8 +250,10 @@ def _read_zip(path: Path, choose: Callable[[Sequence[str]], str]) -> Pictures:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read_archive(path, archive, choose)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
-        reason = " ".join(str(error).split())
+    except SonoforgeError:
+        raise
+    except Exception as error:  # hostile bytes may fail in any way
+        reason = " ".join(str(error).split())[:120]
         raise SonoforgeError(f"{path}: not a readable .zip ({reason}); pack it again without a password") from error
 
 
@@ -310,7 +312,9 @@ def _read_npz(path: Path) -> Pictures:
             if "images" not in arrays:
                 raise SonoforgeError(f"{path}: found the arrays {', '.join(arrays.files)}, expected one called images")
             images, told = arrays["images"], str(arrays["manifest"]) if "manifest" in arrays else ""
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, KeyError) as error:
+    except SonoforgeError:
+        raise
+    except Exception as error:  # hostile bytes may fail in any way
         reason = " ".join(str(error).split())[:120]
         raise SonoforgeError(f"{path}: not a plain numpy archive ({reason}); write it with numpy.savez") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
