@@ -50,7 +50,7 @@ def good() -> dict[str, Any]:
             row("recall", "high", "diverse", (0.71, 0.63, 0.78), (0.72, 0.64, 0.81)),
             row("coverage", "high", "diverse", (0.9, 0.84, 0.95), (0.93, 0.87, 0.98)),
             row("ms_ssim", "near", "diverse", (0.22, 0.2, 0.25), (0.22, 0.19, 0.24)),
-            row("mean_pairwise_distance", "near", "diverse", (6.1, 5.8, 6.4), (6.0, 5.7, 6.3)),
+            row("lpips_pairs", "near", "diverse", (6.1, 5.8, 6.4), (6.0, 5.7, 6.3)),
         ],
         "copies": {
             "calibration": "held-out",
@@ -196,7 +196,7 @@ def test_page_stays_small_and_takes_no_unknown_picture(tmp_path: Path) -> None:
 
 def test_bad_news_stands_before_the_answers(tmp_path: Path) -> None:
     results = change(good(), "copies", share=0.1, low=0.07, high=0.13, p_value=1e-6)
-    results = change(results, "mean_pairwise_distance", matched=2.0, matched_low=1.8, matched_high=2.2)
+    results = change(results, "lpips_pairs", matched=2.0, matched_low=1.8, matched_high=2.2)
     results |= {"n": 20, "warnings": ["The feature network was trained on these images."]}
     text = Page(page.write_page(tmp_path, results, {}).read_text(encoding="utf-8")).text.replace("\u00a0", " ")
     warned = text[text.index("Read first") : text.index("Is it realistic?")]
@@ -228,8 +228,8 @@ def test_nothing_found_against_a_generator_gives_good_answers_with_their_limits(
         ("recall", {"matched": 0.99, "matched_low": 0.98, "matched_high": 1.0}, ("yes", "yes", "no")),
         ("ms_ssim", {"matched": 0.4, "matched_low": 0.35, "matched_high": 0.45}, ("yes", "partly", "no")),
         ("ms_ssim", {"matched": 0.1, "matched_low": 0.05, "matched_high": 0.12}, ("yes", "yes", "no")),
-        ("mean_pairwise_distance", {"matched": 4, "matched_low": 3, "matched_high": 5}, ("yes", "partly", "no")),
-        ("mean_pairwise_distance", {"matched": 8, "matched_low": 7, "matched_high": 9}, ("yes", "yes", "no")),
+        ("lpips_pairs", {"matched": 4, "matched_low": 3, "matched_high": 5}, ("yes", "partly", "no")),
+        ("lpips_pairs", {"matched": 8, "matched_low": 7, "matched_high": 9}, ("yes", "yes", "no")),
         ("copies", {"p_value": 0.001, "share": 0.08}, ("yes", "yes", "yes")),
         ("copies", {"data_copying_z": -4.0}, ("yes", "yes", "partly")),
         ("copies", {"calibration": "training images of other groups", "data_copying_z": -2.0}, ("yes", "yes", "no")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from scans import draw_scan
 from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.metrics import lpips as module
-from sonoforge.training.metrics.lpips import CHANNELS, Lpips, distance, embed, mean_pairwise, nearest, open_lpips
+from sonoforge.training.metrics.lpips import CHANNELS, Lpips, distance, distance_matrix, embed, open_lpips
 
 Pixels = NDArray[np.uint8]
 
@@ -139,44 +138,23 @@ def test_more_blur_and_more_noise_are_farther(real_lpips: Lpips) -> None:
         assert (found[0] > 0).all()
 
 
-@pytest.mark.parametrize("side", [64, 96])
-def test_mean_over_all_pairs_is_that_of_the_pairs(random_lpips: Lpips, side: int) -> None:
-    images = _scans(7, side)
-    pairs = {
-        (i, j): distance(random_lpips, images[i : i + 1], images[j : j + 1])[0]
-        for i, j in itertools.combinations(range(7), 2)
-    }
-    found = mean_pairwise(random_lpips, images)
-    assert found.value == pytest.approx(np.mean(list(pairs.values())), rel=1e-4)
-    without = np.array([np.mean([v for pair, v in pairs.items() if left not in pair]) for left in range(7)])
-    assert found.standard_error == pytest.approx(np.sqrt(6 / 7 * ((without - without.mean()) ** 2).sum()), rel=1e-3)
-    assert found[2:] == (random_lpips.name, 7, 21, side)
-    repeated = mean_pairwise(random_lpips, np.repeat(images[:1], 4, axis=0))
-    assert repeated.value == pytest.approx(0, abs=1e-6)
-
-
-def test_nearest_is_that_of_a_search_pair_by_pair(random_lpips: Lpips, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ROWS", 3)  # several blocks, the last ones not full
-    monkeypatch.setattr(module, "_BLOCK", 2)
-    generated, real = _scans(5, 64), _scans(7, 64, seed=30)
-    real[4] = generated[2]
-    table = np.stack([distance(random_lpips, np.repeat(g[None], 7, axis=0), real) for g in generated])
-    found = nearest(random_lpips, generated, real)
-    assert found.distance == pytest.approx(table.min(1), abs=1e-5)
-    assert found.real_index.tolist() == table.argmin(1).tolist()
-    assert found.real_index[2] == 4
-    assert found.distance[2] == pytest.approx(0, abs=1e-5)
-    assert (found.network, found.real, found.image_size) == (random_lpips.name, 7, 64)
+def test_matrix_is_that_of_the_pairs(random_lpips: Lpips, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK", 3)  # several blocks, the last one not full
+    images = _scans(7, 64)
+    images[4] = images[2]
+    table = np.stack([distance(random_lpips, np.repeat(image[None], 7, axis=0), images) for image in images])
+    found = distance_matrix(random_lpips, images)
+    assert found.dtype == np.float32
+    assert found == pytest.approx(table, abs=1e-5)
+    assert found[2, 4] == pytest.approx(0, abs=1e-5)
+    assert not np.diag(found).any()
 
 
 def test_vectors_are_those_of_the_documented_size(random_lpips: Lpips) -> None:
     assert embed(random_lpips, _scans(2, 64)).shape == (2, 118_976)
-    larger = nearest(random_lpips, _scans(2, 128), _scans(2, 128), side=64)
-    assert larger.real_index.tolist() == [0, 1]
     halved = _scans(2, 128).reshape(2, 64, 2, 64, 2, 1).astype(float).mean((2, 4))
-    rounded = nearest(random_lpips, _scans(2, 128), halved.round().astype(np.uint8))
-    assert rounded.real_index.tolist() == [0, 1]
-    assert rounded.distance.max() < 0.1 * nearest(random_lpips, _scans(1, 64), _scans(1, 64, seed=9)).distance[0]
+    reduced = distance_matrix(random_lpips, _scans(2, 128))  # averaged down to 64 pixels
+    assert reduced == pytest.approx(distance_matrix(random_lpips, halved.round().astype(np.uint8)), rel=0.05)
 
 
 def test_the_name_tells_both_files(real_lpips: Lpips, weights: tuple[Path, Path]) -> None:
@@ -218,9 +196,5 @@ def test_what_cannot_be_compared_is_refused(random_lpips: Lpips) -> None:
         distance(random_lpips, _scans(1, 64), _scans(1, 80))
     with pytest.raises(ValueError, match="expected pairs of one size"):
         distance(random_lpips, _scans(2, 64), _scans(1, 64))
-    with pytest.raises(SonoforgeError, match="found 2 images, expected at least 3"):
-        mean_pairwise(random_lpips, _scans(2, 64))
-    with pytest.raises(SonoforgeError, match="found 0 real images"):
-        nearest(random_lpips, _scans(1, 64), _scans(1, 64)[:0])
     with pytest.raises(SonoforgeError, match="a side of 32 pixels"):
-        nearest(random_lpips, _scans(1, 64), _scans(1, 64), side=32)
+        distance_matrix(random_lpips, _scans(2, 64), side=32)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoforge.runtime.commandline import Outcome, option
-from sonoforge.runtime.image_files import cell, column_width, expand, printable, silent_decoders
+from sonoforge.runtime.input_files import cell, column_width, expand, printable, silent_decoders
 
 EXAMPLES = """
 sonoforge classify scan.png

@@ -85,7 +85,19 @@ def read_image(path: Path | str) -> Image.Image:
     Raises:
         ImageError: And nothing else, whatever the file holds; its ``code`` says which kind.
     """
-    data = _read_file(path)
+    return decode_image(_read_file(path), path)
+
+
+def decode_image(data: bytes, path: Path | str) -> Image.Image:
+    """Decode the bytes of one image file, as `read_image` does.
+
+    Args:
+        data: The whole file.
+        path: Its name, for messages.
+
+    Raises:
+        ImageError: And nothing else.
+    """
     try:
         return _decode(data, path)
     except ImageError:

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 from sonoforge.runtime.classify import NOTICE
 from sonoforge.runtime.commandline import Outcome, option
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.image_files import cell, column_width, expand, failure, printable, silent_decoders
+from sonoforge.runtime.input_files import cell, column_width, expand, failure, printable, silent_decoders
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

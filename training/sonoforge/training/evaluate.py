@@ -21,15 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from sonoforge.runtime.atomic import write_bytes, write_text
 from sonoforge.runtime.commandline import Outcome, closest, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.devices import open_fabric
-from sonoforge.training.evaluation import pictures, words
-from sonoforge.training.evaluation.image_sets import ImageSet, joined_sets, read_held_out, read_image_sets
+from sonoforge.training.evaluation import gallery, words
+from sonoforge.training.evaluation.image_sets import ImageSet, read_held_out, read_image_sets
 from sonoforge.training.evaluation.measure import (
     KID_SUBSET_SIZE,
     KID_SUBSETS,
@@ -46,11 +45,8 @@ from sonoforge.training.evaluation.measure import (
     score_task,
 )
 from sonoforge.training.evaluation.page import write_page
-from sonoforge.training.evaluation.projections import embedding_map, hull_overlap, pca_projection
 from sonoforge.training.evaluation.protocol import compare, make_protocol, protocol_id, read_result
-from sonoforge.training.gan.curves import draw_curves
-from sonoforge.training.gan.ticks import read_stats
-from sonoforge.training.metrics import copies as copy_test
+from sonoforge.training.gan.draws import evenly_spaced
 from sonoforge.training.metrics.feature_cache import embed_cached
 from sonoforge.training.metrics.lpips import Lpips, distance_matrix, open_lpips
 from sonoforge.training.metrics.spaces import Embedded, Space, open_space
@@ -72,7 +68,6 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
 NOTICE = "Research use, not a medical device."
 TABLE = "metrics.csv"
 PLOTS = ("pca", "tsne", "umap")
-SHOWN_COPIES, SHOWN_NEAREST = 8, 4
 LPIPS_IMAGES = 500  # of a set, at most: their distances to each other are held at once
 
 
@@ -161,8 +156,15 @@ def main(config: Config) -> Outcome:
         not_measured: list[dict[str, str]] = []
         rows = measure_all(_tasks(config, spaces, embedded, real, fake, lpips, not_measured), config)
         images: dict[str, bytes] = {}
-        copies = _copies(config, real, fake, held_out, images, not_measured)
-        projections = _project(config, real, fake, spaces[0], embedded[0], images)
+        copies = None
+        if "copies" in config.metrics:
+            try:
+                copies = gallery.find_and_draw_copies(real, fake, held_out, images)
+            except SonoforgeError as error:
+                not_measured.append({"name": "Copy test", "why": str(error)})
+        projections = gallery.draw_projections(
+            config.plots, real.pixels, fake.pixels, *embedded[0], short_name(spaces[0]), config.seed, images
+        )
         results: dict[str, Any] = {
             "real": {
                 "source": config.real,
@@ -187,7 +189,9 @@ def main(config: Config) -> Outcome:
             "notice": NOTICE,
         }
         results["verdicts"] = words.judge(results)
-        _draw(folder, config, real, fake, rows, images)
+        gallery.draw_sets(real.pixels, fake.pixels, rows, Path(config.fake), images)
+        for name, content in images.items():
+            write_bytes(folder / f"{name}.png", content)
         results["seconds"] = round(time.monotonic() - started, 1)
         write_text(folder / TABLE, _csv(rows))
         page = write_page(folder, results, images)
@@ -212,6 +216,11 @@ def open_spaces(choices: Sequence[str], weights: str, device: str) -> list[Space
             f"--weights: found {len(takers)} feature spaces that take weights, expected one; measure the others apart"
         )
     return [open_space(choice, weights if choice in takers and weights else None, device) for choice in choices]
+
+
+def short_name(space: Space) -> str:
+    """Return a space's name without the hash of its weights, which the protocol holds."""
+    return space.name.split(" (")[0].split(",")[0]
 
 
 def measure_all(tasks: Sequence[Task], config: Config) -> list[dict[str, Any]]:
@@ -261,17 +270,22 @@ def _tasks(
     groups = -1 - np.arange(len(fake))  # each its own, and none of the real ones'
     tasks: list[Task] = []
     for space, (reals, fakes) in zip(spaces, embedded, strict=True):
-        own = embedding_tasks(space.name, Part(fakes.features, groups), Part(reals.features, real.groups), config.seed)
+        own = embedding_tasks(
+            short_name(space), Part(fakes.features, groups), Part(reals.features, real.groups), config.seed
+        )
         tasks += [task for name, task in own.items() if name in config.metrics]
         if "inception-score" not in config.metrics:
             continue
         if fakes.probabilities is None or reals.probabilities is None:
-            why = f"{space.name} has no classifier; --features inception gives the published one"
-            not_measured.append({"name": "Inception Score", "why": why})
+            why = "the space has no classifier; --features inception gives the published score"
+            not_measured.append({"name": f"Inception Score in {short_name(space)}", "why": why})
         else:
             tasks.append(
                 score_task(
-                    space.name, Part(fakes.probabilities, groups), Part(reals.probabilities, real.groups), config.seed
+                    short_name(space),
+                    Part(fakes.probabilities, groups),
+                    Part(reals.probabilities, real.groups),
+                    config.seed,
                 )
             )
     own = pixel_tasks(Part(fake.pixels, groups), Part(real.pixels, real.groups), config.seed)
@@ -287,137 +301,24 @@ def _tasks(
 
 def _lpips_task(lpips: Lpips, real: ImageSet, fake: ImageSet) -> Task:
     """Compare the first images of both sets: generated ones are in random order, real ones are spread evenly."""
-    some = np.linspace(0, len(real) - 1, min(len(real), LPIPS_IMAGES)).astype(np.int64)
+    some = evenly_spaced(len(real), LPIPS_IMAGES)
     made = min(len(fake), LPIPS_IMAGES)
     log.info("LPIPS: %d generated and %d real images, %s", made, len(some), lpips.name)
     table = distance_matrix(lpips, np.concatenate([fake.pixels[:made], real.pixels[some]]))
     return lpips_task(
-        lpips.name, table,
+        "squeezenet1_1", table,
         Part(np.arange(made), -1 - np.arange(made)), Part(made + np.arange(len(some)), real.groups[some]),
     )  # fmt: skip
-
-
-def _copies(
-    config: Config,
-    real: ImageSet,
-    fake: ImageSet,
-    held_out: tuple[ImageSet, Any] | None,
-    images: dict[str, bytes],
-    not_measured: list[dict[str, str]],
-) -> dict[str, Any] | None:
-    """Run the copy test and draw its two pictures."""
-    if "copies" not in config.metrics:
-        return None
-    groups = real.groups
-    calibrating = None
-    if held_out is not None:
-        groups = joined_sets(real, held_out[0]).groups[: len(real)]
-        calibrating = (held_out[0].pixels, held_out[1])
-    try:
-        found, nearest = copy_test.find_copies(fake.pixels, real.pixels, groups, calibrating)
-    except SonoforgeError as error:
-        not_measured.append({"name": "Copy test", "why": str(error)})
-        return None
-    flagged = nearest.distance < found.threshold
-    compared = (
-        copy_test.nearest_training(held_out[0].pixels, real.pixels)
-        if held_out is not None
-        else copy_test.nearest_other_group(real.pixels, groups)
-    )
-    images["distances"] = pictures.png_bytes(
-        pictures.distance_histogram(nearest.distance, compared.distance, found.threshold, found.calibration)
-    )
-    closest_ones = np.argsort(nearest.distance, kind="stable")[:SHOWN_COPIES]
-    few = copy_test.nearest_few(fake.pixels[closest_ones], real.pixels, SHOWN_NEAREST)
-    images["nearest"] = pictures.png_bytes(
-        pictures.nearest_sheet(
-            fake.pixels[closest_ones], real.pixels, few.training_index, few.distance, few.mirrored,
-            flagged[closest_ones], rows=SHOWN_COPIES, columns=SHOWN_NEAREST,
-        )
-    )  # fmt: skip
-    order = np.flatnonzero(flagged)[np.argsort(nearest.distance[flagged], kind="stable")]
-    return {
-        "calibration": found.calibration,
-        "calibrating": found.calibrating,
-        "alpha": found.alpha,
-        "false_alarm": found.level,
-        "threshold": found.threshold,
-        "images": found.generated,
-        "copies": found.copies,
-        "share": found.share.value,
-        "low": found.share.low,
-        "high": found.share.high,
-        "memorised": found.memorised,
-        "p_value": found.p_value,
-        "data_copying_z": found.data_copying,
-        "flagged": [fake.names[index] for index in order],
-        "nearest": [real.names[nearest.training_index[index]] for index in order],
-    }
-
-
-def _project(
-    config: Config,
-    real: ImageSet,
-    fake: ImageSet,
-    space: Space,
-    embedded: tuple[Embedded, Embedded],
-    images: dict[str, bytes],
-) -> dict[str, Any]:
-    """Lay both sets into the plane: pixels by PCA, the first feature space by t-SNE and UMAP."""
-    found: dict[str, Any] = {}
-    for method in config.plots:
-        if method == "pca":
-            projection = pca_projection(real.pixels, fake.pixels)
-            overlap = hull_overlap(projection.real, projection.fake)
-            explained = [] if projection.explained is None else projection.explained.tolist()
-            found[method] = {"protocol": projection.protocol, "explained": explained, **dataclasses.asdict(overlap)}
-            figure = pictures.draw_projection(projection, "Principal components of the real images' pixels", overlap)
-        else:
-            projection = embedding_map(embedded[0].features, embedded[1].features, method, config.seed)
-            found[method] = {"protocol": f"{projection.protocol}; {space.name}"}
-            figure = pictures.draw_projection(projection, f"{method}: {space.name}")
-        images[method] = pictures.png_bytes(figure)
-    return found
 
 
 def _warnings(spaces: Sequence[Space]) -> list[str]:
     """Say where a feature network may know the real images."""
     return [
-        f"The feature network {space.name} was trained on {space.protocol['trained on']}. Where the real images are "
-        "among these, its figures are not neutral; mobilenetv2-imagenet and inception are."
+        f"The feature network {short_name(space)} was trained on {space.protocol['trained on']}. Where the real images "
+        "are among these, its figures are not neutral; mobilenetv2-imagenet and inception are."
         for space in spaces
         if space.protocol.get("trained on")
     ]
-
-
-def _draw(
-    folder: Path,
-    config: Config,
-    real: ImageSet,
-    fake: ImageSet,
-    rows: Sequence[dict[str, Any]],
-    images: dict[str, bytes],
-) -> None:
-    """Draw the pictures that are left, and write all of them beside the report."""
-    spread = np.linspace(0, len(real) - 1, min(len(real), 64)).astype(np.int64)
-    images["samples"] = pictures.png_bytes(pictures.sample_sheet(real.pixels[spread], fake.pixels))
-    if rows:
-        images["ratios"] = pictures.png_bytes(pictures.draw_ratios(rows))
-    curves = _training_curves(Path(config.fake))
-    if curves is not None:
-        images["curves"] = pictures.png_bytes(curves)
-    for name, content in images.items():
-        write_bytes(folder / f"{name}.png", content)
-
-
-def _training_curves(run: Path) -> Figure | None:
-    """Draw how the metrics moved while a run was trained; None where FAKE is no run."""
-    folder = run if (run / "stats.jsonl").is_file() else run.parent.parent
-    rows = read_stats(folder, 2**62) if (folder / "stats.jsonl").is_file() else []
-    if not rows:
-        return None
-    best = run_folder.read_results(folder).get("best_step") if run_folder.is_finished(folder) else None
-    return draw_curves(rows, best)
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -431,7 +332,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 def _print(results: dict[str, Any]) -> None:
     """Print the figures as a table, and the answers."""
     log.info("")
-    log.info("%-30s %10s  %-28s %-28s %7s", "", "value", "matched [95 %]", "real against real [95 %]", "ratio")
+    log.info("%-30s %17s  %-27s %-27s %7s", "", "value", "matched [95 %]", "real against real [95 %]", "ratio")
     space = None
     for row in results["metrics"]:
         if row["space"] != space:
@@ -441,9 +342,9 @@ def _print(results: dict[str, Any]) -> None:
             f"{words.figure(row[name])} {words.ends(row[f'{name}_low'], row[f'{name}_high'])}"
             for name in ("matched", "floor")
         ]
-        error = "" if row["standard_error"] is None else f"+-{words.figure(row['standard_error'])}"
+        error = "" if row["standard_error"] is None else f" ± {words.figure(row['standard_error'])}"
         value = words.figure(row["value"]) + error
-        log.info("  %-28s %10s  %-28s %-28s %7s", row["title"], value, *figures, words.times(row["ratio"]))
+        log.info("  %-28s %17s  %-27s %-27s %7s", row["title"], value, *figures, words.times(row["ratio"]))
     for item in results["not_measured"]:
         log.info("  %-28s not measured: %s", item["name"], item["why"])
     log.info("protocol %s.  Ratio: beyond 1, the figure tells generated from real images.", results["protocol_id"])

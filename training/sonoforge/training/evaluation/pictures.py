@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from sonoforge.training.evaluation.projections import HullOverlap, Projection, hull_vertices
 from sonoforge.training.evaluation.words import stands
+from sonoforge.training.gan.draws import evenly_spaced
 
 ABOUT = "synthetic images shown; research use, not a medical device"
 DPI = 150
@@ -106,7 +107,7 @@ def _overlap_words(overlap: HullOverlap) -> str:
 
 
 def sample_sheet(real: NDArray[np.uint8], fake: NDArray[np.uint8], columns: int = 8, rows: int = 2) -> Figure:
-    """Draw rows of real images above rows of generated ones: the first of each set, nothing picked by hand.
+    """Draw rows of real images above rows of generated ones: evenly spaced in each set, nothing picked by hand.
 
     Args:
         real: (M, S, S, C) uint8, C = 1 or 3.
@@ -115,22 +116,18 @@ def sample_sheet(real: NDArray[np.uint8], fake: NDArray[np.uint8], columns: int 
         rows: Rows of each set.
     """
     with mpl.rc_context(_STYLE):
-        sheets = [_sheet(images[: rows * columns], columns) for images in (real, fake)]
+        chosen = [images[evenly_spaced(len(images), rows * columns)] for images in (real, fake)]
+        sheets = [_sheet(images, columns) for images in chosen]
         heights = [len(sheet) / sheet.shape[1] for sheet in sheets]
         figure = Figure(figsize=(10, 10 * sum(heights) + 0.75), layout="constrained")
         parts = figure.subplots(2, 1, gridspec_kw={"height_ratios": heights})
-        shown = [min(len(images), rows * columns) for images in (real, fake)]
-        for axes, sheet, words in zip(
-            parts,
-            sheets,
-            (
-                f"Real: the first {shown[0]} of {len(real)}",
-                f"Generated (synthetic): the first {shown[1]} of {len(fake)}",
-            ),
-            strict=True,
-        ):
+        titles = (
+            f"Real: {len(chosen[0])} of {len(real)}, evenly spaced",
+            f"Generated (synthetic): {len(chosen[1])} of {len(fake)}, evenly spaced",
+        )
+        for axes, sheet, title in zip(parts, sheets, titles, strict=True):
             _show(axes, sheet)
-            axes.set_title(words, loc="left")
+            axes.set_title(title, loc="left")
     return figure
 
 

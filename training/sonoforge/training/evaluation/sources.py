@@ -292,7 +292,7 @@ def _zip_entry(path: Path, archive: zipfile.ZipFile, name: str) -> _Entry:
             raise SonoforgeError(f"{place}: found {size / 1e6:.0f} MB, too large for an image")
         try:
             content = archive.read(name)
-            return imagefile._decode(content, place), says_generated(io.BytesIO(content))
+            return imagefile.decode_image(content, place), says_generated(io.BytesIO(content))
         except SonoforgeError:
             raise
         except Exception as error:  # hostile bytes: any error of the archive or a decoder is the file's fault

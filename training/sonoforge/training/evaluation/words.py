@@ -29,7 +29,7 @@ FEW = 50
 COPYING_Z = -3.0
 """Of data-copying (Meehan 2020), a z-score; three, not two, because near-duplicates inflate it."""
 DECIDING = {"realistic": ("kid",), "diverse": ("recall", "coverage")}
-SECOND = {"realistic": ("linear_probe",), "diverse": ("ms_ssim", "lpips", "mean_pairwise")}
+SECOND = {"realistic": ("linear_probe",), "diverse": ("ms_ssim", "lpips_pairs")}
 """First letters of the names of the metrics that decide, and of those that are the second voice."""
 _SIMILARITIES = ("ms_ssim",)  # larger means more alike; of the other pairwise figures smaller does
 _BREAKLESS = "\u00a0"
@@ -107,7 +107,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     """List the bad news that a reader must meet first: the caller's own, collapse, copies, few images."""
     found = [str(words) for words in results.get("warnings", [])]
     for row in results["metrics"]:
-        if not row["name"].startswith(("lpips", "mean_pairwise")) or not stands(row):
+        if not row["name"].startswith("lpips_pairs") or not stands(row):
             continue
         if row["matched"] < COLLAPSE_FRACTION * row["floor"]:
             found.append(
@@ -190,11 +190,13 @@ def _realistic(metrics: Sequence[Row], n: int | None) -> dict[str, str]:
             f"In the features of {row['space'] or 'the images'}: {measured}; {limit}: "
             f"{where.get(stands(row), 'further from real images than these are from each other')}."
         )
-    sentences += [
-        f"A simple classifier that tries to tell generated from real images reaches an AUC of {figure(row['matched'])} "
-        f"(0.5 is guessing, 1 is never wrong); between two halves of real images up to {figure(row['floor_high'])}."
-        for row in probes
-    ]
+    if probes:
+        row = _worst(probes)
+        sentences.append(
+            f"A simple classifier that tries to tell generated from real images reaches an AUC of "
+            f"{figure(row['matched'])} (0.5 is guessing, 1 is never wrong); between two halves of real images up to "
+            f"{figure(row['floor_high'])}."
+        )
     if answer != "no":
         sentences.append(
             "The networks that compare the images do not read anatomy: whether a generated image makes medical sense "

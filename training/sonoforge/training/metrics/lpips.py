@@ -6,8 +6,7 @@ place; squared differences, weighted channel by channel with learned weights ("h
 over layers.  0 for equal images; two unrelated breast scans of 128 pixels have 0.2 to 0.4.
 
 The weights w are not negative, so LPIPS is a squared Euclidean distance: that of the unit-length maps times sqrt(w),
-divided by the root of their area.  `embed` gives each image that one vector, and all is measured on vectors: the
-nearest of many images by one matrix product, and the mean over *all* pairs of a set without forming a pair.
+divided by the root of their area.  `embed` gives each image that one vector, and one matrix product all distances.
 
 LPIPS depends on the size of the images; each figure carries it.  Images below 64 pixels are enlarged to 64.
 """
@@ -17,10 +16,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,11 +29,10 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.pretrained import DIGEST, mismatches, read_weights
 
-NEAREST_SIDE = 64  # at 64 pixels a vector has 119 000 numbers, at 128 four times as many
+SIDE = 64  # at 64 pixels a vector has 119 000 numbers, at 128 four times as many
 CHANNELS = (64, 128, 256, 384, 384, 512, 512)  # of the seven maps
 _EPSILON = 1e-8  # under the root, as torchmetrics has it; the authors add 1e-10 behind it
 _BLOCK = 32  # images at a time through the network
-_ROWS = 256  # images at a time in a matrix product: 122 MB on each side
 
 Pixels = NDArray[np.uint8]
 
@@ -56,44 +52,6 @@ class Lpips:
     features: Features
     roots: tuple[Tensor, ...]
     device: torch.device
-
-
-class MeanLpips(NamedTuple):
-    """Mean LPIPS between two different images of one set, and its protocol.
-
-    Attributes:
-        value: Mean over all pairs, 0 or more; 0 for one image repeated.
-        standard_error: Of ``value``, by the jackknife over images: how far it would move with other images.
-        network: `Lpips.name`.
-        images: Number of images.
-        pairs: Number of pairs, all of them: images (images - 1) / 2.
-        image_size: Side of the images in pixels.
-    """
-
-    value: float
-    standard_error: float
-    network: str
-    images: int
-    pairs: int
-    image_size: int
-
-
-class NearestLpips(NamedTuple):
-    """For each of N generated images the real one that looks most alike, and the protocol.
-
-    Attributes:
-        distance: (N,) float64 LPIPS.
-        real_index: (N,) int64, its place among the real images.
-        network: `Lpips.name`.
-        real: Number of real images.
-        image_size: Side at which they were compared, in pixels.
-    """
-
-    distance: NDArray[np.float64]
-    real_index: NDArray[np.int64]
-    network: str
-    real: int
-    image_size: int
 
 
 def open_lpips(backbone: str, heads: str | None = None, device: torch.device | str = "cpu") -> Lpips:
@@ -191,94 +149,27 @@ def distance(lpips: Lpips, first: Pixels | Tensor, second: Pixels | Tensor) -> N
     return np.concatenate(found)
 
 
-def mean_pairwise(lpips: Lpips, images: Pixels) -> MeanLpips:
-    """Measure the mean LPIPS over all pairs of different images of one set, at their own size.
+def distance_matrix(lpips: Lpips, images: Pixels, side: int = SIDE) -> NDArray[np.float32]:
+    """Return LPIPS between all images: (N, N) float32, symmetric, 0 on the diagonal.
 
-    No pair is left out, and none is formed: with d_i the squared distance of the vector of image i from the mean of all
-    N, the sum over the pairs of image i is N d_i + sum d_j.  Each image passes the network twice.
-
-    Args:
-        lpips: From `open_lpips`.
-        images: (N, S, S, C) uint8, N >= 3, C = 1 or 3.
-
-    Raises:
-        SonoforgeError: Fewer than three images.
-    """
-    count = len(images)
-    if count < 3:
-        raise SonoforgeError(f"LPIPS: found {count} images, expected at least 3 for a mean over pairs and its error")
-    total = sum((rows.sum(0).cpu().double() for rows in _vectors(lpips, images, _BLOCK)), torch.zeros(()))
-    mean = (total / count).float().to(lpips.device)
-    squares = [(rows - mean).square().sum(1).cpu().double().numpy() for rows in _vectors(lpips, images, _BLOCK)]
-    from_mean = np.concatenate(squares)
-    own = count * from_mean + from_mean.sum()
-    pairs = count * (count - 1) // 2
-    value = own.sum() / 2 / pairs
-    without = (own.sum() / 2 - own) / (pairs - (count - 1))
-    error = math.sqrt((count - 1) * float(np.var(without)))
-    return MeanLpips(float(value), error, lpips.name, count, pairs, images.shape[1])
-
-
-def nearest(lpips: Lpips, generated: Pixels, real: Pixels, side: int = NEAREST_SIDE) -> NearestLpips:
-    """Find the real image that each generated one is most alike, of all of them.
-
-    500 against 500 images take about 10 s on one core, and 0.4 GB whatever their number.
-
-    Args:
-        lpips: From `open_lpips`.
-        generated: (N, S, S, C) uint8, C = 1 or 3.
-        real: (M, S', S', C') uint8, M >= 1.
-        side: Compare at this size: larger images are averaged down to it, smaller ones enlarged (bilinear).
-
-    Raises:
-        SonoforgeError: No real image, or a side below 64 pixels.
-    """
-    if not len(real) or side < NEAREST_SIDE:
-        raise SonoforgeError(
-            f"LPIPS: found {len(real)} real images and a side of {side} pixels, expected at least 1 and {NEAREST_SIDE}"
-        )
-    best, place = [np.empty(0)], [np.empty(0, np.int64)]
-    for rows in _vectors(lpips, generated, _ROWS, side):
-        squares = rows.square().sum(1, keepdim=True)
-        smallest = torch.full((len(rows),), torch.inf, device=rows.device)
-        index = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
-        start = 0
-        for others in _vectors(lpips, real, _ROWS, side):
-            apart = squares + others.square().sum(1) - 2 * rows @ others.T
-            lowest, at = apart.min(1)
-            index = torch.where(lowest < smallest, at + start, index)
-            smallest = torch.minimum(lowest, smallest)
-            start += len(others)
-        best.append(smallest.clamp_min(0).double().cpu().numpy())  # rounding may leave -1e-7
-        place.append(index.cpu().numpy())
-    return NearestLpips(np.concatenate(best), np.concatenate(place), lpips.name, len(real), side)
-
-
-def distance_matrix(lpips: Lpips, images: Pixels, side: int = NEAREST_SIDE) -> NDArray[np.float32]:
-    """Return LPIPS between all images of one set: (N, N) float32, symmetric, 0 on the diagonal.
-
-    About 15 s and 0.5 GB for 1000 images on one core.
+    About 10 s and 1 GB for 1000 images on one core.
 
     Args:
         lpips: From `open_lpips`.
         images: (N, S, S, C) uint8, C = 1 or 3.
-        side: Compare at this size, see `nearest`.
+        side: Compare at this size: larger images are averaged down to it, smaller ones enlarged (bilinear).
+
+    Raises:
+        SonoforgeError: A side below 64 pixels.
     """
-    vectors = torch.cat(list(_vectors(lpips, images, _BLOCK, side)))
+    if side < SIDE:
+        raise SonoforgeError(f"LPIPS: found a side of {side} pixels, expected at least {SIDE}")
+    blocks = (images[start : start + _BLOCK] for start in range(0, len(images), _BLOCK))
+    vectors = torch.cat([embed(lpips, _resized(_unit(block, lpips.device), side)) for block in blocks])
     vectors -= vectors.mean(0)  # smaller squares, less rounding
     squares = vectors.square().sum(1)
     table = (squares[:, None] + squares - 2 * (vectors @ vectors.T)).clamp_(min=0)
     return np.asarray(table.fill_diagonal_(0).cpu().numpy())
-
-
-def _vectors(lpips: Lpips, images: Pixels, rows: int, side: int = 0) -> Iterator[Tensor]:
-    """Yield the vectors of so many images at a time, at this side or (0) at their own."""
-    for start in range(0, len(images), rows):
-        parts = []
-        for first in range(start, min(start + rows, len(images)), _BLOCK):
-            batch = _unit(images[first : min(first + _BLOCK, start + rows)], lpips.device)
-            parts.append(embed(lpips, _resized(batch, side) if side else batch))
-        yield torch.cat(parts)
 
 
 def _unit(images: Pixels | Tensor, device: torch.device) -> Tensor:
