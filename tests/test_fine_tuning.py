@@ -236,6 +236,7 @@ def test_the_best_checkpoint_is_chosen_on_groups_that_its_generator_did_not_see(
         image_size=32,
         steps=60,
         tick_steps=20,
+        keep=3,
         batch=4,
         width=4,
         metrics=("kid",),
