@@ -30,7 +30,7 @@ from sonoforge.training.progress import progress_bar, someone_watches
 log = logging.getLogger(__name__)
 
 NOTE = "import.json"
-_WORKERS = 4  # at most: a film of 25 million pixels takes about 300 MB while it is worked on
+_WORKERS = 4  # at most: a film of 25 million pixels takes some 500 MB while it is worked on
 
 
 class Picture(NamedTuple):

@@ -166,7 +166,8 @@ def apply_window(film: Film, window: tuple[float, float]) -> NDArray[np.uint8]:
     """Map the window linearly to 0..255; levels outside become 0 or 255."""
     low, high = window
     scaled = (film.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    return pixels
 
 
 def shrink(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
