@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training import data_import
+from sonoforge.training import data_import, data_list
 from sonoforge.training.data import cbis_ddsm, mini_mias
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.dicom import read_dicom
@@ -414,6 +414,14 @@ def test_mias_by_command(mias: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["images"] == {"malignant": 2, "normal": 1}
     assert "sonoforge data audit --data" in done.stderr
+
+
+def test_data_list_tells_how_to_get_and_read_both(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "sonoforge"):
+        data_list.main(data_list.Config())
+    text = " ".join(caplog.text.replace("│", " ").split())
+    for wanted in ("data import mini-mias FOLDER OUT", "data import cbis-ddsm FOLDER OUT", "'sonoforge[dicom]'"):
+        assert wanted in text
 
 
 def test_damaged_mias_table_is_refused(mias: Path) -> None:
