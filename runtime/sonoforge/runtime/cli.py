@@ -35,6 +35,7 @@ VERBS = {
     "data list": Verb("sonoforge.training.data_list", "train", "known data sets and where each is obtained"),
     "data audit": Verb("sonoforge.training.data_audit", "train", "counts, sizes, unreadable files, near-duplicates"),
     "data phantom": Verb("sonoforge.training.data_phantom", "train", "write a simulated ultrasound data set"),
+    "data import": Verb("sonoforge.training.data_import", "train", "turn a mammography set into a folder of classes"),
     "gan recipes": Verb("sonoforge.training.gan_show_recipes", "train", "the table of GAN recipes"),
     "gan train": Verb("sonoforge.training.gan_train", "train", "train one generator"),
     "gan sweep": Verb("sonoforge.training.gan_sweep", "train", "recipes times perceptual weights, in one table"),

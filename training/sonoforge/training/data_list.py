@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from sonoforge.runtime.commandline import Outcome, closest, option
@@ -49,6 +50,6 @@ def main(config: Config) -> Outcome:
             f"cite: {known.citation}",
             f"reading: {known.reader}",
         )
-        table.add_row(known.name, "\n".join(lines))
+        table.add_row(known.name, escape("\n".join(lines)))
     log.info("%s", as_text(table))
     return Outcome({"sets": [known._asdict() for known in wanted]}, "sonoforge data audit --data FOLDER")

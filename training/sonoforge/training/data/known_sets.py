@@ -62,7 +62,8 @@ KNOWN_SETS = (
         "research only, no redistribution for money; see the licence file in the archive",
         "Suckling et al.: The Mammographic Image Analysis Society digital mammogram database. "
         "Excerpta Medica ICS 1069 (1994) 375-378",
-        "sort by the label file into one folder for each class; groups.csv: films 2k-1 and 2k are one patient",
+        "sonoforge data import mini-mias FOLDER OUT (--mode roi for the abnormalities); FOLDER holds Info.txt and the "
+        "films as .pgm or .png; groups: films 2k-1 and 2k are one patient",
     ),
     KnownSet(
         "Herlev",
@@ -75,11 +76,14 @@ KNOWN_SETS = (
     KnownSet(
         "CBIS-DDSM",
         "digitised mammograms, 1566 participants, 10239 DICOM images, regions with proven pathology",
-        "https://www.cancerimagingarchive.net/collection/cbis-ddsm/ (NBIA Data Retriever, 164 GB)",
+        "https://www.cancerimagingarchive.net/collection/cbis-ddsm/ (NBIA Data Retriever, 164 GB, or only the films or "
+        "only some cases; any directory naming); put the page's four tables, mass_case_description_train_set.csv and "
+        "so on, into the same folder",
         "CC BY 3.0",
         "Lee et al.: A curated mammography data set for use in computer-aided detection and diagnosis research. "
         "Scientific Data 4 (2017) 170177; doi:10.7937/K9/TCIA.2016.7O02S9CY",
-        "convert the crops to PNG, one folder for each pathology; groups.csv: the patient id",
+        "sonoforge data import cbis-ddsm FOLDER OUT (--mode roi for the abnormalities, which needs films and masks); "
+        "groups: the patient id; needs pip install 'sonoforge[dicom]'",
     ),
     KnownSet(
         "SLiver07",

@@ -1,0 +1,167 @@
+"""The mapping network: latents and class labels to styles.
+
+Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019,
+section 2 (eight fully connected layers) and appendix B (truncation; learning rate a hundredth).
+Class labels: Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020,
+appendix D.1: embedded as wide as a style, scaled to unit length per feature, beside the latent.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sonoforge.models.labels import one_hot
+from sonoforge.models.stylegan.layers import EqualisedLinear, full_precision, normalise
+
+RATE = 0.01  # learning-rate multiplier (2019, appendix B)
+
+
+class MappingLayers(nn.Module):
+    """Latents, labels or both to one vector for each image.
+
+    Computed in full precision, also where mixed precision is on.
+
+    Args:
+        latent_size: Length Z of the latent vector; 0 for labels alone.
+        classes: Number K of classes, 0 for none.
+        style_size: Length W of the result.
+        layers: Number of fully connected layers.
+        rate: Learning-rate multiplier of these layers.
+
+    Raises:
+        ValueError: Neither latents nor classes.
+    """
+
+    def __init__(self, latent_size: int, classes: int, style_size: int, layers: int = 8, rate: float = RATE) -> None:
+        super().__init__()
+        if latent_size == 0 and classes == 0:
+            raise ValueError("mapping: found neither latents nor classes, expected at least one of them")
+        self.latent_size = latent_size
+        self.classes = classes
+        self.embedding = EqualisedLinear(classes, style_size) if classes else None
+        first = latent_size + (style_size if classes else 0)
+        self.layers = nn.Sequential(
+            *(
+                EqualisedLinear(style_size if index else first, style_size, activated=True, rate=rate)
+                for index in range(layers)
+            )
+        )
+
+    def forward(self, latents: Tensor | None, labels: Tensor | None = None) -> Tensor:
+        """Map each latent to one vector.
+
+        Args:
+            latents: (N, Z) float; None where Z is 0.
+            labels: (N,) int64, or (N, K) float: weights of the classes, for what lies between them.
+
+        Returns:
+            (N, W) float32.
+
+        Raises:
+            ValueError: Labels are missing.
+        """
+        own = next(self.parameters())
+        with full_precision(own.device):
+            parts = [] if latents is None else [normalise(latents.to(own.dtype))]
+            if self.embedding is not None:
+                if labels is None or labels.ndim == 1:
+                    labels = one_hot(labels, self.classes, own.dtype)
+                parts.append(normalise(self.embedding(labels.to(own.dtype))))
+            vectors: Tensor = self.layers(torch.cat(parts, 1))
+        return vectors
+
+
+class MappingNetwork(MappingLayers):
+    """Latents and labels to the styles of all layers of a synthesis network.
+
+    Attributes:
+        average: (W,) moving average of the mapped vectors: the centre that truncation draws them to.
+
+    Args:
+        latent_size: Length Z of the latent vector.
+        classes: Number K of classes, 0 for an unconditional generator.
+        style_size: Length W of a style.
+        num_styles: Number L of styles that the synthesis network takes.
+        layers: Number of fully connected layers.
+        rate: Learning-rate multiplier of these layers.
+        average_decay: Weight of the old average when a batch is added: 0.998 in StyleGAN2 and 3, 0.995 in
+            StyleGAN1.
+    """
+
+    average: Tensor
+
+    def __init__(
+        self,
+        latent_size: int,
+        classes: int,
+        style_size: int,
+        num_styles: int,
+        layers: int = 8,
+        rate: float = RATE,
+        average_decay: float = 0.998,
+    ) -> None:
+        super().__init__(latent_size, classes, style_size, layers, rate)
+        self.num_styles = num_styles
+        self.average_decay = average_decay
+        self.register_buffer("average", torch.zeros(style_size))
+
+    def forward(
+        self,
+        latents: Tensor | None,
+        labels: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        update_average: bool = False,
+    ) -> Tensor:
+        """Map each latent to styles, all the same unless some are truncated.
+
+        Args:
+            latents: (N, Z) float, standard normal.
+            labels: (N,) int64 or (N, K) float, for a conditional generator.
+            truncation_psi: Distance from the average that is kept: 1 all, 0 none.
+            truncation_cutoff: How many styles, the coarse ones first, are truncated; None for all.
+            update_average: Whether this batch moves `average` (before truncation).
+
+        Returns:
+            (N, L, W) float32.
+
+        Raises:
+            ValueError: Labels are missing.
+        """
+        vectors = super().forward(latents, labels)
+        if update_average:
+            with torch.no_grad():
+                self.average.lerp_(vectors.mean(0), 1 - self.average_decay)
+        styles = vectors[:, None].expand(-1, self.num_styles, -1)
+        if truncation_psi == 1:
+            return styles
+        truncated = self.average.lerp(styles, truncation_psi)
+        if truncation_cutoff is None:
+            return truncated
+        return torch.cat([truncated[:, :truncation_cutoff], styles[:, truncation_cutoff:]], 1)
+
+
+def mix_styles(
+    mapping: MappingNetwork, styles: Tensor, labels: Tensor | None, share: float, chance: torch.Generator
+) -> Tensor:
+    """Give some images the fine styles of a second latent (2019, section 3.1: mixing regularisation).
+
+    Args:
+        mapping: Maps the second latents.
+        styles: (N, L, W) of the first latents.
+        labels: Of the images, or None.
+        share: Probability of an image to be mixed.  Where its styles change is drawn evenly from 1 to L - 1.
+        chance: Source of random numbers, on the styles' device.
+
+    Returns:
+        (N, L, W).
+    """
+    if share == 0:
+        return styles
+    count, number, _ = styles.shape
+    latents = torch.randn(count, mapping.latent_size, generator=chance, device=styles.device)
+    first_fine = 1 + (torch.rand(count, 1, generator=chance, device=styles.device) * (number - 1)).floor()
+    mixed = torch.rand(count, 1, generator=chance, device=styles.device) < share
+    fine = torch.arange(number, device=styles.device) >= first_fine
+    return torch.where((fine & mixed)[:, :, None], mapping(latents, labels), styles)

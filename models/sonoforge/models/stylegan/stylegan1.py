@@ -1,0 +1,382 @@
+"""StyleGAN1: a style for each layer sets mean and spread of its maps; both networks grow during training.
+
+Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019: section 2
+and figure 1 (constant input, noise inputs, adaptive instance normalisation), section 3.1 (style mixing), appendix B
+(truncation), appendix C (initial values; growing starts from 8x8).  Widths, growing and the discriminator are
+ProGAN's (Karras et al., ICLR 2018, table 2 and section 2), with maps resampled by a binomial filter: doubling pixels,
+then (1, 2, 1), is the filter (1, 3, 3, 1) over samples with zeros between them.
+
+Train it with the non-saturating loss and R1 with gamma 10, or with WGAN-GP (section 2 and appendix C).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
+
+from sonoforge.models.growing import Growing
+from sonoforge.models.labels import ScoreHead
+from sonoforge.models.stylegan import layers
+from sonoforge.models.stylegan.discriminator import GROUP, append_minibatch_std
+from sonoforge.models.stylegan.fir import low_pass, upsample
+from sonoforge.models.stylegan.layers import (
+    EPSILON,
+    GAIN,
+    SLOPE,
+    EqualisedConv2d,
+    EqualisedLinear,
+    at_least_single,
+    full_precision,
+)
+from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
+from sonoforge.models.stylegan.pyramid import sides, widths
+from sonoforge.models.stylegan.stylegan2 import NOISES
+
+CHANNEL_BASE = 16384  # maps times side: 512 to 32x32, 16 at 1024x1024 (ICLR 2018, table 2)
+
+initialise = layers.initialise
+
+
+def adaptive_instance_norm(maps: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
+    """Give each map of each image the mean and the standard deviation of a style (2019, equation 1).
+
+    Args:
+        maps: (N, C, H, W) float.
+        scales: (N, C) standard deviations; a negative one mirrors the map around its mean.
+        shifts: (N, C) means.
+
+    Returns:
+        (N, C, H, W), at least float32.
+    """
+    centred = at_least_single(maps)
+    centred = centred - centred.mean((2, 3), keepdim=True)
+    factors = scales[:, :, None, None] * torch.rsqrt(centred.square().mean((2, 3), keepdim=True) + EPSILON)
+    return torch.addcmul(shifts[:, :, None, None], centred, factors)
+
+
+class StyledLayer(nn.Module):
+    """3x3 convolution, noise, bias, leaky ReLU, and the style.
+
+    Args:
+        inputs: Input maps; 0: no convolution, the maps are the constant that all images start from.
+        outputs: Output maps.
+        style_size: Length W of a style.
+        side: Of the output maps in pixels.
+        up: Whether the side is doubled first.
+    """
+
+    noise: Tensor
+    taps: Tensor
+
+    def __init__(self, inputs: int, outputs: int, style_size: int, side: int, *, up: bool) -> None:
+        super().__init__()
+        self.convolution = EqualisedConv2d(inputs, outputs, 3, activated=False, gain=GAIN) if inputs else None
+        self.bias = nn.Parameter(torch.empty(outputs))
+        self.noise_strength = nn.Parameter(torch.empty(outputs))
+        self.scale = EqualisedLinear(style_size, outputs, bias_start=1.0)
+        self.shift = EqualisedLinear(style_size, outputs)
+        self.register_buffer("noise", torch.empty(side, side))
+        self.register_buffer("taps", low_pass(), persistent=False)
+        self.up = up
+        self.draw()
+
+    @torch.no_grad()
+    def draw(self, chance: torch.Generator | None = None) -> None:
+        """Draw the initial values."""
+        self.bias.zero_()
+        self.noise_strength.zero_()
+        self.noise.normal_(generator=chance)
+
+    def forward(
+        self, maps: Tensor, style: Tensor, noise: str = "const", chance: torch.Generator | None = None
+    ) -> Tensor:
+        """Compute the next maps.
+
+        Args:
+            maps: (N, inputs, H, W).
+            style: (N, W).
+            noise: ``"random"``, ``"const"`` or ``"none"``.
+            chance: Source of random noise, on the maps' device.
+
+        Returns:
+            (N, outputs, H', W'), at least float32.
+        """
+        if self.up:
+            maps = upsample(maps, self.taps)
+        if self.convolution is not None:
+            maps = self.convolution(maps)
+        with full_precision(style.device):
+            shift = self.bias[:, None, None]
+            if noise != "none":
+                shift = shift + self._noise(maps, noise, chance) * self.noise_strength[:, None, None]
+            activated = leaky_relu(at_least_single(maps) + shift, SLOPE)
+            return adaptive_instance_norm(activated, self.scale(style), self.shift(style))
+
+    def _noise(self, maps: Tensor, noise: str, chance: torch.Generator | None) -> Tensor:
+        if noise == "const":
+            return self.noise
+        shape = (len(maps), 1, *maps.shape[2:])
+        return torch.randn(shape, generator=chance, device=maps.device, dtype=self.noise.dtype)
+
+
+class ToImage(nn.Module):
+    """1x1 convolution to the channels of an image, with bias.
+
+    Args:
+        inputs: Input maps.
+        channels: Channels C of the image.
+    """
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.convolution = EqualisedConv2d(inputs, channels, 1, activated=False)
+        self.bias = nn.Parameter(torch.empty(channels))
+        self.draw()
+
+    @torch.no_grad()
+    def draw(self, chance: torch.Generator | None = None) -> None:
+        """Draw the initial values."""
+        self.bias.zero_()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, C, H, W), at least float32."""
+        return at_least_single(self.convolution(maps)) + self.bias[:, None, None]
+
+
+class Synthesis(nn.Module):
+    """Styles to images, by way of ever larger maps.
+
+    Args:
+        image_size: Side S of the square image in pixels: see `pyramid.sides`.
+        channels: Channels C of the image.
+        style_size: Length W of a style.
+        channel_base: Maps of a layer times its side.
+        channel_max: Most maps of a layer.
+
+    Attributes:
+        level: Doublings from the smallest maps to the side at which it works now.
+        alpha: Weight of the newest two layers, 0 to 1.
+
+    Raises:
+        ValueError: Another image size.
+    """
+
+    def __init__(self, image_size: int, channels: int, style_size: int, channel_base: int, channel_max: int) -> None:
+        super().__init__()
+        resolutions = sides(image_size)
+        maps = widths(len(resolutions), channel_base, channel_max)
+        self.image_size = image_size
+        self.level = len(maps) - 1
+        self.alpha = 1.0
+        self.constant = nn.Parameter(torch.empty(maps[0], resolutions[0], resolutions[0]))
+        self.layers = nn.ModuleList()
+        for level, (side, count) in enumerate(zip(resolutions, maps, strict=True)):
+            before = maps[level - 1] if level else 0
+            self.layers.append(StyledLayer(before, count, style_size, side, up=level > 0))
+            self.layers.append(StyledLayer(count, count, style_size, side, up=False))
+        self.to_image = nn.ModuleList(ToImage(count, channels) for count in maps)
+        self.draw()
+
+    @property
+    def num_styles(self) -> int:
+        """Number L of styles that it takes now: one for each layer in use."""
+        return 2 * (self.level + 1)
+
+    @torch.no_grad()
+    def draw(self, chance: torch.Generator | None = None) -> None:
+        """Set the initial values: the constant is 1 everywhere (appendix C)."""
+        del chance
+        self.constant.fill_(1.0)
+
+    def forward(self, styles: Tensor, noise: str = "const", chance: torch.Generator | None = None) -> Tensor:
+        """Generate one image for each row of styles.
+
+        Args:
+            styles: (N, L, W).
+            noise: ``"const"``: each layer's stored noise; ``"random"``: new for each image; ``"none"``.
+            chance: Source of random noise, on the styles' device.
+
+        Returns:
+            (N, C, S, S) at least float32, in about [-1, 1]; nothing bounds them.
+
+        Raises:
+            ValueError: Another noise, or random noise without its source.
+        """
+        if noise not in NOISES:
+            raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}")
+        if noise == "random" and chance is None:
+            raise ValueError("chance: found None, expected a torch.Generator that random noise is drawn from")
+        maps = before = self.constant.expand(styles.shape[0], -1, -1, -1)  # not len: a trace would keep it
+        for index in range(self.num_styles):
+            if index % 2 == 0:
+                before = maps
+            maps = self.layers[index](maps, styles[:, index], noise, chance)
+        images: Tensor = self.to_image[self.level](maps)
+        if self.alpha < 1:
+            coarse = interpolate(self.to_image[self.level - 1](before), scale_factor=2)
+            images = torch.lerp(coarse, images, self.alpha)
+        return images if images.shape[2] == self.image_size else interpolate(images, self.image_size)
+
+
+class Generator(Growing):
+    """Latent vector to image.
+
+    Args:
+        image_size: Side S of the square image in pixels: 4 or 7 times a power of two, 8 to 1024.
+        channels: Channels C of the image.
+        latent_size: Length Z of the latent vector; the paper: 512.
+        classes: Number of classes, 0 for an unconditional generator.
+        style_size: Length W of a style; the paper: 512.
+        mapping_layers: Layers of the mapping network; the paper: 8.
+        channel_base: Maps of a layer times its side.
+        channel_max: Most maps of a layer.
+        mixing: Share of the training images that get the styles of two latents (section 3.1).
+
+    Raises:
+        ValueError: Another image size.
+    """
+
+    latent_distribution = "normal"
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        latent_size: int,
+        classes: int = 0,
+        *,
+        style_size: int = 512,
+        mapping_layers: int = 8,
+        channel_base: int = CHANNEL_BASE,
+        channel_max: int = 512,
+        mixing: float = 0.9,
+    ) -> None:
+        super().__init__(sides(image_size)[1], image_size)
+        self.latent_size = latent_size
+        self.classes = classes
+        self.mixing = mixing
+        self.synthesis = Synthesis(image_size, channels, style_size, channel_base, channel_max)
+        self.mapping = MappingNetwork(
+            latent_size, classes, style_size, self.synthesis.num_styles, mapping_layers, average_decay=0.995
+        )
+
+    def set_stage(self, resolution: int, alpha: float) -> None:
+        """Choose how far the network has grown; see `Growing.set_stage`."""
+        super().set_stage(resolution, alpha)
+        self.synthesis.level = self.level + 1  # which counts from half the base
+        self.synthesis.alpha = self.alpha if self.level else 1.0
+        self.mapping.num_styles = self.synthesis.num_styles  # so that styles are mixed among layers in use
+
+    def forward(
+        self,
+        latents: Tensor,
+        labels: Tensor | None = None,
+        *,
+        chance: torch.Generator | None = None,
+        update_average: bool = False,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """Generate one image for each latent vector.
+
+        Args:
+            latents: (N, Z) float, standard normal.
+            labels: (N,) int64 or (N, K) float, for a conditional generator.
+            chance: Source of random numbers, on the latents' device: with it, as in training, noise is random
+                and styles are mixed; without it, each latent has one image.
+            update_average: Whether this batch moves the average style.
+            truncation_psi: See `MappingNetwork`; the paper: 0.7.
+            truncation_cutoff: See `MappingNetwork`; the paper: 8, the layers up to 32x32.
+
+        Returns:
+            (N, C, S, S) float in about [-1, 1]: nothing bounds them, as in the paper.
+        """
+        styles = self.mapping(latents, labels, truncation_psi, truncation_cutoff, update_average)
+        if chance is None:
+            images: Tensor = self.synthesis(styles)
+            return images
+        styles = mix_styles(self.mapping, styles, labels, self.mixing, chance)
+        images = self.synthesis(styles, "random", chance)
+        return images
+
+
+class Discriminator(Growing):
+    """Image to one number: large where the image looks real.
+
+    Args:
+        image_size: Side S of the square image in pixels: 4 or 7 times a power of two, 8 to 1024.
+        channels: Channels C of the image.
+        classes: Number K of classes, 0 for none.
+        conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
+        channel_base: Maps of a layer times its side.
+        channel_max: Most maps of a layer.
+        group: Most images in a group of the minibatch standard deviation.
+
+    Raises:
+        ValueError: Another image size or conditioning.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        classes: int = 0,
+        conditioning: str = "none",
+        *,
+        channel_base: int = CHANNEL_BASE,
+        channel_max: int = 512,
+        group: int = GROUP,
+    ) -> None:
+        resolutions = sides(image_size)
+        super().__init__(resolutions[1], image_size)
+        self.group = group
+        maps = widths(len(resolutions), channel_base, channel_max)
+        # From 8x8 upwards, as is all that grows.
+        self.from_image = nn.ModuleList(EqualisedConv2d(channels, count, 1) for count in maps[1:])
+        self.blocks = nn.ModuleList(
+            nn.Sequential(EqualisedConv2d(maps[level], maps[level], 3), EqualisedConv2d(maps[level], below, 3, down=2))
+            for level, below in enumerate(maps[:-1], start=1)
+        )
+        self.last_conv = EqualisedConv2d(maps[0] + 1, maps[0], 3)
+        self.last_linear = EqualisedLinear(maps[0] * resolutions[0] ** 2, maps[0], activated=True)
+        self.head = ScoreHead(maps[0], classes, conditioning, _linear)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Judge images.
+
+        Args:
+            images: (N, C, S, S) float in [-1, 1].
+            labels: (N,) int64; needed by ``"projection"`` alone.
+
+        Returns:
+            Scores (N,), and class logits (N, K) for ``"auxiliary"``, else None; at least float32.
+        """
+        images = avg_pool2d(images, self.image_size // self.resolution)
+        maps = self.from_image[self.level](images)
+        for level in range(self.level, -1, -1):
+            maps = self.blocks[level](maps)
+            if level == self.level > 0 and self.alpha < 1:
+                maps = torch.lerp(self.from_image[level - 1](avg_pool2d(images, 2)), maps, self.alpha)
+        with full_precision(images.device):
+            maps = self.last_conv(append_minibatch_std(at_least_single(maps), self.group))
+            answer: tuple[Tensor, Tensor | None] = self.head(self.last_linear(maps.flatten(1)), labels)
+        return answer
+
+    def fade(self, images: Tensor) -> Tensor:
+        """Blend real images with their half-size form, as the generator's are in this stage (2018, section 2).
+
+        Args:
+            images: (N, C, S, S) float in [-1, 1].
+
+        Returns:
+            (N, C, S, S) float; at alpha 1, the images as they are.
+        """
+        if self.alpha == 1 or self.level == 0:
+            return images
+        coarse = avg_pool2d(images, 2 * self.image_size // self.resolution)
+        return torch.lerp(interpolate(coarse, self.image_size), images, self.alpha)
+
+
+def _linear(inputs: int, outputs: int, bias: bool) -> nn.Module:
+    return EqualisedLinear(inputs, outputs, bias=bias)
