@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from sonoforge.models.stylegan.mapping import MappingNetwork
-from sonoforge.models.stylegan.official import discriminator_from_official, generator_from_official
+from sonoforge.models.stylegan.official import (
+    discriminator_from_official,
+    discriminator_state,
+    generator_from_official,
+    generator_state,
+)
+from sonoforge.training.gan.batch import Batch
+from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
+from sonoforge.training.gan.regularisers import REGULARISERS, path_length
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"{GOLDEN} is missing")
@@ -95,3 +105,161 @@ def test_scores_equal_the_official_ones(name: str) -> None:
         if "out/logits_img_shifted_c" in record:
             score, _ = discriminator(record["out/img"], c.argmax(1).roll(1))
             _close(score, record["out/logits_img_shifted_c"][:, 0])
+
+
+class Training:
+    """The official training phases on the recorded inputs, each ending in the mean loss of the batch."""
+
+    def __init__(self, name: str) -> None:
+        self.about, self.record = _golden(name)
+        self.generator = generator_from_official(_part(self.record, "G")).train()
+        self.discriminator = discriminator_from_official(_part(self.record, "D")).train()
+        self.path_length = torch.tensor(float(self.about["pl_mean_init"]))
+        self.values: dict[str, Tensor] = {}
+
+    def _made(self, phase: str) -> tuple[Tensor, Tensor]:
+        return self.record[f"in/gen_z_{phase}"], self.record[f"in/gen_c_{phase}"]
+
+    def _real(self) -> Tensor:
+        return self.record["in/real_img_u8"].float() / 127.5 - 1
+
+    def gmain(self) -> Tensor:
+        latents, labels = self._made("Gmain")
+        score, _ = self.discriminator(self.generator(latents, labels), labels)
+        self.values |= {"Gmain/scores/fake": score, "Gmain/G/loss": softplus(-score)}
+        return softplus(-score).mean()
+
+    def greg(self) -> Tensor:
+        latents, labels = (values[: len(self.record["in/pl_noise"])] for values in self._made("Greg"))
+        styles = self.generator.mapping(latents, labels)
+        images = self.generator.synthesis(styles)
+        lengths = path_length.path_lengths(images, styles, self.record["in/pl_noise"].float())
+        average = self.path_length.lerp(lengths.mean(), 1 - path_length.DECAY)
+        penalties = (lengths - average).square()
+        self.path_length = average.detach()
+        weight = REGULARISERS["path-length"].weight
+        self.values |= {"Greg/pl_penalty": penalties, "Greg/G/reg": penalties * weight, "Greg/pl_mean_after": average}
+        return penalties.mean() * weight
+
+    def dmain(self, *, update_average: bool = False) -> Tensor:
+        latents, labels = self._made("Dmain")
+        with torch.no_grad():
+            fakes = self.generator(latents, labels, update_average=update_average)
+        fake, _ = self.discriminator(fakes, labels)
+        real, _ = self.discriminator(self._real(), self.record["in/real_c"])
+        loss = softplus(fake) + softplus(-real)
+        self.values |= {"Dmain/scores/fake": fake, "Dmain/scores/real": real, "Dmain/D/loss": loss}
+        return loss.mean()
+
+    def dreg(self) -> Tensor:
+        real = self._real()
+        batch = Batch(real, real, real, self.record["in/real_c"], real, real.shape[1], torch.Generator())
+        penalty = REGULARISERS["r1"].penalty
+        assert penalty is not None
+        reg = penalty(self.discriminator, batch, {}) * self.about["loss_kwargs"]["r1_gamma"]
+        self.values |= {"Dreg/D/reg": reg}
+        return reg
+
+    def gradients(self, phase: str) -> dict[str, Tensor]:
+        """Of the parameters of the network that this phase trains, those that have one."""
+        network = self.generator if phase.startswith("G") else self.discriminator
+        names, parameters = zip(*network.named_parameters(), strict=True)
+        found = torch.autograd.grad(getattr(self, phase.lower())(), parameters, allow_unused=True)
+        return {name: values for name, values in zip(names, found, strict=True) if values is not None}
+
+
+# Phases of nets whose generator is not StyleGAN2 need the discriminator alone.
+TRAINED = [
+    *itertools.product(FAMILY[:2], ("Gmain", "Greg", "Dmain", "Dreg")),
+    *itertools.product(FAMILY[2:], ("Dreg",)),
+]
+
+
+def _training(name: str, monkeypatch: pytest.MonkeyPatch) -> Training:
+    if name not in FAMILY[:2]:
+        monkeypatch.setitem(globals(), "generator_from_official", lambda state: nn.Identity())
+    return Training(name)
+
+
+@needs_golden
+@pytest.mark.parametrize(("name", "phase"), TRAINED)
+def test_losses_and_penalties_equal_the_official_ones(name: str, phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = _training(name, monkeypatch)
+    getattr(training, phase.lower())()
+    assert training.values
+    for key, value in training.values.items():
+        expected = training.record[f"out/train/{key}"]
+        if value.ndim == 0 and expected.ndim == 1:  # a penalty here is a mean over the batch
+            expected = expected.mean()
+        exact = "scores" in key or key.endswith("loss")
+        _close(value.detach(), expected.reshape(value.shape), *((1e-4, 0) if exact else (1e-5, 1e-3)))
+
+
+def _statistics(values: Tensor) -> Tensor:
+    flat = values.detach().double().flatten()
+    wave = torch.cos(torch.arange(1, len(flat) + 1, dtype=torch.float64))
+    return torch.stack([flat.sum(), flat.norm(), flat @ wave])
+
+
+@needs_golden
+@pytest.mark.parametrize(("name", "phase"), TRAINED)
+def test_gradients_equal_the_official_ones(name: str, phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = _training(name, monkeypatch)
+    prefix = f"out/gradstat/{phase}/"
+    stored = {key.removeprefix(prefix): value for key, value in training.record.items() if key.startswith(prefix)}
+    rename = generator_state if phase.startswith("G") else discriminator_state
+    expected = rename(stored)
+    found = training.gradients(phase)
+    assert expected.keys() <= found.keys()
+    for key, values in found.items():
+        statistics = expected.get(key, torch.zeros(3, dtype=torch.float64))
+        assert float((_statistics(values) - statistics).abs().max()) <= 1e-2 * float(statistics[1]) + 1e-6, key
+
+
+def _train_file(network: str, kind: str) -> dict[str, Tensor]:
+    with np.load(GOLDEN / f"stylegan2_uncond_train_{network}.npz") as arrays:
+        stored = {key.removeprefix(f"{kind}/"): arrays[key] for key in arrays if key.startswith(f"{kind}/")}
+    return {key: torch.from_numpy(np.asarray(value)) for key, value in stored.items()}
+
+
+@needs_golden
+@pytest.mark.parametrize("phase", ["Gmain", "Greg", "Dmain", "Dreg"])
+def test_every_entry_of_the_gradients_equals_the_official_one(phase: str) -> None:
+    rename = generator_state if phase.startswith("G") else discriminator_state
+    expected = rename(_train_file(phase[0], f"grad/{phase}"))
+    found = Training("stylegan2_uncond").gradients(phase)
+    assert expected.keys() <= found.keys()
+    for key, values in expected.items():
+        assert float((found[key] - values).norm()) <= 5e-3 * float(values.norm()) + 1e-6, key
+
+
+@needs_golden
+def test_one_full_iteration_ends_in_the_official_state() -> None:
+    training = Training("stylegan2_uncond")
+    settings = training.about["onestep"]
+    networks = {"G": training.generator, "D": training.discriminator}
+    optimisers = {}
+    for key, network in networks.items():
+        own, interval = settings[f"{key}_opt"], settings[f"{key}_reg_interval"]
+        adam = OptimiserSettings("adam", own["lr"], tuple(own["betas"]))
+        optimisers[key] = build_optimiser(adam, network.parameters(), interval, fused=True)
+    for key, phase, loss, gain in (
+        ("G", "Gmain/G/loss", training.gmain, 1),
+        ("G", "Greg/G/reg", training.greg, settings["G_reg_interval"]),
+        ("D", "Dmain/D/loss", lambda: training.dmain(update_average=True), 1),
+        ("D", "Dreg/D/reg", training.dreg, settings["D_reg_interval"]),
+    ):
+        optimisers[key].zero_grad()
+        (loss() * gain).backward()
+        optimisers[key].step()
+        value, expected = training.values[phase].detach(), training.record[f"out/onestep/{phase}"]
+        expected = expected.mean() if value.ndim == 0 else expected.reshape(value.shape)
+        _close(value, expected, 1e-4, 1e-3)
+    for key, rename in (("G", generator_state), ("D", discriminator_state)):
+        state = networks[key].state_dict()
+        expected = rename(_train_file(key, f"onestep/{key}"))
+        apart = [(state[name] - values).abs().flatten() for name, values in expected.items()]
+        assert float((torch.cat(apart) < 1e-4).double().mean()) >= 0.99
+        assert float(torch.cat(apart).max()) <= 4 * settings[f"{key}_opt"]["lr"] + 1e-5
+        if key == "G":
+            _close(state["mapping.average"], expected["mapping.average"], 1e-5)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 
 BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's filter (Karras 2020, appendix B)
+SHORT = 4  # taps up to which one pass over the maps, with the squared number of products, is faster than two
 
 
 def low_pass(taps: Sequence[float] = BINOMIAL) -> Tensor:
@@ -52,6 +53,8 @@ def resample(
         padding = (padding, padding)
     left, right, top, bottom = padding if len(padding) == 4 else (*padding, *padding)
     taps = taps.to(maps.dtype)
+    if taps.ndim == 1 and len(taps) <= SHORT:
+        taps = torch.outer(taps, taps)
     if taps.ndim == 2:
         return _filter(maps, taps * gain, (up, up), (down, down), (left, right, top, bottom))
     columns, rows = taps[:, None] * gain, taps[None]

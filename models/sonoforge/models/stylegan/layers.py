@@ -71,10 +71,10 @@ def activate(values: Tensor, clamp: float | None = None) -> Tensor:
     """Apply leaky ReLU; `GAIN` is for the caller to include, for example in the weights.
 
     Args:
-        values: Of any shape.
+        values: Of any shape; changed in place, so that training keeps one copy of them fewer.
         clamp: Largest absolute value of the result, None for no limit.
     """
-    values = leaky_relu(values, SLOPE)
+    values = leaky_relu(values, SLOPE, inplace=True)
     return values if clamp is None else values.clamp(-clamp, clamp)
 
 
