@@ -30,7 +30,7 @@ from sonoforge.models.stylegan.stylegan2 import Generator
 MIB = 1024  # of the kibibytes that Linux counts in
 
 
-def measure(path: str, size: int, batch: int, base: int, most: int, steps: int) -> dict[str, list[float] | float]:
+def measure(path: str, size: int, batch: int, base: int, most: int, steps: int) -> dict[str, object]:
     """Run steps of the ``fast`` or the ``slow`` networks in this process."""
     torch.manual_seed(0)
     generator = Generator(size, 3, 512, channel_base=base, channel_max=most, mixing=0)
@@ -74,21 +74,22 @@ def main() -> None:
     if options.path:
         print(json.dumps(measure(options.path, *numbers)))
         return
-    found: dict[str, list[dict[str, list[float] | float]]] = {"fast": [], "slow": []}
+    seconds: dict[str, list[float]] = {"fast": [], "slow": []}
+    memory: dict[str, list[float]] = {"fast": [], "slow": []}
     names = ("size", "batch", "base", "most", "steps")
+    arguments = [f"--{name}={number}" for name, number in zip(names, numbers, strict=True)]
     for _ in range(options.rounds):
-        for path, results in found.items():
-            arguments = [f"--{name}={number}" for name, number in zip(names, numbers, strict=True)]
-            done = subprocess.run(
-                [sys.executable, __file__, f"--path={path}", *arguments], capture_output=True, text=True, check=True
-            )
-            results.append(json.loads(done.stdout))
-    seconds = {path: statistics.median(sum((one["seconds"] for one in all_), [])) for path, all_ in found.items()}  # type: ignore[misc]
-    memory = {path: statistics.median(one["mib"] for one in all_) for path, all_ in found.items()}  # type: ignore[type-var]
+        for path in seconds:
+            command = [sys.executable, __file__, f"--path={path}", *arguments]
+            found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            seconds[path] += found["seconds"]
+            memory[path].append(found["mib"])
     print(f"{options.size}x{options.size}, batch {options.batch}, {torch.get_num_threads()} threads")
-    for path in found:
-        print(f"  {path}: {seconds[path]:.2f} s a step, {memory[path]:.0f} MiB")
-    print(f"  ratio: {seconds['fast'] / seconds['slow']:.2f} in time, {memory['fast'] / memory['slow']:.2f} in memory")
+    time_of, memory_of = ({path: statistics.median(of[path]) for path in of} for of in (seconds, memory))
+    for path in seconds:
+        print(f"  {path}: {time_of[path]:.2f} s a step, {memory_of[path]:.0f} MiB")
+    print(f"  fast by slow: {time_of['fast'] / time_of['slow']:.2f} in time,", end=" ")
+    print(f"{memory_of['fast'] / memory_of['slow']:.2f} in memory")
 
 
 if __name__ == "__main__":

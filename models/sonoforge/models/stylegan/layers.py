@@ -52,7 +52,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """Switch mixed precision off, where it is on, for what is cheap and needs the digits."""
-    if torch.is_autocast_enabled(device.type):
+    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
 

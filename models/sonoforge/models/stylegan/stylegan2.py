@@ -123,7 +123,7 @@ class SynthesisLayer(nn.Module):
     def _noise(self, maps: Tensor, noise: str, chance: torch.Generator | None) -> Tensor:
         if noise == "const":
             return self.noise
-        shape = (len(maps), 1, *maps.shape[2:])
+        shape = (maps.shape[0], 1, *maps.shape[2:])
         return torch.randn(shape, generator=chance, device=maps.device, dtype=self.noise.dtype)
 
 
@@ -230,7 +230,7 @@ class Synthesis(nn.Module):
             raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}")
         if noise == "random" and chance is None:
             raise ValueError("chance: found None, expected a torch.Generator that random noise is drawn from")
-        maps = self.constant.expand(len(styles), -1, -1, -1)
+        maps = self.constant.expand(styles.shape[0], -1, -1, -1)
         images: Tensor | None = None
         for level, to_image in enumerate(self.to_image):
             half = level >= len(self.to_image) - HALF_LEVELS
