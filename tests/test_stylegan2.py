@@ -528,6 +528,15 @@ def test_activations_are_cut_off() -> None:
     assert torch.equal(found[0, 1], torch.full((8, 8), -3.0))
 
 
+def test_the_limit_of_activations_reaches_every_layer() -> None:
+    for clamp in (None, 7.0):
+        networks = (Generator(16, 1, 4, channel_max=4, clamp=clamp), Discriminator(16, 1, channel_max=4, clamp=clamp))
+        layers = [layer for network in networks for layer in network.modules() if getattr(layer, "activated", True)]
+        limits = {layer.clamp for layer in layers if hasattr(layer, "clamp")}
+        expected = {None} if clamp is None else {clamp, clamp * math.sqrt(0.5)}
+        assert limits == expected
+
+
 def test_equal_seeds_give_equal_networks() -> None:
     once, again, other = (_pair(seed=seed) for seed in (1, 1, 2))
     for index in range(2):
@@ -567,6 +576,8 @@ def test_the_importer_refuses_another_filter_and_missing_or_wrong_tensors() -> N
         generator_from_official({name: value for name, value in state.items() if name != "synthesis.b8.conv0.bias"})
     with pytest.raises(ValueError, match="size mismatch"):
         generator_from_official(state | {"synthesis.b8.conv0.bias": torch.zeros(5)})
+    with pytest.raises(ValueError, match=r"found no 'mapping\.w_avg'"):
+        generator_from_official({name: value for name, value in state.items() if name != "mapping.w_avg"})
 
 
 @pytest.mark.slow
