@@ -90,7 +90,7 @@ class SynthesisLayer(nn.Module):
         Returns:
             (N, outputs, H', W').
         """
-        weight, scales, deviation = self._modulation(style)
+        weight, scales, factors = self._modulation(style)
         maps = maps * scales[:, :, None, None].to(maps.dtype)
         if self.up:
             maps = conv_transpose2d(maps, weight.transpose(0, 1), stride=2)
@@ -101,7 +101,7 @@ class SynthesisLayer(nn.Module):
         shift = (self.bias * GAIN)[:, None, None]
         if noise != "none":
             shift = shift + self._noise(maps, noise, chance) * (self.noise_strength * GAIN)
-        maps = torch.addcmul(shift.to(maps.dtype), maps, (deviation * GAIN)[:, :, None, None].to(maps.dtype))
+        maps = torch.addcmul(shift.to(maps.dtype), maps, (factors * GAIN)[:, :, None, None].to(maps.dtype))
         return activate(maps, self.clamp)
 
     def _modulation(self, style: Tensor) -> tuple[Tensor, Tensor, Tensor]:
