@@ -325,8 +325,9 @@ def test_sample_sheet_puts_every_image_in_its_place_and_colour_stays_colour() ->
     assert above.shape == below.shape == (22, 46, 3)
     np.testing.assert_array_equal(above[12:22, 0:10], real[4])
     assert (above[12:, 12:] == 255).all()
-    np.testing.assert_array_equal(below[12:22, 36:46, 1], fake[7, ..., 0])
-    assert "first 5 of 5" in figure.axes[0].get_title("left") and "first 8 of 20" in figure.axes[1].get_title("left")
+    np.testing.assert_array_equal(below[12:22, 24:34, 1], fake[16, ..., 0])  # the 7th of 8 spread over 20
+    np.testing.assert_array_equal(below[12:22, 36:46, 1], fake[19, ..., 0])
+    assert "5 of 5" in figure.axes[0].get_title("left") and "8 of 20" in figure.axes[1].get_title("left")
     drawn(figure)
 
 

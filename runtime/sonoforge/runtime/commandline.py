@@ -78,8 +78,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> typing.NoReturn:
         for word in message.split():
-            if word.startswith("--"):
-                message += closest(word.split("=")[0], list(self._option_string_actions))
+            flag = word.split("=")[0].rstrip(":")
+            if flag.startswith("--"):
+                known = list(self._option_string_actions)
+                message += "" if flag in known else closest(flag, known)
                 break
         raise SonoforgeError(f"{self.prog}: {message}; see {self.prog} --help")
 

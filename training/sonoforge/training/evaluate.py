@@ -358,15 +358,17 @@ def _print(results: dict[str, Any]) -> None:
 def _compare(runs: Sequence[str]) -> Outcome:
     results = [read_result(Path(run)) for run in runs]
     rows = compare(results)
+    for number, row in enumerate(rows, start=1):
+        log.info("(%d) %s in %s", number, row["fake"].get("source", ""), row["run"])
     names = list(rows[0]["metrics"])
     width = max(map(len, names), default=6)
-    log.info("%s", "  ".join([f"{'':<{width}}", *(f"{Path(row['run']).name[:28]:<28}" for row in rows)]))
+    log.info("%s", "  ".join([f"{'':<{width}}", *(f"{f'({number})':<22}" for number in range(1, len(rows) + 1))]))
     for name in names:
         cells = []
         for row in rows:
             figure = row["metrics"][name]
             text = "-" if figure is None else f"{words.figure(figure['value'])}  (ratio {words.times(figure['ratio'])})"
-            cells.append(f"{text:<28}")
+            cells.append(f"{text:<22}")
         log.info("%s", "  ".join([f"{name:<{width}}", *cells]))
     log.info("one protocol: %s.  %s", results[0]["protocol_id"], NOTICE)
     return Outcome({"protocol_id": results[0]["protocol_id"], "rows": rows})

@@ -42,7 +42,7 @@ ALTS = {
     "curves": "Curves of the generator's training by step",
 }
 """The pictures a page can show, and what a screen reader says of each."""
-_BETTER = {"low": "low", "high": "high", "near": "near the real"}
+_BETTER = {"low": "low", "high": "high", "near": "near"}
 _LEVELS = {"yes": "yes", "no": "no", "partly": "open", "unknown": "open"}
 _PLAIN_PNG = (
     400_000  # bytes; larger pictures are photographs, which JPEG holds in a fraction: the page stays below 10 MB

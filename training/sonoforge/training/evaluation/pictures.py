@@ -201,7 +201,7 @@ def draw_ratios(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """
     drawn = [row for row in rows if _drawable(row)]
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(5.6, 1.2 + 0.5 * max(len(drawn), 1)), layout="constrained")
+        figure = Figure(figsize=(5.6, 1.2 + 0.42 * max(len(drawn), 1)), layout="constrained")
         axes = figure.add_subplot()
         furthest, lowest = 1.0, 0.0
         for height, row in enumerate(drawn):
@@ -261,7 +261,7 @@ def distance_histogram(
         reference: What the images of ``test_to_train`` are, for the legend.
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        figure = Figure(figsize=(6.4, 3.9), layout="constrained")
         axes = figure.add_subplot()
         both = np.concatenate([fake_to_train, test_to_train, [threshold]])
         edges = np.histogram_bin_edges(both, bins=30, range=(min(0.0, float(both.min())), float(both.max())))
@@ -285,7 +285,7 @@ def distance_histogram(
         axes.set_xlabel("distance to the closest training image")
         axes.set_ylabel("share of the images")
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-        figure.legend(loc="outside upper left", ncols=3)
+        figure.legend(loc="outside upper left", ncols=1)
     return figure
 
 
