@@ -7,6 +7,7 @@ stands for generated images.  The features are those of the shipped bundle, and 
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -100,7 +101,7 @@ def _embedded(halves: Halves, name: str, space: Space) -> tuple[NDArray[np.float
 
 
 def _rises(values: list[float]) -> bool:
-    return all(after > before for before, after in zip(values, values[1:], strict=False))
+    return all(after > before for before, after in itertools.pairwise(values))
 
 
 def _falls(values: list[float]) -> bool:
