@@ -8,6 +8,8 @@ import io
 import json
 import logging
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -336,6 +338,16 @@ def test_a_run_of_gan_train_is_sampled_and_its_curves_shown(sets: Sets) -> None:
     shutil.copytree(sets.fake, "inner/images")
     assert not (Path(evaluate(sets.real, "inner/images", *ONE)["run"]) / "curves.png").exists()
     assert "expected real images; it may be FAKE" in refused(trained, sets.fake, *ONE)
+
+
+def test_the_next_command_can_be_pasted(sets: Sets, tmp_path: Path) -> None:
+    spaced = tmp_path / "my scans"
+    spaced.symlink_to(sets.real)
+    done = run(spaced, sets.fake, *ONE)
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("next: ")]
+    assert shlex.split(line)[1:5] == ["sonoforge", "evaluate", str(spaced), "OTHER-FAKE,"]
+    assert re.fullmatch(r"runs/\d{5}-evaluate-fake,OTHER-RUN", shlex.split(line)[-1])
 
 
 def test_phantom_is_a_real_set(sets: Sets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

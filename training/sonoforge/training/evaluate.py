@@ -17,6 +17,7 @@ import io
 import itertools
 import logging
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -209,7 +210,8 @@ def main(config: Config) -> Outcome:
         run_folder.write_results(folder, results)
         _print(results)
         log.info("report: %s   table: %s   %.0f s", page, folder / TABLE, results["seconds"])
-    next_command = f"sonoforge evaluate {config.real} OTHER-FAKE, then sonoforge evaluate --compare {folder},OTHER-RUN"
+    real_again, run_again = shlex.quote(config.real), shlex.quote(f"{folder},OTHER-RUN")
+    next_command = f"sonoforge evaluate {real_again} OTHER-FAKE, then sonoforge evaluate --compare {run_again}"
     return Outcome({"run": str(folder), "report": str(page), **results}, next_command)
 
 
