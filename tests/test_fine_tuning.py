@@ -30,6 +30,8 @@ from sonoforge.training.classifier.fine_tuning import (
     fit,
     pixel_inputs,
 )
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan import engine, tick_metrics
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.metrics.features import open_features
 
@@ -215,6 +217,45 @@ def test_any_recipe_can_fill_up_the_classes(recipe: str, tmp_path: Path) -> None
     assert extra is not None
     assert extra.labels.tolist() == [0, 0, 0]
     assert extra.pixels.shape == (3, 48, 48, 3)
+
+
+def test_the_best_checkpoint_is_chosen_on_groups_that_its_generator_did_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    weights = tmp_path / "squeezenet.safetensors"
+    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), weights)
+    monkeypatch.setattr(tick_metrics, "GENERATED", 8)
+    monkeypatch.setattr(gan_checkpoint, "COLLAPSE_FRACTION", 0.0)  # nothing is vetoed
+    seen: list[np.ndarray] = []
+    trained_on = engine.expand
+    monkeypatch.setattr(engine, "expand", lambda images, *rest: seen.append(images.pixels) or trained_on(images, *rest))
+    name = open_features(str(weights)).name
+    gan = GanSettings(
+        recipe="lsgan",
+        image_size=32,
+        steps=60,
+        tick_steps=20,
+        keep=3,
+        batch=4,
+        width=4,
+        metrics=("kid",),
+        metric_features=name,
+        held_out=0.25,
+    )
+    labels = np.array([0] * 40 + [1] * 50)
+    groups = np.arange(90) // 2  # pairs of one scan
+    pixels = np.repeat(np.random.default_rng(0).integers(0, 255, (90, 32, 32, 1)), 3, axis=3).astype(np.uint8)
+    chosen = train_generators(
+        pixels, labels, ("few", "many"), tmp_path / "gan", gan, 0, "cpu", str(weights), groups=groups
+    )[0]
+    kids = {path: gan_checkpoint.describe(path).kid for path in gan_checkpoint.list_checkpoints(chosen.parent)}
+    assert len(kids) == 3
+    assert chosen == min(kids, key=lambda path: kids[path] or 0)
+    own = {image[..., 0].tobytes(): group for image, group in zip(pixels, groups, strict=True)}
+    read = [own[image[..., 0].tobytes()] for image in seen[0]]
+    assert len(read) == 30
+    assert len(set(read)) == 15  # both of a pair, or none
 
 
 def test_every_arm_names_a_known_augmentation_and_filling() -> None:

@@ -33,7 +33,18 @@ def _train(processes: int, recipe: str, pictures: Path, out: Path, *options: str
     launcher = [sys.executable, "-m"]
     if processes > 1:
         launcher += ["torch.distributed.run", "--nproc-per-node", str(processes), "--standalone", "-m"]
-    command = [*launcher, "sonoforge.runtime.cli", "gan", "train", "--recipe", recipe, "--data", str(pictures)]
+    command = [
+        *launcher,
+        "sonoforge.runtime.cli",
+        "gan",
+        "train",
+        "--metrics",
+        "none",
+        "--recipe",
+        recipe,
+        "--data",
+        str(pictures),
+    ]
     command += ["--class-name", "malignant", "--image-size", "32", "--batch", "8", "--tick-steps", "1"]
     command += ["--device", "cpu", "--out", str(out), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SONOFORGE_CACHE": str(out.parent / "cache")}

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime import cli
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan import tick_metrics
 from sonoforge.training.gan.interpolation import path, truncate
 from sonoforge.training.gan.networks import load_generator, sample
 
@@ -174,6 +175,7 @@ def test_a_sweep_writes_one_table_and_one_picture_and_resumes(
 ) -> None:
     from sonoforge.training import gan_sweep
 
+    monkeypatch.setattr(tick_metrics, "GENERATED", 16)
     arguments = ["gan", "sweep", "--data", str(pictures), *SMALL, "--out", str(tmp_path), "--features", str(features)]
     arguments += ["--weights", "0.5,5", "--recipes", "dgan-wp-tl-bce,lsgan"]
     trained: list[str] = []

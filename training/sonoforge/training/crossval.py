@@ -80,7 +80,12 @@ class Config:
     gan_steps: int | None = option(None, help="generator steps, instead of epochs", minimum=1)
     gan_batch: int | None = option(None, help="generator batch", minimum=2)
     gan_features: str = option(
-        "", help="feature network of a perceptual term: .safetensors file or vgg16", metavar="NET"
+        "", help="network of perceptual term and of --gan-checkpoint: .safetensors file or vgg16", metavar="NET"
+    )
+    gan_checkpoint: str = option(
+        "last",
+        help="last, or best: lowest KID on a tenth of the training fold that the generator does not see",
+        choices=("last", "best"),
     )
     images: int = option(240, help="number of phantom images, with --data phantom", minimum=30)
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
@@ -107,6 +112,9 @@ def resolve_defaults(config: ConfigType) -> ConfigType:
         defaults.pop("epochs", None)
         defaults.pop("members", None)
     return dataclasses.replace(config, **{k: v for k, v in defaults.items() if getattr(config, k) is None})
+
+
+HELD_OUT = 0.1  # of a training fold, for choosing the generator's checkpoint
 
 
 class Setting(NamedTuple):
@@ -153,6 +161,11 @@ def resolve_setting(config: Config) -> Setting:
     )
     if config.gan_features:
         gan = dataclasses.replace(gan, features=open_features(config.gan_features).name)
+    if config.gan_checkpoint == "best":
+        # An ImageNet network, never the shipped bundle: that one was trained on images that are test images here.
+        if not config.gan_features:
+            raise SonoforgeError("--gan-checkpoint best: KID needs a network; give --gan-features FILE or vgg16")
+        gan = dataclasses.replace(gan, metrics=("kid",), metric_features=gan.features, held_out=HELD_OUT)
     gan = dataclasses.replace(gan, image_size=gan.image_size or find_recipe(gan.recipe).image_size)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
     compose(gan)  # parts that do not go together should not wait for the folds either

@@ -34,9 +34,11 @@ from sonoforge.training.classifier.fine_tuning import (
 from sonoforge.training.classifier.trust_reference import fit_reference
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.devices import open_fabric
+from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.networks import load_generator, sample
 from sonoforge.training.gan.settings import GanSettings, make_plan
+from sonoforge.training.gan.tick_metrics import PerceptualSpace
 from sonoforge.training.gan.training_set import make_training_set
 from sonoforge.training.metrics.features import open_features
 
@@ -109,6 +111,7 @@ def train_generators(
     seed: int,
     device: str,
     features: str = "",
+    groups: Indices | None = None,
 ) -> dict[int, Path]:
     """Train one generator for each class that lacks images, on that class's images alone.
 
@@ -122,23 +125,33 @@ def train_generators(
         gan: Settings shared by the classes.
         seed: The run's seed; each class derives its own.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        features: Feature network of a recipe with a perceptual term, see `metrics.features.open_features`.
+        features: Feature network of perceptual term and metrics, see `metrics.features.open_features`.
+        groups: (N,) near-duplicate group of each image; what ``gan.held_out`` sets aside are whole groups.
 
     Returns:
-        Final checkpoint folder by label.
+        Checkpoint folder by label: the last one; where ``gan.metrics`` are measured the best one, as
+        `gan.checkpoint.best_checkpoint` has it, if there is one.
     """
     checkpoints = {}
     network = open_features(features, open_fabric(device).device) if features else None
     for label in missing_images(labels, len(class_names)):
         name = class_names[label]
         settings = dataclasses.replace(gan, class_name=name, seed=derive_seed(seed, f"generator {name}") % 2**31)
-        own = pixels[labels == label]
+        mine = labels == label
+        own = pixels[mine]
         if settings.batch is not None and settings.batch > len(own):
             log.info("generator of %s: batch %d lowered to its %d images", name, settings.batch, len(own))
             settings = dataclasses.replace(settings, batch=len(own))
         size = make_plan(settings, len(own)).image_size
-        images = make_training_set(own, None, (name,), size, settings.channels)
-        checkpoints[label] = train_gan(images, settings, folder / name, device, features=network, resume=True)
+        images = make_training_set(
+            own, None, (name,), size, settings.channels, groups=None if groups is None else groups[mine]
+        )
+        space = PerceptualSpace(network) if settings.metrics and network is not None else None
+        last = train_gan(images, settings, folder / name, device, features=network, space=space, resume=True)
+        best = gan_checkpoint.best_checkpoint(last.parent) if settings.metrics else last
+        if best is None:
+            log.warning("generator of %s: no checkpoint is diverse enough to be the best; the last is used", name)
+        checkpoints[label] = best or last
     return checkpoints
 
 
@@ -180,6 +193,7 @@ def fill_classes(
     seed: int,
     device: str,
     features: str = "",
+    groups: Indices | None = None,
 ) -> Extra | None:
     """Make the images with which the arm fills every class up to the size of the largest.
 
@@ -193,13 +207,14 @@ def fill_classes(
         seed: Seed of generators and draws.
         device: See `train_generators`.
         features: See `train_generators`.
+        groups: See `train_generators`.
 
     Returns:
         The images, or None if the arm adds nothing.
     """
     missing = missing_images(labels, len(class_names))
     if arm.fill == "gan":
-        generators = train_generators(pixels, labels, class_names, folder, gan, seed, device, features)
+        generators = train_generators(pixels, labels, class_names, folder, gan, seed, device, features, groups)
         return generate_extra(generators, missing, pixels.shape[1], seed)
     if arm.fill == "duplicates":
         return duplicate_extra(pixels, labels, missing, seed)

@@ -22,7 +22,7 @@ from sonoforge.training.classifier.fine_tuning import ClassifierSettings
 from sonoforge.training.classifier.weights import HASH_PREFIX, Backbone
 from sonoforge.training.crossval import Setting
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.splits import SplitPlan
+from sonoforge.training.data.splits import SplitPlan, scan_groups
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.evidence import statistics
 from sonoforge.training.evidence.tables import ALPHA, Predictions, describe_arm
@@ -67,6 +67,7 @@ def train_final(
     extra = fill_classes(
         *(ARMS[arm], pixels, labels, classes, folder / "gan"),
         *(setting.gan, seed, setting.device, setting.gan_features),
+        groups=scan_groups(cache)[indices],
     )
     watched = someone_watches()
     with (

@@ -137,6 +137,7 @@ def _added_images(task: FoldTask, cache: ImageCache, seed: int, reads: dict[str,
     extra = fill_classes(
         *(arm, cache.images[seen], labels[seen], classes, _generator_folder(task)),
         *(task.gan, seed, task.device, task.gan_features),
+        groups=np.array(task.plan.groups)[seen],
     )
     if extra is not None and arm.fill == "gan":
         reads["generated"] = list(extra.hashes)
@@ -173,6 +174,7 @@ def _train_shared(task: FoldTask) -> None:
     train_generators(
         *(pixels, labels, cache.dataset.classes, _generator_folder(task)),
         *(task.gan, gan_seed, task.device, task.gan_features),
+        groups=np.array(task.plan.groups)[seen],
     )
 
 
