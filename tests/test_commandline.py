@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -174,6 +177,25 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
         "recursive": True,
         "threads": 1,
     }
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_examples_of_every_verb_are_understood(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line for line in importlib.import_module(cli.VERBS[verb].module).EXAMPLES.splitlines() if line]
+    examples = [re.split("[#>]|  ", line)[0] for line in lines if line.startswith("sonoforge ")]  # then what it does
+    assert examples
+    for example in examples:
+        assert cli._run([*shlex.split(example)[1:], "--dry-run"]) == 0, example
+        assert json.loads(capsys.readouterr().out)
+
+
+def test_options_may_stand_between_the_arguments() -> None:
+    done = run("evaluate", "scans/", "--seed", "7", "generated/", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["real"], found["fake"], found["seed"]) == ("scans/", "generated/", 7)
+    done = run("classify", "a.png", "--recursive", "b.png", "--dry-run")
+    assert json.loads(done.stdout)["paths"] == ["a.png", "b.png"]
 
 
 class MadeUpVerb:

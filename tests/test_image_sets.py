@@ -321,7 +321,7 @@ def test_a_few_coloured_images_do_not_make_a_grey_set_coloured(tmp_path: Path) -
 def test_one_image_is_no_set(real: Path, tmp_path: Path) -> None:
     assert "found 1 image, expected at least 2" in _refused(real, _generated(tmp_path / "one", _noise(1)))
     (tmp_path / "none").mkdir()
-    assert "found neither images nor class folders" in _refused(real, tmp_path / "none")
+    assert "none: found no images" in _refused(real, tmp_path / "none")
     with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
         archive.writestr("notes.txt", "nothing")
     assert "none.zip: found no images" in _refused(real, tmp_path / "none.zip")

@@ -84,7 +84,7 @@ def _tied() -> ImageSet:
     ("changed", "item"),
     [
         (lambda: _protocol(_real(seed=1)), "real images"),
-        (lambda: _protocol(_real(count=7)), "real images"),
+        (lambda: _protocol(_real(count=7)), "number of real images"),
         (lambda: _protocol(_tied()), "real groups"),
         (lambda: _protocol(fakes=9), "number of generated images"),
         (lambda: _protocol(matched=2), "matched"),

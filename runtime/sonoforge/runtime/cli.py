@@ -100,7 +100,7 @@ def _run(arguments: list[str]) -> int:
     module = _load(name)
     config_class, examples = module.Config, module.EXAMPLES  # type: ignore[attr-defined]
     parser = commandline.build_parser(f"sonoforge {name}", VERBS[name].summary, config_class, examples)
-    given = vars(parser.parse_args(rest))
+    given = vars(parser.parse_intermixed_args(rest))
     common = {key: given.pop(key, None) for key in ("config", "json", "quiet", "dry_run", "debug")}
     config = commandline.resolve_config(config_class, given, Path(common["config"]) if common["config"] else None)
     commandline.configure_logging(bool(common["quiet"]))

@@ -1,20 +1,23 @@
 """``sonoforge evaluate REAL FAKE``: are generated images realistic, diverse, copied?  Each figure with its protocol.
 
-JSON (``--json``) is the ``results.json`` of the run folder: ``real`` and ``fake`` (what was compared), ``n`` (images a
-side of matched values and floors), ``protocol`` and ``protocol_id``, ``metrics`` (a list of figures, each ``{"name",
-"title", "space", "question", "better", "value", "standard_error", "matched", "matched_low", "matched_high", "floor",
-"floor_low", "floor_high", "ratio", "repeats", "note"}``), ``copies``, ``projections``, ``not_measured``, ``warnings``,
-``verdicts``, ``seconds``, ``notice``.  With ``--compare``: ``rows``, one for each evaluation, and ``protocol_id``.
+JSON (``--json``) is the ``results.json`` of the run folder, and ``run`` and ``report``, where it is: ``real`` and
+``fake`` (what was compared), ``n`` (images a side of matched values and floors), ``protocol`` and ``protocol_id``,
+``metrics`` (a list of figures, each ``{"name", "title", "space", "question", "better", "value", "standard_error",
+"matched", "matched_low", "matched_high", "floor", "floor_low", "floor_high", "ratio", "n", "repeats", "note"}``),
+``copies``, ``projections``, ``not_measured`` (``name`` and ``why``), ``warnings``, ``verdicts``, ``seconds``,
+``notice``.  With ``--compare``: ``rows``, one for each evaluation, and ``protocol_id``.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib.util
 import io
 import itertools
 import logging
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +72,8 @@ NOTICE = "Research use, not a medical device."
 TABLE = "metrics.csv"
 PLOTS = ("pca", "tsne", "umap")
 LPIPS_IMAGES = 500  # of a set, at most: their distances to each other are held at once
+LPIPS_DOWNLOAD = "squeezenet1_1"
+_LONGEST_SLUG = 80  # characters of FAKE's name in the run folder's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +116,11 @@ def main(config: Config) -> Outcome:
         SonoforgeError: Bad settings or images, or evaluations of different protocols.
     """
     if config.compare:
+        if config.real or config.fake:
+            raise SonoforgeError(
+                f"--compare: found {config.fake or config.real} beside it, expected finished runs alone, RUN,RUN; "
+                "evaluate it first, then compare"
+            )
         return _compare(config.compare)
     _check(config)
     started = time.monotonic()
@@ -142,8 +152,8 @@ def main(config: Config) -> Outcome:
             "LPIPS": lpips.name if lpips else None,
         },
     )  # fmt: skip
-    slug = re.sub(r"[^a-z0-9]+", "-", Path(config.fake).name.lower()).strip("-")
-    folder = run_folder.create_run(Path(config.out), f"evaluate-{slug}", dataclasses.asdict(config))
+    slug = re.sub(r"[^a-z0-9]+", "-", Path(config.fake).resolve().name.lower())[:_LONGEST_SLUG].strip("-")
+    folder = run_folder.create_run(Path(config.out), f"evaluate-{slug}".strip("-"), dataclasses.asdict(config))
     with run_folder.log_to(folder):
         log.info("run folder %s", folder)
         environment = run_folder.describe_environment(device, config.seed, real.fingerprint)
@@ -154,7 +164,7 @@ def main(config: Config) -> Outcome:
         )  # fmt: skip
         embedded = [_embed(space, real, fake, cache) for space in spaces]
         not_measured: list[dict[str, str]] = []
-        rows = measure_all(_tasks(config, spaces, embedded, real, fake, lpips, not_measured), config)
+        rows = measure_all(_tasks(config, spaces, embedded, real, fake, lpips, not_measured), config, not_measured)
         images: dict[str, bytes] = {}
         copies = None
         if "copies" in config.metrics:
@@ -162,6 +172,8 @@ def main(config: Config) -> Outcome:
                 copies = gallery.find_and_draw_copies(real, fake, held_out, images)
             except SonoforgeError as error:
                 not_measured.append({"name": "Copy test", "why": str(error)})
+        if not rows and copies is None:
+            raise SonoforgeError(f"{config.fake}: nothing that was asked for can be measured; {not_measured[0]['why']}")
         projections = gallery.draw_projections(
             config.plots, real.pixels, fake.pixels, *embedded[0], short_name(spaces[0]), config.seed, images
         )
@@ -198,7 +210,8 @@ def main(config: Config) -> Outcome:
         run_folder.write_results(folder, results)
         _print(results)
         log.info("report: %s   table: %s   %.0f s", page, folder / TABLE, results["seconds"])
-    next_command = f"sonoforge evaluate {config.real} OTHER-FAKE, then sonoforge evaluate --compare {folder},OTHER-RUN"
+    real_again, run_again = shlex.quote(config.real), shlex.quote(f"{folder},OTHER-RUN")
+    next_command = f"sonoforge evaluate {real_again} OTHER-FAKE, then sonoforge evaluate --compare {run_again}"
     return Outcome({"run": str(folder), "report": str(page), **results}, next_command)
 
 
@@ -211,7 +224,11 @@ def open_spaces(choices: Sequence[str], weights: str, device: str) -> list[Space
     takers = [choice for choice in choices if choice.partition(":")[0] not in ("bundle", "pixels")]
     if not choices or len(set(choices)) != len(choices):
         raise SonoforgeError(f"--features: found {','.join(choices) or 'nothing'}, expected different feature spaces")
-    if weights and len(takers) != 1:
+    if weights and not takers:
+        raise SonoforgeError(
+            f"--weights: found {weights}, but no feature space among {','.join(choices)} takes weights; leave it out"
+        )
+    if weights and len(takers) > 1:
         raise SonoforgeError(
             f"--weights: found {len(takers)} feature spaces that take weights, expected one; measure the others apart"
         )
@@ -223,18 +240,22 @@ def short_name(space: Space) -> str:
     return space.name.split(" (")[0].split(",")[0]
 
 
-def measure_all(tasks: Sequence[Task], config: Config) -> list[dict[str, Any]]:
-    """Take every task's figures, with a progress bar."""
+def measure_all(tasks: Sequence[Task], config: Config, not_measured: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """Take every task's figures, with a progress bar; says in ``not_measured`` what the images do not allow."""
     rows: list[dict[str, Any]] = []
     total = sum(rounds(task, config.repeats) for task in tasks)
     counter = itertools.count(1)
     with progress_bar("measuring", total, show=someone_watches()) as advance:
         for task in tasks:
-            for found in measure(task, config.repeats, config.seed):
-                if found:
-                    rows += found
-                else:
-                    advance(next(counter), task.figures[0].title)
+            try:
+                for found in measure(task, config.repeats, config.seed):
+                    if found:
+                        rows += found
+                    else:
+                        advance(next(counter), task.figures[0].title)
+            except SonoforgeError as error:
+                names = " and ".join(figure.title for figure in task.figures)
+                not_measured.append({"name": f"{names} in {task.space}", "why": str(error)})
     return rows
 
 
@@ -246,6 +267,16 @@ def _check(config: Config) -> None:
         for name in found:
             if name not in known:
                 raise SonoforgeError(f"{flag}: found {name!r}, expected {', '.join(known)}{closest(name, known)}")
+    for flag, given, name in (("--lpips", config.lpips, "lpips"), ("--held-out", config.held_out, "copies")):
+        if given and name not in config.metrics:
+            raise SonoforgeError(f"{flag}: found {given}, but --metrics leaves {name} out; add it, or leave {flag} out")
+    if config.lpips and config.lpips != LPIPS_DOWNLOAD and not Path(config.lpips).is_file():
+        raise SonoforgeError(
+            f"--lpips: found no file {config.lpips}, expected SqueezeNet as .safetensors, or {LPIPS_DOWNLOAD} to "
+            f"download it{closest(config.lpips, [LPIPS_DOWNLOAD])}"
+        )
+    if "umap" in config.plots and importlib.util.find_spec("umap") is None:
+        raise SonoforgeError("--plots umap: found no umap-learn; pip install 'sonoforge[umap]', or leave it out")
     if config.lpips_heads and not config.lpips:
         raise SonoforgeError("--lpips-heads: found without --lpips; give its SqueezeNet as well")
 
@@ -300,15 +331,12 @@ def _tasks(
 
 
 def _lpips_task(lpips: Lpips, real: ImageSet, fake: ImageSet) -> Task:
-    """Compare the first images of both sets: generated ones are in random order, real ones are spread evenly."""
-    some = evenly_spaced(len(real), LPIPS_IMAGES)
-    made = min(len(fake), LPIPS_IMAGES)
-    log.info("LPIPS: %d generated and %d real images, %s", made, len(some), lpips.name)
-    table = distance_matrix(lpips, np.concatenate([fake.pixels[:made], real.pixels[some]]))
-    return lpips_task(
-        "squeezenet1_1", table,
-        Part(np.arange(made), -1 - np.arange(made)), Part(made + np.arange(len(some)), real.groups[some]),
-    )  # fmt: skip
+    """Compare some images of both sets, spread evenly: folders lie one after the other, class by class."""
+    some, made = evenly_spaced(len(real), LPIPS_IMAGES), evenly_spaced(len(fake), LPIPS_IMAGES)
+    log.info("LPIPS: %d generated and %d real images, %s", len(made), len(some), lpips.name)
+    table = distance_matrix(lpips, np.concatenate([fake.pixels[made], real.pixels[some]]))
+    first, second = np.arange(len(made)), len(made) + np.arange(len(some))
+    return lpips_task("squeezenet1_1", table, Part(first, -1 - first), Part(second, real.groups[some]))
 
 
 def _warnings(spaces: Sequence[Space]) -> list[str]:

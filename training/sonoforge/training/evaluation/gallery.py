@@ -15,6 +15,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.evaluation import pictures
 from sonoforge.training.evaluation.image_sets import ImageSet, joined_sets
 from sonoforge.training.evaluation.projections import embedding_map, hull_overlap, pca_projection
+from sonoforge.training.gan.checkpoint import DESCRIPTION
 from sonoforge.training.gan.curves import draw_curves
 from sonoforge.training.gan.ticks import read_stats
 from sonoforge.training.metrics import copies
@@ -128,7 +129,7 @@ def draw_sets(
 
 
 def _training_curves(run: Path) -> Figure | None:
-    folder = run if (run / "stats.jsonl").is_file() else run.parent.parent
+    folder = run.resolve().parent.parent if (run / DESCRIPTION).is_file() else run  # of a checkpoint, or of a run
     rows = read_stats(folder, 2**62) if (folder / "stats.jsonl").is_file() else []
     if not rows:
         return None

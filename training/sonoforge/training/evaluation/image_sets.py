@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sonoforge.runtime import imagefile
 from sonoforge.runtime.commandline import closest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.preprocessing import Preprocessing
@@ -187,12 +188,15 @@ def read_image_sets(
     """
     if _is_run(Path(fake)):
         source = _find_run(Path(fake), checkpoint, class_name, seed, device)
-    elif count is None:
-        source = _find_images(fake, class_name, image_size, cache_folder)
+    elif fake != "phantom" and not Path(fake).exists():
+        raise _absent(fake)
     else:
-        raise SonoforgeError(
-            f"{fake}: --count is for runs of sonoforge gan train, and these images are made; leave it out"
-        )
+        for flag, given in (("--count", count is not None), ("--checkpoint", checkpoint != "last")):
+            if given:
+                raise SonoforgeError(
+                    f"{fake}: {flag} is for runs of sonoforge gan train, and these images are made; leave it out"
+                )
+        source = _find_images(fake, class_name, image_size, cache_folder)
     size = image_size or source.side
     reals = _read_real(real, class_name, source.class_name, size, cache_folder)
     fakes = source.load(count or len(reals.images))
@@ -230,12 +234,13 @@ def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None)
     )
     both = joined_sets(real, held_out)
     own = ~np.isin(both.groups[len(real) :], both.groups[: len(real)])
-    if not own.all():
-        log.warning("%s: %d of %d images repeat real ones and are left out", source, (~own).sum(), len(own))
     if own.sum() < 2:
         raise SonoforgeError(
-            f"{source}: found {own.sum()} images that repeat no real one, expected at least 2; add images"
+            f"{source}: {(~own).sum()} of {len(own)} images repeat one of {real.source}, expected at least 2 that do "
+            "not; hold images out that the generator was not trained on"
         )
+    if not own.all():
+        log.warning("%s: %d of %d images repeat real ones and are left out", source, (~own).sum(), len(own))
     kept = np.flatnonzero(own)
     chosen = dataclasses.replace(
         held_out,
@@ -313,11 +318,7 @@ def _is_run(path: Path) -> bool:
 
 def _find_images(source: str, class_name: str, image_size: int | None, cache_folder: Path | None) -> _Fakes:
     """Read images that were generated before; ``class_name`` chooses among class folders, if there are any."""
-    path = Path(source)
-    if source == "phantom":
-        path = _phantom(cache_folder).dataset.root
-    elif not path.exists():
-        raise _absent(source)
+    path = _phantom(cache_folder).dataset.root if source == "phantom" else Path(source)
     pictures = read_pictures(path, lambda classes: check_class(source, class_name, classes))
     if pictures.synthetic is False:
         log.warning("%s: its manifest says that these images are NOT generated", source)
@@ -338,6 +339,11 @@ def _own_side(source: str, native: _Native) -> int:
     if first[0] != first[1]:
         raise SonoforgeError(
             f"{source}: found images of {first[0]}x{first[1]} pixels, expected squares; give --image-size"
+        )
+    if first[0] < imagefile.MIN_SIDE:
+        raise SonoforgeError(
+            f"{source}: found images of {first[0]}x{first[1]} pixels, expected at least {imagefile.MIN_SIDE} a side; "
+            "give --image-size to enlarge them"
         )
     return first[0]
 

@@ -100,9 +100,12 @@ def embedding_tasks(space: str, fake: Part, real: Part, seed: int) -> dict[str, 
     def subsets(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
         size = min(KID_SUBSET_SIZE, len(f.rows), len(r.rows))
         published = subset_kernel_distance(f.rows, r.rows, space, KID_SUBSETS, size, seed)
-        whole = kernel_distance(f.rows, r.rows, space) if min(len(f.rows), len(r.rows)) > 2 else None
-        own = f"; whole sets {whole.value:.4g}, jackknife standard error {whole.standard_error:.2g}" if whole else ""
-        return [(published.value, published.standard_error, f"mean of {KID_SUBSETS} subsets of {size}{own}")]
+        note = f"mean of {KID_SUBSETS} subsets of {size}, their standard error {published.standard_error:.2g}"
+        if min(len(f.rows), len(r.rows)) < 3:
+            return [(published.value, None, note)]
+        # The subsets are of the same images; by how much other images would move the value, the jackknife says.
+        whole = kernel_distance(f.rows, r.rows, space)
+        return [(published.value, whole.standard_error, f"{note}; whole sets {whole.value:.4g}, ± by the jackknife")]
 
     def probe(f: Part, r: Part) -> tuple[float, ...]:
         return (linear_probe(f.rows, r.rows, r.groups, space, f.groups, seed).auc,)
@@ -215,7 +218,12 @@ def lpips_task(name: str, distances: NDArray[np.float32], fake: Part, real: Part
         Figure("nearest_lpips", "LPIPS to the nearest real", "realistic", "low"),
         Figure("lpips_pairs", "LPIPS of pairs", "diverse", "near"),
     )
-    return Task(figures, name, fake, real, function)
+
+    def whole(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
+        note = f"{len(f.rows)} generated and {len(r.rows)} real images"
+        return [(value, None, note) for value in function(f, r)]
+
+    return Task(figures, name, fake, real, function, whole=whole)
 
 
 def rounds(task: Task, repeats: int) -> int:
@@ -238,25 +246,35 @@ def measure(task: Task, repeats: int, seed: int) -> Iterator[list[dict[str, Any]
 
     Yields:
         Nothing (an empty list) after each round, for a progress bar; at the end one row for each figure, with the
-        keys that `sonoforge.training.evaluation.page.write_page` describes.
+        keys that `sonoforge.training.evaluation.page.write_page` describes, and ``n``, the images a side of its
+        halves, and ``repeats``, their number.
+
+    Raises:
+        SonoforgeError: Too few images for this figure, on the full sets or on halves.
     """
     full = task.whole(task.fake, task.real) if task.whole else None
     if full is None:
         full = [(value, None, "") for value in task.function(task.fake, task.real)]
-    matched, floor = [], []
+    matched, floor, size = [], [], 0
     for first, second, fakes in draw_halves(task.real.groups, len(task.fake.rows), rounds(task, repeats), seed):
+        size = len(first)
         some = task.real.take(first)
         matched.append(task.function(task.fake.take(fakes), some))
         floor.append(task.function(task.real.take(second), some))
         yield []
     yield [
-        _row(figure, task.space, own, [values[index] for values in matched], [values[index] for values in floor])
+        _row(figure, task.space, own, size, [values[index] for values in matched], [values[index] for values in floor])
         for index, (figure, own) in enumerate(zip(task.figures, full, strict=True))
     ]
 
 
 def _row(
-    figure: Figure, space: str, full: tuple[float, float | None, str], matched: list[float], floor: list[float]
+    figure: Figure,
+    space: str,
+    full: tuple[float, float | None, str],
+    size: int,
+    matched: list[float],
+    floor: list[float],
 ) -> dict[str, Any]:
     value, standard_error, note = full
     measured = summarise(value, matched, floor, more_is_better=figure.better == "high")
@@ -270,6 +288,7 @@ def _row(
         **measured._asdict(),
         "ratio": max(known, default=None),
         "standard_error": standard_error,
+        "n": size,
         "repeats": len(matched),
         "note": note,
     }

@@ -54,17 +54,17 @@ def make_protocol(
         settings: Of the metrics, by name: which were asked for, subsets and their size, neighbours, projections, ...
     """
     side, channels = real.pixels.shape[2:]
-    values = {
-        "real images": real.fingerprint,
-        "real groups": hashlib.sha256(real.groups.astype("<i8").tobytes()).hexdigest()[:_ID],
+    values = {  # what a reader understands comes first: the first difference is the one that is named
         "number of real images": len(real),
         "number of generated images": fakes,
-        "matched": matched,
-        "repeats": repeats,
-        "seed": seed,
         "image size": side,
         "channels": channels,
         "resize of real images": real.resize,
+        "matched": matched,
+        "repeats": repeats,
+        "seed": seed,
+        "real images": real.fingerprint,
+        "real groups": hashlib.sha256(real.groups.astype("<i8").tobytes()).hexdigest()[:_ID],
         "spaces": [dict(space.protocol) for space in spaces],
         **settings,
         "versions": _versions(),

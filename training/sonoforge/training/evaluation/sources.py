@@ -111,6 +111,13 @@ def find_images(root: Path) -> Dataset:
         raise SonoforgeError(f"{root}: cannot be read ({error.strerror}); check the rights") from error
     stems = {PurePosixPath(name).stem for name in names}
     loose = [name for name in names if not _is_mask(PurePosixPath(name).stem, stems)]
+    if not loose and not folders:
+        raise SonoforgeError(
+            f"{root}: found no images, expected some ({', '.join(sorted(IMAGE_SUFFIXES))}), or a folder of them for "
+            "each class"
+        )
+    if not loose and len(folders) == 1:
+        raise SonoforgeError(f"{root}: found a single folder in it; name that one: {folders[0]}")
     if not loose:
         return read_dataset(root)
     if nested:
