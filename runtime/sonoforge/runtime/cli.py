@@ -153,7 +153,8 @@ def main() -> None:
         code = 2
     except KeyboardInterrupt:
         print(
-            "sonoforge: interrupted; finished work is kept, the same command with --resume continues", file=sys.stderr
+            "sonoforge: interrupted; finished work is kept; --resume goes on with it, where the command has it",
+            file=sys.stderr,
         )
         code = 130
     sys.exit(code)

@@ -375,7 +375,7 @@ def _print(results: dict[str, Any]) -> None:
         log.info("  %-28s %17s  %-27s %-27s %7s", row["title"], value, *figures, words.times(row["ratio"]))
     for item in results["not_measured"]:
         log.info("  %-28s not measured: %s", item["name"], item["why"])
-    log.info("protocol %s.  Ratio: beyond 1, the figure tells generated from real images.", results["protocol_id"])
+    log.info("protocol %s.  Ratio up to 1: within what real images score.", results["protocol_id"])
     for warning in words.warnings(results):
         log.warning("%s", warning)
     for question, verdict in results["verdicts"].items():
