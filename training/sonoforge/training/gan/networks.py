@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models import began, dcgan, dcgan_thesis, progan
+from sonoforge.models.stylegan import discriminator as stylegan_discriminator
+from sonoforge.models.stylegan import layers, stylegan1, stylegan2
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.devices import open_fabric
@@ -23,11 +25,24 @@ from sonoforge.training.gan.regularisers import REGULARISERS
 
 
 class Architecture(NamedTuple):
-    """A pair of networks, and how their weights are drawn."""
+    """A pair of networks, and how their weights are drawn.
+
+    Attributes:
+        generator: Class of the one.
+        discriminator: Class of the other.
+        initialise: Draws the weights of either.
+        widths: The options of either that make its base layer so many maps wide.
+    """
 
     generator: type[nn.Module]
     discriminator: type[nn.Module]
     initialise: Callable[[nn.Module, torch.Generator], None]
+    widths: Callable[[int], dict[str, int]] = lambda width: {"width": width}
+
+
+def _channel_widths(width: int) -> dict[str, int]:
+    """As narrow throughout, in the published proportion of 512 maps to 512 x 64."""
+    return {"channel_max": width, "channel_base": 64 * width}
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -35,6 +50,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "dcgan": Architecture(dcgan.Generator, dcgan.Discriminator, dcgan.initialise),
     "began": Architecture(began.Generator, began.Discriminator, began.initialise),
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
+    "stylegan1": Architecture(stylegan1.Generator, stylegan1.Discriminator, stylegan1.initialise, _channel_widths),
+    "stylegan2": Architecture(
+        stylegan2.Generator, stylegan_discriminator.Discriminator, layers.initialise, _channel_widths
+    ),
 }
 
 
