@@ -1,6 +1,6 @@
 """Leaky ReLU without aliasing: at a higher sampling rate, between two low-pass filters.
 
-Karras 2021 (StyleGAN3), section 3.1 and figure 4: a point-wise non-linearity makes frequencies above any limit.
+Karras 2021 (StyleGAN3), section 2 and figure 4b: a point-wise non-linearity makes frequencies above any limit.
 Computed on a finer grid, which can hold most of them, and cut off before returning to the coarse one, it acts nearly
 as on the continuous signal.
 

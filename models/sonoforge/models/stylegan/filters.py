@@ -1,7 +1,7 @@
 """Low-pass filters for networks without aliasing: windowed ideal filters, separable or radially symmetric.
 
 Karras, Aittala, Laine, Härkönen, Hellsten, Lehtinen, Aila, "Alias-Free Generative Adversarial Networks", NeurIPS 2021
-(StyleGAN3): section 3.1, and appendix C on the choice of filters.
+(StyleGAN3): section 3 and appendix C.
 
 The ideal filter (a sinc along each axis; a jinc of the radius) is cut to a few taps by Kaiser's window, whose one
 parameter is chosen from the width of the transition band (Kaiser, "Nonrecursive digital filter design using the
@@ -31,7 +31,7 @@ def kaiser_beta(attenuation: float) -> float:
     if attenuation > 50:
         return 0.1102 * (attenuation - 8.7)
     if attenuation > 21:
-        return 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (attenuation - 21)
+        return 0.5842 * math.pow(attenuation - 21, 0.4) + 0.07886 * (attenuation - 21)
     return 0.0
 
 

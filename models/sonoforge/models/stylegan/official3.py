@@ -1,7 +1,6 @@
-"""State dicts of the official StyleGAN3 generators, under the names that `stylegan3` uses.
+"""Weights of official StyleGAN3 generators in the networks here; their discriminators' are read by `official`.
 
-The official names: github.com/NVlabs/stylegan3.  Files of tensors only (safetensors, npz); a pickle would have to be
-converted by whoever trusts it.
+Files of tensors only, by the names of the authors' PyTorch implementation: see `official`.
 """
 
 from __future__ import annotations
@@ -12,62 +11,81 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sonoforge.models.stylegan.stylegan3 import Generator, SynthesisLayer
+from sonoforge.models.stylegan.official import mapping_state
+from sonoforge.models.stylegan.stylegan3 import Generator
 
-_FILTER_TOLERANCE = 1e-5  # of a tap
+State = Mapping[str, Tensor]
+
+_TAP_TOLERANCE = 1e-5
 
 
-def translate_generator(state: Mapping[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-    """Rename the tensors of an official generator, configuration T or R.
+def generator_from_official(state: State, *, magnitude_decay: float = 0.999) -> Generator:
+    """Build a StyleGAN3 generator, configuration T or R, from an official state dict, in evaluation mode.
 
     Args:
-        state: Official names (``synthesis.L0_36_512.weight``, ``mapping.fc0.weight``, ...) to tensors.
-        generator: Built with the same arguments.
-
-    Returns:
-        A state dict for ``generator.load_state_dict``.
+        state: Tensors by official name (``mapping.fc0.weight``, ``synthesis.L0_36_512.weight``, ...).
+        magnitude_decay: See `Generator`; no part of a state.
 
     Raises:
-        ValueError: An unknown name, or layers or filters that are not those of ``generator``.
+        ValueError: A name, shape or filter does not belong to such a network.
     """
-    renamed: dict[str, Tensor] = {}
+    layers = sorted(
+        {(int(found[1]), int(found[2]), int(found[3])) for name in state if (found := re.match(_LAYER, name))}
+    )
+    if len(layers) < 2 or "synthesis.input.freqs" not in state or "mapping.w_avg" not in state:
+        raise ValueError("official state: found no synthesis.input.freqs and layers, expected a StyleGAN3 generator")
+    first = state["synthesis.L{}_{}_{}.weight".format(*layers[0])]
+    _, image_size, channels = layers[-1]
+    config, factor = ("r", 2) if first.shape[2] == 1 else ("t", 1)
+    style_size = state["mapping.w_avg"].shape[0]
+    classes = state["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in state else 0
+    generator = Generator(
+        image_size,
+        channels,
+        state["mapping.fc0.weight"].shape[1] - (style_size if classes else 0),
+        classes,
+        config=config,
+        style_size=style_size,
+        mapping_layers=sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state),
+        layers=len(layers) - 1,
+        # The cutoff of the layer before the image is half the image's rate.
+        channel_base=layers[-2][2] * image_size // factor,
+        channel_max=layers[0][2] // factor,
+        magnitude_decay=magnitude_decay,
+    )
+    _check_filters(state, generator)
+    try:
+        generator.load_state_dict(generator_state(state))
+    except RuntimeError as error:
+        raise ValueError(f"official state: {' '.join(str(error).split())}") from error
+    return generator.eval()
+
+
+def generator_state(state: State) -> dict[str, Tensor]:
+    """Rename an official StyleGAN3 generator's tensors; filters, which are no part of a state here, are left out."""
+    renamed = mapping_state(state)
     for name, value in state.items():
-        if filtered := re.fullmatch(r"synthesis\.L(\d+)_\d+_\d+\.(up|down)_filter", name):
-            _check_filter(name, value, generator, int(filtered[1]), filtered[2])
-        else:
-            renamed[_rename(name)] = value
-    found = {name: tuple(value.shape) for name, value in renamed.items()}
-    expected = {name: tuple(value.shape) for name, value in generator.state_dict().items()}
-    wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-    if wrong:
-        raise ValueError(
-            f"StyleGAN3 state: {len(wrong)} tensors are missing, unknown or of another shape, first {wrong[0]}: found "
-            f"{found.get(wrong[0])}, expected {expected.get(wrong[0])}; build the generator with the official arguments"
-        )
+        if found := re.fullmatch(r"synthesis\.input\.(.+)", name):
+            renamed[f"synthesis.input.{_INPUT_PARTS.get(found[1], found[1])}"] = value
+        elif (found := re.fullmatch(_LAYER + r"(.+)", name)) and not found[4].endswith("_filter"):
+            part = "magnitude" if found[4] == "magnitude_ema" else found[4]
+            renamed[f"synthesis.layers.{found[1]}.{part}"] = value
     return renamed
 
 
-_NAMES = (
-    (r"mapping\.w_avg", "mapping.average"),
-    (r"mapping\.embed\.(weight|bias)", r"mapping.embedding.\1"),
-    (r"mapping\.fc(\d+)\.(weight|bias)", r"mapping.layers.\1.\2"),
-    (r"synthesis\.input\.(weight|transform|phases)", r"synthesis.input.\1"),
-    (r"synthesis\.input\.freqs", "synthesis.input.frequencies"),
-    (r"synthesis\.input\.affine\.(weight|bias)", r"synthesis.input.placement.\1"),
-    (r"synthesis\.L(\d+)_\d+_\d+\.(weight|bias|affine\.weight|affine\.bias)", r"synthesis.layers.\1.\2"),
-    (r"synthesis\.L(\d+)_\d+_\d+\.magnitude_ema", r"synthesis.layers.\1.magnitude"),
-)
+_LAYER = r"synthesis\.L(\d+)_(\d+)_(\d+)\."  # index, side and maps of the result
+_INPUT_PARTS = {
+    "freqs": "frequencies",
+    "affine.weight": "placement.weight",
+    "affine.bias": "placement.bias",
+}
 
 
-def _rename(name: str) -> str:
-    for pattern, ours in _NAMES:
-        if match := re.fullmatch(pattern, name):
-            return match.expand(ours)
-    raise ValueError(f"StyleGAN3 state: found {name!r}, expected the names of an official StyleGAN3 generator")
-
-
-def _check_filter(name: str, taps: Tensor, generator: Generator, index: int, direction: str) -> None:
-    layers = generator.synthesis.layers
-    own = getattr(layers[index], f"{direction}_taps", None) if index < len(layers) else None
-    if not isinstance(own, Tensor) or own.shape != taps.shape or (own.cpu() - taps).abs().max() > _FILTER_TOLERANCE:
-        raise ValueError(f"StyleGAN3 state: {name} is not the filter of this layer; check size, configuration, layers")
+def _check_filters(state: State, generator: Generator) -> None:
+    for name, taps in state.items():
+        found = re.fullmatch(_LAYER + r"(up|down)_filter", name)
+        if not found:
+            continue
+        own = getattr(generator.synthesis.layers[int(found[1])], f"{found[4]}_taps", None)
+        if own is None or own.shape != taps.shape or not torch.allclose(own, taps.float().cpu(), atol=_TAP_TOLERANCE):
+            raise ValueError(f"official state: {name}: found another filter, expected that of the published design")

@@ -1,14 +1,16 @@
 """StyleGAN3: a generator whose details move with its objects, as no layer sees the pixel grid.
 
 Karras, Aittala, Laine, Härkönen, Hellsten, Lehtinen, Aila, "Alias-Free Generative Adversarial Networks", NeurIPS 2021.
-Section 3: continuous signals, sampled; equivariance to translation (configuration T) and to rotation as well (R: 1x1
-convolutions, radially symmetric filters, twice the maps).  Section 3.2 and figure 4: layers.  Appendix C: filters,
-transition bands.  Appendix F: Fourier-feature input, its transform from the style, initial values.
+Section 2: layers as operations on continuous signals.  Section 3 and figure 4: the generator, equivariant to
+translation (configuration T), and to rotation as well (R: 1x1 convolutions, radially symmetric filters, twice the
+maps).  Appendix C: filters.  Appendix F: input, initial values, half precision.
 The discriminator is StyleGAN2's (`discriminator`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -18,8 +20,18 @@ from torch.nn.functional import conv2d
 
 from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu
 from sonoforge.models.stylegan.filters import lowpass, radial_lowpass
-from sonoforge.models.stylegan.layers import CLAMP, EPSILON, GAIN, SLOPE, EqualisedLinear, full_precision, normalise
-from sonoforge.models.stylegan.mapping import MappingNetwork
+from sonoforge.models.stylegan import layers as shared
+from sonoforge.models.stylegan.layers import (
+    CLAMP,
+    EPSILON,
+    GAIN,
+    SLOPE,
+    EqualisedLinear,
+    at_least_single,
+    full_precision,
+    normalise,
+)
+from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
 
 CONFIGS = ("t", "r")
 FIRST_CUTOFF = 2.0  # cycles over the image (section 3.2)
@@ -30,6 +42,10 @@ MARGIN = 10  # samples computed beyond each border of the image, so that borders
 TAPS = 6  # of a filter, for each sample of the coarser grid
 HEADROOM = 2  # finer than both neighbours is the grid on which a non-linearity is computed
 IMAGE_SCALE = 0.25  # of the last layer's result
+# Under mixed precision layers at so many of the highest sampling rates are computed in half precision.
+HALF_LEVELS = 4
+
+initialise = shared.initialise
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,7 @@ class Grid:
         return 2 * self.cutoff >= self.rate
 
 
-def plan_grids(image_size: int, channels: int, layers: int, capacity: float, width: int) -> list[Grid]:
+def plan_grids(image_size: int, channels: int, layers: int, channel_base: int, channel_max: int) -> list[Grid]:
     """Return the grids of the input and of the results of all layers (section 3.2).
 
     Cutoffs and stop bands grow geometrically up to the critical layers.  The sampling rate is the image's, halved as
@@ -66,8 +82,8 @@ def plan_grids(image_size: int, channels: int, layers: int, capacity: float, wid
         image_size: Side S of the image.
         channels: Of the image.
         layers: Number L of layers before the one that makes the image.
-        capacity: Maps times twice the cutoff.
-        width: Most maps.
+        channel_base: Maps times twice the cutoff.
+        channel_max: Most maps.
 
     Returns:
         L + 2 grids: the input's, those of the L layers, the image's.
@@ -95,7 +111,7 @@ def plan_grids(image_size: int, channels: int, layers: int, capacity: float, wid
                 cutoff=cutoff,
                 half_width=max(stopband, rate / 2) - cutoff,
                 side=image_size if index >= layers - 1 else rate + 2 * MARGIN,
-                maps=channels if index == layers else min(round(capacity / (2 * cutoff)), width),
+                maps=channels if index == layers else min(max(round(channel_base / (2 * cutoff)), 1), channel_max),
             )
         )
     return grids
@@ -161,7 +177,7 @@ class FourierInput(nn.Module):
     def forward(self, style: Tensor) -> Tensor:
         """(N, W) to (N, C, H, H) float32, also where mixed precision is on."""
         with full_precision(style.device):
-            placement = self.placement(style)
+            placement: Tensor = self.placement(style)
             cosine, sine, x, y = (placement / placement[:, :2].norm(dim=1, keepdim=True)).unbind(1)
             turn = torch.stack([cosine, -sine, sine, cosine], 1).unflatten(1, (2, 2))
             matrix = turn @ self.transform[:2, :2]
@@ -175,7 +191,7 @@ class FourierInput(nn.Module):
             horizontal = self.places[:, None] * frequencies[:, None, :, 0] + phases[:, None]
             vertical = self.places[:, None] * frequencies[:, None, :, 1]
             waves = (2 * math.pi * (horizontal[:, None] + vertical[:, :, None])).sin()  # (N, H, H, C)
-            mixed = waves @ (amplitudes[:, :, None] * self.weight.t() / math.sqrt(len(self.weight)))[:, None]
+            mixed: Tensor = waves @ (amplitudes[:, :, None] * self.weight.t() / math.sqrt(len(self.weight)))[:, None]
         return mixed.permute(0, 3, 1, 2)
 
 
@@ -183,8 +199,8 @@ class SynthesisLayer(nn.Module):
     """Modulated convolution and non-linearity, from one grid to the next (section 3.2, figure 4b).
 
     Attributes:
-        magnitude: Moving average of the mean square of the layer's input, which the input is divided by (section 3.1,
-            "config C": fixed at inference, so that it cannot tell places apart).
+        magnitude: Moving average of the mean square of the layer's input, by whose root the input is divided
+            (section 3, configuration D).
 
     Args:
         source: Grid of the input.
@@ -227,7 +243,8 @@ class SynthesisLayer(nn.Module):
             down_taps = down_filter(TAPS * self.down, target.cutoff, target.half_width, rate)
             self.register_buffer("up_taps", up_taps, persistent=False)
             self.register_buffer("down_taps", down_taps, persistent=False)
-            # The convolution pads so far that each of its results that any input reaches is there.
+            # The convolution pads so far that each of its results that any input reaches is there; then all around
+            # the centre that is not needed is left away.
             after_convolution = source.side + kernel - 1
             finest = (after_convolution - 1) * self.up + len(up_taps)
             needed = (target.side - 1) * self.down + len(down_taps)
@@ -241,18 +258,18 @@ class SynthesisLayer(nn.Module):
         self.bias.zero_()
         self.magnitude.fill_(1)
 
-    def forward(self, maps: Tensor, style: Tensor, update_averages: bool = False) -> Tensor:
+    def forward(self, maps: Tensor, style: Tensor, update_average: bool = False) -> Tensor:
         """Transform maps.
 
         Args:
             maps: (N, C, H, H) float.
             style: (N, W) float.
-            update_averages: Whether this batch moves ``magnitude``, before that is used.
+            update_average: Whether this batch moves ``magnitude``, before that is used.
 
         Returns:
             (N, C', H', H') float.
         """
-        if update_averages:
+        if update_average:
             with torch.no_grad():
                 self.magnitude.lerp_(maps.float().square().mean(), 1 - self.magnitude_decay)
         with full_precision(style.device):
@@ -260,8 +277,8 @@ class SynthesisLayer(nn.Module):
             if self.to_image:
                 weight = self.weight / math.sqrt(self.weight[0].numel())
             else:
-                # Half precision could not hold the products of unscaled factors; what demodulation divides by shrinks
-                # as they do (Karras 2020, "Training GANs with Limited Data", appendix D.1).
+                # Demodulation undoes any factor of an image's scales and of an output's weights; these keep half
+                # precision from overflowing (appendix F).
                 weight = normalise(self.weight.flatten(1)).view_as(self.weight)
                 scales = normalise(scales)
                 powers = weight.square().sum((2, 3))
@@ -294,6 +311,9 @@ class Synthesis(nn.Module):
         kernel: Side of the convolutions' kernels.
         radial: Whether filters on the way down are radially symmetric.
         magnitude_decay: See `SynthesisLayer`.
+
+    Attributes:
+        num_styles: Number of styles: the input's, and one for each layer.
     """
 
     def __init__(
@@ -312,47 +332,50 @@ class Synthesis(nn.Module):
                 radial=radial,
                 magnitude_decay=magnitude_decay,
             )
-            for index, (source, target) in enumerate(zip(grids[:-1], grids[1:], strict=True))
+            for index, (source, target) in enumerate(itertools.pairwise(grids))
         )
         self.num_styles = len(self.layers) + 1
+        self.half = [grid.rate << HALF_LEVELS > grids[-1].rate for grid in grids[1:]]
 
-    def forward(self, styles: Tensor, update_averages: bool = False) -> Tensor:
-        """Synthesise images.
+    def forward(self, styles: Tensor, *, update_average: bool = False) -> Tensor:
+        """Generate one image for each row of styles.
 
         Args:
-            styles: (N, L + 2, W) float: the input's, those of the layers, the last layer's.
-            update_averages: Whether this batch moves the layers' magnitudes.
+            styles: (N, L, W).
+            update_average: Whether this batch moves the layers' magnitudes.
 
         Returns:
-            (N, C, S, S) float32, in about [-1, 1]: nothing bounds them.
+            (N, C, S, S) at least float32, in about [-1, 1]; nothing bounds them.
         """
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
-        for layer, style in zip(self.layers, others, strict=True):
-            maps = layer(maps, style, update_averages)
-        return maps.float() * IMAGE_SCALE
+        for layer, style, half in zip(self.layers, others, self.half, strict=True):
+            with contextlib.nullcontext() if half else full_precision(styles.device):
+                maps = layer(maps, style, update_average)
+        return at_least_single(maps) * IMAGE_SCALE
 
 
 class Generator(nn.Module):
     """Latent vector to image.
 
-    The defaults are the published networks of either configuration.
+    The defaults are the published networks.
 
     Args:
         image_size: Side S of the square image in pixels, a multiple of 16.
         channels: Channels C of the image.
-        latent_size: Length Z of the latent vector.
-        classes: Number K of classes, 0 for an unconditional generator.
-        style_size: Length W of a style.
+        latent_size: Length Z of the latent vector; the paper: 512.
+        classes: Number of classes, 0 for an unconditional generator.
         config: ``"t"``, equivariant to translation, or ``"r"``, to rotation as well.
-        width: Most maps of a layer; twice as many in configuration R.
-        capacity: Maps of a layer times twice its cutoff; twice as much in configuration R.
-        layers: Synthesis layers before the one that makes the image.
+        style_size: Length W of a style.
         mapping_layers: Layers of the mapping network.
-        magnitude_decay: See `SynthesisLayer`; the paper halves the old average's weight every 20 000 images.
+        layers: Synthesis layers before the one that makes the image.
+        channel_base: Maps of a layer times twice its cutoff; twice as much in configuration R.
+        channel_max: Most maps of a layer; twice as many in configuration R.
+        mixing: Share of the training images that get the styles of two latents: none in the paper.
+        magnitude_decay: See `SynthesisLayer`; the authors: 0.5 ** (batch / 20 000).
 
     Raises:
-        ValueError: Another configuration, or a size or number of layers that is too small.
+        ValueError: Another configuration, image size or number of layers.
     """
 
     latent_distribution = "normal"
@@ -361,30 +384,31 @@ class Generator(nn.Module):
         self,
         image_size: int,
         channels: int,
-        latent_size: int = 512,
+        latent_size: int,
         classes: int = 0,
         *,
-        style_size: int = 512,
         config: str = "t",
-        width: int = 512,
-        capacity: int = 2**15,
-        layers: int = 14,
+        style_size: int = 512,
         mapping_layers: int = 2,
+        layers: int = 14,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        mixing: float = 0.0,
         magnitude_decay: float = 0.999,
     ) -> None:
         super().__init__()
         if config not in CONFIGS:
             raise ValueError(f"config: found {config!r}, expected one of {', '.join(CONFIGS)}")
-        more = 2 if config == "r" else 1
-        grids = plan_grids(image_size, channels, layers, more * capacity, more * width)
-        self.image_size = image_size
         self.latent_size = latent_size
         self.classes = classes
+        self.mixing = mixing
+        rotation = config == "r"
+        factor = 2 if rotation else 1
         self.synthesis = Synthesis(
-            grids,
+            plan_grids(image_size, channels, layers, factor * channel_base, factor * channel_max),
             style_size,
-            kernel=1 if config == "r" else 3,
-            radial=config == "r",
+            kernel=1 if rotation else 3,
+            radial=rotation,
             magnitude_decay=magnitude_decay,
         )
         self.mapping = MappingNetwork(latent_size, classes, style_size, self.synthesis.num_styles, mapping_layers)
@@ -393,20 +417,27 @@ class Generator(nn.Module):
         self,
         latents: Tensor,
         labels: Tensor | None = None,
+        *,
+        chance: torch.Generator | None = None,
+        update_average: bool = False,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
-        """Generate one image for each latent vector; in training mode, every batch moves the averages.
+        """Generate one image for each latent vector.
 
         Args:
             latents: (N, Z) float, standard normal.
-            labels: (N,) int64, for a conditional generator.
+            labels: (N,) int64 or (N, K) float, for a conditional generator.
+            chance: Source of random numbers, on the latents' device: with it, as in training, styles are mixed.
+            update_average: Whether this batch moves the average style and the layers' magnitudes.
             truncation_psi: See `MappingNetwork`.
             truncation_cutoff: See `MappingNetwork`.
 
         Returns:
-            (N, C, S, S) float32, in about [-1, 1].
+            (N, C, S, S) float in about [-1, 1]: nothing bounds them.
         """
-        styles = self.mapping(latents, labels, truncation_psi, truncation_cutoff, self.training)
-        images: Tensor = self.synthesis(styles, self.training)
+        styles = self.mapping(latents, labels, truncation_psi, truncation_cutoff, update_average)
+        if chance is not None and self.mixing:
+            styles = mix_styles(self.mapping, styles, labels, self.mixing, chance)
+        images: Tensor = self.synthesis(styles, update_average=update_average)
         return images
