@@ -57,6 +57,11 @@ def full_precision(device: torch.device) -> contextlib.AbstractContextManager[No
     return contextlib.nullcontext()
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """Convert half precision to single, and leave the rest as it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def normalise(vectors: Tensor) -> Tensor:
     """Scale each vector, along dimension 1, to a mean square of 1."""
     return vectors * torch.rsqrt(vectors.square().mean(1, keepdim=True) + EPSILON)

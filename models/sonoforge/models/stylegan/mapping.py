@@ -140,3 +140,28 @@ class MappingNetwork(MappingLayers):
         if truncation_cutoff is None:
             return truncated
         return torch.cat([truncated[:, :truncation_cutoff], styles[:, truncation_cutoff:]], 1)
+
+
+def mix_styles(
+    mapping: MappingNetwork, styles: Tensor, labels: Tensor | None, share: float, chance: torch.Generator
+) -> Tensor:
+    """Give some images the fine styles of a second latent (2019, section 3.1: mixing regularisation).
+
+    Args:
+        mapping: Maps the second latents.
+        styles: (N, L, W) of the first latents.
+        labels: Of the images, or None.
+        share: Probability of an image to be mixed.  Where its styles change is drawn evenly from 1 to L - 1.
+        chance: Source of random numbers, on the styles' device.
+
+    Returns:
+        (N, L, W).
+    """
+    if share == 0:
+        return styles
+    count, number, _ = styles.shape
+    latents = torch.randn(count, mapping.latent_size, generator=chance, device=styles.device)
+    first_fine = 1 + (torch.rand(count, 1, generator=chance, device=styles.device) * (number - 1)).floor()
+    mixed = torch.rand(count, 1, generator=chance, device=styles.device) < share
+    fine = torch.arange(number, device=styles.device) >= first_fine
+    return torch.where((fine & mixed)[:, :, None], mapping(latents, labels), styles)

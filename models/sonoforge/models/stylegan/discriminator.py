@@ -1,0 +1,146 @@
+"""The residual discriminator that StyleGAN2 and StyleGAN3 share.
+
+Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 4.1 and figure 7c
+(residual blocks), appendix B.  Minibatch standard deviation: Karras et al., "Progressive Growing of GANs", ICLR
+2018, section 3.  Class labels: projection (Miyato and Koyama, ICLR 2018) on an embedding that passes a mapping
+network of its own (Karras et al., "Training GANs with Limited Data", NeurIPS 2020, appendix D.1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sonoforge.models.stylegan import layers
+from sonoforge.models.stylegan.layers import (
+    CLAMP,
+    EPSILON,
+    EqualisedConv2d,
+    EqualisedLinear,
+    at_least_single,
+    full_precision,
+)
+from sonoforge.models.stylegan.mapping import MappingLayers
+from sonoforge.models.stylegan.pyramid import sides, widths
+from sonoforge.models.stylegan.stylegan2 import HALF_LEVELS
+
+CONDITIONINGS = ("none", "projection")
+GROUP = 4  # images in a group of the minibatch standard deviation
+
+initialise = layers.initialise
+
+
+def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
+    """Append one map that says how much the images of a group differ.
+
+    The standard deviation over the group, of each feature at each place, averaged over features and places;
+    the same number for all images of the group, everywhere.
+
+    Args:
+        maps: (N, F, H, W) float, at least single precision.
+        group: Most images in a group.  Of G groups the first takes images 0, G, 2 G, ... of the batch.
+
+    Returns:
+        (N, F + 1, H, W) float.
+    """
+    groups = math.ceil(len(maps) / group)
+    # Within the root, epsilon keeps the gradient finite where all images are equal.
+    deviations = [(maps[first::groups].var(0, correction=0) + EPSILON).sqrt().mean() for first in range(groups)]
+    of_images = torch.stack(deviations).repeat(group)[: len(maps)]
+    return torch.cat([maps, of_images[:, None, None, None].expand(-1, 1, *maps.shape[2:])], 1)
+
+
+class Block(nn.Module):
+    """Two convolutions beside one of 1x1; the side is halved, the sum keeps the variance.
+
+    Args:
+        inputs: Input maps.
+        outputs: Output maps.
+        clamp: Largest absolute value of an activation, None for no limit.
+    """
+
+    def __init__(self, inputs: int, outputs: int, clamp: float | None = CLAMP) -> None:
+        super().__init__()
+        half = math.sqrt(0.5)
+        self.first = EqualisedConv2d(inputs, inputs, 3, clamp=clamp)
+        self.second = EqualisedConv2d(inputs, outputs, 3, down=2, gain=half, clamp=clamp)
+        self.skip = EqualisedConv2d(inputs, outputs, 1, activated=False, down=2, gain=half)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H / 2, W / 2)."""
+        result: Tensor = self.skip(maps) + self.second(self.first(maps))
+        return result
+
+
+class Discriminator(nn.Module):
+    """Image to one number: large where the image looks real.
+
+    Args:
+        image_size: Side S of the square image in pixels: 4 or 7 times a power of two, up to 1024.
+        channels: Channels C of the image.
+        classes: Number K of classes, 0 for none.
+        conditioning: ``"none"`` or ``"projection"``.
+        channel_base: Maps of a layer times its side.
+        channel_max: Most maps of a layer.
+        group: Most images in a group of the minibatch standard deviation.
+        mapping_layers: Layers that an embedded label passes.
+        clamp: Largest absolute value of an activation, None for no limit.
+
+    Raises:
+        ValueError: Another image size or conditioning, or projection without classes.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        classes: int = 0,
+        conditioning: str = "none",
+        *,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        group: int = GROUP,
+        mapping_layers: int = 8,
+        clamp: float | None = CLAMP,
+    ) -> None:
+        super().__init__()
+        if conditioning not in CONDITIONINGS:
+            raise ValueError(f"conditioning: found {conditioning!r}, expected one of {', '.join(CONDITIONINGS)}")
+        if conditioning == "projection" and classes == 0:
+            raise ValueError("classes: found 0, expected at least 1 with conditioning 'projection'")
+        self.group = group
+        resolutions = sides(image_size)
+        maps = widths(len(resolutions), channel_base, channel_max)
+        self.from_image = EqualisedConv2d(channels, maps[-1], 1, clamp=clamp)
+        self.blocks = nn.ModuleList(Block(maps[level], maps[level - 1], clamp) for level in range(len(maps) - 1, 0, -1))
+        self.last_conv = EqualisedConv2d(maps[0] + 1, maps[0], 3, clamp=clamp)
+        self.last_linear = EqualisedLinear(maps[0] * resolutions[0] ** 2, maps[0], activated=True)
+        projecting = conditioning == "projection"
+        self.score = EqualisedLinear(maps[0], maps[0] if projecting else 1)
+        self.mapping = MappingLayers(0, classes, maps[0], mapping_layers) if projecting else None
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
+        """Judge images.
+
+        Args:
+            images: (N, C, S, S) float in [-1, 1].
+            labels: (N,) int64 or (N, K) float; needed by ``"projection"`` alone.
+
+        Returns:
+            Scores (N,), at least float32; and None, as it predicts no class.
+        """
+        maps = self.from_image(images)
+        for index, block in enumerate(self.blocks):
+            half = index < HALF_LEVELS
+            with contextlib.nullcontext() if half else full_precision(images.device):
+                maps = block(maps if half else at_least_single(maps))
+        with full_precision(images.device):
+            maps = self.last_conv(append_minibatch_std(at_least_single(maps), self.group))
+            features = self.score(self.last_linear(maps.flatten(1)))
+            if self.mapping is None:
+                return features.squeeze(1), None
+            projected = features * self.mapping(None, labels)
+            return projected.sum(1) / math.sqrt(projected.shape[1]), None
