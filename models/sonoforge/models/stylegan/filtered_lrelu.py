@@ -32,7 +32,7 @@ def upsample(maps: Tensor, taps: Tensor, factor: int, crop: int) -> Tensor:
     Returns:
         (N, C, H', W') float, H' = (H - 1) * factor + T - 2 * crop.
     """
-    result: Tensor = _Filter.apply(maps, taps.to(maps.dtype), factor, crop, True)
+    result: Tensor = _Filter.apply(maps, taps, factor, crop, True)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -47,7 +47,7 @@ def downsample(maps: Tensor, taps: Tensor, factor: int) -> Tensor:
     Returns:
         (N, C, H', W') float, H' = (H - T) / factor + 1.
     """
-    result: Tensor = _Filter.apply(maps, taps.to(maps.dtype), factor, 0, False)
+    result: Tensor = _Filter.apply(maps, taps, factor, 0, False)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -82,7 +82,7 @@ def filtered_leaky_relu(
     # Zeros between samples take 1 / up^2 of the amplitude.  The gain can go before the non-linearity too, as that only
     # looks at signs; in the few taps it costs nothing.
     fine = upsample(maps, up_taps * (up * gain**0.5), up, crop)
-    active: Tensor = _ClampedLeakyReLU.apply(fine, slope, clamp)
+    active: Tensor = _ClampedLeakyReLU.apply(fine, slope, clamp)  # type: ignore[no-untyped-call]
     return downsample(active, down_taps, down)
 
 
@@ -93,6 +93,7 @@ class _Filter(torch.autograd.Function):
     def forward(ctx: Any, maps: Tensor, taps: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
         ctx.save_for_backward(taps)
         ctx.rest = stride, padding, transposed
+        taps = taps.to(maps.dtype)
         convolve = conv_transpose2d if transposed else conv2d
         channels = maps.shape[1]
         if taps.ndim == 2:
@@ -103,25 +104,39 @@ class _Filter(torch.autograd.Function):
         return convolve(maps, row, stride=(1, stride), padding=(0, padding), groups=channels)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (taps,) = ctx.saved_tensors
         stride, padding, transposed = ctx.rest
-        return _Filter.apply(gradients[0], taps, stride, padding, not transposed), None, None, None, None
+        return _Filter.apply(gradients[0], taps, stride, padding, not transposed), None, None, None, None  # type: ignore[no-untyped-call]
 
 
 class _ClampedLeakyReLU(torch.autograd.Function):
-    """LeakyReLU and clamp; the result tells both derivatives, so nothing else is kept."""
+    """LeakyReLU and clamp in place; the result tells the derivatives of both, so nothing else is kept."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, slope: float, clamp: float) -> Tensor:
-        result = leaky_relu(maps, slope).clamp_(-clamp, clamp)
+        ctx.mark_dirty(maps)
+        result = leaky_relu(maps, slope, inplace=True).clamp_(-clamp, clamp)
         ctx.save_for_backward(result)
         ctx.rest = slope, clamp
         return result
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (result,) = ctx.saved_tensors
-        slope, clamp = ctx.rest
-        inner = torch.ops.aten.leaky_relu_backward(gradients[0], result, slope, True)
-        return torch.ops.aten.hardtanh_backward(inner, result, -clamp, clamp), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _Slopes.apply(gradients[0], *ctx.saved_tensors, *ctx.rest), None, None  # type: ignore[no-untyped-call]
+
+
+class _Slopes(torch.autograd.Function):
+    """Multiplication by the derivative of `_ClampedLeakyReLU`, which is constant nearly everywhere."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, result: Tensor, slope: float, clamp: float) -> Tensor:
+        ctx.save_for_backward(result)
+        ctx.rest = slope, clamp
+        product: Tensor = torch.ops.aten.leaky_relu_backward(gradient, result, slope, True)
+        torch.ops.aten.hardtanh_backward.grad_input(product, result, -clamp, clamp, grad_input=product)
+        return product
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _Slopes.apply(gradients[0], *ctx.saved_tensors, *ctx.rest), None, None, None  # type: ignore[no-untyped-call]

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from sonoforge.models.stylegan import layers as shared
 from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu
 from sonoforge.models.stylegan.filters import lowpass, radial_lowpass
-from sonoforge.models.stylegan import layers as shared
 from sonoforge.models.stylegan.layers import (
     CLAMP,
     EPSILON,
@@ -138,7 +138,7 @@ class FourierInput(nn.Module):
 
     Attributes:
         transform: (3, 3) matrix from places in the image to places on the plane: the inverse of the transform that
-            the image is to undergo.  The identity unless a user changes it.
+            the image is to undergo.  The identity unless a user changes it; (N, 3, 3) for a transform for each image.
         frequencies: (C, 2) of the waves along x and y, uniform on a disc.
         phases: (C,) in turns.
 
@@ -180,8 +180,8 @@ class FourierInput(nn.Module):
             placement: Tensor = self.placement(style)
             cosine, sine, x, y = (placement / placement[:, :2].norm(dim=1, keepdim=True)).unbind(1)
             turn = torch.stack([cosine, -sine, sine, cosine], 1).unflatten(1, (2, 2))
-            matrix = turn @ self.transform[:2, :2]
-            shift = turn @ (self.transform[:2, 2] - torch.stack([x, y], 1))[:, :, None]
+            matrix = turn @ self.transform[..., :2, :2]
+            shift = turn @ (self.transform[..., :2, 2] - torch.stack([x, y], 1))[:, :, None]
             # Wave f at place M p + t has the phase f (M p + t) = (M^T f) p + f t.
             frequencies = self.frequencies @ matrix
             phases = self.phases + (self.frequencies @ shift).squeeze(2)
@@ -335,7 +335,7 @@ class Synthesis(nn.Module):
             for index, (source, target) in enumerate(itertools.pairwise(grids))
         )
         self.num_styles = len(self.layers) + 1
-        self.half = [grid.rate << HALF_LEVELS > grids[-1].rate for grid in grids[1:]]
+        self.half_precision = [grid.rate << HALF_LEVELS > grids[-1].rate for grid in grids[1:]]
 
     def forward(self, styles: Tensor, *, update_average: bool = False) -> Tensor:
         """Generate one image for each row of styles.
@@ -349,7 +349,7 @@ class Synthesis(nn.Module):
         """
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
-        for layer, style, half in zip(self.layers, others, self.half, strict=True):
+        for layer, style, half in zip(self.layers, others, self.half_precision, strict=True):
             with contextlib.nullcontext() if half else full_precision(styles.device):
                 maps = layer(maps, style, update_average)
         return at_least_single(maps) * IMAGE_SCALE
