@@ -3,7 +3,7 @@
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 4.1 and figure 7c
 (residual blocks), appendix B.  Minibatch standard deviation: Karras et al., "Progressive Growing of GANs", ICLR
 2018, section 3.  Class labels: projection (Miyato and Koyama, ICLR 2018) on an embedding that passes a mapping
-network of its own (Karras et al., "Training GANs with Limited Data", NeurIPS 2020, appendix D.1).
+network of its own (Karras et al., "Training GANs with Limited Data", NeurIPS 2020, appendix D).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sonoforge.models.stylegan import layers
 from sonoforge.models.stylegan.layers import (
     CLAMP,
     EPSILON,
+    HALF_LEVELS,
     EqualisedConv2d,
     EqualisedLinear,
     at_least_single,
@@ -25,7 +26,6 @@ from sonoforge.models.stylegan.layers import (
 )
 from sonoforge.models.stylegan.mapping import MappingLayers
 from sonoforge.models.stylegan.pyramid import sides, widths
-from sonoforge.models.stylegan.stylegan2 import HALF_LEVELS
 
 CONDITIONINGS = ("none", "projection")
 GROUP = 4  # images in a group of the minibatch standard deviation

@@ -1,8 +1,7 @@
 """Finite impulse response (FIR) filtering of maps, with up- and down-sampling, as depthwise convolutions.
 
 To up-sample, zeros are put between samples and a low-pass filter fills them; to down-sample, a low-pass
-filter comes before samples are dropped (Karras et al., "Analyzing and Improving the Image Quality of
-StyleGAN", CVPR 2020, appendix B; Zhang, "Making Convolutional Networks Shift-Invariant Again", ICML 2019).
+filter comes before samples are dropped (Zhang, "Making Convolutional Networks Shift-Invariant Again", ICML 2019).
 A strided convolution does both steps at once: no zero is stored or multiplied, no sample computed only
 to be dropped.
 """
@@ -15,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 
-BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's filter (Karras 2020, appendix B)
+BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # of StyleGAN2 and its discriminator: its authors' configuration
+SHORT = 4  # taps up to which one pass over the maps, with the squared number of products, is faster than two
 
 
 def low_pass(taps: Sequence[float] = BINOMIAL) -> Tensor:
@@ -52,6 +52,8 @@ def resample(
         padding = (padding, padding)
     left, right, top, bottom = padding if len(padding) == 4 else (*padding, *padding)
     taps = taps.to(maps.dtype)
+    if taps.ndim == 1 and len(taps) <= SHORT:
+        taps = torch.outer(taps, taps)
     if taps.ndim == 2:
         return _filter(maps, taps * gain, (up, up), (down, down), (left, right, top, bottom))
     columns, rows = taps[:, None] * gain, taps[None]

@@ -4,7 +4,7 @@ Weights are stored as draws from N(0, 1) and scaled at each pass to the variance
 asks for, so that an optimiser that normalises gradients moves all of them at the same relative rate
 (Karras et al., "Progressive Growing of GANs", ICLR 2018, section 4.1).  A learning-rate multiplier m
 below 1 slows a layer down: its parameters are stored divided by m and multiplied with it at each pass
-(Karras, Laine, Aila, "A Style-Based Generator Architecture for GANs", CVPR 2019, appendix B: 0.01 in the
+(Karras, Laine, Aila, "A Style-Based Generator Architecture for GANs", CVPR 2019, appendix C: 0.01 in the
 mapping network).
 """
 
@@ -21,12 +21,14 @@ from torch.nn.functional import conv2d, leaky_relu, linear
 from sonoforge.models.stylegan.fir import low_pass, resample
 
 SLOPE = 0.2
-# Leaky ReLU's factor that keeps the variance of its input, about (He 2015); also for weights, so that they
-# need no gain of their own (Karras 2020, appendix B).
+# Keeps the variance of what passes leaky ReLU, about (He et al., ICCV 2015): a factor of the activation here, so that
+# weights need no gain of their own.
 GAIN = math.sqrt(2)
 # Where half precision is used, activations are cut off at this size, far above those of a healthy network
-# (Karras et al., "Training GANs with Limited Data", NeurIPS 2020, appendix D.1).
+# (Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020, appendix D).
 CLAMP = 256.0
+# Under mixed precision so many of the highest resolutions are computed in half precision (the same place).
+HALF_LEVELS = 4
 EPSILON = 1e-8
 
 
@@ -52,7 +54,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """Switch mixed precision off, where it is on, for what is cheap and needs the digits."""
-    if torch.is_autocast_enabled(device.type):
+    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
 
@@ -71,10 +73,10 @@ def activate(values: Tensor, clamp: float | None = None) -> Tensor:
     """Apply leaky ReLU; `GAIN` is for the caller to include, for example in the weights.
 
     Args:
-        values: Of any shape.
+        values: Of any shape; changed in place, so that training keeps one copy of them fewer.
         clamp: Largest absolute value of the result, None for no limit.
     """
-    values = leaky_relu(values, SLOPE)
+    values = leaky_relu(values, SLOPE, inplace=True)
     return values if clamp is None else values.clamp(-clamp, clamp)
 
 

@@ -1,9 +1,9 @@
 """The mapping network: latents and class labels to styles.
 
 Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019,
-section 2 (eight fully connected layers) and appendix B (truncation; learning rate a hundredth).
+section 2 (eight fully connected layers), appendices B (truncation) and C (learning rate a hundredth).
 Class labels: Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020,
-appendix D.1: embedded as wide as a style, scaled to unit length per feature, beside the latent.
+appendix D: embedded as wide as a style, scaled to a mean square of 1, beside the latent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sonoforge.models.labels import one_hot
 from sonoforge.models.stylegan.layers import EqualisedLinear, full_precision, normalise
 
-RATE = 0.01  # learning-rate multiplier (2019, appendix B)
+RATE = 0.01  # learning-rate multiplier (2019, appendix C)
 
 
 class MappingLayers(nn.Module):

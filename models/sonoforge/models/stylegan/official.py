@@ -33,14 +33,14 @@ def generator_from_official(state: State, *, mixing: float = 0.9) -> Generator:
     """
     names = _checked(state, "synthesis.b4.const", "a StyleGAN2 generator with skip outputs")
     resolutions = _resolutions(names, r"synthesis\.b(\d+)\.")
-    maps = [names[f"synthesis.b{side}.conv1.weight"].shape[0] for side in resolutions]
+    maps = [_length(names, f"synthesis.b{side}.conv1.weight", 0) for side in resolutions]
     layers = sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in names)
-    channels, style_size = names["synthesis.b4.torgb.weight"].shape[0], names["mapping.w_avg"].shape[0]
-    classes = names["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in names else 0
+    channels, style_size = _length(names, "synthesis.b4.torgb.weight", 0), _length(names, "mapping.w_avg", 0)
+    classes = _length(names, "mapping.embed.weight", 1) if "mapping.embed.weight" in names else 0
     generator = Generator(
         resolutions[-1],
         channels,
-        names["mapping.fc0.weight"].shape[1] - (style_size if classes else 0),
+        _length(names, "mapping.fc0.weight", 1) - (style_size if classes else 0),
         classes,
         style_size=style_size,
         mapping_layers=layers,
@@ -63,12 +63,12 @@ def discriminator_from_official(state: State, *, group: int = 4) -> Discriminato
     """
     names = _checked(state, "b4.out.weight", "a residual StyleGAN2 discriminator")
     resolutions = _resolutions(names, r"b(\d+)\.")
-    maps = [names["b4.conv.weight"].shape[0]]
-    maps += [names[f"b{side}.conv0.weight"].shape[0] for side in resolutions[1:]]
-    classes = names["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in names else 0
+    maps = [_length(names, "b4.conv.weight", 0)]
+    maps += [_length(names, f"b{side}.conv0.weight", 0) for side in resolutions[1:]]
+    classes = _length(names, "mapping.embed.weight", 1) if "mapping.embed.weight" in names else 0
     discriminator = Discriminator(
         resolutions[-1],
-        names[f"b{resolutions[-1]}.fromrgb.weight"].shape[1],
+        _length(names, f"b{resolutions[-1]}.fromrgb.weight", 1),
         classes,
         "projection" if classes else "none",
         group=group,
@@ -125,6 +125,12 @@ def discriminator_state(state: State) -> dict[str, Tensor]:
         elif owner in owners:
             renamed[f"blocks.{len(resolutions) - 1 - resolutions.index(side)}.{owners[owner]}.{part}"] = value
     return _without_filters(renamed)
+
+
+def _length(state: State, name: str, axis: int) -> int:
+    if name not in state or state[name].ndim <= axis:
+        raise ValueError(f"official state: found no {name!r} with a size along axis {axis}, expected one")
+    return state[name].shape[axis]
 
 
 def _checked(state: State, key: str, expected: str) -> State:

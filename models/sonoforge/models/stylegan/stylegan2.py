@@ -1,9 +1,9 @@
 """StyleGAN2's generator: convolutions whose weights the styles scale, and an image summed over resolutions.
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020: section 2.2 (modulation and
-demodulation), section 4.1 and figure 7b (each resolution adds to the up-sampled image), appendix B (filters).
-Karras et al., "Training Generative Adversarial Networks with Limited Data" (StyleGAN2-ADA), NeurIPS 2020:
-appendix D.1 (half precision), table 5 (widths).
+demodulation), section 4.1 and figure 7b (each resolution adds to the up-sampled image).
+Karras et al., "Training Generative Adversarial Networks with Limited Data" (StyleGAN2-ADA), NeurIPS 2020,
+appendix D: half precision.
 
 A style scales the input maps of a convolution, so that one set of weights serves the whole batch; dividing by the
 expected standard deviation of the result, which the paper writes as a scaling of each image's own weights, then
@@ -25,6 +25,7 @@ from sonoforge.models.stylegan.layers import (
     CLAMP,
     EPSILON,
     GAIN,
+    HALF_LEVELS,
     EqualisedLinear,
     activate,
     at_least_single,
@@ -34,8 +35,6 @@ from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
 from sonoforge.models.stylegan.pyramid import sides, widths
 
 NOISES = ("random", "const", "none")
-# Under mixed precision so many of the highest resolutions are computed in half precision (2020 ADA, appendix D.1).
-HALF_LEVELS = 4
 
 initialise = layers.initialise
 
@@ -109,7 +108,7 @@ class SynthesisLayer(nn.Module):
         """Weights (O, I, 3, 3), scales of the input maps (N, I), and factors of the output maps (N, O).
 
         Demodulation undoes any factor of an image's scales and of an output's weights.  So both are first
-        divided by their largest, without which half precision overflows (2020 ADA, appendix D.1); and for the
+        divided by their largest, without which half precision overflows (2020 ADA, appendix D); and for the
         same reason no gradient passes through the divisors.
         """
         with full_precision(style.device):
@@ -123,7 +122,7 @@ class SynthesisLayer(nn.Module):
     def _noise(self, maps: Tensor, noise: str, chance: torch.Generator | None) -> Tensor:
         if noise == "const":
             return self.noise
-        shape = (len(maps), 1, *maps.shape[2:])
+        shape = (maps.shape[0], 1, *maps.shape[2:])
         return torch.randn(shape, generator=chance, device=maps.device, dtype=self.noise.dtype)
 
 
@@ -196,7 +195,9 @@ class Synthesis(nn.Module):
         maps = widths(len(resolutions), channel_base, channel_max)
         self.constant = nn.Parameter(torch.empty(maps[0], resolutions[0], resolutions[0]))
         # 4x4 has one layer; then two each, of which the first doubles the side.
-        self.layers = nn.ModuleList([SynthesisLayer(maps[0], maps[0], style_size, resolutions[0], up=False)])
+        self.layers = nn.ModuleList(
+            [SynthesisLayer(maps[0], maps[0], style_size, resolutions[0], up=False, clamp=clamp)]
+        )
         for level in range(1, len(maps)):
             for before, up in ((maps[level - 1], True), (maps[level], False)):
                 self.layers.append(
@@ -230,7 +231,7 @@ class Synthesis(nn.Module):
             raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}")
         if noise == "random" and chance is None:
             raise ValueError("chance: found None, expected a torch.Generator that random noise is drawn from")
-        maps = self.constant.expand(len(styles), -1, -1, -1)
+        maps = self.constant.expand(styles.shape[0], -1, -1, -1)
         images: Tensor | None = None
         for level, to_image in enumerate(self.to_image):
             half = level >= len(self.to_image) - HALF_LEVELS
