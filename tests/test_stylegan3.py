@@ -388,7 +388,9 @@ def test_losses_and_gradients_are_the_official_ones(config: str, phase: str) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("synthesis.input.freqs"), "expected a StyleGAN3 generator"),
+        (lambda state: state.clear(), "expected a StyleGAN3 generator"),
+        (lambda state: state.pop("mapping.w_avg"), "found no 'mapping.w_avg'"),
+        (lambda state: state.pop("synthesis.input.freqs"), "Missing key.*synthesis.input.frequencies"),
         (lambda state: state.update({"synthesis.L1_36_32.extra": torch.zeros(1)}), "synthesis.layers.1.extra"),
         (lambda state: state.pop("synthesis.L2_52_32.bias"), "Missing key.*synthesis.layers.2.bias"),
         (lambda state: state["synthesis.L3_52_27.up_filter"].mul_(1.1), "L3_52_27.up_filter: found another filter"),

@@ -29,36 +29,43 @@ def generator_from_official(state: State, *, magnitude_decay: float = 0.999) -> 
     Raises:
         ValueError: A name, shape or filter does not belong to such a network.
     """
-    layers = sorted(
-        {(int(found[1]), int(found[2]), int(found[3])) for name in state if (found := re.match(_LAYER, name))}
-    )
-    if len(layers) < 2 or "synthesis.input.freqs" not in state or "mapping.w_avg" not in state:
-        raise ValueError("official state: found no synthesis.input.freqs and layers, expected a StyleGAN3 generator")
-    first = state["synthesis.L{}_{}_{}.weight".format(*layers[0])]
-    _, image_size, channels = layers[-1]
-    config, factor = ("r", 2) if first.shape[2] == 1 else ("t", 1)
-    style_size = state["mapping.w_avg"].shape[0]
-    classes = state["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in state else 0
-    generator = Generator(
-        image_size,
-        channels,
-        state["mapping.fc0.weight"].shape[1] - (style_size if classes else 0),
-        classes,
-        config=config,
-        style_size=style_size,
-        mapping_layers=sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state),
-        layers=len(layers) - 1,
-        # The cutoff of the layer before the image is half the image's rate.
-        channel_base=layers[-2][2] * image_size // factor,
-        channel_max=layers[0][2] // factor,
-        magnitude_decay=magnitude_decay,
-    )
+    try:
+        generator = _build(state, magnitude_decay)
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"official state: found no {error} of its shape, expected a StyleGAN3 generator") from error
     _check_filters(state, generator)
     try:
         generator.load_state_dict(generator_state(state))
     except RuntimeError as error:
         raise ValueError(f"official state: {' '.join(str(error).split())}") from error
     return generator.eval()
+
+
+def _build(state: State, magnitude_decay: float) -> Generator:
+    """Read the arguments of a generator off its tensors' names and shapes."""
+    found = {match.groups() for name in state if (match := re.match(_LAYER, name))}
+    layers = sorted(tuple(map(int, numbers)) for numbers in found)
+    _, image_size, channels = layers[-1]
+    _, _, widest = layers[0]
+    _, _, narrowest = layers[-2]
+    rotation = state[f"synthesis.L0_{layers[0][1]}_{widest}.weight"].shape[2] == 1
+    factor = 2 if rotation else 1
+    style_size = state["mapping.w_avg"].shape[0]
+    classes = state["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in state else 0
+    return Generator(
+        image_size,
+        channels,
+        state["mapping.fc0.weight"].shape[1] - (style_size if classes else 0),
+        classes,
+        config="r" if rotation else "t",
+        style_size=style_size,
+        mapping_layers=sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state),
+        layers=len(layers) - 1,
+        # Twice the cutoff of the last layer but one is the image's rate.
+        channel_base=narrowest * image_size // factor,
+        channel_max=widest // factor,
+        magnitude_decay=magnitude_decay,
+    )
 
 
 def generator_state(state: State) -> dict[str, Tensor]:

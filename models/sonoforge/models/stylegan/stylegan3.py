@@ -25,6 +25,7 @@ from sonoforge.models.stylegan.layers import (
     CLAMP,
     EPSILON,
     GAIN,
+    HALF_LEVELS,
     SLOPE,
     EqualisedLinear,
     at_least_single,
@@ -42,8 +43,6 @@ MARGIN = 10  # samples computed beyond each border of the image, so that borders
 TAPS = 6  # of a filter, for each sample of the coarser grid
 HEADROOM = 2  # finer than both neighbours is the grid on which a non-linearity is computed
 IMAGE_SCALE = 0.25  # of the last layer's result
-# Under mixed precision layers at so many of the highest sampling rates are computed in half precision.
-HALF_LEVELS = 4
 
 initialise = shared.initialise
 
