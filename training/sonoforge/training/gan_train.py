@@ -63,6 +63,7 @@ class Config:
     data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
     class_name: str = option("", help="class to learn, for example malignant; left out with --conditioning")
     recipe: str = option("dcgan-thesis", help="see sonoforge gan recipes", choices=tuple(RECIPES))
+    preset: str = option("paper", help="paper, or small-data for the style-based: see sonoforge gan recipes NAME")
     epochs: float | None = option(None, help="passes over the images", minimum=0.001)
     steps: int | None = option(None, help="generator updates, instead of epochs", minimum=1)
     kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", minimum=0.001)

@@ -440,3 +440,9 @@ class Generator(nn.Module):
             styles = mix_styles(self.mapping, styles, labels, self.mixing, chance)
         images: Tensor = self.synthesis(styles, update_average=update_average)
         return images
+
+    def render(self, styles: Tensor, chance: torch.Generator) -> Tensor:
+        """Generate images as in training, which adds no noise here: (N, L, W) to (N, C, S, S)."""
+        del chance
+        images: Tensor = self.synthesis(styles)
+        return images

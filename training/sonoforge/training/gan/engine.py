@@ -40,7 +40,7 @@ from sonoforge.training.gan.networks import check_networks, generator_options, l
 from sonoforge.training.gan.optimisers import set_learning_rate
 from sonoforge.training.gan.perceptual import perceptual_loss
 from sonoforge.training.gan.players import Players, gather_players, players_tensors, restore_players
-from sonoforge.training.gan.processes import any_says, reduce_mean
+from sonoforge.training.gan.processes import any_says, average_styles, reduce_mean
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
 from sonoforge.training.gan.settings import NOT_COMPARED, PRECISIONS, GanSettings, compose, make_plan
@@ -235,6 +235,7 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
                 keep = turn == recipe.n_critic - 1 and settings.accumulate == 1
                 fakes, scalars = update_discriminator(players, given, keep=keep)
             scalars |= update_generator(players, given, fakes if keep else [], step)
+            average_styles(fabric, players.generator)
             update_average(
                 players.average, players.generator, ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life)
             )

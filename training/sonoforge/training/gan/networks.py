@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sonoforge.models import began, dcgan, dcgan_thesis, progan
 from sonoforge.models.stylegan import discriminator as stylegan_discriminator
-from sonoforge.models.stylegan import layers, stylegan1, stylegan2
+from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.devices import open_fabric
@@ -53,6 +53,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "stylegan1": Architecture(stylegan1.Generator, stylegan1.Discriminator, stylegan1.initialise, _channel_widths),
     "stylegan2": Architecture(
         stylegan2.Generator, stylegan_discriminator.Discriminator, layers.initialise, _channel_widths
+    ),
+    "stylegan3": Architecture(
+        stylegan3.Generator, stylegan_discriminator.Discriminator, layers.initialise, _channel_widths
     ),
 }
 

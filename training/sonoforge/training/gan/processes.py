@@ -32,3 +32,13 @@ def average_gradients(fabric: Fabric, network: nn.Module) -> None:
     mean = reduce_mean(fabric, torch.cat([gradient.flatten() for gradient in gradients]))
     parts = mean.split([gradient.numel() for gradient in gradients])
     torch._foreach_copy_(gradients, [part.view_as(own) for part, own in zip(parts, gradients, strict=True)])
+
+
+def average_styles(fabric: Fabric, network: nn.Module) -> None:
+    """Make the running averages of a generator with styles (``average``, ``magnitude``) those of all processes."""
+    if fabric.world_size == 1 or not hasattr(network, "mapping"):
+        return
+    own = [buffer for name, buffer in network.named_buffers() if name.rpartition(".")[2] in ("average", "magnitude")]
+    mean = reduce_mean(fabric, torch.cat([buffer.flatten() for buffer in own]))
+    parts = mean.split([buffer.numel() for buffer in own])
+    torch._foreach_copy_(own, [part.view_as(buffer) for part, buffer in zip(parts, own, strict=True)])

@@ -12,6 +12,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.conditioning import CONDITIONINGS
 from sonoforge.training.gan.losses import LOSSES
+from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.recipes import Recipe, Strength, find_recipe
 from sonoforge.training.gan.regularisers import REGULARISERS
 from sonoforge.training.gan.schedules import SCHEDULES
@@ -26,6 +27,7 @@ class GanSettings:
 
     Attributes:
         recipe: Row of `recipes.RECIPES`.
+        preset: ``paper``, or one of the row's own presets.
         class_name: Class of the images; picks the recipe's published epochs and batch.
         epochs: Passes over the images; None: as published.  At most one of epochs, steps and kimg is given.
         steps: Generator updates.
@@ -66,6 +68,7 @@ class GanSettings:
     """
 
     recipe: str = "dcgan-thesis"
+    preset: str = "paper"
     class_name: str = ""
     epochs: float | None = None
     steps: int | None = None
@@ -123,6 +126,9 @@ def compose(settings: GanSettings) -> Recipe:
         SonoforgeError: An unknown name, or parts that do not go together.
     """
     recipe = find_recipe(settings.recipe)
+    if settings.preset != "paper":
+        _known("preset", settings.preset, ("paper", *recipe.presets))
+        recipe = dataclasses.replace(recipe, **recipe.presets[settings.preset].changes)
     changes: dict[str, Any] = {
         "loss": _known("loss", settings.loss, LOSSES),
         "augmentation": _known("augmentation", settings.augmentation, AUGMENTATIONS),
@@ -140,10 +146,11 @@ def compose(settings: GanSettings) -> Recipe:
     ]
     recipe = dataclasses.replace(recipe, generator_optimiser=optimisers[0], discriminator_optimiser=optimisers[1])
     if settings.width is not None:
+        widths = ARCHITECTURES[recipe.architecture].widths
         recipe = dataclasses.replace(
             recipe,
-            generator={**recipe.generator, "width": settings.width},
-            discriminator={**recipe.discriminator, "width": settings.width},
+            generator={**recipe.generator, **widths(settings.width)},
+            discriminator={**recipe.discriminator, **widths(settings.width)},
         )
     _check_composition(recipe, settings)
     return recipe

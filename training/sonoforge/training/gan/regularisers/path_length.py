@@ -7,6 +7,7 @@ is drawn to its own moving average.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,11 +49,10 @@ def penalty(generator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Ten
     latents = batch.latents[:count].detach()
     labels = None if batch.labels is None else batch.labels[:count]
     if hasattr(generator, "mapping"):
+        styled: Any = generator
         # As in any pass of the training: some styles mixed, noise random.
-        steering = mix_styles(
-            generator.mapping, generator.mapping(latents, labels), labels, generator.mixing, batch.chance
-        )
-        images = generator.synthesis(steering, "random", batch.chance)
+        steering = mix_styles(styled.mapping, styled.mapping(latents, labels), labels, styled.mixing, batch.chance)
+        images = styled.render(steering, batch.chance)
     else:  # without a space of styles one row of numbers steers an image: its latent
         steering = latents[:, None].requires_grad_(True)
         images = generator(steering[:, 0], labels)
