@@ -49,6 +49,9 @@ sonoforge gan train --class-name benign --recipe dcgan --kimg 20 --augmentation 
 sonoforge gan train --recipe lsgan --conditioning projection    all classes in one generator
 sonoforge gan train --data BUSI --class-name malignant --recipe dgan-wp-tl-wgangp --features vgg16
 sonoforge gan train --data BUSI --class-name malignant --metrics kid,fid --metric-features inception --every 5
+sonoforge gan train --recipe stylegan3-t --data BUSI --class malignant --size 512    hours on a GPU
+sonoforge gan train --recipe stylegan2 --data BUSI --class malignant --start-from runs/00001-gan-stylegan2-busi-benign
+sonoforge gan train --recipe stylegan2 --data BUSI --start-from ffhq.safetensors --freeze-discriminator 4 --class normal
 sonoforge gan train --data BUSI --class-name malignant --resume  continue where a stopped run was
 torchrun --nproc-per-node 4 -m sonoforge.runtime.cli gan train --data BUSI --class-name malignant
 
@@ -61,7 +64,9 @@ class Config:
     """Settings of ``sonoforge gan train``; what is left out is as the recipe has it."""
 
     data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
-    class_name: str = option("", help="class to learn, for example malignant; left out with --conditioning")
+    class_name: str = option(
+        "", help="class to learn, for example malignant; left out with --conditioning", aliases=("class",)
+    )
     recipe: str = option("dcgan-thesis", help="see sonoforge gan recipes", choices=tuple(RECIPES))
     preset: str = option("paper", help="paper, or small-data for the style-based: see sonoforge gan recipes NAME")
     epochs: float | None = option(None, help="passes over the images", minimum=0.001)
@@ -70,7 +75,9 @@ class Config:
     minutes: float | None = option(None, help="stop and save after so long; --resume goes on", minimum=0.001)
     stop_after: int | None = option(None, help="stop when KID has not fallen for so many measurings", minimum=1)
     batch: int | None = option(None, help="images a step", minimum=2)
-    image_size: int | None = option(None, help="side in pixels: 32, 64, 128, 224, 256, 512", minimum=16, maximum=1024)
+    image_size: int | None = option(
+        None, help="side in pixels: 32, 64, 128, 224, 256, 512", minimum=16, maximum=1024, aliases=("size",)
+    )
     channels: str = option("auto", help="auto: 1 if at least 90 % of the images are grey", choices=("auto", "1", "3"))
     masks: bool = option(False, help="train images and their masks jointly")
     mirror: bool = option(False, help="double the images by left-right flips")
