@@ -123,7 +123,7 @@ def main(config: Config) -> Outcome:
     for _, _, settings in trainings:
         kept, _ = hold_out(next(iter(images.values())), config.held_out, config.seed)
         plan = make_plan(settings, len(kept))
-        network_options(images[plan.image_size], compose(settings), plan.image_size)
+        network_options(images[plan.image_size], compose(settings), plan)
     name = f"gan-sweep-{next(iter(images.values())).name}-{config.class_name}".lower()
     folder = run_folder.open_run(Path(config.out), name, dataclasses.asdict(config), resume=config.resume)
     rows: list[dict[str, Any]] = []

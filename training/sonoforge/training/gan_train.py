@@ -31,6 +31,7 @@ from sonoforge.training.gan.schedules import SCHEDULES
 from sonoforge.training.gan.settings import PRECISIONS, GanSettings, compose, make_plan
 from sonoforge.training.gan.tick_metrics import METRICS, FeatureSpace, PerceptualSpace
 from sonoforge.training.gan.training_set import TrainingSet, hold_out, read_training_set
+from sonoforge.training.gan.transfer import check_start, read_start
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import open_space
 from sonoforge.training.progress import someone_watches
@@ -113,6 +114,15 @@ class Config:
     discriminator_learning_rate: float | None = option(None, help="of the discriminator alone", minimum=1e-9)
     schedule: str | None = option(None, help="of the learning rates", choices=tuple(SCHEDULES))
     width: int | None = option(None, help="maps of the base layer, for smaller or larger networks", minimum=1)
+    start_from: str = option(
+        "",
+        help="start with the weights of a run or checkpoint of the same architecture, of any size, or of a "
+        ".safetensors or .npz file with the official networks' tensors, named G/... and D/...",
+        metavar="CHECKPOINT",
+    )
+    freeze_discriminator: int = option(
+        0, help="blocks of the discriminator, those nearest the image, that stay as they start", minimum=0
+    )
     precision: str = option("fp32", help="arithmetic: bf16 and fp16 are mixed", choices=tuple(PRECISIONS))
     accumulate: int = option(1, help="parts a batch is computed in, to save memory", minimum=1)
     compile: bool = option(False, help="compile the networks (torch.compile)")
@@ -135,13 +145,17 @@ def main(config: Config) -> Outcome:
     fabric = open_fabric(config.device, PRECISIONS[config.precision])
     features = open_features(config.features, fabric.device) if config.features else None
     space = open_metric_space(config, features, fabric.device)
-    settings = training_settings(config, features, space)
+    start_from = read_start(Path(config.start_from)) if config.start_from else None
+    settings = dataclasses.replace(
+        training_settings(config, features, space), start_from=start_from.name if start_from else ""
+    )
     images = read_images(config, settings)
     settings = dataclasses.replace(settings, held_out=held_out_share(config, settings, images))
     kept, _ = hold_out(images, settings.held_out, settings.seed)
     # This and the next refuse bad settings before a folder is made.
     plan = make_plan(settings, len(kept) * config.expand)
-    network_options(images, compose(settings), plan.image_size)
+    options = network_options(images, compose(settings), plan, config.accumulate)
+    check_start(start_from, config.freeze_discriminator, compose(settings), options)
     fabric.launch()
     if not fabric.is_global_zero:
         logging.getLogger("sonoforge").setLevel(logging.WARNING)  # the first process speaks for all
@@ -165,6 +179,7 @@ def main(config: Config) -> Outcome:
             config.device,
             features=features,
             space=space,
+            start_from=start_from,
             resume=config.resume,
             show_progress=someone_watches(),
             stop=lambda: interrupted() or time.monotonic() > deadline,

@@ -51,6 +51,8 @@ class GanSettings:
         expand: Images for each image, itself included, made by affine distortion before the training.
         balanced: Show every class equally often.
         width: Maps of the widest or the base layer, as the architecture says; None: as published.
+        start_from: Name and hash of the weights that the training starts from; empty: it starts anew.
+        freeze_discriminator: Blocks of the discriminator, those nearest the image, that stay as they are.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         accumulate: Parts that a batch is computed in, one after the other, to save memory.
         compile: Compile the networks.
@@ -92,6 +94,8 @@ class GanSettings:
     expand: int = 1
     balanced: bool = False
     width: int | None = None
+    start_from: str = ""
+    freeze_discriminator: int = 0
     precision: str = "fp32"
     accumulate: int = 1
     compile: bool = False

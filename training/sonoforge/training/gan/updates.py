@@ -157,7 +157,9 @@ def update_generator(players: Players, draw: Draw, fakes: list[Tensor], step: in
         _add(totals, {"generator_loss": loss, **scalars}, players.accumulate)
     _step(players, players.generator, players.generator_optimiser)
     totals |= _lazy_penalties(players, "generator", batches, step)
-    players.discriminator.requires_grad_(True)
+    for group in players.discriminator_optimiser.param_groups:  # those that are frozen stay so
+        for parameter in group["params"]:
+            parameter.requires_grad_(True)
     return totals
 
 
