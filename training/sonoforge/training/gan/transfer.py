@@ -187,7 +187,7 @@ def _parameters_taken(network: nn.Module, theirs: State) -> bool:
 
 def _layer(name: str) -> str:
     """Name a parameter's layer as far as its number: ``synthesis.layers.3``."""
-    return re.sub(r"(\.\d+)\..*|\.[a-z]+$", r"\1", name)
+    return re.sub(r"(\.\d+)\..*|\.(weight|bias)$", r"\1", name)
 
 
 def _fitting(own: State, theirs: State) -> dict[str, Tensor]:
