@@ -276,7 +276,7 @@ def test_another_architecture_and_other_widths_are_refused_before_anything_is_ma
     with pytest.raises(SonoforgeError, match="start holds stylegan2 networks, expected stylegan3"):
         _check(_start("stylegan2", _networks("stylegan2", 32)), "stylegan3-t")
     wide = Generator(32, 1, 64, style_size=48, channel_base=512, channel_max=32)
-    with pytest.raises(SonoforgeError, match=r"found no weight .* give the --width"):
+    with pytest.raises(SonoforgeError, match=r"found no weight .* see --width"):
         _check(Start("start", ("stylegan2",), wide.state_dict(), {}), "stylegan2")
     images = make_training_set(_images(), None, ("malignant",), 32, "1")
     with pytest.raises(SonoforgeError, match="found no weight"):
@@ -312,6 +312,14 @@ def test_frozen_blocks_are_those_nearest_the_image(recipe: str) -> None:
     else:
         expected = ("blocks.0.", "blocks.1.", "from_image.")
     assert frozen == {name for name, _ in discriminator.named_parameters() if name.startswith(expected)}
+
+
+@pytest.mark.parametrize(("before", "told"), [(32, False), (16, True)])
+def test_frozen_layers_that_are_new_are_told(before: int, told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    own = _networks("stylegan2", 32)
+    freeze(own[1], 1)
+    take_over(_start("stylegan2", _networks("stylegan2", before)), *own)
+    assert ("some of the frozen layers are new" in caplog.text) == told
 
 
 @pytest.mark.parametrize("recipe", ["stylegan1", "stylegan2"])

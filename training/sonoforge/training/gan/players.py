@@ -92,9 +92,9 @@ def gather_players(
         SonoforgeError: The discriminator cannot be frozen as the settings say.
     """
     generator, discriminator = build_networks(recipe, options, settings.seed)
+    freeze(discriminator, settings.freeze_discriminator)
     if start is not None:
         take_over(start, generator, discriminator)
-    freeze(discriminator, settings.freeze_discriminator)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     networks = [fabric.to_device(network) for network in (generator, discriminator, average)]
     if fabric.world_size > 1:

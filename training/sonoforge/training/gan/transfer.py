@@ -102,7 +102,7 @@ def _read_checkpoint(path: Path) -> Start:
     about = gan_checkpoint.describe(path)
     states = [gan_checkpoint.load_state(path, stem) for stem in ("generator", "discriminator")]
     # The description holds the hash of each file.
-    name = _named(f"{path.parent.parent.name}/{path.name}", (path / gan_checkpoint.DESCRIPTION).read_bytes())
+    name = _named(f"{path.resolve().parent.parent.name}/{path.name}", (path / gan_checkpoint.DESCRIPTION).read_bytes())
     return Start(name, (about.architecture,), *states)
 
 
@@ -147,8 +147,8 @@ def check_start(start: Start | None, frozen: int, recipe: Recipe, options: dict[
         )
     if not any(_parameters_taken(network, theirs) for network, theirs in _pairs(start, generator, discriminator)):
         raise SonoforgeError(
-            f"--start-from: {start.name}: found no weight whose place and shape agree with the networks to train; "
-            "give the --width that it was trained with"
+            f"--start-from: {start.name}: found no weight whose place and shape agree with the networks to train, "
+            "expected layers as wide as theirs; see --width and --preset"
         )
 
 
@@ -158,7 +158,7 @@ def take_over(start: Start, generator: nn.Module, discriminator: nn.Module) -> N
     Args:
         start: Checked by `check_start`.
         generator: Changed in place.
-        discriminator: Changed in place.
+        discriminator: Changed in place; frozen before, where it is to be, so that new layers among these are told.
     """
     for network, theirs in _pairs(start, generator, discriminator):
         own = network.state_dict()
@@ -173,6 +173,8 @@ def take_over(start: Start, generator: nn.Module, discriminator: nn.Module) -> N
             "generator" if network is generator else "discriminator", taken, start.name, sum(sizes.values()) - taken,
             f" ({', '.join(new[:6])}{f' and {len(new) - 6} more' if len(new) > 6 else ''})" if new else "",
         )  # fmt: skip
+        if any(not parameter.requires_grad and name not in fitting for name, parameter in network.named_parameters()):
+            log.warning("some of the frozen layers are new: they stay as they were drawn and learn nothing")
         _tell_channels(own, theirs, fitting)
 
 
