@@ -367,6 +367,14 @@ def test_the_small_data_preset_of_stylegan2() -> None:
     assert paper.regularisers["r1"].weight == pytest.approx(0.0002 * 512**2 / 2, rel=0.01)
 
 
+def test_r1_follows_the_size_and_the_batch_unless_it_is_given() -> None:
+    asked = compose(GanSettings(recipe="stylegan3-t", image_size=64, batch=32))
+    assert asked.regularisers["r1"].weight == pytest.approx(0.0256)
+    assert asked.regularisers["r1"].interval == 16
+    given = compose(GanSettings(recipe="stylegan3-t", image_size=64, batch=32, regularisers="r1=2:8"))
+    assert given.regularisers["r1"] == (2.0, 8)
+
+
 def test_gan_recipes_prints_the_reasons(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli._run(["gan", "recipes", "stylegan2"]) == 0
     text = " ".join(capsys.readouterr().err.split())

@@ -29,6 +29,11 @@ class Strength(NamedTuple):
     interval: int = 1
 
 
+def r1_gamma(side: int, batch: int) -> float:
+    """Return R1's gamma for images of this side: the rule of the authors' code of StyleGAN2-ADA and StyleGAN3."""
+    return 0.0002 * side**2 / batch
+
+
 class Preset(NamedTuple):
     """A row's numbers for another purpose than the published one.
 
@@ -67,6 +72,7 @@ class Recipe:
         generator: Options of the generator beyond the defaults of its class.
         discriminator: Options of the discriminator beyond the defaults of its class.
         presets: Other numbers by name; without one the row is as published.
+        r1_by_size: Whether R1's gamma follows the size and the batch that are asked for, see `r1_gamma`.
     """
 
     title: str
@@ -90,6 +96,7 @@ class Recipe:
     generator: Mapping[str, Any] = field(default_factory=dict)
     discriminator: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Preset] = field(default_factory=dict)
+    r1_by_size: bool = False
 
     def budget_for(self, class_name: str) -> Budget:
         """Return the published length of training for this class."""
@@ -331,7 +338,8 @@ RECIPES: dict[str, Recipe] = {
         image_size=512,
         latent_size=512,
         loss="bce",
-        regularisers={"r1": Strength(26.2, 16), "path-length": Strength(2.0, 4)},
+        regularisers={"r1": Strength(r1_gamma(512, 2), 16), "path-length": Strength(2.0, 4)},
+        r1_by_size=True,
         augmentation="ada",
         generator_optimiser=STYLE_ADAM,
         discriminator_optimiser=STYLE_ADAM,
@@ -341,7 +349,7 @@ RECIPES: dict[str, Recipe] = {
             "small-data": Preset(
                 {
                     **SMALL_CHANGES,
-                    "regularisers": {"r1": Strength(0.8, 16), "path-length": Strength(2.0, 4)},
+                    "regularisers": {"r1": Strength(r1_gamma(256, 16), 16), "path-length": Strength(2.0, 4)},
                     "generator": {"channel_base": 16384, "mapping_layers": 2},
                 },
                 f"{SMALL_DATA} A mapping of 2 layers: deep ones are hard to train on few images (ADA, appendix).",
@@ -355,7 +363,8 @@ RECIPES: dict[str, Recipe] = {
         image_size=512,
         latent_size=512,
         loss="bce",
-        regularisers={"r1": Strength(26.2, 16)},
+        regularisers={"r1": Strength(r1_gamma(512, 2), 16)},
+        r1_by_size=True,
         augmentation="ada",
         generator_optimiser=STYLE_ADAM,
         discriminator_optimiser=STYLE_ADAM,
@@ -366,7 +375,7 @@ RECIPES: dict[str, Recipe] = {
             "small-data": Preset(
                 {
                     **SMALL_CHANGES,
-                    "regularisers": {"r1": Strength(0.8, 16)},
+                    "regularisers": {"r1": Strength(r1_gamma(256, 16), 16)},
                     "generator": {"config": "t", "channel_base": 16384},
                 },
                 SMALL_DATA,
@@ -380,7 +389,8 @@ RECIPES: dict[str, Recipe] = {
         image_size=512,
         latent_size=512,
         loss="bce",
-        regularisers={"r1": Strength(26.2, 16)},
+        regularisers={"r1": Strength(r1_gamma(512, 2), 16)},
+        r1_by_size=True,
         augmentation="ada",
         generator_optimiser=STYLE_ADAM,
         discriminator_optimiser=STYLE_ADAM,
@@ -391,7 +401,7 @@ RECIPES: dict[str, Recipe] = {
             "small-data": Preset(
                 {
                     **SMALL_CHANGES,
-                    "regularisers": {"r1": Strength(0.8, 16)},
+                    "regularisers": {"r1": Strength(r1_gamma(256, 16), 16)},
                     "generator": {"config": "r", "channel_base": 16384},
                 },
                 SMALL_DATA,

@@ -13,7 +13,7 @@ from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.conditioning import CONDITIONINGS
 from sonoforge.training.gan.losses import LOSSES
 from sonoforge.training.gan.networks import ARCHITECTURES
-from sonoforge.training.gan.recipes import Recipe, Strength, find_recipe
+from sonoforge.training.gan.recipes import Recipe, Strength, find_recipe, r1_gamma
 from sonoforge.training.gan.regularisers import REGULARISERS
 from sonoforge.training.gan.schedules import SCHEDULES
 from sonoforge.training.gan.tick_metrics import METRICS
@@ -133,6 +133,11 @@ def compose(settings: GanSettings) -> Recipe:
     if settings.preset != "paper":
         _known("preset", settings.preset, ("paper", *recipe.presets))
         recipe = dataclasses.replace(recipe, **recipe.presets[settings.preset].changes)
+    if recipe.r1_by_size:
+        side = settings.image_size or recipe.image_size
+        gamma = r1_gamma(side, settings.batch or recipe.budget_for(settings.class_name).batch)
+        strengths = {**recipe.regularisers, "r1": recipe.regularisers["r1"]._replace(weight=gamma)}
+        recipe = dataclasses.replace(recipe, regularisers=strengths)
     changes: dict[str, Any] = {
         "loss": _known("loss", settings.loss, LOSSES),
         "augmentation": _known("augmentation", settings.augmentation, AUGMENTATIONS),
