@@ -26,11 +26,11 @@ class Config:
     paths: tuple[str, ...] = option(positional=True, help="what to read")
     epochs: int = option(8, help="passes over the data", minimum=1, maximum=100)
     rate: float = option(1e-3, help="learning rate, 10 % steps", minimum=0)
-    budget: str = option("quick", help="how long", choices=("quick", "paper"))
+    budget: str = option("quick", help="how long", choices=("quick", "paper"), aliases=("length",))
     arms: tuple[str, ...] = option(("real", "gan"), help="what to compare", choices=("real", "gan", "placebo"))
     sizes: tuple[int, ...] = option((), help="sides")
     seed: int | None = option(None, help="seed")
-    resume: bool = option(False, help="go on")
+    resume: bool = option(False, help="go on", aliases=("go_on",))
 
 
 def parse(*arguments: str, file: Path | None = None) -> Config:
@@ -59,6 +59,16 @@ def test_defaults_and_flags() -> None:
     assert parse("a", "--no-resume").resume is False
 
 
+def test_an_alias_is_another_name_of_the_same_setting(tmp_path: Path) -> None:
+    assert parse("a", "--length", "paper", "--go-on") == Config(("a",), budget="paper", resume=True)
+    assert parse("a", "--resume", "--no-go-on").resume is False
+    assert parse("a", "--budget", "quick", "--length", "paper").budget == "paper"  # the last one given
+    file = tmp_path / "c.json"
+    file.write_text('{"length": "paper", "go-on": true}', encoding="utf-8")
+    assert parse("a", file=file) == Config(("a",), budget="paper", resume=True)
+    assert parse("a", "--budget", "quick", file=file).budget == "quick"
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -71,6 +81,8 @@ def test_defaults_and_flags() -> None:
         (("a", "--epochs", "0"), "--epochs: found 0, expected at least 1"),
         (("a", "--epochs", "101"), "--epochs: found 101, expected at most 100"),
         (("a", "--budget", "papr"), "expected one of quick, paper (did you mean paper?)"),
+        (("a", "--length", "papr"), "--budget: found 'papr', expected one of quick, paper (did you mean paper?)"),
+        (("a", "--lenght", "paper"), "did you mean --length?"),
         (("a", "--arms", "real,gna"), "expected one of real, gan, placebo (did you mean gan?)"),
         (("a", "--sizes", "1,x"), "--sizes: found 'x', expected a whole number"),
         (("a", "--epochs"), "expected one argument"),
@@ -123,6 +135,8 @@ def test_help_tells_defaults_limits_and_examples() -> None:
     text = parser.format_help()
     for piece in (
         "--epochs",
+        "--length",
+        "--go-on",
         "(default: 8)",
         "{quick,paper}",
         "(default: real,gan)",
@@ -262,3 +276,15 @@ def test_outcome_gives_exit_code_json_and_next_command(
     assert err == "next: sonoforge verify\n"
     code, out, err = call(monkeypatch, capsys, outcome, "--quiet")
     assert (code, out, err) == (1, "", "")
+
+
+@pytest.mark.parametrize("verb", ["gan train", "gan sweep", "gan sample"])
+def test_class_and_size_are_short_for_class_name_and_image_size(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commandline, "configure_logging", lambda quiet: None)
+    sizes = ["run"] if verb == "gan sample" else ["--size", "512"]
+    assert cli._run([*verb.split(), "--class", "malignant", *sizes, "--dry-run"]) == 0
+    settings = json.loads(capsys.readouterr().out)
+    assert settings["class_name"] == "malignant"
+    assert settings.get("image_size", 512) == 512

@@ -40,6 +40,7 @@ def option(
     metavar: str | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
+    aliases: Sequence[str] = (),
 ) -> Any:
     """One field of a verb's ``Config``: its default together with what the command line says of it.
 
@@ -51,6 +52,7 @@ def option(
         metavar: The placeholder shown in ``--help``.
         minimum: Smallest value allowed.
         maximum: Largest value allowed.
+        aliases: Other names of the flag and of the config key, such as ``class`` for ``class_name``.
     """
     metadata = {
         "help": help,
@@ -59,6 +61,7 @@ def option(
         "metavar": metavar,
         "minimum": minimum,
         "maximum": maximum,
+        "aliases": tuple(aliases),
     }
     if default is dataclasses.MISSING:
         return dataclasses.field(metadata=metadata)
@@ -117,16 +120,16 @@ def build_parser(program: str, summary: str, config_class: Any, examples: str) -
             text += f" (default: {shown})"
         text = text.replace("%", "%%")
         metavar = field.metadata["metavar"]
-        flag = "--" + field.name.replace("_", "-")
+        flags = ["--" + name.replace("_", "-") for name in (field.name, *field.metadata["aliases"])]
         if field.metadata["positional"]:
             count = "*" if several else "?"  # a required one may come from a config file: resolve_config checks
             parser.add_argument(field.name, nargs=count, help=text, metavar=metavar or field.name.upper())
         elif kind is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+            parser.add_argument(*flags, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
         else:
             choices = field.metadata["choices"]
             shown_choices = "{" + ",".join(choices) + "}" if choices else kind.__name__.upper()
-            parser.add_argument(flag, help=text, metavar=metavar or shown_choices)
+            parser.add_argument(*flags, dest=field.name, help=text, metavar=metavar or shown_choices)
     common = parser.add_argument_group("on every command")
     common.add_argument("--config", metavar="FILE", help="read settings from a YAML or JSON file; flags win")
     common.add_argument("--json", action="store_true", help="print one JSON object on stdout")
@@ -209,11 +212,13 @@ def resolve_config(config_class: Any, given: Mapping[str, Any], file: Path | Non
         SonoforgeError: An unknown key, a wrong type, a value out of range or a missing required option.
     """
     fields = {field.name: field for field in dataclasses.fields(config_class)}
+    aliases = {alias: name for name, field in fields.items() for alias in field.metadata["aliases"]}
     annotations = typing.get_type_hints(config_class)
     merged: dict[str, Any] = {}
     if file is not None:
         for key, value in _read_config_file(file).items():
             name = str(key).replace("-", "_")
+            name = aliases.get(name, name)
             if name not in fields:
                 raise SonoforgeError(f"{file}: unknown setting {key!r}{closest(name, list(fields))}")
             merged[name] = value

@@ -43,7 +43,7 @@ class Config:
 
     run: str = option(help="run folder of sonoforge gan train, or one of its checkpoints", positional=True)
     count: int = option(64, help="images to generate; with --interpolate, strips", minimum=1)
-    class_name: str = option("", help="class to generate, for a generator of several")
+    class_name: str = option("", help="class to generate, for a generator of several", aliases=("class",))
     seed: int = option(0, help="image i depends on (seed, i) alone", minimum=0)
     truncation: float | None = option(None, help="largest number in a latent: fewer odd images", minimum=0.01)
     interpolate: int | None = option(None, help="write strips of so many images between two", minimum=2, maximum=100)

@@ -38,8 +38,11 @@ def main(config: Config) -> Outcome:
             for name, recipe in chosen.items():
                 console.print(f"[bold]{name}[/bold]: {recipe.title}.\n{recipe.source}", highlight=False)
                 budgets = {**recipe.class_budgets, "other classes": recipe.budget}
-                lengths = (f"{kind} {own.epochs:g} epochs, batch {own.batch}" for kind, own in budgets.items())
-                console.print(f"Length: {'; '.join(lengths)}.\n", highlight=False)
+                lengths = (f"{kind} {budget.epochs:g} epochs, batch {budget.batch}" for kind, budget in budgets.items())
+                console.print(f"Length: {'; '.join(lengths)}.", highlight=False)
+                for preset, own in recipe.presets.items():
+                    console.print(f"--preset {preset}: {own.why}", highlight=False)
+                console.print()
         else:
             console.print(_table())
     rows = {name: dataclasses.asdict(recipe) for name, recipe in chosen.items()}

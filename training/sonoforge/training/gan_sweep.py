@@ -62,7 +62,7 @@ class Config:
     """Settings of ``sonoforge gan sweep``."""
 
     data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
-    class_name: str = option("malignant", help="class to learn")
+    class_name: str = option("malignant", help="class to learn", aliases=("class",))
     recipes: tuple[str, ...] = option(("dgan-wp-tl-wgangp", "dgan-wp-tl-bce"), help="comma-separated recipes")
     weights: tuple[str, ...] = option(("0.5", "3", "5", "7", "10"), help="comma-separated perceptual weights; 0: none")
     features: str = option(
@@ -72,7 +72,9 @@ class Config:
     steps: int | None = option(None, help="generator updates, instead of epochs", minimum=1)
     kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", minimum=0.001)
     batch: int | None = option(None, help="images a step (default: the recipe's)", minimum=2)
-    image_size: int | None = option(None, help="side in pixels (default: the recipe's)", minimum=16, maximum=1024)
+    image_size: int | None = option(
+        None, help="side in pixels (default: the recipe's)", minimum=16, maximum=1024, aliases=("size",)
+    )
     width: int | None = option(None, help="maps of the base layer, for smaller or larger networks", minimum=1)
     augmentation: str | None = option(None, help="what the discriminator sees (default: the recipe's)")
     held_out: float = option(
@@ -121,7 +123,7 @@ def main(config: Config) -> Outcome:
     for _, _, settings in trainings:
         kept, _ = hold_out(next(iter(images.values())), config.held_out, config.seed)
         plan = make_plan(settings, len(kept))
-        network_options(images[plan.image_size], compose(settings), plan.image_size)
+        network_options(images[plan.image_size], compose(settings), plan)
     name = f"gan-sweep-{next(iter(images.values())).name}-{config.class_name}".lower()
     folder = run_folder.open_run(Path(config.out), name, dataclasses.asdict(config), resume=config.resume)
     rows: list[dict[str, Any]] = []

@@ -31,6 +31,7 @@ from sonoforge.training.gan.schedules import SCHEDULES
 from sonoforge.training.gan.settings import PRECISIONS, GanSettings, compose, make_plan
 from sonoforge.training.gan.tick_metrics import METRICS, FeatureSpace, PerceptualSpace
 from sonoforge.training.gan.training_set import TrainingSet, hold_out, read_training_set
+from sonoforge.training.gan.transfer import check_start, read_start
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import open_space
 from sonoforge.training.progress import someone_watches
@@ -49,6 +50,9 @@ sonoforge gan train --class-name benign --recipe dcgan --kimg 20 --augmentation 
 sonoforge gan train --recipe lsgan --conditioning projection    all classes in one generator
 sonoforge gan train --data BUSI --class-name malignant --recipe dgan-wp-tl-wgangp --features vgg16
 sonoforge gan train --data BUSI --class-name malignant --metrics kid,fid --metric-features inception --every 5
+sonoforge gan train --recipe stylegan3-t --data BUSI --class malignant --size 512    hours on a GPU
+sonoforge gan train --recipe stylegan2 --data BUSI --class malignant --start-from runs/00001-gan-stylegan2-busi-benign
+sonoforge gan train --recipe stylegan2 --data BUSI --start-from ffhq.safetensors --freeze-discriminator 4 --class normal
 sonoforge gan train --data BUSI --class-name malignant --resume  continue where a stopped run was
 torchrun --nproc-per-node 4 -m sonoforge.runtime.cli gan train --data BUSI --class-name malignant
 
@@ -61,15 +65,20 @@ class Config:
     """Settings of ``sonoforge gan train``; what is left out is as the recipe has it."""
 
     data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
-    class_name: str = option("", help="class to learn, for example malignant; left out with --conditioning")
+    class_name: str = option(
+        "", help="class to learn, for example malignant; left out with --conditioning", aliases=("class",)
+    )
     recipe: str = option("dcgan-thesis", help="see sonoforge gan recipes", choices=tuple(RECIPES))
+    preset: str = option("paper", help="paper, or small-data for the style-based: see sonoforge gan recipes NAME")
     epochs: float | None = option(None, help="passes over the images", minimum=0.001)
     steps: int | None = option(None, help="generator updates, instead of epochs", minimum=1)
     kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", minimum=0.001)
     minutes: float | None = option(None, help="stop and save after so long; --resume goes on", minimum=0.001)
     stop_after: int | None = option(None, help="stop when KID has not fallen for so many measurings", minimum=1)
     batch: int | None = option(None, help="images a step", minimum=2)
-    image_size: int | None = option(None, help="side in pixels: 32, 64, 128, 224, 256, 512", minimum=16, maximum=1024)
+    image_size: int | None = option(
+        None, help="side in pixels: 32, 64, 128, 224, 256, 512", minimum=16, maximum=1024, aliases=("size",)
+    )
     channels: str = option("auto", help="auto: 1 if at least 90 % of the images are grey", choices=("auto", "1", "3"))
     masks: bool = option(False, help="train images and their masks jointly")
     mirror: bool = option(False, help="double the images by left-right flips")
@@ -105,6 +114,15 @@ class Config:
     discriminator_learning_rate: float | None = option(None, help="of the discriminator alone", minimum=1e-9)
     schedule: str | None = option(None, help="of the learning rates", choices=tuple(SCHEDULES))
     width: int | None = option(None, help="maps of the base layer, for smaller or larger networks", minimum=1)
+    start_from: str = option(
+        "",
+        help="start with the weights of a run or checkpoint of the same architecture, of any size, or of a "
+        ".safetensors or .npz file with the official networks' tensors, named G/... and D/...",
+        metavar="CHECKPOINT",
+    )
+    freeze_discriminator: int = option(
+        0, help="blocks of the discriminator, those nearest the image, that stay as they start", minimum=0
+    )
     precision: str = option("fp32", help="arithmetic: bf16 and fp16 are mixed", choices=tuple(PRECISIONS))
     accumulate: int = option(1, help="parts a batch is computed in, to save memory", minimum=1)
     compile: bool = option(False, help="compile the networks (torch.compile)")
@@ -127,13 +145,17 @@ def main(config: Config) -> Outcome:
     fabric = open_fabric(config.device, PRECISIONS[config.precision])
     features = open_features(config.features, fabric.device) if config.features else None
     space = open_metric_space(config, features, fabric.device)
-    settings = training_settings(config, features, space)
+    start_from = read_start(Path(config.start_from)) if config.start_from else None
+    settings = dataclasses.replace(
+        training_settings(config, features, space), start_from=start_from.name if start_from else ""
+    )
     images = read_images(config, settings)
     settings = dataclasses.replace(settings, held_out=held_out_share(config, settings, images))
     kept, _ = hold_out(images, settings.held_out, settings.seed)
     # This and the next refuse bad settings before a folder is made.
     plan = make_plan(settings, len(kept) * config.expand)
-    network_options(images, compose(settings), plan.image_size)
+    options = network_options(images, compose(settings), plan, config.accumulate)
+    check_start(start_from, config.freeze_discriminator, compose(settings), options)
     fabric.launch()
     if not fabric.is_global_zero:
         logging.getLogger("sonoforge").setLevel(logging.WARNING)  # the first process speaks for all
@@ -157,6 +179,7 @@ def main(config: Config) -> Outcome:
             config.device,
             features=features,
             space=space,
+            start_from=start_from,
             resume=config.resume,
             show_progress=someone_watches(),
             stop=lambda: interrupted() or time.monotonic() > deadline,

@@ -316,8 +316,11 @@ class Generator(nn.Module):
         if chance is None:
             images: Tensor = self.synthesis(styles)
             return images
-        styles = mix_styles(self.mapping, styles, labels, self.mixing, chance)
-        images = self.synthesis(styles, "random", chance)
+        return self.render(mix_styles(self.mapping, styles, labels, self.mixing, chance), chance)
+
+    def render(self, styles: Tensor, chance: torch.Generator) -> Tensor:
+        """Generate images as in training, with random noise from its own source: (N, L, W) to (N, C, S, S)."""
+        images: Tensor = self.synthesis(styles, "random", chance)
         return images
 
 

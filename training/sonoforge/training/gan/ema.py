@@ -12,6 +12,9 @@ import torch
 from torch import nn
 
 RAMP_UP = 0.05  # half-life at most this share of the images seen so far (Karras 2020)
+# Buffers of generators with styles that are moving averages themselves: the average style, with the mapping's decay
+# 0.998 a step, and StyleGAN3's magnitudes, with a half-life of 20 000 images.
+MOVING = ("average", "magnitude")
 
 
 def ema_decay(batch: int, images_seen: int, half_life: float) -> float:
@@ -30,12 +33,16 @@ def ema_decay(batch: int, images_seen: int, half_life: float) -> float:
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move ``average`` towards ``network`` in place: ``decay`` of the old, the rest of the new.
 
-    Floating-point buffers (means and variances of batch normalisation) are averaged like weights,
-    because the averaged weights are run with them; counters are copied.
+    The means and variances of batch normalisation are averaged like weights, because the averaged weights are run
+    with them and they remember ten steps only.  Those in `MOVING` are copied, as in the StyleGAN authors' code: they
+    lag behind the generator about as far as the averaged weights do, or farther; averaged once more they would lag
+    twice as far.  Counters are copied, too.
     """
     old = average.state_dict()
     new = network.state_dict()
-    floating = [name for name, value in old.items() if value.is_floating_point()]
+    floating = [
+        name for name, value in old.items() if value.is_floating_point() and name.rpartition(".")[2] not in MOVING
+    ]
     torch._foreach_lerp_([old[name] for name in floating], [new[name] for name in floating], 1.0 - decay)
     for name in old.keys() - set(floating):
         old[name].copy_(new[name])

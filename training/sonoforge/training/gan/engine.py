@@ -36,14 +36,14 @@ from sonoforge.training.gan.event_log import open_event_log, write_events
 from sonoforge.training.gan.feeding import Feeding, check_enough_images, draw_real, process_slice
 from sonoforge.training.gan.images import to_pixels, to_tensor, write_grid
 from sonoforge.training.gan.joint_masks import split_masks
-from sonoforge.training.gan.networks import check_networks, generator_options, latent_distribution
+from sonoforge.training.gan.networks import generator_options, latent_distribution, outline_networks
 from sonoforge.training.gan.optimisers import set_learning_rate
 from sonoforge.training.gan.perceptual import perceptual_loss
 from sonoforge.training.gan.players import Players, gather_players, players_tensors, restore_players
-from sonoforge.training.gan.processes import any_says, reduce_mean
+from sonoforge.training.gan.processes import any_says, average_styles, reduce_mean
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
-from sonoforge.training.gan.settings import NOT_COMPARED, PRECISIONS, GanSettings, compose, make_plan
+from sonoforge.training.gan.settings import NOT_COMPARED, PRECISIONS, GanSettings, Plan, compose, make_plan
 from sonoforge.training.gan.tick_metrics import FeatureSpace, make_metric_reference, measure_metrics
 from sonoforge.training.gan.ticks import (
     GRID,
@@ -55,6 +55,7 @@ from sonoforge.training.gan.ticks import (
     stalled,
 )
 from sonoforge.training.gan.training_set import TrainingSet, hold_out
+from sonoforge.training.gan.transfer import Start, check_start
 from sonoforge.training.gan.updates import Draw, update_discriminator, update_generator
 from sonoforge.training.metrics.features import Features
 from sonoforge.training.progress import progress_bar
@@ -74,6 +75,7 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     *,
     features: Features | None = None,
     space: FeatureSpace | None = None,
+    start_from: Start | None = None,
     resume: bool = False,
     show_progress: bool = False,
     stop: Callable[[], bool] = lambda: False,
@@ -92,6 +94,7 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` all processes work on one training.
         features: Network of the perceptual term; ``settings.features`` is its name.
         space: Where ``settings.metrics`` are measured; ``settings.metric_features`` is its name.
+        start_from: Weights that the training starts from; ``settings.start_from`` is their name.
         resume: Continue from the newest checkpoint in ``folder``, if there is one.
         show_progress: Show a bar on stderr; else a log line now and then.
         stop: Asked after each step; once it says yes, the tick is closed, saved, and the function returns, without
@@ -110,7 +113,8 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     images = expand(originals, settings.expand, AffineRanges(), settings.seed)
     plan = make_plan(settings, len(images))
     check_enough_images(images, plan.batch)
-    options = network_options(images, recipe, plan.image_size)
+    options = network_options(images, recipe, plan, settings.accumulate)
+    check_start(start_from, settings.freeze_discriminator, recipe, options)
     labelled = options["classes"] > 0
     labels = images.labels if labelled else None
     checkpoints = folder / "checkpoints"
@@ -153,7 +157,11 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     if recipe.perceptual_weight:
         assert features is not None  # noqa: S101 - `compose` refused it
         perceptual = functools.partial(perceptual_loss, features, image_channels=images.image_channels)
-    players = gather_players(fabric, recipe, settings, options, images.image_channels, perceptual)
+    if settings.freeze_discriminator and not settings.start_from:
+        log.warning("blocks of the discriminator are frozen as they were drawn: they have learned nothing")
+    players = gather_players(
+        fabric, recipe, settings, options, images.image_channels, perceptual, None if found else start_from
+    )
 
     # Where an earlier run stopped.
     start = 0
@@ -235,6 +243,7 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
                 keep = turn == recipe.n_critic - 1 and settings.accumulate == 1
                 fakes, scalars = update_discriminator(players, given, keep=keep)
             scalars |= update_generator(players, given, fakes if keep else [], step)
+            average_styles(fabric, players.generator)
             update_average(
                 players.average, players.generator, ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life)
             )
@@ -363,13 +372,14 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     return checkpoint
 
 
-def network_options(images: TrainingSet, recipe: Recipe, image_size: int) -> dict[str, Any]:
+def network_options(images: TrainingSet, recipe: Recipe, plan: Plan, accumulate: int = 1) -> dict[str, Any]:
     """Return what builds the generator for these images.
 
     Args:
         images: To be learned.
         recipe: With all settings applied.
-        image_size: Of the plan.
+        plan: Its side in pixels and its batch are used.
+        accumulate: Parts that a batch is computed in.
 
     Raises:
         SonoforgeError: Conditioning without several classes; or networks that cannot be built so.
@@ -382,8 +392,8 @@ def network_options(images: TrainingSet, recipe: Recipe, image_size: int) -> dic
                 f"GAN training: found conditioning {recipe.conditioning} and images of one class, expected several; "
                 "leave --class-name out, or use --conditioning none"
             )
-    options = generator_options(recipe, image_size, images.pixels.shape[3], classes)
-    check_networks(recipe, options)
+    options = generator_options(recipe, plan.image_size, images.pixels.shape[3], classes, plan.batch // accumulate)
+    outline_networks(recipe, options)
     return options
 
 

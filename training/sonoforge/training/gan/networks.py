@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models import began, dcgan, dcgan_thesis, progan
+from sonoforge.models.stylegan import discriminator as stylegan_discriminator
+from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.devices import open_fabric
@@ -23,11 +25,33 @@ from sonoforge.training.gan.regularisers import REGULARISERS
 
 
 class Architecture(NamedTuple):
-    """A pair of networks, and how their weights are drawn."""
+    """A pair of networks, and how their weights are drawn.
+
+    Attributes:
+        generator: Class of the one.
+        discriminator: Class of the other.
+        initialise: Draws the weights of either.
+        widths: The options of either that make its base layer so many maps wide.
+        paced: The options of the generator that depend on how many images it is given at once.
+    """
 
     generator: type[nn.Module]
     discriminator: type[nn.Module]
     initialise: Callable[[nn.Module, torch.Generator], None]
+    widths: Callable[[int], dict[str, int]] = lambda width: {"width": width}
+    paced: Callable[[int], dict[str, float]] = lambda images: {}
+
+
+def _channel_widths(width: int) -> dict[str, int]:
+    """As narrow throughout, in the published proportion of 512 maps to 512 x 64."""
+    return {"channel_max": width, "channel_base": 64 * width}
+
+
+MAGNITUDE_HALF_LIFE = 20_000  # images (the StyleGAN3 authors' code)
+
+
+def _magnitude_decay(images: int) -> dict[str, float]:
+    return {"magnitude_decay": 0.5 ** (images / MAGNITUDE_HALF_LIFE)}
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -35,6 +59,17 @@ ARCHITECTURES: dict[str, Architecture] = {
     "dcgan": Architecture(dcgan.Generator, dcgan.Discriminator, dcgan.initialise),
     "began": Architecture(began.Generator, began.Discriminator, began.initialise),
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
+    "stylegan1": Architecture(stylegan1.Generator, stylegan1.Discriminator, stylegan1.initialise, _channel_widths),
+    "stylegan2": Architecture(
+        stylegan2.Generator, stylegan_discriminator.Discriminator, layers.initialise, _channel_widths
+    ),
+    "stylegan3": Architecture(
+        stylegan3.Generator,
+        stylegan_discriminator.Discriminator,
+        layers.initialise,
+        _channel_widths,
+        _magnitude_decay,
+    ),
 }
 
 
@@ -43,7 +78,7 @@ def channels_last(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def generator_options(recipe: Recipe, image_size: int, channels: int, classes: int) -> dict[str, Any]:
+def generator_options(recipe: Recipe, image_size: int, channels: int, classes: int, portion: int) -> dict[str, Any]:
     """Return the arguments that build the recipe's generator, as they are recorded in its checkpoints.
 
     Args:
@@ -51,12 +86,14 @@ def generator_options(recipe: Recipe, image_size: int, channels: int, classes: i
         image_size: Side in pixels.
         channels: Of the images, masks included.
         classes: Number of classes to be told apart by label, 0 for none.
+        portion: Images of one pass, of all processes together: a batch, or the part of it that is computed at once.
     """
     return {
         "image_size": image_size,
         "channels": channels,
         "latent_size": recipe.latent_size,
         "classes": classes,
+        **ARCHITECTURES[recipe.architecture].paced(portion),
         **recipe.generator,
     }
 
@@ -87,14 +124,14 @@ def build_networks(recipe: Recipe, options: dict[str, Any], seed: int) -> tuple[
     return networks
 
 
-def check_networks(recipe: Recipe, options: dict[str, Any]) -> None:
-    """Refuse what `build_networks` would refuse, at no cost.
+def outline_networks(recipe: Recipe, options: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    """Make both networks without any numbers in them, at no cost; refuse what `build_networks` would refuse.
 
     Raises:
         SonoforgeError: See `build_networks`.
     """
     with torch.device("meta"):
-        _make(recipe, options)
+        return _make(recipe, options)
 
 
 def _make(recipe: Recipe, options: dict[str, Any]) -> tuple[nn.Module, nn.Module]:

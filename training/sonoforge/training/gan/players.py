@@ -23,6 +23,7 @@ from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.regularisers import REGULARISERS
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.gan.shared_batch_norm import share_batch_norm
+from sonoforge.training.gan.transfer import Start, freeze, take_over
 
 # (generated, real): both (N, C, S, S) in [-1, 1], to a scalar.
 PerceptualTerm = Callable[[Tensor, Tensor], Tensor]
@@ -42,7 +43,7 @@ class Players:
         discriminator: Being trained.
         average: Exponential moving average of the generator, in evaluation mode.
         generator_optimiser: Steps the generator.
-        discriminator_optimiser: Steps the discriminator.
+        discriminator_optimiser: Steps the discriminator's parameters that are not frozen.
         forward: The two networks as called in plain passes: compiled, where that was asked for.
         state: Numbers that the loss, the regularisers and the augmentation carry along, by part and name.
         image_channels: Channels that are image; those after them are masks.
@@ -74,6 +75,7 @@ def gather_players(
     options: dict[str, Any],
     image_channels: int,
     perceptual: PerceptualTerm | None,
+    start: Start | None = None,
 ) -> Players:
     """Build everything at step 0.
 
@@ -84,8 +86,15 @@ def gather_players(
         options: From `networks.generator_options`.
         image_channels: Channels that are image.
         perceptual: The perceptual term, or None.
+        start: Weights to start from, or None.
+
+    Raises:
+        SonoforgeError: The discriminator cannot be frozen as the settings say.
     """
     generator, discriminator = build_networks(recipe, options, settings.seed)
+    freeze(discriminator, settings.freeze_discriminator)
+    if start is not None:
+        take_over(start, generator, discriminator)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     networks = [fabric.to_device(network) for network in (generator, discriminator, average)]
     if fabric.world_size > 1:
@@ -93,7 +102,12 @@ def gather_players(
             share_batch_norm(network)
     optimisers: list[Any] = [
         fabric.setup_optimizers(
-            build_optimiser(own, network.parameters(), _lazy_interval(recipe, name), fused=settings.precision != "fp16")
+            build_optimiser(
+                own,
+                [parameter for parameter in network.parameters() if parameter.requires_grad],
+                _lazy_interval(recipe, name),
+                fused=settings.precision != "fp16",
+            )
         )
         for own, network, name in _by_name(recipe, networks)
     ]

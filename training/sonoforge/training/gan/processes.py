@@ -6,6 +6,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from sonoforge.training.gan.ema import MOVING
+
 
 def reduce_mean(fabric: Fabric, values: Tensor) -> Tensor:
     """Return the mean of a tensor over all processes, the same in each."""
@@ -32,3 +34,13 @@ def average_gradients(fabric: Fabric, network: nn.Module) -> None:
     mean = reduce_mean(fabric, torch.cat([gradient.flatten() for gradient in gradients]))
     parts = mean.split([gradient.numel() for gradient in gradients])
     torch._foreach_copy_(gradients, [part.view_as(own) for part, own in zip(parts, gradients, strict=True)])
+
+
+def average_styles(fabric: Fabric, network: nn.Module) -> None:
+    """Make the running averages of a generator with styles (`ema.MOVING`) those of all processes."""
+    if fabric.world_size == 1 or not hasattr(network, "mapping"):
+        return
+    own = [buffer for name, buffer in network.named_buffers() if name.rpartition(".")[2] in MOVING]
+    mean = reduce_mean(fabric, torch.cat([buffer.flatten() for buffer in own]))
+    parts = mean.split([buffer.numel() for buffer in own])
+    torch._foreach_copy_(own, [part.view_as(buffer) for part, buffer in zip(parts, own, strict=True)])

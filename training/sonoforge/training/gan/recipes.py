@@ -29,6 +29,23 @@ class Strength(NamedTuple):
     interval: int = 1
 
 
+def r1_gamma(side: int, batch: int) -> float:
+    """Return R1's gamma for images of this side: the rule of the authors' code of StyleGAN2-ADA and StyleGAN3."""
+    return 0.0002 * side**2 / batch
+
+
+class Preset(NamedTuple):
+    """A row's numbers for another purpose than the published one.
+
+    Attributes:
+        changes: Of the row, by field.
+        why: The reason for each.
+    """
+
+    changes: Mapping[str, Any]
+    why: str
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One published GAN: names of parts and their numbers.
@@ -54,6 +71,8 @@ class Recipe:
         ema_half_life: Images after which a weight's share in the averaged generator has halved.
         generator: Options of the generator beyond the defaults of its class.
         discriminator: Options of the discriminator beyond the defaults of its class.
+        presets: Other numbers by name; without one the row is as published.
+        r1_by_size: Whether R1's gamma follows the size and the batch that are asked for, see `r1_gamma`.
     """
 
     title: str
@@ -76,6 +95,8 @@ class Recipe:
     ema_half_life: float = 10_000
     generator: Mapping[str, Any] = field(default_factory=dict)
     discriminator: Mapping[str, Any] = field(default_factory=dict)
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+    r1_by_size: bool = False
 
     def budget_for(self, class_name: str) -> Budget:
         """Return the published length of training for this class."""
@@ -87,6 +108,30 @@ class Recipe:
 EPOCHS = 200
 AVERAGED = "The averaged generator (EMA) is an addition, half-life 10 000 images as in Karras 2020 (StyleGAN2)."
 DCGAN_ADAM = OptimiserSettings("adam", 0.0002, (0.5, 0.999))
+
+# Ryspayeva and Salykova 2025 (`B` of the systems): 210 images of 512x512.  What it leaves open is as in the authors'
+# code: R1's gamma by their rule 0.0002 S^2 / batch, half-life of the average 10/32 kimg times the batch.
+STYLE_ADAM = OptimiserSettings("adam", 0.002, (0.0, 0.99))
+FEW_IMAGES = "Ryspayeva and Salykova, 2025: 512x512, batch 2, Adam 0.002 with betas 0 and 0.99, R1, ADA, 1000 epochs"
+LEFT_OPEN = (
+    "Left open there and as in the authors' code: R1's gamma by the rule 0.0002 S^2 / batch, every 16 steps; latents "
+    "and styles of 512; half-life of the averaged generator 0.3125 kimg times the batch."
+)
+SMALL_DATA = (
+    "Size 256: half the side is seen four times as often in the same time, and 200 images hold little more. Batch 16: "
+    "minibatch standard deviation and ADA's estimate of over-fitting need more than 2 images; rate 0.0025 with it and "
+    "half the maps of each layer, as Karras et al. 2020 (ADA) have at 256x256 and below. R1's gamma by the rule, 0.8. "
+    "Half-life of the average 5 kimg: the rule at batch 16."
+)
+SMALL_ADAM = OptimiserSettings("adam", 0.0025, (0.0, 0.99))
+SMALL_CHANGES: dict[str, Any] = {
+    "image_size": 256,
+    "budget": Budget(epochs=1000, batch=16),
+    "generator_optimiser": SMALL_ADAM,
+    "discriminator_optimiser": SMALL_ADAM,
+    "ema_half_life": 5000,
+    "discriminator": {"channel_base": 16384},
+}
 
 RECIPES: dict[str, Recipe] = {
     "dcgan-thesis": Recipe(
@@ -256,6 +301,112 @@ RECIPES: dict[str, Recipe] = {
         generator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
         discriminator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
         budget=Budget(EPOCHS, batch=16),
+    ),
+    "stylegan1": Recipe(
+        title="Styles by adaptive instance normalisation, growing",
+        source=(
+            "Karras, Laine, Aila, CVPR 2019 (StyleGAN): networks, mapping of 8 layers at a hundredth of the rate, "
+            "style mixing 0.9, non-saturating loss with R1 of gamma 10, Adam with betas 0 and 0.99, rate 0.001 as in "
+            "ProGAN; one rate and one batch for all resolutions, each with an equal share of the training. Thakur and "
+            f"Thakur give StyleGAN 200 epochs. {AVERAGED}"
+        ),
+        architecture="stylegan1",
+        image_size=128,
+        latent_size=512,
+        loss="bce",
+        regularisers={"r1": Strength(10.0)},
+        growing=True,
+        generator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
+        discriminator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
+        budget=Budget(EPOCHS, batch=16),
+        presets={
+            "small-data": Preset(
+                {
+                    "augmentation": "ada",
+                    "generator": {"channel_base": 8192, "mapping_layers": 2},
+                    "discriminator": {"channel_base": 8192},
+                },
+                "ADA, because a discriminator learns a few hundred images by heart (Karras et al. 2020). Half the maps "
+                "of each layer and a mapping of 2 layers, as there for small sets.",
+            )
+        },
+    ),
+    "stylegan2": Recipe(
+        title="Styles by modulated convolutions",
+        source=f"{FEW_IMAGES}, path length. {LEFT_OPEN} Path length: weight 2, every 4 steps; style mixing 0.9.",
+        architecture="stylegan2",
+        image_size=512,
+        latent_size=512,
+        loss="bce",
+        regularisers={"r1": Strength(r1_gamma(512, 2), 16), "path-length": Strength(2.0, 4)},
+        r1_by_size=True,
+        augmentation="ada",
+        generator_optimiser=STYLE_ADAM,
+        discriminator_optimiser=STYLE_ADAM,
+        budget=Budget(epochs=1000, batch=2),
+        ema_half_life=625,
+        presets={
+            "small-data": Preset(
+                {
+                    **SMALL_CHANGES,
+                    "regularisers": {"r1": Strength(r1_gamma(256, 16), 16), "path-length": Strength(2.0, 4)},
+                    "generator": {"channel_base": 16384, "mapping_layers": 2},
+                },
+                f"{SMALL_DATA} A mapping of 2 layers: deep ones are hard to train on few images (ADA, appendix).",
+            )
+        },
+    ),
+    "stylegan3-t": Recipe(
+        title="Details that move with what they are part of: translation",
+        source=f"{FEW_IMAGES}. {LEFT_OPEN} Karras et al., NeurIPS 2021: configuration T, 14 layers, no style mixing.",
+        architecture="stylegan3",
+        image_size=512,
+        latent_size=512,
+        loss="bce",
+        regularisers={"r1": Strength(r1_gamma(512, 2), 16)},
+        r1_by_size=True,
+        augmentation="ada",
+        generator_optimiser=STYLE_ADAM,
+        discriminator_optimiser=STYLE_ADAM,
+        budget=Budget(epochs=1000, batch=2),
+        ema_half_life=625,
+        generator={"config": "t"},
+        presets={
+            "small-data": Preset(
+                {
+                    **SMALL_CHANGES,
+                    "regularisers": {"r1": Strength(r1_gamma(256, 16), 16)},
+                    "generator": {"config": "t", "channel_base": 16384},
+                },
+                SMALL_DATA,
+            )
+        },
+    ),
+    "stylegan3-r": Recipe(
+        title="Details that move with what they are part of: rotation, too",
+        source=f"{FEW_IMAGES}. {LEFT_OPEN} Karras et al., NeurIPS 2021: configuration R, 14 layers, no style mixing.",
+        architecture="stylegan3",
+        image_size=512,
+        latent_size=512,
+        loss="bce",
+        regularisers={"r1": Strength(r1_gamma(512, 2), 16)},
+        r1_by_size=True,
+        augmentation="ada",
+        generator_optimiser=STYLE_ADAM,
+        discriminator_optimiser=STYLE_ADAM,
+        budget=Budget(epochs=1000, batch=2),
+        ema_half_life=625,
+        generator={"config": "r"},
+        presets={
+            "small-data": Preset(
+                {
+                    **SMALL_CHANGES,
+                    "regularisers": {"r1": Strength(r1_gamma(256, 16), 16)},
+                    "generator": {"config": "r", "channel_base": 16384},
+                },
+                SMALL_DATA,
+            )
+        },
     ),
 }
 

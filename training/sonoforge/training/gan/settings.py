@@ -12,7 +12,8 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.conditioning import CONDITIONINGS
 from sonoforge.training.gan.losses import LOSSES
-from sonoforge.training.gan.recipes import Recipe, Strength, find_recipe
+from sonoforge.training.gan.networks import ARCHITECTURES
+from sonoforge.training.gan.recipes import Recipe, Strength, find_recipe, r1_gamma
 from sonoforge.training.gan.regularisers import REGULARISERS
 from sonoforge.training.gan.schedules import SCHEDULES
 from sonoforge.training.gan.tick_metrics import METRICS
@@ -26,6 +27,7 @@ class GanSettings:
 
     Attributes:
         recipe: Row of `recipes.RECIPES`.
+        preset: ``paper``, or one of the row's own presets.
         class_name: Class of the images; picks the recipe's published epochs and batch.
         epochs: Passes over the images; None: as published.  At most one of epochs, steps and kimg is given.
         steps: Generator updates.
@@ -49,6 +51,8 @@ class GanSettings:
         expand: Images for each image, itself included, made by affine distortion before the training.
         balanced: Show every class equally often.
         width: Maps of the widest or the base layer, as the architecture says; None: as published.
+        start_from: Name and hash of the weights that the training starts from; empty: it starts anew.
+        freeze_discriminator: Blocks of the discriminator, those nearest the image, that stay as they are.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         accumulate: Parts that a batch is computed in, one after the other, to save memory.
         compile: Compile the networks.
@@ -66,6 +70,7 @@ class GanSettings:
     """
 
     recipe: str = "dcgan-thesis"
+    preset: str = "paper"
     class_name: str = ""
     epochs: float | None = None
     steps: int | None = None
@@ -89,6 +94,8 @@ class GanSettings:
     expand: int = 1
     balanced: bool = False
     width: int | None = None
+    start_from: str = ""
+    freeze_discriminator: int = 0
     precision: str = "fp32"
     accumulate: int = 1
     compile: bool = False
@@ -123,6 +130,14 @@ def compose(settings: GanSettings) -> Recipe:
         SonoforgeError: An unknown name, or parts that do not go together.
     """
     recipe = find_recipe(settings.recipe)
+    if settings.preset != "paper":
+        _known("preset", settings.preset, ("paper", *recipe.presets))
+        recipe = dataclasses.replace(recipe, **recipe.presets[settings.preset].changes)
+    if recipe.r1_by_size:
+        side = settings.image_size or recipe.image_size
+        gamma = r1_gamma(side, settings.batch or recipe.budget_for(settings.class_name).batch)
+        strengths = {**recipe.regularisers, "r1": recipe.regularisers["r1"]._replace(weight=gamma)}
+        recipe = dataclasses.replace(recipe, regularisers=strengths)
     changes: dict[str, Any] = {
         "loss": _known("loss", settings.loss, LOSSES),
         "augmentation": _known("augmentation", settings.augmentation, AUGMENTATIONS),
@@ -140,10 +155,11 @@ def compose(settings: GanSettings) -> Recipe:
     ]
     recipe = dataclasses.replace(recipe, generator_optimiser=optimisers[0], discriminator_optimiser=optimisers[1])
     if settings.width is not None:
+        widths = ARCHITECTURES[recipe.architecture].widths
         recipe = dataclasses.replace(
             recipe,
-            generator={**recipe.generator, "width": settings.width},
-            discriminator={**recipe.discriminator, "width": settings.width},
+            generator={**recipe.generator, **widths(settings.width)},
+            discriminator={**recipe.discriminator, **widths(settings.width)},
         )
     _check_composition(recipe, settings)
     return recipe

@@ -72,18 +72,19 @@ def update_discriminator(players: Players, draw: Draw, *, keep: bool) -> tuple[l
         The generated images of each portion, with their graph if kept; and ``discriminator_loss``, ``real_score``,
         ``fake_score`` (means), with ADA ``r_t``, and each penalty by name.
     """
-    generator, discriminator = players.forward
+    discriminator = players.forward[1]
     recipe, strength = players.recipe, _strength(players)
     fakes: list[Tensor] = []
     batches: list[Batch] = []
     totals: Scalars = {}
     players.discriminator_optimiser.zero_grad()
     for portion in _portions(players, draw):
+        with players.fabric.autocast(), torch.set_grad_enabled(keep):
+            fake = _generate(players, portion, update_average=True)
+        # In full precision: what looks images up at points has no gradient in half of it.
+        real_seen = players.augment(portion.real, strength, players.image_channels, portion.chance)
+        fake_seen = players.augment(fake.detach().float(), strength, players.image_channels, portion.chance)
         with players.fabric.autocast():
-            with torch.set_grad_enabled(keep):
-                fake = generator(portion.latents, portion.labels)
-            real_seen = players.augment(portion.real, strength, players.image_channels, portion.chance)
-            fake_seen = players.augment(fake.detach(), strength, players.image_channels, portion.chance)
             # Real and generated images in batches of their own, each with its own batch-norm statistics
             # (Radford 2016's code).
             real_score, real_class = discriminator(real_seen, portion.labels)
@@ -129,7 +130,7 @@ def update_generator(players: Players, draw: Draw, fakes: list[Tensor], step: in
     Returns:
         ``generator_loss``, and ``perceptual`` and each penalty where there are any.
     """
-    generator, discriminator = players.forward
+    discriminator = players.forward[1]
     strength = _strength(players)
     totals: Scalars = {}
     batches: list[Batch] = []
@@ -137,8 +138,9 @@ def update_generator(players: Players, draw: Draw, fakes: list[Tensor], step: in
     players.generator_optimiser.zero_grad()
     for index, portion in enumerate(_portions(players, draw)):
         with players.fabric.autocast():
-            fake = fakes[index] if fakes else generator(portion.latents, portion.labels)
-            seen = players.augment(fake, strength, players.image_channels, portion.chance)
+            fake = fakes[index] if fakes else _generate(players, portion, update_average=False)
+        seen = players.augment(fake.float(), strength, players.image_channels, portion.chance)
+        with players.fabric.autocast():
             score, class_logits = discriminator(seen, portion.labels)
         loss = players.loss.generator(score.float(), players.state["loss"]) + class_loss(class_logits, portion.labels)
         scalars: Scalars = {}
@@ -155,8 +157,20 @@ def update_generator(players: Players, draw: Draw, fakes: list[Tensor], step: in
         _add(totals, {"generator_loss": loss, **scalars}, players.accumulate)
     _step(players, players.generator, players.generator_optimiser)
     totals |= _lazy_penalties(players, "generator", batches, step)
-    players.discriminator.requires_grad_(True)
+    for group in players.discriminator_optimiser.param_groups:  # those that are frozen stay so
+        for parameter in group["params"]:
+            parameter.requires_grad_(True)
     return totals
+
+
+def _generate(players: Players, portion: Portion, *, update_average: bool) -> Tensor:
+    """Make a portion's images; a generator with styles draws noise and mixes styles by the portion's own chance."""
+    generator = players.forward[0]
+    if not hasattr(players.generator, "mapping"):
+        images: Tensor = generator(portion.latents, portion.labels)
+        return images
+    images = generator(portion.latents, portion.labels, chance=portion.chance, update_average=update_average)
+    return images
 
 
 def _strength(players: Players) -> Tensor:

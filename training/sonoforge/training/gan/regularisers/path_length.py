@@ -7,10 +7,12 @@ is drawn to its own moving average.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sonoforge.models.stylegan.mapping import mix_styles
 from sonoforge.training.gan.batch import Batch
 
 DECAY = 0.99  # of the moving average: appendix B
@@ -39,16 +41,23 @@ def penalty(generator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Ten
     """Mean squared deviation of the lengths from their moving average (equation 4), which moves first.
 
     Args:
-        generator: Maps latents (N, Z) to images.
+        generator: Maps latents (N, Z) to images, by way of styles (N, L, W) where it has a ``mapping``.
         batch: The first half of its latents and labels is used.
         state: ``path_length``, the average; moved here.
     """
     count = max(1, len(batch.latents) // SHRINK)
-    latents = batch.latents[:count, None].detach().requires_grad_(True)
-    images = generator(latents[:, 0], None if batch.labels is None else batch.labels[:count])
+    latents = batch.latents[:count].detach()
+    labels = None if batch.labels is None else batch.labels[:count]
+    if hasattr(generator, "mapping"):
+        styled: Any = generator
+        # As in any pass of the training: some styles mixed, noise random.
+        steering = mix_styles(styled.mapping, styled.mapping(latents, labels), labels, styled.mixing, batch.chance)
+        images = styled.render(steering, batch.chance)
+    else:  # without a space of styles one row of numbers steers an image: its latent
+        steering = latents[:, None].requires_grad_(True)
+        images = generator(steering[:, 0], labels)
     noise = torch.randn(images.shape, generator=batch.chance, device=images.device)
-    # A generator without a space of styles has one row of numbers for an image: its latent.
-    lengths = path_lengths(images, latents, noise)
+    lengths = path_lengths(images, steering, noise)
     average = state["path_length"].lerp(lengths.mean(), 1 - DECAY)
     state["path_length"] = average.detach()
     return (lengths - average).square().mean()

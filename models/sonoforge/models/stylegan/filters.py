@@ -1,0 +1,87 @@
+"""Low-pass filters for networks without aliasing: windowed ideal filters, separable or radially symmetric.
+
+Karras, Aittala, Laine, Härkönen, Hellsten, Lehtinen, Aila, "Alias-Free Generative Adversarial Networks", NeurIPS 2021
+(StyleGAN3): section 3 and appendix C.
+
+The ideal filter (a sinc along each axis; a jinc of the radius) is cut to a few taps by Kaiser's window, whose one
+parameter is chosen from the width of the transition band (Kaiser, "Nonrecursive digital filter design using the
+I0-sinh window function", 1974; formulas as in Oppenheim and Schafer, "Discrete-Time Signal Processing", section 7.5).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def kaiser_attenuation(taps: int, width: float) -> float:
+    """Return the attenuation in the stop band that so many taps reach, in dB.
+
+    Args:
+        taps: Length of the filter.
+        width: Of the transition band, as a fraction of half the sampling rate.
+    """
+    return 2.285 * (taps - 1) * math.pi * width + 7.95
+
+
+def kaiser_beta(attenuation: float) -> float:
+    """Return the parameter of Kaiser's window for an attenuation in dB."""
+    if attenuation > 50:
+        return 0.1102 * (attenuation - 8.7)
+    if attenuation > 21:
+        return 0.5842 * math.pow(attenuation - 21, 0.4) + 0.07886 * (attenuation - 21)
+    return 0.0
+
+
+def lowpass(taps: int, cutoff: float, half_width: float, rate: float) -> Tensor:
+    """Design a low-pass filter for one axis.
+
+    Args:
+        taps: Length T.
+        cutoff: Middle of the transition band.
+        half_width: Half the width of the transition band, in the unit of the cutoff.
+        rate: Sampling rate in the same unit: twice the highest frequency that there is.
+
+    Returns:
+        (T,) float32, symmetric, of sum 1.
+    """
+    where = _positions(taps)
+    ideal = torch.sinc(2 * cutoff / rate * where)
+    return _unit_sum(ideal * _window(taps, half_width, rate))
+
+
+def radial_lowpass(taps: int, cutoff: float, half_width: float, rate: float) -> Tensor:
+    """Design a low-pass filter for both axes that passes the same frequencies in every direction.
+
+    The ideal one is a jinc: the Fourier transform of a disc.
+
+    Args:
+        taps: Side T.
+        cutoff: Radius of the middle of the transition band.
+        half_width: Half the width of the transition band, in the unit of the cutoff.
+        rate: Sampling rate in the same unit.
+
+    Returns:
+        (T, T) float32 of sum 1; symmetric under the symmetries of the square.
+    """
+    where = _positions(taps)
+    argument = 2 * math.pi * cutoff / rate * torch.hypot(where[:, None], where)
+    ideal = torch.where(argument > 0, 2 * torch.special.bessel_j1(argument) / argument.clamp(min=1e-12), 1.0)
+    window = _window(taps, half_width, rate)
+    return _unit_sum(ideal * window[:, None] * window)
+
+
+def _positions(taps: int) -> Tensor:
+    """Of the taps, in samples from the filter's centre."""
+    return torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
+
+
+def _window(taps: int, half_width: float, rate: float) -> Tensor:
+    beta = kaiser_beta(kaiser_attenuation(taps, 2 * half_width / (rate / 2)))
+    return torch.kaiser_window(taps, periodic=False, beta=beta, dtype=torch.float64)
+
+
+def _unit_sum(values: Tensor) -> Tensor:
+    return (values / values.sum()).float()

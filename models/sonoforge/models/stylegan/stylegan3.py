@@ -1,0 +1,448 @@
+"""StyleGAN3: a generator whose details move with its objects, as no layer sees the pixel grid.
+
+Karras, Aittala, Laine, Härkönen, Hellsten, Lehtinen, Aila, "Alias-Free Generative Adversarial Networks", NeurIPS 2021.
+Section 2: layers as operations on continuous signals.  Section 3 and figure 4: the generator, equivariant to
+translation (configuration T), and to rotation as well (R: 1x1 convolutions, radially symmetric filters, twice the
+maps).  Appendix C: filters.  Appendix F: input, initial values, half precision.
+The discriminator is StyleGAN2's (`discriminator`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from sonoforge.models.stylegan import layers as shared
+from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu
+from sonoforge.models.stylegan.filters import lowpass, radial_lowpass
+from sonoforge.models.stylegan.layers import (
+    CLAMP,
+    EPSILON,
+    GAIN,
+    HALF_LEVELS,
+    SLOPE,
+    EqualisedLinear,
+    at_least_single,
+    full_precision,
+    normalise,
+)
+from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
+
+CONFIGS = ("t", "r")
+FIRST_CUTOFF = 2.0  # cycles over the image (section 3.2)
+FIRST_STOPBAND = 2**2.1
+LAST_STOPBAND = 2**0.3  # times the last cutoff
+CRITICAL_LAYERS = 2  # last ones, which let everything pass up to half their sampling rate
+MARGIN = 10  # samples computed beyond each border of the image, so that borders reveal no absolute position
+TAPS = 6  # of a filter, for each sample of the coarser grid
+HEADROOM = 2  # finer than both neighbours is the grid on which a non-linearity is computed
+IMAGE_SCALE = 0.25  # of the last layer's result
+
+initialise = shared.initialise
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The signal between two layers; frequencies and rates in cycles and samples over the image's side.
+
+    Attributes:
+        rate: Sampling rate s.
+        cutoff: Frequency f_c at which the signal is cut off, in the middle of the transition band.
+        half_width: Half the width f_h of the transition band.
+        side: In samples, with margins.
+        maps: Number of feature maps.
+    """
+
+    rate: int
+    cutoff: float
+    half_width: float
+    side: int
+    maps: int
+
+    @property
+    def critical(self) -> bool:
+        """Whether the cutoff is as high as the sampling rate allows."""
+        return 2 * self.cutoff >= self.rate
+
+
+def plan_grids(image_size: int, channels: int, layers: int, channel_base: int, channel_max: int) -> list[Grid]:
+    """Return the grids of the input and of the results of all layers (section 3.2).
+
+    Cutoffs and stop bands grow geometrically up to the critical layers.  The sampling rate is the image's, halved as
+    often as the stop band allows; the number of maps goes with the inverse of the cutoff.
+
+    Args:
+        image_size: Side S of the image.
+        channels: Of the image.
+        layers: Number L of layers before the one that makes the image.
+        channel_base: Maps times twice the cutoff.
+        channel_max: Most maps.
+
+    Returns:
+        L + 2 grids: the input's, those of the L layers, the image's.
+
+    Raises:
+        ValueError: A size or a number of layers that is too small.
+    """
+    if layers <= CRITICAL_LAYERS:
+        raise ValueError(f"layers: found {layers}, expected at least {CRITICAL_LAYERS + 1}")
+    if image_size < 16 or image_size % 16:
+        raise ValueError(f"image_size: found {image_size}, expected a multiple of 16")
+    last_cutoff = image_size / 2
+    grids = []
+    # The first layer keeps the input's grid, and the last one the image's.
+    for index in [0, *range(layers + 1)]:
+        progress = min(index / (layers - CRITICAL_LAYERS), 1.0)
+        cutoff = FIRST_CUTOFF * (last_cutoff / FIRST_CUTOFF) ** progress
+        stopband = FIRST_STOPBAND * (last_cutoff * LAST_STOPBAND / FIRST_STOPBAND) ** progress
+        rate = image_size
+        while rate % 2 == 0 and rate / 2 >= 2 * stopband:
+            rate //= 2
+        grids.append(
+            Grid(
+                rate=rate,
+                cutoff=cutoff,
+                half_width=max(stopband, rate / 2) - cutoff,
+                side=image_size if index >= layers - 1 else rate + 2 * MARGIN,
+                maps=channels if index == layers else min(max(round(channel_base / (2 * cutoff)), 1), channel_max),
+            )
+        )
+    return grids
+
+
+class _Placement(EqualisedLinear):
+    """Style to cosine and sine of a rotation, and a translation (x, y) in sides of the image; at first, to none."""
+
+    def __init__(self, style_size: int) -> None:
+        super().__init__(style_size, 4)
+
+    @torch.no_grad()
+    def draw(self, chance: torch.Generator | None = None) -> None:
+        """Set the initial values."""
+        assert self.bias is not None  # noqa: S101 - it is made with one
+        self.weight.zero_()
+        self.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+
+
+class FourierInput(nn.Module):
+    """Waves of fixed frequencies on an infinite plane, moved and turned as a style says (appendix F).
+
+    The image covers -0.5 to 0.5 of the plane; x points right, y down.
+
+    Attributes:
+        transform: (3, 3) matrix from places in the image to places on the plane: the inverse of the transform that
+            the image is to undergo.  The identity unless a user changes it; (N, 3, 3) for a transform for each image.
+        frequencies: (C, 2) of the waves along x and y, uniform on a disc.
+        phases: (C,) in turns.
+
+    Args:
+        grid: On which the plane is sampled.
+        style_size: Length W of a style.
+    """
+
+    transform: Tensor
+    frequencies: Tensor
+    phases: Tensor
+    places: Tensor
+
+    def __init__(self, grid: Grid, style_size: int) -> None:
+        super().__init__()
+        self.cutoff = grid.cutoff
+        self.rate = grid.rate
+        self.placement = _Placement(style_size)
+        self.weight = nn.Parameter(torch.empty(grid.maps, grid.maps))
+        self.register_buffer("transform", torch.eye(3))
+        self.register_buffer("frequencies", torch.empty(grid.maps, 2))
+        self.register_buffer("phases", torch.empty(grid.maps))
+        places = (torch.arange(grid.side) - (grid.side - 1) / 2) / grid.rate
+        self.register_buffer("places", places, persistent=False)
+        self.draw()
+
+    @torch.no_grad()
+    def draw(self, chance: torch.Generator | None = None) -> None:
+        """Draw waves and weights."""
+        self.weight.normal_(generator=chance)
+        self.phases.uniform_(generator=chance)
+        radius = torch.empty_like(self.phases).uniform_(generator=chance).sqrt() * self.cutoff
+        angle = torch.empty_like(self.phases).uniform_(generator=chance) * (2 * math.pi)
+        self.frequencies.copy_(torch.stack([radius * angle.cos(), radius * angle.sin()], 1))
+
+    def forward(self, style: Tensor) -> Tensor:
+        """(N, W) to (N, C, H, H) float32, also where mixed precision is on."""
+        with full_precision(style.device):
+            placement: Tensor = self.placement(style)
+            cosine, sine, x, y = (placement / placement[:, :2].norm(dim=1, keepdim=True)).unbind(1)
+            turn = torch.stack([cosine, -sine, sine, cosine], 1).unflatten(1, (2, 2))
+            matrix = turn @ self.transform[..., :2, :2]
+            shift = turn @ (self.transform[..., :2, 2] - torch.stack([x, y], 1))[:, :, None]
+            # Wave f at place M p + t has the phase f (M p + t) = (M^T f) p + f t.
+            frequencies = self.frequencies @ matrix
+            phases = self.phases + (self.frequencies @ shift).squeeze(2)
+            # A transform that shrinks raises frequencies; waves fade out before half the sampling rate is reached.
+            above = frequencies.norm(dim=2) - self.cutoff
+            amplitudes = (1 - above / (self.rate / 2 - self.cutoff)).clamp(0, 1)
+            horizontal = self.places[:, None] * frequencies[:, None, :, 0] + phases[:, None]
+            vertical = self.places[:, None] * frequencies[:, None, :, 1]
+            waves = (2 * math.pi * (horizontal[:, None] + vertical[:, :, None])).sin()  # (N, H, H, C)
+            mixed: Tensor = waves @ (amplitudes[:, :, None] * self.weight.t() / math.sqrt(len(self.weight)))[:, None]
+        return mixed.permute(0, 3, 1, 2)
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated convolution and non-linearity, from one grid to the next (section 3.2, figure 4b).
+
+    Attributes:
+        magnitude: Moving average of the mean square of the layer's input, by whose root the input is divided
+            (section 3, configuration D).
+
+    Args:
+        source: Grid of the input.
+        target: Grid of the result.
+        style_size: Length W of a style.
+        kernel: Side of the convolution's kernel, odd.
+        to_image: Whether the result is the image: no demodulation, no non-linearity and so no filters.
+        radial: Whether to filter radially on the way down.
+        magnitude_decay: Weight of the old ``magnitude`` when a batch is added.
+    """
+
+    magnitude: Tensor
+    up_taps: Tensor
+    down_taps: Tensor
+
+    def __init__(
+        self,
+        source: Grid,
+        target: Grid,
+        style_size: int,
+        *,
+        kernel: int,
+        to_image: bool,
+        radial: bool,
+        magnitude_decay: float,
+    ) -> None:
+        super().__init__()
+        self.to_image = to_image
+        self.magnitude_decay = magnitude_decay
+        self.affine = EqualisedLinear(style_size, source.maps, bias_start=1.0)
+        self.weight = nn.Parameter(torch.empty(target.maps, source.maps, kernel, kernel))
+        self.bias = nn.Parameter(torch.empty(target.maps))
+        self.register_buffer("magnitude", torch.ones(()))
+        if not to_image:
+            rate = HEADROOM * max(source.rate, target.rate)
+            self.up = rate // source.rate
+            self.down = rate // target.rate
+            down_filter = radial_lowpass if radial and not target.critical else lowpass
+            up_taps = lowpass(TAPS * self.up, source.cutoff, source.half_width, rate)
+            down_taps = down_filter(TAPS * self.down, target.cutoff, target.half_width, rate)
+            self.register_buffer("up_taps", up_taps, persistent=False)
+            self.register_buffer("down_taps", down_taps, persistent=False)
+            # The convolution pads so far that each of its results that any input reaches is there; then all around
+            # the centre that is not needed is left away.
+            after_convolution = source.side + kernel - 1
+            finest = (after_convolution - 1) * self.up + len(up_taps)
+            needed = (target.side - 1) * self.down + len(down_taps)
+            self.crop = (finest - needed) // 2
+        self.draw()
+
+    @torch.no_grad()
+    def draw(self, chance: torch.Generator | None = None) -> None:
+        """Draw the initial values."""
+        self.weight.normal_(generator=chance)
+        self.bias.zero_()
+        self.magnitude.fill_(1)
+
+    def forward(self, maps: Tensor, style: Tensor, update_average: bool = False) -> Tensor:
+        """Transform maps.
+
+        Args:
+            maps: (N, C, H, H) float.
+            style: (N, W) float.
+            update_average: Whether this batch moves ``magnitude``, before that is used.
+
+        Returns:
+            (N, C', H', H') float.
+        """
+        if update_average:
+            with torch.no_grad():
+                self.magnitude.lerp_(maps.float().square().mean(), 1 - self.magnitude_decay)
+        with full_precision(style.device):
+            scales = self.affine(style)
+            if self.to_image:
+                weight = self.weight / math.sqrt(self.weight[0].numel())
+            else:
+                # Demodulation undoes any factor of an image's scales and of an output's weights; these keep half
+                # precision from overflowing (appendix F).
+                weight = normalise(self.weight.flatten(1)).view_as(self.weight)
+                scales = normalise(scales)
+                powers = weight.square().sum((2, 3))
+                demodulation = torch.rsqrt(scales.square() @ powers.t() + EPSILON)[:, :, None, None]
+            scales = (scales * self.magnitude.rsqrt())[:, :, None, None]
+        maps = maps * scales.to(maps.dtype)
+        if self.to_image:
+            return conv2d(maps, weight, self.bias).clamp(-CLAMP, CLAMP)
+        maps = conv2d(maps, weight, padding=weight.shape[2] - 1)
+        maps = torch.addcmul(self.bias.to(maps.dtype)[:, None, None], maps, demodulation.to(maps.dtype))
+        return filtered_leaky_relu(
+            maps,
+            self.up_taps,
+            self.down_taps,
+            up=self.up,
+            down=self.down,
+            crop=self.crop,
+            slope=SLOPE,
+            gain=GAIN,
+            clamp=CLAMP,
+        )
+
+
+class Synthesis(nn.Module):
+    """Styles to an image.
+
+    Args:
+        grids: From `plan_grids`.
+        style_size: Length W of a style.
+        kernel: Side of the convolutions' kernels.
+        radial: Whether filters on the way down are radially symmetric.
+        magnitude_decay: See `SynthesisLayer`.
+
+    Attributes:
+        num_styles: Number of styles: the input's, and one for each layer.
+    """
+
+    def __init__(
+        self, grids: list[Grid], style_size: int, *, kernel: int, radial: bool, magnitude_decay: float
+    ) -> None:
+        super().__init__()
+        self.input = FourierInput(grids[0], style_size)
+        last = len(grids) - 2
+        self.layers = nn.ModuleList(
+            SynthesisLayer(
+                source,
+                target,
+                style_size,
+                kernel=1 if index == last else kernel,
+                to_image=index == last,
+                radial=radial,
+                magnitude_decay=magnitude_decay,
+            )
+            for index, (source, target) in enumerate(itertools.pairwise(grids))
+        )
+        self.num_styles = len(self.layers) + 1
+        self.half_precision = [grid.rate << HALF_LEVELS > grids[-1].rate for grid in grids[1:]]
+
+    def forward(self, styles: Tensor, *, update_average: bool = False) -> Tensor:
+        """Generate one image for each row of styles.
+
+        Args:
+            styles: (N, L, W).
+            update_average: Whether this batch moves the layers' magnitudes.
+
+        Returns:
+            (N, C, S, S) at least float32, in about [-1, 1]; nothing bounds them.
+        """
+        first, *others = styles.unbind(1)
+        maps: Tensor = self.input(first)
+        for layer, style, half in zip(self.layers, others, self.half_precision, strict=True):
+            with contextlib.nullcontext() if half else full_precision(styles.device):
+                maps = layer(maps, style, update_average)
+        return at_least_single(maps) * IMAGE_SCALE
+
+
+class Generator(nn.Module):
+    """Latent vector to image.
+
+    The defaults are the published networks.
+
+    Args:
+        image_size: Side S of the square image in pixels, a multiple of 16.
+        channels: Channels C of the image.
+        latent_size: Length Z of the latent vector; the paper: 512.
+        classes: Number of classes, 0 for an unconditional generator.
+        config: ``"t"``, equivariant to translation, or ``"r"``, to rotation as well.
+        style_size: Length W of a style.
+        mapping_layers: Layers of the mapping network.
+        layers: Synthesis layers before the one that makes the image.
+        channel_base: Maps of a layer times twice its cutoff; twice as much in configuration R.
+        channel_max: Most maps of a layer; twice as many in configuration R.
+        mixing: Share of the training images that get the styles of two latents: none in the paper.
+        magnitude_decay: See `SynthesisLayer`; the authors: 0.5 ** (batch / 20 000).
+
+    Raises:
+        ValueError: Another configuration, image size or number of layers.
+    """
+
+    latent_distribution = "normal"
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        latent_size: int,
+        classes: int = 0,
+        *,
+        config: str = "t",
+        style_size: int = 512,
+        mapping_layers: int = 2,
+        layers: int = 14,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        mixing: float = 0.0,
+        magnitude_decay: float = 0.999,
+    ) -> None:
+        super().__init__()
+        if config not in CONFIGS:
+            raise ValueError(f"config: found {config!r}, expected one of {', '.join(CONFIGS)}")
+        self.latent_size = latent_size
+        self.classes = classes
+        self.mixing = mixing
+        rotation = config == "r"
+        factor = 2 if rotation else 1
+        self.synthesis = Synthesis(
+            plan_grids(image_size, channels, layers, factor * channel_base, factor * channel_max),
+            style_size,
+            kernel=1 if rotation else 3,
+            radial=rotation,
+            magnitude_decay=magnitude_decay,
+        )
+        self.mapping = MappingNetwork(latent_size, classes, style_size, self.synthesis.num_styles, mapping_layers)
+
+    def forward(
+        self,
+        latents: Tensor,
+        labels: Tensor | None = None,
+        *,
+        chance: torch.Generator | None = None,
+        update_average: bool = False,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """Generate one image for each latent vector.
+
+        Args:
+            latents: (N, Z) float, standard normal.
+            labels: (N,) int64 or (N, K) float, for a conditional generator.
+            chance: Source of random numbers, on the latents' device: with it, as in training, styles are mixed.
+            update_average: Whether this batch moves the average style and the layers' magnitudes.
+            truncation_psi: See `MappingNetwork`.
+            truncation_cutoff: See `MappingNetwork`.
+
+        Returns:
+            (N, C, S, S) float in about [-1, 1]: nothing bounds them.
+        """
+        styles = self.mapping(latents, labels, truncation_psi, truncation_cutoff, update_average)
+        if chance is not None and self.mixing:
+            styles = mix_styles(self.mapping, styles, labels, self.mixing, chance)
+        images: Tensor = self.synthesis(styles, update_average=update_average)
+        return images
+
+    def render(self, styles: Tensor, chance: torch.Generator) -> Tensor:
+        """Generate images as in training, which adds no noise here: (N, L, W) to (N, C, S, S)."""
+        del chance
+        images: Tensor = self.synthesis(styles)
+        return images
