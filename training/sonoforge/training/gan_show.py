@@ -70,6 +70,7 @@ NAMES = ("truncation", "mixing", "interpolation", "path", "equivariance")
 PSIS = (1.0, 0.7, 0.5, 0.3, 0.0, -0.5)
 CLIPS = (None, 2.0, 1.5, 1.0, 0.5, 0.25)  # largest number in a latent; None: no limit
 DESTINATIONS = 2  # images that get each band of styles
+APART = 8  # pixels between them and the mixed ones
 STRIP = 8  # images of a strip, both ends included
 FRAMES = 12  # of the film from one image to the next
 PLACES = 33  # images on a path whose steps are measured
@@ -86,7 +87,8 @@ TRANSFORMS: dict[str, tuple[float, float, float]] = {
 }
 
 
-class Subject(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Subject:
     """A generator and what is to be shown of it.
 
     Attributes:
@@ -283,7 +285,8 @@ def _show_mixing(subject: Subject) -> Shown:
         f"Style mixing (Karras 2019, figure 3): the named ones of {styles.shape[1]} styles are those of the image on "
         "top, the others those of the image on the left."
     )
-    sheet = draw_sheet(rows, (), names, caption)
+    heads = ["", *[f"image {index}" for index in range(count)]]
+    sheet = draw_sheet(rows, heads, names, caption, apart=APART)
     return Shown(
         {"style-mixing.png": sheet_png(sheet, subject.origin)},
         {

@@ -91,20 +91,21 @@ def walk(generator: nn.Module, space: str, ends: Tensor, shares: Tensor, label: 
     Returns:
         (N, T, C, S, S) float on the generator's device.
     """
-    pairs, places = shares.shape
+    pairs = len(shares)
     if space == "w":
         styles = map_latents(generator, ends.flatten(0, 1).float(), label).double().unflatten(0, (pairs, 2))
         points = torch.lerp(styles[:, :1], styles[:, 1:], shares.double()[:, :, None, None].to(styles.device))
     else:
         distribution = latent_distribution(generator)
         points = torch.stack(
-            [between(*own, own_shares, distribution) for own, own_shares in zip(ends, shares, strict=True)]
+            [between(own[0], own[1], places, distribution) for own, places in zip(ends, shares, strict=True)]
         )
     parts = points.flatten(0, 1).float().split(PORTION)
     images = [
         synthesise(generator, part) if space == "w" else generate_labelled(generator, part, label) for part in parts
     ]
-    return torch.cat(images).unflatten(0, (pairs, places))
+    together: Tensor = torch.cat(images).unflatten(0, tuple(shares.shape))
+    return together
 
 
 def step_sizes(images: Tensor, distance: SquaredDistance) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -43,6 +44,7 @@ class Sheet:
         top: Pixels above the first row.
         cell: Side of each image in pixels.
         step: Pixels from one image to the next, along both axes.
+        apart: Pixels more between the first and the second, along both axes.
     """
 
     picture: Image.Image
@@ -50,6 +52,7 @@ class Sheet:
     top: int
     cell: int
     step: int
+    apart: int
 
     def describe(self) -> dict[str, int]:
         """Return size and layout for the record."""
@@ -61,6 +64,7 @@ class Sheet:
             "top": self.top,
             "cell": self.cell,
             "step": self.step,
+            "apart": self.apart,
         }
 
 
@@ -69,6 +73,8 @@ def draw_sheet(
     heads: Sequence[str] = (),
     names: Sequence[str] = (),
     caption: str = "",
+    *,
+    apart: int = 0,
     smallest: int = SMALLEST_CELL,
 ) -> Sheet:
     """Lay images out, with `FACE` below.
@@ -78,33 +84,39 @@ def draw_sheet(
         heads: Above the columns.
         names: Before the rows.
         caption: Below, before `FACE`.
+        apart: Pixels between the first and the second row and column, beside the usual ones.
         smallest: Side in pixels up to which images are enlarged at least.
     """
     some = next(image for row in rows for image in row if image is not None)
     side, channels = some.shape[0], some.shape[2]
-    cell = side * max(1, math.ceil(smallest / side))
+    cell: int = side * max(1, math.ceil(smallest / side))
     step = cell + GAP
     left = max((math.ceil(_FONT.getlength(name)) + 2 * PADDING for name in names), default=0)
     top = _LINE + PADDING if heads else 0
-    width = left + max(map(len, rows)) * step - GAP
+    columns = max(map(len, rows))
+    width = left + columns * step - GAP + (apart if columns > 1 else 0)
     lines = [line for text in (caption, FACE) for line in _wrap(text, width - 2 * PADDING)]
-    bottom = top + len(rows) * step - GAP
+    bottom = top + len(rows) * step - GAP + (apart if len(rows) > 1 else 0)
     height = bottom + len(lines) * _LINE + 2 * PADDING
     picture = Image.new("L" if channels == 1 else "RGB", (width, height), "white")
     draw = ImageDraw.Draw(picture)
+
+    def place(index: int) -> int:
+        return index * step + (apart if index else 0)
+
     for row, images in enumerate(rows):
         for column, image in enumerate(images):
             if image is not None:
                 pixels = np.ascontiguousarray(image[..., 0] if channels == 1 else image)
                 enlarged = Image.fromarray(pixels).resize((cell, cell), Image.Resampling.NEAREST)
-                picture.paste(enlarged, (left + column * step, top + row * step))
+                picture.paste(enlarged, (left + place(column), top + place(row)))
     for column, head in enumerate(heads):
-        draw.text((left + column * step + cell / 2, top / 2), head, "black", _FONT, anchor="mm")
+        draw.text((left + place(column) + cell / 2, top / 2), head, "black", _FONT, anchor="mm")
     for row, name in enumerate(names):
-        draw.text((left - PADDING, top + row * step + cell / 2), name, "black", _FONT, anchor="rm")
+        draw.text((left - PADDING, top + place(row) + cell / 2), name, "black", _FONT, anchor="rm")
     for number, line in enumerate(lines):
         draw.text((PADDING, bottom + PADDING + number * _LINE), line, "black", _FONT)
-    return Sheet(picture, left, top, cell, step)
+    return Sheet(picture, left, top, cell, step, apart)
 
 
 def _wrap(text: str, width: int) -> list[str]:
@@ -196,6 +208,9 @@ def draw_paths(
                     label=said,
                 )
             right.set_xscale("log")
+            right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            right.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            right.xaxis.set_minor_formatter(NullFormatter())
             right.legend(loc="upper left", fontsize=8)
             right.set_ylim(top=right.get_ylim()[1] * 1.3)
         right.set(xlabel=figure_name, ylabel="pairs of latents")
