@@ -95,6 +95,8 @@ def trace(
     outputs: Sequence[str],
     dynamic_shapes: tuple[Mapping[int, Any], ...],
     metadata: Mapping[str, str],
+    *,
+    optimise: bool = True,
 ) -> bytes:
     """Export any network to one self-contained ONNX file without host paths.
 
@@ -104,6 +106,8 @@ def trace(
         outputs: Names of the results.
         dynamic_shapes: The free dimensions of each input.
         metadata: Text kept in the file's metadata.
+        optimise: Whether the exporter simplifies the graph.  It takes numbers up to 1e-8 for 0, so networks that add
+            such a one before dividing need False.
 
     Raises:
         GateError: The exporter wrote another operator set than asked for.
@@ -124,6 +128,7 @@ def trace(
                 output_names=list(outputs),
                 dynamic_shapes=dynamic_shapes,
                 external_data=False,
+                optimize=optimise,
             )
     finally:
         quiet.setLevel(level)

@@ -192,7 +192,8 @@ def main(config: Config) -> Outcome:
         log.info("%s: %s", name, ", ".join(str(folder / file) for file in hashes))
     result = {**origin, "notice": NOTICE, "use": FACE, "looks": looks, "not_applicable": reasons}
     write_json(folder / RECORD, result)
-    return Outcome({"folder": str(folder), **result})
+    log.info("figures, and how they were measured: %s", folder / RECORD)
+    return Outcome(result)
 
 
 def _open_folder(folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
