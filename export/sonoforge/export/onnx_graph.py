@@ -1,4 +1,4 @@
-"""A MobileNetV2 classifier as one ONNX file with the bundle's four outputs."""
+"""Networks as one ONNX file each: a MobileNetV2 classifier with the bundle's four outputs, or any other."""
 
 from __future__ import annotations
 
@@ -85,6 +85,33 @@ def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
     """
     graph = graph.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     example = torch.zeros(2, 3, side, side)  # a batch of one would be traced as a constant
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    return trace(graph, {"input": example}, OUTPUTS, ({0: batch},), metadata)
+
+
+def trace(
+    graph: nn.Module,
+    examples: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    dynamic_shapes: tuple[Mapping[int, Any], ...],
+    metadata: Mapping[str, str],
+    *,
+    optimise: bool = True,
+) -> bytes:
+    """Export any network to one self-contained ONNX file without host paths.
+
+    Args:
+        graph: In evaluation mode, on the CPU.
+        examples: Inputs by name, in the order of ``graph.forward``.
+        outputs: Names of the results.
+        dynamic_shapes: The free dimensions of each input.
+        metadata: Text kept in the file's metadata.
+        optimise: Whether the exporter simplifies the graph.  It takes numbers up to 1e-8 for 0, so networks that add
+            such a one before dividing need False.
+
+    Raises:
+        GateError: The exporter wrote another operator set than asked for.
+    """
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -93,14 +120,15 @@ def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 graph,
-                (example,),
+                tuple(examples.values()),
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=["input"],
-                output_names=list(OUTPUTS),
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+                input_names=list(examples),
+                output_names=list(outputs),
+                dynamic_shapes=dynamic_shapes,
                 external_data=False,
+                optimize=optimise,
             )
     finally:
         quiet.setLevel(level)

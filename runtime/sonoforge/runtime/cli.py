@@ -40,6 +40,7 @@ VERBS = {
     "gan train": Verb("sonoforge.training.gan_train", "train", "train one generator"),
     "gan sweep": Verb("sonoforge.training.gan_sweep", "train", "recipes times perceptual weights, in one table"),
     "gan sample": Verb("sonoforge.training.gan_sample", "train", "generate images from a trained generator"),
+    "gan show": Verb("sonoforge.training.gan_show", "train", "what a generator learned: truncation, mixing, paths"),
     "train": Verb("sonoforge.training.train", "train", "train one classifier on a data set"),
     "evaluate": Verb("sonoforge.training.evaluate", "train", "are generated images realistic, diverse, copied?"),
     "crossval": Verb("sonoforge.training.crossval", "train", "k-fold comparison of arms, sealed or as published"),

@@ -110,7 +110,7 @@ class MappingNetwork(MappingLayers):
         self,
         latents: Tensor | None,
         labels: Tensor | None = None,
-        truncation_psi: float = 1.0,
+        truncation_psi: float | Tensor = 1.0,
         truncation_cutoff: int | None = None,
         update_average: bool = False,
     ) -> Tensor:
@@ -119,8 +119,8 @@ class MappingNetwork(MappingLayers):
         Args:
             latents: (N, Z) float, standard normal.
             labels: (N,) int64 or (N, K) float, for a conditional generator.
-            truncation_psi: Distance from the average that is kept: 1 all, 0 none.
-            truncation_cutoff: How many styles, the coarse ones first, are truncated; None for all.
+            truncation_psi: See `truncate`.
+            truncation_cutoff: See `truncate`.
             update_average: Whether this batch moves `average` (before truncation).
 
         Returns:
@@ -134,12 +134,26 @@ class MappingNetwork(MappingLayers):
             with torch.no_grad():
                 self.average.lerp_(vectors.mean(0), 1 - self.average_decay)
         styles = vectors[:, None].expand(-1, self.num_styles, -1)
-        if truncation_psi == 1:
+        return self.truncate(styles, truncation_psi, truncation_cutoff)
+
+    def truncate(self, styles: Tensor, psi: float | Tensor, cutoff: int | None = None) -> Tensor:
+        """Draw styles to the average (2019, appendix B): images of less variety and fewer faults.
+
+        Args:
+            styles: (N, L, W).
+            psi: Distance from the average that is kept: 1 all, 0 none, below 0 beyond it.  A tensor that broadcasts
+                against the styles, as an input of a traced network.
+            cutoff: How many styles, the coarse ones first, are drawn; None for all.
+
+        Returns:
+            (N, L, W).
+        """
+        if not isinstance(psi, Tensor) and psi == 1:
             return styles
-        truncated = self.average.lerp(styles, truncation_psi)
-        if truncation_cutoff is None:
+        truncated: Tensor = self.average.lerp(styles, psi)
+        if cutoff is None:
             return truncated
-        return torch.cat([truncated[:, :truncation_cutoff], styles[:, truncation_cutoff:]], 1)
+        return torch.cat([truncated[:, :cutoff], styles[:, cutoff:]], 1)
 
 
 def mix_styles(

@@ -295,7 +295,7 @@ class Generator(nn.Module):
         *,
         chance: torch.Generator | None = None,
         update_average: bool = False,
-        truncation_psi: float = 1.0,
+        truncation_psi: float | Tensor = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
         """Generate one image for each latent vector.

@@ -25,10 +25,7 @@ def truncate(latents: Tensor, threshold: float, chance: torch.Generator) -> Tens
 
 
 def path(first: Tensor, last: Tensor, steps: int, distribution: str) -> Tensor:
-    """Latents on the way from one to another, both ends included.
-
-    Normal latents lie near a sphere, so the way is an arc (White, "Sampling Generative Networks", 2016: slerp); a
-    straight line would pass where no latent is ever drawn.  Between uniform ones it is the line.
+    """Latents on the way from one to another, both ends included: see `between`.
 
     Args:
         first: (Z,).
@@ -44,7 +41,25 @@ def path(first: Tensor, last: Tensor, steps: int, distribution: str) -> Tensor:
     """
     if steps < 2:
         raise SonoforgeError(f"--interpolate: found {steps} images, expected at least 2: both ends")
-    shares = torch.linspace(0, 1, steps)[:, None]
+    return between(first, last, torch.linspace(0, 1, steps), distribution)
+
+
+def between(first: Tensor, last: Tensor, shares: Tensor, distribution: str) -> Tensor:
+    """Latents at given places of the way from one to another.
+
+    Normal latents lie near a sphere, so the way is an arc (White, "Sampling Generative Networks", 2016: slerp); a
+    straight line would pass where no latent is ever drawn.  Between uniform ones it is the line.
+
+    Args:
+        first: (Z,).
+        last: (Z,).
+        shares: (T,) of the way, 0 to 1.
+        distribution: ``normal`` or ``uniform``.
+
+    Returns:
+        (T, Z).
+    """
+    shares = shares[:, None]
     if distribution == "uniform":
         return torch.lerp(first, last, shares)
     cosine = torch.dot(first, last) / (first.norm() * last.norm())

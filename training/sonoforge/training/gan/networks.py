@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sonoforge.models import began, dcgan, dcgan_thesis, progan
 from sonoforge.models.stylegan import discriminator as stylegan_discriminator
 from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
+from sonoforge.models.stylegan.mapping import MappingNetwork
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.devices import open_fabric
@@ -151,11 +152,53 @@ def _make(recipe: Recipe, options: dict[str, Any]) -> tuple[nn.Module, nn.Module
         raise SonoforgeError(f"GAN training: the {recipe.architecture} networks: {error}") from error
 
 
+class Truncation(NamedTuple):
+    """How far styles are drawn to their mean.
+
+    Attributes:
+        psi: Distance from the mean that is kept: 1 all, 0 none.
+        cutoff: How many styles, the coarse ones first, are drawn; None for all.
+    """
+
+    psi: float = 1.0
+    cutoff: int | None = None
+
+
+def has_styles(generator: nn.Module) -> bool:
+    """Whether a mapping network turns its latents into styles, as in StyleGAN."""
+    return isinstance(getattr(generator, "mapping", None), MappingNetwork)
+
+
 @torch.no_grad()
-def generate(generator: nn.Module, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Run a generator that is in evaluation mode: (N, Z) to (N, C, S, S) in [-1, 1]."""
-    images: Tensor = generator(latents, labels)
+def generate(
+    generator: nn.Module, latents: Tensor, labels: Tensor | None = None, truncation: Truncation | None = None
+) -> Tensor:
+    """Run a generator that is in evaluation mode: (N, Z) to (N, C, S, S) in [-1, 1].
+
+    Args:
+        generator: Any of them; with styles, where these are to be drawn to their mean.
+        latents: (N, Z).
+        labels: (N,) int64, or None.
+        truncation: Of the styles.
+    """
+    options = {} if truncation is None else {"truncation_psi": truncation.psi, "truncation_cutoff": truncation.cutoff}
+    images: Tensor = generator(latents, labels, **options)
     return images
+
+
+def check_truncation(generator: nn.Module, truncation: Truncation) -> None:
+    """Refuse to draw styles to their mean where there are none, or fewer than asked for.
+
+    Raises:
+        SonoforgeError: See there.
+    """
+    if not has_styles(generator):
+        raise SonoforgeError(
+            "--psi: this generator has no styles to draw to their mean, expected one of StyleGAN; use --truncation"
+        )
+    number = int(generator.mapping.num_styles)  # type: ignore[union-attr, arg-type]
+    if truncation.cutoff is not None and truncation.cutoff > number:
+        raise SonoforgeError(f"--psi-cutoff: found {truncation.cutoff}, expected at most {number}, the styles it has")
 
 
 def load_generator(checkpoint: Path, device: str = "cpu") -> nn.Module:
@@ -201,7 +244,8 @@ def sample_portions(
     seed: int,
     label: int | None = None,
     *,
-    truncation: float | None = None,
+    clip: float | None = None,
+    truncation: Truncation | None = None,
     batch: int = 64,
 ) -> Iterator[Pixels]:
     """Generate images a few at a time, so that any number of them fits in memory.
@@ -212,41 +256,54 @@ def sample_portions(
         seed: Image number i depends on (seed, i, label) alone, not on ``count``; on a CPU to the last bit, whatever
             the batch.
         label: Class to generate, for a conditional generator.
-        truncation: Largest number in a latent, for normal latents; None for no limit.
+        clip: Largest number in a latent, for normal latents of a generator without styles; None for no limit.
+        truncation: Of the styles, for a generator that has them.
         batch: Images at a time on a GPU.
 
     Yields:
         (n, S, S, C) uint8.
 
     Raises:
-        SonoforgeError: A label for a generator without classes, or none for one with them; or a truncation of
-            latents that are not normal.
+        SonoforgeError: A label for a generator without classes, or none for one with them; or a limit for
+            latents that are not normal or become styles; or a truncation of styles without any.
     """
     portion = PORTION if next(generator.parameters()).device.type == "cpu" else batch
-    labels = _label_batch(generator, label, portion)
+    labels = label_batch(generator, label, portion)
+    if truncation is not None:
+        check_truncation(generator, truncation)
     for first in range(0, max(count, 1), portion):
-        latents = torch.cat([sample_latent(generator, seed, first + index, truncation) for index in range(portion)])
-        yield generate_pixels(generator, latents, labels)[: count - first]
+        latents = torch.cat([sample_latent(generator, seed, first + index, clip) for index in range(portion)])
+        yield generate_pixels(generator, latents, labels, truncation)[: count - first]
 
 
-def sample_latent(generator: nn.Module, seed: int, index: int, truncation: float | None = None) -> Tensor:
+def sample_latent(generator: nn.Module, seed: int, index: int, clip: float | None = None) -> Tensor:
     """Draw the latent (1, Z) of image number ``index``; see `sample_portions`."""
     distribution = latent_distribution(generator)
     latent = draw_latents(1, latent_size(generator), seed, "sample", index, distribution)
-    if truncation is None:
+    if clip is None:
         return latent
+    if has_styles(generator):
+        raise SonoforgeError("--truncation: this generator has styles, which --psi draws to their mean; use that")
     if distribution != "normal":
         raise SonoforgeError("--truncation: this generator's latents are uniform, so none is far out; leave it out")
-    return truncate(latent, truncation, torch.Generator().manual_seed(derive_seed(seed, "truncation", index)))
+    return truncate(latent, clip, torch.Generator().manual_seed(derive_seed(seed, "truncation", index)))
 
 
-def generate_pixels(generator: nn.Module, latents: Tensor, labels: Tensor | None) -> Pixels:
-    """Generate from latents (N, Z) on any device: (N, S, S, C) uint8."""
+def generate_pixels(
+    generator: nn.Module, latents: Tensor, labels: Tensor | None, truncation: Truncation | None = None
+) -> Pixels:
+    """Generate from latents (N, Z) on any device: (N, S, S, C) uint8; see `generate`."""
     device = next(generator.parameters()).device
-    return to_pixels(generate(generator, latents.to(device), None if labels is None else labels.to(device)))
+    own = None if labels is None else labels.to(device)
+    return to_pixels(generate(generator, latents.to(device), own, truncation))
 
 
-def _label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor | None:
+def label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor | None:
+    """Return a label (count,) for each image, or None for a generator without classes.
+
+    Raises:
+        SonoforgeError: A label for a generator without classes, or none for one with them.
+    """
     classes = int(generator.classes)  # type: ignore[arg-type]
     if (label is not None) != (classes > 0) or (label is not None and not 0 <= label < classes):
         expected = f"a label from 0 to {classes - 1}" if classes else "no label: it was trained without classes"

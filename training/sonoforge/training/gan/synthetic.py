@@ -23,6 +23,7 @@ from sonoforge.training.gan.joint_masks import split_masks
 
 MANIFEST = "manifest.json"
 NOTICE = "Synthetic image made by a neural network; it shows no patient."
+_OF_THE_FILES = ("count", "notice", "images")  # of the manifest; the rest is the origin
 
 
 def describe_origin(checkpoint: Path, seed: int, class_name: str) -> dict[str, Any]:
@@ -39,15 +40,20 @@ def describe_origin(checkpoint: Path, seed: int, class_name: str) -> dict[str, A
     }
 
 
-def png_bytes(pixels: Pixels, origin: Mapping[str, Any]) -> bytes:
-    """Encode (H, W, C) uint8 as a PNG that carries its origin as text."""
+def png_text(origin: Mapping[str, Any], program: str = "sonoforge gan sample") -> PngInfo:
+    """Return the text that every PNG of generated images carries: `NOTICE`, and where they are from."""
     text = PngInfo()
     text.add_text("Description", NOTICE)
-    text.add_text("Software", "sonoforge gan sample")
+    text.add_text("Software", program)
     for key, value in origin.items():
         text.add_itxt(f"sonoforge:{key}", json.dumps(value) if isinstance(value, bool) else str(value))
+    return text
+
+
+def png_bytes(pixels: Pixels, origin: Mapping[str, Any]) -> bytes:
+    """Encode (H, W, C) uint8 as a PNG that carries its origin as text."""
     stream = io.BytesIO()
-    as_picture(pixels).save(stream, "PNG", pnginfo=text)
+    as_picture(pixels).save(stream, "PNG", pnginfo=png_text(origin))
     return stream.getvalue()
 
 
@@ -157,7 +163,7 @@ def _refuse_other_files(folder: Path, origin: Mapping[str, Any]) -> None:
         return
     try:
         before = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        same = {key: before.get(key) for key in origin} == dict(origin)
+        same = {key: value for key, value in before.items() if key not in _OF_THE_FILES} == dict(origin)
     except (OSError, ValueError, AttributeError):
         same = False
     if not same:

@@ -1,0 +1,51 @@
+"""The two halves of a generator with styles, each by itself, and styles of two latents in one image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sonoforge.training.gan.networks import PORTION, generate, label_batch
+
+BANDS = ("coarse", "middle", "fine")
+
+
+def generate_labelled(generator: nn.Module, latents: Tensor, label: int | None) -> Tensor:
+    """Generate images of one class, or of a generator without classes: (N, Z) to (N, C, S, S)."""
+    device = next(generator.parameters()).device
+    labels = label_batch(generator, label, len(latents))
+    return generate(generator, latents.to(device), None if labels is None else labels.to(device))
+
+
+@torch.no_grad()
+def map_latents(generator: nn.Module, latents: Tensor, label: int | None) -> Tensor:
+    """Return the styles of latents (N, Z): (N, L, W) on the generator's device."""
+    device = next(generator.parameters()).device
+    labels = label_batch(generator, label, len(latents))
+    styles: Tensor = generator.mapping(latents.to(device), None if labels is None else labels.to(device))  # type: ignore[operator]
+    return styles
+
+
+@torch.no_grad()
+def synthesise(generator: nn.Module, styles: Tensor) -> Tensor:
+    """Generate images from styles (N, L, W): (N, C, S, S) on the generator's device."""
+    parts = styles.to(next(generator.parameters()).device).split(PORTION)
+    return torch.cat([generator.synthesis(part) for part in parts])  # type: ignore[operator]
+
+
+def style_bands(number: int) -> dict[str, tuple[int, int]]:
+    """Divide the styles into thirds: where the coarse, the middle and the fine ones begin and end (exclusive).
+
+    Karras 2019, figure 3, has the first 4 of 18 as coarse and the next 4 as middle styles, which leaves no fine ones
+    in a network for images of 32 pixels.
+
+    Args:
+        number: Of styles, at least 3.
+    """
+    edges = [round(number * third / 3) for third in range(4)]
+    return {band: (edges[index], edges[index + 1]) for index, band in enumerate(BANDS)}
+
+
+def mix_bands(styles: Tensor, sources: Tensor, begin: int, end: int) -> Tensor:
+    """Give images the styles ``begin`` to ``end`` (exclusive) of others: (N, L, W) twice to (N, L, W)."""
+    return torch.cat([styles[:, :begin], sources[:, begin:end], styles[:, end:]], 1)
