@@ -95,8 +95,12 @@ class Config:
         "", help="SqueezeNet of LPIPS: a .safetensors file, or squeezenet1_1 to download it", metavar="FILE"
     )
     lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
-    class_name: str = option("", help="class of the real images (default: the one that FAKE says it shows)")
-    image_size: int | None = option(None, help="compare at this side (default: FAKE's)", minimum=16, maximum=1024)
+    class_name: str = option(
+        "", help="class of the real images (default: the one that FAKE says it shows)", aliases=("class",)
+    )
+    image_size: int | None = option(
+        None, help="compare at this side (default: FAKE's)", minimum=16, maximum=1024, aliases=("size",)
+    )
     channels: str = option("auto", help="1 compares as grey", choices=("auto", "1", "3"))
     count: int | None = option(None, help="images to generate from a run (default: as many as REAL has)", minimum=2)
     checkpoint: str = option("last", help="of a run: last, best, or a step number")
