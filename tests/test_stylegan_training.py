@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.ndimage import gaussian_filter
 
 from sonoforge.models.stylegan.stylegan3 import Generator
 from sonoforge.runtime import cli
@@ -26,6 +27,7 @@ from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan import players as gan_players
 from sonoforge.training.gan import tick_metrics
 from sonoforge.training.gan.augmentations import adaptive_p
+from sonoforge.training.gan.blurring import blur, blur_sigma
 from sonoforge.training.gan.draws import draw_latents
 from sonoforge.training.gan.ema import update_average
 from sonoforge.training.gan.engine import train_gan
@@ -365,6 +367,16 @@ def test_the_small_data_preset_of_stylegan2() -> None:
     assert small.generator["mapping_layers"] == 2
     paper = compose(GanSettings(recipe="stylegan2"))
     assert paper.regularisers["r1"].weight == pytest.approx(0.0002 * 512**2 / 2, rel=0.01)
+
+
+def test_the_blur_fades_and_is_a_gaussian() -> None:
+    assert [blur_sigma(images, 1000) for images in (0, 500, 1000, 5000)] == [10.0, 5.0, 0.0, 0.0]
+    assert blur_sigma(0, 0) == 0.0
+    image = torch.rand(1, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    expected = gaussian_filter(image[0, 0].numpy(), 2.0, mode="mirror", radius=6)
+    assert blur(image, 2.0)[0, 0].numpy() == pytest.approx(expected, abs=1e-5)
+    assert blur(image, 0.2) is image
+    assert float(blur(image, 10.0).std()) < 0.02  # wider than the image allows: cut off at its side
 
 
 def test_r1_follows_the_size_and_the_batch_unless_it_is_given() -> None:

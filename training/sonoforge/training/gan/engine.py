@@ -28,6 +28,7 @@ from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.affine import AffineRanges, expand
 from sonoforge.training.gan.augmentations import adaptive_p
+from sonoforge.training.gan.blurring import blur_sigma
 from sonoforge.training.gan.curves import PICTURE, write_curves
 from sonoforge.training.gan.diversity import COLLAPSE_FRACTION, is_collapsed
 from sonoforge.training.gan.draws import draw_latents, evenly_spaced
@@ -234,6 +235,7 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
         for step in range(start, plan.steps):
             for optimiser in (players.generator_optimiser, players.discriminator_optimiser):
                 set_learning_rate(optimiser, schedule(step / plan.steps))
+            players.blur_sigma = blur_sigma(step * shown, recipe.blur)
             if recipe.growing:
                 _grow(players, step / plan.steps, plan.image_size)
 

@@ -49,6 +49,7 @@ class Players:
         image_channels: Channels that are image; those after them are masks.
         accumulate: Parts that a batch is computed in.
         seed: Of all draws.
+        blur_sigma: Standard deviation in pixels of the blur that the discriminator sees images through, now.
     """
 
     fabric: Fabric
@@ -66,6 +67,7 @@ class Players:
     image_channels: int
     accumulate: int
     seed: int
+    blur_sigma: float = 0.0
 
 
 def gather_players(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.augmentations.adaptive_p import observe
 from sonoforge.training.gan.batch import Batch
+from sonoforge.training.gan.blurring import blur
 from sonoforge.training.gan.conditioning import class_loss
 from sonoforge.training.gan.players import Players
 from sonoforge.training.gan.processes import average_gradients
@@ -82,8 +83,8 @@ def update_discriminator(players: Players, draw: Draw, *, keep: bool) -> tuple[l
         with players.fabric.autocast(), torch.set_grad_enabled(keep):
             fake = _generate(players, portion, update_average=True)
         # In full precision: what looks images up at points has no gradient in half of it.
-        real_seen = players.augment(portion.real, strength, players.image_channels, portion.chance)
-        fake_seen = players.augment(fake.detach().float(), strength, players.image_channels, portion.chance)
+        real_seen = _seen(players, portion.real, strength, portion.chance)
+        fake_seen = _seen(players, fake.detach().float(), strength, portion.chance)
         with players.fabric.autocast():
             # Real and generated images in batches of their own, each with its own batch-norm statistics
             # (Radford 2016's code).
@@ -139,7 +140,7 @@ def update_generator(players: Players, draw: Draw, fakes: list[Tensor], step: in
     for index, portion in enumerate(_portions(players, draw)):
         with players.fabric.autocast():
             fake = fakes[index] if fakes else _generate(players, portion, update_average=False)
-        seen = players.augment(fake.float(), strength, players.image_channels, portion.chance)
+        seen = _seen(players, fake.float(), strength, portion.chance)
         with players.fabric.autocast():
             score, class_logits = discriminator(seen, portion.labels)
         loss = players.loss.generator(score.float(), players.state["loss"]) + class_loss(class_logits, portion.labels)
@@ -171,6 +172,11 @@ def _generate(players: Players, portion: Portion, *, update_average: bool) -> Te
         return images
     images = generator(portion.latents, portion.labels, chance=portion.chance, update_average=update_average)
     return images
+
+
+def _seen(players: Players, images: Tensor, strength: Tensor, chance: torch.Generator) -> Tensor:
+    """What the discriminator sees of images: blurred, then augmented."""
+    return players.augment(blur(images, players.blur_sigma), strength, players.image_channels, chance)
 
 
 def _strength(players: Players) -> Tensor:
