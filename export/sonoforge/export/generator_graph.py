@@ -18,8 +18,8 @@ and 5 and psi of 1, 0.3 and -1):
   Core ML's converter, ncnn's pnnx) need the ONNX file, or the exported program, as their source.
 
 The exporter's own simplification is left out: it takes the 1e-8 that is added before a division for 0, so that a flat
-map of StyleGAN1 becomes NaN.  A map of StyleGAN1 that is nearly flat (noise strengths near 0, soon after training
-began) magnifies rounding, and may keep a file from passing the check.
+map of StyleGAN1 becomes NaN.  A nearly flat map (noise strengths near 0, soon after training began) magnifies rounding,
+and may keep a file from passing the check.
 
 Truncation by ``psi_cutoff`` is fixed where a graph is traced; here all styles are drawn.  Noise inputs are the stored
 ones: each latent has one image.  StyleGAN3's transform of the input is the identity.
