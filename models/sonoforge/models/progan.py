@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu, linear
 
-from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models.growing import Growing
+from sonoforge.models.image_sizes import smallest_side
 from sonoforge.models.labels import ScoreHead, append_labels
 
 WIDTH = 512  # widest layer in table 2
@@ -132,56 +133,7 @@ class _Activation(nn.Module):
         return pixel_norm(activated) if self.normalise else activated
 
 
-class _Growing(nn.Module):
-    """A network with a stage: how many blocks are used, and how far the newest is faded in."""
-
-    def __init__(self, image_size: int) -> None:
-        super().__init__()
-        self.image_size = image_size
-        self.base = smallest_side(image_size)
-        self.level = doublings(image_size, self.base)  # doublings from the smallest side to the current one
-        self.alpha = 1.0
-
-    @property
-    def resolution(self) -> int:
-        """Side in pixels at which the network works in its current stage."""
-        return self.base << self.level
-
-    def set_stage(self, resolution: int, alpha: float) -> None:
-        """Choose how far the network has grown.
-
-        Args:
-            resolution: Side in pixels: 4, 8, 16, ... up to the image size (7, 14, 28, ... for 224).
-            alpha: Weight of the newest block in [0, 1]: 0 as before it was added, 1 when it is faded
-                in.  Without effect at the smallest side.
-
-        Raises:
-            ValueError: Another resolution or weight.
-        """
-        sides = [self.base << level for level in range(doublings(self.image_size, self.base) + 1)]
-        if resolution not in sides:
-            raise ValueError(f"resolution: found {resolution}, expected one of {', '.join(map(str, sides))}")
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha: found {alpha}, expected 0 to 1")
-        self.level = sides.index(resolution)
-        self.alpha = float(alpha)
-
-    def get_extra_state(self) -> Tensor:
-        """Return the stage for the state dict: (2,) int64, the side and the bits of alpha as a float64.
-
-        Integers, because a moving average over the floating-point entries must not blend stages; a tensor,
-        because the files of a checkpoint hold nothing else.
-        """
-        alpha = torch.tensor([self.alpha], dtype=torch.float64)
-        return torch.cat([torch.tensor([self.resolution]), alpha.view(torch.int64)])
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take over the stage of a state dict."""
-        state = state.cpu()
-        self.set_stage(int(state[0]), float(state[1:].view(torch.float64)))
-
-
-class Generator(_Growing):
+class Generator(Growing):
     """Latent vector to image.
 
     Args:
@@ -198,7 +150,7 @@ class Generator(_Growing):
     latent_distribution = "normal"
 
     def __init__(self, image_size: int, channels: int, latent_size: int, classes: int = 0, width: int = WIDTH) -> None:
-        super().__init__(image_size)
+        super().__init__(smallest_side(image_size), image_size)
         self.latent_size = latent_size
         self.classes = classes
         widths = _widths(self.level, width)
@@ -241,7 +193,7 @@ class Generator(_Growing):
         return images if self.resolution == self.image_size else interpolate(images, self.image_size)
 
 
-class Discriminator(_Growing):
+class Discriminator(Growing):
     """Image to one number: large where the image looks real.
 
     Args:
@@ -265,7 +217,7 @@ class Discriminator(_Growing):
         width: int = WIDTH,
         group: int = GROUP,
     ) -> None:
-        super().__init__(image_size)
+        super().__init__(smallest_side(image_size), image_size)
         self.group = group
         widths = _widths(self.level, width)
         self.from_image = nn.ModuleList(

@@ -63,9 +63,10 @@ def _table() -> Table:
 def _cells(recipe: Recipe) -> tuple[str, ...]:
     parts = [recipe.loss]
     parts += [f"{recipe.n_critic} critic updates"] * (recipe.n_critic > 1)
-    parts += [f"{name} {strength.weight:g}" for name, strength in recipe.regularisers.items()]
+    parts += [f"{name} {strength.weight:.3g}" for name, strength in recipe.regularisers.items()]
     parts += [f"perceptual {recipe.perceptual_weight:g}"] * (recipe.perceptual_weight > 0)
     parts += ["growing"] * recipe.growing
+    parts += [recipe.augmentation] * (recipe.augmentation != "none")
     optimisers = dict.fromkeys(
         f"{own.name} {own.learning_rate:g}" for own in (recipe.generator_optimiser, recipe.discriminator_optimiser)
     )
