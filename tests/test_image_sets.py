@@ -452,3 +452,13 @@ def test_a_class_of_busi_is_grey_as_a_whole_and_holds_repeated_scans(shared: Pat
         expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR))
         assert np.array_equal(found.pixels[index, ..., 0], expected)
     assert 70 < len(np.unique(found.groups)) < 133
+
+
+def test_busi_is_found_in_the_folder_that_its_archive_makes(tmp_path: Path) -> None:
+    for name in ("benign", "malignant"):
+        folder = tmp_path / "BUSI" / "Dataset_BUSI_with_GT" / name
+        folder.mkdir(parents=True)
+        for number in (1, 2, 3):
+            Image.new("L", (40, 30), 20 * number).save(folder / f"{name} ({number}).png")
+    found = sources.find_images(tmp_path / "BUSI")
+    assert (found.name, found.classes, len(found.items)) == ("BUSI", ("benign", "malignant"), 6)

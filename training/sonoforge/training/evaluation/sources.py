@@ -25,7 +25,7 @@ from PIL import Image
 from sonoforge.runtime import imagefile
 from sonoforge.runtime.commandline import closest
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.datasets import IMAGE_SUFFIXES, Dataset, Item, natural_order, read_dataset
+from sonoforge.training.data.datasets import BUSI_FOLDER, IMAGE_SUFFIXES, Dataset, Item, natural_order, read_dataset
 from sonoforge.training.gan.images import Pixels
 from sonoforge.training.gan.synthetic import MANIFEST
 
@@ -116,7 +116,7 @@ def find_images(root: Path) -> Dataset:
             f"{root}: found no images, expected some ({', '.join(sorted(IMAGE_SUFFIXES))}), or a folder of them for "
             "each class"
         )
-    if not loose and len(folders) == 1:
+    if not loose and len(folders) == 1 and folders[0].name != BUSI_FOLDER:
         raise SonoforgeError(f"{root}: found a single folder in it; name that one: {folders[0]}")
     if not loose:
         return read_dataset(root)
