@@ -44,7 +44,8 @@ def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
             for row in rows:
                 if row["step"] == best_step:
                     axis.axvline(row["kimg"], color="tab:green", linestyle=":", label=f"best: step {best_step}")
-            axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+            if axis.get_legend_handles_labels()[0]:
+                axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
         axes[-1].set_xlabel("thousands of real images shown")
         return figure
 
