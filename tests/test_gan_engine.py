@@ -272,12 +272,14 @@ def test_collapse_is_warned_of_and_recorded(
 ) -> None:
     """After some good ticks, the generator ignores its latent and makes one image only."""
     images = to_unit(to_tensor(prepare_images(_images(64), 16, 1)))
-    ticks = 0
+    made = 0
 
     def collapsing(network: torch.nn.Module, latents: torch.Tensor, labels: None) -> torch.Tensor:
-        nonlocal ticks
-        ticks += 1
-        return images if ticks <= good_ticks else images[:1].expand(len(latents), -1, -1, -1)
+        nonlocal made
+        tick, first = divmod(made, 64)
+        made += len(latents)
+        good = images[first : first + len(latents)]
+        return good if tick < good_ticks else images[:1].expand(len(latents), -1, -1, -1)
 
     monkeypatch.setattr(gan_ticks, "generate", collapsing)
     with caplog.at_level(logging.WARNING):

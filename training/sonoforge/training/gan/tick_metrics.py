@@ -24,14 +24,14 @@ from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kid import kernel_distance
 from sonoforge.training.gan.draws import draw_latents, evenly_spaced
 from sonoforge.training.gan.images import Pixels, to_pixels, to_tensor, to_unit
-from sonoforge.training.gan.networks import generate, latent_distribution, latent_size
+from sonoforge.training.gan.networks import PORTION, generate, latent_distribution, latent_size
 from sonoforge.training.gan.training_set import TrainingSet
 from sonoforge.training.metrics.features import Features
 
 METRICS = ("kid", "fid")
 GENERATED = 256  # images generated at a tick; to embed them takes a CPU 1 s in the shipped network, 5 s in torch ones
 REAL = 500  # real images at most
-_PORTION = 32  # images generated and embedded at a time
+_PORTION = 32  # images embedded at a time
 
 
 class EmbeddedImages(Protocol):
@@ -146,7 +146,7 @@ def measure_metrics(average: nn.Module, reference: MetricReference, image_channe
         ``metric_generated`` (numbers of images).
     """
     figures: dict[str, Any] = {}
-    parts = range(0, len(reference.latents), _PORTION)
+    parts = range(0, len(reference.latents), PORTION)
     made = np.concatenate([_embed_generated(average, reference, first, image_channels) for first in parts])
     name = reference.space.name
     if "kid" in reference.metrics:
@@ -165,7 +165,7 @@ def measure_metrics(average: nn.Module, reference: MetricReference, image_channe
 def _embed_generated(
     average: nn.Module, reference: MetricReference, first: int, image_channels: int
 ) -> NDArray[np.float32]:
-    part = slice(first, first + _PORTION)
+    part = slice(first, first + PORTION)
     labels = None if reference.labels is None else reference.labels[part]
     pixels = to_pixels(generate(average, reference.latents[part], labels))
     return reference.space.embed(pixels[..., :image_channels]).features

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sonoforge.training.gan.diversity import mean_pairwise_distance, sliced_distance, thumbnails
 from sonoforge.training.gan.draws import draw_latents, evenly_spaced
 from sonoforge.training.gan.images import to_tensor, to_unit
-from sonoforge.training.gan.networks import generate, latent_distribution, latent_size
+from sonoforge.training.gan.networks import PORTION, generate, latent_distribution, latent_size
 from sonoforge.training.gan.players import Players
 from sonoforge.training.gan.training_set import TrainingSet
 
@@ -64,7 +64,10 @@ def measure(average: nn.Module, reference: Reference, image_channels: int) -> tu
 
     ``diversity`` and ``distance``: see `diversity`.  For KID and FID see `tick_metrics`.
     """
-    samples = generate(average, reference.latents, reference.labels)
+    latents = reference.latents.split(PORTION)
+    own = [None] * len(latents) if reference.labels is None else reference.labels.split(PORTION)
+    # A few at a time: 64 large ones at once would not fit into memory.
+    samples = torch.cat([generate(average, part, classes) for part, classes in zip(latents, own, strict=True)])
     small = thumbnails(samples[:, :image_channels]).cpu()
     return samples, {
         "diversity": mean_pairwise_distance(small) / max(reference.spread, 1e-12),
