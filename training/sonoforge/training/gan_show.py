@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.atomic import plain, write_bytes, write_json
 from sonoforge.runtime.commandline import Outcome, option
 from sonoforge.runtime.errors import SonoforgeError
@@ -24,7 +25,6 @@ from sonoforge.training.gan.draws import draw_latents
 from sonoforge.training.gan.images import Pixels, to_pixels
 from sonoforge.training.gan.networks import (
     Truncation,
-    has_styles,
     latent_distribution,
     latent_size,
     load_generator,

@@ -156,6 +156,11 @@ class MappingNetwork(MappingLayers):
         return torch.cat([truncated[:, :cutoff], styles[:, cutoff:]], 1)
 
 
+def has_styles(generator: nn.Module) -> bool:
+    """Whether a mapping network turns its latents into styles, as in StyleGAN."""
+    return isinstance(getattr(generator, "mapping", None), MappingNetwork)
+
+
 def mix_styles(
     mapping: MappingNetwork, styles: Tensor, labels: Tensor | None, share: float, chance: torch.Generator
 ) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sonoforge.models import began, dcgan, dcgan_thesis, progan
 from sonoforge.models.stylegan import discriminator as stylegan_discriminator
 from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
-from sonoforge.models.stylegan.mapping import MappingNetwork
+from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.devices import open_fabric
@@ -162,11 +162,6 @@ class Truncation(NamedTuple):
 
     psi: float = 1.0
     cutoff: int | None = None
-
-
-def has_styles(generator: nn.Module) -> bool:
-    """Whether a mapping network turns its latents into styles, as in StyleGAN."""
-    return isinstance(getattr(generator, "mapping", None), MappingNetwork)
 
 
 @torch.no_grad()

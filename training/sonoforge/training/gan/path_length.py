@@ -22,10 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.draws import draw_latents
 from sonoforge.training.gan.interpolation import between
-from sonoforge.training.gan.networks import PORTION, has_styles, latent_distribution, latent_size
+from sonoforge.training.gan.networks import PORTION, latent_distribution, latent_size
 from sonoforge.training.gan.styles import generate_labelled, map_latents, synthesise
 from sonoforge.training.metrics.lpips import Lpips, embed
 

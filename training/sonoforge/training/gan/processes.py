@@ -6,6 +6,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.training.gan.ema import MOVING
 
 
@@ -38,7 +39,7 @@ def average_gradients(fabric: Fabric, network: nn.Module) -> None:
 
 def average_styles(fabric: Fabric, network: nn.Module) -> None:
     """Make the running averages of a generator with styles (`ema.MOVING`) those of all processes."""
-    if fabric.world_size == 1 or not hasattr(network, "mapping"):
+    if fabric.world_size == 1 or not has_styles(network):
         return
     own = [buffer for name, buffer in network.named_buffers() if name.rpartition(".")[2] in MOVING]
     mean = reduce_mean(fabric, torch.cat([buffer.flatten() for buffer in own]))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.augmentations.adaptive_p import observe
 from sonoforge.training.gan.batch import Batch
@@ -167,7 +168,7 @@ def update_generator(players: Players, draw: Draw, fakes: list[Tensor], step: in
 def _generate(players: Players, portion: Portion, *, update_average: bool) -> Tensor:
     """Make a portion's images; a generator with styles draws noise and mixes styles by the portion's own chance."""
     generator = players.forward[0]
-    if not hasattr(players.generator, "mapping"):
+    if not has_styles(players.generator):
         images: Tensor = generator(portion.latents, portion.labels)
         return images
     images = generator(portion.latents, portion.labels, chance=portion.chance, update_average=update_average)

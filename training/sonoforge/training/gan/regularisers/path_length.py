@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.stylegan.mapping import mix_styles
+from sonoforge.models.stylegan.mapping import has_styles, mix_styles
 from sonoforge.training.gan.batch import Batch
 
 DECAY = 0.99  # of the moving average: appendix B
@@ -48,7 +48,7 @@ def penalty(generator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Ten
     count = max(1, len(batch.latents) // SHRINK)
     latents = batch.latents[:count].detach()
     labels = None if batch.labels is None else batch.labels[:count]
-    if hasattr(generator, "mapping"):
+    if has_styles(generator):
         styled: Any = generator
         # As in any pass of the training: some styles mixed, noise random.
         steering = mix_styles(styled.mapping, styled.mapping(latents, labels), labels, styled.mixing, batch.chance)
