@@ -20,6 +20,7 @@ from sonoforge.models.labels import ScoreHead
 from sonoforge.models.stylegan import layers
 from sonoforge.models.stylegan.discriminator import GROUP, append_minibatch_std
 from sonoforge.models.stylegan.fir import low_pass, upsample
+from sonoforge.models.stylegan.generator import StyledGenerator
 from sonoforge.models.stylegan.layers import (
     EPSILON,
     GAIN,
@@ -29,7 +30,7 @@ from sonoforge.models.stylegan.layers import (
     at_least_single,
     full_precision,
 )
-from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
+from sonoforge.models.stylegan.mapping import MappingNetwork
 from sonoforge.models.stylegan.pyramid import sides, widths
 from sonoforge.models.stylegan.stylegan2 import NOISES
 
@@ -219,7 +220,7 @@ class Synthesis(nn.Module):
         return images if images.shape[2] == self.image_size else interpolate(images, self.image_size)
 
 
-class Generator(Growing):
+class Generator(StyledGenerator, Growing):
     """Latent vector to image.
 
     Args:
@@ -237,7 +238,7 @@ class Generator(Growing):
         ValueError: Another image size.
     """
 
-    latent_distribution = "normal"
+    synthesis: Synthesis
 
     def __init__(
         self,
@@ -267,41 +268,6 @@ class Generator(Growing):
         self.synthesis.level = self.level + 1  # which counts from half the base
         self.synthesis.alpha = self.alpha if self.level else 1.0
         self.mapping.num_styles = self.synthesis.num_styles  # so that styles are mixed among layers in use
-
-    def forward(
-        self,
-        latents: Tensor,
-        labels: Tensor | None = None,
-        *,
-        chance: torch.Generator | None = None,
-        update_average: bool = False,
-        truncation_psi: float | Tensor = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        """Generate one image for each latent vector.
-
-        Args:
-            latents: (N, Z) float, standard normal.
-            labels: (N,) int64 or (N, K) float, for a conditional generator.
-            chance: Source of random numbers, on the latents' device: with it, as in training, noise is random
-                and styles are mixed; without it, each latent has one image.
-            update_average: Whether this batch moves the average style.
-            truncation_psi: See `MappingNetwork`; the paper: 0.7.
-            truncation_cutoff: See `MappingNetwork`; the paper: 8, the layers up to 32x32.
-
-        Returns:
-            (N, C, S, S) float in about [-1, 1]: nothing bounds them, as in the paper.
-        """
-        styles = self.mapping(latents, labels, truncation_psi, truncation_cutoff, update_average)
-        if chance is None:
-            images: Tensor = self.synthesis(styles)
-            return images
-        return self.render(mix_styles(self.mapping, styles, labels, self.mixing, chance), chance)
-
-    def render(self, styles: Tensor, chance: torch.Generator) -> Tensor:
-        """Generate images as in training, with random noise from its own source: (N, L, W) to (N, C, S, S)."""
-        images: Tensor = self.synthesis(styles, "random", chance)
-        return images
 
 
 class Discriminator(Growing):

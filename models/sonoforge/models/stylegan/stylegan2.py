@@ -21,6 +21,7 @@ from torch.nn.functional import conv2d, conv_transpose2d
 
 from sonoforge.models.stylegan import layers
 from sonoforge.models.stylegan.fir import low_pass, resample, upsample
+from sonoforge.models.stylegan.generator import StyledGenerator
 from sonoforge.models.stylegan.layers import (
     CLAMP,
     EPSILON,
@@ -31,7 +32,7 @@ from sonoforge.models.stylegan.layers import (
     at_least_single,
     full_precision,
 )
-from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
+from sonoforge.models.stylegan.mapping import MappingNetwork
 from sonoforge.models.stylegan.pyramid import sides, widths
 
 NOISES = ("random", "const", "none")
@@ -245,7 +246,7 @@ class Synthesis(nn.Module):
         return images
 
 
-class Generator(nn.Module):
+class Generator(StyledGenerator):
     """Latent vector to image.
 
     Args:
@@ -265,7 +266,7 @@ class Generator(nn.Module):
         ValueError: Another image size.
     """
 
-    latent_distribution = "normal"
+    synthesis: Synthesis
 
     def __init__(
         self,
@@ -287,41 +288,6 @@ class Generator(nn.Module):
         self.mixing = mixing
         self.synthesis = Synthesis(image_size, channels, style_size, channel_base, channel_max, clamp)
         self.mapping = MappingNetwork(latent_size, classes, style_size, self.synthesis.num_styles, mapping_layers)
-
-    def forward(
-        self,
-        latents: Tensor,
-        labels: Tensor | None = None,
-        *,
-        chance: torch.Generator | None = None,
-        update_average: bool = False,
-        truncation_psi: float | Tensor = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        """Generate one image for each latent vector.
-
-        Args:
-            latents: (N, Z) float, standard normal.
-            labels: (N,) int64 or (N, K) float, for a conditional generator.
-            chance: Source of random numbers, on the latents' device: with it, as in training, noise is random
-                and styles are mixed; without it, each latent has one image.
-            update_average: Whether this batch moves the average style.
-            truncation_psi: See `MappingNetwork`.
-            truncation_cutoff: See `MappingNetwork`.
-
-        Returns:
-            (N, C, S, S) float in about [-1, 1]: nothing bounds them, as in the paper.
-        """
-        styles = self.mapping(latents, labels, truncation_psi, truncation_cutoff, update_average)
-        if chance is None:
-            images: Tensor = self.synthesis(styles)
-            return images
-        return self.render(mix_styles(self.mapping, styles, labels, self.mixing, chance), chance)
-
-    def render(self, styles: Tensor, chance: torch.Generator) -> Tensor:
-        """Generate images as in training, with random noise from its own source: (N, L, W) to (N, C, S, S)."""
-        images: Tensor = self.synthesis(styles, "random", chance)
-        return images
 
 
 def _largest(values: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from torch.nn.functional import conv2d
 from sonoforge.models.stylegan import layers as shared
 from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu
 from sonoforge.models.stylegan.filters import lowpass, radial_lowpass
+from sonoforge.models.stylegan.generator import StyledGenerator
 from sonoforge.models.stylegan.layers import (
     CLAMP,
     EPSILON,
@@ -32,7 +33,7 @@ from sonoforge.models.stylegan.layers import (
     full_precision,
     normalise,
 )
-from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
+from sonoforge.models.stylegan.mapping import MappingNetwork
 
 CONFIGS = ("t", "r")
 FIRST_CUTOFF = 2.0  # cycles over the image (section 3.2)
@@ -354,7 +355,7 @@ class Synthesis(nn.Module):
         return at_least_single(maps) * IMAGE_SCALE
 
 
-class Generator(nn.Module):
+class Generator(StyledGenerator):
     """Latent vector to image.
 
     The defaults are the published networks.
@@ -377,7 +378,7 @@ class Generator(nn.Module):
         ValueError: Another configuration, image size or number of layers.
     """
 
-    latent_distribution = "normal"
+    synthesis: Synthesis
 
     def __init__(
         self,
@@ -412,37 +413,10 @@ class Generator(nn.Module):
         )
         self.mapping = MappingNetwork(latent_size, classes, style_size, self.synthesis.num_styles, mapping_layers)
 
-    def forward(
-        self,
-        latents: Tensor,
-        labels: Tensor | None = None,
-        *,
-        chance: torch.Generator | None = None,
-        update_average: bool = False,
-        truncation_psi: float | Tensor = 1.0,
-        truncation_cutoff: int | None = None,
+    def synthesise(
+        self, styles: Tensor, chance: torch.Generator | None = None, *, update_average: bool = False
     ) -> Tensor:
-        """Generate one image for each latent vector.
-
-        Args:
-            latents: (N, Z) float, standard normal.
-            labels: (N,) int64 or (N, K) float, for a conditional generator.
-            chance: Source of random numbers, on the latents' device: with it, as in training, styles are mixed.
-            update_average: Whether this batch moves the average style and the layers' magnitudes.
-            truncation_psi: See `MappingNetwork`.
-            truncation_cutoff: See `MappingNetwork`.
-
-        Returns:
-            (N, C, S, S) float in about [-1, 1]: nothing bounds them.
-        """
-        styles = self.mapping(latents, labels, truncation_psi, truncation_cutoff, update_average)
-        if chance is not None and self.mixing:
-            styles = mix_styles(self.mapping, styles, labels, self.mixing, chance)
-        images: Tensor = self.synthesis(styles, update_average=update_average)
-        return images
-
-    def render(self, styles: Tensor, chance: torch.Generator) -> Tensor:
-        """Generate images as in training, which adds no noise here: (N, L, W) to (N, C, S, S)."""
+        """Generate one image for each row of styles, as `StyledGenerator.synthesise`; there is no noise here."""
         del chance
-        images: Tensor = self.synthesis(styles)
+        images: Tensor = self.synthesis(styles, update_average=update_average)
         return images

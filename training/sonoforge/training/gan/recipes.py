@@ -135,6 +135,39 @@ SMALL_CHANGES: dict[str, Any] = {
     "discriminator": {"channel_base": 16384},
 }
 
+
+def stylegan3(config: str, title: str, source: str, blur_batches: int = 0) -> Recipe:
+    """Return the row of one of StyleGAN3's configurations, which blur images over so many images times the batch."""
+    return Recipe(
+        title=title,
+        source=f"{FEW_IMAGES}. {LEFT_OPEN} Karras et al., NeurIPS 2021: {source}",
+        architecture="stylegan3",
+        image_size=512,
+        latent_size=512,
+        loss="bce",
+        regularisers={"r1": Strength(r1_gamma(512, 2), 16)},
+        r1_by_size=True,
+        augmentation="ada",
+        generator_optimiser=STYLE_ADAM,
+        discriminator_optimiser=STYLE_ADAM,
+        budget=Budget(epochs=1000, batch=2),
+        ema_half_life=625,
+        generator={"config": config},
+        blur=2 * blur_batches,
+        presets={
+            "small-data": Preset(
+                {
+                    **SMALL_CHANGES,
+                    **({"blur": 16 * blur_batches} if blur_batches else {}),
+                    "regularisers": {"r1": Strength(r1_gamma(256, 16), 16)},
+                    "generator": {"config": config, "channel_base": 16384},
+                },
+                SMALL_DATA,
+            )
+        },
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     "dcgan-thesis": Recipe(
         title="DCGAN that balances BUSI, one generator for each class",
@@ -358,63 +391,17 @@ RECIPES: dict[str, Recipe] = {
             )
         },
     ),
-    "stylegan3-t": Recipe(
-        title="Details that move with what they are part of: translation",
-        source=f"{FEW_IMAGES}. {LEFT_OPEN} Karras et al., NeurIPS 2021: configuration T, 14 layers, no style mixing.",
-        architecture="stylegan3",
-        image_size=512,
-        latent_size=512,
-        loss="bce",
-        regularisers={"r1": Strength(r1_gamma(512, 2), 16)},
-        r1_by_size=True,
-        augmentation="ada",
-        generator_optimiser=STYLE_ADAM,
-        discriminator_optimiser=STYLE_ADAM,
-        budget=Budget(epochs=1000, batch=2),
-        ema_half_life=625,
-        generator={"config": "t"},
-        presets={
-            "small-data": Preset(
-                {
-                    **SMALL_CHANGES,
-                    "regularisers": {"r1": Strength(r1_gamma(256, 16), 16)},
-                    "generator": {"config": "t", "channel_base": 16384},
-                },
-                SMALL_DATA,
-            )
-        },
+    "stylegan3-t": stylegan3(
+        "t",
+        "Details that move with what they are part of: translation",
+        "configuration T, 14 layers, no style mixing.",
     ),
-    "stylegan3-r": Recipe(
-        title="Details that move with what they are part of: rotation, too",
-        source=(
-            f"{FEW_IMAGES}. {LEFT_OPEN} Karras et al., NeurIPS 2021: configuration R, 14 layers, no style mixing; all "
-            "images blurred at first, so that the discriminator does not dwell on details that cannot be there yet: "
-            "over 6.25 kimg times the batch, as the authors' code has it."
-        ),
-        architecture="stylegan3",
-        image_size=512,
-        latent_size=512,
-        loss="bce",
-        regularisers={"r1": Strength(r1_gamma(512, 2), 16)},
-        r1_by_size=True,
-        augmentation="ada",
-        generator_optimiser=STYLE_ADAM,
-        discriminator_optimiser=STYLE_ADAM,
-        budget=Budget(epochs=1000, batch=2),
-        ema_half_life=625,
-        generator={"config": "r"},
-        blur=12_500,
-        presets={
-            "small-data": Preset(
-                {
-                    **SMALL_CHANGES,
-                    "blur": 100_000,
-                    "regularisers": {"r1": Strength(r1_gamma(256, 16), 16)},
-                    "generator": {"config": "r", "channel_base": 16384},
-                },
-                SMALL_DATA,
-            )
-        },
+    "stylegan3-r": stylegan3(
+        "r",
+        "Details that move with what they are part of: rotation, too",
+        "configuration R, 14 layers, no style mixing; all images blurred at first, so that the discriminator does not "
+        "dwell on details that cannot be there yet: over 6.25 kimg times the batch, as the authors' code has it.",
+        blur_batches=6250,
     ),
 }
 

@@ -52,7 +52,7 @@ def penalty(generator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Ten
         styled: Any = generator
         # As in any pass of the training: some styles mixed, noise random.
         steering = mix_styles(styled.mapping, styled.mapping(latents, labels), labels, styled.mixing, batch.chance)
-        images = styled.render(steering, batch.chance)
+        images = styled.synthesise(steering, batch.chance)
     else:  # without a space of styles one row of numbers steers an image: its latent
         steering = latents[:, None].requires_grad_(True)
         images = generator(steering[:, 0], labels)

@@ -1,0 +1,70 @@
+"""What the generators of StyleGAN1, 2 and 3 have in common: latents to styles to images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
+
+
+class StyledGenerator(nn.Module):
+    """Latent vector to image, by way of a style for each layer.
+
+    Attributes:
+        latent_size: Length Z of the latent vector.
+        classes: Number K of classes, 0 for an unconditional generator.
+        mixing: Share of the training images that get the styles of two latents (Karras et al., 2019, section 3.1).
+        mapping: Latents and labels to styles.
+        synthesis: Styles to images.
+    """
+
+    latent_distribution = "normal"
+    latent_size: int
+    classes: int
+    mixing: float
+    mapping: MappingNetwork
+    synthesis: nn.Module
+
+    def forward(
+        self,
+        latents: Tensor,
+        labels: Tensor | None = None,
+        *,
+        chance: torch.Generator | None = None,
+        update_average: bool = False,
+        truncation_psi: float | Tensor = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """Generate one image for each latent vector.
+
+        Args:
+            latents: (N, Z) float, standard normal.
+            labels: (N,) int64 or (N, K) float, for a conditional generator.
+            chance: Source of random numbers, on the latents' device: with it, as in training, styles are mixed and
+                noise, where the network adds any, is random; without it, each latent has one image.
+            update_average: Whether this batch moves the average style, and in StyleGAN3 the layers' magnitudes.
+            truncation_psi: See `MappingNetwork`.
+            truncation_cutoff: See `MappingNetwork`.
+
+        Returns:
+            (N, C, S, S) float in about [-1, 1]: nothing bounds them, as in the papers.
+        """
+        styles = self.mapping(latents, labels, truncation_psi, truncation_cutoff, update_average)
+        if chance is not None:
+            styles = mix_styles(self.mapping, styles, labels, self.mixing, chance)
+        return self.synthesise(styles, chance, update_average=update_average)
+
+    def synthesise(
+        self, styles: Tensor, chance: torch.Generator | None = None, *, update_average: bool = False
+    ) -> Tensor:
+        """Generate one image for each row of styles: (N, L, W) to (N, C, S, S).
+
+        Args:
+            styles: (N, L, W).
+            chance: Source of random noise, on the styles' device; None: each layer's stored noise.
+            update_average: Whether this batch moves what the synthesis network averages.
+        """
+        del update_average  # of StyleGAN3 alone
+        images: Tensor = self.synthesis(styles) if chance is None else self.synthesis(styles, "random", chance)
+        return images
