@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime import image_quality, trust
 from sonoforge.runtime.bundle import Bundle, BundleError, open_bundle
 from sonoforge.runtime.imagefile import ImageError, read_image
-
-# Before onnxruntime is imported: its Linux wheels start a telemetry thread and a data base otherwise.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+from sonoforge.runtime.onnx_file import session_options
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -136,17 +133,11 @@ class Classifier:
 
 def _load_session(bundle: Bundle, threads: int) -> onnxruntime.InferenceSession:
     """Load the checked model and compare its interface with the manifest."""
-    import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
+    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file, and not for --help
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Waiting threads sleep instead of burning the cores that the next decode needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only: warnings about unused initialisers are not the user's
     data = bundle.read("model.onnx")
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a family of its own that has no common base
         reason = " ".join(str(error).split())[:160]
         raise BundleError(f"{bundle.path}: model.onnx: onnxruntime cannot load it ({reason})") from error

@@ -1,0 +1,140 @@
+"""Run a model file of any format by its own program: the one seam between files and what runs them.
+
+A format's name begins with the program's: ``onnx-int8`` is run by ``onnx``.  Each program is one module with
+
+* ``open_file(path, threads) -> Answer``: load the file once, answer many times;
+* ``missing() -> str``: what to install on this machine before a file can be run, or nothing.
+
+Modules are imported by name, so that this package needs none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import GateError, SonoforgeError
+
+Answer = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
+"""Inputs in the order of the file's interface, each with the batch first, to outputs in theirs."""
+
+PROGRAMS = {
+    "onnx": "sonoforge.runtime.onnx_file",
+    "ort": "sonoforge.runtime.onnx_file",
+    "torchscript": "sonoforge.export.torchscript_file",
+    "executorch": "sonoforge.export.executorch_file",
+    "tensorrt": "sonoforge.export.tensorrt_engine",
+}
+
+
+def program(name: str) -> ModuleType:
+    """Import the module that runs files of a format, such as ``onnx-int8``.
+
+    Raises:
+        SonoforgeError: An unknown format, or sonoforge's own part for it is not installed.
+    """
+    first = name.split("-", maxsplit=1)[0]
+    if first not in PROGRAMS:
+        raise SonoforgeError(f"format: found {name!r}, expected one that begins with {', '.join(PROGRAMS)}")
+    try:
+        return importlib.import_module(PROGRAMS[first])
+    except ModuleNotFoundError as error:
+        raise SonoforgeError(f"{name}: {error.name} is not installed; pip install 'sonoforge[export]'") from error
+
+
+def missing(name: str) -> str:
+    """Say what keeps this machine from running files of a format, and what to install; nothing if it can."""
+    try:
+        return str(program(name).missing())
+    except SonoforgeError as error:
+        return str(error)
+
+
+def open_file(name: str, path: Path, threads: int = 1) -> Answer:
+    """Load a file in this process.
+
+    Args:
+        name: Its format.
+        path: Where it is.
+        threads: Threads for one inference, where its program lets one choose.
+
+    Raises:
+        SonoforgeError: The file cannot be run here.
+    """
+    reason = missing(name)
+    if reason:
+        raise SonoforgeError(f"{path}: {reason}")
+    answer: Answer = program(name).open_file(path, threads)
+    return answer
+
+
+def answer_apart(
+    name: str, path: Path, inputs: Sequence[NDArray[Any]], *, batch: int = 1, threads: int = 1
+) -> list[NDArray[Any]]:
+    """Run a file on many inputs in a process of its own: some programs end with a signal, not with an error.
+
+    Args:
+        name: The file's format.
+        path: Where it is.
+        inputs: Each (N, ...); one with a single row, such as psi, goes into each batch as it is.
+        batch: Rows at a time.
+        threads: Threads for one inference.
+
+    Returns:
+        Outputs, each (N, ...).
+
+    Raises:
+        GateError: The process ended without answers; the message says how.
+    """
+    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
+        place = Path(folder)
+        for index, values in enumerate(inputs):
+            np.save(place / f"input-{index}.npy", values)
+        task = {"name": name, "path": str(path), "inputs": len(inputs), "batch": batch, "threads": threads}
+        (place / "task.json").write_text(json.dumps(task), encoding="utf-8")
+        done = subprocess.run(  # noqa: S603 - this very module, by this very interpreter
+            [sys.executable, "-m", "sonoforge.runtime.model_files", folder],
+            capture_output=True,
+            text=True,
+            check=False,
+            errors="replace",
+        )
+        if done.returncode != 0:
+            ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+            reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())[:300]
+            raise GateError(f"{path}: the program that runs it ended with {ended}: {reason}")
+        with np.load(place / "outputs.npz", allow_pickle=False) as archive:
+            return [archive[f"output-{index}"] for index in range(len(archive.files))]
+
+
+def _answer_task(place: Path) -> None:
+    """Do what `answer_apart` left in a folder."""
+    task = json.loads((place / "task.json").read_text(encoding="utf-8"))
+    inputs = [np.load(place / f"input-{index}.npy", mmap_mode="r") for index in range(task["inputs"])]
+    answer = open_file(task["name"], Path(task["path"]), task["threads"])
+    count = max(len(values) for values in inputs)
+    parts: list[list[NDArray[Any]]] = []
+    for begin in range(0, count, task["batch"]):
+        end = begin + task["batch"]
+        parts.append(
+            answer([np.ascontiguousarray(values if len(values) == 1 else values[begin:end]) for values in inputs])
+        )
+    outputs = {f"output-{index}": np.concatenate(values) for index, values in enumerate(zip(*parts, strict=True))}
+    np.savez(place / "outputs.npz", **outputs)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    try:
+        _answer_task(Path(sys.argv[1]))
+    except SonoforgeError as error:
+        sys.exit(str(error))
