@@ -1,8 +1,7 @@
 """A stand-in for the package ``tensorrt_rtx``: what running an engine asks of its Python interface, without a GPU.
 
 It answers by onnxruntime, but only as the package would let it: inputs are read and outputs written at the addresses
-that were given, in shapes that were set before, and calls that come too early fail as the package's do.  Its engine
-lists the outputs in reverse, because TensorRT need not keep the order of the ONNX file.
+that were given, in shapes that were set before, and calls that come too early fail as the package's do.
 """
 
 from __future__ import annotations
@@ -68,15 +67,10 @@ class Engine:
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self.session = session
-        items = [*session.get_inputs(), *reversed(session.get_outputs())]
-        self.dtypes = {item.name: DTYPES[item.type] for item in items}
-        self.num_io_tensors = len(items)
+        self.dtypes = {item.name: DTYPES[item.type] for item in (*session.get_inputs(), *session.get_outputs())}
 
     def create_execution_context(self) -> Context:
         return Context(self.session)
-
-    def get_tensor_name(self, index: int) -> str:
-        return list(self.dtypes)[index]
 
     def get_tensor_dtype(self, name: str) -> Any:
         return self.dtypes[name]
@@ -123,7 +117,6 @@ def install(
         "Runtime": Runtime,
         "Logger": Logger,
         "EngineValidity": SimpleNamespace(INVALID="INVALID"),
-        "TensorIOMode": SimpleNamespace(INPUT="input"),
         "nptype": lambda dtype: dtype,
     }
     for name, value in contents.items():
@@ -132,6 +125,6 @@ def install(
     patch.setattr(tensorrt_engine, "DEVICE", "cpu")
     patch.setattr(torch.cuda, "is_available", lambda: True)
     patch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    patch.setattr(torch.cuda, "Stream", lambda: SimpleNamespace(cuda_stream=STREAM, synchronize=lambda: None))
+    patch.setattr(torch.cuda, "Stream", lambda: SimpleNamespace(cuda_stream=STREAM))
     patch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     return deserialised

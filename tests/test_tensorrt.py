@@ -291,6 +291,7 @@ def test_plain_tensorrt_asks_for_its_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
         build_engine(model_bytes(), "model.onnx", precision="fp32", module="tensorrt")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a script that kills itself by a signal")
 def test_a_build_that_ends_without_a_word_fails_the_gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     silent = tmp_path / "python"
     silent.write_text("#!/bin/sh\nkill -SEGV $$\n")
@@ -467,8 +468,13 @@ def test_an_engine_without_its_record_is_not_loaded(tmp_path: Path) -> None:
 # Running, with a stand-in for the package.
 
 
-def test_answers_come_by_name_in_the_files_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = written(tmp_path)
+@pytest.mark.parametrize(
+    "names", [("logits", "probabilities", "embedding", "cam"), ("cam", "embedding", "logits", "probabilities")]
+)
+def test_answers_come_by_name_in_the_records_order(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, outputs=list(names))
     deserialised = tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx")
     answer = open_file("tensorrt", path)
     assert deserialised == [path.read_bytes()]
@@ -478,7 +484,7 @@ def test_answers_come_by_name_in_the_files_order(tmp_path: Path, monkeypatch: py
     expected = forward(pixels)
     for rows in (slice(0, 3), slice(1, 2)):
         found = answer([inputs[rows]])
-        for name, values in zip(("logits", "probabilities", "embedding", "cam"), found, strict=True):
+        for name, values in zip(names, found, strict=True):
             np.testing.assert_allclose(values, expected[name][rows], atol=1e-4)
 
 
