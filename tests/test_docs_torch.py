@@ -1,0 +1,67 @@
+"""The Python examples of the pages on PyTorch's own formats run as they stand, in a bundle's folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import bundle_factory
+from sonoforge.export import executorch_file, torchscript_file
+from sonoforge.export.bundle_network import read_network
+from sonoforge.export.source import Source
+from sonoforge.runtime.bundle import SHIPPED, open_bundle
+
+DOCS = Path(__file__).parents[1] / "export" / "docs"
+
+
+def _run_examples(page: str, files: dict[str, bytes], folder: Path) -> None:
+    """Put the files into a copy of the shipped bundle and run each example there."""
+    shutil.copytree(SHIPPED, folder, dirs_exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        bundle_factory.edit_manifest(folder, lambda manifest, name=name: manifest["files"].update({name: {}}))
+        bundle_factory.replace_file(folder, name, data)
+    Image.fromarray(bundle_factory.scan(0)).save(folder / "scan.png")
+    examples = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(compile(example, page, "exec"), {})
+
+
+def _source() -> Source:
+    bundle = open_bundle()
+    pixels = bundle.golden()["pixels"]
+    metadata = {"sonoforge.classes": json.dumps(bundle.classes)}
+    return Source(read_network(bundle), bundle.read("model.onnx"), pixels, bundle.manifest.preprocessing, metadata)
+
+
+def _same_class_twice(printed: str) -> bool:
+    """Whether the first line's most probable class is the second line."""
+    first, second = printed.strip().splitlines()
+    probabilities = json.loads(first.replace("'", '"'))
+    return max(probabilities, key=probabilities.__getitem__) == second
+
+
+def test_torchscript_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = _source()
+    files = {
+        "model.torchscript.pt": torchscript_file.write_torchscript(source),
+        "model.ptl": torchscript_file.write_lite(source),
+    }
+    _run_examples("torchscript.md", files, tmp_path)
+    assert _same_class_twice(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_executorch_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    if executorch_file.missing():
+        pytest.skip(executorch_file.missing())
+    monkeypatch.chdir(tmp_path)
+    _run_examples("executorch.md", {"model.pte": executorch_file.write_executorch(_source())}, tmp_path)
+    assert _same_class_twice(capsys.readouterr().out)
