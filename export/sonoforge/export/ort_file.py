@@ -14,7 +14,8 @@ def to_ort(model: bytes) -> bytes:
     """Convert an ONNX file to onnxruntime's format, optimised for any processor.
 
     The arrangement of weights for x86 processors alone is left out (as in onnxruntime's own converter), because
-    such a file would not run on a phone; so on x86 this file is slower than the ONNX file.
+    such a file would not run on a phone; so on x86 this file is slower than the ONNX file.  onnxruntime writes parts
+    of it in an order of its own, so two writings answer the same but are not the same bytes.
 
     Args:
         model: An ONNX file.

@@ -85,14 +85,16 @@ def to_int8(
         answers = _probabilities(data, inputs)
         shift = float(np.abs(answers - reference).max())
         agreement = float((answers.argmax(1) == reference.argmax(1)).mean())
-        if shift <= criterion.probability_shift and agreement >= criterion.agreement and len(data) <= criterion.size:
+        left = set(features).difference(chosen)
+        good = shift <= criterion.probability_shift and agreement >= criterion.agreement
+        if good and left and len(data) <= criterion.size:
             report = {"kept_in_float": names, "calibration": "min-max", "images": len(inputs)}
             return data, {**report, "probability_shift": shift, "agreement": agreement, "bytes": len(data)}
-        if len(data) > criterion.size or len(chosen.intersection(features)) == len(features):
+        if not left or len(data) > criterion.size:
             raise GateError(
                 f"int8: found probabilities that move by {shift:.3f} and {agreement:.1%} equal labels in "
-                f"{len(data)} bytes with {len(names)} convolutions in float32, expected {criterion.probability_shift}, "
-                f"{criterion.agreement:.1%} and {criterion.size}; use fp16, or more calibration images"
+                f"{len(data)} bytes with {len(left)} convolutions in 8 bits, expected {criterion.probability_shift}, "
+                f"{criterion.agreement:.1%}, {criterion.size} and 1 at least; use fp16, or more calibration images"
             )
         ranked = ranked or _ranked(original, inputs[:_RANKING_IMAGES], [name for name in features if name not in kept])
         more = max(1, 2 * more)
