@@ -1,0 +1,38 @@
+"""What every file made from a bundle's ONNX file has to keep: operator set, metadata, and nothing of the host."""
+
+from __future__ import annotations
+
+import onnx
+
+from sonoforge.export.onnx_graph import OPSET
+from sonoforge.runtime.errors import GateError
+
+
+def finish(changed: onnx.ModelProto, original: onnx.ModelProto, notes: dict[str, str] | None = None) -> bytes:
+    """Write a changed model as bytes, the same for the same model.
+
+    Args:
+        changed: The model that a converter left; it is cleaned in place.
+        original: What it was made from; its metadata is kept.
+        notes: More metadata.
+
+    Raises:
+        GateError: The converter changed the operator set, or wrote a model that onnx's checker refuses.
+    """
+    found = {entry.domain: entry.version for entry in changed.opset_import}.get("")
+    if found != OPSET:
+        raise GateError(f"conversion: found operator set {found}, expected {OPSET}; export the ONNX file again")
+    for node in changed.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    changed.doc_string = changed.graph.doc_string = ""
+    changed.producer_name, changed.producer_version = "sonoforge", ""
+    kept = {entry.key: entry.value for entry in original.metadata_props}
+    onnx.helper.set_model_props(changed, {**kept, **(notes or {})})
+    try:
+        onnx.checker.check_model(changed, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise GateError(f"conversion: the changed ONNX model is not valid ({reason}); report this") from error
+    data: bytes = changed.SerializeToString(deterministic=True)
+    return data
