@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import io
 import json
+import os
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from sonoforge.export.model_card import model_card
 from sonoforge.export.model_folder import ModelArrays, ModelRecord
 from sonoforge.export.onnx_graph import OUTPUTS, BundleGraph, to_onnx
 from sonoforge.export.parity import check, compare, run_torch
+from sonoforge.export.provenance import provenance
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle import open_bundle
 from sonoforge.runtime.classifier import Classifier
@@ -40,8 +44,7 @@ def write_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArray
         GateError: onnxruntime does not answer as torch does.
         SonoforgeError: ``folder`` holds something that is not a bundle.
     """
-    if folder.exists() and not (folder / "manifest.json").is_file():
-        raise SonoforgeError(f"{folder}: is there and is not a bundle; choose another --out")
+    refuse_other_folder(folder)
     graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror).eval()
     preprocessing = IMAGENET.to_dict()
     model = to_onnx(
@@ -75,7 +78,7 @@ def write_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArray
         "task": "classification",
         "name": record.name,
         "version": record.version,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": creation_time(),
         "classes": list(record.classes),
         "preprocessing": preprocessing,
         "outputs": shapes,
@@ -87,21 +90,68 @@ def write_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArray
         "training": record.training,
         "evaluation": record.evaluation,
         "parity": parity,
+        "provenance": provenance(graph),
         "intended_use": record.intended_use,
     }
-    temporary = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for name, data in contents.items():
-        atomic.write_bytes(temporary / name, data)
-    atomic.write_json(temporary / "manifest.json", manifest)
-    bundle = open_bundle(temporary)  # the reader must accept what the writer wrote
-    Classifier(bundle)
-    bundle.golden()
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)
+    with replacing_folder(folder) as temporary:
+        for name, data in contents.items():
+            atomic.write_bytes(temporary / name, data)
+        atomic.write_json(temporary / "manifest.json", manifest)
+        bundle = open_bundle(temporary)  # the reader must accept what the writer wrote
+        Classifier(bundle)
+        bundle.golden()
     return manifest
+
+
+def refuse_other_folder(folder: Path) -> None:
+    """Refuse to replace what is not a bundle.
+
+    Raises:
+        SonoforgeError: The folder holds something else.
+    """
+    if folder.exists() and not (folder / "manifest.json").is_file():
+        raise SonoforgeError(f"{folder}: is there and is not a bundle; choose another --out")
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it takes its place at the end, or not at all.
+
+    Args:
+        folder: A bundle's; one that is there is replaced, and stays as it is when an error comes.
+
+    Yields:
+        The empty folder to fill.
+
+    Raises:
+        SonoforgeError: ``folder`` holds something that is not a bundle.
+    """
+    refuse_other_folder(folder)
+    temporary, old = (folder.with_name(f"{folder.name}.{word}") for word in ("partial", "old"))
+    for left in (temporary, old):
+        shutil.rmtree(left, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def creation_time() -> str:
+    """Now, or the time that SOURCE_DATE_EPOCH gives (seconds since 1970) for builds that shall repeat themselves.
+
+    Raises:
+        SonoforgeError: SOURCE_DATE_EPOCH is not a whole number.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if given and not given.isdecimal():
+        raise SonoforgeError(f"SOURCE_DATE_EPOCH: found {given!r}, expected seconds since 1970")
+    seconds = float(given) if given else time.time()
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def _stored_npz(**arrays: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sonoforge.export.model_folder import ModelRecord
@@ -67,6 +68,44 @@ def model_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+FILES = "## Files"
+
+
+def replace_files(card: str, manifest: dict[str, Any]) -> str:
+    """Return the card with a table of the bundle's model files, as the manifest has them, before its last section.
+
+    Args:
+        card: With or without such a table.
+        manifest: With the gates' figures in ``parity.formats``.
+    """
+    rows = manifest["parity"].get("formats", {}).values()
+    lines = [
+        FILES,
+        "",
+        "Each file against the trained network, in probabilities; sensitivity: largest loss of any class, in points.",
+        "",
+        "| format | file | precision | MB | largest difference | mean | equal labels | sensitivity | status |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_file_row(row) for row in rows),
+        "",
+    ]
+    sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
+    kept = [section for section in sections if not section.startswith(FILES)]
+    return "".join([*kept[:-1], "\n".join(lines) + "\n", kept[-1]])
+
+
+def _file_row(row: dict[str, Any]) -> str:
+    cells = [row["format"], row["file"], row["precision"], f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else "-"]
+    if "max_abs" in row:
+        loss = max((-change for change in row.get("sensitivity_change", {}).values()), default=None)
+        cells += [f"{row['max_abs']:.1e}", f"{row['mean_abs']:.1e}", f"{row['labels_equal']} of {row['count']}"]
+        cells.append("-" if loss is None else f"{max(loss, 0.0):.1f}")
+    else:
+        cells += ["-"] * 4
+    cells.append(row["status"] + (f": {row['reason']}" if "reason" in row else ""))
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def _evaluation(record: ModelRecord) -> list[str]:

@@ -1,8 +1,8 @@
 """The ``manifest.json`` of a bundle, format version 1: read into types, or refused in one line.
 
 A reader that guesses is worse than one that stops: a key it does not know, a class without a threshold or a
-number out of range is refused.  The records of how the model was made (``training``, ``evaluation``, ``parity``)
-carry no meaning for the answer and may hold anything.
+number out of range is refused.  The records of how the model was made (``training``, ``evaluation``, ``parity``,
+``provenance``) carry no meaning for the answer and may hold anything.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from sonoforge.runtime.preprocessing import Preprocessing
 FORMAT_VERSION = 1
 REQUIRED_FILES = ("model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md")
 MAX_FILE_BYTES = 256_000_000
+PRECISIONS = ("fp32", "fp16", "int8")
 
 _KEYS = (
     *("format_version", "task", "name", "version", "created", "classes", "preprocessing", "outputs", "files"),
     *("calibration", "conformal", "trust", "quality", "training", "evaluation", "parity", "intended_use"),
 )
+_RECORDS = ("provenance",)  # may be left out: bundles of version 0.1.0 have none
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FORMAT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -35,11 +38,19 @@ class ManifestError(SonoforgeError):
 
 
 class FileEntry(NamedTuple):
-    """One file of a bundle: its SHA-256 in hex, its size in bytes and, for a model, its precision."""
+    """One file of a bundle.
+
+    Attributes:
+        sha256: In hex.
+        bytes: Its size.
+        precision: Of a model: ``fp32``, ``fp16`` or ``int8``.
+        format: Of a model: its row in the table of formats, such as ``onnx-int8``; empty for other files.
+    """
 
     sha256: str
     bytes: int
     precision: str
+    format: str
 
 
 class TrustLimits(NamedTuple):
@@ -102,14 +113,14 @@ def parse_manifest(data: bytes) -> Manifest:
     version = raw.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:  # True == 1
         raise ManifestError(f"format_version: found {version!r}, expected {FORMAT_VERSION}; update sonoforge")
-    _exact_keys("manifest", raw, _KEYS)
+    _exact_keys("manifest", {key: value for key, value in raw.items() if key not in _RECORDS}, _KEYS)
     if raw["task"] != "classification":
         raise ManifestError(f"task: found {raw['task']!r}, expected 'classification'")
     for key in ("name", "version", "created", "intended_use"):
         if not isinstance(raw[key], str) or not raw[key]:
             raise ManifestError(f"{key}: found {raw[key]!r}, expected text")
-    for key in ("training", "evaluation", "parity"):
-        _mapping(key, raw[key])
+    for key in ("training", "evaluation", "parity", *_RECORDS):
+        _mapping(key, raw.get(key, {}))
     classes = _classes(raw["classes"])
     calibration, conformal = _mapping("calibration", raw["calibration"]), _mapping("conformal", raw["conformal"])
     alpha = _number("conformal.alpha", conformal.get("alpha"))
@@ -207,16 +218,20 @@ def _files(value: Any) -> dict[str, FileEntry]:
         if not _FILE_NAME.fullmatch(name) or name == "manifest.json":
             raise ManifestError(f"files: found the name {name!r:.120}, expected a plain file name")
         entry = _mapping(f"files.{name}", raw)
-        if not {"sha256", "bytes"} <= set(entry) <= {"sha256", "bytes", "precision"}:
-            raise ManifestError(f"files.{name}: found {', '.join(entry)}, expected sha256, bytes (and precision)")
+        if not {"sha256", "bytes"} <= set(entry) <= {"sha256", "bytes", "precision", "format"}:
+            raise ManifestError(f"files.{name}: found {', '.join(entry)}, expected sha256, bytes (precision, format)")
         digest, size, precision = entry["sha256"], entry["bytes"], entry.get("precision", "fp32")
+        form = entry.get("format", "onnx" if name == "model.onnx" else "")
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             raise ManifestError(f"files.{name}.sha256: found {digest!r:.80}, expected 64 lower-case hex digits")
         if type(size) is not int or not 0 < size <= MAX_FILE_BYTES:
             raise ManifestError(f"files.{name}.bytes: found {size!r:.80}, expected 1 to {MAX_FILE_BYTES}")
-        if precision != "fp32":
-            raise ManifestError(f"files.{name}.precision: found {precision!r:.80}, expected 'fp32'")
-        result[name] = FileEntry(digest, size, precision)
+        expected = ("fp32",) if name == "model.onnx" else PRECISIONS
+        if precision not in expected:
+            raise ManifestError(f"files.{name}.precision: found {precision!r:.80}, expected {' or '.join(expected)}")
+        if not isinstance(form, str) or (form and not _FORMAT.fullmatch(form)):
+            raise ManifestError(f"files.{name}.format: found {form!r:.80}, expected a name such as onnx-int8")
+        result[name] = FileEntry(digest, size, precision, form)
     return result
 
 

@@ -36,7 +36,7 @@ INTENDED_USE = (
     "Research on computer-aided reading of {data} images: sorting single still images into {classes}. Not for "
     "diagnosis, triage or any decision about a patient; not cleared by any authority."
 )
-PARITY_IMAGES = 32
+PARITY_IMAGES = 128
 GOLDEN_IMAGES = 6
 
 

@@ -1,0 +1,108 @@
+"""The one table of what a classifier can be exported to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sonoforge.export.executorch_file import write_executorch, write_executorch_int8
+from sonoforge.export.gate import CLOSE, EXACT, HALF, INT8, RESIZED, Tolerance
+from sonoforge.export.half_precision import write_half
+from sonoforge.export.ort_file import write_ort
+from sonoforge.export.preprocessing_graph import write_uint8
+from sonoforge.export.quantisation import write_int8
+from sonoforge.export.source import Source
+from sonoforge.export.tensorrt_build import write_engine, write_engine_fp16, write_engine_int8
+from sonoforge.export.torchscript_file import write_lite, write_torchscript
+
+Writer = Callable[[Source], dict[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row.
+
+    Attributes:
+        file: Its file in the bundle; a writer may add a second one beside it.
+        precision: Of weights and arithmetic: ``fp32``, ``fp16`` or ``int8``.
+        write: From the network to files by name; None for the bundle's own ``model.onnx``, which is always there.
+        tolerance: How far its answers may be from the network's.
+        packages: What must be installed to write it, by import name.
+        extra: The extra that installs them.
+        runs_on: Where it runs, and by what.
+        batch: Images at a time when it is checked.
+        whole_images: Whether it takes uint8 images of any size, (1, height, width, channels), not normalised tensors.
+    """
+
+    file: str
+    precision: str
+    write: Writer | None
+    tolerance: Tolerance
+    runs_on: str
+    packages: tuple[str, ...] = ()
+    extra: str = "export"
+    batch: int = 8
+    whole_images: bool = False
+
+
+def _one(file: str, write: Callable[[Source], bytes]) -> Writer:
+    return lambda source: {file: write(source)}
+
+
+_EXECUTORCH = ("executorch", "torchao")
+_RTX = ("tensorrt_rtx",)
+_NVIDIA = "NVIDIA RTX GPUs: TensorRT-RTX of the same version"
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format("model.onnx", "fp32", None, EXACT, "anywhere: ONNX Runtime, in a browser too"),
+    "onnx-fp16": Format(
+        "model.fp16.onnx",
+        "fp16",
+        _one("model.fp16.onnx", write_half),
+        HALF,
+        "GPUs and NPUs: ONNX Runtime; half the size",
+    ),
+    "onnx-int8": Format(
+        "model.int8.onnx", "int8", _one("model.int8.onnx", write_int8), INT8, "CPUs and phones: ONNX Runtime; a third"
+    ),
+    "onnx-uint8": Format(
+        "model.uint8.onnx",
+        "fp32",
+        _one("model.uint8.onnx", write_uint8),
+        RESIZED,
+        "as onnx, from pixels of any size: nothing to prepare",
+        whole_images=True,
+    ),
+    "ort": Format("model.ort", "fp32", _one("model.ort", write_ort), EXACT, "reduced builds of ONNX Runtime"),
+    "torchscript": Format(
+        "model.torchscript.pt",
+        "fp32",
+        _one("model.torchscript.pt", write_torchscript),
+        CLOSE,
+        "libtorch: C++ and Python",
+    ),
+    "torchscript-lite": Format(
+        "model.ptl", "fp32", _one("model.ptl", write_lite), CLOSE, "PyTorch Mobile, which is no longer developed"
+    ),
+    "executorch": Format(
+        "model.pte",
+        "fp32",
+        _one("model.pte", write_executorch),
+        CLOSE,
+        "Android and iOS: ExecuTorch with XNNPACK",
+        _EXECUTORCH,
+        "mobile",
+    ),
+    "executorch-int8": Format(
+        "model.int8.pte",
+        "int8",
+        _one("model.int8.pte", write_executorch_int8),
+        INT8,
+        "Android and iOS: ExecuTorch with XNNPACK",
+        _EXECUTORCH,
+        "mobile",
+    ),
+    "tensorrt": Format("model.rtx.engine", "fp32", write_engine, CLOSE, _NVIDIA, _RTX, "tensorrt"),
+    "tensorrt-fp16": Format("model.fp16.rtx.engine", "fp16", write_engine_fp16, HALF, _NVIDIA, _RTX, "tensorrt"),
+    "tensorrt-int8": Format("model.int8.rtx.engine", "int8", write_engine_int8, INT8, _NVIDIA, _RTX, "tensorrt"),
+}
