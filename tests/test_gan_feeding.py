@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from scans import draw_scan, save
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.synthetic import split_masks
 from sonoforge.training.data import cache as cache_module
 from sonoforge.training.gan import training_set as training_set_module
 from sonoforge.training.gan.affine import AffineRanges, affine_matrices, draw_affine, expand, warp
@@ -25,7 +26,7 @@ from sonoforge.training.gan.feeding import (
     process_slice,
 )
 from sonoforge.training.gan.images import to_tensor, to_unit
-from sonoforge.training.gan.joint_masks import join_masks, split_masks
+from sonoforge.training.gan.joint_masks import join_masks
 from sonoforge.training.gan.training_set import TrainingSet, make_training_set, read_training_set
 
 LABELS = np.array([0] * 3 + [1] * 11 + [2] * 5)

@@ -1,4 +1,4 @@
-"""Sampling: folders, archives, classes, truncation, interpolation, masks; and the sweep's table."""
+"""Sampling from a run or a bundle: folders, archives, classes, truncation, interpolation, masks; the sweep's table."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import csv
 import json
 import logging
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +19,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from bundle_factory import zip_bundle
 from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime import cli
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import tick_metrics
-from sonoforge.training.gan.interpolation import path, truncate
 from sonoforge.training.gan.networks import load_generator, sample
 
 SMALL = ["--image-size", "32", "--batch", "8", "--width", "8", "--steps", "2", "--device", "cpu"]
@@ -128,35 +130,111 @@ def test_strips_run_from_one_image_to_the_next(conditional: Path, tmp_path: Path
     assert Image.open(strips[0]).text["sonoforge:synthetic"] == "true"  # type: ignore[attr-defined]
 
 
-def test_paths_keep_to_the_sphere_of_normal_latents() -> None:
-    chance = torch.Generator().manual_seed(0)
-    first, last = torch.randn(2, 512, generator=chance)
-    arc = path(first, last, 9, "normal")
-    assert torch.allclose(arc[0], first, atol=1e-5)
-    assert torch.allclose(arc[-1], last, atol=1e-4)
-    lengths = arc.norm(dim=1)
-    assert float(lengths.min()) > 0.95 * float(min(first.norm(), last.norm()))
-    # Equal angles: the product of neighbours' directions is the same everywhere.
-    unit = arc / lengths[:, None]
-    assert float((unit[1:] * unit[:-1]).sum(1).std()) < 0.01
-    assert torch.allclose(path(first, last, 3, "uniform")[1], (first + last) / 2, atol=1e-6)
-
-
-def test_truncated_latents_are_those_of_a_truncated_normal() -> None:
-    latents = torch.randn(400, 100, generator=torch.Generator().manual_seed(0))
-    cut = truncate(latents, 1.0, torch.Generator().manual_seed(1))
-    assert float(cut.abs().max()) <= 1.0
-    kept = latents.abs() <= 1.0
-    assert torch.equal(cut[kept], latents[kept])
-    # Standard deviation of the normal cut at 1: sqrt(1 - 2 phi(1) / (2 Phi(1) - 1)) = 0.5396.
-    assert float(cut.std()) == pytest.approx(0.5396, abs=0.01)
-
-
 def test_truncation_is_refused_where_it_is_not_defined(pictures: Path, tmp_path: Path) -> None:
     run = _trained(pictures, tmp_path / "runs", "--recipe", "began", "--class-name", "benign")
     with pytest.raises(SonoforgeError, match="latents are uniform"):
         _sample(run, "--truncation", 1, "--count", 2, "--out", tmp_path / "x")
     assert _sample(run, "--count", 2, "--out", tmp_path / "y") == 0
+
+
+# From a bundle.
+
+
+@pytest.fixture(scope="module")
+def bundle(conditional: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sonoforge.export.generator_bundle import write_generator_bundle
+
+    folder = tmp_path_factory.mktemp("bundle") / "generator"
+    write_generator_bundle(conditional, folder)
+    return folder
+
+
+def _pictures_of(folder: Path) -> tuple[dict[str, Any], list[Any], list[Any]]:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    images = [np.asarray(Image.open(folder / entry["file"])).astype(int) for entry in manifest["images"]]
+    return manifest, images, [np.asarray(Image.open(folder / entry["mask"])) for entry in manifest["images"]]
+
+
+@pytest.mark.parametrize("options", [[], ["--truncation", "0.7"]])
+def test_a_bundle_makes_the_images_of_its_run(
+    conditional: Path, bundle: Path, tmp_path: Path, options: list[str]
+) -> None:
+    common = ("--class-name", "malignant", "--count", 11, "--seed", 5, *options)
+    assert _sample(conditional, *common, "--out", tmp_path / "run") == 0
+    assert _sample("--bundle", bundle, *common, "--out", tmp_path / "bundle") == 0
+    manifest, images, masks = _pictures_of(tmp_path / "run")
+    found, same_images, same_masks = _pictures_of(tmp_path / "bundle")
+    assert np.abs(np.subtract(images, same_images)).max() <= 1
+    assert np.mean(np.not_equal(masks, same_masks)) < 0.001
+    assert len(found.pop("file_sha256")) == 64
+    for entry in (*manifest["images"], *found["images"]):
+        entry.pop("sha256")
+    assert found == manifest
+    assert ("truncation" in found) == bool(options)
+
+
+def test_a_bundle_needs_no_torch(conditional: Path, bundle: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'torchvision', 'onnx', 'scipy', 'safetensors', 'lightning_fabric'):\n"
+        "    sys.modules[name] = None\n"
+        "from sonoforge.runtime import cli\n"
+        "sys.exit(cli._run(['gan', 'sample', *sys.argv[1:], '--class', 'benign', '--count', '9', '--out', 'x']))\n"
+    )
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = run("--bundle", str(bundle))
+    assert done.returncode == 0, done.stderr
+    expected = sample(load_generator(conditional), 9, 0, label=0)
+    manifest, images, _ = _pictures_of(tmp_path / "x")
+    assert manifest["class"] == "benign" and manifest["synthetic"] is True
+    assert np.abs(np.array(images) - expected[..., 0]).max() <= 1
+    first = Image.open(tmp_path / "x" / manifest["images"][0]["file"])
+    assert first.text["Description"].startswith("Synthetic image")  # type: ignore[attr-defined]
+    assert first.text["sonoforge:generator_sha256"] == manifest["generator_sha256"]  # type: ignore[attr-defined]
+    without = run(str(bundle))
+    assert without.returncode != 0 and "pip install 'sonoforge[train]', or give --bundle" in without.stderr
+
+
+def test_archives_and_strips_come_from_a_bundle_too(conditional: Path, bundle: Path, tmp_path: Path) -> None:
+    archive = zip_bundle(bundle, tmp_path / "generator.zip")
+    common = ("--class-name", "benign", "--count", 2)
+    assert _sample("--bundle", archive, *common, "--out", tmp_path / "images.npz") == 0
+    with np.load(tmp_path / "images.npz", allow_pickle=False) as arrays:
+        assert arrays["images"].shape == arrays["masks"].shape == (2, 32, 32, 1)
+    assert _sample("--bundle", archive, *common, "--interpolate", 5, "--out", tmp_path / "a") == 0
+    assert _sample(conditional, *common, "--interpolate", 5, "--out", tmp_path / "b") == 0
+    for one, other in zip(sorted((tmp_path / "a").iterdir()), sorted((tmp_path / "b").iterdir()), strict=True):
+        strips = [np.asarray(Image.open(strip)).astype(int) for strip in (one, other)]
+        assert strips[0].shape == (32, 5 * 32) and np.abs(strips[0] - strips[1]).max() <= 1
+    assert _sample("--bundle", archive, *common) == 0
+    assert (tmp_path / "generated" / "generator-seed-0-benign" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["RUN", "--bundle", "BUNDLE"], "found both of RUN and --bundle"),
+        ([], "found neither of RUN and --bundle"),
+        (["--bundle", "BUNDLE", "--checkpoint", "best"], "--checkpoint: found with --bundle"),
+        (["--bundle", "BUNDLE", "--device", "cuda"], "--device: found cuda with --bundle"),
+        (["--bundle", "BUNDLE", "--psi", "1", "--psi-cutoff", "1"], "--psi-cutoff: found with --bundle"),
+        (["--bundle", "BUNDLE", "--psi", "0.5"], "--psi: this generator has no styles"),
+        (["--bundle", "BUNDLE", "--class-name", "malignan"], "did you mean malignant"),
+        (["--bundle", "nowhere"], "nowhere: no such bundle"),
+    ],
+)
+def test_settings_that_a_bundle_does_not_take_are_refused(
+    conditional: Path, bundle: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    places = {"RUN": str(conditional), "BUNDLE": str(bundle)}
+    named = [] if "--class-name" in options else ["--class-name", "benign"]
+    with pytest.raises(SonoforgeError, match=message) as error:
+        _sample(*[places.get(word, word) for word in options], *named, "--out", tmp_path / "x")
+    assert "\n" not in str(error.value) and not (tmp_path / "x").exists()
 
 
 # The sweep.

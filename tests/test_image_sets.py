@@ -16,13 +16,13 @@ from PIL import Image
 from scans import draw_scan, save, write_set
 from sonoforge.runtime import cli
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.synthetic import open_target
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.evaluation import sources
 from sonoforge.training.evaluation.image_sets import read_image_sets
 from sonoforge.training.gan.networks import load_generator, sample
-from sonoforge.training.gan.synthetic import open_target
 from sonoforge.training.gan.training_set import read_training_set
 from sonoforge.training.phantom.dataset import write_phantom_set
 

@@ -82,7 +82,7 @@ class Generator(nn.Module):
         """
         projected: Tensor = self.dense(append_labels(latents, labels, self.classes))
         # Height, width, map: already the channels-last layout in memory.
-        maps = projected.view(len(latents), self.base, self.base, -1).permute(0, 3, 1, 2)
+        maps = projected.unflatten(1, (self.base, self.base, -1)).permute(0, 3, 1, 2)
         images: Tensor = self.layers(maps)
         return images
 

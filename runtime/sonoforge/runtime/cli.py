@@ -39,7 +39,7 @@ VERBS = {
     "gan recipes": Verb("sonoforge.training.gan_show_recipes", "train", "the table of GAN recipes"),
     "gan train": Verb("sonoforge.training.gan_train", "train", "train one generator"),
     "gan sweep": Verb("sonoforge.training.gan_sweep", "train", "recipes times perceptual weights, in one table"),
-    "gan sample": Verb("sonoforge.training.gan_sample", "train", "generate images from a trained generator"),
+    "gan sample": Verb("sonoforge.runtime.gan_sample", "", "generate images from a trained generator or its bundle"),
     "gan show": Verb("sonoforge.training.gan_show", "train", "what a generator learned: truncation, mixing, paths"),
     "train": Verb("sonoforge.training.train", "train", "train one classifier on a data set"),
     "evaluate": Verb("sonoforge.training.evaluate", "train", "are generated images realistic, diverse, copied?"),

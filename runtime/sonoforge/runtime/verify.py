@@ -1,9 +1,10 @@
 """``sonoforge verify``: is this bundle whole, and does it give the same answers on this machine?
 
 Every file is compared with its SHA-256, then the golden inputs are computed here and compared with the outputs that
-the exporter recorded.  JSON: ``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden``
-({"images", "tolerance", "max_abs_difference": {output: value}, "labels_equal"}), ``model``, ``provider``,
-``versions``.
+the exporter recorded; of a generator's bundle, golden images from their seeds, in each of its ONNX files.  JSON:
+``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
+"max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``model``,
+``provider``, ``versions``.
 
 Exit code 0 when the bundle passes, 1 when it fails, 2 when there is no bundle to check.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import logging
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ import numpy as np
 from sonoforge.runtime.bundle import SHIPPED, BundleError, DamagedBundleError, open_bundle
 from sonoforge.runtime.classifier import Classifier
 from sonoforge.runtime.commandline import Outcome, option
+from sonoforge.runtime.container import read_manifest, task_of
 
 EXAMPLES = """
 sonoforge verify
@@ -45,9 +48,30 @@ class Config:
 
 def main(config: Config) -> Outcome:
     """Check one bundle; see the top of this module for the result and the exit code."""
-    result: dict[str, Any] = {"bundle": config.bundle or str(SHIPPED), "ok": False, "problems": []}
+    if config.bundle and _is_generator(Path(config.bundle)):
+        from sonoforge.runtime.generator import verify_generator  # noqa: PLC0415 - for such a bundle only
+
+        result, verb = verify_generator(config.bundle), "sonoforge gan sample"
+        if "model" in result:
+            result["versions"] = _versions()
+    else:
+        result, verb = _verify_classifier(config.bundle), "sonoforge classify IMAGE"
+    _print(result)
+    next_command = verb + (f" --bundle '{config.bundle}'" if config.bundle else "")
+    return Outcome(result, next_command if result["ok"] else "", 0 if result["ok"] else 1)
+
+
+def _is_generator(path: Path) -> bool:
     try:
-        bundle = open_bundle(config.bundle or None)
+        return task_of(read_manifest(path)) == "generation"
+    except BundleError:  # whatever is wrong, the classifier's reader says it
+        return False
+
+
+def _verify_classifier(path: str) -> dict[str, Any]:
+    result: dict[str, Any] = {"bundle": path or str(SHIPPED), "ok": False, "problems": []}
+    try:
+        bundle = open_bundle(path or None)
         result["files"] = {name: len(bundle.read(name)) for name in bundle.manifest.files}
         classifier = Classifier(bundle)
         result["golden"] = compare_golden(classifier)
@@ -61,9 +85,7 @@ def main(config: Config) -> Outcome:
     else:
         result["problems"] = _judge(result["golden"])
     result["ok"] = not result["problems"]
-    _print(result)
-    next_command = "sonoforge classify IMAGE" + (f" --bundle '{config.bundle}'" if config.bundle else "")
-    return Outcome(result, next_command if result["ok"] else "", 0 if result["ok"] else 1)
+    return result
 
 
 def compare_golden(classifier: Classifier) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.atomic import plain, write_bytes, write_json
 from sonoforge.runtime.commandline import Outcome, option
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.synthetic import NOTICE
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.draws import draw_latents
@@ -42,7 +43,7 @@ from sonoforge.training.gan.path_length import (
 )
 from sonoforge.training.gan.showing import FACE, draw_paths, draw_sheet, figure_png, film_gif, sheet_png
 from sonoforge.training.gan.styles import map_latents, mix_bands, style_bands, synthesise
-from sonoforge.training.gan.synthetic import NOTICE, describe_origin
+from sonoforge.training.gan.synthetic import describe_origin
 from sonoforge.training.metrics.equivariance import (
     SMALLEST,
     render_transformed,

@@ -25,6 +25,7 @@ from sonoforge.runtime import imagefile
 from sonoforge.runtime.commandline import closest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.preprocessing import Preprocessing
+from sonoforge.runtime.synthetic import as_picture, split_masks
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.duplicates import SIDE as THUMBNAIL
 from sonoforge.training.data.duplicates import find_duplicates, join_groups
@@ -39,8 +40,7 @@ from sonoforge.training.evaluation.sources import (
     says_generated,
 )
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.images import GREY_SHARE, Pixels, as_picture, prepare_images
-from sonoforge.training.gan.joint_masks import split_masks
+from sonoforge.training.gan.images import GREY_SHARE, Pixels, prepare_images
 from sonoforge.training.gan.networks import load_generator, sample_portions
 from sonoforge.training.gan.training_set import PHANTOM_IMAGES
 

@@ -25,9 +25,9 @@ from PIL import Image
 from sonoforge.runtime import imagefile
 from sonoforge.runtime.commandline import closest
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.synthetic import MANIFEST
 from sonoforge.training.data.datasets import BUSI_FOLDER, IMAGE_SUFFIXES, Dataset, Item, natural_order, read_dataset
 from sonoforge.training.gan.images import Pixels
-from sonoforge.training.gan.synthetic import MANIFEST
 
 log = logging.getLogger(__name__)
 

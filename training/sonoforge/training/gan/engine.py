@@ -23,6 +23,7 @@ import torch
 from sonoforge.runtime.atomic import plain, write_text
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.runtime.synthetic import split_masks
 from sonoforge.training import run_folder
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -36,7 +37,6 @@ from sonoforge.training.gan.ema import ema_decay, update_average
 from sonoforge.training.gan.event_log import open_event_log, write_events
 from sonoforge.training.gan.feeding import Feeding, check_enough_images, draw_real, process_slice
 from sonoforge.training.gan.images import to_pixels, to_tensor, write_grid
-from sonoforge.training.gan.joint_masks import split_masks
 from sonoforge.training.gan.networks import generator_options, latent_distribution, outline_networks
 from sonoforge.training.gan.optimisers import set_learning_rate
 from sonoforge.training.gan.perceptual import perceptual_loss

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.synthetic import as_picture
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +94,6 @@ def to_pixels(images: Tensor) -> Pixels:
     levels = (images.detach().float() + 1.0).mul_(127.5).round_().clamp_(0.0, 255.0)
     pixels: Pixels = levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()
     return pixels
-
-
-def as_picture(pixels: Pixels) -> Image.Image:
-    """Turn (H, W, 1) or (H, W, 3) uint8 into a Pillow image."""
-    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
 
 def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:

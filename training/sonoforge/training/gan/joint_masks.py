@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sonoforge.training.data.masks import HALF
+from sonoforge.runtime.synthetic import cut_masks
 from sonoforge.training.gan.images import Pixels, prepare_images
 
 
@@ -21,22 +21,4 @@ def join_masks(images: Pixels, masks: Pixels) -> Pixels:
     Returns:
         (N, S, S, C + 1) uint8, the last channel 0 or 255.
     """
-    return np.concatenate([images, _cut(prepare_images(masks[..., None], images.shape[1], 1))], axis=3)
-
-
-def split_masks(pixels: Pixels, image_channels: int) -> tuple[Pixels, Pixels | None]:
-    """Take samples apart into images and masks; generated masks are cut at half as well.
-
-    Args:
-        pixels: (N, S, S, C) uint8, generated or real.
-        image_channels: Channels that are image; one more, if there, is the mask.
-
-    Returns:
-        (N, S, S, image_channels) uint8, and (N, S, S, 1) uint8 of 0 and 255 or None.
-    """
-    masks = pixels[..., image_channels:]
-    return pixels[..., :image_channels], _cut(masks) if masks.shape[3] else None
-
-
-def _cut(levels: Pixels) -> Pixels:
-    return np.where(levels >= HALF, 255, 0).astype(np.uint8)
+    return np.concatenate([images, cut_masks(prepare_images(masks[..., None], images.shape[1], 1))], axis=3)

@@ -15,12 +15,11 @@ from sonoforge.models.stylegan import discriminator as stylegan_discriminator
 from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.latents import check_limit, draw_latent
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.draws import draw_latents
 from sonoforge.training.gan.images import Pixels, to_pixels
-from sonoforge.training.gan.interpolation import truncate
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.regularisers import REGULARISERS
 
@@ -272,16 +271,11 @@ def sample_portions(
 
 
 def sample_latent(generator: nn.Module, seed: int, index: int, clip: float | None = None) -> Tensor:
-    """Draw the latent (1, Z) of image number ``index``; see `sample_portions`."""
+    """Draw the latent (1, Z) of image number ``index`` by the recipe of `runtime.latents`; see `sample_portions`."""
     distribution = latent_distribution(generator)
-    latent = draw_latents(1, latent_size(generator), seed, "sample", index, distribution)
-    if clip is None:
-        return latent
-    if has_styles(generator):
-        raise SonoforgeError("--truncation: this generator has styles, which --psi draws to their mean; use that")
-    if distribution != "normal":
-        raise SonoforgeError("--truncation: this generator's latents are uniform, so none is far out; leave it out")
-    return truncate(latent, clip, torch.Generator().manual_seed(derive_seed(seed, "truncation", index)))
+    if clip is not None:
+        check_limit(distribution, styled=has_styles(generator))
+    return torch.from_numpy(draw_latent(seed, index, latent_size(generator), distribution, clip))[None]
 
 
 def generate_pixels(

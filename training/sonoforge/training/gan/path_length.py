@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.runtime.latents import between
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.draws import draw_latents
-from sonoforge.training.gan.interpolation import between
 from sonoforge.training.gan.networks import PORTION, latent_distribution, latent_size
 from sonoforge.training.gan.styles import generate_labelled, map_latents, synthesise
 from sonoforge.training.metrics.lpips import Lpips, embed
@@ -85,8 +85,8 @@ def walk(generator: nn.Module, space: str, ends: Tensor, shares: Tensor, label: 
     Args:
         generator: In evaluation mode.
         space: See `spaces`.
-        ends: (N, 2, Z) latents at both ends of N paths.
-        shares: (N, T) of the way, 0 to 1.
+        ends: (N, 2, Z) latents at both ends of N paths, on the CPU.
+        shares: (N, T) of the way, 0 to 1, on the CPU.
         label: Class of all images, for a conditional generator.
 
     Returns:
@@ -98,9 +98,8 @@ def walk(generator: nn.Module, space: str, ends: Tensor, shares: Tensor, label: 
         points = torch.lerp(styles[:, :1], styles[:, 1:], shares.double()[:, :, None, None].to(styles.device))
     else:
         distribution = latent_distribution(generator)
-        points = torch.stack(
-            [between(own[0], own[1], places, distribution) for own, places in zip(ends, shares, strict=True)]
-        )
+        rows = zip(ends.numpy(), shares.numpy(), strict=True)
+        points = torch.from_numpy(np.stack([between(own[0], own[1], places, distribution) for own, places in rows]))
     parts = points.flatten(0, 1).float().split(PORTION)
     images = [
         synthesise(generator, part) if space == "w" else generate_labelled(generator, part, label) for part in parts

@@ -16,9 +16,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from sonoforge.runtime.synthetic import NOTICE, png_text
 from sonoforge.training.gan.images import Pixels
 from sonoforge.training.gan.path_length import PathLength
-from sonoforge.training.gan.synthetic import NOTICE, png_text
 
 PROGRAM = "sonoforge gan show"
 FACE = "Synthetic images. Research use, not a medical device."

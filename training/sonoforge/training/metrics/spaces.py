@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.commandline import closest
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan.images import Pixels, as_picture, to_tensor, to_unit
+from sonoforge.runtime.synthetic import as_picture
+from sonoforge.training.gan.images import Pixels, to_tensor, to_unit
 from sonoforge.training.metrics import inception
 from sonoforge.training.metrics.features import EMBED_SIZE, open_network
 from sonoforge.training.pretrained import DIGEST

@@ -1,0 +1,189 @@
+"""Generated images on disk, each saying itself that it is synthetic and where it is from."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from sonoforge.runtime.atomic import write_bytes
+from sonoforge.runtime.errors import SonoforgeError
+
+Pixels = NDArray[np.uint8]
+
+HALF = 128  # a pixel of a mask is inside from half of the levels on
+MANIFEST = "manifest.json"
+NOTICE = "Synthetic image made by a neural network; it shows no patient."
+_OF_THE_FILES = ("count", "notice", "images")  # of the manifest; the rest is the origin
+
+
+def png_text(origin: Mapping[str, Any], program: str = "sonoforge gan sample") -> PngInfo:
+    """Return the text that every PNG of generated images carries: `NOTICE`, and where they are from."""
+    text = PngInfo()
+    text.add_text("Description", NOTICE)
+    text.add_text("Software", program)
+    for key, value in origin.items():
+        text.add_itxt(f"sonoforge:{key}", json.dumps(value) if isinstance(value, bool) else str(value))
+    return text
+
+
+def as_picture(pixels: Pixels) -> Image.Image:
+    """Turn (H, W, 1) or (H, W, 3) uint8 into a Pillow image."""
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+
+
+def to_pixels(images: NDArray[np.float32]) -> Pixels:
+    """Map (N, C, S, S) float -1..1 to (N, S, S, C) uint8, rounded to the nearest."""
+    levels = np.clip(np.rint((images.astype(np.float32) + 1) * np.float32(127.5)), 0, 255)
+    return np.ascontiguousarray(levels.astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def split_masks(pixels: Pixels, image_channels: int) -> tuple[Pixels, Pixels | None]:
+    """Take samples apart into images and masks; generated masks are cut at half.
+
+    Args:
+        pixels: (N, S, S, C) uint8, generated or real.
+        image_channels: Channels that are image; one more, if there, is the mask.
+
+    Returns:
+        (N, S, S, image_channels) uint8, and (N, S, S, 1) uint8 of 0 and 255 or None.
+    """
+    masks = pixels[..., image_channels:]
+    return pixels[..., :image_channels], cut_masks(masks) if masks.shape[3] else None
+
+
+def cut_masks(levels: Pixels) -> Pixels:
+    """Make levels 0 to 255 to 255 from half on, else 0."""
+    return np.where(levels >= HALF, 255, 0).astype(np.uint8)
+
+
+def png_bytes(pixels: Pixels, origin: Mapping[str, Any]) -> bytes:
+    """Encode (H, W, C) uint8 as a PNG that carries its origin as text."""
+    stream = io.BytesIO()
+    as_picture(pixels).save(stream, "PNG", pnginfo=png_text(origin))
+    return stream.getvalue()
+
+
+def write_picture(path: Path, pixels: Pixels, origin: Mapping[str, Any]) -> None:
+    """Write one synthetic picture (H, W, C) uint8."""
+    write_bytes(path, png_bytes(pixels, origin))
+
+
+@contextlib.contextmanager
+def open_target(
+    target: Path, origin: Mapping[str, Any], count: int, image_channels: int
+) -> Iterator[Callable[[Pixels], None]]:
+    """Hand out the function that takes generated images, batch by batch, to their target.
+
+    Args:
+        target: A folder of PNG files with ``manifest.json``; a ``.zip`` of the same; or an ``.npz`` with ``images``
+            (N, S, S, C) uint8, where there are masks ``masks`` (N, S, S, 1), and the manifest as text.
+        origin: Where they are from, by name: ``class`` and ``seed`` among it.
+        count: Images that will come.
+        image_channels: Channels that are image; those after them are masks.
+
+    Raises:
+        SonoforgeError: The target holds something else, or cannot be written.
+    """
+    try:
+        if target.suffix in (".zip", ".npz"):
+            if target.exists():
+                raise SonoforgeError(f"{target}: exists already; choose another --out")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{target.name}.partial")
+            try:
+                with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+                    if target.suffix == ".zip":
+                        put = archive.writestr
+                        yield from _pictures(put, origin, image_channels)
+                    else:
+                        yield from _arrays(archive, origin, count, image_channels)
+                os.replace(partial, target)  # noqa: PTH105 - the name must be taken at once
+            finally:
+                partial.unlink(missing_ok=True)
+        else:
+            _refuse_other_files(target, origin)
+            yield from _pictures(lambda name, content: write_bytes(target / name, content), origin, image_channels)
+    except OSError as error:
+        raise SonoforgeError(
+            f"{target}: cannot be written ({error.strerror}); make room or choose another --out"
+        ) from error
+
+
+def _pictures(
+    put: Callable[[str, bytes], Any], origin: Mapping[str, Any], image_channels: int
+) -> Iterator[Callable[[Pixels], None]]:
+    entries: list[dict[str, Any]] = []
+    label = re.sub(r"[/\\:\x00-\x1f]", "-", str(origin["class"])) or "image"
+
+    def write(pixels: Pixels) -> None:
+        images, masks = split_masks(pixels, image_channels)
+        for position, image in enumerate(images):
+            index = len(entries)
+            stem = f"synthetic-{label}-{origin['seed']}-{index:05d}"
+            content = png_bytes(image, {**origin, "index": index})
+            put(f"{stem}.png", content)
+            entries.append({"file": f"{stem}.png", "index": index, "sha256": hashlib.sha256(content).hexdigest()})
+            if masks is not None:
+                put(f"{stem}_mask.png", png_bytes(masks[position], {**origin, "index": index}))
+                entries[-1]["mask"] = f"{stem}_mask.png"
+
+    yield write
+    manifest = {**origin, "count": len(entries), "notice": NOTICE, "images": entries}
+    put(MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def _arrays(
+    archive: zipfile.ZipFile, origin: Mapping[str, Any], count: int, image_channels: int
+) -> Iterator[Callable[[Pixels], None]]:
+    """Images straight into the archive; masks, a third of the bytes or fewer, are kept until its end."""
+    masks: list[Pixels] = []
+    with contextlib.ExitStack() as stack:
+        stream = None
+
+        def write(pixels: Pixels) -> None:
+            nonlocal stream
+            images, own = split_masks(pixels, image_channels)
+            if stream is None:
+                stream = stack.enter_context(archive.open("images.npy", "w", force_zip64=True))
+                shape = (count, *images.shape[1:])
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(images.tobytes())
+            if own is not None:
+                masks.append(own)
+
+        yield write
+    if masks:
+        with archive.open("masks.npy", "w", force_zip64=True) as stream:
+            np.lib.format.write_array(stream, np.concatenate(masks))
+    manifest = json.dumps({**origin, "count": count, "notice": NOTICE}, indent=2)
+    with archive.open("manifest.npy", "w") as stream:
+        np.lib.format.write_array(stream, np.array(manifest), allow_pickle=False)
+
+
+def _refuse_other_files(folder: Path, origin: Mapping[str, Any]) -> None:
+    """Generated images never join real ones, nor those of another generator, in one folder."""
+    if folder.exists() and not folder.is_dir():
+        raise SonoforgeError(f"{folder}: is a file, expected a folder for images; choose another --out")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    try:
+        before = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        same = {key: value for key, value in before.items() if key not in _OF_THE_FILES} == dict(origin)
+    except (OSError, ValueError, AttributeError):
+        same = False
+    if not same:
+        raise SonoforgeError(f"{folder}: holds other files already, expected an empty folder; choose another --out")

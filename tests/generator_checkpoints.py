@@ -1,0 +1,70 @@
+"""Checkpoints of small untrained generators of every architecture, for the tests of their export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sonoforge.training.gan.checkpoint import Description, save_checkpoint
+from sonoforge.training.gan.networks import ARCHITECTURES
+
+PLAIN: dict[str, dict[str, Any]] = {
+    "dcgan-thesis": {},
+    "dcgan": {"width": 8},
+    "began": {"width": 8},
+    "progan": {"width": 16},
+}
+STYLED: dict[str, dict[str, Any]] = {
+    "stylegan1": {"mapping_layers": 2, "channel_base": 64},
+    "stylegan2": {"mapping_layers": 2, "channel_base": 64},
+    "stylegan3-t": {"layers": 3, "channel_base": 64, "config": "t"},
+    "stylegan3-r": {"layers": 3, "channel_base": 64, "config": "r"},
+}
+
+
+def image_side(recipe: str) -> int:
+    """Side of the images in pixels."""
+    return 16 if recipe in STYLED else 32
+
+
+def small_checkpoint(folder: Path, recipe: str, classes: int, *, channels: int = 1, masks: int = 0) -> Path:
+    """Write a run folder with one checkpoint, whose noise, biases and mean style are not the initial zeros.
+
+    Args:
+        folder: Of the run.
+        recipe: Of `PLAIN` or `STYLED`.
+        classes: Number of classes, named a, b and c; 0: all images are of the class "lesion".
+        channels: Of the image.
+        masks: 1: one more channel is a mask.
+    """
+    architecture = recipe[:9] if recipe in STYLED else recipe
+    options: dict[str, Any] = {
+        "image_size": image_side(recipe),
+        "channels": channels + masks,
+        "latent_size": 6,
+        "classes": classes,
+        **({"style_size": 8, "channel_max": 4, **STYLED[recipe]} if recipe in STYLED else PLAIN[recipe]),
+    }
+    torch.manual_seed(1)
+    generator = ARCHITECTURES[architecture].generator(**options)
+    with torch.no_grad():
+        for name, values in generator.named_parameters():
+            if name.endswith("noise_strength"):
+                values.fill_(0.3)
+            elif values.ndim < 2:
+                values.add_(0.1 * torch.randn_like(values))
+            elif name.startswith("mapping"):
+                values.mul_(1.5)
+            elif recipe in ("dcgan-thesis", "dcgan", "began"):
+                values.mul_(2)  # else the images are nearly flat
+        if recipe in STYLED:
+            generator.mapping.average.normal_()  # type: ignore[union-attr, operator]
+        if recipe == "stylegan1":
+            # A map without any spread, which is divided by the root of 1e-8: an exporter must not take that for 0.
+            for name in ("bias", "noise_strength"):
+                dict(generator.named_parameters())[f"synthesis.layers.0.{name}"][0] = 0
+    names = ["a", "b", "c"][:classes]
+    about = Description(7, recipe, architecture, options, channels, "" if names else "lesion", names, "0" * 64, {})
+    return save_checkpoint(folder / "checkpoints", about, {"average": generator.state_dict()})
