@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -70,9 +69,12 @@ def main(config: Config) -> Outcome:
     alpha = classifier.bundle.manifest.alpha
     if files:
         log.info("%s", _row("file", "label", "prob.", "trust", f"set at {1 - alpha:.0%}", "", name_width, label_width))
-    workers = config.workers or max(1, min(_cores() // config.threads, _MOST_WORKERS))
+
+    def answer(file: str) -> dict[str, Any]:
+        return failures.get(file) or classifier.classify(file)
+
     try:
-        for result in _answers(lambda file: failures.get(file) or classifier.classify(file), files, workers):
+        for result in _answers(answer, files, _workers(config, len(files))):
             results.append(result)
             _print_result(result, name_width, label_width)
     except KeyboardInterrupt:
@@ -90,9 +92,13 @@ def main(config: Config) -> Outcome:
     return Outcome(result, next_command, 2 if summary["failed"] else 0)
 
 
-def _cores() -> int:
-    """Return how many cores this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _workers(config: Config, files: int) -> int:
+    """Return how many files to answer at a time."""
+    if config.workers or files < 2:
+        return config.workers or 1
+    from sonoforge.runtime.machine import cores  # noqa: PLC0415 - one file does not wait for it
+
+    return max(1, min(cores() // config.threads, _MOST_WORKERS))
 
 
 def _answers(answer: Callable[[str], dict[str, Any]], files: Sequence[str], workers: int) -> Iterator[dict[str, Any]]:
@@ -101,13 +107,13 @@ def _answers(answer: Callable[[str], dict[str, Any]], files: Sequence[str], work
     Decoders are silent while they work, which silences all of stderr: so a block of files is answered, and then handed
     out.  Interrupted, it hands out what is finished of the block and then passes the interruption on.
     """
-    if workers == 1 or len(files) == 1:
+    if workers == 1:
         for file in files:
             with silent_decoders():
                 result = answer(file)
             yield result
         return
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - one file does not wait for it
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
     pool = ThreadPoolExecutor(workers)
     try:

@@ -35,11 +35,12 @@ class ManifestError(SonoforgeError):
 
 
 class FileEntry(NamedTuple):
-    """One file of a bundle: its SHA-256 in hex, its size in bytes and, for a model, its precision."""
+    """One file of a bundle: its SHA-256 in hex, its size in bytes and, for a model, its precision and its format."""
 
     sha256: str
     bytes: int
     precision: str
+    format: str
 
 
 class TrustLimits(NamedTuple):
@@ -207,16 +208,21 @@ def _files(value: Any) -> dict[str, FileEntry]:
         if not _FILE_NAME.fullmatch(name) or name == "manifest.json":
             raise ManifestError(f"files: found the name {name!r:.120}, expected a plain file name")
         entry = _mapping(f"files.{name}", raw)
-        if not {"sha256", "bytes"} <= set(entry) <= {"sha256", "bytes", "precision"}:
-            raise ManifestError(f"files.{name}: found {', '.join(entry)}, expected sha256, bytes (and precision)")
+        if not {"sha256", "bytes"} <= set(entry) <= {"sha256", "bytes", "precision", "format"}:
+            raise ManifestError(
+                f"files.{name}: found {', '.join(entry)}, expected sha256, bytes (and precision and format)"
+            )
         digest, size, precision = entry["sha256"], entry["bytes"], entry.get("precision", "fp32")
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             raise ManifestError(f"files.{name}.sha256: found {digest!r:.80}, expected 64 lower-case hex digits")
         if type(size) is not int or not 0 < size <= MAX_FILE_BYTES:
             raise ManifestError(f"files.{name}.bytes: found {size!r:.80}, expected 1 to {MAX_FILE_BYTES}")
-        if precision != "fp32":
-            raise ManifestError(f"files.{name}.precision: found {precision!r:.80}, expected 'fp32'")
-        result[name] = FileEntry(digest, size, precision)
+        if precision not in ("fp32", "fp16", "int8"):
+            raise ManifestError(f"files.{name}.precision: found {precision!r:.80}, expected fp32, fp16 or int8")
+        kind = entry.get("format", "onnx" if name == "model.onnx" else "")
+        if not isinstance(kind, str):
+            raise ManifestError(f"files.{name}.format: found {kind!r:.80}, expected a format's name")
+        result[name] = FileEntry(digest, size, precision, kind)
     return result
 
 
