@@ -110,7 +110,7 @@ def _rows(bundle: Bundle, formats: tuple[str, ...]) -> list[dict[str, Any]]:
         if formats and kind not in formats:
             continue
         row = {"format": kind, "file": name, "precision": entry.precision, "bytes": entry.bytes}
-        reason = missing(kind)
+        reason = missing(kind).removeprefix(f"{kind}: ")
         rows.append(row | ({"status": "cannot run here", "reason": reason} if reason else {"status": "measured"}))
     return rows
 

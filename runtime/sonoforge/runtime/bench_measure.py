@@ -128,7 +128,8 @@ def _turn(file: ModelFile, plan: Plan, batches: Sequence[int], work: Path) -> tu
         ended = f"the program that runs it did not end within {_LONGEST} seconds"
     else:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        last = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())[:200]
+        last = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())
+        last = last.replace(f"{file.path.parent}{os.sep}", "")[:200]  # a temporary folder tells nobody anything
         ended = f"the program that runs it ended with {how}: {last}" if done.returncode else ""
     lines = target.read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines], ended
