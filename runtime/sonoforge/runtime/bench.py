@@ -207,6 +207,8 @@ def _print_head(result: dict[str, Any]) -> None:
     )
 
 
+# A process with a core of its own keeps it busy while it computes.
+_BUSY = 0.9
 _COLUMNS = (
     *("format", "size MB", "load ms", "first ms", "p50 ms", "p95 ms", "p99 ms", "images/s (batch)", "memory MB", "mJ"),
     *("logits off by", "labels"),
@@ -234,9 +236,17 @@ def _print(result: dict[str, Any]) -> None:
         log.info("%s: times better than the other bundle: %s", name, said)
     programs = sorted({row["program"] for row in result["files"] if row["status"] == "measured"})
     log.info("\nrun by    %s", "; ".join(programs) or "nothing")
+    log.info("load      from the program's import until the file can answer; the smallest of the rounds")
     log.info("memory    what the process of a file needs beyond one without a model, its program included")
     if result["energy"] != "read":
         log.info("energy    not readable on this machine")
+    busy = [row["batches"]["1"]["cores"] for row in result["files"] if row.get("latency_ms") and _on_cpu(row)]
+    if busy and np.mean(busy) < _BUSY:
+        log.warning("busy      other work left %.2f of a core to a file: repeat on an idle machine", np.mean(busy))
+
+
+def _on_cpu(row: dict[str, Any]) -> bool:
+    return not row["format"].startswith("tensorrt")
 
 
 def _cells(row: dict[str, Any], images: int) -> tuple[str, ...]:

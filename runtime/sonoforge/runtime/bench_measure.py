@@ -75,10 +75,10 @@ def measure(
     records: list[list[dict[str, Any]]] = [[] for _ in files]
     failed: dict[int, str] = {}
     for turn in range(plan.rounds):
+        say(f"round {turn + 1} of {plan.rounds}: {len(files) - len(failed)} files")
         for index, file in enumerate(files):
             if index in failed:
                 continue
-            say(f"round {turn + 1} of {plan.rounds}: {file.format}{' of the other bundle' if file.side else ''}")
             broken = {record["batch"] for record in records[index] if "error" in record}
             batches = tuple(batch for batch in plan.batches if batch not in broken)
             found, ended = _turn(file, plan, batches, work)

@@ -25,12 +25,12 @@ def draw(result: dict[str, Any]) -> bytes:
     height = 2 * _MARGIN + 62 + _ROW * max(1, len(rows)) + 60
     image = Image.new("RGB", (_WIDTH, height), "white")
     pen = ImageDraw.Draw(image)
-    pen.text((_MARGIN, _MARGIN), "Latency of one image, median (whisker: 95 % of calls)", _INK, title)
+    pen.text((_MARGIN, _MARGIN), "Latency of one image: median, whisker to the 95th percentile", _INK, title)
     about = f"{result['model']['name']} {result['model']['version']}, {result['machine']['cpu']}, "
-    pen.text((_MARGIN, _MARGIN + 30), f"{about}{result['threads']} threads", _GREY, small)
+    pen.text((_MARGIN, _MARGIN + 30), f"{about}threads for one inference: {result['threads']}", _GREY, small)
     top, bottom = _MARGIN + 62, _MARGIN + 62 + _ROW * max(1, len(rows))
     left = 2 * _MARGIN + max((int(pen.textlength(label, font)) for label, *_ in rows), default=0)
-    right = _WIDTH - 300
+    right = _WIDTH - 230
     most = max((row["latency_ms"]["p95"] for _, row, _ in rows), default=1.0)
     step = _step(most)
     scale = (right - left) / (step * -(-most // step))
@@ -46,8 +46,10 @@ def draw(result: dict[str, Any]) -> bytes:
         pen.rectangle((left, y - _BAR / 2, max(p50, left + 1), y + _BAR / 2), colour)
         pen.line((p50, y, p95, y), _INK, 2)
         pen.line((p95, y - 6, p95, y + 6), _INK, 2)
-        pen.text((p95 + 12, y - 9), f"{row['latency_ms']['p50']:.2f} ms", _INK, small, anchor="lm")
-        pen.text((p95 + 12, y + 9), _remarks(row), _GREY, small, anchor="lm")
+        for words, colour_of_words, at in ((f"{row['latency_ms']['p50']:.2f} ms", _INK, -9), (_remarks(row), _GREY, 9)):
+            place = (p95 + 12, y + at)
+            pen.rectangle(pen.textbbox(place, words, small, anchor="lm"), "white")  # no grid through the words
+            pen.text(place, words, colour_of_words, small, anchor="lm")
     if not rows:
         pen.text((_MARGIN, top + 10), "No file could be measured with one image.", _INK, font)
     buffer = io.BytesIO()
