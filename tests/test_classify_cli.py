@@ -130,6 +130,52 @@ def test_csv_holds_what_json_holds(bundle: Path, scans: Path, tmp_path: Path) ->
     assert not list(target.parent.glob(".*"))
 
 
+def test_files_at_a_time_change_no_answer_and_no_order(bundle: Path, tmp_path: Path) -> None:
+    for i in range(70):  # more than two blocks of two workers
+        Image.fromarray(factory.scan(i)).save(tmp_path / f"{i:02}.png")
+    (tmp_path / "33.png").write_bytes(b"junk")
+    answers = {workers: classify(bundle, tmp_path, "--workers", workers) for workers in (1, 2, 5)}
+    one_by_one = Classifier(bundle)
+    expected = [one_by_one.classify(tmp_path / f"{i:02}.png") for i in range(70)]
+    for code, answer, text in answers.values():
+        assert code == 2
+        for found, wanted in zip(answer["results"], expected, strict=True):
+            assert {**found, "ms": 0} == {**wanted, "ms": 0}
+        lines = text.splitlines()[1:71]
+        assert [line.split()[0][-6:] for line in lines] == [f"{i:02}.png" for i in range(70)]
+
+
+def test_ctrl_c_keeps_the_rows_of_the_files_answered_so_far(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from sonoforge.runtime import cli, classifier
+answer, calls = classifier.Classifier.classify, []
+def counted(self, path):
+    calls.append(path)
+    if len(calls) == 60:
+        os.kill(os.getpid(), signal.SIGINT)
+    return answer(self, path)
+classifier.Classifier.classify = counted
+sys.argv = ["sonoforge", *sys.argv[1:]]
+cli.main()
+"""
+    many = tmp_path / "many"
+    many.mkdir()
+    for i in range(200):
+        shutil.copy(scans / "a.PNG", many / f"{i:03}.png")
+    for workers in ("1", "2"):
+        target = tmp_path / f"{workers}.csv"
+        options = [str(many), "--bundle", str(bundle), "--csv", str(target), "--workers", workers]
+        command = [sys.executable, "-c", code, "classify", *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 130
+        assert "Traceback" not in done.stderr
+        rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
+        assert [row["file"] for row in rows] == [str(many / f"{i:03}.png") for i in range(len(rows))]
+        assert 32 <= len(rows) <= 64
+        assert all(row["ok"] == "true" for row in rows)
+
+
 def test_csv_that_cannot_be_written_is_one_line(bundle: Path, scans: Path) -> None:
     done = run("classify", scans / "a.PNG", "--bundle", bundle, "--csv", scans)
     assert done.returncode == 2

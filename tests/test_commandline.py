@@ -190,6 +190,7 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
         "csv": "from-flag.csv",
         "recursive": True,
         "threads": 1,
+        "workers": 0,
     }
 
 
@@ -200,7 +201,8 @@ def test_the_examples_of_every_verb_are_understood(verb: str, capsys: pytest.Cap
     assert examples
     for example in examples:
         assert cli._run([*shlex.split(example)[1:], "--dry-run"]) == 0, example
-        assert json.loads(capsys.readouterr().out)
+        settings = json.loads(capsys.readouterr().out)
+        assert settings or verb == "doctor"  # which has none
 
 
 def test_options_may_stand_between_the_arguments() -> None:

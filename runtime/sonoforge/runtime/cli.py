@@ -48,6 +48,8 @@ VERBS = {
     "classify": Verb("sonoforge.runtime.classify", "", "classify images, folders or globs, offline"),
     "quality": Verb("sonoforge.runtime.quality", "", "image quality, and how far a set is from a reference set"),
     "verify": Verb("sonoforge.runtime.verify", "", "check a bundle's files and golden answers on this machine"),
+    "bench": Verb("sonoforge.runtime.bench", "", "speed, memory and size of a bundle's model files, on this machine"),
+    "doctor": Verb("sonoforge.runtime.doctor", "", "what is installed here, what can run, and what to install"),
 }
 
 

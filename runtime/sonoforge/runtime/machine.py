@@ -1,0 +1,93 @@
+"""What this machine is: its processor, the instructions that matter to networks, and its energy counter."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+# As Linux and macOS name them -> as people do.  All of them make convolutions or 8-bit products faster.
+_INSTRUCTIONS = {
+    "avx2": "avx2",
+    "avx512f": "avx512",
+    "avx_vnni": "avx-vnni",
+    "avx512_vnni": "avx512-vnni",
+    "avx512_bf16": "avx512-bf16",
+    "amx_int8": "amx-int8",
+    "amx_bf16": "amx-bf16",
+    "asimd": "neon",
+    "asimdhp": "neon-fp16",
+    "asimddp": "neon-dot",
+    "i8mm": "i8mm",
+    "sve": "sve",
+    "hw.optional.AdvSIMD": "neon",
+    "hw.optional.arm.FEAT_FP16": "neon-fp16",
+    "hw.optional.arm.FEAT_DotProd": "neon-dot",
+    "hw.optional.arm.FEAT_I8MM": "i8mm",
+    "hw.optional.avx2_0": "avx2",
+    "hw.optional.avx512f": "avx512",
+}
+_CPU_FILE, _ENERGY_FOLDER = Path("/proc/cpuinfo"), Path("/sys/class/powercap")
+
+
+def cores() -> int:
+    """Return how many cores this process may use, where the system tells, or how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_model(source: Path = _CPU_FILE) -> str:
+    """Return the processor's name, such as ``AMD EPYC``, or the architecture where the system tells no more."""
+    values = _cpu_values(source)
+    name = values.get("model name") or values.get("Model") or values.get("Hardware")
+    if not name and platform.system() == "Darwin":
+        name = _sysctl("-n", "machdep.cpu.brand_string").strip()
+    return name or platform.processor() or platform.machine() or "unknown"
+
+
+def cpu_instructions(source: Path = _CPU_FILE) -> list[str] | None:
+    """Return the instruction sets that matter to networks, or None where the system does not tell them."""
+    values = _cpu_values(source)
+    listed = set((values.get("flags") or values.get("Features") or "").split())
+    if platform.system() == "Darwin":
+        pairs = (line.partition(": ") for line in _sysctl("hw.optional").splitlines())
+        listed |= {name for name, _, value in pairs if value.strip() == "1"}
+    return list(dict.fromkeys(said for name, said in _INSTRUCTIONS.items() if name in listed)) if listed else None
+
+
+def energy_joules(folder: Path = _ENERGY_FOLDER) -> float | None:
+    """Return the running count of energy of all processor packages, in joules, or None where it cannot be read.
+
+    Linux's powercap (RAPL) counters; most systems let only the administrator read them.  A counter starts again at
+    0 after some hours, so a difference may come out negative.
+    """
+    try:
+        packages = [
+            item for item in folder.iterdir() if item.name.count(":") == 1 and item.name.startswith("intel-rapl")
+        ]
+        return sum(int((item / "energy_uj").read_text()) for item in packages) / 1e6 if packages else None
+    except (OSError, ValueError):
+        return None
+
+
+def _cpu_values(source: Path) -> dict[str, str]:
+    """Return the lines of the first processor in /proc/cpuinfo and of the board, empty on other systems."""
+    try:
+        lines = source.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    values: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        values.setdefault(key.strip(), value.strip())
+    return values
+
+
+def _sysctl(*arguments: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - Apple's own program by its full path
+            ["/usr/sbin/sysctl", *arguments], capture_output=True, text=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout
