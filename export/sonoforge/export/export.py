@@ -16,7 +16,8 @@ from sonoforge.export.bundle_writer import refuse_other_folder, write_bundle
 from sonoforge.export.bundle_zip import write_zip
 from sonoforge.export.formats import FORMATS
 from sonoforge.export.gate_images import FEWEST, find_images
-from sonoforge.export.generator_bundle import GENERATOR_FORMATS, write_generator_bundle
+from sonoforge.export.generator_bundle import FORMATS as GENERATOR_FORMATS
+from sonoforge.export.generator_bundle import write_generator_bundle
 from sonoforge.export.model_folder import load_model
 from sonoforge.export.onnx_graph import BundleGraph
 from sonoforge.export.source import Source

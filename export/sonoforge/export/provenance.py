@@ -30,7 +30,7 @@ def provenance(graph: nn.Module) -> dict[str, Any]:
     packages = []
     for name in _PACKAGES:
         try:
-            about = dict(importlib.metadata.metadata(name).items())
+            about: Any = importlib.metadata.metadata(name)
         except importlib.metadata.PackageNotFoundError:
             continue
         version = about["Version"]

@@ -1,0 +1,177 @@
+"""``sonoforge export --formats``: only files that answer as the network does get into a bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from sonoforge.export import add_formats
+from sonoforge.export.bundle_network import read_network
+from sonoforge.export.export import Config, main
+from sonoforge.export.formats import FORMATS
+from sonoforge.export.gate import Tolerance
+from sonoforge.export.onnx_graph import to_onnx
+from sonoforge.export.source import Source
+from sonoforge.runtime.bundle import SHIPPED, open_bundle
+from sonoforge.runtime.commandline import Outcome
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.model_files import open_file
+
+PASSING = ("onnx", "onnx-fp16", "ort")
+
+
+def shifted(source: Source) -> dict[str, bytes]:
+    """A file whose first class is likelier than the network has it."""
+    model = onnx.load_model_from_string(source.onnx)
+    bias = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [3])
+    changed = onnx.numpy_helper.to_array(bias) + np.array([0.5, 0, 0], np.float32)
+    bias.CopyFrom(onnx.numpy_helper.from_array(changed, bias.name))
+    return {"model.uint8.onnx": model.SerializeToString()}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
+    """The shipped bundle in three formats that pass and one, under another's name, that does not."""
+    folder = tmp_path_factory.mktemp("export") / "bundle"
+    planted = dataclasses.replace(FORMATS["onnx-uint8"], write=shifted, tolerance=Tolerance(0.01), whole_images=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FORMATS, "onnx-uint8", planted)
+        formats = (*PASSING, "onnx-uint8")
+        outcome = main(Config(run="shipped", formats=formats, data="phantom", out=str(folder), zip=True))
+    return outcome, folder
+
+
+def test_files_that_agree_are_in_the_bundle_with_their_figures(exported: tuple[Outcome, Path]) -> None:
+    outcome, folder = exported
+    rows = {row["format"]: row for row in outcome.result["formats"]}
+    manifest = open_bundle(folder).manifest
+    for name in PASSING:
+        row = rows[name]
+        assert row["status"] == "passed"
+        assert row["max_abs"] <= FORMATS[name].tolerance.probability
+        assert row["labels_equal"] == row["count"] >= 100
+        assert row["bytes"] == manifest.files[row["file"]].bytes
+        assert manifest.files[row["file"]].format == name
+        assert manifest.files[row["file"]].precision == FORMATS[name].precision
+        assert manifest.raw["parity"]["formats"][name] == row
+        assert f"| {name} | {row['file']} |" in (folder / "MODEL_CARD.md").read_text()
+    assert rows["onnx-fp16"]["bytes"] < 0.55 * rows["onnx"]["bytes"]
+
+
+def test_the_figures_can_be_counted_again(exported: tuple[Outcome, Path]) -> None:
+    outcome, folder = exported
+    bundle = open_bundle(folder)
+    row = next(row for row in outcome.result["formats"] if row["format"] == "onnx-fp16")
+    inputs = bundle.manifest.preprocessing.normalise(bundle.golden()["pixels"])
+    half = open_file("onnx-fp16", folder / "model.fp16.onnx")([inputs])[1]
+    difference = np.abs(half - bundle.golden()["probabilities"]).max()
+    assert 1e-7 < difference <= 2 * row["max_abs"]  # other phantoms, the same order
+
+
+def test_a_file_that_does_not_agree_is_left_out_with_the_reason(exported: tuple[Outcome, Path]) -> None:
+    outcome, folder = exported
+    assert outcome.exit_code == 1
+    row = next(row for row in outcome.result["formats"] if row["format"] == "onnx-uint8")
+    assert row["status"] == "failed"
+    assert "a probability of" in row["reason"]
+    assert row["worst"] in row["reason"]
+    assert row["max_abs"] > 0.01
+    assert not (folder / "model.uint8.onnx").exists()
+    assert "model.uint8.onnx" not in open_bundle(folder).manifest.files
+
+
+def test_a_file_of_an_earlier_export_goes_when_it_passes_no_more(
+    exported: tuple[Outcome, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = exported
+    strict = dataclasses.replace(FORMATS["onnx-fp16"], tolerance=Tolerance(1e-9))
+    monkeypatch.setitem(FORMATS, "onnx-fp16", strict)
+    few = add_formats.FORMATS["onnx-fp16"]
+    assert few.tolerance.probability == 1e-9
+    out = tmp_path / "again"
+    outcome = main(Config(run=str(folder), formats=("onnx-fp16",), data="phantom", out=str(out)))
+    assert outcome.exit_code == 1
+    manifest = open_bundle(out).manifest
+    assert "model.fp16.onnx" not in manifest.files
+    assert not (out / "model.fp16.onnx").exists()
+    assert "model.ort" in manifest.files  # the others stay
+    assert (folder / "model.fp16.onnx").is_file()  # and so does the bundle that it was made of
+
+
+def test_provenance_is_a_bill_of_materials_without_names_of_the_machine(exported: tuple[Outcome, Path]) -> None:
+    _, folder = exported
+    manifest = open_bundle(folder).manifest.raw
+    packages = {entry["name"]: entry for entry in manifest["provenance"]["packages"]}
+    assert packages["onnx"]["version"] == onnx.__version__
+    assert packages["onnx"]["purl"] == f"pkg:pypi/onnx@{onnx.__version__}"
+    digest = hashlib.sha256()
+    for name, value in sorted(read_network(open_bundle(folder)).state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode() + value.numpy().tobytes())
+    assert manifest["provenance"]["weights_sha256"] == digest.hexdigest()
+    for file in folder.iterdir():
+        data = file.read_bytes()
+        for trace in (str(Path.home()).encode() + b"/", str(Path(__file__).parents[1]).encode(), b"site-packages"):
+            assert trace not in data, f"{file.name} tells {trace!r}"
+
+
+def test_the_packed_bundle_is_the_same(exported: tuple[Outcome, Path]) -> None:
+    outcome, folder = exported
+    packed = open_bundle(outcome.result["zip"])
+    assert packed.manifest.raw == open_bundle(folder).manifest.raw
+    assert packed.read("model.ort") == (folder / "model.ort").read_bytes()
+
+
+PROGRAM = """
+import sys
+from sonoforge.export.bundle_network import read_network
+from sonoforge.export.onnx_graph import to_onnx
+from sonoforge.runtime.bundle import open_bundle
+sys.stdout.buffer.write(to_onnx(read_network(open_bundle()), 224, {"sonoforge.use": "test"}))
+"""
+
+
+def test_the_same_network_makes_the_same_bytes_in_another_process() -> None:
+    here = to_onnx(read_network(open_bundle()), 224, {"sonoforge.use": "test"})
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
+    assert hashlib.sha256(done.stdout).hexdigest() == hashlib.sha256(here).hexdigest()
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "mistyped format": ({"formats": ("onnx-in8",)}, r"found 'onnx-in8'.*did you mean onnx-int8\?"),
+    "no place": ({"run": "shipped", "formats": ("ort",)}, "give the new bundle a place with --out"),
+    "no run": ({"run": "nowhere"}, "nowhere: no such run folder or bundle"),
+    "no images": ({"data": "nowhere", "formats": ("ort",)}, "nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    given, message = WRONG[case]
+    values = {"run": "shipped", **({} if case == "no place" else {"out": str(tmp_path / "out")}), **given}
+    with pytest.raises(SonoforgeError, match=message) as error:
+        main(Config(**values))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_format_whose_packages_are_missing_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        FORMATS, "executorch", dataclasses.replace(FORMATS["executorch"], packages=("no_such_package",))
+    )
+    with pytest.raises(SonoforgeError, match=r"no_such_package is not installed; pip install 'sonoforge\[mobile\]'"):
+        main(Config(run="shipped", formats=("executorch",), out=str(tmp_path / "out")))
+
+
+def test_the_shipped_bundle_is_not_changed(exported: tuple[Outcome, Path]) -> None:
+    manifest = json.loads((SHIPPED / "manifest.json").read_text())
+    for name, entry in manifest["files"].items():
+        assert hashlib.sha256((SHIPPED / name).read_bytes()).hexdigest() == entry["sha256"]
