@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from sonoforge.export.onnx_derivative import finish
@@ -235,6 +234,8 @@ def _logits(model: bytes, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _answers(model: bytes, inputs: NDArray[np.float32], output: str) -> NDArray[np.float32]:
     """Run an ONNX file on images (N, 3, S, S), one at a time."""
+    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file
+
     session = onnxruntime.InferenceSession(model, session_options(threads=1), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return np.concatenate([session.run([output], {name: image[None]})[0] for image in inputs])
