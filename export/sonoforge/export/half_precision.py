@@ -6,6 +6,7 @@ import onnx
 
 from sonoforge.export.onnx_derivative import finish
 from sonoforge.export.source import Source
+from sonoforge.runtime import onnx_file  # noqa: F401 - its telemetry switch comes before the import of onnxruntime
 
 
 def to_half(model: bytes) -> bytes:
