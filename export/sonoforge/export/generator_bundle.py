@@ -32,8 +32,9 @@ from sonoforge.export.generator_graph import (
 from sonoforge.models.stylegan import stylegan3
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime import atomic, model_files
+from sonoforge.runtime.container import read_manifest, task_of
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.generator import Generator, golden_difference, open_generator_bundle
+from sonoforge.runtime.generator import TOLERANCES, Generator, golden_difference, open_generator_bundle
 from sonoforge.runtime.generator_manifest import MODEL
 from sonoforge.runtime.latents import RECIPE, draw_latent
 from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
@@ -97,7 +98,7 @@ def _torchscript(made: _Made) -> bytes:
 # What the writers need is imported by them alone.
 FORMATS: dict[str, Format] = {
     "onnx": Format(MODEL, "fp32", None, lambda made: made.onnx),
-    "onnx-fp16": Format("generator.fp16.onnx", "fp16", 0.05, _half),
+    "onnx-fp16": Format("generator.fp16.onnx", "fp16", TOLERANCES["onnx-fp16"], _half),
     "torchscript": Format("generator.torchscript.pt", "fp32", None, _torchscript),
 }
 
@@ -124,8 +125,8 @@ def write_generator_bundle(
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise SonoforgeError(f"generator export: found format {unknown[0]!r}, expected some of {', '.join(FORMATS)}")
-    if folder.exists() and not (folder / "manifest.json").is_file():
-        raise SonoforgeError(f"{folder}: is there and is not a bundle; choose another place")
+    if folder.exists() and not _is_generator_bundle(folder):
+        raise SonoforgeError(f"{folder}: is there and is not a generator's bundle; choose another place")
     place = find_checkpoint(checkpoint)
     about, generator = describe(place), load_contiguous(place)
     if "torchscript" in formats and isinstance(generator, stylegan3.Generator):
@@ -150,6 +151,10 @@ def write_generator_bundle(
     }
     _write(folder, contents, record)
     return record
+
+
+def _is_generator_bundle(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file() and task_of(read_manifest(folder)) == "generation"
 
 
 def _gate(generator: nn.Module, name: str, content: bytes) -> dict[str, Any]:

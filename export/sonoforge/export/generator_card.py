@@ -34,7 +34,7 @@ def generator_card(record: Mapping[str, Any], parity: Mapping[str, Mapping[str, 
         "",
         "## Data",
         "",
-        f"Trained on {training['data'] or 'a data set whose name is not recorded'}, {training['step']} steps. "
+        f"Trained on {training['data'] or 'a data set whose name is not recorded'}, to step {training['step']}. "
         f"Fingerprint of the training images `{training['fingerprint'][:16]}`, of the weights "
         f"`{training['generator_sha256'][:16]}`.",
         "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,23 +174,8 @@ class Generator:
         return to_pixels(np.concatenate([self.images(part, label, psi) for part in parts]))
 
     def label(self, class_name: str) -> int | None:
-        """Return the label of a class, or None for a generator of one class.
-
-        Raises:
-            SonoforgeError: No class of this generator, or none for one of several.
-        """
-        about = self.manifest
-        if not about.classes:
-            if class_name not in ("", about.class_name):
-                raise SonoforgeError(
-                    f"--class-name: found {class_name!r}, expected {about.class_name!r}: the only class it knows"
-                )
-            return None
-        if class_name not in about.classes:
-            found = f"found {class_name!r}" if class_name else "missing"
-            hint = closest(class_name, about.classes)
-            raise SonoforgeError(f"--class-name: {found}, expected one of {', '.join(about.classes)}{hint}")
-        return about.classes.index(class_name)
+        """Return the label of a class, or None for a generator of one class; see `find_label`."""
+        return find_label(class_name, self.manifest.classes, self.manifest.class_name)
 
     def latent(self, seed: int, index: int, truncation: float | None = None) -> NDArray[np.float32]:
         """Draw the latent (Z,) of image number ``index``; see `sonoforge.runtime.latents`.
@@ -235,6 +220,28 @@ class Generator:
                 f"{self._where}: found images {images.dtype} {images.shape}, or not finite, expected float32 {expected}"
             )
         return images
+
+
+def find_label(class_name: str, classes: Sequence[str], only: str) -> int | None:
+    """Return the label of a class, or None for a generator of one class.
+
+    Args:
+        class_name: As given by ``--class-name``; empty where there is but one.
+        classes: Names in the order of the labels; empty for a generator without labels.
+        only: Class of a generator without labels.
+
+    Raises:
+        SonoforgeError: No class of this generator, or none for one of several.
+    """
+    if not classes:
+        if class_name not in ("", only):
+            raise SonoforgeError(f"--class-name: found {class_name!r}, expected {only!r}: the only class it knows")
+        return None
+    if class_name not in classes:
+        found = f"found {class_name!r}" if class_name else "missing"
+        hint = closest(class_name, classes)
+        raise SonoforgeError(f"--class-name: {found}, expected one of {', '.join(classes)}{hint}")
+    return classes.index(class_name)
 
 
 def golden_difference(generator: Generator) -> float:

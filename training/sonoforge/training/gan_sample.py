@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from sonoforge.runtime.gan_sample import Config, Source, settings_of_origin
+from sonoforge.runtime.generator import find_label
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.images import Pixels
 from sonoforge.training.gan.networks import (
@@ -33,7 +34,7 @@ def open_run(config: Config) -> Source:
     """
     checkpoint = gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint)
     about = gan_checkpoint.describe(checkpoint)
-    label = gan_checkpoint.find_label(config.class_name, about)
+    label = find_label(config.class_name, about.classes, about.class_name)
     origin = describe_origin(checkpoint, config.seed, about.classes[label] if label is not None else about.class_name)
     generator = load_generator(checkpoint, config.device)
     truncation = None if config.psi is None else Truncation(config.psi, config.psi_cutoff)

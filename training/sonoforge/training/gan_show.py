@@ -19,6 +19,7 @@ from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.atomic import plain, write_bytes, write_json
 from sonoforge.runtime.commandline import Outcome, option
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.generator import find_label
 from sonoforge.runtime.synthetic import NOTICE
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -158,7 +159,7 @@ def main(config: Config) -> Outcome:
     """
     checkpoint = gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint)
     about = gan_checkpoint.describe(checkpoint)
-    label = gan_checkpoint.find_label(config.class_name, about)
+    label = find_label(config.class_name, about.classes, about.class_name)
     class_name = about.class_name if label is None else about.classes[label]
     origin = describe_origin(checkpoint, config.seed, class_name)
     folder = Path(config.out) if config.out else checkpoint.parent.parent / "looks"

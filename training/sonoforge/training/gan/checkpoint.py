@@ -22,7 +22,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sonoforge.runtime.commandline import closest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.diversity import COLLAPSE_FRACTION
 
@@ -243,26 +242,3 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
             return checkpoint
     steps = ", ".join(str(describe(checkpoint).step) for checkpoint in found)
     raise SonoforgeError(f"{path}: found no checkpoint {which!r}, expected last, best or one of the steps {steps}")
-
-
-def find_label(class_name: str, about: Description) -> int | None:
-    """Return the label of a class, or None for a generator of one class.
-
-    Args:
-        class_name: As given by ``--class-name``; empty where there is but one.
-        about: Of the checkpoint.
-
-    Raises:
-        SonoforgeError: No class of this generator, or none for one of several.
-    """
-    if not about.classes:
-        if class_name not in ("", about.class_name):
-            raise SonoforgeError(
-                f"--class-name: found {class_name!r}, expected {about.class_name!r}: the only class it knows"
-            )
-        return None
-    if class_name not in about.classes:
-        found = f"found {class_name!r}" if class_name else "missing"
-        hint = closest(class_name, about.classes)
-        raise SonoforgeError(f"--class-name: {found}, expected one of {', '.join(about.classes)}{hint}")
-    return about.classes.index(class_name)
