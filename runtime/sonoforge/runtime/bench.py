@@ -90,8 +90,8 @@ def main(config: Config) -> Outcome:
     result["written"] = _write(result, config.out)
     statuses = [row["status"] for side in rows.values() for row in side]
     bad = "failed" in statuses or "measured" not in statuses
-    next_command = "" if config.out else "sonoforge bench ... --out FOLDER keeps the figures and draws them"
-    return Outcome(result, next_command, 1 if bad else 0)
+    again = f"sonoforge bench{f' {config.bundle!r}' if config.bundle else ''} --out speed/"
+    return Outcome(result, "sonoforge doctor" if config.out or bad else again, 1 if bad else 0)
 
 
 def _rows(bundle: Bundle, formats: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -199,7 +199,7 @@ def _print_head(result: dict[str, Any]) -> None:
         "instructions not readable" if known is None else ", ".join(known),
     )
     log.info(
-        "timing    %d threads, batches %s, %g s a file in %d rounds",
+        "timing    threads %d, batches %s, %g s a file in %d rounds",
         result["threads"],
         ", ".join(map(str, result["batches"])),
         result["seconds"],
