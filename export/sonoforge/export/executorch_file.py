@@ -88,7 +88,7 @@ def lower(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str
     """Lower any network to an ExecuTorch program for XNNPACK and return the file's bytes.
 
     Args:
-        module: In evaluation mode, on the CPU.
+        module: In evaluation mode, on the CPU, its weights in `torch.contiguous_format`.
         examples: Inputs of the only shapes that the file will take.
         metadata: Text, or values written as JSON: methods of these names without inputs, which return the text.
 
