@@ -43,10 +43,10 @@ def _needs_executorch(request: pytest.FixtureRequest) -> None:
         pytest.skip(executorch_file.missing())
 
 
-def _net(seed: int, blocks: int = 2) -> Any:
-    """A MobileNetV2 of few blocks, with torchvision's names and batch norms that are not the identity."""
+def _net(seed: int, blocks: int = 5) -> Any:
+    """A MobileNetV2 of small blocks, with torchvision's names and batch norms that are not the identity."""
     torch.manual_seed(seed)
-    settings = [[1, 16, 1, 2], [6, 16, 1, 1]][:blocks]  # the second adds its input to its output
+    settings = [[1, 16, 1, 2], [1, 16, blocks - 1, 1]]  # expansion, maps, blocks, stride
     net = import_torchvision().models.MobileNetV2(num_classes=3, inverted_residual_setting=settings).train()
     with torch.no_grad():
         net.features(torch.randn(8, 3, SIDE, SIDE))
@@ -91,21 +91,28 @@ def test_float32_answers_as_torch(source: Source, files: dict[str, Path]) -> Non
         assert np.abs(ours - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())
 
 
+def test_a_transposed_array_gives_the_same_answers(files: dict[str, Path]) -> None:
+    inputs = _inputs(2)
+    transposed = np.ascontiguousarray(inputs.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)  # other strides, same values
+    answer = open_file("executorch", files["executorch"])
+    for ours, theirs in zip(answer([transposed]), answer([inputs]), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
 def test_int8_is_near_but_not_the_same(source: Source, files: dict[str, Path]) -> None:
     inputs = source.preprocessing.normalise(source.calibration)
     expected = _torch(source.graph, inputs)
     found = open_file("executorch-int8", files["executorch-int8"])([inputs])
     difference = np.abs(found[1] - expected[1]).max()
     assert 1e-4 < difference < 0.1
-    assert files["executorch-int8"].stat().st_size < 0.6 * files["executorch"].stat().st_size
+    assert files["executorch-int8"].stat().st_size < 0.7 * files["executorch"].stat().st_size
 
 
-def test_stem_and_head_stay_in_float32(source: Source) -> None:
+def test_the_first_blocks_and_the_head_stay_in_float32(source: Source) -> None:
     example = torch.from_numpy(_inputs(1))
     network = quantise(source.graph, [(example,)], LEFT)
     quantised = {name for name, node in _convolutions(network).items() if "dequantize" in str(node.args[1].target)}
-    assert set(_convolutions(network)) - quantised == {"tails.0.0.0", "tails.0.1.conv.0.0", "activations.0"}
-    assert len(quantised) == 5
+    assert quantised == {"tails.0.5.conv.0.0", "tails.0.5.conv.1", "tails.0.6.0"}
     untouched = quantise(source.graph, [(example,)], re.compile(""))
     for ours, theirs in zip(untouched(example), source.graph(example), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4)
@@ -200,15 +207,18 @@ def test_the_shipped_model_keeps_its_answers_on_busi(shared: Path, tmp_path: Pat
     calibration = np.random.default_rng(0).permutation(pixels)[:32]
     graph = read_network(bundle)
     source = Source(graph, bundle.read("model.onnx"), calibration, bundle.manifest.preprocessing, {})
-    inputs = bundle.manifest.preprocessing.normalise(pixels)
+    mirrored = pixels[::3, :, ::-1]  # the model was trained on all images as they are
+    inputs = bundle.manifest.preprocessing.normalise(np.concatenate([pixels, mirrored]))
     (tmp_path / "model.onnx").write_bytes(source.onnx)
     (tmp_path / "model.pte").write_bytes(write_executorch(source))
     (tmp_path / "model.int8.pte").write_bytes(write_executorch_int8(source))
     expected = answer_apart("onnx", tmp_path / "model.onnx", [inputs], batch=16)[1]
     exact = answer_apart("executorch", tmp_path / "model.pte", [inputs])[1]
     near = answer_apart("executorch-int8", tmp_path / "model.int8.pte", [inputs])[1]
-    agreement = np.mean(near.argmax(1) == expected.argmax(1))
-    shift = np.abs(near - expected).max()
-    print(f"float32 {np.abs(exact - expected).max():.1e}; int8: agreement {agreement:.4f}, largest shift {shift:.3f}")
+    print(f"float32: largest shift {np.abs(exact - expected).max():.1e}")
     assert np.abs(exact - expected).max() < 1e-4
-    assert agreement >= 0.985 and shift <= 0.15
+    for kind, rows in (("as they are", slice(len(pixels))), ("mirrored", slice(len(pixels), None))):
+        agreement = np.mean(near[rows].argmax(1) == expected[rows].argmax(1))
+        shift = np.abs(near[rows] - expected[rows]).max()
+        print(f"int8, images {kind}: agreement {agreement:.4f}, largest shift {shift:.3f}")
+        assert agreement >= 0.985 and shift <= 0.15
