@@ -1,11 +1,14 @@
-"""What every file made from a bundle's ONNX file has to keep: operator set, metadata, and nothing of the host."""
+"""What every file made from a bundle's ONNX file has to keep: answers, operator set, metadata, nothing of the host."""
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from sonoforge.export.onnx_graph import OPSET
 from sonoforge.runtime.errors import GateError
+from sonoforge.runtime.onnx_file import session_options
 
 
 def finish(changed: onnx.ModelProto, original: onnx.ModelProto, notes: dict[str, str] | None = None) -> bytes:
@@ -36,3 +39,12 @@ def finish(changed: onnx.ModelProto, original: onnx.ModelProto, notes: dict[str,
         raise GateError(f"conversion: the changed ONNX model is not valid ({reason}); report this") from error
     data: bytes = changed.SerializeToString(deterministic=True)
     return data
+
+
+def answers_of(model: bytes, inputs: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+    """Run an ONNX file on images (N, 3, S, S), one at a time, and return one of its outputs (N, ...)."""
+    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file
+
+    session = onnxruntime.InferenceSession(model, session_options(threads=1), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run([output], {name: image[None]})[0] for image in inputs])

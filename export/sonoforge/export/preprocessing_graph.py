@@ -40,9 +40,6 @@ def with_preprocessing(model: bytes, preprocessing: Preprocessing) -> bytes:
     0.03 % of an image's pixels (median), 1.6 % at most.  Values are then looked up in the table of
     `Preprocessing.normalise`: the same levels give the same bits.
 
-    Pillow from 13 on resizes the columns first where the height shrinks much more than the width; for such tall
-    images one level differs in up to a fifth of the pixels (the probability of no BUSI image moved by 0.005).
-
     Args:
         model: An ONNX file with one input (batch, 3, S, S) float32.
         preprocessing: How the network's input is made from an image.

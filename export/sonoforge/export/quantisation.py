@@ -15,10 +15,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sonoforge.export.onnx_derivative import finish
+from sonoforge.export.onnx_derivative import answers_of, finish
 from sonoforge.export.source import Source
 from sonoforge.runtime.errors import GateError
-from sonoforge.runtime.onnx_file import session_options
 
 _FIRST = 5
 """Convolutions at the start that stay in float32: quantised alone, the first six do more harm than any of the others.
@@ -77,7 +76,10 @@ def to_int8(
     original = _named(model)
     features = _feature_convolutions(original)
     mixtures = ((inputs + np.roll(inputs, 1, axis=0)) / 2).astype(np.float32)
-    reference, mixed_reference = _probabilities(model, inputs), _probabilities(model, mixtures)
+    reference, mixed_reference = (
+        answers_of(model, inputs, "probabilities"),
+        answers_of(model, mixtures, "probabilities"),
+    )
     kept = _always_kept(original)
     ranked: list[str] | None = None
     more = 0
@@ -87,9 +89,9 @@ def to_int8(
         changed = _quantise(original, inputs, chosen)
         note = {"activations": "uint8", "weights": "int8 by channel", "ranges": "min-max", "float32": names}
         data = finish(changed, original, {"sonoforge.quantisation": json.dumps({**note, "images": len(inputs)})})
-        answers = _probabilities(data, inputs)
+        answers = answers_of(data, inputs, "probabilities")
         shift = float(np.abs(answers - reference).max())
-        mixture_shift = float(np.abs(_probabilities(data, mixtures) - mixed_reference).max())
+        mixture_shift = float(np.abs(answers_of(data, mixtures, "probabilities") - mixed_reference).max())
         agreement = float((answers.argmax(1) == reference.argmax(1)).mean())
         left = set(features).difference(chosen)
         small = shift <= criterion.probability_shift and mixture_shift <= criterion.mixture_shift
@@ -160,12 +162,12 @@ def _always_kept(model: onnx.ModelProto) -> set[str]:
 
 def _ranked(model: onnx.ModelProto, inputs: NDArray[np.float32], names: list[str]) -> list[str]:
     """Convolutions by the mean change of the logits when only that one is quantised, the largest first."""
-    exact = _logits(model.SerializeToString(), inputs)
+    exact = answers_of(model.SerializeToString(), inputs, "logits")
     everything = {node.name for node in model.graph.node if node.op_type == "Conv"}
     effects = {}
     for name in names:
         alone = _quantise(model, inputs, everything - {name})
-        effects[name] = float(np.abs(_logits(alone.SerializeToString(), inputs) - exact).mean())
+        effects[name] = float(np.abs(answers_of(alone.SerializeToString(), inputs, "logits") - exact).mean())
     return sorted(names, key=lambda name: -effects[name])
 
 
@@ -222,20 +224,3 @@ def _silence() -> Iterator[None]:
     finally:
         root.setLevel(level)
         root.removeHandler(handler)
-
-
-def _probabilities(model: bytes, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _answers(model, inputs, "probabilities")
-
-
-def _logits(model: bytes, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _answers(model, inputs, "logits")
-
-
-def _answers(model: bytes, inputs: NDArray[np.float32], output: str) -> NDArray[np.float32]:
-    """Run an ONNX file on images (N, 3, S, S), one at a time."""
-    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file
-
-    session = onnxruntime.InferenceSession(model, session_options(threads=1), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return np.concatenate([session.run([output], {name: image[None]})[0] for image in inputs])

@@ -1,8 +1,9 @@
 """From a decoded image to the network's input: one definition, from training to the phone.
 
 The whole image is squeezed to a square (the aspect ratio is not kept), in 8 bits, by Pillow's
-antialiased filter; then each of the 256 grey levels has one float32 value per channel, looked up
-in a table, so that every device that holds the same pixels feeds the same bits to the network.
+antialiased filter, first its rows, then its columns; then each of the 256 grey levels has one
+float32 value per channel, looked up in a table, so that every device that holds the same pixels
+feeds the same bits to the network.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Preprocessing:
         """
         if image.mode not in ("L", "RGB"):
             raise ValueError(f"found an image of mode {image.mode}, expected L or RGB")
-        small = image.resize((self.size, self.size), _FILTERS[self.resample])
+        # Rows first, each pass rounded to 8 bits: left to itself, Pillow from 13 on chooses the order by the shape.
+        narrow = image.resize((self.size, image.height), _FILTERS[self.resample])
+        small = narrow.resize((self.size, self.size), _FILTERS[self.resample])
         pixels = np.asarray(small)
         if pixels.ndim == 2:
             return np.repeat(pixels[:, :, None], 3, axis=2)

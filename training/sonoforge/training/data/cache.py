@@ -48,7 +48,7 @@ from sonoforge.training.progress import progress_bar, someone_watches
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2  # 2: rows are resized before columns, whatever the image's shape
 _TIMESTAMP_TICK = 2_000_000_000  # nanoseconds; FAT, the coarsest file system in use, ticks every 2 s
 
 
