@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from sonoforge.export.formats import FORMATS
 from sonoforge.export.gate import Tolerance
 from sonoforge.export.onnx_graph import to_onnx
 from sonoforge.export.source import Source
+from sonoforge.runtime import verify
 from sonoforge.runtime.bundle import SHIPPED, open_bundle
 from sonoforge.runtime.commandline import Outcome
 from sonoforge.runtime.errors import SonoforgeError
@@ -121,6 +123,28 @@ def test_provenance_is_a_bill_of_materials_without_names_of_the_machine(exported
         data = file.read_bytes()
         for trace in (str(Path.home()).encode() + b"/", str(Path(__file__).parents[1]).encode(), b"site-packages"):
             assert trace not in data, f"{file.name} tells {trace!r}"
+
+
+def test_verify_asks_every_file(exported: tuple[Outcome, Path], tmp_path: Path) -> None:
+    _, folder = exported
+    verified = verify.main(verify.Config(bundle=str(folder)))
+    assert verified.exit_code == 0
+    assert {name: row["status"] for name, row in verified.result["formats"].items()} == dict.fromkeys(
+        PASSING[1:], "passed"
+    )
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    bundle = open_bundle(folder)
+    source = Source(read_network(bundle), bundle.read("model.onnx"), np.zeros((0,)), bundle.manifest.preprocessing, {})
+    data = shifted(source)["model.uint8.onnx"]  # whole, with the right hash, and of another network
+    (other / "model.fp16.onnx").write_bytes(data)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["files"]["model.fp16.onnx"] |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    verified = verify.main(verify.Config(bundle=str(other)))
+    assert verified.exit_code == 1
+    (problem,) = verified.result["problems"]
+    assert "model.fp16.onnx: a probability of a golden image differs by" in problem
 
 
 def test_the_packed_bundle_is_the_same(exported: tuple[Outcome, Path]) -> None:

@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import os
 import platform
 import re
 import subprocess
@@ -114,6 +115,7 @@ def build_engine(
             text=True,
             check=False,
             errors="replace",
+            env={**os.environ, "PYTHONSAFEPATH": "1"},  # no module is taken from the folder that one happens to be in
         )
         if not (folder / "result.json").is_file():
             ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"

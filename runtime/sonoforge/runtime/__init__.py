@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sonoforge.runtime.bundle import Bundle, open_bundle
     from sonoforge.runtime.classifier import Classifier
+    from sonoforge.runtime.generator import Generator
 
-__all__ = ["Bundle", "Classifier", "open_bundle"]
+__all__ = ["Bundle", "Classifier", "Generator", "open_bundle"]
 
-_HOMES = {"Bundle": "bundle", "Classifier": "classifier", "open_bundle": "bundle"}
+_HOMES = {"Bundle": "bundle", "Classifier": "classifier", "Generator": "generator", "open_bundle": "bundle"}
 
 
 def __getattr__(name: str) -> Any:

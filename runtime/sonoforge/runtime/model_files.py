@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,7 @@ def answer_apart(
             text=True,
             check=False,
             errors="replace",
+            env={**os.environ, "PYTHONSAFEPATH": "1"},  # no module is taken from the folder that one happens to be in
         )
         if done.returncode != 0:
             ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"

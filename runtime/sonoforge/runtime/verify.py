@@ -4,7 +4,7 @@ Every file is compared with its SHA-256, then the golden inputs are computed her
 the exporter recorded; of a generator's bundle, golden images from their seeds, in each of its ONNX files.  JSON:
 ``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
 "max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``model``,
-``provider``, ``versions``.
+``provider``, ``versions``, ``formats`` ({format: see `verify_formats`}).
 
 Exit code 0 when the bundle passes, 1 when it fails, 2 when there is no bundle to check.
 """
@@ -23,6 +23,7 @@ from sonoforge.runtime.bundle import SHIPPED, BundleError, DamagedBundleError, o
 from sonoforge.runtime.classifier import Classifier
 from sonoforge.runtime.commandline import Outcome, option
 from sonoforge.runtime.container import read_manifest, task_of
+from sonoforge.runtime.verify_formats import compare_formats
 
 EXAMPLES = """
 sonoforge verify
@@ -76,6 +77,7 @@ def _verify_classifier(path: str) -> dict[str, Any]:
         classifier = Classifier(bundle)
         result["golden"] = compare_golden(classifier)
         result |= {"model": classifier.model, "provider": classifier.provider, "versions": _versions()}
+        result["formats"] = compare_formats(bundle)
     except DamagedBundleError as error:
         result["problems"].append(str(error))
     except BundleError as error:
@@ -84,6 +86,7 @@ def _verify_classifier(path: str) -> dict[str, Any]:
         result["problems"].append(str(error))
     else:
         result["problems"] = _judge(result["golden"])
+        result["problems"] += [row["reason"] for row in result["formats"].values() if row["status"] == "failed"]
     result["ok"] = not result["problems"]
     return result
 
@@ -137,6 +140,9 @@ def _print(result: dict[str, Any]) -> None:
         log.info("golden    %d images, tolerance %g", golden["images"], golden["tolerance"])
         for name, difference in golden["max_abs_difference"].items():
             log.info("          %-13s max. difference %.2g", name, difference)
+        for name, row in result.get("formats", {}).items():
+            figure = f"max. difference {row['max_abs_difference']:.2g}" if "max_abs_difference" in row else ""
+            log.info("format    %-17s %-7s %s", name, row["status"], figure or row["reason"])
         log.info("provider  %s", result["provider"])
         log.info("versions  %s", ", ".join(f"{name} {version}" for name, version in result["versions"].items()))
     for problem in result["problems"]:
