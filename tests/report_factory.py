@@ -195,8 +195,6 @@ def _add_bundle(folder: Path, results: dict[str, Any]) -> None:
             "count": 32,
             "images": "32 training images of invented",
             "tolerance": 1e-4,
-            "torch_ms": 21.04,
-            "onnxruntime_ms": 8.06,
             "torch": "2.0",
             "onnxruntime": "1.0",
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import zipfile
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 import bundle_factory as factory
-from sonoforge.export.bundle_writer import creation_time, replacing_folder
+from sonoforge.export.bundle_folder import replacing_folder
+from sonoforge.export.bundle_writer import creation_time
 from sonoforge.export.bundle_zip import write_zip
 from sonoforge.runtime.bundle import DamagedBundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
@@ -64,13 +66,45 @@ def test_the_time_of_creation_can_be_given(monkeypatch: pytest.MonkeyPatch) -> N
         creation_time()
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
 def test_a_folder_is_replaced_whole_or_not_at_all(bundle: Path) -> None:
-    before = {file.name: file.read_bytes() for file in bundle.iterdir()}
+    before = contents(bundle)
     with pytest.raises(RuntimeError, match="planted"), replacing_folder(bundle) as folder:
         (folder / "half.txt").write_text("half")
         raise RuntimeError("planted")
-    assert {file.name: file.read_bytes() for file in bundle.iterdir()} == before
+    assert contents(bundle) == before
     assert [place.name for place in bundle.parent.iterdir()] == ["b"]
     with replacing_folder(bundle) as folder:
         (folder / "manifest.json").write_text("{}")
-    assert [file.name for file in bundle.iterdir()] == ["manifest.json"]
+    assert contents(bundle) == {"manifest.json": b"{}"}
+
+
+def test_a_bundle_that_cannot_be_replaced_stays(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, rename = contents(bundle), Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise PermissionError(13, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(SonoforgeError, match="cannot be replaced"), replacing_folder(bundle) as folder:
+        (folder / "manifest.json").write_text("{}")
+    assert contents(bundle) == before
+    assert [place.name for place in bundle.parent.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("case", ["another manifest", "a file of one's own"])
+def test_what_is_not_a_bundle_alone_is_never_replaced(bundle: Path, case: str) -> None:
+    if case == "another manifest":
+        (bundle / "manifest.json").write_text(json.dumps({"name": "a web app", "icons": []}))
+    (bundle / "thesis.txt").write_text("years of work")
+    (bundle.parent / "b.old").mkdir()
+    (bundle.parent / "b.old" / "thesis.txt").write_text("more years")
+    with pytest.raises(SonoforgeError, match=r"is not a bundle|found thesis\.txt"), replacing_folder(bundle):
+        pass
+    assert (bundle / "thesis.txt").read_text() == "years of work"
+    assert (bundle.parent / "b.old" / "thesis.txt").read_text() == "more years"

@@ -25,7 +25,7 @@ from sonoforge.export.source import Source
 from sonoforge.runtime import verify
 from sonoforge.runtime.bundle import SHIPPED, open_bundle
 from sonoforge.runtime.commandline import Outcome
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.model_files import open_file
 
 PASSING = ("onnx", "onnx-fp16", "ort")
@@ -44,7 +44,9 @@ def shifted(source: Source) -> dict[str, bytes]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     """The shipped bundle in three formats that pass and one, under another's name, that does not."""
     folder = tmp_path_factory.mktemp("export") / "bundle"
-    planted = dataclasses.replace(FORMATS["onnx-uint8"], write=shifted, tolerance=Tolerance(0.01), whole_images=False)
+    planted = dataclasses.replace(
+        FORMATS["onnx-uint8"], write=shifted, tolerance=Tolerance(0.01, 0.1), whole_images=False
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FORMATS, "onnx-uint8", planted)
         formats = (*PASSING, "onnx-uint8")
@@ -64,7 +66,8 @@ def test_files_that_agree_are_in_the_bundle_with_their_figures(exported: tuple[O
         assert row["bytes"] == manifest.files[row["file"]].bytes
         assert manifest.files[row["file"]].format == name
         assert manifest.files[row["file"]].precision == FORMATS[name].precision
-        assert manifest.raw["parity"]["formats"][name] == row
+        kept = manifest.raw["parity"]["formats"][name]
+        assert kept == {key: value for key, value in row.items() if key != "worst"}  # which may name a patient
         assert f"| {name} | {row['file']} |" in (folder / "MODEL_CARD.md").read_text()
     assert rows["onnx-fp16"]["bytes"] < 0.55 * rows["onnx"]["bytes"]
 
@@ -84,8 +87,9 @@ def test_a_file_that_does_not_agree_is_left_out_with_the_reason(exported: tuple[
     assert outcome.exit_code == 1
     row = next(row for row in outcome.result["formats"] if row["format"] == "onnx-uint8")
     assert row["status"] == "failed"
-    assert "a probability of" in row["reason"]
-    assert row["worst"] in row["reason"]
+    assert "a probability differs by" in row["reason"]
+    assert row["worst"] in add_formats.describe(row)
+    assert row["worst"].startswith(("normal/", "benign/", "malignant/"))
     assert row["max_abs"] > 0.01
     assert not (folder / "model.uint8.onnx").exists()
     assert "model.uint8.onnx" not in open_bundle(folder).manifest.files
@@ -95,7 +99,7 @@ def test_a_file_of_an_earlier_export_goes_when_it_passes_no_more(
     exported: tuple[Outcome, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, folder = exported
-    strict = dataclasses.replace(FORMATS["onnx-fp16"], tolerance=Tolerance(1e-9))
+    strict = dataclasses.replace(FORMATS["onnx-fp16"], tolerance=Tolerance(1e-9, 1.0))
     monkeypatch.setitem(FORMATS, "onnx-fp16", strict)
     few = add_formats.FORMATS["onnx-fp16"]
     assert few.tolerance.probability == 1e-9
@@ -115,10 +119,6 @@ def test_provenance_is_a_bill_of_materials_without_names_of_the_machine(exported
     packages = {entry["name"]: entry for entry in manifest["provenance"]["packages"]}
     assert packages["onnx"]["version"] == onnx.__version__
     assert packages["onnx"]["purl"] == f"pkg:pypi/onnx@{onnx.__version__}"
-    digest = hashlib.sha256()
-    for name, value in sorted(read_network(open_bundle(folder)).state_dict().items()):
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode() + value.numpy().tobytes())
-    assert manifest["provenance"]["weights_sha256"] == digest.hexdigest()
     for file in folder.iterdir():
         data = file.read_bytes()
         for trace in (str(Path.home()).encode() + b"/", str(Path(__file__).parents[1]).encode(), b"site-packages"):
@@ -167,6 +167,57 @@ def test_the_same_network_makes_the_same_bytes_in_another_process() -> None:
     here = to_onnx(read_network(open_bundle()), 224, {"sonoforge.use": "test"})
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
     assert hashlib.sha256(done.stdout).hexdigest() == hashlib.sha256(here).hexdigest()
+
+
+def test_writers_that_fail_in_their_own_way_stop_no_others_and_tell_no_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(source: Source) -> dict[str, bytes]:
+        raise ImportError("cannot import libx from /home/alice/venv/lib/libx.so: no such file")
+
+    monkeypatch.setitem(FORMATS, "onnx-uint8", dataclasses.replace(FORMATS["onnx-uint8"], write=fail))
+    out = tmp_path / "out"
+    outcome = main(Config(run="shipped", formats=("onnx-uint8", "ort"), data="phantom", out=str(out)))
+    assert outcome.exit_code == 1
+    rows = {row["format"]: row for row in outcome.result["formats"]}
+    assert rows["ort"]["status"] == "passed"
+    assert rows["onnx-uint8"]["reason"].startswith("ImportError: cannot import libx from /home/alice")
+    for file in ("manifest.json", "MODEL_CARD.md"):
+        text = (out / file).read_text()
+        assert "cannot import libx from ...: no such file" in text
+        assert "alice" not in text
+
+
+def test_formats_that_cannot_be_written_here_stay_as_they_were(
+    exported: tuple[Outcome, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = exported
+    monkeypatch.setitem(FORMATS, "ort", dataclasses.replace(FORMATS["ort"], packages=("no_such_package",)))
+    for name in FORMATS:
+        if name not in PASSING:
+            monkeypatch.delitem(FORMATS, name)
+    monkeypatch.delitem(FORMATS, "onnx-fp16")
+    outcome = main(Config(run=str(folder), formats=("all",), data="phantom", out=str(tmp_path / "out")))
+    row = next(row for row in outcome.result["formats"] if row["format"] == "ort")
+    assert row["status"] == "not written"
+    assert (tmp_path / "out" / "model.ort").read_bytes() == (folder / "model.ort").read_bytes()
+    manifest = open_bundle(tmp_path / "out").manifest
+    assert manifest.raw["parity"]["formats"]["ort"]["status"] == "passed"
+
+
+def test_a_model_that_fails_itself_makes_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], tolerance=Tolerance(1e-12, 1e-12)))
+    with pytest.raises(GateError, match=r"model\.onnx: a probability differs.*no bundle was written"):
+        main(Config(run="shipped", data="phantom", out=str(tmp_path / "out")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_zip_of_somebodys_own_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").write_bytes(b"years of photos")
+    with pytest.raises(SonoforgeError, match=r"photos\.zip: is there and is not a bundle"):
+        main(Config(run="shipped", out=str(tmp_path / "photos"), zip=True))
+    assert (tmp_path / "photos.zip").read_bytes() == b"years of photos"
+    assert not (tmp_path / "photos").exists()
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

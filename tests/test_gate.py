@@ -9,6 +9,7 @@ import pytest
 
 from sonoforge.export.gate import Tolerance, compare, problems
 from sonoforge.export.gate_images import GateImages
+from sonoforge.runtime.errors import GateError
 
 CLASSES = ("normal", "benign")
 
@@ -27,7 +28,8 @@ def images(labels: list[int] | None, sealed: list[list[float]] | None) -> GateIm
 def answers(logits: list[list[float]]) -> dict[str, np.ndarray]:
     values = np.array(logits, np.float32)
     powers = np.exp(values)
-    return {"logits": values, "probabilities": powers / powers.sum(1, keepdims=True)}
+    others = {"embedding": np.ones((len(values), 3), np.float32), "cam": np.full((len(values), 2, 1, 1), 2, np.float32)}
+    return {"logits": values, "probabilities": powers / powers.sum(1, keepdims=True), **others}
 
 
 REFERENCE = answers([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.1]])
@@ -43,9 +45,9 @@ def test_the_largest_difference_and_its_image_are_named() -> None:
     assert figures["labels_equal"] == figures["count"] == 4
     assert figures["worst"] == "benign/1.png"
     assert "sensitivity_change" not in figures
-    assert problems(figures, Tolerance(0.2)) == []
-    (said,) = problems(figures, Tolerance(0.1))
-    assert "benign/1.png differs by 0.11 (allowed 0.1)" in said
+    assert problems(figures, Tolerance(0.2, 0.1)) == []
+    (said,) = problems(figures, Tolerance(0.1, 0.1))
+    assert said == "a probability differs by 0.11 (allowed 0.1)"
 
 
 def test_without_sealed_answers_sensitivity_is_that_of_the_own_labels() -> None:
@@ -54,10 +56,11 @@ def test_without_sealed_answers_sensitivity_is_that_of_the_own_labels() -> None:
     assert figures["judged_on"] == "own labels"
     assert figures["sensitivity_change"] == {"normal": 0.0, "benign": -50.0}
     assert figures["specificity_change"] == {"normal": -50.0, "benign": 0.0}
-    said = problems(figures, Tolerance(1.0, agreement=0.9))
+    said = problems(figures, Tolerance(1.0, 0.1, agreement=0.9))
     assert said == [
         "3 of 4 labels are equal (allowed: 90.0%)",
         "sensitivity of benign changes by -50.0 points (allowed -1)",
+        "specificity of normal changes by -50.0 points (allowed -1)",
     ]
 
 
@@ -72,9 +75,17 @@ def test_a_change_of_the_logits_is_judged_on_the_sealed_answers() -> None:
     assert figures["sensitivity_change"] == {"normal": -50.0, "benign": 0.0}
 
 
-def test_not_a_number_is_no_agreement() -> None:
-    found = answers([[2.0, 0.0], [np.nan, 0.0], [0.0, 1.0], [0.0, 0.1]])
+def test_embedding_and_maps_are_judged_too() -> None:
+    found = dict(answers([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.1]]))
+    found["cam"] = found["cam"] + np.float32(0.3)
     figures = compare(found, REFERENCE, images(None, None), CLASSES)
-    assert figures["max_abs"] == np.inf
-    assert figures["worst"] == "benign/1.png"
-    assert problems(figures, Tolerance(0.5, agreement=0.0))
+    assert figures["max_relative"] == {"embedding": 0.0, "cam": pytest.approx(0.15)}
+    assert problems(figures, Tolerance(0.1, 0.1)) == ["cam differs by 0.15 of its largest value (allowed 0.1)"]
+
+
+def test_not_a_number_and_another_shape_are_no_agreement() -> None:
+    found = answers([[2.0, 0.0], [np.nan, 0.0], [0.0, 1.0], [0.0, 0.1]])
+    with pytest.raises(GateError, match="output logits: found NaN or infinity"):
+        compare(found, REFERENCE, images(None, None), CLASSES)
+    with pytest.raises(GateError, match=r"output embedding: found the shape \(4, 2\), expected .*\(4, 3\)"):
+        compare({**REFERENCE, "embedding": np.ones((4, 2), np.float32)}, REFERENCE, images(None, None), CLASSES)

@@ -6,31 +6,32 @@ import hashlib
 import importlib.util
 import json
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from sonoforge.export.bundle_writer import replacing_folder
 from sonoforge.export.formats import FORMATS, Format
 from sonoforge.export.gate import Answers, compare, problems
 from sonoforge.export.gate_images import GateImages
 from sonoforge.export.model_card import replace_files
 from sonoforge.export.onnx_graph import OUTPUTS
-from sonoforge.export.provenance import provenance
+from sonoforge.export.parity import run_torch
+from sonoforge.export.provenance import versions
 from sonoforge.export.source import Source
 from sonoforge.runtime import atomic
-from sonoforge.runtime.bundle import Bundle, open_bundle
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.bundle import open_bundle
+from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.imagefile import read_image
 from sonoforge.runtime.model_files import answer_apart, missing, open_file
 
 log = logging.getLogger(__name__)
 
 _PORTION = 32  # images that torch answers at a time
+_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s:'\"()]+)+[\\/]?")
 
 
 def cannot_write(form: Format) -> str:
@@ -39,100 +40,112 @@ def cannot_write(form: Format) -> str:
     return f"{', '.join(absent)} is not installed; pip install 'sonoforge[{form.extra}]'" if absent else ""
 
 
-def reference_answers(source: Source, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """Let the network itself answer: each output (N, ...)."""
-    parts: list[tuple[torch.Tensor, ...]] = []
-    with torch.inference_mode():
-        for begin in range(0, len(pixels), _PORTION):
-            inputs = source.preprocessing.normalise(pixels[begin : begin + _PORTION])
-            parts.append(source.graph(torch.from_numpy(inputs)))
-    return {name: torch.cat(values).numpy() for name, values in zip(OUTPUTS, zip(*parts, strict=True), strict=True)}
-
-
 def add_formats(
-    bundle: Bundle, target: Path, source: Source, images: GateImages, names: Sequence[str]
+    folder: Path, source: Source, images: GateImages, names: Sequence[str], asked: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Copy a bundle with the files of these formats; one that fails its gate is left out, the others go in.
+    """Write the files of these formats into a bundle; one that fails its gate is left out, the others go in.
 
     Args:
-        bundle: A bundle; its ``model.onnx`` is judged, too, but it stays whatever comes of it.
-        target: Folder of the new bundle; may be the old one's.  It is replaced at the very end.
-        source: The bundle's network.
+        folder: A bundle, not yet where others see it.
+        source: Its network.
         images: To judge the files on.
         names: Rows of `FORMATS`.
+        asked: Those that were asked for by name: they go in even if nothing on this machine can check them.
 
     Returns:
-        For each name: ``format``, ``file``, ``precision``, ``status`` (``passed``, ``failed``, ``not checked``:
-        written, but nothing on this machine runs it, or ``not written``), ``reason`` where there is one, ``bytes``,
-        and the figures of `gate.compare`.
+        For each name: ``format``, ``file``, ``precision``, ``status`` (``passed``, ``failed``, ``not checked``: nothing
+        on this machine runs it, or ``not written``), ``reason`` where there is one, ``bytes``, and the figures of
+        `gate.compare`.  The manifest holds the same less what may tell of the machine or of a patient: names of
+        images, and folders in a reason.
 
     Raises:
-        SonoforgeError: The bundle is damaged, or a file cannot be written to disk.
+        GateError: The bundle's ``model.onnx`` itself does not answer as the network does.
+        SonoforgeError: A file cannot be written to disk.
     """
-    reference = reference_answers(source, images.pixels)
-    manifest = json.loads(json.dumps(bundle.manifest.raw))
+    portions = range(0, len(images.pixels), _PORTION)
+    parts = [run_torch(source.graph, source.preprocessing.normalise(images.pixels[i : i + _PORTION])) for i in portions]
+    reference = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    calibration = _describe_calibration(source, images)
     rows = []
-    with replacing_folder(target) as folder:
-        for name in manifest["files"]:
-            atomic.write_bytes(folder / name, bundle.read(name))
-        for name in names:
-            row, contents = _make(name, folder, source, images, reference, bundle.classes)
-            _enter(manifest, folder, name, row, contents)
-            log.info("%s", describe(row))
-            rows.append(row)
-        card = replace_files(bundle.read("MODEL_CARD.md").decode(), manifest).encode()
-        atomic.write_bytes(folder / "MODEL_CARD.md", card)
-        manifest["files"]["MODEL_CARD.md"] = _entry(card)
-        manifest["provenance"] = provenance(source.graph)
-        atomic.write_json(folder / "manifest.json", manifest)
-        written = open_bundle(folder)  # the reader must accept what was written
-        for name in written.manifest.files:
-            written.read(name)
+    for name in names:
+        row = _add(name, folder, source, images, reference, tuple(manifest["classes"]), name in asked)
+        if row["precision"] != "fp32":
+            row["calibration"] = calibration
+        log.log(logging.INFO if row["status"] == "passed" else logging.WARNING, "%s", describe(row))
+        if name == "onnx" and row["status"] == "failed":
+            raise GateError(f"model.onnx: {row['reason']}; no bundle was written")
+        _enter(manifest, folder, row)
+        rows.append(row)
+    card = replace_files((folder / "MODEL_CARD.md").read_text(encoding="utf-8"), manifest).encode()
+    atomic.write_bytes(folder / "MODEL_CARD.md", card)
+    manifest["files"]["MODEL_CARD.md"] = _entry(folder / "MODEL_CARD.md")
+    atomic.write_json(folder / "manifest.json", manifest)
+    written = open_bundle(folder)  # the reader must accept what was written
+    for name in written.manifest.files:
+        written.read(name)
     return rows
 
 
-def _make(
-    name: str, folder: Path, source: Source, images: GateImages, reference: Answers, classes: tuple[str, ...]
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Write the files of one format into the new bundle and judge them; those that may not stay are removed."""
+def _describe_calibration(source: Source, images: GateImages) -> dict[str, int]:
+    """Count the images that ranges were measured on, and those of them that files are judged on, too."""
+    judged = {hashlib.sha256(pixels.tobytes()).digest() for pixels in images.pixels}
+    among = sum(hashlib.sha256(pixels.tobytes()).digest() in judged for pixels in source.calibration)
+    return {"images": len(source.calibration), "among_those_checked": among}
+
+
+def _add(
+    name: str,
+    folder: Path,
+    source: Source,
+    images: GateImages,
+    reference: Answers,
+    classes: tuple[str, ...],
+    asked: bool,
+) -> dict[str, Any]:
+    """Write the files of one format into the folder and judge them; those that may not stay are removed."""
     form = FORMATS[name]
     row: dict[str, Any] = {"format": name, "file": form.file, "precision": form.precision}
-    absent = cannot_write(form)
-    if absent:
-        return {**row, "status": "not written", "reason": absent}, {}
-    contents = {form.file: source.onnx}
+    reason, unchecked = cannot_write(form), missing(name)
+    if reason:
+        return {**row, "status": "not written", "reason": reason}
+    if unchecked and not asked:
+        return {**row, "status": "not written", "reason": f"{unchecked}; --formats {name} writes it unchecked"}
+    contents: dict[str, bytes] = {}
     try:
         if form.write is not None:
             contents = form.write(source)
-            for file, data in contents.items():
-                atomic.write_bytes(folder / file, data)
-        row |= {"bytes": len(contents[form.file]), "tolerance": form.tolerance._asdict()}
-        absent = missing(name)
-        if absent:
-            return {**row, "status": "not checked", "reason": absent}, contents
+        for file, data in contents.items():
+            atomic.write_bytes(folder / file, data)
+        row |= {"bytes": (folder / form.file).stat().st_size, "tolerance": form.tolerance._asdict()}
+        row["made_with"] = versions()
+        if unchecked:
+            return {**row, "status": "not checked", "reason": unchecked}
         row |= compare(_answers(form, name, folder, source, images), reference, images, classes)
         found = problems(row, form.tolerance)
-    except SonoforgeError as error:
-        found = [" ".join(str(error).split()).replace(f"{folder}/", "")]
+    except Exception as error:  # writers are other people's programs: whatever one raises, the other formats go on
+        kind = "" if isinstance(error, SonoforgeError) else f"{type(error).__name__}: "
+        found = [kind + " ".join(str(error).split())[:300]]
     if not found:
-        return {**row, "status": "passed"}, contents
-    if form.write is not None:
-        for file in contents:
-            (folder / file).unlink(missing_ok=True)
-    return {**row, "status": "failed", "reason": "; ".join(found)}, {}
+        return {**row, "status": "passed"}
+    for file in contents:
+        (folder / file).unlink(missing_ok=True)
+    return {**row, "status": "failed", "reason": "; ".join(found)}
 
 
 def _answers(
     form: Format, name: str, folder: Path, source: Source, images: GateImages
 ) -> dict[str, NDArray[np.float32]]:
-    """Let a file answer on all images, in a process of its own."""
-    if form.whole_images:  # any size, so one at a time
+    """Let a file answer on all images, in a process of its own; images of any size, in this one, one at a time."""
+    if form.whole_images:
         run = open_file(name, folder / form.file)
         parts = [run([_as_pixels(file)]) for file in images.files]
         outputs = [np.concatenate(values) for values in zip(*parts, strict=True)]
     else:
         inputs = source.preprocessing.normalise(images.pixels)
         outputs = answer_apart(name, folder / form.file, [inputs], batch=form.batch)
+    if len(outputs) != len(OUTPUTS):
+        raise GateError(f"found {len(outputs)} outputs, expected {', '.join(OUTPUTS)}")
     return dict(zip(OUTPUTS, outputs, strict=True))
 
 
@@ -141,22 +154,30 @@ def _as_pixels(file: Path) -> NDArray[np.uint8]:
     return pixels[None, :, :, None] if pixels.ndim == 2 else pixels[None]
 
 
-def _enter(manifest: dict[str, Any], folder: Path, name: str, row: dict[str, Any], contents: dict[str, bytes]) -> None:
-    """Enter files and figures; files of an earlier export of this format go."""
-    form = FORMATS[name]
-    manifest["parity"].setdefault("formats", {})[name] = row
+def _enter(manifest: dict[str, Any], folder: Path, row: dict[str, Any]) -> None:
+    """Enter a format's files and figures; those of an earlier export go, unless this machine could not try."""
+    form = FORMATS[row["format"]]
+    files, figures = manifest["files"], manifest["parity"].setdefault("formats", {})
+    if row["status"] == "not written" and row["format"] in figures:
+        return
+    kept = {key: value for key, value in row.items() if key != "worst"}
+    if "reason" in kept:
+        kept["reason"] = _PATH.sub("...", kept["reason"])
+    figures[row["format"]] = kept
     if form.write is None:
         return
     for file in (form.file, f"{form.file}.json"):
-        if manifest["files"].pop(file, None) and file not in contents:
+        files.pop(file, None)
+        if row["status"] not in ("passed", "not checked"):
             (folder / file).unlink(missing_ok=True)
-    for file, data in contents.items():
-        manifest["files"][file] = _entry(data)
-    if contents:
-        manifest["files"][form.file] |= {"precision": form.precision, "format": name}
+        elif (folder / file).is_file():
+            files[file] = _entry(folder / file)
+    if form.file in files:
+        files[form.file] |= {"precision": form.precision, "format": row["format"]}
 
 
-def _entry(data: bytes) -> dict[str, Any]:
+def _entry(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
     return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
@@ -166,4 +187,5 @@ def describe(row: dict[str, Any]) -> str:
     line = f"{row['format']:<17} {row['precision']:<5} {size:>9}  "
     if "max_abs" in row:
         line += f"max {row['max_abs']:.1e} mean {row['mean_abs']:.1e}  labels {row['labels_equal']}/{row['count']}  "
-    return f"{line}{row['status']}" + (f": {row['reason']}" if "reason" in row else "")
+    line += f"{row['status']}: {row['reason']}" if "reason" in row else str(row["status"])
+    return line + (f"; the worst: {row['worst']}" if row["status"] == "failed" and "worst" in row else "")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import hashlib
 import io
 import json
 import os
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,38 +23,27 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle import open_bundle
 from sonoforge.runtime.classifier import Classifier
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.preprocessing import IMAGENET
+from sonoforge.runtime.preprocessing import IMAGENET, Preprocessing
 
 
-def write_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArrays, folder: Path) -> dict[str, Any]:
-    """Export the model, pass the parity gate, write the bundle under a temporary name, check it, rename it.
+def fill_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArrays, folder: Path) -> BundleGraph:
+    """Export the model as ONNX, pass the first parity check, and write all files of a bundle.
 
     Args:
         members: The trained networks, on the CPU.
         record: What the manifest says of it.
         arrays: Trust reference and images.
-        folder: The bundle's folder; one that is there is replaced.
+        folder: An empty folder.
 
     Returns:
-        The manifest.
+        The network that the bundle holds.
 
     Raises:
         GateError: onnxruntime does not answer as torch does.
-        SonoforgeError: ``folder`` holds something that is not a bundle.
     """
-    refuse_other_folder(folder)
     graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror).eval()
     preprocessing = IMAGENET.to_dict()
-    model = to_onnx(
-        graph,
-        IMAGENET.size,
-        {
-            "sonoforge.preprocessing": json.dumps(preprocessing),
-            "sonoforge.classes": json.dumps(record.classes),
-            "sonoforge.name": f"{record.name} {record.version}",
-            "sonoforge.use": "research use, not a medical device",
-        },
-    )
+    model = to_onnx(graph, IMAGENET.size, model_metadata(IMAGENET, record.classes, f"{record.name} {record.version}"))
     images = f"{len(arrays.parity_pixels)} training images of {record.training.get('data', 'the data set')}"
     parity = compare(graph, model, arrays.parity_pixels, IMAGENET, images)
     check(parity)
@@ -90,55 +77,26 @@ def write_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArray
         "training": record.training,
         "evaluation": record.evaluation,
         "parity": parity,
-        "provenance": provenance(graph),
+        "provenance": provenance(),
         "intended_use": record.intended_use,
     }
-    with replacing_folder(folder) as temporary:
-        for name, data in contents.items():
-            atomic.write_bytes(temporary / name, data)
-        atomic.write_json(temporary / "manifest.json", manifest)
-        bundle = open_bundle(temporary)  # the reader must accept what the writer wrote
-        Classifier(bundle)
-        bundle.golden()
-    return manifest
+    for name, data in contents.items():
+        atomic.write_bytes(folder / name, data)
+    atomic.write_json(folder / "manifest.json", manifest)
+    bundle = open_bundle(folder)  # the reader must accept what the writer wrote
+    Classifier(bundle)
+    bundle.golden()
+    return graph
 
 
-def refuse_other_folder(folder: Path) -> None:
-    """Refuse to replace what is not a bundle.
-
-    Raises:
-        SonoforgeError: The folder holds something else.
-    """
-    if folder.exists() and not (folder / "manifest.json").is_file():
-        raise SonoforgeError(f"{folder}: is there and is not a bundle; choose another --out")
-
-
-@contextlib.contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Fill a folder under a temporary name; it takes its place at the end, or not at all.
-
-    Args:
-        folder: A bundle's; one that is there is replaced, and stays as it is when an error comes.
-
-    Yields:
-        The empty folder to fill.
-
-    Raises:
-        SonoforgeError: ``folder`` holds something that is not a bundle.
-    """
-    refuse_other_folder(folder)
-    temporary, old = (folder.with_name(f"{folder.name}.{word}") for word in ("partial", "old"))
-    for left in (temporary, old):
-        shutil.rmtree(left, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+def model_metadata(preprocessing: Preprocessing, classes: Sequence[str], name: str) -> dict[str, str]:
+    """Return the text that every model file carries, where its format has a place for it."""
+    return {
+        "sonoforge.preprocessing": json.dumps(preprocessing.to_dict()),
+        "sonoforge.classes": json.dumps(list(classes)),
+        "sonoforge.name": name,
+        "sonoforge.use": "research use, not a medical device",
+    }
 
 
 def creation_time() -> str:

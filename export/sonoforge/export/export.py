@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sonoforge.export.add_formats import add_formats, cannot_write
-from sonoforge.export.bundle_network import read_network
-from sonoforge.export.bundle_writer import refuse_other_folder, write_bundle
+from sonoforge.export.add_formats import cannot_write
+from sonoforge.export.assemble import bundle_from_bundle, bundle_from_run
 from sonoforge.export.bundle_zip import write_zip
 from sonoforge.export.formats import FORMATS
-from sonoforge.export.gate_images import FEWEST, find_images
 from sonoforge.export.generator_bundle import FORMATS as GENERATOR_FORMATS
 from sonoforge.export.generator_bundle import write_generator_bundle
-from sonoforge.export.model_folder import load_model
-from sonoforge.export.onnx_graph import BundleGraph
-from sonoforge.export.source import Source
-from sonoforge.runtime.bundle import SHIPPED, Bundle, open_bundle
+from sonoforge.runtime.bundle import SHIPPED, open_bundle
 from sonoforge.runtime.commandline import Outcome, closest, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.checkpoint import find_checkpoint
-from sonoforge.training.gan.draws import evenly_spaced
-from sonoforge.training.run_folder import CONFIG, read_config
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +28,11 @@ sonoforge export my_bundle.zip --formats tensorrt-fp16 --out server
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
 sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
 
-exit code: 0 all formats asked for are in the bundle; 1 one failed its gate and was left out; 2 wrong usage or input
-"""
+all leaves out what this machine cannot write or cannot check; asked for by name, a file that nothing here can run, such
+as a TensorRT engine without a GPU, goes in unchecked and is marked so.
 
-CALIBRATION = 128
+exit code: 0 every file in the bundle is as it should be; 1 one failed its gate and was left out; 2 wrong usage or input
+"""
 
 
 @dataclass(frozen=True)
@@ -76,32 +67,32 @@ def main(config: Config) -> Outcome:
         return _export_generator(config, place)
     names = _choose(config.formats, tuple(FORMATS))
     is_bundle = place.suffix == ".zip" or (place / "manifest.json").is_file()
-    folder = Path(config.out) if config.out else place if is_bundle else place / "bundle"
     if is_bundle and not config.out and (config.run == "shipped" or place.suffix == ".zip"):
         raise SonoforgeError(f"{place}: give the new bundle a place with --out FOLDER")
-    refuse_other_folder(folder)
+    folder = Path(config.out) if config.out else place if is_bundle else place / "bundle"
+    target = _zip_target(folder, place) if config.zip else None
     if is_bundle:
-        bundle = open_bundle(place)
-        graph, settings, run, calibration = read_network(bundle), {}, None, None
+        rows = bundle_from_bundle(open_bundle(place), folder, names, config.formats, config.data)
     else:
-        members, record, arrays = load_model(place / "model")
-        write_bundle(members, record, arrays, folder)
-        bundle = open_bundle(folder)
-        graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror).eval()
-        settings = read_config(place) if (place / CONFIG).is_file() else {}
-        run, calibration = place, arrays.parity_pixels
-    rows: list[dict[str, Any]] = []
-    if names != ["onnx"] or config.data:
-        arm = str(bundle.manifest.raw["training"].get("arm", ""))
-        images = find_images(config.data, run, settings, bundle.classes, arm)
-        log.info("checked on %s", images.source)
-        if calibration is None or len(calibration) < FEWEST:
-            calibration = images.pixels[evenly_spaced(len(images.pixels), CALIBRATION)]
-        source = Source(
-            graph, bundle.read("model.onnx"), np.asarray(calibration), bundle.manifest.preprocessing, _metadata(bundle)
-        )
-        rows = add_formats(bundle, folder, source, images, names)
-    return _report(config, folder, rows)
+        rows = bundle_from_run(place, folder, names, config.formats, config.data)
+    return _report(folder, target, rows)
+
+
+def _zip_target(folder: Path, place: Path) -> Path:
+    """Return where the packed bundle goes.
+
+    Raises:
+        SonoforgeError: Something else is there, or the bundle that is being read.
+    """
+    target = folder.with_name(folder.name + ".zip")
+    if target.exists():
+        if target.resolve() == place.resolve():
+            raise SonoforgeError(f"{target}: is the bundle that is read; choose another --out")
+        try:
+            open_bundle(target)
+        except SonoforgeError as error:
+            raise SonoforgeError(f"{target}: is there and is not a bundle; choose another --out") from error
+    return target
 
 
 def _choose(asked: tuple[str, ...], known: tuple[str, ...]) -> list[str]:
@@ -122,26 +113,18 @@ def _choose(asked: tuple[str, ...], known: tuple[str, ...]) -> list[str]:
     return [name for name in known if name in asked or "all" in asked or name == "onnx"]
 
 
-def _metadata(bundle: Bundle) -> dict[str, str]:
-    manifest = bundle.manifest
-    return {
-        "sonoforge.preprocessing": json.dumps(manifest.preprocessing.to_dict()),
-        "sonoforge.classes": json.dumps(manifest.classes),
-        "sonoforge.name": f"{manifest.name} {manifest.version}",
-        "sonoforge.use": "research use, not a medical device",
-    }
-
-
-def _report(config: Config, folder: Path, rows: list[dict[str, Any]]) -> Outcome:
+def _report(folder: Path, target: Path | None, rows: list[dict[str, Any]]) -> Outcome:
     manifest = open_bundle(folder).manifest
     result: dict[str, Any] = {"bundle": str(folder), "parity": manifest.raw["parity"], "formats": rows}
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
     log.info("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(manifest.files), size)
-    if config.zip:
-        target = folder.with_name(folder.name + ".zip")
+    if target is not None:
         write_zip(folder, target)
         result["zip"] = str(target)
         log.info("%s: the same as one file", target)
+    unchecked = [row["format"] for row in rows if row["status"] == "not checked"]
+    if unchecked:
+        log.warning("in the bundle, and checked by nothing on this machine: %s", ", ".join(unchecked))
     failed = [row["format"] for row in rows if row["status"] == "failed"]
     if failed:
         log.error("failed the gate and left out: %s", ", ".join(failed))

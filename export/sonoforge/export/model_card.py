@@ -98,7 +98,7 @@ def replace_files(card: str, manifest: dict[str, Any]) -> str:
 
 def _file_row(row: dict[str, Any]) -> str:
     cells = [row["format"], row["file"], row["precision"], f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else "-"]
-    if "max_abs" in row:
+    if row.get("max_abs") is not None:
         loss = max((-change for change in row.get("sensitivity_change", {}).values()), default=None)
         cells += [f"{row['max_abs']:.1e}", f"{row['mean_abs']:.1e}", f"{row['labels_equal']} of {row['count']}"]
         cells.append("-" if loss is None else f"{max(loss, 0.0):.1f}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import nn
 
 from sonoforge.export.onnx_graph import OUTPUTS
 from sonoforge.runtime.errors import GateError
+from sonoforge.runtime.onnx_file import session_options
 from sonoforge.runtime.preprocessing import Preprocessing
 
 TOLERANCE = 1e-4
@@ -39,22 +39,17 @@ def compare(
         images: What the images are, for the record.
 
     Returns:
-        ``max_abs`` by output, ``labels_equal``, ``images`` and their ``count``, ``tolerance``, milliseconds an
-        image of both (``torch_ms``, ``onnxruntime_ms``, batch 1), versions.
+        ``max_abs`` by output, ``labels_equal``, ``images`` and their ``count``, ``tolerance``, versions.
     """
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, session_options(threads=1), providers=["CPUExecutionProvider"])
     worst = dict.fromkeys(OUTPUTS, 0.0)
-    equal, seconds = 0, {"torch": 0.0, "onnxruntime": 0.0}
+    equal = 0
     for image in pixels:
         inputs = preprocessing.normalise(image[None])
-        started = time.perf_counter()
         ours = run_torch(graph, inputs)
-        between = time.perf_counter()
         theirs = dict(zip(OUTPUTS, session.run(list(OUTPUTS), {session.get_inputs()[0].name: inputs}), strict=True))
-        seconds["torch"] += between - started
-        seconds["onnxruntime"] += time.perf_counter() - between
         for name in OUTPUTS:
-            worst[name] = max(worst[name], float(np.abs(ours[name] - theirs[name]).max()))
+            worst[name] = float(np.maximum(worst[name], np.abs(ours[name] - theirs[name]).max()))  # which keeps NaN
         equal += int(ours["logits"].argmax() == theirs["logits"].argmax())
     return {
         "max_abs": worst,
@@ -62,8 +57,6 @@ def compare(
         "count": len(pixels),
         "images": images,
         "tolerance": TOLERANCE,
-        "torch_ms": 1000 * seconds["torch"] / max(1, len(pixels)),
-        "onnxruntime_ms": 1000 * seconds["onnxruntime"] / max(1, len(pixels)),
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
     }
@@ -75,8 +68,8 @@ def check(parity: dict[str, Any]) -> None:
     Raises:
         GateError: Logits or probabilities differ by more than `TOLERANCE`, or a label differs.
     """
-    worst = max(parity["max_abs"]["logits"], parity["max_abs"]["probabilities"])
-    if worst > TOLERANCE or parity["labels_equal"] != parity["count"]:
+    worst = float(np.maximum(parity["max_abs"]["logits"], parity["max_abs"]["probabilities"]))
+    if not worst <= TOLERANCE or parity["labels_equal"] != parity["count"]:
         raise GateError(
             f"parity: torch and onnxruntime differ by {worst:.2e} (allowed {TOLERANCE:.0e}) and agree on "
             f"{parity['labels_equal']} of {parity['count']} labels; no bundle was written"

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from sonoforge.export.bundle_writer import write_bundle
-from sonoforge.export.model_folder import load_model
+from sonoforge.export.assemble import bundle_from_run
 from sonoforge.runtime import atomic, verify
+from sonoforge.runtime.bundle import open_bundle
 from sonoforge.runtime.commandline import Outcome, option
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training import crossval, run_folder
@@ -115,7 +115,8 @@ def _work(
             model = folder / "model"
             record_model(model, trained, cache, everything, plans[0], held_out, distances, results, name)
     with _chapter("export and parity", seconds):
-        manifest = write_bundle(*load_model(folder / "model"), folder / "bundle")
+        bundle_from_run(folder, folder / "bundle", ["onnx"])
+        manifest = open_bundle(folder / "bundle").manifest.raw
         verified = verify.main(verify.Config(bundle=str(folder / "bundle"))).result
         if not verified["ok"]:
             raise GateError(f"{folder / 'bundle'}: does not verify on this machine: {'; '.join(verified['problems'])}")
