@@ -127,6 +127,7 @@ def _convolutions(network: nn.Module) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_members_with_shared_blocks_and_a_mirror_answer(tmp_path: Path) -> None:
     first, second = _net(0, blocks=1), _net(1, blocks=1)
     graph = BundleGraph([first, second], 1.3, shared_blocks=1, mirror=True).eval()
@@ -161,6 +162,7 @@ digest = hashlib.sha256(lower(quantise(net, [(images,)], re.compile("nothing")),
 """
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes_and_says_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", WRITE + "sys.exit(digest)"], capture_output=True, text=True)
     here: dict[str, Any] = {}

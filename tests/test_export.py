@@ -165,6 +165,15 @@ def test_the_file_holds_no_trace_of_the_machine_that_made_it(bundle: Path) -> No
     assert "not a medical device" in properties["sonoforge.use"]
 
 
+def test_provenance_is_a_bill_of_materials(bundle: Path) -> None:
+    manifest = open_bundle(bundle).manifest.raw
+    packages = {entry["name"]: entry for entry in manifest["provenance"]["packages"]}
+    assert packages["onnx"]["version"] == onnx.__version__
+    assert packages["onnx"]["purl"] == f"pkg:pypi/onnx@{onnx.__version__}"
+    assert "BSD-3-Clause" in packages["torch"]["licence"]
+    assert manifest["parity"]["formats"]["onnx"]["count"] >= 100
+
+
 def test_a_file_that_answers_otherwise_fails_the_gate(run: Path, pixels: np.ndarray) -> None:
     (net,), _, _ = load_model(run / "model")
     graph = BundleGraph([net], 1.0)

@@ -89,7 +89,7 @@ def test_it_keeps_metadata_operators_and_no_trace_of_the_machine(
 def test_it_is_quiet_and_leaves_logging_alone(capfd: pytest.CaptureFixture[str]) -> None:
     handlers, level = list(logging.getLogger().handlers), logging.getLogger().level
     rng = np.random.default_rng(0)
-    to_int8(model_bytes(), rng.normal(size=(4, 3, 64, 64)).astype(np.float32), Criterion(1.0, 1.0, 0.0))
+    to_int8(model_bytes(), rng.normal(size=(4, 3, 64, 64)).astype(np.float32), Criterion(1.0, 1.0, 0.0, size=10))
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger().handlers == handlers and logging.getLogger().level == level
 
@@ -160,7 +160,7 @@ def noise() -> NDArray[np.float32]:
 
 
 def test_layers_that_suffer_stay_in_float32_until_the_criterion_holds(noise: NDArray[np.float32]) -> None:
-    criterion = Criterion(0.05, 0.05, 0.9)
+    criterion = Criterion(0.05, 0.05, 0.9, size=10)  # this network is small, and its file mostly names
     _, calm = to_int8(planted(1.0), noise, criterion)
     data, report = to_int8(planted(3000.0), noise, criterion)
     always = {"conv_0", "conv_1", "conv_2", "conv_3", "maps"}
@@ -172,7 +172,8 @@ def test_layers_that_suffer_stay_in_float32_until_the_criterion_holds(noise: NDA
 
 
 @pytest.mark.parametrize(
-    "criterion", [Criterion(probability_shift=1e-7), Criterion(mixture_shift=1e-7), Criterion(size=1000)]
+    "criterion",
+    [Criterion(probability_shift=1e-7, size=10), Criterion(mixture_shift=1e-7, size=10), Criterion(size=0.1)],
 )
 def test_a_criterion_that_nothing_holds_is_refused_in_one_line(
     criterion: Criterion, noise: NDArray[np.float32]
