@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -78,7 +79,7 @@ def measured(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(model_files.PROGRAMS, "tensorrt", "sonoforge.runtime.absent_program")
-        outcome = bench.main(bench.Config(str(bundle), out=str(out), **QUICK))
+        outcome = bench.main(bench.Config(str(bundle), trust=True, out=str(out), **QUICK))
     return outcome, out
 
 
@@ -182,6 +183,20 @@ def test_a_second_bundle_gives_ratios(bundle: Path, tmp_path: Path) -> None:
     assert ratio["bytes"] == 1.0
 
 
+def test_a_format_that_only_the_other_bundle_lacks_is_measured(
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("sonoforge"), "propagate", True)
+    old = factory.write_bundle(tmp_path / "old")
+    outcome = bench.main(bench.Config(str(bundle), formats=("onnx", "onnx-int8"), against=str(old), **QUICK))
+    assert outcome.exit_code == 0
+    assert {name: row["status"] for name, row in rows(outcome).items()} == {"onnx": "measured", "onnx-int8": "measured"}
+    assert list(outcome.result["ratios"]) == ["onnx"]
+    assert "onnx-int8: the other bundle has no such file" in caplog.text
+    with pytest.raises(SonoforgeError, match="old: found no format 'onnx-int8'"):
+        bench.main(bench.Config(str(old), formats=("onnx-int8",), against=str(bundle), **QUICK))
+
+
 def test_an_image_of_the_user_is_timed_and_a_wrong_one_refused(bundle: Path, tmp_path: Path) -> None:
     Image.fromarray(factory.scan(3)).save(tmp_path / "a.png")
     outcome = bench.main(bench.Config(str(bundle), formats=("onnx",), image=str(tmp_path / "a.png"), **QUICK))
@@ -227,7 +242,7 @@ def test_a_program_that_ends_with_a_signal_harms_no_other(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(model_files.PROGRAMS, "executorch", "falling_program")
     monkeypatch.setattr(bench_process, "_PACKAGES", {})
-    found = rows(bench.main(bench.Config(str(folder), **QUICK)))
+    found = rows(bench.main(bench.Config(str(folder), trust=True, **QUICK)))
     assert found["onnx"]["status"] == "measured"
     row = found["executorch"]
     assert row["status"] == status
@@ -283,3 +298,19 @@ def test_the_program_prints_a_table(bundle: Path) -> None:
     assert header.split()[0] == "format" and second.startswith("onnx-int8 ")
     assert "nothing was written; --out" in done.stderr
     assert max(map(len, done.stderr.splitlines())) <= 130
+
+
+def test_the_record_of_an_engine_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = factory.write_bundle(tmp_path / "b")
+    add(folder, "model.rtx.engine", b"an engine", "tensorrt", "fp32")
+    add(folder, "model.rtx.engine.json", b"its record", "", "fp32")
+    seen: list[bytes] = []
+
+    def measure(files: list[bench_measure.ModelFile], *_: object) -> list[dict[str, Any]]:
+        seen.extend(file.path.with_name(f"{file.path.name}.json").read_bytes() for file in files)
+        return [{"status": "failed", "reason": "of the test"} for _ in files]
+
+    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr(bench, "missing", lambda name: "")
+    bench.main(bench.Config(str(folder), formats=("tensorrt",), trust=True))
+    assert seen == [b"its record"]

@@ -104,6 +104,21 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "same class twice": (lambda m: m.update(classes=["a", "a", "b"]), "classes: found"),
     "one class": (lambda m: m.update(classes=["a"]), "classes: found"),
     "class count": (lambda m: m.update(classes=["a", "b"]), "found 3 classes, expected 2"),
+    "class that clears the screen": (lambda m: m["classes"].__setitem__(0, "a\x1b[2J"), "classes: found ['a\\x1b[2J'"),
+    "class turned round": (lambda m: m["classes"].__setitem__(0, "a\u202eb"), "different printable names"),
+    "name of two lines": (lambda m: m.update(name="a\nb"), "name: found 'a\\nb', expected one line of printable text"),
+    "version": (lambda m: m.update(version="1\x07"), "version: found '1\\x07'"),
+    "created": (lambda m: m.update(created="\x1b]0;x"), "created: found '\\x1b]0;x'"),
+    "use": (lambda m: m.update(intended_use="a\rb"), "intended_use: found 'a\\rb'"),
+    "key of a file": (lambda m: m["files"]["golden.npz"].update({"\x1b": 1}), "'\\x1b'"),
+    "format twice": (
+        lambda m: m["files"].update({"a.onnx": m["files"]["golden.npz"] | {"format": "onnx"}}),
+        "files.a.onnx.format: found onnx a second time, expected one file of each format",
+    ),
+    "other format twice": (
+        lambda m: [m["files"].update({name: m["files"]["golden.npz"] | {"format": "ort"}}) for name in ("a", "b")],
+        "files.b.format: found ort a second time",
+    ),
     "resample": (lambda m: m["preprocessing"].update(resample="nearest"), "resample 'nearest'"),
     "preprocessing key": (lambda m: m["preprocessing"].update(crop=0.9), "preprocessing: found crop"),
     "cam rank": (lambda m: m["outputs"].update(cam=[3, 8]), "outputs.cam: found [3, 8]"),
@@ -137,6 +152,7 @@ def test_a_manifest_that_is_not_understood_is_refused(bundle: Path, case: str) -
     message = refused(bundle)
     assert "manifest.json" in message
     assert expected in message
+    assert message.isprintable()
 
 
 @pytest.mark.parametrize(
@@ -148,6 +164,7 @@ def test_a_manifest_that_is_not_understood_is_refused(bundle: Path, case: str) -
         (b"[]", "expected an object"),
         (b'{"format_version": 1, "format_version": 1}', "given twice"),
         (b'{"format_version": NaN}', "NaN"),
+        (b'{"\\u001b[2J": 1, "\\u001b[2J": 1}', r"among '\x1b[2J'"),
     ],
 )
 def test_a_manifest_that_is_not_json_is_refused(bundle: Path, data: bytes, expected: str) -> None:

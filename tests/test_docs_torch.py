@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,6 +17,7 @@ from sonoforge.export import executorch_file, torchscript_file
 from sonoforge.export.bundle_network import read_network
 from sonoforge.export.source import Source
 from sonoforge.runtime.bundle import SHIPPED, open_bundle
+from sonoforge.runtime.imagefile import read_image
 
 DOCS = Path(__file__).parents[1] / "export" / "docs"
 
@@ -65,3 +68,33 @@ def test_executorch_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.chdir(tmp_path)
     _run_examples("executorch.md", {"model.pte": executorch_file.write_executorch(_source())}, tmp_path)
     assert _same_class_twice(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("page", "file", "image", "then"),
+    [
+        ("torchscript.md", "model.torchscript.pt", "images", "network = "),
+        ("executorch.md", "model.pte", "image", "program = "),
+    ],
+)
+def test_the_page_checks_the_file_and_resizes_as_the_manifest_says(
+    page: str, file: str, image: str, then: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if page == "executorch.md" and executorch_file.missing():
+        pytest.skip(executorch_file.missing())
+    monkeypatch.chdir(tmp_path)
+    folder = bundle_factory.write_bundle(tmp_path, model=b"not run")
+    bundle_factory.edit_manifest(folder, lambda manifest: manifest["preprocessing"].update(resample="bicubic"))
+    bundle_factory.edit_manifest(folder, lambda manifest: manifest["files"].update({file: {}}))
+    bundle_factory.replace_file(folder, file, b"a program")
+    Image.fromarray(bundle_factory.scan(0)).save(folder / "scan.png")
+    example = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)[0]
+    before_it_runs = example[: example.index(f"\n{then}", example.index(f"{image} = "))]
+    values: dict[str, Any] = {}
+    exec(compile(before_it_runs, page, "exec"), values)
+    rules = open_bundle(folder).manifest.preprocessing
+    expected = rules.normalise(rules.resize(read_image(folder / "scan.png"))[None])
+    assert np.abs(values[image].numpy() - expected).max() < 1e-5
+    (folder / file).write_bytes(b"another program")
+    with pytest.raises(AssertionError):
+        exec(compile(before_it_runs, page, "exec"), {})

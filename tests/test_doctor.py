@@ -74,6 +74,17 @@ def test_a_broken_base_install_is_told_and_fails(module: str) -> None:
     package = "pillow" if module == "PIL" else module
     assert f"problem     {package}: cannot be imported" in text and "pip install" in text
     assert "BROKEN" in text
+    code, result, _ = run("--json", before=f"import sys\nsys.modules['{module}'] = None")
+    assert code == 1 and not result["ok"] and result["base"][package] is None
+
+
+def test_a_broken_torch_is_told_and_harms_nothing(tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch_cpu.so: wrong ELF class')\n")
+    code, result, text = run("--json", before=f"import sys\nsys.path.insert(0, {str(tmp_path)!r})")
+    assert code == 0 and result["ok"]
+    assert "libtorch_cpu.so: wrong ELF class" in result["programs"]["torchscript"]
+    assert result["programs"]["onnx"] == "" and "base install works" in text
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -154,7 +154,7 @@ def test_the_classifier_becomes_engines_of_three_precisions(monkeypatch: pytest.
     monkeypatch.setitem(
         sys.modules,
         "sonoforge.export.half_precision",
-        SimpleNamespace(to_half=half),  # type: ignore[arg-type]
+        SimpleNamespace(write_half=lambda given: half(given.onnx)),  # type: ignore[arg-type]
     )
     monkeypatch.setitem(
         sys.modules,

@@ -15,6 +15,7 @@ from sonoforge.export.parity import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle import Bundle
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.onnx_file import OUTSIDE, reads_other_files
 
 TOLERANCE = 1e-5
 """Largest difference from the golden vectors: in probabilities; in other outputs, in units of their largest value."""
@@ -38,6 +39,8 @@ def read_network(bundle: Bundle) -> BundleGraph:
     """
     place = f"{bundle.path}: model.onnx"
     data = bundle.read("model.onnx")
+    if reads_other_files(data):
+        raise SonoforgeError(f"{place}: {OUTSIDE}")
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's own
@@ -69,8 +72,7 @@ def _weights(graph: onnx.GraphProto, place: str) -> dict[str, Tensor]:
             raise _not_ours(place, f"a layer with the weight {node.input[1]!r:.60}")
         for kind, name in zip(("weight", "bias"), node.input[1:], strict=False):
             tensor = stored.get(name)
-            inside = tensor is not None and tensor.data_location == onnx.TensorProto.DEFAULT
-            if tensor is None or not inside or tensor.data_type != onnx.TensorProto.FLOAT:
+            if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT:
                 raise _not_ours(place, f"no float32 values of {name!r:.60} inside the file")
             try:
                 weights[f"{layer[1]}.{kind}"] = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())

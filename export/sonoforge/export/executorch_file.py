@@ -114,7 +114,9 @@ def lower(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str
         ).to_executorch()
     except Exception as error:  # the compiler's passes raise whatever they meet
         reason = " ".join(str(error).split())[:200]
-        raise GateError(f"executorch: found a network that it cannot lower ({reason}); choose --format onnx") from error
+        raise GateError(
+            f"executorch: found a network that it cannot lower ({reason}); choose --formats onnx"
+        ) from error
     return bytes(program.buffer)
 
 

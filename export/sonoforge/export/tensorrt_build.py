@@ -15,10 +15,8 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import os
 import platform
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -29,6 +27,7 @@ from sonoforge.export.tensorrt_engine import gpu_capability
 from sonoforge.export.tensorrt_manifest import FORMAT_VERSION, PORTABLE, SUFFIXES, parse_record, to_json
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.model_files import run_module
 
 if TYPE_CHECKING:
     from sonoforge.export.source import Source
@@ -109,14 +108,7 @@ def build_engine(
             "timing": timing_cache is not None,
         }
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-        done = subprocess.run(  # noqa: S603 - this very module, by this very interpreter
-            [sys.executable, "-m", "sonoforge.export.tensorrt_build", temporary],
-            capture_output=True,
-            text=True,
-            check=False,
-            errors="replace",
-            env={**os.environ, "PYTHONSAFEPATH": "1"},  # no module is taken from the folder that one happens to be in
-        )
+        done = run_module("sonoforge.export.tensorrt_build", folder, folder)
         if not (folder / "result.json").is_file():
             ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
             reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())[:200]
@@ -156,10 +148,13 @@ def write_engine(source: Source) -> dict[str, bytes]:
 
 
 def write_engine_fp16(source: Source) -> dict[str, bytes]:
-    """Write a float16 engine of TensorRT-RTX with float32 inputs and outputs, and its record: content by file name."""
-    from sonoforge.export.half_precision import to_half  # noqa: PLC0415 - a writer loads what it needs, no more
+    """Write a float16 engine of TensorRT-RTX with float32 inputs and outputs, and its record: content by file name.
 
-    return _write(source, to_half(source.onnx), "model.fp16.rtx.engine", "fp16")
+    It is built from what ``model.fp16.onnx`` holds: some layers stay in float32 if the calibration images ask for it.
+    """
+    from sonoforge.export.half_precision import write_half  # noqa: PLC0415 - a writer loads what it needs, no more
+
+    return _write(source, write_half(source), "model.fp16.rtx.engine", "fp16")
 
 
 def write_engine_int8(source: Source) -> dict[str, bytes]:

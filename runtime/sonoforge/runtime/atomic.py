@@ -6,11 +6,10 @@ import dataclasses
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -81,7 +80,8 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value
     """
     if value is None or isinstance(value, str | bool):
         return value
-    if isinstance(value, np.generic | np.ndarray):
+    numpy = sys.modules.get("numpy")  # not imported here: doctor tells in JSON that it is broken
+    if numpy is not None and isinstance(value, numpy.generic | numpy.ndarray):
         return plain(value.tolist())
     if isinstance(value, int):
         return value

@@ -4,12 +4,16 @@ Every file that can be run here is measured in processes of its own, in short ro
 work on the machine slows all alike.  Its answers to the golden images are checked first: a float32 file that answers
 wrongly is refused, for the others the difference is told.
 
+The files that are programs (TorchScript, ExecuTorch, TensorRT) can do on this machine whatever their maker wrote, such
+as write files.  They are ``not run`` unless ``--trust`` says that the maker is trusted; ONNX and ORT files always are.
+
 JSON: ``bundle``, ``model``, ``machine`` ({"cpu", "instructions", "cores", "platform", "python"}), ``threads``,
 ``batches``, ``seconds``, ``rounds``, ``golden_images`` (count), ``energy`` (``read`` or ``not readable``), ``files``:
-for each ``format``, ``file``, ``precision``, ``bytes``, ``status`` (``measured``, ``cannot run here`` or ``failed``)
-and either the ``reason`` or the figures that `sonoforge.runtime.bench_measure` documents; with ``--against``,
-``against`` ({"bundle", "model", "files"}) and ``ratios`` ({format: {"latency", "throughput", "memory", "bytes"}}): how
-many times better this bundle is than the other; ``written`` (paths).
+for each ``format``, ``file``, ``precision``, ``bytes``, ``status`` (``measured``, ``not run``, ``cannot run here``
+or ``failed``) and either the ``reason`` or the figures that `sonoforge.runtime.bench_measure` documents; with
+``--against``, ``against`` ({"bundle", "model", "files"}) and ``ratios`` ({format: {"latency", "throughput", "memory",
+"bytes"}}): how many times better this bundle is than the other, in the formats that both were measured in; ``written``
+(paths).
 
 Exit code 0; 1 when a file failed, or none could be measured; 2 when there is no bundle.
 """
@@ -31,7 +35,7 @@ from sonoforge.runtime.bundle import Bundle, open_bundle
 from sonoforge.runtime.commandline import Outcome, closest, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.imagefile import read_image
-from sonoforge.runtime.model_files import missing
+from sonoforge.runtime.model_files import NOT_TRUSTED, missing, runs_code
 
 EXAMPLES = """
 sonoforge bench
@@ -51,6 +55,7 @@ class Config:
 
     bundle: str = option("", positional=True, help="folder or .zip of a bundle; without it, the one shipped")
     formats: tuple[str, ...] = option((), help="only these formats, such as onnx,onnx-int8", metavar="NAME,...")
+    trust: bool = option(False, help="run its programs, too: TorchScript, ExecuTorch, TensorRT files of a known maker")
     threads: int = option(1, help="threads for one inference", minimum=1, maximum=256)
     batches: tuple[int, ...] = option((1, 8, 32), help="images at a time", minimum=1, maximum=1024, metavar="N,...")
     seconds: float = option(3.0, help="seconds of timing for each file", minimum=0.01, maximum=3600)
@@ -66,14 +71,19 @@ def main(config: Config) -> Outcome:
     if config.against:
         sides["against"] = open_bundle(config.against)
     plan = Plan(config.threads, tuple(sorted(set(config.batches))), config.seconds, config.rounds)
-    rows = {side: _rows(bundle, config.formats) for side, bundle in sides.items()}
+    _check_formats(sides[""], config.formats)
+    rows = {side: _rows(bundle, config.formats, config.trust) for side, bundle in sides.items()}
     result = _about(config, plan, sides[""])
     _print_head(result)
     with tempfile.TemporaryDirectory(prefix="sonoforge-bench-") as folder:
         inputs = {side: _inputs(bundle, config.image) for side, bundle in sides.items()}
+        for side in sides:
+            (Path(folder) / f"{side}files").mkdir()
         chosen = [(side, row) for side in sides for row in rows[side] if row["status"] == "measured"]
         files = [
-            ModelFile(side, row["format"], row["precision"], _copy(sides[side], side, row["file"], Path(folder)))
+            ModelFile(
+                side, row["format"], row["precision"], sides[side].lay_out(row["file"], Path(folder) / f"{side}files")
+            )
             for side, row in chosen
         ]
         found = measure(files, inputs, plan, Path(folder), lambda line: log.info("%s", line)) if files else []
@@ -94,24 +104,28 @@ def main(config: Config) -> Outcome:
     return Outcome(result, "sonoforge doctor" if config.out or bad else again, 1 if bad else 0)
 
 
-def _rows(bundle: Bundle, formats: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return one row for each model file, told apart by whether this machine can run it.
-
-    Raises:
-        SonoforgeError: A format that the bundle does not hold.
-    """
-    entries = {entry.format: (name, entry) for name, entry in bundle.manifest.files.items() if entry.format}
+def _check_formats(bundle: Bundle, formats: tuple[str, ...]) -> None:
+    known = [entry.format for entry in bundle.manifest.files.values() if entry.format]
     for name in formats:
-        if name not in entries:
-            hint = closest(name, list(entries))
-            raise SonoforgeError(f"{bundle.path}: found no format {name!r}, expected one of {', '.join(entries)}{hint}")
-    rows = []
-    for kind, (name, entry) in entries.items():
-        if formats and kind not in formats:
+        if name not in known:
+            hint = closest(name, known)
+            raise SonoforgeError(f"{bundle.path}: found no format {name!r}, expected one of {', '.join(known)}{hint}")
+
+
+def _rows(bundle: Bundle, formats: tuple[str, ...], trust: bool) -> list[dict[str, Any]]:
+    """Return one row for each model file, told apart by whether it may and can run on this machine."""
+    rows: list[dict[str, Any]] = []
+    for name, entry in bundle.manifest.files.items():
+        if not entry.format or (formats and entry.format not in formats):
             continue
-        row = {"format": kind, "file": name, "precision": entry.precision, "bytes": entry.bytes}
-        reason = missing(kind).removeprefix(f"{kind}: ")
-        rows.append(row | ({"status": "cannot run here", "reason": reason} if reason else {"status": "measured"}))
+        row: dict[str, Any] = {"format": entry.format, "file": name, "precision": entry.precision, "bytes": entry.bytes}
+        rows.append(row)
+        if runs_code(entry.format) and not trust:
+            row |= {"status": "not run", "reason": NOT_TRUSTED}
+        elif reason := missing(entry.format).removeprefix(f"{entry.format}: "):
+            row |= {"status": "cannot run here", "reason": reason}
+        else:
+            row["status"] = "measured"
     return rows
 
 
@@ -120,14 +134,6 @@ def _inputs(bundle: Bundle, image: str) -> Inputs:
     pixels = prepare.resize(read_image(image))[None] if image else golden["pixels"]
     tensors = (prepare.normalise(golden["pixels"]), prepare.normalise(pixels))
     return Inputs((golden["pixels"], pixels), tensors, golden["logits"])
-
-
-def _copy(bundle: Bundle, side: str, name: str, folder: Path) -> Path:
-    """Lay a file's checked bytes where a program can open them, be the bundle a folder or a .zip."""
-    target = folder / f"{side}files" / name
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(bundle.read(name))
-    return target
 
 
 def _about(config: Config, plan: Plan, bundle: Bundle) -> dict[str, Any]:
@@ -231,9 +237,8 @@ def _print(result: dict[str, Any]) -> None:
             for batch, values in row.get("batches", {}).items():
                 if "error" in values:
                     log.info("%s: not at batch %s: %s", row["format"], batch, values["error"])
-    for name, ratios in result.get("ratios", {}).items():
-        said = ", ".join(f"{key} {value:.2f}" for key, value in ratios.items() if value is not None)
-        log.info("%s: times better than the other bundle: %s", name, said)
+    if "against" in result:
+        _print_ratios(result)
     programs = sorted({row["program"] for row in result["files"] if row["status"] == "measured"})
     log.info("\nrun by    %s", "; ".join(programs) or "nothing")
     log.info("load      from the program's import until the file can answer; the smallest of the rounds")
@@ -243,6 +248,16 @@ def _print(result: dict[str, Any]) -> None:
     busy = [row["batches"]["1"]["cores"] for row in result["files"] if row.get("latency_ms") and _on_cpu(row)]
     if busy and np.mean(busy) < _BUSY:
         log.warning("busy      other work left %.2f of a core to a file: repeat on an idle machine", np.mean(busy))
+
+
+def _print_ratios(result: dict[str, Any]) -> None:
+    others = {row["format"] for row in result["against"]["files"]}
+    for row in result["files"]:
+        if row["format"] not in others:
+            log.warning("%s: the other bundle has no such file: nothing to compare with", row["format"])
+    for name, ratios in result["ratios"].items():
+        said = ", ".join(f"{key} {value:.2f}" for key, value in ratios.items() if value is not None)
+        log.info("%s: times better than the other bundle: %s", name, said)
 
 
 def _on_cpu(row: dict[str, Any]) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sonoforge.runtime.model_files import run_module
 
 TOLERANCE = 1e-3
 """Largest difference from the golden logits of a float32 file, as in ``sonoforge verify``."""
@@ -115,15 +116,7 @@ def _turn(file: ModelFile, plan: Plan, batches: Sequence[int], work: Path) -> tu
     }
     (work / "task.json").write_text(json.dumps(task), encoding="utf-8")
     try:
-        done = subprocess.run(  # noqa: S603 - this package's own module, by this very interpreter
-            [sys.executable, "-m", "sonoforge.runtime.bench_process", str(work / "task.json")],
-            capture_output=True,
-            text=True,
-            check=False,
-            errors="replace",
-            timeout=_LONGEST,
-            env={**os.environ, "PYTHONSAFEPATH": "1"},  # nothing is imported from the folder it is started in
-        )
+        done = run_module("sonoforge.runtime.bench_process", work / "task.json", work, _LONGEST)
     except subprocess.TimeoutExpired:
         ended = f"the program that runs it did not end within {_LONGEST} seconds"
     else:

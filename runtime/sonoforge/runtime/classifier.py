@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime import image_quality, trust
 from sonoforge.runtime.bundle import Bundle, BundleError, open_bundle
 from sonoforge.runtime.imagefile import ImageError, read_image
-from sonoforge.runtime.onnx_file import session_options
+from sonoforge.runtime.onnx_file import OUTSIDE, reads_other_files, session_options
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -136,6 +136,8 @@ def _load_session(bundle: Bundle, threads: int) -> onnxruntime.InferenceSession:
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file, and not for --help
 
     data = bundle.read("model.onnx")
+    if reads_other_files(data):
+        raise BundleError(f"{bundle.path}: model.onnx: {OUTSIDE}")
     try:
         session = onnxruntime.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a family of its own that has no common base

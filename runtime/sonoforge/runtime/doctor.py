@@ -6,7 +6,9 @@ JSON: ``ok``, ``problems`` (lines: what is wrong with the base install), ``machi
 name: {"available", "for", "install"}}), ``programs`` ({first part of a format's name: "" or why its files cannot be
 run here}), ``bundle`` ({"name", "version"}, or null without one).
 
-Nothing heavy is imported but onnxruntime, nothing is downloaded.  Exit code 0; 1 when the base install is broken.
+Nothing is downloaded.  Imported are the base install and, to tell whether they load, the packages that run TorchScript
+and ExecuTorch files, such as torch; the other extras are only looked up.  Exit code 0; 1 when the base install is
+broken.
 """
 
 from __future__ import annotations

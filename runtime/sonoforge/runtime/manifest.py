@@ -117,8 +117,8 @@ def parse_manifest(data: bytes) -> Manifest:
     if raw["task"] != "classification":
         raise ManifestError(f"task: found {raw['task']!r}, expected 'classification'")
     for key in ("name", "version", "created", "intended_use"):
-        if not isinstance(raw[key], str) or not raw[key]:
-            raise ManifestError(f"{key}: found {raw[key]!r}, expected text")
+        if not _printable(raw[key]):
+            raise ManifestError(f"{key}: found {raw[key]!r:.120}, expected one line of printable text")
     for key in ("training", "evaluation", "parity", *_RECORDS):
         _mapping(key, raw.get(key, {}))
     classes = _classes(raw["classes"])
@@ -149,7 +149,7 @@ def _load_json(data: bytes) -> dict[str, Any]:
     def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) != len(pairs):
-            raise ManifestError(f"a key is given twice among {', '.join(key for key, _ in pairs)}")
+            raise ManifestError(f"a key is given twice among {', '.join(repr(key) for key, _ in pairs):.200}")
         return result
 
     try:
@@ -157,6 +157,11 @@ def _load_json(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"not valid JSON ({error})") from error
     return _mapping("manifest", raw)
+
+
+def _printable(value: Any) -> bool:
+    """Whether a text can be printed: none of its characters moves the cursor or turns the terminal's text round."""
+    return isinstance(value, str) and value != "" and value.isprintable()
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any]:
@@ -188,9 +193,9 @@ def _positive(name: str, value: Any) -> float:
 
 
 def _classes(value: Any) -> tuple[str, ...]:
-    valid = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+    valid = isinstance(value, list) and all(map(_printable, value))
     if not valid or not 2 <= len(value) == len(set(value)):
-        raise ManifestError(f"classes: found {value!r:.80}, expected two or more different names")
+        raise ManifestError(f"classes: found {value!r:.80}, expected two or more different printable names")
     return tuple(value)
 
 
@@ -212,14 +217,16 @@ def _files(value: Any) -> dict[str, FileEntry]:
     missing = [name for name in REQUIRED_FILES if name not in files]
     if missing:
         raise ManifestError(f"files: {', '.join(missing)} is missing")
-    result = {}
+    result: dict[str, FileEntry] = {}
     for name, raw in files.items():
         # Plain names only: no folder, no drive, no way out of the bundle.
         if not _FILE_NAME.fullmatch(name) or name == "manifest.json":
             raise ManifestError(f"files: found the name {name!r:.120}, expected a plain file name")
         entry = _mapping(f"files.{name}", raw)
         if not {"sha256", "bytes"} <= set(entry) <= {"sha256", "bytes", "precision", "format"}:
-            raise ManifestError(f"files.{name}: found {', '.join(entry)}, expected sha256, bytes (precision, format)")
+            raise ManifestError(
+                f"files.{name}: found {', '.join(map(repr, entry)):.200}, expected sha256, bytes (precision, format)"
+            )
         digest, size, precision = entry["sha256"], entry["bytes"], entry.get("precision", "fp32")
         form = entry.get("format", "onnx" if name == "model.onnx" else "")
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
@@ -231,6 +238,8 @@ def _files(value: Any) -> dict[str, FileEntry]:
             raise ManifestError(f"files.{name}.precision: found {precision!r:.80}, expected {' or '.join(expected)}")
         if not isinstance(form, str) or (form and not _FORMAT.fullmatch(form)):
             raise ManifestError(f"files.{name}.format: found {form!r:.80}, expected a name such as onnx-int8")
+        if form and form in {entry.format for entry in result.values()}:
+            raise ManifestError(f"files.{name}.format: found {form} a second time, expected one file of each format")
         result[name] = FileEntry(digest, size, precision, form)
     return result
 

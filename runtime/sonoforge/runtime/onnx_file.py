@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 # Before onnxruntime is imported: its Linux wheels start a telemetry thread and a data base otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+OUTSIDE = "found weights that lie in another file, expected all inside; write it again as one file"
+"""What is said of a file that `reads_other_files` finds."""
 
 
 def missing() -> str:
@@ -36,6 +41,15 @@ def session_options(threads: int) -> Any:
     return options
 
 
+def reads_other_files(content: bytes) -> bool:
+    """Whether an ONNX file keeps weights in other files, which onnxruntime would read from wherever it says.
+
+    A bundle's hashes do not cover such files.  Each stands under the key ``location`` (ONNX, "External data"), a text
+    whose length stands before it: as the byte 8, or as a longer number that ends in 0 (Protocol Buffers, "Encoding").
+    """
+    return b"location" in content and re.search(rb"[\x00\x08]location", content) is not None
+
+
 def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Answer:
     """Load a file.
 
@@ -45,9 +59,16 @@ def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvide
         provider: Execution provider; the CPU's stands behind it for what it cannot run.
 
     Raises:
-        SonoforgeError: onnxruntime cannot load the file, or has no such provider.
+        SonoforgeError: onnxruntime cannot load the file, or has no such provider; or the file needs other files.
     """
     import onnxruntime  # noqa: PLC0415
+
+    try:
+        outside = reads_other_files(path.read_bytes())
+    except OSError as error:
+        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
+    if outside:
+        raise SonoforgeError(f"{path}: {OUTSIDE}")
 
     providers = [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
     try:

@@ -6,6 +6,9 @@ the exporter recorded; of a generator's bundle, golden images from their seeds, 
 "max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``model``,
 ``provider``, ``versions``, ``formats`` ({format: see `verify_formats`}).
 
+The files that are programs (TorchScript, ExecuTorch, TensorRT) can do on this machine whatever their maker wrote, such
+as write files.  They are ``not run`` unless ``--trust`` says that the maker is trusted; ONNX and ORT files always are.
+
 Exit code 0 when the bundle passes, 1 when it fails, 2 when there is no bundle to check.
 """
 
@@ -29,6 +32,7 @@ EXAMPLES = """
 sonoforge verify
 sonoforge verify runs/00003-run-busi/bundle
 sonoforge verify bundle.zip --json
+sonoforge verify my-own-bundle --trust
 
 exit code: 0 the bundle passes; 1 it fails; 2 there is no bundle to check
 """
@@ -45,6 +49,7 @@ class Config:
     """Settings of ``sonoforge verify``."""
 
     bundle: str = option("", positional=True, help="folder or .zip of a bundle; without it, the one shipped")
+    trust: bool = option(False, help="run its programs, too: TorchScript, ExecuTorch, TensorRT files of a known maker")
 
 
 def main(config: Config) -> Outcome:
@@ -56,7 +61,7 @@ def main(config: Config) -> Outcome:
         if "model" in result:
             result["versions"] = _versions()
     else:
-        result, verb = _verify_classifier(config.bundle), "sonoforge classify IMAGE"
+        result, verb = _verify_classifier(config.bundle, config.trust), "sonoforge classify IMAGE"
     _print(result)
     next_command = verb + (f" --bundle '{config.bundle}'" if config.bundle else "")
     return Outcome(result, next_command if result["ok"] else "", 0 if result["ok"] else 1)
@@ -69,7 +74,7 @@ def _is_generator(path: Path) -> bool:
         return False
 
 
-def _verify_classifier(path: str) -> dict[str, Any]:
+def _verify_classifier(path: str, trust: bool) -> dict[str, Any]:
     result: dict[str, Any] = {"bundle": path or str(SHIPPED), "ok": False, "problems": []}
     try:
         bundle = open_bundle(path or None)
@@ -77,7 +82,7 @@ def _verify_classifier(path: str) -> dict[str, Any]:
         classifier = Classifier(bundle)
         result["golden"] = compare_golden(classifier)
         result |= {"model": classifier.model, "provider": classifier.provider, "versions": _versions()}
-        result["formats"] = compare_formats(bundle)
+        result["formats"] = compare_formats(bundle, trust)
     except DamagedBundleError as error:
         result["problems"].append(str(error))
     except BundleError as error:
