@@ -177,7 +177,7 @@ print(os.environ["ORT_DISABLE_TELEMETRY"], "onnxruntime" in sys.modules)
 def test_public_names() -> None:
     import sonoforge.runtime as runtime
 
-    assert runtime.__all__ == ["Bundle", "Classifier", "open_bundle"]
+    assert runtime.__all__ == ["Bundle", "Classifier", "Generator", "open_bundle"]
     for name in runtime.__all__:
         assert getattr(runtime, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Clasifier'"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import re
 import shlex
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from sonoforge.runtime import cli, commandline
-from sonoforge.runtime.commandline import Outcome, option
+from sonoforge.runtime.commandline import Outcome, configure_logging, option, printable
 from sonoforge.runtime.errors import GateError, SonoforgeError
 
 
@@ -290,3 +291,10 @@ def test_class_and_size_are_short_for_class_name_and_image_size(
     settings = json.loads(capsys.readouterr().out)
     assert settings["class_name"] == "malignant"
     assert settings.get("image_size", 512) == 512
+
+
+def test_names_in_files_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(quiet=False)
+    logging.getLogger("sonoforge.test").info("name %s\nnext", "evil\x1b[2Jpassed\u202e")
+    assert capsys.readouterr().err == "name evil\\x1b[2Jpassed\\u202e\nnext\n"
+    assert printable("Grüße, 图像\t1") == "Grüße, 图像\t1"

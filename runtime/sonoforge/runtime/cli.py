@@ -125,7 +125,7 @@ def _print_json(value: object) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return commandline.printable(" ".join(str(error).split()))
 
 
 def _unexpected(error: Exception) -> str:

@@ -231,13 +231,23 @@ def resolve_config(config_class: Any, given: Mapping[str, Any], file: Path | Non
     return config_class(**values)
 
 
+def printable(text: str) -> str:
+    """Escape what could steer a terminal: names in files are other people's."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def configure_logging(quiet: bool) -> None:
     """Send the ``sonoforge`` loggers' messages to stderr, as plain lines."""
     logger = logging.getLogger("sonoforge")
     logger.handlers[:] = []
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Printable("%(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
