@@ -62,28 +62,32 @@ def find_images(
     Raises:
         SonoforgeError: Fewer than `FEWEST` images, or no such folder.
     """
-    source = ImageSource(
-        data=data or str(settings.get("data", "")),
-        images=int(settings.get("images") or PHANTOMS),
-        seed=int(settings.get("seed") or 0),
-        cache=str(settings.get("cache") or ""),
+    place = str(settings.get("cache") or "")
+    phantoms = ImageSource("phantom", PHANTOMS, 0, place)
+    own = ImageSource(
+        str(settings.get("data") or "phantom"),
+        int(settings.get("images") or PHANTOMS),
+        int(settings.get("seed") or 0),
+        place,
     )
-    if not data and source.data not in ("", "phantom") and not Path(source.data).is_dir():
-        log.warning(
-            "%s: the run's images are not there any more; the files are checked on simulated scans", source.data
-        )
-        source = source._replace(data="")
-    if not source.data:
-        source = source._replace(data="phantom", images=PHANTOMS, seed=0)
-    cache = load_images(source)
+    if data:
+        cache = load_images(phantoms if data == "phantom" else own._replace(data=data))
+    elif own.data != "phantom" and not Path(own.data).is_dir():
+        log.warning("%s: the run's images are not there any more; files are checked on simulated scans", own.data)
+        cache = load_images(phantoms)
+    else:
+        cache = load_images(own)
+        if len(cache.images) < FEWEST:
+            log.info("the run has %d images: files are checked on %d simulated scans", len(cache.images), PHANTOMS)
+            cache = load_images(phantoms)
     chosen = evenly_spaced(len(cache.images), MOST)
     if len(chosen) < FEWEST:
         raise SonoforgeError(
-            f"{source.data}: found {len(chosen)} images, expected at least {FEWEST} to check files on; "
+            f"{cache.dataset.root}: found {len(chosen)} images, expected at least {FEWEST} to check files on; "
             "give more with --data FOLDER, or --data phantom"
         )
     if cache.size != IMAGENET.size:
-        raise SonoforgeError(f"{source.data}: found images of {cache.size} pixels, expected {IMAGENET.size}")
+        raise SonoforgeError(f"{cache.dataset.root}: found images of {cache.size} pixels, expected {IMAGENET.size}")
     names = [cache.dataset.items[index].path for index in chosen]
     known = cache.dataset.classes == classes
     return GateImages(
