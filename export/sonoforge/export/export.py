@@ -16,8 +16,8 @@ from sonoforge.export.bundle_writer import refuse_other_folder, write_bundle
 from sonoforge.export.bundle_zip import write_zip
 from sonoforge.export.formats import FORMATS
 from sonoforge.export.gate_images import FEWEST, find_images
-from sonoforge.export.generator_bundle import FORMATS as GENERATOR_FORMATS
 from sonoforge.export.generator_bundle import write_generator_bundle
+from sonoforge.export.generator_formats import FORMATS as GENERATOR_FORMATS
 from sonoforge.export.model_folder import load_model
 from sonoforge.export.onnx_graph import BundleGraph
 from sonoforge.export.source import Source
@@ -133,10 +133,18 @@ def _metadata(bundle: Bundle) -> dict[str, str]:
 
 
 def _report(config: Config, folder: Path, rows: list[dict[str, Any]]) -> Outcome:
-    manifest = open_bundle(folder).manifest
-    result: dict[str, Any] = {"bundle": str(folder), "parity": manifest.raw["parity"], "formats": rows}
-    size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
-    log.info("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(manifest.files), size)
+    next_command = f"sonoforge bench {folder}" if len(rows) > 1 else f"sonoforge verify {folder}"
+    return _finish(config, folder, open_bundle(folder).manifest.raw, rows, next_command)
+
+
+def _finish(
+    config: Config, folder: Path, manifest: dict[str, Any], rows: list[dict[str, Any]], next_command: str
+) -> Outcome:
+    """Say what is in the bundle and what was left out; pack it if that is asked for."""
+    result: dict[str, Any] = {"bundle": str(folder), "parity": manifest["parity"], "formats": rows}
+    files = manifest["files"].values()
+    size = sum(entry["bytes"] for entry in files) / 1e6
+    log.info("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(files), size)
     if config.zip:
         target = folder.with_name(folder.name + ".zip")
         write_zip(folder, target)
@@ -146,12 +154,14 @@ def _report(config: Config, folder: Path, rows: list[dict[str, Any]]) -> Outcome
     if failed:
         log.error("failed the gate and left out: %s", ", ".join(failed))
         return Outcome(result, "", 1)
-    return Outcome(result, f"sonoforge bench {folder}" if len(rows) > 1 else f"sonoforge verify {folder}")
+    return Outcome(result, next_command)
 
 
 def _export_generator(config: Config, run: Path) -> Outcome:
-    names = _choose(config.formats, tuple(GENERATOR_FORMATS))
+    if config.data:
+        raise SonoforgeError(f"--data: found {config.data}, expected none: a generator's files are checked on latents")
     checkpoint = find_checkpoint(run, config.checkpoint)
     folder = Path(config.out) if config.out else run / "bundle"
-    manifest = write_generator_bundle(checkpoint, folder, formats=tuple(names))
-    return Outcome({"bundle": str(folder), "parity": manifest["parity"]}, f"sonoforge gan sample --bundle {folder}")
+    manifest = write_generator_bundle(checkpoint, folder, formats=config.formats)
+    rows = list(manifest["parity"]["formats"].values())
+    return _finish(config, folder, manifest, rows, f"sonoforge gan sample --bundle {folder}")

@@ -1,10 +1,10 @@
 """``sonoforge verify``: is this bundle whole, and does it give the same answers on this machine?
 
 Every file is compared with its SHA-256, then the golden inputs are computed here and compared with the outputs that
-the exporter recorded; of a generator's bundle, golden images from their seeds, in each of its ONNX files.  JSON:
-``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
-"max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``model``,
-``provider``, ``versions``.
+the exporter recorded; of a generator's bundle, golden images from their seeds, in each of its files that this machine
+can run.  JSON: ``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
+"max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``not_run`` (of a
+generator: {file: reason}), ``model``, ``provider``, ``versions``.
 
 Exit code 0 when the bundle passes, 1 when it fails, 2 when there is no bundle to check.
 """
@@ -137,6 +137,8 @@ def _print(result: dict[str, Any]) -> None:
         log.info("golden    %d images, tolerance %g", golden["images"], golden["tolerance"])
         for name, difference in golden["max_abs_difference"].items():
             log.info("          %-13s max. difference %.2g", name, difference)
+        for name, reason in result.get("not_run", {}).items():
+            log.info("          %-13s not run: %s", name, reason)
         log.info("provider  %s", result["provider"])
         log.info("versions  %s", ", ".join(f"{name} {version}" for name, version in result["versions"].items()))
     for problem in result["problems"]:
