@@ -17,7 +17,15 @@ from torch import nn
 from sonoforge.export.bundle_writer import creation_time, replacing_folder
 from sonoforge.export.generator_card import generator_card
 from sonoforge.export.generator_formats import FORMATS, Made, allowed_difference, cannot_have
-from sonoforge.export.generator_graph import CHECKED, OUTPUT, generator_onnx, largest_difference, load_contiguous
+from sonoforge.export.generator_graph import (
+    CHECKED,
+    OUTPUT,
+    generator_inputs,
+    generator_onnx,
+    largest_difference,
+    load_contiguous,
+    trace_generator,
+)
 from sonoforge.export.provenance import provenance
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime import atomic, model_files
@@ -123,7 +131,7 @@ def _make(name: str, made: Made, folder: Path) -> dict[str, Any]:
         reason = model_files.missing(name)
         if reason:
             return {**row, "status": "not checked", "reason": reason}
-        worst = largest_difference(made.generator, _program(name, folder / form.file))
+        worst = _difference(made.generator, name, folder / form.file)
     except SonoforgeError as error:
         reason = " ".join(str(error).split()).replace(f"{folder}/", "")
     else:
@@ -137,11 +145,19 @@ def _make(name: str, made: Made, folder: Path) -> dict[str, Any]:
     return {**row, "status": "failed", "reason": reason}
 
 
-def _program(name: str, path: Path) -> model_files.Answer:
-    """Return what runs a file: in a process of its own where it may end with a signal."""
+def _difference(generator: nn.Module, name: str, path: Path) -> float:
+    """Let a file's own program answer, in a process of its own where it may end with a signal; compare with torch."""
     if name.startswith(("onnx", "torchscript")):
-        return model_files.open_file(name, path)
-    return lambda fed: model_files.answer_apart(name, path, fed, batch=len(fed[0]))
+        return largest_difference(generator, model_files.open_file(name, path))
+    if has_styles(generator):  # one psi for each process
+        return largest_difference(generator, lambda fed: model_files.answer_apart(name, path, fed, batch=len(fed[0])))
+    batches = [generator_inputs(generator, "z", count, psi, seed=count).values() for count, psi in CHECKED]
+    fed = [torch.cat(values) for values in zip(*batches, strict=True)]
+    with torch.inference_mode():
+        expected = trace_generator(generator).eval()(*fed).numpy()
+    largest = max(count for count, _ in CHECKED)
+    found = model_files.answer_apart(name, path, [values.numpy() for values in fed], batch=largest)[0]
+    return float(np.abs(found - expected).max()) if found.shape == expected.shape else math.nan
 
 
 def describe_row(row: Mapping[str, Any]) -> str:
