@@ -160,6 +160,9 @@ def test_all_formats_are_those_that_a_generator_can_have(everything: tuple[Path,
             entry = manifest["files"][row["file"]]
             assert (entry["format"], entry["precision"], entry["bytes"]) == (name, row["precision"], row["bytes"])
     assert rows["onnx-fp16"]["max_abs"] > rows["onnx"]["max_abs"], "in 16 bits indeed"
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert str(folder.parent).encode() not in content and b"site-packages" not in content, file.name
 
 
 def test_verify_runs_what_it_can_and_says_what_not(everything: tuple[Path, dict[str, Any]]) -> None:
@@ -171,6 +174,27 @@ def test_verify_runs_what_it_can_and_says_what_not(everything: tuple[Path, dict[
     assert result["not_run"] == unchecked
     half = Generator(folder, file=FORMATS["onnx-fp16"].file).generate(5, 2, "b").astype(int)
     assert np.abs(half - Generator(folder).generate(5, 2, "b")).max() <= 0.05 * 127.5 + 1
+
+
+def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path) -> None:
+    formats, name = ("onnx", "torchscript"), FORMATS["torchscript"].file
+    for recipe, classes in (("dcgan", 0), ("began", 0), ("progan", 2)):
+        place = tmp_path / recipe
+        write_generator_bundle(small_checkpoint(place, recipe, classes), place / "bundle", formats=formats)
+    folder = tmp_path / "dcgan" / "bundle"
+    assert verify_generator(folder)["ok"]
+    for content, message in (
+        ((tmp_path / "began" / "bundle" / name).read_bytes(), f"golden images: {name} differs by "),
+        (
+            (tmp_path / "progan" / "bundle" / name).read_bytes(),
+            f"{name}: the program that runs it ended with exit code",
+        ),
+        (b"no program", f"{name}: the program that runs it ended with exit code 1: {name}: torch cannot load it"),
+    ):
+        replace_file(folder, name, content)
+        result = verify_generator(folder)
+        assert not result["ok"] and len(result["problems"]) == 1
+        assert message in result["problems"][0] and "sonoforge-" not in result["problems"][0]
 
 
 @pytest.mark.skipif(not HAS_RTX, reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'")
@@ -207,6 +231,13 @@ def test_a_format_asked_for_by_name_that_cannot_be_had_is_an_error(
     with pytest.raises(SonoforgeError, match=f"--formats:? {message}") as error:
         write_generator_bundle(checkpoint, tmp_path / "bundle", formats=("all", name))
     assert "\n" not in str(error.value) and not (tmp_path / "bundle").exists()
+
+
+def test_images_to_check_on_are_refused_for_a_generator(tmp_path: Path) -> None:
+    run = small_checkpoint(tmp_path, "dcgan", 0).parents[1]
+    with pytest.raises(SonoforgeError, match="--data: found phantom, expected none"):
+        cli._run(["export", str(run), "--checkpoint", "last", "--data", "phantom"])
+    assert not (run / "bundle").exists()
 
 
 @pytest.mark.parametrize("spoilt", ["other network", "no program", "refused"])
