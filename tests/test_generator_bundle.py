@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +16,19 @@ import pytest
 from bundle_factory import edit_manifest, npz, replace_file, zip_bundle
 from generator_checkpoints import image_side, small_checkpoint
 from sonoforge.export import generator_bundle
-from sonoforge.export.generator_bundle import FORMATS, write_generator_bundle
-from sonoforge.runtime import cli
+from sonoforge.export.executorch_file import missing as executorch_missing
+from sonoforge.export.generator_bundle import describe_row, write_generator_bundle
+from sonoforge.export.generator_formats import FORMATS
+from sonoforge.export.tensorrt_engine import check_engine
+from sonoforge.runtime import cli, model_files
 from sonoforge.runtime.classifier import Classifier
 from sonoforge.runtime.container import BundleError, DamagedBundleError
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.generator import Generator, open_generator_bundle, verify_generator
 from sonoforge.training.gan.networks import Truncation, load_generator, sample_portions
 
-WRITERS = {"onnx-fp16": "sonoforge.export.half_precision", "torchscript": "sonoforge.export.torchscript_file"}
+HAS_EXECUTORCH = not executorch_missing()
+HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
 
 
 @pytest.fixture(scope="module", params=[("dcgan", 2), ("began", 0), ("stylegan2", 2)], ids=lambda case: case[0])
@@ -85,9 +92,11 @@ def test_the_manifest_says_all_that_a_reader_needs(made: tuple[Path, Path, dict[
     described = json.loads((checkpoint / "checkpoint.json").read_text())
     assert manifest["training"]["generator_sha256"] == described["files"]["average.safetensors"]
     assert manifest["training"]["fingerprint"] == "0" * 64 and manifest["training"]["step"] == 7
-    parity = manifest["parity"]["onnx"]
-    assert parity["max_abs"] <= parity["tolerance"] == (1e-3 if recipe == "stylegan2" else 1e-4)
-    assert [batch for batch, _ in parity["checked"]] == [1, 3, 5]
+    row = manifest["parity"]["formats"]["onnx"]
+    assert row["max_abs"] <= row["tolerance"] == (1e-3 if recipe == "stylegan2" else 1e-4)
+    assert row["status"] == "passed" and row["bytes"] == manifest["files"]["generator.onnx"]["bytes"]
+    assert [batch for batch, _ in manifest["parity"]["checked"]] == [1, 3, 5]
+    assert "torch" in [package["name"] for package in manifest["provenance"]["packages"]]
     card = (folder / "MODEL_CARD.md").read_text()
     assert "not a medical device" in card and "synthetic" in card and recipe in card
     for file in folder.iterdir():
@@ -116,31 +125,171 @@ def test_golden_images_are_drawn_from_their_seeds(made: tuple[Path, Path, dict[s
     assert len(golden["images"]) == 4
 
 
-@pytest.mark.parametrize("recipe", ["began", "stylegan1", "stylegan3-t"])
-def test_other_formats_pass_their_own_gate(tmp_path: Path, recipe: str) -> None:
-    names = [name for name, module in WRITERS.items() if importlib.util.find_spec(module) is not None]
-    if recipe == "stylegan3-t" and "torchscript" in names:
-        names.remove("torchscript")
-    if not names:
-        pytest.skip(f"none of {', '.join(WRITERS.values())} is part of this install")
-    manifest = write_generator_bundle(small_checkpoint(tmp_path, recipe, 2), tmp_path / "bundle", formats=names)
-    assert set(manifest["parity"]) == {"onnx", *names}
-    for name in names:
-        entry = manifest["files"][FORMATS[name].file]
-        assert (entry["format"], entry["precision"]) == (name, "fp16" if name == "onnx-fp16" else "fp32")
-        assert manifest["parity"][name]["max_abs"] <= manifest["parity"][name]["tolerance"]
-    assert verify_generator(tmp_path / "bundle")["ok"]
-    if "onnx-fp16" in names:
-        half = Generator(tmp_path / "bundle", file=FORMATS["onnx-fp16"].file).generate(5, 2, "b").astype(int)
-        assert np.abs(half - Generator(tmp_path / "bundle").generate(5, 2, "b")).max() <= 0.05 * 127.5 + 1
-        assert manifest["parity"]["onnx-fp16"]["max_abs"] > manifest["parity"]["onnx"]["max_abs"], "in 16 bits indeed"
+@pytest.fixture(scope="module", params=["progan", "stylegan3-t", pytest.param("stylegan1", marks=pytest.mark.slow)])
+def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A bundle of all formats that its generator and this machine can have, and its rows."""
+    folder = tmp_path_factory.mktemp("all")
+    manifest = write_generator_bundle(small_checkpoint(folder, request.param, 2), folder / "bundle", formats=("all",))
+    return folder / "bundle", manifest["parity"]["formats"]
 
 
-def test_torchscript_of_stylegan3_is_refused_with_the_reason(tmp_path: Path) -> None:
-    checkpoint = small_checkpoint(tmp_path, "stylegan3-t", 0)
-    with pytest.raises(SonoforgeError, match="torchscript: found StyleGAN3, whose filtered activation") as error:
-        write_generator_bundle(checkpoint, tmp_path / "bundle", formats=("torchscript",))
+def test_all_formats_are_those_that_a_generator_can_have(everything: tuple[Path, dict[str, Any]]) -> None:
+    folder, rows = everything
+    manifest = json.loads((folder / "manifest.json").read_text())
+    recipe = manifest["recipe"]
+    assert list(rows) == list(FORMATS)
+    expected = dict.fromkeys(FORMATS, "passed")
+    if recipe == "stylegan3-t":
+        expected["torchscript"] = "not written"
+    if recipe == "stylegan3-t" or not HAS_EXECUTORCH:
+        expected["executorch"] = "not written"
+    if model_files.missing("tensorrt"):
+        expected |= dict.fromkeys(("tensorrt", "tensorrt-fp16"), "not checked" if HAS_RTX else "not written")
+    assert {name: row["status"] for name, row in rows.items()} == expected
+    card = (folder / "MODEL_CARD.md").read_text()
+    for name, row in rows.items():
+        assert (row["precision"] == "fp16") == name.endswith("-fp16") and f"| {row['file']} |" in card
+        if row["status"] == "passed":
+            assert row["max_abs"] <= row["tolerance"]
+        else:
+            assert row["reason"] in describe_row(row) and row["reason"] in card
+        assert (
+            (row["file"] in manifest["files"]) == (row["status"] != "not written") == (folder / row["file"]).is_file()
+        )
+        if row["status"] != "not written":
+            entry = manifest["files"][row["file"]]
+            assert (entry["format"], entry["precision"], entry["bytes"]) == (name, row["precision"], row["bytes"])
+    assert rows["onnx-fp16"]["max_abs"] > rows["onnx"]["max_abs"], "in 16 bits indeed"
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert str(folder.parent).encode() not in content and b"site-packages" not in content, file.name
+
+
+def test_verify_runs_what_it_can_and_says_what_not(everything: tuple[Path, dict[str, Any]]) -> None:
+    folder, rows = everything
+    result = verify_generator(folder)
+    passed = {row["file"] for row in rows.values() if row["status"] == "passed"}
+    unchecked = {row["file"]: row["reason"] for row in rows.values() if row["status"] == "not checked"}
+    assert result["ok"] and set(result["golden"]["max_abs_difference"]) == passed
+    assert result["not_run"] == unchecked
+    half = Generator(folder, file=FORMATS["onnx-fp16"].file).generate(5, 2, "b").astype(int)
+    assert np.abs(half - Generator(folder).generate(5, 2, "b")).max() <= 0.05 * 127.5 + 1
+
+
+def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path) -> None:
+    formats, name = ("onnx", "torchscript"), FORMATS["torchscript"].file
+    for recipe, classes in (("dcgan", 0), ("began", 0), ("progan", 2)):
+        place = tmp_path / recipe
+        write_generator_bundle(small_checkpoint(place, recipe, classes), place / "bundle", formats=formats)
+    folder = tmp_path / "dcgan" / "bundle"
+    assert verify_generator(folder)["ok"]
+    for content, message in (
+        ((tmp_path / "began" / "bundle" / name).read_bytes(), f"golden images: {name} differs by "),
+        (
+            (tmp_path / "progan" / "bundle" / name).read_bytes(),
+            f"{name}: the program that runs it ended with exit code",
+        ),
+        (b"no program", f"{name}: the program that runs it ended with exit code 1: {name}: torch cannot load it"),
+    ):
+        replace_file(folder, name, content)
+        result = verify_generator(folder)
+        assert not result["ok"] and len(result["problems"]) == 1
+        assert message in result["problems"][0] and "sonoforge-" not in result["problems"][0]
+
+
+@pytest.mark.skipif(not HAS_RTX, reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'")
+def test_engines_fit_their_records_and_the_onnx_file_beside_them(everything: tuple[Path, dict[str, Any]]) -> None:
+    import tensorrt_rtx
+
+    folder, _ = everything
+    about = open_generator_bundle(folder).manifest
+    for name in ("tensorrt", "tensorrt-fp16"):
+        record = check_engine(folder / FORMATS[name].file, "tensorrt_rtx", tensorrt_rtx.__version__)
+        assert record["precision"] == about.files[FORMATS[name].file].precision
+        assert record["source_sha256"] == about.files["generator.onnx"].sha256
+        assert list(record["inputs"]) == list(about.raw["inputs"]) and record["outputs"] == ["images"]
+        assert record["inputs"]["latents"] == [[1, 6], [1, 6], [8, 6]]
+        if about.accepts_psi:
+            assert record["inputs"]["psi"] == [[1], [1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name", "message"),
+    [
+        ("stylegan3-t", "torchscript", "torchscript: StyleGAN3's filtered activation"),
+        ("stylegan3-r", "executorch", "executorch: XNNPACK leaves StyleGAN3"),
+        ("dcgan", "tensorrt", r"tensorrt: tensorrt_rtx is not installed; pip install 'sonoforge\[tensorrt\]'"),
+        ("dcgan", "tensorrt-int8", "found 'tensorrt-int8', expected of a generator all or some of onnx, .*mean tensor"),
+    ],
+)
+def test_a_format_asked_for_by_name_that_cannot_be_had_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, name: str, message: str
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorrt_rtx" else real(name))
+    checkpoint = small_checkpoint(tmp_path, recipe, 0)
+    with pytest.raises(SonoforgeError, match=f"--formats:? {message}") as error:
+        write_generator_bundle(checkpoint, tmp_path / "bundle", formats=("all", name))
     assert "\n" not in str(error.value) and not (tmp_path / "bundle").exists()
+
+
+def test_images_to_check_on_are_refused_for_a_generator(tmp_path: Path) -> None:
+    run = small_checkpoint(tmp_path, "dcgan", 0).parents[1]
+    with pytest.raises(SonoforgeError, match="--data: found phantom, expected none"):
+        cli._run(["export", str(run), "--checkpoint", "last", "--data", "phantom"])
+    assert not (run / "bundle").exists()
+
+
+@pytest.mark.parametrize("spoilt", ["other network", "no program", "refused"])
+def test_a_format_that_fails_is_left_out_and_the_others_go_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small_checkpoint(tmp_path, "dcgan", 0).parents[1]
+    other = generator_bundle.load_contiguous(small_checkpoint(tmp_path / "other", "began", 0))
+    real = FORMATS["torchscript"].write
+    assert real is not None
+
+    def write(made: Any) -> dict[str, bytes]:
+        if spoilt == "refused":
+            raise GateError("torchscript: found something, expected another")
+        name = "generator.torchscript.pt"
+        return real(made._replace(generator=other)) if spoilt == "other network" else {name: b"no program"}
+
+    monkeypatch.setitem(FORMATS, "torchscript", dataclasses.replace(FORMATS["torchscript"], write=write))
+    code = cli._run(
+        ["export", str(run), "--checkpoint", "last", "--formats", "torchscript,onnx-fp16", "--zip", "--json", "--quiet"]
+    )
+    result = json.loads(capsys.readouterr().out)
+    status = {row["format"]: row["status"] for row in result["formats"]}
+    assert code == 1 and status == {"onnx": "passed", "onnx-fp16": "passed", "torchscript": "failed"}
+    reason = result["formats"][2]["reason"]
+    expected = {"other network": "images differ from torch's by", "no program": "torch cannot load it as TorchScript"}
+    assert expected.get(spoilt, "found something") in reason and str(tmp_path) not in reason and "\n" not in reason
+    assert not (run / "bundle" / "generator.torchscript.pt").exists()
+    assert open_generator_bundle(run / "bundle").manifest.raw["parity"]["formats"]["torchscript"]["reason"] == reason
+    assert reason in (run / "bundle" / "MODEL_CARD.md").read_text()
+    assert verify_generator(result["zip"])["ok"]
+
+
+@pytest.mark.skipif(not HAS_EXECUTORCH, reason="executorch is not installed: pip install 'sonoforge[mobile]'")
+def test_a_program_that_ends_with_a_signal_fails_its_format_alone(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = dataclasses.replace(FORMATS["executorch"], write=lambda made: {"generator.pte": b"a program"})
+    monkeypatch.setitem(FORMATS, "executorch", form)
+    # Python imports this at its start; what runs the file finds it in place of executorch's own part.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys, types\n"
+        "part = types.ModuleType('sonoforge.export.executorch_file')\n"
+        "part.missing = lambda: ''\n"
+        "part.open_file = lambda path, threads: os.kill(os.getpid(), 11)\n"
+        "sys.modules[part.__name__] = part\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    manifest = write_generator_bundle(small_checkpoint(tmp_path, "dcgan", 0), bundle, formats=("executorch",))
+    row = manifest["parity"]["formats"]["executorch"]
+    assert row["status"] == "failed" and "generator.pte: the program that runs it ended with signal 11" in row["reason"]
+    assert not (bundle / "generator.pte").exists() and verify_generator(bundle)["ok"]
 
 
 def test_a_generator_that_fails_the_gate_leaves_what_was_there(
@@ -159,7 +308,7 @@ def test_a_generator_that_fails_the_gate_leaves_what_was_there(
     before = {file.name: file.read_bytes() for file in bundle.iterdir()}
     for target in (bundle, tmp_path / "new"):
         with pytest.raises(
-            GateError, match=r"generator\.onnx: differs from torch by .* no bundle was written"
+            GateError, match=r"generator\.onnx: images differ from torch's by .* no bundle was written"
         ) as error:
             write_generator_bundle(checkpoint, target)
         assert "\n" not in str(error.value)
@@ -174,7 +323,7 @@ def test_other_folders_and_formats_are_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "classifier"):
         with pytest.raises(SonoforgeError, match="is there and is not a generator's bundle"):
             write_generator_bundle(checkpoint, folder)
-    with pytest.raises(SonoforgeError, match="found format 'gif'"):
+    with pytest.raises(SonoforgeError, match="--formats: found 'gif', expected of a generator all or some of onnx, "):
         write_generator_bundle(checkpoint, tmp_path / "bundle", formats=("gif",))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoints", "classifier"]
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from generator_checkpoints import PLAIN, STYLED, image_side, small_checkpoint
 from sonoforge.export import generator_graph
-from sonoforge.export.generator_graph import export_generator, generator_inputs, trace_generator
+from sonoforge.export.executorch_file import fold, missing
+from sonoforge.export.generator_graph import export_generator, generator_inputs, load_contiguous, trace_generator
 from sonoforge.export.onnx_graph import OPSET
 from sonoforge.models.stylegan.mapping import MappingNetwork
 from sonoforge.runtime.errors import GateError, SonoforgeError
@@ -155,6 +156,27 @@ def test_torchscript_traces_what_the_table_says(tmp_path: Path, recipe: str) -> 
     for count in (1, 5):
         others = tuple(generator_inputs(generator, "z", count, -0.5, 1).values())
         torch.testing.assert_close(traced(*others), graph(*others), rtol=0, atol=1e-6)
+
+
+@pytest.mark.skipif(bool(missing()), reason="executorch is not installed: pip install 'sonoforge[mobile]'")
+@pytest.mark.parametrize("recipe", ["progan", "stylegan1", "stylegan2"])
+def test_folding_stores_the_weights_of_every_convolution(tmp_path: Path, recipe: str) -> None:
+    generator = load_contiguous(small_checkpoint(tmp_path, recipe, 2))
+    graph = trace_generator(generator).eval()
+    examples = tuple(generator_inputs(generator, "z", 1, 0.7, 0).values())
+
+    def computed(network: nn.Module) -> int:
+        """Convolutions whose weights are not stored: XNNPACK does not take those."""
+        nodes = torch.export.export(network, examples).graph.nodes
+        weights = [node.args[1] for node in nodes if node.op == "call_function" and "conv" in str(node.target)]
+        assert len(weights) > 3
+        return sum(weight.op != "placeholder" for weight in weights)  # type: ignore[union-attr]
+
+    folded = fold(graph, examples)
+    assert computed(graph) > 0 and computed(folded) == 0
+    others = tuple(generator_inputs(generator, "z", 1, -0.5, 1).values())
+    with torch.no_grad():
+        torch.testing.assert_close(folded(*others), graph(*others), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("cutoff", [None, 2])

@@ -124,13 +124,23 @@ def _add(
         row |= compare(_answers(form, name, folder, source, images), reference, images, classes)
         found = problems(row, form.tolerance)
     except Exception as error:  # writers are other people's programs: whatever one raises, the other formats go on
-        kind = "" if isinstance(error, SonoforgeError) else f"{type(error).__name__}: "
-        found = [kind + " ".join(str(error).split())[:300]]
+        found = [said_of(error, folder)]
     if not found:
         return {**row, "status": "passed"}
     for file in contents:
         (folder / file).unlink(missing_ok=True)
     return {**row, "status": "failed", "reason": "; ".join(found)}
+
+
+def said_of(error: Exception, folder: Path) -> str:
+    """Say in one line what went wrong; the folder that the file is being made in is left away."""
+    kind = "" if isinstance(error, SonoforgeError) else f"{type(error).__name__}: "
+    return kind + " ".join(str(error).split()).replace(f"{folder}/", "")[:300]
+
+
+def without_folders(text: str) -> str:
+    """Cut absolute paths out of what goes into a bundle: they name the machine and its user."""
+    return _PATH.sub("...", text)
 
 
 def _answers(
@@ -162,7 +172,7 @@ def _enter(manifest: dict[str, Any], folder: Path, row: dict[str, Any]) -> None:
         return
     kept = {key: value for key, value in row.items() if key != "worst"}
     if "reason" in kept:
-        kept["reason"] = _PATH.sub("...", kept["reason"])
+        kept["reason"] = without_folders(kept["reason"])
     figures[row["format"]] = kept
     if form.write is None:
         return

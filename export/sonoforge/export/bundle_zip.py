@@ -8,7 +8,9 @@ from pathlib import Path
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.bundle import open_bundle
+from sonoforge.runtime.container import read_manifest, task_of
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.generator import open_generator_bundle
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 _MODE = 0o644 << 16
@@ -21,7 +23,7 @@ def write_zip(folder: Path, target: Path) -> int:
     bytes depend on the version of the library that made them.
 
     Args:
-        folder: A bundle.
+        folder: A bundle, of a classifier or of a generator.
         target: The ``.zip``; one that is there is replaced.
 
     Returns:
@@ -32,7 +34,7 @@ def write_zip(folder: Path, target: Path) -> int:
     """
     if target.suffix != ".zip":
         raise SonoforgeError(f"{target}: expected the name of a .zip file")
-    bundle = open_bundle(folder)
+    bundle = open_generator_bundle(folder) if task_of(read_manifest(folder)) == "generation" else open_bundle(folder)
     contents = {name: bundle.read(name) for name in bundle.manifest.files}
     contents["manifest.json"] = (folder / "manifest.json").read_bytes()
     buffer = io.BytesIO()

@@ -11,12 +11,13 @@ from sonoforge.export.add_formats import cannot_write
 from sonoforge.export.assemble import bundle_from_bundle, bundle_from_run
 from sonoforge.export.bundle_zip import write_zip
 from sonoforge.export.formats import FORMATS
-from sonoforge.export.generator_bundle import FORMATS as GENERATOR_FORMATS
 from sonoforge.export.generator_bundle import write_generator_bundle
+from sonoforge.export.generator_formats import FORMATS as GENERATOR_FORMATS
 from sonoforge.runtime.bundle import SHIPPED, open_bundle
 from sonoforge.runtime.commandline import Outcome, closest, option
+from sonoforge.runtime.container import read_manifest, task_of
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan.checkpoint import find_checkpoint
+from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ class Config:
     data: str = option(
         "", help="folder of images to check the files on, or phantom (default: the run's own, or else phantom)"
     )
-    checkpoint: str = option("best", help="of a generator: best, last or a step number")
+    checkpoint: str = option(
+        "", help="of a generator: best, last or a step number (default: best, if one was measured)"
+    )
     out: str = option("", help="folder of the bundle (default: RUN/bundle, or the bundle itself)")
     zip: bool = option(False, help="also pack the bundle as OUT.zip")
 
@@ -89,7 +92,7 @@ def _zip_target(folder: Path, place: Path) -> Path:
         if target.resolve() == place.resolve():
             raise SonoforgeError(f"{target}: is the bundle that is read; choose another --out")
         try:
-            open_bundle(target)
+            task_of(read_manifest(target))
         except SonoforgeError as error:
             raise SonoforgeError(f"{target}: is there and is not a bundle; choose another --out") from error
     return target
@@ -114,10 +117,18 @@ def _choose(asked: tuple[str, ...], known: tuple[str, ...]) -> list[str]:
 
 
 def _report(folder: Path, target: Path | None, rows: list[dict[str, Any]]) -> Outcome:
-    manifest = open_bundle(folder).manifest
-    result: dict[str, Any] = {"bundle": str(folder), "parity": manifest.raw["parity"], "formats": rows}
-    size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
-    log.info("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(manifest.files), size)
+    next_command = f"sonoforge bench {folder} --trust" if len(rows) > 1 else f"sonoforge verify {folder}"
+    return _finish(folder, target, open_bundle(folder).manifest.raw, rows, next_command)
+
+
+def _finish(
+    folder: Path, target: Path | None, manifest: dict[str, Any], rows: list[dict[str, Any]], next_command: str
+) -> Outcome:
+    """Say what is in the bundle and what was left out; pack it if that is asked for."""
+    result: dict[str, Any] = {"bundle": str(folder), "parity": manifest["parity"], "formats": rows}
+    files = manifest["files"].values()
+    size = sum(entry["bytes"] for entry in files) / 1e6
+    log.info("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(files), size)
     if target is not None:
         write_zip(folder, target)
         result["zip"] = str(target)
@@ -129,12 +140,16 @@ def _report(folder: Path, target: Path | None, rows: list[dict[str, Any]]) -> Ou
     if failed:
         log.error("failed the gate and left out: %s", ", ".join(failed))
         return Outcome(result, "", 1)
-    return Outcome(result, f"sonoforge bench {folder}" if len(rows) > 1 else f"sonoforge verify {folder}")
+    return Outcome(result, next_command)
 
 
 def _export_generator(config: Config, run: Path) -> Outcome:
-    names = _choose(config.formats, tuple(GENERATOR_FORMATS))
-    checkpoint = find_checkpoint(run, config.checkpoint)
+    if config.data:
+        raise SonoforgeError(f"--data: found {config.data}, expected none: a generator's files are checked on latents")
     folder = Path(config.out) if config.out else run / "bundle"
-    manifest = write_generator_bundle(checkpoint, folder, formats=tuple(names))
-    return Outcome({"bundle": str(folder), "parity": manifest["parity"]}, f"sonoforge gan sample --bundle {folder}")
+    target = _zip_target(folder, run) if config.zip else None
+    checkpoint = find_checkpoint(run, config.checkpoint or ("best" if best_checkpoint(run / "checkpoints") else "last"))
+    log.info("%s", checkpoint)
+    manifest = write_generator_bundle(checkpoint, folder, formats=config.formats)
+    rows = list(manifest["parity"]["formats"].values())
+    return _finish(folder, target, manifest, rows, f"sonoforge gan sample --bundle {folder}")

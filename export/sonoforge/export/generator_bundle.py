@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import io
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
+import logging
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from torch import nn
 
+from sonoforge.export.add_formats import said_of, without_folders
+from sonoforge.export.bundle_folder import replacing_folder
+from sonoforge.export.bundle_writer import creation_time
 from sonoforge.export.generator_card import generator_card
+from sonoforge.export.generator_formats import FORMATS, Made, allowed_difference, cannot_have
 from sonoforge.export.generator_graph import (
     CHECKED,
     OUTPUT,
@@ -26,20 +26,22 @@ from sonoforge.export.generator_graph import (
     generator_onnx,
     largest_difference,
     load_contiguous,
-    tolerance,
     trace_generator,
 )
-from sonoforge.models.stylegan import stylegan3
+from sonoforge.export.provenance import provenance
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime import atomic, model_files
+from sonoforge.runtime.commandline import closest
 from sonoforge.runtime.container import read_manifest, task_of
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.generator import TOLERANCES, Generator, golden_difference, open_generator_bundle
+from sonoforge.runtime.generator import Generator, golden_difference, open_generator_bundle
 from sonoforge.runtime.generator_manifest import MODEL
 from sonoforge.runtime.latents import RECIPE, draw_latent
 from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
 from sonoforge.training.gan.networks import Truncation, generate, label_batch, latent_distribution
 from sonoforge.training.run_folder import CONFIG, read_config
+
+log = logging.getLogger(__name__)
 
 INTENDED_USE = (
     "Research use, not a medical device. Its images are synthetic: they show no patient, and are no evidence about one."
@@ -47,141 +49,147 @@ INTENDED_USE = (
 GOLDEN = ((0, 1.0), (1, 0.7), (2, 0.3), (3, -0.5))  # seed, and psi where there are styles
 
 
-class _Made(NamedTuple):
-    """What every writer starts from: the network, what is known of it, and its ONNX file that passed the gate."""
-
-    generator: nn.Module
-    about: Description
-    onnx: bytes
-
-
-class Format(NamedTuple):
-    """One kind of file in a generator's bundle.
-
-    Attributes:
-        file: Its name.
-        precision: Of its weights.
-        tolerance: Largest absolute difference of images, in [-1, 1], from torch's; None: that of `tolerance`.
-        write: Makes its content.
-    """
-
-    file: str
-    precision: str
-    tolerance: float | None
-    write: Callable[[_Made], bytes]
-
-
-def _half(made: _Made) -> bytes:
-    to_half: Callable[[bytes], bytes] = import_module("sonoforge.export.half_precision").to_half
-    return to_half(_tensor_constants(made.onnx))
-
-
-def _tensor_constants(content: bytes) -> bytes:
-    """Write constants that are plain numbers as tensors: the converter to 16 bits knows no others."""
-    model = onnx.load_model_from_string(content)
-    types = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name in types:
-            (attribute,) = node.attribute
-            values = np.array(onnx.helper.get_attribute_value(attribute), types[attribute.name])
-            attribute.CopyFrom(onnx.helper.make_attribute("value", onnx.numpy_helper.from_array(values)))
-    data: bytes = model.SerializeToString()
-    return data
-
-
-def _torchscript(made: _Made) -> bytes:
-    trace_file: Callable[..., bytes] = import_module("sonoforge.export.torchscript_file").trace_file
-    examples = generator_inputs(made.generator, "z", 2, 0.7, seed=0)
-    return trace_file(trace_generator(made.generator).eval(), tuple(examples.values()))
-
-
-# What the writers need is imported by them alone.
-FORMATS: dict[str, Format] = {
-    "onnx": Format(MODEL, "fp32", None, lambda made: made.onnx),
-    "onnx-fp16": Format("generator.fp16.onnx", "fp16", TOLERANCES["onnx-fp16"], _half),
-    "torchscript": Format("generator.torchscript.pt", "fp32", None, _torchscript),
-}
-
-
 def write_generator_bundle(
     checkpoint: Path, folder: Path, *, created: str | None = None, formats: Sequence[str] = ("onnx",)
 ) -> dict[str, Any]:
-    """Export a checkpoint's averaged generator, pass the gate in each format, write the bundle and read it back.
+    """Export a checkpoint's averaged generator; a file that fails its gate is left out, the others go in.
 
     Args:
         checkpoint: A checkpoint folder, or a run folder (then its newest checkpoint).
         folder: The bundle's folder; a generator's bundle that is there is replaced.
         created: Time in the manifest, ISO 8601; None for now.
-        formats: Some of `FORMATS`; ``onnx``, which the others are measured beside, is always written.
+        formats: Some of `FORMATS`, or ``all``, which leaves out what this generator or this machine cannot have.
+            ``onnx``, which the others are made of or measured beside, is always written.
 
     Returns:
-        The manifest.
+        The manifest; ``parity.formats`` says of each format what became of it, see `_make`.
 
     Raises:
-        GateError: A file does not answer as torch does; no bundle is left, an older one stays as it was.
-        SonoforgeError: Not a checkpoint, a format that is unknown or that this generator cannot have, or ``folder``
-            holds something else.
+        GateError: The ONNX file does not answer as torch does; no bundle is left, an older one stays as it was.
+        SonoforgeError: Not a checkpoint, a format that is unknown or, if it is asked for by name, that cannot be had,
+            or ``folder`` holds something else.
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise SonoforgeError(f"generator export: found format {unknown[0]!r}, expected some of {', '.join(FORMATS)}")
+    known = (*FORMATS, "all")
+    for name in formats:
+        if name not in known:
+            raise SonoforgeError(
+                f"--formats: found {name!r}, expected of a generator all or some of {', '.join(FORMATS)}"
+                f"{closest(name, known)}"
+            )
     if folder.exists() and not _is_generator_bundle(folder):
         raise SonoforgeError(f"{folder}: is there and is not a generator's bundle; choose another place")
     place = find_checkpoint(checkpoint)
     about, generator = describe(place), load_contiguous(place)
-    if "torchscript" in formats and isinstance(generator, stylegan3.Generator):
-        raise SonoforgeError(
-            f"{place}: torchscript: found StyleGAN3, whose filtered activation works in place, which a trace cannot "
-            "keep; leave it out and use the ONNX file"
-        )
-    made = _Made(generator, about, generator_onnx(generator, about))
-    contents, kinds, parity = {}, {}, {}
-    for name in dict.fromkeys(("onnx", *formats)):
-        form = FORMATS[name]
-        contents[form.file] = form.write(made)
-        kinds[form.file] = {"format": name, "precision": form.precision}
-        parity[name] = _gate(generator, name, contents[form.file])
-    record = _record(about, generator, _data_name(place), created)
-    contents["golden.npz"] = _golden(generator)
-    contents["MODEL_CARD.md"] = generator_card(record, parity).encode()
-    record["parity"] = parity
-    record["files"] = {
-        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), **kinds.get(name, {})}
-        for name, data in contents.items()
-    }
-    _write(folder, contents, record)
-    return record
+    for name in formats:
+        reason = cannot_have(name, generator) if name in FORMATS else ""
+        if reason:
+            raise SonoforgeError(f"{place}: --formats {name}: {reason}")
+    made = Made(generator, about, generator_onnx(generator, about))
+    manifest = _record(about, generator, _data_name(place), created)
+    with replacing_folder(folder) as temporary:
+        atomic.write_bytes(temporary / MODEL, made.onnx)
+        atomic.write_bytes(temporary / "golden.npz", _golden(generator))
+        rows = {}
+        for name in FORMATS:
+            if name in formats or "all" in formats or name == "onnx":
+                rows[name] = _make(name, made, temporary, name in formats)
+                if name == "onnx" and rows[name]["status"] != "passed":
+                    raise GateError(f"{MODEL}: {rows[name]['reason']}; no bundle was written")
+                log.info("%s", describe_row(rows[name]))
+        manifest["parity"] = {"checked": [list(pair) for pair in CHECKED], "formats": rows}
+        manifest["provenance"] = provenance()
+        (temporary / "MODEL_CARD.md").write_text(generator_card(manifest), encoding="utf-8")
+        manifest["files"] = _files(temporary, rows)
+        atomic.write_json(temporary / "manifest.json", manifest)
+        _read_back(temporary, folder, allowed_difference("onnx", generator))
+    return manifest
 
 
 def _is_generator_bundle(folder: Path) -> bool:
     return (folder / "manifest.json").is_file() and task_of(read_manifest(folder)) == "generation"
 
 
-def _gate(generator: nn.Module, name: str, content: bytes) -> dict[str, Any]:
-    """Run a file by its own program on batches of several sizes, and psi, and compare with torch.
+def _make(name: str, made: Made, folder: Path, asked: bool) -> dict[str, Any]:
+    """Write the files of one format into the new bundle and judge them; those that may not stay are removed.
 
-    Raises:
-        GateError: It differs by more than its format's tolerance, or cannot be run here at all.
+    A file that nothing on this machine can run is written only if it was asked for by name.
+
+    Returns:
+        ``format``, ``file``, ``precision``, ``status`` (``passed``, ``failed``, ``not checked``: written, but nothing
+        on this machine runs it, or ``not written``), ``reason`` where there is one, ``bytes``, ``tolerance`` and
+        ``max_abs``, the largest difference of images from torch's, in [-1, 1].
     """
     form = FORMATS[name]
-    allowed = tolerance(generator) if form.tolerance is None else form.tolerance
-    reason = model_files.missing(name)
+    row: dict[str, Any] = {"format": name, "file": form.file, "precision": form.precision}
+    reason, unchecked = cannot_have(name, made.generator), model_files.missing(name)
+    if unchecked and not asked and not reason:
+        reason = f"{unchecked}; --formats {name} writes it unchecked"
     if reason:
-        raise GateError(f"{name}: cannot be checked here, so no bundle was written: {reason}")
-    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
-        path = Path(folder) / form.file
-        path.write_bytes(content)
-        worst = largest_difference(generator, model_files.open_file(name, path))
-    if not worst <= allowed:  # NaN is no agreement either
-        raise GateError(
-            f"{form.file}: differs from torch by {worst:.2e} in images (allowed {allowed:g}); no bundle was written"
-        )
-    versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
-    return {"max_abs": worst, "tolerance": allowed, "checked": [list(pair) for pair in CHECKED], **versions}
+        return {**row, "status": "not written", "reason": reason}
+    contents: dict[str, bytes] = {}
+    try:
+        if form.write is not None:
+            contents = form.write(made)
+            for file, data in contents.items():
+                atomic.write_bytes(folder / file, data)
+        allowed = allowed_difference(name, made.generator)
+        row |= {"bytes": (folder / form.file).stat().st_size, "tolerance": allowed}
+        if unchecked:
+            return {**row, "status": "not checked", "reason": unchecked}
+        worst = _difference(made.generator, name, folder / form.file)
+    except Exception as error:  # writers are other people's programs: whatever one raises, the other formats go on
+        reason = said_of(error, folder)
+    else:
+        if worst <= allowed:
+            return {**row, "max_abs": worst, "status": "passed"}
+        reason = f"images differ from torch's by {worst:.2g} (allowed {allowed:g})"
+        if math.isfinite(worst):  # NaN is not JSON
+            row["max_abs"] = worst
+    for file in contents:
+        (folder / file).unlink(missing_ok=True)
+    return {**row, "status": "failed", "reason": without_folders(reason)}
+
+
+def _difference(generator: nn.Module, name: str, path: Path) -> float:
+    """Let a file's own program answer, in a process of its own where it may end with a signal; compare with torch."""
+    if name.startswith(("onnx", "torchscript")):
+        return largest_difference(generator, model_files.open_file(name, path))
+    if has_styles(generator):  # one psi for each process
+        return largest_difference(generator, lambda fed: model_files.answer_apart(name, path, fed, batch=len(fed[0])))
+    batches = [generator_inputs(generator, "z", count, psi, seed=count).values() for count, psi in CHECKED]
+    fed = [torch.cat(values) for values in zip(*batches, strict=True)]
+    with torch.inference_mode():
+        expected = trace_generator(generator).eval()(*fed).numpy()
+    largest = max(count for count, _ in CHECKED)
+    found = model_files.answer_apart(name, path, [values.numpy() for values in fed], batch=largest)[0]
+    return float(np.abs(found - expected).max()) if found.shape == expected.shape else math.nan
+
+
+def describe_row(row: Mapping[str, Any]) -> str:
+    """One line of the screen's table."""
+    size = f"{row['bytes'] / 1e6:.2f} MB" if "bytes" in row else "-"
+    line = f"{row['format']:<14} {row['precision']:<5} {size:>9}  "
+    if "max_abs" in row:
+        line += f"max {row['max_abs']:.1e} (allowed {row['tolerance']:g})  "
+    return f"{line}{row['status']}" + (f": {row['reason']}" if "reason" in row else "")
+
+
+def _files(folder: Path, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the manifest's entries of all files that are there."""
+    kinds = {row["file"]: {"format": name, "precision": row["precision"]} for name, row in rows.items()}
+    entries = {}
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        entries[path.name] = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data),
+            **kinds.get(path.name, {}),
+        }
+    return entries
 
 
 def _record(about: Description, generator: nn.Module, data: str, created: str | None) -> dict[str, Any]:
-    """Return the manifest without ``files`` and ``parity``."""
+    """Return the manifest without ``files``, ``parity`` and ``provenance``."""
     options, styled = about.generator_options, has_styles(generator)
     size, channels = int(options["image_size"]), int(options["channels"])
     latent, labelled = int(options["latent_size"]), bool(about.classes)
@@ -191,7 +199,7 @@ def _record(about: Description, generator: nn.Module, data: str, created: str | 
         "task": "generation",
         "name": "-".join(name.lower().replace(" ", "-") for name in names if name),
         "version": f"step-{about.step}",
-        "created": created or datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": created or creation_time(),
         "recipe": about.recipe,
         "image": {
             "size": size,
@@ -247,23 +255,11 @@ def _golden(generator: nn.Module) -> bytes:
     return buffer.getvalue()
 
 
-def _write(folder: Path, contents: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
-    """Write under a temporary name, let the reader check all of it, rename."""
-    temporary = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        for name, data in contents.items():
-            atomic.write_bytes(temporary / name, data)
-        atomic.write_json(temporary / "manifest.json", manifest)
-        bundle = open_generator_bundle(temporary)
-        worst, allowed = golden_difference(Generator(bundle)), manifest["parity"]["onnx"]["tolerance"]
-        if not worst <= allowed:
-            raise GateError(
-                f"{folder}: golden images differ by {worst:.2e} (allowed {allowed:g}); no bundle was written"
-            )
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+def _read_back(written: Path, folder: Path, allowed: float) -> None:
+    """Let the reader check all that was written, and compute the golden images by it."""
+    bundle = open_generator_bundle(written)
+    for name in bundle.manifest.files:
+        bundle.read(name)
+    worst = golden_difference(Generator(bundle))
+    if not worst <= allowed:
+        raise GateError(f"{folder}: golden images differ by {worst:.2e} (allowed {allowed:g}); no bundle was written")

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def generator_card(record: Mapping[str, Any], parity: Mapping[str, Mapping[str, Any]]) -> str:
+def generator_card(record: Mapping[str, Any]) -> str:
     """Render the card.
 
     Args:
         record: The manifest, with or without its files.
-        parity: Of each format: ``max_abs``, ``tolerance`` and versions.
     """
+    versions = {package["name"]: package["version"] for package in record["provenance"]["packages"]}
     image, latents, training = record["image"], record["latents"], record["training"]
     colour = "grey" if image["channels"] == 1 else "RGB"
     shown = ", ".join(record["classes"]) or record["class_name"] or "not named"
@@ -38,14 +38,16 @@ def generator_card(record: Mapping[str, Any], parity: Mapping[str, Mapping[str, 
         f"Fingerprint of the training images `{training['fingerprint'][:16]}`, of the weights "
         f"`{training['generator_sha256'][:16]}`.",
         "",
-        "## Export",
+        "## Files",
         "",
-        "| format | largest difference from torch, in [-1, 1] | allowed |",
-        "|---|---|---|",
-        *(f"| {name} | {figures['max_abs']:.1e} | {figures['tolerance']:g} |" for name, figures in parity.items()),
+        "Each file against the trained network: largest difference of images, which are in about [-1, 1].",
         "",
-        f"Measured with torch {parity['onnx']['torch']} and onnxruntime {parity['onnx']['onnxruntime']} on a CPU, "
-        "batches of 1, 3 and 5 images.",
+        "| format | file | precision | MB | largest difference | allowed | status |",
+        "|---|---|---|---|---|---|---|",
+        *(_file_row(row) for row in record["parity"]["formats"].values()),
+        "",
+        f"Measured with torch {versions['torch']} and onnxruntime {versions['onnxruntime']} on a CPU, batches of 1, 3 "
+        "and 5 images.",
         "",
         "## Limits",
         "",
@@ -56,3 +58,11 @@ def generator_card(record: Mapping[str, Any], parity: Mapping[str, Mapping[str, 
         "",
     ]
     return "\n".join(lines)
+
+
+def _file_row(row: Mapping[str, Any]) -> str:
+    cells = [row["format"], row["file"], row["precision"], f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else "-"]
+    cells.append(f"{row['max_abs']:.1e}" if "max_abs" in row else "-")
+    cells.append(f"{row['tolerance']:g}" if "tolerance" in row else "-")
+    cells.append(row["status"] + (f": {row['reason']}" if "reason" in row else ""))
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

@@ -43,6 +43,7 @@ def to_half(model: bytes, kept: int = 0) -> bytes:
 
     original = onnx.load_model_from_string(model)
     copy = onnx.load_model_from_string(model)
+    _tensor_constants(copy)
     names = []
     if kept:
         for index, node in enumerate(copy.graph.node):
@@ -53,6 +54,16 @@ def to_half(model: bytes, kept: int = 0) -> bytes:
     # The converter appends the casts of the inputs; a valid file has them before their use.
     OnnxModel.graph_topological_sort(changed.graph, is_deterministic=True)
     return finish(changed, original)
+
+
+def _tensor_constants(model: onnx.ModelProto) -> None:
+    """Write constants that are plain numbers as tensors: the converter knows no others and leaves them in 32 bits."""
+    types = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name in types:
+            (attribute,) = node.attribute
+            values = np.array(onnx.helper.get_attribute_value(attribute), types[attribute.name])
+            attribute.CopyFrom(onnx.helper.make_attribute("value", onnx.numpy_helper.from_array(values)))
 
 
 def write_half(source: Source) -> bytes:

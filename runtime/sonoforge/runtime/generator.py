@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +21,20 @@ from sonoforge.runtime.container import (
     read_checked,
     read_manifest,
 )
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.generator_manifest import MODEL, GeneratorManifest, parse_generator_manifest
 from sonoforge.runtime.latents import check_limit, draw_latent
 from sonoforge.runtime.manifest import ManifestError
-from sonoforge.runtime.onnx_file import session_options
+from sonoforge.runtime.model_files import NOT_TRUSTED, answer_apart, missing, runs_code
+from sonoforge.runtime.onnx_file import OUTSIDE, reads_other_files, session_options
 from sonoforge.runtime.synthetic import Pixels, to_pixels
 
 # Images computed together: as many as training's own sampling computes on a CPU.
 PORTION = 8
 
-# Largest difference of golden images, in [-1, 1], by format.  StyleGAN's networks are deep: 1e-3 leaves room for other
-# processors' order of additions, and is an eighth of one of 256 levels.
-TOLERANCES = {"onnx": 1e-3, "onnx-fp16": 0.05}
+# Largest difference of golden images, in [-1, 1], by precision.  StyleGAN's networks are deep: 1e-3 leaves room for
+# other processors' order of additions, and is an eighth of one of 256 levels.
+TOLERANCES = {"fp32": 1e-3, "fp16": 0.05}
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Generator:
 
         self.bundle = bundle if isinstance(bundle, GeneratorBundle) else open_generator_bundle(bundle)
         content, where = self.bundle.read(file), f"{self.bundle.path}: {file}"
+        if reads_other_files(content):
+            raise BundleError(f"{where}: {OUTSIDE}")
         try:
             self._session = onnxruntime.InferenceSession(
                 content, session_options(threads), providers=["CPUExecutionProvider"]
@@ -257,12 +261,44 @@ def golden_difference(generator: Generator) -> float:
     return max(differences)
 
 
-def verify_generator(path: Path | str) -> dict[str, Any]:
-    """Check a bundle as ``sonoforge verify`` does: every size and hash, and the golden images of its ONNX files.
+def golden_difference_apart(bundle: GeneratorBundle, name: str) -> float:
+    """Return the same of a file that another program than onnxruntime runs, in a process of its own.
+
+    Args:
+        bundle: The bundle; only files that fit its hashes are run.
+        name: Name of the file.
+
+    Raises:
+        BundleError: The file cannot be run, or its images are of another shape.
+    """
+    about, golden = bundle.manifest, bundle.golden()
+    latents = [draw_latent(int(seed), 0, about.latent_size, about.distribution) for seed in golden["seeds"]]
+    rows = {"latents": np.stack(latents), "psi": golden["psi"], "labels": golden["labels"]}
+    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
+        for file in about.files:
+            if file.startswith(name):  # with what lies beside it, such as an engine's record
+                (Path(folder) / file).write_bytes(bundle.read(file))
+        fed = [rows[key] for key in about.raw["inputs"]]
+        try:
+            images = answer_apart(about.files[name].format, Path(folder) / name, fed)[0]
+        except GateError as error:
+            raise BundleError(f"{bundle.path}: {str(error).replace(f'{folder}/', '')}") from error
+    if images.shape != golden["images"].shape:
+        raise BundleError(f"{bundle.path}: {name}: found images {images.shape}, expected {golden['images'].shape}")
+    return float(np.abs(images - golden["images"]).max())
+
+
+def verify_generator(path: Path | str, trust: bool = False) -> dict[str, Any]:
+    """Check a bundle as ``sonoforge verify`` does: every size and hash, and the golden images of what runs here.
+
+    Args:
+        path: A folder or ``.zip``.
+        trust: Whether to run files that are programs, too.
 
     Returns:
         ``bundle``, ``ok``, ``problems``, ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
-        "max_abs_difference": {file: value}}), ``model``, ``provider``; without the last three where a file is damaged.
+        "max_abs_difference": {file: value}}), ``not_run`` ({file: reason}), ``model``, ``provider``; without the last
+        four where a file is damaged.
 
     Raises:
         SonoforgeError: No generator's bundle there.
@@ -272,22 +308,30 @@ def verify_generator(path: Path | str) -> dict[str, Any]:
         bundle = open_generator_bundle(path)
         about = bundle.manifest
         result["files"] = {name: len(bundle.read(name)) for name in about.files}
-        differences = {}
+        differences, not_run = {}, {}
         for name, entry in about.files.items():
-            if entry.format not in TOLERANCES:
+            if not entry.format:
                 continue
-            differences[name] = golden_difference(Generator(bundle, file=name))
-            if not differences[name] <= TOLERANCES[entry.format]:
+            reason = NOT_TRUSTED if runs_code(entry.format) and not trust else missing(entry.format)
+            if reason:
+                not_run[name] = reason
+                continue
+            if entry.format.startswith("onnx"):
+                differences[name] = golden_difference(Generator(bundle, file=name))
+            else:
+                differences[name] = golden_difference_apart(bundle, name)
+            allowed = TOLERANCES[entry.precision]
+            if not differences[name] <= allowed:
                 result["problems"].append(
-                    f"golden images: {name} differs by {differences[name]:.2g}, expected at most "
-                    f"{TOLERANCES[entry.format]:g}"
+                    f"golden images: {name} differs by {differences[name]:.2g}, expected at most {allowed:g}"
                 )
         result |= {
             "golden": {
                 "images": len(bundle.golden()["images"]),
-                "tolerance": TOLERANCES["onnx"],
+                "tolerance": TOLERANCES["fp32"],
                 "max_abs_difference": differences,
             },
+            "not_run": not_run,
             "model": {"name": about.name, "version": about.version, "sha256": about.files[MODEL].sha256},
             "provider": "CPUExecutionProvider",
         }

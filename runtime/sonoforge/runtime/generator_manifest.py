@@ -15,7 +15,8 @@ Keys, all of them required and no other allowed:
 | `outputs` | `images`: `["N", C, S, S]`, C with the mask |
 | `psi` | `accepted`: whether it is an input; `default`: what is fed where nobody says otherwise |
 | `files` | name to `sha256`, `bytes` and, for a model file, `format` and `precision` |
-| `parity` | format to what was measured when it was written |
+| `parity` | `checked`: batches and psi; `formats`: format to `file`, `precision`, `status` (`passed`, `failed`, `not checked`, `not written`), `reason`, `bytes`, `max_abs`, `tolerance` |
+| `provenance` | packages and their versions, hash of the weights |
 | `training` | `step`, `data`, `fingerprint` of the images, `generator_sha256` of the weights |
 """  # noqa: E501 - a table's rows cannot be broken
 
@@ -43,7 +44,7 @@ PRECISIONS = ("fp32", "fp16")
 
 _KEYS = (
     *("format_version", "task", "name", "version", "created", "recipe", "image", "class_name", "classes", "latents"),
-    *("inputs", "outputs", "psi", "files", "parity", "training", "intended_use"),
+    *("inputs", "outputs", "psi", "files", "parity", "provenance", "training", "intended_use"),
 )
 _LARGEST_SIDE = 4096
 _LARGEST_LATENT = 65536
@@ -117,7 +118,8 @@ def parse_generator_manifest(data: bytes) -> GeneratorManifest:
     _exact_keys("manifest", raw, _KEYS)
     for key in ("name", "version", "created", "recipe", "intended_use"):
         _text(key, raw[key])
-    _mapping("parity", raw["parity"])
+    for key in ("parity", "provenance"):
+        _mapping(key, raw[key])
     size, image_channels, masks = _image(raw["image"])
     classes = _classes(raw["classes"])
     class_name = _text("class_name", raw["class_name"], empty=True)
@@ -161,7 +163,7 @@ def _expect(name: str, found: Any, expected: dict[str, Any]) -> None:
 
 def _text(name: str, value: Any, *, empty: bool = False) -> str:
     good = isinstance(value, str) and (empty or value) and len(value) <= _LONGEST_TEXT
-    if not good or not value.replace("\n", "").isprintable():
+    if not good or not value.isprintable():
         raise ManifestError(f"{name}: found {value!r:.80}, expected text of at most {_LONGEST_TEXT} characters")
     return str(value)
 

@@ -1,10 +1,11 @@
 """``sonoforge verify``: is this bundle whole, and does it give the same answers on this machine?
 
 Every file is compared with its SHA-256, then the golden inputs are computed here and compared with the outputs that
-the exporter recorded; of a generator's bundle, golden images from their seeds, in each of its ONNX files.  JSON:
-``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
-"max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``model``,
-``provider``, ``versions``, ``formats`` ({format: see `verify_formats`}).
+the exporter recorded; of a generator's bundle, golden images from their seeds, in each of its files that this machine
+can run.  JSON: ``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
+"max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``formats``
+({format: see `verify_formats`}; of a generator instead ``not_run``, {file: reason}), ``model``, ``provider``,
+``versions``.
 
 The files that are programs (TorchScript, ExecuTorch, TensorRT) can do on this machine whatever their maker wrote, such
 as write files.  They are ``not run`` unless ``--trust`` says that the maker is trusted; ONNX and ORT files always are.
@@ -57,7 +58,7 @@ def main(config: Config) -> Outcome:
     if config.bundle and _is_generator(Path(config.bundle)):
         from sonoforge.runtime.generator import verify_generator  # noqa: PLC0415 - for such a bundle only
 
-        result, verb = verify_generator(config.bundle), "sonoforge gan sample"
+        result, verb = verify_generator(config.bundle, config.trust), "sonoforge gan sample"
         if "model" in result:
             result["versions"] = _versions()
     else:
@@ -148,6 +149,8 @@ def _print(result: dict[str, Any]) -> None:
         for name, row in result.get("formats", {}).items():
             figure = f"max. difference {row['max_abs_difference']:.2g}" if "max_abs_difference" in row else ""
             log.info("format    %-17s %-7s %s", name, row["status"], figure or row["reason"])
+        for name, reason in result.get("not_run", {}).items():
+            log.info("          %-13s not run: %s", name, reason)
         log.info("provider  %s", result["provider"])
         log.info("versions  %s", ", ".join(f"{name} {version}" for name, version in result["versions"].items()))
     for problem in result["problems"]:
