@@ -6,6 +6,7 @@ No engine runs here, for want of a GPU: the code that runs them meets a stand-in
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import sys
 import tempfile
@@ -551,3 +552,11 @@ def test_symmetric_int8_keeps_the_labels_of_a_random_network(tmp_path: Path) -> 
         for model in (model_bytes(), lowered)
     ]
     assert np.mean(labels[0] == labels[1]) > 0.8
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="tensorrt is installed here")
+def test_engines_for_servers_name_the_package_that_builds_them(tmp_path: Path) -> None:
+    from sonoforge.export.export import Config, main
+
+    with pytest.raises(SonoforgeError, match=r"tensorrt-server-fp16: tensorrt is not installed; pip install tensorrt$"):
+        main(Config(run="shipped", formats=("tensorrt-server-fp16",), out=str(tmp_path / "out")))

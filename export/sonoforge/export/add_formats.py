@@ -37,7 +37,8 @@ _PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s:'\"()]+)+[\\/]?")
 def cannot_write(form: Format) -> str:
     """Say what is not installed that a format needs to be written; nothing if all is there."""
     absent = [package for package in form.packages if importlib.util.find_spec(package) is None]
-    return f"{', '.join(absent)} is not installed; pip install 'sonoforge[{form.extra}]'" if absent else ""
+    install = f"'sonoforge[{form.extra}]'" if form.extra else " ".join(absent)
+    return f"{', '.join(absent)} is not installed; pip install {install}" if absent else ""
 
 
 def add_formats(
@@ -53,7 +54,7 @@ def add_formats(
         asked: Those that were asked for by name: they go in even if nothing on this machine can check them.
 
     Returns:
-        For each name: ``format``, ``file``, ``precision``, ``status`` (``passed``, ``failed``, ``not checked``: nothing
+        For each name: ``format``, ``file``, ``precision``, ``runs_on``, ``status`` (``passed``, ``failed``, ``not checked``: nothing
         on this machine runs it, or ``not written``), ``reason`` where there is one, ``bytes``, and the figures of
         `gate.compare`.  The manifest holds the same less what may tell of the machine or of a patient: names of
         images, and folders in a reason.
@@ -105,7 +106,7 @@ def _add(
 ) -> dict[str, Any]:
     """Write the files of one format into the folder and judge them; those that may not stay are removed."""
     form = FORMATS[name]
-    row: dict[str, Any] = {"format": name, "file": form.file, "precision": form.precision}
+    row: dict[str, Any] = {"format": name, "file": form.file, "precision": form.precision, "runs_on": form.runs_on}
     reason, unchecked = cannot_write(form), missing(name)
     if reason:
         return {**row, "status": "not written", "reason": reason}

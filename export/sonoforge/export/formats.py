@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from sonoforge.export.executorch_file import write_executorch, write_executorch_int8
 from sonoforge.export.gate import CLOSE, EXACT, HALF, INT8, RESIZED, Tolerance
@@ -28,7 +29,7 @@ class Format:
         write: From the network to files by name; None for the bundle's own ``model.onnx``, which is always there.
         tolerance: How far its answers may be from the network's.
         packages: What must be installed to write it, by import name.
-        extra: The extra that installs them.
+        extra: The extra that installs them; empty: they are installed by their own names.
         runs_on: Where it runs, and by what.
         batch: Images at a time when it is checked.
         whole_images: Whether it takes uint8 images of any size, (1, height, width, channels), not normalised tensors.
@@ -51,6 +52,8 @@ def _one(file: str, write: Callable[[Source], bytes]) -> Writer:
 
 _EXECUTORCH = ("executorch", "torchao")
 _RTX = ("tensorrt_rtx",)
+_PLAIN = ("tensorrt",)
+_SERVER = "any NVIDIA GPU, the very one that it was built on: TensorRT of the same version"
 _NVIDIA = "NVIDIA RTX GPUs: TensorRT-RTX of the same version"
 
 FORMATS: dict[str, Format] = {
@@ -105,4 +108,14 @@ FORMATS: dict[str, Format] = {
     "tensorrt": Format("model.rtx.engine", "fp32", write_engine, CLOSE, _NVIDIA, _RTX, "tensorrt"),
     "tensorrt-fp16": Format("model.fp16.rtx.engine", "fp16", write_engine_fp16, HALF, _NVIDIA, _RTX, "tensorrt"),
     "tensorrt-int8": Format("model.int8.rtx.engine", "int8", write_engine_int8, INT8, _NVIDIA, _RTX, "tensorrt"),
+    # Data-centre GPUs have no TensorRT-RTX: an engine of plain TensorRT is built on the machine that will run it.
+    "tensorrt-server": Format(
+        "model.engine", "fp32", partial(write_engine, module="tensorrt"), CLOSE, _SERVER, _PLAIN, ""
+    ),
+    "tensorrt-server-fp16": Format(
+        "model.fp16.engine", "fp16", partial(write_engine_fp16, module="tensorrt"), HALF, _SERVER, _PLAIN, ""
+    ),
+    "tensorrt-server-int8": Format(
+        "model.int8.engine", "int8", partial(write_engine_int8, module="tensorrt"), INT8, _SERVER, _PLAIN, ""
+    ),
 }

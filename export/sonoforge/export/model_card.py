@@ -86,8 +86,8 @@ def replace_files(card: str, manifest: dict[str, Any]) -> str:
         "",
         "Each file against the trained network, in probabilities; sensitivity: largest loss of any class, in points.",
         "",
-        "| format | file | precision | MB | largest difference | mean | equal labels | sensitivity | status |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| format | file | precision | MB | largest difference | mean | equal labels | sensitivity | status | runs on |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(_file_row(row) for row in rows),
         "",
     ]
@@ -105,6 +105,7 @@ def _file_row(row: dict[str, Any]) -> str:
     else:
         cells += ["-"] * 4
     cells.append(row["status"] + (f": {row['reason']}" if "reason" in row else ""))
+    cells.append(row["runs_on"])
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 

@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import os
 import platform
 import re
 import sys
@@ -142,35 +143,47 @@ def build_engine(
     return engine, parse_record(to_json(record))  # the reader must accept what the writer wrote
 
 
-def write_engine(source: Source) -> dict[str, bytes]:
-    """Write a float32 engine of TensorRT-RTX and its record: content by file name."""
-    return _write(source, source.onnx, "model.rtx.engine", "fp32")
+def write_engine(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
+    """Write a float32 engine and its record: content by file name.
+
+    Args:
+        source: What to build it of.
+        module: ``tensorrt_rtx``, or ``tensorrt`` on the GPU that will run it.
+    """
+    return _write(source, source.onnx, "model", "fp32", module)
 
 
-def write_engine_fp16(source: Source) -> dict[str, bytes]:
-    """Write a float16 engine of TensorRT-RTX with float32 inputs and outputs, and its record: content by file name.
+def write_engine_fp16(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
+    """Write a float16 engine with float32 inputs and outputs, and its record; see `write_engine`.
 
     It is built from what ``model.fp16.onnx`` holds: some layers stay in float32 if the calibration images ask for it.
     """
     from sonoforge.export.half_precision import write_half  # noqa: PLC0415 - a writer loads what it needs, no more
 
-    return _write(source, write_half(source), "model.fp16.rtx.engine", "fp16")
+    return _write(source, write_half(source), "model.fp16", "fp16", module)
 
 
-def write_engine_int8(source: Source) -> dict[str, bytes]:
-    """Write an engine of TensorRT-RTX from symmetric int8 and its record: content by file name.
+def write_engine_int8(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
+    """Write an engine from symmetric int8 and its record; see `write_engine`.
 
-    Its file is larger than that of float16, and TensorRT-RTX has int8 for matrix products' weights alone: float16 is
+    TensorRT-RTX has int8 for matrix products' weights alone, and its file is larger than that of float16: float16 is
     the better choice on RTX GPUs.
     """
     from sonoforge.export.quantisation import to_symmetric_int8  # noqa: PLC0415 - likewise
 
     inputs = source.preprocessing.normalise(source.calibration)
-    return _write(source, to_symmetric_int8(source.onnx, inputs), "model.int8.rtx.engine", "int8")
+    return _write(source, to_symmetric_int8(source.onnx, inputs), "model.int8", "int8", module)
 
 
-def _write(source: Source, onnx: bytes, name: str, precision: str) -> dict[str, bytes]:
-    engine, record = build_engine(onnx, "model.onnx", precision=precision, module="tensorrt_rtx", source=source.onnx)
+def _write(source: Source, onnx: bytes, stem: str, precision: str, module: str) -> dict[str, bytes]:
+    cache = None
+    if module == "tensorrt":  # which times every kernel on its GPU, once for all later builds
+        folder = os.environ.get("SONOFORGE_CACHE") or Path.home() / ".cache" / "sonoforge"
+        cache = Path(folder) / "tensorrt-timing.cache"
+    engine, record = build_engine(
+        onnx, "model.onnx", precision=precision, module=module, source=source.onnx, timing_cache=cache
+    )
+    name = stem + SUFFIXES[module]
     return {name: engine, f"{name}.json": to_json(record)}
 
 
