@@ -204,6 +204,21 @@ def test_formats_that_cannot_be_written_here_stay_as_they_were(
     assert manifest.raw["parity"]["formats"]["ort"]["status"] == "passed"
 
 
+def test_odd_records_of_somebody_elses_bundle_are_left_out(exported: tuple[Outcome, Path], tmp_path: Path) -> None:
+    _, folder = exported
+    for index, odd in enumerate(([], {"ort": {"format": "ort", "max_abs": None}}, {"ort": [1]})):
+        other = tmp_path / f"odd{index}"
+        shutil.copytree(folder, other)
+        manifest = json.loads((other / "manifest.json").read_text())
+        manifest["parity"]["formats"] = odd
+        (other / "manifest.json").write_text(json.dumps(manifest))
+        rows = add_formats._known_rows(manifest)
+        assert rows == {}
+    outcome = main(Config(run=str(other), data="phantom", out=str(tmp_path / "out")))
+    assert outcome.exit_code == 0
+    assert list(open_bundle(tmp_path / "out").manifest.raw["parity"]["formats"]) == ["onnx"]
+
+
 def test_a_model_that_fails_itself_makes_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], tolerance=Tolerance(1e-12, 1e-12)))
     with pytest.raises(GateError, match=r"model\.onnx: a probability differs.*no bundle was written"):

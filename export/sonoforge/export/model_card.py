@@ -80,15 +80,17 @@ def replace_files(card: str, manifest: dict[str, Any]) -> str:
         card: With or without such a table.
         manifest: With the gates' figures in ``parity.formats``.
     """
-    rows = manifest["parity"].get("formats", {}).values()
+    formats = manifest["parity"].get("formats", {})
+    titles = ("format", "file", "precision", "MB", "largest difference", "mean", "labels", "sensitivity", "status")
     lines = [
         FILES,
         "",
-        "Each file against the trained network, in probabilities; sensitivity: largest loss of any class, in points.",
+        "Each file against the trained network: differences of probabilities, equal labels, and the largest loss of "
+        "sensitivity of any class in points.",
         "",
-        "| format | file | precision | MB | largest difference | mean | equal labels | sensitivity | status | runs on |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-        *(_file_row(row) for row in rows),
+        f"| {' | '.join((*titles, 'runs on'))} |",
+        "|---" * (len(titles) + 1) + "|",
+        *(_file_row(row) for row in formats.values()),
         "",
     ]
     sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
@@ -98,7 +100,7 @@ def replace_files(card: str, manifest: dict[str, Any]) -> str:
 
 def _file_row(row: dict[str, Any]) -> str:
     cells = [row["format"], row["file"], row["precision"], f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else "-"]
-    if row.get("max_abs") is not None:
+    if "max_abs" in row:
         loss = max((-change for change in row.get("sensitivity_change", {}).values()), default=None)
         cells += [f"{row['max_abs']:.1e}", f"{row['mean_abs']:.1e}", f"{row['labels_equal']} of {row['count']}"]
         cells.append("-" if loss is None else f"{max(loss, 0.0):.1f}")
