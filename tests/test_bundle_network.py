@@ -15,7 +15,7 @@ from torch import nn
 
 import bundle_factory
 from sonoforge.export.bundle_network import read_network
-from sonoforge.export.bundle_writer import write_bundle
+from sonoforge.export.bundle_writer import fill_bundle
 from sonoforge.export.model_folder import ModelArrays, ModelRecord
 from sonoforge.export.onnx_graph import OUTPUTS, BundleGraph
 from sonoforge.export.parity import run_torch
@@ -76,7 +76,7 @@ def _write(folder: Path, members: list[nn.Module], shared_blocks: int, mirror: b
         *(rng.normal(size=1280).astype(np.float32), rng.normal(size=(1280, 8)).astype(np.float32)),
         *(np.array([0.5], np.float32), _noise(1, 3), _noise(2, 4)),
     )
-    write_bundle(members, record, arrays, folder)
+    fill_bundle(members, record, arrays, folder)
     return folder
 
 

@@ -107,13 +107,10 @@ def test_requirements_are_read_as_pip_reads_them() -> None:
     assert parse("numpy>=1.26") == ("numpy", (), ">=1.26", "", False)
     assert parse("torch>=2.6; extra == 'train'") == ("torch", (), ">=2.6", "train", False)
     assert parse('sonoforge[train,export]; extra == "all"') == ("sonoforge", ("train", "export"), "", "all", False)
-    assert parse("executorch (>=1.0) ; (sys_platform == 'linux') and extra == 'mobile'") == (
-        "executorch",
-        (),
-        ">=1.0",
-        "mobile",
-        True,
-    )
+    there = f"(sys_platform == 'other' or sys_platform == '{sys.platform}') and extra == 'mobile'"
+    assert parse(f"executorch (>=1.0) ; {there}") == ("executorch", (), ">=1.0", "mobile", False)
+    for condition in ("sys_platform == 'other'", f"python_version < '3' and sys_platform == '{sys.platform}'"):
+        assert parse(f"executorch>=1.0; {condition} and extra == 'mobile'").conditional
 
 
 def test_an_extra_of_other_extras_is_as_complete_as_they_are() -> None:

@@ -19,6 +19,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -108,14 +109,17 @@ def main(config: Config) -> Outcome:
 def parse_requirement(line: str) -> Requirement:
     """Read one line of a package's metadata, such as ``torch>=2.6; extra == 'train'`` (PEP 508).
 
-    Only the extra is read of its marker; any other condition makes it ``conditional``: it may not be for this machine.
+    Of its marker only the extra and the names of systems are read; any other condition, or the name of another system,
+    makes it ``conditional``: it may not be for this machine.
     """
     text, _, marker = line.partition(";")
     found = re.match(r"\s*([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?\s*(.*)", text)
     name, extras, wanted = found.groups() if found else (text.strip(), None, "")
     extra = re.search(r"""\bextra\s*==\s*['"]([^'"]+)['"]""", marker)
     rest = marker.replace(extra[0], "") if extra else marker
-    conditional = bool(re.search(r"==|!=|<|>|\bin\b", rest))
+    system = re.compile(r"""\bsys_platform\s*==\s*['"](\w+)['"]""")
+    systems, others = system.findall(rest), system.sub("", rest)
+    conditional = bool(systems and sys.platform not in systems) or bool(re.search(r"==|!=|<|>|\bin\b", others))
     inside = tuple(part.strip() for part in (extras or "").split(",") if part.strip())
     return Requirement(name, inside, wanted.strip().strip("()"), extra[1] if extra else "", conditional)
 
