@@ -212,7 +212,7 @@ def _entry(path: Path) -> dict[str, Any]:
 def describe(row: dict[str, Any]) -> str:
     """One line of the screen's table."""
     size = f"{row['bytes'] / 1e6:.2f} MB" if "bytes" in row else "-"
-    line = f"{row['format']:<17} {row['precision']:<5} {size:>9}  "
+    line = f"{row['format']:<20} {row['precision']:<5} {size:>9}  "
     if "max_abs" in row:
         line += f"max {row['max_abs']:.1e} mean {row['mean_abs']:.1e}  labels {row['labels_equal']}/{row['count']}  "
     line += f"{row['status']}: {row['reason']}" if "reason" in row else str(row["status"])
