@@ -23,8 +23,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from bench_runtime import in_turns  # beside this file
 from onnx import numpy_helper
 from PIL import Image
 
@@ -73,17 +72,6 @@ def plain_script(net: Any, files: list[str], target: Path, batch_size: int) -> N
             batch = torch.stack([transform(Image.open(name).convert("RGB")) for name in part])
             for name, p in zip(part, torch.softmax(net(batch) / manifest.temperature, 1).tolist(), strict=True):
                 writer.writerow([name, manifest.classes[int(np.argmax(p))], *p])
-
-
-def in_turns(rounds: int, *tasks: Callable[[], object]) -> list[list[float]]:
-    """Return the wall times in seconds of each task, over rounds in which each runs once."""
-    times: list[list[float]] = [[] for _ in tasks]
-    for _ in range(rounds):
-        for task, record in zip(tasks, times, strict=True):
-            started = time.perf_counter()
-            task()
-            record.append(time.perf_counter() - started)
-    return times
 
 
 def labels(path: Path) -> dict[str, str]:

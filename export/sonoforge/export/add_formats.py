@@ -6,10 +6,9 @@ import hashlib
 import importlib.util
 import json
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from sonoforge.export.formats import FORMATS, Format
 from sonoforge.export.gate import Answers, compare, problems
 from sonoforge.export.gate_images import GateImages
+from sonoforge.export.judged_file import without_folders, write_and_judge
 from sonoforge.export.model_card import replace_files
 from sonoforge.export.onnx_graph import OUTPUTS
 from sonoforge.export.parity import run_torch
@@ -24,14 +24,22 @@ from sonoforge.export.provenance import versions
 from sonoforge.export.source import Source
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle import open_bundle
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.imagefile import read_image
-from sonoforge.runtime.model_files import answer_apart, missing, open_file
+from sonoforge.runtime.model_files import answer_apart, open_file
 
 log = logging.getLogger(__name__)
 
 _PORTION = 32  # images that torch answers at a time
-_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s:'\"()]+)+[\\/]?")
+
+
+class _Exam(NamedTuple):
+    """What every file is judged on: images, the same normalised (N, 3, S, S), the network's answers, class names."""
+
+    images: GateImages
+    inputs: NDArray[np.float32]
+    reference: Answers
+    classes: tuple[str, ...]
 
 
 def cannot_write(form: Format) -> str:
@@ -63,15 +71,13 @@ def add_formats(
         GateError: The bundle's ``model.onnx`` itself does not answer as the network does.
         SonoforgeError: A file cannot be written to disk.
     """
-    portions = range(0, len(images.pixels), _PORTION)
-    parts = [run_torch(source.graph, source.preprocessing.normalise(images.pixels[i : i + _PORTION])) for i in portions]
-    reference = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    exam = _prepare(source, images, tuple(manifest["classes"]))
     manifest["parity"]["formats"] = _known_rows(manifest)
     calibration = _describe_calibration(source, images)
     rows = []
     for name in names:
-        row = _add(name, folder, source, images, reference, tuple(manifest["classes"]), name in asked)
+        row = _add(name, folder, source, exam, name in asked)
         if row["precision"] != "fp32":
             row["calibration"] = calibration
         log.log(logging.INFO if row["status"] == "passed" else logging.WARNING, "%s", describe(row))
@@ -87,6 +93,14 @@ def add_formats(
     for name in written.manifest.files:
         written.read(name)
     return rows
+
+
+def _prepare(source: Source, images: GateImages, classes: tuple[str, ...]) -> _Exam:
+    """Normalise the images once for all formats, and let the network itself answer."""
+    inputs = source.preprocessing.normalise(images.pixels)
+    parts = [run_torch(source.graph, inputs[i : i + _PORTION]) for i in range(0, len(inputs), _PORTION)]
+    reference = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+    return _Exam(images, inputs, reference, classes)
 
 
 def _known_rows(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -112,66 +126,34 @@ def _describe_calibration(source: Source, images: GateImages) -> dict[str, int]:
     return {"images": len(source.calibration), "among_those_checked": among}
 
 
-def _add(
-    name: str,
-    folder: Path,
-    source: Source,
-    images: GateImages,
-    reference: Answers,
-    classes: tuple[str, ...],
-    asked: bool,
-) -> dict[str, Any]:
+def _add(name: str, folder: Path, source: Source, exam: _Exam, asked: bool) -> dict[str, Any]:
     """Write the files of one format into the folder and judge them; those that may not stay are removed."""
     form = FORMATS[name]
-    row: dict[str, Any] = {"format": name, "file": form.file, "precision": form.precision, "runs_on": form.runs_on}
-    reason, unchecked = cannot_write(form), missing(name)
-    if reason:
-        return {**row, "status": "not written", "reason": reason}
-    if unchecked and not asked:
-        return {**row, "status": "not written", "reason": f"{unchecked}; --formats {name} writes it unchecked"}
-    contents: dict[str, bytes] = {}
-    try:
-        if form.write is not None:
-            contents = form.write(source)
-        for file, data in contents.items():
-            atomic.write_bytes(folder / file, data)
-        row |= {"bytes": (folder / form.file).stat().st_size, "tolerance": form.tolerance._asdict()}
-        row["made_with"] = versions()
-        if unchecked:
-            return {**row, "status": "not checked", "reason": unchecked}
-        row |= compare(_answers(form, name, folder, source, images), reference, images, classes)
-        found = problems(row, form.tolerance)
-    except Exception as error:  # writers are other people's programs: whatever one raises, the other formats go on
-        found = [said_of(error, folder)]
-    if not found:
-        return {**row, "status": "passed"}
-    for file in contents:
-        (folder / file).unlink(missing_ok=True)
-    return {**row, "status": "failed", "reason": "; ".join(found)}
+    write = form.write
+
+    def judge(place: Path) -> tuple[dict[str, Any], list[str]]:
+        figures = compare(_answers(form, name, place, exam), exam.reference, exam.images, exam.classes)
+        return figures, problems(figures, form.tolerance)
+
+    return write_and_judge(
+        {"format": name, "file": form.file, "precision": form.precision, "runs_on": form.runs_on},
+        folder,
+        None if write is None else lambda: write(source),
+        judge,
+        absent=cannot_write(form),
+        asked=asked,
+        about={"tolerance": form.tolerance._asdict(), "made_with": versions()},
+    )
 
 
-def said_of(error: Exception, folder: Path) -> str:
-    """Say in one line what went wrong; the folder that the file is being made in is left away."""
-    kind = "" if isinstance(error, SonoforgeError) else f"{type(error).__name__}: "
-    return kind + " ".join(str(error).split()).replace(f"{folder}/", "")[:300]
-
-
-def without_folders(text: str) -> str:
-    """Cut absolute paths out of what goes into a bundle: they name the machine and its user."""
-    return _PATH.sub("...", text)
-
-
-def _answers(
-    form: Format, name: str, folder: Path, source: Source, images: GateImages
-) -> dict[str, NDArray[np.float32]]:
+def _answers(form: Format, name: str, place: Path, exam: _Exam) -> dict[str, NDArray[np.float32]]:
     """Let a file answer on all images, in a process of its own; images of any size, in this one, one at a time."""
     if form.whole_images:
-        run = open_file(name, folder / form.file)
-        parts = [run([_as_pixels(file)]) for file in images.files]
+        run = open_file(name, place)
+        parts = [run([_as_pixels(file)]) for file in exam.images.files]
         outputs = [np.concatenate(values) for values in zip(*parts, strict=True)]
     else:
-        inputs = source.preprocessing.normalise(images.pixels)
-        outputs = answer_apart(name, folder / form.file, [inputs], batch=form.batch)
+        outputs = answer_apart(name, place, [exam.inputs], batch=form.batch)
     if len(outputs) != len(OUTPUTS):
         raise GateError(f"found {len(outputs)} outputs, expected {', '.join(OUTPUTS)}")
     return dict(zip(OUTPUTS, outputs, strict=True))

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from sonoforge.export.add_formats import said_of, without_folders
 from sonoforge.export.bundle_folder import replacing_folder
 from sonoforge.export.bundle_writer import creation_time
 from sonoforge.export.generator_card import generator_card
@@ -28,6 +27,7 @@ from sonoforge.export.generator_graph import (
     load_contiguous,
     trace_generator,
 )
+from sonoforge.export.judged_file import without_folders, write_and_judge
 from sonoforge.export.provenance import provenance
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime import atomic, model_files
@@ -110,44 +110,29 @@ def _is_generator_bundle(folder: Path) -> bool:
 
 
 def _make(name: str, made: Made, folder: Path, asked: bool) -> dict[str, Any]:
-    """Write the files of one format into the new bundle and judge them; those that may not stay are removed.
-
-    A file that nothing on this machine can run is written only if it was asked for by name.
+    """Write the files of one format into the new bundle and judge them; see `write_and_judge`.
 
     Returns:
-        ``format``, ``file``, ``precision``, ``status`` (``passed``, ``failed``, ``not checked``: written, but nothing
-        on this machine runs it, or ``not written``), ``reason`` where there is one, ``bytes``, ``tolerance`` and
-        ``max_abs``, the largest difference of images from torch's, in [-1, 1].
+        Its row; ``max_abs`` is the largest difference of images from torch's, in [-1, 1].
     """
     form = FORMATS[name]
-    row: dict[str, Any] = {"format": name, "file": form.file, "precision": form.precision}
-    reason, unchecked = cannot_have(name, made.generator), model_files.missing(name)
-    if unchecked and not asked and not reason:
-        reason = f"{unchecked}; --formats {name} writes it unchecked"
-    if reason:
-        return {**row, "status": "not written", "reason": reason}
-    contents: dict[str, bytes] = {}
-    try:
-        if form.write is not None:
-            contents = form.write(made)
-            for file, data in contents.items():
-                atomic.write_bytes(folder / file, data)
-        allowed = allowed_difference(name, made.generator)
-        row |= {"bytes": (folder / form.file).stat().st_size, "tolerance": allowed}
-        if unchecked:
-            return {**row, "status": "not checked", "reason": unchecked}
-        worst = _difference(made.generator, name, folder / form.file)
-    except Exception as error:  # writers are other people's programs: whatever one raises, the other formats go on
-        reason = said_of(error, folder)
-    else:
-        if worst <= allowed:
-            return {**row, "max_abs": worst, "status": "passed"}
-        reason = f"images differ from torch's by {worst:.2g} (allowed {allowed:g})"
-        if math.isfinite(worst):  # NaN is not JSON
-            row["max_abs"] = worst
-    for file in contents:
-        (folder / file).unlink(missing_ok=True)
-    return {**row, "status": "failed", "reason": without_folders(reason)}
+    write, allowed = form.write, allowed_difference(name, made.generator)
+
+    def judge(place: Path) -> tuple[dict[str, Any], list[str]]:
+        worst = _difference(made.generator, name, place)
+        found = [] if worst <= allowed else [f"images differ from torch's by {worst:.2g} (allowed {allowed:g})"]
+        return ({"max_abs": worst} if math.isfinite(worst) else {}), found  # NaN is not JSON
+
+    row = write_and_judge(
+        {"format": name, "file": form.file, "precision": form.precision},
+        folder,
+        None if write is None else lambda: write(made),
+        judge,
+        absent=cannot_have(name, made.generator),
+        asked=asked,
+        about={"tolerance": allowed},
+    )
+    return row | {"reason": without_folders(row["reason"])} if row["status"] == "failed" else row
 
 
 def _difference(generator: nn.Module, name: str, path: Path) -> float:

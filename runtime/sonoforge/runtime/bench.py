@@ -33,6 +33,7 @@ from sonoforge.runtime import machine
 from sonoforge.runtime.bench_measure import Inputs, ModelFile, Plan, measure
 from sonoforge.runtime.bundle import Bundle, open_bundle
 from sonoforge.runtime.commandline import Outcome, closest, option
+from sonoforge.runtime.container import lay_out
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.imagefile import read_image
 from sonoforge.runtime.model_files import NOT_TRUSTED, missing, runs_code
@@ -82,7 +83,8 @@ def main(config: Config) -> Outcome:
         chosen = [(side, row) for side in sides for row in rows[side] if row["status"] == "measured"]
         files = [
             ModelFile(
-                side, row["format"], row["precision"], sides[side].lay_out(row["file"], Path(folder) / f"{side}files")
+                *(side, row["format"], row["precision"]),
+                lay_out(sides[side].manifest.files, sides[side].read, row["file"], Path(folder) / f"{side}files"),
             )
             for side, row in chosen
         ]

@@ -53,19 +53,6 @@ class Bundle:
         """
         return read_checked(self.path, name, self.manifest.files[name])
 
-    def lay_out(self, name: str, folder: Path) -> Path:
-        """Write a model file's checked bytes to a folder, where its program can open them; return its place.
-
-        The record of an engine, ``NAME.json``, goes beside it: without it no engine is opened.
-
-        Raises:
-            DamagedBundleError: A file is missing, of another size or of another content.
-        """
-        for file in (name, f"{name}.json"):
-            if file in self.manifest.files:
-                (folder / file).write_bytes(self.read(file))
-        return folder / name
-
     def trust_reference(self) -> TrustReference:
         """Return the Gaussian of the training images' embeddings.
 

@@ -1,7 +1,7 @@
 """A bundle's files in a folder or the same as ``.zip``: each read once, its size and SHA-256 checked, never extracted.
 
-Nothing is ever written to disk.  The very bytes that passed are handed out, so that what was checked is what is used.
-Files that the manifest does not list are never read.
+Nothing is written to disk but what `lay_out` is asked for.  The very bytes that passed are handed out, so that what was
+checked is what is used.  Files that the manifest does not list are never read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -83,6 +83,26 @@ def check_sizes(place: Path, files: Mapping[str, Entry]) -> None:
             raise DamagedBundleError(f"{place}: {name} is missing; copy the whole bundle again")
         if size != entry.bytes:
             raise DamagedBundleError(f"{place}: {name}: found {size} bytes, expected {entry.bytes}; copy it again")
+
+
+def lay_out(files: Mapping[str, Entry], read: Callable[[str], bytes], name: str, folder: Path) -> Path:
+    """Write a model file's checked bytes to a folder, where its program can open them; return its place.
+
+    The record of an engine, ``NAME.json``, goes beside it: without it no engine is opened.
+
+    Args:
+        files: The bundle's.
+        read: Reads one of them, checked.
+        name: The model file.
+        folder: Where to.
+
+    Raises:
+        DamagedBundleError: A file is missing, of another size or of another content.
+    """
+    for file in (name, f"{name}.json"):
+        if file in files:
+            (folder / file).write_bytes(read(file))
+    return folder / name
 
 
 def read_checked(place: Path, name: str, entry: Entry) -> bytes:

@@ -17,6 +17,7 @@ from sonoforge.runtime.container import (
     DamagedBundleError,
     check_sizes,
     checked_array,
+    lay_out,
     load_arrays,
     read_checked,
     read_manifest,
@@ -275,12 +276,10 @@ def golden_difference_apart(bundle: GeneratorBundle, name: str) -> float:
     latents = [draw_latent(int(seed), 0, about.latent_size, about.distribution) for seed in golden["seeds"]]
     rows = {"latents": np.stack(latents), "psi": golden["psi"], "labels": golden["labels"]}
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
-        for file in about.files:
-            if file.startswith(name):  # with what lies beside it, such as an engine's record
-                (Path(folder) / file).write_bytes(bundle.read(file))
+        place = lay_out(about.files, bundle.read, name, Path(folder))
         fed = [rows[key] for key in about.raw["inputs"]]
         try:
-            images = answer_apart(about.files[name].format, Path(folder) / name, fed)[0]
+            images = answer_apart(about.files[name].format, place, fed)[0]
         except GateError as error:
             raise BundleError(f"{bundle.path}: {str(error).replace(f'{folder}/', '')}") from error
     if images.shape != golden["images"].shape:

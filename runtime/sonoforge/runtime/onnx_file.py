@@ -64,15 +64,15 @@ def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvide
     import onnxruntime  # noqa: PLC0415
 
     try:
-        outside = reads_other_files(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
-    if outside:
+    if reads_other_files(content):
         raise SonoforgeError(f"{path}: {OUTSIDE}")
 
     providers = [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
     try:
-        session = onnxruntime.InferenceSession(str(path), session_options(threads), providers=providers)
+        session = onnxruntime.InferenceSession(content, session_options(threads), providers=providers)
     except Exception as error:  # onnxruntime raises a family of its own that has no common base
         reason = " ".join(str(error).split())[:160]
         raise SonoforgeError(f"{path}: onnxruntime cannot load it ({reason})") from error

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle import Bundle
+from sonoforge.runtime.container import lay_out
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.model_files import NOT_TRUSTED, answer_apart, missing, runs_code
 
@@ -51,7 +52,9 @@ def compare_formats(bundle: Bundle, trust: bool = False) -> dict[str, dict[str, 
         inputs = golden["pixels"] if entry.format.endswith("-uint8") else tensors
         with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
             try:
-                outputs = answer_apart(entry.format, bundle.lay_out(name, Path(folder)), [inputs])
+                outputs = answer_apart(
+                    entry.format, lay_out(bundle.manifest.files, bundle.read, name, Path(folder)), [inputs]
+                )
                 row["max_abs_difference"] = _difference(name, outputs, golden)
                 if not row["max_abs_difference"] <= row["tolerance"]:
                     found = f"{row['max_abs_difference']:.2g}, expected at most {row['tolerance']:g}"
