@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
 # Two threads that wait for each other on a busy machine are far slower than one; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,3 +21,12 @@ def shared() -> Path:
     if not (folder / "data" / "BUSI").is_dir():
         pytest.skip(f"no real data at {folder}: this test needs it")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A verb that a test runs in its own process sets up the ``sonoforge`` loggers; the next test has its own."""
+    logger = logging.getLogger("sonoforge")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before

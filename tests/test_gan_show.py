@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,14 +30,6 @@ from sonoforge.training.metrics.equivariance import render_transformed, valid_af
 
 COUNT = 3
 RECIPES = ("stylegan2", "stylegan3-t", "lsgan")
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    logger = logging.getLogger("sonoforge")
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import math
 import os
 import subprocess
@@ -58,14 +57,6 @@ def _tiny_recipes() -> Iterator[None]:
         for name in STYLED:
             patch.setitem(RECIPES, name, _tiny(name))
         yield
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    logger = logging.getLogger("sonoforge")
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 def _settings(recipe: str, **changes: Any) -> GanSettings:
