@@ -298,3 +298,4 @@ def test_names_in_files_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[
     logging.getLogger("sonoforge.test").info("name %s\nnext", "evil\x1b[2Jpassed\u202e")
     assert capsys.readouterr().err == "name evil\\x1b[2Jpassed\\u202e\nnext\n"
     assert printable("Grüße, 图像\t1") == "Grüße, 图像\t1"
+    assert printable("628.9\u00a0kB, 3\u202f%") == "628.9\u00a0kB, 3\u202f%"

@@ -103,7 +103,7 @@ def _file_row(row: dict[str, Any]) -> str:
     if "max_abs" in row:
         loss = max((-change for change in row.get("sensitivity_change", {}).values()), default=None)
         cells += [f"{row['max_abs']:.1e}", f"{row['mean_abs']:.1e}", f"{row['labels_equal']} of {row['count']}"]
-        cells.append("-" if loss is None else f"{max(loss, 0.0):.1f}")
+        cells.append("-" if loss is None else f"{max(0.0, loss):.1f}")
     else:
         cells += ["-"] * 4
     cells.append(row["status"] + (f": {row['reason']}" if "reason" in row else ""))

@@ -231,9 +231,12 @@ def resolve_config(config_class: Any, given: Mapping[str, Any], file: Path | Non
     return config_class(**values)
 
 
+_SPACES = "\n\t\u00a0\u202f"  # with those between a figure and its unit
+
+
 def printable(text: str) -> str:
     """Escape what could steer a terminal: names in files are other people's."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in _SPACES else c.encode("unicode_escape").decode() for c in text)
 
 
 class _Printable(logging.Formatter):
