@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sonoforge.runtime import cli
+from places import CHECKOUT
+from sonoforge.runtime.cli import main as cli
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = sorted(
     {
@@ -57,4 +58,4 @@ def test_python_examples_run(
 
 def test_linked_files_are_there() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (Path(__file__).parents[1] / target).exists(), target
+        assert (CHECKOUT / target).exists(), target

@@ -37,8 +37,9 @@ from onnx import numpy_helper
 from PIL import Image
 
 from sonoforge.models.mobilenetv2 import load_folded, mobilenet_v2
-from sonoforge.runtime import Classifier, classify, open_bundle
-from sonoforge.runtime.input_files import expand
+from sonoforge.runtime import Classifier, open_bundle
+from sonoforge.runtime.images.inputs import expand
+from sonoforge.runtime.verbs import classify
 
 
 def shipped_network() -> Any:
@@ -88,7 +89,16 @@ def throughput(folder: str, rounds: int, batch: int) -> dict[str, Any]:
     torch.set_num_threads(cores)
     with tempfile.TemporaryDirectory() as place:
         target = {side: Path(place) / f"{side}.csv" for side in ("torchvision", "process", "here")}
-        command = [sys.executable, "-m", "sonoforge.runtime.cli", "classify", folder, "--recursive", "--quiet", "--csv"]
+        command = [
+            sys.executable,
+            "-m",
+            "sonoforge.runtime.cli.main",
+            "classify",
+            folder,
+            "--recursive",
+            "--quiet",
+            "--csv",
+        ]
         tasks = {
             "torchvision": lambda: plain_script(net, files, target["torchvision"], batch),
             "process": lambda: subprocess.run([*command, str(target["process"])], check=True),

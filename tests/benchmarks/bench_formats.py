@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sonoforge.export.half_precision import to_half
-from sonoforge.export.ort_file import to_ort
-from sonoforge.export.preprocessing_graph import with_preprocessing
-from sonoforge.export.quantisation import to_int8, to_symmetric_int8
-from sonoforge.runtime.bundle import SHIPPED
-from sonoforge.runtime.imagefile import read_image
-from sonoforge.runtime.model_files import open_file
-from sonoforge.runtime.preprocessing import IMAGENET
+from sonoforge.export.formats.half_precision import to_half
+from sonoforge.export.formats.ort import to_ort
+from sonoforge.export.formats.preprocessing_graph import with_preprocessing
+from sonoforge.export.formats.quantisation import to_int8, to_symmetric_int8
+from sonoforge.runtime.bundle.reader import SHIPPED
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.runtime.inference.model_files import open_file
 
 
 def main() -> None:

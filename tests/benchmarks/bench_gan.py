@@ -23,8 +23,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from sonoforge.models import dcgan, dcgan_thesis
 from sonoforge.training.gan import engine as gan_engine
+from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.settings import GanSettings
-from sonoforge.training.gan.training_set import make_training_set
 
 RECIPES = ("dcgan-thesis", "dcgan", "wgan-gp")
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from feature_rows import other_library
 from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kid import subset_kernel_distance

@@ -4,7 +4,7 @@
 [--rounds 3]`` prints seconds of a step (both losses, forward and backward, without regularisation or optimiser; the
 median of all steps of all rounds, in processor time, so that other work on the machine weighs little) and the peak
 memory beyond that of the networks themselves, each measured in a process of its own; and both ratios, fast by slow.
-The plain networks are those of `tests/stylegan_reference.py`.  The rounds take turns.
+The plain networks are those of `tests/support/stylegan_reference.py`.  The rounds take turns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch.nn.functional import softplus
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import stylegan_reference as reference
 from sonoforge.models.stylegan.discriminator import Discriminator

@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.export import tensorrt_engine
-from sonoforge.export.tensorrt_manifest import SUFFIXES, record_path, to_json
-from sonoforge.runtime import onnx_file
-from sonoforge.runtime.bundle import open_bundle
+from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
+from sonoforge.export.formats.tensorrt.record import SUFFIXES, record_path, to_json
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference import onnx_file
 
 LIMITS = {"fp32": 1e-4, "fp16": 5e-3}
 Answer = Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
@@ -38,8 +38,8 @@ Answer = Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
 
 def build(model: bytes, folder: Path, module: str, batch: int) -> dict[str, Answer]:
     """Build both engines in ``folder`` and open them."""
-    from sonoforge.export.half_precision import to_half
-    from sonoforge.export.tensorrt_build import build_engine
+    from sonoforge.export.formats.half_precision import to_half
+    from sonoforge.export.formats.tensorrt.build import build_engine
 
     answers: dict[str, Answer] = {}
     for precision, onnx in (("fp32", model), ("fp16", to_half(model))):
@@ -57,8 +57,8 @@ def torch_answers(folder: Path) -> dict[str, Answer]:
     """The trained network on the GPU, eager and compiled, without TF32 as in the engines."""
     import torch
 
-    from sonoforge.export.model_folder import load_model
-    from sonoforge.export.onnx_graph import BundleGraph
+    from sonoforge.export.formats.onnx_graph import BundleGraph
+    from sonoforge.training.classifier.model_folder import load_model
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     members, record, _ = load_model(folder)

@@ -19,9 +19,9 @@ from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.halves import draw_halves
 from sonoforge.runtime.distances.kid import kernel_distance
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.evaluation.pictures import draw_fid_bias, png_bytes
 from sonoforge.training.metrics.feature_cache import embed_cached
 from sonoforge.training.metrics.spaces import open_space
+from sonoforge.training.pages.evaluation.pictures import draw_fid_bias, png_bytes
 
 REPEATS = 20
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sonoforge.runtime.bundle import Bundle, open_bundle
-    from sonoforge.runtime.classifier import Classifier
-    from sonoforge.runtime.generator import Generator
+    from sonoforge.runtime.bundle.reader import Bundle, open_bundle
+    from sonoforge.runtime.inference.classifier import Classifier
+    from sonoforge.runtime.inference.generator import Generator
 
 __all__ = ["Bundle", "Classifier", "Generator", "open_bundle"]
 

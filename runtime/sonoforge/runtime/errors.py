@@ -3,6 +3,10 @@
 Each message is one line: which file, what was found, what was expected, what to do about it.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class SonoforgeError(Exception):
     """Wrong usage or bad input; the command line prints the message and exits with code 2."""
@@ -14,3 +18,11 @@ class GateError(SonoforgeError):
     """The work ran, but failed its own gate (parity, leakage); the command line exits with code 1."""
 
     exit_code = 1
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Return `` (did you mean X?)`` for a mistyped name, or an empty string."""
+    import difflib  # noqa: PLC0415 - for a mistake only
+
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean {match[0]}?)" if match else ""

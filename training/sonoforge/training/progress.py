@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Advance = Callable[[int, str | None], None]
 
 
-def someone_watches() -> bool:
+def is_interactive() -> bool:
     """Whether stderr is a terminal and ``--quiet`` was not given."""
     return sys.stderr.isatty() and not quiet()
 

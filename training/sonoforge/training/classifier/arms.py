@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from sonoforge.runtime.inference.trust import TrustReference
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.runtime.trust import TrustReference
 from sonoforge.training.classifier.fine_tuning import (
     ClassifierSettings,
     all_features,
@@ -35,11 +35,11 @@ from sonoforge.training.classifier.trust_reference import fit_reference
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.networks import load_generator, sample
+from sonoforge.training.gan.progress.tick_metrics import PerceptualSpace
 from sonoforge.training.gan.settings import GanSettings, make_plan
-from sonoforge.training.gan.tick_metrics import PerceptualSpace
-from sonoforge.training.gan.training_set import make_training_set
 from sonoforge.training.metrics.features import open_features
 
 log = logging.getLogger(__name__)

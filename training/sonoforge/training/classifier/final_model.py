@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.export.model_folder import ModelArrays, ModelRecord, save_model
-from sonoforge.runtime import image_quality
+from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.training.classifier.arms import (
     ARMS,
     Trained,
@@ -19,16 +18,17 @@ from sonoforge.training.classifier.arms import (
     train_arm,
 )
 from sonoforge.training.classifier.fine_tuning import ClassifierSettings
+from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord, save_model
 from sonoforge.training.classifier.weights import HASH_PREFIX, Backbone
-from sonoforge.training.crossval import Setting
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import SplitPlan, scan_groups
 from sonoforge.training.devices import deterministic_kernels, open_fabric
-from sonoforge.training.evidence import statistics
-from sonoforge.training.evidence.tables import ALPHA, Predictions, describe_arm
-from sonoforge.training.gan.draws import evenly_spaced
 from sonoforge.training.phantom.dataset import generate_phantom_set
-from sonoforge.training.progress import progress_bar, someone_watches
+from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.statistics import estimates as statistics
+from sonoforge.training.statistics.tables import ALPHA, Predictions, describe_arm
+from sonoforge.training.verbs.crossval import Setting
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def train_final(
         *(setting.gan, seed, setting.device, setting.gan_features),
         groups=scan_groups(cache)[indices],
     )
-    watched = someone_watches()
+    watched = is_interactive()
     with (
         deterministic_kernels(fabric.device),
         progress_bar("final model", settings.epochs, show=watched) as advance,

@@ -24,7 +24,7 @@ from torch import Tensor
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
-from sonoforge.runtime.preprocessing import IMAGENET
+from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.weights import Backbone, apply_backbone
 

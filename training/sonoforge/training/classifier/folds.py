@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.trust import distances
+from sonoforge.runtime.inference.trust import distances
 from sonoforge.training.classifier.arms import (
     ARMS,
     Extra,
@@ -36,9 +36,9 @@ from sonoforge.training.classifier.fine_tuning import (
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.pixels import write_grid
 from sonoforge.training.data.splits import SplitPlan, check_sealed
 from sonoforge.training.devices import deterministic_kernels, open_fabric
-from sonoforge.training.gan.images import write_grid
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.tasks import run_tasks

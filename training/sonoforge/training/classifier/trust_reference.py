@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.trust import TrustReference
+from sonoforge.runtime.inference.trust import TrustReference
 
 
 def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> TrustReference:

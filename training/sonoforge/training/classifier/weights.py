@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from sonoforge.models.mobilenetv2 import load_folded, mobilenet_v2, restore_batch_norm
-from sonoforge.runtime.bundle import open_bundle
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.preprocessing import IMAGENET
+from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.pretrained import download_weights, mismatches, read_weights
 
 log = logging.getLogger(__name__)

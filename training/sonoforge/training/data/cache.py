@@ -38,13 +38,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.imagefile import read_image
-from sonoforge.runtime.preprocessing import Preprocessing
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.checked_file import CheckedWriter, replacing, split_checked
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.duplicates import SIDE as THUMBNAIL
 from sonoforge.training.data.duplicates import Duplicates, find_duplicates
-from sonoforge.training.progress import progress_bar, someone_watches
+from sonoforge.training.progress import is_interactive, progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ class _Entries:
 
         if missing:
             log.info("decoding %d new images of %s", len(missing), dataset.name)
-        watched = len(missing) > 50 and someone_watches()
+        watched = len(missing) > 50 and is_interactive()
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
             progress_bar("decoding", len(missing), show=watched) as advance,

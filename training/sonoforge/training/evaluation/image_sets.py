@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime import imagefile
-from sonoforge.runtime.commandline import closest
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.preprocessing import Preprocessing
-from sonoforge.runtime.synthetic import as_picture, split_masks
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.images import decoding as imagefile
+from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.runtime.images.synthetic import as_picture, split_masks
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.duplicates import SIDE as THUMBNAIL
 from sonoforge.training.data.duplicates import find_duplicates, join_groups
 from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.pixels import GREY_SHARE, Pixels, prepare_images
 from sonoforge.training.evaluation.sources import (
     Pictures,
     check_class,
@@ -40,9 +40,8 @@ from sonoforge.training.evaluation.sources import (
     says_generated,
 )
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.images import GREY_SHARE, Pixels, prepare_images
+from sonoforge.training.gan.batches.training_set import PHANTOM_IMAGES
 from sonoforge.training.gan.networks import load_generator, sample_portions
-from sonoforge.training.gan.training_set import PHANTOM_IMAGES
 
 log = logging.getLogger(__name__)
 
@@ -459,7 +458,7 @@ def _refuse_generated(source: str, count: int, said: Sequence[str], manifest: bo
 def _absent(source: str) -> SonoforgeError:
     return SonoforgeError(
         f"{source}: no such file or folder; expected a folder of images, a .zip, an .npz, or phantom"
-        f"{closest(source, ['phantom'])}"
+        f"{did_you_mean(source, ['phantom'])}"
     )
 
 

@@ -246,7 +246,7 @@ def measure(task: Task, repeats: int, seed: int) -> Iterator[list[dict[str, Any]
 
     Yields:
         Nothing (an empty list) after each round, for a progress bar; at the end one row for each figure, with the
-        keys that `sonoforge.training.evaluation.page.write_page` describes, and ``n``, the images a side of its
+        keys that `sonoforge.training.pages.evaluation.page.write_page` describes, and ``n``, the images a side of its
         halves, and ``repeats``, their number.
 
     Raises:

@@ -22,12 +22,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from sonoforge.runtime import imagefile
-from sonoforge.runtime.commandline import closest
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.synthetic import MANIFEST
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.images import decoding as imagefile
+from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.training.data.datasets import BUSI_FOLDER, IMAGE_SUFFIXES, Dataset, Item, natural_order, read_dataset
-from sonoforge.training.gan.images import Pixels
+from sonoforge.training.data.pixels import Pixels
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +136,7 @@ def check_class(source: str, name: str, classes: Sequence[str]) -> str:
     """
     if name and name not in classes:
         raise SonoforgeError(
-            f"{source}: --class-name: found {name!r}, expected one of {', '.join(classes)}{closest(name, classes)}"
+            f"{source}: --class-name: found {name!r}, expected one of {', '.join(classes)}{did_you_mean(name, classes)}"
         )
     return name
 

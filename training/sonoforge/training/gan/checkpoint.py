@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan.diversity import COLLAPSE_FRACTION
+from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"

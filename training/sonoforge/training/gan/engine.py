@@ -22,31 +22,29 @@ import torch
 
 from sonoforge.runtime.atomic import plain, write_text
 from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.runtime.synthetic import split_masks
 from sonoforge.training import run_folder
+from sonoforge.training.data.pixels import to_pixels, to_tensor, write_grid
+from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.affine import AffineRanges, expand
 from sonoforge.training.gan.augmentations import adaptive_p
-from sonoforge.training.gan.blurring import blur_sigma
-from sonoforge.training.gan.curves import PICTURE, write_curves
-from sonoforge.training.gan.diversity import COLLAPSE_FRACTION, is_collapsed
-from sonoforge.training.gan.draws import draw_latents, evenly_spaced
+from sonoforge.training.gan.augmentations.affine import AffineRanges, expand
+from sonoforge.training.gan.augmentations.blurring import blur_sigma
+from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.batches.feeding import Feeding, check_enough_images, draw_real, process_slice
+from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out
+from sonoforge.training.gan.distributed.processes import any_says, average_styles, reduce_mean
 from sonoforge.training.gan.ema import ema_decay, update_average
-from sonoforge.training.gan.event_log import open_event_log, write_events
-from sonoforge.training.gan.feeding import Feeding, check_enough_images, draw_real, process_slice
-from sonoforge.training.gan.images import to_pixels, to_tensor, write_grid
 from sonoforge.training.gan.networks import generator_options, latent_distribution, outline_networks
+from sonoforge.training.gan.objectives.perceptual import perceptual_loss
 from sonoforge.training.gan.optimisers import set_learning_rate
-from sonoforge.training.gan.perceptual import perceptual_loss
-from sonoforge.training.gan.players import Players, gather_players, players_tensors, restore_players
-from sonoforge.training.gan.processes import any_says, average_styles, reduce_mean
-from sonoforge.training.gan.recipes import Recipe
-from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
-from sonoforge.training.gan.settings import NOT_COMPARED, PRECISIONS, GanSettings, Plan, compose, make_plan
-from sonoforge.training.gan.tick_metrics import FeatureSpace, make_metric_reference, measure_metrics
-from sonoforge.training.gan.ticks import (
+from sonoforge.training.gan.progress.curves import PICTURE, write_curves
+from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION, is_collapsed
+from sonoforge.training.gan.progress.event_log import open_event_log, write_events
+from sonoforge.training.gan.progress.tick_metrics import FeatureSpace, make_metric_reference, measure_metrics
+from sonoforge.training.gan.progress.ticks import (
     GRID,
     gradient_norm,
     make_reference,
@@ -55,7 +53,10 @@ from sonoforge.training.gan.ticks import (
     read_stats,
     stalled,
 )
-from sonoforge.training.gan.training_set import TrainingSet, hold_out
+from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
+from sonoforge.training.gan.settings import NOT_COMPARED, PRECISIONS, GanSettings, Plan, compose, make_plan
+from sonoforge.training.gan.state import Players, gather_players, players_tensors, restore_players
 from sonoforge.training.gan.transfer import Start, check_start
 from sonoforge.training.gan.updates import Draw, update_discriminator, update_generator
 from sonoforge.training.metrics.features import Features

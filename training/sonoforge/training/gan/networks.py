@@ -15,13 +15,13 @@ from sonoforge.models.stylegan import discriminator as stylegan_discriminator
 from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.latents import check_limit, draw_latent
+from sonoforge.runtime.inference.latents import check_limit, draw_latent
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.images import Pixels, to_pixels
+from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.recipes import Recipe
-from sonoforge.training.gan.regularisers import REGULARISERS
 
 
 class Architecture(NamedTuple):

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.commandline import closest
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.optimisers import OptimiserSettings
 
 
@@ -413,6 +412,6 @@ def find_recipe(name: str) -> Recipe:
         SonoforgeError: There is none; the message names the closest.
     """
     if name not in RECIPES:
-        hint = closest(name, list(RECIPES))
+        hint = did_you_mean(name, list(RECIPES))
         raise SonoforgeError(f"recipe: found {name!r}, expected one of {', '.join(RECIPES)}{hint}")
     return RECIPES[name]

@@ -7,16 +7,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.commandline import closest
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
-from sonoforge.training.gan.conditioning import CONDITIONINGS
-from sonoforge.training.gan.losses import LOSSES
 from sonoforge.training.gan.networks import ARCHITECTURES
+from sonoforge.training.gan.objectives.conditioning import CONDITIONINGS
+from sonoforge.training.gan.objectives.losses import LOSSES
+from sonoforge.training.gan.objectives.regularisers import REGULARISERS
+from sonoforge.training.gan.progress.tick_metrics import METRICS
 from sonoforge.training.gan.recipes import Recipe, Strength, find_recipe, r1_gamma
-from sonoforge.training.gan.regularisers import REGULARISERS
 from sonoforge.training.gan.schedules import SCHEDULES
-from sonoforge.training.gan.tick_metrics import METRICS
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to Fabric's names
 
@@ -167,7 +166,7 @@ def compose(settings: GanSettings) -> Recipe:
 
 def _known(what: str, name: str | None, known: Mapping[str, object] | Sequence[str]) -> str | None:
     if name is not None and name not in known:
-        hint = closest(name, list(known))
+        hint = did_you_mean(name, list(known))
         raise SonoforgeError(f"GAN training: found {what} {name!r}, expected one of {', '.join(known)}{hint}")
     return name
 

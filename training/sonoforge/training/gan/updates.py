@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.augmentations.adaptive_p import observe
-from sonoforge.training.gan.batch import Batch
-from sonoforge.training.gan.blurring import blur
-from sonoforge.training.gan.conditioning import class_loss
-from sonoforge.training.gan.players import Players
-from sonoforge.training.gan.processes import average_gradients
+from sonoforge.training.gan.augmentations.blurring import blur
+from sonoforge.training.gan.distributed.processes import average_gradients
+from sonoforge.training.gan.objectives.batch import Batch
+from sonoforge.training.gan.objectives.conditioning import class_loss
+from sonoforge.training.gan.objectives.regularisers import REGULARISERS, Regulariser
 from sonoforge.training.gan.recipes import Strength
-from sonoforge.training.gan.regularisers import REGULARISERS, Regulariser
+from sonoforge.training.gan.state import Players
 
 Scalars = dict[str, Tensor]
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import default_folder
-from sonoforge.training.gan.images import Pixels
+from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.metrics.spaces import Embedded, Space
 from sonoforge.training.progress import Advance
 

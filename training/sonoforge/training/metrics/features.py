@@ -19,10 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from sonoforge.models.mobilenetv2 import import_torchvision
-from sonoforge.runtime.commandline import closest
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.preprocessing import IMAGENET
+from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.pretrained import download_weights, mismatches, read_weights
 
 EMBED_SIZE = IMAGENET.size  # the side that the ImageNet weights were trained for
@@ -145,7 +144,7 @@ def open_features(choice: str, device: torch.device | str = "cpu") -> Features:
         weights = download_weights(NETWORKS[choice].weights, ways_out)
         network, module = _recognise(choice, weights.state, [choice])
     else:
-        choices = f"--features takes {', '.join(known)} or a .safetensors file{closest(choice, known)}"
+        choices = f"--features takes {', '.join(known)} or a .safetensors file{did_you_mean(choice, known)}"
         weights = read_weights(Path(choice), choices)
         network, module = _recognise(choice, weights.state, known)
     return _ready(network, module, weights.digest, device)

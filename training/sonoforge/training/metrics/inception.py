@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.mobilenetv2 import import_torchvision
+from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.pretrained import DIGEST, mismatches, read_weights
 

@@ -26,11 +26,10 @@ import PIL
 import torch
 from numpy.typing import NDArray
 
-from sonoforge.models.mobilenetv2 import import_torchvision
-from sonoforge.runtime.commandline import closest
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.synthetic import as_picture
-from sonoforge.training.gan.images import Pixels, to_tensor, to_unit
+from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.images.synthetic import as_picture
+from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
 from sonoforge.training.metrics import inception
 from sonoforge.training.metrics.features import EMBED_SIZE, open_network
 from sonoforge.training.pretrained import DIGEST
@@ -139,7 +138,7 @@ def open_space(
     kind, _, place = choice.partition(":")
     if kind not in CHOICES or (place and kind != "bundle") or choice == "bundle:":
         raise SonoforgeError(
-            f"feature space: found {choice!r}, expected one of {', '.join(CHOICES)}{closest(choice, CHOICES)}"
+            f"feature space: found {choice!r}, expected one of {', '.join(CHOICES)}{did_you_mean(choice, CHOICES)}"
         )
     if weights is not None and kind in ("bundle", "pixels"):
         hint = "name it bundle:PATH" if kind == "bundle" else "leave it out"
@@ -197,7 +196,7 @@ def _imagenet(choice: str, weights: Path | None, device: torch.device) -> Space:
 
 
 def _bundle(place: str, threads: int) -> Space:
-    from sonoforge.runtime.classifier import Classifier  # noqa: PLC0415 - onnxruntime for this space only
+    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - onnxruntime for this space only
 
     classifier = Classifier(place or None, threads)
     manifest, model = classifier.bundle.manifest, classifier.model

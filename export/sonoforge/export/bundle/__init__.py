@@ -1,0 +1,1 @@
+"""Bundles: assembled, written, packed."""

@@ -1,0 +1,123 @@
+"""A bundle's network in torch again, from its ONNX file: any bundle can be written in any format, without its run."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from sonoforge.export.formats.onnx_graph import BundleGraph
+from sonoforge.export.gate.parity import run_torch
+from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.runtime.bundle.reader import Bundle
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference.onnx_file import OUTSIDE, reads_other_files
+
+TOLERANCE = 1e-5
+"""Largest difference from the golden vectors: in probabilities; in other outputs, in units of their largest value."""
+
+
+def read_network(bundle: Bundle) -> BundleGraph:
+    """Build the torch network whose export a bundle's ``model.onnx`` is.
+
+    The exporter names weights as torch does (``tails.0.1.conv.0.0.weight``), so the names tell how many members
+    there are and which blocks they share.  Batch normalisation is part of the convolutions' weights and biases.
+
+    Args:
+        bundle: Its ``model.onnx`` is read checked.
+
+    Returns:
+        The network on the CPU, in evaluation mode; the bundle's temperature is inside.
+
+    Raises:
+        SonoforgeError: The file is not the export of a MobileNetV2 of ours, or the network does not give the bundle's
+            golden vectors.
+    """
+    place = f"{bundle.path}: model.onnx"
+    data = bundle.read("model.onnx")
+    if reads_other_files(data):
+        raise SonoforgeError(f"{place}: {OUTSIDE}")
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's own
+        raise SonoforgeError(f"{place}: found no ONNX file; export the bundle again") from error
+    weights = _weights(model.graph, place)
+    members = {name.split(".")[1] for name in weights if name.startswith("linears.")}
+    shared = {name.split(".")[1] for name in weights if name.startswith("shared.")}
+    if not members:
+        raise _not_ours(place, "no layer named linears")
+    nets = [_folded(mobilenet_v2(len(bundle.classes))) for _ in members]
+    graph = BundleGraph(nets, bundle.manifest.temperature, len(shared), _mirrors(model.graph)).eval()
+    try:
+        graph.load_state_dict(weights)
+    except RuntimeError as error:
+        raise _not_ours(place, " ".join(str(error).split())[:200]) from error
+    _check(graph, bundle)
+    return graph
+
+
+def _weights(graph: onnx.GraphProto, place: str) -> dict[str, Tensor]:
+    """Return every layer's weight and bias by torch's name."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    weights: dict[str, Tensor] = {}
+    for node in graph.node:
+        if node.op_type not in ("Conv", "Gemm"):
+            continue
+        layer = re.fullmatch(r"(.+)\.weight", node.input[1])
+        if layer is None:
+            raise _not_ours(place, f"a layer with the weight {node.input[1]!r:.60}")
+        for kind, name in zip(("weight", "bias"), node.input[1:], strict=False):
+            tensor = stored.get(name)
+            if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT:
+                raise _not_ours(place, f"no float32 values of {name!r:.60} inside the file")
+            try:
+                weights[f"{layer[1]}.{kind}"] = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+            except ValueError as error:
+                raise _not_ours(place, f"too few or too many values of {name!r:.60}") from error
+    return weights
+
+
+def _mirrors(graph: onnx.GraphProto) -> bool:
+    """Say whether the image goes anywhere but into the first convolution: its mirror image is made of it."""
+    inputs = {value.name for value in graph.input}
+    return any(node.op_type != "Conv" for node in graph.node if inputs.intersection(node.input))
+
+
+def _folded(net: Any) -> Any:
+    """Replace each batch norm by a bias of the convolution before it."""
+    convolution: nn.Conv2d | None = None
+    for name, module in list(net.features.named_modules()):
+        if isinstance(module, nn.Conv2d):
+            convolution = module
+        elif isinstance(module, nn.BatchNorm2d) and convolution is not None:
+            convolution.bias = nn.Parameter(torch.zeros(convolution.out_channels))
+            parent, _, child = name.rpartition(".")
+            setattr(net.features.get_submodule(parent), child, nn.Identity())
+    return net
+
+
+def _check(graph: BundleGraph, bundle: Bundle) -> None:
+    """Refuse a network that does not answer as the bundle does."""
+    golden = bundle.golden()
+    outputs = run_torch(graph, bundle.manifest.preprocessing.normalise(golden["pixels"]))
+    for name, values in outputs.items():
+        expected = golden[name]
+        found = f"{values.shape[1:]} {name}"
+        if values.shape == expected.shape:
+            allowed = TOLERANCE * (1.0 if name == "probabilities" else max(1.0, float(np.abs(expected).max())))
+            difference = float(np.abs(values - expected).max())
+            if difference <= allowed:
+                continue
+            found = f"{name} that differ by {difference:.1e}"
+        raise SonoforgeError(
+            f"{bundle.path}: model.onnx: the network built from it gives {found}, expected the golden vectors; "
+            "export the bundle again from its run folder"
+        )
+
+
+def _not_ours(place: str, found: str) -> SonoforgeError:
+    return SonoforgeError(f"{place}: found {found}, expected a MobileNetV2 that sonoforge exported")

@@ -1,0 +1,1 @@
+"""One writer a format, and the table of them."""

@@ -1,0 +1,50 @@
+"""What every file made from a bundle's ONNX file has to keep: answers, operator set, metadata, nothing of the host."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from sonoforge.export.formats.onnx_graph import OPSET
+from sonoforge.runtime.errors import GateError
+from sonoforge.runtime.inference.onnx_file import session_options
+
+
+def finish(changed: onnx.ModelProto, original: onnx.ModelProto, notes: dict[str, str] | None = None) -> bytes:
+    """Write a changed model as bytes, the same for the same model.
+
+    Args:
+        changed: The model that a converter left; it is cleaned in place.
+        original: What it was made from; its metadata is kept.
+        notes: More metadata.
+
+    Raises:
+        GateError: The converter changed the operator set, or wrote a model that onnx's checker refuses.
+    """
+    found = {entry.domain: entry.version for entry in changed.opset_import}.get("")
+    if found != OPSET:
+        raise GateError(f"conversion: found operator set {found}, expected {OPSET}; export the ONNX file again")
+    for node in changed.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    changed.doc_string = changed.graph.doc_string = ""
+    changed.producer_name, changed.producer_version = "sonoforge", ""
+    kept = {entry.key: entry.value for entry in original.metadata_props}
+    onnx.helper.set_model_props(changed, {**kept, **(notes or {})})
+    try:
+        onnx.checker.check_model(changed, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise GateError(f"conversion: the changed ONNX model is not valid ({reason}); report this") from error
+    data: bytes = changed.SerializeToString(deterministic=True)
+    return data
+
+
+def answers_of(model: bytes, inputs: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+    """Run an ONNX file on images (N, 3, S, S), one at a time, and return one of its outputs (N, ...)."""
+    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file
+
+    session = onnxruntime.InferenceSession(model, session_options(threads=1), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run([output], {name: image[None]})[0] for image in inputs])

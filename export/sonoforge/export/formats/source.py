@@ -1,0 +1,30 @@
+"""What every writer of a classifier's file starts from."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from sonoforge.runtime.images.preprocessing import Preprocessing
+
+
+class Source(NamedTuple):
+    """A trained classifier, ready to be written in any format.
+
+    Attributes:
+        graph: The network (`onnx_graph.BundleGraph`) on the CPU, in evaluation mode: (N, 3, S, S) float32 to logits
+            (N, C), probabilities (N, C), embedding (N, 1280) and class-activation maps (N, C, h, w).
+        onnx: The same as a float32 ONNX file that has passed the gate.
+        calibration: (N, S, S, 3) uint8 images of the training set, for formats that need to see typical values.
+        preprocessing: How images become inputs.
+        metadata: Text that the files carry, where their format has a place for it.
+    """
+
+    graph: nn.Module
+    onnx: bytes
+    calibration: NDArray[np.uint8]
+    preprocessing: Preprocessing
+    metadata: dict[str, Any]

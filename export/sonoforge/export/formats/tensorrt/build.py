@@ -1,0 +1,304 @@
+"""Build TensorRT and TensorRT-RTX engines from ONNX: one code path, one process for each build.
+
+TensorRT-RTX builds on any machine, without a GPU; its engines are compiled further where they run.  Plain TensorRT
+times its kernels on the GPU that it builds for.  Precision is decided in the ONNX file, never by a builder's flag:
+networks are strongly typed.  TF32 is off, so that float32 means it.
+
+A process of its own for each, because only the first logger of a process is used, and because a build that follows a
+failed one may come out larger.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sonoforge.export.formats.tensorrt.engine import gpu_capability
+from sonoforge.export.formats.tensorrt.record import FORMAT_VERSION, PORTABLE, SUFFIXES, parse_record, to_json
+from sonoforge.runtime.atomic import write_bytes
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.inference.model_files import run_module
+
+if TYPE_CHECKING:
+    from sonoforge.export.formats.source import Source
+
+PROFILE = (1, 1, 8)
+"""Smallest, typical and largest batch."""
+
+_RUN_ONNX = "run the ONNX file with onnxruntime"
+_SYMMETRIC = "quantise with int8 activations and weights, zero points of 0 and float32 biases, as format tensorrt-int8"
+# What stands in the operator's name or in the parser's words, and what helps.
+_REMEDIES = {
+    "Antialiasing": "export the network without its preprocessing, and resize before it",
+    "DynamicQuantizeLinear": _SYMMETRIC,
+    "ConvInteger": _SYMMETRIC,
+    "MatMulInteger": _SYMMETRIC,
+    "zero point": _SYMMETRIC,
+    "zero_point": _SYMMETRIC,
+    "Int32": _SYMMETRIC,
+    "FP32 GEMM": "build it of an fp16 ONNX file, or for SM80 and later",
+    "capabilities": "GPUs that are not among them need plain TensorRT",
+}
+# The telling part of an error, from the most to the least specific form that versions 10 to 11 and RTX 1.7 write.
+_CAUSES = (
+    r'"([^"]{8,})"',  # (antialias == 0) && "Antialiasing is not supported currently."
+    r"API Usage Error \((.*?)\. In ",  # ITensor::getDimensions: Error Code 4: API Usage Error (... In checkType at ...)
+    r"\] (.*?)\. In ",  # Error Code 1: Myelin ([pass.cpp:337: ...] Cannot compile operation ... In compileGraph at ...)
+    r"Assertion failed: .*?: (.*?)(?:\. |$)",  # Assertion failed: shiftIsAllZeros(zeroPoint): Non-zero zero point ...
+)
+
+
+def build_engine(
+    onnx: bytes,
+    name: str,
+    *,
+    precision: str,
+    profile: tuple[int, int, int] = PROFILE,
+    capabilities: tuple[str, ...] = (),
+    module: str = "",
+    timing_cache: Path | None = None,
+    source: bytes | None = None,
+) -> tuple[bytes, dict[str, Any]]:
+    """Build an engine in a process of its own.
+
+    Args:
+        onnx: The file to build from, in the precision of the engine.
+        name: Name of the float32 ONNX file that stays beside the engine, such as ``model.onnx``.
+        precision: ``fp32``, ``fp16`` or ``int8``: what ``onnx`` holds; it is checked.
+        profile: Smallest, typical and largest batch, for inputs whose batch is free.
+        capabilities: GPUs to build for, such as ``("SM86", "SM89")``; none: all that TensorRT-RTX's portable engines
+            run on, or the GPU of this machine for plain TensorRT.
+        module: ``tensorrt_rtx`` or ``tensorrt``; empty: what is installed, where both are RTX's on a machine without
+            a GPU and the plain one with a GPU.
+        timing_cache: Where plain TensorRT keeps what it measured, for a quicker next build.
+        source: The float32 ONNX file itself, where ``onnx`` was made of it.
+
+    Returns:
+        The engine, and its record (see `tensorrt_manifest`).  Engines are not the same to the byte in each build.
+
+    Raises:
+        SonoforgeError: Something that TensorRT cannot build, in one line with its cause.
+        GateError: The process that builds ended without an engine and without a cause.
+    """
+    module = module or _installed_module()
+    targets = _check_task(name, module, profile, capabilities, timing_cache)
+    # Imported here, because the process that builds imports this module too and has no need of onnx.
+    from sonoforge.export.formats.tensorrt.source import prepare  # noqa: PLC0415
+
+    network = prepare(onnx, name, precision, profile)
+    with tempfile.TemporaryDirectory(prefix="sonoforge-") as temporary:
+        folder = Path(temporary)
+        (folder / "network.onnx").write_bytes(network.onnx)
+        if timing_cache is not None and timing_cache.is_file():
+            (folder / "timing.cache").write_bytes(timing_cache.read_bytes())
+        task = {
+            "module": module,
+            "inputs": network.inputs,
+            "capabilities": capabilities,
+            "timing": timing_cache is not None,
+        }
+        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
+        done = run_module("sonoforge.export.formats.tensorrt.build", folder, folder)
+        if not (folder / "result.json").is_file():
+            ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+            reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())[:200]
+            raise GateError(f"{name}: {module} ended with {ended} while it built an engine: {reason}")
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        if result["error"]:
+            remedy = next((text for sign, text in _REMEDIES.items() if sign in result["error"]), _RUN_ONNX)
+            raise SonoforgeError(f"{name} ({precision}): {module} {result['version']}: {result['error']}; {remedy}")
+        engine = (folder / "engine").read_bytes()
+        if timing_cache is not None:
+            write_bytes(timing_cache, (folder / "timing.cache").read_bytes())
+    from importlib.metadata import version  # noqa: PLC0415 - slow to import
+
+    record = {
+        "format_version": FORMAT_VERSION,
+        "engine_sha256": hashlib.sha256(engine).hexdigest(),
+        "engine_bytes": len(engine),
+        "source": name,
+        "source_sha256": hashlib.sha256(onnx if source is None else source).hexdigest(),
+        "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
+        "module": module,
+        "version": result["version"],
+        "capabilities": targets,
+        "precision": precision,
+        "tf32": False,
+        "inputs": network.inputs,
+        "outputs": network.outputs,
+        "system": platform.system(),
+        "produced_by": f"sonoforge {version('sonoforge')}",
+    }
+    return engine, parse_record(to_json(record))  # the reader must accept what the writer wrote
+
+
+def write_engine(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
+    """Write a float32 engine and its record: content by file name.
+
+    Args:
+        source: What to build it of.
+        module: ``tensorrt_rtx``, or ``tensorrt`` on the GPU that will run it.
+    """
+    return _write(source, source.onnx, "model", "fp32", module)
+
+
+def write_engine_fp16(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
+    """Write a float16 engine with float32 inputs and outputs, and its record; see `write_engine`.
+
+    It is built from what ``model.fp16.onnx`` holds: some layers stay in float32 if the calibration images ask for it.
+    """
+    from sonoforge.export.formats.half_precision import write_half  # noqa: PLC0415 - a writer loads what it needs, no more
+
+    return _write(source, write_half(source), "model.fp16", "fp16", module)
+
+
+def write_engine_int8(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
+    """Write an engine from symmetric int8 and its record; see `write_engine`.
+
+    TensorRT-RTX has int8 for matrix products' weights alone, and its file is larger than that of float16: float16 is
+    the better choice on RTX GPUs.
+    """
+    from sonoforge.export.formats.quantisation import to_symmetric_int8  # noqa: PLC0415 - likewise
+
+    inputs = source.preprocessing.normalise(source.calibration)
+    return _write(source, to_symmetric_int8(source.onnx, inputs), "model.int8", "int8", module)
+
+
+def _write(source: Source, onnx: bytes, stem: str, precision: str, module: str) -> dict[str, bytes]:
+    cache = None
+    if module == "tensorrt":  # which times every kernel on its GPU, once for all later builds
+        folder = os.environ.get("SONOFORGE_CACHE") or Path.home() / ".cache" / "sonoforge"
+        cache = Path(folder) / "tensorrt-timing.cache"
+    engine, record = build_engine(
+        onnx, "model.onnx", precision=precision, module=module, source=source.onnx, timing_cache=cache
+    )
+    name = stem + SUFFIXES[module]
+    return {name: engine, f"{name}.json": to_json(record)}
+
+
+def _installed_module() -> str:
+    preferred = list(SUFFIXES) if gpu_capability() is None else list(reversed(SUFFIXES))
+    for module in preferred:
+        if importlib.util.find_spec(module):
+            return module
+    raise SonoforgeError("TensorRT: found neither tensorrt_rtx nor tensorrt; pip install 'sonoforge[tensorrt]'")
+
+
+def _check_task(
+    name: str, module: str, profile: tuple[int, int, int], capabilities: Sequence[str], timing_cache: Path | None
+) -> list[str]:
+    """Refuse what needs no build to be known as wrong; return the capabilities for the record."""
+    if module not in SUFFIXES:
+        raise SonoforgeError(f"{name}: module: found {module!r}, expected {' or '.join(SUFFIXES)}")
+    if not importlib.util.find_spec(module):
+        extra = "'sonoforge[tensorrt]'" if module == "tensorrt_rtx" else module
+        raise SonoforgeError(f"{name}: {module} is not installed; pip install {extra}")
+    if not 0 < profile[0] <= profile[1] <= profile[2]:
+        raise SonoforgeError(f"{name}: profile: found batches {profile}, expected growing numbers above 0")
+    if module == "tensorrt_rtx":
+        if timing_cache is not None:
+            raise SonoforgeError(f"{name}: timing_cache: found one, expected none: TensorRT-RTX measures no kernels")
+        return list(capabilities) or [PORTABLE]
+    if capabilities:
+        raise SonoforgeError(
+            f"{name}: capabilities: found {capabilities[0]}, expected none: TensorRT builds for its GPU"
+        )
+    found = gpu_capability()
+    if found is None:
+        raise SonoforgeError(
+            f"{name}: tensorrt measures kernels on the GPU that it builds for, and this machine has none; build there, "
+            "or with tensorrt_rtx"
+        )
+    return ["SM{}{}".format(*found)]
+
+
+def _build_task(folder: Path) -> None:
+    """Do what `build_engine` left in a folder: the only part that loads TensorRT."""
+    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    trt = importlib.import_module(task["module"])
+    result = {"version": trt.__version__, "error": ""}
+    try:
+        (folder / "engine").write_bytes(_build(trt, task, folder))
+    except SonoforgeError as error:
+        result["error"] = str(error)
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def _build(trt: Any, task: dict[str, Any], folder: Path) -> bytes:
+    """Return the serialised engine; the steps are those of the vendor's Python API, the same in versions 10 and 11."""
+    messages: list[str] = []
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        """Keep errors instead of printing them."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
+                messages.append(message)
+
+    log = Log()
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse((folder / "network.onnx").read_bytes()):
+        raise SonoforgeError(_refusal(parser))
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)
+    shapes = builder.create_optimization_profile()
+    for name, (low, usual, high) in task["inputs"].items():
+        shapes.set_shape(name, low, usual, high)
+    config.add_optimization_profile(shapes)
+    if task["capabilities"]:
+        config.num_compute_capabilities = len(task["capabilities"])
+        for index, capability in enumerate(task["capabilities"]):
+            config.set_compute_capability(_capability(trt, capability), index)
+    cache = folder / "timing.cache"
+    if task["timing"]:
+        config.set_timing_cache(config.create_timing_cache(cache.read_bytes() if cache.is_file() else b""), False)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise SonoforgeError(_cause((messages or ["no engine came out, and no message"])[0]))
+    if task["timing"]:
+        cache.write_bytes(bytes(config.get_timing_cache().serialize()))
+    return bytes(engine)
+
+
+def _capability(trt: Any, name: str) -> Any:
+    names = [item for item in dir(trt.ComputeCapability) if item.startswith("SM")]  # CURRENT would need a GPU
+    if name not in names:
+        match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f" (did you mean {match[0]}?)" if match else ""
+        known = ", ".join(sorted(names, key=lambda item: int(item[2:])))
+        raise SonoforgeError(f"capabilities: found {name!r}, expected some of {known}{hint}")
+    return getattr(trt.ComputeCapability, name)
+
+
+def _refusal(parser: Any) -> str:
+    """Say in one line which operator the parser does not take, and why."""
+    first = parser.get_error(0)
+    cause = "is not supported" if first.desc() == "false" else _cause(first.desc())  # the bare text of a check
+    more = f" (and {parser.num_errors - 1} more)" if parser.num_errors > 1 else ""
+    return f"{first.node_operator() or 'the file'}: {cause}{more}"
+
+
+def _cause(text: str) -> str:
+    line = " ".join(text.split())
+    found = next((match[1] for pattern in _CAUSES if (match := re.search(pattern, line))), line)
+    return found.rstrip(".")[:240]
+
+
+if __name__ == "__main__":
+    _build_task(Path(sys.argv[1]))

@@ -1,0 +1,114 @@
+"""What TensorRT needs of an ONNX file before it parses it: shapes of the inputs, precision, axes as constants."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from sonoforge.export.formats.tensorrt.record import PRECISIONS
+from sonoforge.runtime.errors import SonoforgeError
+
+
+class Network(NamedTuple):
+    """An ONNX file that is ready to be parsed.
+
+    Attributes:
+        onnx: Its bytes, after `fold_indices`.
+        inputs: For each name the smallest, typical and largest shape, in the file's order.
+        outputs: Names in the file's order.
+    """
+
+    onnx: bytes
+    inputs: dict[str, list[list[int]]]
+    outputs: list[str]
+
+
+def prepare(data: bytes, name: str, precision: str, profile: tuple[int, int, int]) -> Network:
+    """Read an ONNX file, check that it is what an engine's record will say of it, and fold its indices.
+
+    Args:
+        data: The file.
+        name: Its name, for messages.
+        precision: ``fp32``, ``fp16`` or ``int8``: what it is said to hold.
+        profile: Smallest, typical and largest batch, for inputs whose first size is free.
+
+    Raises:
+        SonoforgeError: Not an ONNX file, of another precision, or with free sizes beside the batch.
+    """
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise SonoforgeError(f"{name}: not an ONNX file ({error})") from error
+    graph = model.graph
+    found = _precision(graph)
+    if precision not in PRECISIONS or found != precision:
+        raise SonoforgeError(f"{name}: found {found} weights, expected precision {precision!r}: the file decides it")
+    stored = {item.name for item in graph.initializer}
+    inputs = {}
+    for item in graph.input:
+        if item.name in stored:
+            continue
+        sizes = [size.dim_value if size.HasField("dim_value") else 0 for size in item.type.tensor_type.shape.dim]
+        if any(size < 1 for size in sizes[1:]):
+            raise SonoforgeError(f"{name}: {item.name}: found shape {sizes} (0: free), expected only the batch free")
+        inputs[item.name] = [[batch if size < 1 else size for size in sizes] for batch in profile]
+    if not inputs:
+        raise SonoforgeError(f"{name}: found no input, expected an ONNX file with at least one")
+    folded = fold_indices(model)
+    return Network(model.SerializeToString() if folded else data, inputs, [item.name for item in graph.output])
+
+
+def _precision(graph: onnx.GraphProto) -> str:
+    if any(node.op_type.endswith("uantizeLinear") for node in graph.node):  # with Q, Deq, DynamicQ in front
+        return "int8"
+    return "fp16" if any(item.data_type == TensorProto.FLOAT16 for item in graph.initializer) else "fp32"
+
+
+def fold_indices(model: onnx.ModelProto) -> int:
+    """Replace whole-number arithmetic whose result is known by that result, in place; return how many nodes went.
+
+    The exporter leaves the axes of a mean as a Reshape of a constant, which TensorRT does not follow.  Numbers with a
+    fraction are left alone, so that answers stay the same to the bit.
+    """
+    graph = model.graph
+    known = {
+        item.name: numpy_helper.to_array(item) for item in graph.initializer if item.data_type == TensorProto.INT64
+    }
+    kept, folded = [], 0
+    for node in graph.node:
+        values = _known_result(model, node, known)
+        if values is None:
+            kept.append(node)
+            continue
+        folded += 1
+        for output, value in zip(node.output, values, strict=True):
+            known[output] = value
+            graph.initializer.append(numpy_helper.from_array(value, output))
+    del graph.node[:]
+    graph.node.extend(kept)
+    return folded
+
+
+def _known_result(
+    model: onnx.ModelProto, node: onnx.NodeProto, known: dict[str, NDArray[Any]]
+) -> list[NDArray[np.int64]] | None:
+    """Return what a node gives if all that it takes and gives are known whole numbers."""
+    holds_graph = any(item.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for item in node.attribute)
+    if node.domain or holds_graph or not all(name in known for name in node.input):
+        return None
+    alone = helper.make_graph(
+        [node],
+        "alone",
+        [helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in dict.fromkeys(node.input)],
+        [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.output],
+    )
+    evaluator = ReferenceEvaluator(helper.make_model(alone, opset_imports=model.opset_import))
+    results = evaluator.run(None, {name: known[name] for name in node.input})
+    values = [np.asarray(value) for value in results]
+    return values if all(value.dtype == np.int64 for value in values) else None

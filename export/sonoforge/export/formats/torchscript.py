@@ -1,0 +1,160 @@
+"""TorchScript files, for PyTorch in C++ (``.pt``) and for its older mobile interpreter (``.ptl``).
+
+Torch calls both formats deprecated and still reads and writes them; `sonoforge.export.formats.executorch` writes the
+successor.  A TorchScript file is a program: open one only if you know where it is from, such as a bundle's, whose
+SHA-256 the manifest states.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickletools
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.jit.mobile import _load_for_lite_interpreter
+
+from sonoforge.export.formats.source import Source
+from sonoforge.runtime.errors import SonoforgeError
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.inference.model_files import Answer
+
+_MANGLED = re.compile(r"___torch_mangle_(\d+)")
+_WRITTEN_BY_THE_WRITER = ("version", "byteorder", ".data/serialization_id")
+
+
+def missing() -> str:
+    """Nothing: whoever can import this module has torch."""
+    return ""
+
+
+def write_torchscript(source: Source) -> bytes:
+    """Write a classifier for ``torch.jit.load``; any batch size, the four outputs as a tuple."""
+    return trace_file(source.graph, _examples(source), source.metadata)
+
+
+def write_lite(source: Source) -> bytes:
+    """Write a classifier for the mobile lite interpreter; any batch size, the four outputs as a tuple."""
+    return lite_file(source.graph, _examples(source), source.metadata)
+
+
+def trace_file(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str, Any] | None = None) -> bytes:
+    """Trace any network and return the file's bytes: the same bytes for the same network, without host paths.
+
+    Args:
+        module: In evaluation mode, on the CPU.  Its batch is free if it asks tensors for their shape; what it asks by
+            ``len`` or ``int`` is fixed to that of the examples.
+        examples: Inputs to trace with; two rows each, where the batch is free.
+        metadata: Text, or values written as JSON: the extra files of these names.
+    """
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(_trace(module, examples), buffer)
+    return _normal(buffer.getvalue(), metadata or {})
+
+
+def lite_file(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str, Any] | None = None) -> bytes:
+    """Do as `trace_file`, for the mobile lite interpreter."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data: bytes = _trace(module, examples)._save_to_buffer_for_lite_interpreter()
+    return _normal(data, metadata or {})
+
+
+def open_file(path: Path, threads: int = 1) -> Answer:
+    """Load a file with the interpreter that it was written for.
+
+    Args:
+        path: ``.pt`` or ``.ptl``; which of the two, the content tells.
+        threads: Threads for one inference, of this whole process.
+
+    Raises:
+        SonoforgeError: Torch cannot load the file.
+    """
+    torch.set_num_threads(threads)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            lite = "bytecode.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records()
+            load: Any = _load_for_lite_interpreter if lite else torch.jit.load
+            module = load(str(path), map_location=torch.device("cpu"))
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise SonoforgeError(f"{path}: torch cannot load it as TorchScript ({reason}); write it again") from error
+
+    def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        with torch.inference_mode():
+            outputs = module(*(torch.tensor(values) for values in inputs))
+        return [output.numpy() for output in ([outputs] if isinstance(outputs, Tensor) else outputs)]
+
+    return answer
+
+
+def _examples(source: Source) -> tuple[Tensor, ...]:
+    side = source.preprocessing.size
+    return (torch.zeros(2, 3, side, side),)  # not one row, which a tracer may take for a constant
+
+
+def _trace(module: nn.Module, examples: tuple[Tensor, ...]) -> Any:
+    """Trace and freeze: weights become constants, batch normalisation a part of the convolutions."""
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(module.eval(), examples, check_trace=False)
+        return torch.jit.freeze(traced)
+
+
+def _normal(archive: bytes, metadata: Mapping[str, Any]) -> bytes:
+    """Drop the records of source lines, which hold host paths, and number the classes from 0.
+
+    Torch numbers every class that one process traces, so that a second file of the same network would differ.
+    """
+    reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
+    kept = [name for name in reader.get_all_records() if not name.endswith(".debug_pkl")]
+    numbers = sorted({int(number) for name in kept for number in _MANGLED.findall(name)})
+    order = {str(number): index for index, number in enumerate(numbers)}
+
+    def rename(text: str) -> str:
+        return _MANGLED.sub(lambda found: f"___torch_mangle_{order[found[1]]}", text)
+
+    buffer = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(buffer)
+    for name in kept:
+        if name in _WRITTEN_BY_THE_WRITER:
+            continue
+        data = reader.get_record(name)
+        if name.endswith(".py"):
+            data = rename(data.decode()).encode()
+        elif name in ("data.pkl", "bytecode.pkl"):
+            data = _rename_in_pickle(data, rename)
+        writer.write_record(rename(name), data, len(data))
+    for name, value in metadata.items():
+        text = (value if isinstance(value, str) else json.dumps(value, sort_keys=True)).encode()
+        writer.write_record(f"extra/{name}", text, len(text))
+    writer.write_end_of_file()
+    return buffer.getvalue()
+
+
+def _rename_in_pickle(data: bytes, rename: Any) -> bytes:
+    """Rename within the names and texts of a pickle, without ever running it."""
+    operations = list(pickletools.genops(data))
+    ends = [*(position for _, _, position in operations[1:]), len(data)]
+    parts = []
+    for (operation, argument, begin), end in zip(operations, ends, strict=True):
+        part = data[begin or 0 : end]
+        if isinstance(argument, str) and rename(argument) != argument:
+            text = rename(argument).encode()
+            if operation.name == "GLOBAL":  # module and name, each ended by a line feed
+                part = b"c" + text.replace(b" ", b"\n") + b"\n"
+            else:  # BINUNICODE: its length in four bytes first
+                part = b"X" + len(text).to_bytes(4, "little") + text
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,1 @@
+"""The verbs that write bundles, one file each."""

@@ -1,0 +1,154 @@
+"""``sonoforge export``: a run folder's model becomes a bundle of files that all answer as it does."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sonoforge.export.bundle.add_formats import cannot_write
+from sonoforge.export.bundle.assemble import bundle_from_bundle, bundle_from_run
+from sonoforge.export.bundle.zip_file import write_zip
+from sonoforge.export.formats.table import FORMATS
+from sonoforge.export.generators.bundle import write_generator_bundle
+from sonoforge.export.generators.formats import FORMATS as GENERATOR_FORMATS
+from sonoforge.runtime.bundle.container import read_manifest, task_of
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """
+sonoforge export runs/00003-run-BUSI                              model.onnx alone
+sonoforge export runs/00003-run-BUSI --formats all                every format that this machine can write
+sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
+sonoforge export my_bundle.zip --formats tensorrt-fp16 --out server
+sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
+sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
+
+all leaves out what this machine cannot write or cannot check; asked for by name, a file that nothing here can run, such
+as a TensorRT engine without a GPU, goes in unchecked and is marked so.
+
+exit code: 0 every file in the bundle is as it should be; 1 one failed its gate and was left out; 2 wrong usage or input
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``export``."""
+
+    run: str = option(
+        help="run folder of run, train or gan train; or a bundle (folder, .zip, or the word shipped)", positional=True
+    )
+    formats: tuple[str, ...] = option(
+        ("onnx",), help=f"all, or some of {', '.join(FORMATS)}; of a generator {', '.join(GENERATOR_FORMATS)}"
+    )
+    data: str = option(
+        "", help="folder of images to check the files on, or phantom (default: the run's own, or else phantom)"
+    )
+    checkpoint: str = option(
+        "", help="of a generator: best, last or a step number (default: best, if one was measured)"
+    )
+    out: str = option("", help="folder of the bundle (default: RUN/bundle, or the bundle itself)")
+    zip: bool = option(False, help="also pack the bundle as OUT.zip")
+
+
+def main(config: Config) -> Outcome:
+    """Export the model of a run folder, a bundle or a generator.
+
+    Raises:
+        GateError: The ONNX file itself does not answer as the network does.
+        SonoforgeError: No such run, format or image folder.
+    """
+    place = SHIPPED if config.run == "shipped" else Path(config.run)
+    if not place.exists():
+        raise SonoforgeError(f"{place}: no such run folder or bundle; sonoforge run, train and gan train make runs")
+    if (place / "checkpoints").is_dir() and not (place / "model").is_dir():
+        return _export_generator(config, place)
+    names = _choose(config.formats, tuple(FORMATS))
+    is_bundle = place.suffix == ".zip" or (place / "manifest.json").is_file()
+    if is_bundle and not config.out and (config.run == "shipped" or place.suffix == ".zip"):
+        raise SonoforgeError(f"{place}: give the new bundle a place with --out FOLDER")
+    folder = Path(config.out) if config.out else place if is_bundle else place / "bundle"
+    target = _zip_target(folder, place) if config.zip else None
+    if is_bundle:
+        rows = bundle_from_bundle(open_bundle(place), folder, names, config.formats, config.data)
+    else:
+        rows = bundle_from_run(place, folder, names, config.formats, config.data)
+    return _report(folder, target, rows)
+
+
+def _zip_target(folder: Path, place: Path) -> Path:
+    """Return where the packed bundle goes.
+
+    Raises:
+        SonoforgeError: Something else is there, or the bundle that is being read.
+    """
+    target = folder.with_name(folder.name + ".zip")
+    if target.exists():
+        if target.resolve() == place.resolve():
+            raise SonoforgeError(f"{target}: is the bundle that is read; choose another --out")
+        try:
+            task_of(read_manifest(target))
+        except SonoforgeError as error:
+            raise SonoforgeError(f"{target}: is there and is not a bundle; choose another --out") from error
+    return target
+
+
+def _choose(asked: tuple[str, ...], known: tuple[str, ...]) -> list[str]:
+    """Return rows of a table, the ONNX file first, whatever their order; ``all`` leaves out what is not installed.
+
+    Raises:
+        SonoforgeError: An unknown name, or one that cannot be written here.
+    """
+    for name in asked:
+        if name not in (*known, "all"):
+            hint = did_you_mean(name, list(known))
+            raise SonoforgeError(f"--formats: found {name!r}, expected all or some of {', '.join(known)}{hint}")
+    for name in asked:
+        reason = cannot_write(FORMATS[name]) if name in FORMATS else ""
+        if reason:
+            raise SonoforgeError(f"--formats {name}: {reason}")
+    return [name for name in known if name in asked or "all" in asked or name == "onnx"]
+
+
+def _report(folder: Path, target: Path | None, rows: list[dict[str, Any]]) -> Outcome:
+    next_command = f"sonoforge bench {folder} --trust" if len(rows) > 1 else f"sonoforge verify {folder}"
+    return _finish(folder, target, open_bundle(folder).manifest.raw, rows, next_command)
+
+
+def _finish(
+    folder: Path, target: Path | None, manifest: dict[str, Any], rows: list[dict[str, Any]], next_command: str
+) -> Outcome:
+    """Say what is in the bundle and what was left out; pack it if that is asked for."""
+    result: dict[str, Any] = {"bundle": str(folder), "parity": manifest["parity"], "formats": rows}
+    files = manifest["files"].values()
+    size = sum(entry["bytes"] for entry in files) / 1e6
+    log.info("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(files), size)
+    if target is not None:
+        write_zip(folder, target)
+        result["zip"] = str(target)
+        log.info("%s: the same as one file", target)
+    unchecked = [row["format"] for row in rows if row["status"] == "not checked"]
+    if unchecked:
+        log.warning("in the bundle, and checked by nothing on this machine: %s", ", ".join(unchecked))
+    failed = [row["format"] for row in rows if row["status"] == "failed"]
+    if failed:
+        log.error("failed the gate and left out: %s", ", ".join(failed))
+        return Outcome(result, "", 1)
+    return Outcome(result, next_command)
+
+
+def _export_generator(config: Config, run: Path) -> Outcome:
+    if config.data:
+        raise SonoforgeError(f"--data: found {config.data}, expected none: a generator's files are checked on latents")
+    folder = Path(config.out) if config.out else run / "bundle"
+    target = _zip_target(folder, run) if config.zip else None
+    checkpoint = find_checkpoint(run, config.checkpoint or ("best" if best_checkpoint(run / "checkpoints") else "last"))
+    log.info("%s", checkpoint)
+    manifest = write_generator_bundle(checkpoint, folder, formats=config.formats)
+    rows = list(manifest["parity"]["formats"].values())
+    return _finish(folder, target, manifest, rows, f"sonoforge gan sample --bundle {folder}")

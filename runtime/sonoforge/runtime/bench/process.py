@@ -1,0 +1,114 @@
+"""Measure one model file, in a process of its own: ``python -m sonoforge.runtime.bench.process TASKFILE``.
+
+The task is a JSON file: ``format``, ``path``, ``threads``, ``batches``, ``seconds`` (of timing), ``golden`` and
+``inputs`` (.npy files: what to check the answers with, and what to time), ``records`` (where to write).  Each finding
+is one JSON line, written at once, so that what was found before a crash is kept.  A task without ``format`` opens no
+file: its memory is what the process needs anyway.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+
+from sonoforge.runtime import machine
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference import model_files
+
+# By the first part of a format's name: the package that computes the answers.
+_PACKAGES = {"torchscript": "torch", "executorch": "executorch", "tensorrt": "tensorrt_rtx"}
+_MOST_RUNS = 100_000
+
+
+def main(task: dict[str, Any]) -> None:
+    """Do a task, writing what is found as it is found."""
+    with Path(task["records"]).open("a", encoding="utf-8") as file:
+
+        def record(**values: Any) -> None:
+            file.write(json.dumps({**values, "memory_bytes": peak_memory()}) + "\n")
+            file.flush()
+
+        golden, inputs = np.load(task["golden"]), np.load(task["inputs"])
+        if not task["format"]:
+            record()
+            return
+        started = perf_counter()
+        answer = model_files.open_file(task["format"], Path(task["path"]), task["threads"])
+        loaded = perf_counter()
+        answers = [answer([golden[:1]])]
+        record(
+            load_ms=1e3 * (loaded - started), first_ms=1e3 * (perf_counter() - loaded), program=program(task["format"])
+        )
+        answers += [answer([golden[index : index + 1]]) for index in range(1, len(golden))]
+        record(logits=np.concatenate([outputs[0] for outputs in answers]).astype(np.float64).tolist())
+        for batch in task["batches"]:
+            rows = np.ascontiguousarray(inputs[np.arange(batch) % len(inputs)])
+            seconds = task["seconds"] / (2 if batch == 1 else 2 * max(1, len(task["batches"]) - 1))
+            try:
+                record(batch=batch, **time_runs(lambda rows=rows: answer([rows]), seconds))  # type: ignore[misc]
+            except Exception as error:  # many formats fix the batch, each program says so in its own way
+                record(batch=batch, error=" ".join(str(error).split())[:160] or type(error).__name__)
+
+
+def time_runs(run: Callable[[], object], seconds: float) -> dict[str, Any]:
+    """Time calls for so many seconds, three at least, after a tenth of the time to warm up.
+
+    Returns:
+        ``ms`` of each call, ``cores`` busy on the average and ``joules`` a call (None where not readable).
+    """
+    begin = perf_counter()
+    run()
+    while perf_counter() - begin < seconds / 10:
+        run()
+    times: list[float] = []
+    energy, busy, begin = machine.energy_joules(), process_time(), perf_counter()
+    while len(times) < 3 or (perf_counter() - begin < seconds and len(times) < _MOST_RUNS):
+        started = perf_counter()
+        run()
+        times.append(perf_counter() - started)
+    busy, wall, after = process_time() - busy, perf_counter() - begin, machine.energy_joules()
+    joules = (after - energy) / len(times) if energy is not None and after is not None and after > energy else None
+    return {"ms": [round(1e3 * value, 4) for value in times], "cores": busy / wall, "joules": joules}
+
+
+def program(name: str) -> str:
+    """Name the package that computes a format's answers, and its version."""
+    package = _PACKAGES.get(name.split("-", maxsplit=1)[0])
+    if package is None:
+        onnxruntime: Any = importlib.import_module("onnxruntime")
+        return f"onnxruntime {onnxruntime.__version__}, CPUExecutionProvider"
+    return f"{package} {metadata.version(package)}"
+
+
+def peak_memory() -> int | None:
+    """Return the most memory in bytes that this process had at a time; None where the system does not tell.
+
+    Linux's own ``VmHWM`` first: ``ru_maxrss`` of a started process counts its parent, too (getrusage(2), execve).
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    try:
+        resource: Any = importlib.import_module("resource")
+    except ImportError:  # Windows
+        return None
+    most = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+if __name__ == "__main__":
+    try:
+        main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    except SonoforgeError as error:
+        sys.exit(str(error))

@@ -1,0 +1,1 @@
+"""Bundles: read, checked, refused."""

@@ -1,0 +1,234 @@
+"""A bundle's files in a folder or the same as ``.zip``: each read once, its size and SHA-256 checked, never extracted.
+
+Nothing is written to disk but what `lay_out` is asked for.  The very bytes that passed are handed out, so that what was
+checked is what is used.  Files that the manifest does not list are never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.bundle.manifest import MAX_FILE_BYTES
+from sonoforge.runtime.errors import SonoforgeError
+
+if TYPE_CHECKING:
+    import zipfile
+
+_MAX_MANIFEST_BYTES = 4_000_000
+_MAX_ZIP_ENTRIES = 1000
+
+
+class BundleError(SonoforgeError):
+    """The bundle cannot be used."""
+
+
+class DamagedBundleError(BundleError):
+    """A file of the bundle is missing or is not the one that the manifest describes."""
+
+
+class Entry(Protocol):
+    """What a manifest says of each file: its SHA-256 in hex and its size in bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """In hex."""
+
+    @property
+    def bytes(self) -> int:
+        """Size."""
+
+
+def read_manifest(place: Path) -> bytes:
+    """Read ``manifest.json``.
+
+    Raises:
+        BundleError: No bundle there, or a manifest beyond all measure.
+    """
+    if not place.exists():
+        raise BundleError(f"{place}: no such bundle; expected a folder or .zip with manifest.json")
+    data = read_member(place, "manifest.json", _MAX_MANIFEST_BYTES)
+    if len(data) > _MAX_MANIFEST_BYTES:
+        raise BundleError(f"{place}: manifest.json: found more than {_MAX_MANIFEST_BYTES} bytes")
+    return data
+
+
+def task_of(data: bytes) -> str:
+    """Return the task that a manifest names, unchecked otherwise; empty where it names none."""
+    try:
+        task = json.loads(data)["task"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return ""
+    return task if isinstance(task, str) else ""
+
+
+def check_sizes(place: Path, files: Mapping[str, Entry]) -> None:
+    """Check that every listed file is there with its size.
+
+    Raises:
+        DamagedBundleError: One is not.
+    """
+    found = sizes(place)
+    for name, entry in files.items():
+        size = found.get(name)
+        if size is None:
+            raise DamagedBundleError(f"{place}: {name} is missing; copy the whole bundle again")
+        if size != entry.bytes:
+            raise DamagedBundleError(f"{place}: {name}: found {size} bytes, expected {entry.bytes}; copy it again")
+
+
+def lay_out(files: Mapping[str, Entry], read: Callable[[str], bytes], name: str, folder: Path) -> Path:
+    """Write a model file's checked bytes to a folder, where its program can open them; return its place.
+
+    The record of an engine, ``NAME.json``, goes beside it: without it no engine is opened.
+
+    Args:
+        files: The bundle's.
+        read: Reads one of them, checked.
+        name: The model file.
+        folder: Where to.
+
+    Raises:
+        DamagedBundleError: A file is missing, of another size or of another content.
+    """
+    for file in (name, f"{name}.json"):
+        if file in files:
+            (folder / file).write_bytes(read(file))
+    return folder / name
+
+
+def read_checked(place: Path, name: str, entry: Entry) -> bytes:
+    """Read one file, checked against its size and SHA-256.
+
+    Raises:
+        DamagedBundleError: The file is missing, of another size or of another content.
+    """
+    data = read_member(place, name, entry.bytes)
+    if len(data) != entry.bytes:
+        more = "more" if len(data) > entry.bytes else f"{len(data)}"
+        raise DamagedBundleError(f"{place}: {name}: found {more} bytes, expected {entry.bytes}; copy it again")
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != entry.sha256:
+        raise DamagedBundleError(
+            f"{place}: {name}: found SHA-256 {digest[:12]}..., expected {entry.sha256[:12]}...; copy it again"
+        )
+    return data
+
+
+def load_arrays(place: Path, name: str, data: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an ``.npz`` file's bytes.
+
+    Raises:
+        BundleError: It is none, or its arrays are beyond all measure.
+    """
+    import zipfile  # noqa: PLC0415 - kept off the start-up path of --help and of errors
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            total = sum(member.file_size for member in archive.infolist())
+        if total > MAX_FILE_BYTES:
+            raise ValueError(f"{total / 1e6:.0f} MB of arrays")
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except Exception as error:  # zip, header or dtype: whatever is wrong, the file is not usable
+        reason = " ".join(str(error).split())[:120]
+        raise BundleError(f"{place}: {name}: not a plain numpy archive ({reason})") from error
+
+
+def checked_array(
+    arrays: Mapping[str, NDArray[Any]], where: str, key: str, dtype: type, shape: tuple[int | None, ...]
+) -> NDArray[Any]:
+    """Return one array after checking its dtype, its shape (None: any size but 0) and its finiteness.
+
+    Raises:
+        BundleError: It is missing or otherwise; the message begins with ``where``.
+    """
+    array = arrays.get(key)
+    if array is None:
+        raise BundleError(f"{where}: array {key} is missing; found {', '.join(arrays) or 'none'}")
+    fits = array.ndim == len(shape) and all(
+        found > 0 and expected in (None, found) for found, expected in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype != dtype or not fits:
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise BundleError(f"{where}: {key}: found {array.dtype} {array.shape}, expected {np.dtype(dtype)} ({wanted})")
+    if not np.isfinite(array).all():
+        raise BundleError(f"{where}: {key}: found NaN or infinity, expected finite numbers")
+    return array
+
+
+def sizes(place: Path) -> dict[str, int]:
+    """Return the size in bytes of every regular file of a bundle, as its container tells it."""
+    if place.is_dir():
+        return {item.name: item.stat().st_size for item in place.iterdir() if item.is_file()}
+    with _open_zip(place) as archive:
+        return {name: member.file_size for name, member in _members(place, archive).items()}
+
+
+def read_member(place: Path, name: str, limit: int) -> bytes:
+    """Read at most ``limit + 1`` bytes of one file, whatever size a container promises."""
+    if place.is_dir():
+        target = place / name
+        if not target.is_file():
+            raise DamagedBundleError(f"{place}: {name} is missing; expected a bundle's folder or .zip")
+        try:
+            with target.open("rb") as file:
+                return file.read(limit + 1)
+        except OSError as error:
+            raise BundleError(f"{target}: cannot be read ({error.strerror})") from error
+    with _open_zip(place) as archive:
+        member = _members(place, archive).get(name)
+        if member is None:
+            raise DamagedBundleError(f"{place}: {name} is missing; expected a bundle's folder or .zip")
+        try:
+            with archive.open(member) as stream:
+                return stream.read(limit + 1)
+        except (OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
+            raise DamagedBundleError(f"{place}: {name}: cannot be unpacked ({error})") from error
+        except Exception as error:  # zipfile.BadZipFile and lzma's own: the archive is damaged
+            raise DamagedBundleError(f"{place}: {name}: cannot be unpacked ({error})") from error
+
+
+def _open_zip(place: Path) -> zipfile.ZipFile:
+    import zipfile  # noqa: PLC0415 - kept off the start-up path of --help and of errors
+
+    try:
+        if not place.is_file():
+            raise BundleError(f"{place}: found neither a folder nor a file, expected a bundle")
+        return zipfile.ZipFile(place)
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise BundleError(f"{place}: not a bundle: neither a folder nor a readable .zip ({error})") from error
+
+
+def _members(place: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the archive's files by plain name; one folder around all of them is allowed.
+
+    Raises:
+        BundleError: A name that leads elsewhere, a name given twice, or too many entries.
+    """
+    infos = archive.infolist()
+    if len(infos) > _MAX_ZIP_ENTRIES:
+        raise BundleError(f"{place}: found {len(infos)} entries, expected at most {_MAX_ZIP_ENTRIES}")
+    for info in infos:
+        name = info.orig_filename  # filename is cut at a null byte and has its separators turned round
+        parts = name.replace("\\", "/").split("/")
+        if parts[0] == "" or ".." in parts or ":" in name or "\x00" in name:
+            raise BundleError(f"{place}: the entry {name!r} leads out of the bundle; do not trust this file")
+    files = [info for info in infos if not info.is_dir()]
+    tops = {info.filename.split("/")[0] for info in files}
+    prefix = f"{tops.pop()}/" if len(tops) == 1 and all("/" in info.filename for info in files) else ""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in files:
+        name = info.filename.removeprefix(prefix)
+        if name in members:
+            raise BundleError(f"{place}: found {name} twice; do not trust this file")
+        members[name] = info
+    return members

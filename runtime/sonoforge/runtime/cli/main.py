@@ -1,0 +1,176 @@
+"""``sonoforge VERB [SUB] ARGS``: find the verb, import only its module, run it, report."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+# Before onnxruntime is imported anywhere: its wheels start a telemetry client otherwise.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+from sonoforge.runtime.cli import options as commandline
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+
+log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" under python -m
+
+
+class Verb(NamedTuple):
+    """Where a verb lives, which extra installs what it needs, and its line in ``--help``."""
+
+    module: str
+    extra: str
+    summary: str
+
+
+VERBS = {
+    "run": Verb("sonoforge.export.verbs.run", "train,export", "the main job, images to verified bundle and report"),
+    "data list": Verb("sonoforge.training.verbs.data_list", "train", "known data sets and where each is obtained"),
+    "data audit": Verb(
+        "sonoforge.training.verbs.data_audit", "train", "counts, sizes, unreadable files, near-duplicates"
+    ),
+    "data phantom": Verb("sonoforge.training.verbs.data_phantom", "train", "write a simulated ultrasound data set"),
+    "data import": Verb(
+        "sonoforge.training.verbs.data_import", "train", "turn a mammography set into a folder of classes"
+    ),
+    "gan recipes": Verb("sonoforge.training.verbs.gan_recipes", "train", "the table of GAN recipes"),
+    "gan train": Verb("sonoforge.training.verbs.gan_train", "train", "train one generator"),
+    "gan sweep": Verb("sonoforge.training.verbs.gan_sweep", "train", "recipes times perceptual weights, in one table"),
+    "gan sample": Verb(
+        "sonoforge.runtime.verbs.gan_sample", "", "generate images from a trained generator or its bundle"
+    ),
+    "gan show": Verb(
+        "sonoforge.training.verbs.gan_show", "train", "what a generator learned: truncation, mixing, paths"
+    ),
+    "train": Verb("sonoforge.training.verbs.train", "train", "train one classifier on a data set"),
+    "evaluate": Verb("sonoforge.training.verbs.evaluate", "train", "are generated images realistic, diverse, copied?"),
+    "crossval": Verb("sonoforge.training.verbs.crossval", "train", "k-fold comparison of arms, sealed or as published"),
+    "export": Verb("sonoforge.export.verbs.export", "train,export", "turn a run folder into a verified bundle"),
+    "classify": Verb("sonoforge.runtime.verbs.classify", "", "classify images, folders or globs, offline"),
+    "quality": Verb("sonoforge.runtime.verbs.quality", "", "image quality, and how far a set is from a reference set"),
+    "verify": Verb("sonoforge.runtime.verbs.verify", "", "check a bundle's files and golden answers on this machine"),
+    "bench": Verb(
+        "sonoforge.runtime.verbs.bench", "", "speed, memory and size of a bundle's model files, on this machine"
+    ),
+    "doctor": Verb("sonoforge.runtime.verbs.doctor", "", "what is installed here, what can run, and what to install"),
+}
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    lines = ["usage: sonoforge VERB [ARGS]", "", "Research use, not a medical device.", "", "verbs:"]
+    lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
+    lines += ["", "sonoforge VERB --help shows a verb's options and examples.", "sonoforge --version"]
+    return "\n".join(lines)
+
+
+def _split(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Split the command line into the verb's name and the rest."""
+    for words in (2, 1):
+        name = " ".join(arguments[:words])
+        if name in VERBS:
+            return name, list(arguments[words:])
+    first = arguments[0]
+    subs = [name for name in VERBS if name.startswith(first + " ")]
+    if subs:
+        typed = arguments[1] if len(arguments) > 1 else "nothing"
+        names = [name.split()[1] for name in subs]
+        hint = did_you_mean(typed, names)
+        raise SonoforgeError(f"sonoforge {first}: found {typed!r}, expected one of {', '.join(names)}{hint}")
+    hint = did_you_mean(first, list(VERBS))
+    raise SonoforgeError(f"sonoforge: unknown verb {first!r}{hint}; see sonoforge --help")
+
+
+def _load(name: str) -> object:
+    verb = VERBS[name]
+    try:
+        return importlib.import_module(verb.module)
+    except ModuleNotFoundError as error:
+        if verb.extra and not (error.name or "").startswith("sonoforge"):
+            raise SonoforgeError(
+                f"sonoforge {name}: {error.name} is not installed; pip install 'sonoforge[{verb.extra}]'"
+            ) from error
+        raise
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version  # noqa: PLC0415 - slow to import, needed here only
+
+        print(f"sonoforge {version('sonoforge')}")
+        return 0
+    name, rest = _split(arguments)
+    module = _load(name)
+    config_class, examples = module.Config, module.EXAMPLES  # type: ignore[attr-defined]
+    parser = commandline.build_parser(f"sonoforge {name}", VERBS[name].summary, config_class, examples)
+    given = vars(parser.parse_intermixed_args(rest))
+    common = {key: given.pop(key, None) for key in ("config", "json", "quiet", "dry_run", "debug")}
+    config = commandline.resolve_config(config_class, given, Path(common["config"]) if common["config"] else None)
+    commandline.configure_logging(bool(common["quiet"]))
+    if common["dry_run"]:
+        _print_json(commandline.flatten(config))
+        return 0
+    outcome: commandline.Outcome = module.main(config)  # type: ignore[attr-defined]
+    if common["json"]:
+        _print_json(outcome.result)
+    if outcome.next_command:
+        log.info("next: %s", outcome.next_command)
+    return outcome.exit_code
+
+
+def _print_json(value: object) -> None:
+    from sonoforge.runtime.atomic import plain  # noqa: PLC0415 - numpy, which --help does not wait for
+
+    print(json.dumps(plain(value), indent=2, allow_nan=False))
+
+
+def _one_line(error: BaseException) -> str:
+    return commandline.printable(" ".join(str(error).split()))
+
+
+def _unexpected(error: Exception) -> str:
+    """Say in one line what went wrong unforeseen, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119
+    return f"unexpected {type(error).__name__}{where}: {_one_line(error)}; --debug shows the traceback"
+
+
+def main() -> None:
+    """Entry point of the ``sonoforge`` program; exits 0, 1 (a gate failed) or 2 (wrong usage or input)."""
+    arguments = sys.argv[1:]
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except SonoforgeError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        print(f"sonoforge: error: {_one_line(error)}", file=sys.stderr)
+        code = error.exit_code
+    except BrokenPipeError:  # the reader of a pipe (head, less) has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # a defect of ours, or a machine in trouble: still one line, never a surprise
+        if "--debug" in arguments:
+            traceback.print_exc()
+        print(f"sonoforge: error: {_unexpected(error)}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print(
+            "sonoforge: interrupted; finished work is kept; --resume goes on with it, where the command has it",
+            file=sys.stderr,
+        )
+        code = 130
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

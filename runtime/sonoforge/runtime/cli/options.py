@@ -1,0 +1,319 @@
+"""A frozen dataclass is the only source of a verb's flags, config keys, defaults and checks.
+
+A verb is a module with ``Config`` (a frozen dataclass whose fields are made with `option`),
+``EXAMPLES`` (lines for ``--help``) and ``main(config) -> Outcome``.  Human text goes through
+`logging` to stderr; the result object goes to stdout when ``--json`` is given.
+
+argparse rather than typer: the base install is numpy, onnxruntime and pillow alone, and
+``sonoforge classify`` must start in the time that those three take to import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+
+
+class Outcome(NamedTuple):
+    """What a verb hands back: its JSON result, the likely next command, and the exit code."""
+
+    result: dict[str, Any]
+    next_command: str = ""
+    exit_code: int = 0
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    positional: bool = False,
+    choices: Sequence[str] | None = None,
+    metavar: str | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    aliases: Sequence[str] = (),
+) -> Any:
+    """One field of a verb's ``Config``: its default together with what the command line says of it.
+
+    Args:
+        default: The value when neither flag nor config file gives one; absent for a required option.
+        help: One line for ``--help``, with the unit where there is one.
+        positional: Given without a flag name.  A ``tuple`` field takes several.
+        choices: The only values allowed; a mistyped one is answered with the closest.
+        metavar: The placeholder shown in ``--help``.
+        minimum: Smallest value allowed.
+        maximum: Largest value allowed.
+        aliases: Other names of the flag and of the config key, such as ``class`` for ``class_name``.
+    """
+    metadata = {
+        "help": help,
+        "positional": positional,
+        "choices": choices,
+        "metavar": metavar,
+        "minimum": minimum,
+        "maximum": maximum,
+        "aliases": tuple(aliases),
+    }
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def group(default: Any, *, title: str, prefix: str = "", without: Sequence[str] = ()) -> Any:
+    """One field of a verb's ``Config`` that holds settings shared with other verbs: a frozen dataclass of options.
+
+    On the command line and in a config file its options stand beside the verb's own, so that each is declared once:
+    ``gan: GanSettings = group(GanSettings(), title="the generator", prefix="gan_")`` gives ``--gan-recipe`` and the
+    key ``gan_recipe``.
+
+    Args:
+        default: The settings where neither flag nor config file says otherwise.
+        title: Heading in ``--help``.
+        prefix: Goes before the options' names, to tell them from the verb's own.
+        without: Options that the verb sets itself.
+    """
+    return dataclasses.field(default=default, metadata={"title": title, "prefix": prefix, "without": tuple(without)})
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises one-line errors instead of printing the usage block and exiting."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        for word in message.split():
+            flag = word.split("=")[0].rstrip(":")
+            if flag.startswith("--"):
+                known = list(self._option_string_actions)
+                message += "" if flag in known else did_you_mean(flag, known)
+                break
+        raise SonoforgeError(f"{self.prog}: {message}; see {self.prog} --help")
+
+
+def _element_type(annotation: Any) -> tuple[type, bool]:
+    """Return the element type of a field annotation and whether it takes several values."""
+    origin = typing.get_origin(annotation)
+    if origin is tuple:
+        return typing.get_args(annotation)[0], True
+    if origin in (typing.Union, types.UnionType):
+        inner = [a for a in typing.get_args(annotation) if a is not type(None)]
+        return _element_type(inner[0])
+    return annotation, False
+
+
+class _Option(NamedTuple):
+    """One option of a verb, its own or a group's."""
+
+    path: tuple[str, ...]  # fields that lead from the verb's Config to the value
+    title: str  # heading in --help; empty for the verb's own
+    kind: Any  # annotation
+    default: Any
+    metadata: Mapping[str, Any]
+
+    @property
+    def required(self) -> bool:
+        return self.default is dataclasses.MISSING
+
+
+def _options(settings: Any, path: tuple[str, ...] = (), prefix: str = "", title: str = "") -> dict[str, _Option]:
+    """Return every option of a ``Config`` by its key; ``settings`` is the class, or an instance with other defaults."""
+    own = settings if isinstance(settings, type) else type(settings)
+    annotations = typing.get_type_hints(own)
+    found: dict[str, _Option] = {}
+    for field in dataclasses.fields(own):
+        default = field.default if isinstance(settings, type) else getattr(settings, field.name)
+        place, metadata = (*path, field.name), field.metadata
+        if "prefix" in metadata:
+            inner = _options(default, place, prefix + metadata["prefix"], metadata["title"])
+            left_out = {prefix + metadata["prefix"] + name for name in metadata["without"]}
+            found |= {key: option for key, option in inner.items() if key not in left_out}
+        elif metadata:
+            named = {**metadata, "aliases": [prefix + alias for alias in metadata["aliases"]]}
+            found[prefix + field.name] = _Option(place, title, annotations[field.name], default, named)
+    return found
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Return the values of a ``Config`` by the keys that a config file has; `resolve_config` takes them back."""
+    values = {}
+    for key, option in _options(type(config)).items():
+        value = config
+        for name in option.path:
+            value = getattr(value, name)
+        values[key] = value
+    return values
+
+
+def build_parser(program: str, summary: str, config_class: Any, examples: str) -> argparse.ArgumentParser:
+    """Build the argument parser of one verb from its ``Config`` dataclass."""
+    parser = _Parser(
+        prog=program,
+        description=summary,
+        epilog="examples:\n" + "\n".join("  " + line for line in examples.strip().splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    sections: dict[str, Any] = {"": parser}
+    for key, option in _options(config_class).items():
+        kind, several = _element_type(option.kind)
+        text, metadata = option.metadata["help"], option.metadata
+        if not option.required and not metadata["positional"] and option.default not in (None, (), False, ""):
+            text += f" (default: {','.join(map(str, option.default)) if several else option.default})"
+        text = text.replace("%", "%%")
+        if option.title not in sections:
+            sections[option.title] = parser.add_argument_group(option.title)
+        section, metavar = sections[option.title], metadata["metavar"]
+        flags = ["--" + name.replace("_", "-") for name in (key, *metadata["aliases"])]
+        if metadata["positional"]:
+            count = "*" if several else "?"  # a required one may come from a config file: resolve_config checks
+            section.add_argument(key, nargs=count, help=text, metavar=metavar or key.upper())
+        elif kind is bool:
+            section.add_argument(*flags, dest=key, action=argparse.BooleanOptionalAction, help=text)
+        else:
+            choices = metadata["choices"]
+            shown_choices = "{" + ",".join(choices) + "}" if choices else kind.__name__.upper()
+            section.add_argument(*flags, dest=key, help=text, metavar=metavar or shown_choices)
+    common = parser.add_argument_group("on every command")
+    common.add_argument("--config", metavar="FILE", help="read settings from a YAML or JSON file; flags win")
+    common.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    common.add_argument("--quiet", action="store_true", help="print warnings and errors only")
+    common.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _read_config_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SonoforgeError(f"{path}: cannot be read as a config file ({error})") from error
+    if path.suffix == ".json":
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SonoforgeError(f"{path}: not valid JSON ({error})") from error
+    else:
+        try:
+            import yaml  # noqa: PLC0415 - comes with the extras, not with the base install
+        except ImportError as error:
+            raise SonoforgeError(f"{path}: YAML needs pyyaml; pip install pyyaml, or use a .json file") from error
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SonoforgeError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise SonoforgeError(f"{path}: found {type(values).__name__}, expected a mapping of option to value")
+    return values
+
+
+def _convert(name: str, raw: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:
+    """Convert one raw value to its field's type and check it against the field's limits."""
+    kind, several = _element_type(annotation)
+    if raw is None:
+        return None
+    if several:
+        if not isinstance(raw, str | list | tuple):
+            raise SonoforgeError(f"--{name.replace('_', '-')}: found {raw!r}, expected a list")
+        values = raw.split(",") if isinstance(raw, str) else list(raw)
+        return tuple(_convert_one(name, value, kind, metadata) for value in values)
+    return _convert_one(name, raw, kind, metadata)
+
+
+_SAID = {int: "a whole number", float: "a number", str: "text"}
+
+
+def _convert_one(name: str, raw: Any, kind: type, metadata: Mapping[str, Any]) -> Any:
+    flag = name if metadata["positional"] else "--" + name.replace("_", "-")
+    if kind is bool:
+        if not isinstance(raw, bool):
+            raise SonoforgeError(f"{flag}: found {raw!r}, expected true or false")
+        return raw
+    try:
+        if isinstance(raw, bool) or not isinstance(raw, str | int | float):  # of a config file
+            raise TypeError
+        value = kind(raw)
+        if kind is int and value != float(raw):  # int() would cut 2.7 to 2
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise SonoforgeError(f"{flag}: found {raw!r}, expected {_SAID[kind]}") from None
+    choices = metadata["choices"]
+    if choices and value not in choices:
+        hint = did_you_mean(str(value), choices)
+        raise SonoforgeError(f"{flag}: found {value!r}, expected one of {', '.join(choices)}{hint}")
+    low, high = metadata["minimum"], metadata["maximum"]
+    if low is not None and not value >= low:
+        raise SonoforgeError(f"{flag}: found {value}, expected at least {low}")
+    if high is not None and not value <= high:
+        raise SonoforgeError(f"{flag}: found {value}, expected at most {high}")
+    return value
+
+
+def resolve_config(config_class: Any, given: Mapping[str, Any], file: Path | None) -> Any:
+    """Merge defaults, config file and flags (later wins) into a checked ``Config``.
+
+    Raises:
+        SonoforgeError: An unknown key, a wrong type, a value out of range or a missing required option.
+    """
+    options = _options(config_class)
+    aliases = {alias: key for key, option in options.items() for alias in option.metadata["aliases"]}
+    merged: dict[str, Any] = {}
+    if file is not None:
+        for key, value in _read_config_file(file).items():
+            name = str(key).replace("-", "_")
+            name = aliases.get(name, name)
+            if name not in options:
+                raise SonoforgeError(f"{file}: unknown setting {key!r}{did_you_mean(name, list(options))}")
+            merged[name] = value
+    merged.update(given)
+    values = {key: _convert(key, raw, options[key].kind, options[key].metadata) for key, raw in merged.items()}
+    for key, option in options.items():
+        if option.required and values.get(key) in (None, ()):
+            raise SonoforgeError(f"{key.upper()} is missing: {option.metadata['help']}")
+    return _build(config_class, (), {options[key].path: value for key, value in values.items()})
+
+
+def _build(settings: Any, place: tuple[str, ...], values: Mapping[tuple[str, ...], Any]) -> Any:
+    """Make a ``Config``, and its groups inside it, from values by their path; ``settings`` as in `_options`."""
+    own = settings if isinstance(settings, type) else type(settings)
+    given = {}
+    for field in dataclasses.fields(own):
+        here = (*place, field.name)
+        if "prefix" in field.metadata:
+            inner = field.default if isinstance(settings, type) else getattr(settings, field.name)
+            given[field.name] = _build(inner, here, values)
+        elif here in values:
+            given[field.name] = values[here]
+    return own(**given) if isinstance(settings, type) else dataclasses.replace(settings, **given)
+
+
+_SPACES = "\n\t\u00a0\u202f"  # with those between a figure and its unit
+
+
+def printable(text: str) -> str:
+    """Escape what could steer a terminal: names in files are other people's."""
+    return "".join(c if c.isprintable() or c in _SPACES else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def configure_logging(quiet: bool) -> None:
+    """Send the ``sonoforge`` loggers' messages to stderr, as plain lines."""
+    logger = logging.getLogger("sonoforge")
+    logger.handlers[:] = []
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    handler.setFormatter(_Printable("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,1 @@
+"""Images in and out: decoding, preprocessing, quality, marks of synthetic ones."""

@@ -1,0 +1,106 @@
+"""Which image files a command line means, and how their names are shown; shared by the verbs that read images."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+# Which files of a folder are taken; a file named on the command line is judged by its content alone.
+_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".webp"),
+    *(".pnm", ".pbm", ".pgm", ".ppm"),
+)
+_WIDEST_NAME = 48
+
+
+def expand(paths: Sequence[str], recursive: bool) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Turn files, folders and globs into files, each once, in order; and the failures among them by name.
+
+    Args:
+        paths: As given on the command line; a name that exists is never taken as a glob.
+        recursive: Look into the subfolders of folders.
+
+    Returns:
+        The files, and for each that is known to fail its `failure`.
+    """
+    files: dict[str, None] = {}
+    failures = {}
+    for path in paths:
+        if not os.path.lexists(path) and glob.has_magic(path):
+            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute patterns too
+            if not matches:
+                files[path] = None
+                failures[path] = failure(path, "not_found", f"{path}: no file matches this pattern")
+        else:
+            matches = [path]
+        for match in matches:
+            if not Path(match).is_dir():
+                files[match] = None
+                continue
+            found = list(_images_in(match, recursive))
+            files.update(dict.fromkeys(found))
+            if not found and match == path:  # a folder that a glob happened to match may hold none
+                files[match] = None
+                hint = "" if recursive else "; --recursive looks into its subfolders"
+                failures[match] = failure(match, "is_directory", f"{match}: this folder holds no image files{hint}")
+    return list(files), failures
+
+
+def _images_in(folder: str, recursive: bool) -> Iterator[str]:
+    """Yield the image files of a folder by suffix, sorted; hidden ones and masks beside their image are left out."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
+        images = [name for name in sorted(names) if name.lower().endswith(_SUFFIXES) and not name.startswith(".")]
+        stems = {Path(name).stem for name in images}
+        for name in images:
+            if not _is_mask(Path(name).stem, stems):
+                yield str(Path(place) / name)
+
+
+def _is_mask(stem: str, stems: set[str]) -> bool:
+    """Whether it is ``NAME_mask`` or ``NAME_mask_1`` beside an image ``NAME``, as in BUSI."""
+    image, found, number = stem.rpartition("_mask")
+    return bool(found) and image in stems and (not number or (number[0] == "_" and number[1:].isdecimal()))
+
+
+@contextlib.contextmanager
+def silent_decoders() -> Iterator[None]:
+    """Keep libtiff's own remarks, written past Python, from standing between the lines of the table."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # started without a stderr
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def failure(path: str, code: str, message: str) -> dict[str, Any]:
+    """Return the result of a file that cannot be used, with a code of `images.decoding.ImageError`."""
+    return {"file": path, "ok": False, "error": {"code": code, "message": message}}
+
+
+def column_width(files: Sequence[str]) -> int:
+    """Return how many characters the column of file names takes."""
+    return min(_WIDEST_NAME, max((len(printable(file)) for file in files), default=4))
+
+
+def cell(file: str, width: int) -> str:
+    """Return a file's name for such a column, its beginning cut off where it is too long."""
+    name = printable(file)
+    return name if len(name) <= width else "..." + name[3 - width :]
+
+
+def printable(text: str) -> str:
+    """Keep a hostile file name from moving the cursor or breaking the line."""
+    return "".join(character if character.isprintable() else "?" for character in text)

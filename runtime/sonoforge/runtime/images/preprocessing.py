@@ -1,0 +1,121 @@
+"""From a decoded image to the network's input: one definition, from training to the phone.
+
+The whole image is squeezed to a square (the aspect ratio is not kept), in 8 bits, by Pillow's
+antialiased filter, first its rows, then its columns; then each of the 256 grey levels has one
+float32 value per channel, looked up in a table, so that every device that holds the same pixels
+feeds the same bits to the network.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoforge.runtime.errors import SonoforgeError
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels become a network's input.
+
+    Attributes:
+        size: Side S of the square input, in pixels.
+        resample: ``bilinear`` or ``bicubic``: Pillow's antialiased filter of that name.
+        mean: Mean of each channel (red, green, blue) on the 0..1 scale.
+        std: Standard deviation of each channel on the 0..1 scale.
+    """
+
+    size: int = 224
+    resample: str = "bilinear"
+    # Of the ImageNet training images, as torchvision's pretrained weights expect them.
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def resize(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Squeeze an image of mode ``L`` or ``RGB`` to (S, S, 3) uint8.
+
+        A grey image is resized once and copied to three channels, which gives the same pixels as
+        resizing it as RGB at a third of the work.
+
+        Raises:
+            ValueError: Another mode; `sonoforge.runtime.images.decoding.read_image` never returns one.
+        """
+        if image.mode not in ("L", "RGB"):
+            raise ValueError(f"found an image of mode {image.mode}, expected L or RGB")
+        # Rows first, each pass rounded to 8 bits: left to itself, Pillow from 13 on chooses the order by the shape.
+        narrow = image.resize((self.size, image.height), _FILTERS[self.resample])
+        small = narrow.resize((self.size, self.size), _FILTERS[self.resample])
+        pixels = np.asarray(small)
+        if pixels.ndim == 2:
+            return np.repeat(pixels[:, :, None], 3, axis=2)
+        return pixels.copy()  # asarray gives a read-only view of Pillow's memory
+
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Map (S, S, 3) or (N, S, S, 3) uint8 to (3, S, S) or (N, 3, S, S) float32.
+
+        Each value is float32((v / 255 - mean) / std), computed in float64 and rounded once.
+
+        Raises:
+            ValueError: Another dtype or shape.
+        """
+        if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
+            raise ValueError(f"found {pixels.dtype} {pixels.shape}, expected uint8 (S, S, 3) or (N, S, S, 3)")
+        table = _table(self.mean, self.std)
+        shape = pixels.shape[:-1]
+        result = np.empty((*shape[:-2], 3, *shape[-2:]), np.float32)
+        for channel in range(3):
+            result[..., channel, :, :] = table[channel][pixels[..., channel]]
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form kept in a bundle's manifest and in the ONNX metadata."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """Read the form written by `to_dict`, refusing what this version does not know.
+
+        Raises:
+            SonoforgeError: A missing or unknown key, a wrong type or a value out of range.
+        """
+        expected = {"size", "resample", "mean", "std"}
+        if not isinstance(values, Mapping) or set(values) != expected:
+            found = ", ".join(sorted(map(str, values))) if isinstance(values, Mapping) else repr(values)
+            raise SonoforgeError(f"preprocessing: found {found}, expected {', '.join(sorted(expected))}")
+        size, resample = values["size"], values["resample"]
+        if type(size) is not int or not 16 <= size <= 4096:
+            raise SonoforgeError(f"preprocessing: found size {size!r}, expected a whole number from 16 to 4096")
+        if not isinstance(resample, str) or resample not in _FILTERS:
+            raise SonoforgeError(f"preprocessing: found resample {resample!r}, expected {' or '.join(_FILTERS)}")
+        mean, std = _triple("mean", values["mean"]), _triple("std", values["std"])
+        if min(std) <= 0:
+            raise SonoforgeError(f"preprocessing: found std {list(std)}, expected numbers above zero")
+        return cls(size, resample, mean, std)
+
+
+def _triple(name: str, raw: Any) -> tuple[float, float, float]:
+    numbers = list(raw) if isinstance(raw, list | tuple) else []
+    valid = [type(number) in (int, float) and math.isfinite(number) for number in numbers]
+    if len(numbers) != 3 or not all(valid):
+        raise SonoforgeError(f"preprocessing: found {name} {raw!r}, expected three numbers")
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+
+@functools.cache
+def _table(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
+    """(3, 256) float32: the network's value of each 8-bit level, by channel."""
+    levels = np.arange(256, dtype=np.float64) / 255.0
+    table: NDArray[np.float32] = ((levels - np.array(mean)[:, None]) / np.array(std)[:, None]).astype(np.float32)
+    return table
+
+
+IMAGENET = Preprocessing()

@@ -1,0 +1,97 @@
+"""How good an image is, without a reference picture: seven numbers and flags against the training images.
+
+All but ``resolution`` are measured on the network's own view of the image, so they cost the same for every file
+and say what the network could see.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Each metric and the side of its reference range that is a fault: a scan is never too highly resolved.
+METRICS: dict[str, tuple[str, ...]] = {
+    "sharpness": ("low",),
+    "noise": ("high",),
+    "contrast": ("low",),
+    "brightness": ("low", "high"),
+    "saturated": ("high",),
+    "black": ("high",),
+    "resolution": ("low",),
+}
+
+# A resize averages a clipped pixel with its neighbours: a few levels from the ends still count as clipped.
+_SATURATED_FROM = 251
+_BLACK_UP_TO = 4
+
+
+def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, float]:
+    """Measure one image.
+
+    Args:
+        pixels: (S, S, 3) uint8, as `sonoforge.runtime.images.preprocessing.Preprocessing.resize` returns it.
+        width: Width of the original image in pixels.
+        height: Height of the original image in pixels.
+
+    Returns:
+        ``sharpness``: variance of the 4-neighbour Laplacian, in squared grey levels (falls with blur);
+        ``noise``: standard deviation of additive noise in grey levels, by Immerkær's mask (rises with noise);
+        ``contrast``: 95th minus 5th percentile, in grey levels (falls with compression of the range);
+        ``brightness``: mean grey level (follows the gain);
+        ``saturated``: share of pixels at the white end (rises with too much gain);
+        ``black``: share at the black end (rises with too little gain, lost contact or cut-off);
+        ``resolution``: the shorter side of the original, in pixels.
+
+    Sources: Pech-Pacheco et al., ICPR 2000 (variance of Laplacian); J. Immerkær, Fast noise variance estimation,
+    CVIU 64 (1996).
+    """
+    grey = _grey(pixels)
+    share = np.bincount(grey.ravel(), minlength=256) / grey.size
+    cumulative = np.cumsum(share)
+    low, high = np.searchsorted(cumulative, (0.05, 0.95))
+    signed = grey.astype(np.int16)
+    vertical = signed[:-2] + signed[2:]
+    middle = signed[1:-1, 1:-1]
+    cross = vertical[:, 1:-1] + signed[1:-1, :-2] + signed[1:-1, 2:]
+    corners = vertical[:, :-2] + vertical[:, 2:]
+    laplacian = cross - 4 * middle
+    residual = corners - 2 * cross + 4 * middle
+    return {
+        "sharpness": float(laplacian.var(dtype=np.float32)),
+        "noise": float(math.sqrt(math.pi / 2) / 6 * np.abs(residual).mean(dtype=np.float32)),
+        "contrast": float(high - low),
+        "brightness": float(share @ np.arange(256)),
+        "saturated": float(share[_SATURATED_FROM:].sum()),
+        "black": float(share[: _BLACK_UP_TO + 1].sum()),
+        "resolution": float(min(width, height)),
+    }
+
+
+def flags(values: Mapping[str, float], limits: Mapping[str, Any]) -> list[str]:
+    """Name every metric beyond the faulty side of its reference range, as ``sharpness_low``.
+
+    Args:
+        values: What `measure` returned.
+        limits: For each metric, its ``low`` and ``high`` reference percentile.
+    """
+    found = []
+    for name, sides in METRICS.items():
+        if "low" in sides and values[name] < limits[name].low:
+            found.append(f"{name}_low")
+        if "high" in sides and values[name] > limits[name].high:
+            found.append(f"{name}_high")
+    return found
+
+
+def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(S, S) luma of an RGB image (ITU-R BT.601 weights), or the one channel of a grey image."""
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return np.ascontiguousarray(red)
+    luma = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+    grey: NDArray[np.uint8] = np.rint(luma).astype(np.uint8)
+    return grey

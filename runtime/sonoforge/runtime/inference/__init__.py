@@ -1,0 +1,1 @@
+"""Answers from model files: classes, generated images, trust."""

@@ -1,0 +1,176 @@
+"""Classify images with a bundle: probabilities, uncertainty set, trust and image quality, without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
+from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.images.decoding import ImageError, read_image
+from sonoforge.runtime.inference import trust
+from sonoforge.runtime.inference.onnx_file import OUTSIDE, reads_other_files, session_options
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# Softmax in float32 here against softmax in the graph, on logits up to some hundreds.
+_SOFTMAX_TOLERANCE = 1e-4
+
+
+class Classifier:
+    """A bundle made ready to answer; one object may serve many threads.
+
+    Example:
+        >>> from sonoforge.runtime import Classifier
+        >>> answer = Classifier("bundle.zip").classify("scan.png")  # doctest: +SKIP
+
+    Attributes:
+        bundle: The opened `Bundle`.
+        model: ``{"name", "version", "sha256"}`` of the model, as each result carries it.
+    """
+
+    def __init__(self, bundle: Bundle | Path | str | None = None, threads: int = 1) -> None:
+        """Open the bundle and load its model.
+
+        Args:
+            bundle: An opened bundle, or the folder or ``.zip`` of one; None for the bundle shipped with sonoforge.
+            threads: Threads for one inference.  One starts fastest and is the steadiest on a busy machine; more pay
+                only for large batches given to `predict`.
+
+        Raises:
+            SonoforgeError: The bundle is missing, damaged, or not one that this version knows.
+        """
+        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        manifest = self.bundle.manifest
+        self._preprocessing = manifest.preprocessing
+        self._session = _load_session(self.bundle, threads)
+        self._reference = self.bundle.trust_reference()
+        self.model = {
+            "name": manifest.name,
+            "version": manifest.version,
+            "sha256": manifest.files["model.onnx"].sha256,
+        }
+
+    @property
+    def provider(self) -> str:
+        """The onnxruntime execution provider that computes the answers."""
+        return str(self._session.get_providers()[0])
+
+    def predict(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Run the network.
+
+        Args:
+            pixels: (N, S, S, 3) uint8, as `Preprocessing.resize` returns them.
+
+        Returns:
+            ``logits`` (N, n), ``probabilities`` (N, n; calibrated, each row sums to 1), ``embedding`` (N, D) and
+            ``cam`` (N, n, h, w), the class-activation maps; all float32.
+
+        Raises:
+            BundleError: The network's answer contradicts the manifest.
+        """
+        names = list(self.bundle.manifest.outputs)
+        values = self._session.run(names, {"input": self._preprocessing.normalise(pixels)})
+        outputs: dict[str, NDArray[np.float32]] = dict(zip(names, values, strict=True))
+        scaled = outputs["logits"] / self.bundle.manifest.temperature
+        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        expected = exponentials / exponentials.sum(axis=1, keepdims=True)
+        if not (np.abs(expected - outputs["probabilities"]) <= _SOFTMAX_TOLERANCE).all():  # also catches NaN
+            raise BundleError(
+                f"{self.bundle.path}: model.onnx: its probabilities are not softmax(logits / temperature) for the "
+                f"manifest's temperature {self.bundle.manifest.temperature}; export the bundle again"
+            )
+        return outputs
+
+    def classify(self, path: Path | str) -> dict[str, Any]:
+        """Classify one image file.
+
+        Returns:
+            ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes at 1 - alpha], "trust":
+            {"score", "in_distribution", "reasons", "distance"}, "quality": {metric: value, ..., "flags": []},
+            "model": {"name", "version", "sha256"}, "ms": {"decode", "preprocess", "infer", "total"}}``,
+            or, for a file that cannot be used, ``{"file", "ok": False, "error": {"code", "message"}}`` with the
+            codes of `ImageError`.  An empty ``set`` means that no class is plausible, not that all are ruled out.
+        """
+        started = perf_counter()
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            message = " ".join(str(error).split())
+            return {"file": str(path), "ok": False, "error": {"code": error.code, "message": message}}
+        decoded = perf_counter()
+        pixels = self._preprocessing.resize(image)
+        prepared = perf_counter()
+        outputs = self.predict(pixels[None])
+        inferred = perf_counter()
+        manifest = self.bundle.manifest
+        probabilities = dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True))
+        distance = float(trust.distances(outputs["embedding"], self._reference)[0])
+        measured: dict[str, Any] = dict(image_quality.measure(pixels, image.width, image.height))
+        measured["flags"] = image_quality.flags(measured, manifest.quality)
+        return {
+            "file": str(path),
+            "ok": True,
+            "label": max(probabilities, key=probabilities.__getitem__),
+            "probabilities": probabilities,
+            "set": [name for name, p in probabilities.items() if p >= manifest.thresholds[name]],
+            "trust": trust.assess(distance, manifest.trust),
+            "quality": measured,
+            "model": self.model,
+            "ms": {
+                "decode": 1e3 * (decoded - started),
+                "preprocess": 1e3 * (prepared - decoded),
+                "infer": 1e3 * (inferred - prepared),
+                "total": 1e3 * (perf_counter() - started),
+            },
+        }
+
+
+def _load_session(bundle: Bundle, threads: int) -> onnxruntime.InferenceSession:
+    """Load the checked model and compare its interface with the manifest."""
+    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file, and not for --help
+
+    data = bundle.read("model.onnx")
+    if reads_other_files(data):
+        raise BundleError(f"{bundle.path}: model.onnx: {OUTSIDE}")
+    try:
+        session = onnxruntime.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a family of its own that has no common base
+        reason = " ".join(str(error).split())[:160]
+        raise BundleError(f"{bundle.path}: model.onnx: onnxruntime cannot load it ({reason})") from error
+    _check_interface(bundle, session)
+    return session
+
+
+def _check_interface(bundle: Bundle, session: onnxruntime.InferenceSession) -> None:
+    place, manifest = f"{bundle.path}: model.onnx", bundle.manifest
+    side = manifest.preprocessing.size
+    expected = {"input": (3, side, side)}
+    inputs = {item.name: item for item in session.get_inputs()}
+    outputs = {item.name: item for item in session.get_outputs()}
+    for found, wanted, kind in ((inputs, expected, "input"), (outputs, manifest.outputs, "output")):
+        if set(found) != set(wanted):
+            raise BundleError(f"{place}: found {kind} {', '.join(found)}, expected {', '.join(wanted)}")
+        for name, item in found.items():
+            batch, *shape = item.shape
+            if item.type != "tensor(float)" or tuple(shape) != tuple(wanted[name]) or isinstance(batch, int):
+                raise BundleError(
+                    f"{place}: {kind} {name}: found {item.type} {item.shape}, "
+                    f"expected tensor(float) with any batch and {list(wanted[name])}"
+                )
+    text = session.get_modelmeta().custom_metadata_map.get("sonoforge.preprocessing", "null")
+    try:
+        stated = json.loads(text)
+    except ValueError:
+        stated = text
+    if stated != manifest.preprocessing.to_dict():
+        raise BundleError(
+            f"{place}: its metadata key sonoforge.preprocessing holds {text:.120}, "
+            f"the manifest {json.dumps(manifest.preprocessing.to_dict())}; export the bundle again"
+        )

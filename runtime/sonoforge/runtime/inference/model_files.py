@@ -1,0 +1,203 @@
+"""Run a model file of any format by its own program: the one seam between files and what runs them.
+
+A format's name begins with the program's: ``onnx-int8`` is run by ``onnx``.  Each program is one module with
+
+* ``open_file(path, threads) -> Answer``: load the file once, answer many times;
+* ``missing() -> str``: what to install on this machine before a file can be run, or nothing.
+
+Modules are imported by name, so that this package needs none of them.
+
+TorchScript, ExecuTorch and TensorRT files are programs: whoever wrote one decides what it does on this machine, such as
+write files.  ONNX and ORT files are data, which onnxruntime computes with; `runs_code` tells the two apart.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import GateError, SonoforgeError
+
+Answer = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
+"""Inputs in the order of the file's interface, each with the batch first, to outputs in theirs."""
+
+PROGRAMS = {
+    "onnx": "sonoforge.runtime.inference.onnx_file",
+    "ort": "sonoforge.runtime.inference.onnx_file",
+    "torchscript": "sonoforge.export.formats.torchscript",
+    "executorch": "sonoforge.export.formats.executorch",
+    "tensorrt": "sonoforge.export.formats.tensorrt.engine",
+}
+
+
+DATA = ("onnx", "ort")
+"""The programs whose files are data; those of all others run code of their own."""
+
+NOT_TRUSTED = "a program; --trust runs it, for bundles whose maker you trust"
+"""Why ``verify`` and ``bench`` leave a file alone."""
+
+_LONGEST = 1800  # seconds that one process may take: thousands of images on a slow machine, and what hangs ends
+
+
+def program(name: str) -> ModuleType:
+    """Import the module that runs files of a format, such as ``onnx-int8``.
+
+    Raises:
+        SonoforgeError: An unknown format, sonoforge's own part for it is not installed, or what it needs is broken.
+    """
+    first = name.split("-", maxsplit=1)[0]
+    if first not in PROGRAMS:
+        raise SonoforgeError(f"format: found {name!r}, expected one that begins with {', '.join(PROGRAMS)}")
+    try:
+        return importlib.import_module(PROGRAMS[first])
+    except ModuleNotFoundError as error:
+        raise SonoforgeError(f"{name}: {error.name} is not installed; pip install 'sonoforge[export]'") from error
+    except Exception as error:  # a broken torch ends in OSError, ImportError and others
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise SonoforgeError(
+            f"{name}: what runs it cannot be imported ({reason}); pip install --force-reinstall 'sonoforge[export]'"
+        ) from error
+
+
+def runs_code(name: str) -> bool:
+    """Whether a format's files are programs, to be run only where their maker is trusted."""
+    return name.split("-", maxsplit=1)[0] not in DATA
+
+
+def missing(name: str) -> str:
+    """Say what keeps this machine from running files of a format, and what to install; nothing if it can."""
+    try:
+        return str(program(name).missing())
+    except SonoforgeError as error:
+        return str(error)
+    except Exception as error:  # the optional packages behind it fail in ways of their own
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        return f"{name}: what runs it is broken ({reason}); install it again"
+
+
+def open_file(name: str, path: Path, threads: int = 1) -> Answer:
+    """Load a file in this process.
+
+    Args:
+        name: Its format.
+        path: Where it is.
+        threads: Threads for one inference, where its program lets one choose.
+
+    Raises:
+        SonoforgeError: The file cannot be run here.
+    """
+    reason = missing(name)
+    if reason:
+        raise SonoforgeError(f"{path}: {reason}")
+    answer: Answer = program(name).open_file(path, threads)
+    return answer
+
+
+def run_in_subprocess(
+    name: str, path: Path, inputs: Sequence[NDArray[Any]], *, batch: int = 1, threads: int = 1
+) -> list[NDArray[Any]]:
+    """Run a file on many inputs in a process of its own: some programs end with a signal, not with an error.
+
+    Args:
+        name: The file's format.
+        path: Where it is.
+        inputs: Each (N, ...); one with a single row, such as psi, goes into each batch as it is.
+        batch: Rows at a time.
+        threads: Threads for one inference.
+
+    Returns:
+        Outputs, each (N, ...).
+
+    Raises:
+        GateError: The process ended without answers, or did not end in half an hour; the message says how.
+    """
+    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
+        place = Path(folder)
+        for index, values in enumerate(inputs):
+            np.save(place / f"input-{index}.npy", values)
+        task = {"name": name, "path": str(path.absolute()), "inputs": len(inputs), "batch": batch, "threads": threads}
+        (place / "task.json").write_text(json.dumps(task), encoding="utf-8")
+        try:
+            done = run_module("sonoforge.runtime.inference.model_files", place, place, _LONGEST)
+        except subprocess.TimeoutExpired as error:
+            found = f"the program that runs it did not end within {_LONGEST} seconds"
+            raise GateError(f"{path}: {found}; try fewer images, or leave this format out") from error
+        if done.returncode != 0:
+            ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+            reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())
+            reason = reason.replace(f"{path.absolute()}: ", "").replace(str(path.absolute()), str(path))[:300]
+            raise GateError(f"{path}: the program that runs it ended with {ended}: {reason}")
+        with np.load(place / "outputs.npz", allow_pickle=False) as archive:
+            return [archive[f"output-{index}"] for index in range(len(archive.files))]
+
+
+def run_module(
+    module: str, argument: Path, folder: Path, limit: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of sonoforge's own modules in a process that takes no module from the user's folder.
+
+    Python before 3.11 knows no ``PYTHONSAFEPATH`` and looks for modules where it is started, so the process is started
+    elsewhere.
+
+    Args:
+        module: Its name.
+        argument: Its only argument, as an absolute path.
+        folder: Where it is started: a folder without any Python files.
+        limit: Seconds that it may take.
+
+    Raises:
+        subprocess.TimeoutExpired: It took longer, and was ended.
+    """
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    # What the user set counts from the user's folder; an empty entry would mean that folder itself.
+    given = [entry for entry in environment.pop("PYTHONPATH", "").split(os.pathsep) if entry]
+    if given:
+        environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in given)
+    return subprocess.run(  # noqa: S603 - by this very interpreter
+        [sys.executable, "-m", module, str(argument)],
+        capture_output=True,
+        text=True,
+        check=False,
+        errors="replace",
+        env=environment,
+        cwd=folder,
+        timeout=limit,
+    )
+
+
+def _answer_task(place: Path) -> None:
+    """Do what `run_in_subprocess` left in a folder."""
+    task = json.loads((place / "task.json").read_text(encoding="utf-8"))
+    inputs = [np.load(place / f"input-{index}.npy", mmap_mode="r") for index in range(task["inputs"])]
+    answer = open_file(task["name"], Path(task["path"]), task["threads"])
+    count = max(len(values) for values in inputs)
+    parts: list[list[NDArray[Any]]] = []
+    for begin in range(0, count, task["batch"]):
+        end = begin + task["batch"]
+        parts.append(
+            answer([np.ascontiguousarray(values if len(values) == 1 else values[begin:end]) for values in inputs])
+        )
+    for value in parts[0]:
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+            found = getattr(value, "dtype", type(value).__name__)
+            raise SonoforgeError(f"{task['path']}: found an output of {found}, expected numbers; export it again")
+    outputs = {f"output-{index}": np.concatenate(values) for index, values in enumerate(zip(*parts, strict=True))}
+    np.savez(place / "outputs.npz", **outputs)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    try:
+        _answer_task(Path(sys.argv[1]))
+    except SonoforgeError as error:
+        sys.exit(str(error))

@@ -1,0 +1,86 @@
+"""Run ``.onnx`` and ``.ort`` files with onnxruntime; see `sonoforge.runtime.inference.model_files`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import SonoforgeError
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.inference.model_files import Answer
+
+# Before onnxruntime is imported: its Linux wheels start a telemetry thread and a data base otherwise.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+OUTSIDE = "found weights that lie in another file, expected all inside; write it again as one file"
+"""What is said of a file that `reads_other_files` finds."""
+
+
+def missing() -> str:
+    """Nothing: onnxruntime comes with the base install."""
+    return ""
+
+
+def session_options(threads: int) -> Any:
+    """Return onnxruntime's options: so many threads, which sleep while they wait, and no warnings."""
+    import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Waiting threads sleep instead of burning the cores that the next decode needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only: warnings about unused initialisers are not the user's
+    return options
+
+
+def reads_other_files(content: bytes) -> bool:
+    """Whether an ONNX file keeps weights in other files, which onnxruntime would read from wherever it says.
+
+    A bundle's hashes do not cover such files.  Each stands under the key ``location`` (ONNX, "External data"), a text
+    whose length stands before it: as the byte 8, or as a longer number that ends in 0 (Protocol Buffers, "Encoding").
+    """
+    return b"location" in content and re.search(rb"[\x00\x08]location", content) is not None
+
+
+def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Answer:
+    """Load a file.
+
+    Args:
+        path: ``.onnx`` or ``.ort``.
+        threads: Threads for one inference.
+        provider: Execution provider; the CPU's stands behind it for what it cannot run.
+
+    Raises:
+        SonoforgeError: onnxruntime cannot load the file, or has no such provider; or the file needs other files.
+    """
+    import onnxruntime  # noqa: PLC0415
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
+    if reads_other_files(content):
+        raise SonoforgeError(f"{path}: {OUTSIDE}")
+
+    providers = [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
+    try:
+        session = onnxruntime.InferenceSession(content, session_options(threads), providers=providers)
+    except Exception as error:  # onnxruntime raises a family of its own that has no common base
+        reason = " ".join(str(error).split())[:160]
+        raise SonoforgeError(f"{path}: onnxruntime cannot load it ({reason})") from error
+    if session.get_providers()[0] != provider:  # an unknown provider only warns
+        raise SonoforgeError(f"{path}: found {session.get_providers()[0]}, expected {provider}; see sonoforge doctor")
+    names = [item.name for item in session.get_inputs()]
+
+    def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        return list(session.run(None, dict(zip(names, inputs, strict=True))))
+
+    return answer

@@ -1,0 +1,215 @@
+"""``sonoforge classify``: answer for images, folders and globs, offline.
+
+JSON (``--json``) is one object: ``results``, one entry for each file as `Classifier.classify` documents it, in the
+order given; ``model``, ``{"name", "version", "sha256"}``; ``summary``, ``{"files", "ok", "failed", "labels": {class:
+count}, "not_trusted", "quality_flagged"}``; ``notice``.  CSV (``--csv``) holds one row for each file; Ctrl-C writes the
+rows of the files answered so far.
+
+Several files are answered at a time, one a core: decoding and inference both let other threads run.  No answer depends
+on it; the ``ms`` of a file are longer where the cores are shared.
+
+Exit code 0 when every file was answered; 2 when any could not be: its entry says why, and the answers of the others
+are printed and written all the same.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.images.inputs import cell, column_width, expand, printable, silent_decoders
+
+EXAMPLES = """
+sonoforge classify scan.png
+sonoforge classify scans/ --recursive --csv answers.csv
+sonoforge classify 'scans/*.png' --json --quiet > answers.json
+sonoforge classify scan.png --bundle bundle.zip
+
+exit code: 0 every file was answered; 2 some file could not be (the others are answered all the same)
+"""
+
+NOTICE = "Research use, not a medical device."
+
+# At most this many decoded images are in memory at a time by default, on however many cores.
+_MOST_WORKERS = 8
+# Files a worker gets before the lines of a block are printed: few enough to watch, many enough to keep all cores busy.
+_BLOCK = 16
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``sonoforge classify``."""
+
+    paths: tuple[str, ...] = option(positional=True, help="images, folders (less their masks) and globs (quoted too)")
+    bundle: str = option("", help="folder or .zip of a bundle; without it, the one shipped", metavar="PATH")
+    csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
+    recursive: bool = option(False, help="look into the subfolders of folders")
+    threads: int = option(1, help="threads for one inference", minimum=1, maximum=256)
+    workers: int = option(0, help="files at a time; 0: one a core, at most 8", minimum=0, maximum=256)
+
+
+def main(config: Config) -> Outcome:
+    """Classify every file; see the top of this module for the result and the exit code."""
+    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - not for --help or a wrong flag
+
+    # Pillow's remarks on odd metadata would stand between the lines of the table.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    classifier = Classifier(config.bundle or None, config.threads)
+    files, failures = expand(config.paths, config.recursive)
+    results: list[dict[str, Any]] = []
+    name_width = column_width(files)
+    label_width = max(map(len, (*classifier.bundle.classes, "label")))
+    alpha = classifier.bundle.manifest.alpha
+    if files:
+        log.info("%s", _row("file", "label", "prob.", "trust", f"set at {1 - alpha:.0%}", "", name_width, label_width))
+
+    def answer(file: str) -> dict[str, Any]:
+        return failures.get(file) or classifier.classify(file)
+
+    try:
+        for result in _answers(answer, files, _workers(config, len(files))):
+            results.append(result)
+            _print_result(result, name_width, label_width)
+    except KeyboardInterrupt:
+        _write_csv(config.csv, results, classifier.bundle.classes)
+        raise
+    summary = _summary(results, classifier.bundle.classes)
+    log.info(
+        "%d of %d files answered, %d not trusted, %d with quality flags.  %s",
+        *(summary[key] for key in ("ok", "files", "not_trusted", "quality_flagged")),
+        NOTICE,
+    )
+    _write_csv(config.csv, results, classifier.bundle.classes)
+    result = {"results": results, "model": classifier.model, "summary": summary, "notice": NOTICE}
+    next_command = f"sonoforge verify '{config.bundle}'" if config.bundle else "sonoforge verify"
+    return Outcome(result, next_command, 2 if summary["failed"] else 0)
+
+
+def _workers(config: Config, files: int) -> int:
+    """Return how many files to answer at a time."""
+    if config.workers or files < 2:
+        return config.workers or 1
+    from sonoforge.runtime.machine import cores  # noqa: PLC0415 - one file does not wait for it
+
+    return max(1, min(cores() // config.threads, _MOST_WORKERS))
+
+
+def _answers(answer: Callable[[str], dict[str, Any]], files: Sequence[str], workers: int) -> Iterator[dict[str, Any]]:
+    """Yield the answer for each file, in order, several in the making at a time.
+
+    Decoders are silent while they work, which silences all of stderr: so a block of files is answered, and then handed
+    out.  Interrupted, it hands out what is finished of the block and then passes the interruption on.
+    """
+    if workers == 1:
+        for file in files:
+            with silent_decoders():
+                result = answer(file)
+            yield result
+        return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for begin in range(0, len(files), _BLOCK * workers):
+            futures = [pool.submit(answer, file) for file in files[begin : begin + _BLOCK * workers]]
+            finished, interrupted = [], False
+            with silent_decoders():
+                try:
+                    for future in futures:
+                        finished.append(future.result())
+                except KeyboardInterrupt:
+                    interrupted = True
+            yield from finished
+            if interrupted:
+                raise KeyboardInterrupt
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _print_result(result: dict[str, Any], name_width: int, label_width: int) -> None:
+    name = cell(result["file"], name_width)
+    if not result["ok"]:
+        message = printable(result["error"]["message"])
+        log.warning("%-*s  error (%s): %s", name_width, name, result["error"]["code"], message)
+        return
+    label, trust = result["label"], result["trust"]
+    remarks = [*trust["reasons"], *result["quality"]["flags"]]
+    log.info(
+        "%s",
+        _row(
+            name,
+            label,
+            f"{result['probabilities'][label]:.3f}",
+            f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}",
+            ", ".join(result["set"]) or "none",
+            "; ".join(remarks),
+            name_width,
+            label_width,
+        ),
+    )
+
+
+def _row(
+    name: str, label: str, probability: str, trust: str, label_set: str, remarks: str, name_width: int, label_width: int
+) -> str:
+    row = f"{name:<{name_width}}  {label:<{label_width}}  {probability:>5}  {trust:<6}  {label_set}"
+    return f"{row}  [{remarks}]" if remarks else row
+
+
+def _summary(results: list[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    answered = [result for result in results if result["ok"]]
+    labels = [result["label"] for result in answered]
+    return {
+        "files": len(results),
+        "ok": len(answered),
+        "failed": len(results) - len(answered),
+        "labels": {name: labels.count(name) for name in classes},
+        "not_trusted": sum(not result["trust"]["in_distribution"] for result in answered),
+        "quality_flagged": sum(bool(result["quality"]["flags"]) for result in answered),
+    }
+
+
+def _write_csv(path: str, results: list[dict[str, Any]], classes: Sequence[str]) -> None:
+    """Write the rows to a file, if one was asked for."""
+    if path:
+        from sonoforge.runtime.atomic import write_text  # noqa: PLC0415 - only with --csv
+
+        write_text(path, _csv(results, classes))
+        log.info("written: %s", path)
+
+
+def _csv(results: list[dict[str, Any]], classes: Sequence[str]) -> str:
+    """Return one header line and one line for each file; lists are joined by ``|``."""
+    import csv  # noqa: PLC0415 - only with --csv
+
+    from sonoforge.runtime.images.quality_metrics import METRICS  # noqa: PLC0415
+
+    header = ["file", "ok", "label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution"]
+    header += ["trust_reasons", *METRICS, "quality_flags", "error_code", "error_message"]
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, header, restval="", lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        row = {"file": result["file"], "ok": str(result["ok"]).lower()}
+        if result["ok"]:
+            row |= {f"p_{name}": repr(value) for name, value in result["probabilities"].items()}
+            row |= {name: repr(result["quality"][name]) for name in METRICS}
+            row |= {
+                "label": result["label"],
+                "set": "|".join(result["set"]),
+                "trust_score": repr(result["trust"]["score"]),
+                "in_distribution": str(result["trust"]["in_distribution"]).lower(),
+                "trust_reasons": "|".join(result["trust"]["reasons"]),
+                "quality_flags": "|".join(result["quality"]["flags"]),
+            }
+        else:
+            row |= {"error_code": result["error"]["code"], "error_message": result["error"]["message"]}
+        writer.writerow(row)
+    return buffer.getvalue()

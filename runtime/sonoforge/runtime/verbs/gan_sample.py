@@ -1,0 +1,187 @@
+"""``sonoforge gan sample``: generate images that say themselves that they are synthetic.
+
+From a run folder, which needs the training package; or from a bundle, which needs no torch.  Both draw the same
+latents (`sonoforge.runtime.inference.latents`), so the images are the same but for rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.errors import SonoforgeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """
+sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 227
+sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --checkpoint best --seed 7 --out generated/malignant
+sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --count 10000 --out normal.zip
+sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --truncation 1.5 --out normal.npz
+sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7 --count 227
+sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 4 --interpolate 9
+sonoforge gan sample --bundle generator.zip --count 16 --seed 3 --out generated/
+
+For better single images of less variety: --psi for StyleGAN 1 to 3 (the truncation of styles, Karras 2019), and
+--truncation for the others with normal latents (that of latents, Brock 2019; not began).
+With masks trained jointly, each image comes with its mask: NAME.png and NAME_mask.png.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of ``sonoforge gan sample``."""
+
+    run: str = option("", help="run folder of sonoforge gan train, or one of its checkpoints", positional=True)
+    bundle: str = option("", help="instead: folder or .zip of a generator's bundle, without torch", metavar="PATH")
+    count: int = option(64, help="images to generate; with --interpolate, strips", minimum=1)
+    class_name: str = option("", help="class to generate, for a generator of several", aliases=("class",))
+    seed: int = option(0, help="image i depends on (seed, i) alone", minimum=0)
+    psi: float | None = option(
+        None, help="StyleGAN: draw styles to their mean, 1: not at all, 0: one image for all", minimum=-2, maximum=2
+    )
+    psi_cutoff: int | None = option(None, help="StyleGAN: draw so many coarse styles only (default: all)", minimum=1)
+    truncation: float | None = option(
+        None, help="generators without styles: largest number in a latent, for fewer odd images", minimum=0.01
+    )
+    interpolate: int | None = option(None, help="write strips of so many images between two", minimum=2, maximum=100)
+    out: str = option("", help="folder, .zip or .npz for the images (default: generated/ in the run folder)")
+    checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")
+    batch: int = option(64, help="images at a time on a GPU", minimum=1)
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+
+
+class Source(NamedTuple):
+    """A generator, whatever runs it, set up for one class and one seed.
+
+    Attributes:
+        name: What names of targets begin with.
+        folder: Where targets are by default.
+        origin: What every file says of where it is from.
+        image_channels: Channels that are image; those after them are masks.
+        distribution: Of latents: ``normal`` or ``uniform``.
+        portions: How many images to those images, a few at a time: (n, S, S, C) uint8.
+        latent: Number of an image to its latent (Z,).
+        generate: Latents (N, Z) to images (N, S, S, C) uint8.
+    """
+
+    name: str
+    folder: Path
+    origin: dict[str, Any]
+    image_channels: int
+    distribution: str
+    portions: Callable[[int], Iterator[NDArray[np.uint8]]]
+    latent: Callable[[int], NDArray[np.float32]]
+    generate: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+
+
+def main(config: Config) -> Outcome:
+    """Generate the images and write them with their manifest.
+
+    Raises:
+        SonoforgeError: No such generator or class, or the target holds something else.
+    """
+    if bool(config.run) == bool(config.bundle):
+        found = "both" if config.run else "neither"
+        raise SonoforgeError(f"gan sample: found {found} of RUN and --bundle, expected one of the two")
+    if config.psi_cutoff is not None and config.psi is None:
+        raise SonoforgeError("--psi-cutoff: found without --psi; say how far styles are drawn, such as --psi 0.7")
+    source = _open_bundle(config) if config.bundle else _open_run(config)
+    if config.interpolate:
+        return _write_strips(config, config.interpolate, source)
+    from sonoforge.runtime.images.synthetic import open_target  # noqa: PLC0415 - numpy and Pillow, not for --help
+
+    name = f"{source.name}-seed-{config.seed}" + (f"-{config.class_name}" if config.class_name else "")
+    name += "".join(f"-{key}-{value}" for key, value in settings_of_origin(config).items())
+    target = Path(config.out) if config.out else source.folder / name
+    with open_target(target, source.origin, config.count, source.image_channels) as write:
+        for pixels in source.portions(config.count):
+            write(pixels)
+    log.info("%d synthetic images in %s", config.count, target)
+    return Outcome({"target": str(target), "count": config.count, **source.origin})
+
+
+def settings_of_origin(config: Config) -> dict[str, Any]:
+    """Return the settings that change images, as their origin says them: only those that were given."""
+    given = {"truncation": config.truncation, "psi": config.psi, "psi_cutoff": config.psi_cutoff}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _open_run(config: Config) -> Source:
+    try:
+        from sonoforge.training.verbs.gan_sample import open_run  # noqa: PLC0415 - torch, which bundles do without
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("sonoforge"):
+            raise
+        raise SonoforgeError(
+            f"sonoforge gan sample RUN: {error.name} is not installed; pip install 'sonoforge[train]', or give --bundle"
+        ) from error
+    return open_run(config)
+
+
+def _open_bundle(config: Config) -> Source:
+    """Set up a bundle.
+
+    Raises:
+        SonoforgeError: No such bundle or class, or a setting that only a run folder takes.
+    """
+    from sonoforge.runtime.bundle.generator_manifest import MODEL  # noqa: PLC0415
+    from sonoforge.runtime.inference.generator import Generator  # noqa: PLC0415 - numpy, not for --help
+
+    if config.checkpoint != "last":
+        raise SonoforgeError("--checkpoint: found with --bundle, which holds only one; leave it out")
+    if config.device not in ("auto", "cpu"):
+        raise SonoforgeError(f"--device: found {config.device} with --bundle, expected cpu; give RUN for a GPU")
+    if config.psi_cutoff is not None:
+        raise SonoforgeError("--psi-cutoff: found with --bundle, whose file draws all styles; leave it out")
+    generator = Generator(config.bundle)
+    about = generator.manifest
+    label = generator.label(config.class_name)
+    origin = {
+        "synthetic": True,
+        "generator_sha256": about.generator_sha256,
+        "recipe": about.recipe,
+        "class": about.class_name if label is None else about.classes[label],
+        "step": about.step,
+        "seed": config.seed,
+        "training_data": about.fingerprint,
+        **settings_of_origin(config),
+        "file_sha256": about.files[MODEL].sha256,
+    }
+    place = Path(config.bundle)
+    return Source(
+        place.stem if place.suffix == ".zip" else place.name,
+        place.absolute().parent / "generated",
+        origin,
+        about.image_channels,
+        about.distribution,
+        lambda count: generator.portions(count, config.seed, label, config.psi, config.truncation),
+        lambda index: generator.latent(config.seed, index, config.truncation),
+        lambda latents: generator.pixels(latents, label, config.psi),
+    )
+
+
+def _write_strips(config: Config, steps: int, source: Source) -> Outcome:
+    """Write one PNG a strip: image i, then the way to image i + 1."""
+    import numpy as np  # noqa: PLC0415 - not for --help
+
+    from sonoforge.runtime.images.synthetic import write_picture  # noqa: PLC0415
+    from sonoforge.runtime.inference.latents import path  # noqa: PLC0415
+
+    folder = Path(config.out) if config.out else source.folder / "interpolations"
+    paths = []
+    for index in range(config.count):
+        latents = path(source.latent(index), source.latent(index + 1), steps, source.distribution)
+        strip = np.concatenate([*source.generate(latents)[..., : source.image_channels]], axis=1)
+        paths.append(folder / f"interpolation-{source.name}-{config.seed}-{index:05d}.png")
+        write_picture(paths[-1], strip, {**source.origin, "index": index})
+    log.info("%d strips of %d synthetic images in %s", config.count, steps, folder)
+    return Outcome({"target": str(folder), "count": config.count, "strips": [str(p) for p in paths], **source.origin})

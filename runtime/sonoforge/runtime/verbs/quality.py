@@ -1,0 +1,336 @@
+"""``sonoforge quality``: how good each image is, and how far a set of images is from a reference set, offline.
+
+JSON (``--json``) is one object:
+
+* ``results``: one entry for each file in the order given, ``{"file", "ok": True, "quality": {metric: value, ...,
+  "flags": []}}`` with the metrics of `images.quality_metrics.measure` and the flags against the bundle's
+  training images, or ``{"file", "ok": False, "error": {"code", "message"}}``;
+* ``model``: ``{"name", "version", "sha256"}`` of the bundle that the reference ranges and the embedding are from;
+* ``summary``: ``{"files", "ok", "failed", "quality_flagged", "flags": {flag: count}}``;
+* ``against``: null, or with ``--against FOLDER`` ``{"folder", "files", "ok", "failed": [entries], "distances",
+  "protocol"}``.  ``distances`` holds for each of ``frechet``, ``kid``, ``sliced_wasserstein``, ``precision`` and
+  ``recall`` the fields of `sonoforge.runtime.distances.halves.Measured`: the value on all images, its mean and 95 %
+  interval over repeated halves, the same of reference images against reference images (the floor), and the ratio
+  (up to 1: cannot be told from reference images at this number); ``kid`` has a ``standard_error`` as well.  Null
+  where there are too few images: for all but ``value`` where the halves are too small, for the whole entry where
+  the sets are.  ``protocol`` is what a figure must be quoted with: features, counts, resize, seed, repeats;
+* ``notice``.
+
+CSV (``--csv``) holds one row for each file.
+
+Near-duplicates are unknown here: each image counts as its own group, so that copies among the reference images make
+the floor too low.  Images that are in both sets make the distances too small, and KID negative.
+
+Exit code 0 when every file was measured; 2 when any could not be, in the reference folder too: the others are
+measured all the same.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders
+from sonoforge.runtime.verbs.classify import NOTICE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sonoforge.runtime.bundle.manifest import Manifest
+    from sonoforge.runtime.inference.classifier import Classifier
+
+EXAMPLES = """
+sonoforge quality scan.png
+sonoforge quality scans/ --recursive --csv quality.csv
+sonoforge quality generated/ --against real/ --json > distances.json
+
+exit code: 0 every file was measured; 2 some file could not be (the others are measured all the same)
+"""
+
+SEED = 0
+REPEATS = 100  # a percentile of 2.5 % needs some draws beyond it
+PROJECTIONS = 512
+NEIGHBOURS = 3  # Kynkaanniemi 2019
+
+# What each distance is called in the table, how many images of each kind it needs, and whether more is better.
+DISTANCES: dict[str, tuple[str, int, bool]] = {
+    "frechet": ("Frechet distance", 2, False),
+    "kid": ("KID", 3, False),
+    "sliced_wasserstein": ("sliced Wasserstein", 2, False),
+    "precision": ("precision", NEIGHBOURS + 1, True),
+    "recall": ("recall", NEIGHBOURS + 1, True),
+}
+DEFINITIONS = {
+    "frechet": "squared Frechet distance of two Gaussians (Heusel 2017), biased upwards for few images",
+    "kid": "unbiased squared MMD, kernel (x.y / D + 1)^3 (Binkowski 2018), whole sets, jackknife standard error",
+    "sliced_wasserstein": f"mean Wasserstein-1 distance along {PROJECTIONS} random unit directions (Rabin 2011)",
+    "precision": f"share of the given images in the ball of a reference image, k = {NEIGHBOURS} (Kynkaanniemi 2019)",
+    "recall": f"share of the reference images in the ball of a given image, k = {NEIGHBOURS} (Kynkaanniemi 2019)",
+}
+# Each metric's heading and how its numbers are shown.
+_COLUMNS = {
+    "sharpness": ("sharp.", ".0f"),
+    "noise": ("noise", ".2f"),
+    "contrast": ("contr.", ".0f"),
+    "brightness": ("bright.", ".1f"),
+    "saturated": ("satur.", ".3f"),
+    "black": ("black", ".3f"),
+    "resolution": ("pixels", ".0f"),
+}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``sonoforge quality``."""
+
+    paths: tuple[str, ...] = option(positional=True, help="images, folders (less their masks) and globs (quoted too)")
+    against: str = option("", help="folder of reference images: also measure how far the set is", metavar="FOLDER")
+    bundle: str = option("", help="folder or .zip of a bundle; without it, the one shipped", metavar="PATH")
+    csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
+    recursive: bool = option(False, help="look into the subfolders of folders")
+    threads: int = option(1, help="threads for one inference", minimum=1, maximum=256)
+
+
+def main(config: Config) -> Outcome:
+    """Measure every file, and with ``--against`` the two sets; see the top of this module for the result."""
+    from sonoforge.runtime.bundle.reader import open_bundle  # noqa: PLC0415 - not for --help or a wrong flag
+    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
+
+    # Pillow's remarks on odd metadata would stand between the lines of the table.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    if config.against and not Path(config.against).is_dir():
+        raise SonoforgeError(f"--against {printable(config.against)}: no such folder; give one with reference images")
+    bundle = open_bundle(config.bundle or None)
+    classifier = Classifier(bundle, config.threads) if config.against else None
+    files, failures = expand(config.paths, config.recursive)
+    results, embeddings = [], []
+    width = column_width(files)
+    if files:
+        log.info("%-*s  %s", width, "file", " ".join(f"{heading:>7}" for heading, _ in _COLUMNS.values()))
+    for file in files:
+        result, embedding = (failures[file], None) if file in failures else _measure(file, bundle.manifest, classifier)
+        results.append(result)
+        if embedding is not None:
+            embeddings.append(embedding)
+        _print_result(result, width)
+    summary = _summary(results)
+    log.info(
+        "%d of %d files measured, %d with quality flags.  %s",
+        *(summary[key] for key in ("ok", "files", "quality_flagged")),
+        NOTICE,
+    )
+    if config.csv:
+        from sonoforge.runtime.atomic import write_text  # noqa: PLC0415 - only with --csv
+
+        write_text(config.csv, _csv(results))
+        log.info("written: %s", config.csv)
+    against = _compare(config, classifier, embeddings) if classifier else None
+    model = {
+        "name": bundle.manifest.name,
+        "version": bundle.manifest.version,
+        "sha256": bundle.manifest.files["model.onnx"].sha256,
+    }
+    result = {"results": results, "model": model, "summary": summary, "against": against, "notice": NOTICE}
+    return Outcome(result, exit_code=2 if summary["failed"] or (against and against["failed"]) else 0)
+
+
+def _measure(
+    file: str, manifest: Manifest, classifier: Classifier | None
+) -> tuple[dict[str, Any], NDArray[Any] | None]:
+    """Return a file's result and, where there is a classifier, its embedding (D,); None if it cannot be used."""
+    from sonoforge.runtime.images import quality_metrics as image_quality  # noqa: PLC0415 - numpy and Pillow, which --help does not wait for
+    from sonoforge.runtime.images.decoding import ImageError, read_image  # noqa: PLC0415
+
+    try:
+        with silent_decoders():
+            image = read_image(file)
+    except ImageError as error:
+        return failure(file, error.code, " ".join(str(error).split())), None
+    pixels = manifest.preprocessing.resize(image)
+    measured: dict[str, Any] = dict(image_quality.measure(pixels, image.width, image.height))
+    measured["flags"] = image_quality.flags(measured, manifest.quality)
+    embedding = classifier.predict(pixels[None])["embedding"][0] if classifier else None
+    return {"file": file, "ok": True, "quality": measured}, embedding
+
+
+def _print_result(result: dict[str, Any], width: int) -> None:
+    name = cell(result["file"], width)
+    if not result["ok"]:
+        error = result["error"]
+        log.warning("%-*s  error (%s): %s", width, name, error["code"], printable(error["message"]))
+        return
+    quality = result["quality"]
+    numbers = " ".join(f"{quality[metric]:>7{form}}" for metric, (_, form) in _COLUMNS.items())
+    flags = f"  [{'; '.join(quality['flags'])}]" if quality["flags"] else ""
+    log.info("%-*s  %s%s", width, name, numbers, flags)
+
+
+def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) -> dict[str, Any]:
+    """Read the reference images, measure the distances to them and print both; see the top for the result."""
+    import numpy as np  # noqa: PLC0415 - only with --against
+
+    manifest = classifier.bundle.manifest
+    files, failures = expand((config.against,), config.recursive)
+    reference, failed = [], []
+    for file in files:
+        result, embedding = (failures[file], None) if file in failures else _measure(file, manifest, classifier)
+        if embedding is not None:
+            reference.append(embedding)
+        else:
+            failed.append(result)
+            _print_result(result, column_width(files))
+    if min(len(given), len(reference)) < 2:
+        raise SonoforgeError(
+            f"--against {printable(config.against)}: found {len(given)} usable images given and {len(reference)} "
+            "reference images, expected at least 2 of each, and 8 for every floor; give more images"
+        )
+    distances, size = _distances(np.stack(given), np.stack(reference))
+    protocol = _protocol(classifier, len(given), len(reference), size)
+    _print_distances(distances, protocol)
+    return {
+        "folder": config.against,
+        "files": len(files),
+        "ok": len(reference),
+        "failed": failed,
+        "distances": distances,
+        "protocol": protocol,
+    }
+
+
+def _distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dict[str, dict[str, Any] | None], int]:
+    """Return the ``distances`` of the result for embeddings (N, D) and (M, D), and the number n of a half."""
+    import numpy as np  # noqa: PLC0415 - only with --against
+
+    from sonoforge.runtime.distances.halves import Measured, draw_halves, summarise  # noqa: PLC0415
+    from sonoforge.runtime.distances.kid import kernel_distance  # noqa: PLC0415
+
+    full = _figures(given, reference)
+    matched: dict[str, list[float]] = defaultdict(list)
+    floor: dict[str, list[float]] = defaultdict(list)
+    size = min(len(given), len(reference)) // 2
+    draws = draw_halves(np.arange(len(reference)), len(given), REPEATS, SEED) if size >= 2 else ()
+    for first, second, made in draws:
+        for figures, store in ((_figures(given[made], reference[first]), matched),
+                               (_figures(reference[second], reference[first]), floor)):  # fmt: skip
+            for name, value in figures.items():
+                store[name].append(value)
+    found: dict[str, dict[str, Any] | None] = {}
+    for name, (_, _, more_is_better) in DISTANCES.items():
+        if name not in full:
+            found[name] = None
+        elif not matched[name]:
+            found[name] = {**dict.fromkeys(Measured._fields), "value": full[name]}
+        else:
+            found[name] = summarise(full[name], matched[name], floor[name], more_is_better)._asdict()
+    if found["kid"] is not None:
+        found["kid"]["standard_error"] = kernel_distance(given, reference, "").standard_error
+    return found, size
+
+
+def _figures(given: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
+    """Return each distance between (N, D) and (M, D) that so many images allow."""
+    from sonoforge.runtime.distances.fid import frechet_distance  # noqa: PLC0415 - only with --against
+    from sonoforge.runtime.distances.kid import kernel_distance  # noqa: PLC0415
+    from sonoforge.runtime.distances.neighbours import precision_recall  # noqa: PLC0415
+    from sonoforge.runtime.distances.sliced import sliced_wasserstein  # noqa: PLC0415
+
+    figures = {
+        "frechet": frechet_distance(given, reference, "").value,
+        "sliced_wasserstein": sliced_wasserstein(given, reference, PROJECTIONS, SEED),
+    }
+    fewest = min(len(given), len(reference))
+    if fewest >= DISTANCES["kid"][1]:
+        figures["kid"] = kernel_distance(given, reference, "").value
+    if fewest >= DISTANCES["precision"][1]:
+        figures |= precision_recall(given, reference, NEIGHBOURS)._asdict()
+    return figures
+
+
+def _protocol(classifier: Classifier, given: int, reference: int, size: int) -> dict[str, Any]:
+    from importlib.metadata import version  # noqa: PLC0415 - slow to import
+
+    preprocessing, model = classifier.bundle.manifest.preprocessing, classifier.model
+    side = preprocessing.size
+    return {
+        "features": f"embedding of the bundle {model['name']} {model['version']}",
+        "model_sha256": model["sha256"],
+        "given": given,
+        "reference": reference,
+        "n": size,
+        "repeats": REPEATS if size >= 2 else 0,
+        "seed": SEED,
+        "resize": f"{preprocessing.resample} (Pillow, antialiased) to {side}x{side}",
+        "groups": "each image its own; near-duplicates are unknown",
+        "definitions": DEFINITIONS,
+        "sonoforge": version("sonoforge"),
+    }
+
+
+def _print_distances(distances: dict[str, dict[str, Any] | None], protocol: dict[str, Any]) -> None:
+    log.info(
+        "%-18s  %9s  %-31s  %-31s  %s",
+        "", "value", f"{protocol['n']} and {protocol['n']} (95 %)", "reference against itself (95 %)", "ratio",
+    )  # fmt: skip
+    for name, (title, fewest, _) in DISTANCES.items():
+        found = distances[name]
+        if found is None:
+            log.warning("%-18s  too few images, expected at least %d of each", title, fewest)
+        elif found["matched"] is None:
+            log.warning(
+                "%-18s  %9.4g  no floor: expected at least %d images of each", title, found["value"], 2 * fewest
+            )
+        else:
+            spans = [
+                f"{found[kind]:9.4g} [{found[f'{kind}_low']:.4g}, {found[f'{kind}_high']:.4g}]"
+                for kind in ("matched", "floor")
+            ]
+            ratio = "-" if found["ratio"] is None else f"{found['ratio']:.2f}"
+            error = f"  standard error {found['standard_error']:.2g}" if name == "kid" else ""
+            log.info("%-18s  %9.4g  %-31s  %-31s  %s%s", title, found["value"], *spans, ratio, error)
+    log.info(
+        "ratio up to 1: cannot be told from reference images at this number.  %s (model sha256 %s), %d given and %d "
+        "reference images, halves of %d, %d repeats, seed %d, resize %s, groups: %s, sonoforge %s.  %s",
+        protocol["features"], protocol["model_sha256"][:16], protocol["given"], protocol["reference"], protocol["n"],
+        protocol["repeats"], protocol["seed"], protocol["resize"], protocol["groups"], protocol["sonoforge"], NOTICE,
+    )  # fmt: skip
+
+
+def _summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    measured = [result for result in results if result["ok"]]
+    flags = Counter(flag for result in measured for flag in result["quality"]["flags"])
+    return {
+        "files": len(results),
+        "ok": len(measured),
+        "failed": len(results) - len(measured),
+        "quality_flagged": sum(bool(result["quality"]["flags"]) for result in measured),
+        "flags": dict(sorted(flags.items())),
+    }
+
+
+def _csv(results: Sequence[dict[str, Any]]) -> str:
+    """Return one header line and one line for each file; flags are joined by ``|``."""
+    import csv  # noqa: PLC0415 - only with --csv
+
+    header = ["file", "ok", *_COLUMNS, "quality_flags", "error_code", "error_message"]
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, header, restval="", lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        row = {"file": result["file"], "ok": str(result["ok"]).lower()}
+        if result["ok"]:
+            row |= {name: repr(result["quality"][name]) for name in _COLUMNS}
+            row |= {"quality_flags": "|".join(result["quality"]["flags"])}
+        else:
+            row |= {"error_code": result["error"]["code"], "error_message": result["error"]["message"]}
+        writer.writerow(row)
+    return buffer.getvalue()

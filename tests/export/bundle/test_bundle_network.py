@@ -1,0 +1,153 @@
+"""A bundle's network comes back from its ONNX file, whatever it is made of, or is refused in one line."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+import bundle_factory
+from sonoforge.export.bundle.network import read_network
+from sonoforge.export.bundle.writer import fill_bundle
+from sonoforge.export.formats.onnx_graph import OUTPUTS, BundleGraph
+from sonoforge.export.gate.parity import run_torch
+from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord
+
+
+def _noise(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 224, 224, 3)).astype(np.uint8)
+
+
+def _onnxruntime(model: bytes, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"input": inputs}), strict=True))
+
+
+def test_the_shipped_network_answers_as_its_onnx_file() -> None:
+    bundle = open_bundle()
+    graph = read_network(bundle)
+    inputs = IMAGENET.normalise(np.concatenate([bundle.golden()["pixels"], _noise(2, 1)]))
+    found, expected = run_torch(graph, inputs), _onnxruntime(bundle.read("model.onnx"), inputs)
+    assert np.abs(found["probabilities"] - expected["probabilities"]).max() < 1e-5
+    assert np.abs(found["logits"] - expected["logits"]).max() < 1e-4
+    assert np.abs(found["cam"] - expected["cam"]).max() < 1e-3
+    assert not graph.training and not any(isinstance(module, nn.BatchNorm2d) for module in graph.modules())
+
+
+@pytest.fixture(scope="module")
+def pair() -> list[nn.Module]:
+    """Two members whose batch norms are not the identity; the second differs from the first in every layer."""
+    torch.manual_seed(0)
+    first = mobilenet_v2(3).train()
+    with torch.no_grad():
+        first.features(torch.from_numpy(IMAGENET.normalise(_noise(3, 2))))
+        first.classifier[1].weight.normal_(0, 0.1)
+        first.classifier[1].bias.normal_(0, 0.5)
+        second = copy.deepcopy(first)
+        for parameter in second.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return [first.eval(), second.eval()]
+
+
+def _write(folder: Path, members: list[nn.Module], shared_blocks: int, mirror: bool) -> Path:
+    manifest = open_bundle().manifest
+    rng = np.random.default_rng(1)
+    record = ModelRecord(
+        **{key: manifest.raw[key] for key in ("name", "version", "conformal", "quality", "training", "evaluation")},
+        classes=manifest.classes,
+        shared_blocks=shared_blocks,
+        mirror=mirror,
+        temperature=1.7,
+        trust={"median": 8.0, "threshold": 12.0},
+        intended_use="Tests.",
+    )
+    arrays = ModelArrays(
+        *(rng.normal(size=1280).astype(np.float32), rng.normal(size=(1280, 8)).astype(np.float32)),
+        *(np.array([0.5], np.float32), _noise(1, 3), _noise(2, 4)),
+    )
+    fill_bundle(members, record, arrays, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("count", "shared_blocks", "mirror"),
+    [(2, 11, True), (1, 0, True), pytest.param(2, 0, False, marks=pytest.mark.slow)],
+)
+def test_members_shared_blocks_and_mirror_come_back(
+    pair: list[nn.Module], tmp_path: Path, count: int, shared_blocks: int, mirror: bool
+) -> None:
+    members = pair[:count]
+    graph = read_network(open_bundle(_write(tmp_path / "bundle", members, shared_blocks, mirror)))
+    assert (len(graph.tails), len(graph.shared), graph.mirror) == (count, shared_blocks, mirror)
+    inputs = IMAGENET.normalise(_noise(3, 5))
+    found = run_torch(graph, inputs)
+    expected = run_torch(BundleGraph(members, 1.7, shared_blocks, mirror), inputs)
+    for name in OUTPUTS:
+        assert np.abs(found[name] - expected[name]).max() < 1e-5 * max(1, np.abs(expected[name]).max()), name
+
+
+def _changed(folder: Path, change: object) -> Path:
+    """A copy of the shipped bundle with another model.onnx, whose size and hash the manifest states."""
+    shutil.copytree(SHIPPED, folder)
+    model = onnx.load_model(SHIPPED / "model.onnx")
+    change(model)  # type: ignore[operator]
+    bundle_factory.replace_file(folder, "model.onnx", model.SerializeToString())
+    return folder
+
+
+def _refused(folder: Path, match: str) -> None:
+    with pytest.raises(SonoforgeError, match=match) as raised:
+        read_network(open_bundle(folder))
+    assert str(folder) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
+    _refused(bundle_factory.write_bundle(tmp_path / "patches"), "'kernel', expected a MobileNetV2")
+
+
+def test_a_file_that_is_not_onnx_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "bundle")
+    bundle_factory.replace_file(tmp_path / "bundle", "model.onnx", b"\xff" * 100)
+    _refused(tmp_path / "bundle", "no ONNX file")
+
+
+def test_weights_outside_the_file_are_refused(tmp_path: Path) -> None:
+    def move_out(model: onnx.ModelProto) -> None:
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="manifest.json")
+
+    _refused(_changed(tmp_path / "bundle", move_out), "expected all inside")
+
+
+def test_a_missing_layer_is_refused(tmp_path: Path) -> None:
+    def cut(model: onnx.ModelProto) -> None:
+        model.graph.node.remove(next(node for node in model.graph.node if "tails.0.7.conv.2.weight" in node.input))
+
+    _refused(_changed(tmp_path / "bundle", cut), r"Missing key.*expected a MobileNetV2")
+
+
+def test_other_weights_than_the_golden_vectors_are_refused(tmp_path: Path) -> None:
+    def shift(model: onnx.ModelProto) -> None:
+        bias = next(tensor for tensor in model.graph.initializer if tensor.name == "linears.0.bias")
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.001), bias.name))
+
+    _refused(_changed(tmp_path / "bundle", shift), "logits that differ by 1.0e-03")
+
+
+def test_another_temperature_than_the_file_has_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "bundle")
+    bundle_factory.edit_manifest(tmp_path / "bundle", lambda manifest: manifest["calibration"].update(temperature=1.0))
+    _refused(tmp_path / "bundle", "probabilities that differ")

@@ -1,0 +1,110 @@
+"""A packed bundle: the same bytes each time, and the reader takes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bundle_factory as factory
+from sonoforge.export.bundle.folder import replacing_folder
+from sonoforge.export.bundle.writer import creation_time
+from sonoforge.export.bundle.zip_file import write_zip
+from sonoforge.runtime.bundle.reader import DamagedBundleError, open_bundle
+from sonoforge.runtime.errors import SonoforgeError
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return factory.write_bundle(tmp_path / "b")
+
+
+def test_the_same_files_make_the_same_zip(bundle: Path, tmp_path: Path) -> None:
+    size = write_zip(bundle, tmp_path / "first.zip")
+    (bundle / "notes.txt").write_text("not in the manifest, so not in the zip")
+    for file in bundle.iterdir():
+        os.utime(file, (time.time() - 1e6,) * 2)
+        file.chmod(0o600)
+    write_zip(bundle, tmp_path / "second.zip")
+    first = (tmp_path / "first.zip").read_bytes()
+    assert first == (tmp_path / "second.zip").read_bytes()
+    assert len(first) == size
+    with zipfile.ZipFile(tmp_path / "first.zip") as archive:
+        assert archive.namelist() == sorted(["manifest.json", *open_bundle(bundle).manifest.files])
+
+
+def test_the_reader_takes_it(bundle: Path, tmp_path: Path) -> None:
+    write_zip(bundle, tmp_path / "b.zip")
+    packed, loose = open_bundle(tmp_path / "b.zip"), open_bundle(bundle)
+    assert packed.manifest.raw == loose.manifest.raw
+    for name in loose.manifest.files:
+        assert packed.read(name) == loose.read(name)
+    assert np.array_equal(packed.golden()["logits"], loose.golden()["logits"])
+
+
+def test_a_damaged_bundle_is_not_packed(bundle: Path, tmp_path: Path) -> None:
+    data = bytearray((bundle / "model.onnx").read_bytes())
+    data[-1] ^= 1
+    (bundle / "model.onnx").write_bytes(bytes(data))
+    with pytest.raises(DamagedBundleError, match=r"model\.onnx: found SHA-256"):
+        write_zip(bundle, tmp_path / "b.zip")
+    assert not (tmp_path / "b.zip").exists()
+    with pytest.raises(SonoforgeError, match=r"expected the name of a \.zip"):
+        write_zip(bundle, tmp_path / "b.tar")
+
+
+def test_the_time_of_creation_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    assert creation_time() == "1970-01-02T00:00:00+00:00"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(SonoforgeError, match="SOURCE_DATE_EPOCH: found 'yesterday'"):
+        creation_time()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(bundle: Path) -> None:
+    before = contents(bundle)
+    with pytest.raises(RuntimeError, match="planted"), replacing_folder(bundle) as folder:
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError("planted")
+    assert contents(bundle) == before
+    assert [place.name for place in bundle.parent.iterdir()] == ["b"]
+    with replacing_folder(bundle) as folder:
+        (folder / "manifest.json").write_text("{}")
+    assert contents(bundle) == {"manifest.json": b"{}"}
+
+
+def test_a_bundle_that_cannot_be_replaced_stays(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, rename = contents(bundle), Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise PermissionError(13, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(SonoforgeError, match="cannot be replaced"), replacing_folder(bundle) as folder:
+        (folder / "manifest.json").write_text("{}")
+    assert contents(bundle) == before
+    assert [place.name for place in bundle.parent.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("case", ["another manifest", "a file of one's own"])
+def test_what_is_not_a_bundle_alone_is_never_replaced(bundle: Path, case: str) -> None:
+    if case == "another manifest":
+        (bundle / "manifest.json").write_text(json.dumps({"name": "a web app", "icons": []}))
+    (bundle / "thesis.txt").write_text("years of work")
+    (bundle.parent / "b.old").mkdir()
+    (bundle.parent / "b.old" / "thesis.txt").write_text("more years")
+    with pytest.raises(SonoforgeError, match=r"is not a bundle|found thesis\.txt"), replacing_folder(bundle):
+        pass
+    assert (bundle / "thesis.txt").read_text() == "years of work"
+    assert (bundle.parent / "b.old" / "thesis.txt").read_text() == "more years"

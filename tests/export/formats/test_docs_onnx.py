@@ -1,0 +1,94 @@
+"""The pages' code runs as it is printed, and answers as the bundle's own classifier does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle_factory import scan
+from places import CHECKOUT
+from sonoforge.export.formats.half_precision import to_half
+from sonoforge.export.formats.ort import to_ort
+from sonoforge.export.formats.preprocessing_graph import with_preprocessing
+from sonoforge.export.formats.quantisation import to_int8
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.runtime.inference.classifier import Classifier
+
+DOCS = CHECKOUT / "export" / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("bundle")
+    model = (SHIPPED / "model.onnx").read_bytes()
+    shutil.copy(SHIPPED / "model.onnx", place)
+    (place / "model.fp16.onnx").write_bytes(to_half(model))
+    (place / "model.int8.onnx").write_bytes(to_int8(model, IMAGENET.normalise(open_bundle().golden()["pixels"]))[0])
+    (place / "model.uint8.onnx").write_bytes(with_preprocessing(model, IMAGENET))
+    (place / "model.ort").write_bytes(to_ort(model))
+    Image.fromarray(scan(1, 400, 300)).save(place / "scan.png")
+    return place
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> dict[str, float]:
+    answer: dict[str, float] = Classifier().classify(folder / "scan.png")["probabilities"]
+    return answer
+
+
+CODE = [(page, index) for page in ("onnx.md", "ort.md") for index in range(len(blocks(page, "python")))]
+
+
+@pytest.mark.parametrize(("page", "index"), CODE)
+def test_python_code_runs_as_printed(
+    page: str, index: int, folder: Path, expected: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    code = blocks(page, "python")[index]
+    names: dict[str, Any] = {}
+    exec(compile(code, f"{page} block {index}", "exec"), names)
+    if "required_operators" in code:
+        assert "Conv" in (folder / "operators.config").read_text()
+        return
+    tolerance = 0.15 if "int8" in code else 5e-3 if "uint8" in code else 1e-4
+    assert np.abs(names["probabilities"][0] - list(expected.values())).max() <= tolerance
+
+
+def test_there_is_code_on_both_pages() -> None:
+    assert {page for page, _ in CODE} == {"onnx.md", "ort.md"}
+
+
+def test_javascript_code_answers_as_python_does(folder: Path, expected: dict[str, float], tmp_path: Path) -> None:
+    """In Node, with onnxruntime-web (``npm install onnxruntime-web``) in the folder that the variable names."""
+    modules = os.environ.get("SONOFORGE_NODE_MODULES", "")
+    if shutil.which("node") is None or not (Path(modules) / "onnxruntime-web").is_dir():
+        pytest.skip("needs node, and SONOFORGE_NODE_MODULES=FOLDER/node_modules that has onnxruntime-web")
+    (tmp_path / "node_modules").symlink_to(Path(modules).resolve())
+    (tmp_path / "classify.mjs").write_text(blocks("onnx.md", "javascript")[0], encoding="utf-8")
+    image = Image.open(folder / "scan.png").convert("RGBA")
+    (tmp_path / "scan.rgba").write_bytes(image.tobytes())
+    (tmp_path / "main.mjs").write_text(
+        'import { readFileSync } from "node:fs"; import * as ort from "onnxruntime-web";\n'
+        'import { classify, load } from "./classify.mjs";\n'
+        "ort.env.wasm.numThreads = 1;\n"
+        f"const session = await load(readFileSync({json.dumps(str(folder / 'model.uint8.onnx'))}));\n"
+        f'const answer = await classify(session, readFileSync("scan.rgba"), {image.width}, {image.height});\n'
+        "console.log(JSON.stringify(answer));\n"
+    )
+    done = subprocess.run(["node", "main.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert np.abs(np.array(json.loads(done.stdout)) - list(expected.values())).max() <= 5e-3

@@ -1,0 +1,227 @@
+"""ExecuTorch files answer as torch does, in a process of their own, and hold nothing of the machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from places import CHECKOUT
+from sonoforge.export.bundle.network import read_network
+from sonoforge.export.formats import executorch as executorch_file
+from sonoforge.export.formats.executorch import LEFT, lower, quantise, write_executorch, write_executorch_int8
+from sonoforge.export.formats.onnx_graph import BundleGraph
+from sonoforge.export.formats.source import Source
+from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.runtime.inference.model_files import open_file, run_in_subprocess
+
+SIDE = 64
+PREPROCESSING = Preprocessing(size=SIDE)
+OF_THE_MACHINE = (
+    str(CHECKOUT),
+    str(Path(torch.__file__).parent),
+    str(Path.home()),
+    "sonoforge/",
+    ".py",
+)
+
+
+@pytest.fixture(autouse=True)
+def _needs_executorch(request: pytest.FixtureRequest) -> None:
+    if executorch_file.missing() and "without" not in request.node.name:
+        pytest.skip(executorch_file.missing())
+
+
+def _net(seed: int, blocks: int = 5) -> Any:
+    """A MobileNetV2 of small blocks, with torchvision's names and batch norms that are not the identity."""
+    torch.manual_seed(seed)
+    settings = [[1, 16, 1, 2], [1, 16, blocks - 1, 1]]  # expansion, maps, blocks, stride
+    net = import_torchvision().models.MobileNetV2(num_classes=3, inverted_residual_setting=settings).train()
+    with torch.no_grad():
+        net.features(torch.randn(8, 3, SIDE, SIDE))
+        net.classifier[1].weight.normal_(0, 0.1)
+    return net.eval()
+
+
+def _source(graph: nn.Module) -> Source:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3)).astype(np.uint8)
+    return Source(graph, b"", pixels, PREPROCESSING, {"sonoforge.classes": json.dumps(["a", "b", "c"])})
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    return _source(BundleGraph([_net(0)], 1.7).eval())
+
+
+@pytest.fixture(scope="module")
+def files(source: Source, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "model.pte").write_bytes(write_executorch(source))
+    (folder / "model.int8.pte").write_bytes(write_executorch_int8(source))
+    return {"executorch": folder / "model.pte", "executorch-int8": folder / "model.int8.pte"}
+
+
+def _torch(graph: nn.Module, inputs: np.ndarray) -> list[np.ndarray]:
+    with torch.inference_mode():
+        return [output.numpy() for output in graph(torch.from_numpy(inputs))]
+
+
+def _inputs(count: int, seed: int = 1) -> np.ndarray:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3)).astype(np.uint8)
+    return PREPROCESSING.normalise(pixels)
+
+
+def test_float32_answers_as_torch(source: Source, files: dict[str, Path]) -> None:
+    inputs = _inputs(5)
+    expected = _torch(source.graph, inputs)
+    found = run_in_subprocess("executorch", files["executorch"], [inputs], batch=2)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == np.float32 and ours.shape == theirs.shape
+        assert np.abs(ours - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())
+
+
+def test_a_transposed_array_gives_the_same_answers(files: dict[str, Path]) -> None:
+    inputs = _inputs(2)
+    transposed = np.ascontiguousarray(inputs.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)  # other strides, same values
+    answer = open_file("executorch", files["executorch"])
+    for ours, theirs in zip(answer([transposed]), answer([inputs]), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_int8_is_near_but_not_the_same(source: Source, files: dict[str, Path]) -> None:
+    inputs = source.preprocessing.normalise(source.calibration)
+    expected = _torch(source.graph, inputs)
+    found = open_file("executorch-int8", files["executorch-int8"])([inputs])
+    difference = np.abs(found[1] - expected[1]).max()
+    assert 1e-4 < difference < 0.1
+    assert files["executorch-int8"].stat().st_size < 0.7 * files["executorch"].stat().st_size
+
+
+def test_the_first_blocks_and_the_head_stay_in_float32(source: Source) -> None:
+    example = torch.from_numpy(_inputs(1))
+    network = quantise(source.graph, [(example,)], LEFT)
+    quantised = {name for name, node in _convolutions(network).items() if "dequantize" in str(node.args[1].target)}
+    assert quantised == {"tails.0.5.conv.0.0", "tails.0.5.conv.1", "tails.0.6.0"}
+    untouched = quantise(source.graph, [(example,)], re.compile(""))
+    for ours, theirs in zip(untouched(example), source.graph(example), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def _convolutions(network: nn.Module) -> dict[str, Any]:
+    """Each convolution's node by the name of its layer."""
+    return {
+        list(node.meta["nn_module_stack"].values())[-1][0]: node
+        for node in network.graph.nodes  # type: ignore[union-attr]
+        if str(node.target).startswith("aten.conv2d")
+    }
+
+
+@pytest.mark.slow
+def test_members_with_shared_blocks_and_a_mirror_answer(tmp_path: Path) -> None:
+    first, second = _net(0, blocks=1), _net(1, blocks=1)
+    graph = BundleGraph([first, second], 1.3, shared_blocks=1, mirror=True).eval()
+    path = tmp_path / "model.pte"
+    path.write_bytes(write_executorch(_source(graph)))
+    inputs = _inputs(2)
+    for ours, theirs in zip(open_file("executorch", path)([inputs]), _torch(graph, inputs), strict=True):
+        assert np.abs(ours - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("name", ["executorch", "executorch-int8"])
+def test_the_file_holds_no_trace_of_the_machine_that_made_it(files: dict[str, Path], name: str) -> None:
+    data = files[name].read_bytes()
+    assert [trace for trace in OF_THE_MACHINE if trace.encode() in data] == []
+
+
+def test_the_file_says_what_the_source_says_of_it(files: dict[str, Path]) -> None:
+    from executorch.runtime import Runtime
+
+    program = Runtime.get().load_program(files["executorch"])
+    (text,) = program.load_method("sonoforge.classes").execute([])
+    assert json.loads(text) == ["a", "b", "c"]
+
+
+WRITE = """
+import hashlib, re, sys, torch
+from sonoforge.export.executorch_file import lower, quantise
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
+images = torch.randn(1, 3, 8, 8)
+digest = hashlib.sha256(lower(quantise(net, [(images,)], re.compile("nothing")), (images,))).hexdigest()
+"""
+
+
+@pytest.mark.slow
+def test_another_process_writes_the_same_bytes_and_says_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", WRITE + "sys.exit(digest)"], capture_output=True, text=True)
+    here: dict[str, Any] = {}
+    exec(WRITE, here)
+    assert (done.stdout, done.stderr) == ("", here["digest"] + "\n")
+
+
+@pytest.mark.parametrize("data", [b"", b"not a program" * 10])
+def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "model.pte"
+    path.write_bytes(data)
+    with pytest.raises(SonoforgeError, match="ExecuTorch cannot load it") as raised:
+        open_file("executorch", path)
+    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+
+
+class _Branching(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images if images.sum() > 0 else -images
+
+
+def test_a_network_that_it_cannot_lower_is_refused_in_one_line() -> None:
+    with pytest.raises(GateError, match="cannot lower") as raised:
+        lower(_Branching(), (torch.zeros(1, 3),))
+    assert "\n" not in str(raised.value)
+
+
+def test_int8_without_calibration_images_is_refused(source: Source) -> None:
+    with pytest.raises(SonoforgeError, match="no calibration images"):
+        write_executorch_int8(source._replace(calibration=source.calibration[:0]))
+
+
+def test_without_executorch_the_message_says_what_to_install(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SonoforgeError, match=r"pip install 'sonoforge\[mobile\]'"):
+        write_executorch(source)
+
+
+@pytest.mark.slow
+def test_the_shipped_model_keeps_its_answers_on_busi(shared: Path, tmp_path: Path) -> None:
+    bundle = open_bundle()
+    paths = sorted(path for path in (shared / "data" / "BUSI").rglob("*.png") if "_mask" not in path.name)
+    pixels = np.stack([bundle.manifest.preprocessing.resize(read_image(path)) for path in paths])
+    calibration = np.random.default_rng(0).permutation(pixels)[:32]
+    graph = read_network(bundle)
+    source = Source(graph, bundle.read("model.onnx"), calibration, bundle.manifest.preprocessing, {})
+    mirrored = pixels[::3, :, ::-1]  # the model was trained on all images as they are
+    inputs = bundle.manifest.preprocessing.normalise(np.concatenate([pixels, mirrored]))
+    (tmp_path / "model.onnx").write_bytes(source.onnx)
+    (tmp_path / "model.pte").write_bytes(write_executorch(source))
+    (tmp_path / "model.int8.pte").write_bytes(write_executorch_int8(source))
+    expected = run_in_subprocess("onnx", tmp_path / "model.onnx", [inputs], batch=16)[1]
+    exact = run_in_subprocess("executorch", tmp_path / "model.pte", [inputs])[1]
+    near = run_in_subprocess("executorch-int8", tmp_path / "model.int8.pte", [inputs])[1]
+    print(f"float32: largest shift {np.abs(exact - expected).max():.1e}")
+    assert np.abs(exact - expected).max() < 1e-4
+    for kind, rows in (("as they are", slice(len(pixels))), ("mirrored", slice(len(pixels), None))):
+        agreement = np.mean(near[rows].argmax(1) == expected[rows].argmax(1))
+        shift = np.abs(near[rows] - expected[rows]).max()
+        print(f"int8, images {kind}: agreement {agreement:.4f}, largest shift {shift:.3f}")
+        assert agreement >= 0.985 and shift <= 0.15

@@ -1,0 +1,73 @@
+"""The 16-bit file: weights rounded once, float32 outside, the same labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from bundle_factory import model_bytes
+from sonoforge.export.formats.half_precision import to_half
+from sonoforge.export.formats.onnx_graph import OPSET
+from sonoforge.runtime.bundle.reader import SHIPPED
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.runtime.inference.onnx_file import open_file
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    return (SHIPPED / "model.onnx").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def half(model: bytes) -> bytes:
+    return to_half(model)
+
+
+def test_weights_are_the_float32_ones_rounded_once_and_the_interface_stays_float32(model: bytes, half: bytes) -> None:
+    before = {t.name: numpy_helper.to_array(t) for t in onnx.load_model_from_string(model).graph.initializer}
+    changed = onnx.load_model_from_string(half)
+    after = {t.name: numpy_helper.to_array(t) for t in changed.graph.initializer}
+    weights = [name for name in before if before[name].ndim == 4]
+    assert len(weights) == 53
+    for name in weights:
+        # The converter lifts what would vanish in 16 bits to 1e-7.
+        assert np.allclose(after[name], before[name].astype(np.float16), rtol=0, atol=1.2e-7)
+        assert after[name].dtype == np.float16
+    for item in (*changed.graph.input, *changed.graph.output):
+        assert item.type.tensor_type.elem_type == TensorProto.FLOAT
+    assert len(half) < 0.51 * len(model)
+
+
+def test_it_keeps_metadata_operators_and_no_trace_of_the_machine(model: bytes, half: bytes) -> None:
+    before, after = onnx.load_model_from_string(model), onnx.load_model_from_string(half)
+    assert {p.key: p.value for p in after.metadata_props} == {p.key: p.value for p in before.metadata_props}
+    assert {entry.domain: entry.version for entry in after.opset_import}[""] == OPSET
+    for trace in (str(Path.home()), str(Path.cwd()), "site-packages", "/tmp/"):
+        assert trace.encode() not in half
+    assert half == to_half(model)
+
+
+def test_real_images_keep_their_labels_and_probabilities(
+    model: bytes, half: bytes, tmp_path: Path, shared: Path
+) -> None:
+    (tmp_path / "half.onnx").write_bytes(half)
+    files = sorted(path for path in (shared / "data" / "BUSI").rglob("*.png") if "mask" not in path.name)[::8]
+    inputs = IMAGENET.normalise(np.stack([IMAGENET.resize(read_image(path)) for path in files]))
+    exact = open_file(SHIPPED / "model.onnx")([inputs])[1]
+    rounded = open_file(tmp_path / "half.onnx")([inputs])[1]
+    assert np.abs(exact - rounded).max() <= 5e-3
+    assert (exact.argmax(1) == rounded.argmax(1)).all()
+
+
+def test_another_network_is_converted_too(tmp_path: Path) -> None:
+    for name, data in (("a.onnx", model_bytes()), ("b.onnx", to_half(model_bytes()))):
+        (tmp_path / name).write_bytes(data)
+    inputs = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
+    exact, rounded = (open_file(tmp_path / name)([inputs]) for name in ("a.onnx", "b.onnx"))
+    for one, other in zip(exact, rounded, strict=True):
+        assert one.shape == other.shape and 0 < np.abs(one - other).max() < 0.05

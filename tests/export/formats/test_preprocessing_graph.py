@@ -1,0 +1,124 @@
+"""The file that resizes by itself gives the pixels of Pillow and the bits of the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from PIL import Image
+
+from bundle_factory import model_bytes, scan
+from sonoforge.export.formats.onnx_graph import OPSET
+from sonoforge.export.formats.preprocessing_graph import with_preprocessing
+from sonoforge.runtime.bundle.reader import SHIPPED
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
+from sonoforge.runtime.inference.onnx_file import open_file, session_options
+
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def session(model: bytes) -> onnxruntime.InferenceSession:
+    """Open a file with two more outputs: the resized levels and the network's input."""
+    proto = onnx.load_model_from_string(model)
+    levels = helper.make_tensor_value_info("preprocessing.small", TensorProto.UINT8, None)
+    proto.graph.output.extend([levels, helper.make_tensor_value_info("input", TensorProto.FLOAT, None)])
+    return onnxruntime.InferenceSession(proto.SerializeToString(), session_options(threads=1))
+
+
+def pixels(image: Image.Image) -> NDArray[np.uint8]:
+    return np.atleast_3d(np.asarray(image))[None]
+
+
+def two_passes(image: Image.Image, side: int, resample: str) -> NDArray[np.uint8]:
+    """Pillow, rows first, whatever order its version would choose: (S, S, C)."""
+    rows = image.resize((side, image.height), FILTERS[resample])
+    return np.atleast_3d(np.asarray(rows.resize((side, side), FILTERS[resample])))
+
+
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(120, 90), (40, 50), (64, 64), (700, 500), (90, 300), (1, 1)])
+def test_levels_are_pillows_but_for_one_level_in_few_pixels(size: tuple[int, int], resample: str) -> None:
+    how = Preprocessing(size=64, resample=resample)
+    opened = session(with_preprocessing(model_bytes(), how))
+    grey = Image.fromarray(scan(3, *size))
+    colour = Image.merge("RGB", [Image.fromarray(scan(seed, *size)) for seed in range(3)])
+    for image in (grey, colour):
+        (levels,) = opened.run(["preprocessing.small"], {"pixels": pixels(image)})
+        difference = np.abs(levels[0].astype(int) - two_passes(image, 64, resample))
+        assert difference.max() <= 1 and (difference > 0).mean() <= 0.02
+
+
+def test_the_same_levels_give_the_same_bits_as_on_the_host() -> None:
+    how = Preprocessing(size=64)
+    opened = session(with_preprocessing(model_bytes(), how))
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)  # already as small as needed
+    (inputs,) = opened.run(["input"], {"pixels": image[None]})
+    assert np.array_equal(inputs, how.normalise(image[None]))
+
+
+def test_grey_answers_as_the_same_picture_in_colour_and_batches_as_their_images() -> None:
+    opened = session(with_preprocessing(model_bytes(), Preprocessing(size=64)))
+    grey = [pixels(Image.fromarray(scan(seed))) for seed in range(3)]
+    alone = [opened.run(["logits"], {"pixels": image})[0] for image in grey]
+    colour = [opened.run(["logits"], {"pixels": np.repeat(image, 3, axis=3)})[0] for image in grey]
+    together = opened.run(["logits"], {"pixels": np.concatenate(grey)})[0]
+    assert np.array_equal(alone, colour)
+    assert np.abs(np.concatenate(alone) - together).max() < 1e-5
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_an_alpha_channel_is_not_taken_for_a_colour(channels: int, tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(with_preprocessing(model_bytes(), Preprocessing(size=64)))
+    answer = open_file(tmp_path / "a.onnx")
+    with pytest.raises(Exception, match=r"(?i)broadcast"):
+        answer([np.zeros((1, 80, 80, channels), np.uint8)])
+
+
+def test_it_keeps_metadata_outputs_operators_and_no_trace_of_the_machine() -> None:
+    model = (SHIPPED / "model.onnx").read_bytes()
+    made = with_preprocessing(model, IMAGENET)
+    before, after = onnx.load_model_from_string(model), onnx.load_model_from_string(made)
+    assert {p.key: p.value for p in after.metadata_props} == {p.key: p.value for p in before.metadata_props}
+    assert list(after.graph.output) == list(before.graph.output)
+    assert [item.name for item in after.graph.input] == ["pixels"]
+    assert {entry.domain: entry.version for entry in after.opset_import}[""] == OPSET
+    for trace in (str(Path.home()), str(Path.cwd()), "site-packages", "/tmp/"):
+        assert trace.encode() not in made
+    assert made == with_preprocessing(model, IMAGENET)
+    assert len(made) < len(model) + 10_000
+
+
+def test_a_network_of_another_input_size_is_refused() -> None:
+    with pytest.raises(SonoforgeError, match=r"input: found \[3, 64, 64\], expected \[3, 224, 224\]"):
+        with_preprocessing(model_bytes(), IMAGENET)
+
+
+def test_real_images_get_the_answers_of_the_host(shared: Path) -> None:
+    """Every eighth BUSI image, and the tall ones, which Pillow from 13 on would resize in the other order."""
+    model = (SHIPPED / "model.onnx").read_bytes()
+    opened = session(with_preprocessing(model, IMAGENET))
+    plain = onnxruntime.InferenceSession(model, session_options(threads=1))
+    files = sorted(path for path in (shared / "data" / "BUSI").rglob("*.png") if "mask" not in path.name)
+    shares, tall = [], 0
+    for index, path in enumerate(files):
+        width, height = Image.open(path).size
+        if index % 8 and height < 1.35 * width:
+            continue
+        tall += height >= 1.35 * width
+        image = read_image(path)
+        levels, probabilities = opened.run(["preprocessing.small", "probabilities"], {"pixels": pixels(image)})
+        expected = IMAGENET.resize(image)
+        (answer,) = plain.run(["probabilities"], {"input": IMAGENET.normalise(expected[None])})
+        difference = np.abs(levels[0].astype(int) - expected[..., : levels.shape[3]])
+        assert difference.max() <= 1
+        shares.append((difference > 0).mean())
+        assert np.abs(answer - probabilities).max() <= 5e-3
+    assert tall == 10 and len(shares) > 90
+    assert max(shares) <= 0.02 and np.median(shares) <= 0.001

@@ -1,0 +1,490 @@
+"""Generators as bundles: written behind a gate, read with care, the same images as from the checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bundle_factory import edit_manifest, npz, replace_file, zip_bundle
+from generator_checkpoints import image_side, small_checkpoint
+from sonoforge.export.formats.executorch import missing as executorch_missing
+from sonoforge.export.formats.tensorrt.engine import check_engine
+from sonoforge.export.generators import bundle as generator_bundle
+from sonoforge.export.generators.bundle import describe_row, write_generator_bundle
+from sonoforge.export.generators.formats import FORMATS
+from sonoforge.runtime.bundle.container import BundleError, DamagedBundleError
+from sonoforge.runtime.cli import main as cli
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.inference import model_files
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.generator import Generator, open_generator_bundle, verify_generator
+from sonoforge.training.gan.networks import Truncation, load_generator, sample_portions
+
+HAS_EXECUTORCH = not executorch_missing()
+HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
+
+
+@pytest.fixture(scope="module", params=[("dcgan", 2), ("began", 0), ("stylegan2", 2)], ids=lambda case: case[0])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+    """Checkpoint, bundle, manifest."""
+    recipe, classes = request.param
+    folder = tmp_path_factory.mktemp(recipe)
+    checkpoint = small_checkpoint(folder, recipe, classes, masks=int(recipe == "dcgan"))
+    return checkpoint, folder / "bundle", write_generator_bundle(checkpoint, folder / "bundle", created="2024-01-01")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of ``dcgan`` that a test may spoil."""
+    kept = tmp_path_factory.getbasetemp() / "kept"
+    if not kept.exists():
+        write_generator_bundle(small_checkpoint(tmp_path / "run", "dcgan", 0), kept)
+    target = tmp_path / "bundle"
+    target.mkdir()
+    for file in kept.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def test_images_are_those_of_the_checkpoint(made: tuple[Path, Path, dict[str, Any]]) -> None:
+    checkpoint, folder, manifest = made
+    network, generator = load_generator(checkpoint), Generator(folder)
+    classes = manifest["classes"]
+    settings: list[tuple[float | None, float | None]] = [(None, None)]
+    if manifest["psi"]["accepted"]:
+        settings += [(0.5, None), (-1.0, None)]
+    elif manifest["latents"]["distribution"] == "normal":
+        settings += [(None, 0.8)]
+    for psi, limit in settings:
+        for label in range(len(classes)) if classes else [None]:
+            truncation = None if psi is None else Truncation(psi)
+            expected = np.concatenate(
+                [*sample_portions(network, 11, 4, label, clip=limit, truncation=truncation)]
+            ).astype(int)
+            found = generator.generate(11, 4, "" if label is None else classes[label], psi, limit)
+            assert found.dtype == np.uint8 and found.shape == expected.shape
+            assert np.abs(found - expected).max() <= 1
+            assert np.ptp(found) > 10, "flat images would prove nothing"
+    assert np.array_equal(found[:3], generator.generate(3, 4, "" if label is None else classes[label], psi, limit))
+    assert generator.generate(0, 4, "" if label is None else classes[label]).shape == (0, *found.shape[1:])
+
+
+def test_the_manifest_says_all_that_a_reader_needs(made: tuple[Path, Path, dict[str, Any]]) -> None:
+    checkpoint, folder, manifest = made
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+    about = open_generator_bundle(folder).manifest
+    recipe = manifest["recipe"]
+    assert (manifest["task"], manifest["created"]) == ("generation", "2024-01-01")
+    assert manifest["latents"]["size"] == about.latent_size == 6
+    assert manifest["latents"]["recipe"] == "sha256-box-muller-1"
+    assert manifest["latents"]["distribution"] == ("uniform" if recipe == "began" else "normal")
+    assert (about.image_size, about.channels) == (image_side(recipe), 2 if recipe == "dcgan" else 1)
+    assert manifest["psi"] == {"accepted": recipe == "stylegan2", "default": 1.0}
+    assert manifest["classes"] == ([] if recipe == "began" else ["a", "b"])
+    assert manifest["class_name"] == ("lesion" if recipe == "began" else "")
+    described = json.loads((checkpoint / "checkpoint.json").read_text())
+    assert manifest["training"]["generator_sha256"] == described["files"]["average.safetensors"]
+    assert manifest["training"]["fingerprint"] == "0" * 64 and manifest["training"]["step"] == 7
+    row = manifest["parity"]["formats"]["onnx"]
+    assert row["max_abs"] <= row["tolerance"] == (1e-3 if recipe == "stylegan2" else 1e-4)
+    assert row["status"] == "passed" and row["bytes"] == manifest["files"]["generator.onnx"]["bytes"]
+    assert [batch for batch, _ in manifest["parity"]["checked"]] == [1, 3, 5]
+    assert "torch" in [package["name"] for package in manifest["provenance"]["packages"]]
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "not a medical device" in card and "synthetic" in card and recipe in card
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert str(folder.parent).encode() not in content and b"site-packages" not in content
+
+
+def test_the_run_folder_names_the_data_but_not_its_place(tmp_path: Path) -> None:
+    checkpoint = small_checkpoint(tmp_path, "dcgan", 0)
+    (tmp_path / "config.yaml").write_text("data: /home/somebody/scans/BUSI/\n")
+    manifest = write_generator_bundle(checkpoint, tmp_path / "bundle")
+    assert manifest["training"]["data"] == "BUSI" and manifest["name"] == "sonoforge-dcgan-busi-lesion"
+    assert b"somebody" not in b"".join(file.read_bytes() for file in (tmp_path / "bundle").iterdir())
+
+
+def test_golden_images_are_drawn_from_their_seeds(made: tuple[Path, Path, dict[str, Any]]) -> None:
+    checkpoint, folder, manifest = made
+    golden = open_generator_bundle(folder).golden()
+    network: Any = load_generator(checkpoint)
+    for seed, label, psi, image in zip(*(golden[key] for key in ("seeds", "labels", "psi", "images")), strict=True):
+        truncation = Truncation(float(psi)) if manifest["psi"]["accepted"] else None
+        own = int(label) if manifest["classes"] else None
+        (expected,) = next(sample_portions(network, 1, int(seed), own, truncation=truncation))
+        pixels = np.clip(np.rint((image.transpose(1, 2, 0) + 1) * 127.5), 0, 255)
+        assert np.abs(pixels - expected).max() <= 1
+    assert len(golden["images"]) == 4
+
+
+@pytest.fixture(scope="module", params=["progan", "stylegan3-t", pytest.param("stylegan1", marks=pytest.mark.slow)])
+def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A bundle of all formats that its generator and this machine can have, and its rows."""
+    folder = tmp_path_factory.mktemp("all")
+    manifest = write_generator_bundle(small_checkpoint(folder, request.param, 2), folder / "bundle", formats=("all",))
+    return folder / "bundle", manifest["parity"]["formats"]
+
+
+def test_all_formats_are_those_that_a_generator_can_have(everything: tuple[Path, dict[str, Any]]) -> None:
+    folder, rows = everything
+    manifest = json.loads((folder / "manifest.json").read_text())
+    recipe = manifest["recipe"]
+    assert list(rows) == list(FORMATS)
+    expected = dict.fromkeys(FORMATS, "passed")
+    if recipe == "stylegan3-t":
+        expected["torchscript"] = "not written"
+    if recipe == "stylegan3-t" or not HAS_EXECUTORCH:
+        expected["executorch"] = "not written"
+    if model_files.missing("tensorrt"):
+        expected |= dict.fromkeys(("tensorrt", "tensorrt-fp16"), "not written")
+    assert {name: row["status"] for name, row in rows.items()} == expected
+    card = (folder / "MODEL_CARD.md").read_text()
+    for name, row in rows.items():
+        assert (row["precision"] == "fp16") == name.endswith("-fp16") and f"| {row['file']} |" in card
+        if row["status"] == "passed":
+            assert row["max_abs"] <= row["tolerance"]
+        else:
+            assert row["reason"] in describe_row(row) and row["reason"] in card
+        assert (
+            (row["file"] in manifest["files"]) == (row["status"] != "not written") == (folder / row["file"]).is_file()
+        )
+        if row["status"] != "not written":
+            entry = manifest["files"][row["file"]]
+            assert (entry["format"], entry["precision"], entry["bytes"]) == (name, row["precision"], row["bytes"])
+    assert rows["onnx-fp16"]["max_abs"] > rows["onnx"]["max_abs"], "in 16 bits indeed"
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert str(folder.parent).encode() not in content and b"site-packages" not in content, file.name
+
+
+def test_verify_runs_what_it_can_and_says_what_not(everything: tuple[Path, dict[str, Any]]) -> None:
+    folder, rows = everything
+    result = verify_generator(folder, trust=True)
+    passed = {row["file"] for row in rows.values() if row["status"] == "passed"}
+    unchecked = {row["file"]: row["reason"] for row in rows.values() if row["status"] == "not checked"}
+    assert result["ok"] and set(result["golden"]["max_abs_difference"]) == passed
+    assert result["not_run"] == unchecked
+    half = Generator(folder, file=FORMATS["onnx-fp16"].file).generate(5, 2, "b").astype(int)
+    assert np.abs(half - Generator(folder).generate(5, 2, "b")).max() <= 0.05 * 127.5 + 1
+
+
+def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path) -> None:
+    formats, name = ("onnx", "torchscript"), FORMATS["torchscript"].file
+    for recipe, classes in (("dcgan", 0), ("began", 0), ("progan", 2)):
+        place = tmp_path / recipe
+        write_generator_bundle(small_checkpoint(place, recipe, classes), place / "bundle", formats=formats)
+    folder = tmp_path / "dcgan" / "bundle"
+    assert verify_generator(folder, trust=True)["ok"]
+    for content, message in (
+        ((tmp_path / "began" / "bundle" / name).read_bytes(), f"golden images: {name} differs by "),
+        (
+            (tmp_path / "progan" / "bundle" / name).read_bytes(),
+            f"{name}: the program that runs it ended with exit code",
+        ),
+        (b"no program", f"{name}: the program that runs it ended with exit code 1: torch cannot load it"),
+    ):
+        replace_file(folder, name, content)
+        result = verify_generator(folder, trust=True)
+        assert not result["ok"] and len(result["problems"]) == 1
+        assert message in result["problems"][0] and "sonoforge-" not in result["problems"][0]
+
+
+@pytest.mark.skipif(not HAS_RTX, reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'")
+@pytest.mark.parametrize("recipe", ["progan", "stylegan3-t"])
+def test_engines_asked_for_fit_their_records_and_the_onnx_file_beside_them(recipe: str, tmp_path: Path) -> None:
+    import tensorrt_rtx
+
+    folder = tmp_path / "bundle"
+    checkpoint = small_checkpoint(tmp_path, recipe, 2)
+    rows = write_generator_bundle(checkpoint, folder, formats=("tensorrt", "tensorrt-fp16"))["parity"]["formats"]
+    expected = "not checked" if model_files.missing("tensorrt") else "passed"
+    assert rows["tensorrt"]["status"] == rows["tensorrt-fp16"]["status"] == expected
+    about = open_generator_bundle(folder).manifest
+    for name in ("tensorrt", "tensorrt-fp16"):
+        record = check_engine(folder / FORMATS[name].file, "tensorrt_rtx", tensorrt_rtx.__version__)
+        assert record["precision"] == about.files[FORMATS[name].file].precision
+        assert record["source_sha256"] == about.files["generator.onnx"].sha256
+        assert list(record["inputs"]) == list(about.raw["inputs"]) and record["outputs"] == ["images"]
+        assert record["inputs"]["latents"] == [[1, 6], [1, 6], [8, 6]]
+        if about.accepts_psi:
+            assert record["inputs"]["psi"] == [[1], [1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name", "message"),
+    [
+        ("stylegan3-t", "torchscript", "torchscript: StyleGAN3's filtered activation"),
+        ("stylegan3-r", "executorch", "executorch: XNNPACK leaves StyleGAN3"),
+        ("dcgan", "tensorrt", r"tensorrt: tensorrt_rtx is not installed; pip install 'sonoforge\[tensorrt\]'"),
+        ("dcgan", "tensorrt-int8", "found 'tensorrt-int8', expected of a generator all or some of onnx, .*mean tensor"),
+    ],
+)
+def test_a_format_asked_for_by_name_that_cannot_be_had_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, name: str, message: str
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorrt_rtx" else real(name))
+    checkpoint = small_checkpoint(tmp_path, recipe, 0)
+    with pytest.raises(SonoforgeError, match=f"--formats:? {message}") as error:
+        write_generator_bundle(checkpoint, tmp_path / "bundle", formats=("all", name))
+    assert "\n" not in str(error.value) and not (tmp_path / "bundle").exists()
+
+
+def test_images_to_check_on_are_refused_for_a_generator(tmp_path: Path) -> None:
+    run = small_checkpoint(tmp_path, "dcgan", 0).parents[1]
+    with pytest.raises(SonoforgeError, match="--data: found phantom, expected none"):
+        cli._run(["export", str(run), "--checkpoint", "last", "--data", "phantom"])
+    assert not (run / "bundle").exists()
+
+
+@pytest.mark.parametrize("spoilt", ["other network", "no program", "refused"])
+def test_a_format_that_fails_is_left_out_and_the_others_go_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small_checkpoint(tmp_path, "dcgan", 0).parents[1]
+    other = generator_bundle.load_contiguous(small_checkpoint(tmp_path / "other", "began", 0))
+    real = FORMATS["torchscript"].write
+    assert real is not None
+
+    def write(made: Any) -> dict[str, bytes]:
+        if spoilt == "refused":
+            raise GateError("torchscript: found something, expected another")
+        name = "generator.torchscript.pt"
+        return real(made._replace(generator=other)) if spoilt == "other network" else {name: b"no program"}
+
+    monkeypatch.setitem(FORMATS, "torchscript", dataclasses.replace(FORMATS["torchscript"], write=write))
+    code = cli._run(
+        ["export", str(run), "--checkpoint", "last", "--formats", "torchscript,onnx-fp16", "--zip", "--json", "--quiet"]
+    )
+    result = json.loads(capsys.readouterr().out)
+    status = {row["format"]: row["status"] for row in result["formats"]}
+    assert code == 1 and status == {"onnx": "passed", "onnx-fp16": "passed", "torchscript": "failed"}
+    reason = result["formats"][2]["reason"]
+    expected = {"other network": "images differ from torch's by", "no program": "torch cannot load it as TorchScript"}
+    assert expected.get(spoilt, "found something") in reason and str(tmp_path) not in reason and "\n" not in reason
+    assert not (run / "bundle" / "generator.torchscript.pt").exists()
+    assert open_generator_bundle(run / "bundle").manifest.raw["parity"]["formats"]["torchscript"]["reason"] == reason
+    assert reason in (run / "bundle" / "MODEL_CARD.md").read_text()
+    assert verify_generator(result["zip"])["ok"]
+
+
+@pytest.mark.skipif(not HAS_EXECUTORCH, reason="executorch is not installed: pip install 'sonoforge[mobile]'")
+def test_a_program_that_ends_with_a_signal_fails_its_format_alone(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = dataclasses.replace(FORMATS["executorch"], write=lambda made: {"generator.pte": b"a program"})
+    monkeypatch.setitem(FORMATS, "executorch", form)
+    # Python imports this at its start; what runs the file finds it in place of executorch's own part.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys, types\n"
+        "part = types.ModuleType('sonoforge.export.formats.executorch')\n"
+        "part.missing = lambda: ''\n"
+        "part.open_file = lambda path, threads: os.kill(os.getpid(), 11)\n"
+        "sys.modules[part.__name__] = part\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    manifest = write_generator_bundle(small_checkpoint(tmp_path, "dcgan", 0), bundle, formats=("executorch",))
+    row = manifest["parity"]["formats"]["executorch"]
+    assert row["status"] == "failed" and "generator.pte: the program that runs it ended with signal 11" in row["reason"]
+    assert not (bundle / "generator.pte").exists() and verify_generator(bundle)["ok"]
+
+
+def test_a_generator_that_fails_the_gate_leaves_what_was_there(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = small_checkpoint(tmp_path / "other", "began", 0)
+    checkpoint = small_checkpoint(tmp_path / "again", "dcgan", 0)
+    real = generator_bundle.generator_onnx
+
+    def exchanged(generator: Any, about: Any) -> bytes:
+        """The file of another network of the same shapes: began's latents are as long, its images as large."""
+        del generator
+        return real(generator_bundle.load_contiguous(other), about)
+
+    monkeypatch.setattr(generator_bundle, "generator_onnx", exchanged)
+    before = {file.name: file.read_bytes() for file in bundle.iterdir()}
+    for target in (bundle, tmp_path / "new"):
+        with pytest.raises(
+            GateError, match=r"generator\.onnx: images differ from torch's by .* no bundle was written"
+        ) as error:
+            write_generator_bundle(checkpoint, target)
+        assert "\n" not in str(error.value)
+    assert {file.name: file.read_bytes() for file in bundle.iterdir()} == before
+    assert not (tmp_path / "new").exists() and not list(tmp_path.glob("*.partial"))
+
+
+def test_other_folders_and_formats_are_refused(tmp_path: Path) -> None:
+    checkpoint = small_checkpoint(tmp_path, "dcgan", 0)
+    (tmp_path / "classifier").mkdir()
+    (tmp_path / "classifier" / "manifest.json").write_text('{"task": "classification"}')
+    for folder in (tmp_path, tmp_path / "classifier"):
+        with pytest.raises(SonoforgeError, match="is there and is not a generator's bundle"):
+            write_generator_bundle(checkpoint, folder)
+    with pytest.raises(SonoforgeError, match="--formats: found 'gif', expected of a generator all or some of onnx, "):
+        write_generator_bundle(checkpoint, tmp_path / "bundle", formats=("gif",))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoints", "classifier"]
+
+
+# Reading.
+
+
+def test_a_zip_holds_the_same_images(bundle: Path, tmp_path: Path) -> None:
+    expected = Generator(bundle).generate(3, 1)
+    for prefix in ("", "inner/"):
+        archive = zip_bundle(bundle, tmp_path / f"x{len(prefix)}.zip", prefix)
+        assert np.array_equal(Generator(archive).generate(3, 1, "lesion"), expected)
+        assert verify_generator(archive)["ok"]
+
+
+def _put(*keys: str, value: Any) -> Any:
+    def edit(manifest: dict[str, Any]) -> None:
+        place = manifest
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (_put("extra", value=1), "unknown key 'extra'"),
+        (_put("image", "extra", value=1), "image: unknown key 'extra'"),
+        (_put("training", "extra", value=1), "training: unknown key"),
+        (lambda manifest: manifest.pop("psi"), "psi is missing"),
+        (_put("format_version", value=2), "format_version: found 2"),
+        (_put("format_version", value=True), "format_version: found True"),
+        (_put("task", value="other"), "task: found 'other', expected 'generation'"),
+        (_put("name", value=""), "name: found ''"),
+        (_put("recipe", value="a\x1b[2J"), "recipe: found"),
+        (_put("image", "size", value=10**9), "image.size: found 1000000000"),
+        (_put("image", "channels", value=True), "image.channels: found True"),
+        (_put("image", "channels", value=[1]), "image.channels: found"),
+        (_put("image", "masks", value=2), "image.masks: found 2"),
+        (_put("image", "range", value=[0, 1]), "image.range: found"),
+        (_put("classes", value=["a"]), "class_name: found 'lesion' beside classes"),
+        (_put("classes", value="a"), "classes: found 'a'"),
+        (_put("latents", "recipe", value="mersenne"), "latents.recipe: found 'mersenne'"),
+        (_put("latents", "distribution", value=["normal"]), "latents.distribution: found"),
+        (_put("latents", "size", value=7), "inputs: found"),
+        (_put("inputs", "latents", value=["N", 6.0]), "inputs: found"),
+        (_put("outputs", "images", value=["N", 1, 32, 31]), "outputs: found"),
+        (_put("psi", "accepted", value=1), "psi.accepted: found 1"),
+        (_put("psi", "accepted", value=True), "inputs: found"),
+        (_put("training", "step", value=-1), "training.step: found -1"),
+        (_put("training", "generator_sha256", value="x"), "training.generator_sha256: found 'x'"),
+        (lambda manifest: manifest["files"].pop("golden.npz"), "golden.npz is missing"),
+        (_put("files", "../x", value={}), "expected a plain file name"),
+        (_put("files", "generator.onnx", "precision", value="fp64"), "precision: found 'fp64'"),
+        (_put("files", "generator.onnx", "precision", value=["fp32"]), "precision: found"),
+        (_put("files", "generator.onnx", "format", value="torchscript"), "expected format 'onnx'"),
+        (_put("files", "generator.onnx", "bytes", value=10**12), "bytes: found"),
+    ],
+)
+def test_a_manifest_that_is_not_as_it_must_be_is_refused(bundle: Path, edit: Any, message: str) -> None:
+    edit_manifest(bundle, edit)
+    with pytest.raises(SonoforgeError, match=message.replace("[", r"\[")) as error:
+        Generator(bundle)
+    assert str(error.value).startswith(str(bundle)) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["generator.onnx", "golden.npz"])
+def test_a_changed_file_is_refused_before_it_is_used(bundle: Path, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(DamagedBundleError, match=f"{name}: found SHA-256"):
+        Generator(bundle)._session if name == "generator.onnx" else open_generator_bundle(bundle).golden()
+    result = verify_generator(bundle)
+    assert not result["ok"] and "found SHA-256" in result["problems"][0]
+    (bundle / name).unlink()
+    with pytest.raises(DamagedBundleError, match="is missing"):
+        open_generator_bundle(bundle)
+
+
+def test_a_model_that_is_another_than_the_manifest_says_is_refused(bundle: Path, tmp_path: Path) -> None:
+    write_generator_bundle(small_checkpoint(tmp_path / "other", "began", 2), tmp_path / "other" / "bundle")
+    replace_file(bundle, "generator.onnx", (tmp_path / "other" / "bundle" / "generator.onnx").read_bytes())
+    with pytest.raises(BundleError, match="found inputs latents, labels"):
+        Generator(bundle)
+    replace_file(bundle, "generator.onnx", b"no model")
+    with pytest.raises(BundleError, match="onnxruntime cannot load it"):
+        Generator(bundle)
+
+
+def _verify(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
+    capsys.readouterr()
+    code = cli._run(["verify", *map(str, arguments), "--json", "--quiet"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_verify_computes_the_golden_images(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, result = _verify(capsys, bundle)
+    assert code == 0 and result["ok"] and result["problems"] == []
+    assert set(result["files"]) == {"generator.onnx", "golden.npz", "MODEL_CARD.md"}
+    assert result["golden"]["images"] == 4
+    assert result["golden"]["max_abs_difference"]["generator.onnx"] <= result["golden"]["tolerance"] == 1e-3
+    assert "onnxruntime" in result["versions"]
+    golden = open_generator_bundle(bundle).golden()
+    golden["images"][2, 0, 5, 5] += 0.002
+    replace_file(bundle, "golden.npz", npz(**golden))
+    code, result = _verify(capsys, bundle)
+    assert code == 1 and "golden images: generator.onnx differs by 0.002" in result["problems"][0]
+
+
+def test_golden_images_of_another_shape_are_refused(bundle: Path) -> None:
+    golden = open_generator_bundle(bundle).golden()
+    for changed, message in (
+        ({"images": golden["images"][:, :, :8]}, "images: found float32"),
+        ({"seeds": golden["seeds"][:2]}, "seeds: found int64"),
+        ({"seeds": golden["seeds"] - 5}, "a seed below 0"),
+        ({"labels": golden["labels"] + 1}, "a label that is no class's"),
+        ({"images": golden["images"] * np.float32("nan")}, "found NaN"),
+    ):
+        replace_file(bundle, "golden.npz", npz(**{**golden, **changed}))
+        with pytest.raises(BundleError, match=message):
+            open_generator_bundle(bundle).golden()
+
+
+def test_each_kind_of_bundle_is_refused_where_the_other_is_wanted(bundle: Path) -> None:
+    with pytest.raises(BundleError, match="found a generator's bundle, expected a classifier's") as error:
+        Classifier(bundle)
+    assert "\n" not in str(error.value)
+    from sonoforge.runtime.bundle.reader import SHIPPED
+
+    with pytest.raises(SonoforgeError, match="task: found 'classification', expected 'generation'"):
+        Generator(SHIPPED)
+    with pytest.raises(BundleError, match="no such bundle"):
+        Generator(bundle / "nowhere")
+
+
+def test_settings_that_a_generator_does_not_have_are_refused(made: tuple[Path, Path, dict[str, Any]]) -> None:
+    generator = Generator(made[1])
+    recipe = made[2]["recipe"]
+    name = "" if recipe == "began" else "a"
+    if recipe == "stylegan2":
+        with pytest.raises(SonoforgeError, match="--truncation: this generator has styles"):
+            generator.generate(1, truncation=1, class_name=name)
+    else:
+        with pytest.raises(SonoforgeError, match="--psi: this generator has no styles"):
+            generator.generate(1, psi=0.5, class_name=name)
+    if recipe == "began":
+        with pytest.raises(SonoforgeError, match="latents are uniform"):
+            generator.generate(1, truncation=1)
+        with pytest.raises(SonoforgeError, match="expected 'lesion': the only class it knows"):
+            generator.generate(1, class_name="other")
+    else:
+        with pytest.raises(SonoforgeError, match="--class-name: missing, expected one of a, b"):
+            generator.generate(1)
+        with pytest.raises(SonoforgeError, match="found label None, expected a label"):
+            generator.images(np.zeros((1, 6), np.float32))

@@ -1,0 +1,268 @@
+"""``sonoforge export --formats``: only files that answer as the network does get into a bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from places import CHECKOUT
+from sonoforge.export.bundle import add_formats
+from sonoforge.export.bundle.network import read_network
+from sonoforge.export.formats.onnx_graph import to_onnx
+from sonoforge.export.formats.source import Source
+from sonoforge.export.formats.table import FORMATS
+from sonoforge.export.gate.tolerance import Tolerance
+from sonoforge.export.verbs.export import Config, main
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.inference.model_files import open_file
+from sonoforge.runtime.verbs import verify
+
+PASSING = ("onnx", "onnx-fp16", "ort")
+
+
+def shifted(source: Source) -> dict[str, bytes]:
+    """A file whose first class is likelier than the network has it."""
+    model = onnx.load_model_from_string(source.onnx)
+    bias = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [3])
+    changed = onnx.numpy_helper.to_array(bias) + np.array([0.5, 0, 0], np.float32)
+    bias.CopyFrom(onnx.numpy_helper.from_array(changed, bias.name))
+    return {"model.uint8.onnx": model.SerializeToString()}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
+    """The shipped bundle in three formats that pass and one, under another's name, that does not."""
+    folder = tmp_path_factory.mktemp("export") / "bundle"
+    planted = dataclasses.replace(
+        FORMATS["onnx-uint8"], write=shifted, tolerance=Tolerance(0.01, 0.1), whole_images=False
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FORMATS, "onnx-uint8", planted)
+        formats = (*PASSING, "onnx-uint8")
+        outcome = main(Config(run="shipped", formats=formats, data="phantom", out=str(folder), zip=True))
+    return outcome, folder
+
+
+def test_files_that_agree_are_in_the_bundle_with_their_figures(exported: tuple[Outcome, Path]) -> None:
+    outcome, folder = exported
+    rows = {row["format"]: row for row in outcome.result["formats"]}
+    manifest = open_bundle(folder).manifest
+    for name in PASSING:
+        row = rows[name]
+        assert row["status"] == "passed"
+        assert row["max_abs"] <= FORMATS[name].tolerance.probability
+        assert row["labels_equal"] == row["count"] >= 100
+        assert row["bytes"] == manifest.files[row["file"]].bytes
+        assert manifest.files[row["file"]].format == name
+        assert manifest.files[row["file"]].precision == FORMATS[name].precision
+        kept = manifest.raw["parity"]["formats"][name]
+        assert kept == {key: value for key, value in row.items() if key != "worst"}  # which may name a patient
+        assert f"| {name} | {row['file']} |" in (folder / "MODEL_CARD.md").read_text()
+        assert "-0.0" not in (folder / "MODEL_CARD.md").read_text()
+    assert rows["onnx-fp16"]["bytes"] < 0.55 * rows["onnx"]["bytes"]
+
+
+def test_the_figures_can_be_counted_again(exported: tuple[Outcome, Path]) -> None:
+    outcome, folder = exported
+    bundle = open_bundle(folder)
+    row = next(row for row in outcome.result["formats"] if row["format"] == "onnx-fp16")
+    inputs = bundle.manifest.preprocessing.normalise(bundle.golden()["pixels"])
+    half = open_file("onnx-fp16", folder / "model.fp16.onnx")([inputs])[1]
+    difference = np.abs(half - bundle.golden()["probabilities"]).max()
+    assert 1e-7 < difference <= 2 * row["max_abs"]  # other phantoms, the same order
+
+
+def test_a_file_that_does_not_agree_is_left_out_with_the_reason(exported: tuple[Outcome, Path]) -> None:
+    outcome, folder = exported
+    assert outcome.exit_code == 1
+    row = next(row for row in outcome.result["formats"] if row["format"] == "onnx-uint8")
+    assert row["status"] == "failed"
+    assert "a probability differs by" in row["reason"]
+    assert row["worst"] in add_formats.describe(row)
+    assert row["worst"].startswith(("normal/", "benign/", "malignant/"))
+    assert row["max_abs"] > 0.01
+    assert not (folder / "model.uint8.onnx").exists()
+    assert "model.uint8.onnx" not in open_bundle(folder).manifest.files
+
+
+def test_a_file_of_an_earlier_export_goes_when_it_passes_no_more(
+    exported: tuple[Outcome, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = exported
+    strict = dataclasses.replace(FORMATS["onnx-fp16"], tolerance=Tolerance(1e-9, 1.0))
+    monkeypatch.setitem(FORMATS, "onnx-fp16", strict)
+    few = add_formats.FORMATS["onnx-fp16"]
+    assert few.tolerance.probability == 1e-9
+    out = tmp_path / "again"
+    outcome = main(Config(run=str(folder), formats=("onnx-fp16",), data="phantom", out=str(out)))
+    assert outcome.exit_code == 1
+    manifest = open_bundle(out).manifest
+    assert "model.fp16.onnx" not in manifest.files
+    assert not (out / "model.fp16.onnx").exists()
+    assert "model.ort" in manifest.files  # the others stay
+    assert (folder / "model.fp16.onnx").is_file()  # and so does the bundle that it was made of
+
+
+def test_each_file_says_what_it_was_made_with_and_nothing_of_the_machine(exported: tuple[Outcome, Path]) -> None:
+    _, folder = exported
+    formats = open_bundle(folder).manifest.raw["parity"]["formats"]
+    assert formats["onnx-fp16"]["made_with"]["onnx"] == onnx.__version__
+    assert formats["onnx-fp16"]["calibration"] == {"images": 120, "among_those_checked": 120}
+    for file in folder.iterdir():
+        data = file.read_bytes()
+        for trace in (str(Path.home()).encode() + b"/", str(CHECKOUT).encode(), b"site-packages"):
+            assert trace not in data, f"{file.name} tells {trace!r}"
+
+
+def test_verify_asks_every_file(exported: tuple[Outcome, Path], tmp_path: Path) -> None:
+    _, folder = exported
+    verified = verify.main(verify.Config(bundle=str(folder)))
+    assert verified.exit_code == 0
+    assert {name: row["status"] for name, row in verified.result["formats"].items()} == dict.fromkeys(
+        PASSING[1:], "passed"
+    )
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    bundle = open_bundle(folder)
+    source = Source(read_network(bundle), bundle.read("model.onnx"), np.zeros((0,)), bundle.manifest.preprocessing, {})
+    data = shifted(source)["model.uint8.onnx"]  # whole, with the right hash, and of another network
+    (other / "model.fp16.onnx").write_bytes(data)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["files"]["model.fp16.onnx"] |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    verified = verify.main(verify.Config(bundle=str(other)))
+    assert verified.exit_code == 1
+    (problem,) = verified.result["problems"]
+    assert "model.fp16.onnx: a probability of a golden image differs by" in problem
+
+
+def test_the_packed_bundle_is_the_same(exported: tuple[Outcome, Path]) -> None:
+    outcome, folder = exported
+    packed = open_bundle(outcome.result["zip"])
+    assert packed.manifest.raw == open_bundle(folder).manifest.raw
+    assert packed.read("model.ort") == (folder / "model.ort").read_bytes()
+
+
+PROGRAM = """
+import sys
+from sonoforge.export.bundle_network import read_network
+from sonoforge.export.onnx_graph import to_onnx
+from sonoforge.runtime.bundle import open_bundle
+sys.stdout.buffer.write(to_onnx(read_network(open_bundle()), 224, {"sonoforge.use": "test"}))
+"""
+
+
+def test_the_same_network_makes_the_same_bytes_in_another_process() -> None:
+    here = to_onnx(read_network(open_bundle()), 224, {"sonoforge.use": "test"})
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
+    assert hashlib.sha256(done.stdout).hexdigest() == hashlib.sha256(here).hexdigest()
+
+
+def test_writers_that_fail_in_their_own_way_stop_no_others_and_tell_no_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(source: Source) -> dict[str, bytes]:
+        raise ImportError("cannot import libx from /home/alice/venv/lib/libx.so: no such file")
+
+    monkeypatch.setitem(FORMATS, "onnx-uint8", dataclasses.replace(FORMATS["onnx-uint8"], write=fail))
+    out = tmp_path / "out"
+    outcome = main(Config(run="shipped", formats=("onnx-uint8", "ort"), data="phantom", out=str(out)))
+    assert outcome.exit_code == 1
+    rows = {row["format"]: row for row in outcome.result["formats"]}
+    assert rows["ort"]["status"] == "passed"
+    assert rows["onnx-uint8"]["reason"].startswith("ImportError: cannot import libx from /home/alice")
+    for file in ("manifest.json", "MODEL_CARD.md"):
+        text = (out / file).read_text()
+        assert "cannot import libx from ...: no such file" in text
+        assert "alice" not in text
+
+
+def test_formats_that_cannot_be_written_here_stay_as_they_were(
+    exported: tuple[Outcome, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = exported
+    monkeypatch.setitem(FORMATS, "ort", dataclasses.replace(FORMATS["ort"], packages=("no_such_package",)))
+    for name in list(FORMATS):
+        if name not in PASSING:
+            monkeypatch.delitem(FORMATS, name)
+    monkeypatch.delitem(FORMATS, "onnx-fp16")
+    outcome = main(Config(run=str(folder), formats=("all",), data="phantom", out=str(tmp_path / "out")))
+    row = next(row for row in outcome.result["formats"] if row["format"] == "ort")
+    assert row["status"] == "not written"
+    assert (tmp_path / "out" / "model.ort").read_bytes() == (folder / "model.ort").read_bytes()
+    manifest = open_bundle(tmp_path / "out").manifest
+    assert manifest.raw["parity"]["formats"]["ort"]["status"] == "passed"
+
+
+def test_odd_records_of_somebody_elses_bundle_are_left_out(exported: tuple[Outcome, Path], tmp_path: Path) -> None:
+    _, folder = exported
+    for index, odd in enumerate(([], {"ort": {"format": "ort", "max_abs": None}}, {"ort": [1]})):
+        other = tmp_path / f"odd{index}"
+        shutil.copytree(folder, other)
+        manifest = json.loads((other / "manifest.json").read_text())
+        manifest["parity"]["formats"] = odd
+        (other / "manifest.json").write_text(json.dumps(manifest))
+        rows = add_formats._known_rows(manifest)
+        assert rows == {}
+    outcome = main(Config(run=str(other), data="phantom", out=str(tmp_path / "out")))
+    assert outcome.exit_code == 0
+    assert list(open_bundle(tmp_path / "out").manifest.raw["parity"]["formats"]) == ["onnx"]
+
+
+def test_a_model_that_fails_itself_makes_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], tolerance=Tolerance(1e-12, 1e-12)))
+    with pytest.raises(GateError, match=r"model\.onnx: a probability differs.*no bundle was written"):
+        main(Config(run="shipped", data="phantom", out=str(tmp_path / "out")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_zip_of_somebodys_own_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").write_bytes(b"years of photos")
+    with pytest.raises(SonoforgeError, match=r"photos\.zip: is there and is not a bundle"):
+        main(Config(run="shipped", out=str(tmp_path / "photos"), zip=True))
+    assert (tmp_path / "photos.zip").read_bytes() == b"years of photos"
+    assert not (tmp_path / "photos").exists()
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "mistyped format": ({"formats": ("onnx-in8",)}, r"found 'onnx-in8'.*did you mean onnx-int8\?"),
+    "no place": ({"run": "shipped", "formats": ("ort",)}, "give the new bundle a place with --out"),
+    "no run": ({"run": "nowhere"}, "nowhere: no such run folder or bundle"),
+    "no images": ({"data": "nowhere", "formats": ("ort",)}, "nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    given, message = WRONG[case]
+    values = {"run": "shipped", **({} if case == "no place" else {"out": str(tmp_path / "out")}), **given}
+    with pytest.raises(SonoforgeError, match=message) as error:
+        main(Config(**values))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_format_whose_packages_are_missing_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        FORMATS, "executorch", dataclasses.replace(FORMATS["executorch"], packages=("no_such_package",))
+    )
+    with pytest.raises(SonoforgeError, match=r"no_such_package is not installed; pip install 'sonoforge\[mobile\]'"):
+        main(Config(run="shipped", formats=("executorch",), out=str(tmp_path / "out")))
+
+
+def test_the_shipped_bundle_is_not_changed(exported: tuple[Outcome, Path]) -> None:
+    manifest = json.loads((SHIPPED / "manifest.json").read_text())
+    for name, entry in manifest["files"].items():
+        assert hashlib.sha256((SHIPPED / name).read_bytes()).hexdigest() == entry["sha256"]

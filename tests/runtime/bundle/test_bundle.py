@@ -1,0 +1,361 @@
+"""A valid bundle opens as folder and as .zip; every kind of tampering is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import bundle_factory as factory
+from sonoforge.runtime import Classifier, open_bundle
+from sonoforge.runtime.bundle.manifest import parse_manifest
+from sonoforge.runtime.bundle.reader import BundleError, DamagedBundleError
+from sonoforge.runtime.errors import SonoforgeError
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "pristine")
+
+
+@pytest.fixture
+def bundle(pristine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "bundle"))
+
+
+def refused(path: Path, use: Callable[[Path], object] = open_bundle) -> str:
+    with pytest.raises(SonoforgeError) as caught:
+        use(path)
+    message = str(caught.value)
+    assert caught.value.exit_code == 2
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_folder_and_zip_hold_the_same(bundle: Path, tmp_path: Path) -> None:
+    folder = open_bundle(bundle)
+    assert folder.classes == factory.CLASSES
+    assert folder.manifest.temperature == factory.TEMPERATURE
+    assert folder.manifest.preprocessing.to_dict() == factory.PREPROCESSING
+    for prefix in ("", "patches-1/"):
+        zipped = open_bundle(factory.zip_bundle(bundle, tmp_path / "b.zip", prefix))
+        assert zipped.manifest == folder.manifest
+        for name in folder.manifest.files:
+            assert zipped.read(name) == folder.read(name) == (bundle / name).read_bytes()
+    golden = folder.golden()
+    assert golden["pixels"].shape == (4, 64, 64, 3)
+    assert golden["cam"].shape == (4, 3, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md"])
+def test_one_flipped_bit_is_noticed(bundle: Path, name: str) -> None:
+    data = bytearray((bundle / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / name).write_bytes(bytes(data))
+    opened = open_bundle(bundle)
+    with pytest.raises(DamagedBundleError, match=f"{name}: found SHA-256"):
+        opened.read(name)
+
+
+def test_a_damaged_model_never_answers(bundle: Path) -> None:
+    data = bytearray((bundle / "model.onnx").read_bytes())
+    data[-100] ^= 1
+    (bundle / "model.onnx").write_bytes(bytes(data))
+    assert "SHA-256" in refused(bundle, Classifier)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md", "manifest.json"])
+def test_a_missing_file_is_named(bundle: Path, tmp_path: Path, name: str) -> None:
+    (bundle / name).unlink()
+    assert f"{name} is missing" in refused(bundle)
+    assert f"{name} is missing" in refused(factory.zip_bundle(bundle, tmp_path / "b.zip"))
+
+
+def test_a_file_of_another_size_is_refused(bundle: Path) -> None:
+    with (bundle / "golden.npz").open("ab") as file:
+        file.write(b"x")
+    assert "golden.npz: found" in refused(bundle)
+
+
+def test_files_that_the_manifest_does_not_list_are_not_read(bundle: Path) -> None:
+    (bundle / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(KeyError):
+        open_bundle(bundle).read("notes.txt")
+
+
+EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "future format": (lambda m: m.update(format_version=2), "found 2, expected 1; update sonoforge"),
+    "format true": (lambda m: m.update(format_version=True), "found True, expected 1"),
+    "no format": (lambda m: m.pop("format_version"), "found None, expected 1"),
+    "unknown key": (lambda m: m.update(postprocessing={}), "unknown key 'postprocessing'"),
+    "missing key": (lambda m: m.pop("trust"), "trust is missing"),
+    "other task": (lambda m: m.update(task="segmentation"), "task: found 'segmentation'"),
+    "no intended use": (lambda m: m.update(intended_use=""), "intended_use"),
+    "same class twice": (lambda m: m.update(classes=["a", "a", "b"]), "classes: found"),
+    "one class": (lambda m: m.update(classes=["a"]), "classes: found"),
+    "class count": (lambda m: m.update(classes=["a", "b"]), "found 3 classes, expected 2"),
+    "class that clears the screen": (lambda m: m["classes"].__setitem__(0, "a\x1b[2J"), "classes: found ['a\\x1b[2J'"),
+    "class turned round": (lambda m: m["classes"].__setitem__(0, "a\u202eb"), "different printable names"),
+    "name of two lines": (lambda m: m.update(name="a\nb"), "name: found 'a\\nb', expected one line of printable text"),
+    "version": (lambda m: m.update(version="1\x07"), "version: found '1\\x07'"),
+    "created": (lambda m: m.update(created="\x1b]0;x"), "created: found '\\x1b]0;x'"),
+    "use": (lambda m: m.update(intended_use="a\rb"), "intended_use: found 'a\\rb'"),
+    "key of a file": (lambda m: m["files"]["golden.npz"].update({"\x1b": 1}), "'\\x1b'"),
+    "format twice": (
+        lambda m: m["files"].update({"a.onnx": m["files"]["golden.npz"] | {"format": "onnx"}}),
+        "files.a.onnx.format: found onnx a second time, expected one file of each format",
+    ),
+    "other format twice": (
+        lambda m: [m["files"].update({name: m["files"]["golden.npz"] | {"format": "ort"}}) for name in ("a", "b")],
+        "files.b.format: found ort a second time",
+    ),
+    "resample": (lambda m: m["preprocessing"].update(resample="nearest"), "resample 'nearest'"),
+    "preprocessing key": (lambda m: m["preprocessing"].update(crop=0.9), "preprocessing: found crop"),
+    "cam rank": (lambda m: m["outputs"].update(cam=[3, 8]), "outputs.cam: found [3, 8]"),
+    "output key": (lambda m: m["outputs"].update(mask=[3]), "unknown key 'mask'"),
+    "no golden": (lambda m: m["files"].pop("golden.npz"), "golden.npz is missing"),
+    "path": (lambda m: m["files"].update({"../x": m["files"]["golden.npz"]}), "found the name '../x'"),
+    "absolute": (lambda m: m["files"].update({"/etc/passwd": m["files"]["golden.npz"]}), "plain file name"),
+    "backslash": (lambda m: m["files"].update({"a\\b": m["files"]["golden.npz"]}), "plain file name"),
+    "itself": (lambda m: m["files"].update({"manifest.json": m["files"]["golden.npz"]}), "plain file name"),
+    "file key": (lambda m: m["files"]["golden.npz"].update(url="x"), "files.golden.npz: found"),
+    "hash form": (lambda m: m["files"]["golden.npz"].update(sha256="AB"), "64 lower-case hex digits"),
+    "huge file": (lambda m: m["files"]["golden.npz"].update(bytes=10**12), "bytes: found 1000000000000"),
+    "precision": (lambda m: m["files"]["model.onnx"].update(precision="int3"), "precision: found 'int3'"),
+    "temperature 0": (lambda m: m["calibration"].update(temperature=0), "calibration.temperature: found 0"),
+    "temperature text": (lambda m: m["calibration"].update(temperature="1"), "calibration.temperature: found '1'"),
+    "alpha": (lambda m: m["conformal"].update(alpha=1.0), "conformal.alpha: found 1.0"),
+    "threshold class": (lambda m: m["conformal"]["thresholds"].pop("benign"), "benign is missing"),
+    "threshold range": (lambda m: m["conformal"]["thresholds"].update(benign=1.2), "thresholds.benign: found 1.2"),
+    "trust method": (lambda m: m["trust"].update(method="knn"), "trust.method: found 'knn'"),
+    "trust order": (lambda m: m["trust"].update(median=1e9), "expected less than threshold"),
+    "unknown metric": (lambda m: m["quality"].update(beauty={"low": 0, "high": 1}), "unknown key 'beauty'"),
+    "metric order": (lambda m: m["quality"]["noise"].update(low=9, high=1), "low 9.0 above high 1.0"),
+    "metric key": (lambda m: m["quality"]["noise"].update(median=1), "quality.noise: unknown key"),
+}
+
+
+@pytest.mark.parametrize("case", EDITS)
+def test_a_manifest_that_is_not_understood_is_refused(bundle: Path, case: str) -> None:
+    edit, expected = EDITS[case]
+    factory.edit_manifest(bundle, edit)
+    message = refused(bundle)
+    assert "manifest.json" in message
+    assert expected in message
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "not valid JSON"),
+        (b"\xff\xfe{}", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b"[]", "expected an object"),
+        (b'{"format_version": 1, "format_version": 1}', "given twice"),
+        (b'{"format_version": NaN}', "NaN"),
+        (b'{"\\u001b[2J": 1, "\\u001b[2J": 1}', r"among '\x1b[2J'"),
+    ],
+)
+def test_a_manifest_that_is_not_json_is_refused(bundle: Path, data: bytes, expected: str) -> None:
+    (bundle / "manifest.json").write_bytes(data)
+    assert expected in refused(bundle)
+
+
+def test_records_of_the_making_may_hold_anything(bundle: Path) -> None:
+    factory.edit_manifest(bundle, lambda m: m["training"].update(epochs=20, notes=["a", {"b": None}]))
+    factory.edit_manifest(bundle, lambda m: m["conformal"].update(measured_coverage={"benign": 0.91}))
+    assert open_bundle(bundle).manifest.raw["training"]["epochs"] == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"pixels": None}, "array pixels is missing"),
+        ({"pixels": np.zeros((4, 64, 64, 3), np.float32)}, "pixels: found float32"),
+        ({"pixels": np.zeros((4, 32, 32, 3), np.uint8)}, "expected uint8 (any, 64, 64, 3)"),
+        ({"pixels": np.zeros((0, 64, 64, 3), np.uint8)}, "pixels: found uint8 (0, 64, 64, 3)"),
+        ({"logits": np.zeros((3, 3), np.float32)}, "logits: found float32 (3, 3)"),
+        ({"cam": np.full((4, 3, 8, 8), np.nan, np.float32)}, "cam: found NaN"),
+    ],
+)
+def test_golden_arrays_of_another_shape_are_refused(bundle: Path, change: dict[str, Any], expected: str) -> None:
+    arrays: dict[str, Any] = {**np.load(bundle / "golden.npz"), **change}
+    data = factory.npz(**{name: value for name, value in arrays.items() if value is not None})
+    factory.replace_file(bundle, "golden.npz", data)
+    assert expected in refused(bundle, lambda path: open_bundle(path).golden())
+
+
+def test_reference_arrays_of_another_shape_are_refused(bundle: Path) -> None:
+    wrong = factory.npz(trust_mean=np.zeros(5, np.float32), trust_components=np.zeros((5, 2), np.float32))
+    factory.replace_file(bundle, "reference.npz", wrong)
+    assert "trust_mean: found float32 (5,), expected float32 (12)" in refused(bundle, Classifier)
+
+
+class Payload:
+    """What an attacker would pickle: running it leaves a file behind."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (eval, (f"open({str(self.target)!r}, 'w').close()",))
+
+
+@pytest.mark.parametrize("form", ["object array", "bare pickle"])
+def test_a_pickle_is_never_executed(bundle: Path, tmp_path: Path, form: str) -> None:
+    payload = Payload(tmp_path / "executed")
+    if form == "object array":
+        data = factory.npz(trust_mean=np.array([payload], dtype=object), trust_components=np.zeros((12, 2), np.float32))
+    else:
+        data = pickle.dumps(payload)
+    factory.replace_file(bundle, "reference.npz", data)
+    assert "not a plain numpy archive" in refused(bundle, Classifier)
+    assert not (tmp_path / "executed").exists()
+    pickle.loads(pickle.dumps(payload))  # the payload does work where it is loaded
+    assert (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:\\evil.txt", "\\\\host\\evil"]
+)
+def test_a_zip_entry_that_leads_elsewhere_is_refused(bundle: Path, tmp_path: Path, name: str) -> None:
+    path = factory.zip_bundle(bundle, tmp_path / "b.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(name), b"evil")
+    assert "leads out of the bundle" in refused(path)
+    assert not (tmp_path.parent / "evil.txt").exists()
+
+
+def test_a_name_given_twice_in_a_zip_is_refused(bundle: Path, tmp_path: Path) -> None:
+    path = factory.zip_bundle(bundle, tmp_path / "b.zip")
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("model.onnx", b"another model")
+    assert "model.onnx twice" in refused(path)
+
+
+def test_a_zip_bomb_is_not_inflated(bundle: Path, tmp_path: Path) -> None:
+    size = 400_000_000
+    with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for item in bundle.iterdir():
+            if item.name != "model.onnx":
+                archive.write(item, item.name)
+        with archive.open("model.onnx", "w") as stream:
+            for _ in range(size // 1_000_000):
+                stream.write(bytes(1_000_000))
+    assert f"model.onnx: found {size} bytes" in refused(tmp_path / "b.zip")
+    with zipfile.ZipFile(tmp_path / "c.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", b" " * 50_000_000)
+    assert "manifest.json: found more than" in refused(tmp_path / "c.zip")
+
+
+def test_a_zip_that_lies_about_a_size_is_refused(bundle: Path, tmp_path: Path) -> None:
+    path = factory.zip_bundle(bundle, tmp_path / "b.zip")
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"model.onnx") - 46  # its record in the central directory; APPNOTE 4.3.12
+    assert data[entry : entry + 4] == b"PK\x01\x02"
+    (size,) = struct.unpack_from("<I", data, entry + 24)
+    factory.edit_manifest(bundle, lambda m: m["files"]["model.onnx"].update(bytes=size - 50))
+    path = factory.zip_bundle(bundle, path)
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"model.onnx") - 46
+    struct.pack_into("<I", data, entry + 24, size - 50)
+    path.write_bytes(bytes(data))
+    assert "model.onnx" in refused(path, Classifier)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 nonsense", b"text"])
+def test_a_file_that_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "b.zip").write_bytes(content)
+    assert "neither a folder nor a readable .zip" in refused(tmp_path / "b.zip")
+
+
+def test_a_zip_with_damaged_data_is_refused(bundle: Path, tmp_path: Path) -> None:
+    path = factory.zip_bundle(bundle, tmp_path / "b.zip")
+    with zipfile.ZipFile(path) as archive:
+        offset = archive.getinfo("model.onnx").header_offset
+    data = bytearray(path.read_bytes())
+    data[offset + 200 : offset + 260] = bytes(60)
+    path.write_bytes(bytes(data))
+    assert "model.onnx: cannot be unpacked" in refused(path, Classifier)
+
+
+def test_no_bundle_there(tmp_path: Path) -> None:
+    assert "no such bundle" in refused(tmp_path / "absent")
+    assert "manifest.json is missing" in refused(tmp_path)
+
+
+def renamed_output(model: onnx.ModelProto) -> None:
+    model.graph.output[3].name = "maps"
+
+
+def fixed_batch(model: onnx.ModelProto) -> None:
+    model.CopyFrom(onnx.load_from_string(factory.model_bytes(batch=1)))
+
+
+def other_metadata(model: onnx.ModelProto) -> None:
+    other = {**factory.PREPROCESSING, "mean": [0.5, 0.5, 0.5]}
+    onnx.helper.set_model_props(model, {"sonoforge.preprocessing": json.dumps(other)})
+
+
+def no_metadata(model: onnx.ModelProto) -> None:
+    del model.metadata_props[:]
+
+
+def broken_metadata(model: onnx.ModelProto) -> None:
+    onnx.helper.set_model_props(model, {"sonoforge.preprocessing": "{"})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (renamed_output, "found output"),
+        (fixed_batch, "with any batch"),
+        (other_metadata, "sonoforge.preprocessing"),
+        (no_metadata, "sonoforge.preprocessing"),
+        (broken_metadata, "sonoforge.preprocessing"),
+    ],
+)
+def test_a_model_that_contradicts_the_manifest_is_refused(
+    bundle: Path, change: Callable[[onnx.ModelProto], None], expected: str
+) -> None:
+    model = onnx.load(bundle / "model.onnx")
+    change(model)
+    factory.replace_file(bundle, "model.onnx", model.SerializeToString())
+    assert expected in refused(bundle, Classifier)
+
+
+def test_shapes_of_model_and_manifest_must_agree(bundle: Path) -> None:
+    factory.edit_manifest(bundle, lambda m: m["outputs"].update(embedding=[13]))
+    assert "output embedding: found tensor(float)" in refused(bundle, Classifier)
+
+
+def test_a_model_without_the_temperature_is_refused_when_it_answers(bundle: Path) -> None:
+    factory.replace_file(bundle, "model.onnx", factory.model_bytes(temperature=1.0))
+    classifier = Classifier(bundle)
+    with pytest.raises(BundleError, match=r"not softmax\(logits / temperature\)"):
+        classifier.predict(classifier.bundle.golden()["pixels"])
+
+
+def test_bytes_that_are_no_model_are_refused(bundle: Path) -> None:
+    factory.replace_file(bundle, "model.onnx", b"not a model")
+    assert "onnxruntime cannot load it" in refused(bundle, Classifier)
+
+
+def test_parse_manifest_reads_what_the_file_says(pristine: Path) -> None:
+    raw = json.loads((pristine / "manifest.json").read_text(encoding="utf-8"))
+    manifest = parse_manifest(json.dumps(raw).encode())
+    assert manifest.raw == raw
+    assert manifest.trust == (raw["trust"]["median"], raw["trust"]["threshold"])
+    assert manifest.quality["noise"].high == raw["quality"]["noise"]["high"]
+    assert manifest.thresholds == raw["conformal"]["thresholds"]

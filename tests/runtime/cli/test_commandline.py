@@ -1,0 +1,302 @@
+"""The grammar of the command line: one dataclass gives flags, config keys, checks and kind messages."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sonoforge.runtime.cli import main as cli
+from sonoforge.runtime.cli import options as commandline
+from sonoforge.runtime.cli.options import Outcome, configure_logging, option, printable
+from sonoforge.runtime.errors import GateError, SonoforgeError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a made-up verb."""
+
+    paths: tuple[str, ...] = option(positional=True, help="what to read")
+    epochs: int = option(8, help="passes over the data", minimum=1, maximum=100)
+    rate: float = option(1e-3, help="learning rate, 10 % steps", minimum=0)
+    budget: str = option("quick", help="how long", choices=("quick", "paper"), aliases=("length",))
+    arms: tuple[str, ...] = option(("real", "gan"), help="what to compare", choices=("real", "gan", "placebo"))
+    sizes: tuple[int, ...] = option((), help="sides")
+    seed: int | None = option(None, help="seed")
+    resume: bool = option(False, help="go on", aliases=("go_on",))
+
+
+def parse(*arguments: str, file: Path | None = None) -> Config:
+    parser = commandline.build_parser("sonoforge made-up", "A verb.", Config, "sonoforge made-up x")
+    given = vars(parser.parse_args(arguments))
+    for key in ("config", "json", "quiet", "dry_run", "debug"):
+        given.pop(key, None)
+    config: Config = commandline.resolve_config(Config, given, file)
+    return config
+
+
+def refused(*arguments: str, file: Path | None = None) -> str:
+    with pytest.raises(SonoforgeError) as caught:
+        parse(*arguments, file=file)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert caught.value.exit_code == 2
+    return message
+
+
+def test_defaults_and_flags() -> None:
+    assert parse("a", "b") == Config(paths=("a", "b"))
+    found = parse("a", "--epochs", "20", "--rate", "1e-4", "--arms", "real,placebo", "--sizes", "1,2", "--resume")
+    assert found == Config(("a",), 20, 1e-4, arms=("real", "placebo"), sizes=(1, 2), resume=True)
+    assert parse("a", "--seed", "-3").seed == -3
+    assert parse("a", "--no-resume").resume is False
+
+
+def test_an_alias_is_another_name_of_the_same_setting(tmp_path: Path) -> None:
+    assert parse("a", "--length", "paper", "--go-on") == Config(("a",), budget="paper", resume=True)
+    assert parse("a", "--resume", "--no-go-on").resume is False
+    assert parse("a", "--budget", "quick", "--length", "paper").budget == "paper"  # the last one given
+    file = tmp_path / "c.json"
+    file.write_text('{"length": "paper", "go-on": true}', encoding="utf-8")
+    assert parse("a", file=file) == Config(("a",), budget="paper", resume=True)
+    assert parse("a", "--budget", "quick", file=file).budget == "quick"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("a", "--epoch", "3"), "did you mean --epochs?"),
+        (("a", "--budgt=paper"), "did you mean --budget?"),
+        (("a", "--epochs", "many"), "--epochs: found 'many', expected a whole number"),
+        (("a", "--epochs", "2.5"), "--epochs: found '2.5', expected a whole number"),
+        (("a", "--rate", "fast"), "--rate: found 'fast', expected a number"),
+        (("a", "--rate", "nan"), "--rate: found nan, expected at least 0"),
+        (("a", "--epochs", "0"), "--epochs: found 0, expected at least 1"),
+        (("a", "--epochs", "101"), "--epochs: found 101, expected at most 100"),
+        (("a", "--budget", "papr"), "expected one of quick, paper (did you mean paper?)"),
+        (("a", "--length", "papr"), "--budget: found 'papr', expected one of quick, paper (did you mean paper?)"),
+        (("a", "--lenght", "paper"), "did you mean --length?"),
+        (("a", "--arms", "real,gna"), "expected one of real, gan, placebo (did you mean gan?)"),
+        (("a", "--sizes", "1,x"), "--sizes: found 'x', expected a whole number"),
+        (("a", "--epochs"), "expected one argument"),
+        ((), "paths"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(arguments: tuple[str, ...], expected: str) -> None:
+    assert expected in refused(*arguments).replace("PATHS", "paths")
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_a_config_file_fills_what_the_flags_leave(tmp_path: Path, suffix: str) -> None:
+    if suffix == "yaml":
+        pytest.importorskip("yaml")
+        text = "epochs: 30\nrate: 0.01\narms: [gan]\npaths: [x]\nresume: true\nseed: null\n"
+    else:
+        text = json.dumps({"epochs": 30, "rate": 0.01, "arms": ["gan"], "paths": ["x"], "resume": True, "seed": None})
+    file = tmp_path / f"c.{suffix}"
+    file.write_text(text, encoding="utf-8")
+    assert parse(file=file) == Config(("x",), 30, 0.01, arms=("gan",), resume=True)
+    assert parse("y", "--epochs", "5", "--no-resume", file=file) == Config(("y",), 5, 0.01, arms=("gan",))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"epoch": 3}', "unknown setting 'epoch' (did you mean epochs?)"),
+        ('{"epochs": 2.5}', "--epochs: found 2.5, expected a whole number"),
+        ('{"epochs": true}', "--epochs: found True, expected a whole number"),
+        ('{"epochs": [3]}', "--epochs: found [3], expected a whole number"),
+        ('{"resume": "yes"}', "--resume: found 'yes', expected true or false"),
+        ('{"budget": {"a": 1}}', "--budget: found {'a': 1}, expected text"),
+        ('{"arms": 3}', "--arms: found 3, expected a list"),
+        ("[1]", "expected a mapping"),
+        ("{", "not valid JSON"),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_answered_in_one_line(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "c.json"
+    file.write_text(text, encoding="utf-8")
+    assert expected in refused("a", file=file)
+
+
+def test_a_config_file_that_is_not_there(tmp_path: Path) -> None:
+    assert "cannot be read as a config file" in refused("a", file=tmp_path / "absent.json")
+
+
+def test_help_tells_defaults_limits_and_examples() -> None:
+    parser = commandline.build_parser("sonoforge made-up", "A verb.", Config, "sonoforge made-up x")
+    text = parser.format_help()
+    for piece in (
+        "--epochs",
+        "--length",
+        "--go-on",
+        "(default: 8)",
+        "{quick,paper}",
+        "(default: real,gan)",
+        "10 % steps",
+        "  sonoforge made-up x",
+    ):
+        assert piece in text
+    assert isinstance(parser, argparse.ArgumentParser)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sonoforge.runtime.cli.main", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def test_overview_names_every_verb() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(f"  {name}" in done.stdout for name in cli.VERBS)
+    assert "not a medical device" in done.stdout
+    assert run().stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("clasify", "x.png"), "unknown verb 'clasify' (did you mean classify?)"),
+        (("data", "audt"), "expected one of list, audit, phantom, import (did you mean audit?)"),
+        (("data",), "found 'nothing', expected one of"),
+        (("classify", "x.png", "--bundel", "b"), "did you mean --bundle?"),
+        (("classify",), "PATHS is missing"),
+        (("classify", "x.png", "--threads", "0"), "--threads: found 0, expected at least 1"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_one_line(arguments: tuple[str, ...], expected: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert expected in done.stderr
+
+
+def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    file.write_text('{"recursive": true, "csv": "from-file.csv"}', encoding="utf-8")
+    done = run("classify", "x.png", "--config", str(file), "--csv", "from-flag.csv", "--dry-run")
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {
+        "paths": ["x.png"],
+        "bundle": "",
+        "csv": "from-flag.csv",
+        "recursive": True,
+        "threads": 1,
+        "workers": 0,
+    }
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_examples_of_every_verb_are_understood(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line for line in importlib.import_module(cli.VERBS[verb].module).EXAMPLES.splitlines() if line]
+    examples = [re.split("[#>]|  ", line)[0] for line in lines if line.startswith("sonoforge ")]  # then what it does
+    assert examples
+    for example in examples:
+        assert cli._run([*shlex.split(example)[1:], "--dry-run"]) == 0, example
+        settings = json.loads(capsys.readouterr().out)
+        assert settings or verb == "doctor"  # which has none
+
+
+def test_options_may_stand_between_the_arguments() -> None:
+    done = run("evaluate", "scans/", "--seed", "7", "generated/", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["real"], found["fake"], found["seed"]) == ("scans/", "generated/", 7)
+    done = run("classify", "a.png", "--recursive", "b.png", "--dry-run")
+    assert json.loads(done.stdout)["paths"] == ["a.png", "b.png"]
+
+
+class MadeUpVerb:
+    """A verb module whose ``main`` does as told."""
+
+    Config = Config
+    EXAMPLES = "sonoforge made-up x"
+
+    def __init__(self, do: object) -> None:
+        self.do = do
+
+    def main(self, config: Config) -> Outcome:
+        if isinstance(self.do, BaseException):
+            raise self.do
+        assert isinstance(self.do, Outcome)
+        return self.do
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], do: object, *flags: str
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(cli, "_load", lambda name: MadeUpVerb(do))
+    monkeypatch.setattr(sys, "argv", ["sonoforge", "classify", "x", *flags])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    captured = capsys.readouterr()
+    return caught.value.code, captured.out, captured.err  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (SonoforgeError("a.png: found\n two lines"), 2, "sonoforge: error: a.png: found two lines\n"),
+        (GateError("leak"), 1, "sonoforge: error: leak\n"),
+        (ZeroDivisionError("division\nby zero"), 2, "unexpected ZeroDivisionError"),
+        (MemoryError(), 2, "unexpected MemoryError"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_every_error_is_one_line_and_the_traceback_is_for_debug(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    expected: str,
+) -> None:
+    found, out, err = call(monkeypatch, capsys, error)
+    assert (found, out) == (code, "")
+    assert expected in err
+    assert len(err.splitlines()) == 1
+    if not isinstance(error, KeyboardInterrupt):
+        found, _, err = call(monkeypatch, capsys, error, "--debug")
+        assert found == code
+        assert "Traceback" in err
+
+
+def test_outcome_gives_exit_code_json_and_next_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = Outcome({"path": Path("a/b"), "auc": float("nan")}, "sonoforge verify", 1)
+    code, out, err = call(monkeypatch, capsys, outcome, "--json")
+    assert code == 1
+    assert json.loads(out) == {"path": "a/b", "auc": None}
+    assert err == "next: sonoforge verify\n"
+    code, out, err = call(monkeypatch, capsys, outcome, "--quiet")
+    assert (code, out, err) == (1, "", "")
+
+
+@pytest.mark.parametrize("verb", ["gan train", "gan sweep", "gan sample"])
+def test_class_and_size_are_short_for_class_name_and_image_size(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commandline, "configure_logging", lambda quiet: None)
+    sizes = ["run"] if verb == "gan sample" else ["--size", "512"]
+    assert cli._run([*verb.split(), "--class", "malignant", *sizes, "--dry-run"]) == 0
+    settings = json.loads(capsys.readouterr().out)
+    assert settings["class_name"] == "malignant"
+    assert settings.get("image_size", 512) == 512
+
+
+def test_names_in_files_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(quiet=False)
+    logging.getLogger("sonoforge.test").info("name %s\nnext", "evil\x1b[2Jpassed\u202e")
+    assert capsys.readouterr().err == "name evil\\x1b[2Jpassed\\u202e\nnext\n"
+    assert printable("Grüße, 图像\t1") == "Grüße, 图像\t1"
+    assert printable("628.9\u00a0kB, 3\u202f%") == "628.9\u00a0kB, 3\u202f%"

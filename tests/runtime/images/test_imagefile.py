@@ -1,0 +1,335 @@
+"""Every rule of `read_image`, against pixels worked out by hand in numpy."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from sonoforge.runtime.images import decoding as imagefile
+from sonoforge.runtime.images.decoding import ImageError, read_image
+
+RNG = np.random.default_rng(3)
+GREY = RNG.integers(0, 256, (40, 60), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+# EXIF 2.32, tag 274: which side of the stored picture is the upper and the left one.
+UPRIGHT = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: np.swapaxes(a, 0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.swapaxes(np.rot90(a, 2), 0, 1),
+    8: np.rot90,
+}
+
+
+def refused(path: Path | str) -> tuple[str, str]:
+    with pytest.raises(ImageError) as caught:
+        read_image(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return caught.value.code, message
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.parametrize(("suffix", "options"), [("png", {}), ("bmp", {}), ("tif", {}), ("pgm", {}), ("gif", {})])
+def test_grey_survives_lossless_formats_bit_for_bit(tmp_path: Path, suffix: str, options: dict[str, object]) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(GREY).save(path, **options)
+    image = read_image(path)
+    assert image.mode == "L"
+    assert np.array_equal(np.asarray(image), GREY)
+
+
+@pytest.mark.parametrize(("suffix", "options"), [("png", {}), ("bmp", {}), ("tif", {}), ("webp", {"lossless": True})])
+def test_colour_survives_lossless_formats_bit_for_bit(tmp_path: Path, suffix: str, options: dict[str, object]) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(COLOUR).save(path, **options)
+    image = read_image(path)
+    assert image.mode == "RGB"
+    assert np.array_equal(np.asarray(image), COLOUR)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_tiff_compressions(tmp_path: Path, compression: str | None) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.tif", compression=compression)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.tif")), GREY)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+def test_exif_orientation_is_applied_once(tmp_path: Path, suffix: str, orientation: int) -> None:
+    blocks = np.kron(np.array([[0, 90, 180], [255, 30, 120]], np.uint8), np.ones((16, 16), np.uint8))
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(blocks).save(path, exif=exif.tobytes(), **({"quality": 95} if suffix == "jpg" else {}))
+    expected = UPRIGHT[orientation](blocks).astype(int)
+    found = np.asarray(read_image(path)).astype(int)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= (6 if suffix == "jpg" else 0)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_damaged_exif_record_counts_as_upright(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f junk")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.png")), GREY)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_grey_maps_the_whole_range_to_the_whole_range(tmp_path: Path, suffix: str) -> None:
+    values = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
+    Image.fromarray(values).save(tmp_path / f"a.{suffix}")
+    found = np.asarray(read_image(tmp_path / f"a.{suffix}"))
+    assert np.array_equal(found, np.round(values / 257.0))
+    assert (found.min(), found.max()) == (0, 255)
+
+
+def test_16_bit_big_endian_tiff_and_pgm(tmp_path: Path) -> None:
+    values = RNG.integers(0, 65536, (20, 30)).astype(np.uint16)
+    (tmp_path / "a.pgm").write_bytes(b"P5 30 20 65535\n" + values.astype(">u2").tobytes())
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.pgm")), np.round(values / 257.0))
+    (tmp_path / "b.tif").write_bytes(tiff(values, ">", photometric=1))
+    assert np.array_equal(np.asarray(read_image(tmp_path / "b.tif")), np.round(values / 257.0))
+
+
+def tiff(values: np.ndarray, order: str, photometric: int, bits: int = 16, sample: int = 1) -> bytes:
+    """Write the smallest uncompressed one-strip TIFF by hand."""
+    height, width = values.shape
+    data = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8)]
+    tags += [(277, 1), (278, height), (279, len(data)), (339, sample)]
+    entries = b"".join(struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in tags)
+    head = (b"II*\x00" if order == "<" else b"MM\x00*") + struct.pack(order + "I", 8 + len(data))
+    return head + data + struct.pack(order + "H", len(tags)) + entries + struct.pack(order + "I", 0)
+
+
+def test_16_bit_tiff_where_white_is_zero_is_inverted_as_for_8_bits(tmp_path: Path) -> None:
+    values = RNG.integers(0, 65536, (20, 30)).astype(np.uint16)
+    (tmp_path / "a.tif").write_bytes(tiff(values, "<", photometric=0))
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.tif")), np.round((65535 - values) / 257.0))
+    (tmp_path / "b.tif").write_bytes(tiff(GREY, "<", photometric=0, bits=8))
+    assert np.array_equal(np.asarray(read_image(tmp_path / "b.tif")), 255 - GREY)
+
+
+def test_16_bit_colour_png_keeps_the_high_byte(tmp_path: Path) -> None:
+    values = RNG.integers(0, 65536, (20, 30, 3)).astype(np.uint16)
+    rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", 30, 20, 16, 2, 0, 0, 0)
+    chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.png")), values >> 8)
+
+
+@pytest.mark.parametrize("kind", ["int32", "float32", "12-bit", "signed"])
+def test_pixels_whose_white_is_a_guess_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.tif"
+    if kind == "12-bit":
+        path.write_bytes(tiff(RNG.integers(0, 256, (20, 30), dtype=np.uint8).repeat(3, 1)[:, :45], "<", 1, bits=12))
+        data = bytearray(path.read_bytes())
+        data[data.index(struct.pack("<HHII", 256, 4, 1, 45)) + 8] = 30
+        path.write_bytes(bytes(data))
+    elif kind == "signed":
+        path.write_bytes(tiff(RNG.integers(0, 9, (20, 30)).astype(np.int16), "<", 1, sample=2))
+    else:
+        Image.fromarray(RNG.uniform(0, 9, (20, 30)).astype(kind)).save(path)
+    code, message = refused(path)
+    assert code == "unsupported"
+    assert "8- or 16-bit" in message or "8 or 16 bits" in message
+
+
+def test_palette_is_looked_up_and_a_grey_palette_stays_grey(tmp_path: Path) -> None:
+    indices = RNG.integers(0, 256, (40, 60), dtype=np.uint8)
+    for name, palette in (
+        ("colour", RNG.integers(0, 256, (256, 3), dtype=np.uint8)),
+        ("grey", np.repeat(RNG.permutation(256).astype(np.uint8)[:, None], 3, axis=1)),
+    ):
+        image = Image.fromarray(indices)
+        image.putpalette(palette.tobytes())
+        assert image.mode == "P"
+        image.save(tmp_path / f"{name}.png")
+        found = read_image(tmp_path / f"{name}.png")
+        assert found.mode == ("L" if name == "grey" else "RGB")
+        expected = palette[indices][..., 0] if name == "grey" else palette[indices]
+        assert np.array_equal(np.asarray(found), expected)
+
+
+def test_alpha_is_composited_on_black(tmp_path: Path) -> None:
+    alpha = RNG.integers(0, 256, (40, 60), dtype=np.uint8)
+    Image.fromarray(np.dstack([COLOUR, alpha])).save(tmp_path / "rgba.png")
+    found = np.asarray(read_image(tmp_path / "rgba.png")).astype(float)
+    assert np.abs(found - COLOUR * (alpha[..., None] / 255.0)).max() <= 0.51
+    Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(alpha)]).save(tmp_path / "la.png")
+    image = read_image(tmp_path / "la.png")
+    assert image.mode == "L"
+    assert np.abs(np.asarray(image) - GREY * (alpha / 255.0)).max() <= 0.51
+
+
+def test_transparent_colour_and_palette_entries_become_black(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "l.png", transparency=int(GREY[3, 5]))
+    image = read_image(tmp_path / "l.png")
+    assert image.mode == "L"
+    assert np.array_equal(np.asarray(image), np.where(GREY[3, 5] == GREY, 0, GREY))
+    Image.fromarray(COLOUR).save(tmp_path / "rgb.png", transparency=tuple(map(int, COLOUR[3, 5])))
+    expected = np.where((COLOUR[3, 5] == COLOUR).all(-1, keepdims=True), 0, COLOUR)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "rgb.png")), expected)
+    palette = RNG.integers(1, 256, (256, 3), dtype=np.uint8)
+    image = Image.fromarray(GREY)
+    image.putpalette(palette.tobytes())
+    image.save(tmp_path / "p.png", transparency=bytes([0] * 128 + [255] * 128))
+    expected = np.where((GREY < 128)[..., None], 0, palette[GREY])
+    assert np.array_equal(np.asarray(read_image(tmp_path / "p.png")), expected)
+
+
+def test_cmyk_and_one_bit(tmp_path: Path) -> None:
+    Image.fromarray(RNG.integers(0, 256, (40, 60, 4), dtype=np.uint8), "CMYK").save(tmp_path / "a.tif")
+    cmyk = np.asarray(Image.open(tmp_path / "a.tif")).astype(float)
+    expected = (255 - cmyk[..., :3]) * (255 - cmyk[..., 3:]) / 255
+    found = read_image(tmp_path / "a.tif")
+    assert found.mode == "RGB"
+    assert np.abs(np.asarray(found) - expected).max() <= 1
+    bits = GREY > 127
+    Image.fromarray(bits).save(tmp_path / "b.png")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "b.png")), np.where(bits, 255, 0))
+    Image.fromarray(bits).save(tmp_path / "b.pbm")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "b.pbm")), np.where(bits, 255, 0))
+
+
+def test_lab_is_refused(tmp_path: Path) -> None:
+    lab = ImageCms.profileToProfile(
+        Image.fromarray(COLOUR), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    lab.save(tmp_path / "a.tif")
+    assert refused(tmp_path / "a.tif")[0] == "unsupported"
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "tif", "webp"])
+def test_animated_and_multi_page_files_are_refused(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.fromarray(RNG.integers(0, 256, (40, 60), dtype=np.uint8)) for _ in range(3)]
+    path = tmp_path / f"a.{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert refused(path)[0] == "animated"
+
+
+@pytest.mark.parametrize(("suffix", "wrong"), [("png", "jpg"), ("jpg", "png"), ("tif", "bmp"), ("bmp", "txt")])
+def test_the_content_decides_not_the_extension(tmp_path: Path, suffix: str, wrong: str) -> None:
+    Image.fromarray(GREY).save(tmp_path / f"a.{suffix}")
+    right = np.asarray(read_image(tmp_path / f"a.{suffix}"))
+    (tmp_path / f"b.{wrong}").write_bytes((tmp_path / f"a.{suffix}").read_bytes())
+    assert np.array_equal(np.asarray(read_image(tmp_path / f"b.{wrong}")), right)
+
+
+def test_a_flipped_bit_in_png_pixel_data_is_noticed(tmp_path: Path) -> None:
+    # Uncompressed deflate blocks: the bit changes a pixel and nothing else, so only a checksum can tell.
+    Image.fromarray(GREY).save(tmp_path / "a.png", compress_level=0)
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[data.index(b"IDAT") + 600] ^= 1
+    (tmp_path / "a.png").write_bytes(bytes(data))
+    assert refused(tmp_path / "a.png") == ("truncated", refused(tmp_path / "a.png")[1])
+    assert "checksum" in refused(tmp_path / "a.png")[1]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp", "webp", "pgm"])
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+def test_truncated_files_are_refused(tmp_path: Path, suffix: str, kept: float) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(GREY).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    assert refused(path)[0] in ("truncated", "not_an_image")
+
+
+def test_a_png_without_its_end_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-12])
+    assert refused(tmp_path / "a.png")[0] == "truncated"
+
+
+def test_what_is_not_an_image_file(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.png").write_text("a list of patients\n" * 20, encoding="utf-8")
+    (tmp_path / "sound.wav").write_bytes(b"RIFF\x00\x00\x00\x00WAVEfmt " + bytes(100))
+    (tmp_path / "eps.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n")
+    assert refused(tmp_path / "empty.png")[0] == "empty"
+    assert refused(tmp_path / "text.png")[0] == "not_an_image"
+    assert refused(tmp_path / "sound.wav")[0] == "not_an_image"
+    assert refused(tmp_path / "eps.eps")[0] == "not_an_image"  # reading it would start another program
+    assert refused(tmp_path)[0] == "is_directory"
+    assert refused(tmp_path / "absent.png")[0] == "not_found"
+    assert refused(tmp_path / "text.png" / "below.png")[0] == "not_found"
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
+    assert refused(tmp_path / "link.png")[0] == "not_found"
+    assert refused(str(tmp_path / "null\x00byte.png"))[0] == "unreadable"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_and_devices_are_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")  # nobody writes: opening it would wait for ever
+    assert refused(tmp_path / "pipe.png")[0] == "unreadable"
+    assert refused("/dev/zero")[0] == "unreadable"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_permission(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    (tmp_path / "a.png").chmod(0)
+    assert refused(tmp_path / "a.png")[0] == "unreadable"
+
+
+def test_size_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = struct.pack(">IIBBBBB", 10_000, 5_001, 8, 0, 0, 0, 0)
+    huge = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
+    (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + huge)
+    code, message = refused(tmp_path / "huge.png")
+    assert code == "too_large"
+    assert "10000x5001" in message
+    assert "50 million" in message
+    for width, height, wanted in ((15, 100, False), (100, 15, False), (16, 16, True)):
+        Image.new("L", (width, height)).save(tmp_path / "small.png")
+        if wanted:
+            assert read_image(tmp_path / "small.png").size == (width, height)
+        else:
+            assert refused(tmp_path / "small.png")[0] == "too_small"
+    with (tmp_path / "sparse.png").open("wb") as file:
+        file.truncate(imagefile.MAX_FILE_BYTES + 1)
+    assert refused(tmp_path / "sparse.png")[0] == "too_large"
+
+
+def test_huge_dimensions_warn_nobody(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    # 100 and 200 megapixels: between and beyond Pillow's own two limits
+    for side in (10_000, 14_500):
+        (tmp_path / "a.bmp").write_bytes(
+            b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, *[0] * 6)
+        )
+        assert refused(tmp_path / "a.bmp")[0] == "too_large"
+    assert not recwarn.list
+
+
+def test_many_threads_read_alike(tmp_path: Path) -> None:
+    paths = []
+    for i, suffix in enumerate(["png", "tif", "bmp", "gif"] * 4):
+        paths.append(tmp_path / f"{i}.{suffix}")
+        Image.fromarray(np.roll(GREY, i)).save(paths[-1])
+    with ThreadPoolExecutor(8) as pool:
+        for i, image in enumerate(pool.map(read_image, paths)):
+            assert np.array_equal(np.asarray(image), np.roll(GREY, i))
+
+
+def test_real_scans_equal_pillow(shared: Path) -> None:
+    for path in sorted((shared / "data" / "BUSI").rglob("*.png"))[::101]:
+        expected = Image.open(io.BytesIO(path.read_bytes()))
+        assert np.array_equal(np.asarray(read_image(path).convert("RGB")), np.asarray(expected.convert("RGB")))

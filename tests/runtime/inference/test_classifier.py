@@ -1,0 +1,185 @@
+"""`Classifier` against the same network computed in numpy, and the runtime's promise to need no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bundle_factory as factory
+from sonoforge.runtime import Classifier, open_bundle
+from sonoforge.runtime.images import quality_metrics as image_quality
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return Classifier(factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b"))
+
+
+def save(path: Path, seed: int) -> Path:
+    Image.fromarray(factory.scan(seed)).save(path)
+    return path
+
+
+def prepared(path: Path) -> np.ndarray:
+    small = Image.open(path).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+    return np.asarray(small)[None]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_predict_equals_numpy_for_any_batch(classifier: Classifier, count: int) -> None:
+    pixels = np.random.default_rng(count).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
+    expected, found = factory.forward(pixels), classifier.predict(pixels)
+    assert list(found) == ["logits", "probabilities", "embedding", "cam"]
+    for name, value in expected.items():
+        assert found[name].dtype == np.float32
+        assert found[name].shape == value.shape
+        assert np.abs(found[name] - value).max() < 1e-4
+
+
+@pytest.mark.parametrize("seed", range(60, 66))
+def test_classify_tells_what_the_network_and_the_manifest_say(
+    classifier: Classifier, tmp_path: Path, seed: int
+) -> None:
+    path = save(tmp_path / "a.png", seed)
+    expected = factory.forward(prepared(path))
+    result = classifier.classify(path)
+    assert list(result) == ["file", "ok", "label", "probabilities", "set", "trust", "quality", "model", "ms"]
+    assert result["ok"] is True
+    assert result["file"] == str(path)
+    found = np.array([result["probabilities"][name] for name in factory.CLASSES])
+    assert np.abs(found - expected["probabilities"][0]).max() < 1e-5
+    assert result["label"] == factory.CLASSES[int(expected["logits"][0].argmax())]
+    assert result["set"] == [
+        name for name, p in zip(factory.CLASSES, expected["probabilities"][0], strict=True) if p >= 0.2
+    ]
+    assert list(result["quality"]) == [*image_quality.METRICS, "flags"]
+    assert result["quality"]["resolution"] == 90
+    assert set(result["trust"]) == {"score", "in_distribution", "reasons", "distance"}
+    reference = np.load(classifier.bundle.path / "reference.npz")
+    distance = np.linalg.norm((expected["embedding"][0] - reference["trust_mean"]) @ reference["trust_components"])
+    assert result["trust"]["distance"] == pytest.approx(distance, rel=1e-3)
+    assert set(result["ms"]) == {"decode", "preprocess", "infer", "total"}
+    parts = [result["ms"][key] for key in ("decode", "preprocess", "infer")]
+    assert all(part > 0 for part in parts)
+    assert sum(parts) <= result["ms"]["total"]
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_class_thresholds_make_the_set(tmp_path: Path) -> None:
+    folder = factory.write_bundle(tmp_path / "b")
+    path = save(tmp_path / "a.png", 61)
+    p = Classifier(folder).classify(path)["probabilities"]
+    just = {name: float(np.nextafter(value, 2)) for name, value in p.items()}  # a hair too high for each
+    just["benign"] = p["benign"]
+    factory.edit_manifest(folder, lambda m: m["conformal"].update(thresholds=just))
+    assert Classifier(folder).classify(path)["set"] == ["benign"]
+
+
+def test_foreign_and_poor_images_are_pointed_out(classifier: Classifier, tmp_path: Path) -> None:
+    Image.new("L", (300, 300), 255).save(tmp_path / "white.png")
+    result = classifier.classify(tmp_path / "white.png")
+    assert result["ok"]
+    assert not result["trust"]["in_distribution"]
+    assert "unlike the training images" in result["trust"]["reasons"][0]
+    assert {"saturated_high", "contrast_low", "brightness_high"} <= set(result["quality"]["flags"])
+    ordinary = classifier.classify(save(tmp_path / "a.png", 5))  # one of the reference images
+    assert ordinary["trust"]["in_distribution"]
+    assert ordinary["trust"]["score"] > result["trust"]["score"]
+    assert ordinary["quality"]["flags"] == []
+
+
+def test_a_bad_file_is_an_answer_not_an_exception(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "two\nlines.png").write_bytes(b"junk")
+    result = classifier.classify(tmp_path / "two\nlines.png")
+    assert result["ok"] is False
+    assert result["error"]["code"] == "not_an_image"
+    assert "\n" not in result["error"]["message"]
+    assert set(result) == {"file", "ok", "error"}
+
+
+def test_one_classifier_serves_many_threads(classifier: Classifier, tmp_path: Path) -> None:
+    paths = [save(tmp_path / f"{i}.png", i) for i in range(16)]
+    expected = [classifier.classify(path)["probabilities"] for path in paths]
+    with ThreadPoolExecutor(8) as pool:
+        assert [result["probabilities"] for result in pool.map(classifier.classify, paths)] == expected
+
+
+def test_an_opened_bundle_and_more_threads_answer_alike(classifier: Classifier, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", 3)
+    other = Classifier(open_bundle(classifier.bundle.path), threads=2)
+    assert other.provider == "CPUExecutionProvider"
+    expected = classifier.classify(path)["probabilities"]
+    assert other.classify(path)["probabilities"] == pytest.approx(expected, abs=1e-5)
+
+
+def python(code: str, *arguments: str) -> str:
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, env=environment
+    )
+    return done.stdout
+
+
+def test_the_runtime_imports_nothing_but_numpy_onnxruntime_and_pillow(classifier: Classifier, tmp_path: Path) -> None:
+    code = """
+import contextlib, io, sys
+before = set(sys.modules)
+import sonoforge.runtime.cli.main as cli, sonoforge.runtime.verbs.classify, sonoforge.runtime.verbs.verify
+for line in (["classify", sys.argv[2], "--bundle", sys.argv[1], "--csv", sys.argv[3], "--json", "--quiet"],
+             ["verify", sys.argv[1], "--json", "--quiet"]):
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert cli._run(line) == 0
+new = {name.split(".")[0] for name in set(sys.modules) - before}
+print(" ".join(sorted(new - set(sys.stdlib_module_names) - {"__mp_main__"})))
+"""
+    image = save(tmp_path / "a.png", 1)
+    found = python(code, str(classifier.bundle.path), str(image), str(tmp_path / "a.csv")).split()
+    allowed = {"sonoforge", "numpy", "onnxruntime", "PIL"}
+    third_party = {name for name in found if not name.startswith("_")}
+    # Python's own shims for other systems (org.python, nt) import nothing where they fail
+    assert third_party <= allowed, third_party - allowed
+    assert {"numpy", "onnxruntime", "PIL"} <= third_party
+
+
+def test_help_and_a_wrong_flag_wait_for_no_library() -> None:
+    code = """
+import contextlib, io, sys
+from sonoforge.runtime import cli
+from sonoforge.runtime.errors import SonoforgeError
+with contextlib.redirect_stdout(io.StringIO()):
+    cli._run(["--help"])
+    for line in (["classify", "--help"], ["classify", "x", "--wrong"]):
+        try:
+            cli._run(line)
+        except (SystemExit, SonoforgeError):
+            pass
+print(sorted({"numpy", "onnxruntime", "PIL", "torch"} & set(sys.modules)))
+"""
+    assert python(code).strip() == "[]"
+
+
+def test_telemetry_is_off_before_onnxruntime_is_imported() -> None:
+    code = """
+import sys, os
+import sonoforge.runtime.inference.classifier
+print(os.environ["ORT_DISABLE_TELEMETRY"], "onnxruntime" in sys.modules)
+"""
+    assert python(code).split() == ["1", "False"]
+
+
+def test_public_names() -> None:
+    import sonoforge.runtime as runtime
+
+    assert runtime.__all__ == ["Bundle", "Classifier", "Generator", "open_bundle"]
+    for name in runtime.__all__:
+        assert getattr(runtime, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Clasifier'"):
+        _ = runtime.Clasifier

@@ -1,0 +1,255 @@
+"""``sonoforge classify`` and ``sonoforge verify`` as whole processes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bundle_factory as factory
+from sonoforge.runtime import Classifier
+from sonoforge.runtime.images import quality_metrics as image_quality
+
+PROGRAM = [sys.executable, "-m", "sonoforge.runtime.cli.main"]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    folder = tmp_path / "scans"
+    (folder / "deeper").mkdir(parents=True)
+    for i, name in enumerate(("b (1).png", "a.PNG", "c.jpg", "deeper/d.tif")):
+        Image.fromarray(factory.scan(i)).save(folder / name)
+    (folder / "notes.txt").write_text("not an image", encoding="utf-8")
+    (folder / ".hidden.png").write_bytes(b"not an image")
+    return folder
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [*PROGRAM, *map(str, arguments)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, timeout=120)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def classify(bundle: Path, *arguments: object, cwd: Path | None = None) -> tuple[int, dict[str, Any], str]:
+    done = run("classify", *arguments, "--bundle", bundle, "--json", cwd=cwd)
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def names(answer: dict[str, Any], folder: Path) -> list[str]:
+    return [Path(result["file"]).relative_to(folder).as_posix() for result in answer["results"]]
+
+
+def test_one_file(bundle: Path, scans: Path) -> None:
+    code, answer, text = classify(bundle, scans / "a.PNG")
+    assert code == 0
+    assert list(answer) == ["results", "model", "summary", "notice"]
+    expected = Classifier(bundle).classify(scans / "a.PNG")
+    del expected["ms"], answer["results"][0]["ms"]
+    assert answer["results"] == [expected]
+    assert answer["model"] == expected["model"]
+    assert answer["summary"]["labels"][expected["label"]] == 1
+    assert "Research use, not a medical device." in text
+    assert f"{expected['probabilities'][expected['label']]:.3f}" in text
+    assert text.splitlines()[-1] == f"next: sonoforge verify '{bundle}'"
+
+
+def test_folder_recursive_glob_and_repetition(bundle: Path, scans: Path) -> None:
+    code, answer, _ = classify(bundle, scans)
+    assert (code, names(answer, scans)) == (0, ["a.PNG", "b (1).png", "c.jpg"])
+    code, answer, _ = classify(bundle, scans, "--recursive")
+    assert (code, names(answer, scans)) == (0, ["a.PNG", "b (1).png", "c.jpg", "deeper/d.tif"])
+    code, answer, _ = classify(bundle, scans / "*.png", scans / "**" / "*.tif")
+    assert (code, names(answer, scans)) == (0, ["b (1).png", "deeper/d.tif"])
+    code, answer, _ = classify(bundle, scans / "c.jpg", scans, scans / "c*")
+    assert (code, names(answer, scans)) == (0, ["c.jpg", "a.PNG", "b (1).png"])
+
+
+def test_masks_beside_their_images_are_no_scans(bundle: Path, scans: Path) -> None:
+    for name in ("a_mask.png", "a_mask_1.png", "alone_mask.png", "a_masked.png"):
+        Image.fromarray(factory.scan(9)).save(scans / name)
+    code, answer, _ = classify(bundle, scans)
+    assert (code, names(answer, scans)) == (0, ["a.PNG", "a_masked.png", "alone_mask.png", "b (1).png", "c.jpg"])
+    code, answer, _ = classify(bundle, scans / "a_mask.png")
+    assert (code, names(answer, scans)) == (0, ["a_mask.png"])
+
+
+def test_a_name_that_looks_like_a_glob_is_a_file_first(bundle: Path, scans: Path) -> None:
+    shutil.copy(scans / "c.jpg", scans / "[c]*.jpg")
+    code, answer, _ = classify(bundle, "[c]*.jpg", cwd=scans)
+    assert (code, [result["file"] for result in answer["results"]]) == (0, ["[c]*.jpg"])
+
+
+def test_bad_files_never_stop_a_batch(bundle: Path, scans: Path) -> None:
+    (scans / "bad.png").write_bytes(b"junk")
+    (scans / "nothing").mkdir()
+    code, answer, text = classify(bundle, scans / "absent.png", scans, scans / "*.xyz", scans / "nothing", "--quiet")
+    assert code == 2
+    outcome = [result["error"]["code"] if not result["ok"] else "ok" for result in answer["results"]]
+    assert outcome == ["not_found", "ok", "ok", "not_an_image", "ok", "not_found", "is_directory"]
+    assert answer["summary"]["failed"] == 4
+    assert answer["summary"]["ok"] == 3
+    assert len(text.splitlines()) == 4  # --quiet leaves the errors, one line each
+    assert all("error (" in line for line in text.splitlines())
+
+
+def test_csv_holds_what_json_holds(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    (scans / 'bad, or "worse".png').write_bytes(b"junk")
+    target = tmp_path / "new" / "answers.csv"
+    code, answer, _ = classify(bundle, scans, "--csv", target)
+    assert code == 2
+    rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
+    assert len(rows) == len(answer["results"]) == 4
+    for row, result in zip(rows, answer["results"], strict=True):
+        assert row["file"] == result["file"]
+        assert row["ok"] == ("true" if result["ok"] else "false")
+        if not result["ok"]:
+            assert row["error_code"] == "not_an_image"
+            assert row["label"] == ""
+            continue
+        assert row["label"] == result["label"]
+        assert {name: float(row[f"p_{name}"]) for name in factory.CLASSES} == result["probabilities"]
+        assert [name for name in row["set"].split("|") if name] == result["set"]
+        assert float(row["trust_score"]) == result["trust"]["score"]
+        assert [float(row[name]) for name in image_quality.METRICS] == [
+            result["quality"][name] for name in image_quality.METRICS
+        ]
+    assert not list(target.parent.glob(".*"))
+
+
+def test_files_at_a_time_change_no_answer_and_no_order(bundle: Path, tmp_path: Path) -> None:
+    for i in range(70):  # more than two blocks of two workers
+        Image.fromarray(factory.scan(i)).save(tmp_path / f"{i:02}.png")
+    (tmp_path / "33.png").write_bytes(b"junk")
+    answers = {workers: classify(bundle, tmp_path, "--workers", workers) for workers in (1, 2, 5)}
+    one_by_one = Classifier(bundle)
+    expected = [one_by_one.classify(tmp_path / f"{i:02}.png") for i in range(70)]
+    for code, answer, text in answers.values():
+        assert code == 2
+        for found, wanted in zip(answer["results"], expected, strict=True):
+            assert {**found, "ms": 0} == {**wanted, "ms": 0}
+        lines = text.splitlines()[1:71]
+        assert [line.split()[0][-6:] for line in lines] == [f"{i:02}.png" for i in range(70)]
+
+
+def test_ctrl_c_keeps_the_rows_of_the_files_answered_so_far(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from sonoforge.runtime import cli, classifier
+answer, calls = classifier.Classifier.classify, []
+def counted(self, path):
+    calls.append(path)
+    if len(calls) == 60:
+        os.kill(os.getpid(), signal.SIGINT)
+    return answer(self, path)
+classifier.Classifier.classify = counted
+sys.argv = ["sonoforge", *sys.argv[1:]]
+cli.main()
+"""
+    many = tmp_path / "many"
+    many.mkdir()
+    for i in range(200):
+        shutil.copy(scans / "a.PNG", many / f"{i:03}.png")
+    for workers in ("1", "2"):
+        target = tmp_path / f"{workers}.csv"
+        options = [str(many), "--bundle", str(bundle), "--csv", str(target), "--workers", workers]
+        command = [sys.executable, "-c", code, "classify", *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 130
+        assert "Traceback" not in done.stderr
+        rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
+        assert [row["file"] for row in rows] == [str(many / f"{i:03}.png") for i in range(len(rows))]
+        assert 32 <= len(rows) <= 64
+        assert all(row["ok"] == "true" for row in rows)
+
+
+def test_csv_that_cannot_be_written_is_one_line(bundle: Path, scans: Path) -> None:
+    done = run("classify", scans / "a.PNG", "--bundle", bundle, "--csv", scans)
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr.splitlines()[-1]
+
+
+def test_without_json_stdout_stays_empty(bundle: Path, scans: Path) -> None:
+    done = run("classify", scans, "--bundle", bundle)
+    assert done.returncode == 0
+    assert done.stdout == ""
+    header, *rows = done.stderr.splitlines()
+    assert header.split() == ["file", "label", "prob.", "trust", "set", "at", "90%"]
+    label_column = header.index("label")
+    assert all(row[label_column:].split()[0] in factory.CLASSES for row in rows[:3])
+
+
+def test_an_unusable_bundle_is_one_line(scans: Path, tmp_path: Path) -> None:
+    done = run("classify", scans / "a.PNG", "--bundle", tmp_path / "absent")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "no such bundle" in done.stderr
+
+
+def test_a_zip_bundle_answers_like_its_folder(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    path = factory.zip_bundle(bundle, tmp_path / "b.zip")
+    _, folder, _ = classify(bundle, scans)
+    _, zipped, _ = classify(path, scans)
+    assert [r["probabilities"] for r in zipped["results"]] == [r["probabilities"] for r in folder["results"]]
+
+
+def test_verify_passes_a_sound_bundle(bundle: Path, tmp_path: Path) -> None:
+    for path in (bundle, factory.zip_bundle(bundle, tmp_path / "b.zip")):
+        done = run("verify", path, "--json")
+        result = json.loads(done.stdout)
+        assert done.returncode == 0
+        assert result["ok"] is True
+        assert set(result["files"]) == {"model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md"}
+        assert set(result["golden"]["max_abs_difference"]) == {"logits", "probabilities", "embedding", "cam"}
+        assert max(result["golden"]["max_abs_difference"].values()) < 1e-4
+        assert result["provider"] == "CPUExecutionProvider"
+        assert {"python", "numpy", "onnxruntime", "pillow"} <= set(result["versions"])
+        assert "passed" in done.stderr
+
+
+@pytest.mark.parametrize("output", ["logits", "embedding", "cam"])
+def test_verify_fails_when_the_answers_differ(bundle: Path, tmp_path: Path, output: str) -> None:
+    folder = Path(shutil.copytree(bundle, tmp_path / "b"))
+    arrays = dict(np.load(folder / "golden.npz"))
+    arrays[output] = arrays[output].copy()
+    arrays[output].flat[1] += 0.002
+    factory.replace_file(folder, "golden.npz", factory.npz(**arrays))
+    done = run("verify", folder, "--json")
+    result = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert result["ok"] is False
+    assert f"{output} differs by 0.002" in result["problems"][0]
+    assert "FAILED" in done.stderr
+
+
+def test_verify_fails_a_damaged_bundle_and_names_the_file(bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bundle, tmp_path / "b"))
+    card = bytearray((folder / "MODEL_CARD.md").read_bytes())
+    card[3] ^= 1
+    (folder / "MODEL_CARD.md").write_bytes(bytes(card))
+    done = run("verify", folder, "--json")
+    assert done.returncode == 1
+    assert "MODEL_CARD.md: found SHA-256" in json.loads(done.stdout)["problems"][0]
+    (folder / "golden.npz").unlink()
+    assert run("verify", folder).returncode == 1
+
+
+def test_verify_without_a_bundle_is_wrong_usage(tmp_path: Path) -> None:
+    done = run("verify", tmp_path / "absent")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,276 @@
+"""``sonoforge quality`` as a whole process, on generated scans and a bundle whose embedding numpy can recompute."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+import bundle_factory as factory
+from sonoforge.runtime import Classifier
+from sonoforge.runtime.distances.fid import frechet_distance
+from sonoforge.runtime.distances.kid import kernel_distance
+from sonoforge.runtime.distances.neighbours import precision_recall
+from sonoforge.runtime.distances.sliced import sliced_wasserstein
+from sonoforge.runtime.images import quality_metrics as image_quality
+
+PROGRAM = [sys.executable, "-m", "sonoforge.runtime.cli.main"]
+NAMES = ["frechet", "kid", "sliced_wasserstein", "precision", "recall"]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+def write_scans(folder: Path, seeds: range, blur: float = 0) -> Path:
+    folder.mkdir(parents=True)
+    for seed in seeds:
+        image = Image.fromarray(factory.scan(seed))
+        (image.filter(ImageFilter.GaussianBlur(blur)) if blur else image).save(folder / f"{seed}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scans(tmp_path_factory.mktemp("real") / "r", range(100, 140))
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*PROGRAM, "quality", *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def quality(bundle: Path, *arguments: object) -> tuple[int, dict[str, Any], str]:
+    done = run(*arguments, "--bundle", bundle, "--json")
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def embeddings(bundle: Path, folder: Path) -> np.ndarray:
+    """By the patch network in numpy, not by onnxruntime; in the order that `sonoforge quality` reads."""
+    prepared = Classifier(bundle).bundle.manifest.preprocessing
+    pixels = [prepared.resize(Image.open(path).convert("L")) for path in sorted(folder.glob("*.png"), key=str)]
+    return factory.forward(np.stack(pixels))["embedding"]
+
+
+def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_path: Path) -> None:
+    folder = write_scans(tmp_path / "scans", range(3))
+    Image.fromarray(np.full((90, 120), 3, np.uint8)).save(folder / "black.png")
+    code, answer, text = quality(bundle, folder)
+    assert code == 0
+    assert list(answer) == ["results", "model", "summary", "against", "notice"]
+    classifier = Classifier(bundle)
+    for result in answer["results"]:
+        expected = classifier.classify(result["file"])
+        assert result == {"file": result["file"], "ok": True, "quality": expected["quality"]}
+    assert answer["model"] == classifier.model
+    assert answer["against"] is None
+    flags = answer["results"][-1]["quality"]["flags"]
+    assert "brightness_low" in flags and "black_high" in flags
+    assert answer["summary"]["quality_flagged"] == 1
+    assert answer["summary"]["flags"] == dict.fromkeys(sorted(flags), 1)
+    header, *rows = text.splitlines()
+    assert header.split()[0] == "file"
+    assert "brightness_low" in rows[3]
+    assert "4 of 4 files measured, 1 with quality flags.  Research use, not a medical device." in text
+
+
+def test_a_bad_file_never_stops_the_batch(bundle: Path, tmp_path: Path) -> None:
+    folder = write_scans(tmp_path / "scans", range(2))
+    (folder / "bad, or worse.png").write_bytes(b"junk")
+    target = tmp_path / "new" / "quality.csv"
+    code, answer, text = quality(bundle, tmp_path / "absent.png", folder, "--csv", target, "--quiet")
+    assert code == 2
+    assert [result["ok"] for result in answer["results"]] == [False, True, True, False]
+    assert [r["error"]["code"] for r in answer["results"] if not r["ok"]] == ["not_found", "not_an_image"]
+    assert answer["summary"] | {"flags": {}} == {
+        "files": 4, "ok": 2, "failed": 2, "quality_flagged": answer["summary"]["quality_flagged"], "flags": {}
+    }  # fmt: skip
+    assert len(text.splitlines()) == 2
+    rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
+    for row, result in zip(rows, answer["results"], strict=True):
+        assert (row["file"], row["ok"]) == (result["file"], str(result["ok"]).lower())
+        if result["ok"]:
+            for name in image_quality.METRICS:
+                assert float(row[name]) == result["quality"][name]
+            assert [flag for flag in row["quality_flags"].split("|") if flag] == result["quality"]["flags"]
+        else:
+            assert (row["error_code"], row["sharpness"]) == (result["error"]["code"], "")
+
+
+def test_distances_are_those_of_the_embedding_and_carry_their_protocol(
+    bundle: Path, real: Path, tmp_path: Path
+) -> None:
+    given = write_scans(tmp_path / "given", range(24), blur=0.7)
+    code, answer, text = quality(bundle, given, "--against", real)
+    assert code == 0
+    against = answer["against"]
+    assert {name: against[name] for name in ("folder", "files", "ok", "failed")} == {
+        "folder": str(real), "files": 40, "ok": 40, "failed": []
+    }  # fmt: skip
+    x, y = embeddings(bundle, given), embeddings(bundle, real)
+    kid = kernel_distance(x, y, "")
+    expected = {
+        "frechet": frechet_distance(x, y, "").value,
+        "kid": kid.value,
+        "sliced_wasserstein": sliced_wasserstein(x, y, 512),
+        "precision": precision_recall(x, y).precision,
+        "recall": precision_recall(x, y).recall,
+    }
+    assert list(against["distances"]) == NAMES
+    for name, found in against["distances"].items():
+        assert found["value"] == pytest.approx(expected[name], rel=1e-3), name
+        assert found["matched_low"] <= found["matched"] <= found["matched_high"]
+        assert found["floor_low"] <= found["floor"] <= found["floor_high"]
+    frechet, precision = against["distances"]["frechet"], against["distances"]["precision"]
+    assert frechet["ratio"] == pytest.approx(frechet["matched"] / frechet["floor_high"])
+    assert precision["ratio"] == pytest.approx(precision["floor_low"] / precision["matched"])
+    assert against["distances"]["kid"]["standard_error"] == pytest.approx(kid.standard_error, rel=1e-3)
+    protocol = against["protocol"]
+    assert (protocol["given"], protocol["reference"], protocol["n"], protocol["repeats"]) == (24, 40, 12, 100)
+    assert protocol["model_sha256"] == answer["model"]["sha256"]
+    assert protocol["resize"] == "bilinear (Pillow, antialiased) to 64x64"
+    assert set(protocol["definitions"]) == set(NAMES)
+    last = text.splitlines()[-1]
+    for part in (protocol["model_sha256"][:16], "24 given and 40 reference images", protocol["sonoforge"], "seed 0"):
+        assert part in last
+    assert last.endswith("Research use, not a medical device.")
+    assert against == quality(bundle, given, "--against", real)[1]["against"]  # to the last bit
+
+
+def test_a_folder_is_at_no_distance_from_itself_and_its_blurred_copies_are(
+    bundle: Path, real: Path, tmp_path: Path
+) -> None:
+    blurred = write_scans(tmp_path / "blurred", range(100, 140), blur=8)
+    same, far = (quality(bundle, folder, "--against", real)[1]["against"]["distances"] for folder in (real, blurred))
+    assert same["frechet"]["value"] == pytest.approx(0, abs=1e-6)
+    assert same["sliced_wasserstein"]["value"] == 0
+    assert same["kid"]["value"] <= 0  # unbiased for sets that share no image: these share all
+    assert (same["precision"]["value"], same["recall"]["value"]) == (1, 1)
+    for name in ("frechet", "sliced_wasserstein"):
+        assert same[name]["ratio"] <= 1 < far[name]["ratio"], name
+        assert far[name]["value"] > same[name]["value"]
+
+
+def test_other_scans_of_the_same_kind_cannot_be_told_from_the_reference(
+    bundle: Path, real: Path, tmp_path: Path
+) -> None:
+    given = write_scans(tmp_path / "given", range(40))
+    distances = quality(bundle, given, "--against", real)[1]["against"]["distances"]
+    assert all(distances[name]["ratio"] is None or distances[name]["ratio"] <= 1.1 for name in NAMES)
+    assert abs(distances["kid"]["value"]) < 3 * distances["kid"]["standard_error"]
+    assert distances["kid"]["floor_low"] < 0 < distances["kid"]["floor_high"]
+
+
+@pytest.mark.parametrize(
+    ("count", "without_value", "without_floor"),
+    [(2, {"kid", "precision", "recall"}, set(NAMES)), (3, {"precision", "recall"}, set(NAMES)),
+     (5, set(), {"kid", "precision", "recall"}), (8, set(), set())],
+)  # fmt: skip
+def test_what_few_images_do_not_allow_is_left_out_and_said(
+    bundle: Path, real: Path, tmp_path: Path, count: int, without_value: set[str], without_floor: set[str]
+) -> None:
+    given = write_scans(tmp_path / "given", range(count))
+    code, answer, text = quality(bundle, given, "--against", real)
+    assert code == 0
+    distances = answer["against"]["distances"]
+    assert {name for name in NAMES if distances[name] is None} == without_value
+    assert {name for name in NAMES if distances[name] is None or distances[name]["floor"] is None} == without_floor
+    assert text.count("too few images") == len(without_value)
+    assert text.count("no floor") == len(without_floor - without_value)
+
+
+@pytest.mark.parametrize("which", ["given", "reference"])
+def test_fewer_than_two_usable_images_are_one_clear_line(bundle: Path, real: Path, tmp_path: Path, which: str) -> None:
+    one = write_scans(tmp_path / "one", range(1))
+    (one / "bad.png").write_bytes(b"junk")
+    paths = (one, "--against", real) if which == "given" else (real, "--against", one)
+    done = run(*paths, "--bundle", bundle, "--quiet")
+    assert done.returncode == 2
+    bad, message = done.stderr.splitlines()
+    assert "error (not_an_image)" in bad
+    counts = "1 usable images given and 40" if which == "given" else "40 usable images given and 1"
+    assert f"found {counts} reference images, expected at least 2 of each" in message
+
+
+def test_a_bad_reference_file_is_named_and_counted(bundle: Path, real: Path, tmp_path: Path) -> None:
+    reference = write_scans(tmp_path / "reference", range(8))
+    (reference / "bad.png").write_bytes(b"junk")
+    (reference / "0_mask.png").write_bytes(b"junk")  # a mask is no reference image
+    code, answer, text = quality(bundle, real, "--against", reference, "--quiet")
+    assert code == 2
+    assert answer["summary"]["failed"] == 0
+    assert (answer["against"]["files"], answer["against"]["ok"]) == (9, 8)
+    assert [result["error"]["code"] for result in answer["against"]["failed"]] == ["not_an_image"]
+    assert len(text.splitlines()) == 1
+
+
+def test_recursive_reaches_into_both(bundle: Path, tmp_path: Path) -> None:
+    for name in ("given", "reference"):
+        write_scans(tmp_path / name / "deeper", range(4))
+    code, answer, _ = quality(bundle, tmp_path / "given", "--against", tmp_path / "reference", "--recursive")
+    assert (code, answer["summary"]["ok"], answer["against"]["ok"]) == (0, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--against", "absent"], "--against absent: no such folder; give one with reference images"),
+        (["--bundle", "absent"], "absent: no such bundle"),
+        (["--threads", "0"], "--threads: found 0, expected at least 1"),
+        (["--agains", "x"], "did you mean --against?"),
+    ],
+)
+def test_wrong_usage_is_one_line(real: Path, arguments: list[str], message: str) -> None:
+    done = run(real, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+
+
+def test_no_paths_are_one_line() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "PATHS is missing" in done.stderr
+
+
+def test_nothing_but_numpy_onnxruntime_and_pillow_is_imported(bundle: Path, real: Path) -> None:
+    code = """
+import contextlib, io, sys
+before = set(sys.modules)
+import sonoforge.runtime.cli.main as cli
+with contextlib.redirect_stdout(io.StringIO()):
+    assert cli._run(["quality", sys.argv[1], "--against", sys.argv[1], "--bundle", sys.argv[2], "--json"]) == 0
+new = {name.split(".")[0] for name in set(sys.modules) - before}
+print(" ".join(sorted(new - set(sys.stdlib_module_names))))
+"""
+    done = subprocess.run([sys.executable, "-c", code, real, bundle], capture_output=True, text=True, check=True)
+    third_party = {name for name in done.stdout.split() if not name.startswith("_")}
+    # numpy.random's compiled modules share one that is not on disk.
+    assert {"numpy", "onnxruntime", "PIL", "sonoforge"} == third_party - {"cython_runtime"}
+
+
+def test_help_waits_for_no_library() -> None:
+    code = """
+import contextlib, io, sys
+from sonoforge.runtime import cli
+with contextlib.redirect_stdout(io.StringIO()) as out:
+    try:
+        cli._run(["quality", "--help"])
+    except SystemExit:
+        pass
+assert "--against FOLDER" in out.getvalue() and "exit code" in out.getvalue()
+print({"numpy", "PIL", "onnxruntime"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,40 @@
+"""The command line, called in the tests' own process: as a user types it, without the seconds that a new one takes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from typing import Any, NamedTuple
+from unittest import mock
+
+from sonoforge.runtime.cli import main
+
+
+class Finished(NamedTuple):
+    """Exit code, and what was printed to stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The answer of ``--json``."""
+        return json.loads(self.out)
+
+
+def sonoforge(*arguments: object) -> Finished:
+    """Run ``sonoforge ARGUMENTS`` here and now."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch("sys.argv", ["sonoforge", *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main.main()
+        except SystemExit as stopped:
+            code = stopped.code
+    assert isinstance(code, int)
+    return Finished(code, out.getvalue(), err.getvalue())

@@ -1,0 +1,223 @@
+"""Makes small run folders with invented predictions, for the tests of the report; nothing is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from sonoforge.runtime.atomic import write_json, write_text
+from sonoforge.training import run_folder
+from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.classifier.fine_tuning import ClassifierSettings
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.datasets import Dataset, Item
+from sonoforge.training.data.splits import leaked_images, make_plan, save_plan
+from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.published import PUBLISHED
+from sonoforge.training.statistics.tables import Predictions
+from sonoforge.training.verbs.data_audit import audit
+
+EPOCHS = 3
+
+
+class Run(NamedTuple):
+    """A run folder and what `write_report` is given with it."""
+
+    folder: Path
+    cache: ImageCache
+    audited: dict[str, Any]
+    results: dict[str, Any]
+
+
+def make_cache(classes: Sequence[str], counts: Sequence[int], seed: int = 0) -> ImageCache:
+    """Noise images; the first image of each class has a brighter copy, the first two classes share a scan."""
+    rng = np.random.default_rng(seed)
+    items, thumbnails = [], []
+    for label, (name, count) in enumerate(zip(classes, counts, strict=True)):
+        for number in range(count):
+            items.append(Item(f"{name}/{name} ({number + 1}).png", label))
+            thumbnails.append(rng.integers(40, 200, (64, 64), dtype=np.uint8))
+        thumbnails[-1] = thumbnails[-count] // 2 + 60
+    thumbnails[1] = thumbnails[counts[0] + 1].copy()
+    small = np.stack(thumbnails)
+    images = np.repeat(small[:, ::2, ::2, None], 3, axis=3)
+    hashes = tuple(hashlib.sha256(f"{i}".encode() + image.tobytes()).hexdigest() for i, image in enumerate(small))
+    sizes = np.stack([rng.integers(200, 900, len(items)), rng.integers(200, 700, len(items))], axis=1)
+    dataset = Dataset("invented", Path("/invented"), tuple(classes), tuple(items))
+    modes = tuple("L" if i % 3 else "RGB grey" for i in range(len(items)))
+    return ImageCache(dataset, 32, images, hashes, small, sizes.astype(np.int64), modes, {})
+
+
+def invented_probabilities(labels: Any, classes: int, right: float, seed: int) -> Any:
+    """Probabilities whose highest one is the true class for about a share ``right`` of the images."""
+    rng = np.random.default_rng(seed)
+    raw = rng.dirichlet(np.full(classes, 0.8), len(labels))
+    for i, label in enumerate(labels):
+        target = label if rng.random() < right else rng.choice([c for c in range(classes) if c != label])
+        best = int(raw[i].argmax())
+        raw[i, [target, best]] = raw[i, [best, target]]
+    return raw
+
+
+def make_run(
+    folder: Path,
+    classes: Sequence[str] = ("normal", "benign", "malignant"),
+    counts: Sequence[int] = (24, 40, 32),
+    arms: Sequence[tuple[str, float]] = (("real", 0.75), ("gan", 0.8)),
+    protocol: str = "sealed",
+    folds: int = 4,
+    seeds: int = 1,
+    with_bundle: bool = True,
+) -> Run:
+    """Write a whole run folder.
+
+    Args:
+        folder: Made here.
+        classes: Class names.
+        counts: Images of each class.
+        arms: Each arm with its share of right answers.
+        protocol: See `make_plan`.
+        folds: Number of folds.
+        seeds: Number of seeds.
+        with_bundle: Whether the run got as far as a bundle.
+    """
+    cache = make_cache(classes, counts)
+    labels = cache.dataset.labels
+    plans = [make_plan(cache, protocol, folds, seed) for seed in range(seeds)]
+    write_text(folder / "config.yaml", f"data: /invented\nprotocol: {protocol}\n")
+    environment = run_folder.describe_environment("cpu", 0, cache.fingerprint)
+    environment["command"] = ["/somewhere/bin/sonoforge", "run", "--data", "my scans", "--resume"]
+    run_folder.write_environment(folder, environment)
+    for plan in plans:
+        save_plan(folder / ("splits.json" if plan.seed == 0 else f"splits-seed{plan.seed}.json"), plan)
+    filled = [name for name, count in zip(classes, counts, strict=True) if count < max(counts)]
+    parts = []
+    for plan in plans:
+        for n, (arm, right) in enumerate(arms):
+            probabilities = invented_probabilities(labels, len(classes), right, 10 * plan.seed + n)
+            kept = (plan.files, np.array(plan.groups), np.array(plan.fold_of), labels, probabilities)
+            parts.append(Predictions(arm, protocol, plan.seed, *kept))
+            for fold in range(folds):
+                _write_fold(folder, cache, plan, fold, arm, filled)
+    tables.write_predictions(folder / "predictions.csv", parts, classes)
+    results: dict[str, Any] = {
+        "data": cache.dataset.name,
+        "classes": list(classes),
+        "class_counts": list(counts),
+        "protocol": protocol,
+        "budget": "quick",
+        "classifier": dataclasses.asdict(ClassifierSettings(epochs=EPOCHS)),
+        "gan": dataclasses.asdict(GanSettings(image_size=64, steps=120, batch=32)),
+        "weights": "invented weights",
+    }
+    results |= tables.evaluate(parts, tuple(classes))
+    rng = np.random.default_rng(5)
+    for arm, figures in results["arms"].items():
+        figures["title"] = ARMS[arm].title
+        figures["train_accuracy"] = 0.98
+        figures["learning_curves"] = [
+            [
+                {"epoch": e + 1, "loss": 1.1 / (e + 1) + 0.1 * rng.random(), "accuracy": 0.6 + 0.1 * e}
+                for e in range(EPOCHS)
+            ]
+            for _ in range(folds)
+        ]
+        figures["seconds"] = 12.5
+    results["split"] = {
+        "protocol": protocol,
+        "folds": folds,
+        "images": len(labels),
+        "groups": len(set(plans[0].groups)),
+        "fold_sizes": [len(plans[0].test(fold)) for fold in range(folds)],
+        "test_images_with_a_twin_in_training": [len(leaked_images(plans[0], f, cache)) for f in range(folds)],
+        "fingerprint": cache.fingerprint,
+    }
+    if any(arm == "gan" for arm, _ in arms):
+        _write_generators(folder, cache, filled, folds)
+    if with_bundle:
+        _add_bundle(folder, results)
+    return Run(folder, cache, audit(cache), results)
+
+
+def _write_fold(folder: Path, cache: ImageCache, plan: Any, fold: int, arm: str, filled: Sequence[str]) -> None:
+    train = plan.train(fold)
+    reads = {"classifier": [cache.hashes[i] for i in train]}
+    if arm == "gan":
+        seen = np.arange(len(plan.files)) if plan.protocol == "thesis" else train
+        for name in filled:
+            label = cache.dataset.classes.index(name)
+            reads[f"generator {name}"] = [cache.hashes[i] for i in seen if cache.dataset.labels[i] == label]
+        reads["generated"] = ["f" * 64]
+    result = {"arm": arm, "seed": plan.seed, "fold": fold, "reads": reads}
+    write_json(folder / "folds" / f"{arm}-seed{plan.seed}-fold{fold:02d}.json", result)
+
+
+def _write_generators(folder: Path, cache: ImageCache, filled: Sequence[str], folds: int) -> None:
+    rng = np.random.default_rng(3)
+    for name in filled:
+        for fold in range(folds):
+            own = folder / "gan" / f"seed0-fold{fold:02d}" / name
+            rows = [
+                {
+                    "step": step,
+                    "discriminator_loss": 0.9 + 0.1 * rng.random(),
+                    "generator_loss": 2 + rng.random(),
+                    "diversity": 0.2 if fold == 0 and step == 100 else 0.7 + 0.1 * rng.random(),
+                    "distance": 0.1 + 0.02 * rng.random(),
+                    "collapsed": fold == 0 and step == 100,
+                }
+                for step in (50, 100, 120)
+            ]
+            write_text(own / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+            write_json(own / "results.json", {"plan": {"steps": 120, "batch": 32, "learning_rate": 1e-3}, "images": 17})
+        (folder / "samples").mkdir(exist_ok=True)
+        for kind in ("real", "generated"):
+            Image.fromarray(np.asarray(cache.images[0])).resize((128, 128)).save(
+                folder / "samples" / f"{kind}-{name}.png"
+            )
+
+
+def _add_bundle(folder: Path, results: dict[str, Any]) -> None:
+    outputs = ("logits", "probabilities", "embedding", "cam")
+    files = {"model.onnx": {"sha256": "ab" * 32, "bytes": 8_912_345}, "golden.npz": {"sha256": "cd" * 32, "bytes": 812}}
+    results |= {
+        "parity": {
+            "max_abs": dict.fromkeys(outputs, 2.4e-6),
+            "labels_equal": 32,
+            "count": 32,
+            "images": "32 training images of invented",
+            "tolerance": 1e-4,
+            "torch": "2.0",
+            "onnxruntime": "1.0",
+        },
+        "verify": {
+            "ok": True,
+            "problems": [],
+            "golden": {
+                "images": 6,
+                "tolerance": 1e-3,
+                "max_abs_difference": dict.fromkeys(outputs, 0.0),
+                "labels_equal": True,
+            },
+        },
+        "bundle_files": files,
+        "final_arm": next(iter(results["arms"])),
+        "published": [row._asdict() for row in PUBLISHED],
+        "seconds": {"data": 0.4, "cross-validation": 185.2, "final model": 3700.0},
+    }
+    manifest = {
+        "name": "invented-model",
+        "version": "1.0.0",
+        "created": "2025-01-01T00:00:00+00:00",
+        "intended_use": "Tests.",
+        "calibration": {"temperature": 1.25, "protocol": "fitted on out-of-fold predictions"},
+    }
+    write_json(folder / "bundle" / "manifest.json", manifest)

@@ -1,0 +1,130 @@
+"""A stand-in for the package ``tensorrt_rtx``: what running an engine asks of its Python interface, without a GPU.
+
+It answers by onnxruntime, but only as the package would let it: inputs are read and outputs written at the addresses
+that were given, in shapes that were set before, and calls that come too early fail as the package's do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
+
+DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+STREAM = 7
+
+
+class Context:
+    """Stands for ``IExecutionContext``."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self.session = session
+        self.inputs = {item.name: DTYPES[item.type] for item in session.get_inputs()}
+        self.outputs = [item.name for item in session.get_outputs()]
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shapes[name] = tuple(shape)
+        return name in self.inputs
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        if set(self.shapes) != set(self.inputs):
+            return (-1,)
+        zeros = {key: np.zeros(shape, self.inputs[key]) for key, shape in self.shapes.items()}
+        return tuple(self.session.run([name], zeros)[0].shape)
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self.addresses[name] = memory
+        return name in (*self.inputs, *self.outputs)
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        complete = set(self.addresses) == {*self.inputs, *self.outputs} and set(self.shapes) == set(self.inputs)
+        if stream_handle != STREAM or not complete:
+            return False
+        values = {}
+        for name, dtype in self.inputs.items():
+            size = int(np.prod(self.shapes[name])) * np.dtype(dtype).itemsize
+            data = ctypes.string_at(self.addresses[name], size)
+            values[name] = np.frombuffer(data, dtype).reshape(self.shapes[name])
+        for name, result in zip(self.outputs, self.session.run(self.outputs, values), strict=True):
+            ctypes.memmove(self.addresses[name], result.tobytes(), result.nbytes)
+        return True
+
+
+class Engine:
+    """Stands for ``ICudaEngine``."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self.session = session
+        self.dtypes = {item.name: DTYPES[item.type] for item in (*session.get_inputs(), *session.get_outputs())}
+
+    def create_execution_context(self) -> Context:
+        return Context(self.session)
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return self.dtypes[name]
+
+
+def install(
+    patch: pytest.MonkeyPatch,
+    model: Path,
+    *,
+    version: str = "1.7.1.116",
+    capability: tuple[int, int] = (8, 9),
+    valid: bool = True,
+    loads: bool = True,
+) -> list[bytes]:
+    """Make this process believe that it has a GPU and the package; return what will have been deserialised."""
+    import torch
+
+    deserialised: list[bytes] = []
+
+    class Runtime:
+        engine_header_size = 64
+
+        def __init__(self, logger: object) -> None:
+            del logger
+
+        def get_engine_validity(self, header: bytes) -> tuple[str, int]:
+            assert len(header) <= 64
+            return ("VALID", 0) if valid else ("INVALID", 32)
+
+        def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
+            deserialised.append(data)
+            return Engine(onnxruntime.InferenceSession(str(model))) if loads else None
+
+    class Logger:
+        ERROR = 1
+
+        def __init__(self, severity: int) -> None:
+            del severity
+
+    module = ModuleType("tensorrt_rtx")
+    contents = {
+        "__version__": version,
+        "__spec__": ModuleSpec("tensorrt_rtx", None),
+        "Runtime": Runtime,
+        "Logger": Logger,
+        "EngineValidity": SimpleNamespace(INVALID="INVALID"),
+        "nptype": lambda dtype: dtype,
+    }
+    for name, value in contents.items():
+        setattr(module, name, value)
+    patch.setitem(sys.modules, "tensorrt_rtx", module)
+    patch.setattr(tensorrt_engine, "DEVICE", "cpu")
+    patch.setattr(torch.cuda, "is_available", lambda: True)
+    patch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    patch.setattr(torch.cuda, "Stream", lambda: SimpleNamespace(cuda_stream=STREAM))
+    patch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    return deserialised

@@ -1,0 +1,77 @@
+"""First weights: resolved loudly, never substituted, never leaked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.classifier.fine_tuning import answer, pixel_views
+from sonoforge.training.classifier.weights import apply_backbone, load_backbone
+
+NO_PIXELS = np.empty((0, 224, 224, 3), np.uint8)
+
+
+def test_file_in_half_precision_is_widened_and_loaded(tmp_path: Path) -> None:
+    source = mobilenet_v2(1000)
+    path = tmp_path / "w.safetensors"
+    save_file({k: v.half() if v.is_floating_point() else v for k, v in source.state_dict().items()}, path)
+    backbone = load_backbone(str(path), NO_PIXELS, ())
+    net = mobilenet_v2(3)
+    apply_backbone(net, backbone)
+    kernel = net.features[5].conv[0][0].weight
+    assert kernel.dtype == torch.float32
+    assert torch.equal(kernel, source.features[5].conv[0][0].weight.half().float())
+    assert "w.safetensors" in backbone.source
+
+
+def test_file_of_another_network_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"layer.weight": torch.zeros(3)}, path)
+    with pytest.raises(SonoforgeError, match=r"other\.safetensors: not a torchvision MobileNetV2"):
+        load_backbone(str(path), NO_PIXELS, ())
+
+
+@pytest.mark.parametrize(("name", "content"), [("w.safetensors", b"rubbish"), ("w.pth", b"\x80\x04K\x01.")])
+def test_foreign_files_are_refused_and_never_unpickled(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(SonoforgeError) as error:
+        load_backbone(str(path), NO_PIXELS, ())
+    assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_missing_network_names_both_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    weights = import_torchvision().models.MobileNet_V2_Weights
+    monkeypatch.setattr(type(weights.IMAGENET1K_V1), "get_state_dict", _offline)
+    with pytest.raises(SonoforgeError, match=r"--weights FILE .*--weights none"):
+        load_backbone("imagenet", NO_PIXELS, ())
+
+
+def _offline(*_: object, **__: object) -> None:
+    raise OSError("Network is unreachable")
+
+
+def test_shipped_backbone_refuses_images_that_it_was_trained_on() -> None:
+    seen = open_bundle(None).manifest.raw["training"]["images"][0]
+    with pytest.raises(GateError, match="trained on 1 of these 2 images"):
+        load_backbone("shipped", NO_PIXELS, (seen + "0" * 48, "f" * 64))
+
+
+def test_shipped_backbone_computes_the_embedding_of_the_bundle() -> None:
+    bundle = open_bundle(None)
+    golden = bundle.golden()
+    backbone = load_backbone("shipped", golden["pixels"], ("f" * 64,))
+    net = mobilenet_v2(3).eval()
+    apply_backbone(net, backbone)
+    views = pixel_views(golden["pixels"], bundle.manifest.raw["training"]["mirror"])
+    embedding = answer([net], views, 0, torch.device("cpu")).embeddings
+    assert np.abs(embedding - golden["embedding"]).max() < 1e-3

@@ -1,0 +1,458 @@
+"""Mammograms: the breast found, DICOM levels, CBIS-DDSM and mini-MIAS turned into folders of classes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.collections import cbis_ddsm, mini_mias
+from sonoforge.training.data.collections.dicom import read_dicom
+from sonoforge.training.data.collections.mammogram import (
+    Box,
+    apply_window,
+    find_breast,
+    frame_breast,
+    grey_window,
+    lesion_square,
+    pad_to,
+)
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.verbs import data_import, data_list
+
+pydicom = pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
+
+HEIGHT, WIDTH = 420, 300
+LESION = (slice(180, 220), slice(40, 100))  # rows and columns
+
+
+def draw_film(seed: int = 0, *, right: bool = False) -> np.ndarray:
+    """16 bits: half an ellipse from the left edge, darker at its rim; a label and a scratch beside it."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    distance = ((y - 210) / 170) ** 2 + (x / 150) ** 2
+    film = np.where(distance < 1, 9000 + 20000 * (1 - distance), 600) + rng.normal(0, 150, (HEIGHT, WIDTH))
+    film[LESION] += 12000
+    film[20:60, 230:280] = 65535  # the label
+    film[300:302, 160:290] = 60000  # a scratch
+    film = film.clip(0, 65535).astype(np.uint16)
+    return film[:, ::-1] if right else film
+
+
+def lesion_mask(*, right: bool = False) -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[LESION] = 255
+    return mask[:, ::-1] if right else mask
+
+
+def save_dicom(path: Path, pixels: np.ndarray, interpretation: str = "MONOCHROME2", bits: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    file = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    file.PatientID, file.Modality = path.parts[-4], "MG"
+    file.Rows, file.Columns = pixels.shape
+    file.SamplesPerPixel, file.PhotometricInterpretation = 1, interpretation
+    file.BitsAllocated = pixels.itemsize * 8
+    file.BitsStored = bits or file.BitsAllocated
+    file.HighBit, file.PixelRepresentation = file.BitsStored - 1, int(pixels.dtype.kind == "i")
+    file.PixelData = np.ascontiguousarray(pixels).tobytes()
+    file.save_as(path, enforce_file_format=True)
+
+
+HEADER = (
+    "patient_id,{density},left or right breast,image view,abnormality id,abnormality type,{a},{b},assessment,"
+    "pathology,subtlety,image file path,cropped image file path,ROI mask file path\n"
+)
+
+
+def table_row(case: str, number: int, pathology: str, *, swapped: bool = False) -> str:
+    kind, rest = case.split("-")
+    _, patient, side, view = rest.split("_", 1)[0], *rest.split("_", 1)[1].rsplit("_", 2)
+    film = f"{case}/1.3.6.1/1.3.6.2/000000.dcm"
+    cut, mask = (f"{case}_{number}/1.3.6.3/1.3.6.4/00000{index}.dcm" for index in ((1, 0) if swapped else (0, 1)))
+    # The published files end some paths with a line break within quotes.
+    kind = "mass" if kind == "Mass" else "calcification"
+    return f'{patient},3,{side},{view},{number},{kind},OVAL,ILL,4,{pathology},4,{film},"{cut}\n","{mask}\n"\n'
+
+
+@pytest.fixture(scope="module")
+def cbis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few cases as the NBIA Data Retriever lays them out, in both of its namings."""
+    root = tmp_path_factory.mktemp("cbis") / "manifest"
+    tables = {
+        "mass_case_description_train_set.csv": [
+            table_row("Mass-Training_P_00001_LEFT_CC", 1, "BENIGN"),
+            table_row("Mass-Training_P_00001_LEFT_CC", 2, "MALIGNANT"),
+            table_row("Mass-Training_P_00001_LEFT_MLO", 1, "MALIGNANT", swapped=True),
+        ],
+        "mass_case_description_test_set.csv": [
+            table_row("Mass-Test_P_00003_RIGHT_CC", 1, "BENIGN"),  # not downloaded
+            table_row("Mass-Test_P_00004_RIGHT_CC", 1, "BENIGN"),  # a mask of another size
+        ],
+        "calc_case_description_train_set.csv": [table_row("Calc-Training_P_00001_LEFT_CC", 1, "BENIGN")],
+        "calc_case_description_test_set.csv": [
+            table_row("Calc-Test_P_00002_RIGHT_CC", 1, "BENIGN_WITHOUT_CALLBACK"),
+        ],
+    }
+    root.mkdir()
+    for name, rows in tables.items():
+        words = ("breast_density", "mass shape", "mass margins") if "mass" in name else ("breast density", "c", "d")
+        header = HEADER.format(density=words[0], a=words[1], b=words[2])
+        (root / name).write_text(header + "".join(rows))
+    images = root / "CBIS-DDSM"
+    dated = "07-20-2016-DDSM-NA-74994"
+    film, cut = draw_film(), draw_film()[150:250, 20:120]
+    save_dicom(images / "Mass-Training_P_00001_LEFT_CC" / dated / "1.000000-full mammogram images-1" / "1-1.dcm", film)
+    for number in (1, 2):
+        case = images / f"Mass-Training_P_00001_LEFT_CC_{number}" / dated
+        save_dicom(case / "1.000000-cropped images-1" / "1-1.dcm", cut)
+        save_dicom(case / "1.000000-ROI mask images-2" / "1-1.dcm", lesion_mask())
+    # Stored with white as 0; cut and mask in one series, against the table's order.
+    case = images / "Mass-Training_P_00001_LEFT_MLO"
+    save_dicom(case / "1.3.6.1" / "1.3.6.2" / "000000.dcm", 65535 - film, "MONOCHROME1")
+    case = images / "Mass-Training_P_00001_LEFT_MLO_1"
+    save_dicom(case / "1.3.6.3" / "1.3.6.4" / "000000.dcm", lesion_mask())
+    save_dicom(case / "1.3.6.3" / "1.3.6.4" / "000001.dcm", cut)
+    # Twelve bits, the right breast; the mask has levels 0 and 1.
+    case = images / "Calc-Test_P_00002_RIGHT_CC"
+    save_dicom(case / "1.3.6.1" / "1.3.6.2" / "000000.dcm", draw_film(2, right=True) >> 4, bits=12)
+    case = images / "Calc-Test_P_00002_RIGHT_CC_1"
+    save_dicom(case / "1.3.6.3" / "1.3.6.4" / "000001.dcm", lesion_mask(right=True) // 255)
+    save_dicom(images / "Calc-Training_P_00001_LEFT_CC" / "1.3" / "1.4" / "000000.dcm", film)
+    save_dicom(images / "Calc-Training_P_00001_LEFT_CC_1" / "1.3" / "1.4" / "000000.dcm", lesion_mask())
+    save_dicom(images / "Mass-Test_P_00004_RIGHT_CC" / "1.3" / "1.4" / "000000.dcm", draw_film(4, right=True))
+    save_dicom(images / "Mass-Test_P_00004_RIGHT_CC_1" / "1.3" / "1.4" / "000000.dcm", lesion_mask()[2:])
+    return root
+
+
+def run_import(source: Path, out: Path, name: str = "cbis-ddsm", **settings: object) -> Mapping[str, object]:
+    config = data_import.Config(name, str(source), str(out), **settings)  # type: ignore[arg-type]
+    return data_import.main(config).result
+
+
+def read_grey(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.mode == "L"
+        return np.asarray(image)
+
+
+def read_rows(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "groups.csv").open(newline="") as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
+
+
+# ---- the breast
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_breast_is_found_without_label_and_scratch_and_framed_from_the_chest_wall(right: bool) -> None:
+    film = draw_film(right=right)
+    box, square = frame_breast(find_breast(film), film.shape)
+    assert square.bottom - square.top == square.right - square.left
+    wall, rim = (WIDTH, WIDTH - 150) if right else (0, 150)
+    assert (square.right if right else square.left) == wall
+    assert abs((box.left if right else box.right) - rim) < 12
+    assert abs(box.top - 40) < 12 and abs(box.bottom - 380) < 12
+    framed = pad_to(square, box, apply_window(box.cut(film), (0, 65535)))
+    assert framed.shape == (square.bottom - square.top,) * 2
+    label = framed[:60, :80] if right else framed[:60, -80:]
+    assert label.max() == 0  # black, where the film has its label
+
+
+def test_a_film_without_contrast_has_no_breast() -> None:
+    assert not find_breast(np.full((100, 80), 7, np.uint16)).any()
+
+
+def test_window_spreads_the_breast_over_all_grey_levels() -> None:
+    film = draw_film()
+    breast = find_breast(film)
+    low, high = grey_window(film, breast)
+    inside = np.asarray(Image.fromarray(breast).resize((WIDTH, HEIGHT), Image.Resampling.NEAREST))
+    assert low <= np.quantile(film[inside], 0.01) and np.quantile(film[inside], 0.999) <= high < 65535
+    pixels = apply_window(film, (low, high))
+    for y, x in np.random.default_rng(0).integers(0, (HEIGHT, WIDTH), (200, 2)):  # one pixel at a time, in float64
+        expected = round(255 * min(max((float(film[y, x]) - low) / (high - low), 0), 1))
+        assert abs(int(pixels[y, x]) - expected) <= 1
+    assert pixels.min() == 0 and pixels.max() == 255
+
+
+def test_a_cut_beyond_the_film_is_black_there() -> None:
+    film = np.arange(12, dtype=np.uint16).reshape(3, 4) + 1
+    np.testing.assert_array_equal(Box(-1, 2, 2, 6).cut(film), [[0, 0, 0, 0], [3, 4, 0, 0], [7, 8, 0, 0]])
+
+
+def test_region_lies_within_the_film_around_the_lesion() -> None:
+    mask = np.zeros((500, 400), bool)
+    mask[:100, 350:] = True  # in the corner: 100 x 50
+    box = lesion_square(mask, 1.5)
+    assert box == Box(0, 150, 250, 400)
+    mask[:] = False
+    mask[250, 200] = True
+    assert lesion_square(mask, 1.5) == Box(218, 282, 168, 232)  # never below 64 pixels
+
+
+# ---- DICOM
+
+
+@pytest.mark.parametrize(("bits", "dtype"), [(16, np.uint16), (12, np.uint16), (8, np.uint8), (16, np.int16)])
+def test_white_as_zero_is_inverted_within_its_bits(tmp_path: Path, bits: int, dtype: type) -> None:
+    low, high = (-(2**15), 2**15 - 1) if dtype is np.int16 else (0, 2**bits - 1)
+    pixels = np.linspace(low, high, 64 * 48).astype(dtype).reshape(64, 48)
+    save_dicom(tmp_path / "a" / "b" / "c" / "x.dcm", pixels, "MONOCHROME2", bits)
+    save_dicom(tmp_path / "a" / "b" / "c" / "y.dcm", pixels, "MONOCHROME1", bits)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "a" / "b" / "c" / "x.dcm"), pixels)
+    inverted = read_dicom(tmp_path / "a" / "b" / "c" / "y.dcm")
+    assert inverted.dtype == dtype
+    np.testing.assert_array_equal(inverted.astype(int), low + high - pixels.astype(int))
+
+
+def test_damaged_dicom_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c" / "x.dcm"
+    save_dicom(path, draw_film())
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(SonoforgeError, match=r"x\.dcm: cannot be read as a DICOM picture") as caught:
+        read_dicom(path)
+    assert "\n" not in str(caught.value)
+    path.write_bytes(b"no DICOM")
+    with pytest.raises(SonoforgeError, match="cannot be read"):
+        read_dicom(path)
+
+
+def test_missing_pydicom_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(SonoforgeError, match=r"pip install 'sonoforge\[dicom\]'"):
+        read_dicom(tmp_path / "x.dcm")
+
+
+# ---- CBIS-DDSM
+
+
+def test_regions_are_cut_with_their_masks(cbis: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run_import(cbis, out, mode="roi", masks=True)
+    assert result["images"] == {"benign": 3, "malignant": 2}
+    assert set(result["left_out"]) == {  # type: ignore[call-overload]
+        "benign/Mass-Test_P_00003_RIGHT_CC_1.png",
+        "benign/Mass-Test_P_00004_RIGHT_CC_1.png",
+    }
+    assert "300x418 pixels, expected 300x420" in result["left_out"]["benign/Mass-Test_P_00004_RIGHT_CC_1.png"]  # type: ignore[index]
+    dataset = read_dataset(out)
+    assert {item.group for item in dataset.items} == {"P_00001", "P_00002"}  # the woman, not the view
+    assert all(len(item.masks) == 1 for item in dataset.items)
+    square = lesion_square(lesion_mask() > 0, 1.5)
+    film = draw_film()
+    for item in dataset.items:
+        image, mask = read_grey(out / item.path), read_grey(out / item.masks[0])
+        right = "RIGHT" in item.path
+        cut = square.cut(lesion_mask())
+        np.testing.assert_array_equal(mask, cut[:, ::-1] if right else cut)
+        assert image.shape == (90, 90)
+        assert np.corrcoef(image.ravel(), mask.ravel())[0, 1] > 0.7  # the lesion is where the mask is
+        if not right:
+            expected = apply_window(square.cut(film), grey_window(film, find_breast(film)))
+            np.testing.assert_array_equal(image, expected)  # also of the film stored with white as 0
+    rows = read_rows(out)
+    assert rows["benign/Calc-Test_P_00002_RIGHT_CC_1.png"] == {
+        "file": "benign/Calc-Test_P_00002_RIGHT_CC_1.png",
+        "group": "P_00002",
+        "split": "test",
+        "kind": "calcification",
+        "pathology": "BENIGN_WITHOUT_CALLBACK",
+        "side": "RIGHT",
+        "view": "CC",
+        "density": "3",
+    }
+
+
+def test_full_films_come_once_with_their_worst_class(cbis: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run_import(cbis, out, longest=128)
+    assert result["images"] == {"benign": 2, "malignant": 2}
+    rows = read_rows(out)
+    both = rows["malignant/Mass-Training_P_00001_LEFT_CC.png"]  # benign and malignant masses, and calcifications
+    assert both["pathology"] == "BENIGN+MALIGNANT" and both["kind"] == "calcification+mass"
+    assert not any("Calc-Training" in name for name in rows)
+    left = read_grey(out / "malignant/Mass-Training_P_00001_LEFT_CC.png")
+    inverted = read_grey(out / "malignant/Mass-Training_P_00001_LEFT_MLO.png")
+    assert left.shape == (128, 128)
+    np.testing.assert_array_equal(left, inverted)
+    assert left[:, :16].mean() > 90 and left[:, -16:].mean() < 5  # the chest wall is at the left edge
+    right = read_grey(out / "benign/Calc-Test_P_00002_RIGHT_CC.png")
+    assert right[:, -16:].mean() > 90 and right[:, :16].mean() < 5
+    assert not list(out.rglob("*_mask*"))
+
+
+def test_full_films_with_masks(cbis: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run_import(cbis, out, masks=True)
+    assert "benign/Mass-Test_P_00004_RIGHT_CC.png" in result["left_out"]  # type: ignore[operator]
+    masks = {item.path: item.masks for item in read_dataset(out).items}
+    assert len(masks["malignant/Mass-Training_P_00001_LEFT_CC.png"]) == 3
+    (mask,) = masks["malignant/Mass-Training_P_00001_LEFT_MLO.png"]
+    image, inside = read_grey(out / "malignant/Mass-Training_P_00001_LEFT_MLO.png"), read_grey(out / mask) > 0
+    assert inside.sum() == 40 * 60
+    assert image[inside].mean() > image[~inside].mean() + 60
+
+
+def test_interrupted_import_is_refused_by_readers_and_continued(cbis: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_import(cbis, out, mode="roi")
+    again = read_rows(out)
+    with pytest.raises(SonoforgeError, match="--resume"):
+        run_import(cbis, out, mode="roi")
+    with pytest.raises(SonoforgeError, match="another mode, margin"):
+        run_import(cbis, out, margin=2.0, resume=True)
+    kept, lost = (out / f"malignant/Mass-Training_P_00001_LEFT_{view}.png" for view in ("CC_2", "MLO_1"))
+    content = lost.read_bytes()
+    lost.unlink()
+    kept.write_bytes(b"not written again")
+    with pytest.raises(SonoforgeError, match="not found below"):
+        read_dataset(out)
+    run_import(cbis, out, mode="roi", resume=True)
+    assert lost.read_bytes() == content
+    assert kept.read_bytes() == b"not written again"
+    assert read_rows(out) == again
+    note = json.loads((out / "import.json").read_text())
+    assert note["complete"] and note["patients"] == 2
+    assert set(note["tables"]) == {path.name for path in cbis.glob("*.csv")}
+
+
+def test_import_says_what_it_misses(cbis: Path, tmp_path: Path) -> None:
+    with pytest.raises(SonoforgeError, match=r"mass_case_description_train_set\.csv"):
+        run_import(tmp_path, tmp_path.parent / "never")
+    with pytest.raises(SonoforgeError, match="no such folder"):
+        run_import(tmp_path / "none", tmp_path / "never")
+    with pytest.raises(SonoforgeError, match="lies inside"):
+        run_import(cbis, cbis / "out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    with pytest.raises(SonoforgeError, match="expected a new or empty folder"):
+        run_import(cbis, tmp_path / "full", resume=True)
+    table = tmp_path / "mass_case_description_train_set.csv"
+    table.write_text("patient_id,pathology\n")
+    with pytest.raises(SonoforgeError, match="no column left or right breast"):
+        cbis_ddsm.read_regions(table)
+    text = (cbis / table.name).read_text()
+    table.write_text(text.replace("MALIGNANT", "MALIGN", 1))
+    with pytest.raises(SonoforgeError, match="row 3: found pathology 'MALIGN'"):
+        cbis_ddsm.read_regions(table)
+
+
+def test_an_import_without_any_picture_fails(cbis: Path, tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    for table in cbis.glob("*.csv"):
+        (tmp_path / "tables" / table.name).write_bytes(table.read_bytes())
+    with pytest.raises(SonoforgeError, match=r"none of 7 pictures could be written.*found 0 DICOM files"):
+        run_import(tmp_path / "tables", tmp_path / "out", mode="roi")
+
+
+# ---- mini-MIAS
+
+
+@pytest.fixture
+def mias(tmp_path: Path) -> Path:
+    """Three films of 512 pixels a side, half of the published side."""
+    root = tmp_path / "all-mias"
+    root.mkdir()
+    y, x = np.mgrid[:512, :512]
+    film = np.where(((y - 256) / 200) ** 2 + ((x - 120) / 200) ** 2 < 1, 110, 0) * (x >= 120)
+    film[96:112, 200:216] = 230  # centre at x = 208, 104 from the top
+    for number in (1, 2, 3):
+        Image.fromarray(film.astype(np.uint8)).save(root / f"mdb{number:03d}.pgm")
+    (root / "Info.txt").write_text(
+        "INFORMATION:\n the list\n\n"
+        "mdb001 G CIRC B 416 816 16\n"  # 1024 - 2 * 104 = 816 from the bottom
+        "mdb001 G CIRC M 600 500 50\n"
+        "mdb002 D NORM \n"
+        "mdb003 F CALC M *NOTE 3*\n"
+    )
+    return root
+
+
+def test_mias_circles_count_from_the_bottom(mias: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run_import(mias, out, "mini-mias", mode="roi", masks=True)
+    assert result["images"] == {"benign": 1, "malignant": 1}
+    assert list(result["left_out"]) == ["malignant/mdb003_1.png"]  # type: ignore[call-overload]
+    image, mask = read_grey(out / "benign/mdb001_1.png"), read_grey(out / "benign/mdb001_1_mask.png") > 0
+    assert image.shape == (64, 64)
+    assert (image[mask] == 230).mean() == 1 and (image[~mask] == 230).mean() < 0.03  # the disc in its square
+    assert abs(mask.sum() - np.pi * 8**2) < 10
+
+
+def test_mias_films_by_severity_and_woman(mias: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run_import(mias, out, "mini-mias")["images"] == {"malignant": 2, "normal": 1}
+    dataset = read_dataset(out)
+    assert {item.path: item.group for item in dataset.items} == {
+        "malignant/mdb001.png": "mias-001",
+        "malignant/mdb003.png": "mias-002",
+        "normal/mdb002.png": "mias-001",
+    }
+    assert set(np.unique(read_grey(out / "normal/mdb002.png"))) == {0, 110, 230}  # levels as published
+
+
+def test_mias_by_command(mias: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sonoforge.runtime.cli.main", "data", "import"]
+    done = subprocess.run([*command, "mini-mais", str(mias), "out"], capture_output=True, text=True)
+    assert done.returncode == 2 and "did you mean mini-mias?" in done.stderr
+    done = subprocess.run(
+        [*command, "mini-mias", str(mias), str(tmp_path / "out"), "--json"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"] == {"malignant": 2, "normal": 1}
+    assert "sonoforge data audit --data" in done.stderr
+
+
+def test_data_list_tells_how_to_get_and_read_both(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "sonoforge"):
+        data_list.main(data_list.Config())
+    text = " ".join(caplog.text.replace("│", " ").split())
+    for wanted in ("data import mini-mias FOLDER OUT", "data import cbis-ddsm FOLDER OUT", "'sonoforge[dicom]'"):
+        assert wanted in text
+
+
+def test_damaged_mias_table_is_refused(mias: Path) -> None:
+    (mias / "Info.txt").write_text("mdb001 G CIRC B 416\n")
+    with pytest.raises(SonoforgeError, match="line 1: found 'mdb001 G CIRC B 416'"):
+        mini_mias.read_films(mias / "Info.txt")
+
+
+def test_real_mias(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "data" / "MIAS"
+    if not folder.is_dir():
+        pytest.skip(f"no mini-MIAS at {folder}: this test needs it")
+    films = mini_mias.read_films(mini_mias.find_tables(folder)[0])
+    assert len(films) == 322 and len({film.group for film in films}) == 161
+    classes = [
+        picture.path.split("/")[0] for picture in mini_mias.plan(folder, "full", margin=1.5, longest=256, masks=False)
+    ]
+    assert {name: classes.count(name) for name in set(classes)} == {"normal": 207, "benign": 63, "malignant": 52}
+    # A well-defined mass is brighter than the tissue around it, if and only if it is looked for at its place.
+    contrasts = {"flipped": [], "not flipped": []}
+    for film in films:
+        for abnormality in film.abnormalities:
+            if abnormality.kind != "CIRC" or abnormality.circle is None:
+                continue
+            path = folder / f"{film.name}.png"
+            levels = read_grey(path)
+            x, y, radius = abnormality.circle
+            wide = mini_mias.Abnormality("CIRC", False, (x, y, round(1.7 * radius)))
+            inside = mini_mias.draw_circle(path, abnormality, levels.shape)
+            ring = mini_mias.draw_circle(path, wide, levels.shape) & ~inside & (levels > 40)
+            for name, picture in (("flipped", levels), ("not flipped", levels[::-1])):
+                contrasts[name].append(picture[inside].mean() - picture[ring].mean())
+    assert np.median(contrasts["flipped"]) > 5
+    assert np.median(contrasts["not flipped"]) < np.median(contrasts["flipped"]) - 5

@@ -1,0 +1,225 @@
+"""Every recipe trains, resumes to the last bit, and samples through the same loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.runtime.distances.kid import Kid
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
+from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.networks import load_generator, sample
+from sonoforge.training.gan.progress import tick_metrics
+from sonoforge.training.gan.progress.tick_metrics import PerceptualSpace
+from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.gan.settings import GanSettings, compose, make_plan, parse_regularisers
+from sonoforge.training.metrics.features import Features, open_features
+from sonoforge.training.phantom import dataset as phantom
+
+SIDE = 32
+BATCH = 16
+
+
+@pytest.fixture(scope="module")
+def images() -> TrainingSet:
+    """Phantom images of all classes, with labels."""
+    pictures = list(phantom.generate_phantom_set(60, seed=0, size=64))
+    pixels = np.stack([picture.pixels[..., None] for picture in pictures])
+    labels = np.array([picture.label for picture in pictures], dtype=np.int64)
+    return make_training_set(pixels, labels, phantom.CLASSES, SIDE)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
+    """A feature network with random weights: enough for gradients to pass through."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
+    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), path)
+    return open_features(str(path))
+
+
+@pytest.fixture(autouse=True)
+def _few_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KID on the smallest number of images: here it only has to be there."""
+    monkeypatch.setattr(tick_metrics, "GENERATED", 3)
+    monkeypatch.setattr(tick_metrics, "REAL", 3)
+
+
+def _settings(recipe: str, features: Features, **changes: Any) -> GanSettings:
+    width = None if recipe == "dcgan-thesis" else 8
+    needed = features.name if RECIPES[recipe].perceptual_weight else ""
+    base = GanSettings(recipe=recipe, image_size=SIDE, batch=BATCH, width=width, features=needed, seed=1)
+    return dataclasses.replace(base, **changes)
+
+
+def _train(images: TrainingSet, settings: GanSettings, folder: Path, features: Features, **options: Any) -> Path:
+    own = images if settings.conditioning else dataclasses.replace(images, labels=None)
+    if settings.metrics:
+        options["space"] = PerceptualSpace(features)
+    return train_gan(own, settings, folder, "cpu", features=features if settings.features else None, **options)
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_trains_for_2_kimg(recipe: str, images: TrainingSet, features: Features, tmp_path: Path) -> None:
+    settings = _settings(recipe, features, kimg=2.0)
+    checkpoint = _train(images, settings, tmp_path, features)
+    row = _rows(tmp_path)[-1]
+    assert row["images"] >= 2000
+    assert all(np.isfinite(value) for value in row.values())
+    assert row["generator_gradient"] > 0
+    assert row["discriminator_gradient"] > 0
+    own = RECIPES[recipe]
+    assert all(name in row for name in own.regularisers if name == "gradient-penalty")
+    assert ("perceptual" in row) == (own.perceptual_weight > 0)
+    assert ("convergence" in row) == (own.loss == "began")
+    made = sample(load_generator(checkpoint), 3, seed=0)
+    assert made.shape == (3, SIDE, SIDE, 1)
+    assert not np.array_equal(made[0], made[1])
+
+
+# Each recipe as it is, and parts that no recipe has by itself.
+RESUMED: dict[str, dict[str, Any]] = {
+    **{name: {"recipe": name} for name in RECIPES},
+    "ada": {"recipe": "dcgan", "augmentation": "ada-full", "regularisers": "r1=1:2"},
+    "diffaugment": {"recipe": "lsgan", "augmentation": "diffaugment", "mirror": True, "affine": True},
+    "projection": {"recipe": "wgan-gp", "conditioning": "projection", "balanced": True},
+    "auxiliary": {"recipe": "dcgan", "conditioning": "auxiliary", "schedule": "linear-decay"},
+    "spectral norm": {"recipe": "dcgan", "loss": "hinge", "regularisers": "spectral-norm,consistency,path-length=1:2"},
+    "accumulated, expanded": {"recipe": "bgan", "accumulate": 2, "expand": 2, "precision": "bf16"},
+    "conditional began": {"recipe": "began", "conditioning": "concatenation"},
+    "conditional thesis": {"recipe": "dcgan-thesis", "conditioning": "projection"},
+    "conditional progan": {"recipe": "progan", "conditioning": "projection"},
+}
+
+
+@pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED)
+def test_every_recipe_resumes_to_the_last_bit(
+    changes: dict[str, Any], images: TrainingSet, features: Features, tmp_path: Path
+) -> None:
+    """Stopped after three of eight steps, in the middle of a tick; ADA moves at the fourth."""
+    settings = _settings(**{"features": features, "steps": 8, "tick_steps": 2, **changes})
+    whole = _train(images, settings, tmp_path / "whole", features)
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked >= 3
+
+    part = _train(images, settings, tmp_path / "part", features, stop=stop)
+    assert part.name == "step-00000003"
+    assert not (tmp_path / "part" / "results.json").exists()
+    torch.manual_seed(99)  # the global random state must not matter
+    resumed = _train(images, settings, tmp_path / "part", features, resume=True)
+    assert resumed.name == whole.name == "step-00000008"
+    for path in whole.glob("*.safetensors"):
+        left, right = load_file(path), load_file(resumed / path.name)
+        assert left.keys() == right.keys()
+        assert [name for name in left if not torch.equal(left[name], right[name])] == [], path.name
+    assert {path.name for path in whole.glob("*.safetensors")} == {path.name for path in resumed.glob("*.safetensors")}
+    for image in ("latest.png", "real.png"):
+        written = [(tmp_path / folder / "samples" / image).read_bytes() for folder in ("whole", "part")]
+        assert written[0] == written[1]
+
+
+def test_ada_s_p_is_saved_and_moves_with_the_discriminator(
+    images: TrainingSet, features: Features, tmp_path: Path
+) -> None:
+    settings = _settings("dcgan", features, augmentation="ada", steps=24, tick_steps=4)
+    _train(images, settings, tmp_path, features)
+    strengths = [row["strength"] for row in _rows(tmp_path)]
+    assert all(0 <= value <= 1 for value in strengths)
+    # Every four steps by 64 of 500 000 images, up or down.
+    steps = np.diff([0.0, *strengths])
+    assert np.allclose(np.abs(steps[steps != 0]), 4 * BATCH / 500_000)
+    assert (steps != 0).any()
+
+
+def test_a_conditional_generator_obeys_its_label(images: TrainingSet, features: Features, tmp_path: Path) -> None:
+    settings = _settings("dcgan", features, conditioning="projection", steps=4)
+    generator = load_generator(_train(images, settings, tmp_path, features))
+    first, second = sample(generator, 4, 0, label=0), sample(generator, 4, 0, label=2)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, sample(generator, 4, 0, label=0))
+    with pytest.raises(SonoforgeError, match="found label None, expected a label from 0 to 2"):
+        sample(generator, 4, 0)
+    with pytest.raises(SonoforgeError, match="found label 3"):
+        sample(generator, 4, 0, label=3)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(images: TrainingSet, features: Features, tmp_path: Path) -> None:
+    _train(images, _settings("dcgan", features, steps=2), tmp_path, features)
+    before = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    with pytest.raises(SonoforgeError, match=r"recipe was 'dcgan', is 'lsgan'\); choose another folder"):
+        _train(images, _settings("lsgan", features, steps=2), tmp_path, features, resume=True)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == before
+
+
+def test_training_stops_when_kid_no_longer_falls(
+    images: TrainingSet, features: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.5, 0.3, 0.4, 0.35, 0.2, 0.1])
+    monkeypatch.setattr(tick_metrics, "kernel_distance", lambda *_: Kid(next(values), 0.01, "none", 1, 1, 0, 0))
+    monkeypatch.setattr(gan_checkpoint, "COLLAPSE_FRACTION", 0.0)  # of a generator that has not learned yet
+    measured = {"metrics": ("kid",), "metric_features": features.name}
+    settings = _settings("dcgan", features, steps=12, tick_steps=2, stop_after=2, **measured)
+    _train(images, settings, tmp_path, features)
+    assert [row["kid"] for row in _rows(tmp_path)] == [0.5, 0.3, 0.4, 0.35]
+    assert json.loads((tmp_path / "results.json").read_text())["last_tick"]["step"] == 8
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert "step-00000004" in kept, "the best by KID is kept"
+
+
+def test_regularisers_are_read_from_text() -> None:
+    assert parse_regularisers("none") == {}
+    assert parse_regularisers("r1=5:16, weight-clipping") == {"r1": (5.0, 16), "weight-clipping": (0.01, 1)}
+    for text in ("r1=x", "r1=-1", "r1=1:0", "r2=1", "r1=nan"):
+        with pytest.raises(SonoforgeError, match="found regulariser"):
+            parse_regularisers(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": "dcgan", "loss": "began"}, "reconstruction errors"),
+        ({"recipe": "began", "loss": "bce"}, "reconstruction errors"),
+        ({"recipe": "began", "augmentation": "ada"}, "no boundary at 0"),
+        ({"recipe": "wgan-gp", "augmentation": "ada-full"}, "no boundary at 0"),
+        ({"recipe": "dcgan", "loss": "hing"}, "did you mean hinge"),
+        ({"recipe": "dgan-wp-tl-bce"}, "give --features"),
+        ({"recipe": "dcgan", "stop_after": 2}, "give --metrics kid"),
+        ({"recipe": "dcgan", "metrics": ("kidd",)}, r"expected one of kid, fid \(did you mean kid\?\)"),
+        ({"recipe": "dcgan", "metrics": ("fid",)}, "give --metric-features"),
+        ({"recipe": "dcgan", "every": 0}, "0 ticks between measurings"),
+        ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps and kimg"),
+        ({"recipe": "dcgan", "batch": 10, "accumulate": 4}, "equal parts"),
+        ({"recipe": "dcgan", "discriminator_learning_rate": -1.0}, "rates above 0"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SonoforgeError, match=message) as error:
+        make_plan(GanSettings(**changes), 100)
+    assert "\n" not in str(error.value)
+
+
+def test_a_time_scale_for_each_network() -> None:
+    recipe = compose(GanSettings(recipe="dcgan", learning_rate=1e-4, discriminator_learning_rate=4e-4))
+    assert recipe.generator_optimiser.learning_rate == 1e-4
+    assert recipe.discriminator_optimiser.learning_rate == 4e-4
+    assert compose(GanSettings(recipe="dcgan")).discriminator_optimiser.learning_rate == 0.0002
+    alone = compose(GanSettings(recipe="dcgan", discriminator_learning_rate=4e-4))
+    assert alone.generator_optimiser.learning_rate == 0.0002

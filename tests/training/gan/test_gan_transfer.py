@@ -1,0 +1,363 @@
+"""A training that starts from the weights of another one, and frozen blocks of its discriminator."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file, save_file
+
+from sonoforge.models.stylegan.fir import upsample
+from sonoforge.models.stylegan.official import discriminator_from_official, generator_from_official
+from sonoforge.models.stylegan.stylegan2 import Generator
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.batches.training_set import make_training_set
+from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.networks import build_networks, generator_options
+from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.gan.state import gather_players
+from sonoforge.training.gan.transfer import Start, check_start, freeze, read_start, take_over
+
+SETTINGS = GanSettings(recipe="stylegan2", width=8, image_size=32, steps=2, batch=4, tick_steps=1, augmentation="none")
+RECIPES = ("stylegan1", "stylegan2", "stylegan3-t", "stylegan3-r")
+
+
+@pytest.fixture(autouse=True)
+def _visible_logs() -> Iterator[None]:
+    """The command line switches propagation off; caplog needs it."""
+    logger = logging.getLogger("sonoforge")
+    before = logger.propagate
+    logger.propagate = True
+    yield
+    logger.propagate = before
+
+
+def _images(size: int = 32) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (8, size, size, 1), dtype=np.uint8)
+
+
+def _train(settings: GanSettings, folder: Path, start: Start | None = None, **options: Any) -> Path:
+    size = settings.image_size or 32
+    if start is not None:
+        settings = dataclasses.replace(settings, start_from=start.name)
+    images = make_training_set(_images(size), None, ("malignant",), size, "1")
+    return train_gan(images, settings, folder, "cpu", start_from=start, **options)
+
+
+def _networks(recipe: str, size: int, channels: int = 1, width: int = 8, seed: int = 0) -> tuple[Any, Any]:
+    """Both networks of a tiny recipe with their weights and, so that nothing agrees by chance, no biases of 0."""
+    composed = compose(GanSettings(recipe=recipe, width=width))
+    networks = build_networks(composed, generator_options(composed, size, channels, 0, 4), seed)
+    chance = torch.Generator().manual_seed(seed)
+    for network in networks:
+        for parameter in network.parameters():
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=chance)
+    return networks
+
+
+def _start(recipe: str, networks: tuple[Any, Any]) -> Start:
+    return Start("start", (compose(GanSettings(recipe=recipe)).architecture,), *(own.state_dict() for own in networks))
+
+
+def _equal(left: Any, right: Any) -> bool:
+    return all(torch.equal(value, right.state_dict()[name]) for name, value in left.state_dict().items())
+
+
+# What is taken.
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_at_the_same_size_everything_is_taken(recipe: str, caplog: pytest.LogCaptureFixture) -> None:
+    theirs, own = _networks(recipe, 32), _networks(recipe, 32, seed=1)
+    assert not any(map(_equal, own, theirs))
+    with caplog.at_level(logging.INFO):
+        take_over(_start(recipe, theirs), *own)
+    assert all(map(_equal, own, theirs))
+    counts = [sum(parameter.numel() for parameter in network.parameters()) for network in own]
+    assert f"generator: {counts[0]} parameters taken from start, 0 new" in caplog.text
+    assert f"discriminator: {counts[1]} parameters taken from start, 0 new" in caplog.text
+
+
+@pytest.mark.parametrize(("before", "now"), [(32, 64), (64, 32)])
+def test_a_generator_of_another_size_makes_the_same_image_where_levels_agree(before: int, now: int) -> None:
+    """The levels that both have: the image that StyleGAN2 sums up to 32x32, and the maps of the discriminator."""
+    theirs, own = _networks("stylegan2", before), _networks("stylegan2", now, seed=1)
+    take_over(_start("stylegan2", theirs), *own)
+    small, large = (theirs, own) if before == 32 else (own, theirs)
+    styles = torch.randn(2, 10, 512, generator=torch.Generator().manual_seed(0))
+    large[0].synthesis.to_image[-1].requires_grad_(False).weight.zero_()  # without its last level
+    large[0].synthesis.to_image[-1].bias.zero_()
+    images = small[0].synthesis(styles[:, :8])
+    torch.testing.assert_close(large[0].synthesis(styles), upsample(images, large[0].synthesis.taps))
+    maps = torch.randn(2, 8, 32, 32, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(large[1].blocks[1](maps), small[1].blocks[0](maps))
+    assert not torch.equal(large[1].blocks[0].first.weight, small[1].blocks[0].first.weight)
+
+
+def test_224_pixels_take_the_levels_of_128(caplog: pytest.LogCaptureFixture) -> None:
+    theirs, own = _networks("stylegan2", 128), _networks("stylegan2", 224, seed=1)
+    with caplog.at_level(logging.INFO):
+        take_over(_start("stylegan2", theirs), *own)
+    assert "new (synthesis.constant)" in caplog.text
+    assert "new (last_linear)" in caplog.text
+    assert torch.equal(own[1].blocks[0].first.weight, theirs[1].blocks[0].first.weight)
+
+
+@pytest.mark.parametrize("recipe", ["stylegan1", "stylegan2", "stylegan3-t"])
+@pytest.mark.parametrize(("before", "now"), [(3, 1), (1, 3)])
+def test_grey_stays_grey_with_other_channels(
+    recipe: str, before: int, now: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs, own = _networks(recipe, 32, before), _networks(recipe, 32, now, seed=1)
+    with caplog.at_level(logging.INFO):
+        take_over(_start(recipe, theirs), *own)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 2
+    assert f"its images have {before} channels and these {now}" in warnings[0]
+    latents = torch.randn(4, theirs[0].latent_size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        left, right = theirs[0].eval()(latents), own[0].eval()(latents)
+        if before == 3:
+            left = (left * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+        torch.testing.assert_close(right, left.expand_as(right), atol=1e-5, rtol=1e-4)
+        grey = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+        scores = [network(grey.expand(-1, count, -1, -1))[0] for network, count in ((theirs[1], before), (own[1], now))]
+    torch.testing.assert_close(scores[1], scores[0], atol=1e-5, rtol=1e-4)
+
+
+def test_bias_noise_and_magnitude_go_with_their_weight() -> None:
+    """At 16 maps the layers' biases differ in shape; the noise, of the side alone, and its strength would agree."""
+    theirs, own = _networks("stylegan2", 32, width=16), _networks("stylegan2", 32, seed=1)
+    theirs[0].synthesis.to_image[0].bias.data.fill_(5.0)
+    before = {name: value.clone() for name, value in own[0].state_dict().items()}
+    take_over(_start("stylegan2", theirs), *own)
+    after = own[0].state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any(name.startswith("synthesis.") and "affine.bias" not in name for name in changed)
+
+
+def test_a_mapping_network_of_another_depth_is_left_alone() -> None:
+    theirs = Generator(32, 1, 512, mapping_layers=2, channel_base=512, channel_max=8)
+    own = _networks("stylegan2", 32)
+    theirs.mapping.average.fill_(3.0)
+    before = own[0].mapping.layers[0].weight.clone()
+    take_over(Start("start", ("stylegan2",), theirs.state_dict(), {}), *own)
+    assert torch.equal(own[0].mapping.layers[0].weight, before)
+    assert not own[0].mapping.average.any()
+    assert torch.equal(own[0].synthesis.constant, theirs.synthesis.constant)
+
+
+# Where it is read from.
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+@pytest.mark.parametrize("name", ["stylegan2_uncond", "stylegan3_t"])
+def test_official_networks_are_read_from_files_of_tensors(shared: Path, tmp_path: Path, suffix: str, name: str) -> None:
+    golden = shared / "golden" / f"{name}.npz"
+    path = golden
+    if suffix == "safetensors":
+        path = tmp_path / "official.safetensors"
+        with np.load(golden) as arrays:
+            tensors = {key: torch.from_numpy(np.array(arrays[key])) for key in arrays.files if key[1] == "/"}
+        # A published file has the averaged generator alone, and dots.
+        save_file({re.sub("^G/", "G_ema.", key).replace("D/", "D."): value for key, value in tensors.items()}, path)
+    start = read_start(path)
+    assert re.fullmatch(rf"{path.name} \(sha256 [0-9a-f]{{16}}\)", start.name)
+    assert start.architectures == (name.partition("_")[0],)
+    with np.load(golden) as arrays:
+        state = {key[2:]: torch.from_numpy(np.array(arrays[key])) for key in arrays.files if key.startswith("D/")}
+    expected = discriminator_from_official(state).state_dict()
+    assert start.discriminator.keys() == expected.keys()
+    assert all(torch.equal(value, expected[key]) for key, value in start.discriminator.items())
+
+
+def test_a_training_from_official_weights_begins_with_their_images(shared: Path, tmp_path: Path) -> None:
+    golden = shared / "golden" / "stylegan2_uncond.npz"
+    start = read_start(golden)
+    with np.load(golden) as arrays:
+        state = {key[2:]: torch.from_numpy(np.array(arrays[key])) for key in arrays.files if key.startswith("G/")}
+        expected = torch.from_numpy(arrays["out/img"])
+        latents = torch.from_numpy(arrays["in/z"])
+    recipe = compose(dataclasses.replace(SETTINGS, width=None))
+    recipe = dataclasses.replace(
+        recipe,
+        generator={"channel_base": 512, "channel_max": 32, "style_size": 32, "mapping_layers": 2},
+        discriminator={"channel_base": 512, "channel_max": 32},
+    )
+    options = generator_options(dataclasses.replace(recipe, latent_size=32), 32, 1, 0, 4)
+    networks = build_networks(recipe, options, 0)
+    take_over(start, *networks)
+    with torch.no_grad():
+        assert (networks[0].eval()(latents) - expected).abs().max() < 1e-4
+    assert _equal(networks[0], generator_from_official(state))
+
+
+def test_a_training_goes_on_from_a_run_of_another_size_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = _train(SETTINGS, tmp_path / "first")
+    start = read_start(tmp_path / "first")
+    assert start.name.startswith("first/step-00000002 (sha256 ")
+    assert read_start(first).name == start.name
+    later = dataclasses.replace(SETTINGS, image_size=64, learning_rate=1e-12)
+    with caplog.at_level(logging.INFO):
+        checkpoint = _train(later, tmp_path / "later", start)
+    assert re.search(r"generator: \d+ parameters taken from first/step-00000002 .*, \d+ new \(synthesis", caplog.text)
+    # At a rate of nothing what was taken is still there, in the averaged generator, too.
+    for stem in ("generator", "average"):
+        before, after = load_file(first / "generator.safetensors"), load_file(checkpoint / f"{stem}.safetensors")
+        shared_names = [name for name in before if name.startswith("synthesis.layers.6.weight")]
+        assert shared_names
+        for name in shared_names:
+            torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
+    for record in (checkpoint / "checkpoint.json", tmp_path / "later" / "results.json"):
+        assert json.loads(record.read_text())["settings"]["start_from"] == start.name
+
+
+def test_a_resumed_training_knows_what_it_started_from(tmp_path: Path) -> None:
+    _train(SETTINGS, tmp_path / "first")
+    start = read_start(tmp_path / "first")
+    settings = dataclasses.replace(SETTINGS, seed=1, steps=4, freeze_discriminator=1, regularisers="r1=1:2")
+    whole = _train(settings, tmp_path / "whole", start)
+    steps = iter([False, True])
+    _train(settings, tmp_path / "stopped", start, stop=lambda: next(steps))
+    with pytest.raises(SonoforgeError, match="start_from was 'first/step-00000002"):
+        _train(settings, tmp_path / "stopped", resume=True)
+    resumed = _train(settings, tmp_path / "stopped", start, resume=True)
+    for path in whole.glob("*.safetensors"):
+        before, after = load_file(path), load_file(resumed / path.name)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before), path.name
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors", "message"),
+    [
+        ("network.pkl", None, "pickles"),
+        ("absent.npz", None, "cannot be read as .npz"),
+        ("damaged.npz", b"PK", "cannot be read as .npz"),
+        ("damaged.safetensors", b"no", "cannot be read as .safetensors"),
+        ("other.npz", {"weight": np.zeros(2)}, r"no tensors named G/\.\.\., G_ema/\.\.\. or D/"),
+        ("other.npz", {"G/weight": np.zeros(2)}, "official state"),
+        ("objects.npz", {"G/weight": np.array([{}])}, "cannot be read as .npz .*allow_pickle"),
+    ],
+)
+def test_what_cannot_be_started_from_is_refused_in_one_line(
+    tmp_path: Path, name: str, tensors: Any, message: str
+) -> None:
+    path = tmp_path / name
+    if isinstance(tensors, bytes):
+        path.write_bytes(tensors)
+    elif tensors is not None:
+        np.savez(path, **tensors)
+    with pytest.raises(SonoforgeError, match=message) as error:
+        read_start(path)
+    assert "\n" not in str(error.value)
+
+
+def _check(start: Start | None, recipe: str, frozen: int = 0) -> None:
+    composed = compose(GanSettings(recipe=recipe, width=8))
+    check_start(start, frozen, composed, generator_options(composed, 32, 1, 0, 4))
+
+
+def test_another_architecture_and_other_widths_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(SonoforgeError, match="start holds stylegan2 networks, expected stylegan3"):
+        _check(_start("stylegan2", _networks("stylegan2", 32)), "stylegan3-t")
+    wide = Generator(32, 1, 64, style_size=48, channel_base=512, channel_max=32)
+    with pytest.raises(SonoforgeError, match=r"found no weight .* see --width"):
+        _check(Start("start", ("stylegan2",), wide.state_dict(), {}), "stylegan2")
+    images = make_training_set(_images(), None, ("malignant",), 32, "1")
+    with pytest.raises(SonoforgeError, match="found no weight"):
+        train_gan(
+            images,
+            SETTINGS,
+            tmp_path / "run",
+            "cpu",
+            start_from=Start("start", ("stylegan2",), wide.state_dict(), {}),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_blocks_that_cannot_be_frozen_are_refused() -> None:
+    with pytest.raises(SonoforgeError, match=r"--freeze-discriminator: found a recipe whose discriminator has no"):
+        _check(None, "dcgan", frozen=1)
+    with pytest.raises(SonoforgeError, match=r"--freeze-discriminator: found 4, expected at most 3"):
+        _check(None, "stylegan2", frozen=4)
+    _check(None, "stylegan2", frozen=3)
+    _check(None, "dcgan")
+
+
+# Frozen blocks.
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_frozen_blocks_are_those_nearest_the_image(recipe: str) -> None:
+    _, discriminator = _networks(recipe, 32)
+    freeze(discriminator, 2)
+    frozen = {name for name, parameter in discriminator.named_parameters() if not parameter.requires_grad}
+    if recipe == "stylegan1":  # counted from 8x8
+        expected = ("blocks.2.", "blocks.1.", "from_image.2.", "from_image.1.")
+    else:
+        expected = ("blocks.0.", "blocks.1.", "from_image.")
+    assert frozen == {name for name, _ in discriminator.named_parameters() if name.startswith(expected)}
+
+
+@pytest.mark.parametrize(("before", "told"), [(32, False), (16, True)])
+def test_frozen_layers_that_are_new_are_told(before: int, told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    own = _networks("stylegan2", 32)
+    freeze(own[1], 1)
+    take_over(_start("stylegan2", _networks("stylegan2", before)), *own)
+    assert ("some of the frozen layers are new" in caplog.text) == told
+
+
+@pytest.mark.parametrize("recipe", ["stylegan1", "stylegan2"])
+def test_frozen_blocks_stay_and_the_others_learn_under_r1(
+    recipe: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = dataclasses.replace(
+        SETTINGS, recipe=recipe, freeze_discriminator=2, steps=3, regularisers="r1=10:2", image_size=16
+    )
+    _, before = build_networks(compose(settings), generator_options(compose(settings), 16, 1, 0, 4), settings.seed)
+    checkpoint = _train(settings, tmp_path)
+    assert "frozen as they were drawn" in caplog.text
+    after = load_file(checkpoint / "discriminator.safetensors")
+    freeze(before, 2)
+    for name, parameter in before.named_parameters():
+        assert torch.equal(after[name], parameter) == (not parameter.requires_grad), name
+    learning = [parameter for parameter in before.parameters() if parameter.requires_grad]
+    state = load_file(checkpoint / "discriminator_optimiser.safetensors")
+    assert {int(name.split(".")[0]) for name in state} == set(range(len(learning)))
+
+
+def test_the_penalty_of_a_frozen_discriminator_is_that_of_a_free_one(tmp_path: Path) -> None:
+    """The gradient with respect to the image still passes the frozen blocks."""
+    rows = []
+    for frozen in (0, 3):
+        settings = dataclasses.replace(SETTINGS, freeze_discriminator=frozen, steps=1, regularisers="r1=10")
+        _train(settings, tmp_path / str(frozen))
+        rows.append(json.loads((tmp_path / str(frozen) / "stats.jsonl").read_text()))
+    assert rows[0]["r1"] == rows[1]["r1"] > 0
+    assert rows[0]["discriminator_gradient"] > rows[1]["discriminator_gradient"] > 0
+
+
+def test_the_averaged_generator_starts_as_the_generator() -> None:
+    start = _start("stylegan3-t", _networks("stylegan3-t", 32))
+    recipe = compose(GanSettings(recipe="stylegan3-t", width=8))
+    options = generator_options(recipe, 32, 1, 0, 4)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    players = gather_players(fabric, recipe, GanSettings(recipe="stylegan3-t"), options, 1, None, start)
+    for network in (players.generator, players.average):
+        state = network.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in start.generator.items())

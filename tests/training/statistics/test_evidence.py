@@ -1,0 +1,84 @@
+"""predictions.csv is the only source of the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.statistics.tables import (
+    Predictions,
+    compare_arms,
+    evaluate,
+    read_predictions,
+    write_predictions,
+)
+
+CLASSES = ("normal", "benign", "malignant")
+
+
+def predictions(arm: str, noise: float, seed: int = 0) -> Predictions:
+    rng = np.random.default_rng(int(noise * 100) + seed)
+    labels = np.arange(120) % 3
+    logits = 2.5 * np.eye(3)[labels] + rng.normal(0, noise, (120, 3))
+    powers = np.exp(logits)
+    files = tuple(f"{CLASSES[c]}/{i}.png" for i, c in enumerate(labels))
+    return Predictions(
+        arm,
+        "sealed",
+        seed,
+        files,
+        np.arange(120) // 2,
+        np.arange(120) % 4,
+        labels,
+        powers / powers.sum(1, keepdims=True),
+    )
+
+
+def test_csv_round_trip_gives_the_same_tables(tmp_path: Path) -> None:
+    parts = [predictions("real", 1.5), predictions("gan", 1.2), predictions("real", 1.5, 1), predictions("gan", 1.2, 1)]
+    write_predictions(tmp_path / "predictions.csv", parts, CLASSES)
+    back, classes = read_predictions(tmp_path / "predictions.csv")
+    assert classes == CLASSES
+    assert [(p.arm, p.seed) for p in back] == [(p.arm, p.seed) for p in parts]
+    ours, theirs = evaluate(parts, CLASSES), evaluate(back, classes)
+    assert ours["arms"]["gan"]["confusion"] == theirs["arms"]["gan"]["confusion"]
+    assert ours["arms"]["real"]["macro_auc"] == pytest.approx(theirs["arms"]["real"]["macro_auc"], abs=1e-9)
+    assert ours["comparisons"] == theirs["comparisons"]
+
+
+def test_tables_agree_with_another_library(tmp_path: Path) -> None:
+    part = predictions("real", 1.5)
+    figures = evaluate([part], CLASSES)["arms"]["real"]
+    predicted = part.probabilities.argmax(axis=1)
+    recall = metrics.recall_score(part.labels, predicted, average=None)
+    assert [figures["sensitivity"][name]["value"] for name in CLASSES] == pytest.approx(recall.tolist())
+    assert figures["accuracy"]["value"] == pytest.approx(metrics.accuracy_score(part.labels, predicted))
+    assert figures["accuracy"]["low"] < figures["accuracy"]["value"] < figures["accuracy"]["high"]
+
+
+def test_arms_are_paired_by_file_not_by_row() -> None:
+    first, second = predictions("real", 1.5), predictions("gan", 1.2)
+    order = np.random.default_rng(0).permutation(120)
+    shuffled = Predictions(
+        *("gan", "sealed", 0, tuple(second.files[i] for i in order), second.groups[order]),
+        *(second.folds[order], second.labels[order], second.probabilities[order]),
+    )
+    assert compare_arms(first, shuffled) == compare_arms(first, second)
+
+
+def test_arms_of_different_images_cannot_be_paired() -> None:
+    first, second = predictions("real", 1.5), predictions("gan", 1.2)
+    other = Predictions(*("gan", "sealed", 0, ("x.png", *second.files[1:])), *list(vars(second).values())[4:])
+    with pytest.raises(SonoforgeError, match="did not predict the same images"):
+        compare_arms(first, other)
+
+
+def test_a_file_that_is_not_a_prediction_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(SonoforgeError, match=r"not a predictions\.csv"):
+        read_predictions(path)

@@ -1,0 +1,160 @@
+"""``data audit`` and ``data list``: the numbers, the page, the command."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scans import draw_scan, save, write_set
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.cache import ImageCache, open_cache
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.pages.audit.page import audit_page_html, cluster_pictures_html, cluster_style
+from sonoforge.training.verbs import data_list
+from sonoforge.training.verbs.data_audit import audit
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_set(tmp_path_factory.mktemp("audit") / "set <b>", {"a": 5, "b": 4})
+    save(root / "a" / "scan (1)_mask.png", draw_scan(1))
+    save(root / "a" / "scan (1)_mask_1.png", draw_scan(1))
+    save(root / "a" / "copy.png", (draw_scan(1) * 0.8 + 20).astype(np.uint8))  # of a/scan (2)
+    save(root / "a" / "copy2.png", draw_scan(1)[:, ::-1])
+    save(root / "b" / "equal.png", np.repeat(draw_scan(0)[:, :, None], 3, axis=2))  # of a/scan (1)
+    save(root / "b" / "colour.png", np.stack([draw_scan(s)[:96] for s in (60, 61, 62)], axis=2))
+    (root / "b" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    return root
+
+
+@pytest.fixture(scope="module")
+def cache(root: Path) -> ImageCache:
+    return open_cache(read_dataset(root), 64, root.parent / "cache")
+
+
+def test_audit_counts_what_was_put_there(cache: ImageCache) -> None:
+    result = audit(cache)
+    assert json.loads(json.dumps(result)) == result
+    assert (result["images"], result["masks"]) == (13, 2)
+    assert result["classes"]["a"] == {"images": 7, "masks": 2, "images_with_several_masks": 1, "groups": 5}
+    assert result["classes"]["b"] == {"images": 6, "masks": 0, "images_with_several_masks": 0, "groups": 6}
+    assert result["sizes"] == {"smallest": [128, 96], "median": [128, 128], "largest": [128, 128], "different": 2}
+    assert result["modes"] == {"L": 11, "RGB": 1, "RGB grey": 1}
+    assert list(result["unreadable"]) == ["b/broken.png"]
+    assert result["given_groups"] is None
+    duplicates = {key: value for key, value in result["duplicates"].items() if key != "sensitivity"}
+    assert duplicates == {
+        "threshold": 0.6,
+        "groups": 10,
+        "clusters": 2,
+        "images_in_clusters": 5,
+        "largest_cluster": 3,
+        "mixed_label_clusters": 1,
+        "same_pixels": 1,
+        "shares_layout": False,
+    }
+    mixed, alike = result["clusters"]
+    assert mixed["files"] == ["a/scan (1).png", "b/equal.png"]
+    assert mixed["labels"] == ["a", "b"]
+    assert mixed["mixed"]
+    assert mixed["same_pixels"]
+    assert sorted(alike["files"]) == ["a/copy.png", "a/copy2.png", "a/scan (2).png"]
+    assert not alike["mixed"]
+    assert [pair["mirrored"] for pair in alike["pairs"]].count(True) == 2
+    row = next(row for row in result["duplicates"]["sensitivity"] if row["threshold"] == 0.6)
+    assert row == {"threshold": 0.6, "groups": 10, "clusters": 2, "images": 5, "largest": 3, "mixed": 1}
+
+
+class Reader(HTMLParser):
+    """Collects pictures, what would be fetched from elsewhere, and the nesting of tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures: list[str] = []
+        self.alternatives: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        if tag == "img":
+            self.pictures.append(values["src"] or "")
+            self.alternatives.append(values["alt"] or "")
+        assert tag not in ("script", "link", "iframe")
+        if tag not in ("img", "br", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_shows_every_cluster_mixed_first_and_needs_no_other_file(cache: ImageCache) -> None:
+    page = audit_page_html(audit(cache), cache)
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    assert reader.alternatives[:2] == ["scan (1).png", "equal.png"]
+    assert len(reader.pictures) == 5
+    for source in reader.pictures:
+        kind, data = source.split(",", 1)
+        assert kind == "data:image/jpeg;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (150, 150)
+    assert "http" not in page
+    assert page.index("One scan, different labels (1)") < page.index("One scan, one label (1)")
+    assert "set &lt;b&gt;" in page
+    assert "<b>.png" not in page
+    assert "b/broken.png" in page.replace("\\", "/")
+
+
+def test_a_report_can_embed_a_few_clusters(cache: ImageCache) -> None:
+    fragment = cluster_pictures_html(audit(cache), cache, limit=1)
+    assert fragment.count("<img") == 2
+    assert "<html" not in fragment
+    assert all(name.startswith("cluster") for name in re.findall(r'class="([\w -]+)"', fragment))
+    for rule in re.findall(r"^\s*\.([\w-]+)", cluster_style(), flags=re.MULTILINE):
+        assert rule.startswith("cluster")
+
+
+def test_pictures_keep_their_proportions(cache: ImageCache) -> None:
+    from sonoforge.training.pages.audit.page import _picture
+
+    wide = [item.path for item in cache.dataset.items].index("b/colour.png")
+    data = _picture(cache, wide).split(",", 1)[1]
+    image = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert image.size == (200, 150)
+    assert image.mode == "RGB"
+
+
+def test_the_command_prints_json_alone_on_stdout_and_names_the_next(root: Path, tmp_path: Path) -> None:
+    page = tmp_path / "new" / "audit.html"
+    command = [sys.executable, "-m", "sonoforge.runtime.cli.main", "data", "audit", "--data", str(root), "--json"]
+    done = subprocess.run(
+        [*command, "--html", str(page), "--cache", str(tmp_path / "cache")],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"] == 13
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert f"next: sonoforge crossval --data '{root}'" in done.stderr
+    assert "with mixed labels" in done.stderr.replace("\n", " ")
+
+
+def test_data_list_finds_a_set_and_corrects_a_name() -> None:
+    outcome = data_list.main(data_list.Config())
+    assert len(outcome.result["sets"]) >= 8
+    assert {"name", "content", "obtain", "licence", "citation", "reader"} == set(outcome.result["sets"][0])
+    assert [s["name"] for s in data_list.main(data_list.Config(name="busi")).result["sets"]] == ["BUSI"]
+    with pytest.raises(SonoforgeError, match="did you mean BUSI"):
+        data_list.main(data_list.Config(name="BUSY"))

@@ -1,0 +1,295 @@
+"""Sampling from a run or a bundle: folders, archives, classes, truncation, interpolation, masks; the sweep's table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from bundle_factory import zip_bundle
+from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.runtime.cli import main as cli
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.networks import load_generator, sample
+from sonoforge.training.gan.progress import tick_metrics
+
+SMALL = ["--image-size", "32", "--batch", "8", "--width", "8", "--steps", "2", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of grey pictures with masks."""
+    os.environ["SONOFORGE_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name, level in (("benign", 90), ("malignant", 160)):
+        (folder / name).mkdir()
+        for number in range(12):
+            pixels = np.clip(rng.normal(level, 40, (40, 40)), 0, 255).astype(np.uint8)
+            mask = np.zeros((40, 40), np.uint8)
+            mask[10:30, 8 : 20 + number] = 255
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+            Image.fromarray(mask).save(folder / name / f"{number}_mask.png")
+    return folder
+
+
+def _trained(pictures: Path, out: Path, *options: str) -> Path:
+    assert cli._run(["gan", "train", "--data", str(pictures), *SMALL, "--out", str(out), *options]) == 0
+    (run,) = out.iterdir()
+    return run
+
+
+@pytest.fixture(scope="module")
+def conditional(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("conditional")
+    return _trained(pictures, out, "--recipe", "dcgan", "--conditioning", "projection", "--masks")
+
+
+def _sample(*arguments: object) -> int:
+    return cli._run(["gan", "sample", *map(str, arguments)])
+
+
+def test_images_come_with_their_masks(conditional: Path, tmp_path: Path) -> None:
+    out = tmp_path / "folder"
+    assert _sample(conditional, "--class-name", "malignant", "--count", 3, "--out", out) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (manifest["class"], manifest["count"], manifest["synthetic"]) == ("malignant", 3, True)
+    expected = sample(load_generator(conditional), 3, 0, label=1)
+    for entry, pixels in zip(manifest["images"], expected, strict=True):
+        image, mask = np.asarray(Image.open(out / entry["file"])), np.asarray(Image.open(out / entry["mask"]))
+        assert np.array_equal(image, pixels[..., 0])
+        assert np.array_equal(mask, np.where(pixels[..., 1] >= 128, 255, 0))
+    grid, masks = (Image.open(conditional / "samples" / name) for name in ("latest.png", "latest_mask.png"))
+    assert grid.size == masks.size == (8 * 32, 8 * 32)
+    assert set(np.unique(np.asarray(masks))) <= {0, 255}
+
+
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_archives_hold_the_same_images_whatever_the_batch(conditional: Path, tmp_path: Path, batch: int) -> None:
+    options = ("--class-name", "benign", "--count", 11, "--seed", 4, "--batch", batch)
+    assert _sample(conditional, *options, "--out", tmp_path / "images.npz") == 0
+    assert _sample(conditional, *options, "--out", tmp_path / "images.zip") == 0
+    expected = sample(load_generator(conditional), 11, 4, label=0)
+    with np.load(tmp_path / "images.npz", allow_pickle=False) as arrays:
+        assert np.array_equal(arrays["images"], expected[..., :1])
+        assert np.array_equal(arrays["masks"], np.where(expected[..., 1:] >= 128, 255, 0))
+        assert json.loads(str(arrays["manifest"]))["synthetic"] is True
+    with zipfile.ZipFile(tmp_path / "images.zip") as archive:
+        assert archive.testzip() is None
+        manifest = json.loads(archive.read("manifest.json"))
+        assert len(manifest["images"]) == 11
+        with archive.open(manifest["images"][10]["file"]) as stream:
+            image = Image.open(stream)
+            assert np.array_equal(np.asarray(image), expected[10, ..., 0])
+            assert image.text["sonoforge:synthetic"] == "true"  # type: ignore[attr-defined]
+    with pytest.raises(SonoforgeError, match="exists already"):
+        _sample(conditional, *options, "--out", tmp_path / "images.npz")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["images.npz", "images.zip"]
+
+
+def test_a_class_is_needed_where_there_are_several(conditional: Path, tmp_path: Path) -> None:
+    with pytest.raises(SonoforgeError, match="--class-name: missing, expected one of benign, malignant"):
+        _sample(conditional, "--out", tmp_path / "x")
+    with pytest.raises(SonoforgeError, match="did you mean malignant"):
+        _sample(conditional, "--class-name", "malignan", "--out", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_strips_run_from_one_image_to_the_next(conditional: Path, tmp_path: Path) -> None:
+    options = ("--class-name", "benign", "--count", 2, "--interpolate", 5, "--out", tmp_path)
+    assert _sample(conditional, *options) == 0
+    strips = sorted(tmp_path.glob("interpolation-*.png"))
+    assert len(strips) == 2
+    first, second = (np.asarray(Image.open(strip)).astype(int) for strip in strips)
+    assert first.shape == (32, 5 * 32)
+    images = sample(load_generator(conditional), 3, 0, label=0)[..., 0].astype(int)
+    for strip, ends in ((first, images[:2]), (second, images[1:])):
+        assert np.abs(strip[:, :32] - ends[0]).max() <= 1  # another batch rounds otherwise
+        assert np.abs(strip[:, -32:] - ends[1]).max() <= 1
+    assert Image.open(strips[0]).text["sonoforge:synthetic"] == "true"  # type: ignore[attr-defined]
+
+
+def test_truncation_is_refused_where_it_is_not_defined(pictures: Path, tmp_path: Path) -> None:
+    run = _trained(pictures, tmp_path / "runs", "--recipe", "began", "--class-name", "benign")
+    with pytest.raises(SonoforgeError, match="latents are uniform"):
+        _sample(run, "--truncation", 1, "--count", 2, "--out", tmp_path / "x")
+    assert _sample(run, "--count", 2, "--out", tmp_path / "y") == 0
+
+
+# From a bundle.
+
+
+@pytest.fixture(scope="module")
+def bundle(conditional: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sonoforge.export.generators.bundle import write_generator_bundle
+
+    folder = tmp_path_factory.mktemp("bundle") / "generator"
+    write_generator_bundle(conditional, folder)
+    return folder
+
+
+def _pictures_of(folder: Path) -> tuple[dict[str, Any], list[Any], list[Any]]:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    images = [np.asarray(Image.open(folder / entry["file"])).astype(int) for entry in manifest["images"]]
+    return manifest, images, [np.asarray(Image.open(folder / entry["mask"])) for entry in manifest["images"]]
+
+
+@pytest.mark.parametrize("options", [[], ["--truncation", "0.7"]])
+def test_a_bundle_makes_the_images_of_its_run(
+    conditional: Path, bundle: Path, tmp_path: Path, options: list[str]
+) -> None:
+    common = ("--class-name", "malignant", "--count", 11, "--seed", 5, *options)
+    assert _sample(conditional, *common, "--out", tmp_path / "run") == 0
+    assert _sample("--bundle", bundle, *common, "--out", tmp_path / "bundle") == 0
+    manifest, images, masks = _pictures_of(tmp_path / "run")
+    found, same_images, same_masks = _pictures_of(tmp_path / "bundle")
+    assert np.abs(np.subtract(images, same_images)).max() <= 1
+    assert np.mean(np.not_equal(masks, same_masks)) < 0.001
+    assert len(found.pop("file_sha256")) == 64
+    for entry in (*manifest["images"], *found["images"]):
+        entry.pop("sha256")
+    assert found == manifest
+    assert ("truncation" in found) == bool(options)
+
+
+def test_a_bundle_needs_no_torch(conditional: Path, bundle: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'torchvision', 'onnx', 'scipy', 'safetensors', 'lightning_fabric'):\n"
+        "    sys.modules[name] = None\n"
+        "from sonoforge.runtime import cli\n"
+        "sys.exit(cli._run(['gan', 'sample', *sys.argv[1:], '--class', 'benign', '--count', '9', '--out', 'x']))\n"
+    )
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = run("--bundle", str(bundle))
+    assert done.returncode == 0, done.stderr
+    expected = sample(load_generator(conditional), 9, 0, label=0)
+    manifest, images, _ = _pictures_of(tmp_path / "x")
+    assert manifest["class"] == "benign" and manifest["synthetic"] is True
+    assert np.abs(np.array(images) - expected[..., 0]).max() <= 1
+    first = Image.open(tmp_path / "x" / manifest["images"][0]["file"])
+    assert first.text["Description"].startswith("Synthetic image")  # type: ignore[attr-defined]
+    assert first.text["sonoforge:generator_sha256"] == manifest["generator_sha256"]  # type: ignore[attr-defined]
+    without = run(str(bundle))
+    assert without.returncode != 0 and "pip install 'sonoforge[train]', or give --bundle" in without.stderr
+
+
+def test_archives_and_strips_come_from_a_bundle_too(conditional: Path, bundle: Path, tmp_path: Path) -> None:
+    archive = zip_bundle(bundle, tmp_path / "generator.zip")
+    common = ("--class-name", "benign", "--count", 2)
+    assert _sample("--bundle", archive, *common, "--out", tmp_path / "images.npz") == 0
+    with np.load(tmp_path / "images.npz", allow_pickle=False) as arrays:
+        assert arrays["images"].shape == arrays["masks"].shape == (2, 32, 32, 1)
+    assert _sample("--bundle", archive, *common, "--interpolate", 5, "--out", tmp_path / "a") == 0
+    assert _sample(conditional, *common, "--interpolate", 5, "--out", tmp_path / "b") == 0
+    for one, other in zip(sorted((tmp_path / "a").iterdir()), sorted((tmp_path / "b").iterdir()), strict=True):
+        strips = [np.asarray(Image.open(strip)).astype(int) for strip in (one, other)]
+        assert strips[0].shape == (32, 5 * 32) and np.abs(strips[0] - strips[1]).max() <= 1
+    assert _sample("--bundle", archive, *common) == 0
+    assert (tmp_path / "generated" / "generator-seed-0-benign" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["RUN", "--bundle", "BUNDLE"], "found both of RUN and --bundle"),
+        ([], "found neither of RUN and --bundle"),
+        (["--bundle", "BUNDLE", "--checkpoint", "best"], "--checkpoint: found with --bundle"),
+        (["--bundle", "BUNDLE", "--device", "cuda"], "--device: found cuda with --bundle"),
+        (["--bundle", "BUNDLE", "--psi", "1", "--psi-cutoff", "1"], "--psi-cutoff: found with --bundle"),
+        (["--bundle", "BUNDLE", "--psi", "0.5"], "--psi: this generator has no styles"),
+        (["--bundle", "BUNDLE", "--class-name", "malignan"], "did you mean malignant"),
+        (["--bundle", "nowhere"], "nowhere: no such bundle"),
+    ],
+)
+def test_settings_that_a_bundle_does_not_take_are_refused(
+    conditional: Path, bundle: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    places = {"RUN": str(conditional), "BUNDLE": str(bundle)}
+    named = [] if "--class-name" in options else ["--class-name", "benign"]
+    with pytest.raises(SonoforgeError, match=message) as error:
+        _sample(*[places.get(word, word) for word in options], *named, "--out", tmp_path / "x")
+    assert "\n" not in str(error.value) and not (tmp_path / "x").exists()
+
+
+# The sweep.
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
+    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), path)
+    return path
+
+
+def test_a_sweep_writes_one_table_and_one_picture_and_resumes(
+    pictures: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sonoforge.training.verbs import gan_sweep
+
+    monkeypatch.setattr(tick_metrics, "GENERATED", 16)
+    arguments = ["gan", "sweep", "--data", str(pictures), *SMALL, "--out", str(tmp_path), "--features", str(features)]
+    arguments += ["--weights", "0.5,5", "--recipes", "dgan-wp-tl-bce,lsgan"]
+    trained: list[str] = []
+    real = gan_sweep.train_gan
+
+    def killed(images: Any, settings: Any, folder: Path, *rest: Any, **options: Any) -> Path:
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(folder.name)
+        return real(images, settings, folder, *rest, **options)
+
+    monkeypatch.setattr(gan_sweep, "train_gan", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cli._run(arguments)
+    (run,) = tmp_path.iterdir()
+    before = {file: file.stat().st_mtime_ns for file in run.glob("*/results.json")}
+    assert len(before) == 3
+    assert len(list(csv.DictReader((run / "sweep.csv").open()))) == 3
+    monkeypatch.setattr(gan_sweep, "train_gan", real)
+    assert cli._run([*arguments, "--resume"]) == 0
+    assert {file: file.stat().st_mtime_ns for file in before} == before, "finished trainings are not repeated"
+    rows = list(csv.DictReader((run / "sweep.csv").open()))
+    named = [(row["recipe"], float(row["perceptual_weight"])) for row in rows]
+    assert named == [("dgan-wp-tl-bce", 0.5), ("dgan-wp-tl-bce", 5.0), ("lsgan", 0.5), ("lsgan", 5.0)]
+    last = json.loads((run / "lsgan-5" / "stats.jsonl").read_text().splitlines()[-1])
+    assert float(rows[3]["kid"]) == last["kid"]
+    assert rows[0]["features"].startswith("squeezenet1_1 (sha256 ")
+    with Image.open(run / "sweep.png") as picture:
+        assert min(picture.size) > 500
+        assert "synthetic" in picture.text["Description"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--features: missing"),
+        (["--features", "x.safetensors"], "x.safetensors"),
+        (["--weights", "a"], "--weights"),
+    ],
+)
+def test_a_sweep_refuses_bad_settings_in_one_line(
+    pictures: Path, features: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    arguments = ["gan", "sweep", "--data", str(pictures), *SMALL, "--out", str(tmp_path / "runs")]
+    arguments += ["--features", str(features)] if "--weights" in options else []
+    with pytest.raises(SonoforgeError, match=message) as error:
+        cli._run([*arguments, *options])
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "runs").exists()

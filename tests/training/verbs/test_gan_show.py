@@ -1,0 +1,411 @@
+"""``sonoforge gan show`` and truncation by psi, on small generators trained for two steps."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sonoforge.models.stylegan import stylegan3
+from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.runtime.cli import main as cli
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.latent_space.path_length import measure_path_length, pixel_distance
+from sonoforge.training.gan.latent_space.showing import draw_sheet, film_gif
+from sonoforge.training.gan.networks import load_generator, sample, sample_latent
+from sonoforge.training.metrics.equivariance import render_transformed, valid_after_rotation
+from sonoforge.training.verbs import gan_show
+
+COUNT = 3
+RECIPES = ("stylegan2", "stylegan3-t", "lsgan")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SONOFORGE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One run of each recipe; lsgan knows two classes."""
+    pictures = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name, level in (("benign", 90), ("malignant", 160)):
+        (pictures / name).mkdir()
+        for number in range(8):
+            pixels = np.clip(rng.normal(level, 40, (32, 32)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(pictures / name / f"{number}.png")
+    found = {}
+    for recipe in RECIPES:
+        out = tmp_path_factory.mktemp(recipe)
+        which = ["--conditioning", "projection"] if recipe == "lsgan" else ["--class-name", "malignant"]
+        small = ["--image-size", "32", "--batch", "4", "--width", "8", "--steps", "2", "--tick-steps", "2"]
+        arguments = ["gan", "train", "--data", str(pictures), "--recipe", recipe, *which, *small, "--out", str(out)]
+        assert cli._run([*arguments, "--device", "cpu", "--metrics", "none"]) == 0
+        (found[recipe],) = out.iterdir()
+    return found
+
+
+def _show(capsys: pytest.CaptureFixture[str], run: Path, *options: object) -> dict[str, Any]:
+    capsys.readouterr()
+    chosen = ["--class-name", "benign"] if "lsgan" in run.name else []
+    small = ["--count", str(COUNT), "--samples", "2", "--device", "cpu", "--json"]
+    assert cli._run(["gan", "show", str(run), *chosen, *small, *map(str, options)]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+@pytest.fixture(scope="module")
+def shown(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder of all looks of each run."""
+    for recipe, run in runs.items():
+        chosen = ["--class-name", "benign"] if recipe == "lsgan" else []
+        small = ["--count", str(COUNT), "--samples", "2", "--device", "cpu"]
+        assert cli._run(["gan", "show", str(run), *chosen, *small]) == 0
+    return {recipe: run / "looks" for recipe, run in runs.items()}
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "looks.json").read_text())
+    return record
+
+
+def _cell(folder: Path, look: str, file: str, row: int, column: int) -> NDArray[np.uint8]:
+    """The image in one place of a sheet, at its own size."""
+    layout = _record(folder)["looks"][look]["layout"]
+    top, left = (
+        start + place * layout["step"] + (layout["apart"] if place else 0)
+        for start, place in ((layout["top"], row), (layout["left"], column))
+    )
+    pixels = np.asarray(Image.open(folder / file))[top : top + layout["cell"], left : left + layout["cell"]]
+    factor = layout["cell"] // 32
+    assert np.array_equal(pixels, pixels[::factor, ::factor].repeat(factor, 0).repeat(factor, 1))
+    return pixels[::factor, ::factor]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_look_that_applies_is_there_and_says_that_it_is_synthetic(
+    shown: dict[str, Path], runs: dict[str, Path], recipe: str
+) -> None:
+    folder = shown[recipe]
+    record = _record(folder)
+    expected = {"stylegan2": {"equivariance"}, "stylegan3-t": set(), "lsgan": {"mixing", "equivariance"}}[recipe]
+    assert set(record["not_applicable"]) == expected
+    assert set(record["looks"]) == set(gan_show.NAMES) - expected
+    assert record["synthetic"] is True and record["recipe"] == recipe and record["step"] == 2
+    assert "not a medical device" in record["use"]
+    files = {file: digest for look in record["looks"].values() for file, digest in look["files"].items()}
+    assert {path.name for path in folder.iterdir()} == {*files, "looks.json"}
+    for file, digest in files.items():
+        content = (folder / file).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest
+        if file.endswith(".json"):
+            about = json.loads(content)
+            assert about["synthetic"] is True and "not a medical device" in about["use"]
+            continue
+        with Image.open(folder / file) as picture:
+            picture.load()
+            if file.endswith(".gif"):
+                about = json.loads(picture.info["comment"])
+                assert about["synthetic"] is True and "shows no patient" in about["Description"]
+                assert about["generator_sha256"] == record["generator_sha256"]
+            else:
+                text = picture.text  # type: ignore[attr-defined]
+                assert text["sonoforge:synthetic"] == "true" and "shows no patient" in text["Description"]
+                assert text["sonoforge:generator_sha256"] == record["generator_sha256"]
+                assert text["Software"] == "sonoforge gan show"
+    for look in record["looks"].values():
+        if "layout" in look:
+            (file,) = [name for name in look["files"] if name.endswith(".png")]
+            assert Image.open(folder / file).size == (look["layout"]["width"], look["layout"]["height"])
+
+
+def test_columns_of_psi_are_those_of_sampling(shown: dict[str, Path], runs: dict[str, Path], tmp_path: Path) -> None:
+    folder, run = shown["stylegan2"], runs["stylegan2"]
+    psis = _record(folder)["looks"]["truncation"]["psi"]
+    assert psis == [1, 0.7, 0.5, 0.3, 0, -0.5]
+    plain = sample(load_generator(run), COUNT, 0)
+    assert len({image.tobytes() for image in plain}) == COUNT
+    for psi in (1.0, 0.7, 0.0):
+        target = tmp_path / f"{psi}.npz"
+        options = ["--psi", str(psi), "--count", str(COUNT), "--device", "cpu", "--out", str(target)]
+        assert cli._run(["gan", "sample", str(run), *options]) == 0
+        with np.load(target, allow_pickle=False) as arrays:
+            images = arrays["images"]
+            assert json.loads(str(arrays["manifest"]))["psi"] == psi
+        cells = [_cell(folder, "truncation", "truncation.png", row, psis.index(psi)) for row in range(COUNT)]
+        for image, cell in zip(images, cells, strict=True):
+            assert np.array_equal(image[..., 0], cell)
+        if psi == 1:
+            assert np.array_equal(images, plain), "psi 1 truncates nothing"
+        assert len({image.tobytes() for image in images}) == (1 if psi == 0 else COUNT)
+
+
+def test_truncation_of_latents_ends_in_no_limit_for_networks_without_styles(
+    shown: dict[str, Path], runs: dict[str, Path]
+) -> None:
+    clips = _record(shown["lsgan"])["looks"]["truncation"]["clip"]
+    assert clips[0] is None and clips[1:] == sorted(clips[1:], reverse=True)
+    plain = sample(load_generator(runs["lsgan"]), COUNT, 0, label=0)
+    for row in range(COUNT):
+        assert np.array_equal(_cell(shown["lsgan"], "truncation", "truncation.png", row, 0), plain[row, ..., 0])
+
+
+def test_psi_is_kept_with_the_images(runs: dict[str, Path], tmp_path: Path) -> None:
+    options = ["--psi", "0.5", "--psi-cutoff", "3", "--count", "2", "--device", "cpu"]
+    assert cli._run(["gan", "sample", str(runs["stylegan2"]), *options, "--out", str(tmp_path)]) == 0
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["psi"], manifest["psi_cutoff"]) == (0.5, 3)
+    image = Image.open(tmp_path / manifest["images"][1]["file"])
+    assert image.text["sonoforge:psi"] == "0.5"  # type: ignore[attr-defined]
+    assert image.text["sonoforge:psi_cutoff"] == "3"  # type: ignore[attr-defined]
+    generator: Any = load_generator(runs["stylegan2"])
+    styles = generator.mapping(torch.cat([sample_latent(generator, 0, index) for index in range(8)]))
+    mean = generator.mapping.average
+    styles = torch.stack(
+        [mean + 0.5 * (style - mean) if i < 3 else style for i, style in enumerate(styles.unbind(1))], 1
+    )
+    expected = ((generator.synthesis(styles)[1, 0] + 1) * 127.5).round().clamp(0, 255).numpy()
+    assert np.abs(np.asarray(image).astype(float) - expected).max() <= 1
+    with pytest.raises(SonoforgeError, match="holds other files already"):
+        cli._run(["gan", "sample", str(runs["stylegan2"]), "--count", "2", "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "message"),
+    [
+        ("lsgan", ["--psi", "0.7"], "--psi: this generator has no styles"),
+        ("stylegan2", ["--truncation", "1"], "--truncation: this generator has styles"),
+        ("stylegan2", ["--psi-cutoff", "3"], "--psi-cutoff: found without --psi"),
+        ("stylegan2", ["--psi", "0.7", "--psi-cutoff", "99"], "expected at most 8"),
+        ("lsgan", ["--psi", "0.7", "--interpolate", "3"], "--psi: this generator has no styles"),
+    ],
+)
+def test_truncation_is_refused_where_it_is_another_one(
+    runs: dict[str, Path], tmp_path: Path, recipe: str, options: list[str], message: str
+) -> None:
+    chosen = ["--class-name", "benign"] if recipe == "lsgan" else []
+    arguments = [
+        "gan",
+        "sample",
+        str(runs[recipe]),
+        *chosen,
+        *options,
+        "--count",
+        "2",
+        "--out",
+        str(tmp_path / "x.npz"),
+    ]
+    with pytest.raises(SonoforgeError, match=message) as error:
+        cli._run([*arguments, "--device", "cpu"])
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("recipe", ["stylegan2", "stylegan3-t"])
+def test_mixed_images_have_the_styles_that_the_record_names(
+    shown: dict[str, Path], runs: dict[str, Path], recipe: str
+) -> None:
+    look = _record(shown[recipe])["looks"]["mixing"]
+    bands = list(look["bands"].values())
+    assert [style for band in bands for style in band] == list(range(1, look["styles"] + 1)), "each in one band"
+    generator: Any = load_generator(runs[recipe])
+    numbers = look["sources"] + look["destinations"]
+    styles = generator.mapping(torch.cat([sample_latent(generator, 0, number) for number in numbers]))
+    for band, numbers in enumerate(bands):
+        for destination in range(len(look["destinations"])):
+            row = 1 + band * len(look["destinations"]) + destination
+            for column in range(COUNT):
+                mixed = styles[COUNT + destination].clone()
+                for number in numbers:
+                    mixed[number - 1] = styles[column, number - 1]
+                expected = ((generator.synthesis(mixed[None])[0, 0] + 1) * 127.5).round().clamp(0, 255).numpy()
+                found = _cell(shown[recipe], "mixing", "style-mixing.png", row, 1 + column).astype(float)
+                assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_films_loop_and_strips_begin_and_end_with_their_images(
+    shown: dict[str, Path], runs: dict[str, Path], recipe: str
+) -> None:
+    folder = shown[recipe]
+    look = _record(folder)["looks"]["interpolation"]
+    assert look["space"] == ("z" if recipe == "lsgan" else "w")
+    plain = sample(load_generator(runs[recipe]), COUNT, 0, label=0 if recipe == "lsgan" else None)[..., 0].astype(int)
+    for row in range(COUNT):
+        for column, index in ((0, row), (gan_show.STRIP - 1, (row + 1) % COUNT)):
+            cell = _cell(folder, "interpolation", "interpolation.png", row, column).astype(int)
+            assert np.abs(cell - plain[index]).max() <= 1  # another batch rounds otherwise
+    film = Image.open(folder / "interpolation.gif")
+    assert film.info["loop"] == 0, "0 repetitions stand for endlessly many"
+    assert film.size == (look["film"]["width"], look["film"]["height"])
+    assert look["film"]["frames"] == COUNT * gan_show.FRAMES
+    frames: int = film.n_frames  # type: ignore[attr-defined]
+    milliseconds = 0
+    for frame in range(frames):
+        film.seek(frame)
+        milliseconds += film.info["duration"]
+    assert 1 < frames <= look["film"]["frames"]
+    assert milliseconds == 80 * look["film"]["frames"], "a frame that repeats another one lengthens it"
+
+
+def test_a_film_keeps_greys_and_averages_large_images() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
+    content, (width, _) = film_gif(images, {"synthetic": True})
+    film = Image.open(io.BytesIO(content))
+    film.seek(2)
+    factor = width // 64
+    found = np.asarray(film.convert("L"))[: 64 * factor : factor, ::factor]
+    assert np.array_equal(found, images[2, ..., 0])
+    large = np.kron(images[..., 0], np.ones((8, 8), np.uint8))[..., None]  # 512 pixels
+    assert film_gif(large, {})[1][0] == 256
+
+
+def test_a_picture_is_wide_enough_for_its_text() -> None:
+    sheet = draw_sheet([[np.zeros((32, 32, 3), np.uint8)]], ["head"], ["a rather long name"], "word " * 40)
+    pixels = np.asarray(sheet.picture)
+    assert pixels.shape == (sheet.describe()["height"], sheet.describe()["width"], 3)
+    assert (pixels[:, -2:][sheet.top + sheet.cell :] == 255).all(), "no line runs into the margin"
+    assert (pixels[-6:] == 255).all()
+
+
+def test_equivariance_comes_with_errors_and_protocol(shown: dict[str, Path]) -> None:
+    folder = shown["stylegan3-t"]
+    record = _record(folder)["looks"]["equivariance"]
+    assert set(record["figures"]) == {"EQ-T", "EQ-T fractional", "EQ-R"}
+    for name, figure in record["figures"].items():
+        assert figure["samples"] == 2 and figure["standard_error"] >= 0
+        assert figure["protocol"].startswith(name.split()[0])
+    assert record["figures"]["EQ-T"]["decibels"] > 30
+    assert json.loads((folder / "equivariance.json").read_text())["figures"] == record["figures"]
+    assert record["layout"]["width"] == record["layout"]["left"] + 7 * record["layout"]["step"] - 2
+
+
+def test_images_move_right_and_down_and_turn_clockwise() -> None:
+    torch.manual_seed(0)
+    generator = stylegan3.Generator(
+        32, 1, 8, config="r", style_size=8, channel_base=512, channel_max=16, layers=4, mapping_layers=1
+    ).eval()
+    render = render_transformed(generator)
+    latents = torch.randn(1, 8)
+    images = {name: render(latents, gan_show._matrices(1, *way))[0, 0] for name, way in gan_show.TRANSFORMS.items()}
+    still = images["as it is"]
+    little = 0.05 * (still.max() - still.min())
+    inside = valid_after_rotation(32, math.pi / 2)
+    clockwise, other = ((torch.rot90(still, k) - images["90 degrees"])[inside].abs().max() for k in (-1, 1))
+    assert clockwise < little < other
+    for name, axis in (("1/8 right", 1), ("1/8 down", 0)):
+        moved = images[name]
+        follows = (moved.narrow(axis, 4, 28) - still.narrow(axis, 0, 28)).abs().max()
+        opposite = (moved.narrow(axis, 0, 28) - still.narrow(axis, 4, 28)).abs().max()
+        assert follows < little < opposite
+
+
+class _Lines(nn.Module):
+    """Images that are a fixed linear map of uniform latents."""
+
+    latent_size = 5
+    classes = 0
+    latent_distribution = "uniform"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 16, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        del labels
+        return (latents @ self.weight).unflatten(1, (1, 4, 4))
+
+
+def test_path_length_of_a_linear_generator_is_known() -> None:
+    """On straight paths z = a + t (b - a) each image moves by W (b - a), wherever t is."""
+    generator = _Lines()
+    found = measure_path_length(generator, "z", 400, 3, pixel_distance, "squares")
+    # Each of 5 numbers of b - a has the variance 2 / 3 of a difference of two uniform ones in [-1, 1].
+    expected = float(generator.weight.detach().square().sum()) * 2 / 3 / 16
+    assert found.mean == pytest.approx(expected, abs=4 * found.standard_error)
+    assert 0 < found.standard_error < 0.1 * expected
+    assert len(found.values) == found.samples == 400
+    assert found.mean == pytest.approx(found.values.mean())
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_path_lengths_come_with_their_protocol(shown: dict[str, Path], recipe: str) -> None:
+    look = _record(shown[recipe])["looks"]["path"]
+    assert look["figure"] == "pixel path length", "no perceptual figure without the network"
+    assert set(look["spaces"]) == ({"z"} if recipe == "lsgan" else {"z", "w"})
+    for figure in look["spaces"].values():
+        assert figure["mean"] > 0 and figure["standard_error"] >= 0 and figure["unevenness"] >= 0
+        assert figure["samples"] == 2 and "epsilon 0.0001" in figure["protocol"]
+
+
+def test_the_perceptual_path_length_needs_its_network(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    weights = tmp_path / "squeezenet.safetensors"
+    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), weights)
+    options = ("--what", "path", "--out", tmp_path / "looks", "--count", 2)
+    record = _show(capsys, runs["lsgan"], *options, "--lpips", weights)["looks"]["path"]
+    assert record["figure"] == "perceptual path length"
+    assert record["distance"].startswith("LPIPS 0.1") and record["spaces"]["z"]["mean"] > 0
+    assert record["distance"] in record["spaces"]["z"]["protocol"]
+
+
+def test_the_record_is_the_answer_and_grows_with_what_is_asked(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "looks"
+    run = runs["stylegan2"]
+    result = _show(capsys, run, "--what", "truncation", "--out", out)
+    assert result == _record(out)
+    assert set(result["looks"]) == {"truncation"}
+    first = (out / "truncation.png").read_bytes()
+    assert set(_show(capsys, run, "--what", "mixing", "--out", out)["looks"]) == {"truncation", "mixing"}
+    assert (out / "truncation.png").read_bytes() == first
+    assert set(_show(capsys, run, "--what", "mixing", "--out", out, "--seed", 1)["looks"]) == {"mixing"}
+    assert sorted(path.name for path in out.iterdir()) == ["looks.json", "style-mixing.png"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "message"),
+    [
+        ("lsgan", ["--what", "mixing"], "--what mixing: not applicable: only StyleGAN 1 to 3 have styles"),
+        ("stylegan2", ["--what", "equivariance"], "only StyleGAN3 takes transforms"),
+        ("stylegan2", ["--what", "mixin"], "did you mean mixing"),
+        ("stylegan2", ["--lpips-heads", "x"], "--lpips-heads: found without --lpips"),
+        ("stylegan2", ["--checkpoint", "7"], "found no checkpoint '7'"),
+        ("stylegan2", ["--class-name", "x"], "--class-name"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(
+    runs: dict[str, Path], tmp_path: Path, recipe: str, options: list[str], message: str
+) -> None:
+    chosen = ["--class-name", "benign"] if recipe == "lsgan" else []
+    arguments = ["gan", "show", str(runs[recipe]), *chosen, *options, "--device", "cpu", "--out", str(tmp_path / "x")]
+    with pytest.raises(SonoforgeError, match=message) as error:
+        cli._run(arguments)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "x").exists()
+
+
+def test_other_peoples_folders_are_left_alone(runs: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "scan.png").write_bytes(b"real")
+    with pytest.raises(SonoforgeError, match="holds other files already"):
+        cli._run(["gan", "show", str(runs["stylegan2"]), "--out", str(tmp_path), "--device", "cpu"])
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.png"]

@@ -1,0 +1,1 @@
+"""Published collections: where they are, how they become a folder of classes."""

@@ -1,0 +1,270 @@
+"""CBIS-DDSM: digitised films of the DDSM with proven pathology, as The Cancer Imaging Archive hands them out.
+
+Lee et al., "A curated mammography data set for use in computer-aided detection and diagnosis research", Scientific
+Data 4 (2017) 170177.  Four tables, ``{mass,calc}_case_description_{train,test}_set.csv``, have one line for each
+abnormality on each film.  The pictures lie in folders of their own::
+
+    Mass-Training_P_00001_LEFT_CC/.../*.dcm       the film, 16 bits
+    Mass-Training_P_00001_LEFT_CC_1/.../*.dcm     its abnormality 1: a cut from the film, and the mask
+
+What lies between depends on the setting of the NBIA Data Retriever (dates and descriptions, or UIDs), and neither
+agrees with the tables' paths in all cases; only their first part, the folder's name, is used.  The tables also swap
+the paths of cut and mask for some abnormalities, so the mask is told by its content: two levels, as large as the film.
+The tables' patient_id is the woman; the PatientID inside the DICOM files is the folder's name, one for each view.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.collections.dicom import read_dicom
+from sonoforge.training.data.collections.importing import Picture, PlannedPicture
+from sonoforge.training.data.collections.mammogram import (
+    Film,
+    apply_window,
+    find_breast,
+    frame_breast,
+    grey_window,
+    lesion_square,
+    pad_to,
+    shrink,
+    shrink_mask,
+)
+
+_TABLE = re.compile(r"(?P<kind>mass|calc)_case_description_(?P<split>train|test)_set.*\.csv", re.IGNORECASE)
+_CASE_FOLDER = re.compile(r"(Mass|Calc)-(Training|Test)_P_\d+_(LEFT|RIGHT)_(CC|MLO)(_\d+)?")
+_KINDS = {"mass": "mass", "calc": "calcification"}
+_COLUMNS = (
+    "patient_id",
+    "left or right breast",
+    "image view",
+    "abnormality id",
+    "pathology",
+    "image file path",
+    "ROI mask file path",
+)
+# Regions that needed no call-back are benign, as in the paper's counts of benign and malignant cases (table 1).
+_CLASS = {"MALIGNANT": "malignant", "BENIGN": "benign", "BENIGN_WITHOUT_CALLBACK": "benign"}
+
+Folders = Mapping[str, Sequence[Path]]  # name of a case folder -> the DICOM files below it
+
+
+@dataclass(frozen=True)
+class Region:
+    """One line of the tables: an abnormality on a film.
+
+    Attributes:
+        patient: ``P_00001``.
+        side: ``LEFT`` or ``RIGHT``.
+        view: ``CC`` or ``MLO``.
+        kind: ``mass`` or ``calcification``.
+        split: ``train`` or ``test``, by the table.
+        pathology: As in the table: ``MALIGNANT``, ``BENIGN`` or ``BENIGN_WITHOUT_CALLBACK``.
+        density: Breast density, 1 to 4, or empty.
+        film_folder: ``Mass-Training_P_00001_LEFT_CC``.
+        folder: ``Mass-Training_P_00001_LEFT_CC_1``.
+    """
+
+    patient: str
+    side: str
+    view: str
+    kind: str
+    split: str
+    pathology: str
+    density: str
+    film_folder: str
+    folder: str
+
+    @property
+    def class_name(self) -> str:
+        """``malignant`` or ``benign``."""
+        return _CLASS[self.pathology]
+
+
+def find_tables(folder: Path) -> list[Path]:
+    """Find the tables at any depth, masses first, training before test.
+
+    Raises:
+        SonoforgeError: There is none.
+    """
+    tables = {}
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _CASE_FOLDER.fullmatch(name)]
+        tables.update({name: Path(parent, name) for name in files if _TABLE.fullmatch(name)})
+    if not tables:
+        raise SonoforgeError(
+            f"{folder}: found no mass_case_description_train_set.csv or its like, expected them beside the pictures; "
+            "download the four tables from the collection's page"
+        )
+    return [tables[name] for name in sorted(tables, key=lambda name: ("calc" in name.lower(), "test" in name.lower()))]
+
+
+def read_regions(table: Path) -> list[Region]:
+    """Read one table.
+
+    Raises:
+        SonoforgeError: It cannot be read, lacks a column, or names a pathology or a folder of another form.
+    """
+    named = _TABLE.fullmatch(table.name)
+    if named is None:
+        raise SonoforgeError(f"{table}: expected a name such as mass_case_description_train_set.csv")
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SonoforgeError(f"{table}: cannot be read ({error}); download it again") from error
+    missing = [column for column in _COLUMNS if column not in columns]
+    if missing:
+        raise SonoforgeError(f"{table}: found no column {', '.join(missing)}; download the table again")
+    kind, split = _KINDS[named["kind"].lower()], named["split"].lower()
+    return [_region(row, kind, split, f"{table}: row {number}") for number, row in enumerate(rows, start=2)]
+
+
+def _region(row: Mapping[str, str | None], kind: str, split: str, where: str) -> Region:
+    cell = {column: (value or "").strip() for column, value in row.items() if column}
+    if cell["pathology"] not in _CLASS:
+        raise SonoforgeError(f"{where}: found pathology {cell['pathology']!r}, expected one of {', '.join(_CLASS)}")
+    folders = [_first_part(cell[column]) for column in ("image file path", "ROI mask file path")]
+    for name in folders:
+        if not _CASE_FOLDER.fullmatch(name):
+            raise SonoforgeError(f"{where}: found the folder {name!r}, expected such as Mass-Training_P_00001_LEFT_CC")
+    return Region(
+        patient=cell["patient_id"],
+        side=cell["left or right breast"],
+        view=cell["image view"],
+        kind=kind,
+        split=split,
+        pathology=cell["pathology"],
+        density=cell.get("breast_density") or cell.get("breast density") or "",  # the two kinds of table differ
+        film_folder=folders[0],
+        folder=folders[1],
+    )
+
+
+def _first_part(path: str) -> str:
+    return path.replace("\\", "/").split("/")[0]
+
+
+def find_pictures(folder: Path) -> Folders:
+    """Find the DICOM files of every case folder, at any depth."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        parts = Path(parent).relative_to(folder).parts
+        case = next((part for part in parts if _CASE_FOLDER.fullmatch(part)), None)
+        if case:
+            found[case] += [Path(parent, name) for name in sorted(files) if name.lower().endswith(".dcm")]
+    return found
+
+
+def plan(folder: Path, mode: str, *, margin: float, longest: int, masks: bool) -> list[PlannedPicture]:
+    """List the pictures of the set; those that were not downloaded are left out, with a message, when they are read.
+
+    Args:
+        folder: What was downloaded, with the tables somewhere in it.
+        mode: ``full``: each film, square around its breast; a film with a mass and calcifications is listed in two
+            tables but comes once, of the class of its worst abnormality.  ``roi``: each abnormality, square around
+            its mask, cut from the film rather than taken from the published cuts, whose surroundings vary.
+        margin: Side of a region over the longer side of the mask's box.
+        longest: Side of the pictures at most, in pixels.
+        masks: Whether to write the masks.
+
+    Raises:
+        SonoforgeError: A table is missing or cannot be read.
+    """
+    regions = [region for table in find_tables(folder) for region in read_regions(table)]
+    pictures = find_pictures(folder)
+    if mode == "roi":
+        return [
+            PlannedPicture(
+                f"{region.class_name}/{region.folder}.png",
+                region.patient,
+                _facts([region]),
+                functools.partial(_read_region, pictures, region, margin, longest, masks),
+            )
+            for region in {region.folder: region for region in regions}.values()
+        ]
+    films: dict[tuple[str, str, str], list[Region]] = defaultdict(list)
+    for region in regions:
+        films[region.patient, region.side, region.view].append(region)
+    return [
+        PlannedPicture(
+            f"{max(region.class_name for region in marked)}/{marked[0].film_folder}.png",
+            marked[0].patient,
+            _facts(marked),
+            functools.partial(_read_full, pictures, marked, longest, masks),
+        )
+        for marked in films.values()
+    ]
+
+
+def _facts(regions: Sequence[Region]) -> dict[str, str]:
+    """Columns of groups.csv; the values of several abnormalities are joined by ``+``."""
+    columns = ("split", "kind", "pathology", "side", "view", "density")
+    return {column: "+".join(sorted({getattr(region, column) for region in regions})) for column in columns}
+
+
+def _read_full(pictures: Folders, regions: Sequence[Region], longest: int, masks: bool) -> Picture:
+    names = list(dict.fromkeys(region.film_folder for region in regions))
+    name = next((name for name in names if pictures.get(name)), names[0])
+    film, breast = _read_film(pictures, name)
+    box, square = frame_breast(breast, film.shape)
+    pixels = pad_to(square, box, apply_window(box.cut(film), grey_window(film, breast)))
+    drawn = [square.cut(_read_mask(pictures, region.folder, film.shape)) for region in regions] if masks else []
+    return Picture(shrink(pixels, longest), tuple(shrink_mask(mask, longest) for mask in drawn))
+
+
+def _read_region(pictures: Folders, region: Region, margin: float, longest: int, masks: bool) -> Picture:
+    film, breast = _read_film(pictures, region.film_folder)
+    mask = _read_mask(pictures, region.folder, film.shape)
+    square = lesion_square(mask, margin)
+    pixels = apply_window(square.cut(film), grey_window(film, breast))  # black beyond a film smaller than the square
+    return Picture(shrink(pixels, longest), (shrink_mask(square.cut(mask), longest),) if masks else ())
+
+
+def _read_film(pictures: Folders, name: str) -> tuple[Film, NDArray[np.bool_]]:
+    files = pictures.get(name, ())
+    if len(files) != 1:
+        raise SonoforgeError(f"{name}: found {len(files)} DICOM files in folders of this name, expected the film alone")
+    film = read_dicom(files[0])
+    breast = find_breast(film)
+    if not breast.any():
+        raise SonoforgeError(f"{files[0]}: found no breast, expected a mammogram; leave it out")
+    return film, breast
+
+
+def _read_mask(pictures: Folders, name: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Find the mask among the files of an abnormality by its content."""
+    files = pictures.get(name, ())
+    decoded = [read_dicom(file) for file in files]
+    masks = [pixels for pixels in decoded if _has_two_levels(pixels)]
+    fitting = [mask for mask in masks if mask.shape == shape]
+    if len(fitting) == 1:
+        inside: NDArray[np.bool_] = fitting[0] > fitting[0].min()
+        return inside
+    if len(masks) == 1:
+        size = "x".join(map(str, masks[0].shape[::-1]))
+        expected = "x".join(map(str, shape[::-1]))
+        raise SonoforgeError(f"{name}: found a mask of {size} pixels, expected {expected} as its film; leave it out")
+    raise SonoforgeError(
+        f"{name}: found {len(masks)} masks among {len(files)} DICOM files, expected one; download its folder again"
+    )
+
+
+def _has_two_levels(pixels: NDArray[Any]) -> bool:
+    low, high = pixels.min(), pixels.max()
+    return bool(low < high and ((pixels == low) | (pixels == high)).all())

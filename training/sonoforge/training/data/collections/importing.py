@@ -1,0 +1,174 @@
+"""Turn a published set into an ordinary folder of classes, once: pictures, masks, groups, and where they came from.
+
+``groups.csv`` names every picture of the set before the first is written, so that a folder which was left half done
+is refused by `datasets.read_dataset` and can be continued.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoforge.runtime.atomic import plain, write_bytes, write_json, write_text
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.progress import is_interactive, progress_bar
+
+log = logging.getLogger(__name__)
+
+NOTE = "import.json"
+_WORKERS = 4  # at most: a film of 25 million pixels takes some 500 MB while it is worked on
+
+
+class Picture(NamedTuple):
+    """One picture as it is written.
+
+    Attributes:
+        pixels: (H, W) uint8, grey.
+        masks: (H, W) bool each.
+    """
+
+    pixels: NDArray[np.uint8]
+    masks: tuple[NDArray[np.bool_], ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannedPicture:
+    """A picture of the set, not decoded yet.
+
+    Attributes:
+        path: Where it goes below the folder: ``<class>/<name>.png``.
+        group: The patient.
+        facts: Further columns of groups.csv.
+        read: Decode it; raises SonoforgeError where it cannot be had.
+    """
+
+    path: str
+    group: str
+    facts: Mapping[str, str]
+    read: Callable[[], Picture]
+
+
+class ImportedSet(NamedTuple):
+    """What `write_set` wrote: pictures of each class, and the message of each that was left out, by path."""
+
+    images: dict[str, int]
+    left_out: dict[str, str]
+
+
+def write_set(
+    root: Path, planned: Sequence[PlannedPicture], provenance: Mapping[str, Any], *, resume: bool = False
+) -> ImportedSet:
+    """Write the pictures that are not there yet, then ``groups.csv`` and ``import.json``.
+
+    Args:
+        root: Folder to write, new or empty; with ``resume`` also one that was left half done.
+        planned: The whole set.
+        provenance: What was imported and with which settings, for import.json; a folder is continued only with equal
+            ones.
+        resume: Keep the pictures that are already there.
+
+    Raises:
+        SonoforgeError: Nothing to write, a folder that holds something else, no picture that can be read, or a disk
+            that cannot be written.
+    """
+    provenance = plain(provenance)
+    _claim(root, provenance, resume=resume)
+    write_text(root / "groups.csv", _table(planned))
+    left_out = _write_pictures(root, planned)
+    written = [picture for picture in planned if picture.path not in left_out]
+    if not written:
+        first = next(iter(left_out.values()), "the set's tables name none")
+        raise SonoforgeError(f"{root}: none of {len(planned)} pictures could be written; the first: {first}")
+    write_text(root / "groups.csv", _table(written))
+    counts = dict(sorted(Counter(picture.path.split("/")[0] for picture in written).items()))
+    state = {"complete": True, "images": counts, "patients": len({picture.group for picture in written})}
+    write_json(root / NOTE, {**provenance, **state, "left_out": left_out})
+    if left_out:
+        first = next(iter(left_out.values()))
+        log.warning("%d of %d pictures are left out (all in %s): %s", len(left_out), len(planned), root / NOTE, first)
+    return ImportedSet(counts, left_out)
+
+
+def _claim(root: Path, provenance: Mapping[str, Any], *, resume: bool) -> None:
+    """Make sure that the folder is new, or is this very import."""
+    try:
+        if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+            write_json(root / NOTE, {**provenance, "complete": False})
+            return
+        note = json.loads((root / NOTE).read_bytes()) if (root / NOTE).is_file() else None
+    except (OSError, ValueError) as error:
+        raise SonoforgeError(f"{root / NOTE}: cannot be read ({error}); import to a new folder") from error
+    if not isinstance(note, dict):
+        raise SonoforgeError(f"{root}: found something there, expected a new or empty folder; name another")
+    different = [key for key, value in provenance.items() if note.get(key) != value]
+    if different:
+        raise SonoforgeError(
+            f"{root}: holds an import with another {', '.join(different)}; import to a new folder, or delete this one"
+        )
+    if not resume:
+        done = "complete" if note.get("complete") else "half done"
+        raise SonoforgeError(f"{root}: holds this import, {done}; --resume writes what is missing")
+
+
+def _table(pictures: Sequence[PlannedPicture]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "group", *(pictures[0].facts if pictures else ())))
+    writer.writerows((picture.path, picture.group, *picture.facts.values()) for picture in pictures)
+    return text.getvalue()
+
+
+def _write_pictures(root: Path, planned: Sequence[PlannedPicture]) -> dict[str, str]:
+    """Write what is missing; return the message of each picture that cannot be had."""
+    left_out: dict[str, str] = {}
+
+    def write(picture: PlannedPicture) -> None:
+        target = root / picture.path
+        if target.is_file():
+            return
+        try:
+            pixels, masks = picture.read()
+        except SonoforgeError as error:
+            left_out[picture.path] = str(error)
+            return
+        for name, mask in zip(_mask_names(target.stem, len(masks)), masks, strict=True):
+            write_bytes(target.with_name(name), _png(mask.astype(np.uint8) * np.uint8(255)))
+        write_bytes(target, _png(pixels))  # last: a picture that is there has its masks
+
+    pool = ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1))
+    try:
+        with progress_bar("importing", len(planned), show=is_interactive()) as advance:
+            for done, _ in enumerate(pool.map(write, planned), start=1):
+                advance(done, None)
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the thousands still queued
+    return dict(sorted(left_out.items()))
+
+
+def _mask_names(stem: str, count: int) -> list[str]:
+    return [f"{stem}_mask.png"] if count == 1 else [f"{stem}_mask_{index}.png" for index in range(1, count + 1)]
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a small file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

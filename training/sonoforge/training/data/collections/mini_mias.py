@@ -1,0 +1,220 @@
+"""The mini-MIAS set: 322 films of 161 women, and one text file that says what each shows.
+
+Suckling et al., "The Mammographic Image Analysis Society digital mammogram database", Excerpta Medica ICS 1069
+(1994) 375-378.  ``Info.txt`` of the archive has one line for each abnormality::
+
+    mdb001 G CIRC B 535 425 197        film, tissue, abnormality, severity, x, y, radius
+    mdb003 D NORM                      nothing found
+
+x, y and the radius are pixels of a film of 1024 pixels a side, counted from the *bottom* left corner (note 3 there);
+four films have widespread calcifications or no place given.  Films 2k - 1 and 2k are the two breasts of one woman.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.training.data.collections.importing import Picture, PlannedPicture
+from sonoforge.training.data.collections.mammogram import (
+    find_breast,
+    frame_breast,
+    lesion_square,
+    pad_to,
+    shrink,
+    shrink_mask,
+)
+
+TABLES = ("Info.txt", "info.txt", "labels.txt")
+_FILM_SIDE = 1024  # pixels; what the coordinates count in
+_SUFFIXES = (".pgm", ".png")
+_LINE = re.compile(
+    r"(?P<film>mdb\d{3}) (?P<tissue>[FGD]) (?:NORM|(?P<kind>CALC|CIRC|SPIC|MISC|ARCH|ASYM) (?P<severity>[BM])"
+    r"(?: (?P<x>\d+) (?P<y>\d+) (?P<radius>\d+))?(?: \*NOTE 3\*)?)"
+)
+
+
+@dataclass(frozen=True)
+class Abnormality:
+    """One marked place on a film.
+
+    Attributes:
+        kind: ``CALC``, ``CIRC``, ``SPIC``, ``MISC``, ``ARCH`` or ``ASYM``.
+        malignant: Whether it is.
+        circle: x, y, radius as published, or None where no place is given.
+    """
+
+    kind: str
+    malignant: bool
+    circle: tuple[int, int, int] | None
+
+    @property
+    def severity(self) -> str:
+        """The name of its class."""
+        return "malignant" if self.malignant else "benign"
+
+
+@dataclass(frozen=True)
+class MiasFilm:
+    """One film.
+
+    Attributes:
+        name: ``mdb001``.
+        tissue: ``F`` fatty, ``G`` fatty-glandular, ``D`` dense-glandular.
+        abnormalities: In the order of the table; none for a normal film.
+    """
+
+    name: str
+    tissue: str
+    abnormalities: tuple[Abnormality, ...]
+
+    @property
+    def group(self) -> str:
+        """The woman: two films in a row are hers."""
+        return f"mias-{(int(self.name[3:]) + 1) // 2:03d}"
+
+
+def find_tables(folder: Path) -> list[Path]:
+    """Return the one table of the set.
+
+    Raises:
+        SonoforgeError: The folder has none.
+    """
+    for name in TABLES:
+        if (folder / name).is_file():
+            return [folder / name]
+    raise SonoforgeError(f"{folder}: found no {TABLES[0]}, expected the unpacked mini-MIAS archive; see data list")
+
+
+def read_films(table: Path) -> list[MiasFilm]:
+    """Read what each film shows, in the order of their names.
+
+    Raises:
+        SonoforgeError: The file cannot be read, or a line about a film has another form.
+    """
+    try:
+        lines = table.read_text(encoding="latin-1").splitlines()
+    except OSError as error:
+        raise SonoforgeError(f"{table}: cannot be read ({error.strerror or error})") from error
+    tissue: dict[str, str] = {}
+    found: dict[str, list[Abnormality]] = {}
+    for number, line in enumerate(lines, start=1):
+        text = " ".join(line.split())
+        if not re.match(r"mdb\d", text):
+            continue
+        match = _LINE.fullmatch(text)
+        if match is None:
+            raise SonoforgeError(
+                f"{table}: line {number}: found {text!r}, expected FILM TISSUE ABNORMALITY SEVERITY X Y RADIUS; "
+                "obtain the file again"
+            )
+        tissue[match["film"]] = match["tissue"]
+        abnormalities = found.setdefault(match["film"], [])
+        if match["kind"]:
+            circle = (int(match["x"]), int(match["y"]), int(match["radius"])) if match["x"] else None
+            abnormalities.append(Abnormality(match["kind"], match["severity"] == "M", circle))
+    if not found:
+        raise SonoforgeError(f"{table}: found no line about a film, expected such as `mdb003 D NORM`")
+    return [MiasFilm(name, tissue[name], tuple(found[name])) for name in sorted(found)]
+
+
+def plan(folder: Path, mode: str, *, margin: float, longest: int, masks: bool) -> list[PlannedPicture]:
+    """List the pictures of the set.
+
+    The grey levels stay as they were published, in 8 bits.
+
+    Args:
+        folder: The unpacked archive.
+        mode: ``full``: each film, square around its breast, of the class of its worst abnormality.  ``roi``: each
+            abnormality with a place, square around it; there are no normal ones.
+        margin: Side of a region over the diameter of the circle given.
+        longest: Side of the pictures at most, in pixels.
+        masks: Whether to write the circles as masks.
+
+    Raises:
+        SonoforgeError: No table, or one that cannot be read.
+    """
+    films = read_films(find_tables(folder)[0])
+    planned: list[PlannedPicture] = []
+    for film in films:
+        source = next((folder / f"{film.name}{s}" for s in _SUFFIXES if (folder / f"{film.name}{s}").is_file()), None)
+        source = source or folder / f"{film.name}{_SUFFIXES[0]}"
+        if mode == "full":
+            worst = "malignant" if any(a.malignant for a in film.abnormalities) else "benign"
+            read = functools.partial(_read_full, source, film.abnormalities if masks else (), longest)
+            kinds = "+".join(sorted({a.kind for a in film.abnormalities})) or "NORM"
+            planned.append(_planned(film, worst if film.abnormalities else "normal", film.name, kinds, read))
+            continue
+        for index, abnormality in enumerate(film.abnormalities, start=1):
+            cut = functools.partial(_read_region, source, abnormality, margin, longest, masks)
+            name = f"{film.name}_{index}"
+            planned.append(_planned(film, abnormality.severity, name, abnormality.kind, cut))
+    return planned
+
+
+def _planned(
+    film: MiasFilm, class_name: str, name: str, kinds: str, read: functools.partial[Picture]
+) -> PlannedPicture:
+    facts = {"abnormality": kinds, "tissue": film.tissue}
+    return PlannedPicture(f"{class_name}/{name}.png", film.group, facts, read)
+
+
+def _read_film(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(read_image(path).convert("L"))
+
+
+def _read_full(path: Path, abnormalities: Sequence[Abnormality], longest: int) -> Picture:
+    film = _read_film(path)
+    breast = find_breast(film)
+    if not breast.any():
+        raise SonoforgeError(f"{path}: found no breast, expected a mammogram; leave it out")
+    box, square = frame_breast(breast, film.shape)
+    circles = [square.cut(draw_circle(path, abnormality, film.shape)) for abnormality in abnormalities]
+    pixels = pad_to(square, box, box.cut(film))
+    return Picture(shrink(pixels, longest), tuple(shrink_mask(circle, longest) for circle in circles))
+
+
+def _read_region(path: Path, abnormality: Abnormality, margin: float, longest: int, masks: bool) -> Picture:
+    film = _read_film(path)
+    circle = draw_circle(path, abnormality, film.shape)
+    square = lesion_square(circle, margin)
+    drawn = (shrink_mask(square.cut(circle), longest),) if masks else ()
+    return Picture(shrink(square.cut(film), longest), drawn)
+
+
+def draw_circle(path: Path, abnormality: Abnormality, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Draw the circle around an abnormality on a film of any side.
+
+    Args:
+        path: The film's file, for messages.
+        abnormality: What to draw.
+        shape: Height and width of the film.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        SonoforgeError: No place is given, or it lies outside the film.
+    """
+    if abnormality.circle is None:
+        raise SonoforgeError(
+            f"{path}: the table gives no place for its {abnormality.kind} ({abnormality.severity}); full films "
+            "without masks need none"
+        )
+    x, y, radius = abnormality.circle
+    down, across = shape[0] / _FILM_SIDE, shape[1] / _FILM_SIDE
+    rows, columns = np.arange(shape[0]) + 0.5, np.arange(shape[1]) + 0.5
+    # y grows upwards in the table, downwards in the picture.
+    distance = ((rows / down - (_FILM_SIDE - y)) ** 2)[:, None] + (columns / across - x) ** 2
+    circle: NDArray[np.bool_] = distance <= radius**2
+    if not circle.any():
+        raise SonoforgeError(f"{path}: found a circle at {x},{y} of radius {radius} outside the film; see the table")
+    return circle

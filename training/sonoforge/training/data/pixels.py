@@ -1,0 +1,116 @@
+"""Images on their way into and out of a GAN: size, channels, range, grids."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from sonoforge.runtime.atomic import write_bytes
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.synthetic import as_picture
+
+log = logging.getLogger(__name__)
+
+Pixels = NDArray[np.uint8]
+
+GREY_SHARE = 0.9  # from this share of grey images on, "auto" trains on one channel
+
+
+def choose_channels(images: Pixels, channels: str) -> int:
+    """Return how many channels to train on.
+
+    Args:
+        images: (N, H, W, C) uint8, C = 1 or 3.
+        channels: ``"1"``, ``"3"``, or ``"auto"``: 1 when at least 90 % of the images are grey.
+    """
+    if channels != "auto":
+        return int(channels)
+    return 1 if _is_grey(images).mean() >= GREY_SHARE else 3
+
+
+def _is_grey(images: Pixels) -> NDArray[np.bool_]:
+    """(N,): whether all channels of the image are equal."""
+    return np.array([bool((image == image[..., :1]).all()) for image in images])
+
+
+def prepare_images(images: Pixels, image_size: int, channels: int) -> Pixels:
+    """Resize to (image_size, image_size), with ``channels`` channels.
+
+    Pillow's bilinear filter is widened when it reduces, so each result is an average over its area.
+
+    Args:
+        images: (N, H, W, C) uint8, C = 1 or 3.
+        image_size: Side S in pixels.
+        channels: 1 (colour becomes ITU-R 601 luma) or 3 (grey is replicated).
+
+    Returns:
+        (N, S, S, channels) uint8.
+
+    Raises:
+        SonoforgeError: Not uint8 of that shape, or no image at all.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise SonoforgeError(
+            f"GAN images: found {images.dtype} {images.shape}, expected uint8 (N, H, W, 1) or (N, H, W, 3)"
+        )
+    if not len(images):
+        raise SonoforgeError("GAN images: found none, expected at least one; check the class name and the fold")
+    if channels == 1 and images.shape[3] == 3:
+        coloured = int((~_is_grey(images)).sum())
+        if coloured:
+            log.info("%d of %d images are in colour: converted to grey (luma)", coloured, len(images))
+    mode = "L" if channels == 1 else "RGB"
+    prepared = np.empty((len(images), image_size, image_size, channels), np.uint8)
+    for index, pixels in enumerate(images):
+        image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+        if image.mode != mode:
+            image = image.convert(mode)
+        if image.size != (image_size, image_size):
+            image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+        prepared[index] = np.asarray(image).reshape(image_size, image_size, channels)
+    return prepared
+
+
+def to_tensor(pixels: Pixels) -> Tensor:
+    """Turn (N, S, S, C) uint8 into (N, C, S, S) uint8, channels last in memory."""
+    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2)
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """Map uint8 0..255 to float -1..1, the range of tanh."""
+    return pixels.float().div_(127.5).sub_(1.0)
+
+
+def to_pixels(images: Tensor) -> Pixels:
+    """Map (N, C, S, S) float -1..1 to (N, S, S, C) uint8, rounded to the nearest."""
+    levels = (images.detach().float() + 1.0).mul_(127.5).round_().clamp_(0.0, 255.0)
+    pixels: Pixels = levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()
+    return pixels
+
+
+def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:
+    """Lay (N, S, S, C) uint8 out as one picture, row by row; without ``columns`` as near to a square as N allows."""
+    count, size, _, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    canvas = np.zeros((rows * size, columns * size, channels), np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * size, index % columns * size
+        canvas[top : top + size, left : left + size] = image
+    return canvas
+
+
+def write_grid(images: Pixels, *paths: Path) -> None:
+    """Write (N, S, S, C) uint8 as one PNG, see `grid_picture`, encoded once for all paths."""
+    stream = io.BytesIO()
+    as_picture(grid_picture(images)).save(stream, "PNG", compress_level=3)
+    for path in paths:
+        write_bytes(path, stream.getvalue())

@@ -1,1 +1,0 @@
-"""Statistics, tables and the published figures beside them."""

@@ -1,0 +1,124 @@
+"""Random affine distortion of real images, in every batch or once before the training.
+
+Unlike an augmentation of the discriminator's input, it becomes part of the data: generated images show it too.
+Masks that are trained jointly move with their images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.data.pixels import Pixels, to_pixels, to_tensor, to_unit
+from sonoforge.training.gan.batches.training_set import TrainingSet
+
+CHUNK = 64  # images distorted at a time: bounds the memory that float copies take
+
+
+@dataclass(frozen=True)
+class AffineRanges:
+    """How far a random affine map goes; each part is drawn evenly from minus to plus its range.
+
+    The defaults keep anatomy plausible and most of the picture in view.  They are this project's choice: Berezsky
+    and Liashchynskyi 2024, who expand their classes in this way, are the source of the method, not of the numbers.
+
+    Attributes:
+        rotation: Degrees.
+        scale: Relative; the factor is drawn evenly on a logarithmic scale from 1 / (1 + scale) to 1 + scale.
+        shift: Share of the side, in both directions.
+        shear: Degrees.
+    """
+
+    rotation: float = 15.0
+    scale: float = 0.1
+    shift: float = 0.05
+    shear: float = 8.0
+
+
+def affine_matrices(draws: NDArray[np.float64], ranges: AffineRanges) -> Tensor:
+    """Turn uniform draws into the maps from places in the result to places in the image.
+
+    The image is sheared, scaled, rotated about its centre, then shifted.
+
+    Args:
+        draws: (N, 5) in [-1, 1]: rotation, scale, shear, shift across, shift down.
+        ranges: What 1 stands for.
+
+    Returns:
+        (N, 2, 3) float32, in coordinates where the image spans -1..1, x before y.
+    """
+    angle = np.radians(ranges.rotation) * draws[:, 0]
+    factor = (1 + ranges.scale) ** draws[:, 1]
+    slope = np.tan(np.radians(ranges.shear) * draws[:, 2])
+    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
+    shear = np.tile(np.eye(2), (len(draws), 1, 1))
+    shear[:, 0, 1] = slope
+    inverse = np.linalg.inv(factor[:, None, None] * turn @ shear)
+    shift = 2 * ranges.shift * draws[:, 3:, None]  # the side is 2 long
+    return torch.from_numpy(np.concatenate([inverse, -inverse @ shift], axis=2).astype(np.float32))
+
+
+def draw_affine(count: int, ranges: AffineRanges, seed: int, step: int) -> Tensor:
+    """Draw the (count, 2, 3) maps of one step's batch from (seed, step) alone."""
+    rng = np.random.default_rng(derive_seed(seed, "affine", step))
+    return affine_matrices(rng.uniform(-1, 1, (count, 5)), ranges)
+
+
+def warp(images: Tensor, matrices: Tensor, image_channels: int) -> Tensor:
+    """Move images, and their masks with them; the border is reflected, the values are bilinear.
+
+    Args:
+        images: (N, C, S, S) float in [-1, 1].
+        matrices: (N, 2, 3) from `affine_matrices`.
+        image_channels: Channels from here on are masks: they stay -1 or 1.
+
+    Returns:
+        (N, C, S, S) float.
+    """
+    side = images.shape[3]
+    places = (torch.arange(side, device=images.device, dtype=images.dtype) * 2 + 1) / side - 1  # centres of pixels
+    maps = matrices.to(images)[:, None, None]
+    # Not affine_grid: its matrix product may run in TF32, whose 10 bits are a tenth of a pixel at side 224.
+    grid = maps[..., 0] * places[:, None] + maps[..., 1] * places[:, None, None] + maps[..., 2]
+    moved = grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    masks = moved[:, image_channels:]
+    masks.copy_(masks.ge(0).to(masks) * 2 - 1)
+    return moved
+
+
+def expand(images: TrainingSet, copies: int, ranges: AffineRanges, seed: int) -> TrainingSet:
+    """Enlarge a set by distorted copies of each image, once, before the training.
+
+    Berezsky and Liashchynskyi 2024 expand each class of about 100 images to 700 in this way: 7 copies.
+
+    Args:
+        images: N images.
+        copies: Images for each of the N, itself included.
+        ranges: Of the distortion.
+        seed: With the image's index and the copy, the only source of randomness.
+
+    Returns:
+        ``copies`` * N images: the N as they are, then every further copy of all N in the same order.
+    """
+    parts = [images.pixels]
+    for copy in range(1, copies):
+        seeds = [derive_seed(seed, f"expansion copy {copy}", index) for index in range(len(images))]
+        draws = np.stack([np.random.default_rng(own).uniform(-1, 1, 5) for own in seeds])
+        parts.append(_distort(images, affine_matrices(draws, ranges)))
+    labels = None if images.labels is None else np.tile(images.labels, copies)
+    return replace(images, pixels=np.concatenate(parts), labels=labels)
+
+
+def _distort(images: TrainingSet, matrices: Tensor) -> Pixels:
+    chunks = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
+    moved = [
+        to_pixels(warp(to_unit(to_tensor(images.pixels[chunk])), matrices[chunk], images.image_channels))
+        for chunk in chunks
+    ]
+    return np.concatenate(moved)

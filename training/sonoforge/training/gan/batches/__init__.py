@@ -1,0 +1,1 @@
+"""What each step is fed."""

@@ -1,0 +1,74 @@
+"""What a training step draws: which images and which latents, from (seed, purpose, step) alone."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sonoforge.runtime.seeds import derive_seed
+
+
+def batch_indices(images: int, batch: int, seed: int, step: int) -> NDArray[np.int64]:
+    """Which images make up the batch of this step.
+
+    The images run in an endless row of shuffled epochs, cut into batches: a batch may straddle two
+    epochs, or hold several when it is larger than the data set; every epoch holds each image once.
+
+    Args:
+        images: Number N of images.
+        batch: Images a step.
+        seed: The run's seed.
+        step: Counted from 0.
+
+    Returns:
+        (batch,) int64 in [0, N).
+    """
+    return shuffled_epochs(images, step * batch, (step + 1) * batch, seed, "order")
+
+
+def shuffled_epochs(count: int, begin: int, end: int, seed: int, purpose: str) -> NDArray[np.int64]:
+    """Return places ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of permutations of 0..count-1.
+
+    Args:
+        count: Length of a permutation: one epoch.
+        begin: First place.
+        end: The place after the last.
+        seed: The run's seed.
+        purpose: Rows of different purposes are independent.
+
+    Returns:
+        (end - begin,) int64.
+    """
+    first, last = begin // count, (end - 1) // count
+    orders = [
+        np.random.default_rng(derive_seed(seed, purpose, epoch)).permutation(count) for epoch in range(first, last + 1)
+    ]
+    return np.concatenate(orders)[begin - first * count : end - first * count].astype(np.int64)
+
+
+def draw_latents(count: int, size: int, seed: int, purpose: str, step: int = 0, distribution: str = "normal") -> Tensor:
+    """Draw (count, size) floats on the CPU, the same for every device.
+
+    Args:
+        count: Number of latents.
+        size: Length of each.
+        seed: The run's seed.
+        purpose: See `seeds.derive_seed`.
+        step: Which draw of this purpose.
+        distribution: ``normal``: standard; ``uniform``: in [-1, 1].
+    """
+    generator = torch.Generator().manual_seed(derive_seed(seed, purpose, step))
+    if distribution == "uniform":
+        return torch.rand(count, size, generator=generator) * 2 - 1
+    return torch.randn(count, size, generator=generator)
+
+
+def data_fingerprint(images: NDArray[np.uint8]) -> str:
+    """Hash shape and content of uint8 images."""
+    digest = hashlib.sha256(str(images.shape).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()

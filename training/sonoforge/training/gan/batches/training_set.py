@@ -1,0 +1,184 @@
+"""What a GAN is trained on: the images of one class or of all, with labels and masks where they are asked for."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.data.cache import open_cache
+from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.masks import read_masks
+from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images
+from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.gan.batches.joint_masks import join_masks
+
+PHANTOM_IMAGES = 400  # in all classes; always the same set, whatever the training's seed
+HELD_OUT_LEAST = 8  # images; a distance to fewer says next to nothing
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Images at the size and with the channels of a training.
+
+    Attributes:
+        pixels: (N, S, S, C) uint8; C is ``image_channels``, and one more where masks are trained jointly.
+        labels: (N,) int64 indices into ``classes``; None: the training knows no classes.
+        classes: Class names; without labels, what the images show.
+        image_channels: 1 (grey) or 3 (RGB).
+        name: Of the data set.
+        groups: (N,) int64, equal for images of one scan; None: unknown, each is taken for a scan of its own.
+    """
+
+    pixels: Pixels
+    labels: NDArray[np.int64] | None
+    classes: tuple[str, ...]
+    image_channels: int
+    name: str = ""
+    groups: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        """Return the number N of images."""
+        return len(self.pixels)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Sha256 of everything but name and groups: two trainings on equal sets see the same."""
+        digest = hashlib.sha256(repr((self.pixels.shape, self.image_channels, self.classes)).encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        if self.labels is not None:
+            digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+def make_training_set(
+    images: Pixels,
+    labels: NDArray[np.int64] | None,
+    classes: tuple[str, ...],
+    image_size: int,
+    channels: str = "auto",
+    masks: Pixels | None = None,
+    name: str = "",
+    groups: NDArray[np.int64] | None = None,
+) -> TrainingSet:
+    """Bring decoded images to the size and the channels of a training.
+
+    Args:
+        images: (N, H, W, C) uint8, C = 1 or 3.
+        labels: (N,) int64, or None for a training without classes.
+        classes: Class names; of the one class where ``labels`` is None.
+        image_size: Side S in pixels.
+        channels: ``"1"``, ``"3"`` or ``"auto"``, see `images.choose_channels`.
+        masks: (N, H, W) uint8, 255 inside, to train jointly; or None.
+        name: Of the data set.
+        groups: (N,) int64, equal for images of one scan; or None.
+
+    Raises:
+        SonoforgeError: No images, or arrays of another kind.
+    """
+    image_channels = choose_channels(images, channels)
+    pixels = prepare_images(images, image_size, image_channels)
+    if masks is not None:
+        pixels = join_masks(pixels, masks)
+    return TrainingSet(pixels, labels, classes, image_channels, name, groups)
+
+
+def read_training_set(
+    data: str,
+    class_name: str | None,
+    image_size: int,
+    channels: str = "auto",
+    *,
+    masks: bool = False,
+    groups: bool = False,
+    cache_folder: Path | None = None,
+) -> TrainingSet:
+    """Read the images of one class, or of all classes with their labels, by way of the image cache.
+
+    Args:
+        data: A folder that `datasets.read_dataset` reads, or ``phantom``.
+        class_name: One class, without labels; None: all classes, with labels (conditional training).
+        image_size: Side S in pixels.
+        channels: ``"1"``, ``"3"`` or ``"auto"``, see `images.choose_channels`.
+        masks: Whether to add the union of each image's masks as the last channel, see `masks.read_masks`.
+        groups: Whether to find out which images are of one scan, see `splits.scan_groups`: seconds for 1000 images.
+        cache_folder: See `cache.open_cache`.
+
+    Raises:
+        SonoforgeError: No such data or class; or masks that are missing or do not fit.
+    """
+    cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, str(cache_folder or "")))
+    if image_size > cache.size:
+        cache = open_cache(cache.dataset, image_size, cache_folder)
+    classes, labels = cache.dataset.classes, cache.dataset.labels
+    chosen = np.arange(len(labels))
+    images = cache.images
+    if class_name is not None:
+        chosen = np.flatnonzero(labels == _find_class(class_name, classes))
+        images = images[chosen]
+    return make_training_set(
+        images,
+        labels if class_name is None else None,
+        classes if class_name is None else (class_name,),
+        image_size,
+        channels,
+        read_masks(cache, chosen, cache_folder) if masks else None,
+        "phantom" if data == "phantom" else cache.dataset.name,
+        scan_groups(cache)[chosen] if groups else None,
+    )
+
+
+def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
+    """Set some images aside that are never trained on, by whole scans, each class in its share.
+
+    Args:
+        images: All.
+        share: Of the images held out, in (0, 0.5], rounded to one over a whole number; 0: none.
+        seed: Of the choice.
+
+    Returns:
+        The images to train on, and those held out or None; both in their order, and without groups, as they are
+        not to be split again.
+
+    Raises:
+        SonoforgeError: A share out of range, or fewer than `HELD_OUT_LEAST` images held out.
+    """
+    if not share:
+        return images, None
+    if not 0 < share <= 0.5:
+        raise SonoforgeError(f"held-out images: found a share of {share:g}, expected above 0 and at most 0.5, or 0")
+    count, parts = len(images), round(1 / share)
+    labels = np.zeros(count, np.int64) if images.labels is None else images.labels
+    groups = np.arange(count) if images.groups is None else images.groups
+    fewest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    held = np.empty(0, np.int64)
+    if fewest >= parts:
+        folds = StratifiedGroupKFold(parts, shuffle=True, random_state=derive_seed(seed, "held-out") % 2**32)
+        _, held = next(folds.split(np.zeros(count), labels, groups))
+    if len(held) < HELD_OUT_LEAST or len(np.unique(labels[held])) < len(np.unique(labels)):
+        raise SonoforgeError(
+            f"held-out images: found {len(held)} for one in {parts} of {count} images, expected at least "
+            f"{HELD_OUT_LEAST} and every class among them; give a larger share, or --held-out 0 to measure against "
+            "the training images"
+        )
+    chosen = np.isin(np.arange(count), held)
+    return _subset(images, ~chosen), _subset(images, chosen)
+
+
+def _subset(images: TrainingSet, chosen: NDArray[np.bool_]) -> TrainingSet:
+    labels = None if images.labels is None else images.labels[chosen]
+    return replace(images, pixels=images.pixels[chosen], labels=labels, groups=None)
+
+
+def _find_class(name: str, classes: tuple[str, ...]) -> int:
+    if name in classes:
+        return classes.index(name)
+    found = f"found {name!r}" if name else "missing"
+    raise SonoforgeError(f"--class-name: {found}, expected one of {', '.join(classes)}{did_you_mean(name, classes)}")

@@ -1,0 +1,1 @@
+"""What a generator learned: paths, styles, interpolations."""

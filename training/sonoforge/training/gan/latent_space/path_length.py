@@ -1,0 +1,152 @@
+"""How much, and how evenly, images change along paths between two latents.
+
+Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019, section 4.1:
+the perceptual path length is the mean of
+
+    d(g(p(t)), g(p(t + epsilon))) / epsilon^2,    epsilon = 1e-4, t uniform in [0, 1),
+
+over pairs of latents, p being the arc between both latents (z) or the line between both styles (w), and d a squared
+distance of images.  A path on which something appears that is at neither end is long.  The paper's d is LPIPS; without
+that network it is here the mean squared difference of pixels in [-1, 1], which is another figure under another name.
+Unlike the paper's, images are not cropped, and all pairs count, the most extreme ones as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.runtime.inference.latents import between
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.latent_space.styles import generate_labelled, map_latents, synthesise
+from sonoforge.training.gan.networks import PORTION, latent_distribution, latent_size
+from sonoforge.training.metrics.lpips import Lpips, embed
+
+EPSILON = 1e-4
+
+# Images (N, C, S, S) in [-1, 1] of two sets to the squared distance of each pair: (N,).
+SquaredDistance = Callable[[Tensor, Tensor], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class PathLength:
+    """A figure and how it was measured.
+
+    Attributes:
+        space: ``z`` or ``w``.
+        mean: Over all pairs.
+        standard_error: Of the mean; NaN for a single pair.
+        median: Over all pairs, which a few long paths do not move.
+        samples: Number of pairs.
+        protocol: Distance and path, in words.
+        values: (samples,) of the pairs.
+    """
+
+    space: str
+    mean: float
+    standard_error: float
+    median: float
+    samples: int
+    protocol: str
+    values: NDArray[np.float64]
+
+
+def pixel_distance(first: Tensor, second: Tensor) -> NDArray[np.float64]:
+    """Mean squared difference of pixels of each pair: (N, C, S, S) twice to (N,)."""
+    return np.asarray((first - second).double().square().mean((1, 2, 3)).cpu().numpy())
+
+
+def perceptual_distance(lpips: Lpips, image_channels: int) -> SquaredDistance:
+    """Return the function that measures LPIPS, of the channels that are image."""
+
+    def measure(first: Tensor, second: Tensor) -> NDArray[np.float64]:
+        difference = embed(lpips, first[:, :image_channels]) - embed(lpips, second[:, :image_channels])
+        return np.asarray(difference.double().square().sum(1).cpu().numpy())
+
+    return measure
+
+
+def spaces(generator: nn.Module) -> tuple[str, ...]:
+    """Spaces in which its images have paths: ``z``, the latents; and ``w``, where it has styles."""
+    return ("z", "w") if has_styles(generator) else ("z",)
+
+
+def walk(generator: nn.Module, space: str, ends: Tensor, shares: Tensor, label: int | None = None) -> Tensor:
+    """Generate images on the way between two latents.
+
+    Args:
+        generator: In evaluation mode.
+        space: See `spaces`.
+        ends: (N, 2, Z) latents at both ends of N paths, on the CPU.
+        shares: (N, T) of the way, 0 to 1, on the CPU.
+        label: Class of all images, for a conditional generator.
+
+    Returns:
+        (N, T, C, S, S) float on the generator's device.
+    """
+    pairs = len(shares)
+    if space == "w":
+        styles = map_latents(generator, ends.flatten(0, 1).float(), label).double().unflatten(0, (pairs, 2))
+        points = torch.lerp(styles[:, :1], styles[:, 1:], shares.double()[:, :, None, None].to(styles.device))
+    else:
+        distribution = latent_distribution(generator)
+        rows = zip(ends.numpy(), shares.numpy(), strict=True)
+        points = torch.from_numpy(np.stack([between(own[0], own[1], places, distribution) for own, places in rows]))
+    parts = points.flatten(0, 1).float().split(PORTION)
+    images = [
+        synthesise(generator, part) if space == "w" else generate_labelled(generator, part, label) for part in parts
+    ]
+    together: Tensor = torch.cat(images).unflatten(0, tuple(shares.shape))
+    return together
+
+
+def step_sizes(images: Tensor, distance: SquaredDistance) -> NDArray[np.float64]:
+    """Return the distances, not squared, of neighbours on N paths: (N, T, C, S, S) to (N, T - 1)."""
+    return np.sqrt(np.stack([distance(own[:-1], own[1:]) for own in images]))
+
+
+def measure_path_length(
+    generator: nn.Module,
+    space: str,
+    samples: int,
+    seed: int,
+    distance: SquaredDistance,
+    name: str,
+    label: int | None = None,
+) -> PathLength:
+    """Measure the path length.
+
+    Args:
+        generator: In evaluation mode.
+        space: See `spaces`.
+        samples: Number of pairs of latents.
+        seed: Of pairs and places.
+        distance: Of images.
+        name: Of the distance.
+        label: Class of all images, for a conditional generator.
+    """
+    latents = draw_latents(2 * samples, latent_size(generator), seed, "path ends", 0, latent_distribution(generator))
+    chance = np.random.default_rng(derive_seed(seed, "path places"))
+    # In double precision: in single, t + epsilon is off by as much as 1/2000 of epsilon.
+    places = torch.from_numpy(chance.random(samples) * (1 - EPSILON))
+    values = []
+    for ends, starts in zip(
+        latents.unflatten(0, (samples, 2)).double().split(PORTION), places.split(PORTION), strict=True
+    ):
+        images = walk(generator, space, ends, torch.stack([starts, starts + EPSILON], 1), label)
+        values.append(distance(images[:, 0], images[:, 1]) / EPSILON**2)
+    found = np.concatenate(values)
+    error = float(found.std(ddof=1)) / math.sqrt(samples) if samples > 1 else math.nan
+    way = "the line between two styles" if space == "w" else "the way between two latents"
+    protocol = (
+        f"mean of {name} / epsilon^2, epsilon {EPSILON:g}, at a random place on {way}, no image cropped or left out"
+    )
+    return PathLength(space, float(found.mean()), error, float(np.median(found)), samples, protocol, found)

@@ -1,0 +1,48 @@
+"""The regularisers: what keeps a network's training stable beside its loss.
+
+A new regulariser is one file and one row of `REGULARISERS`.  Each acts in one of three places: a penalty added
+to a network's loss, a correction of the discriminator's weights after its step, or a change of the discriminator
+when it is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from sonoforge.training.gan.objectives.batch import Batch
+from sonoforge.training.gan.objectives.regularisers import consistency, gradient_penalty, path_length, r1
+from sonoforge.training.gan.objectives.regularisers.spectral_norm import normalise_spectrally
+from sonoforge.training.gan.objectives.regularisers.weight_clipping import clip_weights
+
+
+class Regulariser(NamedTuple):
+    """One regulariser.
+
+    Attributes:
+        of: The network it acts on.
+        penalty: (network, batch, state) to a scalar, multiplied by the recipe's weight; it may move ``state``.
+        after_step: (network, weight) called after each of the network's steps.
+        build: (network) called once, before the first step.
+        start: The state's first values by name.
+        weight: Published default of its weight.
+    """
+
+    of: Literal["generator", "discriminator"]
+    penalty: Callable[[nn.Module, Batch, dict[str, Tensor]], Tensor] | None = None
+    after_step: Callable[[nn.Module, float], None] | None = None
+    build: Callable[[nn.Module], None] | None = None
+    start: Mapping[str, float] = {}
+    weight: float = 1.0
+
+
+REGULARISERS: dict[str, Regulariser] = {
+    "weight-clipping": Regulariser("discriminator", after_step=clip_weights, weight=0.01),
+    "gradient-penalty": Regulariser("discriminator", penalty=gradient_penalty.penalty, weight=10.0),
+    "r1": Regulariser("discriminator", penalty=r1.penalty, weight=10.0),
+    "consistency": Regulariser("discriminator", penalty=consistency.penalty, weight=10.0),
+    "spectral-norm": Regulariser("discriminator", build=normalise_spectrally),
+    "path-length": Regulariser("generator", penalty=path_length.penalty, start=path_length.START, weight=2.0),
+}

@@ -1,0 +1,1 @@
+"""What is measured while a training goes on."""

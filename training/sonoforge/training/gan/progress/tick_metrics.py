@@ -1,0 +1,172 @@
+"""KID and FID of the averaged generator while it trains, in a feature space of the user's choice.
+
+They choose the checkpoint that is called the best, so what they are measured against matters.  Against the
+*training* images a generator that copies them scores best; against images that were *held out* it gains nothing
+by copying.  A tenth of a class of 200 images is 20, and KID against 20 images is noisy; but the images and the
+latents are the same at each tick, so most of the noise is shared and ticks can be compared with each other.
+As absolute figures use those of ``sonoforge evaluate``.
+
+Nothing here touches the training: latents come from a seed of their own, the averaged generator is in evaluation
+mode, and no global random state is read or written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sonoforge.runtime.distances.fid import frechet_distance
+from sonoforge.runtime.distances.kid import kernel_distance
+from sonoforge.training.data.pixels import Pixels, to_pixels, to_tensor, to_unit
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.batches.training_set import TrainingSet
+from sonoforge.training.gan.networks import PORTION, generate, latent_distribution, latent_size
+from sonoforge.training.metrics.features import Features
+
+METRICS = ("kid", "fid")
+GENERATED = 256  # images generated at a tick; to embed them takes a CPU 1 s in the shipped network, 5 s in torch ones
+REAL = 500  # real images at most
+_PORTION = 32  # images embedded at a time
+
+
+class EmbeddedImages(Protocol):
+    """What a feature space makes of N images."""
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """(N, D)."""
+
+
+class FeatureSpace(Protocol):
+    """What turns images into vectors whose distances mean something, see `metrics.spaces.open_space`."""
+
+    @property
+    def name(self) -> str:
+        """Network and hash of its weights; recorded with every figure."""
+
+    def embed(self, images: Pixels, /) -> EmbeddedImages:
+        """Embed (N, S, S, C) uint8, C = 1 or 3."""
+
+
+class _Vectors(NamedTuple):
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PerceptualSpace:
+    """The network of the perceptual term, used as the feature space too."""
+
+    network: Features
+
+    @property
+    def name(self) -> str:
+        """Network and hash of its weights."""
+        return self.network.name
+
+    @torch.inference_mode()
+    def embed(self, images: Pixels, /) -> _Vectors:
+        """Embed (N, S, S, C) uint8 by `Features.embed`."""
+        device = next(self.network.module.parameters()).device
+        parts = to_tensor(images).split(_PORTION)
+        return _Vectors(torch.cat([self.network.embed(to_unit(part.to(device))).cpu() for part in parts]).numpy())
+
+
+class MetricReference(NamedTuple):
+    """What the generated images of every measuring are compared with, made once.
+
+    Attributes:
+        metrics: Some of `METRICS`.
+        space: Where distances are taken.
+        embedded: (M, D) embeddings of the real images.
+        kind: ``held-out``, or ``training`` where none are held out.
+        latents: (GENERATED, Z), the same at every measuring.
+        labels: (GENERATED,) classes in the shares of the real images, or None.
+    """
+
+    metrics: tuple[str, ...]
+    space: FeatureSpace
+    embedded: NDArray[np.float32]
+    kind: str
+    latents: Tensor
+    labels: Tensor | None
+
+
+def make_metric_reference(
+    metrics: tuple[str, ...],
+    space: FeatureSpace,
+    training: TrainingSet,
+    held_out: TrainingSet | None,
+    generator: nn.Module,
+    seed: int,
+) -> MetricReference:
+    """Embed the real images and draw the latents.
+
+    Args:
+        metrics: Some of `METRICS`.
+        space: Where distances are taken.
+        training: The images trained on; with labels only where the generator is told them.
+        held_out: The images that are compared with; None: those trained on.
+        generator: Tells the latents' length and distribution.
+        seed: Of the latents.
+    """
+    device = next(generator.parameters()).device
+    real = training if held_out is None else held_out
+    some = evenly_spaced(len(real), REAL)
+    labels = None
+    if training.labels is not None and real.labels is not None:
+        # Place i takes the label of the real image at the same share of the way: each class gets its share.
+        order = np.sort(real.labels[some])
+        labels = torch.from_numpy(order[np.arange(GENERATED) * len(order) // GENERATED]).to(device)
+    return MetricReference(
+        metrics,
+        space,
+        space.embed(real.pixels[some, ..., : real.image_channels]).features,
+        "training" if held_out is None else "held-out",
+        draw_latents(GENERATED, latent_size(generator), seed, "metric", 0, latent_distribution(generator)).to(device),
+        labels,
+    )
+
+
+def measure_metrics(average: nn.Module, reference: MetricReference, image_channels: int) -> dict[str, Any]:
+    """Measure the averaged generator against the reference.
+
+    Args:
+        average: In evaluation mode.
+        reference: From `make_metric_reference`.
+        image_channels: Channels that are image; those after them are masks, which are not looked at.
+
+    Returns:
+        ``kid`` and ``kid_standard_error``, ``fid``, whichever are wanted, and their protocol: ``metric_features``
+        (name of the space), ``metric_reference`` (``held-out`` or ``training``), ``metric_real`` and
+        ``metric_generated`` (numbers of images).
+    """
+    figures: dict[str, Any] = {}
+    parts = range(0, len(reference.latents), PORTION)
+    made = np.concatenate([_embed_generated(average, reference, first, image_channels) for first in parts])
+    name = reference.space.name
+    if "kid" in reference.metrics:
+        kid = kernel_distance(made, reference.embedded, name)
+        figures |= {"kid": kid.value, "kid_standard_error": kid.standard_error}
+    if "fid" in reference.metrics:
+        figures["fid"] = frechet_distance(made, reference.embedded, name).value
+    return figures | {
+        "metric_features": name,
+        "metric_reference": reference.kind,
+        "metric_real": len(reference.embedded),
+        "metric_generated": len(made),
+    }
+
+
+def _embed_generated(
+    average: nn.Module, reference: MetricReference, first: int, image_channels: int
+) -> NDArray[np.float32]:
+    part = slice(first, first + PORTION)
+    labels = None if reference.labels is None else reference.labels[part]
+    pixels = to_pixels(generate(average, reference.latents[part], labels))
+    return reference.space.embed(pixels[..., :image_channels]).features

@@ -1,0 +1,121 @@
+"""What is measured, written and said at each tick of a training."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sonoforge.training.data.pixels import to_tensor, to_unit
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.batches.training_set import TrainingSet
+from sonoforge.training.gan.networks import PORTION, generate, latent_distribution, latent_size
+from sonoforge.training.gan.progress.diversity import mean_pairwise_distance, sliced_distance, thumbnails
+from sonoforge.training.gan.state import Players
+
+GRID = 64  # images in a sample grid, and in the batch whose diversity is measured
+REFERENCE = 1024  # real images at most that samples are compared with
+
+
+class Reference(NamedTuple):
+    """What every tick compares with, made once.
+
+    Attributes:
+        thumbnails: (N, T * T) of real images.
+        spread: Their mean pairwise distance.
+        latents: (GRID, Z), the same at every tick.
+        labels: (GRID,) classes of the grid in equal shares, or None.
+    """
+
+    thumbnails: Tensor
+    spread: float
+    latents: Tensor
+    labels: Tensor | None
+
+
+def make_reference(images: TrainingSet, generator: nn.Module, seed: int) -> Reference:
+    """Prepare what ticks compare with.
+
+    Args:
+        images: The real ones.
+        generator: Tells the latents' length and distribution.
+        seed: Of the fixed latents.
+    """
+    device = next(generator.parameters()).device
+    some = evenly_spaced(len(images), REFERENCE)
+    shown = to_unit(to_tensor(images.pixels[some]))[:, : images.image_channels]
+    real = thumbnails(shown)
+    size, distribution = latent_size(generator), latent_distribution(generator)
+    classes = 0 if images.labels is None else len(images.classes)
+    labels = (torch.arange(GRID, device=device) * classes // GRID) if classes else None
+    latents = draw_latents(GRID, size, seed, "grid", 0, distribution).to(device)
+    return Reference(real, mean_pairwise_distance(real), latents, labels)
+
+
+def measure(average: nn.Module, reference: Reference, image_channels: int) -> tuple[Tensor, dict[str, Any]]:
+    """Judge the averaged generator: the grid's images (GRID, C, S, S), and its figures by name.
+
+    ``diversity`` and ``distance``: see `diversity`.  For KID and FID see `tick_metrics`.
+    """
+    latents = reference.latents.split(PORTION)
+    own = [None] * len(latents) if reference.labels is None else reference.labels.split(PORTION)
+    # A few at a time: 64 large ones at once would not fit into memory.
+    samples = torch.cat([generate(average, part, classes) for part, classes in zip(latents, own, strict=True)])
+    small = thumbnails(samples[:, :image_channels]).cpu()
+    return samples, {
+        "diversity": mean_pairwise_distance(small) / max(reference.spread, 1e-12),
+        "distance": sliced_distance(small, reference.thumbnails),
+    }
+
+
+def gradient_norm(players: Players, network: nn.Module) -> float | None:
+    """Euclidean norm of the gradients of the network's last step, after any scaling for float16 is undone.
+
+    None where they overflowed float16, so that the step was skipped.
+    """
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    if not gradients:
+        return 0.0
+    norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
+    norm /= float(players.fabric.strategy.precision.state_dict().get("scale", 1.0))
+    return norm if math.isfinite(norm) else None
+
+
+def memory_gib(device: torch.device) -> float | None:
+    """Most memory used so far: of the GPU, or else of the process; None where the system does not tell (Windows)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    if sys.platform == "win32":
+        return None
+    import resource  # noqa: PLC0415 - POSIX only
+
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes there, kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def read_stats(folder: Path, step: int) -> list[dict[str, Any]]:
+    """Return the rows of ``stats.jsonl`` up to this step; a killed run may have written further."""
+    path = folder / "stats.jsonl"
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        with contextlib.suppress(json.JSONDecodeError):  # a line cut short by the kill
+            rows.append(json.loads(line))
+    return [row for row in rows if row["step"] <= step]
+
+
+def stalled(rows: list[dict[str, Any]], measurings: int, interval: int) -> bool:
+    """Whether KID has not fallen below its lowest value for so many measurings.
+
+    Those on an interruption, at a step that is no multiple of ``interval``, do not count: a training that is
+    interrupted and continued stops where an uninterrupted one stops.
+    """
+    values = [row["kid"] for row in rows if "kid" in row and row["step"] % interval == 0]
+    return len(values) > measurings and len(values) - 1 - int(np.argmin(values)) >= measurings

@@ -1,0 +1,217 @@
+"""What the report recomputes from the run folder's own files, instead of believing a summary.
+
+`check_reads` compares, image by image, what every training stage noted that it read with the test fold that it was
+to be kept from; `check_predictions` counts the confusion matrices again from ``predictions.csv``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.training.statistics import estimates as statistics
+from sonoforge.training.statistics.tables import Predictions
+
+ECE_BINS = 15
+"""As in `statistics.expected_calibration_error`, so that the diagram shows what the figure sums up."""
+
+
+class Check(NamedTuple):
+    """One comparison made while the report was written."""
+
+    what: str
+    found: str
+    passed: bool
+
+
+# ---- the split
+
+
+def read_plans(folder: Path) -> dict[int, dict[str, Any]]:
+    """Read ``splits.json`` and those of further seeds, by seed; the report's first plan comes first."""
+    paths = [folder / "splits.json", *sorted(folder.glob("splits-seed*.json"))]
+    plans = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return {plan["seed"]: plan for plan in plans}
+
+
+def class_counts(plan: Mapping[str, Any], classes: int) -> NDArray[np.int64]:
+    """Count the test images of each fold by class, (folds, classes)."""
+    counts = np.zeros((plan["folds"], classes), np.int64)
+    np.add.at(counts, (np.array(plan["fold_of"]), np.array(plan["labels"])), 1)
+    return counts
+
+
+def divided(plan: Mapping[str, Any], keys: Sequence[object]) -> int:
+    """Count the keys (groups, content hashes) whose images lie in more than one fold."""
+    folds = Counter(key for key, _ in set(zip(keys, plan["fold_of"], strict=True)))
+    return sum(count > 1 for count in folds.values())
+
+
+@dataclass
+class Reads:
+    """What the training stages of one kind (``classifier``, ``generator``) read, against their test folds.
+
+    Attributes:
+        stages: Number of trainings.
+        images: Image reads noted by them, in all.
+        same_content: Test images whose own pixels a training for their fold read (each counted once a seed).
+        same_group: Test images of whose group such a training read an image.
+    """
+
+    stages: int = 0
+    images: int = 0
+    same_content: set[tuple[int, int]] = field(default_factory=set)
+    same_group: set[tuple[int, int]] = field(default_factory=set)
+
+
+def check_reads(folder: Path, plans: Mapping[int, Mapping[str, Any]]) -> dict[str, Reads]:
+    """Compare every ``folds/*.json``'s list of content hashes with the test fold it belongs to.
+
+    Returns:
+        `Reads` by kind of stage, for the kinds that occur.
+    """
+    found: dict[str, Reads] = {}
+    generators: set[tuple[int, int, str]] = set()
+    for path in sorted((folder / "folds").glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        plan, seed, fold = plans[result["seed"]], result["seed"], result["fold"]
+        test = [i for i, own in enumerate(plan["fold_of"]) if own == fold]
+        groups = dict(zip(plan["hashes"], plan["groups"], strict=True))
+        for stage, hashes in result["reads"].items():
+            if stage == "generated":  # images that a generator made, not images that anything learned from
+                continue
+            kind = stage.split(" ", 1)[0]
+            if kind == "generator":
+                # Several arms may be filled by the same generators; each of these counts once.
+                if (seed, fold, stage) in generators:
+                    continue
+                generators.add((seed, fold, stage))
+            reads = found.setdefault(kind, Reads())
+            reads.stages += 1
+            reads.images += len(hashes)
+            contents, seen = set(hashes), {groups[h] for h in hashes if h in groups}
+            reads.same_content |= {(seed, i) for i in test if plan["hashes"][i] in contents}
+            reads.same_group |= {(seed, i) for i in test if plan["groups"][i] in seen}
+    return found
+
+
+def split_checks(plans: Mapping[int, Mapping[str, Any]], reads: Mapping[str, Reads], twins: int) -> list[Check]:
+    """List what must hold under ``sealed``; empty for another protocol, which makes no such promise."""
+    checks = []
+    for plan in plans.values():
+        if plan["protocol"] != "sealed":
+            return []
+        seed = f" (seed {plan['seed']})" if len(plans) > 1 else ""
+        for what, keys in (("groups", plan["groups"]), ("equal images", plan["hashes"])):
+            count = divided(plan, keys)
+            checks.append(Check(f"{what} divided between folds{seed}", str(count), count == 0))
+    checks.append(Check("test images with a near-duplicate in training", str(twins), twins == 0))
+    for kind, own in reads.items():
+        count = len(own.same_content | own.same_group)
+        what = f"test images that a {kind} read, or read a group member of"
+        checks.append(Check(what, f"{count} ({own.images} reads in {own.stages} trainings)", count == 0))
+    return checks
+
+
+# ---- the predictions
+
+
+def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, Any], images: int) -> list[Check]:
+    """Count again from ``predictions.csv`` and compare with what the tables print."""
+    once = all(len(part.files) == len(set(part.files)) == images for part in parts)
+    checks = [Check("each image predicted once by each arm and seed", "yes" if once else "no", once)]
+    for arm, figures in arms.items():
+        part = next((part for part in parts if part.arm == arm), None)
+        printed = np.array(figures["confusion"])
+        equal = part is not None and bool((confusion(part, len(printed)) == printed).all())
+        what = f"confusion matrix counted again from predictions.csv: {arm}"
+        checks.append(Check(what, "equal" if equal else "differs", equal))
+    return checks
+
+
+def confusion(part: Predictions, classes: int) -> NDArray[np.int64]:
+    """Count the images of one arm by true class (row) and predicted class (column)."""
+    return statistics.confusion_matrix(part.labels, part.probabilities.argmax(axis=1).astype(np.int64), classes)
+
+
+class Bin(NamedTuple):
+    """Images whose highest probability lies in one interval: mean probability, share that was right, number."""
+
+    confidence: float
+    accuracy: statistics.Interval
+    images: int
+
+
+def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[Bin]:
+    """Group images by their highest probability into `ECE_BINS` equal intervals; empty ones are left out."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    bins = []
+    for index in np.unique(bin_of):
+        inside = bin_of == index
+        share = statistics.wilson_interval(int(correct[inside].sum()), int(inside.sum()))
+        bins.append(Bin(float(confidence[inside].mean()), share, int(inside.sum())))
+    return bins
+
+
+# ---- the generators
+
+
+@dataclass(frozen=True)
+class GeneratorRuns:
+    """All trainings of one class's generator.
+
+    Attributes:
+        name: The class.
+        curves: Rows of ``stats.jsonl`` of each training.
+        plans: ``plan`` of each training's ``results.json`` that was found: steps, batch, learning_rate.
+        images: Number of real images of each training, where found.
+    """
+
+    name: str
+    curves: list[list[dict[str, Any]]]
+    plans: list[dict[str, Any]]
+    images: list[int]
+
+    def last(self, name: str) -> list[float]:
+        """Return the last tick's value of a statistic, one for each training that has it."""
+        rows = [curve[-1].get(name) for curve in self.curves if curve]
+        return [float(v) for v in rows if v is not None and math.isfinite(v)]
+
+    @property
+    def collapsed(self) -> int:
+        """Number of trainings with at least one tick called a collapse."""
+        return sum(any(row.get("collapsed") for row in curve) for curve in self.curves)
+
+    @property
+    def collapsed_at_end(self) -> int:
+        """Number of trainings whose last tick is called a collapse."""
+        return sum(bool(curve and curve[-1].get("collapsed")) for curve in self.curves)
+
+
+def read_generators(folder: Path, classes: Sequence[str]) -> list[GeneratorRuns]:
+    """Read the statistics of all generators under ``gan/``, in the order of the classes."""
+    found: dict[str, GeneratorRuns] = {}
+    for path in sorted((folder / "gan").glob("seed*-*/*/stats.jsonl")):
+        runs = found.setdefault(path.parent.name, GeneratorRuns(path.parent.name, [], [], []))
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # a line cut short by a kill
+                rows.append(json.loads(line))
+        runs.curves.append(rows)
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            results = json.loads((path.parent / "results.json").read_text(encoding="utf-8"))
+            runs.plans.append(results["plan"])
+            runs.images.append(int(results["images"]))
+    order = {name: i for i, name in enumerate(classes)}
+    return sorted(found.values(), key=lambda runs: (order.get(runs.name, len(order)), runs.name))

@@ -1,0 +1,1 @@
+"""Estimates with their uncertainty, tables of predictions, published figures."""

@@ -1,0 +1,1 @@
+"""The verbs that train and measure, one file each."""

@@ -1,0 +1,73 @@
+"""``sonoforge data import SET FOLDER OUT``: turn a published mammography set into a folder of classes."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import PIL
+
+from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.collections import cbis_ddsm, mini_mias
+from sonoforge.training.data.collections.importing import file_digest, write_set
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """
+sonoforge data import mini-mias all-mias/ mias-films                        whole films, cropped to the breast
+sonoforge data import mini-mias all-mias/ mias-regions --mode roi --masks   each abnormality, with its circle
+sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi          each abnormality, cut from its film
+sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi --resume
+"""
+
+SETS = {"cbis-ddsm": cbis_ddsm, "mini-mias": mini_mias}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``data import``."""
+
+    set: str = option(help="which set: " + ", ".join(SETS), positional=True, choices=tuple(SETS))
+    folder: str = option(help="where it was unpacked, see sonoforge data list", positional=True)
+    out: str = option(help="folder to write, new or empty", positional=True)
+    mode: str = option("full", help="whole films, or each abnormality", choices=("full", "roi"))
+    masks: bool = option(False, help="also write NAME_mask.png; pictures whose mask cannot be had are left out")
+    margin: float = option(1.5, help="side of a region over that of the abnormality", minimum=1, maximum=10)
+    longest: int = option(1024, help="side of the square pictures at most, pixels", minimum=64, maximum=7000)
+    resume: bool = option(False, help="continue an import that was interrupted, with the same settings")
+
+
+def main(config: Config) -> Outcome:
+    """Write the set and say what is in it.
+
+    The result: ``folder``, ``images`` (of each class), ``left_out`` (message for each picture that could not be had).
+
+    Raises:
+        SonoforgeError: The folder is not the set, or the output cannot be written.
+    """
+    source, out = Path(config.folder), Path(config.out)
+    if not source.is_dir():
+        raise SonoforgeError(f"{source}: no such folder, expected the unpacked set; see sonoforge data list")
+    if out.resolve().is_relative_to(source.resolve()):
+        raise SonoforgeError(f"{out}: lies inside {source}, expected a folder beside it; name another")
+    reader = SETS[config.set]
+    planned = reader.plan(source, config.mode, margin=config.margin, longest=config.longest, masks=config.masks)
+    provenance = {
+        "set": config.set,
+        "mode": config.mode,
+        "masks": config.masks,
+        "margin": config.margin,
+        "longest": config.longest,
+        "tables": {table.name: file_digest(table) for table in reader.find_tables(source)},
+        "versions": {"sonoforge": version("sonoforge"), "numpy": np.__version__, "pillow": PIL.__version__},
+    }
+    written = write_set(out, planned, provenance, resume=config.resume)
+    counts = ", ".join(f"{number} {name}" for name, number in written.images.items())
+    log.info("%s: %d pictures (%s)", out, sum(written.images.values()), counts)
+    result = {"folder": config.out, "images": written.images, "left_out": written.left_out}
+    return Outcome(result, f"sonoforge data audit --data {shlex.quote(config.out)}")

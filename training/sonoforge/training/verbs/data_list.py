@@ -1,0 +1,55 @@
+"""``data list``: the public data sets that the project knows, and where their owners hand them out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from rich.markup import escape
+from rich.table import Table
+
+from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.training.data.collections.known_sets import KNOWN_SETS
+from sonoforge.training.terminal import as_text
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """
+sonoforge data list                all known sets
+sonoforge data list --name BUSI    one set
+sonoforge data list --json         the same for a program
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``data list``."""
+
+    name: str = option("", help="show only the set of this name")
+
+
+def main(config: Config) -> Outcome:
+    """Show the table; nothing is downloaded.
+
+    The result: ``{"sets": [{"name", "content", "obtain", "licence", "citation", "reader"}]}``.
+    """
+    names = [known.name for known in KNOWN_SETS]
+    wanted = [known for known in KNOWN_SETS if config.name.casefold() in ("", known.name.casefold())]
+    if not wanted:
+        hint = did_you_mean(config.name, names)
+        raise SonoforgeError(f"--name: found {config.name!r}, expected one of {', '.join(names)}{hint}")
+    table = Table(title="Public data sets (obtain them from their owners; nothing is downloaded here)", show_lines=True)
+    table.add_column("set", style="bold", no_wrap=True)
+    table.add_column("what, how to obtain, terms", overflow="fold")
+    for known in wanted:
+        lines = (
+            known.content,
+            f"obtain: {known.obtain}",
+            f"licence: {known.licence}",
+            f"cite: {known.citation}",
+            f"reading: {known.reader}",
+        )
+        table.add_row(known.name, escape("\n".join(lines)))
+    log.info("%s", as_text(table))
+    return Outcome({"sets": [known._asdict() for known in wanted]}, "sonoforge data audit --data FOLDER")

@@ -1,0 +1,406 @@
+"""``sonoforge evaluate REAL FAKE``: are generated images realistic, diverse, copied?  Each figure with its protocol.
+
+JSON (``--json``) is the ``results.json`` of the run folder, and ``run`` and ``report``, where it is: ``real`` and
+``fake`` (what was compared), ``n`` (images a side of matched values and floors), ``protocol`` and ``protocol_id``,
+``metrics`` (a list of figures, each ``{"name", "title", "space", "question", "better", "value", "standard_error",
+"matched", "matched_low", "matched_high", "floor", "floor_low", "floor_high", "ratio", "n", "repeats", "note"}``),
+``copies``, ``projections``, ``not_measured`` (``name`` and ``why``), ``warnings``, ``verdicts``, ``seconds``,
+``notice``.  With ``--compare``: ``rows``, one for each evaluation, and ``protocol_id``.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.util
+import io
+import itertools
+import logging
+import re
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sonoforge.runtime.atomic import write_bytes, write_text
+from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.training import run_folder
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.devices import open_fabric
+from sonoforge.training.evaluation.image_sets import ImageSet, read_held_out, read_image_sets
+from sonoforge.training.evaluation.measure import (
+    KID_SUBSET_SIZE,
+    KID_SUBSETS,
+    METRICS,
+    PAIRS,
+    Part,
+    Task,
+    embedding_tasks,
+    lpips_task,
+    matched_size,
+    measure,
+    pixel_tasks,
+    rounds,
+    score_task,
+)
+from sonoforge.training.evaluation.protocol import compare, make_protocol, protocol_id, read_result
+from sonoforge.training.metrics.feature_cache import embed_cached
+from sonoforge.training.metrics.lpips import Lpips, distance_matrix, open_lpips
+from sonoforge.training.metrics.spaces import Embedded, Space, open_space
+from sonoforge.training.pages.evaluation import gallery, words
+from sonoforge.training.pages.evaluation.page import write_page
+from sonoforge.training.progress import is_interactive, progress_bar
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """
+sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant
+sonoforge evaluate BUSI/ generated/ --class-name malignant --features inception,bundle
+sonoforge evaluate training-scans/ generated.npz --held-out other-scans/ --features mobilenetv2-imagenet --weights FILE
+sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --lpips squeezenet1_1 --plots pca,tsne,umap
+sonoforge evaluate --compare runs/00003-evaluate-dcgan,runs/00004-evaluate-wgan-gp
+
+REAL: phantom, a folder of images or of class folders, a .zip or an .npz.  FAKE: the same, or a run of gan train.
+Figures of different protocols (network, numbers of images, size, seed, ...) are not comparable, and not compared.
+"""
+
+NOTICE = "Research use, not a medical device."
+TABLE = "metrics.csv"
+PLOTS = ("pca", "tsne", "umap")
+LPIPS_IMAGES = 500  # of a set, at most: their distances to each other are held at once
+LPIPS_DOWNLOAD = "squeezenet1_1"
+_LONGEST_SLUG = 80  # characters of FAKE's name in the run folder's
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of ``sonoforge evaluate``."""
+
+    real: str = option("", positional=True, help="real images: what the generator was trained on")
+    fake: str = option("", positional=True, help="generated images, or a run of sonoforge gan train")
+    features: tuple[str, ...] = option(
+        ("bundle",),
+        help="comma-separated feature spaces: inception, mobilenetv2-imagenet, squeezenet-imagenet, vgg16-imagenet, "
+        "bundle (the shipped one; trained on BUSI), bundle:PATH, pixels",
+        metavar="SPACE,...",
+    )
+    weights: str = option("", help="weights of the one network among them (default: download)", metavar="FILE")
+    metrics: tuple[str, ...] = option(METRICS, help="comma-separated", metavar="NAME,...")
+    held_out: str = option("", help="real images that the generator never saw, for the copy test", metavar="REAL")
+    lpips: str = option(
+        "", help="SqueezeNet of LPIPS: a .safetensors file, or squeezenet1_1 to download it", metavar="FILE"
+    )
+    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
+    class_name: str = option(
+        "", help="class of the real images (default: the one that FAKE says it shows)", aliases=("class",)
+    )
+    image_size: int | None = option(
+        None, help="compare at this side (default: FAKE's)", minimum=16, maximum=1024, aliases=("size",)
+    )
+    channels: str = option("auto", help="1 compares as grey", choices=("auto", "1", "3"))
+    count: int | None = option(None, help="images to generate from a run (default: as many as REAL has)", minimum=2)
+    checkpoint: str = option("last", help="of a run: last, best, or a step number")
+    repeats: int = option(100, help="random halves for floors and intervals; slow figures take a tenth", minimum=5)
+    plots: tuple[str, ...] = option(("pca", "tsne"), help="comma-separated: pca, tsne, umap", metavar="NAME,...")
+    compare: tuple[str, ...] = option((), help="lay earlier evaluations side by side", metavar="RUN,RUN")
+    seed: int = option(0, help="of generated images, halves, subsets and projections", minimum=0)
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    cache: str = option("", help="folder of decoded images and features (default: ~/.cache/sonoforge)")
+    out: str = option("runs", help="folder for run folders")
+
+
+def main(config: Config) -> Outcome:
+    """Measure, draw, and write the run folder; or compare earlier ones.
+
+    Raises:
+        SonoforgeError: Bad settings or images, or evaluations of different protocols.
+    """
+    if config.compare:
+        if config.real or config.fake:
+            raise SonoforgeError(
+                f"--compare: found {config.fake or config.real} beside it, expected finished runs alone, RUN,RUN; "
+                "evaluate it first, then compare"
+            )
+        return _compare(config.compare)
+    _check(config)
+    started = time.monotonic()
+    device = str(open_fabric(config.device).device)
+    spaces = open_spaces(config.features, config.weights, device)
+    lpips = open_lpips(config.lpips, config.lpips_heads or None, device) if config.lpips else None
+    cache = Path(config.cache) if config.cache else None
+    real, fake = read_image_sets(
+        config.real,
+        config.fake,
+        image_size=config.image_size,
+        channels=config.channels,
+        class_name=config.class_name,
+        count=config.count,
+        seed=config.seed,
+        checkpoint=config.checkpoint,
+        cache_folder=cache,
+        device=config.device,
+    )
+    held_out = read_held_out(config.held_out, real, cache) if config.held_out else None
+    n = matched_size(real.groups, len(fake), config.repeats, config.seed)
+    protocol = make_protocol(
+        real, len(fake), spaces, matched=n, repeats=config.repeats, seed=config.seed,
+        settings={
+            "KID": f"polynomial kernel of degree 3, {KID_SUBSETS} subsets of at most {KID_SUBSET_SIZE}",
+            "neighbours": "precision and recall 3, density and coverage 5",
+            "sliced Wasserstein": "512 directions; pyramid: 128 patches of 7x7 an image, 4 x 128 directions",
+            "MS-SSIM pairs": PAIRS,
+            "LPIPS": lpips.name if lpips else None,
+        },
+    )  # fmt: skip
+    slug = re.sub(r"[^a-z0-9]+", "-", Path(config.fake).resolve().name.lower())[:_LONGEST_SLUG].strip("-")
+    folder = run_folder.create_run(Path(config.out), f"evaluate-{slug}".strip("-"), dataclasses.asdict(config))
+    with run_folder.log_to(folder):
+        log.info("run folder %s", folder)
+        environment = run_folder.describe_environment(device, config.seed, real.fingerprint)
+        run_folder.write_environment(folder, environment)
+        log.info(
+            "%d real images in %d near-duplicate groups against %d generated, %dx%dx%d; matched at %d against %d",
+            len(real), len(np.unique(real.groups)), len(fake), *real.pixels.shape[1:], n, n,
+        )  # fmt: skip
+        embedded = [_embed(space, real, fake, cache) for space in spaces]
+        not_measured: list[dict[str, str]] = []
+        rows = measure_all(_tasks(config, spaces, embedded, real, fake, lpips, not_measured), config, not_measured)
+        images: dict[str, bytes] = {}
+        copies = None
+        if "copies" in config.metrics:
+            try:
+                copies = gallery.find_and_draw_copies(real, fake, held_out, images)
+            except SonoforgeError as error:
+                not_measured.append({"name": "Copy test", "why": str(error)})
+        if not rows and copies is None:
+            raise SonoforgeError(f"{config.fake}: nothing that was asked for can be measured; {not_measured[0]['why']}")
+        projections = gallery.draw_projections(
+            config.plots, real.pixels, fake.pixels, *embedded[0], short_name(spaces[0]), config.seed, images
+        )
+        results: dict[str, Any] = {
+            "real": {
+                "source": config.real,
+                "class": real.class_name,
+                "images": len(real),
+                "groups": len(np.unique(real.groups)),
+            },
+            "fake": {
+                "source": config.fake,
+                "class": fake.class_name,
+                "images": len(fake),
+                "synthetic": bool(fake.synthetic),
+            },
+            "n": n,
+            "protocol": protocol,
+            "protocol_id": protocol_id(protocol),
+            "metrics": rows,
+            "copies": copies,
+            "projections": projections,
+            "not_measured": not_measured,
+            "warnings": _warnings(spaces),
+            "notice": NOTICE,
+        }
+        results["verdicts"] = words.judge(results)
+        gallery.draw_sets(real.pixels, fake.pixels, rows, Path(config.fake), images)
+        for name, content in images.items():
+            write_bytes(folder / f"{name}.png", content)
+        results["seconds"] = round(time.monotonic() - started, 1)
+        write_text(folder / TABLE, _csv(rows))
+        page = write_page(folder, results, images)
+        run_folder.write_results(folder, results)
+        _print(results)
+        log.info("report: %s   table: %s   %.0f s", page, folder / TABLE, results["seconds"])
+    real_again, run_again = shlex.quote(config.real), shlex.quote(f"{folder},OTHER-RUN")
+    next_command = f"sonoforge evaluate {real_again} OTHER-FAKE, then sonoforge evaluate --compare {run_again}"
+    return Outcome({"run": str(folder), "report": str(page), **results}, next_command)
+
+
+def open_spaces(choices: Sequence[str], weights: str, device: str) -> list[Space]:
+    """Open feature spaces; the weights file belongs to the one that takes it.
+
+    Raises:
+        SonoforgeError: No space, or a weights file for none or several of them; or what `open_space` raises.
+    """
+    takers = [choice for choice in choices if choice.partition(":")[0] not in ("bundle", "pixels")]
+    if not choices or len(set(choices)) != len(choices):
+        raise SonoforgeError(f"--features: found {','.join(choices) or 'nothing'}, expected different feature spaces")
+    if weights and not takers:
+        raise SonoforgeError(
+            f"--weights: found {weights}, but no feature space among {','.join(choices)} takes weights; leave it out"
+        )
+    if weights and len(takers) > 1:
+        raise SonoforgeError(
+            f"--weights: found {len(takers)} feature spaces that take weights, expected one; measure the others apart"
+        )
+    return [open_space(choice, weights if choice in takers and weights else None, device) for choice in choices]
+
+
+def short_name(space: Space) -> str:
+    """Return a space's name without the hash of its weights, which the protocol holds."""
+    return space.name.split(" (")[0].split(",")[0]
+
+
+def measure_all(tasks: Sequence[Task], config: Config, not_measured: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """Take every task's figures, with a progress bar; says in ``not_measured`` what the images do not allow."""
+    rows: list[dict[str, Any]] = []
+    total = sum(rounds(task, config.repeats) for task in tasks)
+    counter = itertools.count(1)
+    with progress_bar("measuring", total, show=is_interactive()) as advance:
+        for task in tasks:
+            try:
+                for found in measure(task, config.repeats, config.seed):
+                    if found:
+                        rows += found
+                    else:
+                        advance(next(counter), task.figures[0].title)
+            except SonoforgeError as error:
+                names = " and ".join(figure.title for figure in task.figures)
+                not_measured.append({"name": f"{names} in {task.space}", "why": str(error)})
+    return rows
+
+
+def _check(config: Config) -> None:
+    for name in ("real", "fake"):
+        if not getattr(config, name):
+            raise SonoforgeError(f"{name.upper()} is missing; see sonoforge evaluate --help")
+    for flag, found, known in (("--metrics", config.metrics, METRICS), ("--plots", config.plots, PLOTS)):
+        for name in found:
+            if name not in known:
+                raise SonoforgeError(f"{flag}: found {name!r}, expected {', '.join(known)}{did_you_mean(name, known)}")
+    for flag, given, name in (("--lpips", config.lpips, "lpips"), ("--held-out", config.held_out, "copies")):
+        if given and name not in config.metrics:
+            raise SonoforgeError(f"{flag}: found {given}, but --metrics leaves {name} out; add it, or leave {flag} out")
+    if config.lpips and config.lpips != LPIPS_DOWNLOAD and not Path(config.lpips).is_file():
+        raise SonoforgeError(
+            f"--lpips: found no file {config.lpips}, expected SqueezeNet as .safetensors, or {LPIPS_DOWNLOAD} to "
+            f"download it{did_you_mean(config.lpips, [LPIPS_DOWNLOAD])}"
+        )
+    if "umap" in config.plots and importlib.util.find_spec("umap") is None:
+        raise SonoforgeError("--plots umap: found no umap-learn; pip install 'sonoforge[umap]', or leave it out")
+    if config.lpips_heads and not config.lpips:
+        raise SonoforgeError("--lpips-heads: found without --lpips; give its SqueezeNet as well")
+
+
+def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> tuple[Embedded, Embedded]:
+    log.info("features: %s", space.name)
+    with progress_bar("embedding", len(real) + len(fake), show=is_interactive()) as advance:
+        first = embed_cached(space, real.pixels, cache, advance)
+        return first, embed_cached(space, fake.pixels, cache, lambda done, state: advance(len(real) + done, state))
+
+
+def _tasks(
+    config: Config,
+    spaces: Sequence[Space],
+    embedded: Sequence[tuple[Embedded, Embedded]],
+    real: ImageSet,
+    fake: ImageSet,
+    lpips: Lpips | None,
+    not_measured: list[dict[str, str]],
+) -> list[Task]:
+    """List what is to be measured; says in ``not_measured`` what cannot be."""
+    groups = -1 - np.arange(len(fake))  # each its own, and none of the real ones'
+    tasks: list[Task] = []
+    for space, (reals, fakes) in zip(spaces, embedded, strict=True):
+        own = embedding_tasks(
+            short_name(space), Part(fakes.features, groups), Part(reals.features, real.groups), config.seed
+        )
+        tasks += [task for name, task in own.items() if name in config.metrics]
+        if "inception-score" not in config.metrics:
+            continue
+        if fakes.probabilities is None or reals.probabilities is None:
+            why = "the space has no classifier; --features inception gives the published score"
+            not_measured.append({"name": f"Inception Score in {short_name(space)}", "why": why})
+        else:
+            tasks.append(
+                score_task(
+                    short_name(space),
+                    Part(fakes.probabilities, groups),
+                    Part(reals.probabilities, real.groups),
+                    config.seed,
+                )
+            )
+    own = pixel_tasks(Part(fake.pixels, groups), Part(real.pixels, real.groups), config.seed)
+    tasks += [task for name, task in own.items() if name in config.metrics]
+    if "lpips" in config.metrics:
+        if lpips is None:
+            why = "give its SqueezeNet: --lpips FILE, or --lpips squeezenet1_1 to download it"
+            not_measured.append({"name": "LPIPS", "why": why})
+        else:
+            tasks.append(_lpips_task(lpips, real, fake))
+    return tasks
+
+
+def _lpips_task(lpips: Lpips, real: ImageSet, fake: ImageSet) -> Task:
+    """Compare some images of both sets, spread evenly: folders lie one after the other, class by class."""
+    some, made = evenly_spaced(len(real), LPIPS_IMAGES), evenly_spaced(len(fake), LPIPS_IMAGES)
+    log.info("LPIPS: %d generated and %d real images, %s", len(made), len(some), lpips.name)
+    table = distance_matrix(lpips, np.concatenate([fake.pixels[made], real.pixels[some]]))
+    first, second = np.arange(len(made)), len(made) + np.arange(len(some))
+    return lpips_task("squeezenet1_1", table, Part(first, -1 - first), Part(second, real.groups[some]))
+
+
+def _warnings(spaces: Sequence[Space]) -> list[str]:
+    """Say where a feature network may know the real images."""
+    return [
+        f"The feature network {short_name(space)} was trained on {space.protocol['trained on']}. Where the real images "
+        "are among these, its figures are not neutral; mobilenetv2-imagenet and inception are."
+        for space in spaces
+        if space.protocol.get("trained on")
+    ]
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]) if rows else ["name"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _print(results: dict[str, Any]) -> None:
+    """Print the figures as a table, and the answers."""
+    log.info("")
+    log.info("%-30s %17s  %-27s %-27s %7s", "", "value", "matched [95 %]", "real against real [95 %]", "ratio")
+    space = None
+    for row in results["metrics"]:
+        if row["space"] != space:
+            space = row["space"]
+            log.info("in %s:", space)
+        figures = [
+            f"{words.figure(row[name])} {words.ends(row[f'{name}_low'], row[f'{name}_high'])}"
+            for name in ("matched", "floor")
+        ]
+        error = "" if row["standard_error"] is None else f" ± {words.figure(row['standard_error'])}"
+        value = words.figure(row["value"]) + error
+        log.info("  %-28s %17s  %-27s %-27s %7s", row["title"], value, *figures, words.times(row["ratio"]))
+    for item in results["not_measured"]:
+        log.info("  %-28s not measured: %s", item["name"], item["why"])
+    log.info("protocol %s.  Ratio up to 1: within what real images score.", results["protocol_id"])
+    for warning in words.warnings(results):
+        log.warning("%s", warning)
+    for question, verdict in results["verdicts"].items():
+        log.info("%s: %s. %s", question, verdict["answer"], verdict["text"])
+    log.info("%s", NOTICE)
+
+
+def _compare(runs: Sequence[str]) -> Outcome:
+    results = [read_result(Path(run)) for run in runs]
+    rows = compare(results)
+    for number, row in enumerate(rows, start=1):
+        log.info("(%d) %s in %s", number, row["fake"].get("source", ""), row["run"])
+    names = list(rows[0]["metrics"])
+    width = max(map(len, names), default=6)
+    log.info("%s", "  ".join([f"{'':<{width}}", *(f"{f'({number})':<22}" for number in range(1, len(rows) + 1))]))
+    for name in names:
+        cells = []
+        for row in rows:
+            figure = row["metrics"][name]
+            text = "-" if figure is None else f"{words.figure(figure['value'])}  (ratio {words.times(figure['ratio'])})"
+            cells.append(f"{text:<22}")
+        log.info("%s", "  ".join([f"{name:<{width}}", *cells]))
+    log.info("one protocol: %s.  %s", results[0]["protocol_id"], NOTICE)
+    return Outcome({"protocol_id": results[0]["protocol_id"], "rows": rows})

@@ -1,0 +1,74 @@
+"""``sonoforge gan recipes``: the table of recipes, each number with its source."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.training.gan.recipes import RECIPES, Recipe, find_recipe
+from sonoforge.training.progress import quiet
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """
+sonoforge gan recipes
+sonoforge gan recipes wgan-gp        where each of its numbers is from
+sonoforge gan recipes --json
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of ``sonoforge gan recipes``."""
+
+    recipes: tuple[str, ...] = option((), help="recipes to explain; none: the table of all", positional=True)
+
+
+def main(config: Config) -> Outcome:
+    """Show the table, or the sources of some rows, on stderr, and hand out the same as data."""
+    chosen = {name: find_recipe(name) for name in config.recipes} or RECIPES
+    if not quiet():
+        console = Console(stderr=True)
+        if config.recipes:
+            for name, recipe in chosen.items():
+                console.print(f"[bold]{name}[/bold]: {recipe.title}.\n{recipe.source}", highlight=False)
+                budgets = {**recipe.class_budgets, "other classes": recipe.budget}
+                lengths = (f"{kind} {budget.epochs:g} epochs, batch {budget.batch}" for kind, budget in budgets.items())
+                console.print(f"Length: {'; '.join(lengths)}.", highlight=False)
+                for preset, own in recipe.presets.items():
+                    console.print(f"--preset {preset}: {own.why}", highlight=False)
+                console.print()
+        else:
+            console.print(_table())
+    rows = {name: dataclasses.asdict(recipe) for name, recipe in chosen.items()}
+    first = next(iter(chosen))
+    command = f"sonoforge gan train --recipe {first} --class-name malignant"
+    return Outcome({"recipes": rows}, command if config.recipes else f"sonoforge gan recipes {first}")
+
+
+def _table() -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    for heading in ("recipe", "loss and more", "optimiser", "px", "epochs"):
+        table.add_column(heading, no_wrap=True)
+    for name, recipe in RECIPES.items():
+        table.add_row(name, *_cells(recipe))
+    return table
+
+
+def _cells(recipe: Recipe) -> tuple[str, ...]:
+    parts = [recipe.loss]
+    parts += [f"{recipe.n_critic} critic updates"] * (recipe.n_critic > 1)
+    parts += [f"{name} {strength.weight:.3g}" for name, strength in recipe.regularisers.items()]
+    parts += [f"perceptual {recipe.perceptual_weight:g}"] * (recipe.perceptual_weight > 0)
+    parts += ["growing"] * recipe.growing
+    parts += [recipe.augmentation] * (recipe.augmentation != "none")
+    optimisers = dict.fromkeys(
+        f"{own.name} {own.learning_rate:g}" for own in (recipe.generator_optimiser, recipe.discriminator_optimiser)
+    )
+    budgets = dict.fromkeys(f"{own.epochs:g}x{own.batch}" for own in (*recipe.class_budgets.values(), recipe.budget))
+    return "\n".join(parts), "\n".join(optimisers), str(recipe.image_size), "\n".join(budgets)

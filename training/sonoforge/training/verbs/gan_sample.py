@@ -1,0 +1,61 @@
+"""The run folder's side of ``sonoforge gan sample``: a checkpoint's generator, run by torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sonoforge.runtime.inference.generator import find_label
+from sonoforge.runtime.verbs.gan_sample import Config, Source, settings_of_origin
+from sonoforge.training.data.pixels import Pixels
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.networks import (
+    PORTION,
+    Truncation,
+    check_truncation,
+    generate_pixels,
+    label_batch,
+    latent_distribution,
+    load_generator,
+    sample_latent,
+    sample_portions,
+)
+from sonoforge.training.gan.synthetic import describe_origin
+
+
+def open_run(config: Config) -> Source:
+    """Set up the generator of a run folder or checkpoint.
+
+    Raises:
+        SonoforgeError: No such checkpoint or class, or a truncation that this generator does not have.
+    """
+    checkpoint = gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint)
+    about = gan_checkpoint.describe(checkpoint)
+    label = find_label(config.class_name, about.classes, about.class_name)
+    origin = describe_origin(checkpoint, config.seed, about.classes[label] if label is not None else about.class_name)
+    generator = load_generator(checkpoint, config.device)
+    truncation = None if config.psi is None else Truncation(config.psi, config.psi_cutoff)
+    if truncation is not None:
+        check_truncation(generator, truncation)
+
+    def generate(latents: NDArray[np.float32]) -> Pixels:
+        parts = torch.from_numpy(latents).split(PORTION)
+        return np.concatenate(
+            [generate_pixels(generator, part, label_batch(generator, label, len(part)), truncation) for part in parts]
+        )
+
+    return Source(
+        checkpoint.name,
+        checkpoint.parent.parent / "generated",
+        origin | settings_of_origin(config),
+        about.image_channels,
+        latent_distribution(generator),
+        lambda count: sample_portions(
+            generator, count, config.seed, label, clip=config.truncation, truncation=truncation, batch=config.batch
+        ),
+        lambda index: sample_latent(generator, config.seed, index, config.truncation)[0].numpy(),
+        generate,
+    )

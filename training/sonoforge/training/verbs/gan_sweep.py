@@ -1,0 +1,240 @@
+"""``sonoforge gan sweep``: recipes times perceptual weights, trained alike, in one table and one picture.
+
+With its defaults it is the table of Ryspayeva and Salykova 2025: both losses of DGAN-WP-TL times five weights of the
+perceptual term.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from sonoforge.runtime.atomic import write_bytes, write_text
+from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import run_folder
+from sonoforge.training.data.pixels import Pixels, grid_picture
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.devices import open_fabric
+from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
+from sonoforge.training.gan.engine import network_options, train_gan
+from sonoforge.training.gan.networks import load_generator, sample
+from sonoforge.training.gan.progress.tick_metrics import PerceptualSpace
+from sonoforge.training.gan.progress.ticks import read_stats
+from sonoforge.training.gan.recipes import find_recipe
+from sonoforge.training.gan.settings import PRECISIONS, GanSettings, compose, make_plan
+from sonoforge.training.metrics.features import Features, open_features
+from sonoforge.training.progress import is_interactive
+from sonoforge.training.verbs.gan_train import finishing_on_interrupt
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """
+sonoforge gan sweep --data BUSI --class-name malignant --features vgg16
+sonoforge gan sweep --data BUSI --class-name malignant --features squeezenet.safetensors --weights 0.5,5 --kimg 10
+sonoforge gan sweep --recipes dcgan,lsgan,wgan-gp --weights 0 --kimg 10 --features vgg16    on the phantom set
+sonoforge gan sweep --data BUSI --class-name malignant --features vgg16 --resume    trainings that are done are kept
+"""
+
+TABLE = "sweep.csv"
+PICTURE = "sweep.png"
+SHOWN = 8  # samples of each training in the picture
+COLUMNS = (
+    *("recipe", "perceptual_weight", "steps", "kimg", "kid", "kid_standard_error", "fid", "diversity", "distance"),
+    *("collapsed", "best_kid", "best_step", "seconds_per_kimg", "images", "features", "metric_reference"),
+    *("metric_real", "metric_generated", "run"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of ``sonoforge gan sweep``."""
+
+    data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
+    class_name: str = option("malignant", help="class to learn", aliases=("class",))
+    recipes: tuple[str, ...] = option(("dgan-wp-tl-wgangp", "dgan-wp-tl-bce"), help="comma-separated recipes")
+    weights: tuple[str, ...] = option(("0.5", "3", "5", "7", "10"), help="comma-separated perceptual weights; 0: none")
+    features: str = option(
+        "", help="network of perceptual term, KID and FID: .safetensors file or vgg16", metavar="NET"
+    )
+    epochs: float | None = option(None, help="passes over the images (default: the recipe's)", minimum=0.001)
+    steps: int | None = option(None, help="generator updates, instead of epochs", minimum=1)
+    kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", minimum=0.001)
+    batch: int | None = option(None, help="images a step (default: the recipe's)", minimum=2)
+    image_size: int | None = option(
+        None, help="side in pixels (default: the recipe's)", minimum=16, maximum=1024, aliases=("size",)
+    )
+    width: int | None = option(None, help="maps of the base layer, for smaller or larger networks", minimum=1)
+    augmentation: str | None = option(None, help="what the discriminator sees (default: the recipe's)")
+    held_out: float = option(
+        0.0,
+        help="share of the images that is not trained on but measured against; 0: KID and FID are measured against "
+        "the training images, so that copying them pays",
+        minimum=0,
+        maximum=0.5,
+    )
+    precision: str = option("fp32", help="arithmetic: bf16 and fp16 are mixed", choices=tuple(PRECISIONS))
+    tick_steps: int | None = option(None, help="steps between samples and checkpoints (default: 50 a run)", minimum=1)
+    seed: int = option(0, help="of weights, order, latents and samples; the same for all", minimum=0)
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    cache: str = option("", help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge)")
+    out: str = option("runs", help="folder for run folders")
+    resume: bool = option(False, help="continue the newest sweep with the same settings, if there is one")
+
+
+def main(config: Config) -> Outcome:
+    """Train each combination, and write the table and the picture anew after each.
+
+    Raises:
+        SonoforgeError: Bad settings or data.
+        GateError: Every training produced numbers that are not finite.
+    """
+    if not config.features:
+        raise SonoforgeError("--features: missing; KID and FID need a feature network: a .safetensors file or vgg16")
+    device = open_fabric(config.device, PRECISIONS[config.precision]).device
+    features = open_features(config.features, device)
+    trainings = [
+        (recipe, weight, _settings(config, features, recipe, weight))
+        for recipe in config.recipes
+        for weight in _weights(config.weights)
+    ]
+    sizes = {settings.image_size or find_recipe(settings.recipe).image_size for _, _, settings in trainings}
+    images = {
+        size: read_training_set(
+            config.data,
+            config.class_name,
+            size,
+            groups=config.held_out > 0,
+            cache_folder=Path(config.cache) if config.cache else None,
+        )
+        for size in sizes
+    }
+    for _, _, settings in trainings:
+        kept, _ = hold_out(next(iter(images.values())), config.held_out, config.seed)
+        plan = make_plan(settings, len(kept))
+        network_options(images[plan.image_size], compose(settings), plan)
+    name = f"gan-sweep-{next(iter(images.values())).name}-{config.class_name}".lower()
+    folder = run_folder.open_run(Path(config.out), name, dataclasses.asdict(config), resume=config.resume)
+    rows: list[dict[str, Any]] = []
+    with run_folder.log_to(folder), finishing_on_interrupt() as interrupted:
+        for number, (recipe, weight, settings) in enumerate(trainings):
+            log.info("== %d of %d: %s, perceptual weight %g", number + 1, len(trainings), recipe, weight)
+            own = folder / f"{recipe}-{weight:g}"
+            size = settings.image_size or find_recipe(recipe).image_size
+            train_gan(
+                images[size],
+                settings,
+                own,
+                config.device,
+                features=features,
+                space=PerceptualSpace(features),
+                resume=True,
+                show_progress=is_interactive(),
+                stop=interrupted,
+            )
+            if not run_folder.is_finished(own):
+                log.info("stopped before its end; to go on: the same command with --resume")
+                return Outcome({"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan sweep --resume")
+            rows.append(_row(recipe, weight, own))
+            _write_table(folder / TABLE, rows)
+            _write_picture(folder / PICTURE, folder, rows, images)
+        best = min(rows, key=lambda row: row["kid"])
+        log.info("lowest KID %.4f: %s, perceptual weight %g", best["kid"], best["recipe"], best["perceptual_weight"])
+        log.info("table: %s   picture: %s", folder / TABLE, folder / PICTURE)
+    run_folder.write_results(folder, {"rows": rows})
+    result = {"run": str(folder), "finished": True, "table": str(folder / TABLE), "picture": str(folder / PICTURE)}
+    which = "best" if best["best_step"] is not None else "last"
+    return Outcome({**result, "rows": rows}, f"sonoforge gan sample {folder / best['run']} --checkpoint {which}")
+
+
+def _weights(texts: Sequence[str]) -> list[float]:
+    try:
+        weights = [float(text) for text in texts]
+    except ValueError:
+        weights = [-1.0]
+    if not weights or min(weights) < 0:
+        raise SonoforgeError(f"--weights: found {','.join(texts)}, expected numbers from 0 up, such as 0.5,3,5")
+    return weights
+
+
+def _settings(config: Config, features: Features, recipe: str, weight: float) -> GanSettings:
+    shared = {field.name for field in dataclasses.fields(GanSettings)} - {"features"}
+    given = {name: getattr(config, name) for name in shared & {field.name for field in dataclasses.fields(config)}}
+    return GanSettings(
+        recipe=recipe,
+        perceptual_weight=weight,
+        features=features.name,
+        metrics=("kid", "fid"),
+        metric_features=features.name,
+        **given,
+    )
+
+
+def _row(recipe: str, weight: float, own: Path) -> dict[str, Any]:
+    results = run_folder.read_results(own)
+    rows = read_stats(own, results["last_tick"]["step"])
+    last = rows[-1]
+    figures = {name: last[name] for name in COLUMNS if name in last}
+    return {
+        "recipe": recipe,
+        "perceptual_weight": weight,
+        **figures,
+        "steps": last["step"],
+        "best_kid": results["best_kid"],
+        "best_step": results["best_step"],
+        "seconds_per_kimg": float(np.mean([row["seconds_per_kimg"] for row in rows])),
+        "images": results["images"],
+        "features": results["features"],
+        "run": own.name,
+    }
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, stream.getvalue())
+
+
+def _write_picture(path: Path, folder: Path, rows: list[dict[str, Any]], images: dict[int, TrainingSet]) -> None:
+    """Above: KID over the training.  Below: for each training, the same latents at its end."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mpl.rc_context({"font.size": 8}))
+        figure = Figure(figsize=(9, 2.6 + 0.95 * (len(rows) + 1)), layout="constrained")
+        ratios = [2.4, *[0.95] * (len(rows) + 1)]
+        axes = figure.subplots(len(rows) + 2, 1, gridspec_kw={"height_ratios": ratios})
+        for row in rows:
+            curve = read_stats(folder / row["run"], row["steps"])
+            label = f"{row['recipe']} {row['perceptual_weight']:g}"
+            axes[0].plot([tick["kimg"] for tick in curve], [tick["kid"] for tick in curve], marker=".", label=label)
+        axes[0].set(xlabel="thousands of real images shown", ylabel=f"KID\n({rows[0]['features'].split(' ')[0]})")
+        axes[0].legend(fontsize=6, ncols=2)
+        real = next(iter(images.values()))
+        spread = evenly_spaced(len(real), SHOWN)
+        _show(axes[1], real.pixels[spread, ..., : real.image_channels], "real")
+        for axis, row in zip(axes[2:], rows, strict=True):
+            title = f"{row['recipe']}, weight {row['perceptual_weight']:g}: KID {row['kid']:.3f}, FID {row['fid']:.1f}"
+            _show(axis, sample(load_generator(folder / row["run"]), SHOWN, 0), title)
+        figure.suptitle("Synthetic images below the row of real ones. Research use, not a medical device.", fontsize=8)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=150, metadata={"Description": json.dumps({"synthetic": True})})
+    write_bytes(path, stream.getvalue())
+
+
+def _show(axis: Any, pixels: Pixels, title: str) -> None:
+    grid = grid_picture(pixels, columns=SHOWN)
+    axis.imshow(np.broadcast_to(grid, (*grid.shape[:2], 3)))
+    axis.set_title(title, loc="left", pad=2)
+    axis.set_axis_off()
