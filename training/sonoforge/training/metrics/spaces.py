@@ -31,7 +31,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
 from sonoforge.training.metrics import inception
-from sonoforge.training.metrics.features import EMBED_SIZE, open_network
+from sonoforge.training.metrics.features import EMBED_SIZE, Features, open_network
 from sonoforge.training.pretrained import DIGEST
 from sonoforge.training.progress import Advance
 
@@ -175,24 +175,34 @@ def _inception(weights: Path | None, device: torch.device) -> Space:
     return Space(network.name, protocol, run, _PORTION[device.type], device.type)
 
 
+def space_of(features: Features) -> Space:
+    """Return the feature space of a network that is already open, by the network's own name."""
+    return _perceptual(features, features.name, features.name, "channels of the last feature map")
+
+
 def _imagenet(choice: str, weights: Path | None, device: torch.device) -> Space:
-    network, vision = IMAGENET_NETWORKS[choice], import_torchvision()
+    network = IMAGENET_NETWORKS[choice]
     features = open_network(network, weights, device, "give --weights FILE, or choose bundle or pixels")
+    return _perceptual(features, f"{choice}, {features.name}", choice, _DIMENSIONS[network])
+
+
+def _perceptual(features: Features, name: str, space: str, dimension: int | str) -> Space:
+    vision, device = import_torchvision(), next(features.module.parameters()).device
 
     def run(images: Pixels) -> Embedded:
         with torch.inference_mode(), _full_precision():
             return Embedded(features.embed(to_unit(to_tensor(images).to(device))).cpu().numpy(), None)
 
     protocol = {
-        "space": choice,
+        "space": space,
         "weights": features.name,
         "resize": f"bilinear, antialiased, in floating point, to {EMBED_SIZE}x{EMBED_SIZE}",
         "features": "mean over the last feature map",
-        "dimension": _DIMENSIONS[network],
+        "dimension": dimension,
         # Without what follows a plus sign: a build for a CPU and one for a GPU are one version.
         "library": f"torch {torch.__version__.partition('+')[0]}, torchvision {vision.__version__.partition('+')[0]}",
     }
-    return Space(f"{choice}, {features.name}", protocol, run, _PORTION[device.type], device.type)
+    return Space(name, protocol, run, _PORTION[device.type], device.type)
 
 
 def _bundle(place: str, threads: int) -> Space:
