@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle", "Classifier", "Generator", "open_bundle"]
 
-_HOMES = {"Bundle": "bundle", "Classifier": "classifier", "Generator": "generator", "open_bundle": "bundle"}
+_HOMES = {
+    "Bundle": "bundle.reader",
+    "Classifier": "inference.classifier",
+    "Generator": "inference.generator",
+    "open_bundle": "bundle.reader",
+}
 
 
 def __getattr__(name: str) -> Any:
