@@ -542,7 +542,7 @@ def test_numbers_print_as_a_reader_expects(printed: str, expected: str) -> None:
 def test_the_command_can_be_pasted() -> None:
     arguments = ["/x/bin/sonoforge", "run", "--data", "a b;c", "--resume", "--folds", "3"]
     assert command_line(arguments) == "sonoforge run --data 'a b;c' --folds 3"
-    assert command_line(["/x/runtime/cli.py", "run"]) == "sonoforge run"
+    assert command_line(["/x/runtime/cli/main.py", "run"]) == "sonoforge run"
 
 
 # ---- charts

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import PIL
@@ -42,9 +42,11 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.checked_file import CheckedWriter, replacing, split_checked
 from sonoforge.training.data.datasets import Dataset, Item
-from sonoforge.training.data.duplicates import SIDE as THUMBNAIL
-from sonoforge.training.data.duplicates import Duplicates, find_duplicates
+from sonoforge.training.data.thumbnails import SIDE, Thumbnails, make_thumbnail
 from sonoforge.training.progress import is_interactive, progress_bar
+
+if TYPE_CHECKING:
+    from sonoforge.training.data.duplicates import Duplicates
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class ImageCache:
     size: int
     images: NDArray[np.uint8]
     hashes: tuple[str, ...]
-    thumbnails: NDArray[np.uint8]
+    thumbnails: Thumbnails
     sizes: NDArray[np.int64]
     modes: tuple[str, ...]
     unreadable: dict[str, str]
@@ -87,6 +89,9 @@ class ImageCache:
     @functools.cached_property
     def duplicates(self) -> Duplicates:
         """Which images show the same scan; found at the first use, from these pixels alone."""
+        # Exporting reads the cache, too, and should not wait for SciPy.
+        from sonoforge.training.data.duplicates import find_duplicates  # noqa: PLC0415
+
         return find_duplicates(self.thumbnails, self.hashes)
 
 
@@ -264,9 +269,9 @@ class _Entries:
         if body is None:
             return self._decode(path, digest)
         facts, start, stop = body
-        middle = start + THUMBNAIL**2
+        middle = start + SIDE**2
         side = self._preprocessing.size
-        thumbnail = np.frombuffer(data[start:middle], np.uint8).reshape(THUMBNAIL, THUMBNAIL)
+        thumbnail = np.frombuffer(data[start:middle], np.uint8).reshape(SIDE, SIDE)
         pixels = np.frombuffer(data[middle:stop], np.uint8).reshape(side, side, -1)
         return _Entry(_Facts(*facts), pixels, thumbnail)
 
@@ -295,11 +300,10 @@ def _make_entry(image: Image.Image, preprocessing: Preprocessing) -> _Entry:
     content = hashlib.sha256(f"{image.mode} {width}x{height} ".encode())
     content.update(image.tobytes())
     pixels = preprocessing.resize(image)
-    small = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
     return _Entry(
         _Facts(content.hexdigest(), width, height, mode),
         np.ascontiguousarray(pixels[:, :, :1]) if image.mode == "L" else pixels,
-        np.asarray(small),
+        make_thumbnail(image),
     )
 
 
@@ -332,7 +336,7 @@ def _map_pack(path: Path, count: int, size: int) -> _Mapped | None:
     if body is None:
         return None
     facts, start, stop = body
-    middle = stop - count * THUMBNAIL**2
+    middle = stop - count * SIDE**2
     images = data[start:middle].reshape(count, size, size, 3)
-    thumbnails = np.array(data[middle:stop]).reshape(count, THUMBNAIL, THUMBNAIL)
+    thumbnails = np.array(data[middle:stop]).reshape(count, SIDE, SIDE)
     return [_Facts(*row) for row in facts], images, thumbnails

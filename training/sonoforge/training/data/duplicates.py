@@ -34,10 +34,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from sonoforge.training.data.thumbnails import SIDE, Thumbnails
+
 THRESHOLD = 0.6
 SENSITIVITY_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)
 
-SIDE = 64
 _SMOOTH = 4.0  # pixels of a thumbnail; half the scale of the layers that unrelated breast scans share
 _FLAT = 0.5  # grey levels; rounding to 8 bits alone leaves 1/sqrt(12) = 0.29
 _LARGEST_SHIFT = 6
@@ -48,7 +49,6 @@ _HASH_SHIFTS = (-4, -2, 0, 2, 4)
 _HASH_AGREEMENT = 0.25
 _BLOCK = 512
 
-Thumbnails = NDArray[np.uint8]
 Detail = NDArray[np.float64]
 
 

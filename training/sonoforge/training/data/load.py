@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from sonoforge.training.data.cache import ImageCache, default_folder, open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set
 
 
 class ImageSource(NamedTuple):
@@ -36,6 +35,9 @@ def load_images(source: ImageSource) -> ImageCache:
     folder = Path(source.cache) if source.cache else default_folder()
     if source.data != "phantom":
         return open_cache(read_dataset(Path(source.data)), folder=folder)
+    # The simulator needs SciPy, which a folder of images does not.
+    from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set  # noqa: PLC0415
+
     # Another version of the simulator draws another first picture, so it never finds an old set.
     first = next(iter(generate_phantom_set(source.images, source.seed)))
     digest = hashlib.sha256(first.pixels.tobytes()).hexdigest()[:8]

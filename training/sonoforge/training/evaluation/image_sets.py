@@ -26,10 +26,10 @@ from sonoforge.runtime.images import decoding as imagefile
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.synthetic import as_picture, split_masks
 from sonoforge.training.data.cache import ImageCache, open_cache
-from sonoforge.training.data.duplicates import SIDE as THUMBNAIL
 from sonoforge.training.data.duplicates import find_duplicates, join_groups
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import GREY_SHARE, Pixels, prepare_images
+from sonoforge.training.data.thumbnails import SIDE as THUMBNAIL
 from sonoforge.training.evaluation.sources import (
     Pictures,
     check_class,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.atomic import plain, write_bytes, write_json
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.runtime.inference.generator import find_label
@@ -127,7 +127,7 @@ class Shown(NamedTuple):
 class Config:
     """Settings of ``sonoforge gan show``."""
 
-    run: str = option(help="run folder of sonoforge gan train, or one of its checkpoints", positional=True)
+    run: str = argument(help="run folder of sonoforge gan train, or one of its checkpoints")
     what: tuple[str, ...] = option(
         (),
         help="comma-separated: truncation, mixing, interpolation, path, equivariance (default: all that apply)",
@@ -135,9 +135,11 @@ class Config:
         metavar="NAME,...",
     )
     class_name: str = option("", help="class to show, for a generator of several")
-    count: int = option(6, help="images of a row or column", minimum=2, maximum=16)
-    samples: int = option(64, help="images, or pairs, that path length and equivariance are measured on", minimum=2)
-    seed: int = option(0, help="of images; image i is that of gan sample with this seed", minimum=0)
+    count: int = option(6, help="images of a row or column", limits=(2, 16))
+    samples: int = option(
+        64, help="images, or pairs, that path length and equivariance are measured on", limits=(2, None)
+    )
+    seed: int = option(0, help="of images; image i is that of gan sample with this seed", limits=(0, None))
     lpips: str = option(
         "",
         help="SqueezeNet of LPIPS, for the perceptual path length: a .safetensors file, or squeezenet1_1 to download "
