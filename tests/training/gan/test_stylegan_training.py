@@ -19,7 +19,6 @@ import torch
 from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 
-from places import SUPPORT
 from sonoforge.models.stylegan.stylegan3 import Generator
 from sonoforge.runtime.cli import main as cli
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -325,7 +324,7 @@ def test_two_processes_have_the_same_weights_and_averages(tmp_path: Path) -> Non
     recipes = ("stylegan2", "stylegan3-t")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(worker)]
     done = subprocess.run(
-        [*command, str(SUPPORT), str(tmp_path), *recipes],
+        [*command, str(Path(__file__).parent), str(tmp_path), *recipes],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
