@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle", "Classifier", "Generator", "open_bundle"]
 
-_HOMES = {"Bundle": "bundle", "Classifier": "classifier", "Generator": "generator", "open_bundle": "bundle"}
+_MODULES = {
+    "Bundle": "bundle.reader",
+    "Classifier": "inference.classifier",
+    "Generator": "inference.generator",
+    "open_bundle": "bundle.reader",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that ``sonoforge --help`` waits for none of them."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from sonoforge.runtime.cli import main as cli
-from sonoforge.runtime.cli import options as commandline
-from sonoforge.runtime.cli.options import Outcome, configure_logging, option, printable
+from sonoforge.runtime.cli import options
+from sonoforge.runtime.cli.options import Outcome, argument, configure_logging, group, option, printable
 from sonoforge.runtime.errors import GateError, SonoforgeError
 
 
@@ -25,9 +25,9 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 class Config:
     """Settings of a made-up verb."""
 
-    paths: tuple[str, ...] = option(positional=True, help="what to read")
-    epochs: int = option(8, help="passes over the data", minimum=1, maximum=100)
-    rate: float = option(1e-3, help="learning rate, 10 % steps", minimum=0)
+    paths: tuple[str, ...] = argument(help="what to read")
+    epochs: int = option(8, help="passes over the data", limits=(1, 100))
+    rate: float = option(1e-3, help="learning rate, 10 % steps", limits=(0, None))
     budget: str = option("quick", help="how long", choices=("quick", "paper"), aliases=("length",))
     arms: tuple[str, ...] = option(("real", "gan"), help="what to compare", choices=("real", "gan", "placebo"))
     sizes: tuple[int, ...] = option((), help="sides")
@@ -36,11 +36,11 @@ class Config:
 
 
 def parse(*arguments: str, file: Path | None = None) -> Config:
-    parser = commandline.build_parser("sonoforge made-up", "A verb.", Config, "sonoforge made-up x")
+    parser = options.build_parser("sonoforge made-up", "A verb.", Config, "sonoforge made-up x")
     given = vars(parser.parse_args(arguments))
     for key in ("config", "json", "quiet", "dry_run", "debug"):
         given.pop(key, None)
-    config: Config = commandline.resolve_config(Config, given, file)
+    config: Config = options.resolve_config(Config, given, file)
     return config
 
 
@@ -133,7 +133,7 @@ def test_a_config_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_help_tells_defaults_limits_and_examples() -> None:
-    parser = commandline.build_parser("sonoforge made-up", "A verb.", Config, "sonoforge made-up x")
+    parser = options.build_parser("sonoforge made-up", "A verb.", Config, "sonoforge made-up x")
     text = parser.format_help()
     for piece in (
         "--epochs",
@@ -270,6 +270,43 @@ def test_every_error_is_one_line_and_the_traceback_is_for_debug(
         assert "Traceback" in err
 
 
+@dataclass(frozen=True)
+class Shared:
+    """Settings of several verbs."""
+
+    psi: float = option(1.0, help="truncation")
+    rate: float = option(1.0, help="another rate")
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Settings of a made-up verb, one of them in a group."""
+
+    run: str = argument("", help="run folder")
+    class_name: str = option("", help="class")
+    rate: float = option(1.0, help="rate")
+    gan: Shared = group(Shared(), title="generator", prefix="gan_")
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("class_name: found 'x'", "--class-name: found 'x'"),
+        ("psi: found 3", "--gan-psi: found 3"),
+        ("run: no such run", "run: no such run"),  # typed without a flag
+        ("rate: found 3", "rate: found 3"),  # which of the two?
+        ("scan.png: found psi: 3", "scan.png: found psi: 3"),
+        ("psi is 3", "psi is 3"),
+    ],
+)
+def test_an_error_that_names_an_argument_is_shown_with_its_flag(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], message: str, expected: str
+) -> None:
+    monkeypatch.setattr(MadeUpVerb, "Config", Grouped)
+    code, _, err = call(monkeypatch, capsys, SonoforgeError(message))
+    assert (code, err) == (2, f"sonoforge: error: {expected}\n")
+
+
 def test_outcome_gives_exit_code_json_and_next_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,7 +323,7 @@ def test_outcome_gives_exit_code_json_and_next_command(
 def test_class_and_size_are_short_for_class_name_and_image_size(
     verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commandline, "configure_logging", lambda quiet: None)
+    monkeypatch.setattr(options, "configure_logging", lambda quiet: None)
     sizes = ["run"] if verb == "gan sample" else ["--size", "512"]
     assert cli._run([*verb.split(), "--class", "malignant", *sizes, "--dry-run"]) == 0
     settings = json.loads(capsys.readouterr().out)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from places import SUPPORT
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.metrics import feature_cache
 from sonoforge.training.metrics.feature_cache import FILE, embed_cached, hash_images
@@ -184,7 +183,7 @@ def test_processes_share_one_file(tmp_path: Path) -> None:
         "n = t.Network(); images = t._images(60)\n"
         "for i in range(0, 60, 3): t.embed_cached(n.space, images[i : i + 30], Path(sys.argv[2]))\n"
     )
-    command = [sys.executable, "-c", program, str(SUPPORT), str(tmp_path)]
+    command = [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path)]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for process in running:
         _, complaints = process.communicate(timeout=120)

@@ -15,7 +15,7 @@ from sonoforge.export.generators.bundle import write_generator_bundle
 from sonoforge.export.generators.formats import FORMATS as GENERATOR_FORMATS
 from sonoforge.runtime.bundle.container import read_manifest, task_of
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
 
@@ -40,9 +40,7 @@ exit code: 0 every file in the bundle is as it should be; 1 one failed its gate 
 class Config:
     """Settings of ``export``."""
 
-    run: str = option(
-        help="run folder of run, train or gan train; or a bundle (folder, .zip, or the word shipped)", positional=True
-    )
+    run: str = argument(help="run folder of run, train or gan train; or a bundle (folder, .zip, or the word shipped)")
     formats: tuple[str, ...] = option(
         ("onnx",), help=f"all, or some of {', '.join(FORMATS)}; of a generator {', '.join(GENERATOR_FORMATS)}"
     )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 # Before onnxruntime is imported anywhere: its wheels start a telemetry client otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from sonoforge.runtime.cli import options as commandline
+from sonoforge.runtime.cli import options
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
 log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" under python -m
@@ -111,15 +111,19 @@ def _run(arguments: list[str]) -> int:
     name, rest = _split(arguments)
     module = _load(name)
     config_class, examples = module.Config, module.EXAMPLES  # type: ignore[attr-defined]
-    parser = commandline.build_parser(f"sonoforge {name}", VERBS[name].summary, config_class, examples)
+    parser = options.build_parser(f"sonoforge {name}", VERBS[name].summary, config_class, examples)
     given = vars(parser.parse_intermixed_args(rest))
     common = {key: given.pop(key, None) for key in ("config", "json", "quiet", "dry_run", "debug")}
-    config = commandline.resolve_config(config_class, given, Path(common["config"]) if common["config"] else None)
-    commandline.configure_logging(bool(common["quiet"]))
+    config = options.resolve_config(config_class, given, Path(common["config"]) if common["config"] else None)
+    options.configure_logging(bool(common["quiet"]))
     if common["dry_run"]:
-        _print_json(commandline.flatten(config))
+        _print_json(options.flatten(config))
         return 0
-    outcome: commandline.Outcome = module.main(config)  # type: ignore[attr-defined]
+    try:
+        outcome: options.Outcome = module.main(config)  # type: ignore[attr-defined]
+    except SonoforgeError as error:
+        error.args = (options.with_flag(str(error), config_class),)
+        raise
     if common["json"]:
         _print_json(outcome.result)
     if outcome.next_command:
@@ -134,7 +138,7 @@ def _print_json(value: object) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return commandline.printable(" ".join(str(error).split()))
+    return options.printable(" ".join(str(error).split()))
 
 
 def _unexpected(error: Exception) -> str:

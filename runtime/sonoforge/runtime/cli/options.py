@@ -35,37 +35,29 @@ def option(
     default: Any = dataclasses.MISSING,
     *,
     help: str,
-    positional: bool = False,
     choices: Sequence[str] | None = None,
+    limits: tuple[float | None, float | None] = (None, None),
     metavar: str | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
     aliases: Sequence[str] = (),
 ) -> Any:
-    """One field of a verb's ``Config``: its default together with what the command line says of it.
+    """Declare one option of a verb's ``Config``: its default and its entry in ``--help``.
 
     Args:
         default: The value when neither flag nor config file gives one; absent for a required option.
         help: One line for ``--help``, with the unit where there is one.
-        positional: Given without a flag name.  A ``tuple`` field takes several.
-        choices: The only values allowed; a mistyped one is answered with the closest.
+        choices: The only values allowed; the closest is suggested for a mistyped one.
+        limits: Smallest and largest value allowed; None where there is no limit.
         metavar: The placeholder shown in ``--help``.
-        minimum: Smallest value allowed.
-        maximum: Largest value allowed.
         aliases: Other names of the flag and of the config key, such as ``class`` for ``class_name``.
     """
-    metadata = {
-        "help": help,
-        "positional": positional,
-        "choices": choices,
-        "metavar": metavar,
-        "minimum": minimum,
-        "maximum": maximum,
-        "aliases": tuple(aliases),
-    }
-    if default is dataclasses.MISSING:
-        return dataclasses.field(metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+    metadata = {"help": help, "choices": choices, "limits": limits, "metavar": metavar, "aliases": tuple(aliases)}
+    return dataclasses.field(default=default, metadata={**metadata, "positional": False})
+
+
+def argument(default: Any = dataclasses.MISSING, *, help: str, choices: Sequence[str] | None = None) -> Any:
+    """Declare one argument that is given without a flag; a ``tuple`` field takes several.  See `option`."""
+    declared = option(default, help=help, choices=choices)
+    return dataclasses.field(default=default, metadata={**declared.metadata, "positional": True})
 
 
 def group(default: Any, *, title: str, prefix: str = "", without: Sequence[str] = ()) -> Any:
@@ -112,8 +104,10 @@ class _Option(NamedTuple):
     """One option of a verb, its own or a group's."""
 
     path: tuple[str, ...]  # fields that lead from the verb's Config to the value
+    flag: str  # as typed; of a positional argument, the key
     title: str  # heading in --help; empty for the verb's own
-    kind: Any  # annotation
+    kind: type  # of one value
+    several: bool
     default: Any
     metadata: Mapping[str, Any]
 
@@ -135,9 +129,26 @@ def _options(settings: Any, path: tuple[str, ...] = (), prefix: str = "", title:
             left_out = {prefix + metadata["prefix"] + name for name in metadata["without"]}
             found |= {key: option for key, option in inner.items() if key not in left_out}
         elif metadata:
+            key = prefix + field.name
             named = {**metadata, "aliases": [prefix + alias for alias in metadata["aliases"]]}
-            found[prefix + field.name] = _Option(place, title, annotations[field.name], default, named)
+            flag = key if metadata["positional"] else _flag(key)
+            found[key] = _Option(place, flag, title, *_element_type(annotations[field.name]), default, named)
     return found
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def with_flag(message: str, config_class: Any) -> str:
+    """Return an error with the flag in place of the argument's name that it begins with.
+
+    Library functions name their arguments (``psi: found 3``); a user typed ``--psi``.  Unchanged are messages that
+    begin with anything but the field name of exactly one option.
+    """
+    name, colon, rest = message.partition(": ")
+    flags = [option.flag for option in _options(config_class).values() if option.path[-1] == name]
+    return flags[0] + colon + rest if colon and len(flags) == 1 else message
 
 
 def flatten(config: Any) -> dict[str, Any]:
@@ -163,23 +174,22 @@ def build_parser(program: str, summary: str, config_class: Any, examples: str) -
     )
     sections: dict[str, Any] = {"": parser}
     for key, option in _options(config_class).items():
-        kind, several = _element_type(option.kind)
         text, metadata = option.metadata["help"], option.metadata
         if not option.required and not metadata["positional"] and option.default not in (None, (), False, ""):
-            text += f" (default: {','.join(map(str, option.default)) if several else option.default})"
+            text += f" (default: {','.join(map(str, option.default)) if option.several else option.default})"
         text = text.replace("%", "%%")
         if option.title not in sections:
             sections[option.title] = parser.add_argument_group(option.title)
         section, metavar = sections[option.title], metadata["metavar"]
-        flags = ["--" + name.replace("_", "-") for name in (key, *metadata["aliases"])]
+        flags = [option.flag, *map(_flag, metadata["aliases"])]
         if metadata["positional"]:
-            count = "*" if several else "?"  # a required one may come from a config file: resolve_config checks
+            count = "*" if option.several else "?"  # a required one may come from a config file: resolve_config checks
             section.add_argument(key, nargs=count, help=text, metavar=metavar or key.upper())
-        elif kind is bool:
+        elif option.kind is bool:
             section.add_argument(*flags, dest=key, action=argparse.BooleanOptionalAction, help=text)
         else:
             choices = metadata["choices"]
-            shown_choices = "{" + ",".join(choices) + "}" if choices else kind.__name__.upper()
+            shown_choices = "{" + ",".join(choices) + "}" if choices else option.kind.__name__.upper()
             section.add_argument(*flags, dest=key, help=text, metavar=metavar or shown_choices)
     common = parser.add_argument_group("on every command")
     common.add_argument("--config", metavar="FILE", help="read settings from a YAML or JSON file; flags win")
@@ -214,24 +224,20 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     return values
 
 
-def _convert(name: str, raw: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:
-    """Convert one raw value to its field's type and check it against the field's limits."""
-    kind, several = _element_type(annotation)
-    if raw is None:
-        return None
-    if several:
-        if not isinstance(raw, str | list | tuple):
-            raise SonoforgeError(f"--{name.replace('_', '-')}: found {raw!r}, expected a list")
-        values = raw.split(",") if isinstance(raw, str) else list(raw)
-        return tuple(_convert_one(name, value, kind, metadata) for value in values)
-    return _convert_one(name, raw, kind, metadata)
+def _convert(option: _Option, raw: Any) -> Any:
+    """Convert a raw value to its field's type and check it against the field's limits."""
+    if raw is None or not option.several:
+        return None if raw is None else _convert_one(option, raw)
+    if not isinstance(raw, str | list | tuple):
+        raise SonoforgeError(f"{option.flag}: found {raw!r}, expected a list")
+    return tuple(_convert_one(option, value) for value in (raw.split(",") if isinstance(raw, str) else raw))
 
 
-_SAID = {int: "a whole number", float: "a number", str: "text"}
+_KINDS = {int: "a whole number", float: "a number", str: "text"}
 
 
-def _convert_one(name: str, raw: Any, kind: type, metadata: Mapping[str, Any]) -> Any:
-    flag = name if metadata["positional"] else "--" + name.replace("_", "-")
+def _convert_one(option: _Option, raw: Any) -> Any:
+    flag, kind, choices = option.flag, option.kind, option.metadata["choices"]
     if kind is bool:
         if not isinstance(raw, bool):
             raise SonoforgeError(f"{flag}: found {raw!r}, expected true or false")
@@ -243,12 +249,11 @@ def _convert_one(name: str, raw: Any, kind: type, metadata: Mapping[str, Any]) -
         if kind is int and value != float(raw):  # int() would cut 2.7 to 2
             raise ValueError
     except (TypeError, ValueError, OverflowError):
-        raise SonoforgeError(f"{flag}: found {raw!r}, expected {_SAID[kind]}") from None
-    choices = metadata["choices"]
+        raise SonoforgeError(f"{flag}: found {raw!r}, expected {_KINDS[kind]}") from None
     if choices and value not in choices:
         hint = did_you_mean(str(value), choices)
         raise SonoforgeError(f"{flag}: found {value!r}, expected one of {', '.join(choices)}{hint}")
-    low, high = metadata["minimum"], metadata["maximum"]
+    low, high = option.metadata["limits"]
     if low is not None and not value >= low:
         raise SonoforgeError(f"{flag}: found {value}, expected at least {low}")
     if high is not None and not value <= high:
@@ -273,7 +278,7 @@ def resolve_config(config_class: Any, given: Mapping[str, Any], file: Path | Non
                 raise SonoforgeError(f"{file}: unknown setting {key!r}{did_you_mean(name, list(options))}")
             merged[name] = value
     merged.update(given)
-    values = {key: _convert(key, raw, options[key].kind, options[key].metadata) for key, raw in merged.items()}
+    values = {key: _convert(options[key], raw) for key, raw in merged.items()}
     for key, option in options.items():
         if option.required and values.get(key) in (None, ()):
             raise SonoforgeError(f"{key.upper()} is missing: {option.metadata['help']}")

@@ -33,7 +33,7 @@ from sonoforge.runtime import machine
 from sonoforge.runtime.bench.measure import Inputs, ModelFile, Plan, measure
 from sonoforge.runtime.bundle.container import lay_out
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.inference.model_files import NOT_TRUSTED, missing, runs_code
@@ -54,13 +54,13 @@ log = logging.getLogger(__name__)
 class Config:
     """Settings of ``sonoforge bench``."""
 
-    bundle: str = option("", positional=True, help="folder or .zip of a bundle; without it, the one shipped")
+    bundle: str = argument("", help="folder or .zip of a bundle; without it, the one shipped")
     formats: tuple[str, ...] = option((), help="only these formats, such as onnx,onnx-int8", metavar="NAME,...")
     trust: bool = option(False, help="run its programs, too: TorchScript, ExecuTorch, TensorRT files of a known maker")
-    threads: int = option(1, help="threads for one inference", minimum=1, maximum=256)
-    batches: tuple[int, ...] = option((1, 8, 32), help="images at a time", minimum=1, maximum=1024, metavar="N,...")
-    seconds: float = option(3.0, help="seconds of timing for each file", minimum=0.01, maximum=3600)
-    rounds: int = option(3, help="turns that each file has", minimum=1, maximum=100)
+    threads: int = option(1, help="threads for one inference", limits=(1, 256))
+    batches: tuple[int, ...] = option((1, 8, 32), help="images at a time", limits=(1, 1024), metavar="N,...")
+    seconds: float = option(3.0, help="seconds of timing for each file", limits=(0.01, 3600))
+    rounds: int = option(3, help="turns that each file has", limits=(1, 100))
     against: str = option("", help="another bundle: how many times better is this one?", metavar="PATH")
     image: str = option("", help="time this image instead of the golden ones", metavar="FILE")
     out: str = option("", help="write bench.json and bench.png to this folder", metavar="FOLDER")

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.images.inputs import cell, column_width, expand, printable, silent_decoders
 
 EXAMPLES = """
@@ -47,12 +47,12 @@ log = logging.getLogger(__name__)
 class Config:
     """Settings of ``sonoforge classify``."""
 
-    paths: tuple[str, ...] = option(positional=True, help="images, folders (less their masks) and globs (quoted too)")
+    paths: tuple[str, ...] = argument(help="images, folders (less their masks) and globs (quoted too)")
     bundle: str = option("", help="folder or .zip of a bundle; without it, the one shipped", metavar="PATH")
     csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
     recursive: bool = option(False, help="look into the subfolders of folders")
-    threads: int = option(1, help="threads for one inference", minimum=1, maximum=256)
-    workers: int = option(0, help="files at a time; 0: one a core, at most 8", minimum=0, maximum=256)
+    threads: int = option(1, help="threads for one inference", limits=(1, 256))
+    workers: int = option(0, help="files at a time; 0: one a core, at most 8", limits=(0, 256))
 
 
 def main(config: Config) -> Outcome:

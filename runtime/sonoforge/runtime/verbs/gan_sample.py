@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 
 if TYPE_CHECKING:
@@ -40,22 +40,24 @@ With masks trained jointly, each image comes with its mask: NAME.png and NAME_ma
 class Config:
     """Settings of ``sonoforge gan sample``."""
 
-    run: str = option("", help="run folder of sonoforge gan train, or one of its checkpoints", positional=True)
+    run: str = argument("", help="run folder of sonoforge gan train, or one of its checkpoints")
     bundle: str = option("", help="instead: folder or .zip of a generator's bundle, without torch", metavar="PATH")
-    count: int = option(64, help="images to generate; with --interpolate, strips", minimum=1)
+    count: int = option(64, help="images to generate; with --interpolate, strips", limits=(1, None))
     class_name: str = option("", help="class to generate, for a generator of several", aliases=("class",))
-    seed: int = option(0, help="image i depends on (seed, i) alone", minimum=0)
+    seed: int = option(0, help="image i depends on (seed, i) alone", limits=(0, None))
     psi: float | None = option(
-        None, help="StyleGAN: draw styles to their mean, 1: not at all, 0: one image for all", minimum=-2, maximum=2
+        None, help="StyleGAN: draw styles to their mean, 1: not at all, 0: one image for all", limits=(-2, 2)
     )
-    psi_cutoff: int | None = option(None, help="StyleGAN: draw so many coarse styles only (default: all)", minimum=1)
+    psi_cutoff: int | None = option(
+        None, help="StyleGAN: draw so many coarse styles only (default: all)", limits=(1, None)
+    )
     truncation: float | None = option(
-        None, help="generators without styles: largest number in a latent, for fewer odd images", minimum=0.01
+        None, help="generators without styles: largest number in a latent, for fewer odd images", limits=(0.01, None)
     )
-    interpolate: int | None = option(None, help="write strips of so many images between two", minimum=2, maximum=100)
+    interpolate: int | None = option(None, help="write strips of so many images between two", limits=(2, 100))
     out: str = option("", help="folder, .zip or .npz for the images (default: generated/ in the run folder)")
     checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")
-    batch: int = option(64, help="images at a time on a GPU", minimum=1)
+    batch: int = option(64, help="images at a time on a GPU", limits=(1, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
 
 

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders
 from sonoforge.runtime.verbs.classify import NOTICE
@@ -93,12 +93,12 @@ log = logging.getLogger(__name__)
 class Config:
     """Settings of ``sonoforge quality``."""
 
-    paths: tuple[str, ...] = option(positional=True, help="images, folders (less their masks) and globs (quoted too)")
+    paths: tuple[str, ...] = argument(help="images, folders (less their masks) and globs (quoted too)")
     against: str = option("", help="folder of reference images: also measure how far the set is", metavar="FOLDER")
     bundle: str = option("", help="folder or .zip of a bundle; without it, the one shipped", metavar="PATH")
     csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
     recursive: bool = option(False, help="look into the subfolders of folders")
-    threads: int = option(1, help="threads for one inference", minimum=1, maximum=256)
+    threads: int = option(1, help="threads for one inference", limits=(1, 256))
 
 
 def main(config: Config) -> Outcome:

@@ -25,7 +25,7 @@ import numpy as np
 
 from sonoforge.runtime.bundle.container import read_manifest, task_of
 from sonoforge.runtime.bundle.reader import SHIPPED, BundleError, DamagedBundleError, open_bundle
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.verify_formats import compare_formats
 
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 class Config:
     """Settings of ``sonoforge verify``."""
 
-    bundle: str = option("", positional=True, help="folder or .zip of a bundle; without it, the one shipped")
+    bundle: str = argument("", help="folder or .zip of a bundle; without it, the one shipped")
     trust: bool = option(False, help="run its programs, too: TorchScript, ExecuTorch, TensorRT files of a known maker")
 
 

@@ -34,6 +34,8 @@ from sonoforge.training.gan.settings import GanSettings, compose
 from sonoforge.training.metrics.features import open_features
 from sonoforge.training.progress import is_interactive, progress_bar
 from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.predictions import Predictions, write_predictions
+from sonoforge.training.statistics.results import ArmResult
 from sonoforge.training.tasks import default_jobs, run_tasks
 
 log = logging.getLogger(__name__)
@@ -59,9 +61,9 @@ class Config:
     data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
     protocol: str = option("sealed", help="sealed: no leakage; thesis: as published", choices=("sealed", "thesis"))
     arms: tuple[str, ...] = option(("real", "gan"), help="comma-separated arms; the first is the baseline")
-    folds: int | None = option(None, help="number of folds (default: 10; phantom: 5)", minimum=2, maximum=100)
-    seed: int = option(0, help="seed of split and training", minimum=0)
-    seeds: int = option(1, help="repeat everything with this many seeds", minimum=1, maximum=100)
+    folds: int | None = option(None, help="number of folds (default: 10; phantom: 5)", limits=(2, 100))
+    seed: int = option(0, help="seed of split and training", limits=(0, None))
+    seeds: int = option(1, help="repeat everything with this many seeds", limits=(1, 100))
     budget: str = option(
         "quick", help="quick: early blocks frozen, CPU minutes; paper: as published", choices=tuple(BUDGETS)
     )
@@ -69,16 +71,16 @@ class Config:
         None,
         help="first weights: imagenet, shipped, none or a .safetensors file (default: imagenet; phantom: shipped)",
     )
-    epochs: int | None = option(None, help="classifier epochs, instead of the budget's", minimum=1)
-    frozen_blocks: int | None = option(None, help="frozen leading blocks, of 19", minimum=0, maximum=18)
-    members: int | None = option(None, help="networks that answer together", minimum=1, maximum=16)
-    learning_rate: float | None = option(None, help="classifier's peak learning rate", minimum=1e-8)
+    epochs: int | None = option(None, help="classifier epochs, instead of the budget's", limits=(1, None))
+    frozen_blocks: int | None = option(None, help="frozen leading blocks, of 19", limits=(0, 18))
+    members: int | None = option(None, help="networks that answer together", limits=(1, 16))
+    learning_rate: float | None = option(None, help="classifier's peak learning rate", limits=(1e-8, None))
     precision: str = option("fp32", help="arithmetic of the classifier's training", choices=("fp32", "bf16"))
     gan_recipe: str = option("dcgan-thesis", help="row of sonoforge gan recipes")
-    gan_size: int | None = option(None, help="side in pixels of the generator's images", minimum=16, maximum=1024)
-    gan_epochs: int | None = option(None, help="generator epochs", minimum=1)
-    gan_steps: int | None = option(None, help="generator steps, instead of epochs", minimum=1)
-    gan_batch: int | None = option(None, help="generator batch", minimum=2)
+    gan_size: int | None = option(None, help="side in pixels of the generator's images", limits=(16, 1024))
+    gan_epochs: int | None = option(None, help="generator epochs", limits=(1, None))
+    gan_steps: int | None = option(None, help="generator steps, instead of epochs", limits=(1, None))
+    gan_batch: int | None = option(None, help="generator batch", limits=(2, None))
     gan_features: str = option(
         "", help="network of perceptual term and of --gan-checkpoint: .safetensors file or vgg16", metavar="NET"
     )
@@ -87,9 +89,9 @@ class Config:
         help="last, or best: lowest KID on a tenth of the training fold that the generator does not see",
         choices=("last", "best"),
     )
-    images: int = option(240, help="number of phantom images, with --data phantom", minimum=30)
+    images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    jobs: int | None = option(None, help="folds run at a time (default: one a core; 1 on a GPU)", minimum=1, maximum=64)
+    jobs: int | None = option(None, help="folds run at a time (default: one a core; 1 on a GPU)", limits=(1, 64))
     cache: str = option("", help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge)")
     out: str = option("runs", help="folder of the numbered run folders")
     resume: bool = option(False, help="continue the newest run with the same settings")
@@ -231,28 +233,31 @@ def cross_validate(
     results = [json.loads(task.path.read_text(encoding="utf-8")) for task in tasks]
     classes = cache.dataset.classes
     predictions = [_pool(arm, plan, results) for plan in plans for arm in setting.arms]
-    tables.write_predictions(folder / "predictions.csv", predictions, classes)
-    summary = tables.evaluate(predictions, classes)
-    for arm, figures in summary["arms"].items():
+    write_predictions(folder / "predictions.csv", predictions, classes)
+    evaluation = tables.evaluate(predictions, classes)
+    arms = {}
+    for arm, figures in evaluation["arms"].items():
         own = [r for r in results if r["arm"] == arm and r["seed"] == plans[0].seed]
-        figures["title"] = ARMS[arm].title
-        figures["train_accuracy"] = float(np.mean([r["train_accuracy"] for r in own]))
-        figures["learning_curves"] = [r["history"] for r in own]
-        figures["seconds"] = float(sum(r["seconds"] for r in own))
-        figures["generated_per_fold"] = [r["added"] for r in own]
-        figures["distances"] = [d for r in own for d in r["distances"]]
-    summary["split"] = _describe_split(plans[0], cache)
-    return summary
+        arms[arm] = ArmResult(
+            **figures,
+            title=ARMS[arm].title,
+            train_accuracy=float(np.mean([r["train_accuracy"] for r in own])),
+            learning_curves=[r["history"] for r in own],
+            seconds=float(sum(r["seconds"] for r in own)),
+            generated_per_fold=[r["added"] for r in own],
+            distances=[d for r in own for d in r["distances"]],
+        )
+    return {"arms": arms, "comparisons": evaluation["comparisons"], "split": _describe_split(plans[0], cache)}
 
 
-def _pool(arm: str, plan: SplitPlan, results: Sequence[dict[str, Any]]) -> tables.Predictions:
+def _pool(arm: str, plan: SplitPlan, results: Sequence[dict[str, Any]]) -> Predictions:
     """Put the folds' predictions back into the order of the data set."""
     width = len(results[0]["probabilities"][0])
     probabilities = np.full((len(plan.files), width), np.nan)
     for result in results:
         if result["arm"] == arm and result["seed"] == plan.seed:
             probabilities[plan.test(result["fold"])] = result["probabilities"]
-    return tables.Predictions(
+    return Predictions(
         arm,
         plan.protocol,
         plan.seed,

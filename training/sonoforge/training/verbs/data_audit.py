@@ -37,8 +37,8 @@ class Config:
 
     data: str = option("phantom", help="folder with one folder for each class, or phantom", metavar="FOLDER")
     html: str = option("", help="also write a self-contained page with the clusters' pictures", metavar="FILE")
-    images: int = option(300, help="number of images of the phantom set", minimum=30)
-    seed: int = option(0, help="seed of the phantom set", minimum=0)
+    images: int = option(300, help="number of images of the phantom set", limits=(30, None))
+    seed: int = option(0, help="seed of the phantom set", limits=(0, None))
     cache: str = option("", help="folder of decoded images (default: $SONOFORGE_CACHE or ~/.cache/sonoforge)")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections import cbis_ddsm, mini_mias
 from sonoforge.training.data.collections.importing import file_digest, write_set
@@ -32,13 +32,13 @@ SETS = {"cbis-ddsm": cbis_ddsm, "mini-mias": mini_mias}
 class Config:
     """Settings of ``data import``."""
 
-    set: str = option(help="which set: " + ", ".join(SETS), positional=True, choices=tuple(SETS))
-    folder: str = option(help="where it was unpacked, see sonoforge data list", positional=True)
-    out: str = option(help="folder to write, new or empty", positional=True)
+    set: str = argument(help="which set: " + ", ".join(SETS), choices=tuple(SETS))
+    folder: str = argument(help="where it was unpacked, see sonoforge data list")
+    out: str = argument(help="folder to write, new or empty")
     mode: str = option("full", help="whole films, or each abnormality", choices=("full", "roi"))
     masks: bool = option(False, help="also write NAME_mask.png; pictures whose mask cannot be had are left out")
-    margin: float = option(1.5, help="side of a region over that of the abnormality", minimum=1, maximum=10)
-    longest: int = option(1024, help="side of the square pictures at most, pixels", minimum=64, maximum=7000)
+    margin: float = option(1.5, help="side of a region over that of the abnormality", limits=(1, 10))
+    longest: int = option(1024, help="side of the square pictures at most, pixels", limits=(64, 7000))
     resume: bool = option(False, help="continue an import that was interrupted, with the same settings")
 
 

@@ -7,7 +7,7 @@ import shlex
 import time
 from dataclasses import dataclass
 
-from sonoforge.runtime.cli import options as commandline
+from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.training.phantom.dataset import BALANCE, CLASSES, MARKED, write_phantom_set
 from sonoforge.training.phantom.lesion import ideal_observer_accuracy
 
@@ -24,17 +24,15 @@ sonoforge data phantom balanced-set --balance 1,1,1 --marks 0
 class Config:
     """Settings of ``data phantom``."""
 
-    out: str = commandline.option(help="folder to write, new or empty", positional=True)
-    images: int = commandline.option(400, help="pictures in all", minimum=1)
-    seed: int = commandline.option(0, help="the same seed gives the same pixels", minimum=0)
-    size: int = commandline.option(256, help="height and width, pixels over 40 mm", minimum=64, maximum=1024)
-    balance: tuple[float, ...] = commandline.option(BALANCE, help="weights of " + ", ".join(CLASSES), minimum=0)
-    marks: float = commandline.option(
-        MARKED, help="share of phantoms with calipers, ruler or text burned in", minimum=0, maximum=1
-    )
+    out: str = argument(help="folder to write, new or empty")
+    images: int = option(400, help="pictures in all", limits=(1, None))
+    seed: int = option(0, help="the same seed gives the same pixels", limits=(0, None))
+    size: int = option(256, help="height and width, pixels over 40 mm", limits=(64, 1024))
+    balance: tuple[float, ...] = option(BALANCE, help="weights of " + ", ".join(CLASSES), limits=(0, None))
+    marks: float = option(MARKED, help="share of phantoms with calipers, ruler or text burned in", limits=(0, 1))
 
 
-def main(config: Config) -> commandline.Outcome:
+def main(config: Config) -> Outcome:
     """Write the set and say what is in it.
 
     Raises:
@@ -63,4 +61,4 @@ def main(config: Config) -> commandline.Outcome:
         "ideal_benign_malignant_accuracy": ceiling,
         "seconds": round(seconds, 3),
     }
-    return commandline.Outcome(result, f"sonoforge run --data {shlex.quote(config.out)}")
+    return Outcome(result, f"sonoforge run --data {shlex.quote(config.out)}")

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from sonoforge.runtime.atomic import write_bytes, write_text
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
 from sonoforge.training.data.selection import evenly_spaced
@@ -80,8 +80,8 @@ _LONGEST_SLUG = 80  # characters of FAKE's name in the run folder's
 class Config:
     """Settings of ``sonoforge evaluate``."""
 
-    real: str = option("", positional=True, help="real images: what the generator was trained on")
-    fake: str = option("", positional=True, help="generated images, or a run of sonoforge gan train")
+    real: str = argument("", help="real images: what the generator was trained on")
+    fake: str = argument("", help="generated images, or a run of sonoforge gan train")
     features: tuple[str, ...] = option(
         ("bundle",),
         help="comma-separated feature spaces: inception, mobilenetv2-imagenet, squeezenet-imagenet, vgg16-imagenet, "
@@ -99,15 +99,19 @@ class Config:
         "", help="class of the real images (default: the one that FAKE says it shows)", aliases=("class",)
     )
     image_size: int | None = option(
-        None, help="compare at this side (default: FAKE's)", minimum=16, maximum=1024, aliases=("size",)
+        None, help="compare at this side (default: FAKE's)", limits=(16, 1024), aliases=("size",)
     )
     channels: str = option("auto", help="1 compares as grey", choices=("auto", "1", "3"))
-    count: int | None = option(None, help="images to generate from a run (default: as many as REAL has)", minimum=2)
+    count: int | None = option(
+        None, help="images to generate from a run (default: as many as REAL has)", limits=(2, None)
+    )
     checkpoint: str = option("last", help="of a run: last, best, or a step number")
-    repeats: int = option(100, help="random halves for floors and intervals; slow figures take a tenth", minimum=5)
+    repeats: int = option(
+        100, help="random halves for floors and intervals; slow figures take a tenth", limits=(5, None)
+    )
     plots: tuple[str, ...] = option(("pca", "tsne"), help="comma-separated: pca, tsne, umap", metavar="NAME,...")
     compare: tuple[str, ...] = option((), help="lay earlier evaluations side by side", metavar="RUN,RUN")
-    seed: int = option(0, help="of generated images, halves, subsets and projections", minimum=0)
+    seed: int = option(0, help="of generated images, halves, subsets and projections", limits=(0, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     cache: str = option("", help="folder of decoded images and features (default: ~/.cache/sonoforge)")
     out: str = option("runs", help="folder for run folders")

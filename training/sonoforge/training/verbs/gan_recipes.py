@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, argument
 from sonoforge.training.gan.recipes import RECIPES, Recipe, find_recipe
 from sonoforge.training.progress import quiet
 
@@ -26,7 +26,7 @@ sonoforge gan recipes --json
 class Config:
     """Settings of ``sonoforge gan recipes``."""
 
-    recipes: tuple[str, ...] = option((), help="recipes to explain; none: the table of all", positional=True)
+    recipes: tuple[str, ...] = argument((), help="recipes to explain; none: the table of all")
 
 
 def main(config: Config) -> Outcome:

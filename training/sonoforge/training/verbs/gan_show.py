@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.atomic import plain, write_bytes, write_json
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.runtime.inference.generator import find_label
@@ -25,6 +25,14 @@ from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.generator import (
+    Truncation,
+    latent_distribution,
+    latent_size,
+    load_generator,
+    sample_batches,
+    sample_latent,
+)
 from sonoforge.training.gan.latent_space.path_length import (
     SquaredDistance,
     measure_path_length,
@@ -36,14 +44,6 @@ from sonoforge.training.gan.latent_space.path_length import (
 )
 from sonoforge.training.gan.latent_space.showing import FACE, draw_paths, draw_sheet, figure_png, film_gif, sheet_png
 from sonoforge.training.gan.latent_space.styles import map_latents, mix_bands, style_bands, synthesise
-from sonoforge.training.gan.networks import (
-    Truncation,
-    latent_distribution,
-    latent_size,
-    load_generator,
-    sample_latent,
-    sample_portions,
-)
 from sonoforge.training.gan.synthetic import describe_origin
 from sonoforge.training.metrics.equivariance import (
     SMALLEST,
@@ -127,7 +127,7 @@ class Shown(NamedTuple):
 class Config:
     """Settings of ``sonoforge gan show``."""
 
-    run: str = option(help="run folder of sonoforge gan train, or one of its checkpoints", positional=True)
+    run: str = argument(help="run folder of sonoforge gan train, or one of its checkpoints")
     what: tuple[str, ...] = option(
         (),
         help="comma-separated: truncation, mixing, interpolation, path, equivariance (default: all that apply)",
@@ -135,9 +135,11 @@ class Config:
         metavar="NAME,...",
     )
     class_name: str = option("", help="class to show, for a generator of several")
-    count: int = option(6, help="images of a row or column", minimum=2, maximum=16)
-    samples: int = option(64, help="images, or pairs, that path length and equivariance are measured on", minimum=2)
-    seed: int = option(0, help="of images; image i is that of gan sample with this seed", minimum=0)
+    count: int = option(6, help="images of a row or column", limits=(2, 16))
+    samples: int = option(
+        64, help="images, or pairs, that path length and equivariance are measured on", limits=(2, None)
+    )
+    seed: int = option(0, help="of images; image i is that of gan sample with this seed", limits=(0, None))
     lpips: str = option(
         "",
         help="SqueezeNet of LPIPS, for the perceptual path length: a .safetensors file, or squeezenet1_1 to download "
@@ -246,19 +248,17 @@ def _show_truncation(subject: Subject) -> Shown:
     """Rows of one latent, columns of one psi; or of one largest number in the latents."""
     styled = has_styles(subject.generator)
 
-    def column(clip: float | None = None, truncation: Truncation | None = None) -> Pixels:
-        portions = sample_portions(
-            subject.generator, subject.count, subject.seed, subject.label, clip=clip, truncation=truncation
-        )
-        return _image_part(subject, np.concatenate([*portions]))
+    def column(truncation: Truncation) -> Pixels:
+        batches = sample_batches(subject.generator, subject.count, subject.seed, subject.label, truncation)
+        return _image_part(subject, np.concatenate([*batches]))
 
     if styled:
-        columns = [column(truncation=Truncation(psi)) for psi in PSIS]
+        columns = [column(Truncation(psi)) for psi in PSIS]
         heads = [f"psi {psi:g}" for psi in PSIS]
         caption = "Styles drawn to their mean by psi (Karras 2019)"
         caption += ", the mean over all classes." if subject.label is not None else "."
     else:
-        columns = [column(clip=clip) for clip in CLIPS]
+        columns = [column(Truncation(limit=clip)) for clip in CLIPS]
         heads = ["no limit" if clip is None else f"up to {clip:g}" for clip in CLIPS]
         caption = "Latents without numbers beyond a limit, which are drawn anew (Brock 2019)."
     rows = [[images[index] for images in columns] for index in range(subject.count)]

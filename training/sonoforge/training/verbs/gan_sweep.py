@@ -29,7 +29,7 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
 from sonoforge.training.gan.engine import network_options, train_gan
-from sonoforge.training.gan.networks import load_generator, sample
+from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.progress.tick_metrics import PerceptualSpace
 from sonoforge.training.gan.progress.ticks import read_stats
 from sonoforge.training.gan.recipes import find_recipe
@@ -68,25 +68,26 @@ class Config:
     features: str = option(
         "", help="network of perceptual term, KID and FID: .safetensors file or vgg16", metavar="NET"
     )
-    epochs: float | None = option(None, help="passes over the images (default: the recipe's)", minimum=0.001)
-    steps: int | None = option(None, help="generator updates, instead of epochs", minimum=1)
-    kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", minimum=0.001)
-    batch: int | None = option(None, help="images a step (default: the recipe's)", minimum=2)
+    epochs: float | None = option(None, help="passes over the images (default: the recipe's)", limits=(0.001, None))
+    steps: int | None = option(None, help="generator updates, instead of epochs", limits=(1, None))
+    kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", limits=(0.001, None))
+    batch: int | None = option(None, help="images a step (default: the recipe's)", limits=(2, None))
     image_size: int | None = option(
-        None, help="side in pixels (default: the recipe's)", minimum=16, maximum=1024, aliases=("size",)
+        None, help="side in pixels (default: the recipe's)", limits=(16, 1024), aliases=("size",)
     )
-    width: int | None = option(None, help="maps of the base layer, for smaller or larger networks", minimum=1)
+    width: int | None = option(None, help="maps of the base layer, for smaller or larger networks", limits=(1, None))
     augmentation: str | None = option(None, help="what the discriminator sees (default: the recipe's)")
     held_out: float = option(
         0.0,
         help="share of the images that is not trained on but measured against; 0: KID and FID are measured against "
         "the training images, so that copying them pays",
-        minimum=0,
-        maximum=0.5,
+        limits=(0, 0.5),
     )
     precision: str = option("fp32", help="arithmetic: bf16 and fp16 are mixed", choices=tuple(PRECISIONS))
-    tick_steps: int | None = option(None, help="steps between samples and checkpoints (default: 50 a run)", minimum=1)
-    seed: int = option(0, help="of weights, order, latents and samples; the same for all", minimum=0)
+    tick_steps: int | None = option(
+        None, help="steps between samples and checkpoints (default: 50 a run)", limits=(1, None)
+    )
+    seed: int = option(0, help="of weights, order, latents and samples; the same for all", limits=(0, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     cache: str = option("", help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge)")
     out: str = option("runs", help="folder for run folders")

@@ -24,6 +24,7 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
 from sonoforge.training.gan.engine import network_options, train_gan
+from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.objectives.conditioning import CONDITIONINGS
 from sonoforge.training.gan.objectives.losses import LOSSES
 from sonoforge.training.gan.progress.curves import PICTURE
@@ -31,7 +32,8 @@ from sonoforge.training.gan.progress.tick_metrics import METRICS, FeatureSpace, 
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.schedules import SCHEDULES
 from sonoforge.training.gan.settings import PRECISIONS, GanSettings, compose, make_plan
-from sonoforge.training.gan.transfer import check_start, read_start
+from sonoforge.training.gan.starting_weights import read_starting_weights
+from sonoforge.training.gan.transfer import check_transfer
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import open_space
 from sonoforge.training.progress import is_interactive
@@ -70,31 +72,35 @@ class Config:
     )
     recipe: str = option("dcgan-thesis", help="see sonoforge gan recipes", choices=tuple(RECIPES))
     preset: str = option("paper", help="paper, or small-data for the style-based: see sonoforge gan recipes NAME")
-    epochs: float | None = option(None, help="passes over the images", minimum=0.001)
-    steps: int | None = option(None, help="generator updates, instead of epochs", minimum=1)
-    kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", minimum=0.001)
-    minutes: float | None = option(None, help="stop and save after so long; --resume goes on", minimum=0.001)
-    stop_after: int | None = option(None, help="stop when KID has not fallen for so many measurings", minimum=1)
-    batch: int | None = option(None, help="images a step", minimum=2)
+    epochs: float | None = option(None, help="passes over the images", limits=(0.001, None))
+    steps: int | None = option(None, help="generator updates, instead of epochs", limits=(1, None))
+    kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", limits=(0.001, None))
+    minutes: float | None = option(None, help="stop and save after so long; --resume goes on", limits=(0.001, None))
+    stop_after: int | None = option(None, help="stop when KID has not fallen for so many measurings", limits=(1, None))
+    batch: int | None = option(None, help="images a step", limits=(2, None))
     image_size: int | None = option(
-        None, help="side in pixels: 32, 64, 128, 224, 256, 512", minimum=16, maximum=1024, aliases=("size",)
+        None, help="side in pixels: 32, 64, 128, 224, 256, 512", limits=(16, 1024), aliases=("size",)
     )
     channels: str = option("auto", help="auto: 1 if at least 90 % of the images are grey", choices=("auto", "1", "3"))
     masks: bool = option(False, help="train images and their masks jointly")
     mirror: bool = option(False, help="double the images by left-right flips")
     affine: bool = option(False, help="turn, scale, shift and shear every image shown, a little and at random")
-    expand: int = option(1, help="images for each image, made by affine distortion once (7: Berezsky 2024)", minimum=1)
+    expand: int = option(
+        1, help="images for each image, made by affine distortion once (7: Berezsky 2024)", limits=(1, None)
+    )
     balanced: bool = option(False, help="show every class equally often")
     conditioning: str | None = option(None, help="one generator for all classes, told by label", choices=CONDITIONINGS)
     loss: str | None = option(None, help="adversarial loss", choices=tuple(LOSSES))
     regularisers: str | None = option(None, help="none, or NAME=WEIGHT:EVERY,... such as r1=10:16")
     augmentation: str | None = option(None, help="what the discriminator sees", choices=tuple(AUGMENTATIONS))
-    perceptual_weight: float | None = option(None, help="lambda of the perceptual term", minimum=0)
+    perceptual_weight: float | None = option(None, help="lambda of the perceptual term", limits=(0, None))
     features: str = option("", help="network of the perceptual term: .safetensors file or vgg16", metavar="NET")
     metrics: tuple[str, ...] = option(
         ("kid",), help="measured while training, comma-separated; KID chooses the best", choices=(*METRICS, "none")
     )
-    every: int = option(1, help="ticks from one measuring to the next; the last tick is always measured", minimum=1)
+    every: int = option(
+        1, help="ticks from one measuring to the next; the last tick is always measured", limits=(1, None)
+    )
     metric_features: str = option(
         "",
         help="feature space of the metrics, such as inception, mobilenetv2-imagenet, bundle or pixels "
@@ -106,14 +112,13 @@ class Config:
         None,
         help="share of the images that is not trained on but measured against (default: 0.1 where that is enough; "
         "0: none, the metrics are measured against the training images)",
-        minimum=0,
-        maximum=0.5,
+        limits=(0, 0.5),
     )
-    n_critic: int | None = option(None, help="discriminator updates for each of the generator", minimum=1)
-    learning_rate: float | None = option(None, help="of both networks", minimum=1e-9)
-    discriminator_learning_rate: float | None = option(None, help="of the discriminator alone", minimum=1e-9)
+    n_critic: int | None = option(None, help="discriminator updates for each of the generator", limits=(1, None))
+    learning_rate: float | None = option(None, help="of both networks", limits=(1e-9, None))
+    discriminator_learning_rate: float | None = option(None, help="of the discriminator alone", limits=(1e-9, None))
     schedule: str | None = option(None, help="of the learning rates", choices=tuple(SCHEDULES))
-    width: int | None = option(None, help="maps of the base layer, for smaller or larger networks", minimum=1)
+    width: int | None = option(None, help="maps of the base layer, for smaller or larger networks", limits=(1, None))
     start_from: str = option(
         "",
         help="start with the weights of a run or checkpoint of the same architecture, of any size, or of a "
@@ -121,14 +126,16 @@ class Config:
         metavar="CHECKPOINT",
     )
     freeze_discriminator: int = option(
-        0, help="blocks of the discriminator, those nearest the image, that stay as they start", minimum=0
+        0, help="blocks of the discriminator, those nearest the image, that stay as they start", limits=(0, None)
     )
     precision: str = option("fp32", help="arithmetic: bf16 and fp16 are mixed", choices=tuple(PRECISIONS))
-    accumulate: int = option(1, help="parts a batch is computed in, to save memory", minimum=1)
+    accumulate: int = option(1, help="parts a batch is computed in, to save memory", limits=(1, None))
     compile: bool = option(False, help="compile the networks (torch.compile)")
-    tick_steps: int | None = option(None, help="steps between samples and checkpoints (default: 50 a run)", minimum=1)
-    keep: int = option(2, help="newest checkpoints kept, beside the best", minimum=1)
-    seed: int = option(0, help="of weights, order, latents and samples", minimum=0)
+    tick_steps: int | None = option(
+        None, help="steps between samples and checkpoints (default: 50 a run)", limits=(1, None)
+    )
+    keep: int = option(2, help="newest checkpoints kept, beside the best", limits=(1, None))
+    seed: int = option(0, help="of weights, order, latents and samples", limits=(0, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     cache: str = option("", help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge)")
     out: str = option("runs", help="folder for run folders")
@@ -145,7 +152,7 @@ def main(config: Config) -> Outcome:
     fabric = open_fabric(config.device, PRECISIONS[config.precision])
     features = open_features(config.features, fabric.device) if config.features else None
     space = open_metric_space(config, features, fabric.device)
-    start_from = read_start(Path(config.start_from)) if config.start_from else None
+    start_from = read_starting_weights(Path(config.start_from)) if config.start_from else None
     settings = dataclasses.replace(
         training_settings(config, features, space), start_from=start_from.name if start_from else ""
     )
@@ -155,7 +162,8 @@ def main(config: Config) -> Outcome:
     # This and the next refuse bad settings before a folder is made.
     plan = make_plan(settings, len(kept) * config.expand)
     options = network_options(images, compose(settings), plan, config.accumulate)
-    check_start(start_from, config.freeze_discriminator, compose(settings), options)
+    recipe = compose(settings)
+    check_transfer(start_from, config.freeze_discriminator, recipe.architecture, outline_networks(recipe, options))
     fabric.launch()
     if not fabric.is_global_zero:
         logging.getLogger("sonoforge").setLevel(logging.WARNING)  # the first process speaks for all

@@ -19,7 +19,7 @@ from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.load import load_images
 from sonoforge.training.data.splits import check_sealed, make_plan
 from sonoforge.training.devices import open_fabric
-from sonoforge.training.statistics.tables import Predictions
+from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.verbs import crossval
 
 log = logging.getLogger(__name__)
@@ -38,19 +38,19 @@ class Config:
     data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
     arm: str = option("real", help="what to train on", choices=tuple(ARMS))
     holdout: float = option(
-        0.16, help="share of the images, in whole groups, kept to judge and calibrate", minimum=0.05, maximum=0.5
+        0.16, help="share of the images, in whole groups, kept to judge and calibrate", limits=(0.05, 0.5)
     )
     budget: str = option(
         "quick", help="quick: early blocks frozen, CPU minutes; paper: as published", choices=tuple(BUDGETS)
     )
     weights: str = option("imagenet", help="first weights: imagenet (download), shipped, none or a .safetensors file")
-    epochs: int | None = option(None, help="epochs, instead of the budget's", minimum=1)
-    frozen_blocks: int | None = option(None, help="frozen leading blocks, of 19", minimum=0, maximum=18)
-    members: int | None = option(None, help="networks that answer together", minimum=1, maximum=16)
-    learning_rate: float | None = option(None, help="peak learning rate", minimum=1e-8)
+    epochs: int | None = option(None, help="epochs, instead of the budget's", limits=(1, None))
+    frozen_blocks: int | None = option(None, help="frozen leading blocks, of 19", limits=(0, 18))
+    members: int | None = option(None, help="networks that answer together", limits=(1, 16))
+    learning_rate: float | None = option(None, help="peak learning rate", limits=(1e-8, None))
     precision: str = option("fp32", help="arithmetic of the training", choices=("fp32", "bf16"))
-    seed: int = option(0, help="seed of split and training", minimum=0)
-    images: int = option(240, help="number of phantom images, with --data phantom", minimum=30)
+    seed: int = option(0, help="seed of split and training", limits=(0, None))
+    images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     cache: str = option("", help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge)")
     out: str = option("runs", help="folder of the numbered run folders")
