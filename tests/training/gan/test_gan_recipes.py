@@ -18,7 +18,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.networks import load_generator, sample
+from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.progress.tick_metrics import PerceptualSpace
 from sonoforge.training.gan.recipes import RECIPES

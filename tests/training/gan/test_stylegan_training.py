@@ -30,7 +30,8 @@ from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.ema import update_average
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.networks import build_networks, generate, generator_options, load_generator, sample
+from sonoforge.training.gan.generator import generate, load_generator, sample
+from sonoforge.training.gan.networks import build_networks, generator_options
 from sonoforge.training.gan.optimisers import OptimiserSettings
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe

@@ -37,7 +37,7 @@ from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.networks import load_generator, sample
+from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.progress.tick_metrics import PerceptualSpace
 from sonoforge.training.gan.settings import GanSettings, make_plan
 from sonoforge.training.metrics.features import open_features

@@ -24,6 +24,7 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
 from sonoforge.training.gan.engine import network_options, train_gan
+from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.objectives.conditioning import CONDITIONINGS
 from sonoforge.training.gan.objectives.losses import LOSSES
 from sonoforge.training.gan.progress.curves import PICTURE
@@ -31,7 +32,8 @@ from sonoforge.training.gan.progress.tick_metrics import METRICS, FeatureSpace, 
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.schedules import SCHEDULES
 from sonoforge.training.gan.settings import PRECISIONS, GanSettings, compose, make_plan
-from sonoforge.training.gan.transfer import check_start, read_start
+from sonoforge.training.gan.starting_weights import read_starting_weights
+from sonoforge.training.gan.transfer import check_transfer
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import open_space
 from sonoforge.training.progress import is_interactive
@@ -150,7 +152,7 @@ def main(config: Config) -> Outcome:
     fabric = open_fabric(config.device, PRECISIONS[config.precision])
     features = open_features(config.features, fabric.device) if config.features else None
     space = open_metric_space(config, features, fabric.device)
-    start_from = read_start(Path(config.start_from)) if config.start_from else None
+    start_from = read_starting_weights(Path(config.start_from)) if config.start_from else None
     settings = dataclasses.replace(
         training_settings(config, features, space), start_from=start_from.name if start_from else ""
     )
@@ -160,7 +162,8 @@ def main(config: Config) -> Outcome:
     # This and the next refuse bad settings before a folder is made.
     plan = make_plan(settings, len(kept) * config.expand)
     options = network_options(images, compose(settings), plan, config.accumulate)
-    check_start(start_from, config.freeze_discriminator, compose(settings), options)
+    recipe = compose(settings)
+    check_transfer(start_from, config.freeze_discriminator, recipe.architecture, outline_networks(recipe, options))
     fabric.launch()
     if not fabric.is_global_zero:
         logging.getLogger("sonoforge").setLevel(logging.WARNING)  # the first process speaks for all
