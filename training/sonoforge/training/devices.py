@@ -68,9 +68,7 @@ def open_fabric(device: str, precision: Any = "32-true") -> Fabric:
         devices: Any = 1 if found.type == "cpu" else [found.index]
         return Fabric(accelerator=found.type, devices=devices, precision=precision)
     local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-    return Fabric(
-        accelerator=found.type, devices=local, num_nodes=world // local, strategy="ddp", precision=precision
-    )
+    return Fabric(accelerator=found.type, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
 
 
 @contextlib.contextmanager
