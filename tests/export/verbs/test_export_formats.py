@@ -157,9 +157,9 @@ def test_the_packed_bundle_is_the_same(exported: tuple[Outcome, Path]) -> None:
 
 PROGRAM = """
 import sys
-from sonoforge.export.bundle_network import read_network
-from sonoforge.export.onnx_graph import to_onnx
-from sonoforge.runtime.bundle import open_bundle
+from sonoforge.export.bundle.network import read_network
+from sonoforge.export.formats.onnx_graph import to_onnx
+from sonoforge.runtime.bundle.reader import open_bundle
 sys.stdout.buffer.write(to_onnx(read_network(open_bundle()), 224, {"sonoforge.use": "test"}))
 """
 

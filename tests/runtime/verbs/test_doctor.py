@@ -17,9 +17,8 @@ from sonoforge.runtime.verbs import doctor
 
 
 def run(*arguments: str, before: str = "") -> tuple[int, dict[str, Any], str]:
-    code = (
-        f"{before}\nimport sys\nfrom sonoforge.runtime import cli\nsys.argv = ['sonoforge', 'doctor', *sys.argv[1:]]\n"
-    )
+    code = f"{before}\nimport sys\nfrom sonoforge.runtime.cli import main as cli\n"
+    code += "sys.argv = ['sonoforge', 'doctor', *sys.argv[1:]]\n"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}cli.main()", *arguments],
         capture_output=True,
@@ -91,8 +90,8 @@ def test_a_broken_torch_is_told_and_harms_nothing(tmp_path: Path) -> None:
 def test_nothing_heavy_is_imported() -> None:
     code = """
 import contextlib, io, sys
-from sonoforge.runtime import cli
-from sonoforge.runtime.model_files import PROGRAMS
+from sonoforge.runtime.cli import main as cli
+from sonoforge.runtime.inference.model_files import PROGRAMS
 for name in ("torchscript", "executorch", "tensorrt"):  # these may import what they ask about
     PROGRAMS[name] = PROGRAMS["onnx"]
 with contextlib.redirect_stdout(io.StringIO()):

@@ -23,8 +23,8 @@ from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.feeding import RealBatch
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, make_training_set, read_training_set
 from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.generator import generate, load_generator
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.networks import generate, load_generator
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.progress.curves import draw_curves
 from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION

@@ -18,13 +18,13 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.networks import load_generator, sample
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import GanSettings, compose, make_plan, parse_regularisers
 from sonoforge.training.metrics.features import Features, open_features
-from sonoforge.training.metrics.spaces import space_of
+from sonoforge.training.metrics.spaces import network_space
 from sonoforge.training.phantom import dataset as phantom
 
 SIDE = 32
@@ -65,7 +65,7 @@ def _settings(recipe: str, features: Features, **changes: Any) -> GanSettings:
 
 def _train(images: TrainingSet, settings: GanSettings, folder: Path, features: Features, **options: Any) -> Path:
     own = images if settings.conditioning else dataclasses.replace(images, labels=None)
-    space = space_of(features) if settings.metrics else None
+    space = network_space(features) if settings.metrics else None
     job = GanJob(settings, "cpu", features if settings.features else None, space)
     return train_gan(own, job, folder, **options)
 

@@ -18,7 +18,6 @@ import torch
 from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 
-from places import SUPPORT
 from sonoforge.models.stylegan.stylegan3 import Generator
 from sonoforge.runtime.cli import main as cli
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -30,8 +29,9 @@ from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.ema import update_average
 from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.generator import generate, load_generator, sample
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.networks import build_networks, generate, generator_options, load_generator, sample
+from sonoforge.training.gan.networks import build_networks, generator_options
 from sonoforge.training.gan.optimisers import OptimiserSettings
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe
@@ -319,7 +319,7 @@ def test_two_processes_have_the_same_weights_and_averages(tmp_path: Path) -> Non
     recipes = ("stylegan2", "stylegan3-t")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(worker)]
     done = subprocess.run(
-        [*command, str(SUPPORT), str(tmp_path), *recipes],
+        [*command, str(Path(__file__).parent), str(tmp_path), *recipes],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

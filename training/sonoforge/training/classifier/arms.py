@@ -36,8 +36,8 @@ from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.job import open_job
-from sonoforge.training.gan.networks import load_generator, sample
 from sonoforge.training.gan.settings import GanSettings, make_plan
 
 log = logging.getLogger(__name__)

@@ -30,15 +30,17 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations import adaptive_p
-from sonoforge.training.gan.augmentations.affine import AffineRanges, expand
+from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.augmentations.blurring import blur_sigma
 from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.batches.expansion import expand
 from sonoforge.training.gan.batches.feeding import Feeding, check_enough_images, draw_real, process_slice
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out
 from sonoforge.training.gan.distributed.processes import any_says, average_styles, reduce_mean
 from sonoforge.training.gan.ema import ema_decay, update_average
+from sonoforge.training.gan.generator import latent_distribution
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.networks import generator_options, latent_distribution, outline_networks
+from sonoforge.training.gan.networks import generator_options, outline_networks
 from sonoforge.training.gan.objectives.perceptual import perceptual_loss
 from sonoforge.training.gan.optimisers import set_learning_rate
 from sonoforge.training.gan.progress.curves import PICTURE, write_curves
@@ -58,7 +60,7 @@ from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
 from sonoforge.training.gan.settings import NOT_COMPARED, PRECISIONS, Plan, compose, make_plan
 from sonoforge.training.gan.state import Players, gather_players, players_tensors, restore_players
-from sonoforge.training.gan.transfer import check_start
+from sonoforge.training.gan.transfer import check_transfer
 from sonoforge.training.gan.updates import Draw, update_discriminator, update_generator
 from sonoforge.training.progress import progress_bar
 
@@ -95,7 +97,7 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
             ``results.json``, as the training is not over.
 
     Returns:
-        The checkpoint's folder, for `networks.load_generator`.
+        The checkpoint's folder, for `generator.load_generator`.
 
     Raises:
         SonoforgeError: Bad settings, or ``folder`` holds another training.
@@ -113,7 +115,8 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     plan = make_plan(settings, len(images))
     check_enough_images(images, plan.batch)
     options = network_options(images, recipe, plan, settings.accumulate)
-    check_start(start_from, settings.freeze_discriminator, recipe, options)
+    outline = outline_networks(recipe, options)
+    check_transfer(start_from, settings.freeze_discriminator, recipe.architecture, outline)
     labelled = options["classes"] > 0
     labels = images.labels if labelled else None
     checkpoints = folder / "checkpoints"

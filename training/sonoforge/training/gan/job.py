@@ -11,9 +11,9 @@ import torch
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan.settings import PRECISIONS, GanSettings
-from sonoforge.training.gan.transfer import Start, read_start
+from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.metrics.features import Features, open_features
-from sonoforge.training.metrics.spaces import Space, open_space, space_of
+from sonoforge.training.metrics.spaces import Space, network_space, open_space
 
 # Needs neither a download nor torch.  It learned from BUSI, so its distances are no neutral figures there; but it has
 # seen no generator's images, and the checkpoints of one training may be compared in it.
@@ -36,7 +36,7 @@ class GanJob:
     device: str = "auto"
     features: Features | None = None
     space: Space | None = None
-    start_from: Start | None = None
+    start_from: StartingWeights | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the settings as run folders and checkpoints keep them: networks and files by name and hash."""
@@ -63,7 +63,7 @@ def open_job(settings: GanSettings, device: str = "auto") -> GanJob:
     target = open_fabric(device, PRECISIONS[settings.precision]).device
     features = open_features(settings.features, target) if settings.features else None
     space = _open_space(settings, features, target) if settings.metrics else None
-    start_from = read_start(Path(settings.start_from)) if settings.start_from else None
+    start_from = read_starting_weights(Path(settings.start_from)) if settings.start_from else None
     return GanJob(settings, device, features, space, start_from)
 
 
@@ -74,5 +74,5 @@ def _open_space(settings: GanSettings, features: Features | None, device: torch.
             "that the weights are of"
         )
     if features is not None and not settings.metric_features:
-        return space_of(features)
+        return network_space(features)
     return open_space(settings.metric_features or DEFAULT_SPACE, settings.metric_weights or None, device)

@@ -152,7 +152,7 @@ def compose(settings: GanSettings) -> Recipe:
     ]
     recipe = dataclasses.replace(recipe, generator_optimiser=optimisers[0], discriminator_optimiser=optimisers[1])
     if settings.width is not None:
-        widths = ARCHITECTURES[recipe.architecture].widths
+        widths = ARCHITECTURES[recipe.architecture].width_options
         recipe = dataclasses.replace(
             recipe,
             generator={**recipe.generator, **widths(settings.width)},
@@ -202,7 +202,7 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
             f"GAN training: found loss {recipe.loss} with the {recipe.architecture} networks; the loss began needs "
             "reconstruction errors, which the recipe began alone gives"
         )
-    if recipe.augmentation.startswith("ada") and not LOSSES[recipe.loss].signed:
+    if AUGMENTATIONS[recipe.augmentation].adaptive and not LOSSES[recipe.loss].signed:
         raise SonoforgeError(
             f"GAN training: found {recipe.augmentation} with the loss {recipe.loss}, which has no boundary at 0 "
             "to adapt by; use diffaugment"

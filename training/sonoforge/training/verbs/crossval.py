@@ -34,6 +34,8 @@ from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import GanSettings, compose
 from sonoforge.training.progress import is_interactive, progress_bar
 from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.predictions import Predictions, write_predictions
+from sonoforge.training.statistics.results import ArmResult
 from sonoforge.training.tasks import default_jobs, run_tasks
 
 log = logging.getLogger(__name__)
@@ -232,28 +234,31 @@ def cross_validate(
     results = [json.loads(task.path.read_text(encoding="utf-8")) for task in tasks]
     classes = cache.dataset.classes
     predictions = [_pool(arm, plan, results) for plan in plans for arm in setting.arms]
-    tables.write_predictions(folder / "predictions.csv", predictions, classes)
-    summary = tables.evaluate(predictions, classes)
-    for arm, figures in summary["arms"].items():
+    write_predictions(folder / "predictions.csv", predictions, classes)
+    evaluation = tables.evaluate(predictions, classes)
+    arms = {}
+    for arm, figures in evaluation["arms"].items():
         own = [r for r in results if r["arm"] == arm and r["seed"] == plans[0].seed]
-        figures["title"] = ARMS[arm].title
-        figures["train_accuracy"] = float(np.mean([r["train_accuracy"] for r in own]))
-        figures["learning_curves"] = [r["history"] for r in own]
-        figures["seconds"] = float(sum(r["seconds"] for r in own))
-        figures["generated_per_fold"] = [r["added"] for r in own]
-        figures["distances"] = [d for r in own for d in r["distances"]]
-    summary["split"] = _describe_split(plans[0], cache)
-    return summary
+        arms[arm] = ArmResult(
+            **figures,
+            title=ARMS[arm].title,
+            train_accuracy=float(np.mean([r["train_accuracy"] for r in own])),
+            learning_curves=[r["history"] for r in own],
+            seconds=float(sum(r["seconds"] for r in own)),
+            generated_per_fold=[r["added"] for r in own],
+            distances=[d for r in own for d in r["distances"]],
+        )
+    return {"arms": arms, "comparisons": evaluation["comparisons"], "split": _describe_split(plans[0], cache)}
 
 
-def _pool(arm: str, plan: SplitPlan, results: Sequence[dict[str, Any]]) -> tables.Predictions:
+def _pool(arm: str, plan: SplitPlan, results: Sequence[dict[str, Any]]) -> Predictions:
     """Put the folds' predictions back into the order of the data set."""
     width = len(results[0]["probabilities"][0])
     probabilities = np.full((len(plan.files), width), np.nan)
     for result in results:
         if result["arm"] == arm and result["seed"] == plan.seed:
             probabilities[plan.test(result["fold"])] = result["probabilities"]
-    return tables.Predictions(
+    return Predictions(
         arm,
         plan.protocol,
         plan.seed,

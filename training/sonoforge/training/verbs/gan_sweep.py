@@ -28,8 +28,8 @@ from sonoforge.training.data.pixels import Pixels, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
 from sonoforge.training.gan.engine import network_options, train_gan
+from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.job import open_job
-from sonoforge.training.gan.networks import load_generator, sample
 from sonoforge.training.gan.progress.ticks import read_stats
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import GanSettings, compose, make_plan

@@ -24,9 +24,10 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
 from sonoforge.training.gan.engine import network_options, train_gan
 from sonoforge.training.gan.job import open_job
+from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.progress.curves import PICTURE
 from sonoforge.training.gan.settings import PRECISIONS, GanSettings, compose, make_plan
-from sonoforge.training.gan.transfer import check_start
+from sonoforge.training.gan.transfer import check_transfer
 from sonoforge.training.progress import is_interactive
 
 log = logging.getLogger(__name__)
@@ -77,8 +78,10 @@ def main(config: Config) -> Outcome:
     kept, _ = hold_out(images, settings.held_out or 0.0, settings.seed)
     # This and the next refuse bad settings before a folder is made.
     plan = make_plan(settings, len(kept) * settings.expand)
-    options = network_options(images, compose(settings), plan, settings.accumulate)
-    check_start(job.start_from, settings.freeze_discriminator, compose(settings), options)
+    recipe = compose(settings)
+    options = network_options(images, recipe, plan, settings.accumulate)
+    outline = outline_networks(recipe, options)
+    check_transfer(job.start_from, settings.freeze_discriminator, recipe.architecture, outline)
     fabric = open_fabric(config.device, PRECISIONS[settings.precision])
     fabric.launch()
     if not fabric.is_global_zero:

@@ -25,7 +25,7 @@ from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.training_set import TrainingSet
-from sonoforge.training.gan.networks import PORTION, generate, latent_distribution, latent_size
+from sonoforge.training.gan.generator import CPU_BATCH, generate, latent_distribution, latent_size
 from sonoforge.training.metrics.spaces import Space
 
 GENERATED = 256  # images generated at a tick; to embed them takes a CPU 1 s in the shipped network, 5 s in torch ones
@@ -102,7 +102,7 @@ def measure_metrics(average: nn.Module, reference: MetricReference, image_channe
         ``metric_generated`` (numbers of images).
     """
     figures: dict[str, Any] = {}
-    parts = range(0, len(reference.latents), PORTION)
+    parts = range(0, len(reference.latents), CPU_BATCH)
     made = np.concatenate([_embed_generated(average, reference, first, image_channels) for first in parts])
     name = reference.space.name
     if "kid" in reference.metrics:
@@ -121,7 +121,7 @@ def measure_metrics(average: nn.Module, reference: MetricReference, image_channe
 def _embed_generated(
     average: nn.Module, reference: MetricReference, first: int, image_channels: int
 ) -> NDArray[np.float32]:
-    part = slice(first, first + PORTION)
+    part = slice(first, first + CPU_BATCH)
     labels = None if reference.labels is None else reference.labels[part]
     pixels = to_pixels(generate(average, reference.latents[part], labels))
     return reference.space.embed(pixels[..., :image_channels]).features
