@@ -21,8 +21,8 @@ from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.splits import leaked_images, make_plan, save_plan
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.published import PUBLISHED
-from sonoforge.training.statistics.tables import Predictions
 from sonoforge.training.verbs.data_audit import audit
 
 EPOCHS = 3
@@ -107,7 +107,7 @@ def make_run(
             parts.append(Predictions(arm, protocol, plan.seed, *kept))
             for fold in range(folds):
                 _write_fold(folder, cache, plan, fold, arm, filled)
-    tables.write_predictions(folder / "predictions.csv", parts, classes)
+    write_predictions(folder / "predictions.csv", parts, classes)
     results: dict[str, Any] = {
         "data": cache.dataset.name,
         "classes": list(classes),

@@ -28,7 +28,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference import model_files
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.generator import Generator
-from sonoforge.training.gan.networks import Truncation, load_generator, sample_portions
+from sonoforge.training.gan.generator import Truncation, load_generator, sample_batches
 
 HAS_EXECUTORCH = not executorch_missing()
 HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
@@ -73,10 +73,8 @@ def test_images_are_those_of_the_checkpoint(made: tuple[Path, Path, dict[str, An
         settings += [(None, 0.8)]
     for psi, limit in settings:
         for label in range(len(classes)) if classes else [None]:
-            truncation = None if psi is None else Truncation(psi)
-            expected = np.concatenate(
-                [*sample_portions(network, 11, 4, label, clip=limit, truncation=truncation)]
-            ).astype(int)
+            truncation = Truncation(psi, limit=limit)
+            expected = np.concatenate([*sample_batches(network, 11, 4, label, truncation)]).astype(int)
             found = generator.generate(11, 4, "" if label is None else classes[label], psi, limit)
             assert found.dtype == np.uint8 and found.shape == expected.shape
             assert np.abs(found - expected).max() <= 1
@@ -126,9 +124,9 @@ def test_golden_images_are_drawn_from_their_seeds(made: tuple[Path, Path, dict[s
     golden = open_bundle(folder, GeneratorManifest).golden()
     network: Any = load_generator(checkpoint)
     for seed, label, psi, image in zip(*(golden[key] for key in ("seeds", "labels", "psi", "images")), strict=True):
-        truncation = Truncation(float(psi)) if manifest["psi"]["accepted"] else None
+        truncation = Truncation(float(psi) if manifest["psi"]["accepted"] else None)
         own = int(label) if manifest["classes"] else None
-        (expected,) = next(sample_portions(network, 1, int(seed), own, truncation=truncation))
+        (expected,) = next(sample_batches(network, 1, int(seed), own, truncation=truncation))
         pixels = np.clip(np.rint((image.transpose(1, 2, 0) + 1) * 127.5), 0, 255)
         assert np.abs(pixels - expected).max() <= 1
     assert len(golden["images"]) == 4

@@ -23,7 +23,7 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.evaluation import sources
 from sonoforge.training.evaluation.image_sets import read_image_sets
 from sonoforge.training.gan.batches.training_set import read_training_set
-from sonoforge.training.gan.networks import load_generator, sample
+from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.phantom.dataset import write_phantom_set
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]

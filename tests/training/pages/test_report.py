@@ -37,8 +37,9 @@ from sonoforge.training.pages.run.words import (
     tiny,
 )
 from sonoforge.training.pages.svg import column_means, nice_ticks, text, wrapped
-from sonoforge.training.statistics import estimates as statistics
 from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.calibration import expected_calibration_error
+from sonoforge.training.statistics.predictions import read_predictions
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 LOADING = {"script", "link", "iframe", "object", "embed", "base", "form", "audio", "video", "source", "use", "image"}
@@ -222,7 +223,7 @@ def test_the_tables_equal_a_second_computation_from_predictions_csv(sealed: tupl
 
 def test_intervals_and_paired_comparison_are_those_of_the_evidence(sealed: tuple[Run, Page]) -> None:
     run, page = sealed
-    again = tables.evaluate(*tables.read_predictions(run.folder / "predictions.csv"))
+    again = tables.evaluate(*read_predictions(run.folder / "predictions.csv"))
     for row, arm in zip(page.table("Results of all arms")[1:], ("real", "gan"), strict=True):
         for cell, name, scale, digits in (
             (row[1], "accuracy", 100, 1),
@@ -315,7 +316,7 @@ def test_the_reliability_bins_sum_up_to_the_printed_ece(sealed: tuple[Run, Page]
     bins = reliability(labels, probabilities)
     assert sum(b.images for b in bins) == len(labels)
     ece = sum(b.images * abs(b.accuracy.value - b.confidence) for b in bins) / len(labels)
-    assert ece == pytest.approx(statistics.expected_calibration_error(labels, probabilities))
+    assert ece == pytest.approx(expected_calibration_error(labels, probabilities))
     assert sealed[1].table("Calibration before")[1][1] == f"{ece:.3f}"
 
 
@@ -541,7 +542,7 @@ def test_numbers_print_as_a_reader_expects(printed: str, expected: str) -> None:
 def test_the_command_can_be_pasted() -> None:
     arguments = ["/x/bin/sonoforge", "run", "--data", "a b;c", "--resume", "--folds", "3"]
     assert command_line(arguments) == "sonoforge run --data 'a b;c' --folds 3"
-    assert command_line(["/x/runtime/cli.py", "run"]) == "sonoforge run"
+    assert command_line(["/x/runtime/cli/main.py", "run"]) == "sonoforge run"
 
 
 # ---- charts

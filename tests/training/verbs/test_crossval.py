@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.statistics.tables import evaluate, read_predictions
+from sonoforge.training.statistics.predictions import read_predictions
+from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.verbs import crossval
 
 # The last blocks only, random weights, a few steps: it learns nothing, but does all that a real run does.

@@ -21,7 +21,7 @@ from bundle_factory import zip_bundle
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan.networks import load_generator, sample
+from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.progress import tick_metrics
 
 SMALL = ["--image-size", "32", "--batch", "8", "--width", "8", "--steps", "2", "--device", "cpu"]

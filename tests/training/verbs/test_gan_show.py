@@ -22,9 +22,9 @@ from sonoforge.models.stylegan import stylegan3
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.generator import load_generator, sample, sample_latent
 from sonoforge.training.gan.latent_space.path_length import measure_path_length, pixel_distance
 from sonoforge.training.gan.latent_space.showing import draw_sheet, film_gif
-from sonoforge.training.gan.networks import load_generator, sample, sample_latent
 from sonoforge.training.metrics.equivariance import render_transformed, valid_after_rotation
 from sonoforge.training.verbs import gan_show
 

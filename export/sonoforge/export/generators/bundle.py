@@ -39,7 +39,7 @@ from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.golden import golden_difference
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
-from sonoforge.training.gan.networks import Truncation, generate, label_batch, latent_distribution
+from sonoforge.training.gan.generator import Truncation, generate, label_batch, latent_distribution
 from sonoforge.training.run_folder import CONFIG, read_config
 
 log = logging.getLogger(__name__)
@@ -225,7 +225,7 @@ def _golden(generator: nn.Module) -> bytes:
     for (seed, _), label, psi in zip(GOLDEN, labels, psis, strict=True):
         latents = torch.from_numpy(draw_latent(seed, 0, size, latent_distribution(generator)))[None]
         own = label_batch(generator, label if classes else None, 1)
-        truncation = Truncation(psi) if has_styles(generator) else None
+        truncation = Truncation(psi if has_styles(generator) else None)
         images.append(generate(generator, latents, own, truncation)[0].numpy())
     buffer = io.BytesIO()
     np.savez_compressed(

@@ -24,7 +24,7 @@ from sonoforge.training.classifier.final_model import record_model, train_final
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.pages.run.page import write_report
-from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.published import PUBLISHED
 from sonoforge.training.verbs import crossval
 from sonoforge.training.verbs.data_audit import audit
@@ -110,7 +110,7 @@ def _work(
         everything = np.arange(len(cache.dataset.items))
         if not (folder / "model" / "model.json").is_file():
             trained = train_final(folder / "final", cache, everything, config.final_arm, setting, backbone, config.seed)
-            predictions, _ = tables.read_predictions(folder / "predictions.csv")
+            predictions, _ = read_predictions(folder / "predictions.csv")
             held_out = next(p for p in predictions if p.arm == config.final_arm and p.seed == config.seed)
             distances = np.array(results["arms"][config.final_arm]["distances"])
             name = config.name or f"mobilenetv2-{cache.dataset.name.lower()}"

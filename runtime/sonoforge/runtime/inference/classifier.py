@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,7 @@ class Classifier:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         manifest = self.bundle.manifest
         self._preprocessing = manifest.preprocessing
-        self._session = load_session(self.bundle.read(manifest.model), f"{self.bundle.path}: {manifest.model}", threads)
-        _check_interface(self.bundle, self._session)
+        self._session = _load_session(self.bundle, threads)
         self._reference = trust.read_reference(self.bundle)
         self.model = {
             "name": manifest.name,
@@ -132,6 +132,17 @@ class Classifier:
                 "total": 1e3 * (perf_counter() - started),
             },
         }
+
+
+def _load_session(bundle: Bundle[ClassifierManifest], threads: int) -> onnxruntime.InferenceSession:
+    """Load the checked model and compare its interface with the manifest."""
+    # The model is read and hashed while onnxruntime is imported: each takes a good part of the start-up of one answer.
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(bundle.read, "model.onnx")
+        import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_file, and not for --help
+    session = load_session(reading.result(), f"{bundle.path}: model.onnx", threads)
+    _check_interface(bundle, session)
+    return session
 
 
 def _check_interface(bundle: Bundle[ClassifierManifest], session: onnxruntime.InferenceSession) -> None:

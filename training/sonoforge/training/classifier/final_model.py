@@ -26,8 +26,9 @@ from sonoforge.training.data.splits import SplitPlan, scan_groups
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import is_interactive, progress_bar
-from sonoforge.training.statistics import estimates as statistics
-from sonoforge.training.statistics.tables import ALPHA, Predictions, describe_arm
+from sonoforge.training.statistics import calibration, conformal
+from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.tables import ALPHA, describe_arm
 from sonoforge.training.verbs.crossval import Setting
 
 log = logging.getLogger(__name__)
@@ -132,11 +133,11 @@ def record_model(
         name: Name of the model.
     """
     classes, labels = cache.dataset.classes, cache.dataset.labels[indices]
-    temperature = statistics.fit_temperature(held_out.labels, held_out.probabilities)
-    calibrated = statistics.cross_fitted_temperature(held_out.labels, held_out.probabilities, held_out.folds)
-    coverage, set_size = statistics.conformal_coverage(held_out.labels, calibrated, held_out.folds, ALPHA)
-    scaled = statistics.apply_temperature(held_out.probabilities, temperature)
-    thresholds = statistics.conformal_thresholds(held_out.labels, scaled, ALPHA)
+    temperature = calibration.fit_temperature(held_out.labels, held_out.probabilities)
+    calibrated = calibration.cross_fitted_temperature(held_out.labels, held_out.probabilities, held_out.folds)
+    coverage, set_size = conformal.conformal_coverage(held_out.labels, calibrated, held_out.folds, ALPHA)
+    scaled = calibration.apply_temperature(held_out.probabilities, temperature)
+    thresholds = conformal.conformal_thresholds(held_out.labels, scaled, ALPHA)
     figures = describe_arm(held_out, classes)
     settings = settings_of_arm(ARMS[held_out.arm], ClassifierSettings(**description["classifier"]))
     evaluation = {

@@ -41,7 +41,7 @@ from sonoforge.training.evaluation.sources import (
 )
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import PHANTOM_IMAGES
-from sonoforge.training.gan.networks import load_generator, sample_portions
+from sonoforge.training.gan.generator import load_generator, sample_batches
 
 log = logging.getLogger(__name__)
 
@@ -361,7 +361,7 @@ def _find_run(path: Path, which: str, class_name: str, seed: int, device: str) -
     def generate(count: int) -> _Native:
         log.info("generating %d images with %s, seed %d", count, checkpoint, seed)
         images: list[Pixels] = []
-        for pixels in sample_portions(load_generator(checkpoint, device), count, seed, label):
+        for pixels in sample_batches(load_generator(checkpoint, device), count, seed, label):
             images.extend(split_masks(pixels, about.image_channels)[0])
         names = [f"{index:05d}" for index in range(count)]
         return _described(Pictures(images, names, [None] * count, shown, synthetic=True))

@@ -29,11 +29,13 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import SplitPlan, leaked_images, make_plan, save_plan
 from sonoforge.training.devices import open_fabric
+from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import GanSettings, compose
-from sonoforge.training.metrics.features import open_features
 from sonoforge.training.progress import is_interactive, progress_bar
 from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.predictions import Predictions, write_predictions
+from sonoforge.training.statistics.results import ArmResult
 from sonoforge.training.tasks import default_jobs, run_tasks
 
 log = logging.getLogger(__name__)
@@ -162,15 +164,16 @@ def resolve_setting(config: Config) -> Setting:
         **_given(image_size=config.gan_size, epochs=config.gan_epochs, steps=config.gan_steps, batch=config.gan_batch),
     )
     if config.gan_features:
-        gan = dataclasses.replace(gan, features=open_features(config.gan_features).name)
+        gan = dataclasses.replace(gan, features=config.gan_features)
     if config.gan_checkpoint == "best":
         # An ImageNet network, never the shipped bundle: that one was trained on images that are test images here.
         if not config.gan_features:
             raise SonoforgeError("--gan-checkpoint best: KID needs a network; give --gan-features FILE or vgg16")
-        gan = dataclasses.replace(gan, metrics=("kid",), metric_features=gan.features, held_out=HELD_OUT)
+        gan = dataclasses.replace(gan, metrics=("kid",), held_out=HELD_OUT)
     gan = dataclasses.replace(gan, image_size=gan.image_size or find_recipe(gan.recipe).image_size)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
-    compose(gan)  # parts that do not go together should not wait for the folds either
+    compose(gan)  # parts that do not go together should not wait for the folds either, nor a missing network
+    open_job(gan, config.device)
     return Setting(tuple(config.arms), classifier, gan, config.gan_features, seeds, config.device, config.jobs)
 
 
@@ -231,28 +234,31 @@ def cross_validate(
     results = [json.loads(task.path.read_text(encoding="utf-8")) for task in tasks]
     classes = cache.dataset.classes
     predictions = [_pool(arm, plan, results) for plan in plans for arm in setting.arms]
-    tables.write_predictions(folder / "predictions.csv", predictions, classes)
-    summary = tables.evaluate(predictions, classes)
-    for arm, figures in summary["arms"].items():
+    write_predictions(folder / "predictions.csv", predictions, classes)
+    evaluation = tables.evaluate(predictions, classes)
+    arms = {}
+    for arm, figures in evaluation["arms"].items():
         own = [r for r in results if r["arm"] == arm and r["seed"] == plans[0].seed]
-        figures["title"] = ARMS[arm].title
-        figures["train_accuracy"] = float(np.mean([r["train_accuracy"] for r in own]))
-        figures["learning_curves"] = [r["history"] for r in own]
-        figures["seconds"] = float(sum(r["seconds"] for r in own))
-        figures["generated_per_fold"] = [r["added"] for r in own]
-        figures["distances"] = [d for r in own for d in r["distances"]]
-    summary["split"] = _describe_split(plans[0], cache)
-    return summary
+        arms[arm] = ArmResult(
+            **figures,
+            title=ARMS[arm].title,
+            train_accuracy=float(np.mean([r["train_accuracy"] for r in own])),
+            learning_curves=[r["history"] for r in own],
+            seconds=float(sum(r["seconds"] for r in own)),
+            generated_per_fold=[r["added"] for r in own],
+            distances=[d for r in own for d in r["distances"]],
+        )
+    return {"arms": arms, "comparisons": evaluation["comparisons"], "split": _describe_split(plans[0], cache)}
 
 
-def _pool(arm: str, plan: SplitPlan, results: Sequence[dict[str, Any]]) -> tables.Predictions:
+def _pool(arm: str, plan: SplitPlan, results: Sequence[dict[str, Any]]) -> Predictions:
     """Put the folds' predictions back into the order of the data set."""
     width = len(results[0]["probabilities"][0])
     probabilities = np.full((len(plan.files), width), np.nan)
     for result in results:
         if result["arm"] == arm and result["seed"] == plan.seed:
             probabilities[plan.test(result["fold"])] = result["probabilities"]
-    return tables.Predictions(
+    return Predictions(
         arm,
         plan.protocol,
         plan.seed,
@@ -338,7 +344,7 @@ def describe_setting(config: Config, setting: Setting, backbone: Backbone, cache
         "protocol": config.protocol,
         "budget": config.budget,
         "classifier": dataclasses.asdict(setting.classifier),
-        "gan": dataclasses.asdict(setting.gan),
+        "gan": open_job(setting.gan).record(),
         "weights": backbone.source,
     }
 

@@ -22,9 +22,17 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.runtime.inference.generator import find_label
 from sonoforge.training.data.pixels import Pixels, to_pixels
-from sonoforge.training.devices import open_fabric
+from sonoforge.training.devices import find_device
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.generator import (
+    Truncation,
+    latent_distribution,
+    latent_size,
+    load_generator,
+    sample_batches,
+    sample_latent,
+)
 from sonoforge.training.gan.latent_space.path_length import (
     SquaredDistance,
     measure_path_length,
@@ -36,14 +44,6 @@ from sonoforge.training.gan.latent_space.path_length import (
 )
 from sonoforge.training.gan.latent_space.showing import FACE, draw_paths, draw_sheet, figure_png, film_gif, sheet_png
 from sonoforge.training.gan.latent_space.styles import map_latents, mix_bands, style_bands, synthesise
-from sonoforge.training.gan.networks import (
-    Truncation,
-    latent_distribution,
-    latent_size,
-    load_generator,
-    sample_latent,
-    sample_portions,
-)
 from sonoforge.training.gan.synthetic import describe_origin
 from sonoforge.training.metrics.equivariance import (
     SMALLEST,
@@ -237,7 +237,7 @@ def _not_applicable(generator: nn.Module) -> dict[str, str]:
 
 def _open_distance(config: Config, image_channels: int) -> tuple[SquaredDistance, str]:
     if config.lpips:
-        lpips = open_lpips(config.lpips, config.lpips_heads or None, open_fabric(config.device).device)
+        lpips = open_lpips(config.lpips, config.lpips_heads or None, find_device(config.device))
         return perceptual_distance(lpips, image_channels), lpips.name
     if config.lpips_heads:
         raise SonoforgeError("--lpips-heads: found without --lpips; give its SqueezeNet as well")
@@ -248,19 +248,17 @@ def _show_truncation(subject: Subject) -> Shown:
     """Rows of one latent, columns of one psi; or of one largest number in the latents."""
     styled = has_styles(subject.generator)
 
-    def column(clip: float | None = None, truncation: Truncation | None = None) -> Pixels:
-        portions = sample_portions(
-            subject.generator, subject.count, subject.seed, subject.label, clip=clip, truncation=truncation
-        )
-        return _image_part(subject, np.concatenate([*portions]))
+    def column(truncation: Truncation) -> Pixels:
+        batches = sample_batches(subject.generator, subject.count, subject.seed, subject.label, truncation)
+        return _image_part(subject, np.concatenate([*batches]))
 
     if styled:
-        columns = [column(truncation=Truncation(psi)) for psi in PSIS]
+        columns = [column(Truncation(psi)) for psi in PSIS]
         heads = [f"psi {psi:g}" for psi in PSIS]
         caption = "Styles drawn to their mean by psi (Karras 2019)"
         caption += ", the mean over all classes." if subject.label is not None else "."
     else:
-        columns = [column(clip=clip) for clip in CLIPS]
+        columns = [column(Truncation(limit=clip)) for clip in CLIPS]
         heads = ["no limit" if clip is None else f"up to {clip:g}" for clip in CLIPS]
         caption = "Latents without numbers beyond a limit, which are drawn anew (Brock 2019)."
     rows = [[images[index] for images in columns] for index in range(subject.count)]

@@ -19,7 +19,7 @@ from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.load import load_images
 from sonoforge.training.data.splits import check_sealed, make_plan
 from sonoforge.training.devices import open_fabric
-from sonoforge.training.statistics.tables import Predictions
+from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.verbs import crossval
 
 log = logging.getLogger(__name__)

@@ -26,8 +26,8 @@ from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.inference.latents import between
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.generator import CPU_BATCH, latent_distribution, latent_size
 from sonoforge.training.gan.latent_space.styles import generate_labelled, map_latents, synthesise
-from sonoforge.training.gan.networks import PORTION, latent_distribution, latent_size
 from sonoforge.training.metrics.lpips import Lpips, embed
 
 EPSILON = 1e-4
@@ -100,7 +100,7 @@ def walk(generator: nn.Module, space: str, ends: Tensor, shares: Tensor, label: 
         distribution = latent_distribution(generator)
         rows = zip(ends.numpy(), shares.numpy(), strict=True)
         points = torch.from_numpy(np.stack([between(own[0], own[1], places, distribution) for own, places in rows]))
-    parts = points.flatten(0, 1).float().split(PORTION)
+    parts = points.flatten(0, 1).float().split(CPU_BATCH)
     images = [
         synthesise(generator, part) if space == "w" else generate_labelled(generator, part, label) for part in parts
     ]
@@ -139,7 +139,7 @@ def measure_path_length(
     places = torch.from_numpy(chance.random(samples) * (1 - EPSILON))
     values = []
     for ends, starts in zip(
-        latents.unflatten(0, (samples, 2)).double().split(PORTION), places.split(PORTION), strict=True
+        latents.unflatten(0, (samples, 2)).double().split(CPU_BATCH), places.split(CPU_BATCH), strict=True
     ):
         images = walk(generator, space, ends, torch.stack([starts, starts + EPSILON], 1), label)
         values.append(distance(images[:, 0], images[:, 1]) / EPSILON**2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sonoforge.training.gan.networks import PORTION, generate, label_batch
+from sonoforge.training.gan.generator import CPU_BATCH, generate, label_batch
 
 BANDS = ("coarse", "middle", "fine")
 
@@ -29,7 +29,7 @@ def map_latents(generator: nn.Module, latents: Tensor, label: int | None) -> Ten
 @torch.no_grad()
 def synthesise(generator: nn.Module, styles: Tensor) -> Tensor:
     """Generate images from styles (N, L, W): (N, C, S, S) on the generator's device."""
-    parts = styles.to(next(generator.parameters()).device).split(PORTION)
+    parts = styles.to(next(generator.parameters()).device).split(CPU_BATCH)
     return torch.cat([generator.synthesis(part) for part in parts])  # type: ignore[operator]
 
 

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics import estimates as statistics
-from sonoforge.training.statistics.tables import Predictions
-
-ECE_BINS = 15
-"""As in `statistics.expected_calibration_error`, so that the diagram shows what the figure sums up."""
+from sonoforge.training.statistics.calibration import BINS
+from sonoforge.training.statistics.classification import confusion_matrix
+from sonoforge.training.statistics.intervals import Interval, wilson_interval
+from sonoforge.training.statistics.predictions import Predictions
 
 
 class Check(NamedTuple):
@@ -140,26 +139,26 @@ def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, Any], ima
 
 def confusion(part: Predictions, classes: int) -> NDArray[np.int64]:
     """Count the images of one arm by true class (row) and predicted class (column)."""
-    return statistics.confusion_matrix(part.labels, part.probabilities.argmax(axis=1).astype(np.int64), classes)
+    return confusion_matrix(part.labels, part.predicted, classes)
 
 
 class Bin(NamedTuple):
     """Images whose highest probability lies in one interval: mean probability, share that was right, number."""
 
     confidence: float
-    accuracy: statistics.Interval
+    accuracy: Interval
     images: int
 
 
 def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[Bin]:
-    """Group images by their highest probability into `ECE_BINS` equal intervals; empty ones are left out."""
+    """Group images by their highest probability into `BINS` equal intervals; empty ones are left out."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bins = []
     for index in np.unique(bin_of):
         inside = bin_of == index
-        share = statistics.wilson_interval(int(correct[inside].sum()), int(inside.sum()))
+        share = wilson_interval(int(correct[inside].sum()), int(inside.sum()))
         bins.append(Bin(float(confidence[inside].mean()), share, int(inside.sum())))
     return bins
 

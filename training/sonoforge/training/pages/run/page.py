@@ -48,9 +48,9 @@ from sonoforge.training.pages.run.words import (
     share,
 )
 from sonoforge.training.pages.svg import key
-from sonoforge.training.statistics import estimates as statistics
 from sonoforge.training.statistics import tables
-from sonoforge.training.statistics.tables import Predictions
+from sonoforge.training.statistics.calibration import cross_fitted_temperature
+from sonoforge.training.statistics.predictions import Predictions, read_predictions
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def build_context(folder: Path, cache: ImageCache, audited: dict[str, Any], resu
     """Collect what the page shows; see `write_report` for the arguments."""
     config = run_folder.read_config(folder)
     runs = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"]
-    parts, classes = tables.read_predictions(folder / "predictions.csv")
+    parts, classes = read_predictions(folder / "predictions.csv")
     plans = read_plans(folder)
     plan = next(iter(plans.values()))
     arms, split = results["arms"], results["split"]
@@ -187,7 +187,7 @@ def with_placebo(comparisons: Sequence[dict[str, Any]], parts: Sequence[Predicti
     known = {frozenset((row["first"], row["second"])) for row in rows}
     pair = ("duplicates", "gan")
     if set(pair) <= set(first_seed) and frozenset(pair) not in known:
-        rows.append(tables.compare_arms(first_seed[pair[0]], first_seed[pair[1]]))
+        rows.append(dict(tables.compare_arms(first_seed[pair[0]], first_seed[pair[1]])))
     return rows
 
 
@@ -246,7 +246,7 @@ def charts(
     diagrams = []
     for name in list(arms)[:_CHARTED_CALIBRATIONS]:
         part = next(p for p in parts if p.arm == name)
-        calibrated = statistics.cross_fitted_temperature(part.labels, part.probabilities, part.folds)
+        calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.folds)
         raw_bins, bins = reliability(part.labels, part.probabilities), reliability(part.labels, calibrated)
         diagrams.append((titles[name], report_plots.reliability_diagram(raw_bins, bins, titles[name])))
     return {
