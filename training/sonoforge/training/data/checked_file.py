@@ -31,7 +31,7 @@ class CheckedWriter:
 
     def add(self, array: NDArray[Any]) -> None:
         """Append the bytes of an array."""
-        self._write(memoryview(np.ascontiguousarray(array)).cast("B"))
+        self._write(np.ascontiguousarray(array).data.cast("B"))
 
     def _write(self, block: memoryview | bytes) -> None:
         self._file.write(block)
