@@ -23,6 +23,7 @@ from sonoforge.models.stylegan.stylegan2 import Generator
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import build_networks, generator_options, outline_networks
 from sonoforge.training.gan.settings import GanSettings, compose
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
@@ -49,10 +50,8 @@ def _images(size: int = 32) -> np.ndarray:
 
 def _train(settings: GanSettings, folder: Path, start: StartingWeights | None = None, **options: Any) -> Path:
     size = settings.image_size or 32
-    if start is not None:
-        settings = dataclasses.replace(settings, start_from=start.name)
     images = make_training_set(_images(size), None, ("malignant",), size, "1")
-    return train_gan(images, settings, folder, "cpu", start_from=start, **options)
+    return train_gan(images, GanJob(settings, "cpu", start_from=start), folder, **options)
 
 
 def _networks(recipe: str, size: int, channels: int = 1, width: int = 8, seed: int = 0) -> tuple[Any, Any]:
@@ -287,10 +286,8 @@ def test_another_architecture_and_other_widths_are_refused_before_anything_is_ma
     with pytest.raises(SonoforgeError, match="found no weight"):
         train_gan(
             images,
-            SETTINGS,
+            GanJob(SETTINGS, "cpu", start_from=StartingWeights("start", ("stylegan2",), wide.state_dict(), {})),
             tmp_path / "run",
-            "cpu",
-            start_from=StartingWeights("start", ("stylegan2",), wide.state_dict(), {}),
         )
     assert not (tmp_path / "run").exists()
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,11 +30,13 @@ from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.ema import update_average
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import generate, load_generator, sample
+from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import build_networks, generator_options
 from sonoforge.training.gan.optimisers import OptimiserSettings
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe
 from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.metrics.spaces import open_space
 
 STYLED = ("stylegan1", "stylegan2", "stylegan3-t", "stylegan3-r")
 SIDE = 32
@@ -81,7 +82,8 @@ def _train(settings: GanSettings, folder: Path, count: int = 12, *, labelled: bo
     labels = np.arange(count) % 2 if labelled else None
     classes = ("benign", "malignant") if labelled else (settings.class_name,)
     images = make_training_set(_images(count), labels, classes, SIDE, settings.channels)
-    return train_gan(images, settings, folder, "cpu", **options)
+    space = open_space("pixels") if settings.metrics else None
+    return train_gan(images, GanJob(settings, "cpu", space=space), folder, **options)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -250,21 +252,14 @@ def test_classes_of_other_brightness_are_learned_as_such(tmp_path: Path) -> None
 # What must not change a training.
 
 
-class _PixelSpace:
-    name = "pixels"
-
-    def embed(self, images: np.ndarray, /) -> SimpleNamespace:
-        return SimpleNamespace(features=(images.reshape(len(images), -1) / 255).astype(np.float32))
-
-
 @pytest.mark.parametrize("recipe", STYLED)
 def test_measuring_does_not_change_the_training(
     recipe: str, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _augmented(monkeypatch, 0.5)
     monkeypatch.setattr(tick_metrics, "GENERATED", 16)
-    settings = _settings(recipe, metrics=("kid", "fid"), metric_features="pixels")
-    last = _train(settings, tmp_path, space=_PixelSpace())
+    settings = _settings(recipe, metrics=("kid", "fid"))
+    last = _train(settings, tmp_path)
     assert "kid" in _rows(tmp_path)[-1]
     _assert_same_weights(last, finished(recipe) / "checkpoints" / last.name)
 

@@ -29,7 +29,7 @@ class Network:
         self.seen = 0
         self.matrix = np.random.default_rng(dimension).normal(size=(48, dimension)).astype(np.float32)
         self.classes = classes
-        self.space = Space(f"network {weights}", {"space": "test", "weights": weights}, self._run, portion=1)
+        self.space = Space(f"network {weights}", {"space": "test", "weights": weights}, self._run, batch=1)
 
     def _run(self, images: Pixels) -> Embedded:
         self.seen += len(images)
@@ -94,7 +94,7 @@ def test_another_network_or_device_has_its_own_vectors(tmp_path: Path) -> None:
     first, second, images = Network("a"), Network("b", dimension=4), _images(6)
     embed_cached(first.space, images, tmp_path)
     _assert_equal(embed_cached(second.space, images, tmp_path), second.space.embed(images))
-    elsewhere = Space(first.space.name, first.space.protocol, first.space.run, portion=1, device="cuda")
+    elsewhere = Space(first.space.name, first.space.protocol, first.space.run, batch=1, device="cuda")
     first.seen = 0
     embed_cached(elsewhere, images, tmp_path)
     assert first.seen == 6
@@ -214,7 +214,7 @@ def test_the_vectors_asked_for_longest_ago_are_dropped_first(tmp_path: Path, mon
 
 def test_a_thousand_vectors_come_back_in_well_under_a_second(tmp_path: Path) -> None:
     matrix = np.ones((12, 1280), np.float32)
-    space = Space("wide", {"space": "wide"}, lambda i: Embedded(i.reshape(len(i), -1) @ matrix, None), portion=1000)
+    space = Space("wide", {"space": "wide"}, lambda i: Embedded(i.reshape(len(i), -1) @ matrix, None), batch=1000)
     images = np.random.default_rng(0).integers(0, 256, (1000, 2, 2, 3), dtype=np.uint8)
     embed_cached(space, images, tmp_path)
     start = time.perf_counter()

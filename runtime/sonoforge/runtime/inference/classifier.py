@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -134,9 +135,11 @@ class Classifier:
 
 def _load_session(bundle: Bundle, threads: int) -> onnxruntime.InferenceSession:
     """Load the checked model and compare its interface with the manifest."""
-    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file, and not for --help
-
-    data = bundle.read("model.onnx")
+    # The model is read and hashed while onnxruntime is imported: each takes a good part of the start-up of one answer.
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(bundle.read, "model.onnx")
+        import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file, and not for --help
+    data = reading.result()
     if reads_other_files(data):
         raise BundleError(f"{bundle.path}: model.onnx: {OUTSIDE}")
     try:

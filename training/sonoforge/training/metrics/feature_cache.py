@@ -71,7 +71,7 @@ def embed_cached(
     Raises:
         SonoforgeError: The file cannot be opened or written.
     """
-    if not space.keep:
+    if not space.cached:
         return space.embed(images, progress)
     path = (cache_folder or default_folder()) / FILE
     keys = hash_images(images)

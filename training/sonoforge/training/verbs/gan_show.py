@@ -22,7 +22,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.runtime.inference.generator import find_label
 from sonoforge.training.data.pixels import Pixels, to_pixels
-from sonoforge.training.devices import open_fabric
+from sonoforge.training.devices import find_device
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.generator import (
@@ -237,7 +237,7 @@ def _not_applicable(generator: nn.Module) -> dict[str, str]:
 
 def _open_distance(config: Config, image_channels: int) -> tuple[SquaredDistance, str]:
     if config.lpips:
-        lpips = open_lpips(config.lpips, config.lpips_heads or None, open_fabric(config.device).device)
+        lpips = open_lpips(config.lpips, config.lpips_heads or None, find_device(config.device))
         return perceptual_distance(lpips, image_channels), lpips.name
     if config.lpips_heads:
         raise SonoforgeError("--lpips-heads: found without --lpips; give its SqueezeNet as well")
