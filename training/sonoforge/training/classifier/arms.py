@@ -33,14 +33,12 @@ from sonoforge.training.classifier.fine_tuning import (
 )
 from sonoforge.training.classifier.trust_reference import fit_reference
 from sonoforge.training.classifier.weights import Backbone
-from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
-from sonoforge.training.gan.progress.tick_metrics import PerceptualSpace
+from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.settings import GanSettings, make_plan
-from sonoforge.training.metrics.features import open_features
 
 log = logging.getLogger(__name__)
 
@@ -133,10 +131,12 @@ def train_generators(
         `gan.checkpoint.best_checkpoint` has it, if there is one.
     """
     checkpoints = {}
-    network = open_features(features, open_fabric(device).device) if features else None
+    job = open_job(dataclasses.replace(gan, features=features), device)
     for label in missing_images(labels, len(class_names)):
         name = class_names[label]
-        settings = dataclasses.replace(gan, class_name=name, seed=derive_seed(seed, f"generator {name}") % 2**31)
+        settings = dataclasses.replace(
+            job.settings, class_name=name, seed=derive_seed(seed, f"generator {name}") % 2**31
+        )
         mine = labels == label
         own = pixels[mine]
         if settings.batch is not None and settings.batch > len(own):
@@ -146,8 +146,7 @@ def train_generators(
         images = make_training_set(
             own, None, (name,), size, settings.channels, groups=None if groups is None else groups[mine]
         )
-        space = PerceptualSpace(network) if settings.metrics and network is not None else None
-        last = train_gan(images, settings, folder / name, device, features=network, space=space, resume=True)
+        last = train_gan(images, dataclasses.replace(job, settings=settings), folder / name, resume=True)
         best = gan_checkpoint.best_checkpoint(last.parent) if settings.metrics else last
         if best is None:
             log.warning("generator of %s: no checkpoint is diverse enough to be the best; the last is used", name)

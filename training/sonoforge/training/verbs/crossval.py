@@ -29,9 +29,9 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import SplitPlan, leaked_images, make_plan, save_plan
 from sonoforge.training.devices import open_fabric
+from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import GanSettings, compose
-from sonoforge.training.metrics.features import open_features
 from sonoforge.training.progress import is_interactive, progress_bar
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
@@ -164,15 +164,16 @@ def resolve_setting(config: Config) -> Setting:
         **_given(image_size=config.gan_size, epochs=config.gan_epochs, steps=config.gan_steps, batch=config.gan_batch),
     )
     if config.gan_features:
-        gan = dataclasses.replace(gan, features=open_features(config.gan_features).name)
+        gan = dataclasses.replace(gan, features=config.gan_features)
     if config.gan_checkpoint == "best":
         # An ImageNet network, never the shipped bundle: that one was trained on images that are test images here.
         if not config.gan_features:
             raise SonoforgeError("--gan-checkpoint best: KID needs a network; give --gan-features FILE or vgg16")
-        gan = dataclasses.replace(gan, metrics=("kid",), metric_features=gan.features, held_out=HELD_OUT)
+        gan = dataclasses.replace(gan, metrics=("kid",), held_out=HELD_OUT)
     gan = dataclasses.replace(gan, image_size=gan.image_size or find_recipe(gan.recipe).image_size)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
-    compose(gan)  # parts that do not go together should not wait for the folds either
+    compose(gan)  # parts that do not go together should not wait for the folds either, nor a missing network
+    open_job(gan, config.device)
     return Setting(tuple(config.arms), classifier, gan, config.gan_features, seeds, config.device, config.jobs)
 
 
@@ -343,7 +344,7 @@ def describe_setting(config: Config, setting: Setting, backbone: Backbone, cache
         "protocol": config.protocol,
         "budget": config.budget,
         "classifier": dataclasses.asdict(setting.classifier),
-        "gan": dataclasses.asdict(setting.gan),
+        "gan": open_job(setting.gan).record(),
         "weights": backbone.source,
     }
 
