@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 
 from sonoforge.models.stylegan.fir import upsample
+from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.official import discriminator_from_official, generator_from_official
 from sonoforge.models.stylegan.stylegan2 import Generator
 from sonoforge.runtime.errors import SonoforgeError
@@ -148,7 +149,7 @@ def test_bias_noise_and_magnitude_go_with_their_weight() -> None:
 
 
 def test_a_mapping_network_of_another_depth_is_left_alone() -> None:
-    theirs = Generator(32, 1, 512, mapping_layers=2, channel_base=512, channel_max=8)
+    theirs = Generator(StyledSettings(32, 1, 512, mapping_layers=2, channel_base=512, channel_max=8))
     own = _networks("stylegan2", 32)
     theirs.mapping.average.fill_(3.0)
     before = own[0].mapping.layers[0].weight.clone()
@@ -278,7 +279,7 @@ def _check(start: StartingWeights | None, recipe: str, frozen: int = 0) -> None:
 def test_another_architecture_and_other_widths_are_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(SonoforgeError, match="start holds stylegan2 networks, expected stylegan3"):
         _check(_start("stylegan2", _networks("stylegan2", 32)), "stylegan3-t")
-    wide = Generator(32, 1, 64, style_size=48, channel_base=512, channel_max=32)
+    wide = Generator(StyledSettings(32, 1, 64, style_size=48, channel_base=512, channel_max=32))
     with pytest.raises(SonoforgeError, match=r"found no weight .* see --width"):
         _check(StartingWeights("start", ("stylegan2",), wide.state_dict(), {}), "stylegan2")
     images = make_training_set(_images(), None, ("malignant",), 32, "1")

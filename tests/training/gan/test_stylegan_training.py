@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 
-from sonoforge.models.stylegan.stylegan3 import Generator
+from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings
 from sonoforge.runtime.cli import main as cli
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
@@ -196,7 +196,9 @@ def test_samples_depend_on_the_checkpoint_and_the_seed_alone(recipe: str, finish
 
 
 def test_running_averages_are_copied_into_the_averaged_generator_and_weights_blended() -> None:
-    average, network = (Generator(32, 1, 4, style_size=4, layers=4, channel_base=64, channel_max=4) for _ in range(2))
+    average, network = (
+        Generator(GeneratorSettings(32, 1, 4, style_size=4, layers=4, channel_base=64, channel_max=4)) for _ in range(2)
+    )
     network.mapping.average.fill_(4.0)
     network.synthesis.layers[1].magnitude.fill_(9.0)  # type: ignore[operator]
     expected = average.synthesis.layers[1].weight.lerp(network.synthesis.layers[1].weight, 0.25)

@@ -30,7 +30,7 @@ from sonoforge.runtime import machine
 from sonoforge.runtime.bench import table
 from sonoforge.runtime.bench.measure import Inputs, ModelFile, Plan, measure
 from sonoforge.runtime.bench.results import Figures, Ratio, Report, Row, joules
-from sonoforge.runtime.bundle.container import lay_out
+from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
@@ -107,7 +107,7 @@ def main(config: Config) -> Outcome:
     return Outcome({**report, "written": written}, next_command, 1 if bad else 0)
 
 
-def _check_formats(bundle: Bundle, formats: tuple[str, ...]) -> None:
+def _check_formats(bundle: Bundle[ClassifierManifest], formats: tuple[str, ...]) -> None:
     known = [entry.format for entry in bundle.manifest.files.values() if entry.format]
     for name in formats:
         if name not in known:
@@ -116,7 +116,7 @@ def _check_formats(bundle: Bundle, formats: tuple[str, ...]) -> None:
 
 
 def _measure(
-    sides: Mapping[str, Bundle], inputs: Mapping[str, Inputs], config: Config, plan: Plan
+    sides: Mapping[str, Bundle[ClassifierManifest]], inputs: Mapping[str, Inputs], config: Config, plan: Plan
 ) -> dict[str, list[Row]]:
     """Return a row for each model file of each side."""
     rows = {side: _rows(bundle, config.formats, config.trust) for side, bundle in sides.items()}
@@ -126,7 +126,7 @@ def _measure(
             (folder / f"{side}files").mkdir()
             for row in rows[side]:
                 if row["status"] == "measured":
-                    path = lay_out(bundle.manifest.files, bundle.read, row["file"], folder / f"{side}files")
+                    path = bundle.extract(row["file"], folder / f"{side}files")
                     files.append(ModelFile(side, row["format"], row["precision"], path))
         results = iter(measure(files, inputs, plan, folder, lambda line: log.info("%s", line)) if files else [])
     return {
@@ -141,7 +141,7 @@ def _with_result(row: Row, result: Figures | str) -> Row:
     return {**row, **result}
 
 
-def _rows(bundle: Bundle, formats: tuple[str, ...], trust: bool) -> list[Row]:
+def _rows(bundle: Bundle[ClassifierManifest], formats: tuple[str, ...], trust: bool) -> list[Row]:
     """Return a row without figures for each model file: whether it may and can run on this machine."""
     rows: list[Row] = []
     for name, entry in bundle.manifest.files.items():
@@ -156,14 +156,14 @@ def _rows(bundle: Bundle, formats: tuple[str, ...], trust: bool) -> list[Row]:
     return rows
 
 
-def _inputs(bundle: Bundle, image: str) -> Inputs:
+def _inputs(bundle: Bundle[ClassifierManifest], image: str) -> Inputs:
     golden, prepare = bundle.golden(), bundle.manifest.preprocessing
     pixels = prepare.resize(read_image(image))[None] if image else golden["pixels"]
     tensors = (prepare.normalise(golden["pixels"]), prepare.normalise(pixels))
     return Inputs((golden["pixels"], pixels), tensors, golden["logits"])
 
 
-def _model(bundle: Bundle) -> dict[str, str]:
+def _model(bundle: Bundle[ClassifierManifest]) -> dict[str, str]:
     manifest = bundle.manifest
     return {"name": manifest.name, "version": manifest.version, "sha256": manifest.files["model.onnx"].sha256}
 
