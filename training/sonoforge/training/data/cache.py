@@ -46,7 +46,8 @@ from sonoforge.training.data.thumbnails import SIDE, Thumbnails, make_thumbnail
 from sonoforge.training.progress import is_interactive, progress_bar
 
 if TYPE_CHECKING:
-    from sonoforge.training.data.duplicates import Duplicates
+    from sonoforge.training.data.labelled_images import LabelledImages
+from sonoforge.training.data.duplicates import Duplicates
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,11 @@ class ImageCache:
         classes = self.dataset.classes
         lines = sorted(f"{h} {classes[item.label]}\n" for h, item in zip(self.hashes, self.dataset.items, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def labelled(self, indices: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> LabelledImages:
+        """Return some of the images; ``groups`` (N,) are those of all images, if they are known."""
+        own = None if groups is None else groups[indices]
+        return LabelledImages(self.images[indices], self.dataset.labels[indices], self.dataset.classes, own)
 
     @functools.cached_property
     def duplicates(self) -> Duplicates:

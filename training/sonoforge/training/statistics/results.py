@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from sonoforge.training.statistics.intervals import Interval
+if TYPE_CHECKING:  # it needs SciPy, which reading the results does not
+    from sonoforge.training.statistics.intervals import Interval
 
 
 class IntervalResult(TypedDict):

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.training.classifier.fold_result import read_fold
 from sonoforge.training.statistics.calibration import BINS
 from sonoforge.training.statistics.classification import confusion_matrix
 from sonoforge.training.statistics.intervals import Interval, wilson_interval
@@ -81,23 +82,22 @@ def check_reads(folder: Path, plans: Mapping[int, Mapping[str, Any]]) -> dict[st
     found: dict[str, Reads] = {}
     generators: set[tuple[int, int, str]] = set()
     for path in sorted((folder / "folds").glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        plan, seed, fold = plans[result["seed"]], result["seed"], result["fold"]
+        result = read_fold(path)
+        plan, seed, fold = plans[result.seed], result.seed, result.fold
         test = [i for i, own in enumerate(plan["fold_of"]) if own == fold]
         groups = dict(zip(plan["hashes"], plan["groups"], strict=True))
-        for stage, hashes in result["reads"].items():
-            if stage == "generated":  # images that a generator made, not images that anything learned from
+        for own in result.reads:
+            if not own.learned:
                 continue
-            kind = stage.split(" ", 1)[0]
-            if kind == "generator":
+            if own.class_name:
                 # Several arms may be filled by the same generators; each of these counts once.
-                if (seed, fold, stage) in generators:
+                if (seed, fold, own.class_name) in generators:
                     continue
-                generators.add((seed, fold, stage))
-            reads = found.setdefault(kind, Reads())
+                generators.add((seed, fold, own.class_name))
+            reads = found.setdefault(own.stage, Reads())
             reads.stages += 1
-            reads.images += len(hashes)
-            contents, seen = set(hashes), {groups[h] for h in hashes if h in groups}
+            reads.images += len(own.hashes)
+            contents, seen = set(own.hashes), {groups[h] for h in own.hashes if h in groups}
             reads.same_content |= {(seed, i) for i in test if plan["hashes"][i] in contents}
             reads.same_group |= {(seed, i) for i in test if plan["groups"][i] in seen}
     return found
