@@ -231,7 +231,6 @@ def test_the_best_checkpoint_is_chosen_on_groups_that_its_generator_did_not_see(
     seen: list[np.ndarray] = []
     trained_on = engine.expand
     monkeypatch.setattr(engine, "expand", lambda images, *rest: seen.append(images.pixels) or trained_on(images, *rest))
-    name = open_features(str(weights)).name
     gan = GanSettings(
         recipe="lsgan",
         image_size=32,
@@ -241,7 +240,6 @@ def test_the_best_checkpoint_is_chosen_on_groups_that_its_generator_did_not_see(
         batch=4,
         width=4,
         metrics=("kid",),
-        metric_features=name,
         held_out=0.25,
     )
     labels = np.array([0] * 40 + [1] * 50)

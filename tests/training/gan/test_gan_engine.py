@@ -29,6 +29,7 @@ from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.ema import ema_decay, update_average
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample, sample_batches
+from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.progress import ticks as gan_ticks
 from sonoforge.training.gan.progress.diversity import (
     COLLAPSE_FRACTION,
@@ -56,7 +57,7 @@ def _images(count: int = 10, size: int = 24, seed: int = 0) -> np.ndarray:
 def _train(images: np.ndarray, settings: GanSettings, folder: Path, device: str = "cpu", **options: Any) -> Path:
     """Train on images at the size of the settings, as one class."""
     prepared = make_training_set(images, None, (settings.class_name,), settings.image_size or 16, settings.channels)
-    return train_gan(prepared, settings, folder, device, **options)
+    return train_gan(prepared, GanJob(settings, device), folder, **options)
 
 
 @pytest.fixture(autouse=True)

@@ -17,11 +17,13 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 
 from sonoforge.models.stylegan.fir import upsample
+from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.official import discriminator_from_official, generator_from_official
 from sonoforge.models.stylegan.stylegan2 import Generator
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import build_networks, generator_options, outline_networks
 from sonoforge.training.gan.settings import GanSettings, compose
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
@@ -48,10 +50,8 @@ def _images(size: int = 32) -> np.ndarray:
 
 def _train(settings: GanSettings, folder: Path, start: StartingWeights | None = None, **options: Any) -> Path:
     size = settings.image_size or 32
-    if start is not None:
-        settings = dataclasses.replace(settings, start_from=start.name)
     images = make_training_set(_images(size), None, ("malignant",), size, "1")
-    return train_gan(images, settings, folder, "cpu", start_from=start, **options)
+    return train_gan(images, GanJob(settings, "cpu", start_from=start), folder, **options)
 
 
 def _networks(recipe: str, size: int, channels: int = 1, width: int = 8, seed: int = 0) -> tuple[Any, Any]:
@@ -149,7 +149,7 @@ def test_bias_noise_and_magnitude_go_with_their_weight() -> None:
 
 
 def test_a_mapping_network_of_another_depth_is_left_alone() -> None:
-    theirs = Generator(32, 1, 512, mapping_layers=2, channel_base=512, channel_max=8)
+    theirs = Generator(StyledSettings(32, 1, 512, mapping_layers=2, channel_base=512, channel_max=8))
     own = _networks("stylegan2", 32)
     theirs.mapping.average.fill_(3.0)
     before = own[0].mapping.layers[0].weight.clone()
@@ -279,17 +279,15 @@ def _check(start: StartingWeights | None, recipe: str, frozen: int = 0) -> None:
 def test_another_architecture_and_other_widths_are_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(SonoforgeError, match="start holds stylegan2 networks, expected stylegan3"):
         _check(_start("stylegan2", _networks("stylegan2", 32)), "stylegan3-t")
-    wide = Generator(32, 1, 64, style_size=48, channel_base=512, channel_max=32)
+    wide = Generator(StyledSettings(32, 1, 64, style_size=48, channel_base=512, channel_max=32))
     with pytest.raises(SonoforgeError, match=r"found no weight .* see --width"):
         _check(StartingWeights("start", ("stylegan2",), wide.state_dict(), {}), "stylegan2")
     images = make_training_set(_images(), None, ("malignant",), 32, "1")
     with pytest.raises(SonoforgeError, match="found no weight"):
         train_gan(
             images,
-            SETTINGS,
+            GanJob(SETTINGS, "cpu", start_from=StartingWeights("start", ("stylegan2",), wide.state_dict(), {})),
             tmp_path / "run",
-            "cpu",
-            start_from=StartingWeights("start", ("stylegan2",), wide.state_dict(), {}),
         )
     assert not (tmp_path / "run").exists()
 

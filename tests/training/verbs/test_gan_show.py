@@ -299,7 +299,9 @@ def test_equivariance_comes_with_errors_and_protocol(shown: dict[str, Path]) -> 
 def test_images_move_right_and_down_and_turn_clockwise() -> None:
     torch.manual_seed(0)
     generator = stylegan3.Generator(
-        32, 1, 8, config="r", style_size=8, channel_base=512, channel_max=16, layers=4, mapping_layers=1
+        stylegan3.GeneratorSettings(
+            32, 1, 8, config="r", style_size=8, channel_base=512, channel_max=16, layers=4, mapping_layers=1
+        )
     ).eval()
     render = render_transformed(generator)
     latents = torch.randn(1, 8)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import logging
 import os
 from collections.abc import Iterator
@@ -28,6 +30,8 @@ def find_device(device: str) -> torch.device:
     name, _, number = device.partition(":")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        keep_freed_memory()
     if name not in ("cpu", "cuda") or (number and (name == "cpu" or not number.isdigit())):
         raise SonoforgeError(f"device: found {device!r}, expected auto, cpu, cuda or cuda:N")
     if name == "cuda" and int(number or 0) >= torch.cuda.device_count():
@@ -69,6 +73,26 @@ def open_fabric(device: str, precision: Any = "32-true") -> Fabric:
         return Fabric(accelerator=found.type, devices=devices, precision=precision)
     local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
     return Fabric(accelerator=found.type, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
+
+
+# Parameters of mallopt(3) in glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Let this process reuse the memory of freed tensors instead of returning it to the system.
+
+    A step of a training frees and allocates the same large tensors again.  By default glibc maps each of them anew,
+    and the kernel fills every page with zeros when it is first touched: with MobileNetV2 on a CPU that took a third of
+    the time.  Where the C library is another one, nothing changes.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):  # Windows, macOS, musl
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ from sonoforge.export.formats.tensorrt.record import to_json
 from sonoforge.export.formats.torchscript import trace_file
 from sonoforge.export.generators.graph import generator_inputs, tolerance, trace_generator
 from sonoforge.models.stylegan import stylegan3
-from sonoforge.runtime.bundle.generator_manifest import MODEL
-from sonoforge.runtime.inference.generator import TOLERANCES
+from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES
 from sonoforge.training.gan.checkpoint import Description
 
 
@@ -70,7 +70,9 @@ def _engine_fp16(made: Made) -> dict[str, bytes]:
 
 
 def _build(made: Made, data: bytes, name: str, precision: str) -> dict[str, bytes]:
-    engine, record = build_engine(data, MODEL, precision=precision, module="tensorrt_rtx", source=made.onnx)
+    engine, record = build_engine(
+        data, GeneratorManifest.model, precision=precision, module="tensorrt_rtx", source=made.onnx
+    )
     return {name: engine, f"{name}.json": to_json(record)}
 
 
@@ -84,7 +86,7 @@ def _metadata(made: Made) -> dict[str, str]:
 
 
 FORMATS: dict[str, Format] = {
-    "onnx": Format(MODEL, None),
+    "onnx": Format(GeneratorManifest.model, None),
     "onnx-fp16": Format("generator.fp16.onnx", _half, "fp16"),
     "torchscript": Format("generator.torchscript.pt", _torchscript),
     "executorch": Format("generator.pte", _executorch),
@@ -104,4 +106,4 @@ def cannot_have(name: str, generator: nn.Module) -> str:
 
 def allowed_difference(name: str, generator: nn.Module) -> float:
     """Largest difference of images from torch's, in [-1, 1], that a format may have."""
-    return tolerance(generator) if FORMATS[name].precision == "fp32" else TOLERANCES["fp16"]
+    return tolerance(generator) if FORMATS[name].precision == "fp32" else IMAGE_TOLERANCES["fp16"]

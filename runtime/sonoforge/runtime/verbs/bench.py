@@ -31,7 +31,7 @@ import numpy as np
 
 from sonoforge.runtime import machine
 from sonoforge.runtime.bench.measure import Inputs, ModelFile, Plan, measure
-from sonoforge.runtime.bundle.container import lay_out
+from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
@@ -84,7 +84,7 @@ def main(config: Config) -> Outcome:
         files = [
             ModelFile(
                 *(side, row["format"], row["precision"]),
-                lay_out(sides[side].manifest.files, sides[side].read, row["file"], Path(folder) / f"{side}files"),
+                sides[side].extract(row["file"], Path(folder) / f"{side}files"),
             )
             for side, row in chosen
         ]
@@ -106,7 +106,7 @@ def main(config: Config) -> Outcome:
     return Outcome(result, "sonoforge doctor" if config.out or bad else again, 1 if bad else 0)
 
 
-def _check_formats(bundle: Bundle, formats: tuple[str, ...]) -> None:
+def _check_formats(bundle: Bundle[ClassifierManifest], formats: tuple[str, ...]) -> None:
     known = [entry.format for entry in bundle.manifest.files.values() if entry.format]
     for name in formats:
         if name not in known:
@@ -114,7 +114,7 @@ def _check_formats(bundle: Bundle, formats: tuple[str, ...]) -> None:
             raise SonoforgeError(f"{bundle.path}: found no format {name!r}, expected one of {', '.join(known)}{hint}")
 
 
-def _rows(bundle: Bundle, formats: tuple[str, ...], trust: bool) -> list[dict[str, Any]]:
+def _rows(bundle: Bundle[ClassifierManifest], formats: tuple[str, ...], trust: bool) -> list[dict[str, Any]]:
     """Return one row for each model file, told apart by whether it may and can run on this machine."""
     rows: list[dict[str, Any]] = []
     for name, entry in bundle.manifest.files.items():
@@ -131,14 +131,14 @@ def _rows(bundle: Bundle, formats: tuple[str, ...], trust: bool) -> list[dict[st
     return rows
 
 
-def _inputs(bundle: Bundle, image: str) -> Inputs:
+def _inputs(bundle: Bundle[ClassifierManifest], image: str) -> Inputs:
     golden, prepare = bundle.golden(), bundle.manifest.preprocessing
     pixels = prepare.resize(read_image(image))[None] if image else golden["pixels"]
     tensors = (prepare.normalise(golden["pixels"]), prepare.normalise(pixels))
     return Inputs((golden["pixels"], pixels), tensors, golden["logits"])
 
 
-def _about(config: Config, plan: Plan, bundle: Bundle) -> dict[str, Any]:
+def _about(config: Config, plan: Plan, bundle: Bundle[ClassifierManifest]) -> dict[str, Any]:
     return {
         "bundle": config.bundle or "shipped",
         "model": _model(bundle),
@@ -153,7 +153,7 @@ def _about(config: Config, plan: Plan, bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _model(bundle: Bundle) -> dict[str, str]:
+def _model(bundle: Bundle[ClassifierManifest]) -> dict[str, str]:
     manifest = bundle.manifest
     return {"name": manifest.name, "version": manifest.version, "sha256": manifest.files["model.onnx"].sha256}
 

@@ -14,6 +14,7 @@ are printed and written all the same.
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import warnings
@@ -75,6 +76,7 @@ def main(config: Config) -> Outcome:
 
     try:
         for result in _answers(answer, files, _workers(config, len(files))):
+            gc.enable()  # paused by the command line, so that the first answer is quick
             results.append(result)
             _print_result(result, name_width, label_width)
     except KeyboardInterrupt:

@@ -135,7 +135,6 @@ def _open_bundle(config: Config) -> Source:
     Raises:
         SonoforgeError: No such bundle or class, or a setting that only a run folder takes.
     """
-    from sonoforge.runtime.bundle.generator_manifest import MODEL  # noqa: PLC0415
     from sonoforge.runtime.inference.generator import Generator  # noqa: PLC0415 - numpy, not for --help
 
     if config.checkpoint != "last":
@@ -156,7 +155,7 @@ def _open_bundle(config: Config) -> Source:
         "seed": config.seed,
         "training_data": about.fingerprint,
         **settings_of_origin(config),
-        "file_sha256": about.files[MODEL].sha256,
+        "file_sha256": about.files[about.model].sha256,
     }
     place = Path(config.bundle)
     return Source(
@@ -165,7 +164,7 @@ def _open_bundle(config: Config) -> Source:
         origin,
         about.image_channels,
         about.distribution,
-        lambda count: generator.portions(count, config.seed, label, config.psi, config.truncation),
+        lambda count: generator.batches(count, config.seed, label, config.psi, config.truncation),
         lambda index: generator.latent(config.seed, index, config.truncation),
         lambda latents: generator.pixels(latents, label, config.psi),
     )
@@ -176,12 +175,12 @@ def _write_strips(config: Config, steps: int, source: Source) -> Outcome:
     import numpy as np  # noqa: PLC0415 - not for --help
 
     from sonoforge.runtime.images.synthetic import write_picture  # noqa: PLC0415
-    from sonoforge.runtime.inference.latents import path  # noqa: PLC0415
+    from sonoforge.runtime.inference.latents import interpolate  # noqa: PLC0415
 
     folder = Path(config.out) if config.out else source.folder / "interpolations"
     paths = []
     for index in range(config.count):
-        latents = path(source.latent(index), source.latent(index + 1), steps, source.distribution)
+        latents = interpolate(source.latent(index), source.latent(index + 1), steps, source.distribution)
         strip = np.concatenate([*source.generate(latents)[..., : source.image_channels]], axis=1)
         paths.append(folder / f"interpolation-{source.name}-{config.seed}-{index:05d}.png")
         write_picture(paths[-1], strip, {**source.origin, "index": index})

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from sonoforge.training.data.thumbnails import SIDE, Thumbnails
+from sonoforge.training.data.fingerprints import SIDE, Thumbnails
 
 THRESHOLD = 0.6
 SENSITIVITY_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images import decoding as imagefile
@@ -27,9 +26,9 @@ from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.synthetic import as_picture, split_masks
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.duplicates import find_duplicates, join_groups
+from sonoforge.training.data.fingerprints import content_hash, make_thumbnail
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import GREY_SHARE, Pixels, prepare_images
-from sonoforge.training.data.thumbnails import SIDE as THUMBNAIL
 from sonoforge.training.evaluation.sources import (
     Pictures,
     check_class,
@@ -470,11 +469,8 @@ def _described(pictures: Pictures) -> _Native:
     hashes, thumbnails, sizes = [], [], []
     for pixels in pictures.images:
         image = as_picture(pixels)
-        digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height} ".encode())
-        digest.update(image.tobytes())
-        hashes.append(digest.hexdigest())
-        small = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
-        thumbnails.append(np.asarray(small))
+        hashes.append(content_hash(image))
+        thumbnails.append(make_thumbnail(image))
         sizes.append(image.size)
     return _Native(
         pictures.images,

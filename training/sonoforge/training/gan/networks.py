@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from sonoforge.models import began, dcgan, dcgan_thesis, progan
-from sonoforge.models.stylegan import discriminator as stylegan_discriminator
 from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
+from sonoforge.models.stylegan.discriminator import Discriminator, DiscriminatorSettings
+from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
@@ -28,8 +29,8 @@ class Architecture(NamedTuple):
         batch_options: Images in one forward pass, to the options of the generator that depend on it.
     """
 
-    generator: type[nn.Module]
-    discriminator: type[nn.Module]
+    generator: Callable[..., nn.Module]
+    discriminator: Callable[..., nn.Module]
     initialise: Callable[[nn.Module, torch.Generator], None]
     width_options: Callable[[int], dict[str, int]] = lambda width: {"width": width}
     batch_options: Callable[[int], dict[str, float]] = lambda images: {}
@@ -47,18 +48,30 @@ def _magnitude_decay(images: int) -> dict[str, float]:
     return {"magnitude_decay": 0.5 ** (images / MAGNITUDE_HALF_LIFE)}
 
 
+def _residual_discriminator(**options: Any) -> nn.Module:
+    return Discriminator(DiscriminatorSettings(**options))
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     "dcgan-thesis": Architecture(dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise),
     "dcgan": Architecture(dcgan.Generator, dcgan.Discriminator, dcgan.initialise),
     "began": Architecture(began.Generator, began.Discriminator, began.initialise),
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
-    "stylegan1": Architecture(stylegan1.Generator, stylegan1.Discriminator, stylegan1.initialise, _channel_widths),
+    "stylegan1": Architecture(
+        lambda **options: stylegan1.Generator(stylegan1.GeneratorSettings(**options)),
+        stylegan1.Discriminator,
+        stylegan1.initialise,
+        _channel_widths,
+    ),
     "stylegan2": Architecture(
-        stylegan2.Generator, stylegan_discriminator.Discriminator, layers.initialise, _channel_widths
+        lambda **options: stylegan2.Generator(StyledSettings(**options)),
+        _residual_discriminator,
+        layers.initialise,
+        _channel_widths,
     ),
     "stylegan3": Architecture(
-        stylegan3.Generator,
-        stylegan_discriminator.Discriminator,
+        lambda **options: stylegan3.Generator(stylegan3.GeneratorSettings(**options)),
+        _residual_discriminator,
         layers.initialise,
         _channel_widths,
         _magnitude_decay,
