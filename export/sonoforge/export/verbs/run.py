@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.published import PUBLISHED
+from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.verbs import crossval
 from sonoforge.training.verbs.data_audit import audit
 
@@ -74,9 +75,9 @@ def main(config: Config) -> Outcome:
     folder = run_folder.open_run(Path(config.out), f"run-{cache.dataset.name}", flatten(config), resume=config.resume)
     with run_folder.log_to(folder):
         if run_folder.is_finished(folder):
-            results = run_folder.read_results(folder)
+            results = cast(RunResults, run_folder.read_results(folder))
         else:
-            results = dict(_work(folder, config, settings, source, cache, seconds))
+            results = _work(folder, config, settings, source, cache, seconds)
             run_folder.write_results(folder, results)
         log_table(results)
         log.info("report: %s", folder / "report.html")
@@ -93,7 +94,7 @@ def _work(
     source: ImageSource,
     cache: ImageCache,
     seconds: dict[str, float],
-) -> dict[str, Any]:
+) -> RunResults:
     with _chapter("audit", seconds):
         audited = audit(cache)
         atomic.write_json(folder / "audit.json", audited)
@@ -108,17 +109,17 @@ def _work(
         verified = verify.main(verify.Config(bundle=str(folder / "bundle"))).result
         if not verified["ok"]:
             raise GateError(f"{folder / 'bundle'}: does not verify on this machine: {'; '.join(verified['problems'])}")
-    results = {
+    results = RunResults(
         **comparison.results,
-        "parity": manifest["parity"],
-        "verify": verified,
-        "bundle_files": manifest["files"],
-        "final_arm": config.final_arm,
-        "published": [row._asdict() for row in PUBLISHED],
-        "seconds": seconds,
-    }
+        parity=manifest["parity"],
+        verify=verified,
+        bundle_files=manifest["files"],
+        final_arm=config.final_arm,
+        published=[row._asdict() for row in PUBLISHED],
+        seconds=seconds,
+    )
     with _chapter("report", seconds):
-        write_report(folder, cache, audited, results)
+        write_report(folder, cache, audited, dict(results))
     return results
 
 

@@ -105,9 +105,7 @@ def train_arm(
     settings, seed, device = job.settings, job.seed, job.device
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
     members = [
-        build_network(
-            len(images.classes), job.backbone, derive_seed(seed, "classifier head", member) % 2**31, device
-        )
+        build_network(len(images.classes), job.backbone, derive_seed(seed, "classifier head", member) % 2**31, device)
         for member in range(settings.members)
     ]
     if settings.frozen_blocks:

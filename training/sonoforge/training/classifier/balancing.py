@@ -105,7 +105,9 @@ def generate_images(checkpoints: Mapping[int, Path], images: LabelledImages, see
     side = images.pixels.shape[1]
     missing = missing_images(images)
     pixels = np.empty((sum(missing.values()), side, side, 3), np.uint8)
-    labels = np.concatenate([np.full(count, label, np.int64) for label, count in missing.items()] or [images.labels[:0]])
+    labels = np.concatenate(
+        [np.full(count, label, np.int64) for label, count in missing.items()] or [images.labels[:0]]
+    )
     for label, count in missing.items():
         drawn = sample(load_generator(checkpoints[label]), count, derive_seed(seed, f"samples {label}") % 2**31)
         pixels[labels == label] = [_resized(image, side) for image in drawn]

@@ -65,9 +65,7 @@ class Provenance:
     settings: ClassifierSettings
 
 
-def train_final(
-    folder: Path, images: LabelledImages, arm: str, job: ClassifierJob, generator: GanSettings
-) -> Trained:
+def train_final(folder: Path, images: LabelledImages, arm: str, job: ClassifierJob, generator: GanSettings) -> Trained:
     """Train one arm on all the given images, continuing from ``folder`` if it was interrupted.
 
     Args:

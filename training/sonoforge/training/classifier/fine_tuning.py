@@ -66,7 +66,8 @@ def forward_from(net: Any, block: int, inputs: Tensor) -> Tensor:
     return logits
 
 
-def _class_weights(labels: Indices, classes: int, device: torch.device) -> Tensor:
+def class_weights(labels: Indices, classes: int, device: torch.device) -> Tensor:
+    """Weights N / (C n_c) of the classes (C,), which make rare classes count as much as frequent ones."""
     counts = np.bincount(labels, minlength=classes)
     return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32, device=device)
 
@@ -106,7 +107,7 @@ def fit(
     steps = max(1, len(labels) // batch)
     total = max(2, steps * settings.epochs)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=total)
-    weight = _class_weights(labels, classes, device) if settings.class_weights else None
+    weight = class_weights(labels, classes, device) if settings.class_weights else None
     average = {key: value.clone() for key, value in _trained_state(net, start_block).items()}
     target = torch.from_numpy(labels).to(device)
     history: list[EpochRow] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -77,9 +76,8 @@ def _write_variant(work: tuple[FrozenMaps, int]) -> None:
     with deterministic_kernels(device):
         net = build_network(len(cache.dataset.classes), maps.backbone, 0, device)
         computed = frozen_features(net, cache.images, maps.settings, variant, maps.seed, device)
-    buffer = io.BytesIO()
-    np.save(buffer, computed.cpu().numpy())
-    atomic.write_bytes(maps.paths[variant], buffer.getvalue())
+    with atomic.replacing(maps.paths[variant], durable=False) as file:
+        np.save(file, computed.cpu().numpy())
 
 
 def read_maps(maps: FrozenMaps, indices: NDArray[np.int64], device: torch.device) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from sonoforge.runtime.cli.options import option
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
@@ -28,7 +29,7 @@ class ClassifierOptions:
 
     def settings(self) -> ClassifierSettings:
         """Return the budget's settings with what was given instead."""
-        given = {
+        given: dict[str, Any] = {
             "epochs": self.epochs,
             "frozen_blocks": self.frozen_blocks,
             "members": self.members,

@@ -42,11 +42,11 @@ from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.checked_file import read_checked, write_checked
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.fingerprints import SIDE, Thumbnails, content_hash, make_thumbnail
+from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.progress import is_interactive, progress_bar
 
 if TYPE_CHECKING:
-    from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.data.duplicates import Duplicates
+    from sonoforge.training.data.duplicates import Duplicates
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
@@ -20,6 +20,7 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.statistics.results import ComparisonResults
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +83,9 @@ def main(config: Config) -> Outcome:
     )
     with run_folder.log_to(folder):
         if run_folder.is_finished(folder):
-            results = run_folder.read_results(folder)
+            results = cast(ComparisonResults, run_folder.read_results(folder))
         else:
-            results = dict(compare(folder, source, cache, settings).results)
+            results = compare(folder, source, cache, settings).results
             run_folder.write_results(folder, results)
         log_table(results)
     return Outcome({"run": str(folder), **results}, f"sonoforge run --data {config.data}")
