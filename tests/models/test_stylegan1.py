@@ -11,7 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
 from sonoforge.models.stylegan import stylegan1
-from sonoforge.models.stylegan.stylegan1 import Discriminator, Generator, StyledLayer, adaptive_instance_norm
+from sonoforge.models.stylegan.stylegan1 import (
+    Discriminator,
+    Generator,
+    GeneratorSettings,
+    GrowingSettings,
+    StyledLayer,
+    adaptive_instance_norm,
+)
 
 SMALL = {"channel_base": 128, "channel_max": 8}
 
@@ -19,8 +26,8 @@ SMALL = {"channel_base": 128, "channel_max": 8}
 def make_pair(
     size: int = 32, classes: int = 0, conditioning: str = "none", channels: int = 2
 ) -> tuple[Generator, Discriminator]:
-    generator = Generator(size, channels, 6, classes, style_size=10, mapping_layers=2, **SMALL)
-    discriminator = Discriminator(size, channels, classes, conditioning, **SMALL)
+    generator = Generator(GeneratorSettings(size, channels, 6, classes, style_size=10, mapping_layers=2, **SMALL))
+    discriminator = Discriminator(GrowingSettings(size, channels, classes, conditioning, **SMALL))
     for seed, network in enumerate((generator, discriminator)):
         stylegan1.initialise(network, torch.Generator().manual_seed(seed))
     with torch.no_grad():
@@ -91,7 +98,7 @@ def test_a_layer_equals_its_steps_written_out() -> None:
 
 def test_initial_values_are_the_published_ones() -> None:
     """Appendix C: constant 1, biases and noise 0, but 1 for the biases of the scales."""
-    generator = Generator(16, 1, 4, **SMALL)
+    generator = Generator(GeneratorSettings(16, 1, 4, **SMALL))
     assert bool((generator.synthesis.constant == 1).all())
     for layer in generator.synthesis.layers:
         assert bool((layer.bias == 0).all()) and bool((layer.noise_strength == 0).all())
@@ -170,7 +177,7 @@ def test_growing_keeps_earlier_layers_and_uses_no_later_ones() -> None:
 def test_the_stage_travels_with_the_state() -> None:
     generator, _ = make_pair()
     generator.set_stage(16, 0.25)
-    other = Generator(32, 2, 6, style_size=10, mapping_layers=2, **SMALL)
+    other = Generator(GeneratorSettings(32, 2, 6, style_size=10, mapping_layers=2, **SMALL))
     other.load_state_dict(generator.state_dict())
     assert (other.resolution, other.alpha, other.mapping.num_styles) == (16, 0.25, 6)
     with torch.no_grad():
@@ -262,7 +269,10 @@ def test_labels_matter(conditioning: str) -> None:
 @pytest.mark.parametrize("size", [16, 28, 32, 64, 128, 224, 256, 512, 1024])
 def test_every_size_gives_images_and_scores(size: int) -> None:
     with FakeTensorMode():  # shapes alone, as on the meta device, where torch has no mixed precision to ask about
-        generator, discriminator = Generator(size, 3, 512), Discriminator(size, 3)
+        generator, discriminator = (
+            Generator(GeneratorSettings(size, 3, 512)),
+            Discriminator(GrowingSettings(size, 3)),
+        )
         images = generator(torch.empty(2, 512))
         score, logits = discriminator(images)
     assert images.shape == (2, 3, size, size)
@@ -273,7 +283,10 @@ def test_every_size_gives_images_and_scores(size: int) -> None:
 
 @pytest.mark.parametrize("size", [12, 48, 2048])
 def test_other_sizes_are_refused(size: int) -> None:
-    for build in (lambda: Generator(size, 1, 4), lambda: Discriminator(size, 1)):
+    for build in (
+        lambda: Generator(GeneratorSettings(size, 1, 4)),
+        lambda: Discriminator(GrowingSettings(size, 1)),
+    ):
         with pytest.raises(ValueError, match=f"found {size}, expected 4 or 7 times a power of two"):
             build()
 
@@ -281,7 +294,10 @@ def test_other_sizes_are_refused(size: int) -> None:
 def test_the_published_generator_has_26_million_weights() -> None:
     """Section 2: 26.2 million weights, and 18 layers, for 1024x1024."""
     with torch.device("meta"):
-        generator, discriminator = Generator(1024, 3, 512), Discriminator(1024, 3)
+        generator, discriminator = (
+            Generator(GeneratorSettings(1024, 3, 512)),
+            Discriminator(GrowingSettings(1024, 3)),
+        )
     in_use = [generator.mapping, generator.synthesis.layers, generator.synthesis.to_image[-1]]
     count = sum(v.numel() for part in in_use for v in part.parameters()) + generator.synthesis.constant.numel()
     assert round(count / 1e5) == 262

@@ -22,7 +22,9 @@ from torch.nn.functional import softplus
 
 import stylegan_reference as reference
 from places import CHECKOUT, SHARED
-from sonoforge.models.stylegan.discriminator import Discriminator, append_minibatch_std
+from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings, append_minibatch_std
+from sonoforge.models.stylegan.generator import StyledSettings
+from sonoforge.models.stylegan.layers import EqualisedConv2d
 from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
 from sonoforge.models.stylegan.official import (
     discriminator_from_official,
@@ -286,11 +288,15 @@ def _pair(
 ) -> tuple[Generator, Discriminator]:
     """Small networks, away from the initial values at which noise and biases do nothing."""
     generator = Generator(
-        size, channels, 8, classes, style_size=12, mapping_layers=2, channel_base=8 * size, channel_max=most
+        StyledSettings(
+            size, channels, 8, classes, style_size=12, mapping_layers=2, channel_base=8 * size, channel_max=most
+        )
     )
     conditioning = "projection" if classes else "none"
     discriminator = Discriminator(
-        size, channels, classes, conditioning, channel_base=8 * size, channel_max=most, mapping_layers=2
+        ResidualSettings(
+            size, channels, classes, conditioning, channel_base=8 * size, channel_max=most, mapping_layers=2
+        )
     )
     chance = torch.Generator().manual_seed(seed)
     for network in (generator, discriminator):
@@ -362,7 +368,7 @@ def test_networks_and_their_gradients_equal_the_plain_ones(size: int, classes: i
 
 @pytest.mark.parametrize("strength", [1.0, 1e4])
 def test_demodulation_gives_unit_expected_variance(strength: float) -> None:
-    layer = SynthesisLayer(64, 64, 16, 32, up=False, clamp=None)
+    layer = SynthesisLayer(64, 64, 16, 32, up=False)
     initialise(layer, _chance(2))
     layer.weight.data.mul_(strength)
     layer.affine.weight.data.mul_(strength)
@@ -409,8 +415,8 @@ PUBLISHED = {
 def test_published_sizes_have_the_published_maps_and_parameters(size: int) -> None:
     base, maps, *parameters = PUBLISHED[size]
     with torch.device("meta"):
-        generator = Generator(size, 3, 512, mapping_layers=2, channel_base=base)
-        discriminator = Discriminator(size, 3, channel_base=base)
+        generator = Generator(StyledSettings(size, 3, 512, mapping_layers=2, channel_base=base))
+        discriminator = Discriminator(ResidualSettings(size, 3, channel_base=base))
     assert [layer.weight.shape[1] for layer in generator.synthesis.to_image] == maps
     assert [block.first.weight.shape[0] for block in discriminator.blocks] == maps[:0:-1]
     assert [_count(network) for network in (generator, discriminator)] == parameters
@@ -424,8 +430,8 @@ def _count(network: nn.Module) -> int:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_size_gives_images_and_scores_of_its_shape(size: int, channels: int) -> None:
     with torch.device("meta"):
-        generator = Generator(size, channels, 8, style_size=12, channel_base=4 * size, channel_max=8)
-        discriminator = Discriminator(size, channels, channel_base=4 * size, channel_max=8)
+        generator = Generator(StyledSettings(size, channels, 8, style_size=12, channel_base=4 * size, channel_max=8))
+        discriminator = Discriminator(ResidualSettings(size, channels, channel_base=4 * size, channel_max=8))
         images = generator(torch.empty(2, 8))
         score, class_logits = discriminator(images)
     assert images.shape == (2, channels, size, size)
@@ -434,7 +440,10 @@ def test_every_size_gives_images_and_scores_of_its_shape(size: int, channels: in
 
 
 @pytest.mark.parametrize("size", [4, 48, 100, 2048])
-@pytest.mark.parametrize("network", [lambda size: Generator(size, 1, 8), lambda size: Discriminator(size, 1)])
+@pytest.mark.parametrize(
+    "network",
+    [lambda size: Generator(StyledSettings(size, 1, 8)), lambda size: Discriminator(ResidualSettings(size, 1))],
+)
 def test_another_size_is_refused(size: int, network: Callable[[int], nn.Module]) -> None:
     with pytest.raises(ValueError, match=f"image_size: found {size}"):
         network(size)
@@ -521,21 +530,15 @@ def test_mixed_precision_stays_finite_with_huge_styles_and_weights(dtype: torch.
 
 
 def test_activations_are_cut_off() -> None:
-    layer = SynthesisLayer(2, 2, 4, 8, up=False, clamp=3.0)
-    layer.bias.data.copy_(torch.tensor([100.0, -100.0]))
+    layer, convolution = SynthesisLayer(2, 2, 4, 8, up=False), EqualisedConv2d(2, 2, 3, gain=0.5)
+    for module in (layer, convolution):
+        assert module.bias is not None
+        module.bias.data.copy_(torch.tensor([2000.0, -2000.0]))
+    maps = torch.randn(1, 2, 8, 8, generator=_chance())
     with torch.no_grad():
-        found = layer(torch.randn(1, 2, 8, 8), torch.zeros(1, 4))
-    assert torch.equal(found[0, 0], torch.full((8, 8), 3.0))
-    assert torch.equal(found[0, 1], torch.full((8, 8), -3.0))
-
-
-def test_the_limit_of_activations_reaches_every_layer() -> None:
-    for clamp in (None, 7.0):
-        networks = (Generator(16, 1, 4, channel_max=4, clamp=clamp), Discriminator(16, 1, channel_max=4, clamp=clamp))
-        layers = [layer for network in networks for layer in network.modules() if getattr(layer, "activated", True)]
-        limits = {layer.clamp for layer in layers if hasattr(layer, "clamp")}
-        expected = {None} if clamp is None else {clamp, clamp * math.sqrt(0.5)}
-        assert limits == expected
+        for found, limit in ((layer(maps, torch.zeros(1, 4)), 256.0), (convolution(maps), 128.0)):
+            assert torch.equal(found[0, 0], torch.full((8, 8), limit))
+            assert torch.equal(found[0, 1], torch.full((8, 8), -limit))
 
 
 def test_equal_seeds_give_equal_networks() -> None:
@@ -548,8 +551,8 @@ def test_equal_seeds_give_equal_networks() -> None:
 
 
 def test_initial_weights_keep_the_variance_from_layer_to_layer() -> None:
-    generator = Generator(64, 3, 64, style_size=64, channel_base=4096, channel_max=64)
-    discriminator = Discriminator(64, 3, channel_base=4096, channel_max=64)
+    generator = Generator(StyledSettings(64, 3, 64, style_size=64, channel_base=4096, channel_max=64))
+    discriminator = Discriminator(ResidualSettings(64, 3, channel_base=4096, channel_max=64))
     for seed, network in enumerate((generator, discriminator)):
         initialise(network, _chance(seed))
     with torch.no_grad():

@@ -143,7 +143,7 @@ def pack(folder: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Pat
     for name, data in files.items():
         (folder / name).write_bytes(data)
     entries = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
-    entries["model.onnx"]["precision"] = "fp32"
+    entries["model.onnx"] |= {"precision": "fp32", "format": "onnx"}
     manifest = {**manifest, "files": entries}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     return folder
@@ -184,6 +184,7 @@ def write_bundle(folder: Path, seed: int = 0, *, model: bytes | None = None) -> 
         "training": {},
         "evaluation": {},
         "parity": {},
+        "provenance": {},
         "intended_use": "Tests only.",
     }
     return pack(folder, files, manifest)

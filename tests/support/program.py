@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 from typing import Any, NamedTuple
-from unittest import mock
 
 from sonoforge.runtime.cli import main
 
@@ -27,14 +26,6 @@ class Finished(NamedTuple):
 def sonoforge(*arguments: object) -> Finished:
     """Run ``sonoforge ARGUMENTS`` here and now."""
     out, err = io.StringIO(), io.StringIO()
-    with (
-        mock.patch("sys.argv", ["sonoforge", *map(str, arguments)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main.main()
-        except SystemExit as stopped:
-            code = stopped.code
-    assert isinstance(code, int)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main.run([str(argument) for argument in arguments])
     return Finished(code, out.getvalue(), err.getvalue())

@@ -16,15 +16,16 @@ from pages import Page
 from sonoforge.runtime.atomic import write_json, write_text
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS
-from sonoforge.training.classifier.fine_tuning import ClassifierSettings
+from sonoforge.training.classifier.fold_result import FoldResult, StageReads, write_fold
+from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.splits import leaked_images, make_plan, save_plan
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.published import PUBLISHED
-from sonoforge.training.statistics.tables import Predictions
 from sonoforge.training.verbs.data_audit import audit
 
 EPOCHS = 3
@@ -124,7 +125,7 @@ def make_run(
             parts.append(Predictions(arm, protocol, plan.seed, *kept))
             for fold in range(folds):
                 _write_fold(folder, cache, plan, fold, arm, filled)
-    tables.write_predictions(folder / "predictions.csv", parts, classes)
+    write_predictions(folder / "predictions.csv", parts, classes)
     results: dict[str, Any] = {
         "data": cache.dataset.name,
         "classes": list(classes),
@@ -171,15 +172,22 @@ def make_run(
 
 def _write_fold(folder: Path, cache: ImageCache, plan: Any, fold: int, arm: str, filled: Sequence[str]) -> None:
     train = plan.train(fold)
-    reads = {"classifier": [cache.hashes[i] for i in train]}
+    reads = [StageReads("classifier", tuple(cache.hashes[i] for i in train))]
     if arm == "gan":
         seen = np.arange(len(plan.files)) if plan.protocol == "thesis" else train
         for name in filled:
             label = cache.dataset.classes.index(name)
-            reads[f"generator {name}"] = [cache.hashes[i] for i in seen if cache.dataset.labels[i] == label]
-        reads["generated"] = ["f" * 64]
-    result = {"arm": arm, "seed": plan.seed, "fold": fold, "reads": reads}
-    write_json(folder / "folds" / f"{arm}-seed{plan.seed}-fold{fold:02d}.json", result)
+            own = tuple(cache.hashes[i] for i in seen if cache.dataset.labels[i] == label)
+            reads.append(StageReads("generator", own, name))
+        reads.append(StageReads("generated", ("f" * 64,)))
+    write_reads(folder / "folds" / f"{arm}-seed{plan.seed}-fold{fold:02d}.json", plan.seed, fold, reads, arm)
+
+
+def write_reads(path: Path, seed: int, fold: int, reads: Sequence[StageReads], arm: str = "real") -> None:
+    """Write a fold's result that says nothing but what its stages read."""
+    answers: dict[str, Any] = {"files": [], "probabilities": [], "accuracy": 0.0, "distances": []}
+    training: dict[str, Any] = {"train_accuracy": 0.0, "history": [], "added": 0, "seconds": 0.0}
+    write_fold(path, FoldResult(arm, "sealed", seed, fold, **answers, **training, reads=tuple(reads)))
 
 
 def _write_generators(folder: Path, cache: ImageCache, filled: Sequence[str], folds: int) -> None:

@@ -30,23 +30,12 @@ def insert_zeros(maps: Tensor, factor: int) -> Tensor:
     return sparse
 
 
-def filtered_leaky_relu(
-    maps: Tensor,
-    up_taps: Tensor,
-    down_taps: Tensor,
-    *,
-    up: int,
-    down: int,
-    crop: int,
-    slope: float,
-    gain: float,
-    clamp: float,
-) -> Tensor:
+def filtered_leaky_relu(maps: Tensor, up_taps: Tensor, down_taps: Tensor, *, up: int, down: int, crop: int) -> Tensor:
     """Up-sample, activate, down-sample."""
     border = len(up_taps) - 1
     fine = convolve(pad(insert_zeros(maps, up), [border] * 4), up_taps) * up**2
     fine = fine[:, :, crop : fine.shape[2] - crop, crop : fine.shape[3] - crop]
-    active = (leaky_relu(fine, slope) * gain).clamp(-clamp, clamp)
+    active = (leaky_relu(fine, 0.2) * math.sqrt(2)).clamp(-256, 256)
     return convolve(active, down_taps)[:, :, ::down, ::down]
 
 
@@ -91,9 +80,6 @@ def layer(module: SynthesisLayer, maps: Tensor, style: Tensor) -> Tensor:
         up=module.up,
         down=module.down,
         crop=module.crop,
-        slope=0.2,
-        gain=math.sqrt(2),
-        clamp=256.0,
     )
 
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sonoforge.runtime.errors import SonoforgeError
 
 
-def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write a file under a temporary name beside it, fsync, then rename it over the target.
+@contextlib.contextmanager
+def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
+    """Open a temporary file beside a file, whose name it takes when it is complete.
 
     A reader sees the old content or the new, never a part.  Missing parent folders are made.
 
     Args:
         path: The target; an existing file is replaced.
-        data: The whole content.
+        durable: Whether to fsync, so that the file also survives a power cut.
 
     Raises:
         SonoforgeError: The file cannot be written (no permission, disk full, a folder is in the way).
@@ -33,17 +35,25 @@ def write_bytes(path: Path | str, data: bytes) -> None:
         try:
             # Not tempfile: its files are readable by their owner alone, whatever the umask says.
             with open(temporary, "xb") as file:  # noqa: PTH123
-                file.write(data)
+                yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(target.parent)
+        if durable:
+            _sync_folder(target.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         raise SonoforgeError(f"{target}: cannot be written ({reason}); choose another place or free it") from error
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write a whole file, durably; see `replacing`."""
+    with replacing(path) as file:
+        file.write(data)
 
 
 def _sync_folder(folder: Path) -> None:

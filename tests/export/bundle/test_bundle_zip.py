@@ -72,12 +72,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_folder_is_replaced_whole_or_not_at_all(bundle: Path) -> None:
     before = contents(bundle)
-    with pytest.raises(RuntimeError, match="planted"), replacing_folder(bundle) as folder:
+    with pytest.raises(RuntimeError, match="planted"), replacing_folder(bundle, "classification") as folder:
         (folder / "half.txt").write_text("half")
         raise RuntimeError("planted")
     assert contents(bundle) == before
     assert [place.name for place in bundle.parent.iterdir()] == ["b"]
-    with replacing_folder(bundle) as folder:
+    with replacing_folder(bundle, "classification") as folder:
         (folder / "manifest.json").write_text("{}")
     assert contents(bundle) == {"manifest.json": b"{}"}
 
@@ -91,7 +91,10 @@ def test_a_bundle_that_cannot_be_replaced_stays(bundle: Path, monkeypatch: pytes
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(SonoforgeError, match="cannot be replaced"), replacing_folder(bundle) as folder:
+    with (
+        pytest.raises(SonoforgeError, match="cannot be replaced"),
+        replacing_folder(bundle, "classification") as folder,
+    ):
         (folder / "manifest.json").write_text("{}")
     assert contents(bundle) == before
     assert [place.name for place in bundle.parent.iterdir()] == ["b"]
@@ -104,7 +107,10 @@ def test_what_is_not_a_bundle_alone_is_never_replaced(bundle: Path, case: str) -
     (bundle / "thesis.txt").write_text("years of work")
     (bundle.parent / "b.old").mkdir()
     (bundle.parent / "b.old" / "thesis.txt").write_text("more years")
-    with pytest.raises(SonoforgeError, match=r"is not a bundle|found thesis\.txt"), replacing_folder(bundle):
+    with (
+        pytest.raises(SonoforgeError, match=r"is not a bundle|found thesis\.txt"),
+        replacing_folder(bundle, "classification"),
+    ):
         pass
     assert (bundle / "thesis.txt").read_text() == "years of work"
     assert (bundle.parent / "b.old" / "thesis.txt").read_text() == "more years"

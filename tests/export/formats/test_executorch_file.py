@@ -155,7 +155,7 @@ def test_the_file_says_what_the_source_says_of_it(files: dict[str, Path]) -> Non
 
 WRITE = """
 import hashlib, re, sys, torch
-from sonoforge.export.executorch_file import lower, quantise
+from sonoforge.export.formats.executorch import lower, quantise
 torch.manual_seed(0)
 net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
 images = torch.randn(1, 3, 8, 8)

@@ -11,7 +11,7 @@ import pytest
 from sonoforge.export.gate.images import FEWEST, PHANTOMS, find_images
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.statistics.tables import Predictions, write_predictions
+from sonoforge.training.statistics.predictions import Predictions, write_predictions
 
 CLASSES = ("normal", "benign", "malignant")
 

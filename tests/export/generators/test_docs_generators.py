@@ -17,7 +17,7 @@ from sonoforge.export.generators import formats as generator_formats
 from sonoforge.export.generators.bundle import write_generator_bundle
 from sonoforge.export.generators.formats import FORMATS, cannot_have
 from sonoforge.runtime.inference.generator import Generator
-from sonoforge.training.gan.networks import load_generator
+from sonoforge.training.gan.generator import load_generator
 
 PAGE = (CHECKOUT / "export" / "docs" / "generators.md").read_text(encoding="utf-8")
 

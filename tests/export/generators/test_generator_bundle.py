@@ -15,18 +15,20 @@ import pytest
 
 from bundle_factory import edit_manifest, npz, replace_file, zip_bundle
 from generator_checkpoints import image_side, small_checkpoint
+from program import sonoforge
 from sonoforge.export.formats.executorch import missing as executorch_missing
 from sonoforge.export.formats.tensorrt.engine import check_engine
 from sonoforge.export.generators import bundle as generator_bundle
 from sonoforge.export.generators.bundle import describe_row, write_generator_bundle
 from sonoforge.export.generators.formats import FORMATS
-from sonoforge.runtime.bundle.container import BundleError, DamagedBundleError
+from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.bundle.reader import SHIPPED, BundleError, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference import model_files
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.generator import Generator, open_generator_bundle, verify_generator
-from sonoforge.training.gan.networks import Truncation, load_generator, sample_portions
+from sonoforge.runtime.inference.generator import Generator
+from sonoforge.training.gan.generator import Truncation, load_generator, sample_batches
 
 HAS_EXECUTORCH = not executorch_missing()
 HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
@@ -54,6 +56,12 @@ def bundle(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def _verified(bundle: object, *arguments: str) -> dict[str, Any]:
+    done = sonoforge("verify", bundle, *arguments, "--json", "--quiet")
+    assert done.code == (0 if done.json["ok"] else 1)
+    return dict(done.json)
+
+
 def test_images_are_those_of_the_checkpoint(made: tuple[Path, Path, dict[str, Any]]) -> None:
     checkpoint, folder, manifest = made
     network, generator = load_generator(checkpoint), Generator(folder)
@@ -65,10 +73,8 @@ def test_images_are_those_of_the_checkpoint(made: tuple[Path, Path, dict[str, An
         settings += [(None, 0.8)]
     for psi, limit in settings:
         for label in range(len(classes)) if classes else [None]:
-            truncation = None if psi is None else Truncation(psi)
-            expected = np.concatenate(
-                [*sample_portions(network, 11, 4, label, clip=limit, truncation=truncation)]
-            ).astype(int)
+            truncation = Truncation(psi, limit=limit)
+            expected = np.concatenate([*sample_batches(network, 11, 4, label, truncation)]).astype(int)
             found = generator.generate(11, 4, "" if label is None else classes[label], psi, limit)
             assert found.dtype == np.uint8 and found.shape == expected.shape
             assert np.abs(found - expected).max() <= 1
@@ -80,7 +86,7 @@ def test_images_are_those_of_the_checkpoint(made: tuple[Path, Path, dict[str, An
 def test_the_manifest_says_all_that_a_reader_needs(made: tuple[Path, Path, dict[str, Any]]) -> None:
     checkpoint, folder, manifest = made
     assert json.loads((folder / "manifest.json").read_text()) == manifest
-    about = open_generator_bundle(folder).manifest
+    about = open_bundle(folder, GeneratorManifest).manifest
     recipe = manifest["recipe"]
     assert (manifest["task"], manifest["created"]) == ("generation", "2024-01-01")
     assert manifest["latents"]["size"] == about.latent_size == 6
@@ -115,12 +121,12 @@ def test_the_run_folder_names_the_data_but_not_its_place(tmp_path: Path) -> None
 
 def test_golden_images_are_drawn_from_their_seeds(made: tuple[Path, Path, dict[str, Any]]) -> None:
     checkpoint, folder, manifest = made
-    golden = open_generator_bundle(folder).golden()
+    golden = open_bundle(folder, GeneratorManifest).golden()
     network: Any = load_generator(checkpoint)
     for seed, label, psi, image in zip(*(golden[key] for key in ("seeds", "labels", "psi", "images")), strict=True):
-        truncation = Truncation(float(psi)) if manifest["psi"]["accepted"] else None
+        truncation = Truncation(float(psi) if manifest["psi"]["accepted"] else None)
         own = int(label) if manifest["classes"] else None
-        (expected,) = next(sample_portions(network, 1, int(seed), own, truncation=truncation))
+        (expected,) = next(sample_batches(network, 1, int(seed), own, truncation=truncation))
         pixels = np.clip(np.rint((image.transpose(1, 2, 0) + 1) * 127.5), 0, 255)
         assert np.abs(pixels - expected).max() <= 1
     assert len(golden["images"]) == 4
@@ -168,7 +174,7 @@ def test_all_formats_are_those_that_a_generator_can_have(everything: tuple[Path,
 
 def test_verify_runs_what_it_can_and_says_what_not(everything: tuple[Path, dict[str, Any]]) -> None:
     folder, rows = everything
-    result = verify_generator(folder, trust=True)
+    result = _verified(folder, "--trust")
     passed = {row["file"] for row in rows.values() if row["status"] == "passed"}
     unchecked = {row["file"]: row["reason"] for row in rows.values() if row["status"] == "not checked"}
     assert result["ok"] and set(result["golden"]["max_abs_difference"]) == passed
@@ -183,9 +189,9 @@ def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path) -> 
         place = tmp_path / recipe
         write_generator_bundle(small_checkpoint(place, recipe, classes), place / "bundle", formats=formats)
     folder = tmp_path / "dcgan" / "bundle"
-    assert verify_generator(folder, trust=True)["ok"]
+    assert _verified(folder, "--trust")["ok"]
     for content, message in (
-        ((tmp_path / "began" / "bundle" / name).read_bytes(), f"golden images: {name} differs by "),
+        ((tmp_path / "began" / "bundle" / name).read_bytes(), f"{name}: a golden image differs by "),
         (
             (tmp_path / "progan" / "bundle" / name).read_bytes(),
             f"{name}: the program that runs it ended with exit code",
@@ -193,7 +199,7 @@ def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path) -> 
         (b"no program", f"{name}: the program that runs it ended with exit code 1: torch cannot load it"),
     ):
         replace_file(folder, name, content)
-        result = verify_generator(folder, trust=True)
+        result = _verified(folder, "--trust")
         assert not result["ok"] and len(result["problems"]) == 1
         assert message in result["problems"][0] and "sonoforge-" not in result["problems"][0]
 
@@ -208,7 +214,7 @@ def test_engines_asked_for_fit_their_records_and_the_onnx_file_beside_them(recip
     rows = write_generator_bundle(checkpoint, folder, formats=("tensorrt", "tensorrt-fp16"))["parity"]["formats"]
     expected = "not checked" if model_files.missing("tensorrt") else "passed"
     assert rows["tensorrt"]["status"] == rows["tensorrt-fp16"]["status"] == expected
-    about = open_generator_bundle(folder).manifest
+    about = open_bundle(folder, GeneratorManifest).manifest
     for name in ("tensorrt", "tensorrt-fp16"):
         record = check_engine(folder / FORMATS[name].file, "tensorrt_rtx", tensorrt_rtx.__version__)
         assert record["precision"] == about.files[FORMATS[name].file].precision
@@ -272,9 +278,12 @@ def test_a_format_that_fails_is_left_out_and_the_others_go_in(
     expected = {"other network": "images differ from torch's by", "no program": "torch cannot load it as TorchScript"}
     assert expected.get(spoilt, "found something") in reason and str(tmp_path) not in reason and "\n" not in reason
     assert not (run / "bundle" / "generator.torchscript.pt").exists()
-    assert open_generator_bundle(run / "bundle").manifest.raw["parity"]["formats"]["torchscript"]["reason"] == reason
+    assert (
+        open_bundle(run / "bundle", GeneratorManifest).manifest.raw["parity"]["formats"]["torchscript"]["reason"]
+        == reason
+    )
     assert reason in (run / "bundle" / "MODEL_CARD.md").read_text()
-    assert verify_generator(result["zip"])["ok"]
+    assert _verified(result["zip"])["ok"]
 
 
 @pytest.mark.skipif(not HAS_EXECUTORCH, reason="executorch is not installed: pip install 'sonoforge[mobile]'")
@@ -295,7 +304,7 @@ def test_a_program_that_ends_with_a_signal_fails_its_format_alone(
     manifest = write_generator_bundle(small_checkpoint(tmp_path, "dcgan", 0), bundle, formats=("executorch",))
     row = manifest["parity"]["formats"]["executorch"]
     assert row["status"] == "failed" and "generator.pte: the program that runs it ended with signal 11" in row["reason"]
-    assert not (bundle / "generator.pte").exists() and verify_generator(bundle)["ok"]
+    assert not (bundle / "generator.pte").exists() and _verified(bundle)["ok"]
 
 
 def test_a_generator_that_fails_the_gate_leaves_what_was_there(
@@ -327,7 +336,7 @@ def test_other_folders_and_formats_are_refused(tmp_path: Path) -> None:
     (tmp_path / "classifier").mkdir()
     (tmp_path / "classifier" / "manifest.json").write_text('{"task": "classification"}')
     for folder in (tmp_path, tmp_path / "classifier"):
-        with pytest.raises(SonoforgeError, match="is there and is not a generator's bundle"):
+        with pytest.raises(SonoforgeError, match="exists but is not a bundle"):
             write_generator_bundle(checkpoint, folder)
     with pytest.raises(SonoforgeError, match="--formats: found 'gif', expected of a generator all or some of onnx, "):
         write_generator_bundle(checkpoint, tmp_path / "bundle", formats=("gif",))
@@ -342,7 +351,7 @@ def test_a_zip_holds_the_same_images(bundle: Path, tmp_path: Path) -> None:
     for prefix in ("", "inner/"):
         archive = zip_bundle(bundle, tmp_path / f"x{len(prefix)}.zip", prefix)
         assert np.array_equal(Generator(archive).generate(3, 1, "lesion"), expected)
-        assert verify_generator(archive)["ok"]
+        assert _verified(archive)["ok"]
 
 
 def _put(*keys: str, value: Any) -> Any:
@@ -364,7 +373,7 @@ def _put(*keys: str, value: Any) -> Any:
         (lambda manifest: manifest.pop("psi"), "psi is missing"),
         (_put("format_version", value=2), "format_version: found 2"),
         (_put("format_version", value=True), "format_version: found True"),
-        (_put("task", value="other"), "task: found 'other', expected 'generation'"),
+        (_put("task", value="other"), "task: found 'other', expected 'classification' or 'generation'"),
         (_put("name", value=""), "name: found ''"),
         (_put("recipe", value="a\x1b[2J"), "recipe: found"),
         (_put("image", "size", value=10**9), "image.size: found 1000000000"),
@@ -404,12 +413,12 @@ def test_a_changed_file_is_refused_before_it_is_used(bundle: Path, name: str) ->
     content[len(content) // 2] ^= 1
     (bundle / name).write_bytes(content)
     with pytest.raises(DamagedBundleError, match=f"{name}: found SHA-256"):
-        Generator(bundle)._session if name == "generator.onnx" else open_generator_bundle(bundle).golden()
-    result = verify_generator(bundle)
+        Generator(bundle)._session if name == "generator.onnx" else open_bundle(bundle, GeneratorManifest).golden()
+    result = _verified(bundle)
     assert not result["ok"] and "found SHA-256" in result["problems"][0]
     (bundle / name).unlink()
     with pytest.raises(DamagedBundleError, match="is missing"):
-        open_generator_bundle(bundle)
+        open_bundle(bundle, GeneratorManifest)
 
 
 def test_a_model_that_is_another_than_the_manifest_says_is_refused(bundle: Path, tmp_path: Path) -> None:
@@ -418,32 +427,26 @@ def test_a_model_that_is_another_than_the_manifest_says_is_refused(bundle: Path,
     with pytest.raises(BundleError, match="found inputs latents, labels"):
         Generator(bundle)
     replace_file(bundle, "generator.onnx", b"no model")
-    with pytest.raises(BundleError, match="onnxruntime cannot load it"):
+    with pytest.raises(SonoforgeError, match="onnxruntime cannot load it"):
         Generator(bundle)
 
 
-def _verify(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    capsys.readouterr()
-    code = cli._run(["verify", *map(str, arguments), "--json", "--quiet"])
-    return code, json.loads(capsys.readouterr().out)
-
-
-def test_verify_computes_the_golden_images(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, result = _verify(capsys, bundle)
-    assert code == 0 and result["ok"] and result["problems"] == []
+def test_verify_computes_the_golden_images(bundle: Path) -> None:
+    result = _verified(bundle)
+    assert result["ok"] and result["problems"] == []
     assert set(result["files"]) == {"generator.onnx", "golden.npz", "MODEL_CARD.md"}
     assert result["golden"]["images"] == 4
     assert result["golden"]["max_abs_difference"]["generator.onnx"] <= result["golden"]["tolerance"] == 1e-3
     assert "onnxruntime" in result["versions"]
-    golden = open_generator_bundle(bundle).golden()
+    golden = open_bundle(bundle, GeneratorManifest).golden()
     golden["images"][2, 0, 5, 5] += 0.002
     replace_file(bundle, "golden.npz", npz(**golden))
-    code, result = _verify(capsys, bundle)
-    assert code == 1 and "golden images: generator.onnx differs by 0.002" in result["problems"][0]
+    result = _verified(bundle)
+    assert "generator.onnx: a golden image differs by 0.002" in result["problems"][0]
 
 
 def test_golden_images_of_another_shape_are_refused(bundle: Path) -> None:
-    golden = open_generator_bundle(bundle).golden()
+    golden = open_bundle(bundle, GeneratorManifest).golden()
     for changed, message in (
         ({"images": golden["images"][:, :, :8]}, "images: found float32"),
         ({"seeds": golden["seeds"][:2]}, "seeds: found int64"),
@@ -453,16 +456,16 @@ def test_golden_images_of_another_shape_are_refused(bundle: Path) -> None:
     ):
         replace_file(bundle, "golden.npz", npz(**{**golden, **changed}))
         with pytest.raises(BundleError, match=message):
-            open_generator_bundle(bundle).golden()
+            open_bundle(bundle, GeneratorManifest).golden()
 
 
 def test_each_kind_of_bundle_is_refused_where_the_other_is_wanted(bundle: Path) -> None:
     with pytest.raises(BundleError, match="found a generator's bundle, expected a classifier's") as error:
         Classifier(bundle)
     assert "\n" not in str(error.value)
-    from sonoforge.runtime.bundle.reader import SHIPPED
-
-    with pytest.raises(SonoforgeError, match="task: found 'classification', expected 'generation'"):
+    with pytest.raises(
+        SonoforgeError, match="found a classifier's bundle, expected a generator's; use sonoforge classify --bundle"
+    ):
         Generator(SHIPPED)
     with pytest.raises(BundleError, match="no such bundle"):
         Generator(bundle / "nowhere")
@@ -473,10 +476,10 @@ def test_settings_that_a_generator_does_not_have_are_refused(made: tuple[Path, P
     recipe = made[2]["recipe"]
     name = "" if recipe == "began" else "a"
     if recipe == "stylegan2":
-        with pytest.raises(SonoforgeError, match="--truncation: this generator has styles"):
+        with pytest.raises(SonoforgeError, match="truncation: this generator has styles"):
             generator.generate(1, truncation=1, class_name=name)
     else:
-        with pytest.raises(SonoforgeError, match="--psi: this generator has no styles"):
+        with pytest.raises(SonoforgeError, match="psi: this generator has no styles"):
             generator.generate(1, psi=0.5, class_name=name)
     if recipe == "began":
         with pytest.raises(SonoforgeError, match="latents are uniform"):
@@ -484,7 +487,7 @@ def test_settings_that_a_generator_does_not_have_are_refused(made: tuple[Path, P
         with pytest.raises(SonoforgeError, match="expected 'lesion': the only class it knows"):
             generator.generate(1, class_name="other")
     else:
-        with pytest.raises(SonoforgeError, match="--class-name: missing, expected one of a, b"):
+        with pytest.raises(SonoforgeError, match="class_name: missing, expected one of a, b"):
             generator.generate(1)
         with pytest.raises(SonoforgeError, match="found label None, expected a label"):
             generator.images(np.zeros((1, 6), np.float32))

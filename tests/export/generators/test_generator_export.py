@@ -20,7 +20,8 @@ from sonoforge.export.generators import graph as generator_graph
 from sonoforge.export.generators.graph import export_generator, generator_inputs, load_contiguous, trace_generator
 from sonoforge.models.stylegan.mapping import MappingNetwork
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.gan.networks import ARCHITECTURES, load_generator
+from sonoforge.training.gan.generator import load_generator
+from sonoforge.training.gan.networks import ARCHITECTURES
 
 # Recipe, inputs, classes.
 CASES = [("stylegan1", "z", 2), ("stylegan2", "z", 3), ("stylegan2", "w", 0), ("stylegan3-t", "z", 0)]

@@ -157,9 +157,9 @@ def test_the_packed_bundle_is_the_same(exported: tuple[Outcome, Path]) -> None:
 
 PROGRAM = """
 import sys
-from sonoforge.export.bundle_network import read_network
-from sonoforge.export.onnx_graph import to_onnx
-from sonoforge.runtime.bundle import open_bundle
+from sonoforge.export.bundle.network import read_network
+from sonoforge.export.formats.onnx_graph import to_onnx
+from sonoforge.runtime.bundle.reader import open_bundle
 sys.stdout.buffer.write(to_onnx(read_network(open_bundle()), 224, {"sonoforge.use": "test"}))
 """
 
@@ -230,7 +230,7 @@ def test_a_model_that_fails_itself_makes_no_bundle(tmp_path: Path, monkeypatch: 
 
 def test_a_zip_of_somebodys_own_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(b"years of photos")
-    with pytest.raises(SonoforgeError, match=r"photos\.zip: is there and is not a bundle"):
+    with pytest.raises(SonoforgeError, match=r"photos\.zip: exists but is not a bundle"):
         main(Config(run="shipped", out=str(tmp_path / "photos"), zip=True))
     assert (tmp_path / "photos.zip").read_bytes() == b"years of photos"
     assert not (tmp_path / "photos").exists()

@@ -17,8 +17,8 @@ import pytest
 
 import bundle_factory as factory
 from sonoforge.runtime import Classifier, open_bundle
-from sonoforge.runtime.bundle.manifest import parse_manifest
-from sonoforge.runtime.bundle.reader import BundleError, DamagedBundleError
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.reader import BundleError, DamagedBundleError, parse_manifest
 from sonoforge.runtime.errors import SonoforgeError
 
 
@@ -112,11 +112,14 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "use": (lambda m: m.update(intended_use="a\rb"), "intended_use: found 'a\\rb'"),
     "key of a file": (lambda m: m["files"]["golden.npz"].update({"\x1b": 1}), "'\\x1b'"),
     "format twice": (
-        lambda m: m["files"].update({"a.onnx": m["files"]["golden.npz"] | {"format": "onnx"}}),
+        lambda m: m["files"].update({"a.onnx": m["files"]["golden.npz"] | {"format": "onnx", "precision": "fp32"}}),
         "files.a.onnx.format: found onnx a second time, expected one file of each format",
     ),
     "other format twice": (
-        lambda m: [m["files"].update({name: m["files"]["golden.npz"] | {"format": "ort"}}) for name in ("a", "b")],
+        lambda m: [
+            m["files"].update({name: m["files"]["golden.npz"] | {"format": "ort", "precision": "fp32"}})
+            for name in ("a", "b")
+        ],
         "files.b.format: found ort a second time",
     ),
     "resample": (lambda m: m["preprocessing"].update(resample="nearest"), "resample 'nearest'"),
@@ -355,6 +358,7 @@ def test_bytes_that_are_no_model_are_refused(bundle: Path) -> None:
 def test_parse_manifest_reads_what_the_file_says(pristine: Path) -> None:
     raw = json.loads((pristine / "manifest.json").read_text(encoding="utf-8"))
     manifest = parse_manifest(json.dumps(raw).encode())
+    assert isinstance(manifest, ClassifierManifest)
     assert manifest.raw == raw
     assert manifest.trust == (raw["trust"]["median"], raw["trust"]["threshold"])
     assert manifest.quality["noise"].high == raw["quality"]["noise"]["high"]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from program import Finished, sonoforge
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.cli import options
 from sonoforge.runtime.cli.options import Outcome, argument, configure_logging, group, option, printable
@@ -149,17 +150,19 @@ def test_help_tells_defaults_limits_and_examples() -> None:
     assert isinstance(parser, argparse.ArgumentParser)
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sonoforge.runtime.cli.main", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-
-
 def test_overview_names_every_verb() -> None:
-    done = run("--help")
-    assert done.returncode == 0
-    assert all(f"  {name}" in done.stdout for name in cli.VERBS)
-    assert "not a medical device" in done.stdout
-    assert run().stdout == done.stdout
+    done = sonoforge("--help")
+    assert done.code == 0
+    assert all(f"  {name}" in done.out for name in cli.VERBS)
+    assert "not a medical device" in done.out
+    assert sonoforge() == done
+
+
+def test_the_program_exits_with_the_code_of_its_verb() -> None:
+    command = [sys.executable, "-m", "sonoforge.runtime.cli.main", "classify", "absent.png"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "absent.png" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -174,19 +177,17 @@ def test_overview_names_every_verb() -> None:
     ],
 )
 def test_wrong_usage_exits_with_2_and_one_line(arguments: tuple[str, ...], expected: str) -> None:
-    done = run(*arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert expected in done.stderr
+    done = sonoforge(*arguments)
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert expected in done.err
 
 
 def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
     file = tmp_path / "c.json"
     file.write_text('{"recursive": true, "csv": "from-file.csv"}', encoding="utf-8")
-    done = run("classify", "x.png", "--config", str(file), "--csv", "from-flag.csv", "--dry-run")
-    assert done.returncode == 0
-    assert json.loads(done.stdout) == {
+    done = sonoforge("classify", "x.png", "--config", file, "--csv", "from-flag.csv", "--dry-run")
+    assert done.code == 0
+    assert done.json == {
         "paths": ["x.png"],
         "bundle": "",
         "csv": "from-flag.csv",
@@ -197,23 +198,20 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
-def test_the_examples_of_every_verb_are_understood(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_of_every_verb_are_understood(verb: str) -> None:
     lines = [line for line in importlib.import_module(cli.VERBS[verb].module).EXAMPLES.splitlines() if line]
     examples = [re.split("[#>]|  ", line)[0] for line in lines if line.startswith("sonoforge ")]  # then what it does
     assert examples
     for example in examples:
-        assert cli._run([*shlex.split(example)[1:], "--dry-run"]) == 0, example
-        settings = json.loads(capsys.readouterr().out)
-        assert settings or verb == "doctor"  # which has none
+        done = sonoforge(*shlex.split(example)[1:], "--dry-run")
+        assert done.code == 0, example
+        assert done.json or verb == "doctor"  # which has none
 
 
 def test_options_may_stand_between_the_arguments() -> None:
-    done = run("evaluate", "scans/", "--seed", "7", "generated/", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = sonoforge("evaluate", "scans/", "--seed", "7", "generated/", "--dry-run").json
     assert (found["real"], found["fake"], found["seed"]) == ("scans/", "generated/", 7)
-    done = run("classify", "a.png", "--recursive", "b.png", "--dry-run")
-    assert json.loads(done.stdout)["paths"] == ["a.png", "b.png"]
+    assert sonoforge("classify", "a.png", "--recursive", "b.png", "--dry-run").json["paths"] == ["a.png", "b.png"]
 
 
 class MadeUpVerb:
@@ -232,15 +230,9 @@ class MadeUpVerb:
         return self.do
 
 
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], do: object, *flags: str
-) -> tuple[int, str, str]:
+def call(monkeypatch: pytest.MonkeyPatch, do: object, *flags: str) -> Finished:
     monkeypatch.setattr(cli, "_load", lambda name: MadeUpVerb(do))
-    monkeypatch.setattr(sys, "argv", ["sonoforge", "classify", "x", *flags])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    captured = capsys.readouterr()
-    return caught.value.code, captured.out, captured.err  # type: ignore[return-value]
+    return sonoforge("classify", "x", *flags)
 
 
 @pytest.mark.parametrize(
@@ -254,18 +246,14 @@ def call(
     ],
 )
 def test_every_error_is_one_line_and_the_traceback_is_for_debug(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    error: BaseException,
-    code: int,
-    expected: str,
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, expected: str
 ) -> None:
-    found, out, err = call(monkeypatch, capsys, error)
+    found, out, err = call(monkeypatch, error)
     assert (found, out) == (code, "")
     assert expected in err
     assert len(err.splitlines()) == 1
     if not isinstance(error, KeyboardInterrupt):
-        found, _, err = call(monkeypatch, capsys, error, "--debug")
+        found, _, err = call(monkeypatch, error, "--debug")
         assert found == code
         assert "Traceback" in err
 
@@ -300,33 +288,27 @@ class Grouped:
     ],
 )
 def test_an_error_that_names_an_argument_is_shown_with_its_flag(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], message: str, expected: str
+    monkeypatch: pytest.MonkeyPatch, message: str, expected: str
 ) -> None:
     monkeypatch.setattr(MadeUpVerb, "Config", Grouped)
-    code, _, err = call(monkeypatch, capsys, SonoforgeError(message))
-    assert (code, err) == (2, f"sonoforge: error: {expected}\n")
+    done = call(monkeypatch, SonoforgeError(message))
+    assert (done.code, done.err) == (2, f"sonoforge: error: {expected}\n")
 
 
-def test_outcome_gives_exit_code_json_and_next_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_outcome_gives_exit_code_json_and_next_command(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = Outcome({"path": Path("a/b"), "auc": float("nan")}, "sonoforge verify", 1)
-    code, out, err = call(monkeypatch, capsys, outcome, "--json")
+    code, out, err = call(monkeypatch, outcome, "--json")
     assert code == 1
     assert json.loads(out) == {"path": "a/b", "auc": None}
     assert err == "next: sonoforge verify\n"
-    code, out, err = call(monkeypatch, capsys, outcome, "--quiet")
+    code, out, err = call(monkeypatch, outcome, "--quiet")
     assert (code, out, err) == (1, "", "")
 
 
 @pytest.mark.parametrize("verb", ["gan train", "gan sweep", "gan sample"])
-def test_class_and_size_are_short_for_class_name_and_image_size(
-    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(options, "configure_logging", lambda quiet: None)
+def test_class_and_size_are_short_for_class_name_and_image_size(verb: str) -> None:
     sizes = ["run"] if verb == "gan sample" else ["--size", "512"]
-    assert cli._run([*verb.split(), "--class", "malignant", *sizes, "--dry-run"]) == 0
-    settings = json.loads(capsys.readouterr().out)
+    settings = sonoforge(*verb.split(), "--class", "malignant", *sizes, "--dry-run").json
     assert settings["class_name"] == "malignant"
     assert settings.get("image_size", 512) == 512
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 import bundle_factory as factory
-from sonoforge.runtime.bundle.manifest import Limits
+from sonoforge.runtime.bundle.classification import Limits
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images.preprocessing import IMAGENET
 

@@ -152,7 +152,7 @@ print(" ".join(sorted(new - set(sys.stdlib_module_names) - {"__mp_main__"})))
 def test_help_and_a_wrong_flag_wait_for_no_library() -> None:
     code = """
 import contextlib, io, sys
-from sonoforge.runtime import cli
+from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import SonoforgeError
 with contextlib.redirect_stdout(io.StringIO()):
     cli._run(["--help"])

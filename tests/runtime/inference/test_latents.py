@@ -17,7 +17,7 @@ from scipy import stats
 
 from places import CHECKOUT
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference.latents import between, check_limit, draw_latent, path
+from sonoforge.runtime.inference.latents import between, check_limit, draw_latent, interpolate
 
 PAGE = CHECKOUT / "export" / "docs" / "generators.md"
 
@@ -134,7 +134,7 @@ def test_each_image_has_its_own_latent_whatever_the_size() -> None:
         ((-1, 0, 4), "expected at least 0"),
         ((0, -1, 4), "expected at least 0"),
         ((0, 0, 4, "cauchy"), "expected one of normal, uniform"),
-        ((0, 0, 4, "uniform", 1.0), "expected normal, 0.01 or more"),
+        ((0, 0, 4, "uniform", 1.0), "expected 0.01 or more, of normal latents"),
         ((0, 0, 4, "normal", 0.0), "0.01 or more"),
         ((0, 0, 4, "normal", math.nan), "0.01 or more"),
     ],
@@ -154,7 +154,7 @@ def test_limits_are_refused_where_latents_have_none() -> None:
 
 def test_paths_keep_to_the_sphere_of_normal_latents() -> None:
     first, last = draw_latent(0, 0, 512), draw_latent(0, 1, 512)
-    arc = path(first, last, 9, "normal")
+    arc = interpolate(first, last, 9, "normal")
     assert arc.dtype == np.float32 and arc.shape == (9, 512)
     np.testing.assert_allclose(arc[[0, -1]], [first, last], atol=1e-5)
     lengths = np.linalg.norm(arc, axis=1)
@@ -162,8 +162,8 @@ def test_paths_keep_to_the_sphere_of_normal_latents() -> None:
     # Equal angles: the product of neighbours' directions is the same everywhere.
     unit = arc / lengths[:, None]
     assert (unit[1:] * unit[:-1]).sum(1).std() < 0.01
-    np.testing.assert_allclose(path(first, last, 3, "uniform")[1], (first + last) / 2, atol=1e-6)
+    np.testing.assert_allclose(interpolate(first, last, 3, "uniform")[1], (first + last) / 2, atol=1e-6)
     same = between(first, first, np.array([0.3]), "normal")
     np.testing.assert_allclose(same[0], first, atol=1e-6)
     with pytest.raises(SonoforgeError, match="expected at least 2"):
-        path(first, last, 1, "normal")
+        interpolate(first, last, 1, "normal")

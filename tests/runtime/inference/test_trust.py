@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sonoforge.runtime.bundle.manifest import TrustLimits
+from sonoforge.runtime.bundle.classification import TrustLimits
 from sonoforge.runtime.inference import trust
 
 

@@ -149,7 +149,8 @@ def test_files_at_a_time_change_no_answer_and_no_order(bundle: Path, tmp_path: P
 def test_ctrl_c_keeps_the_rows_of_the_files_answered_so_far(bundle: Path, scans: Path, tmp_path: Path) -> None:
     code = """
 import os, signal, sys
-from sonoforge.runtime import cli, classifier
+from sonoforge.runtime.cli import main as cli
+from sonoforge.runtime.inference import classifier
 answer, calls = classifier.Classifier.classify, []
 def counted(self, path):
     calls.append(path)

@@ -263,7 +263,7 @@ print(" ".join(sorted(new - set(sys.stdlib_module_names))))
 def test_help_waits_for_no_library() -> None:
     code = """
 import contextlib, io, sys
-from sonoforge.runtime import cli
+from sonoforge.runtime.cli import main as cli
 with contextlib.redirect_stdout(io.StringIO()) as out:
     try:
         cli._run(["quality", "--help"])

@@ -135,15 +135,15 @@ def test_a_file_changed_within_one_tick_of_a_coarse_clock_is_noticed(
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "empty", "text"])
-@pytest.mark.parametrize("kind", ["entries", "packs", "folders"])
+@pytest.mark.parametrize("kind", ["images", "sets", "folders"])
 def test_a_damaged_cache_file_is_rebuilt(root: Path, kind: str, harm: str) -> None:
     good = opened(root)
     expected = np.array(good.images), good.hashes, np.array(good.thumbnails)
     del good
     folder = root.parent / "cache"
-    if kind == "entries":  # entries are read where no pack answers
-        for pack in folder.rglob("packs-*/*.bin"):
-            pack.unlink()
+    if kind == "images":  # single images are read where the set has no file
+        for whole in folder.rglob("sets-*/*.bin"):
+            whole.unlink()
     damaged = [file for file in folder.rglob("*") if file.is_file() and kind in file.relative_to(folder).parts[1]]
     assert damaged or kind == "folders"
     for file in damaged:

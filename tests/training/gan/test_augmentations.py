@@ -141,7 +141,7 @@ def test_each_ada_transformation_equals_the_official_one(golden: Path, name: str
 @pytest.mark.parametrize("name", ["ada", "ada-full"])
 def test_strength_zero_returns_the_images_bit_for_bit(name: str) -> None:
     images = _images(8, 4)
-    assert torch.equal(AUGMENTATIONS[name](images, ZERO, 3, _chance()), images)
+    assert torch.equal(AUGMENTATIONS[name].apply(images, ZERO, 3, _chance()), images)
 
 
 def _within_binomial_bounds(found: float, share: float, count: int) -> bool:
@@ -408,7 +408,7 @@ def test_masks_move_with_their_images(transforms: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
 def test_every_augmentation_keeps_shape_and_repeats_itself_from_a_seed(name: str) -> None:
     images = _images(4, 4)
-    augment = AUGMENTATIONS[name]
+    augment = AUGMENTATIONS[name].apply
     first, again, other = (augment(images, torch.tensor(0.8), 3, _chance(seed)) for seed in (1, 1, 2))
     assert first.shape == images.shape
     assert torch.equal(first, again)
@@ -425,7 +425,7 @@ def test_gradients_reach_every_image_and_twice(name: str) -> None:
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
-        augmented = AUGMENTATIONS[name](images, torch.tensor(0.8), 1, _chance(9))
+        augmented = AUGMENTATIONS[name].apply(images, torch.tensor(0.8), 1, _chance(9))
         (gradient,) = torch.autograd.grad(augmented.pow(3).sum(), images, create_graph=True)
         (second,) = torch.autograd.grad(gradient.square().sum(), images)
     finally:
@@ -536,8 +536,8 @@ def test_diffaugment_translates_by_an_eighth_and_cuts_out_half_the_side() -> Non
 
 def test_diffaugment_leaves_the_values_of_masks() -> None:
     images = _images(6, 4)
-    coloured = AUGMENTATIONS["diffaugment-colour-translation"](images, ZERO, 3, _chance(17))
-    moved = AUGMENTATIONS["diffaugment-translation-cutout"](images, ZERO, 3, _chance(17))
+    coloured = AUGMENTATIONS["diffaugment-colour-translation"].apply(images, ZERO, 3, _chance(17))
+    moved = AUGMENTATIONS["diffaugment-translation-cutout"].apply(images, ZERO, 3, _chance(17))
     for augmented in (coloured, moved):
         values = [set(mask[mask != 0].tolist()) for mask in augmented[:, 3]]
         assert all(kept <= set(mask.flatten().tolist()) for kept, mask in zip(values, images[:, 3], strict=True))

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,25 +23,18 @@ from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.feeding import RealBatch
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, make_training_set, read_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.networks import generate, load_generator
+from sonoforge.training.gan.generator import generate, load_generator
+from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.progress.curves import draw_curves
 from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION
 from sonoforge.training.gan.progress.ticks import stalled
 from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.metrics.spaces import open_space
 
 SIDE = 16
 SETTINGS = GanSettings(image_size=SIDE, steps=12, batch=4, tick_steps=2, class_name="malignant", seed=5, held_out=0.25)
-MEASURED = dataclasses.replace(SETTINGS, metrics=("kid", "fid"), metric_features="pixels", every=2)
-
-
-class _PixelSpace:
-    """Pixels themselves, in [0, 1]."""
-
-    name = "pixels"
-
-    def embed(self, images: np.ndarray, /) -> SimpleNamespace:
-        return SimpleNamespace(features=(images.reshape(len(images), -1) / 255).astype(np.float32))
+MEASURED = dataclasses.replace(SETTINGS, metrics=("kid", "fid"), every=2)
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +67,9 @@ def _images(count: int = 48, *, labelled: bool = False) -> TrainingSet:
 
 
 def _train(folder: Path, settings: GanSettings, images: TrainingSet | None = None, **options: Any) -> Path:
-    space = _PixelSpace() if settings.metrics else None
-    return train_gan(_images() if images is None else images, settings, folder, "cpu", space=space, **options)
+    space = open_space("pixels") if settings.metrics else None
+    job = GanJob(settings, "cpu", space=space)
+    return train_gan(_images() if images is None else images, job, folder, **options)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -192,7 +185,7 @@ def test_no_step_shows_a_held_out_image(tmp_path: Path, monkeypatch: pytest.Monk
 # Measuring.
 
 
-@pytest.mark.parametrize("changes", [{"metrics": (), "metric_features": ""}, {"every": 1}, {"metrics": ("fid",)}])
+@pytest.mark.parametrize("changes", [{"metrics": ()}, {"every": 1}, {"metrics": ("fid",)}])
 def test_measuring_does_not_change_the_training(measured: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     torch.manual_seed(7)  # the global random states must neither matter nor change
     np.random.seed(7)  # noqa: NPY002
@@ -214,8 +207,8 @@ def test_every_second_tick_and_the_last_are_measured_under_a_stated_protocol(mea
     assert [row["step"] for row in rows if "kid" in row] == [4, 8, 11]
     assert not any("fid" in row for row in rows)
     protocol = ("metric_features", "metric_reference", "metric_real", "metric_generated")
-    assert [rows[-1][name] for name in protocol] == ["pixels", "training", 48, 40]
-    assert [_rows(measured)[-1][name] for name in protocol] == ["pixels", "held-out", 12, 40]
+    assert [rows[-1][name] for name in protocol] == ["pixels (no network)", "training", 48, 40]
+    assert [_rows(measured)[-1][name] for name in protocol] == ["pixels (no network)", "held-out", 12, 40]
 
 
 def test_kid_is_that_of_the_averaged_generator_against_the_held_out_images(measured: Path) -> None:
@@ -244,7 +237,7 @@ def test_generated_classes_have_the_shares_of_the_held_out_images(tmp_path: Path
     training, held = hold_out(images, settings.held_out, settings.seed)
     assert held is not None
     reference = tick_metrics.make_metric_reference(
-        ("kid",), _PixelSpace(), training, held, load_generator(checkpoint), seed=1
+        ("kid",), open_space("pixels"), training, held, load_generator(checkpoint), seed=1
     )
     assert reference.labels is not None
     assert held.labels is not None
@@ -427,7 +420,7 @@ def test_too_few_images_are_said_loudly_or_refused(
     [
         (["--metrics", "kidd"], r"--metrics: found 'kidd', expected one of kid, fid, none \(did you mean kid\?\)"),
         (["--metric-features", "incepton"], "did you mean inception"),
-        (["--metric-features", "", "--metric-weights", "x.pth"], "x.pth without --metric-features; name the space"),
+        (["--metric-features", "", "--metric-weights", "x.pth"], "--metric-weights: found x.pth without"),
         (["--every", "0"], "--every: found 0, expected at least 1"),
         (["--held-out", "0.7"], "--held-out: found 0.7, expected at most 0.5"),
         (["--metrics", "fid", "--stop-after", "2"], "give --metrics kid"),

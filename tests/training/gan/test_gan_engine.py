@@ -28,7 +28,8 @@ from sonoforge.training.gan.batches.feeding import RealBatch
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.ema import ema_decay, update_average
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.networks import load_generator, sample, sample_portions
+from sonoforge.training.gan.generator import load_generator, sample, sample_batches
+from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.progress import ticks as gan_ticks
 from sonoforge.training.gan.progress.diversity import (
     COLLAPSE_FRACTION,
@@ -56,7 +57,7 @@ def _images(count: int = 10, size: int = 24, seed: int = 0) -> np.ndarray:
 def _train(images: np.ndarray, settings: GanSettings, folder: Path, device: str = "cpu", **options: Any) -> Path:
     """Train on images at the size of the settings, as one class."""
     prepared = make_training_set(images, None, (settings.class_name,), settings.image_size or 16, settings.channels)
-    return train_gan(prepared, settings, folder, device, **options)
+    return train_gan(prepared, GanJob(settings, device), folder, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -380,7 +381,7 @@ def test_image_number_i_depends_on_the_seed_and_i_alone(finished: Path) -> None:
     assert nine.shape == (9, 16, 16, 1)
     assert nine.dtype == np.uint8
     assert np.array_equal(sample(generator, 4, seed=4), nine[:4])
-    parts = [*sample_portions(generator, 9, seed=4, batch=3)]
+    parts = [*sample_batches(generator, 9, seed=4, batch=3)]
     assert np.array_equal(np.concatenate(parts), nine)  # to the last bit, whatever the batch
     assert np.array_equal(nine, sample(load_generator(finished), 9, seed=4))
     assert not np.array_equal(nine, sample(generator, 9, seed=5))
@@ -471,7 +472,7 @@ def test_resizing_averages_over_the_area() -> None:
     "images", [np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8, 3)), np.zeros((0, 8, 8, 1), np.uint8)]
 )
 def test_arrays_that_are_no_images_are_refused(images: np.ndarray) -> None:
-    with pytest.raises(SonoforgeError, match="GAN images: found"):
+    with pytest.raises(SonoforgeError, match="images: found"):
         prepare_images(images, 16, 1)
 
 

@@ -16,8 +16,9 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.data import cache as cache_module
 from sonoforge.training.data.pixels import to_tensor, to_unit
-from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, draw_affine, expand, warp
+from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, draw_affine, warp
 from sonoforge.training.gan.batches import training_set as training_set_module
+from sonoforge.training.gan.batches.expansion import expand
 from sonoforge.training.gan.batches.feeding import (
     Feeding,
     balanced_indices,

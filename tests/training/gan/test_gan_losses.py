@@ -186,7 +186,7 @@ def _players(toy: Toy) -> Players:
     state = {"loss": LOSSES[toy.loss].start, **{name: REGULARISERS[name].start for name in toy.regularisers}}
     numbers = {part: {key: torch.tensor(value) for key, value in values.items()} for part, values in state.items()}
     return Players(
-        fabric, recipe, LOSSES[toy.loss], AUGMENTATIONS["none"], None, generator, discriminator,
+        fabric, recipe, LOSSES[toy.loss], AUGMENTATIONS["none"].apply, None, generator, discriminator,
         copy.deepcopy(generator), *optimisers, (generator, discriminator), numbers,
         image_channels=shape[0], accumulate=1, seed=0,
     )  # fmt: skip

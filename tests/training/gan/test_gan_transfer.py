@@ -17,15 +17,18 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 
 from sonoforge.models.stylegan.fir import upsample
+from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.official import discriminator_from_official, generator_from_official
 from sonoforge.models.stylegan.stylegan2 import Generator
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.networks import build_networks, generator_options
+from sonoforge.training.gan.job import GanJob
+from sonoforge.training.gan.networks import build_networks, generator_options, outline_networks
 from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.gan.state import gather_players
-from sonoforge.training.gan.transfer import Start, check_start, freeze, read_start, take_over
+from sonoforge.training.gan.transfer import check_transfer, freeze, transfer_weights
 
 SETTINGS = GanSettings(recipe="stylegan2", width=8, image_size=32, steps=2, batch=4, tick_steps=1, augmentation="none")
 RECIPES = ("stylegan1", "stylegan2", "stylegan3-t", "stylegan3-r")
@@ -45,12 +48,10 @@ def _images(size: int = 32) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (8, size, size, 1), dtype=np.uint8)
 
 
-def _train(settings: GanSettings, folder: Path, start: Start | None = None, **options: Any) -> Path:
+def _train(settings: GanSettings, folder: Path, start: StartingWeights | None = None, **options: Any) -> Path:
     size = settings.image_size or 32
-    if start is not None:
-        settings = dataclasses.replace(settings, start_from=start.name)
     images = make_training_set(_images(size), None, ("malignant",), size, "1")
-    return train_gan(images, settings, folder, "cpu", start_from=start, **options)
+    return train_gan(images, GanJob(settings, "cpu", start_from=start), folder, **options)
 
 
 def _networks(recipe: str, size: int, channels: int = 1, width: int = 8, seed: int = 0) -> tuple[Any, Any]:
@@ -64,8 +65,10 @@ def _networks(recipe: str, size: int, channels: int = 1, width: int = 8, seed: i
     return networks
 
 
-def _start(recipe: str, networks: tuple[Any, Any]) -> Start:
-    return Start("start", (compose(GanSettings(recipe=recipe)).architecture,), *(own.state_dict() for own in networks))
+def _start(recipe: str, networks: tuple[Any, Any]) -> StartingWeights:
+    return StartingWeights(
+        "start", (compose(GanSettings(recipe=recipe)).architecture,), *(own.state_dict() for own in networks)
+    )
 
 
 def _equal(left: Any, right: Any) -> bool:
@@ -80,7 +83,7 @@ def test_at_the_same_size_everything_is_taken(recipe: str, caplog: pytest.LogCap
     theirs, own = _networks(recipe, 32), _networks(recipe, 32, seed=1)
     assert not any(map(_equal, own, theirs))
     with caplog.at_level(logging.INFO):
-        take_over(_start(recipe, theirs), *own)
+        transfer_weights(_start(recipe, theirs), *own)
     assert all(map(_equal, own, theirs))
     counts = [sum(parameter.numel() for parameter in network.parameters()) for network in own]
     assert f"generator: {counts[0]} parameters taken from start, 0 new" in caplog.text
@@ -91,7 +94,7 @@ def test_at_the_same_size_everything_is_taken(recipe: str, caplog: pytest.LogCap
 def test_a_generator_of_another_size_makes_the_same_image_where_levels_agree(before: int, now: int) -> None:
     """The levels that both have: the image that StyleGAN2 sums up to 32x32, and the maps of the discriminator."""
     theirs, own = _networks("stylegan2", before), _networks("stylegan2", now, seed=1)
-    take_over(_start("stylegan2", theirs), *own)
+    transfer_weights(_start("stylegan2", theirs), *own)
     small, large = (theirs, own) if before == 32 else (own, theirs)
     styles = torch.randn(2, 10, 512, generator=torch.Generator().manual_seed(0))
     large[0].synthesis.to_image[-1].requires_grad_(False).weight.zero_()  # without its last level
@@ -106,7 +109,7 @@ def test_a_generator_of_another_size_makes_the_same_image_where_levels_agree(bef
 def test_224_pixels_take_the_levels_of_128(caplog: pytest.LogCaptureFixture) -> None:
     theirs, own = _networks("stylegan2", 128), _networks("stylegan2", 224, seed=1)
     with caplog.at_level(logging.INFO):
-        take_over(_start("stylegan2", theirs), *own)
+        transfer_weights(_start("stylegan2", theirs), *own)
     assert "new (synthesis.constant)" in caplog.text
     assert "new (last_linear)" in caplog.text
     assert torch.equal(own[1].blocks[0].first.weight, theirs[1].blocks[0].first.weight)
@@ -119,7 +122,7 @@ def test_grey_stays_grey_with_other_channels(
 ) -> None:
     theirs, own = _networks(recipe, 32, before), _networks(recipe, 32, now, seed=1)
     with caplog.at_level(logging.INFO):
-        take_over(_start(recipe, theirs), *own)
+        transfer_weights(_start(recipe, theirs), *own)
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 2
     assert f"its images have {before} channels and these {now}" in warnings[0]
@@ -139,18 +142,18 @@ def test_bias_noise_and_magnitude_go_with_their_weight() -> None:
     theirs, own = _networks("stylegan2", 32, width=16), _networks("stylegan2", 32, seed=1)
     theirs[0].synthesis.to_image[0].bias.data.fill_(5.0)
     before = {name: value.clone() for name, value in own[0].state_dict().items()}
-    take_over(_start("stylegan2", theirs), *own)
+    transfer_weights(_start("stylegan2", theirs), *own)
     after = own[0].state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert not any(name.startswith("synthesis.") and "affine.bias" not in name for name in changed)
 
 
 def test_a_mapping_network_of_another_depth_is_left_alone() -> None:
-    theirs = Generator(32, 1, 512, mapping_layers=2, channel_base=512, channel_max=8)
+    theirs = Generator(StyledSettings(32, 1, 512, mapping_layers=2, channel_base=512, channel_max=8))
     own = _networks("stylegan2", 32)
     theirs.mapping.average.fill_(3.0)
     before = own[0].mapping.layers[0].weight.clone()
-    take_over(Start("start", ("stylegan2",), theirs.state_dict(), {}), *own)
+    transfer_weights(StartingWeights("start", ("stylegan2",), theirs.state_dict(), {}), *own)
     assert torch.equal(own[0].mapping.layers[0].weight, before)
     assert not own[0].mapping.average.any()
     assert torch.equal(own[0].synthesis.constant, theirs.synthesis.constant)
@@ -170,7 +173,7 @@ def test_official_networks_are_read_from_files_of_tensors(shared: Path, tmp_path
             tensors = {key: torch.from_numpy(np.array(arrays[key])) for key in arrays.files if key[1] == "/"}
         # A published file has the averaged generator alone, and dots.
         save_file({re.sub("^G/", "G_ema.", key).replace("D/", "D."): value for key, value in tensors.items()}, path)
-    start = read_start(path)
+    start = read_starting_weights(path)
     assert re.fullmatch(rf"{path.name} \(sha256 [0-9a-f]{{16}}\)", start.name)
     assert start.architectures == (name.partition("_")[0],)
     with np.load(golden) as arrays:
@@ -182,7 +185,7 @@ def test_official_networks_are_read_from_files_of_tensors(shared: Path, tmp_path
 
 def test_a_training_from_official_weights_begins_with_their_images(shared: Path, tmp_path: Path) -> None:
     golden = shared / "golden" / "stylegan2_uncond.npz"
-    start = read_start(golden)
+    start = read_starting_weights(golden)
     with np.load(golden) as arrays:
         state = {key[2:]: torch.from_numpy(np.array(arrays[key])) for key in arrays.files if key.startswith("G/")}
         expected = torch.from_numpy(arrays["out/img"])
@@ -195,7 +198,7 @@ def test_a_training_from_official_weights_begins_with_their_images(shared: Path,
     )
     options = generator_options(dataclasses.replace(recipe, latent_size=32), 32, 1, 0, 4)
     networks = build_networks(recipe, options, 0)
-    take_over(start, *networks)
+    transfer_weights(start, *networks)
     with torch.no_grad():
         assert (networks[0].eval()(latents) - expected).abs().max() < 1e-4
     assert _equal(networks[0], generator_from_official(state))
@@ -205,9 +208,9 @@ def test_a_training_goes_on_from_a_run_of_another_size_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = _train(SETTINGS, tmp_path / "first")
-    start = read_start(tmp_path / "first")
+    start = read_starting_weights(tmp_path / "first")
     assert start.name.startswith("first/step-00000002 (sha256 ")
-    assert read_start(first).name == start.name
+    assert read_starting_weights(first).name == start.name
     later = dataclasses.replace(SETTINGS, image_size=64, learning_rate=1e-12)
     with caplog.at_level(logging.INFO):
         checkpoint = _train(later, tmp_path / "later", start)
@@ -225,7 +228,7 @@ def test_a_training_goes_on_from_a_run_of_another_size_and_says_so(
 
 def test_a_resumed_training_knows_what_it_started_from(tmp_path: Path) -> None:
     _train(SETTINGS, tmp_path / "first")
-    start = read_start(tmp_path / "first")
+    start = read_starting_weights(tmp_path / "first")
     settings = dataclasses.replace(SETTINGS, seed=1, steps=4, freeze_discriminator=1, regularisers="r1=1:2")
     whole = _train(settings, tmp_path / "whole", start)
     steps = iter([False, True])
@@ -263,37 +266,36 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(
     elif tensors is not None:
         np.savez(path, **tensors)
     with pytest.raises(SonoforgeError, match=message) as error:
-        read_start(path)
+        read_starting_weights(path)
     assert "\n" not in str(error.value)
 
 
-def _check(start: Start | None, recipe: str, frozen: int = 0) -> None:
+def _check(start: StartingWeights | None, recipe: str, frozen: int = 0) -> None:
     composed = compose(GanSettings(recipe=recipe, width=8))
-    check_start(start, frozen, composed, generator_options(composed, 32, 1, 0, 4))
+    outline = outline_networks(composed, generator_options(composed, 32, 1, 0, 4))
+    check_transfer(start, frozen, composed.architecture, outline)
 
 
 def test_another_architecture_and_other_widths_are_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(SonoforgeError, match="start holds stylegan2 networks, expected stylegan3"):
         _check(_start("stylegan2", _networks("stylegan2", 32)), "stylegan3-t")
-    wide = Generator(32, 1, 64, style_size=48, channel_base=512, channel_max=32)
+    wide = Generator(StyledSettings(32, 1, 64, style_size=48, channel_base=512, channel_max=32))
     with pytest.raises(SonoforgeError, match=r"found no weight .* see --width"):
-        _check(Start("start", ("stylegan2",), wide.state_dict(), {}), "stylegan2")
+        _check(StartingWeights("start", ("stylegan2",), wide.state_dict(), {}), "stylegan2")
     images = make_training_set(_images(), None, ("malignant",), 32, "1")
     with pytest.raises(SonoforgeError, match="found no weight"):
         train_gan(
             images,
-            SETTINGS,
+            GanJob(SETTINGS, "cpu", start_from=StartingWeights("start", ("stylegan2",), wide.state_dict(), {})),
             tmp_path / "run",
-            "cpu",
-            start_from=Start("start", ("stylegan2",), wide.state_dict(), {}),
         )
     assert not (tmp_path / "run").exists()
 
 
 def test_blocks_that_cannot_be_frozen_are_refused() -> None:
-    with pytest.raises(SonoforgeError, match=r"--freeze-discriminator: found a recipe whose discriminator has no"):
+    with pytest.raises(SonoforgeError, match=r"freeze_discriminator: found a recipe whose discriminator has no"):
         _check(None, "dcgan", frozen=1)
-    with pytest.raises(SonoforgeError, match=r"--freeze-discriminator: found 4, expected at most 3"):
+    with pytest.raises(SonoforgeError, match=r"freeze_discriminator: found 4, expected at most 3"):
         _check(None, "stylegan2", frozen=4)
     _check(None, "stylegan2", frozen=3)
     _check(None, "dcgan")
@@ -318,7 +320,7 @@ def test_frozen_blocks_are_those_nearest_the_image(recipe: str) -> None:
 def test_frozen_layers_that_are_new_are_told(before: int, told: bool, caplog: pytest.LogCaptureFixture) -> None:
     own = _networks("stylegan2", 32)
     freeze(own[1], 1)
-    take_over(_start("stylegan2", _networks("stylegan2", before)), *own)
+    transfer_weights(_start("stylegan2", _networks("stylegan2", before)), *own)
     assert ("some of the frozen layers are new" in caplog.text) == told
 
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ import torch
 from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 
-from places import SUPPORT
-from sonoforge.models.stylegan.stylegan3 import Generator
+from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings
 from sonoforge.runtime.cli import main as cli
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
@@ -31,11 +29,14 @@ from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.ema import update_average
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.networks import build_networks, generate, generator_options, load_generator, sample
+from sonoforge.training.gan.generator import generate, load_generator, sample
+from sonoforge.training.gan.job import GanJob
+from sonoforge.training.gan.networks import build_networks, generator_options
 from sonoforge.training.gan.optimisers import OptimiserSettings
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe
 from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.metrics.spaces import open_space
 
 STYLED = ("stylegan1", "stylegan2", "stylegan3-t", "stylegan3-r")
 SIDE = 32
@@ -81,7 +82,8 @@ def _train(settings: GanSettings, folder: Path, count: int = 12, *, labelled: bo
     labels = np.arange(count) % 2 if labelled else None
     classes = ("benign", "malignant") if labelled else (settings.class_name,)
     images = make_training_set(_images(count), labels, classes, SIDE, settings.channels)
-    return train_gan(images, settings, folder, "cpu", **options)
+    space = open_space("pixels") if settings.metrics else None
+    return train_gan(images, GanJob(settings, "cpu", space=space), folder, **options)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -194,7 +196,9 @@ def test_samples_depend_on_the_checkpoint_and_the_seed_alone(recipe: str, finish
 
 
 def test_running_averages_are_copied_into_the_averaged_generator_and_weights_blended() -> None:
-    average, network = (Generator(32, 1, 4, style_size=4, layers=4, channel_base=64, channel_max=4) for _ in range(2))
+    average, network = (
+        Generator(GeneratorSettings(32, 1, 4, style_size=4, layers=4, channel_base=64, channel_max=4)) for _ in range(2)
+    )
     network.mapping.average.fill_(4.0)
     network.synthesis.layers[1].magnitude.fill_(9.0)  # type: ignore[operator]
     expected = average.synthesis.layers[1].weight.lerp(network.synthesis.layers[1].weight, 0.25)
@@ -248,21 +252,14 @@ def test_classes_of_other_brightness_are_learned_as_such(tmp_path: Path) -> None
 # What must not change a training.
 
 
-class _PixelSpace:
-    name = "pixels"
-
-    def embed(self, images: np.ndarray, /) -> SimpleNamespace:
-        return SimpleNamespace(features=(images.reshape(len(images), -1) / 255).astype(np.float32))
-
-
 @pytest.mark.parametrize("recipe", STYLED)
 def test_measuring_does_not_change_the_training(
     recipe: str, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _augmented(monkeypatch, 0.5)
     monkeypatch.setattr(tick_metrics, "GENERATED", 16)
-    settings = _settings(recipe, metrics=("kid", "fid"), metric_features="pixels")
-    last = _train(settings, tmp_path, space=_PixelSpace())
+    settings = _settings(recipe, metrics=("kid", "fid"))
+    last = _train(settings, tmp_path)
     assert "kid" in _rows(tmp_path)[-1]
     _assert_same_weights(last, finished(recipe) / "checkpoints" / last.name)
 
@@ -324,7 +321,7 @@ def test_two_processes_have_the_same_weights_and_averages(tmp_path: Path) -> Non
     recipes = ("stylegan2", "stylegan3-t")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(worker)]
     done = subprocess.run(
-        [*command, str(SUPPORT), str(tmp_path), *recipes],
+        [*command, str(Path(__file__).parent), str(tmp_path), *recipes],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from sonoforge.models.stylegan.stylegan3 import Generator
+from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.metrics.equivariance import (
     pseudo_rotate,
@@ -146,7 +146,7 @@ def test_both_images_lose_what_only_one_of_the_grids_holds() -> None:
 
 
 def test_the_generator_is_left_as_it_was() -> None:
-    generator = Generator(32, 1, 8, style_size=8, layers=4, channel_base=64, channel_max=4).eval()
+    generator = Generator(GeneratorSettings(32, 1, 8, style_size=8, layers=4, channel_base=64, channel_max=4)).eval()
     render = render_transformed(generator)
     latents = torch.randn(3, 8)
     before = generator(latents)
@@ -160,7 +160,7 @@ def test_the_generator_is_left_as_it_was() -> None:
 
 
 def test_a_conditional_generator_is_measured_for_one_class() -> None:
-    generator = Generator(32, 1, 8, 3, style_size=8, layers=4, channel_base=64, channel_max=4).eval()
+    generator = Generator(GeneratorSettings(32, 1, 8, 3, style_size=8, layers=4, channel_base=64, channel_max=4)).eval()
     latents, still = torch.randn(2, 8), torch.eye(3).repeat(2, 1, 1)
     torch.testing.assert_close(
         render_transformed(generator, 2)(latents, still), generator(latents, torch.full((2,), 2)).detach()

@@ -212,7 +212,7 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
         (
             "vgg19",
             None,
-            r"no such weights file; --features takes vgg16, .* or a \.safetensors file \(did you mean vgg16",
+            r"no such weights file; expected vgg16, .* or a \.safetensors file \(did you mean vgg16",
         ),
     ],
 )

@@ -15,7 +15,9 @@ import bundle_factory
 from scans import draw_scan
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.metrics.spaces import Space, area_shares, open_space
+from sonoforge.training.data.pixels import to_tensor, to_unit
+from sonoforge.training.metrics.features import open_features
+from sonoforge.training.metrics.spaces import Space, area_shares, network_space, open_space
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -83,6 +85,15 @@ def test_area_shares_hold_the_average_at_any_ratio() -> None:
     assert np.allclose(shares @ np.arange(100.0), fine.reshape(64, 25).mean(1))
 
 
+def test_a_network_that_is_open_already_embeds_under_its_own_name(squeezenet_file: Path) -> None:
+    network, images = open_features(str(squeezenet_file)), _scans(35, 64)
+    space = network_space(network)
+    with torch.inference_mode():
+        parts = [network.embed(to_unit(to_tensor(part))).numpy() for part in (images[:32], images[32:])]
+    assert np.array_equal(space.embed(images).features, np.concatenate(parts))
+    assert space.name == network.name
+
+
 @pytest.fixture
 def spaces(bundle: Path, squeezenet_file: Path) -> list[Space]:
     return [
@@ -116,7 +127,7 @@ def test_the_network_sees_portions_of_one_size_and_progress_counts_images() -> N
         sizes.append(len(images))
         return space.run(images)
 
-    watched = Space(space.name, space.protocol, run, portion=8)
+    watched = Space(space.name, space.protocol, run, batch=8)
     assert len(watched.embed(_scans(19, 16), lambda done, _: told.append(done)).features) == 19
     assert sizes == [8, 8, 8]
     assert told == [8, 16, 19]
@@ -161,7 +172,7 @@ def test_weights_are_refused_where_they_mean_nothing_or_another_network(squeezen
     with pytest.raises(SonoforgeError, match=r"not a torchvision mobilenet_v2 ") as error:
         open_space("mobilenetv2-imagenet", squeezenet_file)
     assert "\n" not in str(error.value)
-    with pytest.raises(SonoforgeError, match="no such weights file; --weights takes"):
+    with pytest.raises(SonoforgeError, match="no such weights file; expected a"):
         open_space("vgg16-imagenet", "missing.safetensors")
 
 

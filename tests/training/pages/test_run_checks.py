@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from pages import Page, check_page
-from report_factory import Run, Written, make_run, written
+from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
+from sonoforge.training.classifier.fold_result import StageReads
 from sonoforge.training.pages.run.evidence import check_reads, read_plans
 from sonoforge.training.pages.run.page import write_report
 
@@ -67,9 +68,8 @@ def test_a_group_member_in_training_is_found_where_contents_differ(sealed: Writt
     groups = np.array(plan["groups"])
     twins = np.flatnonzero(groups == np.flatnonzero(np.bincount(groups) == 2)[0])
     fold = plan["fold_of"][twins[0]]
-    (tmp_path / "folds").mkdir()
-    result = {"seed": 0, "fold": fold, "reads": {"classifier": [plan["hashes"][twins[0]]], "generated": ["0" * 64]}}
-    (tmp_path / "folds" / "real.json").write_text(json.dumps(result))
+    stages = [StageReads("classifier", (plan["hashes"][twins[0]],)), StageReads("generated", ("0" * 64,))]
+    write_reads(tmp_path / "folds" / "real.json", 0, fold, stages)
     reads = check_reads(tmp_path, plans)
     assert set(reads) == {"classifier"}
     assert reads["classifier"].same_content == {(0, twins[0])}

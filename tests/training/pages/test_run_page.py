@@ -17,7 +17,7 @@ from report_factory import Written, make_run, written
 from sonoforge.training.pages.numbers import share
 from sonoforge.training.pages.run.evidence import reliability
 from sonoforge.training.pages.run.page import command_line
-from sonoforge.training.statistics import estimates as statistics
+from sonoforge.training.statistics.calibration import expected_calibration_error
 
 
 def csv_arm(folder: Path, arm: str, seed: int = 0) -> tuple[list[str], Any, Any]:
@@ -166,7 +166,7 @@ def test_the_reliability_bins_sum_up_to_the_printed_ece(sealed: Written) -> None
     bins = reliability(labels, probabilities)
     assert sum(b.images for b in bins) == len(labels)
     ece = sum(b.images * abs(b.accuracy.value - b.confidence) for b in bins) / len(labels)
-    assert ece == pytest.approx(statistics.expected_calibration_error(labels, probabilities))
+    assert ece == pytest.approx(expected_calibration_error(labels, probabilities))
     assert sealed.page.table("Calibration before")[1][1] == f"{ece:.3f}"
 
 

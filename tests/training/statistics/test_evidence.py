@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,8 @@ import pytest
 from sklearn import metrics
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.statistics.tables import (
-    Predictions,
-    compare_arms,
-    evaluate,
-    read_predictions,
-    write_predictions,
-)
+from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
+from sonoforge.training.statistics.tables import compare_arms, evaluate
 
 CLASSES = ("normal", "benign", "malignant")
 
@@ -25,16 +21,15 @@ def predictions(arm: str, noise: float, seed: int = 0) -> Predictions:
     labels = np.arange(120) % 3
     logits = 2.5 * np.eye(3)[labels] + rng.normal(0, noise, (120, 3))
     powers = np.exp(logits)
-    files = tuple(f"{CLASSES[c]}/{i}.png" for i, c in enumerate(labels))
     return Predictions(
-        arm,
-        "sealed",
-        seed,
-        files,
-        np.arange(120) // 2,
-        np.arange(120) % 4,
-        labels,
-        powers / powers.sum(1, keepdims=True),
+        arm=arm,
+        protocol="sealed",
+        seed=seed,
+        files=tuple(f"{CLASSES[c]}/{i}.png" for i, c in enumerate(labels)),
+        groups=np.arange(120) // 2,
+        folds=np.arange(120) % 4,
+        labels=labels,
+        probabilities=powers / powers.sum(1, keepdims=True),
     )
 
 
@@ -63,16 +58,20 @@ def test_tables_agree_with_another_library(tmp_path: Path) -> None:
 def test_arms_are_paired_by_file_not_by_row() -> None:
     first, second = predictions("real", 1.5), predictions("gan", 1.2)
     order = np.random.default_rng(0).permutation(120)
-    shuffled = Predictions(
-        *("gan", "sealed", 0, tuple(second.files[i] for i in order), second.groups[order]),
-        *(second.folds[order], second.labels[order], second.probabilities[order]),
+    shuffled = dataclasses.replace(
+        second,
+        files=tuple(second.files[i] for i in order),
+        groups=second.groups[order],
+        folds=second.folds[order],
+        labels=second.labels[order],
+        probabilities=second.probabilities[order],
     )
     assert compare_arms(first, shuffled) == compare_arms(first, second)
 
 
 def test_arms_of_different_images_cannot_be_paired() -> None:
     first, second = predictions("real", 1.5), predictions("gan", 1.2)
-    other = Predictions(*("gan", "sealed", 0, ("x.png", *second.files[1:])), *list(vars(second).values())[4:])
+    other = dataclasses.replace(second, files=("x.png", *second.files[1:]))
     with pytest.raises(SonoforgeError, match="did not predict the same images"):
         compare_arms(first, other)
 

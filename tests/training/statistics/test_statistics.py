@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from sonoforge.training.statistics import estimates as st
+from sonoforge.training.statistics import calibration, classification, conformal, intervals, paired
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def answers() -> tuple[np.ndarray, np.ndarray]:
 
 def test_wilson_interval_gives_the_published_example() -> None:
     # Newcombe, Statistics in Medicine 17 (1998), table I: 81/263 gives 0.2553..0.3662.
-    value, low, high = st.wilson_interval(81, 263)
+    value, low, high = intervals.wilson_interval(81, 263)
     assert value == pytest.approx(81 / 263)
     assert (low, high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))
 
@@ -29,7 +29,7 @@ def test_wilson_interval_gives_the_published_example() -> None:
 @pytest.mark.parametrize(("successes", "trials"), [(0, 20), (20, 20), (7, 9), (1, 1)])
 def test_wilson_interval_agrees_with_scipy_and_stays_inside_0_and_1(successes: int, trials: int) -> None:
     interval = stats.binomtest(successes, trials).proportion_ci(method="wilson")
-    value, low, high = st.wilson_interval(successes, trials)
+    value, low, high = intervals.wilson_interval(successes, trials)
     assert (low, high) == (pytest.approx(interval.low, abs=1e-12), pytest.approx(interval.high, abs=1e-12))
     assert 0 <= low <= value <= high <= 1
 
@@ -37,44 +37,49 @@ def test_wilson_interval_agrees_with_scipy_and_stays_inside_0_and_1(successes: i
 def test_figures_agree_with_scikit_learn(answers: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = answers
     predicted = probabilities.argmax(axis=1)
-    assert st.accuracy(labels, probabilities) == pytest.approx(metrics.accuracy_score(labels, predicted))
-    assert st.balanced_accuracy(labels, probabilities) == pytest.approx(
+    assert classification.accuracy(labels, probabilities) == pytest.approx(metrics.accuracy_score(labels, predicted))
+    assert classification.balanced_accuracy(labels, probabilities) == pytest.approx(
         metrics.balanced_accuracy_score(labels, predicted)
     )
-    assert st.macro_f1(labels, probabilities) == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
-    assert st.macro_auc(labels, probabilities) == pytest.approx(
+    assert classification.macro_f1(labels, probabilities) == pytest.approx(
+        metrics.f1_score(labels, predicted, average="macro")
+    )
+    assert classification.macro_auc(labels, probabilities) == pytest.approx(
         metrics.roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
     )
-    assert st.confusion_matrix(labels, predicted, 3).tolist() == metrics.confusion_matrix(labels, predicted).tolist()
+    assert (
+        classification.confusion_matrix(labels, predicted, 3).tolist()
+        == metrics.confusion_matrix(labels, predicted).tolist()
+    )
 
 
 def test_macro_auc_counts_ties_as_half() -> None:
     labels = np.array([0, 0, 1, 1])
-    assert st.macro_auc(labels, np.full((4, 2), 0.5)) == 0.5
+    assert classification.macro_auc(labels, np.full((4, 2), 0.5)) == 0.5
 
 
 def test_sensitivity_and_specificity_by_hand() -> None:
     confusion = np.array([[8, 2, 0], [1, 15, 4], [0, 3, 27]])
-    assert st.sensitivity(confusion, 1).value == 15 / 20
-    assert st.specificity(confusion, 1).value == (10 - 2 + 30 - 3) / 40
+    assert classification.sensitivity(confusion, 1).value == 15 / 20
+    assert classification.specificity(confusion, 1).value == (10 - 2 + 30 - 3) / 40
 
 
 def test_temperature_recovers_the_one_that_was_applied(answers: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = answers
-    best = st.fit_temperature(labels, probabilities)
-    sharpened = st.apply_temperature(probabilities, 0.4)
-    assert st.fit_temperature(labels, sharpened) == pytest.approx(best / 0.4, rel=1e-3)
-    calibrated = st.apply_temperature(sharpened, best / 0.4)
-    assert np.allclose(calibrated, st.apply_temperature(probabilities, best), atol=1e-4)
+    best = calibration.fit_temperature(labels, probabilities)
+    sharpened = calibration.apply_temperature(probabilities, 0.4)
+    assert calibration.fit_temperature(labels, sharpened) == pytest.approx(best / 0.4, rel=1e-3)
+    calibrated = calibration.apply_temperature(sharpened, best / 0.4)
+    assert np.allclose(calibrated, calibration.apply_temperature(probabilities, best), atol=1e-4)
 
 
 def test_cross_fitted_temperature_never_sees_the_own_fold(answers: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = answers
     folds = np.arange(300) % 5
-    before = st.cross_fitted_temperature(labels, probabilities, folds)
+    before = calibration.cross_fitted_temperature(labels, probabilities, folds)
     changed = labels.copy()
     changed[folds == 2] = (changed[folds == 2] + 1) % 3
-    after = st.cross_fitted_temperature(changed, probabilities, folds)
+    after = calibration.cross_fitted_temperature(changed, probabilities, folds)
     assert np.array_equal(before[folds == 2], after[folds == 2])
     assert not np.array_equal(before[folds == 1], after[folds == 1])
 
@@ -82,10 +87,10 @@ def test_cross_fitted_temperature_never_sees_the_own_fold(answers: tuple[np.ndar
 def test_calibration_error_of_known_cases() -> None:
     always = np.tile([1.0, 0.0], (10, 1))
     labels = np.array([0] * 7 + [1] * 3)
-    assert st.expected_calibration_error(labels, always) == pytest.approx(0.3)
-    assert st.brier_score(labels, always) == pytest.approx(0.6)
+    assert calibration.expected_calibration_error(labels, always) == pytest.approx(0.3)
+    assert calibration.brier_score(labels, always) == pytest.approx(0.6)
     honest = np.tile([0.7, 0.3], (10, 1))
-    assert st.expected_calibration_error(labels, honest) == pytest.approx(0.0, abs=1e-12)
+    assert calibration.expected_calibration_error(labels, honest) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_conformal_sets_cover_each_class_as_promised() -> None:
@@ -95,7 +100,7 @@ def test_conformal_sets_cover_each_class_as_promised() -> None:
         labels = rng.integers(0, 2, 240)
         score = np.clip(rng.normal(0.3 + 0.4 * labels, 0.2), 0.01, 0.99)
         probabilities = np.stack([1 - score, score], axis=1)
-        thresholds = st.conformal_thresholds(labels[:120], probabilities[:120], 0.1)
+        thresholds = conformal.conformal_thresholds(labels[:120], probabilities[:120], 0.1)
         inside = probabilities[120:] >= thresholds
         covered = inside[np.arange(120), labels[120:]]
         shares.append([covered[labels[120:] == c].mean() for c in (0, 1)])
@@ -104,7 +109,7 @@ def test_conformal_sets_cover_each_class_as_promised() -> None:
 
 
 def test_conformal_threshold_with_too_few_images_lets_the_class_in() -> None:
-    thresholds = st.conformal_thresholds(np.array([0] * 5 + [1] * 50), np.full((55, 2), 0.5), 0.1)
+    thresholds = conformal.conformal_thresholds(np.array([0] * 5 + [1] * 50), np.full((55, 2), 0.5), 0.1)
     assert thresholds.tolist() == [0.0, 0.5]
 
 
@@ -113,8 +118,8 @@ def test_group_bootstrap_is_wider_than_by_image_when_images_repeat() -> None:
     labels = np.repeat(rng.integers(0, 2, 60), 8)
     score = np.repeat(rng.random(60), 8)
     probabilities = np.stack([1 - score, score], axis=1)
-    by_group = st.group_bootstrap(st.accuracy, labels, probabilities, np.repeat(np.arange(60), 8))
-    by_image = st.group_bootstrap(st.accuracy, labels, probabilities, np.arange(480))
+    by_group = intervals.group_bootstrap(classification.accuracy, labels, probabilities, np.repeat(np.arange(60), 8))
+    by_image = intervals.group_bootstrap(classification.accuracy, labels, probabilities, np.arange(480))
     ratio = (by_group.high - by_group.low) / (by_image.high - by_image.low)
     assert ratio == pytest.approx(np.sqrt(8), rel=0.15)
 
@@ -123,29 +128,33 @@ def test_group_bootstrap_matches_the_normal_law_for_a_proportion() -> None:
     rng = np.random.default_rng(5)
     labels = (rng.random(2000) < 0.8).astype(np.int64)
     certain = np.tile([0.0, 1.0], (2000, 1))
-    interval = st.group_bootstrap(st.accuracy, labels, certain, np.arange(2000))
+    interval = intervals.group_bootstrap(classification.accuracy, labels, certain, np.arange(2000))
     half = 1.96 * np.sqrt(0.8 * 0.2 / 2000)
     assert interval.high - interval.low == pytest.approx(2 * half, rel=0.1)
 
 
 def test_paired_bootstrap_of_an_arm_with_itself_is_zero(answers: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = answers
-    assert st.paired_bootstrap(st.macro_auc, labels, probabilities, probabilities, np.arange(300)) == (0, 0, 0)
+    assert paired.paired_bootstrap(classification.macro_auc, labels, probabilities, probabilities, np.arange(300)) == (
+        0,
+        0,
+        0,
+    )
 
 
 def test_mcnemar_by_the_binomial_law() -> None:
     first = np.array([True] * 10 + [False] * 2 + [True] * 50)
     second = np.array([False] * 10 + [True] * 2 + [True] * 50)
-    result = st.mcnemar_exact(first, second)
+    result = paired.mcnemar_exact(first, second)
     by_hand = 2 * sum(float(stats.binom.pmf(k, 12, 0.5)) for k in range(3))
     assert (result.first_only, result.second_only) == (10, 2)
     assert result.p_value == pytest.approx(by_hand)
-    assert st.mcnemar_exact(first, first).p_value == 1.0
+    assert paired.mcnemar_exact(first, first).p_value == 1.0
 
 
 def test_minimum_detectable_difference_has_the_power_it_claims() -> None:
     images, share = 780, 0.08
-    difference = st.minimum_detectable_difference(images, share)
+    difference = paired.minimum_detectable_difference(images, share)
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(800):

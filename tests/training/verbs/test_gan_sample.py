@@ -21,7 +21,7 @@ from bundle_factory import zip_bundle
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan.networks import load_generator, sample
+from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.progress import tick_metrics
 
 SMALL = ["--image-size", "32", "--batch", "8", "--width", "8", "--steps", "2", "--device", "cpu"]
@@ -168,7 +168,7 @@ def test_a_bundle_needs_no_torch(conditional: Path, bundle: Path, tmp_path: Path
         "import sys\n"
         "for name in ('torch', 'torchvision', 'onnx', 'scipy', 'safetensors', 'lightning_fabric'):\n"
         "    sys.modules[name] = None\n"
-        "from sonoforge.runtime import cli\n"
+        "from sonoforge.runtime.cli import main as cli\n"
         "sys.exit(cli._run(['gan', 'sample', *sys.argv[1:], '--class', 'benign', '--count', '9', '--out', 'x']))\n"
     )
 

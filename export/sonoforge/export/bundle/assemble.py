@@ -18,6 +18,7 @@ from sonoforge.export.bundle.writer import fill_bundle, model_metadata
 from sonoforge.export.formats.source import Source
 from sonoforge.export.gate.images import FEWEST, GateImages, find_images
 from sonoforge.runtime import atomic
+from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.training.classifier.model_folder import load_model
 from sonoforge.training.data.selection import evenly_spaced
@@ -48,7 +49,7 @@ def bundle_from_run(
         SonoforgeError: No model there, no images, or ``folder`` holds something else.
     """
     members, record, arrays = load_model(run / "model")
-    with replacing_folder(folder) as fresh:
+    with replacing_folder(folder, "classification") as fresh:
         settings = read_config(run) if (run / CONFIG).is_file() else {}
         images = find_images(data, run, settings, record.classes, str(record.training.get("arm", "")))
         graph = fill_bundle(members, record, arrays, fresh)
@@ -58,10 +59,10 @@ def bundle_from_run(
 
 
 def bundle_from_bundle(
-    bundle: Bundle, folder: Path, names: Sequence[str], asked: Sequence[str] = (), data: str = ""
+    bundle: Bundle[ClassifierManifest], folder: Path, names: Sequence[str], asked: Sequence[str] = (), data: str = ""
 ) -> list[dict[str, Any]]:
     """Copy a bundle and add the files of these formats; see `bundle_from_run`."""
-    with replacing_folder(folder) as fresh:
+    with replacing_folder(folder, "classification") as fresh:
         images = find_images(data, None, {}, bundle.classes, "")
         for name in bundle.manifest.files:
             atomic.write_bytes(fresh / name, bundle.read(name))

@@ -9,13 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from sonoforge.runtime.bundle.reader import TASKS
 from sonoforge.runtime.errors import SonoforgeError
 
-_TASKS = ("classification", "generation")
 
-
-def refuse_other_folder(folder: Path) -> None:
-    """Refuse to replace what is not a bundle, or what holds files of somebody's own.
+def refuse_other_folder(folder: Path, task: str) -> None:
+    """Refuse to replace what is not a bundle of this task, or what holds files of somebody's own.
 
     Raises:
         SonoforgeError: The folder holds something else.
@@ -24,33 +23,36 @@ def refuse_other_folder(folder: Path) -> None:
         return
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        known = {"manifest.json", *manifest["files"]} if manifest["task"] in _TASKS else set()
-    except (OSError, ValueError, KeyError, TypeError):
-        known = set()
-    if not known:
-        raise SonoforgeError(f"{folder}: is there and is not a bundle; choose another --out")
+        known, found = {"manifest.json", *manifest["files"]}, TASKS[manifest["task"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SonoforgeError(f"{folder}: exists but is not a bundle; choose another --out") from error
+    if found.task != task:
+        raise SonoforgeError(
+            f"{folder}: found {found.owner}'s bundle, expected {TASKS[task].owner}'s or none; choose another --out"
+        )
     others = sorted(item.name for item in folder.iterdir() if item.name not in known)
     if others:
         raise SonoforgeError(
-            f"{folder}: found {others[0]}, which is not part of the bundle that is there and would be lost; move it, "
-            "or choose another --out"
+            f"{folder}: found {others[0]}, which is not part of the bundle there and would be lost; move it, or choose "
+            "another --out"
         )
 
 
 @contextlib.contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path, task: str) -> Iterator[Path]:
     """Fill a folder under a temporary name; it takes its place at the end, or not at all.
 
     Args:
-        folder: A bundle's; one that is there is replaced, and stays as it is when an error comes.
+        folder: The bundle's; an existing bundle is replaced, and stays unchanged if an error is raised.
+        task: The new bundle's: a bundle of another task is not replaced.
 
     Yields:
         The empty folder to fill.
 
     Raises:
-        SonoforgeError: ``folder`` holds something that is not a bundle, or cannot be written.
+        SonoforgeError: ``folder`` holds something that is not a bundle of this task, or cannot be written.
     """
-    refuse_other_folder(folder)
+    refuse_other_folder(folder, task)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}-", dir=folder.parent))
@@ -69,6 +71,6 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
                 old.rename(folder)
             raise
     except OSError as error:
-        raise SonoforgeError(f"{folder}: cannot be replaced ({error.strerror}); it is as it was") from error
+        raise SonoforgeError(f"{folder}: cannot be replaced ({error.strerror}); it is unchanged") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.gate.parity import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.onnx_file import OUTSIDE, reads_other_files
@@ -21,7 +22,7 @@ TOLERANCE = 1e-5
 """Largest difference from the golden vectors: in probabilities; in other outputs, in units of their largest value."""
 
 
-def read_network(bundle: Bundle) -> BundleGraph:
+def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
     """Build the torch network whose export a bundle's ``model.onnx`` is.
 
     The exporter names weights as torch does (``tails.0.1.conv.0.0.weight``), so the names tell how many members
@@ -100,7 +101,7 @@ def _folded(net: Any) -> Any:
     return net
 
 
-def _check(graph: BundleGraph, bundle: Bundle) -> None:
+def _check(graph: BundleGraph, bundle: Bundle[ClassifierManifest]) -> None:
     """Refuse a network that does not answer as the bundle does."""
     golden = bundle.golden()
     outputs = run_torch(graph, bundle.manifest.preprocessing.normalise(golden["pixels"]))

@@ -69,7 +69,7 @@ def fill_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArrays
         "classes": list(record.classes),
         "preprocessing": preprocessing,
         "outputs": shapes,
-        "files": {**files, "model.onnx": {**files["model.onnx"], "precision": "fp32"}},
+        "files": {**files, "model.onnx": {**files["model.onnx"], "precision": "fp32", "format": "onnx"}},
         "calibration": {"temperature": record.temperature, "protocol": "fitted on out-of-fold predictions"},
         "conformal": record.conformal,
         "trust": {"method": "ppca-mahalanobis", **record.trust},

@@ -7,10 +7,9 @@ import zipfile
 from pathlib import Path
 
 from sonoforge.runtime.atomic import write_bytes
-from sonoforge.runtime.bundle.container import read_manifest, task_of
+from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference.generator import open_generator_bundle
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 _MODE = 0o644 << 16
@@ -34,7 +33,7 @@ def write_zip(folder: Path, target: Path) -> int:
     """
     if target.suffix != ".zip":
         raise SonoforgeError(f"{target}: expected the name of a .zip file")
-    bundle = open_generator_bundle(folder) if task_of(read_manifest(folder)) == "generation" else open_bundle(folder)
+    bundle = open_bundle(folder, Manifest)
     contents = {name: bundle.read(name) for name in bundle.manifest.files}
     contents["manifest.json"] = (folder / "manifest.json").read_bytes()
     buffer = io.BytesIO()

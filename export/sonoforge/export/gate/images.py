@@ -14,7 +14,7 @@ from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.statistics.tables import read_predictions
+from sonoforge.training.statistics.predictions import read_predictions
 
 log = logging.getLogger(__name__)
 

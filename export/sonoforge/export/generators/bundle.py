@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sonoforge.export.bundle.folder import replacing_folder
+from sonoforge.export.bundle.folder import refuse_other_folder, replacing_folder
 from sonoforge.export.bundle.provenance import provenance
 from sonoforge.export.bundle.writer import creation_time
 from sonoforge.export.gate.judged_file import without_folders, write_and_judge
@@ -31,14 +31,15 @@ from sonoforge.export.generators.graph import (
 )
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime import atomic
-from sonoforge.runtime.bundle.container import read_manifest, task_of
-from sonoforge.runtime.bundle.generator_manifest import MODEL
+from sonoforge.runtime.bundle.generation import LATENT_RECIPE, GeneratorManifest
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError, did_you_mean
 from sonoforge.runtime.inference import model_files
-from sonoforge.runtime.inference.generator import Generator, golden_difference, open_generator_bundle
-from sonoforge.runtime.inference.latents import RECIPE, draw_latent
+from sonoforge.runtime.inference.generator import Generator
+from sonoforge.runtime.inference.golden import golden_difference
+from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
-from sonoforge.training.gan.networks import Truncation, generate, label_batch, latent_distribution
+from sonoforge.training.gan.generator import Truncation, generate, label_batch, latent_distribution
 from sonoforge.training.run_folder import CONFIG, read_config
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,7 @@ def write_generator_bundle(
                 f"--formats: found {name!r}, expected of a generator all or some of {', '.join(FORMATS)}"
                 f"{did_you_mean(name, known)}"
             )
-    if folder.exists() and not _is_generator_bundle(folder):
-        raise SonoforgeError(f"{folder}: is there and is not a generator's bundle; choose another place")
+    refuse_other_folder(folder, "generation")
     place = find_checkpoint(checkpoint)
     about, generator = describe(place), load_contiguous(place)
     for name in formats:
@@ -86,15 +86,15 @@ def write_generator_bundle(
             raise SonoforgeError(f"{place}: --formats {name}: {reason}")
     made = Made(generator, about, generator_onnx(generator, about))
     manifest = _record(about, generator, _data_name(place), created)
-    with replacing_folder(folder) as temporary:
-        atomic.write_bytes(temporary / MODEL, made.onnx)
+    with replacing_folder(folder, "generation") as temporary:
+        atomic.write_bytes(temporary / GeneratorManifest.model, made.onnx)
         atomic.write_bytes(temporary / "golden.npz", _golden(generator))
         rows = {}
         for name in FORMATS:
             if name in formats or "all" in formats or name == "onnx":
                 rows[name] = _make(name, made, temporary, name in formats)
                 if name == "onnx" and rows[name]["status"] != "passed":
-                    raise GateError(f"{MODEL}: {rows[name]['reason']}; no bundle was written")
+                    raise GateError(f"{GeneratorManifest.model}: {rows[name]['reason']}; no bundle was written")
                 log.info("%s", describe_row(rows[name]))
         manifest["parity"] = {"checked": [list(pair) for pair in CHECKED], "formats": rows}
         manifest["provenance"] = provenance()
@@ -103,10 +103,6 @@ def write_generator_bundle(
         atomic.write_json(temporary / "manifest.json", manifest)
         _read_back(temporary, folder, allowed_difference("onnx", generator))
     return manifest
-
-
-def _is_generator_bundle(folder: Path) -> bool:
-    return (folder / "manifest.json").is_file() and task_of(read_manifest(folder)) == "generation"
 
 
 def _make(name: str, made: Made, folder: Path, asked: bool) -> dict[str, Any]:
@@ -196,7 +192,7 @@ def _record(about: Description, generator: nn.Module, data: str, created: str | 
         },
         "class_name": "" if labelled else about.class_name,
         "classes": list(about.classes),
-        "latents": {"recipe": RECIPE, "size": latent, "distribution": latent_distribution(generator)},
+        "latents": {"recipe": LATENT_RECIPE, "size": latent, "distribution": latent_distribution(generator)},
         "inputs": {
             "latents": ["N", latent],
             **({"psi": [1]} if styled else {}),
@@ -229,7 +225,7 @@ def _golden(generator: nn.Module) -> bytes:
     for (seed, _), label, psi in zip(GOLDEN, labels, psis, strict=True):
         latents = torch.from_numpy(draw_latent(seed, 0, size, latent_distribution(generator)))[None]
         own = label_batch(generator, label if classes else None, 1)
-        truncation = Truncation(psi) if has_styles(generator) else None
+        truncation = Truncation(psi if has_styles(generator) else None)
         images.append(generate(generator, latents, own, truncation)[0].numpy())
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -244,7 +240,7 @@ def _golden(generator: nn.Module) -> bytes:
 
 def _read_back(written: Path, folder: Path, allowed: float) -> None:
     """Let the reader check all that was written, and compute the golden images by it."""
-    bundle = open_generator_bundle(written)
+    bundle = open_bundle(written, GeneratorManifest)
     for name in bundle.manifest.files:
         bundle.read(name)
     worst = golden_difference(Generator(bundle))

@@ -14,13 +14,13 @@ from sonoforge.export.bundle.add_formats import cannot_write
 from sonoforge.export.formats.executorch import fold, lower
 from sonoforge.export.formats.half_precision import to_half
 from sonoforge.export.formats.table import FORMATS as CLASSIFIERS
-from sonoforge.export.formats.tensorrt.build import build_engine
+from sonoforge.export.formats.tensorrt.build import Target, build_engine
 from sonoforge.export.formats.tensorrt.record import to_json
 from sonoforge.export.formats.torchscript import trace_file
 from sonoforge.export.generators.graph import generator_inputs, tolerance, trace_generator
 from sonoforge.models.stylegan import stylegan3
-from sonoforge.runtime.bundle.generator_manifest import MODEL
-from sonoforge.runtime.inference.generator import TOLERANCES
+from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES
 from sonoforge.training.gan.checkpoint import Description
 
 
@@ -70,7 +70,8 @@ def _engine_fp16(made: Made) -> dict[str, bytes]:
 
 
 def _build(made: Made, data: bytes, name: str, precision: str) -> dict[str, bytes]:
-    engine, record = build_engine(data, MODEL, precision=precision, module="tensorrt_rtx", source=made.onnx)
+    target = Target(module="tensorrt_rtx")
+    engine, record = build_engine(data, GeneratorManifest.model, precision, target, source=made.onnx)
     return {name: engine, f"{name}.json": to_json(record)}
 
 
@@ -84,7 +85,7 @@ def _metadata(made: Made) -> dict[str, str]:
 
 
 FORMATS: dict[str, Format] = {
-    "onnx": Format(MODEL, None),
+    "onnx": Format(GeneratorManifest.model, None),
     "onnx-fp16": Format("generator.fp16.onnx", _half, "fp16"),
     "torchscript": Format("generator.torchscript.pt", _torchscript),
     "executorch": Format("generator.pte", _executorch),
@@ -104,4 +105,4 @@ def cannot_have(name: str, generator: nn.Module) -> str:
 
 def allowed_difference(name: str, generator: nn.Module) -> float:
     """Largest difference of images from torch's, in [-1, 1], that a format may have."""
-    return tolerance(generator) if FORMATS[name].precision == "fp32" else TOLERANCES["fp16"]
+    return tolerance(generator) if FORMATS[name].precision == "fp32" else IMAGE_TOLERANCES["fp16"]

@@ -49,7 +49,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.runtime.inference.model_files import Answer
 from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
-from sonoforge.training.gan.networks import latent_distribution, load_generator
+from sonoforge.training.gan.generator import latent_distribution, load_generator
 
 # Largest absolute difference allowed in images, which are in about [-1, 1]; float32 against float32.
 TOLERANCE = 1e-4

@@ -13,7 +13,7 @@ from sonoforge.export.bundle.zip_file import write_zip
 from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.generators.bundle import write_generator_bundle
 from sonoforge.export.generators.formats import FORMATS as GENERATOR_FORMATS
-from sonoforge.runtime.bundle.container import read_manifest, task_of
+from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
@@ -90,9 +90,9 @@ def _zip_target(folder: Path, place: Path) -> Path:
         if target.resolve() == place.resolve():
             raise SonoforgeError(f"{target}: is the bundle that is read; choose another --out")
         try:
-            task_of(read_manifest(target))
+            open_bundle(target, Manifest)
         except SonoforgeError as error:
-            raise SonoforgeError(f"{target}: is there and is not a bundle; choose another --out") from error
+            raise SonoforgeError(f"{target}: exists but is not a bundle; choose another --out") from error
     return target
 
 

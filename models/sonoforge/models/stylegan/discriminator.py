@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from sonoforge.models.stylegan import layers
 from sonoforge.models.stylegan.layers import (
-    CLAMP,
     EPSILON,
     HALF_LEVELS,
     EqualisedConv2d,
@@ -25,7 +25,7 @@ from sonoforge.models.stylegan.layers import (
     full_precision,
 )
 from sonoforge.models.stylegan.mapping import MappingLayers
-from sonoforge.models.stylegan.pyramid import sides, widths
+from sonoforge.models.stylegan.pyramid import layer_widths, sides
 
 CONDITIONINGS = ("none", "projection")
 GROUP = 4  # images in a group of the minibatch standard deviation
@@ -34,14 +34,14 @@ initialise = layers.initialise
 
 
 def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
-    """Append one map that says how much the images of a group differ.
+    """Append one feature map that measures how much the images of a group differ.
 
-    The standard deviation over the group, of each feature at each place, averaged over features and places;
+    The standard deviation over the group, of each feature at each pixel, averaged over features and pixels;
     the same number for all images of the group, everywhere.
 
     Args:
         maps: (N, F, H, W) float, at least single precision.
-        group: Most images in a group.  Of G groups the first takes images 0, G, 2 G, ... of the batch.
+        group: Largest number of images in a group.  Of G groups the first takes images 0, G, 2 G, ... of the batch.
 
     Returns:
         (N, F + 1, H, W) float.
@@ -57,16 +57,15 @@ class Block(nn.Module):
     """Two convolutions beside one of 1x1; the side is halved, the sum keeps the variance.
 
     Args:
-        inputs: Input maps.
-        outputs: Output maps.
-        clamp: Largest absolute value of an activation, None for no limit.
+        inputs: Input channels.
+        outputs: Output channels.
     """
 
-    def __init__(self, inputs: int, outputs: int, clamp: float | None = CLAMP) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         half = math.sqrt(0.5)
-        self.first = EqualisedConv2d(inputs, inputs, 3, clamp=clamp)
-        self.second = EqualisedConv2d(inputs, outputs, 3, down=2, gain=half, clamp=clamp)
+        self.first = EqualisedConv2d(inputs, inputs, 3)
+        self.second = EqualisedConv2d(inputs, outputs, 3, down=2, gain=half)
         self.skip = EqualisedConv2d(inputs, outputs, 1, activated=False, down=2, gain=half)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -75,52 +74,67 @@ class Block(nn.Module):
         return result
 
 
+@dataclass(frozen=True)
+class DiscriminatorSettings:
+    """Size of a discriminator; the defaults are those published for StyleGAN2.
+
+    Attributes:
+        image_size: Side S of the square image in pixels: 4 or 7 times a power of two, up to 1024.
+        channels: Channels C of the image.
+        classes: Number K of classes, 0 for none.
+        conditioning: How a label enters the score.
+        channel_base: Channels of a layer times its side.
+        channel_max: Largest number of channels of a layer.
+        group: Largest number of images in a group of the minibatch standard deviation.
+    """
+
+    image_size: int
+    channels: int
+    classes: int = 0
+    conditioning: str = "none"
+    channel_base: int = 32768
+    channel_max: int = 512
+    group: int = GROUP
+
+
+@dataclass(frozen=True)
+class ResidualSettings(DiscriminatorSettings):
+    """Size of the residual discriminator, whose conditioning is ``"none"`` or ``"projection"``.
+
+    Attributes:
+        mapping_layers: Number of layers that map an embedded label.
+    """
+
+    mapping_layers: int = 8
+
+
 class Discriminator(nn.Module):
     """Image to one number: large where the image looks real.
 
     Args:
-        image_size: Side S of the square image in pixels: 4 or 7 times a power of two, up to 1024.
-        channels: Channels C of the image.
-        classes: Number K of classes, 0 for none.
-        conditioning: ``"none"`` or ``"projection"``.
-        channel_base: Maps of a layer times its side.
-        channel_max: Most maps of a layer.
-        group: Most images in a group of the minibatch standard deviation.
-        mapping_layers: Layers that an embedded label passes.
-        clamp: Largest absolute value of an activation, None for no limit.
+        settings: Its size.
 
     Raises:
         ValueError: Another image size or conditioning, or projection without classes.
     """
 
-    def __init__(
-        self,
-        image_size: int,
-        channels: int,
-        classes: int = 0,
-        conditioning: str = "none",
-        *,
-        channel_base: int = 32768,
-        channel_max: int = 512,
-        group: int = GROUP,
-        mapping_layers: int = 8,
-        clamp: float | None = CLAMP,
-    ) -> None:
+    def __init__(self, settings: ResidualSettings) -> None:
         super().__init__()
+        conditioning, classes = settings.conditioning, settings.classes
         if conditioning not in CONDITIONINGS:
             raise ValueError(f"conditioning: found {conditioning!r}, expected one of {', '.join(CONDITIONINGS)}")
         if conditioning == "projection" and classes == 0:
             raise ValueError("classes: found 0, expected at least 1 with conditioning 'projection'")
-        self.group = group
-        resolutions = sides(image_size)
-        maps = widths(len(resolutions), channel_base, channel_max)
-        self.from_image = EqualisedConv2d(channels, maps[-1], 1, clamp=clamp)
-        self.blocks = nn.ModuleList(Block(maps[level], maps[level - 1], clamp) for level in range(len(maps) - 1, 0, -1))
-        self.last_conv = EqualisedConv2d(maps[0] + 1, maps[0], 3, clamp=clamp)
-        self.last_linear = EqualisedLinear(maps[0] * resolutions[0] ** 2, maps[0], activated=True)
+        self.group = settings.group
+        resolutions = sides(settings.image_size)
+        widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
+        self.from_image = EqualisedConv2d(settings.channels, widths[-1], 1)
+        self.blocks = nn.ModuleList(Block(widths[level], widths[level - 1]) for level in range(len(widths) - 1, 0, -1))
+        self.last_conv = EqualisedConv2d(widths[0] + 1, widths[0], 3)
+        self.last_linear = EqualisedLinear(widths[0] * resolutions[0] ** 2, widths[0], activated=True)
         projecting = conditioning == "projection"
-        self.score = EqualisedLinear(maps[0], maps[0] if projecting else 1)
-        self.mapping = MappingLayers(0, classes, maps[0], mapping_layers) if projecting else None
+        self.score = EqualisedLinear(widths[0], widths[0] if projecting else 1)
+        self.mapping = MappingLayers(0, classes, widths[0], settings.mapping_layers) if projecting else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
         """Judge images.

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
 
 
+@dataclass(frozen=True)
+class StyledSettings:
+    """Size of a generator with styles; the defaults are those published for StyleGAN2.
+
+    Attributes:
+        image_size: Side S of the square image in pixels: 4 or 7 times a power of two, 8 to 1024.
+        channels: Channels C of the image.
+        latent_size: Length Z of the latent vector; the papers: 512.
+        classes: Number K of classes, 0 for an unconditional generator.
+        style_size: Length W of a style; the papers: 512.
+        mapping_layers: Number of layers of the mapping network; the ADA paper: 2 for small data sets.
+        channel_base: Channels of a layer times its side: 32768 in configuration F, half of it in the ADA paper's
+            networks for 256x256 and less.
+        channel_max: Largest number of channels of a layer.
+        mixing: Share of the training images that get the styles of two latents (Karras et al., 2019, section 3.1).
+    """
+
+    image_size: int
+    channels: int
+    latent_size: int
+    classes: int = 0
+    style_size: int = 512
+    mapping_layers: int = 8
+    channel_base: int = 32768
+    channel_max: int = 512
+    mixing: float = 0.9
+
+
 class StyledGenerator(nn.Module):
     """Latent vector to image, by way of a style for each layer.
 
     Attributes:
-        latent_size: Length Z of the latent vector.
-        classes: Number K of classes, 0 for an unconditional generator.
-        mixing: Share of the training images that get the styles of two latents (Karras et al., 2019, section 3.1).
+        latent_size: See `StyledSettings`, as for ``classes`` and ``mixing``.
         mapping: Latents and labels to styles.
         synthesis: Styles to images.
     """
@@ -25,6 +53,27 @@ class StyledGenerator(nn.Module):
     mixing: float
     mapping: MappingNetwork
     synthesis: nn.Module
+
+    def assemble(self, settings: StyledSettings, synthesis: nn.Module, average_decay: float = 0.998) -> None:
+        """Put a synthesis network, which has ``num_styles``, behind a new mapping network.
+
+        Args:
+            settings: Of the generator.
+            synthesis: Styles to images.
+            average_decay: See `MappingNetwork`.
+        """
+        self.latent_size = settings.latent_size
+        self.classes = settings.classes
+        self.mixing = settings.mixing
+        self.synthesis = synthesis
+        self.mapping = MappingNetwork(
+            settings.latent_size,
+            settings.classes,
+            settings.style_size,
+            num_styles=int(synthesis.num_styles),  # type: ignore[arg-type]
+            layers=settings.mapping_layers,
+            average_decay=average_decay,
+        )
 
     def forward(
         self,

@@ -27,17 +27,17 @@ GAIN = math.sqrt(2)
 # Where half precision is used, activations are cut off at this size, far above those of a healthy network
 # (Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020, appendix D).
 CLAMP = 256.0
-# Under mixed precision so many of the highest resolutions are computed in half precision (the same place).
+# Number of the highest resolutions that mixed precision computes in half precision (the same place).
 HALF_LEVELS = 4
 EPSILON = 1e-8
 
 
 @runtime_checkable
 class Drawn(Protocol):
-    """A module with random initial values of its own, those of its children left aside."""
+    """A module with random initial values of its own, beside those of its children."""
 
     def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw them again, from torch's global source where none is given."""
+        """Draw them again, by default from torch's global generator."""
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
@@ -53,14 +53,14 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Switch mixed precision off, where it is on, for what is cheap and needs the digits."""
+    """Switch off mixed precision, where it is on, for what is cheap and needs full precision."""
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
 
 
 def at_least_single(values: Tensor) -> Tensor:
-    """Convert half precision to single, and leave the rest as it is."""
+    """Convert half precision to single; other types stay."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -70,10 +70,10 @@ def normalise(vectors: Tensor) -> Tensor:
 
 
 def activate(values: Tensor, clamp: float | None = None) -> Tensor:
-    """Apply leaky ReLU; `GAIN` is for the caller to include, for example in the weights.
+    """Apply leaky ReLU; the caller includes `GAIN`, for example in the weights.
 
     Args:
-        values: Of any shape; changed in place, so that training keeps one copy of them fewer.
+        values: Of any shape; changed in place, which saves training a copy.
         clamp: Largest absolute value of the result, None for no limit.
     """
     values = leaky_relu(values, SLOPE, inplace=True)
@@ -81,7 +81,7 @@ def activate(values: Tensor, clamp: float | None = None) -> Tensor:
 
 
 class EqualisedLinear(nn.Module):
-    """A linear layer, with leaky ReLU and its gain if asked for.
+    """A linear layer, optionally followed by leaky ReLU with its gain.
 
     Args:
         inputs: Input features.
@@ -127,18 +127,17 @@ class EqualisedLinear(nn.Module):
 
 
 class EqualisedConv2d(nn.Module):
-    """A convolution that keeps the side or halves it, with bias, leaky ReLU and its gain if asked for.
+    """A convolution that keeps the side or halves it, optionally followed by bias and leaky ReLU with its gain.
 
-    To halve the side, maps are low-pass filtered first (`fir`).
+    Before the side is halved, feature maps are low-pass filtered (`fir`).
 
     Args:
-        inputs: Input maps.
-        outputs: Output maps.
+        inputs: Input channels.
+        outputs: Output channels.
         kernel: Side of the kernel, odd.
-        activated: Whether bias and activation follow.
+        activated: Whether bias and activation follow; the activation is cut off at `CLAMP`.
         down: 1, or 2 to halve the side.
         gain: Factor of the result.
-        clamp: Largest absolute value after the activation, before ``gain``; None for no limit.
     """
 
     taps: Tensor
@@ -152,7 +151,6 @@ class EqualisedConv2d(nn.Module):
         activated: bool = True,
         down: int = 1,
         gain: float = 1.0,
-        clamp: float | None = CLAMP,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
@@ -160,7 +158,6 @@ class EqualisedConv2d(nn.Module):
         self.down = down
         self.activated = activated
         self.gain = gain
-        self.clamp = None if clamp is None else clamp * gain
         self.register_buffer("taps", low_pass(), persistent=False)
         self.draw()
 
@@ -187,4 +184,4 @@ class EqualisedConv2d(nn.Module):
                 maps, stride = resample(maps, self.taps, padding=(before, after)), 2
             padding = 0
         maps = conv2d(maps, weight, bias, stride, padding)
-        return activate(maps, self.clamp) if self.activated else maps
+        return activate(maps, CLAMP * self.gain) if self.activated else maps

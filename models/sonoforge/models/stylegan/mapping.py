@@ -27,13 +27,12 @@ class MappingLayers(nn.Module):
         classes: Number K of classes, 0 for none.
         style_size: Length W of the result.
         layers: Number of fully connected layers.
-        rate: Learning-rate multiplier of these layers.
 
     Raises:
         ValueError: Neither latents nor classes.
     """
 
-    def __init__(self, latent_size: int, classes: int, style_size: int, layers: int = 8, rate: float = RATE) -> None:
+    def __init__(self, latent_size: int, classes: int, style_size: int, layers: int = 8) -> None:
         super().__init__()
         if latent_size == 0 and classes == 0:
             raise ValueError("mapping: found neither latents nor classes, expected at least one of them")
@@ -43,7 +42,7 @@ class MappingLayers(nn.Module):
         first = latent_size + (style_size if classes else 0)
         self.layers = nn.Sequential(
             *(
-                EqualisedLinear(style_size if index else first, style_size, activated=True, rate=rate)
+                EqualisedLinear(style_size if index else first, style_size, activated=True, rate=RATE)
                 for index in range(layers)
             )
         )
@@ -76,15 +75,14 @@ class MappingNetwork(MappingLayers):
     """Latents and labels to the styles of all layers of a synthesis network.
 
     Attributes:
-        average: (W,) moving average of the mapped vectors: the centre that truncation draws them to.
+        average: (W,) moving average of the mapped vectors, towards which styles are truncated.
 
     Args:
         latent_size: Length Z of the latent vector.
         classes: Number K of classes, 0 for an unconditional generator.
         style_size: Length W of a style.
-        num_styles: Number L of styles that the synthesis network takes.
+        num_styles: Number L of styles of the synthesis network.
         layers: Number of fully connected layers.
-        rate: Learning-rate multiplier of these layers.
         average_decay: Weight of the old average when a batch is added: 0.998 in StyleGAN2 and 3, 0.995 in
             StyleGAN1.
     """
@@ -98,10 +96,9 @@ class MappingNetwork(MappingLayers):
         style_size: int,
         num_styles: int,
         layers: int = 8,
-        rate: float = RATE,
         average_decay: float = 0.998,
     ) -> None:
-        super().__init__(latent_size, classes, style_size, layers, rate)
+        super().__init__(latent_size, classes, style_size, layers)
         self.num_styles = num_styles
         self.average_decay = average_decay
         self.register_buffer("average", torch.zeros(style_size))
@@ -137,13 +134,13 @@ class MappingNetwork(MappingLayers):
         return self.truncate(styles, truncation_psi, truncation_cutoff)
 
     def truncate(self, styles: Tensor, psi: float | Tensor, cutoff: int | None = None) -> Tensor:
-        """Draw styles to the average (2019, appendix B): images of less variety and fewer faults.
+        """Move styles towards the average (2019, appendix B): images of less variety and fewer artefacts.
 
         Args:
             styles: (N, L, W).
-            psi: Distance from the average that is kept: 1 all, 0 none, below 0 beyond it.  A tensor that broadcasts
-                against the styles, as an input of a traced network.
-            cutoff: How many styles, the coarse ones first, are drawn; None for all.
+            psi: Share of the distance from the average that is kept: 1 all, 0 none, below 0 beyond it.  As an input of
+                a traced network, a tensor that broadcasts against the styles.
+            cutoff: Number of styles, coarse ones first, that are truncated; None for all.
 
         Returns:
             (N, L, W).
@@ -157,7 +154,7 @@ class MappingNetwork(MappingLayers):
 
 
 def has_styles(generator: nn.Module) -> bool:
-    """Whether a mapping network turns its latents into styles, as in StyleGAN."""
+    """Whether a mapping network maps its latents to styles, as in StyleGAN."""
     return isinstance(getattr(generator, "mapping", None), MappingNetwork)
 
 
@@ -170,7 +167,7 @@ def mix_styles(
         mapping: Maps the second latents.
         styles: (N, L, W) of the first latents.
         labels: Of the images, or None.
-        share: Probability of an image to be mixed.  Where its styles change is drawn evenly from 1 to L - 1.
+        share: Probability of an image to be mixed; the first exchanged style is uniform on 1 to L - 1.
         chance: Source of random numbers, on the styles' device.
 
     Returns:

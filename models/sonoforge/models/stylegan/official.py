@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from sonoforge.models.stylegan.discriminator import Discriminator
+from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.fir import low_pass
+from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.stylegan2 import Generator
 
 State = Mapping[str, Tensor]
@@ -26,18 +26,18 @@ def generator_from_official(state: State, *, mixing: float = 0.9) -> Generator:
 
     Args:
         state: Tensors by official name (``mapping.fc0.weight``, ``synthesis.b4.const``, ...).
-        mixing: See `Generator`; no part of a state.
+        mixing: See `StyledSettings`; no part of a state.
 
     Raises:
         ValueError: A name or shape does not belong to such a network, or another filter than StyleGAN2's.
     """
     names = _checked(state, "synthesis.b4.const", "a StyleGAN2 generator with skip outputs")
     resolutions = _resolutions(names, r"synthesis\.b(\d+)\.")
-    maps = [_length(names, f"synthesis.b{side}.conv1.weight", 0) for side in resolutions]
+    widths = [_length(names, f"synthesis.b{side}.conv1.weight", 0) for side in resolutions]
     layers = sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in names)
     channels, style_size = _length(names, "synthesis.b4.torgb.weight", 0), _length(names, "mapping.w_avg", 0)
     classes = _length(names, "mapping.embed.weight", 1) if "mapping.embed.weight" in names else 0
-    generator = Generator(
+    settings = StyledSettings(
         resolutions[-1],
         channels,
         _length(names, "mapping.fc0.weight", 1) - (style_size if classes else 0),
@@ -45,36 +45,36 @@ def generator_from_official(state: State, *, mixing: float = 0.9) -> Generator:
         style_size=style_size,
         mapping_layers=layers,
         mixing=mixing,
-        **_widths(resolutions, maps),
+        **_width_settings(resolutions, widths),
     )
+    generator = Generator(settings)
     _load(generator, generator_state(names))
     return generator.eval()
 
 
-def discriminator_from_official(state: State, *, group: int = 4) -> Discriminator:
+def discriminator_from_official(state: State) -> Discriminator:
     """Build a discriminator of StyleGAN2 or StyleGAN3 from an official state dict, in evaluation mode.
 
     Args:
         state: Tensors by official name (``b4.out.weight``, ...).
-        group: See `Discriminator`; no part of a state.
 
     Raises:
         ValueError: A name or shape does not belong to such a network, or another filter than StyleGAN2's.
     """
     names = _checked(state, "b4.out.weight", "a residual StyleGAN2 discriminator")
     resolutions = _resolutions(names, r"b(\d+)\.")
-    maps = [_length(names, "b4.conv.weight", 0)]
-    maps += [_length(names, f"b{side}.conv0.weight", 0) for side in resolutions[1:]]
+    widths = [_length(names, "b4.conv.weight", 0)]
+    widths += [_length(names, f"b{side}.conv0.weight", 0) for side in resolutions[1:]]
     classes = _length(names, "mapping.embed.weight", 1) if "mapping.embed.weight" in names else 0
-    discriminator = Discriminator(
+    settings = ResidualSettings(
         resolutions[-1],
         _length(names, f"b{resolutions[-1]}.fromrgb.weight", 1),
         classes,
         "projection" if classes else "none",
-        group=group,
         mapping_layers=sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in names),
-        **_widths(resolutions, maps),
+        **_width_settings(resolutions, widths),
     )
+    discriminator = Discriminator(settings)
     _load(discriminator, discriminator_state(names))
     return discriminator.eval()
 
@@ -149,10 +149,9 @@ def _resolutions(state: State, pattern: str) -> list[int]:
     return sorted({int(found[1]) for name in state if (found := re.match(pattern, name))})
 
 
-def _widths(resolutions: list[int], maps: list[int]) -> dict[str, Any]:
-    """The two numbers that give these widths; where the widest layers leave the base open, the smallest."""
-    bases = [side * count for side, count in zip(resolutions, maps, strict=True)]
-    return {"channel_base": bases[-1], "channel_max": maps[0]}
+def _width_settings(resolutions: list[int], widths: list[int]) -> dict[str, int]:
+    """The settings that give these widths; the base is the smallest that fits the last layer."""
+    return {"channel_base": resolutions[-1] * widths[-1], "channel_max": widths[0]}
 
 
 def _load(network: torch.nn.Module, state: dict[str, Tensor]) -> None:

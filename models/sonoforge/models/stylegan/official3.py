@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sonoforge.models.stylegan.official import mapping_state
-from sonoforge.models.stylegan.stylegan3 import Generator
+from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings
 
 State = Mapping[str, Tensor]
 
@@ -24,7 +24,7 @@ def generator_from_official(state: State, *, magnitude_decay: float = 0.999) -> 
 
     Args:
         state: Tensors by official name (``mapping.fc0.weight``, ``synthesis.L0_36_512.weight``, ...).
-        magnitude_decay: See `Generator`; no part of a state.
+        magnitude_decay: See `GeneratorSettings`; no part of a state.
 
     Raises:
         ValueError: A name, shape or filter does not belong to such a network.
@@ -42,7 +42,7 @@ def generator_from_official(state: State, *, magnitude_decay: float = 0.999) -> 
 
 
 def _build(state: State, magnitude_decay: float) -> Generator:
-    """Read the arguments of a generator off its tensors' names and shapes."""
+    """Infer the settings of a generator from its tensors' names and shapes."""
     found = {match.groups() for name in state if (match := re.match(_LAYER, name))}
     layers = sorted(tuple(map(int, numbers)) for numbers in found)
     _, image_size, channels = layers[-1]
@@ -52,7 +52,7 @@ def _build(state: State, magnitude_decay: float) -> Generator:
     factor = 2 if rotation else 1
     style_size = state["mapping.w_avg"].shape[0]
     classes = state["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in state else 0
-    return Generator(
+    settings = GeneratorSettings(
         image_size,
         channels,
         state["mapping.fc0.weight"].shape[1] - (style_size if classes else 0),
@@ -61,11 +61,12 @@ def _build(state: State, magnitude_decay: float) -> Generator:
         style_size=style_size,
         mapping_layers=sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state),
         layers=len(layers) - 1,
-        # Twice the cutoff of the last layer but one is the image's rate.
+        # Twice the cutoff of the last layer but one is the sampling rate of the image.
         channel_base=narrowest * image_size // factor,
         channel_max=widest // factor,
         magnitude_decay=magnitude_decay,
     )
+    return Generator(settings)
 
 
 def generator_state(state: State) -> dict[str, Tensor]:
@@ -80,7 +81,7 @@ def generator_state(state: State) -> dict[str, Tensor]:
     return renamed
 
 
-_LAYER = r"synthesis\.L(\d+)_(\d+)_(\d+)\."  # index, side and maps of the result
+_LAYER = r"synthesis\.L(\d+)_(\d+)_(\d+)\."  # index, side and channels of the result
 _INPUT_PARTS = {
     "freqs": "frequencies",
     "affine.weight": "placement.weight",

@@ -1,4 +1,4 @@
-"""The resolutions that a StyleGAN works at, and how many maps it has at each."""
+"""The resolutions that a StyleGAN works at, and its number of channels at each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ LARGEST = 1024
 
 
 def sides(image_size: int) -> list[int]:
-    """Return the sides in pixels from the smallest maps to the image, each twice the one before.
+    """Return the sides in pixels from the smallest feature maps to the image, each twice the one before.
 
     Args:
         image_size: Side of the square image: 8 to 1024, 4 or 7 times a power of two.
@@ -27,9 +27,9 @@ def sides(image_size: int) -> list[int]:
     )
 
 
-def widths(levels: int, channel_base: int, channel_max: int) -> list[int]:
-    """Maps at each level: ``channel_base`` divided by the side, at most ``channel_max``.
+def layer_widths(levels: int, channel_base: int, channel_max: int) -> list[int]:
+    """Return the number of channels at each level: ``channel_base`` divided by the side, at most ``channel_max``.
 
-    Levels count from 4x4; the smallest of 7x7 gets as many as 4x4.
+    Levels count from 4x4; where the smallest side is 7, it has the channels of 4x4.
     """
     return [max(1, min(channel_base // (4 << level), channel_max)) for level in range(levels)]

@@ -11,6 +11,8 @@ Train it with the non-saturating loss and R1 with gamma 10, or with WGAN-GP (sec
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
@@ -18,9 +20,9 @@ from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 from sonoforge.models.growing import Growing
 from sonoforge.models.labels import ScoreHead
 from sonoforge.models.stylegan import layers
-from sonoforge.models.stylegan.discriminator import GROUP, append_minibatch_std
+from sonoforge.models.stylegan.discriminator import DiscriminatorSettings, append_minibatch_std
 from sonoforge.models.stylegan.fir import low_pass, upsample
-from sonoforge.models.stylegan.generator import StyledGenerator
+from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     EPSILON,
     GAIN,
@@ -30,11 +32,10 @@ from sonoforge.models.stylegan.layers import (
     at_least_single,
     full_precision,
 )
-from sonoforge.models.stylegan.mapping import MappingNetwork
-from sonoforge.models.stylegan.pyramid import sides, widths
-from sonoforge.models.stylegan.stylegan2 import NOISES
+from sonoforge.models.stylegan.noise import check_noise, layer_noise
+from sonoforge.models.stylegan.pyramid import layer_widths, sides
 
-CHANNEL_BASE = 16384  # maps times side: 512 to 32x32, 16 at 1024x1024 (ICLR 2018, table 2)
+CHANNEL_BASE = 16384  # channels times side: 512 to 32x32, 16 at 1024x1024 (ICLR 2018, table 2)
 
 initialise = layers.initialise
 
@@ -60,10 +61,10 @@ class StyledLayer(nn.Module):
     """3x3 convolution, noise, bias, leaky ReLU, and the style.
 
     Args:
-        inputs: Input maps; 0: no convolution, the maps are the constant that all images start from.
-        outputs: Output maps.
+        inputs: Input channels; 0: no convolution, the input is the constant that all images start from.
+        outputs: Output channels.
         style_size: Length W of a style.
-        side: Of the output maps in pixels.
+        side: Of the output in pixels.
         up: Whether the side is doubled first.
     """
 
@@ -92,7 +93,7 @@ class StyledLayer(nn.Module):
     def forward(
         self, maps: Tensor, style: Tensor, noise: str = "const", chance: torch.Generator | None = None
     ) -> Tensor:
-        """Compute the next maps.
+        """Compute the next feature maps.
 
         Args:
             maps: (N, inputs, H, W).
@@ -110,22 +111,16 @@ class StyledLayer(nn.Module):
         with full_precision(style.device):
             shift = self.bias[:, None, None]
             if noise != "none":
-                shift = shift + self._noise(maps, noise, chance) * self.noise_strength[:, None, None]
+                shift = shift + layer_noise(self.noise, maps, noise, chance) * self.noise_strength[:, None, None]
             activated = leaky_relu(at_least_single(maps) + shift, SLOPE)
             return adaptive_instance_norm(activated, self.scale(style), self.shift(style))
-
-    def _noise(self, maps: Tensor, noise: str, chance: torch.Generator | None) -> Tensor:
-        if noise == "const":
-            return self.noise
-        shape = (len(maps), 1, *maps.shape[2:])
-        return torch.randn(shape, generator=chance, device=maps.device, dtype=self.noise.dtype)
 
 
 class ToImage(nn.Module):
     """1x1 convolution to the channels of an image, with bias.
 
     Args:
-        inputs: Input maps.
+        inputs: Input channels.
         channels: Channels C of the image.
     """
 
@@ -146,14 +141,10 @@ class ToImage(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles to images, by way of ever larger maps.
+    """Styles to images, by way of ever larger feature maps.
 
     Args:
-        image_size: Side S of the square image in pixels: see `pyramid.sides`.
-        channels: Channels C of the image.
-        style_size: Length W of a style.
-        channel_base: Maps of a layer times its side.
-        channel_max: Most maps of a layer.
+        settings: Of the generator.
 
     Attributes:
         level: Doublings from the smallest maps to the side at which it works now.
@@ -163,20 +154,20 @@ class Synthesis(nn.Module):
         ValueError: Another image size.
     """
 
-    def __init__(self, image_size: int, channels: int, style_size: int, channel_base: int, channel_max: int) -> None:
+    def __init__(self, settings: StyledSettings) -> None:
         super().__init__()
-        resolutions = sides(image_size)
-        maps = widths(len(resolutions), channel_base, channel_max)
-        self.image_size = image_size
-        self.level = len(maps) - 1
+        resolutions = sides(settings.image_size)
+        widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
+        self.image_size = settings.image_size
+        self.level = len(widths) - 1
         self.alpha = 1.0
-        self.constant = nn.Parameter(torch.empty(maps[0], resolutions[0], resolutions[0]))
+        self.constant = nn.Parameter(torch.empty(widths[0], resolutions[0], resolutions[0]))
         self.layers = nn.ModuleList()
-        for level, (side, count) in enumerate(zip(resolutions, maps, strict=True)):
-            before = maps[level - 1] if level else 0
-            self.layers.append(StyledLayer(before, count, style_size, side, up=level > 0))
-            self.layers.append(StyledLayer(count, count, style_size, side, up=False))
-        self.to_image = nn.ModuleList(ToImage(count, channels) for count in maps)
+        for level, (side, width) in enumerate(zip(resolutions, widths, strict=True)):
+            before = widths[level - 1] if level else 0
+            self.layers.append(StyledLayer(before, width, settings.style_size, side, up=level > 0))
+            self.layers.append(StyledLayer(width, width, settings.style_size, side, up=False))
+        self.to_image = nn.ModuleList(ToImage(width, settings.channels) for width in widths)
         self.draw()
 
     @property
@@ -204,10 +195,7 @@ class Synthesis(nn.Module):
         Raises:
             ValueError: Another noise, or random noise without its source.
         """
-        if noise not in NOISES:
-            raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}")
-        if noise == "random" and chance is None:
-            raise ValueError("chance: found None, expected a torch.Generator that random noise is drawn from")
+        check_noise(noise, chance)
         maps = before = self.constant.expand(styles.shape[0], -1, -1, -1)  # not len: a trace would keep it
         for index in range(self.num_styles):
             if index % 2 == 0:
@@ -220,19 +208,18 @@ class Synthesis(nn.Module):
         return images if images.shape[2] == self.image_size else interpolate(images, self.image_size)
 
 
+@dataclass(frozen=True)
+class GeneratorSettings(StyledSettings):
+    """Size of a StyleGAN1 generator; the defaults are the published ones."""
+
+    channel_base: int = CHANNEL_BASE
+
+
 class Generator(StyledGenerator, Growing):
     """Latent vector to image.
 
     Args:
-        image_size: Side S of the square image in pixels: 4 or 7 times a power of two, 8 to 1024.
-        channels: Channels C of the image.
-        latent_size: Length Z of the latent vector; the paper: 512.
-        classes: Number of classes, 0 for an unconditional generator.
-        style_size: Length W of a style; the paper: 512.
-        mapping_layers: Layers of the mapping network; the paper: 8.
-        channel_base: Maps of a layer times its side.
-        channel_max: Most maps of a layer.
-        mixing: Share of the training images that get the styles of two latents (section 3.1).
+        settings: Its size.
 
     Raises:
         ValueError: Another image size.
@@ -240,27 +227,9 @@ class Generator(StyledGenerator, Growing):
 
     synthesis: Synthesis
 
-    def __init__(
-        self,
-        image_size: int,
-        channels: int,
-        latent_size: int,
-        classes: int = 0,
-        *,
-        style_size: int = 512,
-        mapping_layers: int = 8,
-        channel_base: int = CHANNEL_BASE,
-        channel_max: int = 512,
-        mixing: float = 0.9,
-    ) -> None:
-        super().__init__(sides(image_size)[1], image_size)
-        self.latent_size = latent_size
-        self.classes = classes
-        self.mixing = mixing
-        self.synthesis = Synthesis(image_size, channels, style_size, channel_base, channel_max)
-        self.mapping = MappingNetwork(
-            latent_size, classes, style_size, self.synthesis.num_styles, mapping_layers, average_decay=0.995
-        )
+    def __init__(self, settings: GeneratorSettings) -> None:
+        super().__init__(sides(settings.image_size)[1], settings.image_size)
+        self.assemble(settings, Synthesis(settings), average_decay=0.995)
 
     def set_stage(self, resolution: int, alpha: float) -> None:
         """Choose how far the network has grown; see `Growing.set_stage`."""
@@ -270,46 +239,39 @@ class Generator(StyledGenerator, Growing):
         self.mapping.num_styles = self.synthesis.num_styles  # so that styles are mixed among layers in use
 
 
+@dataclass(frozen=True)
+class GrowingSettings(DiscriminatorSettings):
+    """Size of a StyleGAN1 discriminator, whose conditioning is one of `sonoforge.models.labels`."""
+
+    channel_base: int = CHANNEL_BASE
+
+
 class Discriminator(Growing):
     """Image to one number: large where the image looks real.
 
     Args:
-        image_size: Side S of the square image in pixels: 4 or 7 times a power of two, 8 to 1024.
-        channels: Channels C of the image.
-        classes: Number K of classes, 0 for none.
-        conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
-        channel_base: Maps of a layer times its side.
-        channel_max: Most maps of a layer.
-        group: Most images in a group of the minibatch standard deviation.
+        settings: Its size.
 
     Raises:
         ValueError: Another image size or conditioning.
     """
 
-    def __init__(
-        self,
-        image_size: int,
-        channels: int,
-        classes: int = 0,
-        conditioning: str = "none",
-        *,
-        channel_base: int = CHANNEL_BASE,
-        channel_max: int = 512,
-        group: int = GROUP,
-    ) -> None:
-        resolutions = sides(image_size)
-        super().__init__(resolutions[1], image_size)
-        self.group = group
-        maps = widths(len(resolutions), channel_base, channel_max)
-        # From 8x8 upwards, as is all that grows.
-        self.from_image = nn.ModuleList(EqualisedConv2d(channels, count, 1) for count in maps[1:])
+    def __init__(self, settings: GrowingSettings) -> None:
+        resolutions = sides(settings.image_size)
+        super().__init__(resolutions[1], settings.image_size)
+        self.group = settings.group
+        widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
+        # From 8x8 upwards, like everything that grows.
+        self.from_image = nn.ModuleList(EqualisedConv2d(settings.channels, width, 1) for width in widths[1:])
         self.blocks = nn.ModuleList(
-            nn.Sequential(EqualisedConv2d(maps[level], maps[level], 3), EqualisedConv2d(maps[level], below, 3, down=2))
-            for level, below in enumerate(maps[:-1], start=1)
+            nn.Sequential(
+                EqualisedConv2d(widths[level], widths[level], 3), EqualisedConv2d(widths[level], below, 3, down=2)
+            )
+            for level, below in enumerate(widths[:-1], start=1)
         )
-        self.last_conv = EqualisedConv2d(maps[0] + 1, maps[0], 3)
-        self.last_linear = EqualisedLinear(maps[0] * resolutions[0] ** 2, maps[0], activated=True)
-        self.head = ScoreHead(maps[0], classes, conditioning, _linear)
+        self.last_conv = EqualisedConv2d(widths[0] + 1, widths[0], 3)
+        self.last_linear = EqualisedLinear(widths[0] * resolutions[0] ** 2, widths[0], activated=True)
+        self.head = ScoreHead(widths[0], settings.classes, settings.conditioning, _linear)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Judge images.
@@ -339,7 +301,7 @@ class Discriminator(Growing):
             images: (N, C, S, S) float in [-1, 1].
 
         Returns:
-            (N, C, S, S) float; at alpha 1, the images as they are.
+            (N, C, S, S) float; at alpha 1, the images unchanged.
         """
         if self.alpha == 1 or self.level == 0:
             return images

@@ -3,7 +3,7 @@
 Karras, Aittala, Laine, Härkönen, Hellsten, Lehtinen, Aila, "Alias-Free Generative Adversarial Networks", NeurIPS 2021.
 Section 2: layers as operations on continuous signals.  Section 3 and figure 4: the generator, equivariant to
 translation (configuration T), and to rotation as well (R: 1x1 convolutions, radially symmetric filters, twice the
-maps).  Appendix C: filters.  Appendix F: input, initial values, half precision.
+channels).  Appendix C: filters.  Appendix F: input, initial values, half precision.
 The discriminator is StyleGAN2's (`discriminator`).
 """
 
@@ -21,19 +21,16 @@ from torch.nn.functional import conv2d
 from sonoforge.models.stylegan import layers as shared
 from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu
 from sonoforge.models.stylegan.filters import lowpass, radial_lowpass
-from sonoforge.models.stylegan.generator import StyledGenerator
+from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     CLAMP,
     EPSILON,
-    GAIN,
     HALF_LEVELS,
-    SLOPE,
     EqualisedLinear,
     at_least_single,
     full_precision,
     normalise,
 )
-from sonoforge.models.stylegan.mapping import MappingNetwork
 
 CONFIGS = ("t", "r")
 FIRST_CUTOFF = 2.0  # cycles over the image (section 3.2)
@@ -57,14 +54,14 @@ class Grid:
         cutoff: Frequency f_c at which the signal is cut off, in the middle of the transition band.
         half_width: Half the width f_h of the transition band.
         side: In samples, with margins.
-        maps: Number of feature maps.
+        channels: Number of channels.
     """
 
     rate: int
     cutoff: float
     half_width: float
     side: int
-    maps: int
+    channels: int
 
     @property
     def critical(self) -> bool:
@@ -76,14 +73,14 @@ def plan_grids(image_size: int, channels: int, layers: int, channel_base: int, c
     """Return the grids of the input and of the results of all layers (section 3.2).
 
     Cutoffs and stop bands grow geometrically up to the critical layers.  The sampling rate is the image's, halved as
-    often as the stop band allows; the number of maps goes with the inverse of the cutoff.
+    often as the stop band allows; the number of channels is inversely proportional to the cutoff.
 
     Args:
         image_size: Side S of the image.
         channels: Of the image.
         layers: Number L of layers before the one that makes the image.
-        channel_base: Maps times twice the cutoff.
-        channel_max: Most maps.
+        channel_base: Channels of a layer times twice its cutoff.
+        channel_max: Largest number of channels of a layer.
 
     Returns:
         L + 2 grids: the input's, those of the L layers, the image's.
@@ -111,7 +108,7 @@ def plan_grids(image_size: int, channels: int, layers: int, channel_base: int, c
                 cutoff=cutoff,
                 half_width=max(stopband, rate / 2) - cutoff,
                 side=image_size if index >= layers - 1 else rate + 2 * MARGIN,
-                maps=channels if index == layers else min(max(round(channel_base / (2 * cutoff)), 1), channel_max),
+                channels=channels if index == layers else min(max(round(channel_base / (2 * cutoff)), 1), channel_max),
             )
         )
     return grids
@@ -157,10 +154,10 @@ class FourierInput(nn.Module):
         self.cutoff = grid.cutoff
         self.rate = grid.rate
         self.placement = _Placement(style_size)
-        self.weight = nn.Parameter(torch.empty(grid.maps, grid.maps))
+        self.weight = nn.Parameter(torch.empty(grid.channels, grid.channels))
         self.register_buffer("transform", torch.eye(3))
-        self.register_buffer("frequencies", torch.empty(grid.maps, 2))
-        self.register_buffer("phases", torch.empty(grid.maps))
+        self.register_buffer("frequencies", torch.empty(grid.channels, 2))
+        self.register_buffer("phases", torch.empty(grid.channels))
         places = (torch.arange(grid.side) - (grid.side - 1) / 2) / grid.rate
         self.register_buffer("places", places, persistent=False)
         self.draw()
@@ -206,9 +203,8 @@ class SynthesisLayer(nn.Module):
         source: Grid of the input.
         target: Grid of the result.
         style_size: Length W of a style.
-        kernel: Side of the convolution's kernel, odd.
-        to_image: Whether the result is the image: no demodulation, no non-linearity and so no filters.
-        radial: Whether to filter radially on the way down.
+        to_image: Whether the result is the image: a 1x1 convolution without demodulation, non-linearity or filters.
+        radial: Whether to be equivariant to rotation: 1x1 convolution and radial filters on the way down.
         magnitude_decay: Weight of the old ``magnitude`` when a batch is added.
     """
 
@@ -222,7 +218,6 @@ class SynthesisLayer(nn.Module):
         target: Grid,
         style_size: int,
         *,
-        kernel: int,
         to_image: bool,
         radial: bool,
         magnitude_decay: float,
@@ -230,9 +225,10 @@ class SynthesisLayer(nn.Module):
         super().__init__()
         self.to_image = to_image
         self.magnitude_decay = magnitude_decay
-        self.affine = EqualisedLinear(style_size, source.maps, bias_start=1.0)
-        self.weight = nn.Parameter(torch.empty(target.maps, source.maps, kernel, kernel))
-        self.bias = nn.Parameter(torch.empty(target.maps))
+        kernel = 1 if to_image or radial else 3
+        self.affine = EqualisedLinear(style_size, source.channels, bias_start=1.0)
+        self.weight = nn.Parameter(torch.empty(target.channels, source.channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.empty(target.channels))
         self.register_buffer("magnitude", torch.ones(()))
         if not to_image:
             rate = HEADROOM * max(source.rate, target.rate)
@@ -243,8 +239,8 @@ class SynthesisLayer(nn.Module):
             down_taps = down_filter(TAPS * self.down, target.cutoff, target.half_width, rate)
             self.register_buffer("up_taps", up_taps, persistent=False)
             self.register_buffer("down_taps", down_taps, persistent=False)
-            # The convolution pads so far that each of its results that any input reaches is there; then all around
-            # the centre that is not needed is left away.
+            # The convolution pads so far that every result that any input reaches is computed; what the output does
+            # not need is cropped around the centre.
             after_convolution = source.side + kernel - 1
             finest = (after_convolution - 1) * self.up + len(up_taps)
             needed = (target.side - 1) * self.down + len(down_taps)
@@ -289,17 +285,7 @@ class SynthesisLayer(nn.Module):
             return conv2d(maps, weight, self.bias).clamp(-CLAMP, CLAMP)
         maps = conv2d(maps, weight, padding=weight.shape[2] - 1)
         maps = torch.addcmul(self.bias.to(maps.dtype)[:, None, None], maps, demodulation.to(maps.dtype))
-        return filtered_leaky_relu(
-            maps,
-            self.up_taps,
-            self.down_taps,
-            up=self.up,
-            down=self.down,
-            crop=self.crop,
-            slope=SLOPE,
-            gain=GAIN,
-            clamp=CLAMP,
-        )
+        return filtered_leaky_relu(maps, self.up_taps, self.down_taps, up=self.up, down=self.down, crop=self.crop)
 
 
 class Synthesis(nn.Module):
@@ -308,17 +294,14 @@ class Synthesis(nn.Module):
     Args:
         grids: From `plan_grids`.
         style_size: Length W of a style.
-        kernel: Side of the convolutions' kernels.
-        radial: Whether filters on the way down are radially symmetric.
+        radial: See `SynthesisLayer`.
         magnitude_decay: See `SynthesisLayer`.
 
     Attributes:
         num_styles: Number of styles: the input's, and one for each layer.
     """
 
-    def __init__(
-        self, grids: list[Grid], style_size: int, *, kernel: int, radial: bool, magnitude_decay: float
-    ) -> None:
+    def __init__(self, grids: list[Grid], style_size: int, *, radial: bool, magnitude_decay: float) -> None:
         super().__init__()
         self.input = FourierInput(grids[0], style_size)
         last = len(grids) - 2
@@ -327,7 +310,6 @@ class Synthesis(nn.Module):
                 source,
                 target,
                 style_size,
-                kernel=1 if index == last else kernel,
                 to_image=index == last,
                 radial=radial,
                 magnitude_decay=magnitude_decay,
@@ -355,24 +337,31 @@ class Synthesis(nn.Module):
         return at_least_single(maps) * IMAGE_SCALE
 
 
+@dataclass(frozen=True)
+class GeneratorSettings(StyledSettings):
+    """Size of a StyleGAN3 generator; the defaults are the published ones.
+
+    The image size is a multiple of 16.  ``channel_base`` is the channels of a layer times twice its cutoff;
+    configuration R doubles it and ``channel_max``.
+
+    Attributes:
+        config: ``"t"``, equivariant to translation, or ``"r"``, to rotation as well.
+        layers: Number of synthesis layers before the one that makes the image.
+        magnitude_decay: See `SynthesisLayer`; the authors: 0.5 ** (batch / 20 000).
+    """
+
+    mapping_layers: int = 2
+    mixing: float = 0.0
+    config: str = "t"
+    layers: int = 14
+    magnitude_decay: float = 0.999
+
+
 class Generator(StyledGenerator):
     """Latent vector to image.
 
-    The defaults are the published networks.
-
     Args:
-        image_size: Side S of the square image in pixels, a multiple of 16.
-        channels: Channels C of the image.
-        latent_size: Length Z of the latent vector; the paper: 512.
-        classes: Number of classes, 0 for an unconditional generator.
-        config: ``"t"``, equivariant to translation, or ``"r"``, to rotation as well.
-        style_size: Length W of a style.
-        mapping_layers: Layers of the mapping network.
-        layers: Synthesis layers before the one that makes the image.
-        channel_base: Maps of a layer times twice its cutoff; twice as much in configuration R.
-        channel_max: Most maps of a layer; twice as many in configuration R.
-        mixing: Share of the training images that get the styles of two latents: none in the paper.
-        magnitude_decay: See `SynthesisLayer`; the authors: 0.5 ** (batch / 20 000).
+        settings: Its size.
 
     Raises:
         ValueError: Another configuration, image size or number of layers.
@@ -380,43 +369,26 @@ class Generator(StyledGenerator):
 
     synthesis: Synthesis
 
-    def __init__(
-        self,
-        image_size: int,
-        channels: int,
-        latent_size: int,
-        classes: int = 0,
-        *,
-        config: str = "t",
-        style_size: int = 512,
-        mapping_layers: int = 2,
-        layers: int = 14,
-        channel_base: int = 32768,
-        channel_max: int = 512,
-        mixing: float = 0.0,
-        magnitude_decay: float = 0.999,
-    ) -> None:
+    def __init__(self, settings: GeneratorSettings) -> None:
         super().__init__()
-        if config not in CONFIGS:
-            raise ValueError(f"config: found {config!r}, expected one of {', '.join(CONFIGS)}")
-        self.latent_size = latent_size
-        self.classes = classes
-        self.mixing = mixing
-        rotation = config == "r"
+        if settings.config not in CONFIGS:
+            raise ValueError(f"config: found {settings.config!r}, expected one of {', '.join(CONFIGS)}")
+        rotation = settings.config == "r"
         factor = 2 if rotation else 1
-        self.synthesis = Synthesis(
-            plan_grids(image_size, channels, layers, factor * channel_base, factor * channel_max),
-            style_size,
-            kernel=1 if rotation else 3,
-            radial=rotation,
-            magnitude_decay=magnitude_decay,
+        grids = plan_grids(
+            settings.image_size,
+            settings.channels,
+            settings.layers,
+            channel_base=factor * settings.channel_base,
+            channel_max=factor * settings.channel_max,
         )
-        self.mapping = MappingNetwork(latent_size, classes, style_size, self.synthesis.num_styles, mapping_layers)
+        synthesis = Synthesis(grids, settings.style_size, radial=rotation, magnitude_decay=settings.magnitude_decay)
+        self.assemble(settings, synthesis)
 
     def synthesise(
         self, styles: Tensor, chance: torch.Generator | None = None, *, update_average: bool = False
     ) -> Tensor:
-        """Generate one image for each row of styles, as `StyledGenerator.synthesise`; there is no noise here."""
+        """Generate one image for each row of styles, see `StyledGenerator.synthesise`; StyleGAN3 has no noise."""
         del chance
         images: Tensor = self.synthesis(styles, update_average=update_average)
         return images

@@ -1,23 +1,21 @@
-"""A bundle's files in a folder or the same as ``.zip``: each read once, its size and SHA-256 checked, never extracted.
+"""A bundle's files in a folder or the same as ``.zip``: each read once, its size and SHA-256 checked.
 
-Nothing is written to disk but what `lay_out` is asked for.  The very bytes that passed are handed out, so that what was
-checked is what is used.  Files that the manifest does not list are never read.
+Nothing is written to disk.  The very bytes that passed are handed out, so that what was checked is what is used.  Files
+that the manifest does not list are never read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.bundle.manifest import MAX_FILE_BYTES
+from sonoforge.runtime.bundle.manifest import MAX_FILE_BYTES, ArrayKind, FileEntry
 from sonoforge.runtime.errors import SonoforgeError
 
 if TYPE_CHECKING:
@@ -35,48 +33,27 @@ class DamagedBundleError(BundleError):
     """A file of the bundle is missing or is not the one that the manifest describes."""
 
 
-class Entry(Protocol):
-    """What a manifest says of each file: its SHA-256 in hex and its size in bytes."""
-
-    @property
-    def sha256(self) -> str:
-        """In hex."""
-
-    @property
-    def bytes(self) -> int:
-        """Size."""
-
-
 def read_manifest(place: Path) -> bytes:
     """Read ``manifest.json``.
 
     Raises:
-        BundleError: No bundle there, or a manifest beyond all measure.
+        BundleError: No bundle there, or a manifest that is too large.
     """
     if not place.exists():
         raise BundleError(f"{place}: no such bundle; expected a folder or .zip with manifest.json")
-    data = read_member(place, "manifest.json", _MAX_MANIFEST_BYTES)
+    data = _read_member(place, "manifest.json", _MAX_MANIFEST_BYTES)
     if len(data) > _MAX_MANIFEST_BYTES:
         raise BundleError(f"{place}: manifest.json: found more than {_MAX_MANIFEST_BYTES} bytes")
     return data
 
 
-def task_of(data: bytes) -> str:
-    """Return the task that a manifest names, unchecked otherwise; empty where it names none."""
-    try:
-        task = json.loads(data)["task"]
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return ""
-    return task if isinstance(task, str) else ""
-
-
-def check_sizes(place: Path, files: Mapping[str, Entry]) -> None:
+def check_sizes(place: Path, files: Mapping[str, FileEntry]) -> None:
     """Check that every listed file is there with its size.
 
     Raises:
         DamagedBundleError: One is not.
     """
-    found = sizes(place)
+    found = _sizes(place)
     for name, entry in files.items():
         size = found.get(name)
         if size is None:
@@ -85,33 +62,13 @@ def check_sizes(place: Path, files: Mapping[str, Entry]) -> None:
             raise DamagedBundleError(f"{place}: {name}: found {size} bytes, expected {entry.bytes}; copy it again")
 
 
-def lay_out(files: Mapping[str, Entry], read: Callable[[str], bytes], name: str, folder: Path) -> Path:
-    """Write a model file's checked bytes to a folder, where its program can open them; return its place.
-
-    The record of an engine, ``NAME.json``, goes beside it: without it no engine is opened.
-
-    Args:
-        files: The bundle's.
-        read: Reads one of them, checked.
-        name: The model file.
-        folder: Where to.
-
-    Raises:
-        DamagedBundleError: A file is missing, of another size or of another content.
-    """
-    for file in (name, f"{name}.json"):
-        if file in files:
-            (folder / file).write_bytes(read(file))
-    return folder / name
-
-
-def read_checked(place: Path, name: str, entry: Entry) -> bytes:
+def read_checked(place: Path, name: str, entry: FileEntry) -> bytes:
     """Read one file, checked against its size and SHA-256.
 
     Raises:
         DamagedBundleError: The file is missing, of another size or of another content.
     """
-    data = read_member(place, name, entry.bytes)
+    data = _read_member(place, name, entry.bytes)
     if len(data) != entry.bytes:
         more = "more" if len(data) > entry.bytes else f"{len(data)}"
         raise DamagedBundleError(f"{place}: {name}: found {more} bytes, expected {entry.bytes}; copy it again")
@@ -123,11 +80,15 @@ def read_checked(place: Path, name: str, entry: Entry) -> bytes:
     return data
 
 
-def load_arrays(place: Path, name: str, data: bytes) -> dict[str, NDArray[Any]]:
+def load_arrays(where: str, data: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays of an ``.npz`` file's bytes.
 
+    Args:
+        where: The file, as an error names it.
+        data: Its content.
+
     Raises:
-        BundleError: It is none, or its arrays are beyond all measure.
+        BundleError: It is not such a file, or its arrays are too large.
     """
     import zipfile  # noqa: PLC0415 - kept off the start-up path of --help and of errors
 
@@ -140,32 +101,41 @@ def load_arrays(place: Path, name: str, data: bytes) -> dict[str, NDArray[Any]]:
             return {key: archive[key] for key in archive.files}
     except Exception as error:  # zip, header or dtype: whatever is wrong, the file is not usable
         reason = " ".join(str(error).split())[:120]
-        raise BundleError(f"{place}: {name}: not a plain numpy archive ({reason})") from error
+        raise BundleError(f"{where}: not a plain numpy archive ({reason})") from error
 
 
-def checked_array(
-    arrays: Mapping[str, NDArray[Any]], where: str, key: str, dtype: type, shape: tuple[int | None, ...]
-) -> NDArray[Any]:
-    """Return one array after checking its dtype, its shape (None: any size but 0) and its finiteness.
+def checked_arrays(
+    arrays: Mapping[str, NDArray[Any]], where: str, expected: Mapping[str, ArrayKind]
+) -> dict[str, NDArray[Any]]:
+    """Return the expected arrays after checking their dtypes, their shapes and that they are finite.
 
     Raises:
-        BundleError: It is missing or otherwise; the message begins with ``where``.
+        BundleError: One is missing or otherwise; the message begins with ``where``.
     """
-    array = arrays.get(key)
-    if array is None:
-        raise BundleError(f"{where}: array {key} is missing; found {', '.join(arrays) or 'none'}")
-    fits = array.ndim == len(shape) and all(
-        found > 0 and expected in (None, found) for found, expected in zip(array.shape, shape, strict=True)
-    )
-    if array.dtype != dtype or not fits:
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise BundleError(f"{where}: {key}: found {array.dtype} {array.shape}, expected {np.dtype(dtype)} ({wanted})")
-    if not np.isfinite(array).all():
-        raise BundleError(f"{where}: {key}: found NaN or infinity, expected finite numbers")
-    return array
+    count: int | str = "N"
+    result = {}
+    for key, kind in expected.items():
+        array = arrays.get(key)
+        if array is None:
+            raise BundleError(f"{where}: array {key} is missing; found {', '.join(arrays) or 'none'}")
+        shape = [count if size == "N" else size for size in kind.shape]
+        fits = array.ndim == len(shape) and all(
+            found > 0 and size in (None, "N", found) for found, size in zip(array.shape, shape, strict=True)
+        )
+        if array.dtype != kind.dtype or not fits:
+            wanted = ", ".join(str(size) if isinstance(size, int) else "any" for size in shape)
+            raise BundleError(
+                f"{where}: {key}: found {array.dtype} {array.shape}, expected {np.dtype(kind.dtype)} ({wanted})"
+            )
+        if not np.isfinite(array).all():
+            raise BundleError(f"{where}: {key}: found NaN or infinity, expected finite numbers")
+        if "N" in kind.shape:
+            count = array.shape[kind.shape.index("N")]
+        result[key] = array
+    return result
 
 
-def sizes(place: Path) -> dict[str, int]:
+def _sizes(place: Path) -> dict[str, int]:
     """Return the size in bytes of every regular file of a bundle, as its container tells it."""
     if place.is_dir():
         return {item.name: item.stat().st_size for item in place.iterdir() if item.is_file()}
@@ -173,7 +143,7 @@ def sizes(place: Path) -> dict[str, int]:
         return {name: member.file_size for name, member in _members(place, archive).items()}
 
 
-def read_member(place: Path, name: str, limit: int) -> bytes:
+def _read_member(place: Path, name: str, limit: int) -> bytes:
     """Read at most ``limit + 1`` bytes of one file, whatever size a container promises."""
     if place.is_dir():
         target = place / name
@@ -183,7 +153,7 @@ def read_member(place: Path, name: str, limit: int) -> bytes:
             with target.open("rb") as file:
                 return file.read(limit + 1)
         except OSError as error:
-            raise BundleError(f"{target}: cannot be read ({error.strerror})") from error
+            raise BundleError(f"{target}: cannot be read ({error.strerror}); copy it again") from error
     with _open_zip(place) as archive:
         member = _members(place, archive).get(name)
         if member is None:
@@ -191,9 +161,7 @@ def read_member(place: Path, name: str, limit: int) -> bytes:
         try:
             with archive.open(member) as stream:
                 return stream.read(limit + 1)
-        except (OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
-            raise DamagedBundleError(f"{place}: {name}: cannot be unpacked ({error})") from error
-        except Exception as error:  # zipfile.BadZipFile and lzma's own: the archive is damaged
+        except Exception as error:  # zipfile's, zlib's or lzma's own: whatever it is, the archive is damaged
             raise DamagedBundleError(f"{place}: {name}: cannot be unpacked ({error})") from error
 
 

@@ -1,48 +1,57 @@
-"""Open a classifier's bundle and hand out only what was checked; see `sonoforge.runtime.bundle.container`."""
+"""Open a bundle of any task and hand out only what was checked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
-import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.bundle.container import (
-    BundleError,
-    DamagedBundleError,
-    check_sizes,
-    checked_array,
-    load_arrays,
-    read_checked,
-    read_manifest,
-    task_of,
+from sonoforge.runtime.bundle import container
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.container import BundleError, DamagedBundleError
+from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.bundle.manifest import (
+    FORMAT_VERSION,
+    ArrayKind,
+    Manifest,
+    ManifestError,
+    exact_keys,
+    load_json,
+    text,
 )
-from sonoforge.runtime.bundle.manifest import Manifest, ManifestError, parse_manifest
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference.trust import TrustReference
 
-__all__ = ["SHIPPED", "Bundle", "BundleError", "DamagedBundleError", "open_bundle"]
+__all__ = ["SHIPPED", "Bundle", "BundleError", "DamagedBundleError", "open_bundle", "parse_manifest"]
 
 SHIPPED = Path(__file__).parent / "shipped" / "busi"
 
+TASKS: dict[str, type[Manifest]] = {kind.task: kind for kind in (ClassifierManifest, GeneratorManifest)}
+
+_HEADER = ("name", "version", "created", "intended_use")
+_KEYS = ("format_version", "task", *_HEADER, "classes", "outputs", "files")
+
+Kind = TypeVar("Kind", bound=Manifest)
+Kind_co = TypeVar("Kind_co", bound=Manifest, covariant=True)
+
 
 @dataclass(frozen=True)
-class Bundle:
+class Bundle(Generic[Kind_co]):
     """An opened bundle.
 
     Attributes:
         path: The folder or the ``.zip`` file.
-        manifest: Its checked manifest.
+        manifest: Its checked manifest, a `ClassifierManifest` or a `GeneratorManifest`.
     """
 
     path: Path
-    manifest: Manifest
+    manifest: Kind_co
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in the order of the outputs."""
+        """Class names in the order of outputs or labels."""
         return self.manifest.classes
 
     def read(self, name: str) -> bytes:
@@ -51,70 +60,91 @@ class Bundle:
         Raises:
             DamagedBundleError: The file is missing, of another size or of another content.
         """
-        return read_checked(self.path, name, self.manifest.files[name])
+        return container.read_checked(self.path, name, self.manifest.files[name])
 
-    def trust_reference(self) -> TrustReference:
-        """Return the Gaussian of the training images' embeddings.
+    def extract(self, name: str, folder: Path) -> Path:
+        """Write a model file's checked bytes to a folder, where its program can open them, and return its path.
+
+        The record of an engine, ``NAME.json``, goes beside it: without it no engine is opened.
 
         Raises:
-            BundleError: The arrays are missing or of another shape.
+            DamagedBundleError: A file is missing, of another size or of another content.
         """
-        arrays = self._arrays("reference.npz")
-        (size,) = self.manifest.outputs["embedding"]
-        reference = TrustReference(
-            self._array(arrays, "reference.npz", "trust_mean", np.float32, (size,)),
-            self._array(arrays, "reference.npz", "trust_components", np.float32, (size, None)),
-            self._array(arrays, "reference.npz", "trust_residual", np.float32, (1,)),
-        )
-        if not reference.residual[0] > 0 or not np.any(reference.components, axis=0).all():
-            raise BundleError(f"{self.path}: reference.npz: found a deviation of zero, expected all above 0")
-        return reference
+        for file in (name, f"{name}.json"):
+            if file in self.manifest.files:
+                (folder / file).write_bytes(self.read(file))
+        return folder / name
+
+    def arrays(self, name: str, expected: Mapping[str, ArrayKind]) -> dict[str, NDArray[Any]]:
+        """Read the arrays of an ``.npz`` file.
+
+        Raises:
+            BundleError: One of them is missing, of another type or shape, or not finite.
+        """
+        where = f"{self.path}: {name}"
+        return container.checked_arrays(container.load_arrays(where, self.read(name)), where, expected)
 
     def golden(self) -> dict[str, NDArray[Any]]:
-        """Return the golden vectors: ``pixels`` (N, S, S, 3) uint8 and each output (N, ...) float32.
+        """Return the golden inputs and outputs; see ``golden_arrays`` of the task's manifest.
 
         Raises:
-            BundleError: The arrays are missing or of another shape.
+            BundleError: The arrays are missing, of another shape, or not usable.
         """
-        arrays = self._arrays("golden.npz")
-        side = self.manifest.preprocessing.size
-        pixels = self._array(arrays, "golden.npz", "pixels", np.uint8, (None, side, side, 3))
-        result = {"pixels": pixels}
-        for name, shape in self.manifest.outputs.items():
-            result[name] = self._array(arrays, "golden.npz", name, np.float32, (len(pixels), *shape))
-        return result
-
-    def _arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        return load_arrays(self.path, name, self.read(name))
-
-    def _array(
-        self, arrays: dict[str, NDArray[Any]], file: str, key: str, dtype: type, shape: tuple[int | None, ...]
-    ) -> NDArray[Any]:
-        return checked_array(arrays, f"{self.path}: {file}", key, dtype, shape)
+        arrays = self.arrays("golden.npz", self.manifest.golden_arrays)
+        problem = self.manifest.golden_problem(arrays)
+        if problem:
+            raise BundleError(f"{self.path}: golden.npz: {problem}")
+        return arrays
 
 
-def open_bundle(path: Path | str | None = None) -> Bundle:
+@overload
+def open_bundle(path: Path | str | None = None) -> Bundle[ClassifierManifest]: ...
+
+
+@overload
+def open_bundle(path: Path | str | None, kind: type[Kind]) -> Bundle[Kind]: ...
+
+
+def open_bundle(path: Path | str | None = None, kind: type[Manifest] = ClassifierManifest) -> Bundle[Manifest]:
     """Open a bundle and check its manifest and that every listed file is there with its size.
 
     The content of a file is checked when it is read, before use.
 
     Args:
         path: A bundle's folder or ``.zip``; None for the bundle shipped with sonoforge.
+        kind: What it must be; `Manifest` for a bundle of any task.
 
     Raises:
-        SonoforgeError: No bundle there, or one that is damaged or that this version does not know.
+        SonoforgeError: No bundle there, or one that is damaged, of another task, or that this version does not know.
     """
     if path is None and not SHIPPED.is_dir():
         raise BundleError("no bundle is shipped with this install; give --bundle FOLDER_OR_ZIP")
     place = SHIPPED if path is None else Path(path)
-    data = read_manifest(place)
-    if task_of(data) == "generation":
-        raise BundleError(
-            f"{place}: found a generator's bundle, expected a classifier's; use sonoforge gan sample --bundle"
-        )
+    data = container.read_manifest(place)
     try:
         manifest = parse_manifest(data)
     except SonoforgeError as error:
         raise ManifestError(f"{place}: manifest.json: {error}") from error
-    check_sizes(place, manifest.files)
+    if not isinstance(manifest, kind):
+        raise BundleError(f"{place}: found {manifest.owner}'s bundle, expected {kind.owner}'s; use {manifest.used_by}")
+    container.check_sizes(place, manifest.files)
     return Bundle(place, manifest)
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read and check the content of a ``manifest.json``.
+
+    Raises:
+        SonoforgeError: One line: which key, what was found, what was expected.
+    """
+    raw = load_json(data)
+    version, task = raw.get("format_version"), raw.get("task")
+    if type(version) is not int or version != FORMAT_VERSION:  # True == 1
+        raise ManifestError(f"format_version: found {version!r}, expected {FORMAT_VERSION}; update sonoforge")
+    kind = TASKS.get(task) if isinstance(task, str) else None
+    if kind is None:
+        raise ManifestError(f"task: found {task!r:.80}, expected {' or '.join(map(repr, TASKS))}; update sonoforge")
+    exact_keys("manifest", raw, (*_KEYS, *kind.keys))
+    for key in _HEADER:
+        text(key, raw[key])
+    return kind.parse(raw)

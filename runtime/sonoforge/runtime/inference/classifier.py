@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images.decoding import ImageError, read_image
 from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.onnx_file import OUTSIDE, reads_other_files, session_options
+from sonoforge.runtime.inference.onnx_file import load_session
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -35,7 +37,7 @@ class Classifier:
         model: ``{"name", "version", "sha256"}`` of the model, as each result carries it.
     """
 
-    def __init__(self, bundle: Bundle | Path | str | None = None, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle[ClassifierManifest] | Path | str | None = None, threads: int = 1) -> None:
         """Open the bundle and load its model.
 
         Args:
@@ -50,7 +52,7 @@ class Classifier:
         manifest = self.bundle.manifest
         self._preprocessing = manifest.preprocessing
         self._session = _load_session(self.bundle, threads)
-        self._reference = self.bundle.trust_reference()
+        self._reference = trust.read_reference(self.bundle)
         self.model = {
             "name": manifest.name,
             "version": manifest.version,
@@ -132,23 +134,19 @@ class Classifier:
         }
 
 
-def _load_session(bundle: Bundle, threads: int) -> onnxruntime.InferenceSession:
+def _load_session(bundle: Bundle[ClassifierManifest], threads: int) -> onnxruntime.InferenceSession:
     """Load the checked model and compare its interface with the manifest."""
-    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file, and not for --help
-
-    data = bundle.read("model.onnx")
-    if reads_other_files(data):
-        raise BundleError(f"{bundle.path}: model.onnx: {OUTSIDE}")
-    try:
-        session = onnxruntime.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a family of its own that has no common base
-        reason = " ".join(str(error).split())[:160]
-        raise BundleError(f"{bundle.path}: model.onnx: onnxruntime cannot load it ({reason})") from error
+    # The model is read and hashed while onnxruntime is imported: each takes a good part of the start-up of one answer.
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(bundle.read, "model.onnx")
+        import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_file, and not for --help
+    session = load_session(reading.result(), f"{bundle.path}: model.onnx", threads)
     _check_interface(bundle, session)
     return session
 
 
-def _check_interface(bundle: Bundle, session: onnxruntime.InferenceSession) -> None:
+def _check_interface(bundle: Bundle[ClassifierManifest], session: onnxruntime.InferenceSession) -> None:
+    """Compare the model's inputs, outputs and preprocessing with the manifest's."""
     place, manifest = f"{bundle.path}: model.onnx", bundle.manifest
     side = manifest.preprocessing.size
     expected = {"input": (3, side, side)}

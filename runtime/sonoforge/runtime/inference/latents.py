@@ -26,10 +26,9 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.bundle.generation import DISTRIBUTIONS
 from sonoforge.runtime.errors import SonoforgeError
 
-RECIPE = "sha256-box-muller-1"
-DISTRIBUTIONS = ("normal", "uniform")
 SMALLEST_LIMIT = 0.01  # one in 125 numbers is kept in each round
 
 
@@ -53,12 +52,12 @@ def draw_latent(
             distribution.
     """
     if seed < 0 or index < 0:
-        raise SonoforgeError(f"latents: found seed {seed} and image {index}, expected at least 0")
+        raise SonoforgeError(f"seed, index: found {seed} and {index}, expected at least 0")
     if distribution not in DISTRIBUTIONS:
-        raise SonoforgeError(f"latents: found {distribution!r}, expected one of {', '.join(DISTRIBUTIONS)}")
+        raise SonoforgeError(f"distribution: found {distribution!r}, expected one of {', '.join(DISTRIBUTIONS)}")
     if limit is not None and (distribution != "normal" or not limit >= SMALLEST_LIMIT):
         raise SonoforgeError(
-            f"latents: found limit {limit} ({distribution}), expected normal, {SMALLEST_LIMIT} or more"
+            f"limit: found {limit} ({distribution} latents), expected {SMALLEST_LIMIT} or more, of normal latents"
         )
     if distribution == "uniform":
         return (2 * _uniform(seed, index, size, 0) - 1).astype(np.float32)
@@ -77,13 +76,15 @@ def check_limit(distribution: str, *, styled: bool) -> None:
         SonoforgeError: Latents that become styles, or that are not normal.
     """
     if styled:
-        raise SonoforgeError("--truncation: this generator has styles, which --psi draws to their mean; use that")
+        raise SonoforgeError("truncation: this generator has styles, which psi draws to their mean; use that")
     if distribution != "normal":
-        raise SonoforgeError("--truncation: this generator's latents are uniform, so none is far out; leave it out")
+        raise SonoforgeError("truncation: this generator's latents are uniform, so none is far out; leave it out")
 
 
-def path(first: NDArray[np.float32], last: NDArray[np.float32], steps: int, distribution: str) -> NDArray[np.float32]:
-    """Latents on the way from one to another, both ends included: see `between`.
+def interpolate(
+    first: NDArray[np.float32], last: NDArray[np.float32], steps: int, distribution: str
+) -> NDArray[np.float32]:
+    """Latents from one to another, both ends included: see `between`.
 
     Args:
         first: (Z,).
@@ -98,22 +99,22 @@ def path(first: NDArray[np.float32], last: NDArray[np.float32], steps: int, dist
         SonoforgeError: Fewer than 2 steps.
     """
     if steps < 2:
-        raise SonoforgeError(f"--interpolate: found {steps} images, expected at least 2: both ends")
+        raise SonoforgeError(f"steps: found {steps}, expected at least 2: both ends")
     return between(first, last, np.linspace(0, 1, steps), distribution).astype(np.float32)
 
 
 def between(
     first: NDArray[np.floating], last: NDArray[np.floating], shares: NDArray[np.floating], distribution: str
 ) -> NDArray[np.float64]:
-    """Latents at given places of the way from one to another.
+    """Latents at given fractions of the path from one to another.
 
-    Normal latents lie near a sphere, so the way is an arc (White, "Sampling Generative Networks", 2016: slerp); a
-    straight line would pass where no latent is ever drawn.  Between uniform ones it is the line.
+    Normal latents lie near a sphere, so the path is an arc (White, "Sampling Generative Networks", 2016: slerp); a
+    straight line would pass where no latent is ever drawn.  Between uniform ones it is the straight line.
 
     Args:
         first: (Z,).
         last: (Z,).
-        shares: (T,) of the way, 0 to 1.
+        shares: (T,) fractions of the path, 0 to 1.
         distribution: ``normal`` or ``uniform``.
 
     Returns:

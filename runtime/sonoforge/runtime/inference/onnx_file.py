@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 
 if TYPE_CHECKING:
+    import onnxruntime
+
     from sonoforge.runtime.inference.model_files import Answer
 
 # Before onnxruntime is imported: its Linux wheels start a telemetry thread and a data base otherwise.
@@ -20,16 +22,16 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 OUTSIDE = "found weights that lie in another file, expected all inside; write it again as one file"
-"""What is said of a file that `reads_other_files` finds."""
+"""Why a file that `reads_other_files` finds is refused."""
 
 
 def missing() -> str:
-    """Nothing: onnxruntime comes with the base install."""
+    """Return nothing: onnxruntime comes with the base install."""
     return ""
 
 
 def session_options(threads: int) -> Any:
-    """Return onnxruntime's options: so many threads, which sleep while they wait, and no warnings."""
+    """Return onnxruntime's options: threads that sleep while they wait, and no warnings."""
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
 
     options = onnxruntime.SessionOptions()
@@ -44,40 +46,52 @@ def session_options(threads: int) -> Any:
 def reads_other_files(content: bytes) -> bool:
     """Whether an ONNX file keeps weights in other files, which onnxruntime would read from wherever it says.
 
-    A bundle's hashes do not cover such files.  Each stands under the key ``location`` (ONNX, "External data"), a text
-    whose length stands before it: as the byte 8, or as a longer number that ends in 0 (Protocol Buffers, "Encoding").
+    A bundle's hashes do not cover such files.  Each is named under the key ``location`` (ONNX, "External data"), a text
+    preceded by its length: the byte 8, or a longer number that ends in 0 (Protocol Buffers, "Encoding").
     """
     return b"location" in content and re.search(rb"[\x00\x08]location", content) is not None
 
 
-def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Answer:
-    """Load a file.
+def load_session(
+    content: bytes, where: str, threads: int = 1, provider: str = "CPUExecutionProvider"
+) -> onnxruntime.InferenceSession:
+    """Load an ``.onnx`` or ``.ort`` file from its bytes.
 
     Args:
-        path: ``.onnx`` or ``.ort``.
+        content: The file.
+        where: Its path, as an error names it.
         threads: Threads for one inference.
-        provider: Execution provider; the CPU's stands behind it for what it cannot run.
+        provider: Execution provider; the CPU's takes over what it cannot run.
 
     Raises:
         SonoforgeError: onnxruntime cannot load the file, or has no such provider; or the file needs other files.
     """
-    import onnxruntime  # noqa: PLC0415
+    import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
 
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
     if reads_other_files(content):
-        raise SonoforgeError(f"{path}: {OUTSIDE}")
-
-    providers = [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
+        raise SonoforgeError(f"{where}: {OUTSIDE}")
+    providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
     try:
         session = onnxruntime.InferenceSession(content, session_options(threads), providers=providers)
     except Exception as error:  # onnxruntime raises a family of its own that has no common base
         reason = " ".join(str(error).split())[:160]
-        raise SonoforgeError(f"{path}: onnxruntime cannot load it ({reason})") from error
+        raise SonoforgeError(f"{where}: onnxruntime cannot load it ({reason})") from error
     if session.get_providers()[0] != provider:  # an unknown provider only warns
-        raise SonoforgeError(f"{path}: found {session.get_providers()[0]}, expected {provider}; see sonoforge doctor")
+        raise SonoforgeError(f"{where}: found {session.get_providers()[0]}, expected {provider}; see sonoforge doctor")
+    return session
+
+
+def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Answer:
+    """Load a file; see `load_session`.
+
+    Raises:
+        SonoforgeError: The file cannot be read or loaded.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
+    session = load_session(content, str(path), threads, provider)
     names = [item.name for item in session.get_inputs()]
 
     def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.bundle.manifest import TrustLimits
+from sonoforge.runtime.bundle.classification import ClassifierManifest, TrustLimits
+from sonoforge.runtime.bundle.manifest import ArrayKind
+from sonoforge.runtime.bundle.reader import Bundle, BundleError
 
 
 class TrustReference(NamedTuple):
@@ -29,6 +31,27 @@ class TrustReference(NamedTuple):
     mean: NDArray[np.float32]
     components: NDArray[np.float32]
     residual: NDArray[np.float32]
+
+
+def read_reference(bundle: Bundle[ClassifierManifest]) -> TrustReference:
+    """Read a classifier's reference from its bundle.
+
+    Raises:
+        BundleError: The arrays are missing, of another shape, or hold a deviation of 0.
+    """
+    (size,) = bundle.manifest.outputs["embedding"]
+    arrays = bundle.arrays(
+        "reference.npz",
+        {
+            "trust_mean": ArrayKind(np.float32, (size,)),
+            "trust_components": ArrayKind(np.float32, (size, None)),
+            "trust_residual": ArrayKind(np.float32, (1,)),
+        },
+    )
+    reference = TrustReference(arrays["trust_mean"], arrays["trust_components"], arrays["trust_residual"])
+    if not reference.residual[0] > 0 or not np.any(reference.components, axis=0).all():
+        raise BundleError(f"{bundle.path}: reference.npz: found a deviation of zero, expected all above 0")
+    return reference
 
 
 def distances(embeddings: NDArray[np.float32], reference: TrustReference) -> NDArray[np.float64]:

@@ -6,9 +6,9 @@ JSON: ``ok``, ``problems`` (lines: what is wrong with the base install), ``machi
 name: {"available", "for", "install"}}), ``programs`` ({first part of a format's name: "" or why its files cannot be
 run here}), ``bundle`` ({"name", "version"}, or null without one).
 
-Nothing is downloaded.  Imported are the base install and, to tell whether they load, the packages that run TorchScript
-and ExecuTorch files, such as torch; the other extras are only looked up.  Exit code 0; 1 when the base install is
-broken.
+Nothing is downloaded.  Only the base install is imported, and the packages that run TorchScript and ExecuTorch files,
+such as torch, to find out whether they load; the other extras are only looked up.  Exit code 0; 1 when the base install
+is broken.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from __future__ import annotations
 import importlib
 import logging
 import platform
-import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TypedDict
+
+from packaging.requirements import Requirement
 
 from sonoforge.runtime import machine
 from sonoforge.runtime.cli.options import Outcome
@@ -38,12 +38,13 @@ exit code: 0, whatever is missing; 1 when the base install itself is broken
 
 log = logging.getLogger(__name__)
 
+_BASE = ("numpy", "onnxruntime", "packaging", "pillow")
 _UNIONS = ("all", "dev")  # of the other extras, and tools of developers
 _MODULES = {"pillow": "PIL"}  # of the base install, where the import has another name
 
-# onnxruntime's providers that can speed an answer up: for what, and how to have them.  The packages all hold the
-# module "onnxruntime", so one takes the place of the other.  Sources: onnxruntime.ai, "Execution providers" and
-# "Install"; NVIDIA's and AMD's own pages for the last of theirs.
+# onnxruntime's providers that can speed up inference: on which hardware, and how to install them.  Every package holds
+# the module "onnxruntime", so one replaces the other.  Sources: onnxruntime.ai, "Execution providers" and "Install";
+# NVIDIA's and AMD's own pages for the newest of theirs.
 _INSTEAD = "pip uninstall onnxruntime; pip install {}"
 _PROVIDERS = {
     "CPUExecutionProvider": ("any processor", "comes with onnxruntime"),
@@ -66,25 +67,54 @@ class Config:
     """``sonoforge doctor`` has no settings of its own."""
 
 
-class Requirement(NamedTuple):
-    """One line of a package's requirements: ``name[extras]wanted; marker``."""
+class Machine(TypedDict):
+    """What this machine is; ``instructions`` are null where the system does not list them."""
 
-    name: str
-    extras: tuple[str, ...]
-    wanted: str
-    extra: str
-    conditional: bool
+    python: str
+    platform: str
+    cpu: str
+    instructions: list[str] | None
+    cores: int
+    gpus: list[str]
+    free_disk_bytes: int
+
+
+class Extra(TypedDict):
+    """What is installed of one extra."""
+
+    complete: bool
+    installed: dict[str, str]
+    missing: list[str]
+    install: str
+
+
+# Functional form: "for" is a keyword.
+Provider = TypedDict("Provider", {"available": bool, "for": str, "install": str})
+
+
+class Report(TypedDict):
+    """The result, see the top of this module."""
+
+    ok: bool
+    problems: list[str]
+    machine: Machine
+    base: dict[str, str | None]
+    extras: dict[str, Extra]
+    providers: dict[str, Provider]
+    programs: dict[str, str]
+    bundle: dict[str, str] | None
 
 
 def main(config: Config) -> Outcome:
     """Examine this installation; see the top of this module for the result and the exit code."""
-    requirements = [parse_requirement(line) for line in _distribution_requires()]
-    base = [item for item in requirements if not item.extra] or [
-        Requirement(name, (), "", "", False) for name in ("numpy", "onnxruntime", "pillow")
-    ]
-    versions, problems = _import_base(base)
+    try:
+        lines = metadata.requires("sonoforge") or []
+    except metadata.PackageNotFoundError:  # run from a folder
+        lines = list(_BASE)
+    requirements = [Requirement(line) for line in lines]
+    versions, problems = _import_base([item for item in requirements if _applies(item)])
     bundle, programs = (None, {}) if problems else _own_parts(problems)
-    result = {
+    report: Report = {
         "ok": not problems,
         "problems": problems,
         "machine": {
@@ -97,93 +127,43 @@ def main(config: Config) -> Outcome:
             "free_disk_bytes": shutil.disk_usage(Path.cwd()).free,
         },
         "base": versions,
-        "extras": examine_extras(requirements),
+        "extras": _extras(requirements),
         "providers": _providers(),
         "programs": programs,
         "bundle": bundle,
     }
-    _print(result)
-    return Outcome(result, "sonoforge verify" if result["ok"] else "", 0 if result["ok"] else 1)
+    _print(report)
+    return Outcome({**report}, "sonoforge verify" if report["ok"] else "", 0 if report["ok"] else 1)
 
 
-def parse_requirement(line: str) -> Requirement:
-    """Read one line of a package's metadata, such as ``torch>=2.6; extra == 'train'`` (PEP 508).
-
-    Of its marker only the extra and the names of systems are read; any other condition, or the name of another system,
-    makes it ``conditional``: it may not be for this machine.
-    """
-    text, _, marker = line.partition(";")
-    found = re.match(r"\s*([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?\s*(.*)", text)
-    name, extras, wanted = found.groups() if found else (text.strip(), None, "")
-    extra = re.search(r"""\bextra\s*==\s*['"]([^'"]+)['"]""", marker)
-    rest = marker.replace(extra[0], "") if extra else marker
-    system = re.compile(r"""\bsys_platform\s*==\s*['"](\w+)['"]""")
-    systems, others = system.findall(rest), system.sub("", rest)
-    conditional = bool(systems and sys.platform not in systems) or bool(re.search(r"==|!=|<|>|\bin\b", others))
-    inside = tuple(part.strip() for part in (extras or "").split(",") if part.strip())
-    return Requirement(name, inside, wanted.strip().strip("()"), extra[1] if extra else "", conditional)
+def _applies(requirement: Requirement, extra: str = "") -> bool:
+    """Whether this machine needs a package for an extra, or for the base install."""
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
-def examine_extras(requirements: Sequence[Requirement]) -> dict[str, dict[str, Any]]:
-    """Tell for each extra what of it is installed.
-
-    An extra may name other extras of sonoforge itself: their packages count as its own.
-    """
-    names = dict.fromkeys(item.extra for item in requirements if item.extra and item.extra not in _UNIONS)
-    return {name: _examine_extra(name, requirements) for name in names}
-
-
-def _examine_extra(name: str, requirements: Sequence[Requirement]) -> dict[str, Any]:
-    installed, lacking = {}, []
-    for item in _requirements_of(name, requirements, set()):
-        version = _version(item.name)
-        if version is not None:
-            installed[item.name] = version
-        if (version is None and not item.conditional) or (version is not None and _too_old(version, item.wanted)):
-            found = f" (found {version})" if version else ""
-            lacking.append(f"{item.name}{item.wanted}{found}")
-    install = f"pip install 'sonoforge[{name}]'" if lacking else ""
-    return {"complete": not lacking, "installed": installed, "missing": lacking, "install": install}
+def _extras(requirements: Sequence[Requirement]) -> dict[str, Extra]:
+    try:
+        names = metadata.metadata("sonoforge").get_all("Provides-Extra") or []
+    except metadata.PackageNotFoundError:
+        names = []
+    return {name: examine_extra(name, requirements) for name in names if name not in _UNIONS}
 
 
-def _requirements_of(extra: str, requirements: Sequence[Requirement], seen: set[str]) -> list[Requirement]:
-    seen.add(extra)
-    found: list[Requirement] = []
+def examine_extra(name: str, requirements: Sequence[Requirement]) -> Extra:
+    """Compare what an extra requires on this machine with what is installed."""
+    installed, missing = {}, []
     for item in requirements:
-        if item.extra != extra:
+        if _applies(item) or not _applies(item, name):
             continue
-        if item.name.lower() != "sonoforge":
-            found.append(item)
-        for other in item.extras if item.name.lower() == "sonoforge" else ():
-            if other not in seen:
-                found += _requirements_of(other, requirements, seen)
-    return found
-
-
-def _distribution_requires() -> list[str]:
-    try:
-        return metadata.requires("sonoforge") or []
-    except metadata.PackageNotFoundError:
-        return []
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _too_old(version: str, wanted: str) -> bool:
-    """Whether a version is below the ``>=`` of a requirement; other conditions are left to pip."""
-    minimum = re.search(r">=\s*([0-9.]+)", wanted)
-    return bool(minimum) and _numbers(version) < _numbers(minimum[1])  # type: ignore[index]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the release part: ``2.13.0+cpu`` is (2, 13, 0)."""
-    release = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
-    return tuple(int(part) for part in release[0].split(".")) if release else ()
+        try:
+            version = installed[item.name] = metadata.version(item.name)
+        except metadata.PackageNotFoundError:
+            missing.append(f"{item.name}{item.specifier}")
+            continue
+        if not item.specifier.contains(version, prereleases=True):
+            missing.append(f"{item.name}{item.specifier} (found {version})")
+    install = f"pip install 'sonoforge[{name}]'" if missing else ""
+    return {"complete": not missing, "installed": installed, "missing": missing, "install": install}
 
 
 def _import_base(base: Sequence[Requirement]) -> tuple[dict[str, str | None], list[str]]:
@@ -194,22 +174,23 @@ def _import_base(base: Sequence[Requirement]) -> tuple[dict[str, str | None], li
     versions: dict[str, str | None] = {}
     problems = []
     for item in base:
+        package = f"{item.name}{item.specifier}"
         try:
             module = importlib.import_module(_MODULES.get(item.name.lower(), item.name))
-            versions[item.name] = str(module.__version__)
+            versions[item.name] = version = str(module.__version__)
         except Exception as error:  # a package for another processor or Python fails in many ways
             versions[item.name] = None
             reason = " ".join(str(error).split())[:160]
-            problems.append(f"{item.name}: cannot be imported ({reason}); pip install '{item.name}{item.wanted}'")
+            problems.append(f"{item.name}: cannot be imported ({reason}); pip install '{package}'")
             continue
-        if _too_old(str(versions[item.name]), item.wanted):
-            problems.append(f"{item.name}: found {versions[item.name]}, expected {item.wanted}; pip install -U it")
+        if not item.specifier.contains(version, prereleases=True):
+            problems.append(f"{item.name}: found {version}, expected {item.specifier}; pip install -U '{package}'")
     return versions, problems
 
 
 def _own_parts(problems: list[str]) -> tuple[dict[str, str] | None, dict[str, str]]:
-    """Return the shipped bundle's name and version, adding to the problems, and what each program says."""
-    # Not above: these import numpy, and a broken numpy is what this verb is asked about.
+    """Return the shipped bundle's name and version, and why each program cannot run; add to the problems."""
+    # Not above: these import numpy, which may be what is broken.
     from sonoforge.runtime.bundle.reader import open_bundle  # noqa: PLC0415
     from sonoforge.runtime.errors import SonoforgeError  # noqa: PLC0415
     from sonoforge.runtime.inference.model_files import PROGRAMS, missing  # noqa: PLC0415
@@ -223,11 +204,11 @@ def _own_parts(problems: list[str]) -> tuple[dict[str, str] | None, dict[str, st
     return bundle, {name: missing(name).removeprefix(f"{name}: ") for name in PROGRAMS}
 
 
-def _providers() -> dict[str, dict[str, Any]]:
-    """Tell which of onnxruntime's providers are there; those it names and we do not know are listed, too."""
+def _providers() -> dict[str, Provider]:
+    """Return onnxruntime's providers, both the known ones and any others that it names."""
     try:
         available = list(importlib.import_module("onnxruntime").get_available_providers())
-    except Exception:  # told by _import_base
+    except Exception:  # reported by _import_base
         available = []
     unknown = ("never used by sonoforge", "")
     return {
@@ -241,7 +222,7 @@ def _providers() -> dict[str, dict[str, Any]]:
 
 
 def _gpus() -> list[str]:
-    """Return what NVIDIA's own program tells: name, memory and driver of each GPU; empty without it."""
+    """Return name, memory and driver of each GPU as NVIDIA's own program prints them; empty without it."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -253,29 +234,29 @@ def _gpus() -> list[str]:
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 
-def _print(result: dict[str, Any]) -> None:
-    here = result["machine"]
+def _print(report: Report) -> None:
+    here = report["machine"]
     instructions = "not readable" if here["instructions"] is None else ", ".join(here["instructions"]) or "none of note"
     log.info("machine     %s, %d cores; Python %s, %s", here["cpu"], here["cores"], here["python"], here["platform"])
     log.info("            instructions: %s", instructions)
     log.info("            GPUs: %s", "; ".join(here["gpus"]) or "none that nvidia-smi sees")
     log.info("            free disk here: %.1f GB", here["free_disk_bytes"] / 1e9)
-    log.info("base        %s", ", ".join(f"{name} {version or 'MISSING'}" for name, version in result["base"].items()))
-    if result["bundle"]:
-        log.info("bundle      %s %s, shipped", result["bundle"]["name"], result["bundle"]["version"])
+    log.info("base        %s", ", ".join(f"{name} {version or 'MISSING'}" for name, version in report["base"].items()))
+    if report["bundle"]:
+        log.info("bundle      %s %s, shipped", report["bundle"]["name"], report["bundle"]["version"])
     log.info("\nextras")
-    for name, extra in result["extras"].items():
+    for name, extra in report["extras"].items():
         state = "complete" if extra["complete"] else f"{extra['install']}  (missing: {', '.join(extra['missing'])})"
         log.info("  %-10s  %s", name, state)
-    if not result["extras"]:
-        log.info("  not known: sonoforge runs from a folder and is not installed")
-    log.info("\nmodel files%s", "" if result["programs"] else ": not known before the base install works")
-    for name, reason in result["programs"].items():
-        log.info("  %-12s  %s", name, reason or "can be run")
+    if not report["extras"]:
+        log.info("  unknown: sonoforge runs from a folder and is not installed")
+    log.info("\nmodel files%s", "" if report["programs"] else ": unknown until the base install works")
+    for name, reason in report["programs"].items():
+        log.info("  %-12s  %s", name, reason or "can run")
     log.info("\nonnxruntime's providers (classify and bench use the CPU's)")
-    for name, provider in result["providers"].items():
-        state = "there" if provider["available"] else provider["install"]
+    for name, provider in report["providers"].items():
+        state = "available" if provider["available"] else provider["install"]
         log.info("  %-31s  %s: %s", name, provider["for"], state)
-    for problem in result["problems"]:
+    for problem in report["problems"]:
         log.error("problem     %s", problem)
-    log.info("\nresult      %s", "the base install works" if result["ok"] else "the base install is BROKEN")
+    log.info("\nresult      %s", "the base install works" if report["ok"] else "the base install is BROKEN")

@@ -44,7 +44,7 @@ from sonoforge.runtime.verbs.classify import NOTICE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sonoforge.runtime.bundle.manifest import Manifest
+    from sonoforge.runtime.bundle.classification import ClassifierManifest
     from sonoforge.runtime.inference.classifier import Classifier
 
 EXAMPLES = """
@@ -145,7 +145,7 @@ def main(config: Config) -> Outcome:
 
 
 def _measure(
-    file: str, manifest: Manifest, classifier: Classifier | None
+    file: str, manifest: ClassifierManifest, classifier: Classifier | None
 ) -> tuple[dict[str, Any], NDArray[Any] | None]:
     """Return a file's result and, where there is a classifier, its embedding (D,); None if it cannot be used."""
     from sonoforge.runtime.images import quality_metrics as image_quality  # noqa: PLC0415 - numpy and Pillow, which --help does not wait for

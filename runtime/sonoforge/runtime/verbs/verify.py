@@ -4,7 +4,7 @@ Every file is compared with its SHA-256, then the golden inputs are computed her
 the exporter recorded; of a generator's bundle, golden images from their seeds, in each of its files that this machine
 can run.  JSON: ``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
 "max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``formats``
-({format: see `verify_formats`}; of a generator instead ``not_run``, {file: reason}), ``model``, ``provider``,
+({format: see `inference.golden`}; of a generator instead ``not_run``, {file: reason}), ``model``, ``provider``,
 ``versions``.
 
 The files that are programs (TorchScript, ExecuTorch, TensorRT) can do on this machine whatever their maker wrote, such
@@ -18,16 +18,17 @@ from __future__ import annotations
 import logging
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sonoforge.runtime.bundle.container import read_manifest, task_of
-from sonoforge.runtime.bundle.reader import SHIPPED, BundleError, DamagedBundleError, open_bundle
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.bundle.manifest import Manifest
+from sonoforge.runtime.bundle.reader import SHIPPED, Bundle, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli.options import Outcome, argument, option
-from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.verify_formats import compare_formats
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference import golden
 
 EXAMPLES = """
 sonoforge verify
@@ -37,10 +38,6 @@ sonoforge verify my-own-bundle --trust
 
 exit code: 0 the bundle passes; 1 it fails; 2 there is no bundle to check
 """
-
-# float32 sums in another order: 3e-6 between thread counts and optimisation levels on one x86 CPU (measured with
-# MobileNetV2); 1e-3 leaves room for other processors and is far below what moves a probability's third digit.
-TOLERANCE = 1e-3
 
 log = logging.getLogger(__name__)
 
@@ -55,77 +52,38 @@ class Config:
 
 def main(config: Config) -> Outcome:
     """Check one bundle; see the top of this module for the result and the exit code."""
-    if config.bundle and _is_generator(Path(config.bundle)):
-        from sonoforge.runtime.inference.generator import verify_generator  # noqa: PLC0415 - for such a bundle only
-
-        result, verb = verify_generator(config.bundle, config.trust), "sonoforge gan sample"
-        if "model" in result:
-            result["versions"] = _versions()
-    else:
-        result, verb = _verify_classifier(config.bundle, config.trust), "sonoforge classify IMAGE"
-    _print(result)
-    next_command = verb + (f" --bundle '{config.bundle}'" if config.bundle else "")
-    return Outcome(result, next_command if result["ok"] else "", 0 if result["ok"] else 1)
-
-
-def _is_generator(path: Path) -> bool:
+    result: dict[str, Any] = {"bundle": config.bundle or str(SHIPPED), "ok": False, "problems": []}
+    next_command = ""
     try:
-        return task_of(read_manifest(path)) == "generation"
-    except BundleError:  # whatever is wrong, the classifier's reader says it
-        return False
-
-
-def _verify_classifier(path: str, trust: bool) -> dict[str, Any]:
-    result: dict[str, Any] = {"bundle": path or str(SHIPPED), "ok": False, "problems": []}
-    try:
-        bundle = open_bundle(path or None)
+        bundle = open_bundle(config.bundle or None, Manifest)
         result["files"] = {name: len(bundle.read(name)) for name in bundle.manifest.files}
-        classifier = Classifier(bundle)
-        result["golden"] = compare_golden(classifier)
-        result |= {"model": classifier.model, "provider": classifier.provider, "versions": _versions()}
-        result["formats"] = compare_formats(bundle, trust)
+        about, result["problems"] = _check(bundle, config.trust)
+        result |= {**about, "versions": _versions()}
+        next_command = "sonoforge gan sample" if bundle.manifest.task == "generation" else "sonoforge classify IMAGE"
     except DamagedBundleError as error:
         result["problems"].append(str(error))
-    except BundleError as error:
+    except SonoforgeError as error:
         if "files" not in result:  # nothing there, or not a bundle at all
             raise
         result["problems"].append(str(error))
-    else:
-        result["problems"] = _judge(result["golden"])
-        result["problems"] += [row["reason"] for row in result["formats"].values() if row["status"] == "failed"]
     result["ok"] = not result["problems"]
-    return result
+    _print(result)
+    if config.bundle:
+        next_command += f" --bundle '{config.bundle}'"
+    return Outcome(result, next_command if result["ok"] else "", 0 if result["ok"] else 1)
 
 
-def compare_golden(classifier: Classifier) -> dict[str, Any]:
-    """Compute the golden inputs here and compare.
-
-    Returns:
-        ``images`` (count), ``tolerance``, ``max_abs_difference`` ({output: value}) and ``labels_equal``.
-    """
-    golden = classifier.bundle.golden()
-    outputs = classifier.predict(golden["pixels"])
-    return {
-        "images": len(golden["pixels"]),
-        "tolerance": TOLERANCE,
-        "max_abs_difference": {name: float(np.abs(outputs[name] - golden[name]).max()) for name in outputs},
-        "labels_equal": bool((outputs["logits"].argmax(1) == golden["logits"].argmax(1)).all()),
-    }
-
-
-def _judge(golden: dict[str, Any]) -> list[str]:
-    problems = [
-        f"golden vectors: {name} differs by {difference:.2g}, expected at most {golden['tolerance']:g}"
-        for name, difference in golden["max_abs_difference"].items()
-        if not difference <= golden["tolerance"]
-    ]
-    if not golden["labels_equal"]:
-        problems.append("golden vectors: a label differs")
-    return problems
+def _check(bundle: Bundle[Manifest], trust: bool) -> tuple[dict[str, Any], list[str]]:
+    """Compare golden answers as the task has them; see `inference.golden`."""
+    manifest = bundle.manifest
+    if isinstance(manifest, GeneratorManifest):
+        return golden.check_generator(Bundle(bundle.path, manifest), trust)
+    assert isinstance(manifest, ClassifierManifest)  # noqa: S101 - there are two tasks
+    return golden.check_classifier(Bundle(bundle.path, manifest), trust)
 
 
 def _versions() -> dict[str, str]:
-    import onnxruntime  # noqa: PLC0415 - after Classifier has switched its telemetry off
+    import onnxruntime  # noqa: PLC0415 - after its telemetry was switched off
     import PIL  # noqa: PLC0415
 
     return {

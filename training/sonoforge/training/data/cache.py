@@ -1,21 +1,20 @@
-"""Each image decoded and resized once, ever: a folder of self-checking files, read by memory map.
+"""Images decoded and resized once, ever: a folder of self-checking files, read by memory map.
 
-Three kinds of files live in the cache folder, below a name made of the format's version and Pillow's (another
-Pillow may decode or resize to other bytes):
+Below a name made of the format's version and Pillow's (another Pillow may decode or resize to other bytes) lie:
 
-* ``entries-S/ab/abcd....bin``: one image at size S, its thumbnail and its facts, named by the sha256 of the
-  *file's bytes*.  Adding one image to a set decodes one image; two sets that share files share entries.
-* ``packs-S/KEY.bin``: the images of one set in its order, memory-mapped; KEY is a hash of their entries' names.
+* ``images-S/ab/abcd....bin``: one image at size S with its thumbnail and its facts, named by the sha256 of the
+  *file's bytes*.  Adding one image to a set decodes one image; two sets that share files share these.
+* ``sets-S/KEY.bin``: all images of one set in its order, in the same format, to be mapped as one array; KEY is a hash
+  of their files' hashes.
 * ``folders/KEY.json``: which file of a data set had which sha256, so that opening it again need not read it.
 
-A file's recorded sha256 is trusted while its size, inode, modification time and status-change time (ctime)
-are all as recorded.  ctime cannot be set back by copying tools, so a file replaced by one of the same size and
-date is noticed.  A file changed less than 2 s before it was hashed is hashed again next time: clocks of file
-systems tick coarsely, and a second change within one tick would show in no time stamp.
+A file's recorded sha256 is trusted while its size, inode, modification time and status-change time (ctime) are
+unchanged.  Copying tools cannot set ctime back, so a file replaced by one of the same size and date is noticed.  A file
+changed less than 2 s before it was hashed is hashed again next time: the clocks of file systems tick coarsely, and a
+second change within one tick would show in no time stamp.
 
-Entries and packs check themselves (`checked_file`): a damaged or truncated one is made again, never used.
-Files are replaced whole, so processes may share the folder without locks: the worst that a race can do is to
-do the same work twice.  To free the space, delete the folder.
+A damaged file is made again, never used.  Files are replaced whole, so processes may share the folder without locks:
+the worst a race can do is the same work twice.  To free the space, delete the folder.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,14 +34,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image
 
+from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.training.data.checked_file import CheckedWriter, replacing, split_checked
+from sonoforge.training.data.checked_file import read_checked, write_checked
 from sonoforge.training.data.datasets import Dataset, Item
-from sonoforge.training.data.thumbnails import SIDE, Thumbnails, make_thumbnail
+from sonoforge.training.data.fingerprints import SIDE, Thumbnails, content_hash, make_thumbnail
+from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.progress import is_interactive, progress_bar
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2  # 2: rows are resized before columns, whatever the image's shape
+_FORMAT = 3
 _TIMESTAMP_TICK = 2_000_000_000  # nanoseconds; FAT, the coarsest file system in use, ticks every 2 s
 
 
@@ -86,6 +86,11 @@ class ImageCache:
         lines = sorted(f"{h} {classes[item.label]}\n" for h, item in zip(self.hashes, self.dataset.items, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
+    def labelled(self, indices: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> LabelledImages:
+        """Return some of the images; ``groups`` (N,) are those of all images, if they are known."""
+        own = None if groups is None else groups[indices]
+        return LabelledImages(self.images[indices], self.dataset.labels[indices], self.dataset.classes, own)
+
     @functools.cached_property
     def duplicates(self) -> Duplicates:
         """Which images show the same scan; found at the first use, from these pixels alone."""
@@ -106,7 +111,7 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None) ->
     Pixels are those of `read_image` followed by ``Preprocessing(size).resize``: the runtime's own.
 
     Args:
-        dataset: What to open.
+        dataset: The files to open.
         size: Side of the square images, in pixels.
         folder: Cache folder; `default_folder` where None.
 
@@ -114,32 +119,36 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None) ->
         SonoforgeError: The cache folder cannot be written, or a class has no readable image.
     """
     base = (folder or default_folder()) / f"format{_FORMAT}-pillow{PIL.__version__}"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SonoforgeError(
+            f"{base}: the image cache cannot be written ({error.strerror}); set SONOFORGE_CACHE to another folder"
+        ) from error
     digests, unreadable = _hash_files(dataset, base / "folders")
-    entries = _Entries(base / f"entries-{size}", size)
-    unreadable |= entries.fill(dataset, digests)
+    decoder = _Decoder(base / f"images-{size}", dataset.root, size)
+    unreadable |= decoder.decode_missing(digests)
     items = [item for item in dataset.items if item.path not in unreadable]
     _check_classes(dataset, items, unreadable)
-    names = [digests[item.path] for item in items]
-    key = hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
-    pack = base / f"packs-{size}" / f"{key}.bin"
-    mapped = _map_pack(pack, len(items), size)
-    if mapped is None:
-        _write_pack(pack, entries, dataset.root, [(item.path, digests[item.path]) for item in items])
-        mapped = _map_pack(pack, len(items), size)
-        if mapped is None:
-            raise SonoforgeError(f"{pack}: reads back damaged; check the disk, or set SONOFORGE_CACHE to another")
+    digests = {item.path: digests[item.path] for item in items}
+    path = base / f"sets-{size}" / (hashlib.sha256("\n".join(digests.values()).encode()).hexdigest()[:32] + ".bin")
+    whole = _read(path, len(items), size)
+    if whole is None:
+        _write(path, (decoder.image(name, digest) for name, digest in digests.items()))
+        whole = _read(path, len(items), size)
+        if whole is None:
+            raise SonoforgeError(f"{path}: reads back damaged; check the disk, or set SONOFORGE_CACHE to another")
     if unreadable:
         first = next(iter(unreadable.values()))
         log.warning("%d of %d files cannot be read and are left out: %s", len(unreadable), len(dataset.items), first)
-    facts, images, thumbnails = mapped
     return ImageCache(
         dataset=replace(dataset, items=tuple(items)),
         size=size,
-        images=images,
-        hashes=tuple(fact.content for fact in facts),
-        thumbnails=thumbnails,
-        sizes=np.array([(fact.width, fact.height) for fact in facts], dtype=np.int64),
-        modes=tuple(fact.mode for fact in facts),
+        images=whole.pixels,
+        hashes=tuple(fact.content for fact in whole.facts),
+        thumbnails=whole.thumbnails,
+        sizes=np.array([(fact.width, fact.height) for fact in whole.facts], dtype=np.int64),
+        modes=tuple(fact.mode for fact in whole.facts),
         unreadable=dict(sorted(unreadable.items())),
     )
 
@@ -168,23 +177,19 @@ def _hash_files(dataset: Dataset, folder: Path) -> tuple[dict[str, str], dict[st
         path = dataset.root / item.path
         try:
             stamp = _stamp(path)
-            recorded = known.get(item.path, [])
-            if recorded[:-1] == stamp:
-                digests[item.path] = str(recorded[-1])
-                return
+            *before, recorded = known.get(item.path, [""])
             now = time.time_ns()
-            found = _sha256(path)
+            digests[item.path] = found = str(recorded) if before == stamp else _sha256(path)
+            if before != stamp and now - max(stamp[2:]) > _TIMESTAMP_TICK and stamp == _stamp(path):
+                fresh[item.path] = [*stamp, found]
         except OSError as error:
+            digests.pop(item.path, None)
             failed[item.path] = f"{path}: cannot be read ({error.strerror or error})"
-            return
-        digests[item.path] = found
-        if now - max(stamp[2], stamp[3]) > _TIMESTAMP_TICK and stamp == _stamp(path):
-            fresh[item.path] = [*stamp, found]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(digest, dataset.items))
     if fresh:
-        with replacing(note) as file:
+        with replacing(note, durable=False) as file:
             file.write(json.dumps(known | fresh).encode())
     return digests, failed
 
@@ -208,14 +213,14 @@ def _read_note(path: Path) -> dict[str, list[int | str]]:
         note = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return {k: v for k, v in note.items() if isinstance(v, list)} if isinstance(note, dict) else {}
+    return {k: v for k, v in note.items() if isinstance(v, list) and v} if isinstance(note, dict) else {}
 
 
-# ---- one file for each image
+# ---- one image, decoded
 
 
 class _Facts(NamedTuple):
-    """What is kept of an image besides its pixels."""
+    """What is known of an image besides its pixels."""
 
     content: str
     width: int
@@ -223,120 +228,101 @@ class _Facts(NamedTuple):
     mode: str
 
 
-class _Entry(NamedTuple):
+class _Image(NamedTuple):
     facts: _Facts
-    pixels: NDArray[np.uint8]  # (S, S, 1) where the picture is grey, else (S, S, 3)
+    pixels: NDArray[np.uint8]  # (S, S, 3)
     thumbnail: NDArray[np.uint8]  # (64, 64)
 
 
-class _Entries:
-    """The decoded images, by the sha256 of their files."""
+class _Decoder:
+    """Decodes the files of one data set, each once."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, root: Path, size: int) -> None:
         self._folder = folder
+        self._root = root
         self._preprocessing = Preprocessing(size=size)
 
-    def fill(self, dataset: Dataset, digests: dict[str, str]) -> dict[str, str]:
-        """Decode every image that has no entry; return the message of each that cannot be decoded."""
-        wanted = {digest: path for path, digest in digests.items()}
-        missing = {digest: path for digest, path in wanted.items() if not self._path(digest).exists()}
+    def decode_missing(self, digests: dict[str, str]) -> dict[str, str]:
+        """Decode every image that was never decoded; return the message of each that cannot be, by path."""
+        names = {digest: name for name, digest in digests.items()}
+        missing = [digest for digest in names if not self._path(digest).exists()]
         failed: dict[str, str] = {}
 
         def decode(digest: str) -> None:
             try:
-                self._decode(dataset.root / missing[digest], digest)
+                self._decode(names[digest], digest)
             except SonoforgeError as error:
                 failed[digest] = str(error)
 
         if missing:
-            log.info("decoding %d new images of %s", len(missing), dataset.name)
-        watched = len(missing) > 50 and is_interactive()
+            log.info("decoding %d new images of %s", len(missing), self._root.name)
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
-            progress_bar("decoding", len(missing), show=watched) as advance,
+            progress_bar("decoding", len(missing), show=len(missing) > 50 and is_interactive()) as advance,
         ):
             for done, _ in enumerate(pool.map(decode, missing), start=1):
                 advance(done, None)
-        return {path: failed[digest] for path, digest in digests.items() if digest in failed}
+        return {name: failed[digest] for name, digest in digests.items() if digest in failed}
 
-    def read(self, path: Path, digest: str) -> _Entry:
-        """Return one entry, decoding the image again where the entry is missing or damaged."""
-        try:
-            data = memoryview(self._path(digest).read_bytes())
-        except OSError:
-            return self._decode(path, digest)
-        body = split_checked(data)
-        if body is None:
-            return self._decode(path, digest)
-        facts, start, stop = body
-        middle = start + SIDE**2
-        side = self._preprocessing.size
-        thumbnail = np.frombuffer(data[start:middle], np.uint8).reshape(SIDE, SIDE)
-        pixels = np.frombuffer(data[middle:stop], np.uint8).reshape(side, side, -1)
-        return _Entry(_Facts(*facts), pixels, thumbnail)
+    def image(self, name: str, digest: str) -> _Image:
+        """Return one image, decoded again where its cached file is missing or damaged."""
+        cached = _read(self._path(digest), 1, self._preprocessing.size)
+        if cached is None:
+            return self._decode(name, digest)
+        return _Image(cached.facts[0], cached.pixels[0], cached.thumbnails[0])
 
     def _path(self, digest: str) -> Path:
         return self._folder / digest[:2] / f"{digest}.bin"
 
-    def _decode(self, path: Path, digest: str) -> _Entry:
-        entry = _make_entry(read_image(path), self._preprocessing)
+    def _decode(self, name: str, digest: str) -> _Image:
+        path = self._root / name
+        picture = read_image(path)
+        mode = picture.mode
+        if mode == "RGB":
+            red, green, blue = picture.split()
+            if red.tobytes() == green.tobytes() == blue.tobytes():
+                picture, mode = red, "RGB grey"
+        image = _Image(
+            _Facts(content_hash(picture), *picture.size, mode),
+            self._preprocessing.resize(picture),
+            make_thumbnail(picture),
+        )
         if _sha256(path) != digest:
             raise SonoforgeError(f"{path}: changed while it was being read; run the command again")
-        with replacing(self._path(digest)) as file:
-            writer = CheckedWriter(file)
-            writer.add(entry.thumbnail)
-            writer.add(entry.pixels)
-            writer.finish(entry.facts)
-        return entry
+        _write(self._path(digest), [image])
+        return image
 
 
-def _make_entry(image: Image.Image, preprocessing: Preprocessing) -> _Entry:
-    mode = image.mode
-    if mode == "RGB":
-        red, green, blue = image.split()
-        if red.tobytes() == green.tobytes() == blue.tobytes():
-            image, mode = red, "RGB grey"
-    width, height = image.size
-    content = hashlib.sha256(f"{image.mode} {width}x{height} ".encode())
-    content.update(image.tobytes())
-    pixels = preprocessing.resize(image)
-    return _Entry(
-        _Facts(content.hexdigest(), width, height, mode),
-        np.ascontiguousarray(pixels[:, :, :1]) if image.mode == "L" else pixels,
-        make_thumbnail(image),
-    )
+# ---- one file of one image, or of all images of a set
 
 
-# ---- one memory-mapped file for each set
+class _Images(NamedTuple):
+    facts: list[_Facts]
+    pixels: NDArray[np.uint8]  # (N, S, S, 3), mapped
+    thumbnails: NDArray[np.uint8]  # (N, 64, 64)
 
-_Mapped = tuple[list[_Facts], NDArray[np.uint8], NDArray[np.uint8]]
 
-
-def _write_pack(path: Path, entries: _Entries, root: Path, files: Sequence[tuple[str, str]]) -> None:
-    """Gather the entries of one set, in order, into one file: the images, then the thumbnails."""
+def _write(path: Path, images: Iterable[_Image]) -> None:
+    """Write the pixels of all images, then their thumbnails."""
     facts, thumbnails = [], []
-    with replacing(path) as file:
-        writer = CheckedWriter(file)
-        for name, digest in files:
-            entry = entries.read(root / name, digest)
-            writer.add(np.broadcast_to(entry.pixels, (*entry.pixels.shape[:2], 3)))
-            thumbnails.append(entry.thumbnail)
-            facts.append(entry.facts)
-        writer.add(np.stack(thumbnails))
-        writer.finish(facts)
+    with write_checked(path) as file:
+        for image in images:
+            file.add(image.pixels)
+            thumbnails.append(image.thumbnail)
+            facts.append(image.facts)
+        file.add(np.stack(thumbnails))
+        file.facts = facts
 
 
-def _map_pack(path: Path, count: int, size: int) -> _Mapped | None:
-    """Map a set's file; None where it is missing or not what was written."""
-    try:
-        data = np.memmap(path, np.uint8, mode="r")
-    except (OSError, ValueError):
+def _read(path: Path, count: int, size: int) -> _Images | None:
+    """Map a file of images; None where it is missing or damaged."""
+    found = read_checked(path)
+    if found is None:
         return None
-    body = split_checked(data.data)
-    if body is None:
-        return None
-    facts, start, stop = body
-    middle = stop - count * SIDE**2
-    images = data[start:middle].reshape(count, size, size, 3)
-    thumbnails = np.array(data[middle:stop]).reshape(count, SIDE, SIDE)
-    return [_Facts(*row) for row in facts], images, thumbnails
+    facts, data = found
+    pixels, thumbnails = np.split(data, [count * size * size * 3])
+    return _Images(
+        [_Facts(*row) for row in facts],
+        pixels.reshape(count, size, size, 3),
+        np.array(thumbnails).reshape(count, SIDE, SIDE),
+    )

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from sonoforge.training.data.thumbnails import SIDE, Thumbnails
+from sonoforge.training.data.fingerprints import SIDE, Thumbnails
 
 THRESHOLD = 0.6
 SENSITIVITY_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)
@@ -184,6 +184,26 @@ def join_groups(count: int, first: NDArray[np.int64], second: NDArray[np.int64])
     roots = [root(index) for index in range(count)]
     number = {found: position for position, found in enumerate(dict.fromkeys(roots))}
     return np.array([number[found] for found in roots], dtype=np.int64)
+
+
+def join_scans(found: Duplicates, given: Sequence[str | None], contents: Sequence[str]) -> NDArray[np.int64]:
+    """Join near-duplicates, given groups and equal contents: (N,) int64 group of each image.
+
+    Where all images share an outline, near-duplicates cannot be found by appearance and are left out.
+
+    Args:
+        found: Of the N images.
+        given: The group of each image as the user gave it, or None.
+        contents: Content hash of each image.
+    """
+    first, second = ([], []) if found.shares_layout else ([found.pairs.first], [found.pairs.second])
+    for keys in (given, contents):
+        seen: dict[str, int] = {}
+        links = [(seen.setdefault(key, i), i) for i, key in enumerate(keys) if key is not None]
+        pairs = np.array(links, dtype=np.int64).reshape(-1, 2)
+        first.append(pairs[:, 0])
+        second.append(pairs[:, 1])
+    return join_groups(len(given), np.concatenate(first), np.concatenate(second))
 
 
 def fine_detail(thumbnails: Thumbnails) -> Detail:

@@ -30,20 +30,23 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations import adaptive_p
-from sonoforge.training.gan.augmentations.affine import AffineRanges, expand
+from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.augmentations.blurring import blur_sigma
 from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.batches.expansion import expand
 from sonoforge.training.gan.batches.feeding import Feeding, check_enough_images, draw_real, process_slice
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out
 from sonoforge.training.gan.distributed.processes import any_says, average_styles, reduce_mean
 from sonoforge.training.gan.ema import ema_decay, update_average
-from sonoforge.training.gan.networks import generator_options, latent_distribution, outline_networks
+from sonoforge.training.gan.generator import latent_distribution
+from sonoforge.training.gan.job import GanJob
+from sonoforge.training.gan.networks import generator_options, outline_networks
 from sonoforge.training.gan.objectives.perceptual import perceptual_loss
 from sonoforge.training.gan.optimisers import set_learning_rate
 from sonoforge.training.gan.progress.curves import PICTURE, write_curves
 from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION, is_collapsed
 from sonoforge.training.gan.progress.event_log import open_event_log, write_events
-from sonoforge.training.gan.progress.tick_metrics import FeatureSpace, make_metric_reference, measure_metrics
+from sonoforge.training.gan.progress.tick_metrics import make_metric_reference, measure_metrics
 from sonoforge.training.gan.progress.ticks import (
     GRID,
     gradient_norm,
@@ -55,11 +58,10 @@ from sonoforge.training.gan.progress.ticks import (
 )
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
-from sonoforge.training.gan.settings import NOT_COMPARED, PRECISIONS, GanSettings, Plan, compose, make_plan
+from sonoforge.training.gan.settings import NOT_COMPARED, PRECISIONS, Plan, compose, make_plan
 from sonoforge.training.gan.state import Players, gather_players, players_tensors, restore_players
-from sonoforge.training.gan.transfer import Start, check_start
+from sonoforge.training.gan.transfer import check_transfer
 from sonoforge.training.gan.updates import Draw, update_discriminator, update_generator
-from sonoforge.training.metrics.features import Features
 from sonoforge.training.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -71,13 +73,9 @@ ASK_STEPS = 16  # with several processes, how often they agree whether to stop
 
 def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     images: TrainingSet,
-    settings: GanSettings,
+    job: GanJob,
     folder: Path,
-    device: str = "auto",
     *,
-    features: Features | None = None,
-    space: FeatureSpace | None = None,
-    start_from: Start | None = None,
     resume: bool = False,
     show_progress: bool = False,
     stop: Callable[[], bool] = lambda: False,
@@ -90,33 +88,35 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     finished training of the same images and settings, it returns at once.
 
     Args:
-        images: What to learn, at the size of the plan; of them ``settings.held_out`` are only measured against.
-        settings: What to train and for how long.
+        images: What to learn, at the size of the plan; of them ``held_out`` are only measured against.
+        job: What to train and for how long.
         folder: Made if missing.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` all processes work on one training.
-        features: Network of the perceptual term; ``settings.features`` is its name.
-        space: Where ``settings.metrics`` are measured; ``settings.metric_features`` is its name.
-        start_from: Weights that the training starts from; ``settings.start_from`` is their name.
         resume: Continue from the newest checkpoint in ``folder``, if there is one.
         show_progress: Show a bar on stderr; else a log line now and then.
         stop: Asked after each step; once it says yes, the tick is closed, saved, and the function returns, without
             ``results.json``, as the training is not over.
 
     Returns:
-        The checkpoint's folder, for `networks.load_generator`.
+        The checkpoint's folder, for `generator.load_generator`.
 
     Raises:
         SonoforgeError: Bad settings, or ``folder`` holds another training.
         GateError: A loss or a weight is no longer a finite number; the last good checkpoint is kept.
     """
     # Settings and data.
+    settings, features, space, start_from = job.settings, job.features, job.space, job.start_from
     recipe = compose(settings)
-    originals, held_out = hold_out(images, settings.held_out, settings.seed)
+    if settings.metrics and space is None:
+        raise SonoforgeError(
+            f"GAN training: measuring {', '.join(settings.metrics)} needs a feature space; give --metric-features"
+        )
+    originals, held_out = hold_out(images, settings.held_out or 0.0, settings.seed)
     images = expand(originals, settings.expand, AffineRanges(), settings.seed)
     plan = make_plan(settings, len(images))
     check_enough_images(images, plan.batch)
     options = network_options(images, recipe, plan, settings.accumulate)
-    check_start(start_from, settings.freeze_discriminator, recipe, options)
+    outline = outline_networks(recipe, options)
+    check_transfer(start_from, settings.freeze_discriminator, recipe.architecture, outline)
     labelled = options["classes"] > 0
     labels = images.labels if labelled else None
     checkpoints = folder / "checkpoints"
@@ -129,7 +129,7 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
         class_name=settings.class_name,
         classes=list(images.classes) if labelled else [],
         fingerprint=images.fingerprint,
-        settings=plain(dataclasses.asdict(settings)),
+        settings=plain(job.record()),
         composition=dataclasses.asdict(recipe),
     )
     found = gan_checkpoint.list_checkpoints(checkpoints)
@@ -152,14 +152,14 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
         log.info("feature network: %s", features.name)
 
     # Networks, optimisers, loss.
-    fabric = open_fabric(device, PRECISIONS[settings.precision])
+    fabric = open_fabric(job.device, PRECISIONS[settings.precision])
     fabric.launch()
     leads = fabric.is_global_zero
     perceptual = None
     if recipe.perceptual_weight:
-        assert features is not None  # noqa: S101 - `compose` refused it
+        assert features is not None  # noqa: S101 - `compose` refuses it
         perceptual = functools.partial(perceptual_loss, features, image_channels=images.image_channels)
-    if settings.freeze_discriminator and not settings.start_from:
+    if settings.freeze_discriminator and start_from is None:
         log.warning("blocks of the discriminator are frozen as they were drawn: they have learned nothing")
     players = gather_players(
         fabric, recipe, settings, options, images.image_channels, perceptual, None if found else start_from
@@ -187,7 +187,7 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
     reference = make_reference(compared, players.average, settings.seed)
     metric_reference = None
     if leads and settings.metrics:
-        assert space is not None  # noqa: S101 - `compose` refused metrics without a space's name
+        assert space is not None  # noqa: S101 - refused above
         metric_reference = make_metric_reference(
             settings.metrics, space, compared, held_out, players.average, settings.seed
         )
@@ -350,14 +350,14 @@ def train_gan(  # noqa: PLR0912 - the loop is one story, read top to bottom
             folder,
             {
                 "checkpoint": f"checkpoints/{checkpoint.name}",
-                "settings": dataclasses.asdict(settings),
+                "settings": job.record(),
                 "composition": dataclasses.asdict(recipe),
                 "plan": plan._asdict(),
                 "images": len(images),
                 "channels": images.pixels.shape[3],
                 "classes": description.classes,
                 "data_fingerprint": images.fingerprint,
-                "features": settings.features,
+                "features": features.name if features else "",
                 "metric_reference": metric_reference.kind if metric_reference else None,
                 "held_out": len(held_out) if held_out else 0,
                 "best_by": criterion,

@@ -7,105 +7,103 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.objectives.conditioning import CONDITIONINGS
 from sonoforge.training.gan.objectives.losses import LOSSES
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
-from sonoforge.training.gan.progress.tick_metrics import METRICS
-from sonoforge.training.gan.recipes import Recipe, Strength, find_recipe, r1_gamma
+from sonoforge.training.gan.recipes import RECIPES, Recipe, Strength, find_recipe, r1_gamma
 from sonoforge.training.gan.schedules import SCHEDULES
 
+METRICS = ("kid", "fid")
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to Fabric's names
 
 
 @dataclasses.dataclass(frozen=True)
 class GanSettings:
-    """What determines a training, together with its images.
+    """Every option of a generator's training, as the user gave it; what is None is as the recipe publishes it.
 
-    Attributes:
-        recipe: Row of `recipes.RECIPES`.
-        preset: ``paper``, or one of the row's own presets.
-        class_name: Class of the images; picks the recipe's published epochs and batch.
-        epochs: Passes over the images; None: as published.  At most one of epochs, steps and kimg is given.
-        steps: Generator updates.
-        kimg: Thousands of real images shown to the discriminator.
-        batch: Images a step; None: as published, or all images where there are fewer.
-        image_size: Side in pixels to train at; None: the recipe's.
-        channels: ``"1"``, ``"3"``, or ``"auto"``: 1 when at least 90 % of the images are grey.
-        learning_rate: Of both networks; None: as published.
-        discriminator_learning_rate: Of the discriminator alone.
-        n_critic: Discriminator updates for each generator update; None: as published.
-        loss: Instead of the recipe's.
-        regularisers: Instead of the recipe's: ``none`` or ``name=weight:interval,...``.
-        perceptual_weight: Instead of the recipe's.
-        features: Name and hash of the network of the perceptual term; empty without one.
-        augmentation: Instead of the recipe's.
-        conditioning: Instead of the recipe's.
-        schedule: Instead of the recipe's.
-        masks: Train the images' masks jointly, as a last channel.
-        mirror: Double the images by left-right flips.
-        affine: Distort every real image shown at random.
-        expand: Images for each image, itself included, made by affine distortion before the training.
-        balanced: Show every class equally often.
-        width: Maps of the widest or the base layer, as the architecture says; None: as published.
-        start_from: Name and hash of the weights that the training starts from; empty: it starts anew.
-        freeze_discriminator: Blocks of the discriminator, those nearest the image, that stay as they are.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
-        accumulate: Parts that a batch is computed in, one after the other, to save memory.
-        compile: Compile the networks.
-        metrics: Some of `tick_metrics.METRICS`, measured on the averaged generator; with ``kid`` the best checkpoint
-            is chosen by it.
-        every: Ticks from one measuring to the next; the last tick is always measured.
-        metric_features: Name of the feature space that the metrics are measured in; empty without metrics.
-        held_out: Share of the images, by whole scans, that is never trained on and that the metrics are measured
-            against, see `training_set.hold_out`; 0: none, they are measured against the training images.
-        stop_after: Stop when KID has not fallen for so many measurings; None: never.
-        seed: Of weights, order, latents, augmentation and samples.
-        tick_steps: Steps between two ticks (statistics, sample grid, checkpoint); None: a fiftieth of
-            the training, at least 50.
-        keep: Newest checkpoints kept, beside the best.
+    The options of ``gan train``, ``gan sweep`` and of the generators inside ``crossval``.  What files and networks
+    they name is opened by `job.open_job`.
     """
 
-    recipe: str = "dcgan-thesis"
-    preset: str = "paper"
-    class_name: str = ""
-    epochs: float | None = None
-    steps: int | None = None
-    kimg: float | None = None
-    batch: int | None = None
-    image_size: int | None = None
-    channels: str = "auto"
-    learning_rate: float | None = None
-    discriminator_learning_rate: float | None = None
-    n_critic: int | None = None
-    loss: str | None = None
-    regularisers: str | None = None
-    perceptual_weight: float | None = None
-    features: str = ""
-    augmentation: str | None = None
-    conditioning: str | None = None
-    schedule: str | None = None
-    masks: bool = False
-    mirror: bool = False
-    affine: bool = False
-    expand: int = 1
-    balanced: bool = False
-    width: int | None = None
-    start_from: str = ""
-    freeze_discriminator: int = 0
-    precision: str = "fp32"
-    accumulate: int = 1
-    compile: bool = False
-    metrics: tuple[str, ...] = ()
-    every: int = 1
-    metric_features: str = ""
-    held_out: float = 0.0
-    stop_after: int | None = None
-    seed: int = 0
-    tick_steps: int | None = None
-    keep: int = 2
+    recipe: str = option("dcgan-thesis", help="see sonoforge gan recipes", choices=tuple(RECIPES))
+    preset: str = option("paper", help="paper, or small-data for the style-based: see sonoforge gan recipes NAME")
+    class_name: str = option(
+        "", help="class to learn, for example malignant; left out with --conditioning", aliases=("class",)
+    )
+    epochs: float | None = option(None, help="passes over the images", limits=(0.001, None))
+    steps: int | None = option(None, help="generator updates, instead of epochs", limits=(1, None))
+    kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", limits=(0.001, None))
+    batch: int | None = option(None, help="images a step", limits=(2, None))
+    image_size: int | None = option(
+        None, help="side in pixels: 32, 64, 128, 224, 256, 512", limits=(16, 1024), aliases=("size",)
+    )
+    channels: str = option("auto", help="auto: 1 if at least 90 % of the images are grey", choices=("auto", "1", "3"))
+    learning_rate: float | None = option(None, help="of both networks", limits=(1e-9, None))
+    discriminator_learning_rate: float | None = option(None, help="of the discriminator alone", limits=(1e-9, None))
+    n_critic: int | None = option(None, help="discriminator updates for each of the generator", limits=(1, None))
+    loss: str | None = option(None, help="adversarial loss", choices=tuple(LOSSES))
+    regularisers: str | None = option(None, help="none, or NAME=WEIGHT:INTERVAL,... such as r1=10:16")
+    perceptual_weight: float | None = option(None, help="lambda of the perceptual term", limits=(0, None))
+    features: str = option("", help="network of the perceptual term: .safetensors file or vgg16", metavar="NET")
+    augmentation: str | None = option(
+        None, help="of what the discriminator sees, real and generated", choices=tuple(AUGMENTATIONS)
+    )
+    conditioning: str | None = option(
+        None, help="one class-conditional generator of all classes", choices=CONDITIONINGS
+    )
+    schedule: str | None = option(None, help="of the learning rates", choices=tuple(SCHEDULES))
+    masks: bool = option(False, help="train images and their masks jointly")
+    mirror: bool = option(False, help="double the images by left-right flips")
+    affine: bool = option(False, help="rotate, scale, shift and shear every real image a little, at random")
+    expand: int = option(
+        1, help="images for each image, by affine distortion once (7: Berezsky 2024)", limits=(1, None)
+    )
+    balanced: bool = option(False, help="show every class equally often")
+    width: int | None = option(
+        None, help="number of channels of the base layer, for smaller or larger networks", limits=(1, None)
+    )
+    start_from: str = option(
+        "",
+        help="start with the weights of a run or checkpoint of the same architecture, of any size, or of a "
+        ".safetensors or .npz file with the official networks' tensors, named G/... and D/...",
+        metavar="CHECKPOINT",
+    )
+    freeze_discriminator: int = option(
+        0, help="blocks of the discriminator, those nearest the image, that are not trained", limits=(0, None)
+    )
+    precision: str = option("fp32", help="arithmetic: bf16 and fp16 are mixed", choices=tuple(PRECISIONS))
+    accumulate: int = option(
+        1, help="parts that each batch is computed in, one after the other, to save memory", limits=(1, None)
+    )
+    compile: bool = option(False, help="compile the networks (torch.compile)")
+    metrics: tuple[str, ...] = option(
+        (), help="measured while training, comma-separated; KID chooses the best", choices=(*METRICS, "none")
+    )
+    every: int = option(1, help="ticks between measurements; the last tick is always measured", limits=(1, None))
+    metric_features: str = option(
+        "",
+        help="feature space of the metrics, such as inception, mobilenetv2-imagenet, bundle or pixels "
+        "(default: the network of the perceptual term, else bundle: the shipped one)",
+        metavar="SPACE",
+    )
+    metric_weights: str = option("", help="weights file of that space, instead of a download", metavar="FILE")
+    held_out: float | None = option(
+        None,
+        help="share of the images, whole scans, to measure the metrics against instead of training on them; 0: the "
+        "metrics are measured against the training images, so that copies of them score best (gan train by default: "
+        "0.1 where that is enough)",
+        limits=(0, 0.5),
+    )
+    stop_after: int | None = option(None, help="stop once KID has not fallen in so many measurements", limits=(1, None))
+    seed: int = option(0, help="of weights, order, latents and samples", limits=(0, None))
+    tick_steps: int | None = option(
+        None, help="steps between samples and checkpoints (default: 50 times)", limits=(1, None)
+    )
+    keep: int = option(2, help="newest checkpoints kept, beside the best", limits=(1, None))
 
 
 # Settings that do not change what is computed; a training may be continued with others.  What is measured and how
@@ -154,7 +152,7 @@ def compose(settings: GanSettings) -> Recipe:
     ]
     recipe = dataclasses.replace(recipe, generator_optimiser=optimisers[0], discriminator_optimiser=optimisers[1])
     if settings.width is not None:
-        widths = ARCHITECTURES[recipe.architecture].widths
+        widths = ARCHITECTURES[recipe.architecture].width_options
         recipe = dataclasses.replace(
             recipe,
             generator={**recipe.generator, **widths(settings.width)},
@@ -204,7 +202,7 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
             f"GAN training: found loss {recipe.loss} with the {recipe.architecture} networks; the loss began needs "
             "reconstruction errors, which the recipe began alone gives"
         )
-    if recipe.augmentation.startswith("ada") and not LOSSES[recipe.loss].signed:
+    if AUGMENTATIONS[recipe.augmentation].adaptive and not LOSSES[recipe.loss].signed:
         raise SonoforgeError(
             f"GAN training: found {recipe.augmentation} with the loss {recipe.loss}, which has no boundary at 0 "
             "to adapt by; use diffaugment"
@@ -216,10 +214,6 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
         )
     for metric in settings.metrics:
         _known("metric", metric, METRICS)
-    if settings.metrics and not settings.metric_features:
-        raise SonoforgeError(
-            f"GAN training: measuring {', '.join(settings.metrics)} needs a feature space; give --metric-features"
-        )
     if settings.stop_after is not None and "kid" not in settings.metrics:
         raise SonoforgeError("GAN training: stopping on KID needs it measured; give --metrics kid")
     if settings.every < 1:

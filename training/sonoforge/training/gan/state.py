@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.augmentations import AUGMENTATIONS, Augmentation
+from sonoforge.training.gan.augmentations import AUGMENTATIONS, Augment
 from sonoforge.training.gan.augmentations.adaptive_p import START as ADAPTIVE_START
 from sonoforge.training.gan.distributed.shared_batch_norm import share_batch_norm
 from sonoforge.training.gan.networks import build_networks
@@ -23,7 +23,8 @@ from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser, optimiser_tensors, restore_optimiser
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import GanSettings
-from sonoforge.training.gan.transfer import Start, freeze, take_over
+from sonoforge.training.gan.starting_weights import StartingWeights
+from sonoforge.training.gan.transfer import freeze, transfer_weights
 
 # (generated, real): both (N, C, S, S) in [-1, 1], to a scalar.
 PerceptualTerm = Callable[[Tensor, Tensor], Tensor]
@@ -55,7 +56,7 @@ class Players:
     fabric: Fabric
     recipe: Recipe
     loss: Loss
-    augment: Augmentation
+    augment: Augment
     perceptual: PerceptualTerm | None
     generator: nn.Module
     discriminator: nn.Module
@@ -77,7 +78,7 @@ def gather_players(
     options: dict[str, Any],
     image_channels: int,
     perceptual: PerceptualTerm | None,
-    start: Start | None = None,
+    start: StartingWeights | None = None,
 ) -> Players:
     """Build everything at step 0.
 
@@ -96,7 +97,7 @@ def gather_players(
     generator, discriminator = build_networks(recipe, options, settings.seed)
     freeze(discriminator, settings.freeze_discriminator)
     if start is not None:
-        take_over(start, generator, discriminator)
+        transfer_weights(start, generator, discriminator)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     networks = [fabric.to_device(network) for network in (generator, discriminator, average)]
     if fabric.world_size > 1:
@@ -115,13 +116,13 @@ def gather_players(
     ]
     state = {"loss": dict(LOSSES[recipe.loss].start), "augmentation": dict(ADAPTIVE_START)}
     state |= {name: dict(REGULARISERS[name].start) for name in recipe.regularisers}
-    if not recipe.augmentation.startswith("ada"):
+    if not AUGMENTATIONS[recipe.augmentation].adaptive:
         del state["augmentation"]
     return Players(
         fabric,
         recipe,
         LOSSES[recipe.loss],
-        AUGMENTATIONS[recipe.augmentation],
+        AUGMENTATIONS[recipe.augmentation].apply,
         perceptual,
         networks[0],
         networks[1],

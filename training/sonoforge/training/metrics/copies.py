@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.statistics.estimates import Interval, wilson_interval
+from sonoforge.training.statistics.intervals import Interval, wilson_interval
 
 ALPHA = 0.025
 SIDE = 32

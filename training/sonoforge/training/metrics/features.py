@@ -1,11 +1,11 @@
-"""ImageNet networks that look at images for us: feature maps for perceptual losses, embeddings for KID and FID.
+"""ImageNet networks as feature extractors: feature maps for perceptual losses, embeddings for KID and FID.
 
-The networks are torchvision's own, up to their last convolution, with ImageNet weights that the user
-names: a ``.safetensors`` file, recognised by its tensors, or a network that torchvision downloads.
+The networks are torchvision's own, up to their last convolution, with ImageNet weights from a ``.safetensors`` file,
+recognised by its tensors, or from torchvision's download.
 
-Published FID and KID use Inception-v3, whose weights are no part of torchvision.  Figures on any other
-network compare methods with each other under the same network; they are not comparable with published
-ones.  So every figure carries the name of its network and the hash of its weights.
+Published FID and KID use Inception-v3, whose weights are not part of torchvision.  Figures on any other network
+compare methods under that network; they are not comparable with published ones.  So every figure carries the name of
+its network and the hash of its weights.
 """
 
 from __future__ import annotations
@@ -29,12 +29,16 @@ MAPS_SIZE = 64  # from this side on every tapped layer has a map of 2x2 or more
 
 
 class Network(NamedTuple):
-    """A torchvision network: the name of its ImageNet weights, and where its feature maps are taken.
+    """A torchvision network.
 
-    ``layers`` gives each map's layer: its name and its place in torchvision's ``features``.
+    Attributes:
+        weights: torchvision's name of its ImageNet weights.
+        dimension: Length of its embeddings.
+        layers: The layers whose feature maps are taken, by name: their index in torchvision's ``features``.
     """
 
     weights: str
+    dimension: int
     layers: Mapping[str, int]
 
 
@@ -43,16 +47,19 @@ NETWORKS: dict[str, Network] = {
     # Super-Resolution", section 4), there for style; names as there: block, then convolution.
     "vgg16": Network(
         "VGG16_Weights.IMAGENET1K_V1",
+        512,
         {"relu1_2": 3, "relu2_2": 8, "relu3_3": 15, "relu4_3": 22},
     ),
     # The seven of LPIPS 0.1, "squeeze" (Zhang 2018 and the authors' code); names as in Iandola 2016, table 1.
     "squeezenet1_1": Network(
         "SqueezeNet1_1_Weights.IMAGENET1K_V1",
+        512,
         {"relu1": 1, "fire3": 4, "fire5": 7, "fire6": 9, "fire7": 10, "fire8": 11, "fire9": 12},
     ),
     # No published choice: the last bottleneck at each of its five resolutions.
     "mobilenet_v2": Network(
         "MobileNet_V2_Weights.IMAGENET1K_V1",
+        1280,
         {"bottleneck1": 1, "bottleneck3": 3, "bottleneck6": 6, "bottleneck13": 13, "bottleneck17": 17},
     ),
 }
@@ -60,11 +67,11 @@ NETWORKS: dict[str, Network] = {
 
 @dataclass(frozen=True)
 class Features:
-    """A network in evaluation mode whose parameters take no gradients; images do.
+    """A network in evaluation mode; gradients flow to the images, not to its parameters.
 
     Attributes:
         name: Network and first 16 hex digits of the sha256 of its weights file; printed and recorded with every figure.
-        layers: Name of each tapped layer and its place in ``module``, in ascending order.
+        layers: Name of each tapped layer and its index in ``module``, in ascending order.
         module: torchvision's ``features``.
     """
 
@@ -77,7 +84,7 @@ class Features:
 
         Args:
             images: (N, C, S, S) float in [-1, 1], C = 1 (grey, shown as three equal channels) or 3 (RGB).
-                Looked at in their own size; below 64 pixels enlarged to 64 (bilinear).
+                Not resized, but enlarged to 64 pixels (bilinear) where they are smaller.
 
         Raises:
             ValueError: Another number of channels.
@@ -126,17 +133,16 @@ def _normalised(images: Tensor) -> Tensor:
 
 
 def open_features(choice: str, device: torch.device | str = "cpu") -> Features:
-    """Open the network that ``--features`` names.
+    """Open a network by its name or from a file of its weights.
 
     Args:
-        choice: The path of a ``.safetensors`` file with torchvision's key names (the whole network or
-            its ``features`` alone; which network, its tensors tell), or ``vgg16``, ``squeezenet1_1`` or
-            ``mobilenet_v2``, whose ImageNet weights torchvision then downloads once, into torch's folder.
-        device: Where the network is put.
+        choice: A key of `NETWORKS`, whose ImageNet weights torchvision then downloads once into torch's folder; or a
+            ``.safetensors`` file with torchvision's key names (the whole network or its ``features`` alone), whose
+            tensors tell which network it is.
+        device: Of the network.
 
     Raises:
-        SonoforgeError: No such file or network, a file that is none of these networks, or nothing to
-            download from.
+        SonoforgeError: No such file or network, a file of another network, or a failed download.
     """
     known = list(NETWORKS)
     if choice in known:
@@ -144,8 +150,8 @@ def open_features(choice: str, device: torch.device | str = "cpu") -> Features:
         weights = download_weights(NETWORKS[choice].weights, ways_out)
         network, module = _recognise(choice, weights.state, [choice])
     else:
-        choices = f"--features takes {', '.join(known)} or a .safetensors file{did_you_mean(choice, known)}"
-        weights = read_weights(Path(choice), choices)
+        expected = f"expected {', '.join(known)} or a .safetensors file{did_you_mean(choice, known)}"
+        weights = read_weights(Path(choice), expected)
         network, module = _recognise(choice, weights.state, known)
     return _ready(network, module, weights.digest, device)
 
@@ -153,21 +159,21 @@ def open_features(choice: str, device: torch.device | str = "cpu") -> Features:
 def open_network(
     network: str, weights: Path | None, device: torch.device | str = "cpu", ways_out: str = ""
 ) -> Features:
-    """Open one of `NETWORKS` by name, from a file that must hold it and no other, or from torchvision's download.
+    """Open one network of `NETWORKS`, from a file that must hold this very network, or from torchvision's download.
 
     Args:
         network: A key of `NETWORKS`.
-        weights: A ``.safetensors`` file with torchvision's key names; None lets torchvision download its own.
-        device: Where the network is put.
+        weights: A ``.safetensors`` file with torchvision's key names; None downloads the published weights.
+        device: Of the network.
         ways_out: What the user may do instead of downloading, for the message.
 
     Raises:
-        SonoforgeError: No such file, a file that is another network, or nothing to download from.
+        SonoforgeError: No such file, a file of another network, or a failed download.
     """
     if weights is None:
         found = download_weights(NETWORKS[network].weights, ways_out)
     else:
-        found = read_weights(weights, "--weights takes a .safetensors file with torchvision's key names")
+        found = read_weights(weights, "expected a .safetensors file with torchvision's key names")
     _, module = _recognise(str(weights or network), found.state, [network])
     return _ready(network, module, found.digest, device)
 
@@ -178,7 +184,7 @@ def _ready(network: str, module: nn.Sequential, digest: str, device: torch.devic
 
 
 def _recognise(where: str, state: Mapping[str, Tensor], candidates: list[str]) -> tuple[str, nn.Sequential]:
-    """Find the network that these tensors are, whole and nothing but, and load them; its classifier does not matter."""
+    """Find the network that has exactly these tensors, its classifier aside, and load them."""
     kept = {name: value for name, value in state.items() if not name.startswith("classifier.")}
     wrong: dict[str, list[str]] = {}
     for network in candidates:
@@ -196,7 +202,7 @@ def _recognise(where: str, state: Mapping[str, Tensor], candidates: list[str]) -
 
 
 def _blank(network: str) -> nn.Sequential:
-    """A network's ``features``: shapes without numbers, which costs no memory and draws nothing at random."""
+    """Build a network's ``features`` with shapes but no numbers: it takes no memory and draws nothing at random."""
     with torch.device("meta"):
         features: nn.Sequential = getattr(import_torchvision().models, network)(weights=None).features
     return features

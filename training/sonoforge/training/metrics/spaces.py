@@ -5,12 +5,13 @@ dimension, library.  Nothing is ever substituted for a space that cannot be open
 
 Published FID and KID are in ``inception``.  No other space gives figures that may stand beside them.
 
-The same image gives the same vector, to the last bit on one device, whatever it is embedded with: images are always
-computed in portions of one size, the last filled up.  So vectors may be kept and mixed with new ones.
+The same image gives the same vector, to the last bit on one device, whatever it is embedded with: batches are always
+of one size, the last filled up.  So vectors may be cached and mixed with new ones.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -31,7 +32,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
 from sonoforge.training.metrics import inception
-from sonoforge.training.metrics.features import EMBED_SIZE, open_network
+from sonoforge.training.metrics.features import EMBED_SIZE, NETWORKS, Features, open_network
 from sonoforge.training.pretrained import DIGEST
 from sonoforge.training.progress import Advance
 
@@ -42,9 +43,8 @@ IMAGENET_NETWORKS = {
 }
 CHOICES = ("inception", *IMAGENET_NETWORKS, "bundle", "bundle:PATH", "pixels")
 
-_DIMENSIONS = {"mobilenet_v2": 1280, "squeezenet1_1": 512, "vgg16": 512}
-_PORTION = {"cpu": 8, "cuda": 64}
-_MOST_THREADS = 8  # more wait for each other on portions of 8 images
+_BATCH = {"cpu": 8, "cuda": 64}
+_MOST_THREADS = 8  # more wait for each other on batches of 8 images
 _PIXELS_SIDE = 64  # more would measure speckle and registration, not pictures
 
 
@@ -67,52 +67,55 @@ class Space:
     Attributes:
         name: Network, version and hash of its weights in words; printed with every figure.
         protocol: What a figure depends on, by item; two spaces with equal protocols give comparable figures.
-        run: Embeds (portion, S, S, C) uint8.
-        portion: Images computed together.
+        run: Embeds one batch, (B, S, S, C) uint8.
+        batch: Images computed together.
         device: ``cpu`` or ``cuda``: rounding differs between them.
-        keep: Whether vectors are worth keeping in a cache.
+        cached: Whether vectors are worth caching.
+        filled: Whether every batch is filled up; otherwise a vector's last bits depend on the size of its batch.
     """
 
     name: str
     protocol: Mapping[str, Any]
     run: Callable[[Pixels], Embedded]
-    portion: int
+    batch: int
     device: str = "cpu"
-    keep: bool = True
+    cached: bool = True
+    filled: bool = True
 
     @property
     def identity(self) -> str:
-        """Sha256 of all that a vector depends on beside its image."""
+        """Sha256 of everything that a vector depends on but its image."""
         return hashlib.sha256(json.dumps([dict(self.protocol), self.device], sort_keys=True).encode()).hexdigest()
 
     def embed(self, images: Pixels, progress: Advance | None = None) -> Embedded:
-        """Embed images, a portion at a time.
+        """Embed images batch by batch.
 
         Args:
             images: (N, S, S, C) uint8, N >= 1, C = 1 (grey, shown as three equal channels) or 3 (RGB).
-            progress: Told the number of images done, see `progress.progress_bar`.
+            progress: Called with the number of images done, see `progress.progress_bar`.
 
         Raises:
-            ValueError: Not such an array.
+            ValueError: Another shape or type.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
             raise ValueError(
                 f"found {images.dtype} {images.shape}, expected uint8 (N, S, S, 1) or (N, S, S, 3), N >= 1"
             )
         parts = []
-        for first in range(0, len(images), self.portion):
-            block = images[first : first + self.portion]
-            filled = np.concatenate([block, np.repeat(block[-1:], self.portion - len(block), axis=0)])
-            features, probabilities = self.run(filled)
-            kept = None if probabilities is None else probabilities[: len(block)]
-            parts.append(Embedded(features[: len(block)], kept))
+        for first in range(0, len(images), self.batch):
+            block = images[first : first + self.batch]
+            filling = self.batch - len(block) if self.filled else 0
+            features, probabilities = self.run(np.concatenate([block, np.repeat(block[-1:], filling, axis=0)]))
+            parts.append(
+                Embedded(features[: len(block)], None if probabilities is None else probabilities[: len(block)])
+            )
             if progress is not None:
                 progress(first + len(block), None)
         return joined(parts)
 
 
 def joined(parts: list[Embedded]) -> Embedded:
-    """Put portions of one space together."""
+    """Concatenate batches of one space."""
     probabilities = [part.probabilities for part in parts if part.probabilities is not None]
     return Embedded(
         np.concatenate([p.features for p in parts]), np.concatenate(probabilities) if probabilities else None
@@ -128,25 +131,25 @@ def open_space(
         choice: One of `CHOICES`.
         weights: File with the weights of ``inception`` (``.safetensors`` or ``.pth``) or of an ImageNet network
             (``.safetensors``); None downloads the published ones.
-        device: Where a torch network is put; ``bundle`` and ``pixels`` are computed on the CPU.
-        cpu_threads: Of ``bundle``; None for those of the machine, 8 at most.
+        device: Of a torch network; ``bundle`` and ``pixels`` run on the CPU.
+        cpu_threads: Of ``bundle``; None for one a core, 8 at most.
 
     Raises:
-        SonoforgeError: No such space, weights for a space that takes none, weights that are not those of the network,
-            or nothing to download from.
+        SonoforgeError: Unknown space, weights for a space that takes none, weights of another network, or a failed
+            download.
     """
-    kind, _, place = choice.partition(":")
-    if kind not in CHOICES or (place and kind != "bundle") or choice == "bundle:":
+    kind, _, path = choice.partition(":")
+    if kind not in CHOICES or (path and kind != "bundle") or choice == "bundle:":
         raise SonoforgeError(
             f"feature space: found {choice!r}, expected one of {', '.join(CHOICES)}{did_you_mean(choice, CHOICES)}"
         )
     if weights is not None and kind in ("bundle", "pixels"):
         hint = "name it bundle:PATH" if kind == "bundle" else "leave it out"
-        raise SonoforgeError(f"--weights: found {weights}, but the feature space {kind} takes no weights file; {hint}")
+        raise SonoforgeError(f"weights: found {weights}, but the feature space {kind} takes no weights file; {hint}")
     if kind == "pixels":
         return _pixels()
     if kind == "bundle":
-        return _bundle(place, cpu_threads or min(os.cpu_count() or 1, _MOST_THREADS))
+        return _bundle(path, cpu_threads or min(os.cpu_count() or 1, _MOST_THREADS))
     file, target = (None if weights is None else Path(weights)), torch.device(device)
     if kind == "inception":
         return _inception(file, target)
@@ -172,33 +175,45 @@ def _inception(weights: Path | None, device: torch.device) -> Space:
         "dimension": inception.FEATURES,
         "library": inception.library(),
     }
-    return Space(network.name, protocol, run, _PORTION[device.type], device.type)
+    return Space(network.name, protocol, run, _BATCH[device.type], device.type)
 
 
 def _imagenet(choice: str, weights: Path | None, device: torch.device) -> Space:
     network, vision = IMAGENET_NETWORKS[choice], import_torchvision()
     features = open_network(network, weights, device, "give --weights FILE, or choose bundle or pixels")
-
-    def run(images: Pixels) -> Embedded:
-        with torch.inference_mode(), _full_precision():
-            return Embedded(features.embed(to_unit(to_tensor(images).to(device))).cpu().numpy(), None)
-
     protocol = {
         "space": choice,
         "weights": features.name,
         "resize": f"bilinear, antialiased, in floating point, to {EMBED_SIZE}x{EMBED_SIZE}",
         "features": "mean over the last feature map",
-        "dimension": _DIMENSIONS[network],
+        "dimension": NETWORKS[network].dimension,
         # Without what follows a plus sign: a build for a CPU and one for a GPU are one version.
         "library": f"torch {torch.__version__.partition('+')[0]}, torchvision {vision.__version__.partition('+')[0]}",
     }
-    return Space(f"{choice}, {features.name}", protocol, run, _PORTION[device.type], device.type)
+    run = functools.partial(_embed_batch, features)
+    return Space(f"{choice}, {features.name}", protocol, run, _BATCH[device.type], device.type)
 
 
-def _bundle(place: str, threads: int) -> Space:
+def network_space(features: Features) -> Space:
+    """Use a network that is already open, such as that of a perceptual loss, as a feature space.
+
+    For comparisons within one training: vectors are not cached and batches not filled up.
+    """
+    device = next(features.module.parameters()).device.type
+    run = functools.partial(_embed_batch, features)
+    return Space(features.name, {"weights": features.name}, run, batch=32, device=device, cached=False, filled=False)
+
+
+def _embed_batch(features: Features, images: Pixels) -> Embedded:
+    device = next(features.module.parameters()).device
+    with torch.inference_mode(), _full_precision():
+        return Embedded(features.embed(to_unit(to_tensor(images).to(device))).cpu().numpy(), None)
+
+
+def _bundle(path: str, threads: int) -> Space:
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - onnxruntime for this space only
 
-    classifier = Classifier(place or None, threads)
+    classifier = Classifier(path or None, threads)
     manifest, model = classifier.bundle.manifest, classifier.model
     preprocessing, side = manifest.preprocessing, manifest.preprocessing.size
 
@@ -218,11 +233,11 @@ def _bundle(place: str, threads: int) -> Space:
     trained_on = _training_data(manifest.raw["training"])
     if trained_on:
         protocol["trained on"] = trained_on
-    return Space(f"bundle {protocol['weights']}", protocol, run, _PORTION["cpu"])
+    return Space(f"bundle {protocol['weights']}", protocol, run, _BATCH["cpu"])
 
 
 def _training_data(record: Mapping[str, Any]) -> str:
-    """Say what a bundle learned from: among those very images its space is not neutral."""
+    """Name the data that a bundle was trained on: its space is not neutral among those images."""
     if "data" not in record:
         return ""
     fingerprint = record.get("fingerprint")
@@ -238,7 +253,7 @@ def _pixels() -> Space:
         "dimension": "side x side x channels",
         "library": f"numpy {np.__version__}",
     }
-    return Space("pixels (no network)", protocol, _flatten, _PORTION["cuda"], keep=False)
+    return Space("pixels (no network)", protocol, _flatten, _BATCH["cuda"], cached=False)
 
 
 def _flatten(images: Pixels) -> Embedded:

@@ -29,8 +29,9 @@ from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.devices import open_fabric
-from sonoforge.training.evaluation.image_sets import ImageSet, read_held_out, read_image_sets
+from sonoforge.training.devices import find_device
+from sonoforge.training.evaluation.image_set import ImageSet
+from sonoforge.training.evaluation.inputs import EvaluationInput, read_held_out, read_image_sets
 from sonoforge.training.evaluation.measure import (
     KID_SUBSET_SIZE,
     KID_SUBSETS,
@@ -133,21 +134,23 @@ def main(config: Config) -> Outcome:
         return _compare(config.compare)
     _check(config)
     started = time.monotonic()
-    device = str(open_fabric(config.device).device)
+    device = str(find_device(config.device))
     spaces = open_spaces(config.features, config.weights, device)
     lpips = open_lpips(config.lpips, config.lpips_heads or None, device) if config.lpips else None
     cache = Path(config.cache) if config.cache else None
     real, fake = read_image_sets(
-        config.real,
-        config.fake,
-        image_size=config.image_size,
-        channels=config.channels,
-        class_name=config.class_name,
-        count=config.count,
-        seed=config.seed,
-        checkpoint=config.checkpoint,
-        cache_folder=cache,
-        device=config.device,
+        EvaluationInput(
+            real=config.real,
+            fake=config.fake,
+            image_size=config.image_size,
+            channels=config.channels,
+            class_name=config.class_name,
+            count=config.count,
+            seed=config.seed,
+            checkpoint=config.checkpoint,
+            cache_folder=cache,
+            device=config.device,
+        )
     )
     held_out = read_held_out(config.held_out, real, cache) if config.held_out else None
     n = matched_size(real.groups, len(fake), config.repeats, config.seed)

@@ -1,4 +1,4 @@
-"""The run folder's side of ``sonoforge gan sample``: a checkpoint's generator, run by torch."""
+"""``sonoforge gan sample RUN``: generate images with a checkpoint's generator, run by torch."""
 
 from __future__ import annotations
 
@@ -8,25 +8,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.inference.generator import find_label
-from sonoforge.runtime.verbs.gan_sample import Config, Source, settings_of_origin
+from sonoforge.runtime.verbs.gan_sample import Config, Source, check, settings_of_origin, write
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.networks import (
-    PORTION,
+from sonoforge.training.gan.generator import (
+    CPU_BATCH,
     Truncation,
     check_truncation,
     generate_pixels,
     label_batch,
     latent_distribution,
     load_generator,
+    sample_batches,
     sample_latent,
-    sample_portions,
 )
 from sonoforge.training.gan.synthetic import describe_origin
 
 
-def open_run(config: Config) -> Source:
+def main(config: Config) -> Outcome:
+    """Generate images from a run folder; see `sonoforge.runtime.verbs.gan_sample`.
+
+    Raises:
+        SonoforgeError: No such checkpoint or class, or the target holds something else.
+    """
+    check(config)
+    return write(config, _open_run(config))
+
+
+def _open_run(config: Config) -> Source:
     """Set up the generator of a run folder or checkpoint.
 
     Raises:
@@ -37,12 +48,11 @@ def open_run(config: Config) -> Source:
     label = find_label(config.class_name, about.classes, about.class_name)
     origin = describe_origin(checkpoint, config.seed, about.classes[label] if label is not None else about.class_name)
     generator = load_generator(checkpoint, config.device)
-    truncation = None if config.psi is None else Truncation(config.psi, config.psi_cutoff)
-    if truncation is not None:
-        check_truncation(generator, truncation)
+    truncation = Truncation(config.psi, config.psi_cutoff, config.truncation)
+    check_truncation(generator, truncation)
 
     def generate(latents: NDArray[np.float32]) -> Pixels:
-        parts = torch.from_numpy(latents).split(PORTION)
+        parts = torch.from_numpy(latents).split(CPU_BATCH)
         return np.concatenate(
             [generate_pixels(generator, part, label_batch(generator, label, len(part)), truncation) for part in parts]
         )
@@ -53,9 +63,7 @@ def open_run(config: Config) -> Source:
         origin | settings_of_origin(config),
         about.image_channels,
         latent_distribution(generator),
-        lambda count: sample_portions(
-            generator, count, config.seed, label, clip=config.truncation, truncation=truncation, batch=config.batch
-        ),
+        lambda count: sample_batches(generator, count, config.seed, label, truncation, config.batch),
         lambda index: sample_latent(generator, config.seed, index, config.truncation)[0].numpy(),
         generate,
     )

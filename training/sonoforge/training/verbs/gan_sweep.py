@@ -21,20 +21,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sonoforge.runtime.atomic import write_bytes, write_text
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.data.pixels import Pixels, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
 from sonoforge.training.gan.engine import network_options, train_gan
-from sonoforge.training.gan.networks import load_generator, sample
-from sonoforge.training.gan.progress.tick_metrics import PerceptualSpace
+from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.progress.ticks import read_stats
 from sonoforge.training.gan.recipes import find_recipe
-from sonoforge.training.gan.settings import PRECISIONS, GanSettings, compose, make_plan
-from sonoforge.training.metrics.features import Features, open_features
+from sonoforge.training.gan.settings import GanSettings, compose, make_plan
 from sonoforge.training.progress import is_interactive
 from sonoforge.training.verbs.gan_train import finishing_on_interrupt
 
@@ -62,32 +60,13 @@ class Config:
     """Settings of ``sonoforge gan sweep``."""
 
     data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
-    class_name: str = option("malignant", help="class to learn", aliases=("class",))
     recipes: tuple[str, ...] = option(("dgan-wp-tl-wgangp", "dgan-wp-tl-bce"), help="comma-separated recipes")
     weights: tuple[str, ...] = option(("0.5", "3", "5", "7", "10"), help="comma-separated perceptual weights; 0: none")
-    features: str = option(
-        "", help="network of perceptual term, KID and FID: .safetensors file or vgg16", metavar="NET"
+    gan: GanSettings = group(
+        GanSettings(class_name="malignant", held_out=0.0),
+        title="each training",
+        without=("recipe", "perceptual_weight", "metrics", "metric_features", "metric_weights"),
     )
-    epochs: float | None = option(None, help="passes over the images (default: the recipe's)", limits=(0.001, None))
-    steps: int | None = option(None, help="generator updates, instead of epochs", limits=(1, None))
-    kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", limits=(0.001, None))
-    batch: int | None = option(None, help="images a step (default: the recipe's)", limits=(2, None))
-    image_size: int | None = option(
-        None, help="side in pixels (default: the recipe's)", limits=(16, 1024), aliases=("size",)
-    )
-    width: int | None = option(None, help="maps of the base layer, for smaller or larger networks", limits=(1, None))
-    augmentation: str | None = option(None, help="what the discriminator sees (default: the recipe's)")
-    held_out: float = option(
-        0.0,
-        help="share of the images that is not trained on but measured against; 0: KID and FID are measured against "
-        "the training images, so that copying them pays",
-        limits=(0, 0.5),
-    )
-    precision: str = option("fp32", help="arithmetic: bf16 and fp16 are mixed", choices=tuple(PRECISIONS))
-    tick_steps: int | None = option(
-        None, help="steps between samples and checkpoints (default: 50 a run)", limits=(1, None)
-    )
-    seed: int = option(0, help="of weights, order, latents and samples; the same for all", limits=(0, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     cache: str = option("", help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge)")
     out: str = option("runs", help="folder for run folders")
@@ -101,45 +80,44 @@ def main(config: Config) -> Outcome:
         SonoforgeError: Bad settings or data.
         GateError: Every training produced numbers that are not finite.
     """
-    if not config.features:
+    if not config.gan.features:
         raise SonoforgeError("--features: missing; KID and FID need a feature network: a .safetensors file or vgg16")
-    device = open_fabric(config.device, PRECISIONS[config.precision]).device
-    features = open_features(config.features, device)
+    shared = open_job(dataclasses.replace(config.gan, metrics=("kid", "fid")), config.device)
     trainings = [
-        (recipe, weight, _settings(config, features, recipe, weight))
+        dataclasses.replace(shared.settings, recipe=recipe, perceptual_weight=weight)
         for recipe in config.recipes
         for weight in _weights(config.weights)
     ]
-    sizes = {settings.image_size or find_recipe(settings.recipe).image_size for _, _, settings in trainings}
+    sizes = {settings.image_size or find_recipe(settings.recipe).image_size for settings in trainings}
     images = {
         size: read_training_set(
             config.data,
-            config.class_name,
+            config.gan.class_name,
             size,
-            groups=config.held_out > 0,
+            config.gan.channels,
+            masks=config.gan.masks,
+            groups=bool(config.gan.held_out),
             cache_folder=Path(config.cache) if config.cache else None,
         )
         for size in sizes
     }
-    for _, _, settings in trainings:
-        kept, _ = hold_out(next(iter(images.values())), config.held_out, config.seed)
-        plan = make_plan(settings, len(kept))
-        network_options(images[plan.image_size], compose(settings), plan)
-    name = f"gan-sweep-{next(iter(images.values())).name}-{config.class_name}".lower()
-    folder = run_folder.open_run(Path(config.out), name, dataclasses.asdict(config), resume=config.resume)
+    for settings in trainings:
+        kept, _ = hold_out(next(iter(images.values())), settings.held_out or 0.0, settings.seed)
+        plan = make_plan(settings, len(kept) * settings.expand)
+        network_options(images[plan.image_size], compose(settings), plan, settings.accumulate)
+    name = f"gan-sweep-{next(iter(images.values())).name}-{config.gan.class_name}".lower()
+    folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     rows: list[dict[str, Any]] = []
     with run_folder.log_to(folder), finishing_on_interrupt() as interrupted:
-        for number, (recipe, weight, settings) in enumerate(trainings):
+        for number, settings in enumerate(trainings):
+            recipe, weight = settings.recipe, settings.perceptual_weight or 0.0
             log.info("== %d of %d: %s, perceptual weight %g", number + 1, len(trainings), recipe, weight)
             own = folder / f"{recipe}-{weight:g}"
             size = settings.image_size or find_recipe(recipe).image_size
             train_gan(
                 images[size],
-                settings,
+                dataclasses.replace(shared, settings=settings),
                 own,
-                config.device,
-                features=features,
-                space=PerceptualSpace(features),
                 resume=True,
                 show_progress=is_interactive(),
                 stop=interrupted,
@@ -167,19 +145,6 @@ def _weights(texts: Sequence[str]) -> list[float]:
     if not weights or min(weights) < 0:
         raise SonoforgeError(f"--weights: found {','.join(texts)}, expected numbers from 0 up, such as 0.5,3,5")
     return weights
-
-
-def _settings(config: Config, features: Features, recipe: str, weight: float) -> GanSettings:
-    shared = {field.name for field in dataclasses.fields(GanSettings)} - {"features"}
-    given = {name: getattr(config, name) for name in shared & {field.name for field in dataclasses.fields(config)}}
-    return GanSettings(
-        recipe=recipe,
-        perceptual_weight=weight,
-        features=features.name,
-        metrics=("kid", "fid"),
-        metric_features=features.name,
-        **given,
-    )
 
 
 def _row(recipe: str, weight: float, own: Path) -> dict[str, Any]:

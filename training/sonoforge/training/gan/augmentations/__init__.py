@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,21 +16,33 @@ from sonoforge.training.gan.augmentations import ada, diffaugment
 
 # (images (N, C, S, S) in [-1, 1], strength: a scalar in [0, 1], image channels, source of random numbers on the
 # images' device) -> images of the same shape, differentiable twice.  Channels after the image channels are masks:
-# they move with the image, but keep their values.  Strength is the adaptive probability p; only "ada" reads it.
-Augmentation = Callable[[Tensor, Tensor, int, torch.Generator], Tensor]
+# they move with the image, but keep their values.
+Augment = Callable[[Tensor, Tensor, int, torch.Generator], Tensor]
+
+
+class Augmentation(NamedTuple):
+    """One augmentation.
+
+    Attributes:
+        apply: Augments a batch.
+        adaptive: Whether its strength is a probability that adapts to overfitting (`adaptive_p`); others ignore it.
+    """
+
+    apply: Augment
+    adaptive: bool = False
 
 
 def unchanged(images: Tensor, strength: Tensor, image_channels: int, chance: torch.Generator) -> Tensor:
-    """Return the images as they are."""
+    """Return the images unchanged."""
     del strength, image_channels, chance
     return images
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
-    "none": unchanged,
-    "diffaugment": diffaugment.augment,
-    "diffaugment-colour-translation": partial(diffaugment.augment, policy=("colour", "translation")),
-    "diffaugment-translation-cutout": partial(diffaugment.augment, policy=("translation", "cutout")),
-    "ada": ada.augment,
-    "ada-full": partial(ada.augment, transforms=ada.FULL),
+    "none": Augmentation(unchanged),
+    "diffaugment": Augmentation(diffaugment.augment),
+    "diffaugment-colour-translation": Augmentation(partial(diffaugment.augment, policy=("colour", "translation"))),
+    "diffaugment-translation-cutout": Augmentation(partial(diffaugment.augment, policy=("translation", "cutout"))),
+    "ada": Augmentation(ada.augment, adaptive=True),
+    "ada-full": Augmentation(partial(ada.augment, transforms=ada.FULL), adaptive=True),
 }

@@ -1,12 +1,12 @@
-"""Random affine distortion of real images, in every batch or once before the training.
+"""Random affine distortion of real images.
 
-Unlike an augmentation of the discriminator's input, it becomes part of the data: generated images show it too.
-Masks that are trained jointly move with their images.
+Unlike an augmentation of the discriminator's input, it changes the data distribution: generated images show it too.
+Jointly trained masks move with their images.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,22 +15,18 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.data.pixels import Pixels, to_pixels, to_tensor, to_unit
-from sonoforge.training.gan.batches.training_set import TrainingSet
-
-CHUNK = 64  # images distorted at a time: bounds the memory that float copies take
 
 
 @dataclass(frozen=True)
 class AffineRanges:
-    """How far a random affine map goes; each part is drawn evenly from minus to plus its range.
+    """Ranges of a random affine map; each part is drawn uniformly from minus to plus its range.
 
     The defaults keep anatomy plausible and most of the picture in view.  They are this project's choice: Berezsky
     and Liashchynskyi 2024, who expand their classes in this way, are the source of the method, not of the numbers.
 
     Attributes:
         rotation: Degrees.
-        scale: Relative; the factor is drawn evenly on a logarithmic scale from 1 / (1 + scale) to 1 + scale.
+        scale: Relative; the factor is log-uniform from 1 / (1 + scale) to 1 + scale.
         shift: Share of the side, in both directions.
         shear: Degrees.
     """
@@ -42,13 +38,13 @@ class AffineRanges:
 
 
 def affine_matrices(draws: NDArray[np.float64], ranges: AffineRanges) -> Tensor:
-    """Turn uniform draws into the maps from places in the result to places in the image.
+    """Convert uniform draws to the maps from points of the result to points of the image.
 
     The image is sheared, scaled, rotated about its centre, then shifted.
 
     Args:
         draws: (N, 5) in [-1, 1]: rotation, scale, shear, shift across, shift down.
-        ranges: What 1 stands for.
+        ranges: The values at a draw of 1.
 
     Returns:
         (N, 2, 3) float32, in coordinates where the image spans -1..1, x before y.
@@ -90,35 +86,3 @@ def warp(images: Tensor, matrices: Tensor, image_channels: int) -> Tensor:
     masks = moved[:, image_channels:]
     masks.copy_(masks.ge(0).to(masks) * 2 - 1)
     return moved
-
-
-def expand(images: TrainingSet, copies: int, ranges: AffineRanges, seed: int) -> TrainingSet:
-    """Enlarge a set by distorted copies of each image, once, before the training.
-
-    Berezsky and Liashchynskyi 2024 expand each class of about 100 images to 700 in this way: 7 copies.
-
-    Args:
-        images: N images.
-        copies: Images for each of the N, itself included.
-        ranges: Of the distortion.
-        seed: With the image's index and the copy, the only source of randomness.
-
-    Returns:
-        ``copies`` * N images: the N as they are, then every further copy of all N in the same order.
-    """
-    parts = [images.pixels]
-    for copy in range(1, copies):
-        seeds = [derive_seed(seed, f"expansion copy {copy}", index) for index in range(len(images))]
-        draws = np.stack([np.random.default_rng(own).uniform(-1, 1, 5) for own in seeds])
-        parts.append(_distort(images, affine_matrices(draws, ranges)))
-    labels = None if images.labels is None else np.tile(images.labels, copies)
-    return replace(images, pixels=np.concatenate(parts), labels=labels)
-
-
-def _distort(images: TrainingSet, matrices: Tensor) -> Pixels:
-    chunks = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
-    moved = [
-        to_pixels(warp(to_unit(to_tensor(images.pixels[chunk])), matrices[chunk], images.image_channels))
-        for chunk in chunks
-    ]
-    return np.concatenate(moved)

@@ -12,8 +12,7 @@ mode, and no global random state is read or written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,66 +21,22 @@ from torch import Tensor, nn
 
 from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kid import kernel_distance
-from sonoforge.training.data.pixels import Pixels, to_pixels, to_tensor, to_unit
+from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.training_set import TrainingSet
-from sonoforge.training.gan.networks import PORTION, generate, latent_distribution, latent_size
-from sonoforge.training.metrics.features import Features
+from sonoforge.training.gan.generator import CPU_BATCH, generate, latent_distribution, latent_size
+from sonoforge.training.metrics.spaces import Space
 
-METRICS = ("kid", "fid")
 GENERATED = 256  # images generated at a tick; to embed them takes a CPU 1 s in the shipped network, 5 s in torch ones
 REAL = 500  # real images at most
-_PORTION = 32  # images embedded at a time
-
-
-class EmbeddedImages(Protocol):
-    """What a feature space makes of N images."""
-
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """(N, D)."""
-
-
-class FeatureSpace(Protocol):
-    """What turns images into vectors whose distances mean something, see `metrics.spaces.open_space`."""
-
-    @property
-    def name(self) -> str:
-        """Network and hash of its weights; recorded with every figure."""
-
-    def embed(self, images: Pixels, /) -> EmbeddedImages:
-        """Embed (N, S, S, C) uint8, C = 1 or 3."""
-
-
-class _Vectors(NamedTuple):
-    features: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class PerceptualSpace:
-    """The network of the perceptual term, used as the feature space too."""
-
-    network: Features
-
-    @property
-    def name(self) -> str:
-        """Network and hash of its weights."""
-        return self.network.name
-
-    @torch.inference_mode()
-    def embed(self, images: Pixels, /) -> _Vectors:
-        """Embed (N, S, S, C) uint8 by `Features.embed`."""
-        device = next(self.network.module.parameters()).device
-        parts = to_tensor(images).split(_PORTION)
-        return _Vectors(torch.cat([self.network.embed(to_unit(part.to(device))).cpu() for part in parts]).numpy())
 
 
 class MetricReference(NamedTuple):
     """What the generated images of every measuring are compared with, made once.
 
     Attributes:
-        metrics: Some of `METRICS`.
+        metrics: Any of `settings.METRICS`.
         space: Where distances are taken.
         embedded: (M, D) embeddings of the real images.
         kind: ``held-out``, or ``training`` where none are held out.
@@ -90,7 +45,7 @@ class MetricReference(NamedTuple):
     """
 
     metrics: tuple[str, ...]
-    space: FeatureSpace
+    space: Space
     embedded: NDArray[np.float32]
     kind: str
     latents: Tensor
@@ -99,7 +54,7 @@ class MetricReference(NamedTuple):
 
 def make_metric_reference(
     metrics: tuple[str, ...],
-    space: FeatureSpace,
+    space: Space,
     training: TrainingSet,
     held_out: TrainingSet | None,
     generator: nn.Module,
@@ -108,7 +63,7 @@ def make_metric_reference(
     """Embed the real images and draw the latents.
 
     Args:
-        metrics: Some of `METRICS`.
+        metrics: Any of `settings.METRICS`.
         space: Where distances are taken.
         training: The images trained on; with labels only where the generator is told them.
         held_out: The images that are compared with; None: those trained on.
@@ -147,7 +102,7 @@ def measure_metrics(average: nn.Module, reference: MetricReference, image_channe
         ``metric_generated`` (numbers of images).
     """
     figures: dict[str, Any] = {}
-    parts = range(0, len(reference.latents), PORTION)
+    parts = range(0, len(reference.latents), CPU_BATCH)
     made = np.concatenate([_embed_generated(average, reference, first, image_channels) for first in parts])
     name = reference.space.name
     if "kid" in reference.metrics:
@@ -166,7 +121,7 @@ def measure_metrics(average: nn.Module, reference: MetricReference, image_channe
 def _embed_generated(
     average: nn.Module, reference: MetricReference, first: int, image_channels: int
 ) -> NDArray[np.float32]:
-    part = slice(first, first + PORTION)
+    part = slice(first, first + CPU_BATCH)
     labels = None if reference.labels is None else reference.labels[part]
     pixels = to_pixels(generate(average, reference.latents[part], labels))
     return reference.space.embed(pixels[..., :image_channels]).features

@@ -17,7 +17,7 @@ from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.training_set import TrainingSet
-from sonoforge.training.gan.networks import PORTION, generate, latent_distribution, latent_size
+from sonoforge.training.gan.generator import CPU_BATCH, generate, latent_distribution, latent_size
 from sonoforge.training.gan.progress.diversity import mean_pairwise_distance, sliced_distance, thumbnails
 from sonoforge.training.gan.state import Players
 
@@ -65,8 +65,8 @@ def measure(average: nn.Module, reference: Reference, image_channels: int) -> tu
 
     ``diversity`` and ``distance``: see `diversity`.  For KID and FID see `tick_metrics`.
     """
-    latents = reference.latents.split(PORTION)
-    own = [None] * len(latents) if reference.labels is None else reference.labels.split(PORTION)
+    latents = reference.latents.split(CPU_BATCH)
+    own = [None] * len(latents) if reference.labels is None else reference.labels.split(CPU_BATCH)
     # A few at a time: 64 large ones at once would not fit into memory.
     samples = torch.cat([generate(average, part, classes) for part, classes in zip(latents, own, strict=True)])
     small = thumbnails(samples[:, :image_channels]).cpu()

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics import estimates as statistics
-from sonoforge.training.statistics.tables import Predictions
-
-ECE_BINS = 15
-"""As in `statistics.expected_calibration_error`, so that the diagram shows what the figure sums up."""
+from sonoforge.training.classifier.fold_result import read_fold
+from sonoforge.training.statistics.calibration import BINS
+from sonoforge.training.statistics.classification import confusion_matrix
+from sonoforge.training.statistics.intervals import Interval, wilson_interval
+from sonoforge.training.statistics.predictions import Predictions
 
 
 class Check(NamedTuple):
@@ -82,23 +82,22 @@ def check_reads(folder: Path, plans: Mapping[int, Mapping[str, Any]]) -> dict[st
     found: dict[str, Reads] = {}
     generators: set[tuple[int, int, str]] = set()
     for path in sorted((folder / "folds").glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        plan, seed, fold = plans[result["seed"]], result["seed"], result["fold"]
+        result = read_fold(path)
+        plan, seed, fold = plans[result.seed], result.seed, result.fold
         test = [i for i, own in enumerate(plan["fold_of"]) if own == fold]
         groups = dict(zip(plan["hashes"], plan["groups"], strict=True))
-        for stage, hashes in result["reads"].items():
-            if stage == "generated":  # images that a generator made, not images that anything learned from
+        for own in result.reads:
+            if not own.learned:
                 continue
-            kind = "classifier" if stage == "classifier" else "generator"  # of one class, which its stage names
-            if kind == "generator":
+            if own.class_name:
                 # Several arms may be filled by the same generators; each of these counts once.
-                if (seed, fold, stage) in generators:
+                if (seed, fold, own.class_name) in generators:
                     continue
-                generators.add((seed, fold, stage))
-            reads = found.setdefault(kind, Reads())
+                generators.add((seed, fold, own.class_name))
+            reads = found.setdefault(own.stage, Reads())
             reads.runs += 1
-            reads.images += len(hashes)
-            contents, seen = set(hashes), {groups[h] for h in hashes if h in groups}
+            reads.images += len(own.hashes)
+            contents, seen = set(own.hashes), {groups[h] for h in own.hashes if h in groups}
             reads.same_content |= {(seed, i) for i in test if plan["hashes"][i] in contents}
             reads.same_group |= {(seed, i) for i in test if plan["groups"][i] in seen}
     return found
@@ -140,26 +139,26 @@ def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, Any], ima
 
 def confusion(part: Predictions, classes: int) -> NDArray[np.int64]:
     """Count the images of one arm by true class (row) and predicted class (column)."""
-    return statistics.confusion_matrix(part.labels, part.probabilities.argmax(axis=1).astype(np.int64), classes)
+    return confusion_matrix(part.labels, part.predicted, classes)
 
 
 class Bin(NamedTuple):
     """Images whose highest probability lies in one interval: mean probability, share that was right, number."""
 
     confidence: float
-    accuracy: statistics.Interval
+    accuracy: Interval
     images: int
 
 
 def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[Bin]:
-    """Group images by their highest probability into `ECE_BINS` equal intervals; empty ones are left out."""
+    """Group images by their highest probability into `BINS` equal intervals; empty ones are left out."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bins = []
     for index in np.unique(bin_of):
         inside = bin_of == index
-        share = statistics.wilson_interval(int(correct[inside].sum()), int(inside.sum()))
+        share = wilson_interval(int(correct[inside].sum()), int(inside.sum()))
         bins.append(Bin(float(confidence[inside].mean()), share, int(inside.sum())))
     return bins
 

@@ -42,9 +42,9 @@ from sonoforge.training.pages.run.verdict import (
     judge_gan,
 )
 from sonoforge.training.pages.shell import write_page
-from sonoforge.training.statistics import estimates as statistics
 from sonoforge.training.statistics import tables
-from sonoforge.training.statistics.tables import Predictions
+from sonoforge.training.statistics.calibration import cross_fitted_temperature
+from sonoforge.training.statistics.predictions import Predictions, read_predictions
 
 REPORT = "report.html"
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
@@ -84,7 +84,7 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
     """Collect what the page shows; see `write_report` for the arguments."""
     config = run_folder.read_config(folder)
     runs = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"]
-    parts, classes = tables.read_predictions(folder / "predictions.csv")
+    parts, classes = read_predictions(folder / "predictions.csv")
     plans = read_plans(folder)
     plan = next(iter(plans.values()))
     arms, split = results["arms"], results["split"]
@@ -208,7 +208,7 @@ def _charts(
     diagrams = []
     for name in list(arms)[:_CHARTED_CALIBRATIONS]:
         part = next(p for p in parts if p.arm == name)
-        calibrated = statistics.cross_fitted_temperature(part.labels, part.probabilities, part.folds)
+        calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.folds)
         raw_bins, bins = reliability(part.labels, part.probabilities), reliability(part.labels, calibrated)
         diagrams.append((titles[name], charts.reliability_diagram(raw_bins, bins, titles[name])))
     return {

@@ -1,0 +1,160 @@
+"""The manifest of a classifier's bundle: the keys that its task adds.
+
+The records of how the model was made (``training``, ``evaluation``, ``parity``, ``provenance``) carry no meaning for
+the answer and may hold anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from sonoforge.runtime.bundle.manifest import (
+    ArrayKind,
+    Manifest,
+    ManifestError,
+    exact_keys,
+    mapping,
+    number,
+    one_of,
+    positive,
+    read_classes,
+    read_files,
+)
+from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.runtime.images.quality_metrics import METRICS
+
+OUTPUTS = ("logits", "probabilities", "embedding", "cam")
+"""Outputs of a model file, in order."""
+
+
+class TrustLimits(NamedTuple):
+    """Median and 95th percentile of the Mahalanobis distance of held-out reference images."""
+
+    median: float
+    threshold: float
+
+
+class Limits(NamedTuple):
+    """Low and high reference percentile of one quality metric."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ClassifierManifest(Manifest):
+    """The manifest of a classifier.
+
+    Attributes:
+        preprocessing: How an image becomes the network's input.
+        outputs: Name of each output and its shape without the batch.
+        temperature: Calibration temperature, inside the ONNX ``probabilities``; above 0.
+        alpha: Error rate of the conformal sets, for each class; between 0 and 1.
+        thresholds: Probability from which a class belongs to the set.
+        trust: Distances that tell known from unknown images.
+        quality: Reference range of each image-quality metric.
+    """
+
+    preprocessing: Preprocessing
+    outputs: dict[str, tuple[int, ...]]
+    temperature: float
+    alpha: float
+    thresholds: dict[str, float]
+    trust: TrustLimits
+    quality: dict[str, Limits]
+
+    task: ClassVar[str] = "classification"
+    owner: ClassVar[str] = "a classifier"
+    used_by: ClassVar[str] = "sonoforge classify --bundle"
+    model: ClassVar[str] = "model.onnx"
+    required: ClassVar[tuple[str, ...]] = ("model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
+    keys: ClassVar[tuple[str, ...]] = (
+        *("preprocessing", "calibration", "conformal", "trust", "quality"),
+        *("training", "evaluation", "parity", "provenance"),
+    )
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> ClassifierManifest:
+        """Check the values; see `Manifest.parse`."""
+        for key in ("training", "evaluation", "parity", "provenance"):
+            mapping(key, raw[key])
+        classes = read_classes(raw["classes"], 2)
+        calibration, conformal = mapping("calibration", raw["calibration"]), mapping("conformal", raw["conformal"])
+        alpha = number("conformal.alpha", conformal.get("alpha"))
+        if not 0 < alpha < 1:
+            raise ManifestError(f"conformal.alpha: found {alpha}, expected a number between 0 and 1")
+        return cls(
+            name=raw["name"],
+            version=raw["version"],
+            classes=classes,
+            files=read_files(raw["files"], cls),
+            raw=raw,
+            preprocessing=Preprocessing.from_dict(raw["preprocessing"]),
+            outputs=_outputs(raw["outputs"], len(classes)),
+            temperature=positive("calibration.temperature", calibration.get("temperature")),
+            alpha=alpha,
+            thresholds=_thresholds(conformal.get("thresholds"), classes),
+            trust=_trust(raw["trust"]),
+            quality=_quality(raw["quality"]),
+        )
+
+    @property
+    def golden_arrays(self) -> dict[str, ArrayKind]:
+        """``pixels`` (N, S, S, 3) uint8 and each output (N, ...) float32."""
+        side = self.preprocessing.size
+        outputs = {name: ArrayKind(np.float32, ("N", *shape)) for name, shape in self.outputs.items()}
+        return {"pixels": ArrayKind(np.uint8, ("N", side, side, 3)), **outputs}
+
+
+def _outputs(value: Any, count: int) -> dict[str, tuple[int, ...]]:
+    outputs = mapping("outputs", value)
+    exact_keys("outputs", outputs, OUTPUTS)
+    for name, shape in outputs.items():
+        sizes, rank = shape if isinstance(shape, list) else [], 3 if name == "cam" else 1
+        if len(sizes) != rank or not all(type(size) is int and size > 0 for size in sizes):
+            raise ManifestError(f"outputs.{name}: found {shape!r:.80}, expected {rank} whole numbers above 0")
+        if name != "embedding" and sizes[0] != count:
+            raise ManifestError(f"outputs.{name}: found {sizes[0]} classes, expected {count}")
+    return {name: tuple(shape) for name, shape in outputs.items()}
+
+
+def _thresholds(value: Any, classes: tuple[str, ...]) -> dict[str, float]:
+    thresholds = mapping("conformal.thresholds", value)
+    exact_keys("conformal.thresholds", thresholds, classes)
+    numbers = {name: number(f"conformal.thresholds.{name}", thresholds[name]) for name in classes}
+    for name, found in numbers.items():
+        if not 0 <= found <= 1:
+            raise ManifestError(f"conformal.thresholds.{name}: found {found}, expected a probability")
+    return numbers
+
+
+def _trust(value: Any) -> TrustLimits:
+    trust = mapping("trust", value)
+    one_of("trust.method", trust.get("method"), ("ppca-mahalanobis",))
+    limits = TrustLimits(
+        median=positive("trust.median", trust.get("median")),
+        threshold=positive("trust.threshold", trust.get("threshold")),
+    )
+    if limits.median >= limits.threshold:
+        raise ManifestError(f"trust: found median {limits.median}, expected less than threshold {limits.threshold}")
+    return limits
+
+
+def _quality(value: Any) -> dict[str, Limits]:
+    quality = mapping("quality", value)
+    exact_keys("quality", quality, tuple(METRICS))
+    result = {}
+    for name in METRICS:
+        entry = mapping(f"quality.{name}", quality[name])
+        exact_keys(f"quality.{name}", entry, ("low", "high"))
+        limits = Limits(
+            low=number(f"quality.{name}.low", entry["low"]), high=number(f"quality.{name}.high", entry["high"])
+        )
+        if limits.low > limits.high:
+            raise ManifestError(f"quality.{name}: found low {limits.low} above high {limits.high}")
+        result[name] = limits
+    return result

@@ -1,0 +1,185 @@
+"""The manifest of a generator's bundle: the keys that its task adds.
+
+Beside the keys of every bundle, all of them required and no other allowed:
+
+| key | value |
+|---|---|
+| `recipe` | name of the GAN recipe |
+| `image` | `size`: side S in pixels; `channels`: 1 or 3; `masks`: 1 where one more channel is a mask, else 0; `range`: `[-1, 1]` |
+| `class_name` | class of all images; empty with `classes` |
+| `classes` | names in the order of the labels; empty for a generator without labels |
+| `latents` | `recipe`: `"sha256-box-muller-1"`; `size`: Z; `distribution`: `"normal"` or `"uniform"` |
+| `inputs` | name to shape, in the order of the files: `latents` `["N", Z]`; `psi` `[1]` where it is accepted; `labels` `["N"]` with classes |
+| `outputs` | `images`: `["N", C, S, S]`, C with the mask |
+| `psi` | `accepted`: whether it is an input; `default`: its value where none is given |
+| `parity` | `checked`: batches and psi; `formats`: format to `file`, `precision`, `status` (`passed`, `failed`, `not checked`, `not written`), `reason`, `bytes`, `max_abs`, `tolerance` |
+| `provenance` | packages and their versions |
+| `training` | `step`, `data`, `fingerprint` of the images, `generator_sha256` of the weights |
+"""  # noqa: E501 - a table's rows cannot be broken
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.bundle.manifest import (
+    ArrayKind,
+    Manifest,
+    ManifestError,
+    digest,
+    exact_keys,
+    mapping,
+    number,
+    one_of,
+    read_classes,
+    read_files,
+    text,
+    whole,
+)
+
+LATENT_RECIPE = "sha256-box-muller-1"
+"""The one recipe of `sonoforge.runtime.inference.latents`."""
+
+DISTRIBUTIONS = ("normal", "uniform")
+
+_LARGEST_SIDE = 4096
+_LARGEST_LATENT = 65536
+
+
+@dataclass(frozen=True)
+class GeneratorManifest(Manifest):
+    """The manifest of a generator.
+
+    Attributes:
+        recipe: Name of the GAN recipe.
+        image_size: Side S in pixels.
+        image_channels: Channels that are image.
+        channels: Channels C of the output: one more where there is a mask.
+        class_name: Class of all images; empty with ``classes``.
+        latent_size: Length Z of a latent.
+        distribution: ``normal`` or ``uniform``: what latents are drawn from.
+        accepts_psi: Whether styles can be drawn to their mean.
+        psi: Its value where none is given.
+        step: Training step of the weights.
+        fingerprint: Hash of the training images.
+        generator_sha256: Hash of the weights' file.
+    """
+
+    recipe: str
+    image_size: int
+    image_channels: int
+    channels: int
+    class_name: str
+    latent_size: int
+    distribution: str
+    accepts_psi: bool
+    psi: float
+    step: int
+    fingerprint: str
+    generator_sha256: str
+
+    task: ClassVar[str] = "generation"
+    owner: ClassVar[str] = "a generator"
+    used_by: ClassVar[str] = "sonoforge gan sample --bundle"
+    model: ClassVar[str] = "generator.onnx"
+    required: ClassVar[tuple[str, ...]] = ("generator.onnx", "golden.npz", "MODEL_CARD.md")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
+    keys: ClassVar[tuple[str, ...]] = (
+        *("recipe", "image", "class_name", "latents", "inputs", "psi"),
+        *("training", "parity", "provenance"),
+    )
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> GeneratorManifest:
+        """Check the values; see `Manifest.parse`."""
+        for key in ("parity", "provenance"):
+            mapping(key, raw[key])
+        image, latents, psi = _image(raw["image"]), _latents(raw["latents"]), _psi(raw["psi"])
+        size, channels = image["size"], image["channels"] + image["masks"]
+        classes = read_classes(raw["classes"], 0)
+        class_name = text("class_name", raw["class_name"], empty=True)
+        if classes and class_name:
+            raise ManifestError(f"class_name: found {class_name!r:.80} beside classes, expected one of the two")
+        psis, labels = {"psi": [1]} if psi["accepted"] else {}, {"labels": ["N"]} if classes else {}
+        _expect("inputs", raw["inputs"], {"latents": ["N", latents["size"]], **psis, **labels})
+        _expect("outputs", raw["outputs"], {"images": ["N", channels, size, size]})
+        training = mapping("training", raw["training"])
+        exact_keys("training", training, ("step", "data", "fingerprint", "generator_sha256"))
+        text("training.data", training["data"], empty=True)
+        return cls(
+            name=raw["name"],
+            version=raw["version"],
+            classes=classes,
+            files=read_files(raw["files"], cls),
+            raw=raw,
+            recipe=text("recipe", raw["recipe"]),
+            image_size=size,
+            image_channels=image["channels"],
+            channels=channels,
+            class_name=class_name,
+            latent_size=latents["size"],
+            distribution=latents["distribution"],
+            accepts_psi=psi["accepted"],
+            psi=number("psi.default", psi["default"]),
+            step=whole("training.step", training["step"], 0, 10**12),
+            fingerprint=text("training.fingerprint", training["fingerprint"]),
+            generator_sha256=digest("training.generator_sha256", training["generator_sha256"]),
+        )
+
+    @property
+    def golden_arrays(self) -> dict[str, ArrayKind]:
+        """Image number 0 of each seed.
+
+        ``images`` (N, C, S, S) float32, ``seeds`` (N,) int64, ``labels`` (N,) int64, 0 without classes, ``psi`` (N,)
+        float32.
+        """
+        return {
+            "images": ArrayKind(np.float32, ("N", self.channels, self.image_size, self.image_size)),
+            "seeds": ArrayKind(np.int64, ("N",)),
+            "labels": ArrayKind(np.int64, ("N",)),
+            "psi": ArrayKind(np.float32, ("N",)),
+        }
+
+    def golden_problem(self, arrays: Mapping[str, NDArray[Any]]) -> str:
+        """Refuse numbers of seeds and labels that there are not."""
+        known = set(range(max(1, len(self.classes))))
+        usable = arrays["seeds"].min() >= 0 and set(arrays["labels"].tolist()) <= known
+        return "" if usable else "found a seed below 0 or a label that is no class's"
+
+
+def _expect(name: str, found: Any, expected: dict[str, Any]) -> None:
+    # As text, because an order other than the files', 1.0 and True would compare equal.
+    if repr(found) != repr(expected):
+        raise ManifestError(f"{name}: found {found!r:.120}, expected {expected!r}")
+
+
+def _image(value: Any) -> dict[str, Any]:
+    image = mapping("image", value)
+    exact_keys("image", image, ("size", "channels", "masks", "range"))
+    if image["range"] != [-1, 1]:
+        raise ManifestError(f"image.range: found {image['range']!r:.80}, expected [-1, 1]")
+    one_of("image.channels", image["channels"], (1, 3))
+    whole("image.size", image["size"], 1, _LARGEST_SIDE)
+    whole("image.masks", image["masks"], 0, 1)
+    return image
+
+
+def _latents(value: Any) -> dict[str, Any]:
+    latents = mapping("latents", value)
+    exact_keys("latents", latents, ("recipe", "size", "distribution"))
+    one_of("latents.recipe", latents["recipe"], (LATENT_RECIPE,))
+    one_of("latents.distribution", latents["distribution"], DISTRIBUTIONS)
+    whole("latents.size", latents["size"], 1, _LARGEST_LATENT)
+    return latents
+
+
+def _psi(value: Any) -> dict[str, Any]:
+    psi = mapping("psi", value)
+    exact_keys("psi", psi, ("accepted", "default"))
+    if not isinstance(psi["accepted"], bool):
+        raise ManifestError(f"psi.accepted: found {psi['accepted']!r:.80}, expected true or false")
+    return psi

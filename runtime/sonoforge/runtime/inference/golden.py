@@ -1,0 +1,220 @@
+"""Do the model files of a bundle answer its golden inputs on this machine as they did on the exporter's?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
+from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.bundle.manifest import Manifest
+from sonoforge.runtime.bundle.reader import Bundle
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.generator import Generator
+from sonoforge.runtime.inference.latents import draw_latent
+from sonoforge.runtime.inference.model_files import NOT_TRUSTED, missing, run_in_subprocess, runs_code
+
+# float32 sums in another order: 3e-6 between thread counts and optimisation levels on one x86 CPU (measured with
+# MobileNetV2); 1e-3 leaves room for other processors and is far below what moves a probability's third digit.
+TOLERANCE = 1e-3
+
+PROBABILITY_TOLERANCES = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.25}
+"""Largest difference of a probability by precision.
+
+Golden images are simulated scans, which a model may be unsure of: this is more than the gate of the export allows on
+the model's own kind of image (measured with the shipped model: fp16 0.005, int8 0.08).
+"""
+
+IMAGE_TOLERANCES = {"fp32": 1e-3, "fp16": 0.05}
+"""Largest difference of a generated image, in [-1, 1], by precision.
+
+StyleGAN's networks are deep: 1e-3 leaves room for other processors' order of additions, and is an eighth of one of 256
+levels.
+"""
+
+
+class FormatCheck(TypedDict, total=False):
+    """What became of one model file: ``reason`` unless it passed, figures where it was run."""
+
+    file: str
+    status: str  # passed, failed or not run
+    tolerance: float
+    max_abs_difference: float
+    reason: str
+
+
+def check_classifier(bundle: Bundle[ClassifierManifest], trust: bool = False) -> tuple[dict[str, Any], list[str]]:
+    """Let a classifier answer its golden images.
+
+    Args:
+        bundle: The bundle.
+        trust: Whether to run files that are programs, too.
+
+    Returns:
+        ``golden`` ({"images", "tolerance", "max_abs_difference": {output: value}, "labels_equal"}), ``model``,
+        ``provider``, ``formats`` ({format: `FormatCheck`} of the other model files); and the problems.
+
+    Raises:
+        SonoforgeError: The ONNX file or the golden vectors cannot be used.
+    """
+    classifier, golden = Classifier(bundle), bundle.golden()
+    outputs = classifier.predict(golden["pixels"])
+    differences = {name: float(np.abs(outputs[name] - golden[name]).max()) for name in outputs}
+    labels_equal = bool((outputs["logits"].argmax(1) == golden["logits"].argmax(1)).all())
+    problems = [
+        f"golden vectors: {name} differs by {difference:.2g}, expected at most {TOLERANCE:g}"
+        for name, difference in differences.items()
+        if not difference <= TOLERANCE
+    ]
+    if not labels_equal:
+        problems.append("golden vectors: a label differs")
+    tensors = bundle.manifest.preprocessing.normalise(golden["pixels"])
+
+    def difference(name: str) -> float:
+        own_preprocessing = bundle.manifest.files[name].format.endswith("-uint8")
+        found = _run_extracted(bundle, name, [golden["pixels"] if own_preprocessing else tensors])
+        shapes, expected = [output.shape for output in found], [golden[output].shape for output in OUTPUTS]
+        if shapes != expected:
+            raise GateError(f"{name}: found outputs of shapes {shapes}, expected {expected}; export it again")
+        largest = float(np.abs(found[1] - golden["probabilities"]).max())
+        if not np.isfinite(largest):
+            raise GateError(f"{name}: found a probability that is not a number; export it again")
+        return largest
+
+    others = [
+        name for name, entry in bundle.manifest.files.items() if entry.format and name != ClassifierManifest.model
+    ]
+    what = "a probability of a golden image"
+    formats = _check_files(bundle, others, difference, (what, PROBABILITY_TOLERANCES), trust)
+    about = {
+        "golden": {
+            "images": len(golden["pixels"]),
+            "tolerance": TOLERANCE,
+            "max_abs_difference": differences,
+            "labels_equal": labels_equal,
+        },
+        "model": classifier.model,
+        "provider": classifier.provider,
+        "formats": formats,
+    }
+    return about, problems + _failures(formats)
+
+
+def check_generator(bundle: Bundle[GeneratorManifest], trust: bool = False) -> tuple[dict[str, Any], list[str]]:
+    """Let a generator make its golden images, with each of its model files.
+
+    Args:
+        bundle: The bundle.
+        trust: Whether to run files that are programs, too.
+
+    Returns:
+        ``golden`` ({"images", "tolerance", "max_abs_difference": {file: value}}), ``not_run`` ({file: reason}),
+        ``model``, ``provider``; and the problems.
+
+    Raises:
+        SonoforgeError: The golden images cannot be used.
+    """
+    manifest, golden = bundle.manifest, bundle.golden()
+    latents = [draw_latent(int(seed), 0, manifest.latent_size, manifest.distribution) for seed in golden["seeds"]]
+    rows = {"latents": np.stack(latents), "psi": golden["psi"], "labels": golden["labels"]}
+    fed = [rows[key] for key in manifest.raw["inputs"]]
+
+    def difference(name: str) -> float:
+        if manifest.files[name].format.startswith("onnx"):
+            return golden_difference(Generator(bundle, file=name))
+        images = _run_extracted(bundle, name, fed)[0]
+        if images.shape != golden["images"].shape:
+            raise GateError(f"{name}: found images {images.shape}, expected {golden['images'].shape}")
+        return float(np.abs(images - golden["images"]).max())
+
+    names = [name for name, entry in manifest.files.items() if entry.format]
+    formats = _check_files(bundle, names, difference, ("a golden image", IMAGE_TOLERANCES), trust)
+    checks = formats.values()
+    about = {
+        "golden": {
+            "images": len(golden["images"]),
+            "tolerance": IMAGE_TOLERANCES["fp32"],
+            "max_abs_difference": {c["file"]: c["max_abs_difference"] for c in checks if "max_abs_difference" in c},
+        },
+        "not_run": {check["file"]: check["reason"] for check in checks if check["status"] == "not run"},
+        "model": {
+            "name": manifest.name,
+            "version": manifest.version,
+            "sha256": manifest.files[GeneratorManifest.model].sha256,
+        },
+        "provider": "CPUExecutionProvider",
+    }
+    return about, _failures(formats)
+
+
+def golden_difference(generator: Generator) -> float:
+    """Return the largest difference from the bundle's golden images, in [-1, 1]."""
+    about, golden = generator.manifest, generator.bundle.golden()
+    differences = []
+    for seed, label, psi, image in zip(*(golden[key] for key in ("seeds", "labels", "psi", "images")), strict=True):
+        latents = generator.latent(int(seed), 0)[None]
+        found = generator.images(
+            latents, int(label) if about.classes else None, float(psi) if about.accepts_psi else None
+        )
+        differences.append(float(np.abs(found[0] - image).max()))
+    return max(differences)
+
+
+def _check_files(
+    bundle: Bundle[Manifest],
+    names: Sequence[str],
+    difference: Callable[[str], float],
+    allowed: tuple[str, Mapping[str, float]],
+    trust: bool,
+) -> dict[str, FormatCheck]:
+    """Compare each file's answers with the golden ones, by format.
+
+    Args:
+        bundle: The bundle.
+        names: Its model files.
+        difference: Runs one of them and returns the largest difference.
+        allowed: What differs, in words, and by how much at most for each precision.
+        trust: Whether to run files that are programs, too.
+    """
+    what, tolerances = allowed
+    rows: dict[str, FormatCheck] = {}
+    for name in names:
+        entry = bundle.manifest.files[name]
+        row = rows[entry.format] = {"file": name, "status": "not run"}
+        reason = NOT_TRUSTED if runs_code(entry.format) and not trust else missing(entry.format)
+        if reason:
+            row["reason"] = reason
+            continue
+        row["tolerance"] = tolerances[entry.precision]
+        try:
+            row["max_abs_difference"] = difference(name)
+            if not row["max_abs_difference"] <= row["tolerance"]:
+                found = f"{row['max_abs_difference']:.2g}, expected at most {row['tolerance']:g}"
+                row["reason"] = f"{name}: {what} differs by {found}"
+        except SonoforgeError as error:
+            row["reason"] = str(error)
+        row["status"] = "failed" if "reason" in row else "passed"
+    return rows
+
+
+def _failures(formats: Mapping[str, FormatCheck]) -> list[str]:
+    return [check["reason"] for check in formats.values() if check["status"] == "failed"]
+
+
+def _run_extracted(bundle: Bundle[Manifest], name: str, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Run a file in a subprocess, in a temporary folder that its errors do not name.
+
+    Raises:
+        GateError: It cannot be run.
+    """
+    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
+        try:
+            return run_in_subprocess(bundle.manifest.files[name].format, bundle.extract(name, Path(folder)), inputs)
+        except GateError as error:
+            raise GateError(str(error).replace(f"{folder}/", "")) from error

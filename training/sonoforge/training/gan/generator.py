@@ -1,0 +1,182 @@
+"""A trained generator: loaded from a checkpoint, and sampled from by seed, label and truncation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference.latents import check_limit, draw_latent
+from sonoforge.training.data.pixels import Pixels, to_pixels
+from sonoforge.training.devices import find_device
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.networks import ARCHITECTURES, channels_last
+
+# Images computed together on a CPU.  The same image may round differently in a batch of another size, so every batch
+# has this size, whatever number of images was requested.
+CPU_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """How variety is traded for quality: of styles (Karras 2019) or, without styles, of latents (Brock 2019).
+
+    Attributes:
+        psi: Share of each style's distance from the mean style that is kept: 1 all, 0 none; None: styles stay.
+        cutoff: Number of styles, coarse ones first, that ``psi`` acts on; None for all.
+        limit: Largest absolute value in a normal latent, for a generator without styles; None for no limit.
+    """
+
+    psi: float | None = None
+    cutoff: int | None = None
+    limit: float | None = None
+
+
+NO_TRUNCATION = Truncation()
+
+
+def check_truncation(generator: nn.Module, truncation: Truncation) -> None:
+    """Refuse a truncation that this generator has no styles or no normal latents for.
+
+    Raises:
+        SonoforgeError: A psi without styles, a cutoff above their number, or a limit on latents that are mapped to
+            styles or are not normal.
+    """
+    if truncation.psi is not None:
+        if not has_styles(generator):
+            raise SonoforgeError(
+                "psi: this generator has no styles to truncate, expected a StyleGAN; use truncation, a limit on latents"
+            )
+        number = int(generator.mapping.num_styles)  # type: ignore[union-attr, arg-type]
+        if truncation.cutoff is not None and truncation.cutoff > number:
+            raise SonoforgeError(
+                f"psi_cutoff: found {truncation.cutoff}, expected at most {number}, its number of styles"
+            )
+    if truncation.limit is not None:
+        check_limit(latent_distribution(generator), styled=has_styles(generator))
+
+
+@torch.no_grad()
+def generate(
+    generator: nn.Module, latents: Tensor, labels: Tensor | None = None, truncation: Truncation = NO_TRUNCATION
+) -> Tensor:
+    """Run a generator that is in evaluation mode: (N, Z) to (N, C, S, S) in [-1, 1].
+
+    Args:
+        generator: Of any architecture.
+        latents: (N, Z), truncated already where ``truncation`` limits latents.
+        labels: (N,) int64, or None.
+        truncation: Of the styles.
+    """
+    options = {"truncation_psi": truncation.psi, "truncation_cutoff": truncation.cutoff}
+    images: Tensor = generator(latents, labels, **(options if truncation.psi is not None else {}))
+    return images
+
+
+def generate_pixels(
+    generator: nn.Module, latents: Tensor, labels: Tensor | None, truncation: Truncation = NO_TRUNCATION
+) -> Pixels:
+    """Generate from latents (N, Z) on any device: (N, S, S, C) uint8; see `generate`."""
+    device = next(generator.parameters()).device
+    own = None if labels is None else labels.to(device)
+    return to_pixels(generate(generator, latents.to(device), own, truncation))
+
+
+def load_generator(checkpoint: Path, device: str = "cpu") -> nn.Module:
+    """Load the averaged generator of a checkpoint, ready to sample from.
+
+    Args:
+        checkpoint: A checkpoint folder, or a run folder (then its newest checkpoint).
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        SonoforgeError: Not a checkpoint, damaged, or of an unknown architecture.
+    """
+    path = gan_checkpoint.find_checkpoint(checkpoint)
+    about = gan_checkpoint.describe(path)
+    if about.architecture not in ARCHITECTURES:
+        raise SonoforgeError(
+            f"{path}: found architecture {about.architecture!r}, expected one of {', '.join(ARCHITECTURES)}"
+        )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            generator = ARCHITECTURES[about.architecture].generator(**about.generator_options)
+        generator.load_state_dict(gan_checkpoint.load_state(path, "average"))
+    except (TypeError, ValueError, RuntimeError) as error:
+        problem = str(error).splitlines()[0]
+        raise SonoforgeError(f"{path}: its weights do not fit its own description ({problem})") from error
+    channels_last(generator).to(find_device(device))
+    return generator.eval().requires_grad_(False)
+
+
+def sample(generator: nn.Module, count: int, seed: int, label: int | None = None) -> Pixels:
+    """Generate images from a seed, see `sample_batches`: (count, S, S, C) uint8."""
+    return np.concatenate([*sample_batches(generator, count, seed, label)])
+
+
+def sample_batches(
+    generator: nn.Module,
+    count: int,
+    seed: int,
+    label: int | None = None,
+    truncation: Truncation = NO_TRUNCATION,
+    batch: int = 64,
+) -> Iterator[Pixels]:
+    """Generate images in batches, so that any number of them fits in memory.
+
+    Args:
+        generator: From `load_generator`.
+        count: Number of images.
+        seed: Image number i depends on (seed, i, label) alone, not on ``count``; on a CPU bit for bit.
+        label: Class to generate, for a conditional generator.
+        truncation: Of its styles or latents.
+        batch: Images a batch on a GPU.
+
+    Yields:
+        (n, S, S, C) uint8.
+
+    Raises:
+        SonoforgeError: A label for an unconditional generator, none for a conditional one, or a truncation that
+            `check_truncation` refuses.
+    """
+    size = CPU_BATCH if next(generator.parameters()).device.type == "cpu" else batch
+    labels = label_batch(generator, label, size)
+    check_truncation(generator, truncation)
+    for first in range(0, max(count, 1), size):
+        latents = torch.cat([sample_latent(generator, seed, first + i, truncation.limit) for i in range(size)])
+        yield generate_pixels(generator, latents, labels, truncation)[: count - first]
+
+
+def sample_latent(generator: nn.Module, seed: int, index: int, limit: float | None = None) -> Tensor:
+    """Draw the latent (1, Z) of image number ``index`` by the recipe of `runtime.inference.latents`."""
+    latent = draw_latent(seed, index, latent_size(generator), latent_distribution(generator), limit)
+    return torch.from_numpy(latent)[None]
+
+
+def label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor | None:
+    """Return a label (count,) for each image, or None for an unconditional generator.
+
+    Raises:
+        SonoforgeError: A label for an unconditional generator, or none for a conditional one.
+    """
+    classes = int(generator.classes)  # type: ignore[arg-type]
+    if (label is not None) != (classes > 0) or (label is not None and not 0 <= label < classes):
+        expected = f"a label from 0 to {classes - 1}" if classes else "no label: it was trained without classes"
+        raise SonoforgeError(f"generator: found label {label}, expected {expected}")
+    return None if label is None else torch.full((count,), label)
+
+
+def latent_size(generator: nn.Module) -> int:
+    """Length of the generator's latent vector."""
+    return int(generator.latent_size)  # type: ignore[arg-type]
+
+
+def latent_distribution(generator: nn.Module) -> str:
+    """``normal`` or ``uniform``: what the generator's latents are drawn from."""
+    return str(getattr(generator, "latent_distribution", "normal"))

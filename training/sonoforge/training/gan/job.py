@@ -1,0 +1,78 @@
+"""A training that is ready to run: its settings, and the networks and files that they name, opened."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.devices import open_fabric
+from sonoforge.training.gan.settings import PRECISIONS, GanSettings
+from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
+from sonoforge.training.metrics.features import Features, open_features
+from sonoforge.training.metrics.spaces import Space, network_space, open_space
+
+# Needs neither a download nor torch.  It learned from BUSI, so its distances are no neutral figures there; but it has
+# seen no generator's images, and the checkpoints of one training may be compared in it.
+DEFAULT_SPACE = "bundle"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GanJob:
+    """What `engine.train_gan` trains, beside its images.
+
+    Attributes:
+        settings: ``held_out`` None is none.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` all processes work on one training.
+        features: Network of the perceptual term.
+        space: Feature space that ``settings.metrics`` are measured in.
+        start_from: Weights that the training starts from.
+    """
+
+    settings: GanSettings
+    device: str = "auto"
+    features: Features | None = None
+    space: Space | None = None
+    start_from: StartingWeights | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings as run folders and checkpoints keep them: networks and files by name and hash."""
+        values = dataclasses.asdict(self.settings)
+        del values["metric_weights"]  # their hash is in the name of the space
+        return values | {
+            "features": self.features.name if self.features else "",
+            "metric_features": self.space.name if self.space else "",
+            "start_from": self.start_from.name if self.start_from else "",
+            "held_out": self.settings.held_out or 0.0,
+        }
+
+
+def open_job(settings: GanSettings, device: str = "auto") -> GanJob:
+    """Open what the settings name.
+
+    The metrics are measured in ``metric_features``, else in the network of the perceptual term, else in the shipped
+    bundle.
+
+    Raises:
+        SonoforgeError: A network or file that cannot be opened, or a device that does not exist.
+    """
+    settings = dataclasses.replace(settings, metrics=tuple(name for name in settings.metrics if name != "none"))
+    target = open_fabric(device, PRECISIONS[settings.precision]).device
+    features = open_features(settings.features, target) if settings.features else None
+    space = _open_space(settings, features, target) if settings.metrics else None
+    start_from = read_starting_weights(Path(settings.start_from)) if settings.start_from else None
+    return GanJob(settings, device, features, space, start_from)
+
+
+def _open_space(settings: GanSettings, features: Features | None, device: torch.device) -> Space:
+    if settings.metric_weights and not settings.metric_features:
+        raise SonoforgeError(
+            f"metric_weights: found {settings.metric_weights} without metric_features, expected both; name the space "
+            "that the weights are of"
+        )
+    if features is not None and not settings.metric_features:
+        return network_space(features)
+    return open_space(settings.metric_features or DEFAULT_SPACE, settings.metric_weights or None, device)

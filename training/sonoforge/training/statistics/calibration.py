@@ -1,0 +1,64 @@
+"""Whether a probability of 0.8 is right eight times in ten, and the temperature that makes it so."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import optimize
+
+from sonoforge.training.statistics.intervals import Floats, Labels
+
+BINS = 15
+"""Equal-width bins of the expected calibration error."""
+
+
+def brier_score(labels: Labels, probabilities: Floats) -> float:
+    """Mean squared distance of the probability vector from the one-hot truth, 0..2 (Brier 1950)."""
+    truth = np.eye(probabilities.shape[1])[labels]
+    return float(np.mean(np.sum((probabilities - truth) ** 2, axis=1)))
+
+
+def expected_calibration_error(labels: Labels, probabilities: Floats) -> float:
+    """ECE of the top label in `BINS` equal bins (Guo et al., ICML 2017, eq. 3), 0..1."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gap = 0.0
+    for index in np.unique(bin_of):
+        inside = bin_of == index
+        gap += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
+    return float(gap)
+
+
+def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
+    """Return softmax(log(probabilities) / temperature); shape (N, C)."""
+    logits = np.log(np.clip(probabilities, 1e-12, None)) / temperature
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scaled: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def fit_temperature(labels: Labels, probabilities: Floats) -> float:
+    """Temperature that minimises the negative log-likelihood (Guo et al. 2017, section 4.2), 0.05..20."""
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        scaled = apply_temperature(probabilities, float(np.exp(log_temperature)))
+        return float(-np.log(np.clip(scaled[rows, labels], 1e-12, None)).mean())
+
+    found = optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def cross_fitted_temperature(labels: Labels, probabilities: Floats, fold_of: Labels) -> Floats:
+    """Scale each fold by the temperature fitted on the out-of-fold predictions of all other folds.
+
+    So no image's own label sharpens or softens its probability.  Returns (N, C).
+    """
+    scaled = probabilities.copy()
+    for fold in np.unique(fold_of):
+        inside = fold_of == fold
+        if inside.all():
+            return scaled
+        temperature = fit_temperature(labels[~inside], probabilities[~inside])
+        scaled[inside] = apply_temperature(probabilities[inside], temperature)
+    return scaled

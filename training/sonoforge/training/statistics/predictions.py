@@ -1,0 +1,93 @@
+"""``predictions.csv``: the answers that every figure is computed from.  Needs numpy alone, for the export."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime import atomic
+from sonoforge.runtime.errors import SonoforgeError
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One arm with one seed: each test image predicted once, by the fold that did not train on it.
+
+    Attributes:
+        arm: Row of `arms.ARMS`.
+        protocol: ``sealed`` or ``thesis``.
+        seed: Seed of split and training.
+        files: (N,) image paths.
+        groups: (N,) near-duplicate or patient groups.
+        folds: (N,) fold that tested the image.
+        labels: (N,) true classes.
+        probabilities: (N, C), uncalibrated.
+    """
+
+    arm: str
+    protocol: str
+    seed: int
+    files: tuple[str, ...]
+    groups: Indices
+    folds: Indices
+    labels: Indices
+    probabilities: NDArray[np.float64]
+
+    @property
+    def predicted(self) -> Indices:
+        """(N,) most probable class of each image."""
+        best: Indices = self.probabilities.argmax(axis=1).astype(np.int64)
+        return best
+
+
+def write_predictions(path: Path, predictions: Sequence[Predictions], classes: Sequence[str]) -> None:
+    """Write all arms and seeds as one CSV: file, group, fold, arm, protocol, seed, label, one column a class."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["file", "group", "fold", "arm", "protocol", "seed", "label", *(f"p_{name}" for name in classes)])
+    for part in predictions:
+        for i, file in enumerate(part.files):
+            writer.writerow(
+                [file, part.groups[i], part.folds[i], part.arm, part.protocol, part.seed, classes[part.labels[i]]]
+                + [repr(float(p)) for p in part.probabilities[i]]
+            )
+    atomic.write_text(path, buffer.getvalue())
+
+
+def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
+    """Read `write_predictions`' file; returns the arms in file order and the class names.
+
+    Raises:
+        SonoforgeError: The file is missing or no such table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        classes = tuple(name.removeprefix("p_") for name in rows[0] if name.startswith("p_"))
+        keys = list(dict.fromkeys((row["arm"], row["protocol"], int(row["seed"])) for row in rows))
+        parts = []
+        for arm, protocol, seed in keys:
+            own = [r for r in rows if (r["arm"], r["protocol"], int(r["seed"])) == (arm, protocol, seed)]
+            parts.append(
+                Predictions(
+                    arm=arm,
+                    protocol=protocol,
+                    seed=seed,
+                    files=tuple(row["file"] for row in own),
+                    groups=np.array([int(row["group"]) for row in own]),
+                    folds=np.array([int(row["fold"]) for row in own]),
+                    labels=np.array([classes.index(row["label"]) for row in own]),
+                    probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in own]),
+                )
+            )
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        raise SonoforgeError(f"{path}: not a predictions.csv of crossval ({error})") from error
+    return parts, classes

@@ -1,0 +1,157 @@
+"""What ``results.json`` of a comparison holds, key by key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:  # it needs SciPy, which reading the results does not
+    from sonoforge.training.statistics.intervals import Interval
+
+
+class IntervalResult(TypedDict):
+    """An estimate and its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def interval_result(interval: Interval) -> IntervalResult:
+    """Return the form that an interval has in JSON."""
+    return IntervalResult(value=interval.value, low=interval.low, high=interval.high)
+
+
+class FoldAccuracy(TypedDict):
+    """Accuracy of each fold, their mean and standard deviation."""
+
+    mean: float
+    sd: float
+    values: list[float]
+
+
+class ConformalResult(TypedDict):
+    """Prediction sets at error rate ``alpha``: measured coverage by class, mean number of classes in a set."""
+
+    alpha: float
+    coverage: dict[str, float]
+    mean_set_size: float
+
+
+class ArmFigures(TypedDict):
+    """All figures of one arm with one seed; ``sensitivity`` and ``specificity`` by class."""
+
+    images: int
+    groups: int
+    confusion: list[list[int]]
+    sensitivity: dict[str, IntervalResult]
+    specificity: dict[str, IntervalResult]
+    accuracy: IntervalResult
+    balanced_accuracy: IntervalResult
+    macro_f1: IntervalResult
+    macro_auc: IntervalResult
+    fold_accuracy: FoldAccuracy
+    ece: float
+    ece_calibrated: float
+    brier: float
+    brier_calibrated: float
+    temperature: float
+    conformal: ConformalResult
+
+
+class SeedFigures(TypedDict):
+    """Accuracy and macro-AUC of each seed; the standard deviation is None with one seed."""
+
+    seeds: list[int]
+    accuracy: list[float]
+    macro_auc: list[float]
+    accuracy_sd: float | None
+
+
+class EvaluatedArm(ArmFigures):
+    """The figures of the first seed in full, those of all seeds in short."""
+
+    seeds: SeedFigures
+
+
+class ArmResult(EvaluatedArm):
+    """An arm's figures and its training: learning curve, images added and seconds of each fold."""
+
+    title: str
+    train_accuracy: float
+    learning_curves: list[list[dict[str, float]]]
+    seconds: float
+    generated_per_fold: list[int]
+    distances: list[float]
+
+
+class McNemarResult(TypedDict):
+    """See `paired.McNemar`."""
+
+    first_only: int
+    second_only: int
+    p_value: float
+
+
+class ComparisonRow(TypedDict):
+    """Two arms on the same images; differences are ``second - first``."""
+
+    first: str
+    second: str
+    seed: int
+    accuracy_difference: IntervalResult
+    macro_auc_difference: IntervalResult
+    mcnemar: McNemarResult
+    minimum_detectable_difference: float
+
+
+class Evaluation(TypedDict):
+    """What follows from ``predictions.csv`` alone: arms by name, each arm against the first."""
+
+    arms: dict[str, EvaluatedArm]
+    comparisons: list[ComparisonRow]
+
+
+class SplitResult(TypedDict):
+    """The first seed's folds, and the test images of each that have a near-duplicate in its training part."""
+
+    protocol: str
+    folds: int
+    images: int
+    groups: int
+    fold_sizes: list[int]
+    test_images_with_a_twin_in_training: list[int]
+    fingerprint: str
+
+
+class ComparisonResults(TypedDict):
+    """``results.json`` of ``crossval``: how the comparison was made, and what it found.
+
+    ``classifier`` and ``gan`` hold the fields of `ClassifierSettings` and `GanSettings`.
+    """
+
+    data: str
+    classes: list[str]
+    class_counts: list[int]
+    protocol: str
+    budget: str
+    classifier: dict[str, Any]
+    gan: dict[str, Any]
+    weights: str
+    arms: dict[str, ArmResult]
+    comparisons: list[ComparisonRow]
+    split: SplitResult
+
+
+class RunResults(ComparisonResults):
+    """``results.json`` of ``run``: the comparison, and what became of the final model.
+
+    ``parity`` and ``bundle_files`` are those of the bundle's manifest, ``verify`` is the verb's result, ``published``
+    holds rows of `published.PUBLISHED`, ``seconds`` the time of each part of the run.
+    """
+
+    parity: dict[str, Any]
+    verify: dict[str, Any]
+    bundle_files: dict[str, Any]
+    final_arm: str
+    published: list[dict[str, Any]]
+    seconds: dict[str, float]
