@@ -1,4 +1,4 @@
-"""Every command and example of the README is one that works."""
+"""Every command and link of the README and of the pages in docs/, and every example of the README, works."""
 
 from __future__ import annotations
 
@@ -12,22 +12,32 @@ from PIL import Image
 from places import CHECKOUT
 from program import sonoforge
 
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+PAGES = [CHECKOUT / "README.md", *sorted(CHECKOUT.glob("*/docs/*.md"))]
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    """The page's blocks of code of one kind."""
+    return re.findall(rf"```{kind}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
 COMMANDS = sorted(
     {
         line.split("#")[0].strip()
-        for kind, text in BLOCKS
-        if kind == "sh"
-        for line in text.splitlines()
+        for page in PAGES
+        for block in blocks(page, "sh")
+        for line in block.splitlines()
         if line.startswith("sonoforge ")
     }
 )
 
 
 def test_there_are_exactly_two_set_up_commands() -> None:
-    lines = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+    lines = [line for block in blocks(PAGES[0], "sh") for line in block.splitlines()]
     assert len([line for line in lines if line.startswith("python3 -m venv")]) == 2
+
+
+def test_it_fits_on_a_few_screens() -> None:
+    assert PAGES[0].stat().st_size <= 10_000
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -44,13 +54,13 @@ def test_python_examples_run(
 
     monkeypatch.chdir(tmp_path)
     Image.fromarray(next(iter(generate_phantom_set(1, 0))).pixels).save("scan.png")
-    for kind, text in BLOCKS:
-        if kind == "python":
-            exec(compile(text, "README.md", "exec"), {})
+    for example in blocks(PAGES[0], "python"):
+        exec(compile(example, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert any(label in printed for label in ("normal", "benign", "malignant")) and "trust" in printed
 
 
-def test_linked_files_are_there() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (CHECKOUT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_linked_files_are_there(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
