@@ -18,6 +18,7 @@ from sonoforge.runtime.distances.kid import kernel_distance, subset_kernel_dista
 from sonoforge.runtime.distances.laplacian import laplacian_swd, level_sides
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
+from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.metrics.inception_score import inception_score, recommended_splits
 from sonoforge.training.metrics.linear_probe import linear_probe
 from sonoforge.training.metrics.ms_ssim import mean_ms_ssim, scale_weights
@@ -236,7 +237,7 @@ def matched_size(groups: NDArray[np.int64], fakes: int, repeats: int, seed: int)
     return min(len(first) for first, _, _ in draw_halves(groups, fakes, repeats, seed))
 
 
-def measure(task: Task, repeats: int, seed: int) -> Iterator[list[dict[str, Any]]]:
+def measure(task: Task, repeats: int, seed: int) -> Iterator[list[MetricRow]]:
     """Take the figures on the full sets, then on halves.
 
     Args:
@@ -245,9 +246,7 @@ def measure(task: Task, repeats: int, seed: int) -> Iterator[list[dict[str, Any]
         seed: Of the halves.
 
     Yields:
-        Nothing (an empty list) after each round, for a progress bar; at the end one row for each figure, with the
-        keys that `sonoforge.training.pages.evaluation.page.write_page` describes, and ``n``, the images a side of its
-        halves, and ``repeats``, their number.
+        Nothing (an empty list) after each round, for a progress bar; at the end one row for each figure.
 
     Raises:
         SonoforgeError: Too few images for this figure, on the full sets or on halves.
@@ -275,14 +274,14 @@ def _row(
     size: int,
     matched: list[float],
     floor: list[float],
-) -> dict[str, Any]:
+) -> MetricRow:
     value, standard_error, note = full
     measured = summarise(value, matched, floor, more_is_better=figure.better == "high")
     ratios = [measured.ratio]
     if figure.better == "near":
         ratios.append(summarise(value, matched, floor, more_is_better=True).ratio)
     known = [ratio for ratio in ratios if ratio is not None]
-    return {
+    row: Any = {
         **figure._asdict(),
         "space": space,
         **measured._asdict(),
@@ -292,3 +291,5 @@ def _row(
         "repeats": len(matched),
         "note": note,
     }
+    found: MetricRow = row
+    return found

@@ -21,11 +21,10 @@ import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from sonoforge.runtime.atomic import write_bytes, write_text
+from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
@@ -49,11 +48,13 @@ from sonoforge.training.evaluation.measure import (
     score_task,
 )
 from sonoforge.training.evaluation.protocol import compare, make_protocol, protocol_id, read_result
+from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, MetricRow, Unmeasured
 from sonoforge.training.metrics.feature_cache import embed_cached
 from sonoforge.training.metrics.lpips import Lpips, distance_matrix, open_lpips
 from sonoforge.training.metrics.spaces import Embedded, Space, open_space
-from sonoforge.training.pages.evaluation import gallery, words
-from sonoforge.training.pages.evaluation.page import write_page
+from sonoforge.training.pages.evaluation import answers, gallery
+from sonoforge.training.pages.evaluation.page import write_evaluation
+from sonoforge.training.pages.numbers import bracket, figure, times
 from sonoforge.training.progress import is_interactive, progress_bar
 
 log = logging.getLogger(__name__)
@@ -174,21 +175,23 @@ def main(config: Config) -> Outcome:
             len(real), len(np.unique(real.groups)), len(fake), *real.pixels.shape[1:], n, n,
         )  # fmt: skip
         embedded = [_embed(space, real, fake, cache) for space in spaces]
-        not_measured: list[dict[str, str]] = []
+        not_measured: list[Unmeasured] = []
         rows = measure_all(_tasks(config, spaces, embedded, real, fake, lpips, not_measured), config, not_measured)
-        images: dict[str, bytes] = {}
-        copies = None
+        figures: gallery.Figures = {}
+        copies: CopyResult | None = None
         if "copies" in config.metrics:
             try:
-                copies = gallery.find_and_draw_copies(real, fake, held_out, images)
+                copies, figures = gallery.find_and_draw_copies(real, fake, held_out)
             except SonoforgeError as error:
                 not_measured.append({"name": "Copy test", "why": str(error)})
         if not rows and copies is None:
             raise SonoforgeError(f"{config.fake}: nothing that was asked for can be measured; {not_measured[0]['why']}")
-        projections = gallery.draw_projections(
-            config.plots, real.pixels, fake.pixels, *embedded[0], short_name(spaces[0]), config.seed, images
+        pixels = (real.pixels, fake.pixels)
+        projections, maps = gallery.draw_projections(
+            config.plots, pixels, embedded[0], short_name(spaces[0]), config.seed
         )
-        results: dict[str, Any] = {
+        figures |= maps
+        results: EvaluationResults = {
             "real": {
                 "source": config.real,
                 "class": real.class_name,
@@ -210,14 +213,13 @@ def main(config: Config) -> Outcome:
             "not_measured": not_measured,
             "warnings": _warnings(spaces),
             "notice": NOTICE,
+            "verdicts": answers.judge(rows, copies, n),
+            "seconds": 0.0,
         }
-        results["verdicts"] = words.judge(results)
-        gallery.draw_sets(real.pixels, fake.pixels, rows, Path(config.fake), images)
-        for name, content in images.items():
-            write_bytes(folder / f"{name}.png", content)
+        figures |= gallery.draw_sets(pixels, rows, Path(config.fake))
         results["seconds"] = round(time.monotonic() - started, 1)
         write_text(folder / TABLE, _csv(rows))
-        page = write_page(folder, results, images)
+        page = write_evaluation(folder, results, figures)
         run_folder.write_results(folder, results)
         _print(results)
         log.info("report: %s   table: %s   %.0f s", page, folder / TABLE, results["seconds"])
@@ -251,9 +253,9 @@ def short_name(space: Space) -> str:
     return space.name.split(" (")[0].split(",")[0]
 
 
-def measure_all(tasks: Sequence[Task], config: Config, not_measured: list[dict[str, str]]) -> list[dict[str, Any]]:
+def measure_all(tasks: Sequence[Task], config: Config, not_measured: list[Unmeasured]) -> list[MetricRow]:
     """Take every task's figures, with a progress bar; says in ``not_measured`` what the images do not allow."""
-    rows: list[dict[str, Any]] = []
+    rows: list[MetricRow] = []
     total = sum(rounds(task, config.repeats) for task in tasks)
     counter = itertools.count(1)
     with progress_bar("measuring", total, show=is_interactive()) as advance:
@@ -306,7 +308,7 @@ def _tasks(
     real: ImageSet,
     fake: ImageSet,
     lpips: Lpips | None,
-    not_measured: list[dict[str, str]],
+    not_measured: list[Unmeasured],
 ) -> list[Task]:
     """List what is to be measured; says in ``not_measured`` what cannot be."""
     groups = -1 - np.arange(len(fake))  # each its own, and none of the real ones'
@@ -360,7 +362,7 @@ def _warnings(spaces: Sequence[Space]) -> list[str]:
     ]
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[MetricRow]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]) if rows else ["name"], lineterminator="\n")
     writer.writeheader()
@@ -368,7 +370,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def _print(results: dict[str, Any]) -> None:
+def _print(results: EvaluationResults) -> None:
     """Print the figures as a table, and the answers."""
     log.info("")
     log.info("%-30s %17s  %-27s %-27s %7s", "", "value", "matched [95 %]", "real against real [95 %]", "ratio")
@@ -377,17 +379,18 @@ def _print(results: dict[str, Any]) -> None:
         if row["space"] != space:
             space = row["space"]
             log.info("in %s:", space)
-        figures = [
-            f"{words.figure(row[name])} {words.ends(row[f'{name}_low'], row[f'{name}_high'])}"
-            for name in ("matched", "floor")
-        ]
-        error = "" if row["standard_error"] is None else f" ± {words.figure(row['standard_error'])}"
-        value = words.figure(row["value"]) + error
-        log.info("  %-28s %17s  %-27s %-27s %7s", row["title"], value, *figures, words.times(row["ratio"]))
+        ends = (
+            (row["matched"], row["matched_low"], row["matched_high"]),
+            (row["floor"], row["floor_low"], row["floor_high"]),
+        )
+        figures = [f"{figure(value)} {bracket(figure(low), figure(high))}" for value, low, high in ends]
+        error = "" if row["standard_error"] is None else f" ± {figure(row['standard_error'])}"
+        value = figure(row["value"]) + error
+        log.info("  %-28s %17s  %-27s %-27s %7s", row["title"], value, *figures, times(row["ratio"]))
     for item in results["not_measured"]:
         log.info("  %-28s not measured: %s", item["name"], item["why"])
     log.info("protocol %s.  Ratio up to 1: within what real images score.", results["protocol_id"])
-    for warning in words.warnings(results):
+    for warning in answers.warnings(results["metrics"], results["copies"], results["n"], results["warnings"]):
         log.warning("%s", warning)
     for question, verdict in results["verdicts"].items():
         log.info("%s: %s. %s", question, verdict["answer"], verdict["text"])
@@ -405,8 +408,8 @@ def _compare(runs: Sequence[str]) -> Outcome:
     for name in names:
         cells = []
         for row in rows:
-            figure = row["metrics"][name]
-            text = "-" if figure is None else f"{words.figure(figure['value'])}  (ratio {words.times(figure['ratio'])})"
+            found = row["metrics"][name]
+            text = "-" if found is None else f"{figure(found['value'])}  (ratio {times(found['ratio'])})"
             cells.append(f"{text:<22}")
         log.info("%s", "  ".join([f"{name:<{width}}", *cells]))
     log.info("one protocol: %s.  %s", results[0]["protocol_id"], NOTICE)
