@@ -14,7 +14,6 @@ import csv
 import dataclasses
 import importlib.util
 import io
-import itertools
 import logging
 import re
 import shlex
@@ -29,29 +28,16 @@ from sonoforge.runtime.atomic import write_bytes, write_text
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
-from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.inputs import EvaluationInput, read_held_out, read_image_sets
-from sonoforge.training.evaluation.measure import (
-    KID_SUBSET_SIZE,
-    KID_SUBSETS,
-    METRICS,
-    PAIRS,
-    Part,
-    Task,
-    embedding_tasks,
-    lpips_task,
-    matched_size,
-    measure,
-    pixel_tasks,
-    rounds,
-    score_task,
-)
-from sonoforge.training.evaluation.protocol import compare, make_protocol, protocol_id, read_result
+from sonoforge.training.evaluation.measure import matched_size, measure_all
+from sonoforge.training.evaluation.protocol import Draws, compare, make_protocol, protocol_id, read_result
+from sonoforge.training.evaluation.results import MetricRow
+from sonoforge.training.evaluation.tasks import KID_SUBSET_SIZE, KID_SUBSETS, METRICS, PAIRS, EmbeddedSets, list_tasks
 from sonoforge.training.metrics.feature_cache import embed_cached
-from sonoforge.training.metrics.lpips import Lpips, distance_matrix, open_lpips
-from sonoforge.training.metrics.spaces import Embedded, Space, open_space
+from sonoforge.training.metrics.lpips import open_lpips
+from sonoforge.training.metrics.spaces import Space, open_space
 from sonoforge.training.pages.evaluation import gallery, words
 from sonoforge.training.pages.evaluation.page import write_page
 from sonoforge.training.progress import is_interactive, progress_bar
@@ -72,7 +58,6 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
 NOTICE = "Research use, not a medical device."
 TABLE = "metrics.csv"
 PLOTS = ("pca", "tsne", "umap")
-LPIPS_IMAGES = 500  # of a set, at most: their distances to each other are held at once
 LPIPS_DOWNLOAD = "squeezenet1_1"
 _LONGEST_SLUG = 80  # characters of FAKE's name in the run folder's
 
@@ -154,15 +139,18 @@ def main(config: Config) -> Outcome:
     held_out = read_held_out(config.held_out, real, cache) if config.held_out else None
     n = matched_size(real.groups, len(fake), config.repeats, config.seed)
     protocol = make_protocol(
-        real, len(fake), spaces, matched=n, repeats=config.repeats, seed=config.seed,
-        settings={
+        real,
+        len(fake),
+        spaces,
+        Draws(n, config.repeats, config.seed),
+        {
             "KID": f"polynomial kernel of degree 3, {KID_SUBSETS} subsets of at most {KID_SUBSET_SIZE}",
             "neighbours": "precision and recall 3, density and coverage 5",
             "sliced Wasserstein": "512 directions; pyramid: 128 patches of 7x7 an image, 4 x 128 directions",
             "MS-SSIM pairs": PAIRS,
             "LPIPS": lpips.name if lpips else None,
         },
-    )  # fmt: skip
+    )
     slug = re.sub(r"[^a-z0-9]+", "-", Path(config.fake).resolve().name.lower())[:_LONGEST_SLUG].strip("-")
     folder = run_folder.create_run(Path(config.out), f"evaluate-{slug}".strip("-"), dataclasses.asdict(config))
     with run_folder.log_to(folder):
@@ -174,8 +162,9 @@ def main(config: Config) -> Outcome:
             len(real), len(np.unique(real.groups)), len(fake), *real.pixels.shape[1:], n, n,
         )  # fmt: skip
         embedded = [_embed(space, real, fake, cache) for space in spaces]
-        not_measured: list[dict[str, str]] = []
-        rows = measure_all(_tasks(config, spaces, embedded, real, fake, lpips, not_measured), config, not_measured)
+        tasks, unavailable = list_tasks(config.metrics, real, fake, embedded, lpips, config.seed)
+        rows, failed = measure_all(tasks, config.repeats, config.seed)
+        not_measured = [*unavailable, *failed]
         images: dict[str, bytes] = {}
         copies = None
         if "copies" in config.metrics:
@@ -186,7 +175,14 @@ def main(config: Config) -> Outcome:
         if not rows and copies is None:
             raise SonoforgeError(f"{config.fake}: nothing that was asked for can be measured; {not_measured[0]['why']}")
         projections = gallery.draw_projections(
-            config.plots, real.pixels, fake.pixels, *embedded[0], short_name(spaces[0]), config.seed, images
+            config.plots,
+            real.pixels,
+            fake.pixels,
+            embedded[0].real,
+            embedded[0].fake,
+            embedded[0].space,
+            config.seed,
+            images,
         )
         results: dict[str, Any] = {
             "real": {
@@ -246,30 +242,6 @@ def open_spaces(choices: Sequence[str], weights: str, device: str) -> list[Space
     return [open_space(choice, weights if choice in takers and weights else None, device) for choice in choices]
 
 
-def short_name(space: Space) -> str:
-    """Return a space's name without the hash of its weights, which the protocol holds."""
-    return space.name.split(" (")[0].split(",")[0]
-
-
-def measure_all(tasks: Sequence[Task], config: Config, not_measured: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Take every task's figures, with a progress bar; says in ``not_measured`` what the images do not allow."""
-    rows: list[dict[str, Any]] = []
-    total = sum(rounds(task, config.repeats) for task in tasks)
-    counter = itertools.count(1)
-    with progress_bar("measuring", total, show=is_interactive()) as advance:
-        for task in tasks:
-            try:
-                for found in measure(task, config.repeats, config.seed):
-                    if found:
-                        rows += found
-                    else:
-                        advance(next(counter), task.figures[0].title)
-            except SonoforgeError as error:
-                names = " and ".join(figure.title for figure in task.figures)
-                not_measured.append({"name": f"{names} in {task.space}", "why": str(error)})
-    return rows
-
-
 def _check(config: Config) -> None:
     for name in ("real", "fake"):
         if not getattr(config, name):
@@ -292,75 +264,25 @@ def _check(config: Config) -> None:
         raise SonoforgeError("--lpips-heads: found without --lpips; give its SqueezeNet as well")
 
 
-def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> tuple[Embedded, Embedded]:
+def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> EmbeddedSets:
     log.info("features: %s", space.name)
     with progress_bar("embedding", len(real) + len(fake), show=is_interactive()) as advance:
         first = embed_cached(space, real.pixels, cache, advance)
-        return first, embed_cached(space, fake.pixels, cache, lambda done, state: advance(len(real) + done, state))
-
-
-def _tasks(
-    config: Config,
-    spaces: Sequence[Space],
-    embedded: Sequence[tuple[Embedded, Embedded]],
-    real: ImageSet,
-    fake: ImageSet,
-    lpips: Lpips | None,
-    not_measured: list[dict[str, str]],
-) -> list[Task]:
-    """List what is to be measured; says in ``not_measured`` what cannot be."""
-    groups = -1 - np.arange(len(fake))  # each its own, and none of the real ones'
-    tasks: list[Task] = []
-    for space, (reals, fakes) in zip(spaces, embedded, strict=True):
-        own = embedding_tasks(
-            short_name(space), Part(fakes.features, groups), Part(reals.features, real.groups), config.seed
-        )
-        tasks += [task for name, task in own.items() if name in config.metrics]
-        if "inception-score" not in config.metrics:
-            continue
-        if fakes.probabilities is None or reals.probabilities is None:
-            why = "the space has no classifier; --features inception gives the published score"
-            not_measured.append({"name": f"Inception Score in {short_name(space)}", "why": why})
-        else:
-            tasks.append(
-                score_task(
-                    short_name(space),
-                    Part(fakes.probabilities, groups),
-                    Part(reals.probabilities, real.groups),
-                    config.seed,
-                )
-            )
-    own = pixel_tasks(Part(fake.pixels, groups), Part(real.pixels, real.groups), config.seed)
-    tasks += [task for name, task in own.items() if name in config.metrics]
-    if "lpips" in config.metrics:
-        if lpips is None:
-            why = "give its SqueezeNet: --lpips FILE, or --lpips squeezenet1_1 to download it"
-            not_measured.append({"name": "LPIPS", "why": why})
-        else:
-            tasks.append(_lpips_task(lpips, real, fake))
-    return tasks
-
-
-def _lpips_task(lpips: Lpips, real: ImageSet, fake: ImageSet) -> Task:
-    """Compare some images of both sets, spread evenly: folders lie one after the other, class by class."""
-    some, made = evenly_spaced(len(real), LPIPS_IMAGES), evenly_spaced(len(fake), LPIPS_IMAGES)
-    log.info("LPIPS: %d generated and %d real images, %s", len(made), len(some), lpips.name)
-    table = distance_matrix(lpips, np.concatenate([fake.pixels[made], real.pixels[some]]))
-    first, second = np.arange(len(made)), len(made) + np.arange(len(some))
-    return lpips_task("squeezenet1_1", table, Part(first, -1 - first), Part(second, real.groups[some]))
+        second = embed_cached(space, fake.pixels, cache, lambda done, state: advance(len(real) + done, state))
+    return EmbeddedSets(space.short_name, first, second)
 
 
 def _warnings(spaces: Sequence[Space]) -> list[str]:
     """Say where a feature network may know the real images."""
     return [
-        f"The feature network {short_name(space)} was trained on {space.protocol['trained on']}. Where the real images "
+        f"The feature network {space.short_name} was trained on {space.protocol['trained on']}. Where the real images "
         "are among these, its figures are not neutral; mobilenetv2-imagenet and inception are."
         for space in spaces
         if space.protocol.get("trained on")
     ]
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[MetricRow]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]) if rows else ["name"], lineterminator="\n")
     writer.writeheader()
