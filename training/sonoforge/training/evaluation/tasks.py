@@ -228,6 +228,17 @@ def lpips_task(name: str, distances: NDArray[np.float32], fake: Part, real: Part
     return Task(figures, name, fake, real, function, whole=whole)
 
 
+def metric_settings(lpips: Lpips | None) -> dict[str, Any]:
+    """Return the settings of the metrics, for the protocol of an evaluation."""
+    return {
+        "KID": f"polynomial kernel of degree 3, {KID_SUBSETS} subsets of at most {KID_SUBSET_SIZE}",
+        "neighbours": "precision and recall 3, density and coverage 5",
+        "sliced Wasserstein": "512 directions; pyramid: 128 patches of 7x7 an image, 4 x 128 directions",
+        "MS-SSIM pairs": PAIRS,
+        "LPIPS": lpips.name if lpips else None,
+    }
+
+
 class EmbeddedSets(NamedTuple):
     """Both sets in one feature space, under its short name."""
 
