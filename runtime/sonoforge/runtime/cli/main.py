@@ -48,7 +48,7 @@ VERBS = {
     ),
     "data phantom": Verb("sonoforge.training.verbs.data_phantom", "train", "write a simulated ultrasound data set"),
     "data import": Verb(
-        "sonoforge.training.verbs.data_import", "train", "turn a mammography set into a folder of classes"
+        "sonoforge.training.verbs.data_import", "dicom", "turn a mammography set into a folder of classes"
     ),
     "gan recipes": Verb("sonoforge.training.verbs.gan_recipes", "train", "the table of GAN recipes"),
     "gan train": Verb("sonoforge.training.verbs.gan_train", "train", "train one generator"),

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Proves that each extra alone runs its verbs: .ci/extras.sh WHEEL FOLDER, with pinned versions from .ci/constraints.txt.
+set -euo pipefail
+wheel=$(realpath "$1")
+constraints=$(realpath "$(dirname "$0")/constraints.txt")
+support=$(realpath "$(dirname "$0")/../tests/support")
+mkdir -p "$2" && cd "$2"
+export SONOFORGE_CACHE="$PWD/cache"
+
+install() { # EXTRA: a clean environment with the wheel and this extra alone
+  python3 -m venv "$1"
+  "$1/bin/pip" install -q -c "$constraints" "$wheel[$1]"
+  sonoforge="$PWD/$1/bin/sonoforge"
+  echo "-- $1: $("$1/bin/pip" list 2>/dev/null | tail -n +3 | wc -l) packages"
+}
+
+install train
+"$sonoforge" data phantom scans --images 150 --quiet
+"$sonoforge" data audit --data scans --quiet
+"$sonoforge" gan train --data scans --class malignant --recipe dcgan --size 32 --width 8 --steps 2 --quiet
+"$sonoforge" gan sample runs/00000-* --count 4 --out generated --quiet
+"$sonoforge" evaluate scans generated --features pixels --size 32 --quiet
+"$sonoforge" train --data scans --weights shipped --epochs 1 --members 1 --quiet
+"$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --quiet
+
+install export
+"$sonoforge" export runs/*-train-* --data phantom --formats onnx,onnx-int8,torchscript --out classifier --quiet
+"$sonoforge" export runs/00000-* --formats onnx --out generator --quiet
+"$sonoforge" gan sample --bundle generator --count 2 --out from-bundle --quiet
+
+install mobile
+"$sonoforge" export runs/*-train-* --data phantom --formats executorch --out phone --quiet
+"$sonoforge" verify phone --trust
+
+install dicom
+PYTHONPATH="$support" dicom/bin/python -c 'import cbis, pathlib; cbis.write_collection(pathlib.Path("cbis"))'
+"$sonoforge" data import cbis-ddsm cbis regions --quiet
+echo "train, export, mobile, dicom: each runs its verbs alone"
