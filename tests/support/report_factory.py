@@ -37,7 +37,7 @@ class Run(NamedTuple):
     folder: Path
     cache: ImageCache
     audited: dict[str, Any]
-    results: dict[str, Any]
+    results: Any
 
 
 class Written(NamedTuple):
@@ -91,7 +91,6 @@ def make_run(
     folds: int = 4,
     seeds: int = 1,
     *,
-    with_bundle: bool = True,
     with_collapse: bool = False,
 ) -> Run:
     """Write a whole run folder.
@@ -104,7 +103,6 @@ def make_run(
         protocol: See `make_plan`.
         folds: Number of folds.
         seeds: Number of seeds.
-        with_bundle: Whether the run got as far as a bundle.
         with_collapse: Whether the last class's generator of the second fold ends collapsed; its log is cut short.
     """
     cache = make_cache(classes, counts)
@@ -165,8 +163,7 @@ def make_run(
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             rows[-1] |= {"collapsed": True, "diversity": 0.1}
             write_text(path, "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 13')
-    if with_bundle:
-        _add_bundle(folder, results)
+    _add_bundle(folder, results)
     return Run(folder, cache, audit(cache), results)
 
 

@@ -20,6 +20,6 @@ def thesis(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """One arm, two classes, no bundle."""
+    """One arm, two classes."""
     folder = tmp_path_factory.mktemp("small") / "run"
-    return written(make_run(folder, ("one", "two"), (16, 20), arms=(("real", 0.8),), folds=2, with_bundle=False))
+    return written(make_run(folder, ("one", "two"), (16, 20), arms=(("real", 0.8),), folds=2))

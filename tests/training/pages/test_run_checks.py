@@ -87,7 +87,7 @@ def test_results_that_predictions_csv_does_not_bear_out_fail_the_report(small: W
 def test_names_from_files_are_escaped(tmp_path: Path) -> None:
     classes = ("<script>alert(1)<", '"onmouseover="alert(2)', "</title></style>&{{7*7}}")
     # A folder name cannot hold a slash, so nothing here is written to disk under the class's name.
-    run = make_run(tmp_path, classes, (16, 16, 16), (("real", 0.8),), folds=2, with_bundle=False)
+    run = make_run(tmp_path, classes, (16, 16, 16), (("real", 0.8),), folds=2)
     (run.folder / "config.yaml").write_text("data: '</pre><script>alert(3)</script>'\n")
     run.results["data"] = "<img src=x onerror=alert(4)>"
     run.results["weights"] = "<b onclick=alert(5)>"

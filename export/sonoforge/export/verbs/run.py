@@ -119,7 +119,7 @@ def _work(
         seconds=seconds,
     )
     with _chapter("report", seconds):
-        write_report(folder, cache, audited, dict(results))
+        write_report(folder, cache, audited, results)
     return results
 
 

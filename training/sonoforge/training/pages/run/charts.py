@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -29,12 +28,13 @@ from sonoforge.training.pages.charts import (
 )
 from sonoforge.training.pages.numbers import is_number, points, share
 from sonoforge.training.pages.run.evidence import Bin, GeneratorRuns
+from sonoforge.training.statistics.results import ArmResult, ComparisonRow
 
 _MARKS = 8  # at most, about, on a line
 
 
 @styled
-def fold_strip(arms: Mapping[str, Mapping[str, Any]]) -> Markup:
+def fold_strip(arms: Mapping[str, ArmResult]) -> Markup:
     """Draw the accuracy of every fold, one row an arm; the bar is the pooled accuracy's 95 % interval."""
     figure, axes, heights = new_row_chart([figures["title"] for figures in arms.values()], "accuracy")
     for series, (figures, height) in enumerate(zip(arms.values(), heights, strict=True)):
@@ -52,7 +52,7 @@ def fold_strip(arms: Mapping[str, Mapping[str, Any]]) -> Markup:
 
 
 @styled
-def difference_forest(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Markup:
+def difference_forest(rows: Sequence[ComparisonRow], titles: Mapping[str, str]) -> Markup:
     """Draw accuracy differences with 95 % intervals; the band is what this many images cannot show."""
     drawn = [row for row in rows if is_number(row["accuracy_difference"]["value"])]
     names = [f"{titles[row['second']]} \u2212 {titles[row['first']]}" for row in drawn]
@@ -76,7 +76,7 @@ def difference_forest(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, st
 
 
 @styled
-def learning_curves(arms: Mapping[str, Mapping[str, Any]], name: str, y_label: str) -> Markup:
+def learning_curves(arms: Mapping[str, ArmResult], name: str, y_label: str) -> Markup:
     """Draw one statistic of the classifier's training by epoch: thin lines are folds, thick ones their mean."""
     figure, axes = new_chart(250 + 18 * len(arms))
     said = []

@@ -23,6 +23,7 @@ from sonoforge.training.statistics.calibration import BINS
 from sonoforge.training.statistics.classification import confusion_matrix
 from sonoforge.training.statistics.intervals import Interval, wilson_interval
 from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.results import ArmResult
 
 
 class Check(NamedTuple):
@@ -124,7 +125,7 @@ def split_checks(plans: Mapping[int, Mapping[str, Any]], reads: Mapping[str, Rea
 # ---- the predictions
 
 
-def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, Any], images: int) -> list[Check]:
+def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, ArmResult], images: int) -> list[Check]:
     """Recount from ``predictions.csv`` and compare with what the tables print."""
     once = all(len(part.files) == len(set(part.files)) == images for part in parts)
     checks = [Check("each image predicted once by each arm and seed", "yes" if once else "no", once)]

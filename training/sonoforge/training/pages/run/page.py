@@ -45,6 +45,7 @@ from sonoforge.training.pages.shell import write_page
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.calibration import cross_fitted_temperature
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
+from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult, RunResults
 
 REPORT = "report.html"
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
@@ -55,16 +56,15 @@ _MIXED_CLUSTERS, _PLAIN_CLUSTERS, _CLUSTER_IMAGES = 4, 3, 10
 _GRID = 640  # pixels, the side of a sample grid: 160 an image, about 80 kB
 
 
-def write_report(folder: Path, cache: ImageCache, audited: Mapping[str, Any], results: Mapping[str, Any]) -> Path:
+def write_report(folder: Path, cache: ImageCache, audited: Mapping[str, Any], results: RunResults) -> Path:
     """Write ``RUN/report.html``.
 
     Args:
         folder: Run folder with ``config.yaml``, ``environment.json``, ``splits.json``, ``folds/``,
-            ``predictions.csv`` and, where there are any, ``gan/``, ``samples/`` and ``bundle/``.
+            ``predictions.csv``, ``bundle/`` and, where there are any, ``gan/`` and ``samples/``.
         cache: The images, for pictures of near-duplicates.
         audited: `data_audit.audit` of the same images.
-        results: What `crossval.describe_setting` and `crossval.cross_validate` returned; with ``parity``,
-            ``verify``, ``bundle_files``, ``final_arm``, ``published`` and ``seconds`` where there is a bundle.
+        results: What the run found.
 
     Raises:
         GateError: What the page recomputes is not what the results say; the page is written and shows where.
@@ -80,7 +80,7 @@ def write_report(folder: Path, cache: ImageCache, audited: Mapping[str, Any], re
     return path
 
 
-def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], results: RunResults) -> dict[str, Any]:
     """Collect what the page shows; see `write_report` for the arguments."""
     config = run_folder.read_config(folder)
     runs = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"]
@@ -93,7 +93,6 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
     twins = sum(split["test_images_with_a_twin_in_training"])
     generators = read_generators(folder, classes)
     sampled = [name for name in classes if all(_grid(folder, kind, name).is_file() for kind in ("real", "generated"))]
-    main_arm = results.get("final_arm") or next(iter(arms))
     clusters = [] if audited["duplicates"]["shares_layout"] else _handful(audited["clusters"])
     return {
         "folder": folder.resolve().name,
@@ -106,10 +105,9 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "split": split,
         "classes": classes,
         "arms": arms,
-        "main_arm": main_arm,
         "titles": _titles(arms),
         "verdicts": _conclude(arms, comparisons, results["protocol"]),
-        "facts": _facts(arms, main_arm, comparisons, split),
+        "facts": _facts(results, comparisons),
         "budget": gan_budget(results["gan"], results["budget"], [r.name for r in generators]) if generators else "",
         "audit": audited,
         "cards": cluster_cards(clusters, cache),
@@ -127,19 +125,17 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "generator_charts": _generator_charts(generators),
         "samples": [_samples(folder, name) for name in sampled[:_SAMPLED_CLASSES]],
         "samples_left_out": sampled[_SAMPLED_CLASSES:],
-        "seconds": results.get("seconds", {}),
-        "published": results.get("published", []),
         "busi_order": _busi_order(classes),
-        "manifest": _read_manifest(folder),
+        "manifest": json.loads((folder / "bundle" / "manifest.json").read_text(encoding="utf-8")),
         "collapse": COLLAPSE_FRACTION,
     }
 
 
-def _titles(arms: Mapping[str, Any]) -> dict[str, str]:
+def _titles(arms: Mapping[str, ArmResult]) -> dict[str, str]:
     return {name: figures["title"] for name, figures in arms.items()}
 
 
-def _with_placebo(comparisons: Sequence[Mapping[str, Any]], parts: Sequence[Predictions]) -> list[Mapping[str, Any]]:
+def _with_placebo(comparisons: Sequence[ComparisonRow], parts: Sequence[Predictions]) -> list[ComparisonRow]:
     """Add the comparison of generated with duplicated images where both arms ran and neither is the baseline."""
     first_seed = {part.arm: part for part in parts if part.seed == parts[0].seed}
     known = {frozenset((row["first"], row["second"])) for row in comparisons}
@@ -149,7 +145,7 @@ def _with_placebo(comparisons: Sequence[Mapping[str, Any]], parts: Sequence[Pred
     return [*comparisons, tables.compare_arms(first_seed[pair[0]], first_seed[pair[1]])]
 
 
-def _conclude(arms: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]], protocol: str) -> list[Verdict]:
+def _conclude(arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow], protocol: str) -> list[Verdict]:
     """Answer the run's question: does the GAN help; without that arm, what each other arm changes."""
     gan = gan_comparison(comparisons)
     if gan is None:
@@ -169,10 +165,8 @@ class Fact(NamedTuple):
     detail: str
 
 
-def _facts(
-    arms: Mapping[str, Any], main_arm: str, comparisons: Sequence[Mapping[str, Any]], split: Mapping[str, Any]
-) -> list[Fact]:
-    figures = arms[main_arm]
+def _facts(results: RunResults, comparisons: Sequence[ComparisonRow]) -> list[Fact]:
+    figures, split = results["arms"][results["final_arm"]], results["split"]
     accuracy, area = figures["accuracy"], figures["macro_auc"]
     known = {name: row for name, row in figures["sensitivity"].items() if is_number(row["value"])}
     worst = min(known, key=lambda name: known[name]["value"])
@@ -196,12 +190,12 @@ def _facts(
     return [*rows, Fact("Test images with a near-duplicate in training", str(twins), of_all)]
 
 
-def _interval(figure: Mapping[str, float], sign: str = "") -> str:
+def _interval(figure: IntervalResult, sign: str = "") -> str:
     return f"95 % interval {bracket(points(figure['low'], sign=sign), points(figure['high'], sign=sign))}"
 
 
 def _charts(
-    arms: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]], parts: Sequence[Predictions]
+    arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow], parts: Sequence[Predictions]
 ) -> dict[str, Any]:
     """Draw the charts of results, training and calibration."""
     titles = _titles(arms)
@@ -254,15 +248,6 @@ def _busi_order(classes: Sequence[str]) -> list[str]:
     by_name = {name.lower(): name for name in classes}
     wanted = ("normal", "benign", "malignant")
     return [by_name[name] for name in wanted] if set(by_name) == set(wanted) else []
-
-
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read the bundle's manifest; None where the run made no bundle."""
-    path = folder / "bundle" / "manifest.json"
-    if not path.is_file():
-        return None
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return manifest
 
 
 def command_line(arguments: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.pages.numbers import counted, is_number, p_value, points, share
+from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult
 
 LEVEL = 0.05
 """Significance level of McNemar's test in the verdict; the interval's is the same (95 %)."""
@@ -29,7 +30,7 @@ class Verdict:
     sentences: tuple[str, ...]
 
 
-def judge(comparison: Mapping[str, Any]) -> str:
+def judge(comparison: ComparisonRow) -> str:
     """Judge a paired comparison: ``better`` or ``worse`` where interval and McNemar agree, else ``undecided``."""
     change, p = comparison["accuracy_difference"], comparison["mcnemar"]["p_value"]
     if not (is_number(change["low"]) and is_number(change["high"])):
@@ -39,11 +40,11 @@ def judge(comparison: Mapping[str, Any]) -> str:
     return "worse" if change["high"] < 0 and p < LEVEL else "undecided"
 
 
-def flipped(comparison: Mapping[str, Any]) -> dict[str, Any]:
+def flipped(comparison: ComparisonRow) -> ComparisonRow:
     """Turn ``second - first`` into ``first - second``."""
 
-    def negative(interval: Mapping[str, float]) -> dict[str, float]:
-        return {"value": -interval["value"], "low": -interval["high"], "high": -interval["low"]}
+    def negative(interval: IntervalResult) -> IntervalResult:
+        return IntervalResult(value=-interval["value"], low=-interval["high"], high=-interval["low"])
 
     test = comparison["mcnemar"]
     return {
@@ -56,7 +57,7 @@ def flipped(comparison: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def gan_comparison(comparisons: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def gan_comparison(comparisons: Sequence[ComparisonRow]) -> ComparisonRow | None:
     """Return the comparison of the arm ``gan`` with its baseline, oriented ``gan - baseline``; None without one."""
     for row in comparisons:
         if row["second"] == "gan" and row["first"] != "duplicates":
@@ -68,9 +69,9 @@ def gan_comparison(comparisons: Sequence[Mapping[str, Any]]) -> Mapping[str, Any
 
 
 def judge_gan(
-    comparison: Mapping[str, Any],
-    placebo: Mapping[str, Any] | None,
-    arms: Mapping[str, Any],
+    comparison: ComparisonRow,
+    placebo: ComparisonRow | None,
+    arms: Mapping[str, ArmResult],
     protocol: str,
 ) -> Verdict:
     """Answer "does the GAN help?" from the paired interval and McNemar's test, and from nothing else.
@@ -116,7 +117,7 @@ def judge_gan(
     return Verdict(level, headline, tuple(grounds))
 
 
-def judge_arm(comparison: Mapping[str, Any], arms: Mapping[str, Any]) -> Verdict:
+def judge_arm(comparison: ComparisonRow, arms: Mapping[str, ArmResult]) -> Verdict:
     """Say whether one arm differs from the baseline, for runs that ask no question about a GAN."""
     outcome = judge(comparison)
     first, second = arms[comparison["first"]], arms[comparison["second"]]
@@ -126,7 +127,7 @@ def judge_arm(comparison: Mapping[str, Any], arms: Mapping[str, Any]) -> Verdict
     return Verdict(level, headline, (_grounds(comparison, first, second), _power(comparison, first["images"])))
 
 
-def _difference(comparison: Mapping[str, Any]) -> str:
+def _difference(comparison: ComparisonRow) -> str:
     change, p = comparison["accuracy_difference"], comparison["mcnemar"]["p_value"]
     return (
         f"{points(change['value'])} points, 95 % interval {points(change['low'])} to {points(change['high'])}, "
@@ -134,12 +135,13 @@ def _difference(comparison: Mapping[str, Any]) -> str:
     )
 
 
-def _grounds(comparison: Mapping[str, Any], first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+def _grounds(comparison: ComparisonRow, first: ArmResult, second: ArmResult) -> str:
     change, test = comparison["accuracy_difference"], comparison["mcnemar"]
     sentence = (
         f"Accuracy: {share(first['accuracy']['value'])} with {first['title']}, {share(second['accuracy']['value'])} "
-        f"with {second['title']}; the difference is {_difference(comparison)}. Only the first classified "
-        f"{counted(test['first_only'], 'image')} correctly, only the second {test['second_only']}."
+        f"with {second['title']}; the difference is {_difference(comparison)}. "
+        f"The first alone classified {counted(test['first_only'], 'image')} correctly, the second alone "
+        f"{test['second_only']}."
     )
     excludes_zero = change["low"] > 0 or change["high"] < 0
     significant = test["p_value"] < LEVEL
@@ -154,7 +156,7 @@ def _grounds(comparison: Mapping[str, Any], first: Mapping[str, Any], second: Ma
     return sentence
 
 
-def _power(comparison: Mapping[str, Any], images: int) -> str:
+def _power(comparison: ComparisonRow, images: int) -> str:
     smallest = comparison["minimum_detectable_difference"]
     if not is_number(smallest):
         return (
@@ -163,7 +165,7 @@ def _power(comparison: Mapping[str, Any], images: int) -> str:
         )
     return (
         f"With {counted(images, 'image')}, this comparison can be expected to detect differences of about "
-        f"{points(smallest, sign='')} points or more (80 % power); a smaller one may exist and go unnoticed."
+        f"{points(smallest, sign='')} points or more (80\u00a0% power); a smaller one may exist and go unnoticed."
     )
 
 
