@@ -192,7 +192,7 @@ def test_translating_the_styles_translates_the_image() -> None:
 
 def test_settled_magnitudes_keep_maps_from_growing_or_fading() -> None:
     torch.manual_seed(0)
-    generator = _settled(_small("t", layers=8, channel_max=32, channel_base=32 * 32))
+    generator = _settled(_small("t", layers=8, channel_max=64, channel_base=64 * 32))
     styles = generator.mapping(_latents(8))
     maps = generator.synthesis.input(styles[:, 0])
     for layer in generator.synthesis.layers[:-1]:
