@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from program import sonoforge
 from sonoforge.export.verbs import run
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.training.verbs import crossval
 
-SMALL = [
-    "--images",
-    "60",
-    "--folds",
-    "2",
-    "--weights",
-    "none",
-    "--frozen-blocks",
-    "17",
-    "--epochs",
-    "1",
-    "--members",
-    "1",
-]
-SMALL += ["--gan-size", "16", "--gan-steps", "4", "--gan-batch", "4", "--device", "cpu"]
-
-
-def sonoforge(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sonoforge.runtime.cli.main", *arguments], capture_output=True, text=True
-    )
+SMALL = ["--images", "60", "--folds", "2", "--weights", "none", "--frozen-blocks", "17", "--epochs", "1"]
+SMALL += ["--members", "1", "--gan-size", "16", "--gan-steps", "4", "--gan-batch", "4", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> dict:
     out = tmp_path_factory.mktemp("out")
     done = sonoforge("run", *SMALL, "--out", str(out / "runs"), "--cache", str(out / "cache"), "--json")
-    assert done.returncode == 0, done.stderr
-    assert "next: sonoforge classify" in done.stderr
-    return json.loads(done.stdout)
+    assert done.code == 0, done.err
+    assert "next: sonoforge classify" in done.err
+    return dict(done.json)
 
 
 def test_the_run_folder_describes_itself(result: dict) -> None:
@@ -102,17 +82,17 @@ def test_the_demonstration_needs_no_network_and_real_data_gets_the_full_protocol
 def test_wrong_input_gives_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
     extra = [] if arguments[0] in ("export", "gan") else ["--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
     done = sonoforge(*arguments, *extra)
-    assert done.returncode == 2
-    errors = [line for line in done.stderr.splitlines() if "error" in line]
-    assert len(errors) == 1 and message in errors[0], done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 2
+    errors = [line for line in done.err.splitlines() if "error" in line]
+    assert len(errors) == 1 and message in errors[0], done.err
+    assert "Traceback" not in done.err
 
 
 def test_one_classifier_can_be_trained_exported_and_used(tmp_path: Path) -> None:
     small = ["--images", "60", "--weights", "none", "--frozen-blocks", "17", "--epochs", "1", "--holdout", "0.3"]
     done = sonoforge("train", *small, "--out", str(tmp_path), "--cache", str(tmp_path / "cache"), "--json")
-    assert done.returncode == 0, done.stderr
-    folder = json.loads(done.stdout)["run"]
+    assert done.code == 0, done.err
+    folder = done.json["run"]
     done = sonoforge("export", folder)
-    assert done.returncode == 0, done.stderr
-    assert sonoforge("verify", f"{folder}/bundle").returncode == 0
+    assert done.code == 0, done.err
+    assert sonoforge("verify", f"{folder}/bundle").code == 0

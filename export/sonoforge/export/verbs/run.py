@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sonoforge.export.bundle.assemble import bundle_from_run
+from sonoforge.export.bundle.classifier import bundle_from_run
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.options import Outcome, option
@@ -117,7 +117,7 @@ def _work(
             model = folder / "model"
             record_model(model, trained, cache, everything, plans[0], held_out, distances, results, name)
     with _chapter("export and parity", seconds):
-        bundle_from_run(folder, folder / "bundle", ["onnx"])
+        bundle_from_run(folder, folder / "bundle")
         manifest = open_bundle(folder / "bundle").manifest.raw
         verified = verify.main(verify.Config(bundle=str(folder / "bundle"))).result
         if not verified["ok"]:
