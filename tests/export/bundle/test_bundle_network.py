@@ -22,8 +22,8 @@ from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.classifier.fine_tuning import answer
 from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord
+from sonoforge.training.classifier.network import answer
 
 
 def _noise(count: int, seed: int) -> np.ndarray:

@@ -35,7 +35,9 @@ ONCE = {"seconds": 0.02, "rounds": 1, "batches": (1,)}
 
 def add(folder: Path, name: str, data: bytes, kind: str, precision: str) -> None:
     (folder / name).write_bytes(data)
-    entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "precision": precision, "format": kind}
+    entry: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    if kind:
+        entry |= {"precision": precision, "format": kind}
     factory.edit_manifest(folder, lambda manifest: manifest["files"].update({name: entry}))
 
 
@@ -296,7 +298,7 @@ def test_the_program_prints_a_table(bundle: Path) -> None:
 def test_the_record_of_an_engine_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = factory.write_bundle(tmp_path / "b")
     add(folder, "model.rtx.engine", b"an engine", "tensorrt", "fp32")
-    add(folder, "model.rtx.engine.json", b"its record", "", "fp32")
+    add(folder, "model.rtx.engine.json", b"its record", "", "")
     seen: list[bytes] = []
 
     def measure(files: list[bench_measure.ModelFile], *_: object) -> list[str]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from sonoforge.export.formats.executorch import fold, lower
 from sonoforge.export.formats.half_precision import to_half
-from sonoforge.export.formats.tensorrt.build import build_engine
+from sonoforge.export.formats.tensorrt.build import Target, build_engine
 from sonoforge.export.formats.tensorrt.record import to_json
 from sonoforge.export.formats.torchscript import trace_file
 from sonoforge.export.generators.graph import generator_inputs, trace_generator
@@ -68,9 +68,8 @@ def unsuitable(name: str, generator: nn.Module) -> str:
 
 
 def _build(source: GeneratorSource, model: bytes, name: str, precision: str) -> dict[str, bytes]:
-    engine, record = build_engine(
-        model, "generator.onnx", precision=precision, module="tensorrt_rtx", source=source.onnx
-    )
+    target = Target(module="tensorrt_rtx")
+    engine, record = build_engine(model, "generator.onnx", precision, target, source=source.onnx)
     return {name: engine, f"{name}.json": to_json(record)}
 
 

@@ -1,0 +1,326 @@
+"""TensorRT engines: built without a GPU, described by their record; what cannot be built is refused with its cause."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from bundle_factory import SIZE, model_bytes
+from places import CHECKOUT
+from sonoforge.export.formats.onnx_graph import trace
+from sonoforge.export.formats.source import Source
+from sonoforge.export.formats.tensorrt import build as tensorrt_build
+from sonoforge.export.formats.tensorrt.build import (
+    Target,
+    build_engine,
+    write_engine,
+    write_engine_fp16,
+    write_engine_int8,
+)
+from sonoforge.export.formats.tensorrt.engine import check_engine
+from sonoforge.export.formats.tensorrt.source import fold_indices
+from sonoforge.export.generators.graph import generator_inputs, trace_generator
+from sonoforge.models import dcgan
+from sonoforge.runtime.bundle.reader import SHIPPED
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.training.gan.networks import ARCHITECTURES
+
+needs_package = pytest.mark.skipif(
+    not find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'"
+)
+
+
+def half(model: bytes) -> bytes:
+    return bytes(convert_float_to_float16(onnx.load_from_string(model), keep_io_types=True).SerializeToString())
+
+
+def quantised(
+    model: bytes, folder: Path, inputs: Any = None, activations: Any = QuantType.QInt8, **extra: Any
+) -> bytes:
+    """Static int8; symmetric, with float biases, unless ``extra`` says otherwise."""
+    (folder / "float.onnx").write_bytes(model)
+    if inputs is None:
+        shape = [1, *(d.dim_value for d in onnx.load_from_string(model).graph.input[0].type.tensor_type.shape.dim[1:])]
+        inputs = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.rows = iter(inputs)
+
+        def get_next(self) -> dict[str, Any] | None:
+            row = next(self.rows, None)
+            return None if row is None else {"input": row[None]}
+
+    options = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False} | extra
+    quantize_static(
+        *(folder / "float.onnx", folder / "int8.onnx", Reader()),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=activations,
+        weight_type=QuantType.QInt8,
+        extra_options=options,
+    )
+    return (folder / "int8.onnx").read_bytes()
+
+
+def dynamically_quantised(model: bytes, folder: Path) -> bytes:
+    (folder / "float.onnx").write_bytes(model)
+    quantize_dynamic(folder / "float.onnx", folder / "dynamic.onnx", weight_type=QuantType.QUInt8)
+    return (folder / "dynamic.onnx").read_bytes()
+
+
+def resizing(antialias: int, side: object = 40) -> bytes:
+    """A network of one Resize, in any size if ``side`` is a name."""
+    graph = helper.make_graph(
+        [helper.make_node("Resize", ["input", "", "scales"], ["out"], mode="linear", antialias=antialias)],
+        "resize",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, side, 40])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["batch", 3, None, 20])],
+        [numpy_helper.from_array(np.array([1, 1, 0.5, 0.5], np.float32), "scales")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return bytes(model.SerializeToString())
+
+
+def source() -> Source:
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3)).astype(np.uint8)
+    return Source(torch.nn.Identity(), (SHIPPED / "model.onnx").read_bytes(), pixels, IMAGENET, {})
+
+
+@needs_package
+def test_the_classifier_becomes_engines_of_three_precisions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = source()
+    lowered = {"fp16": half(given.onnx)}
+
+    def to_symmetric_int8(model: bytes, inputs: Any) -> bytes:
+        assert inputs.shape == (3, 3, 224, 224)
+        assert inputs.dtype == np.float32
+        lowered["int8"] = quantised(model, tmp_path, inputs)
+        return lowered["int8"]
+
+    monkeypatch.setitem(
+        sys.modules,
+        "sonoforge.export.formats.half_precision",
+        SimpleNamespace(write_half=lambda given: half(given.onnx)),  # type: ignore[arg-type]
+    )
+    monkeypatch.setitem(
+        sys.modules,
+        "sonoforge.export.formats.quantisation",
+        SimpleNamespace(to_symmetric_int8=to_symmetric_int8),  # type: ignore[arg-type]
+    )
+    sizes = {}
+    for precision, write, name in (
+        ("fp32", write_engine, "model.rtx.engine"),
+        ("fp16", write_engine_fp16, "model.fp16.rtx.engine"),
+        ("int8", write_engine_int8, "model.int8.rtx.engine"),
+    ):
+        files = write(given)
+        assert list(files) == [name, f"{name}.json"]
+        engine, record = files[name], json.loads(files[f"{name}.json"])
+        assert record["engine_sha256"] == hashlib.sha256(engine).hexdigest()
+        assert record["engine_bytes"] == len(engine)
+        assert record["source_sha256"] == hashlib.sha256(given.onnx).hexdigest()
+        assert record["onnx_sha256"] == hashlib.sha256(lowered.get(precision, given.onnx)).hexdigest()
+        assert record["precision"] == precision
+        assert record["capabilities"] == ["portable"]
+        assert record["inputs"] == {"input": [[1, 3, 224, 224], [1, 3, 224, 224], [8, 3, 224, 224]]}
+        assert record["outputs"] == ["logits", "probabilities", "embedding", "cam"]
+        # Nothing of the machine that built it.
+        for secret in (str(Path.home()), tempfile.gettempdir(), str(CHECKOUT), "site-packages"):
+            if len(secret) > 2:
+                assert secret.encode() not in engine
+                assert secret.encode() not in files[f"{name}.json"]
+        sizes[precision] = len(engine) / len(given.onnx)
+        if precision == "fp32":
+            assert all(weights in engine for weights in kernels(given.onnx))
+        for file, data in files.items():
+            (tmp_path / file).write_bytes(data)
+        check_engine(tmp_path / name, "tensorrt_rtx", record["version"], (8, 6))
+    assert 1 < sizes["fp32"] < 1.3
+    assert 0.5 < sizes["fp16"] < 0.7
+    # Why the page says to prefer fp16 on RTX GPUs.
+    assert sizes["fp16"] < sizes["int8"] < 1.3
+
+
+def kernels(model: bytes) -> list[bytes]:
+    """The kernels of a file's convolutions in the order of axes that TensorRT keeps them in."""
+    arrays = map(numpy_helper.to_array, onnx.load_from_string(model).graph.initializer)
+    return [array.transpose(0, 2, 3, 1).tobytes() for array in arrays if array.ndim == 4]
+
+
+@needs_package
+def test_an_engine_holds_the_weights_that_it_was_built_from() -> None:
+    """Bit for bit: those of the one network, and not those of the other."""
+    for seed in (0, 1):
+        engine, _ = build_engine(model_bytes(seed), "model.onnx", "fp32")
+        assert [kernels(model_bytes(other))[0] in engine for other in (0, 1)] == [seed == 0, seed == 1]
+
+
+@needs_package
+def test_capabilities_change_the_engine_and_stand_in_its_record() -> None:
+    model = half(model_bytes())
+    portable, _ = build_engine(model, "model.onnx", "fp16")
+    target = Target(capabilities=("SM75", "SM86"), profile=(2, 3, 5))
+    turing, record = build_engine(model, "model.onnx", "fp16", target)
+    assert record["capabilities"] == ["SM75", "SM86"]
+    assert [shape[0] for shape in record["inputs"]["input"]] == [2, 3, 5]
+    assert len(turing) != len(portable)
+
+
+# What, how, and the words that the one line must have.
+REFUSED: dict[str, tuple[Callable[[Path], bytes], dict[str, Any], str]] = {
+    "antialias": (
+        lambda _: resizing(1),
+        {},
+        r"Resize: Antialiasing is not supported currently; export the network without its preprocessing",
+    ),
+    "zero-points": (
+        lambda folder: quantised(model_bytes(), folder, activations=QuantType.QUInt8, ActivationSymmetric=False),
+        {"precision": "int8"},
+        r"QuantizeLinear: Non-zero zero point is not supported; quantise with int8 .* zero points of 0",
+    ),
+    "int32-bias": (
+        lambda folder: quantised(model_bytes(), folder, QuantizeBias=True),
+        {"precision": "int8"},
+        r"DequantizeLinear: .*input has type Int32.*; quantise with .* float32 biases",
+    ),
+    "dynamic-int8": (
+        lambda folder: dynamically_quantised(model_bytes(), folder),
+        {"precision": "int8"},
+        r"DynamicQuantizeLinear: is not supported \(and \d+ more\); quantise with",
+    ),
+    "turing-fp32": (
+        lambda _: model_bytes(),
+        {"capabilities": ("SM75",)},
+        r"FP32 GEMM is not supported; build it from an fp16",
+    ),
+    "unknown-gpu": (
+        lambda _: model_bytes(),
+        {"capabilities": ("SM68",)},
+        r"found 'SM68', expected any of SM75, SM80, .*SM120.* \(did you mean SM8\d\?\); .* plain TensorRT",
+    ),
+    "not-onnx": (lambda _: b"hello", {}, r"model\.onnx: not an ONNX file"),
+    "no-input": (lambda _: b"", {}, r"model\.onnx: found no input"),
+    "other-precision": (
+        lambda _: half(model_bytes()),
+        {},
+        r"found fp16 weights, expected precision 'fp32': the file decides it",
+    ),
+    "free-size": (lambda _: resizing(0, "side"), {}, r"input: found shape \[0, 3, 0, 40\].*only the batch free"),
+    "profile": (lambda _: model_bytes(), {"profile": (2, 1, 4)}, r"found batches \(2, 1, 4\), expected growing"),
+    "timing": (lambda _: model_bytes(), {"timing_cache": Path("x")}, r"TensorRT-RTX measures no kernels"),
+    "module": (lambda _: model_bytes(), {"module": "tensorflow"}, r"found 'tensorflow', expected tensorrt_rtx or"),
+}
+
+
+@needs_package
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_built_is_refused_with_its_cause(case: str, tmp_path: Path) -> None:
+    make, options, words = REFUSED[case]
+    precision = options.pop("precision", "fp32")
+    with pytest.raises(SonoforgeError, match=words) as caught:
+        build_engine(make(tmp_path), "model.onnx", precision, Target(**{"module": "tensorrt_rtx"} | options))
+    assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, GateError)
+
+
+def test_plain_tensorrt_asks_for_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_build, "gpu_capability", lambda: None)
+    monkeypatch.setattr(tensorrt_build.importlib.util, "find_spec", lambda name: name == "tensorrt")
+    with pytest.raises(
+        SonoforgeError, match="measures kernels on the GPU that it builds for, and this machine has none"
+    ):
+        build_engine(model_bytes(), "model.onnx", "fp32")
+    monkeypatch.setattr(tensorrt_build.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SonoforgeError, match=r"pip install 'sonoforge\[tensorrt\]'"):
+        build_engine(model_bytes(), "model.onnx", "fp32")
+    with pytest.raises(SonoforgeError, match="tensorrt is not installed; pip install tensorrt"):
+        build_engine(model_bytes(), "model.onnx", "fp32", Target("tensorrt"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script that kills itself by a signal")
+def test_a_build_that_ends_without_a_word_fails_the_gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    silent = tmp_path / "python"
+    silent.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(tensorrt_build.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(sys, "executable", str(silent))
+    with pytest.raises(GateError, match=r"model.onnx .fp32.: tensorrt_rtx ended with signal 11 while it built"):
+        build_engine(model_bytes(), "model.onnx", "fp32", Target("tensorrt_rtx"))
+
+
+@needs_package
+def test_a_dcgan_becomes_an_engine_with_a_fixed_batch() -> None:
+    torch.manual_seed(0)
+    small = dcgan.Generator(32, 1, 8, width=4).eval()
+    model = trace(small, {"latents": torch.randn(2, 8)}, ["images"], ({},), {})
+    engine, record = build_engine(model, "generator.onnx", "fp32")
+    assert record["inputs"] == {"latents": [[2, 8]] * 3}
+    assert len(engine) > sum(values.nbytes for values in small.parameters())
+
+
+@needs_package
+def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed() -> None:
+    torch.manual_seed(0)
+    styled = ARCHITECTURES["stylegan2"].generator(
+        image_size=16, channels=1, latent_size=6, classes=2, style_size=8, channel_max=4, channel_base=64,
+        mapping_layers=2,
+    )  # fmt: skip
+    graph = trace_generator(styled.eval()).eval()
+    examples = generator_inputs(styled, 2, 0.7, seed=0)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    shapes = tuple({} if name == "psi" else {0: batch} for name in examples)
+    model = trace(graph, examples, ["images"], shapes, {}, optimise=False)
+    _, record = build_engine(model, "generator.onnx", "fp32", Target(profile=(1, 4, 16)))
+    assert record["inputs"] == {"latents": [[1, 6], [4, 6], [16, 6]], "psi": [[1]] * 3, "labels": [[1], [4], [16]]}
+    assert record["outputs"] == ["images"]
+    assert record["source"] == "generator.onnx"
+    # What was folded for the parser changes no answer.
+    folded = onnx.load_from_string(model)
+    assert fold_indices(folded) > 0
+    fed = {name: values.numpy() for name, values in generator_inputs(styled, 3, -0.5, seed=1).items()}
+    images = [
+        onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, fed)[0]
+        for data in (model, folded.SerializeToString())
+    ]
+    np.testing.assert_array_equal(*images)
+
+
+def test_arithmetic_with_fractions_is_not_folded() -> None:
+    assert fold_indices(onnx.load_from_string(model_bytes())) == 0
+
+
+def test_symmetric_int8_keeps_the_labels_of_a_random_network(tmp_path: Path) -> None:
+    inputs = np.random.default_rng(1).normal(size=(16, 3, SIZE, SIZE)).astype(np.float32)
+    lowered = quantised(model_bytes(), tmp_path, inputs)
+    labels = [
+        onnxruntime.InferenceSession(model).run(["logits"], {"input": inputs})[0].argmax(1)
+        for model in (model_bytes(), lowered)
+    ]
+    assert np.mean(labels[0] == labels[1]) > 0.8
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="tensorrt is installed here")
+def test_engines_for_servers_name_the_package_that_builds_them(tmp_path: Path) -> None:
+    from sonoforge.export.verbs.export import Config, main
+
+    with pytest.raises(SonoforgeError, match=r"tensorrt-server-fp16: tensorrt is not installed; pip install tensorrt$"):
+        main(Config(run="shipped", formats=("tensorrt-server-fp16",), out=str(tmp_path / "out")))
