@@ -21,7 +21,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.run.words import LEVEL, MISSING, counted, listed, p_value, share
 
 FEW = 50

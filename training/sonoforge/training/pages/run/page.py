@@ -21,7 +21,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
 from sonoforge.training import run_folder
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.audit.page import cluster_pictures_html, cluster_style
 from sonoforge.training.pages.embedded_images import handful, sample_pictures
 from sonoforge.training.pages.run import plots as report_plots

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.run.evidence import Bin, GeneratorRuns
 from sonoforge.training.pages.run.words import is_number, points, share
 from sonoforge.training.pages.svg import (
