@@ -24,7 +24,7 @@ from torch.nn.functional import softplus
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import stylegan_reference as reference
-from sonoforge.models.stylegan.discriminator import Discriminator, DiscriminatorSettings
+from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.stylegan2 import Generator
 
@@ -35,7 +35,7 @@ def measure(path: str, size: int, batch: int, base: int, most: int, steps: int) 
     """Run steps of the ``fast`` or the ``slow`` networks in this process."""
     torch.manual_seed(0)
     generator = Generator(StyledSettings(size, 3, 512, channel_base=base, channel_max=most, mixing=0))
-    discriminator = Discriminator(DiscriminatorSettings(size, 3, channel_base=base, channel_max=most))
+    discriminator = Discriminator(ResidualSettings(size, 3, channel_base=base, channel_max=most))
     if path == "fast":
         for network in (generator, discriminator):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -39,13 +39,12 @@ Answer = Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
 def build(model: bytes, folder: Path, module: str, batch: int) -> dict[str, Answer]:
     """Build both engines in ``folder`` and open them."""
     from sonoforge.export.formats.half_precision import to_half
-    from sonoforge.export.formats.tensorrt.build import build_engine
+    from sonoforge.export.formats.tensorrt.build import Target, build_engine
 
     answers: dict[str, Answer] = {}
     for precision, onnx in (("fp32", model), ("fp16", to_half(model))):
-        engine, record = build_engine(
-            onnx, "model.onnx", precision=precision, profile=(1, batch, max(8, batch)), module=module, source=model
-        )
+        target = Target(module, profile=(1, batch, max(8, batch)))
+        engine, record = build_engine(onnx, "model.onnx", precision, target, source=model)
         path = folder / f"{precision}{SUFFIXES[record['module']]}"
         path.write_bytes(engine)
         record_path(path).write_bytes(to_json(record))

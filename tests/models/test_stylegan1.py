@@ -15,6 +15,7 @@ from sonoforge.models.stylegan.stylegan1 import (
     Discriminator,
     Generator,
     GeneratorSettings,
+    GrowingSettings,
     StyledLayer,
     adaptive_instance_norm,
 )
@@ -26,7 +27,7 @@ def make_pair(
     size: int = 32, classes: int = 0, conditioning: str = "none", channels: int = 2
 ) -> tuple[Generator, Discriminator]:
     generator = Generator(GeneratorSettings(size, channels, 6, classes, style_size=10, mapping_layers=2, **SMALL))
-    discriminator = Discriminator(size, channels, classes, conditioning, **SMALL)
+    discriminator = Discriminator(GrowingSettings(size, channels, classes, conditioning, **SMALL))
     for seed, network in enumerate((generator, discriminator)):
         stylegan1.initialise(network, torch.Generator().manual_seed(seed))
     with torch.no_grad():
@@ -268,7 +269,10 @@ def test_labels_matter(conditioning: str) -> None:
 @pytest.mark.parametrize("size", [16, 28, 32, 64, 128, 224, 256, 512, 1024])
 def test_every_size_gives_images_and_scores(size: int) -> None:
     with FakeTensorMode():  # shapes alone, as on the meta device, where torch has no mixed precision to ask about
-        generator, discriminator = Generator(GeneratorSettings(size, 3, 512)), Discriminator(size, 3)
+        generator, discriminator = (
+            Generator(GeneratorSettings(size, 3, 512)),
+            Discriminator(GrowingSettings(size, 3)),
+        )
         images = generator(torch.empty(2, 512))
         score, logits = discriminator(images)
     assert images.shape == (2, 3, size, size)
@@ -279,7 +283,10 @@ def test_every_size_gives_images_and_scores(size: int) -> None:
 
 @pytest.mark.parametrize("size", [12, 48, 2048])
 def test_other_sizes_are_refused(size: int) -> None:
-    for build in (lambda: Generator(GeneratorSettings(size, 1, 4)), lambda: Discriminator(size, 1)):
+    for build in (
+        lambda: Generator(GeneratorSettings(size, 1, 4)),
+        lambda: Discriminator(GrowingSettings(size, 1)),
+    ):
         with pytest.raises(ValueError, match=f"found {size}, expected 4 or 7 times a power of two"):
             build()
 
@@ -287,7 +294,10 @@ def test_other_sizes_are_refused(size: int) -> None:
 def test_the_published_generator_has_26_million_weights() -> None:
     """Section 2: 26.2 million weights, and 18 layers, for 1024x1024."""
     with torch.device("meta"):
-        generator, discriminator = Generator(GeneratorSettings(1024, 3, 512)), Discriminator(1024, 3)
+        generator, discriminator = (
+            Generator(GeneratorSettings(1024, 3, 512)),
+            Discriminator(GrowingSettings(1024, 3)),
+        )
     in_use = [generator.mapping, generator.synthesis.layers, generator.synthesis.to_image[-1]]
     count = sum(v.numel() for part in in_use for v in part.parameters()) + generator.synthesis.constant.numel()
     assert round(count / 1e5) == 262

@@ -22,7 +22,7 @@ from torch.nn.functional import softplus
 
 import stylegan_reference as reference
 from places import CHECKOUT, SHARED
-from sonoforge.models.stylegan.discriminator import Discriminator, DiscriminatorSettings, append_minibatch_std
+from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings, append_minibatch_std
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.layers import EqualisedConv2d
 from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
@@ -294,7 +294,7 @@ def _pair(
     )
     conditioning = "projection" if classes else "none"
     discriminator = Discriminator(
-        DiscriminatorSettings(
+        ResidualSettings(
             size, channels, classes, conditioning, channel_base=8 * size, channel_max=most, mapping_layers=2
         )
     )
@@ -416,7 +416,7 @@ def test_published_sizes_have_the_published_maps_and_parameters(size: int) -> No
     base, maps, *parameters = PUBLISHED[size]
     with torch.device("meta"):
         generator = Generator(StyledSettings(size, 3, 512, mapping_layers=2, channel_base=base))
-        discriminator = Discriminator(DiscriminatorSettings(size, 3, channel_base=base))
+        discriminator = Discriminator(ResidualSettings(size, 3, channel_base=base))
     assert [layer.weight.shape[1] for layer in generator.synthesis.to_image] == maps
     assert [block.first.weight.shape[0] for block in discriminator.blocks] == maps[:0:-1]
     assert [_count(network) for network in (generator, discriminator)] == parameters
@@ -431,7 +431,7 @@ def _count(network: nn.Module) -> int:
 def test_every_size_gives_images_and_scores_of_its_shape(size: int, channels: int) -> None:
     with torch.device("meta"):
         generator = Generator(StyledSettings(size, channels, 8, style_size=12, channel_base=4 * size, channel_max=8))
-        discriminator = Discriminator(DiscriminatorSettings(size, channels, channel_base=4 * size, channel_max=8))
+        discriminator = Discriminator(ResidualSettings(size, channels, channel_base=4 * size, channel_max=8))
         images = generator(torch.empty(2, 8))
         score, class_logits = discriminator(images)
     assert images.shape == (2, channels, size, size)
@@ -442,7 +442,7 @@ def test_every_size_gives_images_and_scores_of_its_shape(size: int, channels: in
 @pytest.mark.parametrize("size", [4, 48, 100, 2048])
 @pytest.mark.parametrize(
     "network",
-    [lambda size: Generator(StyledSettings(size, 1, 8)), lambda size: Discriminator(DiscriminatorSettings(size, 1))],
+    [lambda size: Generator(StyledSettings(size, 1, 8)), lambda size: Discriminator(ResidualSettings(size, 1))],
 )
 def test_another_size_is_refused(size: int, network: Callable[[int], nn.Module]) -> None:
     with pytest.raises(ValueError, match=f"image_size: found {size}"):
@@ -552,7 +552,7 @@ def test_equal_seeds_give_equal_networks() -> None:
 
 def test_initial_weights_keep_the_variance_from_layer_to_layer() -> None:
     generator = Generator(StyledSettings(64, 3, 64, style_size=64, channel_base=4096, channel_max=64))
-    discriminator = Discriminator(DiscriminatorSettings(64, 3, channel_base=4096, channel_max=64))
+    discriminator = Discriminator(ResidualSettings(64, 3, channel_base=4096, channel_max=64))
     for seed, network in enumerate((generator, discriminator)):
         initialise(network, _chance(seed))
     with torch.no_grad():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, leaky_relu, linear, pad
 
-from sonoforge.models.stylegan.discriminator import GROUP, Discriminator
+from sonoforge.models.stylegan.discriminator import Discriminator
 from sonoforge.models.stylegan.layers import EqualisedConv2d, EqualisedLinear
 from sonoforge.models.stylegan.mapping import MappingLayers
 from sonoforge.models.stylegan.stylegan2 import Generator, SynthesisLayer, ToImage
@@ -136,7 +136,7 @@ def judge(discriminator: Discriminator, images: Tensor, labels: Tensor | None = 
     maps = convolution(discriminator.from_image, images)
     for block in discriminator.blocks:
         maps = convolution(block.skip, maps) + convolution(block.second, convolution(block.first, maps))
-    maps = convolution(discriminator.last_conv, append_minibatch_std(maps, GROUP))
+    maps = convolution(discriminator.last_conv, append_minibatch_std(maps, discriminator.group))
     features = dense(discriminator.score, dense(discriminator.last_linear, maps.flatten(1)))
     if discriminator.mapping is None:
         return features[:, 0]

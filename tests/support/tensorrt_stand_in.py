@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -18,10 +19,13 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from bundle_factory import SIZE, model_bytes
 from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
+from sonoforge.export.formats.tensorrt.record import record_path, to_json
 
 DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 STREAM = 7
+VERSION = "1.7.1.116"
 
 
 class Context:
@@ -128,3 +132,36 @@ def install(
     patch.setattr(torch.cuda, "Stream", lambda: SimpleNamespace(cuda_stream=STREAM))
     patch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     return deserialised
+
+
+def record_of(engine: bytes, model: bytes = b"", **changes: Any) -> dict[str, Any]:
+    """The record of the patch network's engine, as the builder would write it."""
+    hashed = hashlib.sha256(model or model_bytes()).hexdigest()
+    return {
+        "format_version": 1,
+        "engine_sha256": hashlib.sha256(engine).hexdigest(),
+        "engine_bytes": len(engine),
+        "source": "model.onnx",
+        "source_sha256": hashed,
+        "onnx_sha256": hashed,
+        "module": "tensorrt_rtx",
+        "version": VERSION,
+        "capabilities": ["portable"],
+        "precision": "fp32",
+        "tf32": False,
+        "inputs": {"input": [[1, 3, SIZE, SIZE], [1, 3, SIZE, SIZE], [4, 3, SIZE, SIZE]]},
+        "outputs": ["logits", "probabilities", "embedding", "cam"],
+        "system": "Linux",
+        "produced_by": "sonoforge 0.1.0",
+        **changes,
+    }
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    """Engine, record and ONNX file side by side; the engine's bytes mean something to the stand-in alone."""
+    engine = bytes(range(200))
+    path = folder / "model.rtx.engine"
+    path.write_bytes(engine)
+    record_path(path).write_bytes(to_json(record_of(engine, **changes)))
+    (folder / "model.onnx").write_bytes(model_bytes())
+    return path

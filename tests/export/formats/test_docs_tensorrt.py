@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_tensorrt import VERSION, written
 
 import tensorrt_stand_in
 from bundle_factory import PREPROCESSING, SIZE, forward, scan, write_bundle
 from places import CHECKOUT
+from tensorrt_stand_in import VERSION, written
 
 PAGE = CHECKOUT / "export" / "docs" / "tensorrt.md"
 FOUND = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)

@@ -20,8 +20,9 @@ from sonoforge.runtime.images.synthetic import open_target
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.evaluation import sources
-from sonoforge.training.evaluation.image_sets import read_image_sets
+from sonoforge.training.evaluation import archives, pictures, sources
+from sonoforge.training.evaluation.image_set import ImageSet
+from sonoforge.training.evaluation.inputs import EvaluationInput, read_image_sets
 from sonoforge.training.gan.batches.training_set import read_training_set
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.phantom.dataset import write_phantom_set
@@ -49,6 +50,10 @@ def real(tmp_path: Path) -> Path:
     return root
 
 
+def read(real: str, fake: str, **options: Any) -> tuple[ImageSet, ImageSet]:
+    return read_image_sets(EvaluationInput(real, fake, **options))
+
+
 def _noise(count: int, size: int = 32, channels: int = 1, seed: int = 9) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, channels), dtype=np.uint8)
 
@@ -65,7 +70,7 @@ def _generated(target: Path, images: Pixels, class_name: str = "malignant") -> P
 
 def _refused(*arguments: Any, **options: Any) -> str:
     with pytest.raises(SonoforgeError) as error:
-        read_image_sets(*map(str, arguments), **options)
+        read(*map(str, arguments), **options)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -78,14 +83,14 @@ def _refused(*arguments: Any, **options: Any) -> str:
 def test_generated_images_are_read_as_they_are(real: Path, tmp_path: Path, name: str, channels: int) -> None:
     images = _noise(6, channels=channels)
     fake = _generated(tmp_path / name, images)
-    found_real, found = read_image_sets(str(real), str(fake), channels=str(channels))
+    found_real, found = read(str(real), str(fake), channels=str(channels))
     assert np.array_equal(found.pixels, images)
     assert found_real.pixels.shape == (4, 32, 32, channels)  # the class that the generated images show
     assert (found.class_name, found.synthetic, found.resize) == ("malignant", True, "none")
     assert found_real.class_name == "malignant"
     assert found_real.synthetic is None
     assert len(set(found.names)) == 6
-    assert found.native_sizes.tolist() == [[32, 32]] * 6
+    assert [image.size for image in found.described] == [(32, 32)] * 6
 
 
 def test_masks_of_generated_pairs_are_left_out(real: Path, tmp_path: Path) -> None:
@@ -93,7 +98,7 @@ def test_masks_of_generated_pairs_are_left_out(real: Path, tmp_path: Path) -> No
     for name in ("folder", "images.zip", "images.npz"):
         with open_target(tmp_path / name, _origin(), 4, image_channels=1) as write:
             write(pairs)
-        _, found = read_image_sets(str(real), str(tmp_path / name))
+        _, found = read(str(real), str(tmp_path / name))
         assert np.array_equal(found.pixels, pairs[..., :1])
 
 
@@ -126,26 +131,26 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_a_run_generates_as_many_images_as_there_are_real_ones(real: Path, runs: dict[str, Path]) -> None:
-    found_real, found = read_image_sets(str(real), str(runs["one"]), seed=3)
+    found_real, found = read(str(real), str(runs["one"]), seed=3)
     assert len(found) == len(found_real) == 6  # of class benign, that the run was trained on
     assert np.array_equal(found.pixels, sample(load_generator(runs["one"]), 6, 3))
     assert (found.class_name, found.synthetic) == ("benign", True)
     checkpoint = next((runs["one"] / "checkpoints").iterdir())
-    _, more = read_image_sets(str(real), str(checkpoint), seed=3, count=9)
+    _, more = read(str(real), str(checkpoint), seed=3, count=9)
     assert np.array_equal(more.pixels[:6], found.pixels)
     assert len(more) == 9
 
 
 def test_a_run_of_several_classes_is_asked_for_one(real: Path, runs: dict[str, Path]) -> None:
-    assert "--class-name is missing, expected one of benign, malignant" in _refused(real, runs["both"])
+    assert "class_name is missing, expected one of benign, malignant" in _refused(real, runs["both"])
     assert "did you mean malignant?" in _refused(real, runs["both"], class_name="malignan")
-    found_real, found = read_image_sets(str(real), str(runs["both"]), class_name="malignant")
+    found_real, found = read(str(real), str(runs["both"]), class_name="malignant")
     assert np.array_equal(found.pixels, sample(load_generator(runs["both"]), 4, 0, label=1)[..., :1])
     assert found_real.class_name == found.class_name == "malignant"
 
 
 def test_the_real_images_are_those_that_the_training_saw(runs: dict[str, Path]) -> None:
-    found, _ = read_image_sets(str(runs["data"]), str(runs["one"]))
+    found, _ = read(str(runs["data"]), str(runs["one"]))
     expected = read_training_set(str(runs["data"]), "benign", 32)
     assert np.array_equal(found.pixels, expected.pixels)
     about = json.loads((next((runs["one"] / "checkpoints").iterdir()) / "checkpoint.json").read_text())
@@ -153,7 +158,7 @@ def test_the_real_images_are_those_that_the_training_saw(runs: dict[str, Path]) 
 
 
 def test_counts_are_for_runs(real: Path, tmp_path: Path) -> None:
-    assert "--count is for runs" in _refused(real, _generated(tmp_path / "fakes", _noise(3)), count=2)
+    assert "count: expected with a run" in _refused(real, _generated(tmp_path / "fakes", _noise(3)), count=2)
 
 
 # Real images, wherever they are.
@@ -165,13 +170,14 @@ def test_a_folder_a_zip_and_a_training_give_the_same_pixels(real: Path, tmp_path
     with zipfile.ZipFile(tmp_path / "real.zip", "w") as archive:
         for file in sorted(real.rglob("*.png")):
             archive.write(file, f"set/{file.relative_to(real)}")
-    folder, _ = read_image_sets(str(real), str(fakes))
-    packed, _ = read_image_sets(str(tmp_path / "real.zip"), str(fakes))
+    folder, _ = read(str(real), str(fakes))
+    packed, _ = read(str(tmp_path / "real.zip"), str(fakes))
     expected = read_training_set(str(real), "malignant", size).pixels
     assert np.array_equal(folder.pixels, expected)
     assert np.array_equal(packed.pixels, expected)
-    assert folder.hashes == packed.hashes
-    assert np.array_equal(folder.thumbnails, packed.thumbnails)
+    assert [image.content for image in folder.described] == [image.content for image in packed.described]
+    for one, other in zip(folder.described, packed.described, strict=True):
+        assert np.array_equal(one.thumbnail, other.thumbnail)
     assert [f"set/{name}" for name in folder.names] == list(packed.names)
     assert folder.class_name == packed.class_name == "malignant"
     assert folder.fingerprint == packed.fingerprint
@@ -184,14 +190,14 @@ def test_colour_is_read_and_resized_as_a_training_does(tmp_path: Path) -> None:
         for number in range(3):
             save(tmp_path / "set" / name / f"{number}.png", rng.integers(0, 256, (height, 80, 3), dtype=np.uint8))
     fakes = _generated(tmp_path / "fakes.npz", _noise(3, channels=3), "b")
-    found, _ = read_image_sets(str(tmp_path / "set"), str(fakes))
+    found, _ = read(str(tmp_path / "set"), str(fakes))
     assert np.array_equal(found.pixels, read_training_set(str(tmp_path / "set"), "b", 32).pixels)
     assert found.pixels.shape == (3, 32, 32, 3)
-    assert found.native_sizes.tolist() == [[80, 90]] * 3
+    assert [image.size for image in found.described] == [(80, 90)] * 3
 
 
 def test_a_flat_folder_is_one_class_without_its_masks(real: Path, tmp_path: Path) -> None:
-    found, _ = read_image_sets(str(real / "benign"), str(_generated(tmp_path / "fakes", _noise(3))))
+    found, _ = read(str(real / "benign"), str(_generated(tmp_path / "fakes", _noise(3))))
     assert list(found.names) == ["again.png", *(f"scan ({number}).png" for number in range(1, 6))]
     assert np.array_equal(found.pixels, read_training_set(str(real), "benign", 32).pixels)
 
@@ -202,7 +208,7 @@ def test_near_duplicates_and_given_groups_are_one_group(real: Path, tmp_path: Pa
     patients = {"benign/scan (1).png": "p", "benign/scan (5).png": "p"}
     rows = "".join(f"{file},{patients.get(file, '')}\n" for file in files)
     (real / "groups.csv").write_text("file,group\n" + rows)
-    found, _ = read_image_sets(str(real), str(_generated(tmp_path / "fakes", _noise(3), "")))
+    found, _ = read(str(real), str(_generated(tmp_path / "fakes", _noise(3), "")))
     assert len(found) == 10
     expected = scan_groups(open_cache(read_dataset(real)))
     assert np.array_equal(found.groups, expected)
@@ -213,12 +219,12 @@ def test_near_duplicates_and_given_groups_are_one_group(real: Path, tmp_path: Pa
 
 
 def test_phantom_is_real_and_may_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sonoforge.training.evaluation.image_sets.PHANTOM_IMAGES", 12)
-    found, _ = read_image_sets("phantom", str(_generated(tmp_path / "fakes", _noise(3))))
+    monkeypatch.setattr("sonoforge.training.evaluation.sources.PHANTOM_IMAGES", 12)
+    found, _ = read("phantom", str(_generated(tmp_path / "fakes", _noise(3))))
     assert (found.class_name, found.source) == ("malignant", "phantom")
     assert len(found) == 3
     write_phantom_set(tmp_path / "mine", 12, seed=1)
-    other, _ = read_image_sets(str(tmp_path / "mine"), str(tmp_path / "fakes"))
+    other, _ = read(str(tmp_path / "mine"), str(tmp_path / "fakes"))
     assert len(other) == 3
 
 
@@ -229,11 +235,11 @@ def test_the_class_that_the_generated_images_show_is_taken_and_said(
     real: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fakes = _generated(tmp_path / "fakes", _noise(3))
-    found, _ = read_image_sets(str(real), str(fakes))
+    found, _ = read(str(real), str(fakes))
     assert {name.split("/")[0] for name in found.names} == {"malignant"}
-    assert "only class malignant is compared, as FAKE says that it shows it" in caplog.text
+    assert "only its images of class malignant" in caplog.text
     caplog.clear()
-    other, _ = read_image_sets(str(real), str(fakes), class_name="benign")
+    other, _ = read(str(real), str(fakes), class_name="benign")
     assert {name.split("/")[0] for name in other.names} == {"benign"}
     assert "FAKE says that it shows malignant, and is compared with real images of benign" in caplog.text
 
@@ -241,14 +247,14 @@ def test_the_class_that_the_generated_images_show_is_taken_and_said(
 def test_images_that_name_no_class_are_compared_with_all(real: Path, tmp_path: Path) -> None:
     for number, image in enumerate(_noise(3)):
         save(tmp_path / "plain" / f"{number}.png", image[..., 0])
-    found, fakes = read_image_sets(str(real), str(tmp_path / "plain"))
+    found, fakes = read(str(real), str(tmp_path / "plain"))
     assert len(found) == 10
     assert fakes.synthetic is None
 
 
 def test_a_class_that_is_not_there_is_refused_with_the_closest(real: Path, tmp_path: Path) -> None:
     fakes = _generated(tmp_path / "fakes", _noise(3))
-    assert "expected one of benign, malignant (did you mean benign?)" in _refused(real, fakes, class_name="benin")
+    assert "expected one of benign, malignant of " in _refused(real, fakes, class_name="benin")
     cells = _generated(tmp_path / "cells", _noise(3), "carcinoma")
     assert "FAKE says that it shows 'carcinoma'; give the class" in _refused(real, cells)
 
@@ -272,7 +278,7 @@ def test_images_that_say_they_are_real_are_no_fakes_without_a_warning(
     real: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     np.savez(tmp_path / "x.npz", images=_noise(3), manifest=np.array(json.dumps({"synthetic": False})))
-    _, found = read_image_sets(str(real), str(tmp_path / "x.npz"))
+    _, found = read(str(real), str(tmp_path / "x.npz"))
     assert found.synthetic is False
     assert "its manifest says that these images are NOT generated" in caplog.text
 
@@ -281,38 +287,36 @@ def test_mixed_sizes_name_two_images_and_the_remedy(real: Path, tmp_path: Path) 
     fakes = tmp_path / "fakes"
     save(fakes / "a.png", draw_scan(1, 32))
     save(fakes / "b.png", draw_scan(2, 48))
-    assert "(a.png has 32x32 pixels, b.png 48x48); give the size to compare at with --image-size" in _refused(
-        real, fakes
-    )
-    _, found = read_image_sets(str(real), str(fakes), image_size=40)
+    assert "(a.png has 32x32 pixels, b.png 48x48); give the size to compare at, image_size" in _refused(real, fakes)
+    _, found = read(str(real), str(fakes), image_size=40)
     for pixels, scan in zip(found.pixels, (draw_scan(1, 32), draw_scan(2, 48)), strict=True):
         expected = Image.fromarray(scan).resize((40, 40), Image.Resampling.BILINEAR)
         assert np.array_equal(pixels[..., 0], np.asarray(expected))
     assert "to 40x40" in found.resize
     save(tmp_path / "wide" / "a.png", draw_scan(1, 64)[:32])
     save(tmp_path / "wide" / "b.png", draw_scan(2, 64)[:32])
-    assert "found images of 64x32 pixels, expected squares; give --image-size" in _refused(real, tmp_path / "wide")
+    assert "found images of 64x32 pixels, expected squares; give image_size" in _refused(real, tmp_path / "wide")
 
 
 def test_grey_against_colour_and_mixtures_are_refused_with_a_remedy(real: Path, tmp_path: Path) -> None:
     colour = _generated(tmp_path / "colour.npz", _noise(4, channels=3))
     assert "colour.npz: its images are in colour, those of " in _refused(real, colour)
-    assert "give --channels 1" in _refused(real, colour)
-    found_real, found = read_image_sets(str(real), str(colour), channels="1")
+    assert "give channels 1" in _refused(real, colour)
+    found_real, found = read(str(real), str(colour), channels="1")
     luma = [np.asarray(Image.fromarray(image).convert("L")) for image in _noise(4, channels=3)]
     assert np.array_equal(found.pixels[..., 0], np.stack(luma))
     assert found_real.pixels.shape[3] == 1
     mixed = _noise(4, channels=3)
     mixed[:2] = mixed[:2, ..., :1]
     path = _generated(tmp_path / "mixed.npz", mixed)
-    assert "found 2 grey images and 2 in colour, expected all of one kind; give --channels 1" in _refused(real, path)
+    assert "found 2 grey images and 2 in colour, expected all of one kind; give channels 1" in _refused(real, path)
 
 
 def test_a_few_coloured_images_do_not_make_a_grey_set_coloured(tmp_path: Path) -> None:
     """As in BUSI: 16 of 780."""
     images = np.repeat(_noise(20), 3, axis=3)
     images[3] = _noise(1, channels=3)[0]
-    _, found = read_image_sets(
+    _, found = read(
         str(write_set(tmp_path / "set", {"a": 2, "b": 2})), str(_generated(tmp_path / "fakes.npz", images, ""))
     )
     assert found.pixels.shape == (20, 32, 32, 1)
@@ -355,8 +359,8 @@ def test_few_unreadable_files_are_left_out_and_counted_many_are_refused(
 
     files = sorted(fakes.glob("*.png"))
     files[5].write_bytes(files[5].read_bytes()[:-40])
-    _, found = read_image_sets(str(real), str(source()))
-    assert (len(found), found.unreadable) == (19, 1)
+    _, found = read(str(real), str(source()))
+    assert len(found) == 19
     assert "1 of 20 files cannot be read and are left out: " in caplog.text
     assert np.array_equal(found.pixels, np.delete(_noise(20), 5, axis=0))
     for file in files[:3]:
@@ -364,11 +368,12 @@ def test_few_unreadable_files_are_left_out_and_counted_many_are_refused(
     assert "4 of 20 files cannot be read, expected at most 10%; the first: " in _refused(real, source())
 
 
-def test_unreadable_real_files_are_counted_too(real: Path, tmp_path: Path) -> None:
+def test_unreadable_real_files_are_counted_too(real: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fakes = _generated(tmp_path / "fakes", _noise(3), "")
     (real / "benign" / "scan (4).png").write_bytes(b"rubbish")
-    found, _ = read_image_sets(str(real), str(fakes))
-    assert (len(found), found.unreadable) == (9, 1)
+    found, _ = read(str(real), str(fakes))
+    assert len(found) == 9
+    assert "1 of 10 files cannot be read and are left out" in caplog.text
     (real / "benign" / "scan (5).png").write_bytes(b"rubbish")
     assert "2 of 10 files cannot be read" in _refused(real, fakes)
 
@@ -387,10 +392,11 @@ def test_archives_that_are_too_large_are_refused_unopened(
     real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed, arrays = _generated(tmp_path / "x.zip", _noise(9)), _generated(tmp_path / "x.npz", _noise(9))
-    monkeypatch.setattr(sources, "MOST_ENTRIES", 9)
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 9)
     assert "found 10 files of 0.0 GB, expected at most 9 files" in _refused(real, packed)
-    monkeypatch.setattr(sources, "MOST_ENTRIES", 99)
-    monkeypatch.setattr(sources, "MOST_BYTES", 9 * 32 * 32 - 1)
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 99)
+    for module in (archives, pictures):
+        monkeypatch.setattr(module, "MOST_BYTES", 9 * 32 * 32 - 1)
     assert "expected at most" in _refused(real, packed)
     assert "expected at most" in _refused(real, arrays)
     assert "GB of pixels; give fewer images" in _refused(real, _generated(tmp_path / "folder", _noise(9)))
@@ -444,7 +450,7 @@ def test_arrays_of_another_kind_are_refused(real: Path, tmp_path: Path, images: 
 
 def test_a_class_of_busi_is_grey_as_a_whole_and_holds_repeated_scans(shared: Path, tmp_path: Path) -> None:
     normal = shared / "data" / "BUSI" / "Dataset_BUSI_with_GT" / "normal"
-    found, _ = read_image_sets(str(normal), str(_generated(tmp_path / "fakes.npz", _noise(3, 64))))
+    found, _ = read(str(normal), str(_generated(tmp_path / "fakes.npz", _noise(3, 64))))
     assert found.pixels.shape == (133, 64, 64, 1)  # number 113 is coloured
     for index in (0, 112, 132):
         image = Image.open(normal / found.names[index]).convert("RGB")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.evaluation.image_sets import ImageSet
+from sonoforge.training.evaluation.image_set import Described, ImageSet
 from sonoforge.training.evaluation.protocol import compare, make_protocol, protocol_id, read_result
 from sonoforge.training.metrics.spaces import open_space
 from sonoforge.training.run_folder import write_results
@@ -22,15 +22,13 @@ def _real(seed: int = 0, count: int = 6, source: str = "real", side: int = 16) -
     return ImageSet(
         source=source,
         pixels=rng.integers(0, 256, (count, side, side, 1), dtype=np.uint8),
-        names=tuple(map(str, range(count))),
-        hashes=tuple(map(str, range(count))),
-        thumbnails=rng.integers(0, 256, (count, 64, 64), dtype=np.uint8),
-        native_sizes=np.full((count, 2), side),
-        given_groups=(None,) * count,
+        described=tuple(
+            Described(str(index), str(index), rng.integers(0, 256, (64, 64), dtype=np.uint8), (side, side), None)
+            for index in range(count)
+        ),
         class_name="benign",
         synthetic=None,
         resize="none",
-        unreadable=0,
     )
 
 
@@ -76,7 +74,9 @@ def test_a_protocol_survives_json_and_depends_on_content_not_on_names() -> None:
 
 def _tied() -> ImageSet:
     real = _real()
-    object.__setattr__(real, "given_groups", ("p", "p", None, None, None, None))
+    first, second, *others = real.described
+    tied = (first._replace(group="p"), second._replace(group="p"), *others)
+    object.__setattr__(real, "described", tied)
     return real
 
 

@@ -29,7 +29,7 @@ import bundle_factory as factory
 from scans import write_set
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.cli import main as cli
-from sonoforge.training.evaluation import image_sets
+from sonoforge.training.evaluation import sources
 from sonoforge.training.pages.evaluation.page import ALTS
 from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set
 from sonoforge.training.verbs.evaluate import METRICS
@@ -351,7 +351,7 @@ def test_the_next_command_can_be_pasted(sets: Sets, tmp_path: Path) -> None:
 
 
 def test_phantom_is_a_real_set(sets: Sets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(image_sets, "PHANTOM_IMAGES", 30)
+    monkeypatch.setattr(sources, "PHANTOM_IMAGES", 30)
     found = evaluate("phantom", sets.fake, *ONE, "--cache", tmp_path)
     assert found["real"] == {"source": "phantom", "class": "", "images": 30, "groups": found["real"]["groups"]}
     assert found["n"] <= 15
@@ -420,8 +420,8 @@ def test_a_run_in_which_nothing_could_be_measured_stays_unfinished(sets: Sets, t
         (["phantm", "{fake}"], "did you mean phantom?"),
         (["{real}", "nowhere"], "nowhere: no such file or folder"),
         (["{real}", "nowhere", "--checkpoint", "best"], "nowhere: no such file or folder"),
-        (["{real}", "{fake}", "--count", "9"], "--count is for runs"),
-        (["{real}", "{fake}", "--checkpoint", "best"], "--checkpoint is for runs"),
+        (["{real}", "{fake}", "--count", "9"], "count: expected with a run"),
+        (["{real}", "{fake}", "--checkpoint", "best"], "checkpoint: expected with a run"),
         (["{real}", "{fake}", "--metrics", "kdi"], "did you mean kid?"),
         (["{real}", "{fake}", "--plots", "tsn"], "did you mean tsne?"),
         (["{real}", "{fake}", "--features", "pixel"], "did you mean pixels?"),

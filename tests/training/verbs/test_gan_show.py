@@ -23,10 +23,10 @@ from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.generator import load_generator, sample, sample_latent
-from sonoforge.training.gan.latent_space.path_length import measure_path_length, pixel_distance
-from sonoforge.training.gan.latent_space.showing import draw_sheet, film_gif
+from sonoforge.training.gan.latent_space import looks
+from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE, measure_path_length
+from sonoforge.training.gan.latent_space.sheets import draw_sheet, make_film
 from sonoforge.training.metrics.equivariance import render_transformed, valid_after_rotation
-from sonoforge.training.verbs import gan_show
 
 COUNT = 3
 RECIPES = ("stylegan2", "stylegan3-t", "lsgan")
@@ -105,7 +105,7 @@ def test_every_look_that_applies_is_there_and_says_that_it_is_synthetic(
     record = _record(folder)
     expected = {"stylegan2": {"equivariance"}, "stylegan3-t": set(), "lsgan": {"mixing", "equivariance"}}[recipe]
     assert set(record["not_applicable"]) == expected
-    assert set(record["looks"]) == set(gan_show.NAMES) - expected
+    assert set(record["looks"]) == looks.LOOKS.keys() - expected
     assert record["synthetic"] is True and record["recipe"] == recipe and record["step"] == 2
     assert "not a medical device" in record["use"]
     files = {file: digest for look in record["looks"].values() for file, digest in look["files"].items()}
@@ -247,13 +247,13 @@ def test_films_loop_and_strips_begin_and_end_with_their_images(
     assert look["space"] == ("z" if recipe == "lsgan" else "w")
     plain = sample(load_generator(runs[recipe]), COUNT, 0, label=0 if recipe == "lsgan" else None)[..., 0].astype(int)
     for row in range(COUNT):
-        for column, index in ((0, row), (gan_show.STRIP - 1, (row + 1) % COUNT)):
+        for column, index in ((0, row), (looks.STRIP - 1, (row + 1) % COUNT)):
             cell = _cell(folder, "interpolation", "interpolation.png", row, column).astype(int)
             assert np.abs(cell - plain[index]).max() <= 1  # another batch rounds otherwise
     film = Image.open(folder / "interpolation.gif")
     assert film.info["loop"] == 0, "0 repetitions stand for endlessly many"
     assert film.size == (look["film"]["width"], look["film"]["height"])
-    assert look["film"]["frames"] == COUNT * gan_show.FRAMES
+    assert look["film"]["frames"] == COUNT * looks.FRAMES
     frames: int = film.n_frames  # type: ignore[attr-defined]
     milliseconds = 0
     for frame in range(frames):
@@ -266,20 +266,20 @@ def test_films_loop_and_strips_begin_and_end_with_their_images(
 def test_a_film_keeps_greys_and_averages_large_images() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
-    content, (width, _) = film_gif(images, {"synthetic": True})
-    film = Image.open(io.BytesIO(content))
+    made = make_film(images, {"synthetic": True})
+    film = Image.open(io.BytesIO(made.gif))
     film.seek(2)
-    factor = width // 64
+    factor = made.width // 64
     found = np.asarray(film.convert("L"))[: 64 * factor : factor, ::factor]
     assert np.array_equal(found, images[2, ..., 0])
     large = np.kron(images[..., 0], np.ones((8, 8), np.uint8))[..., None]  # 512 pixels
-    assert film_gif(large, {})[1][0] == 256
+    assert make_film(large, {}).width == 256
 
 
 def test_a_picture_is_wide_enough_for_its_text() -> None:
     sheet = draw_sheet([[np.zeros((32, 32, 3), np.uint8)]], ["head"], ["a rather long name"], "word " * 40)
     pixels = np.asarray(sheet.picture)
-    assert pixels.shape == (sheet.describe()["height"], sheet.describe()["width"], 3)
+    assert pixels.shape == (sheet.layout()["height"], sheet.layout()["width"], 3)
     assert (pixels[:, -2:][sheet.top + sheet.cell :] == 255).all(), "no line runs into the margin"
     assert (pixels[-6:] == 255).all()
 
@@ -305,8 +305,8 @@ def test_images_move_right_and_down_and_turn_clockwise() -> None:
     ).eval()
     render = render_transformed(generator)
     latents = torch.randn(1, 8)
-    images = {name: render(latents, gan_show._matrices(1, *way))[0, 0] for name, way in gan_show.TRANSFORMS.items()}
-    still = images["as it is"]
+    images = {name: render(latents, looks.inverse_transforms(1, *way))[0, 0] for name, way in looks.TRANSFORMS.items()}
+    still = images["unchanged"]
     little = 0.05 * (still.max() - still.min())
     inside = valid_after_rotation(32, math.pi / 2)
     clockwise, other = ((torch.rot90(still, k) - images["90 degrees"])[inside].abs().max() for k in (-1, 1))
@@ -337,7 +337,7 @@ class _Lines(nn.Module):
 def test_path_length_of_a_linear_generator_is_known() -> None:
     """On straight paths z = a + t (b - a) each image moves by W (b - a), wherever t is."""
     generator = _Lines()
-    found = measure_path_length(generator, "z", 400, 3, pixel_distance, "squares")
+    found = measure_path_length(generator, "z", PIXEL_DISTANCE, 400, 3)
     # Each of 5 numbers of b - a has the variance 2 / 3 of a difference of two uniform ones in [-1, 1].
     expected = float(generator.weight.detach().square().sum()) * 2 / 3 / 16
     assert found.mean == pytest.approx(expected, abs=4 * found.standard_error)

@@ -14,7 +14,7 @@ from sonoforge.export.bundle.add_formats import cannot_write
 from sonoforge.export.formats.executorch import fold, lower
 from sonoforge.export.formats.half_precision import to_half
 from sonoforge.export.formats.table import FORMATS as CLASSIFIERS
-from sonoforge.export.formats.tensorrt.build import build_engine
+from sonoforge.export.formats.tensorrt.build import Target, build_engine
 from sonoforge.export.formats.tensorrt.record import to_json
 from sonoforge.export.formats.torchscript import trace_file
 from sonoforge.export.generators.graph import generator_inputs, tolerance, trace_generator
@@ -70,9 +70,8 @@ def _engine_fp16(made: Made) -> dict[str, bytes]:
 
 
 def _build(made: Made, data: bytes, name: str, precision: str) -> dict[str, bytes]:
-    engine, record = build_engine(
-        data, GeneratorManifest.model, precision=precision, module="tensorrt_rtx", source=made.onnx
-    )
+    target = Target(module="tensorrt_rtx")
+    engine, record = build_engine(data, GeneratorManifest.model, precision, target, source=made.onnx)
     return {name: engine, f"{name}.json": to_json(record)}
 
 

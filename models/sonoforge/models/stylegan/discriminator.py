@@ -76,16 +76,16 @@ class Block(nn.Module):
 
 @dataclass(frozen=True)
 class DiscriminatorSettings:
-    """Size of a discriminator; the defaults are the published ones.
+    """Size of a discriminator; the defaults are those published for StyleGAN2.
 
     Attributes:
         image_size: Side S of the square image in pixels: 4 or 7 times a power of two, up to 1024.
         channels: Channels C of the image.
         classes: Number K of classes, 0 for none.
-        conditioning: ``"none"`` or ``"projection"``.
+        conditioning: How a label enters the score.
         channel_base: Channels of a layer times its side.
         channel_max: Largest number of channels of a layer.
-        mapping_layers: Number of layers that map an embedded label.
+        group: Largest number of images in a group of the minibatch standard deviation.
     """
 
     image_size: int
@@ -94,6 +94,17 @@ class DiscriminatorSettings:
     conditioning: str = "none"
     channel_base: int = 32768
     channel_max: int = 512
+    group: int = GROUP
+
+
+@dataclass(frozen=True)
+class ResidualSettings(DiscriminatorSettings):
+    """Size of the residual discriminator, whose conditioning is ``"none"`` or ``"projection"``.
+
+    Attributes:
+        mapping_layers: Number of layers that map an embedded label.
+    """
+
     mapping_layers: int = 8
 
 
@@ -107,13 +118,14 @@ class Discriminator(nn.Module):
         ValueError: Another image size or conditioning, or projection without classes.
     """
 
-    def __init__(self, settings: DiscriminatorSettings) -> None:
+    def __init__(self, settings: ResidualSettings) -> None:
         super().__init__()
         conditioning, classes = settings.conditioning, settings.classes
         if conditioning not in CONDITIONINGS:
             raise ValueError(f"conditioning: found {conditioning!r}, expected one of {', '.join(CONDITIONINGS)}")
         if conditioning == "projection" and classes == 0:
             raise ValueError("classes: found 0, expected at least 1 with conditioning 'projection'")
+        self.group = settings.group
         resolutions = sides(settings.image_size)
         widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
         self.from_image = EqualisedConv2d(settings.channels, widths[-1], 1)
@@ -140,7 +152,7 @@ class Discriminator(nn.Module):
             with contextlib.nullcontext() if half else full_precision(images.device):
                 maps = block(maps if half else at_least_single(maps))
         with full_precision(images.device):
-            maps = self.last_conv(append_minibatch_std(at_least_single(maps), GROUP))
+            maps = self.last_conv(append_minibatch_std(at_least_single(maps), self.group))
             features = self.score(self.last_linear(maps.flatten(1)))
             if self.mapping is None:
                 return features.squeeze(1), None

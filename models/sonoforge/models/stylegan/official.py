@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sonoforge.models.stylegan.discriminator import Discriminator, DiscriminatorSettings
+from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.fir import low_pass
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.stylegan2 import Generator
@@ -66,7 +66,7 @@ def discriminator_from_official(state: State) -> Discriminator:
     widths = [_length(names, "b4.conv.weight", 0)]
     widths += [_length(names, f"b{side}.conv0.weight", 0) for side in resolutions[1:]]
     classes = _length(names, "mapping.embed.weight", 1) if "mapping.embed.weight" in names else 0
-    settings = DiscriminatorSettings(
+    settings = ResidualSettings(
         resolutions[-1],
         _length(names, f"b{resolutions[-1]}.fromrgb.weight", 1),
         classes,

@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 from sonoforge.models.growing import Growing
 from sonoforge.models.labels import ScoreHead
 from sonoforge.models.stylegan import layers
-from sonoforge.models.stylegan.discriminator import GROUP, append_minibatch_std
+from sonoforge.models.stylegan.discriminator import DiscriminatorSettings, append_minibatch_std
 from sonoforge.models.stylegan.fir import low_pass, upsample
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
@@ -239,36 +239,30 @@ class Generator(StyledGenerator, Growing):
         self.mapping.num_styles = self.synthesis.num_styles  # so that styles are mixed among layers in use
 
 
+@dataclass(frozen=True)
+class GrowingSettings(DiscriminatorSettings):
+    """Size of a StyleGAN1 discriminator, whose conditioning is one of `sonoforge.models.labels`."""
+
+    channel_base: int = CHANNEL_BASE
+
+
 class Discriminator(Growing):
     """Image to one number: large where the image looks real.
 
     Args:
-        image_size: Side S of the square image in pixels: 4 or 7 times a power of two, 8 to 1024.
-        channels: Channels C of the image.
-        classes: Number K of classes, 0 for none.
-        conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
-        channel_base: Channels of a layer times its side.
-        channel_max: Largest number of channels of a layer.
+        settings: Its size.
 
     Raises:
         ValueError: Another image size or conditioning.
     """
 
-    def __init__(
-        self,
-        image_size: int,
-        channels: int,
-        classes: int = 0,
-        conditioning: str = "none",
-        *,
-        channel_base: int = CHANNEL_BASE,
-        channel_max: int = 512,
-    ) -> None:
-        resolutions = sides(image_size)
-        super().__init__(resolutions[1], image_size)
-        widths = layer_widths(len(resolutions), channel_base, channel_max)
+    def __init__(self, settings: GrowingSettings) -> None:
+        resolutions = sides(settings.image_size)
+        super().__init__(resolutions[1], settings.image_size)
+        self.group = settings.group
+        widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
         # From 8x8 upwards, like everything that grows.
-        self.from_image = nn.ModuleList(EqualisedConv2d(channels, width, 1) for width in widths[1:])
+        self.from_image = nn.ModuleList(EqualisedConv2d(settings.channels, width, 1) for width in widths[1:])
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 EqualisedConv2d(widths[level], widths[level], 3), EqualisedConv2d(widths[level], below, 3, down=2)
@@ -277,7 +271,7 @@ class Discriminator(Growing):
         )
         self.last_conv = EqualisedConv2d(widths[0] + 1, widths[0], 3)
         self.last_linear = EqualisedLinear(widths[0] * resolutions[0] ** 2, widths[0], activated=True)
-        self.head = ScoreHead(widths[0], classes, conditioning, _linear)
+        self.head = ScoreHead(widths[0], settings.classes, settings.conditioning, _linear)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Judge images.
@@ -296,7 +290,7 @@ class Discriminator(Growing):
             if level == self.level > 0 and self.alpha < 1:
                 maps = torch.lerp(self.from_image[level - 1](avg_pool2d(images, 2)), maps, self.alpha)
         with full_precision(images.device):
-            maps = self.last_conv(append_minibatch_std(at_least_single(maps), GROUP))
+            maps = self.last_conv(append_minibatch_std(at_least_single(maps), self.group))
             answer: tuple[Tensor, Tensor | None] = self.head(self.last_linear(maps.flatten(1)), labels)
         return answer
 

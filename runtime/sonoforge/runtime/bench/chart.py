@@ -3,83 +3,93 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from sonoforge.runtime.bench.results import Report
+
 _WIDTH, _ROW, _BAR, _MARGIN = 1100, 44, 20, 28
 _INK, _GREY, _LINE = (33, 37, 41), (108, 117, 125), (222, 226, 230)
-# Told apart by lightness as well as by hue, for print and for readers who do not see red and green apart.
+# Distinguished by lightness as well as by hue, for print and for readers who do not see red and green apart.
 _OURS, _OTHER = (31, 95, 153), (168, 200, 226)
 _TICKS = (1, 2, 5)
 
 
-def draw(result: dict[str, Any]) -> bytes:
+class _Bar(NamedTuple):
+    label: str
+    p50: float  # ms
+    p95: float
+    remarks: str
+    colour: tuple[int, int, int]
+
+
+def draw(report: Report) -> bytes:
     """Draw the median latency of one image as bars, with a whisker to the 95th percentile, as PNG.
 
-    Args:
-        result: What ``sonoforge bench`` returns; the files of the other bundle are drawn below their namesakes.
+    The files of the other bundle are drawn below those of the same format.
     """
-    rows = _rows(result)
+    bars = _bars(report)
     font, small, title = (ImageFont.load_default(size) for size in (16, 13, 20))
-    height = 2 * _MARGIN + 62 + _ROW * max(1, len(rows)) + 60
-    image = Image.new("RGB", (_WIDTH, height), "white")
+    top = _MARGIN + 62
+    bottom = top + _ROW * max(1, len(bars))
+    image = Image.new("RGB", (_WIDTH, bottom + _MARGIN + 60), "white")
     pen = ImageDraw.Draw(image)
     pen.text((_MARGIN, _MARGIN), "Latency of one image: median, whisker to the 95th percentile", _INK, title)
-    about = f"{result['model']['name']} {result['model']['version']}, {result['machine']['cpu']}, "
-    pen.text((_MARGIN, _MARGIN + 30), f"{about}threads for one inference: {result['threads']}", _GREY, small)
-    top, bottom = _MARGIN + 62, _MARGIN + 62 + _ROW * max(1, len(rows))
-    left = 2 * _MARGIN + max((int(pen.textlength(label, font)) for label, *_ in rows), default=0)
+    about = f"{report['model']['name']} {report['model']['version']}, {report['machine']['cpu']}, "
+    pen.text((_MARGIN, _MARGIN + 30), f"{about}threads for one inference: {report['threads']}", _GREY, small)
+    left = 2 * _MARGIN + max((int(pen.textlength(bar.label, font)) for bar in bars), default=0)
     right = _WIDTH - 230
-    most = max((row["latency_ms"]["p95"] for _, row, _ in rows), default=1.0)
-    step = _step(most)
-    scale = (right - left) / (step * -(-most // step))
-    for index in range(int(-(-most // step)) + 1):
+    longest = max((bar.p95 for bar in bars), default=1.0)
+    step = _step(longest)
+    ticks = int(-(-longest // step))
+    scale = (right - left) / (step * ticks)
+    for index in range(ticks + 1):
         x = left + scale * step * index
         pen.line((x, top, x, bottom), _LINE)
         pen.text((x, bottom + 6), f"{step * index:g}", _GREY, small, anchor="ma")
     pen.text(((left + right) / 2, bottom + 26), "milliseconds", _GREY, small, anchor="ma")
-    for index, (label, row, colour) in enumerate(rows):
+    for index, bar in enumerate(bars):
         y = top + _ROW * index + _ROW / 2
-        p50, p95 = (left + scale * row["latency_ms"][key] for key in ("p50", "p95"))
-        pen.text((left - 12, y), label, _INK, font, anchor="rm")
-        pen.rectangle((left, y - _BAR / 2, max(p50, left + 1), y + _BAR / 2), colour)
+        p50, p95 = left + scale * bar.p50, left + scale * bar.p95
+        pen.text((left - 12, y), bar.label, _INK, font, anchor="rm")
+        pen.rectangle((left, y - _BAR / 2, max(p50, left + 1), y + _BAR / 2), bar.colour)
         pen.line((p50, y, p95, y), _INK, 2)
         pen.line((p95, y - 6, p95, y + 6), _INK, 2)
-        for words, colour_of_words, at in ((f"{row['latency_ms']['p50']:.2f} ms", _INK, -9), (_remarks(row), _GREY, 9)):
-            place = (p95 + 12, y + at)
-            pen.rectangle(pen.textbbox(place, words, small, anchor="lm"), "white")  # no grid through the words
-            pen.text(place, words, colour_of_words, small, anchor="lm")
-    if not rows:
+        for text, colour, offset in ((f"{bar.p50:.2f} ms", _INK, -9), (bar.remarks, _GREY, 9)):
+            corner = (p95 + 12, y + offset)
+            pen.rectangle(pen.textbbox(corner, text, small, anchor="lm"), "white")  # no grid through the text
+            pen.text(corner, text, colour, small, anchor="lm")
+    if not bars:
         pen.text((_MARGIN, top + 10), "No file could be measured with one image.", _INK, font)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any], tuple[int, int, int]]]:
-    """Label, row and colour of each file with a latency, the other bundle's below its namesake."""
-    others = {row["format"]: row for row in result.get("against", {}).get("files", [])}
+def _bars(report: Report) -> list[_Bar]:
+    """Return a bar for each file with a latency, the other bundle's below that of the same format."""
+    others = {row["format"]: row for row in (report["against"]["files"] if "against" in report else [])}
     rows = []
-    for row in result["files"]:
-        other = others.pop(row["format"], None)
+    for row in report["files"]:
         rows.append((row["format"], row, _OURS))
-        if other:
-            rows.append((f"{row['format']}, other", other, _OTHER))
+        if row["format"] in others:
+            rows.append((f"{row['format']}, other", others.pop(row["format"]), _OTHER))
     rows += [(f"{name}, other", row, _OTHER) for name, row in others.items()]
-    return [(label, row, colour) for label, row, colour in rows if row.get("latency_ms")]
+    bars = []
+    for label, row, colour in rows:
+        if latency := row.get("latency_ms"):
+            memory = "" if row["memory_bytes"] is None else f", {row['memory_bytes'] / 1e6:.0f} MB memory"
+            remarks = f"{row['bytes'] / 1e6:.1f} MB file{memory}"
+            bars.append(_Bar(label, latency["p50"], latency["p95"], remarks, colour))
+    return bars
 
 
-def _remarks(row: dict[str, Any]) -> str:
-    memory = "" if row["memory_bytes"] is None else f", {row['memory_bytes'] / 1e6:.0f} MB memory"
-    return f"{row['bytes'] / 1e6:.1f} MB file{memory}"
-
-
-def _step(most: float) -> float:
-    """Return a round distance of ticks, so that four to ten reach the largest value."""
+def _step(longest: float) -> float:
+    """Return a round distance between ticks, so that four to ten reach the largest value."""
     power = 1e-6
     while True:
         for digit in _TICKS:
-            if most <= 8 * digit * power:
+            if longest <= 8 * digit * power:
                 return digit * power
         power *= 10

@@ -1,9 +1,7 @@
 """Measure one model file, in a process of its own: ``python -m sonoforge.runtime.bench.process TASKFILE``.
 
-The task is a JSON file: ``format``, ``path``, ``threads``, ``batches``, ``seconds`` (of timing), ``golden`` and
-``inputs`` (.npy files: what to check the answers with, and what to time), ``records`` (where to write).  Each finding
-is one JSON line, written at once, so that what was found before a crash is kept.  A task without ``format`` opens no
-file: its memory is what the process needs anyway.
+The task file holds a `results.Task` as JSON.  Each finding, a `results.Record`, is one JSON line, written at once, so
+that what was found before a crash is kept.
 """
 
 from __future__ import annotations
@@ -20,16 +18,17 @@ from typing import Any
 import numpy as np
 
 from sonoforge.runtime import machine
+from sonoforge.runtime.bench.results import Task, Timing
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference import model_files
 
-# By the first part of a format's name: the package that computes the answers.
+# By the first part of a format's name: the package that runs its files.
 _PACKAGES = {"torchscript": "torch", "executorch": "executorch", "tensorrt": "tensorrt_rtx"}
 _MOST_RUNS = 100_000
 
 
-def main(task: dict[str, Any]) -> None:
-    """Do a task, writing what is found as it is found."""
+def main(task: Task) -> None:
+    """Do a task, writing each finding at once."""
     with Path(task["records"]).open("a", encoding="utf-8") as file:
 
         def record(**values: Any) -> None:
@@ -58,12 +57,8 @@ def main(task: dict[str, Any]) -> None:
                 record(batch=batch, error=" ".join(str(error).split())[:160] or type(error).__name__)
 
 
-def time_runs(run: Callable[[], object], seconds: float) -> dict[str, Any]:
-    """Time calls for so many seconds, three at least, after a tenth of the time to warm up.
-
-    Returns:
-        ``ms`` of each call, ``cores`` busy on the average and ``joules`` a call (None where not readable).
-    """
+def time_runs(run: Callable[[], object], seconds: float) -> Timing:
+    """Time calls for a number of seconds, at least three, after warming up for a tenth of that time."""
     begin = perf_counter()
     run()
     while perf_counter() - begin < seconds / 10:
@@ -80,7 +75,7 @@ def time_runs(run: Callable[[], object], seconds: float) -> dict[str, Any]:
 
 
 def program(name: str) -> str:
-    """Name the package that computes a format's answers, and its version."""
+    """Return the package that runs a format, with its version."""
     package = _PACKAGES.get(name.split("-", maxsplit=1)[0])
     if package is None:
         onnxruntime: Any = importlib.import_module("onnxruntime")
@@ -89,9 +84,9 @@ def program(name: str) -> str:
 
 
 def peak_memory() -> int | None:
-    """Return the most memory in bytes that this process had at a time; None where the system does not tell.
+    """Return the peak memory of this process in bytes; None where the system does not report it.
 
-    Linux's own ``VmHWM`` first: ``ru_maxrss`` of a started process counts its parent, too (getrusage(2), execve).
+    Linux's own ``VmHWM`` first: ``ru_maxrss`` of a started process includes its parent's (getrusage(2), execve).
     """
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():

@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Before onnxruntime is imported anywhere: its wheels start a telemetry client otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -22,12 +22,22 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" under python -m
 
 
+class Instead(NamedTuple):
+    """Another module that does a verb's work where a setting is given, its extra, and what needs neither."""
+
+    setting: str
+    module: str
+    extra: str
+    otherwise: str
+
+
 class Verb(NamedTuple):
     """Where a verb lives, which extra installs what it needs, and its line in ``--help``."""
 
     module: str
     extra: str
     summary: str
+    instead: Instead | None = None
 
 
 VERBS = {
@@ -44,7 +54,10 @@ VERBS = {
     "gan train": Verb("sonoforge.training.verbs.gan_train", "train", "train one generator"),
     "gan sweep": Verb("sonoforge.training.verbs.gan_sweep", "train", "recipes times perceptual weights, in one table"),
     "gan sample": Verb(
-        "sonoforge.runtime.verbs.gan_sample", "", "generate images from a trained generator or its bundle"
+        "sonoforge.runtime.verbs.gan_sample",
+        "",
+        "generate images from a trained generator or its bundle",
+        Instead("run", "sonoforge.training.verbs.gan_sample", "train", ", or give --bundle"),
     ),
     "gan show": Verb(
         "sonoforge.training.verbs.gan_show", "train", "what a generator learned: truncation, mixing, paths"
@@ -52,7 +65,7 @@ VERBS = {
     "train": Verb("sonoforge.training.verbs.train", "train", "train one classifier on a data set"),
     "evaluate": Verb("sonoforge.training.verbs.evaluate", "train", "are generated images realistic, diverse, copied?"),
     "crossval": Verb("sonoforge.training.verbs.crossval", "train", "k-fold comparison of arms, sealed or as published"),
-    "export": Verb("sonoforge.export.verbs.export", "train,export", "turn a run folder into a verified bundle"),
+    "export": Verb("sonoforge.export.verbs.export", "export", "turn a run folder into a verified bundle"),
     "classify": Verb("sonoforge.runtime.verbs.classify", "", "classify images, folders or globs, offline"),
     "quality": Verb("sonoforge.runtime.verbs.quality", "", "image quality, and how far a set is from a reference set"),
     "verify": Verb("sonoforge.runtime.verbs.verify", "", "check a bundle's files and golden answers on this machine"),
@@ -88,15 +101,20 @@ def _split(arguments: Sequence[str]) -> tuple[str, list[str]]:
     raise SonoforgeError(f"sonoforge: unknown verb {first!r}{hint}; see sonoforge --help")
 
 
-def _load(name: str) -> object:
-    verb = VERBS[name]
+def _load(name: str) -> Any:
+    return _import(name, VERBS[name].module, VERBS[name].extra)
+
+
+def _import(what: str, module: str, extra: str, otherwise: str = "") -> Any:
+    """Import a verb's module, or say which extra installs what it needs."""
     try:
-        return importlib.import_module(verb.module)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("sonoforge"):
             raise
-        package = f"'sonoforge[{verb.extra}]'" if verb.extra else "sonoforge"
-        raise SonoforgeError(f"sonoforge {name}: {error.name} is not installed; pip install {package}") from error
+        package = f"'sonoforge[{extra}]'" if extra else "sonoforge"
+        remedy = f"pip install {package}{otherwise}"
+        raise SonoforgeError(f"sonoforge {what}: {error.name} is not installed; {remedy}") from error
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -109,9 +127,10 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"sonoforge {version('sonoforge')}")
         return 0
     name, rest = _split(arguments)
+    verb = VERBS[name]
     module = _load(name)
-    config_class, examples = module.Config, module.EXAMPLES  # type: ignore[attr-defined]
-    parser = options.build_parser(f"sonoforge {name}", VERBS[name].summary, config_class, examples)
+    config_class, examples = module.Config, module.EXAMPLES
+    parser = options.build_parser(f"sonoforge {name}", verb.summary, config_class, examples)
     given = vars(parser.parse_intermixed_args(rest))
     common = {key: given.pop(key, None) for key in ("config", "json", "quiet", "dry_run", "debug")}
     config = options.resolve_config(config_class, given, Path(common["config"]) if common["config"] else None)
@@ -121,8 +140,11 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     if name != "classify":  # which ends the pause of `main` itself, after its first answer
         gc.enable()
+    if verb.instead and getattr(config, verb.instead.setting):
+        setting, other, extra, otherwise = verb.instead
+        module = _import(f"{name} {setting.upper()}", other, extra, otherwise)
     try:
-        outcome: options.Outcome = module.main(config)  # type: ignore[attr-defined]
+        outcome: options.Outcome = module.main(config)
     except SonoforgeError as error:
         error.args = (options.with_flag(str(error), config_class),)
         raise

@@ -5,11 +5,11 @@ order given; ``model``, ``{"name", "version", "sha256"}``; ``summary``, ``{"file
 count}, "not_trusted", "quality_flagged"}``; ``notice``.  CSV (``--csv``) holds one row for each file; Ctrl-C writes the
 rows of the files answered so far.
 
-Several files are answered at a time, one a core: decoding and inference both let other threads run.  No answer depends
-on it; the ``ms`` of a file are longer where the cores are shared.
+Several files are classified at a time, one on each core: decoding and inference both let other threads run.  No answer
+depends on it, but the ``ms`` of a file are longer where the cores are shared.
 
-Exit code 0 when every file was answered; 2 when any could not be: its entry says why, and the answers of the others
-are printed and written all the same.
+Exit code 0 when every file was answered; 2 when any could not be: its entry says why, and the other answers are still
+printed and written.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ sonoforge classify scans/ --recursive --csv answers.csv
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
 sonoforge classify scan.png --bundle bundle.zip
 
-exit code: 0 every file was answered; 2 some file could not be (the others are answered all the same)
+exit code: 0 every file was answered; 2 at least one could not be (the others still are)
 """
 
 NOTICE = "Research use, not a medical device."
 
 # At most this many decoded images are in memory at a time by default, on however many cores.
 _MOST_WORKERS = 8
-# Files a worker gets before the lines of a block are printed: few enough to watch, many enough to keep all cores busy.
+# Files per worker in a block, whose lines are printed together: few enough to watch, enough to keep all cores busy.
 _BLOCK = 16
 
 log = logging.getLogger(__name__)
@@ -48,28 +48,27 @@ log = logging.getLogger(__name__)
 class Config:
     """Settings of ``sonoforge classify``."""
 
-    paths: tuple[str, ...] = argument(help="images, folders (less their masks) and globs (quoted too)")
-    bundle: str = option("", help="folder or .zip of a bundle; without it, the one shipped", metavar="PATH")
+    paths: tuple[str, ...] = argument(help="images, folders (without their masks) and globs, which may be quoted")
+    bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
     csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
-    recursive: bool = option(False, help="look into the subfolders of folders")
+    recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads for one inference", limits=(1, 256))
-    workers: int = option(0, help="files at a time; 0: one a core, at most 8", limits=(0, 256))
+    workers: int = option(0, help="files classified at a time; 0: one for each core, at most 8", limits=(0, 256))
 
 
 def main(config: Config) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
-    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - not for --help or a wrong flag
+    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - --help and a wrong flag do without it
 
-    # Pillow's remarks on odd metadata would stand between the lines of the table.
+    # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     classifier = Classifier(config.bundle or None, config.threads)
     files, failures = expand(config.paths, config.recursive)
     results: list[dict[str, Any]] = []
-    name_width = column_width(files)
-    label_width = max(map(len, (*classifier.bundle.classes, "label")))
-    alpha = classifier.bundle.manifest.alpha
+    widths = (column_width(files), max(map(len, (*classifier.bundle.classes, "label"))))
     if files:
-        log.info("%s", _row("file", "label", "prob.", "trust", f"set at {1 - alpha:.0%}", "", name_width, label_width))
+        coverage = 1 - classifier.bundle.manifest.alpha
+        log.info("%s", _row(widths, ("file", "label", "prob.", "trust", f"set at {coverage:.0%}")))
 
     def answer(file: str) -> dict[str, Any]:
         return failures.get(file) or classifier.classify(file)
@@ -78,7 +77,7 @@ def main(config: Config) -> Outcome:
         for result in _answers(answer, files, _workers(config, len(files))):
             gc.enable()  # paused by the command line, so that the first answer is quick
             results.append(result)
-            _print_result(result, name_width, label_width)
+            _print_result(result, widths)
     except KeyboardInterrupt:
         _write_csv(config.csv, results, classifier.bundle.classes)
         raise
@@ -104,10 +103,10 @@ def _workers(config: Config, files: int) -> int:
 
 
 def _answers(answer: Callable[[str], dict[str, Any]], files: Sequence[str], workers: int) -> Iterator[dict[str, Any]]:
-    """Yield the answer for each file, in order, several in the making at a time.
+    """Yield the answer for each file, in order, working on several at a time.
 
-    Decoders are silent while they work, which silences all of stderr: so a block of files is answered, and then handed
-    out.  Interrupted, it hands out what is finished of the block and then passes the interruption on.
+    Silencing the decoders silences all of stderr, so a whole block of files is answered before any of it is yielded.
+    On Ctrl-C, what is finished of the block is yielded before the interruption is raised again.
     """
     if workers == 1:
         for file in files:
@@ -135,34 +134,24 @@ def _answers(answer: Callable[[str], dict[str, Any]], files: Sequence[str], work
         pool.shutdown(cancel_futures=True)
 
 
-def _print_result(result: dict[str, Any], name_width: int, label_width: int) -> None:
-    name = cell(result["file"], name_width)
+def _print_result(result: dict[str, Any], widths: tuple[int, int]) -> None:
+    name = cell(result["file"], widths[0])
     if not result["ok"]:
         message = printable(result["error"]["message"])
-        log.warning("%-*s  error (%s): %s", name_width, name, result["error"]["code"], message)
+        log.warning("%-*s  error (%s): %s", widths[0], name, result["error"]["code"], message)
         return
     label, trust = result["label"], result["trust"]
-    remarks = [*trust["reasons"], *result["quality"]["flags"]]
-    log.info(
-        "%s",
-        _row(
-            name,
-            label,
-            f"{result['probabilities'][label]:.3f}",
-            f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}",
-            ", ".join(result["set"]) or "none",
-            "; ".join(remarks),
-            name_width,
-            label_width,
-        ),
-    )
+    probability = f"{result['probabilities'][label]:.3f}"
+    score = f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}"
+    row = _row(widths, (name, label, probability, score, ", ".join(result["set"]) or "none"))
+    remarks = "; ".join([*trust["reasons"], *result["quality"]["flags"]])
+    log.info("%s", f"{row}  [{remarks}]" if remarks else row)
 
 
-def _row(
-    name: str, label: str, probability: str, trust: str, label_set: str, remarks: str, name_width: int, label_width: int
-) -> str:
-    row = f"{name:<{name_width}}  {label:<{label_width}}  {probability:>5}  {trust:<6}  {label_set}"
-    return f"{row}  [{remarks}]" if remarks else row
+def _row(widths: tuple[int, int], cells: tuple[str, str, str, str, str]) -> str:
+    """Return file, label, probability, trust and prediction set as one line; ``widths`` of the first two columns."""
+    name, label, probability, trust, label_set = cells
+    return f"{name:<{widths[0]}}  {label:<{widths[1]}}  {probability:>5}  {trust:<6}  {label_set}"
 
 
 def _summary(results: list[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
@@ -179,7 +168,7 @@ def _summary(results: list[dict[str, Any]], classes: Sequence[str]) -> dict[str,
 
 
 def _write_csv(path: str, results: list[dict[str, Any]], classes: Sequence[str]) -> None:
-    """Write the rows to a file, if one was asked for."""
+    """Write the rows to a file, if one was given."""
     if path:
         from sonoforge.runtime.atomic import write_text  # noqa: PLC0415 - only with --csv
 

@@ -1,7 +1,7 @@
-"""``sonoforge gan sample``: generate images that say themselves that they are synthetic.
+"""``sonoforge gan sample``: generate images from a bundle, without torch; each file records that it is synthetic.
 
-From a run folder, which needs the training package; or from a bundle, which needs no torch.  Both draw the same
-latents (`sonoforge.runtime.inference.latents`), so the images are the same but for rounding.
+From a run folder, `sonoforge.training.verbs.gan_sample` does so with these settings.  Both draw the same latents
+(`sonoforge.runtime.inference.latents`), so the images are the same but for rounding.
 """
 
 from __future__ import annotations
@@ -49,15 +49,17 @@ class Config:
         None, help="StyleGAN: draw styles to their mean, 1: not at all, 0: one image for all", limits=(-2, 2)
     )
     psi_cutoff: int | None = option(
-        None, help="StyleGAN: draw so many coarse styles only (default: all)", limits=(1, None)
+        None, help="StyleGAN: number of coarse styles to draw to their mean (default: all)", limits=(1, None)
     )
     truncation: float | None = option(
         None, help="generators without styles: largest number in a latent, for fewer odd images", limits=(0.01, None)
     )
-    interpolate: int | None = option(None, help="write strips of so many images between two", limits=(2, 100))
+    interpolate: int | None = option(
+        None, help="write strips of this many images from one to the next", limits=(2, 100)
+    )
     out: str = option("", help="folder, .zip or .npz for the images (default: generated/ in the run folder)")
     checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")
-    batch: int = option(64, help="images at a time on a GPU", limits=(1, None))
+    batch: int = option(64, help="images in a batch on a GPU", limits=(1, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -65,12 +67,12 @@ class Source(NamedTuple):
     """A generator, whatever runs it, set up for one class and one seed.
 
     Attributes:
-        name: What names of targets begin with.
-        folder: Where targets are by default.
-        origin: What every file says of where it is from.
+        name: Prefix of the targets' names.
+        folder: Default folder of the targets.
+        origin: What every file records of its origin.
         image_channels: Channels that are image; those after them are masks.
         distribution: Of latents: ``normal`` or ``uniform``.
-        portions: How many images to those images, a few at a time: (n, S, S, C) uint8.
+        batches: Number of images to those images, in batches: (n, S, S, C) uint8.
         latent: Number of an image to its latent (Z,).
         generate: Latents (N, Z) to images (N, S, S, C) uint8.
     """
@@ -80,23 +82,40 @@ class Source(NamedTuple):
     origin: dict[str, Any]
     image_channels: int
     distribution: str
-    portions: Callable[[int], Iterator[NDArray[np.uint8]]]
+    batches: Callable[[int], Iterator[NDArray[np.uint8]]]
     latent: Callable[[int], NDArray[np.float32]]
     generate: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
 
 
 def main(config: Config) -> Outcome:
-    """Generate the images and write them with their manifest.
+    """Generate images from a bundle; `sonoforge.training.verbs.gan_sample` does so from a run folder.
 
     Raises:
         SonoforgeError: No such generator or class, or the target holds something else.
+    """
+    check(config)
+    return write(config, _open_bundle(config))
+
+
+def check(config: Config) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        SonoforgeError: A run folder and a bundle, or neither, or a cut-off without psi.
     """
     if bool(config.run) == bool(config.bundle):
         found = "both" if config.run else "neither"
         raise SonoforgeError(f"gan sample: found {found} of RUN and --bundle, expected one of the two")
     if config.psi_cutoff is not None and config.psi is None:
-        raise SonoforgeError("--psi-cutoff: found without --psi; say how far styles are drawn, such as --psi 0.7")
-    source = _open_bundle(config) if config.bundle else _open_run(config)
+        raise SonoforgeError("--psi-cutoff: found without --psi; set the truncation of styles, such as --psi 0.7")
+
+
+def write(config: Config, source: Source) -> Outcome:
+    """Generate the images and write them with their manifest.
+
+    Raises:
+        SonoforgeError: The target holds something else.
+    """
     if config.interpolate:
         return _write_strips(config, config.interpolate, source)
     from sonoforge.runtime.images.synthetic import open_target  # noqa: PLC0415 - numpy and Pillow, not for --help
@@ -104,29 +123,17 @@ def main(config: Config) -> Outcome:
     name = f"{source.name}-seed-{config.seed}" + (f"-{config.class_name}" if config.class_name else "")
     name += "".join(f"-{key}-{value}" for key, value in settings_of_origin(config).items())
     target = Path(config.out) if config.out else source.folder / name
-    with open_target(target, source.origin, config.count, source.image_channels) as write:
-        for pixels in source.portions(config.count):
-            write(pixels)
+    with open_target(target, source.origin, config.count, source.image_channels) as add:
+        for pixels in source.batches(config.count):
+            add(pixels)
     log.info("%d synthetic images in %s", config.count, target)
     return Outcome({"target": str(target), "count": config.count, **source.origin})
 
 
 def settings_of_origin(config: Config) -> dict[str, Any]:
-    """Return the settings that change images, as their origin says them: only those that were given."""
+    """Return the settings that change images, for their origin: only those that were given."""
     given = {"truncation": config.truncation, "psi": config.psi, "psi_cutoff": config.psi_cutoff}
     return {key: value for key, value in given.items() if value is not None}
-
-
-def _open_run(config: Config) -> Source:
-    try:
-        from sonoforge.training.verbs.gan_sample import open_run  # noqa: PLC0415 - torch, which bundles do without
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("sonoforge"):
-            raise
-        raise SonoforgeError(
-            f"sonoforge gan sample RUN: {error.name} is not installed; pip install 'sonoforge[train]', or give --bundle"
-        ) from error
-    return open_run(config)
 
 
 def _open_bundle(config: Config) -> Source:
@@ -171,7 +178,7 @@ def _open_bundle(config: Config) -> Source:
 
 
 def _write_strips(config: Config, steps: int, source: Source) -> Outcome:
-    """Write one PNG a strip: image i, then the way to image i + 1."""
+    """Write one PNG for each strip: from image i to image i + 1."""
     import numpy as np  # noqa: PLC0415 - not for --help
 
     from sonoforge.runtime.images.synthetic import write_picture  # noqa: PLC0415

@@ -186,6 +186,26 @@ def join_groups(count: int, first: NDArray[np.int64], second: NDArray[np.int64])
     return np.array([number[found] for found in roots], dtype=np.int64)
 
 
+def join_scans(found: Duplicates, given: Sequence[str | None], contents: Sequence[str]) -> NDArray[np.int64]:
+    """Join near-duplicates, given groups and equal contents: (N,) int64 group of each image.
+
+    Where all images share an outline, near-duplicates cannot be found by appearance and are left out.
+
+    Args:
+        found: Of the N images.
+        given: The group of each image as the user gave it, or None.
+        contents: Content hash of each image.
+    """
+    first, second = ([], []) if found.shares_layout else ([found.pairs.first], [found.pairs.second])
+    for keys in (given, contents):
+        seen: dict[str, int] = {}
+        links = [(seen.setdefault(key, i), i) for i, key in enumerate(keys) if key is not None]
+        pairs = np.array(links, dtype=np.int64).reshape(-1, 2)
+        first.append(pairs[:, 0])
+        second.append(pairs[:, 1])
+    return join_groups(len(given), np.concatenate(first), np.concatenate(second))
+
+
 def fine_detail(thumbnails: Thumbnails) -> Detail:
     """Remove slow variation and scale to unit energy: (N, 64, 64) float64, all zero for a blank image."""
     if thumbnails.ndim != 3 or thumbnails.shape[1:] != (SIDE, SIDE):

@@ -1,4 +1,4 @@
-"""Images on their way into and out of a GAN: size, channels, range, grids."""
+"""Images as arrays of pixels and as tensors: size, channels, range, grids."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 
-GREY_SHARE = 0.9  # from this share of grey images on, "auto" trains on one channel
+GREY_SHARE = 0.9  # with at least this share of grey images, "auto" means one channel
 
 
 def choose_channels(images: Pixels, channels: str) -> int:
-    """Return how many channels to train on.
+    """Return the number of channels to train on.
 
     Args:
         images: (N, H, W, C) uint8, C = 1 or 3.
@@ -37,14 +37,14 @@ def choose_channels(images: Pixels, channels: str) -> int:
 
 
 def _is_grey(images: Pixels) -> NDArray[np.bool_]:
-    """(N,): whether all channels of the image are equal."""
+    """Whether all channels of each image are equal: (N,)."""
     return np.array([bool((image == image[..., :1]).all()) for image in images])
 
 
 def prepare_images(images: Pixels, image_size: int, channels: int) -> Pixels:
     """Resize to (image_size, image_size), with ``channels`` channels.
 
-    Pillow's bilinear filter is widened when it reduces, so each result is an average over its area.
+    Pillow widens its bilinear filter when it reduces, so each pixel is an average over its area.
 
     Args:
         images: (N, H, W, C) uint8, C = 1 or 3.
@@ -55,14 +55,14 @@ def prepare_images(images: Pixels, image_size: int, channels: int) -> Pixels:
         (N, S, S, channels) uint8.
 
     Raises:
-        SonoforgeError: Not uint8 of that shape, or no image at all.
+        SonoforgeError: Another dtype or shape, or no image.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise SonoforgeError(
-            f"GAN images: found {images.dtype} {images.shape}, expected uint8 (N, H, W, 1) or (N, H, W, 3)"
+            f"images: found {images.dtype} {images.shape}, expected uint8 (N, H, W, 1) or (N, H, W, 3)"
         )
     if not len(images):
-        raise SonoforgeError("GAN images: found none, expected at least one; check the class name and the fold")
+        raise SonoforgeError("images: found none, expected at least one; check the class name and the fold")
     if channels == 1 and images.shape[3] == 3:
         coloured = int((~_is_grey(images)).sum())
         if coloured:
@@ -70,7 +70,7 @@ def prepare_images(images: Pixels, image_size: int, channels: int) -> Pixels:
     mode = "L" if channels == 1 else "RGB"
     prepared = np.empty((len(images), image_size, image_size, channels), np.uint8)
     for index, pixels in enumerate(images):
-        image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+        image = as_picture(pixels)
         if image.mode != mode:
             image = image.convert(mode)
         if image.size != (image_size, image_size):
@@ -97,7 +97,7 @@ def to_pixels(images: Tensor) -> Pixels:
 
 
 def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:
-    """Lay (N, S, S, C) uint8 out as one picture, row by row; without ``columns`` as near to a square as N allows."""
+    """Arrange (N, S, S, C) uint8 in one picture, row by row; without ``columns`` as nearly square as N allows."""
     count, size, _, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -109,7 +109,7 @@ def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:
 
 
 def write_grid(images: Pixels, *paths: Path) -> None:
-    """Write (N, S, S, C) uint8 as one PNG, see `grid_picture`, encoded once for all paths."""
+    """Write (N, S, S, C) uint8 as one PNG (`grid_picture`) to every path."""
     stream = io.BytesIO()
     as_picture(grid_picture(images)).save(stream, "PNG", compress_level=3)
     for path in paths:

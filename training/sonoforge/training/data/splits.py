@@ -17,7 +17,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.duplicates import join_groups
+from sonoforge.training.data.duplicates import join_scans
 from sonoforge.training.data.split_plan import PROTOCOLS, SplitPlan, load_plan, save_plan
 
 __all__ = [
@@ -126,19 +126,8 @@ def _deal(
 
 
 def scan_groups(cache: ImageCache) -> NDArray[np.int64]:
-    """Join near-duplicates, equal contents and given groups: (N,) int64 group of each image.
-
-    Where all images share an outline, near-duplicates cannot be told and are left out.
-    """
-    found, given = cache.duplicates, [item.group for item in cache.dataset.items]
-    first, second = ([], []) if found.shares_layout else ([found.pairs.first], [found.pairs.second])
-    for keys in (given, cache.hashes):
-        seen: dict[str, int] = {}
-        links = [(seen.setdefault(key, i), i) for i, key in enumerate(keys) if key is not None]
-        pairs = np.array(links, dtype=np.int64).reshape(-1, 2)
-        first.append(pairs[:, 0])
-        second.append(pairs[:, 1])
-    return join_groups(len(given), np.concatenate(first), np.concatenate(second))
+    """Return the (N,) group of each image, see `duplicates.join_scans`."""
+    return join_scans(cache.duplicates, [item.group for item in cache.dataset.items], cache.hashes)
 
 
 def _check_groups_known(cache: ImageCache) -> None:

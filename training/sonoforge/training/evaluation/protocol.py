@@ -21,7 +21,7 @@ from typing import Any
 
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.evaluation.image_sets import ImageSet
+from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.metrics.spaces import Space
 from sonoforge.training.run_folder import RESULTS
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from sonoforge.models import began, dcgan, dcgan_thesis, progan
 from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
-from sonoforge.models.stylegan.discriminator import Discriminator, DiscriminatorSettings
+from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
@@ -49,7 +49,7 @@ def _magnitude_decay(images: int) -> dict[str, float]:
 
 
 def _residual_discriminator(**options: Any) -> nn.Module:
-    return Discriminator(DiscriminatorSettings(**options))
+    return Discriminator(ResidualSettings(**options))
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -59,7 +59,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
     "stylegan1": Architecture(
         lambda **options: stylegan1.Generator(stylegan1.GeneratorSettings(**options)),
-        stylegan1.Discriminator,
+        lambda **options: stylegan1.Discriminator(stylegan1.GrowingSettings(**options)),
         stylegan1.initialise,
         _channel_widths,
     ),

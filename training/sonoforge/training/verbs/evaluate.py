@@ -31,7 +31,8 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.image_sets import ImageSet, read_held_out, read_image_sets
+from sonoforge.training.evaluation.image_set import ImageSet
+from sonoforge.training.evaluation.inputs import EvaluationInput, read_held_out, read_image_sets
 from sonoforge.training.evaluation.measure import (
     KID_SUBSET_SIZE,
     KID_SUBSETS,
@@ -137,16 +138,18 @@ def main(config: Config) -> Outcome:
     lpips = open_lpips(config.lpips, config.lpips_heads or None, device) if config.lpips else None
     cache = Path(config.cache) if config.cache else None
     real, fake = read_image_sets(
-        config.real,
-        config.fake,
-        image_size=config.image_size,
-        channels=config.channels,
-        class_name=config.class_name,
-        count=config.count,
-        seed=config.seed,
-        checkpoint=config.checkpoint,
-        cache_folder=cache,
-        device=config.device,
+        EvaluationInput(
+            real=config.real,
+            fake=config.fake,
+            image_size=config.image_size,
+            channels=config.channels,
+            class_name=config.class_name,
+            count=config.count,
+            seed=config.seed,
+            checkpoint=config.checkpoint,
+            cache_folder=cache,
+            device=config.device,
+        )
     )
     held_out = read_held_out(config.held_out, real, cache) if config.held_out else None
     n = matched_size(real.groups, len(fake), config.repeats, config.seed)

@@ -30,25 +30,27 @@ class Config:
 
 
 def main(config: Config) -> Outcome:
-    """Show the table, or the sources of some rows, on stderr, and hand out the same as data."""
+    """Show the table, or the sources of the named recipes, on stderr, and return the same as data."""
     chosen = {name: find_recipe(name) for name in config.recipes} or RECIPES
     if not quiet():
         console = Console(stderr=True)
         if config.recipes:
             for name, recipe in chosen.items():
-                console.print(f"[bold]{name}[/bold]: {recipe.title}.\n{recipe.source}", highlight=False)
-                budgets = {**recipe.class_budgets, "other classes": recipe.budget}
-                lengths = (f"{kind} {budget.epochs:g} epochs, batch {budget.batch}" for kind, budget in budgets.items())
-                console.print(f"Length: {'; '.join(lengths)}.", highlight=False)
-                for preset, own in recipe.presets.items():
-                    console.print(f"--preset {preset}: {own.why}", highlight=False)
-                console.print()
+                console.print(_explain(name, recipe), highlight=False)
         else:
             console.print(_table())
     rows = {name: dataclasses.asdict(recipe) for name, recipe in chosen.items()}
     first = next(iter(chosen))
     command = f"sonoforge gan train --recipe {first} --class-name malignant"
     return Outcome({"recipes": rows}, command if config.recipes else f"sonoforge gan recipes {first}")
+
+
+def _explain(name: str, recipe: Recipe) -> str:
+    budgets = {**recipe.class_budgets, "other classes": recipe.budget}
+    lengths = (f"{kind} {budget.epochs:g} epochs, batch {budget.batch}" for kind, budget in budgets.items())
+    lines = [f"[bold]{name}[/bold]: {recipe.title}.", recipe.source, f"Length: {'; '.join(lengths)}."]
+    lines += [f"--preset {preset}: {own.why}" for preset, own in recipe.presets.items()]
+    return "\n".join([*lines, ""])
 
 
 def _table() -> Table:

@@ -1,4 +1,4 @@
-"""The run folder's side of ``sonoforge gan sample``: a checkpoint's generator, run by torch."""
+"""``sonoforge gan sample RUN``: generate images with a checkpoint's generator, run by torch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.inference.generator import find_label
-from sonoforge.runtime.verbs.gan_sample import Config, Source, settings_of_origin
+from sonoforge.runtime.verbs.gan_sample import Config, Source, check, settings_of_origin, write
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import (
@@ -26,7 +27,17 @@ from sonoforge.training.gan.generator import (
 from sonoforge.training.gan.synthetic import describe_origin
 
 
-def open_run(config: Config) -> Source:
+def main(config: Config) -> Outcome:
+    """Generate images from a run folder; see `sonoforge.runtime.verbs.gan_sample`.
+
+    Raises:
+        SonoforgeError: No such checkpoint or class, or the target holds something else.
+    """
+    check(config)
+    return write(config, _open_run(config))
+
+
+def _open_run(config: Config) -> Source:
     """Set up the generator of a run folder or checkpoint.
 
     Raises:

@@ -1,11 +1,11 @@
-"""Build TensorRT and TensorRT-RTX engines from ONNX: one code path, one process for each build.
+"""Build TensorRT and TensorRT-RTX engines from ONNX files, each in a process of its own.
 
 TensorRT-RTX builds on any machine, without a GPU; its engines are compiled further where they run.  Plain TensorRT
-times its kernels on the GPU that it builds for.  Precision is decided in the ONNX file, never by a builder's flag:
-networks are strongly typed.  TF32 is off, so that float32 means it.
+times its kernels on the GPU that it builds for.  The ONNX file decides the precision, never a flag of the builder:
+networks are strongly typed.  TF32 is off, so that float32 is float32.
 
-A process of its own for each, because only the first logger of a process is used, and because a build that follows a
-failed one may come out larger.
+Each build has a process of its own because TensorRT uses only the first logger of a process, and because a build after
+a failed one may come out larger.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import platform
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sonoforge.export.formats.tensorrt.engine import gpu_capability
-from sonoforge.export.formats.tensorrt.record import FORMAT_VERSION, PORTABLE, SUFFIXES, parse_record, to_json
+from sonoforge.export.formats.tensorrt.record import FORMAT_VERSION, PORTABLE, SUFFIXES, Record, parse_record, to_json
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference.model_files import run_module
@@ -33,12 +33,9 @@ from sonoforge.runtime.inference.model_files import run_module
 if TYPE_CHECKING:
     from sonoforge.export.formats.source import Source
 
-PROFILE = (1, 1, 8)
-"""Smallest, typical and largest batch."""
-
 _RUN_ONNX = "run the ONNX file with onnxruntime"
 _SYMMETRIC = "quantise with int8 activations and weights, zero points of 0 and float32 biases, as format tensorrt-int8"
-# What stands in the operator's name or in the parser's words, and what helps.
+# Part of an operator's name or of the parser's message -> the remedy.
 _REMEDIES = {
     "Antialiasing": "export the network without its preprocessing, and resize before it",
     "DynamicQuantizeLinear": _SYMMETRIC,
@@ -47,10 +44,10 @@ _REMEDIES = {
     "zero point": _SYMMETRIC,
     "zero_point": _SYMMETRIC,
     "Int32": _SYMMETRIC,
-    "FP32 GEMM": "build it of an fp16 ONNX file, or for SM80 and later",
-    "capabilities": "GPUs that are not among them need plain TensorRT",
+    "FP32 GEMM": "build it from an fp16 ONNX file, or for SM80 and later",
+    "capabilities": "other GPUs need plain TensorRT",
 }
-# The telling part of an error, from the most to the least specific form that versions 10 to 11 and RTX 1.7 write.
+# The cause within an error message, from the most to the least specific form of versions 10 to 11 and RTX 1.7.
 _CAUSES = (
     r'"([^"]{8,})"',  # (antialias == 0) && "Antialiasing is not supported currently."
     r"API Usage Error \((.*?)\. In ",  # ITensor::getDimensions: Error Code 4: API Usage Error (... In checkType at ...)
@@ -59,80 +56,86 @@ _CAUSES = (
 )
 
 
+@dataclass(frozen=True)
+class Target:
+    """What an engine is built by and for.
+
+    Attributes:
+        module: ``tensorrt_rtx`` or ``tensorrt``; empty: the installed one; of both, TensorRT-RTX on a machine without a
+            GPU and plain TensorRT with one.
+        capabilities: GPUs to build for, such as ``("SM86", "SM89")``; none: all that TensorRT-RTX's portable engines
+            run on, or the GPU of this machine for plain TensorRT.
+        profile: Smallest, typical and largest batch, for inputs whose batch is free.
+        timing_cache: Where plain TensorRT keeps its measurements, for a quicker next build.
+    """
+
+    module: str = ""
+    capabilities: tuple[str, ...] = ()
+    profile: tuple[int, int, int] = (1, 1, 8)
+    timing_cache: Path | None = None
+
+
+class _Task(TypedDict):
+    """What the building process reads from ``task.json``."""
+
+    module: str
+    inputs: dict[str, list[list[int]]]
+    capabilities: tuple[str, ...]
+    timing: bool
+
+
+class _Result(TypedDict):
+    """What it leaves in ``result.json``: the package's version, and what went wrong."""
+
+    version: str
+    error: str
+
+
 def build_engine(
-    onnx: bytes,
-    name: str,
-    *,
-    precision: str,
-    profile: tuple[int, int, int] = PROFILE,
-    capabilities: tuple[str, ...] = (),
-    module: str = "",
-    timing_cache: Path | None = None,
-    source: bytes | None = None,
-) -> tuple[bytes, dict[str, Any]]:
+    onnx: bytes, name: str, precision: str, target: Target | None = None, source: bytes | None = None
+) -> tuple[bytes, Record]:
     """Build an engine in a process of its own.
 
     Args:
         onnx: The file to build from, in the precision of the engine.
         name: Name of the float32 ONNX file that stays beside the engine, such as ``model.onnx``.
         precision: ``fp32``, ``fp16`` or ``int8``: what ``onnx`` holds; it is checked.
-        profile: Smallest, typical and largest batch, for inputs whose batch is free.
-        capabilities: GPUs to build for, such as ``("SM86", "SM89")``; none: all that TensorRT-RTX's portable engines
-            run on, or the GPU of this machine for plain TensorRT.
-        module: ``tensorrt_rtx`` or ``tensorrt``; empty: what is installed, where both are RTX's on a machine without
-            a GPU and the plain one with a GPU.
-        timing_cache: Where plain TensorRT keeps what it measured, for a quicker next build.
-        source: The float32 ONNX file itself, where ``onnx`` was made of it.
+        target: What builds it, for which GPUs and batches.
+        source: The float32 ONNX file itself, where ``onnx`` was derived from it.
 
     Returns:
-        The engine, and its record (see `tensorrt_manifest`).  Engines are not the same to the byte in each build.
+        The engine and its record.  Two builds do not give the same bytes.
 
     Raises:
-        SonoforgeError: Something that TensorRT cannot build, in one line with its cause.
+        SonoforgeError: TensorRT cannot build it; the message names the cause.
         GateError: The process that builds ended without an engine and without a cause.
     """
-    module = module or _installed_module()
-    targets = _check_task(name, module, profile, capabilities, timing_cache)
-    # Imported here, because the process that builds imports this module too and has no need of onnx.
+    target = target or Target()
+    target = replace(target, module=target.module or _installed_module())
+    capabilities = _check_target(name, target)
+    # Imported here, because the process that builds imports this module too and does not need onnx.
     from sonoforge.export.formats.tensorrt.source import prepare  # noqa: PLC0415
 
-    network = prepare(onnx, name, precision, profile)
-    with tempfile.TemporaryDirectory(prefix="sonoforge-") as temporary:
-        folder = Path(temporary)
-        (folder / "network.onnx").write_bytes(network.onnx)
-        if timing_cache is not None and timing_cache.is_file():
-            (folder / "timing.cache").write_bytes(timing_cache.read_bytes())
-        task = {
-            "module": module,
-            "inputs": network.inputs,
-            "capabilities": capabilities,
-            "timing": timing_cache is not None,
-        }
-        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-        done = run_module("sonoforge.export.formats.tensorrt.build", folder, folder)
-        if not (folder / "result.json").is_file():
-            ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-            reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())[:200]
-            raise GateError(f"{name}: {module} ended with {ended} while it built an engine: {reason}")
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        if result["error"]:
-            remedy = next((text for sign, text in _REMEDIES.items() if sign in result["error"]), _RUN_ONNX)
-            raise SonoforgeError(f"{name} ({precision}): {module} {result['version']}: {result['error']}; {remedy}")
-        engine = (folder / "engine").read_bytes()
-        if timing_cache is not None:
-            write_bytes(timing_cache, (folder / "timing.cache").read_bytes())
+    network = prepare(onnx, name, precision, target.profile)
+    task = _Task(
+        module=target.module,
+        inputs=network.inputs,
+        capabilities=target.capabilities,
+        timing=target.timing_cache is not None,
+    )
+    engine, built_by = _build_in_process(network.onnx, task, f"{name} ({precision})", target.timing_cache)
     from importlib.metadata import version  # noqa: PLC0415 - slow to import
 
-    record = {
+    record: Record = {
         "format_version": FORMAT_VERSION,
         "engine_sha256": hashlib.sha256(engine).hexdigest(),
         "engine_bytes": len(engine),
         "source": name,
         "source_sha256": hashlib.sha256(onnx if source is None else source).hexdigest(),
         "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
-        "module": module,
-        "version": result["version"],
-        "capabilities": targets,
+        "module": target.module,
+        "version": built_by,
+        "capabilities": capabilities,
         "precision": precision,
         "tf32": False,
         "inputs": network.inputs,
@@ -143,22 +146,40 @@ def build_engine(
     return engine, parse_record(to_json(record))  # the reader must accept what the writer wrote
 
 
-def write_engine(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
-    """Write a float32 engine and its record: content by file name.
+def _build_in_process(onnx: bytes, task: _Task, title: str, timing_cache: Path | None) -> tuple[bytes, str]:
+    """Run this module as a process; return the engine and the exact version of the package that built it."""
+    with tempfile.TemporaryDirectory(prefix="sonoforge-") as temporary:
+        folder = Path(temporary)
+        (folder / "network.onnx").write_bytes(onnx)
+        if timing_cache is not None and timing_cache.is_file():
+            (folder / "timing.cache").write_bytes(timing_cache.read_bytes())
+        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
+        done = run_module("sonoforge.export.formats.tensorrt.build", folder, folder)
+        if not (folder / "result.json").is_file():
+            ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+            reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())[:200]
+            raise GateError(f"{title}: {task['module']} ended with {ended} while it built an engine: {reason}")
+        result: _Result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        if result["error"]:
+            remedy = next((text for sign, text in _REMEDIES.items() if sign in result["error"]), _RUN_ONNX)
+            raise SonoforgeError(f"{title}: {task['module']} {result['version']}: {result['error']}; {remedy}")
+        if timing_cache is not None:
+            write_bytes(timing_cache, (folder / "timing.cache").read_bytes())
+        return (folder / "engine").read_bytes(), result["version"]
 
-    Args:
-        source: What to build it of.
-        module: ``tensorrt_rtx``, or ``tensorrt`` on the GPU that will run it.
-    """
+
+def write_engine(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
+    """Return a float32 engine and its record by file name; ``tensorrt`` builds on the GPU that will run it."""
     return _write(source, source.onnx, "model", "fp32", module)
 
 
 def write_engine_fp16(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
     """Write a float16 engine with float32 inputs and outputs, and its record; see `write_engine`.
 
-    It is built from what ``model.fp16.onnx`` holds: some layers stay in float32 if the calibration images ask for it.
+    It is built from the content of ``model.fp16.onnx``: layers that lose too much on the calibration images stay in
+    float32.
     """
-    from sonoforge.export.formats.half_precision import write_half  # noqa: PLC0415 - a writer loads what it needs, no more
+    from sonoforge.export.formats.half_precision import write_half  # noqa: PLC0415 - a writer loads only what it needs
 
     return _write(source, write_half(source), "model.fp16", "fp16", module)
 
@@ -166,8 +187,8 @@ def write_engine_fp16(source: Source, module: str = "tensorrt_rtx") -> dict[str,
 def write_engine_int8(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
     """Write an engine from symmetric int8 and its record; see `write_engine`.
 
-    TensorRT-RTX has int8 for matrix products' weights alone, and its file is larger than that of float16: float16 is
-    the better choice on RTX GPUs.
+    TensorRT-RTX has int8 only for the weights of matrix products, and its file is larger than that of float16, which
+    is the better choice on RTX GPUs.
     """
     from sonoforge.export.formats.quantisation import to_symmetric_int8  # noqa: PLC0415 - likewise
 
@@ -177,11 +198,11 @@ def write_engine_int8(source: Source, module: str = "tensorrt_rtx") -> dict[str,
 
 def _write(source: Source, onnx: bytes, stem: str, precision: str, module: str) -> dict[str, bytes]:
     cache = None
-    if module == "tensorrt":  # which times every kernel on its GPU, once for all later builds
+    if module == "tensorrt":  # it times every kernel on its GPU, once for all later builds
         folder = os.environ.get("SONOFORGE_CACHE") or Path.home() / ".cache" / "sonoforge"
         cache = Path(folder) / "tensorrt-timing.cache"
     engine, record = build_engine(
-        onnx, "model.onnx", precision=precision, module=module, source=source.onnx, timing_cache=cache
+        onnx, "model.onnx", precision, Target(module=module, timing_cache=cache), source=source.onnx
     )
     name = stem + SUFFIXES[module]
     return {name: engine, f"{name}.json": to_json(record)}
@@ -195,10 +216,9 @@ def _installed_module() -> str:
     raise SonoforgeError("TensorRT: found neither tensorrt_rtx nor tensorrt; pip install 'sonoforge[tensorrt]'")
 
 
-def _check_task(
-    name: str, module: str, profile: tuple[int, int, int], capabilities: Sequence[str], timing_cache: Path | None
-) -> list[str]:
-    """Refuse what needs no build to be known as wrong; return the capabilities for the record."""
+def _check_target(name: str, target: Target) -> list[str]:
+    """Refuse what cannot be built before a process is started; return the capabilities for the record."""
+    module, profile = target.module, target.profile
     if module not in SUFFIXES:
         raise SonoforgeError(f"{name}: module: found {module!r}, expected {' or '.join(SUFFIXES)}")
     if not importlib.util.find_spec(module):
@@ -207,27 +227,27 @@ def _check_task(
     if not 0 < profile[0] <= profile[1] <= profile[2]:
         raise SonoforgeError(f"{name}: profile: found batches {profile}, expected growing numbers above 0")
     if module == "tensorrt_rtx":
-        if timing_cache is not None:
+        if target.timing_cache is not None:
             raise SonoforgeError(f"{name}: timing_cache: found one, expected none: TensorRT-RTX measures no kernels")
-        return list(capabilities) or [PORTABLE]
-    if capabilities:
+        return list(target.capabilities) or [PORTABLE]
+    if target.capabilities:
         raise SonoforgeError(
-            f"{name}: capabilities: found {capabilities[0]}, expected none: TensorRT builds for its GPU"
+            f"{name}: capabilities: found {target.capabilities[0]}, expected none: TensorRT builds for its own GPU"
         )
-    found = gpu_capability()
-    if found is None:
+    capability = gpu_capability()
+    if capability is None:
         raise SonoforgeError(
             f"{name}: tensorrt measures kernels on the GPU that it builds for, and this machine has none; build there, "
             "or with tensorrt_rtx"
         )
-    return ["SM{}{}".format(*found)]
+    return ["SM{}{}".format(*capability)]
 
 
 def _build_task(folder: Path) -> None:
-    """Do what `build_engine` left in a folder: the only part that loads TensorRT."""
-    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    """Build what `build_engine` wrote to a folder: the only part that loads TensorRT."""
+    task: _Task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     trt = importlib.import_module(task["module"])
-    result = {"version": trt.__version__, "error": ""}
+    result = _Result(version=trt.__version__, error="")
     try:
         (folder / "engine").write_bytes(_build(trt, task, folder))
     except SonoforgeError as error:
@@ -235,7 +255,7 @@ def _build_task(folder: Path) -> None:
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
-def _build(trt: Any, task: dict[str, Any], folder: Path) -> bytes:
+def _build(trt: Any, task: _Task, folder: Path) -> bytes:
     """Return the serialised engine; the steps are those of the vendor's Python API, the same in versions 10 and 11."""
     messages: list[str] = []
 
@@ -270,7 +290,7 @@ def _build(trt: Any, task: dict[str, Any], folder: Path) -> bytes:
         config.set_timing_cache(config.create_timing_cache(cache.read_bytes() if cache.is_file() else b""), False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise SonoforgeError(_cause((messages or ["no engine came out, and no message"])[0]))
+        raise SonoforgeError(_cause((messages or ["no engine and no message"])[0]))
     if task["timing"]:
         cache.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(engine)
@@ -282,14 +302,14 @@ def _capability(trt: Any, name: str) -> Any:
         match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f" (did you mean {match[0]}?)" if match else ""
         known = ", ".join(sorted(names, key=lambda item: int(item[2:])))
-        raise SonoforgeError(f"capabilities: found {name!r}, expected some of {known}{hint}")
+        raise SonoforgeError(f"capabilities: found {name!r}, expected any of {known}{hint}")
     return getattr(trt.ComputeCapability, name)
 
 
 def _refusal(parser: Any) -> str:
-    """Say in one line which operator the parser does not take, and why."""
+    """Return in one line which operator the parser does not support, and why."""
     first = parser.get_error(0)
-    cause = "is not supported" if first.desc() == "false" else _cause(first.desc())  # the bare text of a check
+    cause = "is not supported" if first.desc() == "false" else _cause(first.desc())  # the text of a bare check
     more = f" (and {parser.num_errors - 1} more)" if parser.num_errors > 1 else ""
     return f"{first.node_operator() or 'the file'}: {cause}{more}"
 

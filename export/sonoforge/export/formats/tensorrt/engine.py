@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.export.formats.tensorrt.record import PORTABLE, SUFFIXES, module_of, read_record
+from sonoforge.export.formats.tensorrt.record import PORTABLE, SUFFIXES, Record, module_of, read_record
 from sonoforge.runtime.errors import GateError, SonoforgeError
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ _TURING = (7, 5)
 def gpu_capability() -> tuple[int, int] | None:
     """Return the compute capability of this machine's GPU, such as (8, 9); None without one that torch can use."""
     try:
-        import torch  # noqa: PLC0415 - most callers only ask what is missing
+        import torch  # noqa: PLC0415 - most callers only query what is missing
     except ModuleNotFoundError:
         return None
     return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
 
 
 def missing() -> str:
-    """Say what keeps this machine from running engines, or nothing."""
+    """Return why this machine cannot run engines; empty if it can."""
     capability = gpu_capability()
     if capability is None:
         return "needs an NVIDIA GPU with its driver, and a torch with CUDA"
@@ -56,41 +56,29 @@ def missing() -> str:
 
 
 def covers(capabilities: Sequence[str], capability: tuple[int, int]) -> bool:
-    """Whether an engine built for ``capabilities`` may run on a GPU.
-
-    Args:
-        capabilities: ``["portable"]``, or names such as ``"SM89"``.
-        capability: Major and minor number of the GPU's compute capability.
-    """
+    """Whether an engine built for ``["portable"]``, or for names such as ``"SM89"``, may run on a GPU."""
     if list(capabilities) == [PORTABLE]:
         return capability in _PORTABLE_SINGLE or capability >= _PORTABLE_FROM
     return "SM{}{}".format(*capability) in capabilities
 
 
-def check_engine(
-    path: Path, module_name: str, version: str, capability: tuple[int, int] | None = None
-) -> dict[str, Any]:
-    """Check an engine against its record and against what would run it; nothing of it is loaded.
+def check_engine(path: Path, module_name: str, version: str, capability: tuple[int, int] | None = None) -> Record:
+    """Check an engine against its record and against what would run it, without loading any of it.
 
     Args:
-        path: The engine; its record lies beside it.
-        module_name: ``tensorrt`` or ``tensorrt_rtx``: what would run it.
-        version: That module's exact ``__version__``.
-        capability: Compute capability of the GPU that would run it; None leaves this out, where there is no GPU.
-
-    Returns:
-        The record; its fields are those of `tensorrt_manifest`.
+        path: The engine, with its record beside it.
+        module_name: The package that would run it: ``tensorrt`` or ``tensorrt_rtx``.
+        version: That package's exact ``__version__``.
+        capability: Compute capability of the GPU that would run it; None where there is no GPU: it is not checked.
 
     Raises:
-        SonoforgeError: It must not be loaded; one line says why and what to do.
+        SonoforgeError: It must not be loaded; the message says why and what to do.
     """
     return _checked(path, module_name, version, capability)[1]
 
 
-def _checked(
-    path: Path, module_name: str, version: str, capability: tuple[int, int] | None
-) -> tuple[bytes, dict[str, Any]]:
-    """Return the very bytes that passed, with the record."""
+def _checked(path: Path, module_name: str, version: str, capability: tuple[int, int] | None) -> tuple[bytes, Record]:
+    """Return the bytes that passed the checks, with the record."""
     record = read_record(path)
     again = f"build it again from {record['source']}, which onnxruntime runs meanwhile"
     if record["module"] != module_name:
@@ -129,18 +117,18 @@ def _same_hash(path: Path, data: bytes, expected: str, remedy: str) -> None:
 
 
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Check an engine, load it onto the GPU and return what answers by it.
+    """Check an engine, load it onto the GPU and return the function that runs it.
 
-    Not run on a GPU by our tests: they run it against a stand-in for the package.
+    Our tests run it against a stand-in for the package, not on a GPU.
 
     Args:
-        path: ``.rtx.engine`` or ``.engine``, its record beside it.
-        threads: Has no meaning for a GPU.
+        path: ``.rtx.engine`` or ``.engine``, with its record beside it.
+        threads: Ignored: the GPU computes.
 
     Raises:
         SonoforgeError: The checks refuse it, or the package does not load it.
     """
-    import torch  # noqa: PLC0415 - the checks do without
+    import torch  # noqa: PLC0415 - the checks do not need it
 
     name = module_of(path)
     try:
@@ -156,15 +144,15 @@ def open_file(path: Path, threads: int = 1) -> Answer:
     engine = runtime.deserialize_cuda_engine(data)
     context = None if engine is None else engine.create_execution_context()
     if context is None:
-        raise SonoforgeError(f"{path}: {name} does not load it, see its lines above; build it again")
+        raise SonoforgeError(f"{path}: {name} does not load it, see its messages above; build it again")
     stream = torch.cuda.Stream()
     dtypes = {name: np.dtype(trt.nptype(engine.get_tensor_dtype(name))) for name in _names(record)}
 
     def answer(inputs: Sequence[NDArray[Any]], _keep: object = (runtime, engine)) -> list[NDArray[Any]]:
         with torch.cuda.stream(stream):  # copies and network on one stream, so that they wait for each other
             tensors = {}
-            for (name, (low, _, high)), values in zip(record["inputs"].items(), inputs, strict=True):
-                _check_input(path, name, values, dtypes[name], low, high)
+            for (name, profile), values in zip(record["inputs"].items(), inputs, strict=True):
+                _check_input(path, name, values, dtypes[name], profile)
                 tensors[name] = torch.from_numpy(np.ascontiguousarray(values)).to(DEVICE)
                 _done(path, context.set_input_shape(name, values.shape), f"shape {values.shape} of {name}")
             for name in record["outputs"]:
@@ -178,15 +166,14 @@ def open_file(path: Path, threads: int = 1) -> Answer:
     return answer
 
 
-def _names(record: dict[str, Any]) -> list[str]:
+def _names(record: Record) -> list[str]:
     """By name, not by position: an engine need not keep the order of the ONNX file."""
     return [*record["inputs"], *record["outputs"]]
 
 
-def _check_input(
-    path: Path, name: str, values: NDArray[Any], dtype: np.dtype[Any], low: list[int], high: list[int]
-) -> None:
-    """Refuse what the engine would read as other memory than it is."""
+def _check_input(path: Path, name: str, values: NDArray[Any], dtype: np.dtype[Any], profile: list[list[int]]) -> None:
+    """Refuse an array that the engine would misread: it knows addresses, not shapes."""
+    low, _, high = profile
     fits = values.ndim == len(low) and all(
         smallest <= size <= largest for smallest, size, largest in zip(low, values.shape, high, strict=True)
     )
@@ -198,4 +185,4 @@ def _check_input(
 
 def _done(path: Path, worked: bool, what: str) -> None:
     if not worked:
-        raise GateError(f"{path}: TensorRT refused: {what}; see its lines above")
+        raise GateError(f"{path}: TensorRT refused: {what}; see its messages above")

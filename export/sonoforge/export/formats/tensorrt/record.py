@@ -1,8 +1,8 @@
-"""The record beside a TensorRT engine, ``NAME.engine.json``: what it is, what it was made of, where it may run.
+"""The record beside a TensorRT engine, ``NAME.engine.json``: what it is, what it was built from, where it may run.
 
-An engine is native code for a GPU, and its own header says too little: so that a foreign, stale or damaged one is
-refused before any of it is loaded, the record is read strictly.  A key that is missing, unknown or of another type is
-an error.
+An engine is native code for a GPU, and its own header says too little.  So that a foreign, stale or damaged one is
+refused before any of it is loaded, the record is read strictly: a key that is missing, unknown or of another type is an
+error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast, get_origin, get_type_hints
 
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -19,23 +19,46 @@ SUFFIXES = {"tensorrt_rtx": ".rtx.engine", "tensorrt": ".engine"}
 PRECISIONS = ("fp32", "fp16", "int8")
 PORTABLE = "portable"
 
-_TYPES: dict[str, type] = {
-    "format_version": int,
-    "engine_sha256": str,
-    "engine_bytes": int,
-    "source": str,  # file name of the float32 ONNX that is kept beside the engine
-    "source_sha256": str,
-    "onnx_sha256": str,  # the ONNX that was given: the source itself, or made of it by lowering its precision
-    "module": str,
-    "version": str,
-    "capabilities": list,
-    "precision": str,
-    "tf32": bool,
-    "inputs": dict,  # name: smallest, typical and largest shape, in the ONNX file's order
-    "outputs": list,  # names in the ONNX file's order, which the engine need not keep
-    "system": str,
-    "produced_by": str,
-}
+
+class Record(TypedDict):
+    """The content of a record.
+
+    Attributes:
+        format_version: Of this schema.
+        engine_sha256: SHA-256 of the engine, in hex.
+        engine_bytes: Size of the engine.
+        source: File name of the float32 ONNX file that is kept beside the engine.
+        source_sha256: SHA-256 of that file.
+        onnx_sha256: SHA-256 of the ONNX file that was built: the source itself, or the source in a lower precision.
+        module: ``tensorrt_rtx`` or ``tensorrt``.
+        version: Exact version of that package.
+        capabilities: GPUs that it runs on: ``portable`` alone, or names such as ``SM89``.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        tf32: Whether TF32 arithmetic is allowed.
+        inputs: Smallest, typical and largest shape by name, in the ONNX file's order.
+        outputs: Names in the ONNX file's order, which the engine need not keep.
+        system: ``platform.system()`` of the machine that built it.
+        produced_by: Name and version of the program that built it.
+    """
+
+    format_version: int
+    engine_sha256: str
+    engine_bytes: int
+    source: str
+    source_sha256: str
+    onnx_sha256: str
+    module: str
+    version: str
+    capabilities: list[str]
+    precision: str
+    tf32: bool
+    inputs: dict[str, list[list[int]]]
+    outputs: list[str]
+    system: str
+    produced_by: str
+
+
+_TYPES = {key: get_origin(kind) or kind for key, kind in get_type_hints(Record).items()}
 _LARGEST_RECORD = 64_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CAPABILITY = re.compile(r"SM[0-9]{2,3}")
@@ -43,12 +66,12 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def record_path(engine: Path) -> Path:
-    """Return where the record of an engine lies: ``model.rtx.engine`` has ``model.rtx.engine.json``."""
+    """Return the path of an engine's record: ``model.rtx.engine.json`` for ``model.rtx.engine``."""
     return engine.with_name(engine.name + ".json")
 
 
 def module_of(engine: Path) -> str:
-    """Return the package that an engine's name asks for: ``.rtx.engine`` or ``.engine``.
+    """Return the package that an engine is for, by its suffix.
 
     Raises:
         SonoforgeError: Another name.
@@ -59,19 +82,16 @@ def module_of(engine: Path) -> str:
     raise SonoforgeError(f"{engine}: found another name, expected one that ends with {' or '.join(SUFFIXES.values())}")
 
 
-def to_json(record: dict[str, Any]) -> bytes:
+def to_json(record: Record) -> bytes:
     """Return a record as the content of its file."""
     return (json.dumps(record, indent=2) + "\n").encode()
 
 
-def read_record(engine: Path) -> dict[str, Any]:
+def read_record(engine: Path) -> Record:
     """Read the record beside an engine.
 
-    Args:
-        engine: Path of the engine.
-
     Raises:
-        SonoforgeError: There is none, or it is not exactly what `parse_record` expects.
+        SonoforgeError: There is none, or `parse_record` refuses it.
     """
     path = record_path(engine)
     try:
@@ -87,11 +107,8 @@ def read_record(engine: Path) -> dict[str, Any]:
         raise SonoforgeError(f"{path}: {error}; build the engine again") from error
 
 
-def parse_record(data: bytes) -> dict[str, Any]:
-    """Check a record's keys, types and values.
-
-    Args:
-        data: Content of the file.
+def parse_record(data: bytes) -> Record:
+    """Check the keys, types and values of a record's file content.
 
     Raises:
         SonoforgeError: One line: which key, what was found, what was expected.
@@ -112,8 +129,8 @@ def parse_record(data: bytes) -> dict[str, Any]:
     for key, expected in _TYPES.items():
         if type(record[key]) is not expected:  # True is an int
             raise SonoforgeError(f"{key}: found {record[key]!r:.80}, expected {expected.__name__}")
-    _check_values(record)
-    return record
+    _check_values(cast(Record, record))
+    return cast(Record, record)
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -123,14 +140,16 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _check_values(record: dict[str, Any]) -> None:
-    """Check what the types leave open."""
+def _check_values(record: Record) -> None:
+    """Check what the types allow but an engine does not."""
     capabilities, outputs = record["capabilities"], record["outputs"]
+    values: dict[str, Any] = {**record}
     checks = {
         "format_version": (record["format_version"] == FORMAT_VERSION, str(FORMAT_VERSION)),
         **{
-            key: (_SHA256.fullmatch(record[key]) is not None, "64 lower-case hex digits")
-            for key in ("engine_sha256", "source_sha256", "onnx_sha256")
+            key: (_SHA256.fullmatch(value) is not None, "64 lower-case hex digits")
+            for key, value in values.items()
+            if key.endswith("_sha256")
         },
         "engine_bytes": (record["engine_bytes"] > 0, "a number above 0"),
         # A plain name: no folder, no way out of the engine's own.
@@ -152,7 +171,7 @@ def _check_values(record: dict[str, Any]) -> None:
     }
     for key, (fits, expected) in checks.items():
         if not fits:
-            raise SonoforgeError(f"{key}: found {record[key]!r:.80}, expected {expected}")
+            raise SonoforgeError(f"{key}: found {values[key]!r:.80}, expected {expected}")
 
 
 def _is_capability(value: Any) -> bool:

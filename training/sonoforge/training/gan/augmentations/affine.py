@@ -1,7 +1,7 @@
 """Random affine distortion of real images.
 
-Unlike an augmentation of the discriminator's input, it becomes part of the data: generated images show it too.
-Masks that are trained jointly move with their images.
+Unlike an augmentation of the discriminator's input, it changes the data distribution: generated images show it too.
+Jointly trained masks move with their images.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class AffineRanges:
 
 
 def affine_matrices(draws: NDArray[np.float64], ranges: AffineRanges) -> Tensor:
-    """Turn uniform draws into the maps from places in the result to places in the image.
+    """Convert uniform draws to the maps from points of the result to points of the image.
 
     The image is sheared, scaled, rotated about its centre, then shifted.
 
     Args:
         draws: (N, 5) in [-1, 1]: rotation, scale, shear, shift across, shift down.
-        ranges: What 1 stands for.
+        ranges: The values at a draw of 1.
 
     Returns:
         (N, 2, 3) float32, in coordinates where the image spans -1..1, x before y.

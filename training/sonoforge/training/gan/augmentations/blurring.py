@@ -1,7 +1,7 @@
-"""A blur of all that the discriminator sees, which fades in the first part of a training (StyleGAN3, configuration R).
+"""A blur of the discriminator's input that fades early in the training (StyleGAN3, configuration R).
 
 Karras et al., "Alias-Free Generative Adversarial Networks", NeurIPS 2021, appendix: without it, the discriminator of
-configuration R learns early to look at high frequencies alone.
+configuration R learns early to look at high frequencies only.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _REACH = 3  # standard deviations on each side
 
 
 def blur_sigma(images_shown: int, fade: int) -> float:
-    """Return the standard deviation in pixels after so many images: from `START` down to 0 in a line.
+    """Return the standard deviation in pixels, which falls linearly from `START` to 0.
 
     Args:
-        images_shown: Real images shown so far.
-        fade: Images until it is 0; 0 for no blur at all.
+        images_shown: Number of real images so far.
+        fade: Number of images until it is 0; 0 for no blur.
     """
     return START * max(0.0, 1.0 - images_shown / fade) if fade else 0.0
 
@@ -29,7 +29,7 @@ def blur_sigma(images_shown: int, fade: int) -> float:
 def blur(images: Tensor, sigma: float) -> Tensor:
     """Blur (N, C, S, S) by a Gaussian that is cut off at three standard deviations, or at the image's side.
 
-    At the rim the image is mirrored, so that no dark frame tells how strong the blur is.
+    The border is reflected, so that no dark frame reveals the strength of the blur.
     """
     reach = min(math.floor(_REACH * sigma), images.shape[-1] - 1)
     if reach < 1:

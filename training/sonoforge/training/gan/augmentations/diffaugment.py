@@ -1,8 +1,8 @@
 """DiffAugment (Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020).
 
-Three kinds, each with a strength of its own drawn for each image at every use.  Their ranges are in section 3.1;
-what that leaves open (the order of the parts of colour, the mean that saturation and contrast keep, where a
-square may lie) is as in the authors' code.
+Three kinds, each with a strength drawn for each image at every use.  Their ranges are in section 3.1; what that
+leaves open (the order of the colour operations, the mean that saturation and contrast keep, where a square may lie)
+follows the authors' code.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def brighten(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def saturate(images: Tensor, factor: Tensor) -> Tensor:
-    """Scale the channels of (N, C, S, S) about their mean at each pixel by (N,); a grey image stays as it is."""
+    """Scale the channels of (N, C, S, S) about their mean at each pixel by (N,); a grey image stays unchanged."""
     grey = images.mean(1, keepdim=True)
     return grey + (images - grey) * factor[:, None, None, None]
 
@@ -37,7 +37,7 @@ def change_contrast(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def translate(images: Tensor, shift: Tensor) -> Tensor:
-    """Move each image (N, C, S, S) by whole pixels (N, 2) int64 to the right and down; zeros move in."""
+    """Shift each image (N, C, S, S) by whole pixels (N, 2) int64 to the right and down; zeros move in."""
     side = images.shape[3]
     source = torch.arange(side, device=images.device) - shift[:, :, None]
     inside = (source >= 0) & (source < side)
@@ -83,7 +83,7 @@ def _random_cutout(images: Tensor, image_channels: int, chance: torch.Generator)
     del image_channels
     side = images.shape[3]
     size = int(side * CUTOUT + 0.5)
-    # The centre is anywhere in the image, edges included: between pixels for an even size, on one for an odd size.
+    # The centre is uniform on the image, edges included: between pixels for an even size, on one for an odd size.
     centre = torch.randint(0, side + 1 - size % 2, (len(images), 2), generator=chance, device=chance.device)
     return cut_out(images, centre - size // 2, size)
 

@@ -5,10 +5,10 @@ the perceptual path length is the mean of
 
     d(g(p(t)), g(p(t + epsilon))) / epsilon^2,    epsilon = 1e-4, t uniform in [0, 1),
 
-over pairs of latents, p being the arc between both latents (z) or the line between both styles (w), and d a squared
-distance of images.  A path on which something appears that is at neither end is long.  The paper's d is LPIPS; without
-that network it is here the mean squared difference of pixels in [-1, 1], which is another figure under another name.
-Unlike the paper's, images are not cropped, and all pairs count, the most extreme ones as well.
+over pairs of latents, where p is the arc between both latents (z) or the line between both styles (w), and d a squared
+distance of images.  A path is long if something appears on it that is at neither end.  The paper's d is LPIPS; without
+that network it is the mean squared difference of pixels in [-1, 1], a different figure with a name of its own.
+Unlike the paper's, images are not cropped, and no pair is dropped, however extreme.
 """
 
 from __future__ import annotations
@@ -32,8 +32,22 @@ from sonoforge.training.metrics.lpips import Lpips, embed
 
 EPSILON = 1e-4
 
-# Images (N, C, S, S) in [-1, 1] of two sets to the squared distance of each pair: (N,).
-SquaredDistance = Callable[[Tensor, Tensor], NDArray[np.float64]]
+
+@dataclass(frozen=True)
+class SquaredDistance:
+    """A squared distance of images.
+
+    Attributes:
+        name: In full, for the record.
+        root_name: Of its root, for an axis of a figure.
+        figure: Name of the path length that it gives.
+        measure: Images (N, C, S, S) in [-1, 1] of two sets to the squared distance of each pair, (N,).
+    """
+
+    name: str
+    root_name: str
+    figure: str
+    measure: Callable[[Tensor, Tensor], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,7 @@ class PathLength:
         space: ``z`` or ``w``.
         mean: Over all pairs.
         standard_error: Of the mean; NaN for a single pair.
-        median: Over all pairs, which a few long paths do not move.
+        median: Over all pairs, robust to a few long paths.
         samples: Number of pairs.
         protocol: Distance and path, in words.
         values: (samples,) of the pairs.
@@ -59,34 +73,41 @@ class PathLength:
     values: NDArray[np.float64]
 
 
-def pixel_distance(first: Tensor, second: Tensor) -> NDArray[np.float64]:
-    """Mean squared difference of pixels of each pair: (N, C, S, S) twice to (N,)."""
+def _pixel_difference(first: Tensor, second: Tensor) -> NDArray[np.float64]:
     return np.asarray((first - second).double().square().mean((1, 2, 3)).cpu().numpy())
 
 
+PIXEL_DISTANCE = SquaredDistance(
+    "mean squared difference of pixels in [-1, 1]",
+    "root mean squared difference of pixels",
+    "pixel path length",
+    _pixel_difference,
+)
+
+
 def perceptual_distance(lpips: Lpips, image_channels: int) -> SquaredDistance:
-    """Return the function that measures LPIPS, of the channels that are image."""
+    """Return LPIPS as a distance of images whose channels from ``image_channels`` on are masks, which it ignores."""
 
     def measure(first: Tensor, second: Tensor) -> NDArray[np.float64]:
         difference = embed(lpips, first[:, :image_channels]) - embed(lpips, second[:, :image_channels])
         return np.asarray(difference.double().square().sum(1).cpu().numpy())
 
-    return measure
+    return SquaredDistance(lpips.name, "LPIPS, root", "perceptual path length", measure)
 
 
 def spaces(generator: nn.Module) -> tuple[str, ...]:
-    """Spaces in which its images have paths: ``z``, the latents; and ``w``, where it has styles."""
+    """Spaces in which its images have paths: ``z``, the latents, and for a StyleGAN ``w``, the styles."""
     return ("z", "w") if has_styles(generator) else ("z",)
 
 
 def walk(generator: nn.Module, space: str, ends: Tensor, shares: Tensor, label: int | None = None) -> Tensor:
-    """Generate images on the way between two latents.
+    """Generate images along paths between two latents.
 
     Args:
         generator: In evaluation mode.
         space: See `spaces`.
         ends: (N, 2, Z) latents at both ends of N paths, on the CPU.
-        shares: (N, T) of the way, 0 to 1, on the CPU.
+        shares: (N, T) of each path, 0 to 1, on the CPU.
         label: Class of all images, for a conditional generator.
 
     Returns:
@@ -99,7 +120,7 @@ def walk(generator: nn.Module, space: str, ends: Tensor, shares: Tensor, label: 
     else:
         distribution = latent_distribution(generator)
         rows = zip(ends.numpy(), shares.numpy(), strict=True)
-        points = torch.from_numpy(np.stack([between(own[0], own[1], places, distribution) for own, places in rows]))
+        points = torch.from_numpy(np.stack([between(own[0], own[1], share, distribution) for own, share in rows]))
     parts = points.flatten(0, 1).float().split(CPU_BATCH)
     images = [
         synthesise(generator, part) if space == "w" else generate_labelled(generator, part, label) for part in parts
@@ -110,16 +131,22 @@ def walk(generator: nn.Module, space: str, ends: Tensor, shares: Tensor, label: 
 
 def step_sizes(images: Tensor, distance: SquaredDistance) -> NDArray[np.float64]:
     """Return the distances, not squared, of neighbours on N paths: (N, T, C, S, S) to (N, T - 1)."""
-    return np.sqrt(np.stack([distance(own[:-1], own[1:]) for own in images]))
+    return np.sqrt(np.stack([distance.measure(own[:-1], own[1:]) for own in images]))
+
+
+def unevenness(steps: NDArray[np.float64]) -> float | None:
+    """Mean over N paths of the standard deviation over the mean of the steps (N, T - 1); None if nothing moves."""
+    means = steps.mean(1)
+    moving = means > 0
+    return float((steps.std(1)[moving] / means[moving]).mean()) if moving.any() else None
 
 
 def measure_path_length(
     generator: nn.Module,
     space: str,
+    distance: SquaredDistance,
     samples: int,
     seed: int,
-    distance: SquaredDistance,
-    name: str,
     label: int | None = None,
 ) -> PathLength:
     """Measure the path length.
@@ -127,26 +154,25 @@ def measure_path_length(
     Args:
         generator: In evaluation mode.
         space: See `spaces`.
-        samples: Number of pairs of latents.
-        seed: Of pairs and places.
         distance: Of images.
-        name: Of the distance.
+        samples: Number of pairs of latents.
+        seed: Of pairs and positions.
         label: Class of all images, for a conditional generator.
     """
     latents = draw_latents(2 * samples, latent_size(generator), seed, "path ends", 0, latent_distribution(generator))
     chance = np.random.default_rng(derive_seed(seed, "path places"))
     # In double precision: in single, t + epsilon is off by as much as 1/2000 of epsilon.
-    places = torch.from_numpy(chance.random(samples) * (1 - EPSILON))
+    positions = torch.from_numpy(chance.random(samples) * (1 - EPSILON))
+    pairs = latents.unflatten(0, (samples, 2)).double()
     values = []
-    for ends, starts in zip(
-        latents.unflatten(0, (samples, 2)).double().split(CPU_BATCH), places.split(CPU_BATCH), strict=True
-    ):
+    for ends, starts in zip(pairs.split(CPU_BATCH), positions.split(CPU_BATCH), strict=True):
         images = walk(generator, space, ends, torch.stack([starts, starts + EPSILON], 1), label)
-        values.append(distance(images[:, 0], images[:, 1]) / EPSILON**2)
+        values.append(distance.measure(images[:, 0], images[:, 1]) / EPSILON**2)
     found = np.concatenate(values)
     error = float(found.std(ddof=1)) / math.sqrt(samples) if samples > 1 else math.nan
-    way = "the line between two styles" if space == "w" else "the way between two latents"
+    path = "the line between two styles" if space == "w" else "the path between two latents"
     protocol = (
-        f"mean of {name} / epsilon^2, epsilon {EPSILON:g}, at a random place on {way}, no image cropped or left out"
+        f"mean of {distance.name} / epsilon^2, epsilon {EPSILON:g}, at a random point of {path}, no image cropped or "
+        "dropped"
     )
     return PathLength(space, float(found.mean()), error, float(np.median(found)), samples, protocol, found)

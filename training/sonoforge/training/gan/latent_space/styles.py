@@ -1,4 +1,4 @@
-"""The two halves of a generator with styles, each by itself, and styles of two latents in one image."""
+"""The two halves of a generator with styles, run separately, and images with the styles of two latents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BANDS = ("coarse", "middle", "fine")
 
 
 def generate_labelled(generator: nn.Module, latents: Tensor, label: int | None) -> Tensor:
-    """Generate images of one class, or of a generator without classes: (N, Z) to (N, C, S, S)."""
+    """Generate images of one class, or of an unconditional generator: (N, Z) to (N, C, S, S)."""
     device = next(generator.parameters()).device
     labels = label_batch(generator, label, len(latents))
     return generate(generator, latents.to(device), None if labels is None else labels.to(device))
@@ -34,13 +34,13 @@ def synthesise(generator: nn.Module, styles: Tensor) -> Tensor:
 
 
 def style_bands(number: int) -> dict[str, tuple[int, int]]:
-    """Divide the styles into thirds: where the coarse, the middle and the fine ones begin and end (exclusive).
+    """Divide the styles into thirds: the begin and end (exclusive) of the coarse, the middle and the fine ones.
 
-    Karras 2019, figure 3, has the first 4 of 18 as coarse and the next 4 as middle styles, which leaves no fine ones
-    in a network for images of 32 pixels.
+    In Karras 2019, figure 3, the first 4 of 18 styles are coarse and the next 4 middle, which would leave no fine
+    ones in a network for images of 32 pixels.
 
     Args:
-        number: Of styles, at least 3.
+        number: Number of styles, at least 3.
     """
     edges = [round(number * third / 3) for third in range(4)]
     return {band: (edges[index], edges[index + 1]) for index, band in enumerate(BANDS)}

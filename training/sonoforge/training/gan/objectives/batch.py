@@ -1,4 +1,4 @@
-"""What one update of a network is made from."""
+"""The batch of one update, as penalties see it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Batch(NamedTuple):
         fake: (N, C, S, S) generated images, augmented, without a gradient to the generator.
         latents: (N, Z) that made ``fake``.
         labels: (N,) int64 classes of both, or None where there is no conditioning.
-        mix: (N, 1, 1, 1) in [0, 1), one number an image, drawn for the batches of all processes together.
+        mix: (N, 1, 1, 1) in [0, 1), one number for each image, drawn for the batches of all processes together.
         image_channels: Channels that are image; those after them are masks.
         chance: Source of random numbers of this update, on the images' device.
     """

@@ -1,9 +1,9 @@
 """What class labels add to the losses.
 
 ``projection`` adds nothing here: the label enters the discriminator's score (Miyato and Koyama, "cGANs with
-Projection Discriminator", ICLR 2018).  ``auxiliary`` makes the discriminator name the class as well (Odena, Olah,
-Shlens, "Conditional Image Synthesis with Auxiliary Classifier GANs", ICML 2017).  ``concatenation`` shows it the
-label beside the image (Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014): BEGAN's autoencoder.
+Projection Discriminator", ICLR 2018).  ``auxiliary`` makes the discriminator predict the class as well (Odena, Olah,
+Shlens, "Conditional Image Synthesis with Auxiliary Classifier GANs", ICML 2017).  ``concatenation`` appends the
+label to its input (Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014): BEGAN's autoencoder.
 """
 
 from __future__ import annotations

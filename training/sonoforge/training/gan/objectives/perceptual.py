@@ -1,13 +1,13 @@
-"""The perceptual term: generated images that a pretrained network sees as it sees real ones.
+"""The perceptual term: a distance between generated and real images in a pretrained network's features.
 
 From DGAN-WP-TL (Ryspayeva, Salykova, "Loss functions for DGAN-WP-TL", 2025), which adds to the generator's
 adversarial loss lambda times a perceptual loss on "VGG features": lambda in {0.5, 3, 5, 7, 10}, 5 the best.
 The paper names no layers.  Ours are those of Johnson 2016 ("Perceptual Losses for Real-Time Style Transfer and
-Super-Resolution") for VGG16; see ``metrics/features.py`` for them and for the smaller networks.
+Super-Resolution") for VGG16; see ``metrics/features.py`` for these and for the smaller networks.
 
-No generated image has a real counterpart, so pairs are made by position in the batch, which is to say at
-random.  The expectation over such pairs is the squared distance to the *mean* feature map of the real images,
-plus a constant: the term pulls every image towards the average one.  Diversity is left to the adversarial loss.
+No generated image has a real counterpart, so images are paired by position in the batch, that is, at random.  The
+expectation over such pairs is the squared distance to the *mean* feature map of the real images, plus a constant: the
+term pulls every image towards the average one.  Diversity is left to the adversarial loss.
 
 A lambda found with one network means nothing with another: on the same images SqueezeNet's maps give more than
 ten times the value that MobileNetV2's give.  The published ones are for VGG.
@@ -21,7 +21,7 @@ from torch.nn.functional import mse_loss
 
 from sonoforge.training.metrics.features import Features
 
-TINY = 1e-12  # for maps that are 0 everywhere
+TINY = 1e-12  # for feature maps that are 0 everywhere
 
 
 def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channels: int) -> Tensor:
@@ -35,7 +35,7 @@ def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channe
         features: From `sonoforge.training.metrics.features.open_features`.
         fake: (N, C, S, S) float in [-1, 1]; gradients reach it.
         real: (N, C, S, S) float in [-1, 1]; no gradients reach it.
-        image_channels: 1 (grey) or 3 (RGB); channels from there on are masks, which the network is not shown.
+        image_channels: 1 (grey) or 3 (RGB); later channels are masks and are ignored.
 
     Returns:
         Scalar, 0 or more.

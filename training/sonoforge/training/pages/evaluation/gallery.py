@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sonoforge.training import run_folder
-from sonoforge.training.evaluation.image_sets import ImageSet, joined_sets
+from sonoforge.training.evaluation.image_set import ImageSet, joined_sets
 from sonoforge.training.evaluation.projections import embedding_map, hull_overlap, pca_projection
 from sonoforge.training.gan.checkpoint import DESCRIPTION
 from sonoforge.training.gan.progress.curves import draw_curves

@@ -1,11 +1,11 @@
 """The augmentations of ADA (Karras et al., "Training GANs with Limited Data", NeurIPS 2020, appendix B).
 
-Each transformation is done to each image with probability p, independently of all others; an image for which
-none was drawn stays exactly as it is.  All numbers are those of figures 20 and 21.  What is drawn is apart from
-what is done with it: `draw` gives numbers for each image, `apply` transforms by them.
+Each transformation is applied to each image with probability p, independently of all others; an image for which
+none was drawn stays unchanged.  All numbers are those of figures 20 and 21.  Drawing is separate from applying: `draw`
+gives numbers for each image, `apply` transforms by them.
 
 The discriminator of the paper's experiments sees pixel blitting, geometric and colour transformations (`BGC`);
-filtering and corruptions did not help further (section 2.3).
+filtering and corruptions brought no further gain (section 2.3).
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ CUTOUT_SIZE = 0.5  # share of the side
 
 
 class Draws(NamedTuple):
-    """What is drawn for a batch; None where a kind of transformation is not in use.
+    """What is drawn for a batch; None for a kind of transformation that is not used.
 
     Attributes:
         geometry: See `Geometry`.
         colour: See `Colour`.
-        bands: (N, 4) factor of each frequency band, lowest first; 1 leaves it.
+        bands: (N, 4) factor of each frequency band, lowest first; 1 leaves it unchanged.
         noise: (N, image channels, S, S), added.
         cutout: See `Cutout`.
     """
@@ -61,14 +61,14 @@ class Draws(NamedTuple):
 def draw(
     images: Tensor, strength: Tensor, image_channels: int, chance: torch.Generator, transforms: tuple[str, ...]
 ) -> Draws:
-    """Draw what to do to each image of a batch, whose values do not matter.
+    """Draw the transformations of each image of a batch; only its shape, dtype and device matter.
 
     Args:
         images: (N, C, S, S).
         strength: Probability p of each transformation, a scalar.
         image_channels: Channels that are image.
         chance: Source of random numbers, on the images' device.
-        transforms: The transformations in use, of `FULL`.
+        transforms: Transformations to use, of `FULL`.
     """
     count, device, dtype = len(images), images.device, images.dtype
 
@@ -126,16 +126,16 @@ def apply(images: Tensor, draws: Draws, image_channels: int) -> Tensor:
     """Transform images as drawn.
 
     Args:
-        images: (N, C, S, S) in [-1, 1]; S at least 22 where frequency bands are in use.
+        images: (N, C, S, S) in [-1, 1]; S at least 22 if frequency bands are used.
         draws: From `draw`.
-        image_channels: 1 or 3 channels that are image; those after them are masks: geometry and cutout are done to
-            them, colour, filtering and noise are not.
+        image_channels: 1 or 3 channels that are image; those after them are masks, which geometry and cutout
+            change, but colour, filtering and noise do not.
 
     Returns:
         (N, C, S, S), not clipped.
 
     Raises:
-        ValueError: Another number of image channels, where colours are in use.
+        ValueError: Another number of image channels, if colours are used.
     """
     if draws.geometry is not None:
         images = transform(images, draws.geometry)
@@ -164,9 +164,9 @@ def augment(
         strength: Probability p of each transformation, a scalar in [0, 1]; 0 returns the images unchanged.
         image_channels: 1 or 3 channels that are image; those after them are masks.
         chance: Source of random numbers, on the images' device.
-        transforms: The transformations in use, of `FULL`.
+        transforms: Transformations to use, of `FULL`.
 
     Raises:
-        ValueError: Another number of image channels, where colours are in use.
+        ValueError: Another number of image channels, if colours are used.
     """
     return apply(images, draw(images, strength, image_channels, chance, transforms), image_channels)

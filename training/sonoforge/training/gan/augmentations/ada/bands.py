@@ -1,6 +1,6 @@
-"""ADA's image-space filtering (Karras 2020, appendix B.2, figure 21): louder and softer frequency bands.
+"""ADA's image-space filtering (Karras 2020, appendix B.2, figure 21): amplified and attenuated frequency bands.
 
-The bands are [0, pi/8], [pi/8, pi/4], [pi/4, pi/2] and [pi/2, pi] of each axis, told apart by a filter bank of the
+The bands are [0, pi/8], [pi/8, pi/4], [pi/4, pi/2] and [pi/2, pi] of each axis, separated by a filter bank of the
 wavelet sym2, symmetric and adding up to the identity.
 """
 
@@ -45,7 +45,7 @@ def _bank(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def band_gains(drawn: Tensor) -> Tensor:
-    """Turn the drawn factors (N, 4) into the gains of the bands (N, 4).
+    """Convert the drawn factors (N, 4) into the gains of the bands (N, 4).
 
     Each band is amplified in a step of its own, after which the gains of all four are divided by the root of the
     power that the step gave a typical image.
@@ -56,7 +56,7 @@ def band_gains(drawn: Tensor) -> Tensor:
 
 
 def filter_bands(images: Tensor, drawn: Tensor) -> Tensor:
-    """Amplify the frequency bands of each image; one whose factors are all 1 stays exactly as it is.
+    """Amplify the frequency bands of each image; one whose factors are all 1 stays unchanged.
 
     Args:
         images: (N, C, S, S), S at least 22: half the filter's length is reflected outwards.

@@ -4,9 +4,9 @@ There they are 4x4 matrices, multiplied in the order of `Colour`.  With v = (1, 
 pixel along v (luma: the mean of its channels) and across it (chroma), the product is simply
 
     luma   <- contrast (luma + brightness), negated by a luma flip
-    chroma <- contrast saturation, turned by the hue's angle about v
+    chroma <- contrast saturation, rotated by the hue's angle about v
 
-because each of the five acts on luma and chroma apart.
+because each of the five acts on luma and chroma separately.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """ADA's pixel blitting and geometric transformations (Karras 2020, appendix B.1, figure 20).
 
-All of them together are one affine map of the plane.  It is executed once, and with as little blur and aliasing
-as can be: reflect the image outwards, enlarge it twice by an orthogonal wavelet's low-pass filter (sym6), look up
-each output pixel of the enlarged image bilinearly, reduce it by the same filter, and keep the middle.
+All of them together are one affine map of the plane.  It is executed once, with as little blur and aliasing
+as possible: reflect the image outwards, enlarge it twice by an orthogonal wavelet's low-pass filter (sym6), look up
+each output pixel of the enlarged image bilinearly, reduce it by the same filter, and crop to the centre.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _margin(inverse: Tensor, side: int) -> int:
 
 
 def transform(images: Tensor, drawn: Geometry) -> Tensor:
-    """Move the pixels of each image; an image whose map is the identity stays exactly as it is.
+    """Move the pixels of each image; an image whose map is the identity stays unchanged.
 
     Args:
         images: (N, C, S, S); all channels move alike.
@@ -97,7 +97,7 @@ def transform(images: Tensor, drawn: Geometry) -> Tensor:
     side = images.shape[3]
     inverse = inverse_map(drawn, side)
     enlarged = upsample(pad(images, [_margin(inverse, side)] * 4, mode="reflect"))
-    # The enlarged image lies half a pixel before its place.
+    # The enlarged image lies half a pixel before its position.
     early = MIDDLE - CENTRE
     wanted = 2 * side + LENGTH - 2
     places = torch.arange(wanted, dtype=inverse.dtype, device=inverse.device)[:, None] - (wanted - 1) / 2 + early

@@ -1,6 +1,6 @@
-"""Linear operations that can be differentiated as often as wanted.
+"""Linear operations that can be differentiated any number of times.
 
-R1 and the path length differentiate gradients, which not every version of torch can do for every operation used
+R1 and the path length differentiate gradients, which not every version of torch supports for every operation used
 here.  The gradient of a linear operation is its transpose, and the gradient of that is the operation again.
 """
 
@@ -30,7 +30,7 @@ def apply_linear(values: Tensor, operation: Operation, transpose: Operation) -> 
     """Return ``operation(values)``.
 
     Args:
-        values: What to differentiate by.
+        values: Input, to differentiate with respect to.
         operation: Linear, and free to change its own intermediate results in place.
         transpose: Its transpose.
     """

@@ -1,7 +1,7 @@
 """The adversarial losses: what each network minimises, given the discriminator's scores.
 
 A new loss is one file and one row of `LOSSES`.  Scores are (N,) floats, larger where an image looks more real,
-before any sigmoid; `began` alone takes reconstruction errors instead.
+before any sigmoid; only `began` takes reconstruction errors instead.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from sonoforge.training.gan.objectives.losses import bce, began, boundary_seekin
 
 
 class Loss(NamedTuple):
-    """A pair of scalar functions, and what they carry from one step to the next.
+    """A pair of scalar functions, and the state they carry from one step to the next.
 
     Attributes:
         discriminator: (real scores, fake scores, state) to a scalar.
         generator: (fake scores, state) to a scalar.
-        start: The state's first values by name; empty for most.
+        start: The state's initial values by name; empty for most.
         update: (mean real score, mean fake score, state) to the next state, after a step of both networks.
         signed: Whether 0 is the boundary between generated and real, which ADA's heuristic needs.
     """

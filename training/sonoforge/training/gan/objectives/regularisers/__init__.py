@@ -1,6 +1,6 @@
-"""The regularisers: what keeps a network's training stable beside its loss.
+"""The regularisers: what stabilises a network's training, beside its loss.
 
-A new regulariser is one file and one row of `REGULARISERS`.  Each acts in one of three places: a penalty added
+A new regulariser is one file and one row of `REGULARISERS`.  Each acts in one of three ways: a penalty added
 to a network's loss, a correction of the discriminator's weights after its step, or a change of the discriminator
 when it is built.
 """
@@ -23,10 +23,10 @@ class Regulariser(NamedTuple):
 
     Attributes:
         of: The network it acts on.
-        penalty: (network, batch, state) to a scalar, multiplied by the recipe's weight; it may move ``state``.
+        penalty: (network, batch, state) to a scalar, multiplied by the recipe's weight; it may update ``state``.
         after_step: (network, weight) called after each of the network's steps.
         build: (network) called once, before the first step.
-        start: The state's first values by name.
+        start: The state's initial values by name.
         weight: Published default of its weight.
     """
 

@@ -1,7 +1,7 @@
 """Path length (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 3.2).
 
 Equal steps in the latent space should change the image equally much: the length of J^T y, for random images y,
-is drawn to its own moving average.
+is pulled towards its own moving average.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
 
     Args:
         images: (N, C, S, S) made from ``latents``, with the graph between them.
-        latents: (N, L, W): L rows of W numbers steer one image.
-        noise: (N, C, S, S) standard normal; divided here by the root of S * S, so that the length does not
-            depend on the resolution.
+        latents: (N, L, W): L rows of W numbers for each image.
+        noise: (N, C, S, S) standard normal; divided here by S, so that the length does not depend on the
+            resolution.
 
     Returns:
         (N,) root of the mean over L of the squared length over W.
@@ -38,12 +38,12 @@ def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
 
 
 def penalty(generator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Tensor:
-    """Mean squared deviation of the lengths from their moving average (equation 4), which moves first.
+    """Mean squared deviation of the lengths from their moving average (equation 4), which is updated first.
 
     Args:
-        generator: Maps latents (N, Z) to images, by way of styles (N, L, W) where it has a ``mapping``.
+        generator: Maps latents (N, Z) to images, by way of styles (N, L, W) if it has a mapping network.
         batch: The first half of its latents and labels is used.
-        state: ``path_length``, the average; moved here.
+        state: ``path_length``, the average; updated here.
     """
     count = max(1, len(batch.latents) // SHRINK)
     latents = batch.latents[:count].detach()
@@ -51,13 +51,13 @@ def penalty(generator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Ten
     if has_styles(generator):
         styled: Any = generator
         # As in any pass of the training: some styles mixed, noise random.
-        steering = mix_styles(styled.mapping, styled.mapping(latents, labels), labels, styled.mixing, batch.chance)
-        images = styled.synthesise(steering, batch.chance)
-    else:  # without a space of styles one row of numbers steers an image: its latent
-        steering = latents[:, None].requires_grad_(True)
-        images = generator(steering[:, 0], labels)
+        rows = mix_styles(styled.mapping, styled.mapping(latents, labels), labels, styled.mixing, batch.chance)
+        images = styled.synthesise(rows, batch.chance)
+    else:  # without styles, the latent is the one row
+        rows = latents[:, None].requires_grad_(True)
+        images = generator(rows[:, 0], labels)
     noise = torch.randn(images.shape, generator=batch.chance, device=images.device)
-    lengths = path_lengths(images, steering, noise)
+    lengths = path_lengths(images, rows, noise)
     average = state["path_length"].lerp(lengths.mean(), 1 - DECAY)
     state["path_length"] = average.detach()
     return (lengths - average).square().mean()

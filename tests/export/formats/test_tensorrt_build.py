@@ -1,7 +1,4 @@
-"""TensorRT engines: built without a GPU, recorded truly, and refused before anything is loaded that does not fit.
-
-No engine runs here, for want of a GPU: the code that runs them meets a stand-in for the package.
-"""
+"""TensorRT engines: built without a GPU, described by their record; what cannot be built is refused with its cause."""
 
 from __future__ import annotations
 
@@ -25,29 +22,30 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-import tensorrt_stand_in
-from bundle_factory import SIZE, forward, model_bytes
+from bundle_factory import SIZE, model_bytes
 from places import CHECKOUT
 from sonoforge.export.formats.onnx_graph import trace
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.tensorrt import build as tensorrt_build
-from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
-from sonoforge.export.formats.tensorrt.build import build_engine, write_engine, write_engine_fp16, write_engine_int8
-from sonoforge.export.formats.tensorrt.engine import check_engine, covers, missing
-from sonoforge.export.formats.tensorrt.record import parse_record, read_record, record_path, to_json
+from sonoforge.export.formats.tensorrt.build import (
+    Target,
+    build_engine,
+    write_engine,
+    write_engine_fp16,
+    write_engine_int8,
+)
+from sonoforge.export.formats.tensorrt.engine import check_engine
 from sonoforge.export.formats.tensorrt.source import fold_indices
 from sonoforge.export.generators.graph import generator_inputs, trace_generator
 from sonoforge.models import dcgan
 from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.runtime.inference.model_files import open_file, run_in_subprocess
 from sonoforge.training.gan.networks import ARCHITECTURES
 
 needs_package = pytest.mark.skipif(
     not find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'"
 )
-VERSION = "1.7.1.116"
 
 
 def half(model: bytes) -> bytes:
@@ -105,42 +103,6 @@ def resizing(antialias: int, side: object = 40) -> bytes:
 def source() -> Source:
     pixels = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3)).astype(np.uint8)
     return Source(torch.nn.Identity(), (SHIPPED / "model.onnx").read_bytes(), pixels, IMAGENET, {})
-
-
-def record_of(engine: bytes, model: bytes = b"", **changes: Any) -> dict[str, Any]:
-    """The record of the patch network's engine, as the builder would write it."""
-    hashed = hashlib.sha256(model or model_bytes()).hexdigest()
-    return {
-        "format_version": 1,
-        "engine_sha256": hashlib.sha256(engine).hexdigest(),
-        "engine_bytes": len(engine),
-        "source": "model.onnx",
-        "source_sha256": hashed,
-        "onnx_sha256": hashed,
-        "module": "tensorrt_rtx",
-        "version": VERSION,
-        "capabilities": ["portable"],
-        "precision": "fp32",
-        "tf32": False,
-        "inputs": {"input": [[1, 3, SIZE, SIZE], [1, 3, SIZE, SIZE], [4, 3, SIZE, SIZE]]},
-        "outputs": ["logits", "probabilities", "embedding", "cam"],
-        "system": "Linux",
-        "produced_by": "sonoforge 0.1.0",
-        **changes,
-    }
-
-
-def written(folder: Path, **changes: Any) -> Path:
-    """Engine, record and ONNX file side by side; the engine's bytes mean something to the stand-in alone."""
-    engine = bytes(range(200))
-    path = folder / "model.rtx.engine"
-    path.write_bytes(engine)
-    record_path(path).write_bytes(to_json(record_of(engine, **changes)))
-    (folder / "model.onnx").write_bytes(model_bytes())
-    return path
-
-
-# Building.
 
 
 @needs_package
@@ -208,17 +170,16 @@ def kernels(model: bytes) -> list[bytes]:
 def test_an_engine_holds_the_weights_that_it_was_built_from() -> None:
     """Bit for bit: those of the one network, and not those of the other."""
     for seed in (0, 1):
-        engine, _ = build_engine(model_bytes(seed), "model.onnx", precision="fp32")
+        engine, _ = build_engine(model_bytes(seed), "model.onnx", "fp32")
         assert [kernels(model_bytes(other))[0] in engine for other in (0, 1)] == [seed == 0, seed == 1]
 
 
 @needs_package
 def test_capabilities_change_the_engine_and_stand_in_its_record() -> None:
     model = half(model_bytes())
-    portable, _ = build_engine(model, "model.onnx", precision="fp16")
-    turing, record = build_engine(
-        model, "model.onnx", precision="fp16", capabilities=("SM75", "SM86"), profile=(2, 3, 5)
-    )
+    portable, _ = build_engine(model, "model.onnx", "fp16")
+    target = Target(capabilities=("SM75", "SM86"), profile=(2, 3, 5))
+    turing, record = build_engine(model, "model.onnx", "fp16", target)
     assert record["capabilities"] == ["SM75", "SM86"]
     assert [shape[0] for shape in record["inputs"]["input"]] == [2, 3, 5]
     assert len(turing) != len(portable)
@@ -249,12 +210,12 @@ REFUSED: dict[str, tuple[Callable[[Path], bytes], dict[str, Any], str]] = {
     "turing-fp32": (
         lambda _: model_bytes(),
         {"capabilities": ("SM75",)},
-        r"FP32 GEMM is not supported; build it of an fp16",
+        r"FP32 GEMM is not supported; build it from an fp16",
     ),
     "unknown-gpu": (
         lambda _: model_bytes(),
         {"capabilities": ("SM68",)},
-        r"found 'SM68', expected some of SM75, SM80, .*SM120.* \(did you mean SM8\d\?\); .* plain TensorRT",
+        r"found 'SM68', expected any of SM75, SM80, .*SM120.* \(did you mean SM8\d\?\); .* plain TensorRT",
     ),
     "not-onnx": (lambda _: b"hello", {}, r"model\.onnx: not an ONNX file"),
     "no-input": (lambda _: b"", {}, r"model\.onnx: found no input"),
@@ -274,8 +235,9 @@ REFUSED: dict[str, tuple[Callable[[Path], bytes], dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_built_is_refused_with_its_cause(case: str, tmp_path: Path) -> None:
     make, options, words = REFUSED[case]
+    precision = options.pop("precision", "fp32")
     with pytest.raises(SonoforgeError, match=words) as caught:
-        build_engine(make(tmp_path), "model.onnx", **{"precision": "fp32", "module": "tensorrt_rtx"} | options)
+        build_engine(make(tmp_path), "model.onnx", precision, Target(**{"module": "tensorrt_rtx"} | options))
     assert "\n" not in str(caught.value)
     assert not isinstance(caught.value, GateError)
 
@@ -286,12 +248,12 @@ def test_plain_tensorrt_asks_for_its_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(
         SonoforgeError, match="measures kernels on the GPU that it builds for, and this machine has none"
     ):
-        build_engine(model_bytes(), "model.onnx", precision="fp32")
+        build_engine(model_bytes(), "model.onnx", "fp32")
     monkeypatch.setattr(tensorrt_build.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SonoforgeError, match=r"pip install 'sonoforge\[tensorrt\]'"):
-        build_engine(model_bytes(), "model.onnx", precision="fp32")
+        build_engine(model_bytes(), "model.onnx", "fp32")
     with pytest.raises(SonoforgeError, match="tensorrt is not installed; pip install tensorrt"):
-        build_engine(model_bytes(), "model.onnx", precision="fp32", module="tensorrt")
+        build_engine(model_bytes(), "model.onnx", "fp32", Target("tensorrt"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a script that kills itself by a signal")
@@ -301,8 +263,8 @@ def test_a_build_that_ends_without_a_word_fails_the_gate(monkeypatch: pytest.Mon
     silent.chmod(0o755)
     monkeypatch.setattr(tensorrt_build.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(sys, "executable", str(silent))
-    with pytest.raises(GateError, match=r"model.onnx: tensorrt_rtx ended with signal 11 while it built"):
-        build_engine(model_bytes(), "model.onnx", precision="fp32", module="tensorrt_rtx")
+    with pytest.raises(GateError, match=r"model.onnx .fp32.: tensorrt_rtx ended with signal 11 while it built"):
+        build_engine(model_bytes(), "model.onnx", "fp32", Target("tensorrt_rtx"))
 
 
 @needs_package
@@ -310,7 +272,7 @@ def test_a_dcgan_becomes_an_engine_with_a_fixed_batch() -> None:
     torch.manual_seed(0)
     small = dcgan.Generator(32, 1, 8, width=4).eval()
     model = trace(small, {"latents": torch.randn(2, 8)}, ["images"], ({},), {})
-    engine, record = build_engine(model, "generator.onnx", precision="fp32")
+    engine, record = build_engine(model, "generator.onnx", "fp32")
     assert record["inputs"] == {"latents": [[2, 8]] * 3}
     assert len(engine) > sum(values.nbytes for values in small.parameters())
 
@@ -327,7 +289,7 @@ def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed() -> None:
     batch = torch.export.Dim("batch", min=1, max=64)
     shapes = tuple({} if name == "psi" else {0: batch} for name in examples)
     model = trace(graph, examples, ["images"], shapes, {}, optimise=False)
-    _, record = build_engine(model, "generator.onnx", precision="fp32", profile=(1, 4, 16))
+    _, record = build_engine(model, "generator.onnx", "fp32", Target(profile=(1, 4, 16)))
     assert record["inputs"] == {"latents": [[1, 6], [4, 6], [16, 6]], "psi": [[1]] * 3, "labels": [[1], [4], [16]]}
     assert record["outputs"] == ["images"]
     assert record["source"] == "generator.onnx"
@@ -344,206 +306,6 @@ def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed() -> None:
 
 def test_arithmetic_with_fractions_is_not_folded() -> None:
     assert fold_indices(onnx.load_from_string(model_bytes())) == 0
-
-
-# The record, and refusals before anything is loaded; none of it needs the package.
-
-
-def test_a_fitting_engine_passes_and_gives_its_record(tmp_path: Path) -> None:
-    path = written(tmp_path)
-    assert check_engine(path, "tensorrt_rtx", VERSION, (8, 9)) == record_of(path.read_bytes())
-    assert check_engine(path, "tensorrt_rtx", VERSION)["precision"] == "fp32"
-    (tmp_path / "model.onnx").unlink()  # the fallback may live elsewhere
-    assert check_engine(path, "tensorrt_rtx", VERSION)["precision"] == "fp32"
-
-
-@pytest.mark.parametrize(
-    ("changes", "arguments", "words"),
-    [
-        ({"module": "tensorrt"}, (), r"found an engine of tensorrt, expected one of tensorrt_rtx; build it again from"),
-        (
-            {"version": "1.7.1.117"},
-            (),
-            r"of tensorrt_rtx 1\.7\.1\.117, expected 1\.7\.1\.116, the one that would run it",
-        ),
-        ({}, ("tensorrt_rtx", "1.7.1.1160"), r"of tensorrt_rtx 1\.7\.1\.116, expected 1\.7\.1\.1160"),
-        ({"capabilities": ["SM86", "SM120"]}, (), r"for SM86, SM120, expected one for .* compute capability 8\.9"),
-        ({}, ("tensorrt_rtx", VERSION, (9, 0)), r"for portable, expected one for .* compute capability 9\.0"),
-        (
-            {"source_sha256": "a" * 64},
-            (),
-            r"model\.onnx: found SHA-256 .*expected aaaaaaaaaaaa.* was built from another",
-        ),
-        ({"engine_sha256": "b" * 64}, (), r"engine: found SHA-256 .*, expected bbbbbbbbbbbb\.\.\.; copy it again"),
-        ({"engine_bytes": 201}, (), r"found 200 bytes, expected 201; copy it again or build it again"),
-    ],
-)
-def test_what_does_not_fit_is_refused_before_it_is_loaded(
-    changes: dict[str, Any],
-    arguments: tuple[Any, ...],
-    words: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    path = written(tmp_path, **changes)
-    name, version, capability = (*arguments, *("tensorrt_rtx", VERSION, (8, 9))[len(arguments) :])
-    with pytest.raises(SonoforgeError, match=words) as caught:
-        check_engine(path, name, version, capability)
-    assert "\n" not in str(caught.value)
-    assert "onnxruntime runs meanwhile" in str(caught.value)
-    deserialised = tensorrt_stand_in.install(
-        monkeypatch, tmp_path / "model.onnx", version=version, capability=capability
-    )
-    with pytest.raises(SonoforgeError, match=words):
-        tensorrt_engine.open_file(path)
-    assert deserialised == []
-
-
-def test_one_changed_byte_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path)
-    data = bytearray(path.read_bytes())
-    data[100] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(SonoforgeError, match="found SHA-256"):
-        check_engine(path, "tensorrt_rtx", VERSION, (8, 9))
-
-
-def test_plain_engines_are_of_their_system_and_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt_engine.platform, "system", lambda: "Linux")
-    path = written(tmp_path, module="tensorrt", capabilities=["SM90"], system="Windows")
-    with pytest.raises(SonoforgeError, match="found an engine of Windows, expected Linux"):
-        check_engine(path, "tensorrt", VERSION, (9, 0))
-    check_engine(written(tmp_path, system="Windows"), "tensorrt_rtx", VERSION, (8, 9))  # these are not
-    path = written(tmp_path, module="tensorrt", capabilities=["SM90"])
-    check_engine(path, "tensorrt", VERSION, (9, 0))
-    with pytest.raises(SonoforgeError, match=r"compute capability 8\.9"):
-        check_engine(path, "tensorrt", VERSION, (8, 9))
-
-
-def test_portable_engines_cover_the_vendors_list() -> None:
-    runs = {(8, 0), (8, 6), (8, 9), (12, 0), (12, 1)}
-    for capability in (*runs, (7, 5), (8, 7), (9, 0), (10, 0), (11, 0)):
-        assert covers(["portable"], capability) == (capability in runs)
-    assert covers(["SM75", "SM121"], (12, 1))
-    assert not covers(["SM75", "SM121"], (12, 0))
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda record: record.pop("tf32"), "tf32 is missing"),
-        (lambda record: record.update(extra=1), "unknown key 'extra'"),
-        (lambda record: record.update(tf32=0), "tf32: found 0, expected bool"),
-        (lambda record: record.update(format_version=2), "format_version: found 2, expected 1"),
-        (lambda record: record.update(source="../model.onnx"), r"source: found '\.\./model\.onnx', expected a plain"),
-        (lambda record: record.update(engine_sha256="A" * 64), "engine_sha256: .* expected 64 lower-case hex"),
-        (lambda record: record.update(precision="bf16"), "precision: found 'bf16', expected fp32, fp16, int8"),
-        (lambda record: record.update(capabilities=["portable", "SM86"]), "capabilities: found"),
-        (lambda record: record.update(capabilities=[]), "capabilities: found"),
-        (lambda record: record.update(inputs={"input": [[1, 3], [2, 3], [1, 3]]}), "inputs: found"),
-        (lambda record: record.update(inputs={"input": [[1, 3], [1, 3]]}), "inputs: found"),
-        (lambda record: record.update(outputs=["logits", "logits"]), "outputs: found"),
-    ],
-)
-def test_records_are_read_strictly(change: Callable[[dict[str, Any]], object], words: str, tmp_path: Path) -> None:
-    path = written(tmp_path)
-    record = read_record(path)
-    change(record)
-    record_path(path).write_bytes(to_json(record))
-    with pytest.raises(SonoforgeError, match=words) as caught:
-        check_engine(path, "tensorrt_rtx", VERSION, (8, 9))
-    assert str(caught.value).startswith(str(record_path(path)))
-
-
-@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff", b'{"a": 1, "a": 2}', b"[" * 100_000], ids=range(6))
-def test_rubbish_is_no_record(data: bytes) -> None:
-    with pytest.raises(SonoforgeError):
-        parse_record(data)
-
-
-def test_an_engine_without_its_record_is_not_loaded(tmp_path: Path) -> None:
-    path = written(tmp_path)
-    record_path(path).unlink()
-    with pytest.raises(SonoforgeError, match="an engine without its record is not loaded"):
-        check_engine(path, "tensorrt_rtx", VERSION)
-
-
-# Running, with a stand-in for the package.
-
-
-@pytest.mark.parametrize(
-    "names", [("logits", "probabilities", "embedding", "cam"), ("cam", "embedding", "logits", "probabilities")]
-)
-def test_answers_come_by_name_in_the_records_order(
-    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = written(tmp_path, outputs=list(names))
-    deserialised = tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx")
-    answer = open_file("tensorrt", path)
-    assert deserialised == [path.read_bytes()]
-    pixels = np.random.default_rng(0).integers(0, 255, (3, SIZE, SIZE, 3)).astype(np.uint8)
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    inputs = (((pixels / 255 - mean) / std).transpose(0, 3, 1, 2)).astype(np.float32)  # not contiguous
-    expected = forward(pixels)
-    for rows in (slice(0, 3), slice(1, 2)):
-        found = answer([inputs[rows]])
-        for name, values in zip(names, found, strict=True):
-            np.testing.assert_allclose(values, expected[name][rows], atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        (np.zeros((5, 3, SIZE, SIZE), np.float32), r"input: found float32 \(5, 3, 64, 64\), expected float32 \(1, 3"),
-        (np.zeros((1, 3, SIZE, SIZE)), r"input: found float64"),
-        (np.zeros((3, SIZE, SIZE), np.float32), r"input: found float32 \(3, 64, 64\)"),
-    ],
-)
-def test_inputs_outside_the_profile_are_refused(
-    values: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = written(tmp_path)
-    tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx")
-    with pytest.raises(SonoforgeError, match=words):
-        open_file("tensorrt", path)([values])
-
-
-def test_what_the_package_does_not_load_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = written(tmp_path)
-    deserialised = tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx", valid=False)
-    with pytest.raises(SonoforgeError, match=r"calls it invalid here \(diagnostics 32\)"):
-        open_file("tensorrt", path)
-    assert deserialised == []
-    tensorrt_stand_in.install(monkeypatch, tmp_path / "model.onnx", loads=False)
-    with pytest.raises(SonoforgeError, match="does not load it"):
-        open_file("tensorrt", path)
-    with pytest.raises(SonoforgeError, match=r"ends with \.rtx\.engine or \.engine"):
-        open_file("tensorrt", tmp_path / "model.onnx")
-
-
-def test_without_a_gpu_the_reason_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert missing() == "needs an NVIDIA GPU with its driver, and a torch with CUDA"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(GateError, match="needs an NVIDIA GPU"):
-        run_in_subprocess("tensorrt-fp16", written(tmp_path), [np.zeros((1, 3, SIZE, SIZE), np.float32)])
-
-
-def test_with_a_gpu_the_package_that_fits_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed: list[str] = []
-    monkeypatch.setattr(tensorrt_engine.importlib.util, "find_spec", lambda name: name in installed or None)
-    for capability in ((8, 9), (9, 0)):
-        monkeypatch.setattr(tensorrt_engine, "gpu_capability", lambda found=capability: found)
-        installed[:] = []
-        assert "pip install 'sonoforge[tensorrt]'" in missing()
-        installed[:] = ["tensorrt"]
-        assert missing() == ""
-        installed[:] = ["tensorrt_rtx"]
-        assert missing() == ("" if capability == (8, 9) else missing())
-    assert "found compute capability 9.0; pip install tensorrt" in missing()
-
-
-# The recipe for int8 answers as float does: what is built is worth building.
 
 
 def test_symmetric_int8_keeps_the_labels_of_a_random_network(tmp_path: Path) -> None:

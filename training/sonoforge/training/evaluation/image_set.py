@@ -1,0 +1,140 @@
+"""The images of one side of an evaluation: as they are stored, and at the common size."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.images.synthetic import as_picture
+from sonoforge.training.data.duplicates import find_duplicates, join_scans
+from sonoforge.training.data.fingerprints import content_hash, make_thumbnail
+from sonoforge.training.data.pixels import Pixels, prepare_images
+from sonoforge.training.evaluation.pictures import Pictures
+
+log = logging.getLogger(__name__)
+
+
+class Described(NamedTuple):
+    """One image at its own size.
+
+    Attributes:
+        name: Of the file, or a number.
+        content: Hash of its content, see `fingerprints.content_hash`.
+        thumbnail: (64, 64) uint8 grey.
+        size: Width and height, pixels.
+        group: What ties it to others by ``groups.csv``, or None.
+    """
+
+    name: str
+    content: str
+    thumbnail: NDArray[np.uint8]
+    size: tuple[int, int]
+    group: str | None
+
+
+class StoredSet(NamedTuple):
+    """A set before its size and channels are chosen.
+
+    Attributes:
+        images: (H, W, C) uint8 each; real ones at the size of the image cache.
+        described: The same images.
+        class_name: What they show; empty where that is unknown.
+        synthetic: Whether the set says that it was generated; None where it says nothing.
+    """
+
+    images: Sequence[Pixels]
+    described: Sequence[Described]
+    class_name: str = ""
+    synthetic: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """A set at the common size and with the common channels.
+
+    Attributes:
+        source: As the user named it.
+        pixels: (N, S, S, C) uint8, C = 1 or 3.
+        described: The same images at their own size.
+        class_name: See `StoredSet`.
+        synthetic: See `StoredSet`.
+        resize: How the images came to their size, in words.
+    """
+
+    source: str
+    pixels: Pixels
+    described: tuple[Described, ...]
+    class_name: str
+    synthetic: bool | None
+    resize: str
+
+    def __len__(self) -> int:
+        """Return the number N of images."""
+        return len(self.pixels)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each image."""
+        return tuple(image.name for image in self.described)
+
+    @functools.cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """(N,) group of each image: near-duplicates, equal contents and given groups are one.
+
+        Where all images share an outline, near-duplicates cannot be found and are left out, with a warning.
+        """
+        contents = [image.content for image in self.described]
+        found = find_duplicates(np.stack([image.thumbnail for image in self.described]), contents)
+        if found.shares_layout:
+            log.warning(
+                "%s: the images share one outline; repeated scans cannot be told from the pictures", self.source
+            )
+        return join_scans(found, [image.group for image in self.described], contents)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Sha256 of the pixels in their order: sets of equal fingerprints give equal figures."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        return digest.hexdigest()
+
+    def take(self, indices: NDArray[np.intp]) -> ImageSet:
+        """Return the images at these indices."""
+        return replace(
+            self, pixels=self.pixels[indices], described=tuple(self.described[index] for index in indices.tolist())
+        )
+
+
+def joined_sets(first: ImageSet, second: ImageSet) -> ImageSet:
+    """Concatenate two sets of one size; the result is named and described as the first."""
+    pixels = np.concatenate([first.pixels, second.pixels])
+    return replace(first, pixels=pixels, described=first.described + second.described)
+
+
+def describe(pictures: Pictures) -> StoredSet:
+    """Describe decoded pictures as the image cache does."""
+    described = []
+    for name, group, pixels in zip(pictures.names, pictures.groups, pictures.images, strict=True):
+        image = as_picture(pixels)
+        described.append(Described(name, content_hash(image), make_thumbnail(image), image.size, group))
+    return StoredSet(
+        pictures.images, described, pictures.class_name, True if pictures.generated else pictures.synthetic
+    )
+
+
+def resized(source: str, stored: StoredSet, size: int, channels: int, resize: str) -> ImageSet:
+    """Bring a set to (N, size, size, channels); ``resize`` says how, in words."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, image in enumerate(stored.images):
+        by_shape.setdefault(image.shape, []).append(index)
+    pixels = np.empty((len(stored.images), size, size, channels), np.uint8)
+    for indices in by_shape.values():
+        pixels[indices] = prepare_images(np.stack([stored.images[index] for index in indices]), size, channels)
+    return ImageSet(source, pixels, tuple(stored.described), stored.class_name, stored.synthetic, resize)

@@ -1,0 +1,286 @@
+"""Looks at what a generator has learned: each gives pictures, and an entry in ``looks.json``.
+
+A new look is one function and one row of `LOOKS`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.runtime.atomic import plain
+from sonoforge.runtime.images.synthetic import NOTICE
+from sonoforge.training.data.pixels import Pixels, to_pixels
+from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.generator import (
+    Truncation,
+    latent_distribution,
+    latent_size,
+    sample_batches,
+    sample_latent,
+)
+from sonoforge.training.gan.latent_space.path_figure import draw_paths, figure_png
+from sonoforge.training.gan.latent_space.path_length import (
+    SquaredDistance,
+    measure_path_length,
+    spaces,
+    step_sizes,
+    unevenness,
+    walk,
+)
+from sonoforge.training.gan.latent_space.sheets import NOTE, draw_sheet, make_film
+from sonoforge.training.gan.latent_space.styles import map_latents, mix_bands, style_bands, synthesise
+from sonoforge.training.metrics.equivariance import (
+    SMALLEST,
+    render_transformed,
+    rotation_equivariance,
+    translation_equivariance,
+)
+
+log = logging.getLogger(__name__)
+
+PSIS = (1.0, 0.7, 0.5, 0.3, 0.0, -0.5)
+LIMITS = (None, 2.0, 1.5, 1.0, 0.5, 0.25)  # of the absolute values in a latent; None: no limit
+DESTINATIONS = 2  # images that receive each band of styles
+GUTTER = 8  # pixels between them and the mixed images
+STRIP = 8  # images of a strip, both ends included
+FRAMES = 12  # of the film from one image to the next
+POINTS = 33  # on a path whose steps are measured
+TRANSFORMED = 3  # images that are shown transformed, at most
+# Of the image: to the right and down, in sides; and about its centre, from right to down, in degrees.
+TRANSFORMS: dict[str, tuple[float, float, float]] = {
+    "unchanged": (0, 0, 0),
+    "1/16 right": (1 / 16, 0, 0),
+    "1/8 right": (1 / 8, 0, 0),
+    "1/8 down": (0, 1 / 8, 0),
+    "15 degrees": (0, 0, 15),
+    "45 degrees": (0, 0, 45),
+    "90 degrees": (0, 0, 90),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A generator, and which of its images to look at.
+
+    Attributes:
+        generator: In evaluation mode.
+        label: Class to look at, or None.
+        image_channels: Channels that are image; those after them are masks.
+        count: Images of a row or column.
+        samples: Images or pairs that figures are measured on.
+        seed: Of all draws.
+        distance: Squared distance of images.
+        origin: What every file records of its origin.
+    """
+
+    generator: nn.Module
+    label: int | None
+    image_channels: int
+    count: int
+    samples: int
+    seed: int
+    distance: SquaredDistance
+    origin: Mapping[str, Any]
+
+    def latents(self, count: int) -> Tensor:
+        """Return the latents of images 0 to count - 1, as ``gan sample`` draws them: (count, Z)."""
+        return torch.cat([sample_latent(self.generator, self.seed, index) for index in range(count)])
+
+    def closed_pairs(self) -> Tensor:
+        """Return the latents of each image and of the next one, the first after the last: (count, 2, Z)."""
+        latents = self.latents(self.count)
+        return torch.stack([latents, latents.roll(-1, 0)], 1)
+
+    def pixels(self, images: Tensor) -> Pixels:
+        """Convert images (N, C, S, S) to (N, S, S, image channels) uint8, without their masks."""
+        return to_pixels(images[:, : self.image_channels])
+
+    def titles(self, count: int) -> list[str]:
+        """Name images 0 to count - 1."""
+        return [f"image {index}" for index in range(count)]
+
+
+class Look(NamedTuple):
+    """The files of a look by name, and its entry in ``looks.json``, which holds them as hashes beside."""
+
+    files: Mapping[str, bytes]
+    entry: Mapping[str, object]
+
+
+def truncation(subject: Subject) -> Look:
+    """Rows of one latent, columns of one psi; or of one limit of the latents."""
+    if has_styles(subject.generator):
+        columns = {f"psi {psi:g}": Truncation(psi) for psi in PSIS}
+        entry: dict[str, object] = {"psi": PSIS}
+        caption = "Styles truncated towards their mean by psi (Karras 2019)"
+        caption += ", the mean over all classes." if subject.label is not None else "."
+    else:
+        columns = {"no limit" if limit is None else f"up to {limit:g}": Truncation(limit=limit) for limit in LIMITS}
+        entry = {"clip": LIMITS}
+        caption = "Latents whose numbers beyond a limit are redrawn (Brock 2019)."
+    images = []
+    for own in columns.values():
+        batches = sample_batches(subject.generator, subject.count, subject.seed, subject.label, own)
+        images.append(np.concatenate([*batches])[..., : subject.image_channels])
+    sheet = draw_sheet([*zip(*images, strict=True)], list(columns), subject.titles(subject.count), caption)
+    entry |= {"images": list(range(subject.count)), "layout": sheet.layout()}
+    return Look({"truncation.png": sheet.png(subject.origin)}, entry)
+
+
+def mixing(subject: Subject) -> Look:
+    """Karras 2019, figure 3: images on the left with a third of the styles of the images above."""
+    count = subject.count
+    styles = map_latents(subject.generator, subject.latents(count + DESTINATIONS), subject.label)
+    sources, destinations = styles[:count], styles[count:]
+    bands = style_bands(styles.shape[1])
+    unmixed = subject.pixels(synthesise(subject.generator, styles))
+    rows: list[list[Pixels | None]] = [[None, *unmixed[:count]]]
+    titles = [""]
+    for band, (begin, end) in bands.items():
+        for index, destination in enumerate(destinations):
+            mixed = mix_bands(destination.expand_as(sources), sources, begin, end)
+            rows.append([unmixed[count + index], *subject.pixels(synthesise(subject.generator, mixed))])
+            titles.append(f"{band} {begin + 1}-{end}")
+    caption = (
+        f"Style mixing (Karras 2019, figure 3): of {styles.shape[1]} styles, the named ones come from the image above, "
+        "the others from the image on the left."
+    )
+    sheet = draw_sheet(rows, ["", *subject.titles(count)], titles, caption, gutter=GUTTER)
+    return Look(
+        {"style-mixing.png": sheet.png(subject.origin)},
+        {
+            "styles": styles.shape[1],
+            "bands": {band: list(range(begin + 1, end + 1)) for band, (begin, end) in bands.items()},
+            "sources": list(range(count)),
+            "destinations": list(range(count, count + DESTINATIONS)),
+            "layout": sheet.layout(),
+        },
+    )
+
+
+def interpolation(subject: Subject) -> Look:
+    """Strips from each image to the next, and all of them as a film that ends where it begins."""
+    space = spaces(subject.generator)[-1]
+    ends = subject.closed_pairs()
+
+    def images(shares: Tensor) -> Tensor:
+        return walk(subject.generator, space, ends, shares.expand(len(ends), -1), subject.label)
+
+    rows = [list(subject.pixels(strip)) for strip in images(torch.linspace(0, 1, STRIP))]
+    titles = [f"{index} to {(index + 1) % subject.count}" for index in range(subject.count)]
+    path = "on the line between two styles (w)" if space == "w" else "on the path between two latents (z)"
+    sheet = draw_sheet(rows, (), titles, f"Images {path}.")
+    film = make_film(subject.pixels(images(torch.arange(FRAMES) / FRAMES).flatten(0, 1)), subject.origin)
+    return Look(
+        {"interpolation.png": sheet.png(subject.origin), "interpolation.gif": film.gif},
+        {
+            "space": space,
+            "images": list(range(subject.count)),
+            "layout": sheet.layout(),
+            "film": {"width": film.width, "height": film.height, "frames": film.frames},
+        },
+    )
+
+
+def path(subject: Subject) -> Look:
+    """Step sizes along the strips' paths, and the path length over random pairs."""
+    generator, distance, label = subject.generator, subject.distance, subject.label
+    ends = subject.closed_pairs()
+    shares = torch.linspace(0, 1, POINTS).expand(len(ends), -1)
+    lengths, steps, figures = [], {}, {}
+    for space in spaces(generator):
+        steps[space] = step_sizes(walk(generator, space, ends, shares, label), distance)
+        length = measure_path_length(generator, space, distance, subject.samples, subject.seed, label)
+        lengths.append(length)
+        figures[space] = {
+            "mean": length.mean,
+            "standard_error": length.standard_error,
+            "median": length.median,
+            "samples": length.samples,
+            "protocol": length.protocol,
+            "unevenness": unevenness(steps[space]),
+        }
+        log.info("%s in %s: %.4g +- %.2g", distance.figure, space, length.mean, length.standard_error)
+    return Look(
+        {"path-length.png": figure_png(draw_paths(lengths, steps, distance), subject.origin)},
+        {
+            "figure": distance.figure,
+            "distance": distance.name,
+            "unevenness": f"standard deviation over mean of {POINTS - 1} steps along a path, mean of {subject.count} "
+            "paths; 0 is even",
+            "spaces": figures,
+        },
+    )
+
+
+def equivariance(subject: Subject) -> Look:
+    """EQ-T, EQ-T of fractions and EQ-R, and images whose input was translated and rotated."""
+    render = render_transformed(subject.generator, subject.label)
+    device = next(subject.generator.parameters()).device
+
+    def image_part(latents: Tensor, matrices: Tensor) -> Tensor:
+        return render(latents.to(device), matrices)[:, : subject.image_channels].cpu()
+
+    latents = draw_latents(subject.samples, latent_size(subject.generator), subject.seed, "equivariance")
+    shown = subject.latents(min(subject.count, TRANSFORMED))
+    columns = [to_pixels(image_part(shown, inverse_transforms(len(shown), *own))) for own in TRANSFORMS.values()]
+    measured = {
+        "EQ-T": translation_equivariance(image_part, latents, subject.seed),
+        "EQ-T fractional": translation_equivariance(image_part, latents, subject.seed, fractional=True),
+    }
+    if columns[0].shape[1] >= SMALLEST:
+        measured["EQ-R"] = rotation_equivariance(image_part, latents, subject.seed)
+    figures = {name: asdict(figure) for name, figure in measured.items()}
+    summary = ", ".join(f"{name} {one.decibels:.1f} dB (+- {one.standard_error:.1f})" for name, one in measured.items())
+    log.info("%s, on %d images", summary, subject.samples)
+    caption = (
+        f"The generator's input translated and rotated; the image should follow. {summary}; {subject.samples} images."
+    )
+    sheet = draw_sheet([*zip(*columns, strict=True)], list(TRANSFORMS), subject.titles(len(shown)), caption)
+    content = {**subject.origin, "notice": NOTICE, "use": NOTE, "figures": figures}
+    return Look(
+        {
+            "equivariance.png": sheet.png(subject.origin),
+            "equivariance.json": (json.dumps(plain(content), indent=2, allow_nan=False) + "\n").encode(),
+        },
+        {"figures": figures, "transforms": list(TRANSFORMS), "layout": sheet.layout()},
+    )
+
+
+LOOKS: dict[str, Callable[[Subject], Look]] = {
+    "truncation": truncation,
+    "mixing": mixing,
+    "interpolation": interpolation,
+    "path": path,
+    "equivariance": equivariance,
+}
+
+
+def not_applicable(generator: nn.Module) -> dict[str, str]:
+    """Return the looks that do not apply to a generator, each with the reason in one line."""
+    reasons = {}
+    if not has_styles(generator):
+        if latent_distribution(generator) != "normal":
+            reasons["truncation"] = "not applicable: its latents are uniform, so none is far out"
+        reasons["mixing"] = "not applicable: only StyleGAN 1 to 3 have styles to mix"
+    if not hasattr(getattr(getattr(generator, "synthesis", None), "input", None), "transform"):
+        reasons["equivariance"] = "not applicable: only StyleGAN3 takes transforms of its input"
+    return reasons
+
+
+def inverse_transforms(count: int, right: float, down: float, degrees: float) -> Tensor:
+    """Return matrices from the translated and rotated image to the generator's input: (count, 3, 3)."""
+    angle = math.radians(-degrees)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    matrix = torch.tensor([[cosine, -sine, -right], [sine, cosine, -down], [0, 0, 1]], dtype=torch.float64)
+    return matrix.expand(count, 3, 3)
