@@ -23,8 +23,9 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.pixels import choose_channels, prepare_images, to_pixels, to_tensor, to_unit
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
+from sonoforge.training.gan import updates as gan_updates
 from sonoforge.training.gan.batches.draws import batch_indices
-from sonoforge.training.gan.batches.feeding import RealBatch
+from sonoforge.training.gan.batches.sampling import RealBatch
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.ema import ema_decay, update_average
 from sonoforge.training.gan.engine import train_gan
@@ -188,7 +189,7 @@ def test_training_leaves_global_state_alone(tmp_path: Path) -> None:
 
 
 def test_a_finished_training_is_returned_at_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gan_engine, "gather_players", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(gan_engine, "build_state", lambda *_: pytest.fail("trained again"))
     assert _train(_images(), SETTINGS, finished, "cpu").name == "step-00000012"
 
 
@@ -243,14 +244,14 @@ def test_float16_skips_steps_that_overflow_and_lowers_its_scale(
 def test_numbers_that_are_not_finite_stop_the_training_at_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = gan_engine.draw_real
+    real = gan_updates.draw_real
 
     def poison(*arguments: Any) -> RealBatch:
         batch = real(*arguments)
-        number = arguments[4]
+        number = arguments[2]
         return batch._replace(images=batch.images * (float("nan") if number >= 4 else 1.0))
 
-    monkeypatch.setattr(gan_engine, "draw_real", poison)
+    monkeypatch.setattr(gan_updates, "draw_real", poison)
     with pytest.raises(GateError, match=r"loss not finite by step 6.*last good checkpoint is .*step-00000003.*lower"):
         _train(_images(), SETTINGS, tmp_path, "cpu")
     kept = gan_checkpoint.list_checkpoints(tmp_path / "checkpoints")
@@ -415,14 +416,14 @@ def test_a_damaged_checkpoint_is_refused(finished: Path, tmp_path: Path, damage:
 def test_a_full_disk_leaves_the_last_checkpoint_and_one_clear_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = gan_checkpoint._write_synced
+    real = Path.write_bytes
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes) -> int:
         if "step-00000006" in str(path) and path.name == "generator.safetensors":
             raise OSError(28, "No space left on device")
-        real(path, content)
+        return real(path, content)
 
-    monkeypatch.setattr(gan_checkpoint, "_write_synced", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(SonoforgeError, match=r"No space left on device.*earlier checkpoints are untouched"):
         _train(_images(), SETTINGS, tmp_path, "cpu")
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]

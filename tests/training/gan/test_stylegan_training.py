@@ -22,7 +22,7 @@ from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings
 from sonoforge.runtime.cli import main as cli
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
-from sonoforge.training.gan import state as gan_players
+from sonoforge.training.gan import state as gan_state
 from sonoforge.training.gan.augmentations import adaptive_p
 from sonoforge.training.gan.augmentations.blurring import blur, blur_sigma
 from sonoforge.training.gan.batches.draws import draw_latents
@@ -106,7 +106,7 @@ def _assert_same_weights(first: Path, second: Path) -> None:
 
 def _augmented(patch: pytest.MonkeyPatch, strength: float) -> None:
     """Let ADA start at this strength."""
-    patch.setattr(gan_players, "ADAPTIVE_START", {**adaptive_p.START, "strength": strength})
+    patch.setattr(gan_state, "ADAPTIVE_START", {**adaptive_p.START, "strength": strength})
 
 
 @pytest.fixture(scope="module")
@@ -300,17 +300,17 @@ import test_stylegan_training as tests
 from sonoforge.training.gan import engine
 
 gathered = []
-gather = engine.gather_players
-engine.gather_players = lambda *arguments: gathered.append(gather(*arguments)) or gathered[-1]
+gather = engine.build_state
+engine.build_state = lambda *arguments: gathered.append(gather(*arguments)) or gathered[-1]
 for name in tests.STYLED:
     tests.RECIPES[name] = tests._tiny(name)
 for name in sys.argv[3:]:
     folder = Path(sys.argv[2])
     tests._train(tests._settings(name, steps=3), folder / name)
-    players = gathered[-1]
+    state = gathered[-1]
     for which in ("generator", "average", "discriminator"):
-        state = {key: value.contiguous() for key, value in getattr(players, which).state_dict().items()}
-        save_file(state, folder / f"{name}-{which}-{players.fabric.global_rank}.safetensors")
+        state = {key: value.contiguous() for key, value in getattr(state, which).state_dict().items()}
+        save_file(state, folder / f"{name}-{which}-{state.fabric.global_rank}.safetensors")
 """
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from sonoforge.runtime.atomic import replacing_folder
 from sonoforge.runtime.errors import SonoforgeError
 
 FORMAT_VERSION = 1
@@ -71,23 +71,6 @@ class Description:
     format_version: int = FORMAT_VERSION
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in this folder durable, where the system can."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def save_checkpoint(folder: Path, description: Description, states: Mapping[str, Mapping[str, Tensor]]) -> Path:
     """Write one checkpoint.
 
@@ -104,27 +87,17 @@ def save_checkpoint(folder: Path, description: Description, states: Mapping[str,
             written before are untouched.
     """
     final = folder / f"step-{description.step:08d}"
-    partial = folder / f".partial-{final.name}"
+    hashes = {}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        hashes = {}
-        for stem, state in states.items():
-            content = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
-            _write_synced(partial / f"{stem}.safetensors", content)
-            hashes[f"{stem}.safetensors"] = hashlib.sha256(content).hexdigest()
-        described = dataclasses.asdict(dataclasses.replace(description, files=hashes))
-        _write_synced(partial / DESCRIPTION, (json.dumps(described, indent=2) + "\n").encode())
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        _sync_folder(folder)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise SonoforgeError(
-            f"{final}: cannot be written ({error.strerror}); earlier checkpoints are untouched, "
-            "make room and continue with --resume"
-        ) from error
+        with replacing_folder(final) as partial:
+            for stem, state in states.items():
+                content = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
+                (partial / f"{stem}.safetensors").write_bytes(content)
+                hashes[f"{stem}.safetensors"] = hashlib.sha256(content).hexdigest()
+            described = dataclasses.asdict(dataclasses.replace(description, files=hashes))
+            (partial / DESCRIPTION).write_bytes((json.dumps(described, indent=2) + "\n").encode())
+    except SonoforgeError as error:
+        raise SonoforgeError(f"{error}, then continue with --resume: earlier checkpoints are untouched") from error
     return final
 
 

@@ -147,7 +147,7 @@ def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet,
     fewest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     held = np.empty(0, np.int64)
     if fewest >= parts:
-        folds = StratifiedGroupKFold(parts, shuffle=True, random_state=derive_seed(seed, "held-out") % 2**32)
+        folds = StratifiedGroupKFold(parts, shuffle=True, random_state=derive_seed(seed, "held-out", bits=32))
         _, held = next(folds.split(np.zeros(count), labels, groups))
     if len(held) < HELD_OUT_LEAST or len(np.unique(labels[held])) < len(np.unique(labels)):
         raise SonoforgeError(
