@@ -10,8 +10,12 @@ from collections.abc import Iterator
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from small_run import SmallRun
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +25,14 @@ def shared() -> Path:
     if not (folder / "data" / "BUSI").is_dir():
         pytest.skip(f"no real data at {folder}: this test needs it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """A whole `sonoforge run`, uninterrupted; tests only read it."""
+    from small_run import make_small_run
+
+    return make_small_run(tmp_path_factory.mktemp("small_run"))
 
 
 @pytest.fixture(autouse=True)

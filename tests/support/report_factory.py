@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from pages import Page
 from sonoforge.runtime.atomic import write_json, write_text
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS
-from sonoforge.training.classifier.fine_tuning import ClassifierSettings
+from sonoforge.training.classifier.fold_result import FoldResult, StageReads, write_fold
+from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.splits import leaked_images, make_plan, save_plan
 from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.published import PUBLISHED
@@ -34,7 +37,19 @@ class Run(NamedTuple):
     folder: Path
     cache: ImageCache
     audited: dict[str, Any]
-    results: dict[str, Any]
+    results: Any
+
+
+class Written(NamedTuple):
+    """A run and its page."""
+
+    run: Run
+    page: Page
+
+
+def written(run: Run) -> Written:
+    """Write a run's report and read it."""
+    return Written(run, Page(write_report(*run).read_text(encoding="utf-8")))
 
 
 def make_cache(classes: Sequence[str], counts: Sequence[int], seed: int = 0) -> ImageCache:
@@ -75,7 +90,8 @@ def make_run(
     protocol: str = "sealed",
     folds: int = 4,
     seeds: int = 1,
-    with_bundle: bool = True,
+    *,
+    with_collapse: bool = False,
 ) -> Run:
     """Write a whole run folder.
 
@@ -87,7 +103,7 @@ def make_run(
         protocol: See `make_plan`.
         folds: Number of folds.
         seeds: Number of seeds.
-        with_bundle: Whether the run got as far as a bundle.
+        with_collapse: Whether the last class's generator of the second fold ends collapsed; its log is cut short.
     """
     cache = make_cache(classes, counts)
     labels = cache.dataset.labels
@@ -142,22 +158,33 @@ def make_run(
     }
     if any(arm == "gan" for arm, _ in arms):
         _write_generators(folder, cache, filled, folds)
-    if with_bundle:
-        _add_bundle(folder, results)
+        if with_collapse:
+            path = folder / "gan" / "seed0-fold01" / filled[-1] / "stats.jsonl"
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            rows[-1] |= {"collapsed": True, "diversity": 0.1}
+            write_text(path, "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 13')
+    _add_bundle(folder, results)
     return Run(folder, cache, audit(cache), results)
 
 
 def _write_fold(folder: Path, cache: ImageCache, plan: Any, fold: int, arm: str, filled: Sequence[str]) -> None:
     train = plan.train(fold)
-    reads = {"classifier": [cache.hashes[i] for i in train]}
+    reads = [StageReads("classifier", tuple(cache.hashes[i] for i in train))]
     if arm == "gan":
         seen = np.arange(len(plan.files)) if plan.protocol == "thesis" else train
         for name in filled:
             label = cache.dataset.classes.index(name)
-            reads[f"generator {name}"] = [cache.hashes[i] for i in seen if cache.dataset.labels[i] == label]
-        reads["generated"] = ["f" * 64]
-    result = {"arm": arm, "seed": plan.seed, "fold": fold, "reads": reads}
-    write_json(folder / "folds" / f"{arm}-seed{plan.seed}-fold{fold:02d}.json", result)
+            own = tuple(cache.hashes[i] for i in seen if cache.dataset.labels[i] == label)
+            reads.append(StageReads("generator", own, name))
+        reads.append(StageReads("generated", ("f" * 64,)))
+    write_reads(folder / "folds" / f"{arm}-seed{plan.seed}-fold{fold:02d}.json", plan.seed, fold, reads, arm)
+
+
+def write_reads(path: Path, seed: int, fold: int, reads: Sequence[StageReads], arm: str = "real") -> None:
+    """Write a fold's result that says nothing but what its stages read."""
+    answers: dict[str, Any] = {"files": [], "probabilities": [], "accuracy": 0.0, "distances": []}
+    training: dict[str, Any] = {"train_accuracy": 0.0, "history": [], "added": 0, "seconds": 0.0}
+    write_fold(path, FoldResult(arm, "sealed", seed, fold, **answers, **training, reads=tuple(reads)))
 
 
 def _write_generators(folder: Path, cache: ImageCache, filled: Sequence[str], folds: int) -> None:

@@ -1,4 +1,4 @@
-"""Class labels: how they enter a generator, and how a discriminator answers to them.
+"""Class labels: how they enter a generator, and how a discriminator uses them.
 
 A generator gets the class one-hot beside the latent vector (Mirza and Osindero, "Conditional
 Generative Adversarial Nets", 2014; Odena, Olah, Shlens, "Conditional Image Synthesis with Auxiliary

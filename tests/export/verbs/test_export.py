@@ -23,8 +23,8 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.images.quality_metrics import METRICS
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.training.classifier.fine_tuning import answer
 from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord, load_model, save_model
+from sonoforge.training.classifier.network import answer
 
 CLASSES = ("normal", "benign", "malignant")
 

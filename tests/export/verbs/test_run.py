@@ -3,116 +3,90 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from program import sonoforge
+from small_run import CLASSIFIER, SMALL, SmallRun
 from sonoforge.export.verbs import run
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.training.verbs import crossval
 
-SMALL = [
-    "--images",
-    "60",
-    "--folds",
-    "2",
-    "--weights",
-    "none",
-    "--frozen-blocks",
-    "17",
-    "--epochs",
-    "1",
-    "--members",
-    "1",
-]
-SMALL += ["--gan-size", "16", "--gan-steps", "4", "--gan-batch", "4", "--device", "cpu"]
 
-
-def sonoforge(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sonoforge.runtime.cli.main", *arguments], capture_output=True, text=True
-    )
-
-
-@pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    out = tmp_path_factory.mktemp("out")
-    done = sonoforge("run", *SMALL, "--out", str(out / "runs"), "--cache", str(out / "cache"), "--json")
-    assert done.returncode == 0, done.stderr
-    assert "next: sonoforge classify" in done.stderr
-    return json.loads(done.stdout)
-
-
-def test_the_run_folder_describes_itself(result: dict) -> None:
-    folder = Path(result["run"])
+def test_the_run_folder_describes_itself(small_run: SmallRun) -> None:
     expected = {"config.yaml", "environment.json", "log.txt", "splits.json", "predictions.csv", "audit.json"}
     expected |= {"results.json", "report.html", "folds", "gan", "samples", "model", "bundle"}
-    assert expected <= {path.name for path in folder.iterdir()}
-    environment = json.loads((folder / "environment.json").read_text())["runs"][0]
+    assert expected <= {path.name for path in small_run.folder.iterdir()}
+    environment = json.loads((small_run.folder / "environment.json").read_text())["runs"][0]
     assert {"python", "versions", "device", "seed", "data_fingerprint"} <= set(environment)
-    assert sum(result["seconds"].values()) > 0
+    assert sum(small_run.result["seconds"].values()) > 0
+    assert "macro-AUC" in small_run.log and "next: sonoforge classify" in small_run.log
 
 
-def test_the_bundle_answers_and_carries_the_sealed_figures(result: dict) -> None:
-    manifest = json.loads((Path(result["bundle"]) / "manifest.json").read_text())
+def test_the_bundle_answers_and_carries_the_sealed_figures(small_run: SmallRun) -> None:
+    manifest = json.loads((Path(small_run.result["bundle"]) / "manifest.json").read_text())
     assert manifest["evaluation"]["protocol"] == "sealed"
-    assert manifest["evaluation"]["confusion"] == result["arms"]["real"]["confusion"]
+    assert manifest["evaluation"]["confusion"] == small_run.result["arms"]["real"]["confusion"]
     assert manifest["parity"]["labels_equal"] == manifest["parity"]["count"] > 0
-    image = next(Path(result["run"]).glob("samples/real-*.png"))
-    answer = Classifier(result["bundle"]).classify(image)
+    image = next(small_run.folder.glob("samples/real-*.png"))
+    answer = Classifier(small_run.result["bundle"]).classify(image)
     assert answer["ok"] and set(answer["probabilities"]) == {"normal", "benign", "malignant"}
 
 
-def test_the_report_shows_the_figures_of_the_run(result: dict) -> None:
-    page = Path(result["report"]).read_text(encoding="utf-8")
+def test_the_report_shows_the_figures_of_the_run(small_run: SmallRun) -> None:
+    page = Path(small_run.result["report"]).read_text(encoding="utf-8")
     assert "not a medical device" in page.lower()
-    accuracy = result["arms"]["gan"]["accuracy"]["value"]
+    accuracy = small_run.result["arms"]["gan"]["accuracy"]["value"]
     assert f"{100 * accuracy:.1f}" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_a_final_arm_that_was_not_evaluated_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match="--final-arm"):
-        run.check_final_arm(run.Config(arms=("real",), final_arm="gan"))
+def test_a_finished_run_is_not_repeated(small_run: SmallRun) -> None:
+    before = (small_run.folder / "results.json").stat().st_mtime_ns
+    arguments = [*SMALL, "--jobs", "1", "--out", small_run.folder.parent, "--cache", small_run.cache, "--resume"]
+    done = sonoforge("run", *arguments, "--json")
+    assert done.code == 0 and "already finished" in done.err
+    assert done.json == small_run.result
+    assert (small_run.folder / "results.json").stat().st_mtime_ns == before
 
 
 def test_the_demonstration_needs_no_network_and_real_data_gets_the_full_protocol() -> None:
-    demonstration = crossval.resolve_defaults(run.Config())
-    assert (demonstration.folds, demonstration.weights) == (5, "shipped")
-    real = crossval.resolve_defaults(run.Config(data="BUSI"))
-    assert (real.folds, real.weights, real.epochs, real.gan_steps) == (10, "imagenet", None, None)
+    demonstration = crossval.fill_defaults(run.Config())
+    assert (demonstration.folds, demonstration.classifier.weights, demonstration.generator.steps) == (5, "shipped", 60)
+    real = crossval.fill_defaults(run.Config(data="BUSI"))
+    assert (real.folds, real.classifier.weights) == (10, "imagenet")
+    assert (real.classifier.epochs, real.generator.steps) == (None, None)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["run", "--data", "no/such/folder"], "no/such/folder"),
+        (["run", "--arms", "real", "--final-arm", "gan"], "--final-arm: found 'gan'"),
         (["run", "--fold", "3"], "did you mean --folds"),
         (["run", "--folds", "1"], "expected at least 2"),
         (["run", "--budget", "papper"], "did you mean paper"),
         (["train", "--arm", "gans"], "did you mean gan"),
         (["export", "nowhere"], "no such run folder"),
         (["gan", "trian"], "did you mean train"),
-        (["crossval", "--device", "tpu", "--images", "30", "--weights", "none"], "expected auto, cpu, cuda"),
+        (["crossval", "--device", "tpu", "--images", "30", "--weights", "none"], "--device: found 'tpu'"),
     ],
 )
 def test_wrong_input_gives_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
-    extra = [] if arguments[0] in ("export", "gan") else ["--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    extra = [] if arguments[0] in ("export", "gan") else ["--out", tmp_path, "--cache", tmp_path / "cache"]
     done = sonoforge(*arguments, *extra)
-    assert done.returncode == 2
-    errors = [line for line in done.stderr.splitlines() if "error" in line]
-    assert len(errors) == 1 and message in errors[0], done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 2
+    errors = [line for line in done.err.splitlines() if "error" in line]
+    assert len(errors) == 1 and message in errors[0], done.err
+    assert "Traceback" not in done.err
 
 
-def test_one_classifier_can_be_trained_exported_and_used(tmp_path: Path) -> None:
-    small = ["--images", "60", "--weights", "none", "--frozen-blocks", "17", "--epochs", "1", "--holdout", "0.3"]
-    done = sonoforge("train", *small, "--out", str(tmp_path), "--cache", str(tmp_path / "cache"), "--json")
-    assert done.returncode == 0, done.stderr
-    folder = json.loads(done.stdout)["run"]
+def test_one_classifier_can_be_trained_exported_and_used(small_run: SmallRun, tmp_path: Path) -> None:
+    small = [*CLASSIFIER, "--epochs", "1", "--images", "60", "--holdout", "0.3", "--device", "cpu"]
+    done = sonoforge("train", *small, "--out", tmp_path, "--cache", small_run.cache, "--json")
+    assert done.code == 0, done.err
+    folder = done.json["run"]
     done = sonoforge("export", folder)
-    assert done.returncode == 0, done.stderr
-    assert sonoforge("verify", f"{folder}/bundle").returncode == 0
+    assert done.code == 0, done.err
+    assert sonoforge("verify", f"{folder}/bundle").code == 0

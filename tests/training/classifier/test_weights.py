@@ -13,7 +13,7 @@ from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.classifier.fine_tuning import answer, pixel_views
+from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.weights import apply_backbone, load_backbone
 
 NO_PIXELS = np.empty((0, 224, 224, 3), np.uint8)

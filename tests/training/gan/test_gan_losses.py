@@ -154,8 +154,8 @@ class Toy(NamedTuple):
     regularisers: dict[str, Strength]
     target: Callable[[int, int], Tensor] = _ring
     discriminator: Callable[[tuple[int, int, int]], nn.Module] = _Discriminator
-    optimiser: OptimiserSettings = OptimiserSettings("adam", 0.001, (0.5, 0.9))
-    steps: int = 400
+    optimiser: OptimiserSettings = OptimiserSettings("adam", 0.003, (0.5, 0.9))
+    steps: int = 120
     activation: type[nn.Module] = nn.ReLU
 
 
@@ -169,7 +169,7 @@ TOYS = {
     "hinge, lazy r1": Toy("hinge", {"r1": Strength(0.1, 4)}),
     "boundary-seeking": Toy("boundary-seeking", {}),
     # An autoencoder has no use for points in a plane: images instead.
-    "began": Toy("began", {}, _discs, _Autoencoder, OptimiserSettings("adam", 0.0005, (0.9, 0.999)), 600, nn.ELU),
+    "began": Toy("began", {}, _discs, _Autoencoder, OptimiserSettings("adam", 0.001, (0.9, 0.999)), 400, nn.ELU),
 }
 
 
@@ -206,7 +206,7 @@ def test_each_loss_halves_the_distance_to_the_target(toy: Toy) -> None:
             batch = TrainingBatch(number, toy.target(64, 10 + number), latent, None, mix)
             fakes, scalars = update_discriminator(state, batch, keep=turn == 1)
         update_generator(state, batch, fakes, step)
-        update_average(state.average, state.generator, 0.98)
+        update_average(state.average, state.generator, 0.95)
         if state.loss.update is not None:
             real, fake = scalars["real_score"], scalars["fake_score"]
             state.carried["loss"] = state.loss.update(real, fake, state.carried["loss"])

@@ -30,9 +30,15 @@ from sonoforge.training.gan.setup import set_up
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.gan.state import build_state
 from sonoforge.training.gan.transfer import check_transfer, freeze, transfer_weights
+from tiny_recipes import LATENT, STYLED, tiny_recipes
 
 SETTINGS = GanSettings(recipe="stylegan2", width=8, image_size=32, steps=2, batch=4, tick_steps=1, augmentation="none")
-RECIPES = ("stylegan1", "stylegan2", "stylegan3-t", "stylegan3-r")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_recipes() -> Iterator[None]:
+    with tiny_recipes():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +85,7 @@ def _equal(left: Any, right: Any) -> bool:
 # What is taken.
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", STYLED)
 def test_at_the_same_size_everything_is_taken(recipe: str, caplog: pytest.LogCaptureFixture) -> None:
     theirs, own = _networks(recipe, 32), _networks(recipe, 32, seed=1)
     assert not any(map(_equal, own, theirs))
@@ -97,7 +103,7 @@ def test_a_generator_of_another_size_makes_the_same_image_where_levels_agree(bef
     theirs, own = _networks("stylegan2", before), _networks("stylegan2", now, seed=1)
     transfer_weights(_start("stylegan2", theirs), *own)
     small, large = (theirs, own) if before == 32 else (own, theirs)
-    styles = torch.randn(2, 10, 512, generator=torch.Generator().manual_seed(0))
+    styles = torch.randn(2, 10, LATENT, generator=torch.Generator().manual_seed(0))
     large[0].synthesis.to_image[-1].requires_grad_(False).weight.zero_()  # without its last level
     large[0].synthesis.to_image[-1].bias.zero_()
     images = small[0].synthesis(styles[:, :8])
@@ -305,7 +311,7 @@ def test_blocks_that_cannot_be_frozen_are_refused() -> None:
 # Frozen blocks.
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", STYLED)
 def test_frozen_blocks_are_those_nearest_the_image(recipe: str) -> None:
     _, discriminator = _networks(recipe, 32)
     freeze(discriminator, 2)

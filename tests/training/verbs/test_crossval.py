@@ -8,99 +8,59 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from program import sonoforge
+from small_run import SMALL, SmallRun
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.comparison import ComparisonSettings
+from sonoforge.training.classifier.fold_result import read_fold
+from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.verbs import crossval
 
-# The last blocks only, random weights, a few steps: it learns nothing, but does all that a real run does.
-SMALL = ["--data", "phantom", "--images", "60", "--folds", "3", "--weights", "none", "--frozen-blocks", "17"]
-SMALL += [
-    "--epochs",
-    "2",
-    "--members",
-    "2",
-    "--gan-size",
-    "16",
-    "--gan-steps",
-    "6",
-    "--gan-batch",
-    "4",
-    "--device",
-    "cpu",
-]
 
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-def command(out: Path, cache: str, *more: str) -> list[str]:
-    program = [
-        sys.executable,
-        "-m",
-        "sonoforge.runtime.cli.main",
-        "crossval",
-        *SMALL,
-        "--out",
-        str(out),
-        "--cache",
-        cache,
-    ]
-    return [*program, "--json", *more]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, cache: str) -> Path:
-    """An uninterrupted run."""
-    out = tmp_path_factory.mktemp("whole")
-    done = subprocess.run(command(out, cache), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert "macro-AUC" in done.stderr and "next: sonoforge run" in done.stderr
-    return Path(result["run"])
-
-
-def test_every_image_is_predicted_once_by_a_fold_that_did_not_read_it(whole: Path) -> None:
-    parts, _ = read_predictions(whole / "predictions.csv")
-    plan = json.loads((whole / "splits.json").read_text())
+def test_every_image_is_predicted_once_by_a_fold_that_did_not_read_it(small_run: SmallRun) -> None:
+    parts, _ = read_predictions(small_run.folder / "predictions.csv")
+    plan = json.loads((small_run.folder / "splits.json").read_text())
     content = dict(zip(plan["files"], plan["hashes"], strict=True))
     groups = dict(zip(plan["files"], plan["groups"], strict=True))
     assert [part.arm for part in parts] == ["real", "gan"]
     for part in parts:
         assert sorted(part.files) == sorted(plan["files"])
         assert np.allclose(part.probabilities.sum(axis=1), 1, atol=1e-6)
-    folds = [json.loads(path.read_text()) for path in sorted((whole / "folds").glob("*.json"))]
+    folds = [read_fold(path) for path in sorted((small_run.folder / "folds").glob("*.json"))]
     assert len(folds) == 6
     for fold in folds:
-        tested = {content[file] for file in fold["files"]}
-        tested_groups = {groups[file] for file in fold["files"]}
-        stages = [stage for stage in fold["reads"] if stage != "generated"]
-        assert ("generator malignant" in stages) == (fold["arm"] == "gan")
-        for stage in stages:
-            read = set(fold["reads"][stage])
-            assert read and not read & tested, stage
-            assert not {groups[f] for f in plan["files"] if content[f] in read} & tested_groups, stage
+        tested = {content[file] for file in fold.files}
+        tested_groups = {groups[file] for file in fold.files}
+        stages = [own for own in fold.reads if own.learned]
+        assert ("malignant" in [own.class_name for own in stages]) == (fold.arm == "gan")
+        for own in stages:
+            read = set(own.hashes)
+            assert read and not read & tested, own.stage
+            assert not {groups[f] for f in plan["files"] if content[f] in read} & tested_groups, own.stage
 
 
-def test_generated_images_balance_each_training_fold(whole: Path) -> None:
-    plan = json.loads((whole / "splits.json").read_text())
+def test_generated_images_balance_each_training_fold(small_run: SmallRun) -> None:
+    plan = json.loads((small_run.folder / "splits.json").read_text())
     labels, fold_of = np.array(plan["labels"]), np.array(plan["fold_of"])
     for fold in range(3):
         counts = np.bincount(labels[fold_of != fold])
-        result = json.loads((whole / "folds" / f"gan-seed0-fold{fold:02d}.json").read_text())
+        result = json.loads((small_run.folder / "folds" / f"gan-seed0-fold{fold:02d}.json").read_text())
         assert result["added"] == int((counts.max() - counts).sum())
         assert len(result["reads"]["generated"]) == result["added"]
+        assert set(result["reads"]) == {"classifier", "generated", "generator normal", "generator malignant"}
 
 
-def test_results_can_be_recomputed_from_the_predictions(whole: Path) -> None:
-    results = json.loads((whole / "results.json").read_text())
-    again = evaluate(*read_predictions(whole / "predictions.csv"))
+def test_results_can_be_recomputed_from_the_predictions(small_run: SmallRun) -> None:
+    results = json.loads((small_run.folder / "results.json").read_text())
+    again = evaluate(*read_predictions(small_run.folder / "predictions.csv"))
     for arm, figures in again["arms"].items():
         assert results["arms"][arm]["confusion"] == figures["confusion"]
         assert results["arms"][arm]["sensitivity"] == figures["sensitivity"]
@@ -108,10 +68,13 @@ def test_results_can_be_recomputed_from_the_predictions(whole: Path) -> None:
     assert results["split"]["test_images_with_a_twin_in_training"] == [0, 0, 0]
 
 
-def test_killed_and_resumed_gives_the_predictions_of_an_uninterrupted_run(
-    whole: Path, tmp_path: Path, cache: str
-) -> None:
-    process = subprocess.Popen(command(tmp_path, cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_killed_and_resumed_gives_the_predictions_of_an_uninterrupted_run(small_run: SmallRun, tmp_path: Path) -> None:
+    arguments = ["crossval", *SMALL, "--out", str(tmp_path), "--cache", str(small_run.cache)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sonoforge.runtime.cli.main", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
         # In the middle of the second arm, with a generator half trained.
@@ -122,50 +85,72 @@ def test_killed_and_resumed_gives_the_predictions_of_an_uninterrupted_run(
     process.wait()
     assert not list(tmp_path.glob("*/results.json")), "the run ended before it could be killed"
     kept = {path: path.read_bytes() for path in tmp_path.glob("*/folds/*.json")}
-    done = subprocess.run(command(tmp_path, cache, "--resume"), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "resuming" in done.stderr
+    done = sonoforge(*arguments, "--jobs", "1", "--resume")
+    assert done.code == 0, done.err
+    assert "resuming" in done.err
+    assert "macro-AUC" in done.err and "next: sonoforge run" in done.err
     for path, content in kept.items():
         assert path.read_bytes() == content
     (run,) = tmp_path.iterdir()
-    assert (run / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert (run / "predictions.csv").read_bytes() == (small_run.folder / "predictions.csv").read_bytes()
 
 
-def test_a_finished_run_is_not_repeated(whole: Path, cache: str) -> None:
-    before = (whole / "results.json").stat().st_mtime_ns
-    done = subprocess.run(command(whole.parent, cache, "--resume"), capture_output=True, text=True)
-    assert done.returncode == 0 and "already finished" in done.stderr
-    assert (whole / "results.json").stat().st_mtime_ns == before
+def test_wrong_arms_are_refused_and_a_mistyped_one_is_recognised() -> None:
+    for arms, message in ((("real", "gna"), "did you mean gan"), (("real", "real"), "each arm once"), ((), "nothing")):
+        with pytest.raises(SonoforgeError, match=message):
+            crossval.resolve_settings(crossval.Config(arms=arms))
 
 
-@pytest.mark.parametrize(
-    ("arms", "message"),
-    [(("real", "gna"), "did you mean gan"), (("real", "real"), "each arm once"), ((), "found nothing")],
-)
-def test_wrong_arms_are_refused(arms: tuple[str, ...], message: str) -> None:
-    with pytest.raises(SonoforgeError, match=message):
-        crossval.resolve_setting(crossval.Config(arms=arms))
+def resolved(**classifier: Any) -> ComparisonSettings:
+    generator = GanSettings(epochs=7) if classifier.pop("generator_epochs", False) else GanSettings()
+    return crossval.resolve_settings(
+        crossval.Config(data="BUSI", classifier=ClassifierOptions(**classifier), generator=generator)
+    )
 
 
 def test_flags_win_over_the_budget() -> None:
-    quick = crossval.resolve_setting(crossval.Config())
-    assert quick.classifier.frozen_blocks == 11 and quick.gan.image_size == 64
-    paper = crossval.resolve_setting(crossval.Config(budget="paper"))
-    assert (paper.classifier.epochs, paper.classifier.frozen_blocks, paper.gan.image_size) == (20, 0, 224)
-    changed = crossval.resolve_setting(crossval.Config(budget="quick", epochs=3, gan_epochs=7))
-    assert (changed.classifier.epochs, changed.gan.epochs, changed.gan.steps) == (3, 7, None)
+    quick = resolved()
+    assert quick.classifier.frozen_blocks == 11 and (quick.generator.image_size, quick.generator.steps) == (64, 120)
+    paper = resolved(budget="paper")
+    assert (paper.classifier.epochs, paper.classifier.frozen_blocks, paper.generator.image_size) == (20, 0, 224)
+    changed = resolved(epochs=3, generator_epochs=True)
+    assert (changed.classifier.epochs, changed.generator.epochs, changed.generator.steps) == (3, 7, None)
 
 
-def test_thesis_protocol_trains_one_generator_a_class_on_all_images(tmp_path: Path, cache: str) -> None:
-    done = subprocess.run(
-        command(tmp_path, cache, "--protocol", "thesis", "--arms", "gan", "--folds", "2", "--epochs", "1"),
-        capture_output=True,
-        text=True,
+def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path, small_run: SmallRun) -> None:
+    told = ["--gan-augmentation", "diffaugment", "--gan-regularisers", "r1=0.5:2", "--gan-loss", "hinge"]
+    done = sonoforge(
+        *("crossval", *SMALL, *told, "--arms", "gan", "--folds", "2", "--epochs", "1", "--jobs", "1", "--protocol"),
+        *("thesis", "--out", tmp_path, "--cache", small_run.cache, "--json"),
     )
-    assert done.returncode == 0, done.stderr
-    (run,) = tmp_path.iterdir()
+    assert done.code == 0, done.err
+    run = Path(done.json["run"])
+    # As published, there is one generator a class, trained on all of its images.
     assert sorted(path.name for path in (run / "gan").iterdir()) == ["seed0-all"]
     plan = json.loads((run / "splits.json").read_text())
-    of_class = sum(label == 2 for label in plan["labels"])
     fold = json.loads((run / "folds" / "gan-seed0-fold00.json").read_text())
-    assert len(fold["reads"]["generator malignant"]) == of_class
+    assert len(fold["reads"]["generator malignant"]) == sum(label == 2 for label in plan["labels"])
+    recorded = json.loads((run / "gan" / "seed0-all" / "malignant" / "results.json").read_text())["settings"]
+    for settings in (recorded, done.json["gan"]):
+        assert (settings["augmentation"], settings["regularisers"], settings["loss"]) == (
+            *("diffaugment", "r1=0.5:2", "hinge"),
+        )
+        assert (settings["image_size"], settings["steps"], settings["batch"]) == (16, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gan-checkpoint", "best"], "--gan-features"),
+        (["--gan-checkpoint", "best", "--gan-metric-features", "bundle"], "has seen no test image"),
+        (["--gan-loss", "began"], "found loss began"),
+        (["--gan-recipe", "dcgann"], "--gan-recipe: found 'dcgann'"),
+        (["--gan-conditioning", "projection"], "--gan-conditioning"),
+    ],
+)
+def test_wrong_generator_settings_are_refused_before_any_work(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    done = sonoforge("crossval", *arguments, "--out", tmp_path / "runs", "--cache", tmp_path / "cache")
+    assert done.code == 2 and message in done.err
+    assert not (tmp_path / "runs").exists()

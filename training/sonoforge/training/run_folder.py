@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 CONFIG = "config.yaml"
 RESULTS = "results.json"
 # Settings that say where or how to continue, not what is computed.
-NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep"})
+NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep", "jobs"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
 _PACKAGES = ("sonoforge", "torch", "torchvision", "lightning-fabric", "numpy", "pillow", "scikit-learn", "safetensors")
 

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from sonoforge.training.classifier.model_folder import ModelRecord
+from sonoforge.training.statistics.results import IntervalResult
 
 BUSI_LIMITS = (
     "- Published models trained on BUSI alone fall to an AUC of .64 to .79 (malignant against benign) on other "
@@ -138,5 +139,5 @@ def _evaluation(record: ModelRecord) -> list[str]:
     ]
 
 
-def _share(interval: dict[str, float]) -> str:
+def _share(interval: IntervalResult) -> str:
     return f"{interval['value']:.1%} [{interval['low']:.1%}, {interval['high']:.1%}]"

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from sonoforge.export.bundle.assemble import bundle_from_run
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, flatten, option
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.verbs import verify
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.final_model import record_model, train_final
+from sonoforge.training.classifier.arms import ARMS, ClassifierJob, settings_of_arm
+from sonoforge.training.classifier.comparison import Comparison, ComparisonSettings, compare, log_table
+from sonoforge.training.classifier.final_model import HeldOut, Provenance, record_model, train_final
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.devices import find_device
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.published import PUBLISHED
+from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.verbs import crossval
 from sonoforge.training.verbs.data_audit import audit
 
@@ -47,19 +51,6 @@ class Config(crossval.Config):
     name: str = option("", help="name of the model in the bundle (default: the data set's)")
 
 
-def check_final_arm(config: Config) -> None:
-    """Refuse a final model of which nothing would be known.
-
-    Raises:
-        SonoforgeError: ``final_arm`` is not among the arms.
-    """
-    if config.final_arm not in config.arms:
-        raise SonoforgeError(
-            f"--final-arm: found {config.final_arm!r}, expected one of --arms ({', '.join(config.arms)}), "
-            "so that its sealed figures are known"
-        )
-
-
 @contextmanager
 def _chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
     log.info("== %s", title)
@@ -70,22 +61,25 @@ def _chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
 
 def main(config: Config) -> Outcome:
     """Do the main job in one run folder; finished parts of an interrupted run are kept with ``--resume``."""
-    check_final_arm(config)
-    config = crossval.resolve_defaults(config)
-    setting = crossval.resolve_setting(config)
+    if config.final_arm not in config.arms:
+        raise SonoforgeError(
+            f"--final-arm: found {config.final_arm!r}, expected one of --arms ({', '.join(config.arms)}), "
+            "so that its sealed figures are known"
+        )
+    config = crossval.fill_defaults(config)
+    settings = crossval.resolve_settings(config)
     seconds: dict[str, float] = {}
     with _chapter("data", seconds):
-        source = crossval.image_source(config)
+        source = ImageSource(config.data, config.images, config.seed, config.cache)
         cache = load_images(source)
-    folder = run_folder.open_run(
-        Path(config.out), f"run-{cache.dataset.name}", dataclasses.asdict(config), resume=config.resume
-    )
+    folder = run_folder.open_run(Path(config.out), f"run-{cache.dataset.name}", flatten(config), resume=config.resume)
     with run_folder.log_to(folder):
         if run_folder.is_finished(folder):
-            results = run_folder.read_results(folder)
+            results = cast(RunResults, run_folder.read_results(folder))
         else:
-            results = _work(folder, config, setting, source, cache, seconds)
-        crossval.log_table(results)
+            results = _work(folder, config, settings, source, cache, seconds)
+            run_folder.write_results(folder, results)
+        log_table(results)
         log.info("report: %s", folder / "report.html")
         log.info("bundle: %s   (research use, not a medical device)", folder / "bundle")
     example = cache.dataset.root / cache.dataset.items[0].path
@@ -96,41 +90,65 @@ def main(config: Config) -> Outcome:
 def _work(
     folder: Path,
     config: Config,
-    setting: crossval.Setting,
+    settings: ComparisonSettings,
     source: ImageSource,
     cache: ImageCache,
     seconds: dict[str, float],
-) -> dict[str, Any]:
+) -> RunResults:
     with _chapter("audit", seconds):
         audited = audit(cache)
         atomic.write_json(folder / "audit.json", audited)
     with _chapter("cross-validation", seconds):
-        results, backbone, plans = crossval.compare_arms(folder, config, setting, source, cache)
+        comparison = compare(folder, source, cache, settings)
     with _chapter("final model", seconds):
-        everything = np.arange(len(cache.dataset.items))
         if not (folder / "model" / "model.json").is_file():
-            trained = train_final(folder / "final", cache, everything, config.final_arm, setting, backbone, config.seed)
-            predictions, _ = read_predictions(folder / "predictions.csv")
-            held_out = next(p for p in predictions if p.arm == config.final_arm and p.seed == config.seed)
-            distances = np.array(results["arms"][config.final_arm]["distances"])
-            name = config.name or f"mobilenetv2-{cache.dataset.name.lower()}"
-            model = folder / "model"
-            record_model(model, trained, cache, everything, plans[0], held_out, distances, results, name)
+            _train_final_model(folder, config, settings, cache, comparison)
     with _chapter("export and parity", seconds):
         bundle_from_run(folder, folder / "bundle", ["onnx"])
         manifest = open_bundle(folder / "bundle").manifest.raw
         verified = verify.main(verify.Config(bundle=str(folder / "bundle"))).result
         if not verified["ok"]:
             raise GateError(f"{folder / 'bundle'}: does not verify on this machine: {'; '.join(verified['problems'])}")
-    results |= {
-        "parity": manifest["parity"],
-        "verify": verified,
-        "bundle_files": manifest["files"],
-        "final_arm": config.final_arm,
-        "published": [row._asdict() for row in PUBLISHED],
-        "seconds": seconds,
-    }
+    results = RunResults(
+        **comparison.results,
+        parity=manifest["parity"],
+        verify=verified,
+        bundle_files=manifest["files"],
+        final_arm=config.final_arm,
+        published=[row._asdict() for row in PUBLISHED],
+        seconds=seconds,
+    )
     with _chapter("report", seconds):
         write_report(folder, cache, audited, results)
-    run_folder.write_results(folder, results)
     return results
+
+
+def _train_final_model(
+    folder: Path, config: Config, settings: ComparisonSettings, cache: ImageCache, comparison: Comparison
+) -> None:
+    """Train the final arm on all images, and calibrate it on the predictions of the cross-validation."""
+    everything = np.arange(len(cache.dataset.items))
+    arm_settings = settings_of_arm(ARMS[config.final_arm], settings.classifier)
+    trained = train_final(
+        folder / "final",
+        cache.labelled(everything, scan_groups(cache)),
+        config.final_arm,
+        ClassifierJob(comparison.backbone, arm_settings, config.seed, find_device(config.device)),
+        settings.generator,
+    )
+    predictions, _ = read_predictions(folder / "predictions.csv")
+    held_out = next(own for own in predictions if (own.arm, own.seed) == (config.final_arm, config.seed))
+    distances = np.array(comparison.results["arms"][config.final_arm]["distances"])
+    record_model(
+        folder / "model",
+        trained,
+        cache,
+        everything,
+        HeldOut(held_out, distances),
+        Provenance(
+            name=config.name or f"mobilenetv2-{cache.dataset.name.lower()}",
+            budget=settings.budget,
+            weights=comparison.backbone.source,
+            settings=arm_settings,
+        ),
+    )

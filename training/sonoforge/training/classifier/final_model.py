@@ -1,35 +1,41 @@
-"""The model that leaves the workstation: trained on all images, calibrated on out-of-fold predictions."""
+"""The model that leaves the workstation: trained on all images, calibrated on images that it did not see."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.images import quality_metrics as image_quality
-from sonoforge.training.classifier.arms import (
-    ARMS,
-    Trained,
-    fill_classes,
-    settings_of_arm,
-    train_arm,
+from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, train_arm
+from sonoforge.training.classifier.balancing import GeneratorJob, balance
+from sonoforge.training.classifier.fine_tuning import EpochRow
+from sonoforge.training.classifier.model_folder import (
+    ConformalRecord,
+    EvaluationRecord,
+    ModelArrays,
+    ModelRecord,
+    QualityRange,
+    TrainingRecord,
+    TrustRecord,
+    save_model,
 )
-from sonoforge.training.classifier.fine_tuning import ClassifierSettings
-from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord, save_model
-from sonoforge.training.classifier.weights import HASH_PREFIX, Backbone
+from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.weights import HASH_PREFIX
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.data.splits import SplitPlan, scan_groups
-from sonoforge.training.devices import deterministic_kernels, open_fabric
+from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.devices import deterministic_kernels
+from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import is_interactive, progress_bar
 from sonoforge.training.statistics import calibration, conformal
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
-from sonoforge.training.verbs.crossval import Setting
 
 log = logging.getLogger(__name__)
 
@@ -41,69 +47,55 @@ PARITY_IMAGES = 128
 GOLDEN_IMAGES = 6
 
 
-def train_final(
-    folder: Path,
-    cache: ImageCache,
-    indices: NDArray[np.int64],
-    arm: str,
-    setting: Setting,
-    backbone: Backbone,
-    seed: int,
-) -> Trained:
-    """Train one arm on the given images, continuing from ``folder`` if it was interrupted.
+@dataclass(frozen=True)
+class HeldOut:
+    """Images that their model did not train on: its predictions, and their distances (N,) from its training images."""
+
+    predictions: Predictions
+    distances: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a model was made: its name, budget, initial weights in words, and the settings of its arm."""
+
+    name: str
+    budget: str
+    weights: str
+    settings: ClassifierSettings
+
+
+def train_final(folder: Path, images: LabelledImages, arm: str, job: ClassifierJob, generator: GanSettings) -> Trained:
+    """Train one arm on all the given images, continuing from ``folder`` if it was interrupted.
 
     Args:
         folder: Keeps the epoch checkpoint and the generators.
-        cache: Decoded images.
-        indices: Images to train on.
+        images: With their groups.
         arm: Row of `arms.ARMS`.
-        setting: See `crossval.resolve_setting`.
-        backbone: Initial weights.
-        seed: Seed of everything.
+        job: How to train the classifier; its seed and device are also the generators'.
+        generator: Settings of the arm's generators, if it has any.
     """
-    fabric = open_fabric(setting.device)
-    settings = settings_of_arm(ARMS[arm], setting.classifier)
-    classes = cache.dataset.classes
-    pixels, labels = cache.images[indices], cache.dataset.labels[indices]
-    extra = fill_classes(
-        *(ARMS[arm], pixels, labels, classes, folder / "gan"),
-        *(setting.gan, seed, setting.device, setting.gan_features),
-        groups=scan_groups(cache)[indices],
-    )
-    watched = is_interactive()
-    with (
-        deterministic_kernels(fabric.device),
-        progress_bar("final model", settings.epochs, show=watched) as advance,
-    ):
+    generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
+    added = balance(ARMS[arm].fill, images, generators)
+    interactive, epochs = is_interactive(), job.settings.epochs
+    with deterministic_kernels(job.device), progress_bar("final model", epochs, show=interactive) as advance:
 
-        def on_epoch(row: dict[str, float]) -> None:
+        def on_epoch(row: EpochRow) -> None:
             advance(int(row["epoch"]), f"loss {row['loss']:.3f}")
-            if not watched:
-                log.info("epoch %d of %d: loss %.3f", row["epoch"], settings.epochs, row["loss"])
+            if not interactive:
+                log.info("epoch %d of %d: loss %.3f", row["epoch"], epochs, row["loss"])
 
-        return train_arm(
-            pixels,
-            labels,
-            len(classes),
-            None,
-            extra,
-            backbone,
-            settings,
-            seed,
-            fabric.device,
-            checkpoint=folder / "checkpoint.pt",
-            on_epoch=on_epoch,
-        )
+        return train_arm(images, added, job, checkpoint=folder / "checkpoint.pt", on_epoch=on_epoch)
 
 
-def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> dict[str, dict[str, float]]:
+def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> dict[str, QualityRange]:
     """1st and 99th percentile of every image-quality metric over the training images."""
     rows = [image_quality.measure(cache.images[i], int(cache.sizes[i][0]), int(cache.sizes[i][1])) for i in indices]
     return {
-        name: {
-            "low": float(np.percentile([row[name] for row in rows], 1)),
-            "high": float(np.percentile([row[name] for row in rows], 99)),
-        }
+        name: QualityRange(
+            low=float(np.percentile([row[name] for row in rows], 1)),
+            high=float(np.percentile([row[name] for row in rows], 99)),
+        )
         for name in rows[0]
     }
 
@@ -113,11 +105,8 @@ def record_model(
     trained: Trained,
     cache: ImageCache,
     indices: NDArray[np.int64],
-    plan: SplitPlan,
-    held_out: Predictions,
-    held_out_distances: NDArray[np.float64],
-    description: dict[str, Any],
-    name: str,
+    held_out: HeldOut,
+    provenance: Provenance,
 ) -> ModelRecord:
     """Calibrate on held-out predictions and write the model folder that ``export`` reads.
 
@@ -126,71 +115,86 @@ def record_model(
         trained: The final network.
         cache: Decoded images.
         indices: Images it was trained on.
-        plan: Split plan, for the number of groups and the fingerprint.
-        held_out: Predictions of images by models that did not train on them.
-        held_out_distances: Their distances from the training embeddings of the model that predicted them.
-        description: `crossval.describe_setting`.
-        name: Name of the model.
+        held_out: Images that were not trained on, with their answers.
+        provenance: How the model was made.
     """
-    classes, labels = cache.dataset.classes, cache.dataset.labels[indices]
-    temperature = calibration.fit_temperature(held_out.labels, held_out.probabilities)
-    calibrated = calibration.cross_fitted_temperature(held_out.labels, held_out.probabilities, held_out.folds)
-    coverage, set_size = conformal.conformal_coverage(held_out.labels, calibrated, held_out.folds, ALPHA)
-    scaled = calibration.apply_temperature(held_out.probabilities, temperature)
-    thresholds = conformal.conformal_thresholds(held_out.labels, scaled, ALPHA)
-    figures = describe_arm(held_out, classes)
-    settings = settings_of_arm(ARMS[held_out.arm], ClassifierSettings(**description["classifier"]))
-    evaluation = {
-        "protocol": held_out.protocol,
-        "folds": len(np.unique(held_out.folds)),
-        "budget": description["budget"],
-        "arm": held_out.arm,
-        "train_accuracy": trained.train_accuracy,
-        **figures,
-    }
-    training = {
-        "data": cache.dataset.name,
-        "count": len(indices),
-        "class_counts": {c: int((labels == i).sum()) for i, c in enumerate(classes)},
-        "groups": len({plan.groups[i] for i in indices}),
-        "fingerprint": plan.fingerprint,
-        "arm": held_out.arm,
-        "title": ARMS[held_out.arm].title,
-        "budget": description["budget"],
-        "epochs": settings.epochs,
-        "frozen_blocks": settings.frozen_blocks,
-        "members": settings.members,
-        "mirror": settings.mirror,
-        "weights": description["weights"],
-        "seed": held_out.seed,
-        "images": sorted({cache.hashes[i][:HASH_PREFIX] for i in indices}),
-    }
+    classes = cache.dataset.classes
     record = ModelRecord(
-        name=name,
+        name=provenance.name,
         version="1.0.0",
-        classes=tuple(classes),
-        shared_blocks=settings.frozen_blocks,
-        mirror=settings.mirror,
-        temperature=temperature,
-        conformal={
-            "alpha": ALPHA,
-            "thresholds": dict(zip(classes, thresholds.tolist(), strict=True)),
-            "measured_coverage": dict(zip(classes, coverage.tolist(), strict=True)),
-            "mean_set_size": set_size,
-        },
-        trust={
-            "median": float(np.median(held_out_distances)),
-            "threshold": float(np.percentile(held_out_distances, 95)),
-        },
+        classes=classes,
+        shared_blocks=provenance.settings.frozen_blocks,
+        mirror=provenance.settings.mirror,
+        temperature=calibration.fit_temperature(held_out.predictions.labels, held_out.predictions.probabilities),
+        conformal=_prediction_sets(held_out.predictions, classes),
+        trust=TrustRecord(
+            median=float(np.median(held_out.distances)), threshold=float(np.percentile(held_out.distances, 95))
+        ),
         quality=quality_reference(cache, indices),
-        training=training,
-        evaluation=evaluation,
+        training=_describe_training(cache, indices, held_out.predictions, provenance),
+        evaluation=_evaluate(held_out.predictions, classes, trained, provenance),
         intended_use=INTENDED_USE.format(data=cache.dataset.name, classes=" / ".join(classes)),
     )
-    side = cache.images.shape[1]
-    spread = indices[evenly_spaced(len(indices), PARITY_IMAGES)]
+    chosen = indices[evenly_spaced(len(indices), PARITY_IMAGES)]
     # Golden vectors are simulated scans, so that a bundle carries no patient's image.
-    golden = [np.repeat(image.pixels[:, :, None], 3, axis=2) for image in generate_phantom_set(GOLDEN_IMAGES, 0, side)]
-    arrays = ModelArrays(*trained.reference, np.asarray(cache.images[spread]), np.stack(golden))
+    phantoms = generate_phantom_set(GOLDEN_IMAGES, 0, cache.images.shape[1])
+    arrays = ModelArrays(
+        trust_mean=trained.reference.mean,
+        trust_components=trained.reference.components,
+        trust_residual=trained.reference.residual,
+        parity_pixels=np.asarray(cache.images[chosen]),
+        golden_pixels=np.stack([np.repeat(image.pixels[:, :, None], 3, axis=2) for image in phantoms]),
+    )
     save_model(folder, trained.members, record, arrays)
     return record
+
+
+def _prediction_sets(held_out: Predictions, classes: tuple[str, ...]) -> ConformalRecord:
+    """Thresholds from all held-out images; coverage and size measured fold by fold with those of the other folds."""
+    labels, raw = held_out.labels, held_out.probabilities
+    calibrated = calibration.cross_fitted_temperature(labels, raw, held_out.folds)
+    coverage, set_size = conformal.conformal_coverage(labels, calibrated, held_out.folds, ALPHA)
+    scaled = calibration.apply_temperature(raw, calibration.fit_temperature(labels, raw))
+    thresholds = conformal.conformal_thresholds(labels, scaled, ALPHA)
+    return ConformalRecord(
+        alpha=ALPHA,
+        thresholds=dict(zip(classes, thresholds.tolist(), strict=True)),
+        measured_coverage=dict(zip(classes, coverage.tolist(), strict=True)),
+        mean_set_size=set_size,
+    )
+
+
+def _describe_training(
+    cache: ImageCache, indices: NDArray[np.int64], held_out: Predictions, provenance: Provenance
+) -> TrainingRecord:
+    labels, settings = cache.dataset.labels[indices], provenance.settings
+    return TrainingRecord(
+        data=cache.dataset.name,
+        count=len(indices),
+        class_counts={name: int((labels == label).sum()) for label, name in enumerate(cache.dataset.classes)},
+        groups=len(np.unique(scan_groups(cache)[indices])),
+        fingerprint=cache.fingerprint,
+        arm=held_out.arm,
+        title=ARMS[held_out.arm].title,
+        budget=provenance.budget,
+        epochs=settings.epochs,
+        frozen_blocks=settings.frozen_blocks,
+        members=settings.members,
+        mirror=settings.mirror,
+        weights=provenance.weights,
+        seed=held_out.seed,
+        images=sorted({cache.hashes[i][:HASH_PREFIX] for i in indices}),
+    )
+
+
+def _evaluate(
+    held_out: Predictions, classes: tuple[str, ...], trained: Trained, provenance: Provenance
+) -> EvaluationRecord:
+    return EvaluationRecord(
+        protocol=held_out.protocol,
+        folds=len(np.unique(held_out.folds)),
+        budget=provenance.budget,
+        arm=held_out.arm,
+        train_accuracy=trained.train_accuracy,
+        **describe_arm(held_out, classes),
+    )

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,60 @@ from safetensors.torch import load, save
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.statistics.results import ArmFigures
+
+
+class ConformalRecord(TypedDict):
+    """Prediction sets at error rate ``alpha``: threshold and measured coverage by class."""
+
+    alpha: float
+    thresholds: dict[str, float]
+    measured_coverage: dict[str, float]
+    mean_set_size: float
+
+
+class TrustRecord(TypedDict):
+    """Distance of held-out images from the training images: median and 95th percentile."""
+
+    median: float
+    threshold: float
+
+
+class QualityRange(TypedDict):
+    """1st and 99th percentile of a quality metric."""
+
+    low: float
+    high: float
+
+
+class TrainingRecord(TypedDict):
+    """What the model was trained on and how; ``images`` are prefixes of the content hashes."""
+
+    data: str
+    count: int
+    class_counts: dict[str, int]
+    groups: int
+    fingerprint: str
+    arm: str
+    title: str
+    budget: str
+    epochs: int
+    frozen_blocks: int
+    members: int
+    mirror: bool
+    weights: str
+    seed: int
+    images: list[str]
+
+
+class EvaluationRecord(ArmFigures):
+    """Figures on held-out images of models trained with the same settings."""
+
+    protocol: str
+    folds: int
+    budget: str
+    arm: str
+    train_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -34,11 +88,11 @@ class ModelRecord:
         shared_blocks: Leading blocks that all members share.
         mirror: Whether it answers on the mean of the image and its mirror image.
         temperature: Calibration temperature, fitted on out-of-fold predictions.
-        conformal: ``alpha``, ``thresholds`` and ``measured_coverage`` by class, ``mean_set_size``.
-        trust: ``median`` and ``threshold`` of the distance of held-out images.
-        quality: ``low`` and ``high`` reference percentile of each quality metric.
-        training: Provenance: data, budget, settings, initial weights, seed, prefixes of the content hashes.
-        evaluation: Sealed figures of the same settings.
+        conformal: Prediction sets.
+        trust: Distances of held-out images.
+        quality: Reference range of each quality metric.
+        training: Provenance.
+        evaluation: Figures on held-out images.
         intended_use: One paragraph.
     """
 
@@ -48,11 +102,11 @@ class ModelRecord:
     shared_blocks: int
     mirror: bool
     temperature: float
-    conformal: dict[str, Any]
-    trust: dict[str, float]
-    quality: dict[str, dict[str, float]]
-    training: dict[str, Any]
-    evaluation: dict[str, Any]
+    conformal: ConformalRecord
+    trust: TrustRecord
+    quality: dict[str, QualityRange]
+    training: TrainingRecord
+    evaluation: EvaluationRecord
     intended_use: str
 
 

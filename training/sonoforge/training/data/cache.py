@@ -42,6 +42,7 @@ from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.checked_file import read_checked, write_checked
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.fingerprints import SIDE, Thumbnails, content_hash, make_thumbnail
+from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.progress import is_interactive, progress_bar
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ class ImageCache:
         classes = self.dataset.classes
         lines = sorted(f"{h} {classes[item.label]}\n" for h, item in zip(self.hashes, self.dataset.items, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def labelled(self, indices: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> LabelledImages:
+        """Return some of the images; ``groups`` (N,) are those of all images, if they are known."""
+        own = None if groups is None else groups[indices]
+        return LabelledImages(self.images[indices], self.dataset.labels[indices], self.dataset.classes, own)
 
     @functools.cached_property
     def duplicates(self) -> Duplicates:

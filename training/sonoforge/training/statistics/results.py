@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from sonoforge.training.statistics.intervals import Interval
+if TYPE_CHECKING:  # it needs SciPy, which reading the results does not
+    from sonoforge.training.statistics.intervals import Interval
 
 
 class IntervalResult(TypedDict):
@@ -139,3 +140,18 @@ class ComparisonResults(TypedDict):
     arms: dict[str, ArmResult]
     comparisons: list[ComparisonRow]
     split: SplitResult
+
+
+class RunResults(ComparisonResults):
+    """``results.json`` of ``run``: the comparison, and what became of the final model.
+
+    ``parity`` and ``bundle_files`` are those of the bundle's manifest, ``verify`` is the verb's result, ``published``
+    holds rows of `published.PUBLISHED`, ``seconds`` the time of each part of the run.
+    """
+
+    parity: dict[str, Any]
+    verify: dict[str, Any]
+    bundle_files: dict[str, Any]
+    final_arm: str
+    published: list[dict[str, Any]]
+    seconds: dict[str, float]

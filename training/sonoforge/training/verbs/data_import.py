@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import PIL
 
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.collections import cbis_ddsm, mini_mias
-from sonoforge.training.data.collections.importing import file_digest, write_set
+from sonoforge.training.data.collections.importing import ImportSettings, file_digest, write_set
+from sonoforge.training.data.collections.known_sets import COLLECTIONS
 
 log = logging.getLogger(__name__)
 
@@ -25,27 +25,25 @@ sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi          each
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi --resume
 """
 
-SETS = {"cbis-ddsm": cbis_ddsm, "mini-mias": mini_mias}
-
 
 @dataclass(frozen=True)
 class Config:
     """Settings of ``data import``."""
 
-    set: str = argument(help="which set: " + ", ".join(SETS), choices=tuple(SETS))
-    folder: str = argument(help="where it was unpacked, see sonoforge data list")
+    set: str = argument(help="which set: " + ", ".join(sorted(COLLECTIONS)), choices=tuple(sorted(COLLECTIONS)))
+    folder: str = argument(help="folder with the unpacked set, see sonoforge data list")
     out: str = argument(help="folder to write, new or empty")
     mode: str = option("full", help="whole films, or each abnormality", choices=("full", "roi"))
-    masks: bool = option(False, help="also write NAME_mask.png; pictures whose mask cannot be had are left out")
+    masks: bool = option(False, help="also write NAME_mask.png; pictures without a readable mask are left out")
     margin: float = option(1.5, help="side of a region over that of the abnormality", limits=(1, 10))
     longest: int = option(1024, help="side of the square pictures at most, pixels", limits=(64, 7000))
     resume: bool = option(False, help="continue an import that was interrupted, with the same settings")
 
 
 def main(config: Config) -> Outcome:
-    """Write the set and say what is in it.
+    """Write the set and print what it holds.
 
-    The result: ``folder``, ``images`` (of each class), ``left_out`` (message for each picture that could not be had).
+    The result: ``folder``, ``images`` (of each class), ``left_out`` (message for each picture that was left out).
 
     Raises:
         SonoforgeError: The folder is not the set, or the output cannot be written.
@@ -55,15 +53,13 @@ def main(config: Config) -> Outcome:
         raise SonoforgeError(f"{source}: no such folder, expected the unpacked set; see sonoforge data list")
     if out.resolve().is_relative_to(source.resolve()):
         raise SonoforgeError(f"{out}: lies inside {source}, expected a folder beside it; name another")
-    reader = SETS[config.set]
-    planned = reader.plan(source, config.mode, margin=config.margin, longest=config.longest, masks=config.masks)
+    collection = COLLECTIONS[config.set]
+    settings = ImportSettings(config.mode, config.masks, config.margin, config.longest)
+    planned = collection.plan(source, settings)
     provenance = {
         "set": config.set,
-        "mode": config.mode,
-        "masks": config.masks,
-        "margin": config.margin,
-        "longest": config.longest,
-        "tables": {table.name: file_digest(table) for table in reader.find_tables(source)},
+        **asdict(settings),
+        "tables": {table.name: file_digest(table) for table in collection.find_tables(source)},
         "versions": {"sonoforge": version("sonoforge"), "numpy": np.__version__, "pillow": PIL.__version__},
     }
     written = write_set(out, planned, provenance, resume=config.resume)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sonoforge.runtime.cli.options import Outcome, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.data.collections.known_sets import KNOWN_SETS
+from sonoforge.training.data.collections.known_sets import KNOWN_SETS, KnownSet
 from sonoforge.training.terminal import as_text
 
 log = logging.getLogger(__name__)
@@ -52,4 +52,8 @@ def main(config: Config) -> Outcome:
         )
         table.add_row(known.name, escape("\n".join(lines)))
     log.info("%s", as_text(table))
-    return Outcome({"sets": [known._asdict() for known in wanted]}, "sonoforge data audit --data FOLDER")
+    return Outcome({"sets": [_described(known) for known in wanted]}, "sonoforge data audit --data FOLDER")
+
+
+def _described(known: KnownSet) -> dict[str, str]:
+    return {key: value for key, value in known._asdict().items() if key != "collection"}

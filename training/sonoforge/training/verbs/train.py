@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS
-from sonoforge.training.classifier.final_model import record_model, train_final
-from sonoforge.training.classifier.fine_tuning import BUDGETS, answer, pixel_views
+from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, settings_of_arm
+from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
+from sonoforge.training.classifier.final_model import HeldOut, Provenance, record_model, train_final
+from sonoforge.training.classifier.network import answer, pixel_views
+from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.weights import load_backbone
-from sonoforge.training.data.load import load_images
-from sonoforge.training.data.splits import check_sealed, make_plan
-from sonoforge.training.devices import open_fabric
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.splits import SplitPlan, check_sealed, make_plan
+from sonoforge.training.devices import find_device
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.verbs import crossval
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +41,7 @@ class Config:
     holdout: float = option(
         0.16, help="share of the images, in whole groups, kept to judge and calibrate", limits=(0.05, 0.5)
     )
-    budget: str = option(
-        "quick", help="quick: early blocks frozen, CPU minutes; paper: as published", choices=tuple(BUDGETS)
-    )
-    weights: str = option("imagenet", help="first weights: imagenet (download), shipped, none or a .safetensors file")
-    epochs: int | None = option(None, help="epochs, instead of the budget's", limits=(1, None))
-    frozen_blocks: int | None = option(None, help="frozen leading blocks, of 19", limits=(0, 18))
-    members: int | None = option(None, help="networks that answer together", limits=(1, 16))
-    learning_rate: float | None = option(None, help="peak learning rate", limits=(1e-8, None))
-    precision: str = option("fp32", help="arithmetic of the training", choices=("fp32", "bf16"))
+    classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
     seed: int = option(0, help="seed of split and training", limits=(0, None))
     images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
@@ -59,45 +52,73 @@ class Config:
 
 def main(config: Config) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
-    shared = {field.name for field in dataclasses.fields(crossval.Config)} & set(vars(config))
-    comparison = crossval.Config(arms=(config.arm,), **{key: getattr(config, key) for key in shared})
-    setting = crossval.resolve_setting(comparison)
-    cache = load_images(crossval.image_source(comparison))
+    device = find_device(config.device)
+    cache = load_images(ImageSource(config.data, config.images, config.seed, config.cache))
     folder = run_folder.open_run(
-        Path(config.out), f"train-{config.arm}-{cache.dataset.name}", dataclasses.asdict(config), resume=config.resume
+        Path(config.out), f"train-{config.arm}-{cache.dataset.name}", flatten(config), resume=config.resume
     )
     with run_folder.log_to(folder):
         if run_folder.is_finished(folder):
             return Outcome({"run": str(folder), **run_folder.read_results(folder)}, f"sonoforge export {folder}")
-        backbone = load_backbone(config.weights, cache.images, cache.hashes)
-        log.info("first weights: %s", backbone.source)
+        weights = config.classifier.weights or ("shipped" if config.data == "phantom" else "imagenet")
+        backbone = load_backbone(weights, cache.images, cache.hashes)
+        log.info("initial weights: %s", backbone.source)
         plan = make_plan(cache, "sealed", max(2, round(1 / config.holdout)), config.seed)
-        device = open_fabric(config.device).device
-        run_folder.write_environment(
-            folder, run_folder.describe_environment(str(device), config.seed, plan.fingerprint)
-        )
-        train, test = plan.train(0), plan.test(0)
+        environment = run_folder.describe_environment(str(device), config.seed, plan.fingerprint)
+        run_folder.write_environment(folder, environment)
+        train = plan.train(0)
         check_sealed(plan, 0, "classifier", train, cache)
-        trained = train_final(folder / "final", cache, train, config.arm, setting, backbone, config.seed)
-        views = pixel_views(cache.images[test], setting.classifier.mirror)
-        answers = answer(trained.members, views, setting.classifier.frozen_blocks, device)
-        groups = np.array(plan.groups)[test]
-        held_out = Predictions(
-            *(config.arm, "sealed", config.seed, tuple(plan.files[i] for i in test), groups),
-            # Calibration is cross-fitted between two halves of the held-out groups.
-            *(np.unique(groups, return_inverse=True)[1] % 2, cache.dataset.labels[test], answers.probabilities),
+        settings = settings_of_arm(ARMS[config.arm], config.classifier.settings())
+        job = ClassifierJob(backbone, settings, config.seed, device)
+        trained = train_final(
+            folder / "final",
+            cache.labelled(train, np.array(plan.groups)),
+            config.arm,
+            job,
+            GENERATOR_BUDGETS[config.classifier.budget],
         )
         record = record_model(
-            *(folder / "model", trained, cache, train, plan, held_out),
-            distances(answers.embeddings, trained.reference),
-            crossval.describe_setting(comparison, setting, backbone, cache),
-            f"mobilenetv2-{cache.dataset.name.lower()}",
+            folder / "model",
+            trained,
+            cache,
+            train,
+            predict_held_out(trained, cache, plan, config.arm, job),
+            Provenance(
+                name=f"mobilenetv2-{cache.dataset.name.lower()}",
+                budget=config.classifier.budget,
+                weights=backbone.source,
+                settings=settings,
+            ),
         )
-        results = {"evaluation": record.evaluation, "history": trained.history, "held_out": len(test)}
+        held_out = len(plan.test(0))
+        results = {"evaluation": record.evaluation, "history": trained.history, "held_out": held_out}
         run_folder.write_results(folder, results)
         accuracy, area = record.evaluation["accuracy"], record.evaluation["macro_auc"]
         log.info(
             "%d held-out images: accuracy %.3f [%.3f, %.3f], macro-AUC %.3f",
-            *(len(test), accuracy["value"], accuracy["low"], accuracy["high"], area["value"]),
+            held_out,
+            accuracy["value"],
+            accuracy["low"],
+            accuracy["high"],
+            area["value"],
         )
     return Outcome({"run": str(folder), **results}, f"sonoforge export {folder}")
+
+
+def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: str, job: ClassifierJob) -> HeldOut:
+    """Answer on the images of the plan's first fold, in two halves that calibrate each other."""
+    test = plan.test(0)
+    views = pixel_views(cache.images[test], job.settings.mirror)
+    answers = answer(trained.members, views, job.settings.frozen_blocks, job.device)
+    groups = np.array(plan.groups)[test]
+    predictions = Predictions(
+        arm=arm,
+        protocol="sealed",
+        seed=plan.seed,
+        files=tuple(plan.files[i] for i in test),
+        groups=groups,
+        folds=np.unique(groups, return_inverse=True)[1] % 2,
+        labels=cache.dataset.labels[test],
+        probabilities=answers.probabilities,
+    )
+    return HeldOut(predictions, distances(answers.embeddings, trained.reference))

@@ -7,9 +7,10 @@ abnormality on each film.  The pictures lie in folders of their own::
     Mass-Training_P_00001_LEFT_CC/.../*.dcm       the film, 16 bits
     Mass-Training_P_00001_LEFT_CC_1/.../*.dcm     its abnormality 1: a cut from the film, and the mask
 
-What lies between depends on the setting of the NBIA Data Retriever (dates and descriptions, or UIDs), and neither
+The folders between depend on the setting of the NBIA Data Retriever (dates and descriptions, or UIDs), and neither
 agrees with the tables' paths in all cases; only their first part, the folder's name, is used.  The tables also swap
-the paths of cut and mask for some abnormalities, so the mask is told by its content: two levels, as large as the film.
+the paths of cut and mask for some abnormalities, so the mask is recognised by its content: two levels, as large as the
+film.
 The tables' patient_id is the woman; the PatientID inside the DICOM files is the folder's name, one for each view.
 """
 
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.dicom import read_dicom
-from sonoforge.training.data.collections.importing import Picture, PlannedPicture
+from sonoforge.training.data.collections.importing import Collection, ImportSettings, Picture, PlannedPicture
 from sonoforge.training.data.collections.mammogram import (
     Film,
     apply_window,
@@ -39,8 +40,7 @@ from sonoforge.training.data.collections.mammogram import (
     grey_window,
     lesion_square,
     pad_to,
-    shrink,
-    shrink_mask,
+    square_picture,
 )
 
 _TABLE = re.compile(r"(?P<kind>mass|calc)_case_description_(?P<split>train|test)_set.*\.csv", re.IGNORECASE)
@@ -171,30 +171,25 @@ def find_pictures(folder: Path) -> Folders:
     return found
 
 
-def plan(folder: Path, mode: str, *, margin: float, longest: int, masks: bool) -> list[PlannedPicture]:
-    """List the pictures of the set; those that were not downloaded are left out, with a message, when they are read.
+def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
+    """List the pictures of a download with its tables; missing ones are left out, with a message, when they are read.
 
-    Args:
-        folder: What was downloaded, with the tables somewhere in it.
-        mode: ``full``: each film, square around its breast; a film with a mass and calcifications is listed in two
-            tables but comes once, of the class of its worst abnormality.  ``roi``: each abnormality, square around
-            its mask, cut from the film rather than taken from the published cuts, whose surroundings vary.
-        margin: Side of a region over the longer side of the mask's box.
-        longest: Side of the pictures at most, in pixels.
-        masks: Whether to write the masks.
+    ``full``: each film, square around its breast; a film with a mass and calcifications is listed in two tables but
+    comes once, of the class of its worst abnormality.  ``roi``: a square around each abnormality's mask, cut from the
+    film rather than taken from the published cuts, whose surroundings vary.
 
     Raises:
         SonoforgeError: A table is missing or cannot be read.
     """
     regions = [region for table in find_tables(folder) for region in read_regions(table)]
     pictures = find_pictures(folder)
-    if mode == "roi":
+    if settings.mode == "roi":
         return [
             PlannedPicture(
                 f"{region.class_name}/{region.folder}.png",
                 region.patient,
                 _facts([region]),
-                functools.partial(_read_region, pictures, region, margin, longest, masks),
+                functools.partial(_read_region, pictures, region, settings),
             )
             for region in {region.folder: region for region in regions}.values()
         ]
@@ -206,7 +201,7 @@ def plan(folder: Path, mode: str, *, margin: float, longest: int, masks: bool) -
             f"{max(region.class_name for region in marked)}/{marked[0].film_folder}.png",
             marked[0].patient,
             _facts(marked),
-            functools.partial(_read_full, pictures, marked, longest, masks),
+            functools.partial(_read_full, pictures, marked, settings),
         )
         for marked in films.values()
     ]
@@ -218,22 +213,23 @@ def _facts(regions: Sequence[Region]) -> dict[str, str]:
     return {column: "+".join(sorted({getattr(region, column) for region in regions})) for column in columns}
 
 
-def _read_full(pictures: Folders, regions: Sequence[Region], longest: int, masks: bool) -> Picture:
+def _read_full(pictures: Folders, regions: Sequence[Region], settings: ImportSettings) -> Picture:
     names = list(dict.fromkeys(region.film_folder for region in regions))
     name = next((name for name in names if pictures.get(name)), names[0])
     film, breast = _read_film(pictures, name)
     box, square = frame_breast(breast, film.shape)
     pixels = pad_to(square, box, apply_window(box.cut(film), grey_window(film, breast)))
-    drawn = [square.cut(_read_mask(pictures, region.folder, film.shape)) for region in regions] if masks else []
-    return Picture(shrink(pixels, longest), tuple(shrink_mask(mask, longest) for mask in drawn))
+    marked = regions if settings.masks else ()
+    masks = [square.cut(_read_mask(pictures, region.folder, film.shape)) for region in marked]
+    return square_picture(pixels, masks, settings.longest)
 
 
-def _read_region(pictures: Folders, region: Region, margin: float, longest: int, masks: bool) -> Picture:
+def _read_region(pictures: Folders, region: Region, settings: ImportSettings) -> Picture:
     film, breast = _read_film(pictures, region.film_folder)
     mask = _read_mask(pictures, region.folder, film.shape)
-    square = lesion_square(mask, margin)
+    square = lesion_square(mask, settings.margin)
     pixels = apply_window(square.cut(film), grey_window(film, breast))  # black beyond a film smaller than the square
-    return Picture(shrink(pixels, longest), (shrink_mask(square.cut(mask), longest),) if masks else ())
+    return square_picture(pixels, [square.cut(mask)] if settings.masks else [], settings.longest)
 
 
 def _read_film(pictures: Folders, name: str) -> tuple[Film, NDArray[np.bool_]]:
@@ -268,3 +264,6 @@ def _read_mask(pictures: Folders, name: str, shape: tuple[int, ...]) -> NDArray[
 def _has_two_levels(pixels: NDArray[Any]) -> bool:
     low, high = pixels.min(), pixels.max()
     return bool(low < high and ((pixels == low) | (pixels == high)).all())
+
+
+COLLECTION = Collection(find_tables, plan)

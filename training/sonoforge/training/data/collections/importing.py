@@ -1,7 +1,9 @@
 """Turn a published set into an ordinary folder of classes, once: pictures, masks, groups, and where they came from.
 
-``groups.csv`` names every picture of the set before the first is written, so that a folder which was left half done
-is refused by `datasets.read_dataset` and can be continued.
+A new set is one file beside this one, which ends in a `Collection`, and one row of `known_sets.KNOWN_SETS`.
+
+``groups.csv`` names every picture of the set before the first is written, so that an incomplete folder is refused by
+`datasets.read_dataset` and can be continued.
 """
 
 from __future__ import annotations
@@ -50,10 +52,10 @@ class PlannedPicture:
     """A picture of the set, not decoded yet.
 
     Attributes:
-        path: Where it goes below the folder: ``<class>/<name>.png``.
+        path: Relative to the folder that is written: ``<class>/<name>.png``.
         group: The patient.
         facts: Further columns of groups.csv.
-        read: Decode it; raises SonoforgeError where it cannot be had.
+        read: Decodes it; raises SonoforgeError where it cannot be read.
     """
 
     path: str
@@ -62,8 +64,37 @@ class PlannedPicture:
     read: Callable[[], Picture]
 
 
+@dataclass(frozen=True)
+class ImportSettings:
+    """How the pictures of a set are made.
+
+    Attributes:
+        mode: ``full``: whole films; ``roi``: a square around each abnormality.
+        masks: Whether to write masks.
+        margin: Side of a region over that of its abnormality.
+        longest: Side of the pictures at most, pixels.
+    """
+
+    mode: str = "full"
+    masks: bool = False
+    margin: float = 1.5
+    longest: int = 1024
+
+
+class Collection(NamedTuple):
+    """A published set that can be imported.
+
+    Attributes:
+        find_tables: Returns the tables of an unpacked set; raises SonoforgeError where there are none.
+        plan: Lists the pictures of an unpacked set; raises SonoforgeError where a table is missing or unreadable.
+    """
+
+    find_tables: Callable[[Path], list[Path]]
+    plan: Callable[[Path, ImportSettings], list[PlannedPicture]]
+
+
 class ImportedSet(NamedTuple):
-    """What `write_set` wrote: pictures of each class, and the message of each that was left out, by path."""
+    """What `write_set` wrote: number of pictures of each class, and the message of each left out, by path."""
 
     images: dict[str, int]
     left_out: dict[str, str]
@@ -72,18 +103,17 @@ class ImportedSet(NamedTuple):
 def write_set(
     root: Path, planned: Sequence[PlannedPicture], provenance: Mapping[str, Any], *, resume: bool = False
 ) -> ImportedSet:
-    """Write the pictures that are not there yet, then ``groups.csv`` and ``import.json``.
+    """Write the pictures that do not exist yet, then ``groups.csv`` and ``import.json``.
 
     Args:
-        root: Folder to write, new or empty; with ``resume`` also one that was left half done.
+        root: Folder to write, new or empty; with ``resume`` also one with an incomplete import.
         planned: The whole set.
         provenance: What was imported and with which settings, for import.json; a folder is continued only with equal
             ones.
-        resume: Keep the pictures that are already there.
+        resume: Whether to continue an incomplete import.
 
     Raises:
-        SonoforgeError: Nothing to write, a folder that holds something else, no picture that can be read, or a disk
-            that cannot be written.
+        SonoforgeError: Nothing to write, a folder that holds something else, no readable picture, or a write error.
     """
     provenance = plain(provenance)
     _claim(root, provenance, resume=resume)
@@ -104,7 +134,7 @@ def write_set(
 
 
 def _claim(root: Path, provenance: Mapping[str, Any], *, resume: bool) -> None:
-    """Make sure that the folder is new, or is this very import."""
+    """Make sure that the folder is new, or holds this very import."""
     try:
         if not root.exists() or (root.is_dir() and not any(root.iterdir())):
             write_json(root / NOTE, {**provenance, "complete": False})
@@ -113,15 +143,15 @@ def _claim(root: Path, provenance: Mapping[str, Any], *, resume: bool) -> None:
     except (OSError, ValueError) as error:
         raise SonoforgeError(f"{root / NOTE}: cannot be read ({error}); import to a new folder") from error
     if not isinstance(note, dict):
-        raise SonoforgeError(f"{root}: found something there, expected a new or empty folder; name another")
+        raise SonoforgeError(f"{root}: expected a new or empty folder, found other files in it; name another")
     different = [key for key, value in provenance.items() if note.get(key) != value]
     if different:
         raise SonoforgeError(
             f"{root}: holds an import with another {', '.join(different)}; import to a new folder, or delete this one"
         )
     if not resume:
-        done = "complete" if note.get("complete") else "half done"
-        raise SonoforgeError(f"{root}: holds this import, {done}; --resume writes what is missing")
+        done = "complete" if note.get("complete") else "incomplete"
+        raise SonoforgeError(f"{root}: already holds this import, {done}; resume it to write what is missing")
 
 
 def _table(pictures: Sequence[PlannedPicture]) -> str:
@@ -133,7 +163,7 @@ def _table(pictures: Sequence[PlannedPicture]) -> str:
 
 
 def _write_pictures(root: Path, planned: Sequence[PlannedPicture]) -> dict[str, str]:
-    """Write what is missing; return the message of each picture that cannot be had."""
+    """Write what is missing; return the message of each picture that cannot be read."""
     left_out: dict[str, str] = {}
 
     def write(picture: PlannedPicture) -> None:
@@ -147,7 +177,7 @@ def _write_pictures(root: Path, planned: Sequence[PlannedPicture]) -> dict[str, 
             return
         for name, mask in zip(_mask_names(target.stem, len(masks)), masks, strict=True):
             write_bytes(target.with_name(name), _png(mask.astype(np.uint8) * np.uint8(255)))
-        write_bytes(target, _png(pixels))  # last: a picture that is there has its masks
+        write_bytes(target, _png(pixels))  # last: a picture that exists has its masks
 
     pool = ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1))
     try:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sonoforge.training.data.collections import cbis_ddsm, mini_mias
+from sonoforge.training.data.collections.importing import Collection
+
 
 class KnownSet(NamedTuple):
     """One public data set.
@@ -19,6 +22,7 @@ class KnownSet(NamedTuple):
         licence: Terms as stated by the owner; "not stated" where none could be found.
         citation: What to cite.
         reader: How ``sonoforge`` reads it: ``as published``, or what to rearrange first.
+        collection: What ``data import`` needs; None for a set that is not imported.
     """
 
     name: str
@@ -27,6 +31,7 @@ class KnownSet(NamedTuple):
     licence: str
     citation: str
     reader: str
+    collection: Collection | None = None
 
 
 KNOWN_SETS = (
@@ -64,6 +69,7 @@ KNOWN_SETS = (
         "Excerpta Medica ICS 1069 (1994) 375-378",
         "sonoforge data import mini-mias FOLDER OUT (--mode roi for the abnormalities); FOLDER holds Info.txt and the "
         "films as .pgm or .png; groups: films 2k-1 and 2k are one patient",
+        mini_mias.COLLECTION,
     ),
     KnownSet(
         "Herlev",
@@ -84,6 +90,7 @@ KNOWN_SETS = (
         "Scientific Data 4 (2017) 170177; doi:10.7937/K9/TCIA.2016.7O02S9CY",
         "sonoforge data import cbis-ddsm FOLDER OUT (--mode roi for the abnormalities, which needs films and masks); "
         "groups: the patient id; needs pip install 'sonoforge[dicom]'",
+        cbis_ddsm.COLLECTION,
     ),
     KnownSet(
         "SLiver07",
@@ -103,3 +110,6 @@ KNOWN_SETS = (
         "one folder for each class",
     ),
 )
+
+COLLECTIONS = {known.name.casefold(): known.collection for known in KNOWN_SETS if known.collection}
+"""The sets that ``data import`` reads, by their names in lower case."""

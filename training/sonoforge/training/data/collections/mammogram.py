@@ -5,6 +5,7 @@ All pictures made here are square, as the network's input is: squeezing a tall f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from scipy import ndimage
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.collections.importing import Picture
 
 Film = NDArray[Any]  # (H, W) of any integer type, bright where the breast is dense
 
@@ -42,11 +44,11 @@ class Box(NamedTuple):
 
 
 def find_breast(film: Film) -> NDArray[np.bool_]:
-    """Tell the breast from the background, labels and the film's edges.
+    """Separate the breast from the background, labels and the film's edges.
 
     The largest connected region above half of Otsu's threshold ("A threshold selection method from gray-level
-    histograms", IEEE SMC 9, 1979), after an opening that cuts off thin bridges.  Otsu's own value parts dense tissue
-    from fat; half of it follows the skin.
+    histograms", IEEE SMC 9, 1979), after an opening that cuts off thin bridges.  Otsu's own value separates dense
+    tissue from fat; half of it follows the skin.
 
     Args:
         film: (H, W), bright on dark.
@@ -71,7 +73,7 @@ def find_breast(film: Film) -> NDArray[np.bool_]:
 
 
 def _otsu(values: NDArray[np.float32]) -> float:
-    """Return the level that parts the values into two classes of the largest variance between them."""
+    """Return the level that splits the values into two classes of the largest variance between them."""
     counts, edges = np.histogram(values, 256)
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]
@@ -158,7 +160,7 @@ def grey_window(film: Film, breast: NDArray[np.bool_]) -> tuple[float, float]:
     levels = film[breast[rows[:, None], columns]]
     low, high = np.quantile(levels, (_BELOW, 1 - _ABOVE))
     if not low < high:
-        raise SonoforgeError(f"found the one level {low:g} all over the picture, expected a mammogram; leave it out")
+        raise SonoforgeError(f"found {low:g} as the only grey level of the picture, expected a mammogram; leave it out")
     return float(low), float(high)
 
 
@@ -170,14 +172,16 @@ def apply_window(film: Film, window: tuple[float, float]) -> NDArray[np.uint8]:
     return pixels
 
 
-def shrink(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    """Scale a square picture down to at most ``longest`` pixels a side; a smaller one stays as it is."""
+def square_picture(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], longest: int) -> Picture:
+    """Scale a square picture and its masks down to at most ``longest`` pixels a side; smaller ones stay unchanged.
+
+    A pixel of a mask is inside from half of its area on.
+    """
+    shares = [_shrink(mask.astype(np.uint8) * np.uint8(255), longest) for mask in masks]
+    return Picture(_shrink(pixels, longest), tuple(share >= 128 for share in shares))
+
+
+def _shrink(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     if len(pixels) <= longest:
         return pixels
-    smaller: NDArray[np.uint8] = np.asarray(Image.fromarray(pixels).resize((longest, longest), Image.Resampling.BOX))
-    return smaller
-
-
-def shrink_mask(mask: NDArray[np.bool_], longest: int) -> NDArray[np.bool_]:
-    """Scale a square mask as `shrink` does the picture; a pixel is inside from half of its area on."""
-    return shrink(mask.astype(np.uint8) * np.uint8(255), longest) >= 128
+    return np.asarray(Image.fromarray(pixels).resize((longest, longest), Image.Resampling.BOX))

@@ -7,7 +7,7 @@ Suckling et al., "The Mammographic Image Analysis Society digital mammogram data
     mdb003 D NORM                      nothing found
 
 x, y and the radius are pixels of a film of 1024 pixels a side, counted from the *bottom* left corner (note 3 there);
-four films have widespread calcifications or no place given.  Films 2k - 1 and 2k are the two breasts of one woman.
+four films have widespread calcifications or no position given.  Films 2k - 1 and 2k are the two breasts of one woman.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.training.data.collections.importing import Picture, PlannedPicture
+from sonoforge.training.data.collections.importing import Collection, ImportSettings, Picture, PlannedPicture
 from sonoforge.training.data.collections.mammogram import (
     find_breast,
     frame_breast,
     lesion_square,
     pad_to,
-    shrink,
-    shrink_mask,
+    square_picture,
 )
 
 TABLES = ("Info.txt", "info.txt", "labels.txt")
@@ -44,12 +43,12 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Abnormality:
-    """One marked place on a film.
+    """One abnormality marked on a film.
 
     Attributes:
         kind: ``CALC``, ``CIRC``, ``SPIC``, ``MISC``, ``ARCH`` or ``ASYM``.
         malignant: Whether it is.
-        circle: x, y, radius as published, or None where no place is given.
+        circle: x, y, radius as published, or None where they are not given.
     """
 
     kind: str
@@ -122,22 +121,16 @@ def read_films(table: Path) -> list[MiasFilm]:
             circle = (int(match["x"]), int(match["y"]), int(match["radius"])) if match["x"] else None
             abnormalities.append(Abnormality(match["kind"], match["severity"] == "M", circle))
     if not found:
-        raise SonoforgeError(f"{table}: found no line about a film, expected such as `mdb003 D NORM`")
+        raise SonoforgeError(f"{table}: found no line about a film, expected lines like `mdb003 D NORM`")
     return [MiasFilm(name, tissue[name], tuple(found[name])) for name in sorted(found)]
 
 
-def plan(folder: Path, mode: str, *, margin: float, longest: int, masks: bool) -> list[PlannedPicture]:
-    """List the pictures of the set.
+def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
+    """List the pictures of the unpacked archive.
 
-    The grey levels stay as they were published, in 8 bits.
-
-    Args:
-        folder: The unpacked archive.
-        mode: ``full``: each film, square around its breast, of the class of its worst abnormality.  ``roi``: each
-            abnormality with a place, square around it; there are no normal ones.
-        margin: Side of a region over the diameter of the circle given.
-        longest: Side of the pictures at most, in pixels.
-        masks: Whether to write the circles as masks.
+    ``full``: each film, square around its breast, of the class of its worst abnormality.  ``roi``: a square around
+    each abnormality with a known position; there are no normal ones.  Masks are the published circles.  The grey
+    levels are the published ones, in 8 bits.
 
     Raises:
         SonoforgeError: No table, or one that cannot be read.
@@ -147,14 +140,14 @@ def plan(folder: Path, mode: str, *, margin: float, longest: int, masks: bool) -
     for film in films:
         source = next((folder / f"{film.name}{s}" for s in _SUFFIXES if (folder / f"{film.name}{s}").is_file()), None)
         source = source or folder / f"{film.name}{_SUFFIXES[0]}"
-        if mode == "full":
+        if settings.mode == "full":
             worst = "malignant" if any(a.malignant for a in film.abnormalities) else "benign"
-            read = functools.partial(_read_full, source, film.abnormalities if masks else (), longest)
+            read = functools.partial(_read_full, source, film.abnormalities, settings)
             kinds = "+".join(sorted({a.kind for a in film.abnormalities})) or "NORM"
             planned.append(_planned(film, worst if film.abnormalities else "normal", film.name, kinds, read))
             continue
         for index, abnormality in enumerate(film.abnormalities, start=1):
-            cut = functools.partial(_read_region, source, abnormality, margin, longest, masks)
+            cut = functools.partial(_read_region, source, abnormality, settings)
             name = f"{film.name}_{index}"
             planned.append(_planned(film, abnormality.severity, name, abnormality.kind, cut))
     return planned
@@ -171,23 +164,22 @@ def _read_film(path: Path) -> NDArray[np.uint8]:
     return np.asarray(read_image(path).convert("L"))
 
 
-def _read_full(path: Path, abnormalities: Sequence[Abnormality], longest: int) -> Picture:
+def _read_full(path: Path, abnormalities: Sequence[Abnormality], settings: ImportSettings) -> Picture:
     film = _read_film(path)
     breast = find_breast(film)
     if not breast.any():
         raise SonoforgeError(f"{path}: found no breast, expected a mammogram; leave it out")
     box, square = frame_breast(breast, film.shape)
-    circles = [square.cut(draw_circle(path, abnormality, film.shape)) for abnormality in abnormalities]
-    pixels = pad_to(square, box, box.cut(film))
-    return Picture(shrink(pixels, longest), tuple(shrink_mask(circle, longest) for circle in circles))
+    marked = abnormalities if settings.masks else ()
+    circles = [square.cut(draw_circle(path, abnormality, film.shape)) for abnormality in marked]
+    return square_picture(pad_to(square, box, box.cut(film)), circles, settings.longest)
 
 
-def _read_region(path: Path, abnormality: Abnormality, margin: float, longest: int, masks: bool) -> Picture:
+def _read_region(path: Path, abnormality: Abnormality, settings: ImportSettings) -> Picture:
     film = _read_film(path)
     circle = draw_circle(path, abnormality, film.shape)
-    square = lesion_square(circle, margin)
-    drawn = (shrink_mask(square.cut(circle), longest),) if masks else ()
-    return Picture(shrink(square.cut(film), longest), drawn)
+    square = lesion_square(circle, settings.margin)
+    return square_picture(square.cut(film), [square.cut(circle)] if settings.masks else [], settings.longest)
 
 
 def draw_circle(path: Path, abnormality: Abnormality, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -202,11 +194,11 @@ def draw_circle(path: Path, abnormality: Abnormality, shape: tuple[int, ...]) ->
         (H, W) bool.
 
     Raises:
-        SonoforgeError: No place is given, or it lies outside the film.
+        SonoforgeError: No position is given, or it lies outside the film.
     """
     if abnormality.circle is None:
         raise SonoforgeError(
-            f"{path}: the table gives no place for its {abnormality.kind} ({abnormality.severity}); full films "
+            f"{path}: the table gives no position for its {abnormality.kind} ({abnormality.severity}); full films "
             "without masks need none"
         )
     x, y, radius = abnormality.circle
@@ -218,3 +210,6 @@ def draw_circle(path: Path, abnormality: Abnormality, shape: tuple[int, ...]) ->
     if not circle.any():
         raise SonoforgeError(f"{path}: found a circle at {x},{y} of radius {radius} outside the film; see the table")
     return circle
+
+
+COLLECTION = Collection(find_tables, plan)

@@ -1,0 +1,31 @@
+"""The smallest `sonoforge run`: it learns nothing, but does all that a real run does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from program import sonoforge
+
+DATA = ["--data", "phantom", "--images", "60", "--folds", "3", "--device", "cpu"]
+# The last blocks only, random weights, a few steps.
+CLASSIFIER = ["--weights", "none", "--frozen-blocks", "17", "--epochs", "2", "--members", "2"]
+GENERATOR = ["--gan-size", "16", "--gan-steps", "6", "--gan-batch", "4"]
+SMALL = [*DATA, *CLASSIFIER, *GENERATOR]
+
+
+class SmallRun(NamedTuple):
+    """The run folder, the printed result, what went to stderr, and the folder of decoded images."""
+
+    folder: Path
+    result: dict[str, Any]
+    log: str
+    cache: Path
+
+
+def make_small_run(out: Path) -> SmallRun:
+    """Run the whole job in this process, one fold after the other."""
+    cache = out / "cache"
+    done = sonoforge("run", *SMALL, "--jobs", "1", "--out", out / "runs", "--cache", cache, "--json")
+    assert done.code == 0, done.err
+    return SmallRun(Path(done.json["run"]), done.json, done.err, cache)

@@ -1,0 +1,240 @@
+"""The comparison of arms: every arm on the same folds and seeds, pooled into ``predictions.csv`` and its figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sonoforge.training import run_folder
+from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.classifier.fold_result import FoldResult, read_fold
+from sonoforge.training.classifier.folds import FoldTask, run_fold, train_shared_generators
+from sonoforge.training.classifier.frozen_maps import remove_maps, write_maps
+from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.weights import Backbone, load_backbone
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.load import ImageSource
+from sonoforge.training.data.splits import SplitPlan, leaked_images, make_plan, save_plan
+from sonoforge.training.devices import find_device
+from sonoforge.training.gan.job import open_job
+from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.predictions import Predictions, write_predictions
+from sonoforge.training.statistics.results import ArmResult, ComparisonResults, EvaluatedArm, SplitResult
+from sonoforge.training.tasks import default_jobs, run_tasks
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """Everything that determines a comparison, together with its images.
+
+    Attributes:
+        arms: Rows of `arms.ARMS`; the first is the baseline.
+        protocol: ``sealed`` or ``thesis``, see `splits.make_plan`.
+        folds: Number of folds.
+        seeds: The whole comparison is repeated with each; the first is described in full.
+        budget: Name of the budget that the settings come from, for the tables.
+        weights: Initial weights, see `weights.load_backbone`.
+        classifier: Settings shared by the arms.
+        generator: Settings shared by the generators.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        jobs: Folds run at a time; None: see `tasks.default_jobs`.
+    """
+
+    arms: tuple[str, ...]
+    protocol: str
+    folds: int
+    seeds: tuple[int, ...]
+    budget: str
+    weights: str
+    classifier: ClassifierSettings
+    generator: GanSettings
+    device: str
+    jobs: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A finished comparison: its results, and the initial weights that it used."""
+
+    results: ComparisonResults
+    backbone: Backbone
+
+
+def compare(folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings) -> Comparison:
+    """Run every arm over every fold and seed in a run folder, and compute the results.
+
+    Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `fold_result.FoldResult`), ``gan/``
+    (the generators), ``samples/`` (real and generated images) and ``predictions.csv``.  A fold that was finished
+    before an interruption is not computed again.
+
+    Args:
+        folder: Run folder.
+        source: Where the images come from, for the processes that run the folds.
+        cache: The same images, opened.
+        settings: What to compare and how.
+    """
+    backbone = load_backbone(settings.weights, cache.images, cache.hashes)
+    log.info("initial weights: %s", backbone.source)
+    plans = _make_plans(folder, cache, settings)
+    device = find_device(settings.device)
+    run_folder.write_environment(
+        folder, run_folder.describe_environment(str(device), settings.seeds[0], plans[0].fingerprint)
+    )
+    tasks = [
+        FoldTask(
+            folder=folder,
+            source=source,
+            plan=plan,
+            fold=fold,
+            arm=arm,
+            classifier=settings.classifier,
+            generator=settings.generator,
+            device=settings.device,
+            backbone=backbone,
+        )
+        for plan in plans
+        for arm in settings.arms
+        for fold in range(plan.folds)
+    ]
+    _run_missing(tasks, settings.jobs or default_jobs(device))
+    remove_maps(folder)
+    folds = [read_fold(task.path) for task in tasks]
+    classes, labels = cache.dataset.classes, cache.dataset.labels
+    predictions = [_pool(arm, plan, folds) for plan in plans for arm in settings.arms]
+    write_predictions(folder / "predictions.csv", predictions, classes)
+    evaluation = tables.evaluate(predictions, classes)
+    results = ComparisonResults(
+        data=cache.dataset.name,
+        classes=list(classes),
+        class_counts=np.bincount(labels, minlength=len(classes)).tolist(),
+        protocol=settings.protocol,
+        budget=settings.budget,
+        classifier=dataclasses.asdict(settings.classifier),
+        gan=open_job(settings.generator, settings.device).record(),
+        weights=backbone.source,
+        arms={
+            arm: _arm_result(figures, [own for own in folds if (own.arm, own.seed) == (arm, plans[0].seed)])
+            for arm, figures in evaluation["arms"].items()
+        },
+        comparisons=evaluation["comparisons"],
+        split=_describe_split(plans[0], cache),
+    )
+    return Comparison(results, backbone)
+
+
+def _make_plans(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> list[SplitPlan]:
+    """Make one split plan a seed; write the first as ``splits.json``, the others beside it."""
+    plans = [make_plan(cache, settings.protocol, settings.folds, seed) for seed in settings.seeds]
+    for index, plan in enumerate(plans):
+        save_plan(folder / ("splits.json" if index == 0 else f"splits-seed{plan.seed}.json"), plan)
+    return plans
+
+
+def _run_missing(tasks: Sequence[FoldTask], jobs: int) -> None:
+    """Run the folds that have no result yet."""
+    missing = [task for task in tasks if not task.path.is_file()]
+    done = len(tasks) - len(missing)
+    if missing:
+        log.info(
+            "%d folds to run, %d at a time on %s",
+            len(missing),
+            min(jobs, len(missing)),
+            find_device(missing[0].device),
+        )
+        write_maps([task.maps for task in missing], jobs)
+        train_shared_generators(missing)
+    with progress_bar("folds", len(tasks), done, show=is_interactive()) as advance:
+        for result in run_tasks(run_fold, missing, jobs):
+            done += 1
+            log.info(
+                "%s: fold %d of %d (seed %d): accuracy %.3f on %d images, %.0f s",
+                result.arm,
+                result.fold + 1,
+                tasks[0].plan.folds,
+                result.seed,
+                result.accuracy,
+                len(result.files),
+                result.seconds,
+            )
+            advance(done, f"{result.arm} fold {result.fold + 1}")
+
+
+def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult]) -> Predictions:
+    """Put the folds' predictions back into the order of the data set."""
+    probabilities = np.full((len(plan.files), len(folds[0].probabilities[0])), np.nan)
+    for fold in folds:
+        if (fold.arm, fold.seed) == (arm, plan.seed):
+            probabilities[plan.test(fold.fold)] = fold.probabilities
+    return Predictions(
+        arm=arm,
+        protocol=plan.protocol,
+        seed=plan.seed,
+        files=plan.files,
+        groups=np.array(plan.groups),
+        folds=np.array(plan.fold_of),
+        labels=np.array(plan.labels),
+        probabilities=probabilities,
+    )
+
+
+def _arm_result(figures: EvaluatedArm, folds: Sequence[FoldResult]) -> ArmResult:
+    return ArmResult(
+        **figures,
+        title=ARMS[folds[0].arm].title,
+        train_accuracy=float(np.mean([fold.train_accuracy for fold in folds])),
+        learning_curves=[fold.history for fold in folds],
+        seconds=float(sum(fold.seconds for fold in folds)),
+        generated_per_fold=[fold.added for fold in folds],
+        distances=[distance for fold in folds for distance in fold.distances],
+    )
+
+
+def _describe_split(plan: SplitPlan, cache: ImageCache) -> SplitResult:
+    return SplitResult(
+        protocol=plan.protocol,
+        folds=plan.folds,
+        images=len(plan.files),
+        groups=len(set(plan.groups)),
+        fold_sizes=[len(plan.test(fold)) for fold in range(plan.folds)],
+        test_images_with_a_twin_in_training=[len(leaked_images(plan, fold, cache)) for fold in range(plan.folds)],
+        fingerprint=plan.fingerprint,
+    )
+
+
+def log_table(results: ComparisonResults) -> None:
+    """Log the table of arms and their paired comparison."""
+    log.info("")
+    log.info("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % interval", "bal. acc.", "macro-AUC")
+    for figures in results["arms"].values():
+        accuracy = figures["accuracy"]
+        log.info(
+            "%-38s %9.3f   [%.3f, %.3f] %9.3f %9.3f",
+            figures["title"],
+            accuracy["value"],
+            accuracy["low"],
+            accuracy["high"],
+            figures["balanced_accuracy"]["value"],
+            figures["macro_auc"]["value"],
+        )
+    for row in results["comparisons"]:
+        change = row["accuracy_difference"]
+        log.info(
+            "%s - %s: accuracy %+.3f [%+.3f, %+.3f], McNemar exact p %.3f; %d images can show differences from %.3f up",
+            row["second"],
+            row["first"],
+            change["value"],
+            change["low"],
+            change["high"],
+            row["mcnemar"]["p_value"],
+            results["split"]["images"],
+            row["minimum_detectable_difference"],
+        )

@@ -1,0 +1,112 @@
+"""MobileNetV2 on images: built, run up to the frozen blocks, and asked by all members together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.training.classifier.augmentation import VARIANTS, Pixels, augment
+from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.weights import Backbone, apply_backbone
+
+INFERENCE_BATCH = 32
+
+
+def build_network(classes: int, backbone: Backbone, seed: int, device: torch.device) -> Any:
+    """Build the network with the backbone's weights; the rest is drawn from ``seed``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = mobilenet_v2(classes)
+    apply_backbone(net, backbone)
+    return net.to(device=device, memory_format=torch.channels_last)
+
+
+def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
+    """Normalise images (N, S, S, 3) to float32 (N, 3, S, S)."""
+    batch = torch.from_numpy(IMAGENET.normalise(np.ascontiguousarray(pixels)))
+    return batch.to(device=device, memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def frozen_features(
+    net: Any, pixels: Pixels, settings: ClassifierSettings, variant: int, seed: int, device: torch.device
+) -> Tensor:
+    """Run the frozen blocks once over one augmented variant of every image.
+
+    Args:
+        net: A torchvision ``MobileNetV2``.
+        pixels: (N, S, S, 3).
+        settings: For ``frozen_blocks`` and ``augmentation``.
+        variant: 0 is the image itself, 1 its mirror image; see `VARIANTS` for how many there are.
+        seed: With the variant, the seed of the augmentation.
+        device: Where to run.
+
+    Returns:
+        Float32 (N, C, H, W).
+    """
+    net.eval()
+    rng = np.random.default_rng((seed, variant))
+    parts = []
+    for start in range(0, len(pixels), INFERENCE_BATCH):
+        chunk = pixels[start : start + INFERENCE_BATCH]
+        if variant == 1:
+            chunk = chunk[:, :, ::-1]
+        elif variant > 1:
+            chunk = np.stack([augment(image, settings.augmentation, rng) for image in chunk])
+        parts.append(net.features[: settings.frozen_blocks](to_tensor(chunk, device)).contiguous())
+    return torch.cat(parts)
+
+
+def all_features(net: Any, pixels: Pixels, settings: ClassifierSettings, seed: int, device: torch.device) -> Tensor:
+    """Maps of every variant, float32 (V, N, C, H, W)."""
+    variants = range(VARIANTS[settings.augmentation])
+    return torch.stack([frozen_features(net, pixels, settings, variant, seed, device) for variant in variants])
+
+
+class Answers(NamedTuple):
+    """What the members say of N images: probabilities (N, classes) and mean embeddings (N, 1280)."""
+
+    probabilities: NDArray[np.float64]
+    embeddings: NDArray[np.float32]
+
+
+def pixel_views(pixels: Pixels, mirror: bool) -> tuple[Pixels, ...]:
+    """The images (N, S, S, 3), and with ``mirror`` their mirror images."""
+    return (pixels, pixels[:, :, ::-1]) if mirror else (pixels,)
+
+
+@torch.inference_mode()
+def answer(members: Sequence[Any], views: Sequence[Pixels | Tensor], start_block: int, device: torch.device) -> Answers:
+    """Answer on the mean logits of the members, each reading the mean embedding of the views.
+
+    Args:
+        members: Networks with the same blocks before ``start_block``.
+        views: Each holds the same N images, as pixels (N, S, S, 3) or as cached maps (N, C, H, W).
+        start_block: Number of blocks that the members share; the one after them reads the cached maps.
+        device: Where to run.
+    """
+    for net in members:
+        net.eval()
+    shared = members[0].features[:start_block]
+    probabilities, embeddings = [], []
+    for start in range(0, len(views[0]), INFERENCE_BATCH):
+        chunks = [view[start : start + INFERENCE_BATCH] for view in views]
+        maps = [
+            chunk.contiguous(memory_format=torch.channels_last)
+            if isinstance(chunk, Tensor)
+            else shared(to_tensor(chunk, device))
+            for chunk in chunks
+        ]
+        pooled = [torch.stack([net.features[start_block:](m).mean((2, 3)) for m in maps]).mean(0) for net in members]
+        logits = torch.stack([net.classifier(e) for net, e in zip(members, pooled, strict=True)]).mean(0)
+        probabilities.append(F.softmax(logits.double(), dim=1).cpu().numpy())
+        embeddings.append(torch.stack(pooled).mean(0).cpu().numpy())
+    return Answers(np.concatenate(probabilities), np.concatenate(embeddings))

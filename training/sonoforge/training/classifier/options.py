@@ -1,0 +1,39 @@
+"""The classifier's options, shared by the verbs that train one."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from sonoforge.runtime.cli.options import option
+from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
+
+
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """How the classifier is trained; what is None is as the budget has it."""
+
+    budget: str = option(
+        "quick", help="quick: early blocks frozen, CPU minutes; paper: as published", choices=tuple(BUDGETS)
+    )
+    weights: str | None = option(
+        None,
+        help="initial weights: imagenet, shipped, none or a .safetensors file (default: imagenet; phantom: shipped)",
+    )
+    epochs: int | None = option(None, help="classifier epochs, instead of the budget's", limits=(1, None))
+    frozen_blocks: int | None = option(None, help="frozen leading blocks, of 19", limits=(0, 18))
+    members: int | None = option(None, help="networks that answer together", limits=(1, 16))
+    learning_rate: float | None = option(None, help="classifier's peak learning rate", limits=(1e-8, None))
+    precision: str = option("fp32", help="arithmetic of the classifier's training", choices=("fp32", "bf16"))
+
+    def settings(self) -> ClassifierSettings:
+        """Return the budget's settings with what was given instead."""
+        given: dict[str, Any] = {
+            "epochs": self.epochs,
+            "frozen_blocks": self.frozen_blocks,
+            "members": self.members,
+            "learning_rate": self.learning_rate,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(BUDGETS[self.budget], precision=self.precision, **changes)

@@ -1,0 +1,51 @@
+"""Images with their classes and groups, as one object that training stages hand on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images of one size with their classes.
+
+    Attributes:
+        pixels: (N, S, S, C) uint8.
+        labels: (N,) indices into ``classes``.
+        classes: Class names.
+        groups: (N,) equal for images that are not independent (near-duplicates, one patient); None: unknown.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: Indices
+    classes: tuple[str, ...]
+    groups: Indices | None = None
+
+    def __len__(self) -> int:
+        """Return the number N of images."""
+        return len(self.labels)
+
+    @property
+    def counts(self) -> Indices:
+        """(C,) number of images of each class."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """Sha256 of the pixels of each image."""
+        return tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in self.pixels)
+
+    def subset(self, indices: Indices) -> LabelledImages:
+        """Return the images at these indices, in this order."""
+        groups = None if self.groups is None else self.groups[indices]
+        return LabelledImages(self.pixels[indices], self.labels[indices], self.classes, groups)
+
+    def of(self, label: int) -> LabelledImages:
+        """Return the images of one class."""
+        return self.subset(np.flatnonzero(self.labels == label))
