@@ -22,12 +22,12 @@ from sonoforge.training.gan import updates as gan_updates
 from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.sampling import RealBatch
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, make_training_set, read_training_set
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import generate, load_generator
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.progress.curves import draw_curves
-from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION
 from sonoforge.training.gan.progress.ticks import stalled
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.metrics.spaces import open_space

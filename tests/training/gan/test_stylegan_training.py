@@ -300,8 +300,8 @@ for name in sys.argv[4:]:
     tests._train(tests._settings(name, steps=3), folder / name)
     state = gathered[-1]
     for which in ("generator", "average", "discriminator"):
-        state = {key: value.contiguous() for key, value in getattr(state, which).state_dict().items()}
-        save_file(state, folder / f"{name}-{which}-{state.fabric.global_rank}.safetensors")
+        tensors = {key: value.contiguous() for key, value in getattr(state, which).state_dict().items()}
+        save_file(tensors, folder / f"{name}-{which}-{state.fabric.global_rank}.safetensors")
 """
 
 
