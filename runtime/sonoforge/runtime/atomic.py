@@ -20,14 +20,14 @@ from sonoforge.runtime.errors import SonoforgeError
 def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside a file, whose name it takes when it is complete.
 
-    A reader sees the old content or the new, never a part.  Missing parent folders are made.
+    A reader sees the old content or the new, never a part.  Missing parent folders are created.
 
     Args:
         path: The target; an existing file is replaced.
         durable: Whether to fsync, so that the file also survives a power cut.
 
     Raises:
-        SonoforgeError: The file cannot be written (no permission, disk full, a folder is in the way).
+        SonoforgeError: The file cannot be written (no permission, disk full, a folder of that name).
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name[:100]}.{os.urandom(6).hex()}.tmp")
@@ -96,7 +96,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
 
 def _unwritable(target: Path, error: OSError) -> SonoforgeError:
     reason = error.strerror or str(error)
-    return SonoforgeError(f"{target}: cannot be written ({reason}); choose another place or free it")
+    return SonoforgeError(f"{target}: cannot be written ({reason}); choose another path or free this one")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -133,7 +133,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value
     """
     if value is None or isinstance(value, str | bool):
         return value
-    numpy = sys.modules.get("numpy")  # not imported here: doctor tells in JSON that it is broken
+    numpy = sys.modules.get("numpy")  # not imported here: doctor reports a broken numpy in JSON
     if numpy is not None and isinstance(value, numpy.generic | numpy.ndarray):
         return plain(value.tolist())
     if isinstance(value, int):
