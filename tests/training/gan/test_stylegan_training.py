@@ -22,7 +22,7 @@ from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings
 from sonoforge.runtime.cli import main as cli
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
-from sonoforge.training.gan import state as gan_players
+from sonoforge.training.gan import state as gan_state
 from sonoforge.training.gan.augmentations import adaptive_p
 from sonoforge.training.gan.augmentations.blurring import blur, blur_sigma
 from sonoforge.training.gan.batches.draws import draw_latents
@@ -96,7 +96,7 @@ def _assert_same_weights(first: Path, second: Path) -> None:
 
 def _augmented(patch: pytest.MonkeyPatch, strength: float) -> None:
     """Let ADA start at this strength."""
-    patch.setattr(gan_players, "ADAPTIVE_START", {**adaptive_p.START, "strength": strength})
+    patch.setattr(gan_state, "ADAPTIVE_START", {**adaptive_p.START, "strength": strength})
 
 
 @pytest.fixture(scope="module")
@@ -287,8 +287,8 @@ def _train_in_one_of_two(rank: int, port: int, folder: Path, recipes: tuple[str,
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
     gathered: list[Any] = []
-    gather = gan_engine.gather_players
-    gan_engine.gather_players = lambda *arguments: gathered.append(gather(*arguments)) or gathered[-1]  # type: ignore[attr-defined, func-returns-value]
+    gather = gan_engine.build_state
+    gan_engine.build_state = lambda *arguments: gathered.append(gather(*arguments)) or gathered[-1]  # type: ignore[attr-defined, func-returns-value]
     for recipe in recipes:
         _train(_settings(recipe, steps=3), folder / recipe)
         for which in ("generator", "average", "discriminator"):
