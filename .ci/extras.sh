@@ -24,7 +24,7 @@ install train
 "$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --quiet
 
 install export
-"$sonoforge" export runs/*-train-* --data phantom --formats onnx,onnx-int8,torchscript --out classifier --quiet
+"$sonoforge" export runs/*-train-* --data phantom --formats onnx,torchscript --out classifier --quiet
 "$sonoforge" export runs/00000-* --formats onnx --out generator --quiet
 "$sonoforge" gan sample --bundle generator --count 2 --out from-bundle --quiet
 
