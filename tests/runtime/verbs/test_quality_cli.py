@@ -217,7 +217,7 @@ def test_recursive_reaches_into_both(bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--against", "absent"], "--against absent: no such folder; give one with reference images"),
+        (["--against", "absent"], "--against absent: no such folder; give one of reference images"),
         (["--bundle", "absent"], "absent: no such bundle"),
         (["--threads", "0"], "--threads: found 0, expected at least 1"),
         (["--agains", "x"], "did you mean --against?"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
-import subprocess
-import sys
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
 
-from places import SUPPORT
 from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings
 from sonoforge.runtime.cli import main as cli
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
-from sonoforge.training.gan import state as gan_players
+from sonoforge.training.gan import state as gan_state
 from sonoforge.training.gan.augmentations import adaptive_p
 from sonoforge.training.gan.augmentations.blurring import blur, blur_sigma
 from sonoforge.training.gan.batches.draws import draw_latents
@@ -97,7 +96,7 @@ def _assert_same_weights(first: Path, second: Path) -> None:
 
 def _augmented(patch: pytest.MonkeyPatch, strength: float) -> None:
     """Let ADA start at this strength."""
-    patch.setattr(gan_players, "ADAPTIVE_START", {**adaptive_p.START, "strength": strength})
+    patch.setattr(gan_state, "ADAPTIVE_START", {**adaptive_p.START, "strength": strength})
 
 
 @pytest.fixture(scope="module")
@@ -282,40 +281,34 @@ def test_a_batch_in_two_parts_has_the_losses_of_the_whole(
 
 # Several processes.
 
-WORKER = """
-import dataclasses, sys
-from pathlib import Path
-from safetensors.torch import save_file
-sys.path[:0] = sys.argv[1:3]
-import test_stylegan_training as tests
-from sonoforge.training.gan import engine
 
-gathered = []
-gather = engine.gather_players
-engine.gather_players = lambda *arguments: gathered.append(gather(*arguments)) or gathered[-1]
-patched = tests.tiny_recipes()
-patched.__enter__()
-for name in sys.argv[4:]:
-    folder = Path(sys.argv[3])
-    tests._train(tests._settings(name, steps=3), folder / name)
-    players = gathered[-1]
-    for which in ("generator", "average", "discriminator"):
-        state = {key: value.contiguous() for key, value in getattr(players, which).state_dict().items()}
-        save_file(state, folder / f"{name}-{which}-{players.fabric.global_rank}.safetensors")
-"""
+def _train_in_one_of_two(rank: int, port: int, folder: Path, recipes: tuple[str, ...]) -> None:
+    """Train as a process that ``torchrun`` started, and save the networks as they are in memory."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+    gathered: list[Any] = []
+    gather = gan_engine.build_state
+    gan_engine.build_state = lambda *arguments: gathered.append(gather(*arguments)) or gathered[-1]  # type: ignore[attr-defined, func-returns-value]
+    for recipe in recipes:
+        _train(_settings(recipe, steps=3), folder / recipe)
+        for which in ("generator", "average", "discriminator"):
+            state = {key: value.contiguous() for key, value in getattr(gathered[-1], which).state_dict().items()}
+            save_file(state, folder / f"{recipe}-{which}-{rank}.safetensors")
 
 
 def test_two_processes_have_the_same_weights_and_averages(tmp_path: Path) -> None:
     """Each sees its own half of the latents and of the noise, and mixes styles by its own chance."""
-    worker = tmp_path / "worker.py"
-    worker.write_text(WORKER, encoding="utf-8")
     recipes = ("stylegan2", "stylegan3-t")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(worker)]
-    done = subprocess.run(
-        [*command, str(SUPPORT), str(Path(__file__).parent), str(tmp_path), *recipes],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    forked = multiprocessing.get_context("fork")  # with all modules imported
+    workers = [forked.Process(target=_train_in_one_of_two, args=(rank, port, tmp_path, recipes)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(240)
+    assert [worker.exitcode for worker in workers] == [0, 0]
     for recipe in recipes:
         for which in ("generator", "average", "discriminator"):
             first, second = (load_file(tmp_path / f"{recipe}-{which}-{rank}.safetensors") for rank in (0, 1))

@@ -27,14 +27,14 @@ def written(folder: Path, results: dict[str, Any]) -> Page:
     return Page(write_evaluation(folder, answered(results), {}).read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation")
     write_evaluation(folder, answered(good()), {name: drawn() for name in ALTS})
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def whole(folder: Path) -> Page:
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 

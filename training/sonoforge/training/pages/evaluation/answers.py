@@ -21,7 +21,7 @@ import math
 from collections.abc import Sequence
 
 from sonoforge.training.evaluation.results import Answer, CopyResult, MetricRow
-from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.metrics.copies import HELD_OUT
 from sonoforge.training.pages.numbers import MISSING, bracket, counted, figure, listed, p_value, share, times
 from sonoforge.training.pages.run.verdict import LEVEL

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.charts import (
     INK,
     MARKERS,

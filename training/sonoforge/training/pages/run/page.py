@@ -17,7 +17,7 @@ from PIL import Image
 from sonoforge.runtime.errors import GateError
 from sonoforge.training import run_folder
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.clusters import cluster_cards
 from sonoforge.training.pages.embedding import Picture, embed
 from sonoforge.training.pages.numbers import bracket, counted, is_number, number, points, share

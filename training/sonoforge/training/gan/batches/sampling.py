@@ -1,6 +1,6 @@
-"""The real images of each step: which, how they are turned, and which process sees them.
+"""The real images of each step: which, how they are flipped and distorted, and which process trains on them.
 
-Everything is drawn from (seed, purpose, step) for the whole batch; each process takes its part of it.  So a run
+Everything is drawn from (seed, purpose, step) for the whole batch; each process takes its part.  So a run
 repeats when it is resumed, and the batch does not depend on the number of processes.
 """
 
@@ -19,11 +19,10 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.pixels import to_unit
 from sonoforge.training.gan.augmentations.affine import AffineRanges, draw_affine, warp
 from sonoforge.training.gan.batches.draws import batch_indices, shuffled_epochs
-from sonoforge.training.gan.batches.training_set import TrainingSet
 
 
 @dataclass(frozen=True)
-class Feeding:
+class Sampling:
     """How batches of real images are made.
 
     Attributes:
@@ -49,45 +48,52 @@ class RealBatch(NamedTuple):
     labels: Tensor | None
 
 
-def draw_real(
-    pixels: Tensor,
-    labels: NDArray[np.int64] | None,
-    image_channels: int,
-    feeding: Feeding,
-    step: int,
-    rank: int = 0,
-    world: int = 1,
-) -> RealBatch:
+@dataclass(frozen=True, eq=False)
+class DeviceImages:
+    """The training images on the device that trains.
+
+    Attributes:
+        pixels: (N, C, S, S) uint8.
+        labels: (N,) int64, or None for an unconditional training.
+        image_channels: Channels that are image; those after them are masks.
+    """
+
+    pixels: Tensor
+    labels: NDArray[np.int64] | None
+    image_channels: int
+
+
+def draw_real(images: DeviceImages, sampling: Sampling, step: int, rank: int = 0, world: int = 1) -> RealBatch:
     """Return the real images of one step, for one process.
 
     Args:
-        pixels: (N, C, S, S) uint8 from `images.to_tensor`, on the device of the training.
-        labels: (N,) of `TrainingSet`.
-        image_channels: Of `TrainingSet`.
-        feeding: How.
+        images: To draw from.
+        sampling: How.
         step: Counted from 0.
         rank: Of this process.
         world: Number of processes.
 
     Raises:
-        SonoforgeError: The batch cannot be shared out evenly.
+        SonoforgeError: The batch cannot be divided evenly among the processes.
     """
-    part = process_slice(feeding.batch, rank, world)
-    drawn = choose_images(feeding, len(pixels), labels, step)[part]
-    chosen, turned = drawn % len(pixels), torch.from_numpy(drawn >= len(pixels)).to(pixels.device)
-    images = to_unit(pixels[torch.from_numpy(chosen).to(pixels.device)])
-    if feeding.mirror:
-        images = torch.where(turned[:, None, None, None], images.flip(3), images)
-    if feeding.affine is not None:
-        images = warp(images, draw_affine(feeding.batch, feeding.affine, feeding.seed, step)[part], image_channels)
-    return RealBatch(images, None if labels is None else torch.from_numpy(labels[chosen]).to(pixels.device))
+    pixels, labels = images.pixels, images.labels
+    part = process_slice(sampling.batch, rank, world)
+    drawn = choose_images(sampling, len(pixels), labels, step)[part]
+    chosen, flipped = drawn % len(pixels), torch.from_numpy(drawn >= len(pixels)).to(pixels.device)
+    real = to_unit(pixels[torch.from_numpy(chosen).to(pixels.device)])
+    if sampling.mirror:
+        real = torch.where(flipped[:, None, None, None], real.flip(3), real)
+    if sampling.affine is not None:
+        distortion = draw_affine(sampling.batch, sampling.affine, sampling.seed, step)[part]
+        real = warp(real, distortion, images.image_channels)
+    return RealBatch(real, None if labels is None else torch.from_numpy(labels[chosen]).to(pixels.device))
 
 
-def choose_images(feeding: Feeding, images: int, labels: NDArray[np.int64] | None, step: int) -> NDArray[np.int64]:
+def choose_images(sampling: Sampling, images: int, labels: NDArray[np.int64] | None, step: int) -> NDArray[np.int64]:
     """Choose the images of one step for all processes.
 
     Args:
-        feeding: How.
+        sampling: How.
         images: Number N of images.
         labels: (N,), or None: then there is nothing to balance.
         step: Counted from 0.
@@ -95,10 +101,10 @@ def choose_images(feeding: Feeding, images: int, labels: NDArray[np.int64] | Non
     Returns:
         (batch,) int64 in [0, N); with ``mirror`` in [0, 2 N), where N + i is image i flipped.
     """
-    ways = 2 if feeding.mirror else 1
-    if feeding.balanced and labels is not None:
-        return balanced_indices(np.tile(labels, ways), feeding.batch, feeding.seed, step)
-    return batch_indices(images * ways, feeding.batch, feeding.seed, step)
+    ways = 2 if sampling.mirror else 1
+    if sampling.balanced and labels is not None:
+        return balanced_indices(np.tile(labels, ways), sampling.batch, sampling.seed, step)
+    return batch_indices(images * ways, sampling.batch, sampling.seed, step)
 
 
 def balanced_indices(labels: NDArray[np.int64], batch: int, seed: int, step: int) -> NDArray[np.int64]:
@@ -135,31 +141,16 @@ def balanced_indices(labels: NDArray[np.int64], batch: int, seed: int, step: int
 
 
 def process_slice(batch: int, rank: int, world: int) -> slice:
-    """Return the part of a batch that a process works on: contiguous, all parts alike.
+    """Return the part of a batch that a process works on: contiguous, all parts of one size.
 
     Raises:
-        SonoforgeError: They cannot be alike; the mean of the processes' gradients would weigh images differently.
+        SonoforgeError: The sizes would differ, so that the mean of the processes' gradients would weigh images
+            differently.
     """
     if batch % world:
         raise SonoforgeError(
-            f"GAN training: found batch {batch} on {world} processes, expected a multiple of {world}; "
+            f"batch: found {batch} on {world} processes, expected a multiple of {world}; "
             f"give --batch {-(batch // -world) * world}"
         )
     share = batch // world
     return slice(rank * share, (rank + 1) * share)
-
-
-def check_enough_images(images: TrainingSet, batch: int) -> None:
-    """Refuse a batch that would show an image twice.
-
-    Raises:
-        SonoforgeError: There are fewer images than the batch takes.
-    """
-    count = len(images)
-    if count >= batch:
-        return
-    of = f"class {images.classes[0]}" if len(images.classes) == 1 else f"classes {', '.join(images.classes)}"
-    remedy = f"give --batch {count}" if count > 1 else "add images"
-    raise SonoforgeError(
-        f"training images of {of}: found {count}, expected at least the {batch} of one batch; {remedy}"
-    )
