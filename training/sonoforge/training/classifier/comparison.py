@@ -19,7 +19,8 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.data.splits import SplitPlan, leaked_images, make_plan, save_plan
+from sonoforge.training.data.split_plan import SplitPlan, save_plan
+from sonoforge.training.data.splits import leaked_images, make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.settings import GanSettings

@@ -29,7 +29,8 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.pixels import write_grid
-from sonoforge.training.data.splits import SplitPlan, check_sealed
+from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.splits import check_sealed
 from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.run_folder import log_to
