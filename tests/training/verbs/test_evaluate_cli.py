@@ -26,9 +26,9 @@ from PIL import Image, ImageFilter
 from safetensors.torch import save_file
 
 import bundle_factory as factory
+from program import Finished, sonoforge
 from scans import write_set
 from sonoforge.models.torchvision_import import import_torchvision
-from sonoforge.runtime.cli import main as cli
 from sonoforge.training.evaluation import sources
 from sonoforge.training.pages.evaluation.page import ALTS
 from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set
@@ -39,21 +39,11 @@ ONE = [*FAST, "--metrics", "kid", "--plots", "pca"]
 FAKES, COPIES = 60, 20
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def run(*arguments: object) -> Done:
+def run(*arguments: object) -> Finished:
     """Run the program in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "argv", ["sonoforge", "evaluate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    assert "Traceback" not in err.getvalue()
-    return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+    done = sonoforge("evaluate", *arguments)
+    assert "Traceback" not in done.err
+    return done
 
 
 def evaluate(*arguments: object) -> dict[str, Any]:
