@@ -47,7 +47,7 @@ def main() -> None:
     contents = {
         "onnx": model,
         "onnx-fp16": to_half(model),
-        "onnx-int8": to_int8(model, calibration)[0],
+        "onnx-int8": to_int8(model, calibration).data,
         "onnx-int8-symmetric": to_symmetric_int8(model, calibration),
         "ort": to_ort(model),
         "onnx-uint8": with_preprocessing(model, IMAGENET),

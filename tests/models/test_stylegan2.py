@@ -1,4 +1,4 @@
-"""StyleGAN2 against the official implementation's recorded numbers, and slow second implementations."""
+"""StyleGAN2 against slow second implementations, and its properties."""
 
 from __future__ import annotations
 
@@ -9,276 +9,25 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from scipy.signal import convolve2d, correlate2d
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 import stylegan_reference as reference
-from places import CHECKOUT, SHARED
+from places import CHECKOUT
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings, append_minibatch_std
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.layers import EqualisedConv2d
 from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
-from sonoforge.models.stylegan.official import (
-    discriminator_from_official,
-    discriminator_state,
-    generator_from_official,
-    generator_state,
-)
 from sonoforge.models.stylegan.stylegan2 import Generator, SynthesisLayer, initialise
-from sonoforge.training.gan.objectives.batch import Batch
-from sonoforge.training.gan.objectives.regularisers import REGULARISERS, path_length
-from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
-
-GOLDEN = SHARED / "golden"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"{GOLDEN} is missing")
-FAMILY = ["stylegan2_cond", "stylegan2_uncond", "stylegan3_t", "stylegan3_r"]
-
-
-def _golden(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    about = json.loads((GOLDEN / f"{name}.json").read_text())
-    with np.load(GOLDEN / f"{name}.npz") as arrays:
-        return about, {key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays}
-
-
-@needs_golden
-@pytest.mark.parametrize("name", FAMILY)
-def test_the_mapping_equals_the_official_one(name: str) -> None:
-    about, record = _golden(name)
-    options = about["G_kwargs"]
-    mapping = MappingNetwork(
-        options["z_dim"],
-        options["c_dim"],
-        options["w_dim"],
-        about["num_ws"],
-        layers=options["mapping_kwargs"]["num_layers"],
-    )
-    state = {"average": record["G/mapping.w_avg"]}
-    for part in ("weight", "bias"):
-        for index in range(len(mapping.layers)):
-            state[f"layers.{index}.{part}"] = record[f"G/mapping.fc{index}.{part}"]
-        if options["c_dim"]:
-            state[f"embedding.{part}"] = record[f"G/mapping.embed.{part}"]
-    mapping.load_state_dict(state)
-    labels = record["in/c"]
-    with torch.no_grad():
-        for key, truncation in (("ws", ()), ("ws_psi07", (0.7,)), ("ws_psi05_cutoff3", (0.5, 3))):
-            torch.testing.assert_close(
-                mapping(record["in/z"], labels, *truncation), record[f"out/{key}"], atol=1e-5, rtol=0
-            )
-        if options["c_dim"]:
-            torch.testing.assert_close(mapping(record["in/z"], labels.argmax(1)), record["out/ws"], atol=1e-5, rtol=0)
-        mapping(record["in/z_ema"], record["in/c_ema"], update_average=True)
-    torch.testing.assert_close(mapping.average, record["out/ema/mapping.w_avg"], atol=1e-5, rtol=0)
-
-
-def _part(record: dict[str, Tensor], network: str) -> dict[str, Tensor]:
-    return {key[2:]: value for key, value in record.items() if key.startswith(f"{network}/")}
 
 
 def _close(found: Tensor, expected: Tensor, atol: float = 1e-4, rtol: float = 0) -> None:
     torch.testing.assert_close(found, expected, atol=atol, rtol=rtol)
 
-
-@needs_golden
-@pytest.mark.parametrize("name", FAMILY[:2])
-def test_images_equal_the_official_ones(name: str) -> None:
-    _, record = _golden(name)
-    generator = generator_from_official(_part(record, "G"))
-    z, c = record["in/z"], record["in/c"]
-    with torch.no_grad():
-        _close(generator(z, c), record["out/img"])
-        _close(generator(z, c, truncation_psi=0.7), record["out/img_psi07"])
-        few = len(record["out/img_nonoise"])
-        _close(generator.synthesis(record["out/ws"][:few], noise="none"), record["out/img_nonoise"])
-        cutoff = int(record["out/mix_cutoff"])
-        mixed = torch.cat([record["out/ws"][:, :cutoff], record["out/ws"].flip(0)[:, cutoff:]], 1)
-        few = len(record["out/img_mix"])
-        _close(generator.synthesis(mixed[:few]), record["out/img_mix"])
-
-
-@needs_golden
-@pytest.mark.parametrize("name", FAMILY)
-def test_scores_equal_the_official_ones(name: str) -> None:
-    _, record = _golden(name)
-    discriminator = discriminator_from_official(_part(record, "D"))
-    c = record["in/c"]
-    with torch.no_grad():
-        for images, logits in (("img", "logits"), ("img_psi07", "logits_psi07")):
-            score, class_logits = discriminator(record[f"out/{images}"], c)
-            _close(score, record[f"out/{logits}"][:, 0])
-            assert class_logits is None
-        if "out/logits_img_shifted_c" in record:
-            score, _ = discriminator(record["out/img"], c.argmax(1).roll(1))
-            _close(score, record["out/logits_img_shifted_c"][:, 0])
-
-
-class Training:
-    """The official training phases on the recorded inputs, each ending in the mean loss of the batch."""
-
-    def __init__(self, name: str) -> None:
-        self.about, self.record = _golden(name)
-        self.generator = generator_from_official(_part(self.record, "G")).train()
-        self.discriminator = discriminator_from_official(_part(self.record, "D")).train()
-        self.path_length = torch.tensor(float(self.about["pl_mean_init"]))
-        self.values: dict[str, Tensor] = {}
-
-    def _made(self, phase: str) -> tuple[Tensor, Tensor]:
-        return self.record[f"in/gen_z_{phase}"], self.record[f"in/gen_c_{phase}"]
-
-    def _real(self) -> Tensor:
-        return self.record["in/real_img_u8"].float() / 127.5 - 1
-
-    def gmain(self) -> Tensor:
-        latents, labels = self._made("Gmain")
-        score, _ = self.discriminator(self.generator(latents, labels), labels)
-        self.values |= {"Gmain/scores/fake": score, "Gmain/G/loss": softplus(-score)}
-        return softplus(-score).mean()
-
-    def greg(self) -> Tensor:
-        latents, labels = (values[: len(self.record["in/pl_noise"])] for values in self._made("Greg"))
-        styles = self.generator.mapping(latents, labels)
-        images = self.generator.synthesis(styles)
-        lengths = path_length.path_lengths(images, styles, self.record["in/pl_noise"].float())
-        average = self.path_length.lerp(lengths.mean(), 1 - path_length.DECAY)
-        penalties = (lengths - average).square()
-        self.path_length = average.detach()
-        weight = REGULARISERS["path-length"].weight
-        self.values |= {"Greg/pl_penalty": penalties, "Greg/G/reg": penalties * weight, "Greg/pl_mean_after": average}
-        return penalties.mean() * weight
-
-    def dmain(self, *, update_average: bool = False) -> Tensor:
-        latents, labels = self._made("Dmain")
-        with torch.no_grad():
-            fakes = self.generator(latents, labels, update_average=update_average)
-        fake, _ = self.discriminator(fakes, labels)
-        real, _ = self.discriminator(self._real(), self.record["in/real_c"])
-        loss = softplus(fake) + softplus(-real)
-        self.values |= {"Dmain/scores/fake": fake, "Dmain/scores/real": real, "Dmain/D/loss": loss}
-        return loss.mean()
-
-    def dreg(self) -> Tensor:
-        real = self._real()
-        batch = Batch(real, real, real, self.record["in/real_c"], real, real.shape[1], torch.Generator())
-        penalty = REGULARISERS["r1"].penalty
-        assert penalty is not None
-        reg = penalty(self.discriminator, batch, {}) * self.about["loss_kwargs"]["r1_gamma"]
-        self.values |= {"Dreg/D/reg": reg}
-        return reg
-
-    def gradients(self, phase: str) -> dict[str, Tensor]:
-        """Of the parameters of the network that this phase trains, those that have one."""
-        network = self.generator if phase.startswith("G") else self.discriminator
-        names, parameters = zip(*network.named_parameters(), strict=True)
-        found = torch.autograd.grad(getattr(self, phase.lower())(), parameters, allow_unused=True)
-        return {name: values for name, values in zip(names, found, strict=True) if values is not None}
-
-
-# Phases of nets whose generator is not StyleGAN2 need the discriminator alone.
-TRAINED = [
-    *itertools.product(FAMILY[:2], ("Gmain", "Greg", "Dmain", "Dreg")),
-    *itertools.product(FAMILY[2:], ("Dreg",)),
-]
-
-
-def _training(name: str, monkeypatch: pytest.MonkeyPatch) -> Training:
-    if name not in FAMILY[:2]:
-        monkeypatch.setitem(globals(), "generator_from_official", lambda state: nn.Identity())
-    return Training(name)
-
-
-@needs_golden
-@pytest.mark.parametrize(("name", "phase"), TRAINED)
-def test_losses_and_penalties_equal_the_official_ones(name: str, phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = _training(name, monkeypatch)
-    getattr(training, phase.lower())()
-    assert training.values
-    for key, value in training.values.items():
-        expected = training.record[f"out/train/{key}"]
-        if value.ndim == 0 and expected.ndim == 1:  # a penalty here is a mean over the batch
-            expected = expected.mean()
-        exact = "scores" in key or key.endswith("loss")
-        _close(value.detach(), expected.reshape(value.shape), *((1e-4, 0) if exact else (1e-5, 1e-3)))
-
-
-def _statistics(values: Tensor) -> Tensor:
-    flat = values.detach().double().flatten()
-    wave = torch.cos(torch.arange(1, len(flat) + 1, dtype=torch.float64))
-    return torch.stack([flat.sum(), flat.norm(), flat @ wave])
-
-
-@needs_golden
-@pytest.mark.parametrize(("name", "phase"), TRAINED)
-def test_gradients_equal_the_official_ones(name: str, phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = _training(name, monkeypatch)
-    prefix = f"out/gradstat/{phase}/"
-    stored = {key.removeprefix(prefix): value for key, value in training.record.items() if key.startswith(prefix)}
-    rename = generator_state if phase.startswith("G") else discriminator_state
-    expected = rename(stored)
-    found = training.gradients(phase)
-    assert expected.keys() <= found.keys()
-    for key, values in found.items():
-        statistics = expected.get(key, torch.zeros(3, dtype=torch.float64))
-        assert float((_statistics(values) - statistics).abs().max()) <= 1e-2 * float(statistics[1]) + 1e-6, key
-
-
-def _train_file(network: str, kind: str) -> dict[str, Tensor]:
-    with np.load(GOLDEN / f"stylegan2_uncond_train_{network}.npz") as arrays:
-        stored = {key.removeprefix(f"{kind}/"): arrays[key] for key in arrays if key.startswith(f"{kind}/")}
-    return {key: torch.from_numpy(np.asarray(value)) for key, value in stored.items()}
-
-
-@needs_golden
-@pytest.mark.parametrize("phase", ["Gmain", "Greg", "Dmain", "Dreg"])
-def test_every_entry_of_the_gradients_equals_the_official_one(phase: str) -> None:
-    rename = generator_state if phase.startswith("G") else discriminator_state
-    expected = rename(_train_file(phase[0], f"grad/{phase}"))
-    found = Training("stylegan2_uncond").gradients(phase)
-    assert expected.keys() <= found.keys()
-    for key, values in expected.items():
-        assert float((found[key] - values).norm()) <= 5e-3 * float(values.norm()) + 1e-6, key
-
-
-@needs_golden
-def test_one_full_iteration_ends_in_the_official_state() -> None:
-    training = Training("stylegan2_uncond")
-    settings = training.about["onestep"]
-    networks = {"G": training.generator, "D": training.discriminator}
-    optimisers = {}
-    for key, network in networks.items():
-        own, interval = settings[f"{key}_opt"], settings[f"{key}_reg_interval"]
-        adam = OptimiserSettings("adam", own["lr"], tuple(own["betas"]))
-        optimisers[key] = build_optimiser(adam, network.parameters(), interval, fused=True)
-    for key, phase, loss, gain in (
-        ("G", "Gmain/G/loss", training.gmain, 1),
-        ("G", "Greg/G/reg", training.greg, settings["G_reg_interval"]),
-        ("D", "Dmain/D/loss", lambda: training.dmain(update_average=True), 1),
-        ("D", "Dreg/D/reg", training.dreg, settings["D_reg_interval"]),
-    ):
-        optimisers[key].zero_grad()
-        (loss() * gain).backward()
-        optimisers[key].step()
-        value, expected = training.values[phase].detach(), training.record[f"out/onestep/{phase}"]
-        expected = expected.mean() if value.ndim == 0 else expected.reshape(value.shape)
-        _close(value, expected, 1e-4, 1e-3)
-    for key, rename in (("G", generator_state), ("D", discriminator_state)):
-        state = networks[key].state_dict()
-        expected = rename(_train_file(key, f"onestep/{key}"))
-        apart = [(state[name] - values).abs().flatten() for name, values in expected.items()]
-        assert float((torch.cat(apart) < 1e-4).double().mean()) >= 0.99
-        assert float(torch.cat(apart).max()) <= 4 * settings[f"{key}_opt"]["lr"] + 1e-5
-        if key == "G":
-            _close(state["mapping.average"], expected["mapping.average"], 1e-5)
-
-
-# What follows needs no recorded numbers.
 
 CLASSES = 3
 
@@ -427,8 +176,8 @@ def _count(network: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 128, 224, 256, 512, 1024])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_every_size_gives_images_and_scores_of_its_shape(size: int, channels: int) -> None:
+def test_every_size_gives_images_and_scores_of_its_shape(size: int) -> None:
+    channels = 1 if size == 64 else 3
     with torch.device("meta"):
         generator = Generator(StyledSettings(size, channels, 8, style_size=12, channel_base=4 * size, channel_max=8))
         discriminator = Discriminator(ResidualSettings(size, channels, channel_base=4 * size, channel_max=8))
@@ -564,26 +313,6 @@ def test_initial_weights_keep_the_variance_from_layer_to_layer() -> None:
     assert 0.05 < float(scores.square().mean().sqrt()) < 5
 
 
-def test_the_importer_refuses_what_it_cannot_reproduce() -> None:
-    with pytest.raises(ValueError, match=r"found no 'synthesis\.b4\.const'"):
-        generator_from_official({"synthesis.input.weight": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"found no 'b4\.out\.weight'"):
-        discriminator_from_official({})
-
-
-@needs_golden
-def test_the_importer_refuses_another_filter_and_missing_or_wrong_tensors() -> None:
-    state = _part(_golden("stylegan2_uncond")[1], "G")
-    with pytest.raises(ValueError, match="found another filter"):
-        generator_from_official(state | {"synthesis.b8.resample_filter": torch.ones(4, 4) / 16})
-    with pytest.raises(ValueError, match="Missing key"):
-        generator_from_official({name: value for name, value in state.items() if name != "synthesis.b8.conv0.bias"})
-    with pytest.raises(ValueError, match="size mismatch"):
-        generator_from_official(state | {"synthesis.b8.conv0.bias": torch.zeros(5)})
-    with pytest.raises(ValueError, match=r"found no 'mapping\.w_avg'"):
-        generator_from_official({name: value for name, value in state.items() if name != "mapping.w_avg"})
-
-
 @pytest.mark.slow
 def test_a_training_step_takes_at_most_four_fifths_of_the_plain_one_s_time_and_no_more_memory() -> None:
     benchmark = CHECKOUT / "tests" / "benchmarks" / "bench_stylegan.py"
@@ -594,25 +323,3 @@ def test_a_training_step_takes_at_most_four_fifths_of_the_plain_one_s_time_and_n
     seconds = {path: statistics.median(values["seconds"]) for path, values in found.items()}
     assert seconds["fast"] <= 0.8 * seconds["slow"]
     assert found["fast"]["mib"] <= found["slow"]["mib"]
-
-
-@pytest.mark.filterwarnings("ignore:.*axis name:UserWarning")
-def test_the_generator_exports_to_onnx_with_a_free_batch(tmp_path: Path) -> None:
-    generator = _pair(16)[0].eval()
-    path = tmp_path / "generator.onnx"
-    batch = torch.export.Dim("batch")
-    torch.onnx.export(
-        generator,
-        (_latents(3), _labels(3)),
-        path,
-        dynamo=True,
-        verbose=False,
-        dynamic_shapes={"latents": {0: batch}, "labels": {0: batch}},
-    )
-    session = onnxruntime.InferenceSession(path)
-    for count in (1, 5):
-        latents, labels = _latents(count, seed=count), _labels(count)
-        names = [entry.name for entry in session.get_inputs()]
-        (found,) = session.run(None, dict(zip(names, (latents.numpy(), labels.numpy()), strict=True)))
-        with torch.no_grad():
-            np.testing.assert_allclose(found, generator(latents, labels), atol=1e-4)

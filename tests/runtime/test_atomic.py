@@ -24,6 +24,41 @@ def test_round_trip_and_parents(tmp_path: Path) -> None:
     assert [item.name for item in target.parent.iterdir()] == ["a.bin"]
 
 
+def test_a_folder_takes_its_name_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "set"
+    (tmp_path / "new" / ".partial-set").mkdir(parents=True)  # of a process that was killed
+    (tmp_path / "new" / ".partial-set" / "old").touch()
+    for content in ("first", "second"):
+        with atomic.replacing_folder(target) as folder:
+            (folder / "a").write_text(content, encoding="utf-8")
+            assert not (target / "a").exists() or (target / "a").read_text(encoding="utf-8") == "first"
+    assert (target / "a").read_text(encoding="utf-8") == "second"
+    full = pytest.raises(SonoforgeError, match=r"set: cannot be written \(No space left on device\)")
+    with full, atomic.replacing_folder(target):
+        raise OSError(28, "No space left on device")
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "new",
+        "new/set",
+        "new/set/a",
+    ]
+
+
+def test_a_folder_is_written_where_the_file_system_cannot_sync_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(22, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with atomic.replacing_folder(tmp_path / "set") as folder:
+        (folder / "a").touch()
+    assert (tmp_path / "set" / "a").is_file()
+
+
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_failure_leaves_the_old_file_and_no_remains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str

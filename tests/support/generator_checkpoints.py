@@ -29,7 +29,9 @@ def image_side(recipe: str) -> int:
     return 16 if recipe in STYLED else 32
 
 
-def small_checkpoint(folder: Path, recipe: str, classes: int, *, channels: int = 1, masks: int = 0) -> Path:
+def small_checkpoint(
+    folder: Path, recipe: str, classes: int, *, channels: int = 1, masks: int = 0, side: int | None = None
+) -> Path:
     """Write a run folder with one checkpoint, whose noise, biases and mean style are not the initial zeros.
 
     Args:
@@ -38,10 +40,11 @@ def small_checkpoint(folder: Path, recipe: str, classes: int, *, channels: int =
         classes: Number of classes, named a, b and c; 0: all images are of the class "lesion".
         channels: Of the image.
         masks: 1: one more channel is a mask.
+        side: Of the images in pixels; by default `image_side`.
     """
     architecture = recipe[:9] if recipe in STYLED else recipe
     options: dict[str, Any] = {
-        "image_size": image_side(recipe),
+        "image_size": side or image_side(recipe),
         "channels": channels + masks,
         "latent_size": 6,
         "classes": classes,

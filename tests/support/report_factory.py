@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from pages import Page
 from sonoforge.runtime.atomic import write_json, write_text
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS
@@ -21,6 +22,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.splits import leaked_images, make_plan, save_plan
 from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.published import PUBLISHED
@@ -35,7 +37,19 @@ class Run(NamedTuple):
     folder: Path
     cache: ImageCache
     audited: dict[str, Any]
-    results: dict[str, Any]
+    results: Any
+
+
+class Written(NamedTuple):
+    """A run and its page."""
+
+    run: Run
+    page: Page
+
+
+def written(run: Run) -> Written:
+    """Write a run's report and read it."""
+    return Written(run, Page(write_report(*run).read_text(encoding="utf-8")))
 
 
 def make_cache(classes: Sequence[str], counts: Sequence[int], seed: int = 0) -> ImageCache:
@@ -76,7 +90,8 @@ def make_run(
     protocol: str = "sealed",
     folds: int = 4,
     seeds: int = 1,
-    with_bundle: bool = True,
+    *,
+    with_collapse: bool = False,
 ) -> Run:
     """Write a whole run folder.
 
@@ -88,7 +103,7 @@ def make_run(
         protocol: See `make_plan`.
         folds: Number of folds.
         seeds: Number of seeds.
-        with_bundle: Whether the run got as far as a bundle.
+        with_collapse: Whether the last class's generator of the second fold ends collapsed; its log is cut short.
     """
     cache = make_cache(classes, counts)
     labels = cache.dataset.labels
@@ -143,8 +158,12 @@ def make_run(
     }
     if any(arm == "gan" for arm, _ in arms):
         _write_generators(folder, cache, filled, folds)
-    if with_bundle:
-        _add_bundle(folder, results)
+        if with_collapse:
+            path = folder / "gan" / "seed0-fold01" / filled[-1] / "stats.jsonl"
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            rows[-1] |= {"collapsed": True, "diversity": 0.1}
+            write_text(path, "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 13')
+    _add_bundle(folder, results)
     return Run(folder, cache, audit(cache), results)
 
 

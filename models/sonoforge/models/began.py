@@ -14,7 +14,7 @@ was written in: uniform with variance 2 / (fan-in + fan-out) (Glorot and Bengio,
 difficulty of training deep feedforward neural networks", AISTATS 2010), biases 0.  The optional skip
 connections and vanishing residuals are left out.
 
-Class-conditional form, which the paper does not have: the class as extra constant maps of the
+Class-conditional form, which the paper does not have: the class as extra constant channels of the
 discriminator's input (Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014), and one-hot
 beside the embedding of its decoder, as beside the generator's latent vector.
 """
@@ -33,7 +33,7 @@ CONDITIONINGS = ("none", "concatenation")
 
 
 def _base_side(image_size: int) -> int:
-    """8, the paper's; 7 for 224, which halvings do not take to 8."""
+    """8 as in the paper; 7 for 224, which cannot be halved to 8."""
     side = smallest_side(image_size)
     return 2 * side if side == 4 else side
 
@@ -71,17 +71,12 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate one image for each latent vector.
+        """Uniform latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S).
 
-        Args:
-            latents: (N, Z) float, uniform in [-1, 1].
-            labels: (N,) int64, for a conditional generator.
-
-        Returns:
-            (N, C, S, S) float in about [-1, 1]: nothing bounds them, as in the paper.
+        They are in about [-1, 1]: nothing bounds them, as in the paper.
         """
         projected: Tensor = self.dense(append_labels(latents, labels, self.classes))
-        # Height, width, map: already the channels-last layout in memory.
+        # Height, width, channel: already the channels-last layout in memory.
         maps = projected.unflatten(1, (self.base, self.base, -1)).permute(0, 3, 1, 2)
         images: Tensor = self.layers(maps)
         return images
@@ -131,15 +126,7 @@ class Discriminator(nn.Module):
         self.decoder = Generator(image_size, channels, embedding, self.classes, width)
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Encode and decode images.
-
-        Args:
-            images: (N, C, S, S) float in [-1, 1].
-            labels: (N,) int64; needed by ``"concatenation"`` alone.
-
-        Returns:
-            (N, C, S, S) float.
-        """
+        """Encode and decode images (N, C, S, S); ``"concatenation"`` needs their labels (N,) int64."""
         inputs = images
         if self.classes:
             maps = one_hot(labels, self.classes, images.dtype)[:, :, None, None].expand(-1, -1, *images.shape[2:])
@@ -148,14 +135,9 @@ class Discriminator(nn.Module):
         return reconstructed
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
-        """Judge images by the paper's loss with exponent eta = 1, as a mean over an image's values.
+        """Return the mean absolute error of each image's reconstruction (N,), at least 0; and None.
 
-        Args:
-            images: (N, C, S, S) float in [-1, 1].
-            labels: (N,) int64; needed by ``"concatenation"`` alone.
-
-        Returns:
-            Mean absolute error of each image's reconstruction (N,), at least 0; and None.
+        The paper's loss with exponent eta = 1, as a mean over an image's values; see `reconstruct`.
         """
         return (images - self.reconstruct(images, labels)).abs().flatten(1).mean(1), None
 

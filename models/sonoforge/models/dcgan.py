@@ -8,7 +8,7 @@ as in the authors' code.  Section 3: strides instead of pooling, no hidden dense
 normalisation but on the generator's output and the discriminator's input, ReLU and tanh in the
 generator, LeakyReLU in the discriminator.  Section 4: slope 0.2, weights from N(0, 0.02).
 
-Generalised to other sizes: the maps at the largest side keep their number, 128, and each halving of
+Generalised to other sizes: the largest side keeps its number of channels, 128, and each halving of
 the side doubles it, up to the paper's widest, 1024.  So 32 has 512-256-128, 128 has
 1024-1024-512-256-128.  224 starts from 7x7.
 
@@ -28,19 +28,19 @@ from sonoforge.models.labels import ScoreHead, append_labels
 KERNEL = 5
 SLOPE = 0.2
 INITIAL_STD = 0.02
-WIDTH = 128  # maps at the largest side: figure 1
-WIDEST = 1024  # maps at 4x4 in figure 1
+WIDTH = 128  # channels at the largest side: figure 1
+WIDEST = 1024  # channels at 4x4 in figure 1
 NORMS = ("batch", "none")
 
 
 def _widths(image_size: int, width: int) -> list[int]:
-    """Maps at each side but the image's, from the smallest side on."""
+    """Channels at each side but the image's, from the smallest side on."""
     levels = doublings(image_size, smallest_side(image_size))
     return [min(WIDEST, width << level) for level in reversed(range(levels))]
 
 
 def _upsample(inputs: int, outputs: int, *, bias: bool) -> nn.ConvTranspose2d:
-    """A transposed convolution whose output is exactly twice as wide as its input."""
+    """A transposed convolution whose output is exactly twice the size of its input."""
     return nn.ConvTranspose2d(inputs, outputs, KERNEL, 2, padding=KERNEL // 2, output_padding=1, bias=bias)
 
 
@@ -52,7 +52,7 @@ class Generator(nn.Module):
         channels: Channels C of the image.
         latent_size: Length Z of the latent vector; the paper: 100.
         classes: Number of classes, 0 for an unconditional generator.
-        width: Maps at the largest hidden side; doubled at each halving, up to 1024.
+        width: Channels at the largest hidden side; doubled at each halving, up to 1024.
 
     Raises:
         ValueError: Another image size.
@@ -74,17 +74,9 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers, _upsample(widths[-1], channels, bias=True), nn.Tanh())
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate one image for each latent vector.
-
-        Args:
-            latents: (N, Z) float, standard normal.
-            labels: (N,) int64, for a conditional generator.
-
-        Returns:
-            (N, C, S, S) float in [-1, 1].
-        """
+        """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
         projected: Tensor = self.dense(append_labels(latents, labels, self.classes))
-        # Height, width, map: already the channels-last layout in memory.
+        # Height, width, channel: already the channels-last layout in memory.
         maps = projected.unflatten(1, (self.base, self.base, -1)).permute(0, 3, 1, 2)
         images: Tensor = self.layers(maps)
         return images
@@ -104,7 +96,7 @@ class Discriminator(nn.Module):
         channels: Channels C of the image.
         classes: Number K of classes, 0 for none.
         conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
-        width: Maps at the largest hidden side; doubled at each halving, up to 1024.
+        width: Channels at the largest hidden side; doubled at each halving, up to 1024.
         norm: ``"batch"``, or ``"none"`` where the loss judges each image alone: batch normalisation
             mixes the images of a batch, which a gradient penalty must not see (Gulrajani 2017, section 4).
 
@@ -135,14 +127,9 @@ class Discriminator(nn.Module):
         self.head = ScoreHead(widths[-1] * smallest_side(image_size) ** 2, classes, conditioning)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Judge images.
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
 
-        Args:
-            images: (N, C, S, S) float in [-1, 1].
-            labels: (N,) int64; needed by ``"projection"`` alone.
-
-        Returns:
-            Logits (N,), and class logits (N, K) for ``"auxiliary"``, else None.
+        Labels (N,) int64 are needed only by ``"projection"``.
         """
         answer: tuple[Tensor, Tensor | None] = self.head(self.layers(images), labels)
         return answer

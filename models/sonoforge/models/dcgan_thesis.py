@@ -2,7 +2,7 @@
 
 The thesis gives the layers: latent 100 -> dense 28x28x256 -> transposed convolutions 28x28x128,
 56x56x64, 112x112x32 -> 224x224, tanh; the mirror image as discriminator; batch normalisation and
-LeakyReLU in both.  It leaves these open, and they are closed here as the original method has them
+LeakyReLU in both.  It leaves these open; here they follow the original method
 (Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative
 Adversarial Networks", ICLR 2016):
 
@@ -11,8 +11,8 @@ Adversarial Networks", ICLR 2016):
 * weights from N(0, 0.02), and the scales of batch normalisation from N(1, 0.02): section 4 and the
   authors' code;
 * no batch normalisation on the generator's output and on the discriminator's input: section 3;
-* batch normalisation of the dense layer over its 256 maps, not over its 200 704 single values:
-  section 3 normalises maps everywhere.
+* batch normalisation of the dense layer over its 256 channels, not over its 200 704 single values:
+  section 3 normalises by channel everywhere.
 
 Generalised: any image size that is a multiple of 8 (the thesis: 224), any number of channels (the thesis:
 3), and classes (the thesis trains one pair of networks for each class).
@@ -39,7 +39,7 @@ def _base_size(image_size: int) -> int:
 
 
 def _upsample(inputs: int, outputs: int, stride: int, *, bias: bool) -> nn.ConvTranspose2d:
-    """A transposed convolution whose output is exactly ``stride`` times as wide as its input."""
+    """A transposed convolution whose output is exactly ``stride`` times the size of its input."""
     return nn.ConvTranspose2d(
         inputs, outputs, KERNEL, stride, padding=KERNEL // 2, output_padding=stride - 1, bias=bias
     )
@@ -84,17 +84,9 @@ class Generator(nn.Module):
         )
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate one image for each latent vector.
-
-        Args:
-            latents: (N, Z) float, standard normal.
-            labels: (N,) int64, for a conditional generator.
-
-        Returns:
-            (N, C, S, S) float in [-1, 1].
-        """
+        """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
         projected = self.dense(append_labels(latents, labels, self.classes))
-        # Height, width, map: the thesis' order, and already the channels-last layout in memory.
+        # Height, width, channel: the thesis' order, and already the channels-last layout in memory.
         maps = projected.view(-1, self.base, self.base, 256).permute(0, 3, 1, 2)
         images: Tensor = self.layers(maps)
         return images
@@ -133,14 +125,9 @@ class Discriminator(nn.Module):
         self.head = ScoreHead(base * base * 128, classes, conditioning)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Judge images.
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
 
-        Args:
-            images: (N, C, S, S) float in [-1, 1].
-            labels: (N,) int64; needed by ``"projection"`` alone.
-
-        Returns:
-            Logits (N,), and class logits (N, K) for ``"auxiliary"``, else None.
+        Labels (N,) int64 are needed only by ``"projection"``.
         """
         answer: tuple[Tensor, Tensor | None] = self.head(self.layers(images), labels)
         return answer

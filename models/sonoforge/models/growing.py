@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
 
 
 class Growing(nn.Module):
@@ -66,3 +67,21 @@ class Growing(nn.Module):
         """Take over the stage of a state dict."""
         state = state.cpu()
         self.set_stage(int(state[0]), float(state[1:].view(torch.float64)))
+
+
+class GrowingDiscriminator(Growing):
+    """A discriminator that grows."""
+
+    def fade(self, images: Tensor) -> Tensor:
+        """Blend real images with their half-size form, as the generator's are in this stage (section 2).
+
+        Args:
+            images: (N, C, S, S) float in [-1, 1].
+
+        Returns:
+            (N, C, S, S) float; at alpha 1, the images unchanged.
+        """
+        if self.alpha == 1 or self.level == 0:
+            return images
+        coarse = avg_pool2d(images, 2 * self.image_size // self.resolution)
+        return torch.lerp(interpolate(coarse, self.image_size), images, self.alpha)

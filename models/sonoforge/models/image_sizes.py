@@ -6,7 +6,7 @@ IMAGE_SIZES = (32, 64, 128, 224, 256, 512)
 
 
 def smallest_side(image_size: int) -> int:
-    """Return the side of a network's smallest maps: doubled several times it is the image's.
+    """Return the side of a network's smallest feature maps, which is doubled up to the image's.
 
     Args:
         image_size: Side of the square image in pixels, one of `IMAGE_SIZES`.

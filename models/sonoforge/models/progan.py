@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu, linear
 
-from sonoforge.models.growing import Growing
+from sonoforge.models.growing import Growing, GrowingDiscriminator
 from sonoforge.models.image_sizes import smallest_side
 from sonoforge.models.labels import ScoreHead, append_labels
 
@@ -38,19 +38,18 @@ GROUP = 4  # images in a group of the minibatch standard deviation: the authors'
 
 
 def _widths(levels: int, width: int) -> list[int]:
-    """Maps at 4x4, 8x8, ...: 512 to 32x32, then halved with each doubling (table 2)."""
+    """Channels at 4x4, 8x8, ...: 512 to 32x32, then halved with each doubling (table 2)."""
     return [min(width, 4096 >> level) for level in range(levels + 1)]
 
 
 class EqualisedConv2d(nn.Module):
     """A convolution whose weights are stored as N(0, 1) and scaled at each pass (section 4.1).
 
-    Adam divides by a weight's own gradient scale; so all weights learn at the same relative rate only
-    if they have the same scale.
+    Adam divides by a weight's own gradient scale, so only weights of equal scale learn at equal relative rates.
 
     Args:
-        inputs: Input maps.
-        outputs: Output maps.
+        inputs: Input channels.
+        outputs: Output channels.
         kernel: Side of the kernel.
         padding: Zeros added on each side.
         gain: Standard deviation of the output for normal input.
@@ -100,15 +99,15 @@ def pixel_norm(maps: Tensor) -> Tensor:
 
 
 def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
-    """Append one map that says how much the images of a group differ (section 3).
+    """Append one feature map that measures how much the images of a group differ (section 3).
 
-    The standard deviation over the group, of each feature at each place, averaged over features and
-    places; the same number for all images of the group, everywhere.
+    The standard deviation over the group, of each feature at each pixel, averaged over features and
+    pixels; the same number for all images of the group, everywhere.
 
     Args:
         maps: (N, F, H, W) float.
-        group: Most images in a group.  Neighbours in the batch form one; where N is no multiple of
-            it, the groups are smaller and as equal as can be.
+        group: Largest number of images in a group.  Neighbours in the batch form one; if N is no multiple of
+            it, the groups are smaller and as equal as possible.
 
     Returns:
         (N, F + 1, H, W) float.
@@ -141,7 +140,7 @@ class Generator(Growing):
         channels: Channels C of the image.
         latent_size: Length Z of the latent vector; the paper: 512.
         classes: Number of classes, 0 for an unconditional generator.
-        width: Most maps of a layer.
+        width: Largest number of channels of a layer.
 
     Raises:
         ValueError: Another image size.
@@ -155,7 +154,7 @@ class Generator(Growing):
         self.classes = classes
         widths = _widths(self.level, width)
         self.first = nn.Sequential(
-            # The latent vector as a map of one pixel, padded so that each tap of the kernel meets it once.
+            # The latent vector as an image of one pixel, padded so that each tap of the kernel meets it once.
             EqualisedConv2d(latent_size + classes, widths[0], self.base, padding=self.base - 1),
             _Activation(normalise=True),
             EqualisedConv2d(widths[0], widths[0], 3, padding=1),
@@ -171,17 +170,12 @@ class Generator(Growing):
             )
             for level in range(1, len(widths))
         )
-        self.to_image = nn.ModuleList(EqualisedConv2d(maps, channels, 1, padding=0, gain=1.0) for maps in widths)
+        self.to_image = nn.ModuleList(EqualisedConv2d(own, channels, 1, padding=0, gain=1.0) for own in widths)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate one image for each latent vector.
+        """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S).
 
-        Args:
-            latents: (N, Z) float, standard normal.
-            labels: (N,) int64, for a conditional generator.
-
-        Returns:
-            (N, C, S, S) float in about [-1, 1]: nothing bounds them, as in the paper.
+        They are in about [-1, 1]: nothing bounds them, as in the paper.
         """
         maps = self.first(append_labels(pixel_norm(latents), labels, self.classes)[:, :, None, None])
         before = maps
@@ -193,7 +187,7 @@ class Generator(Growing):
         return images if self.resolution == self.image_size else interpolate(images, self.image_size)
 
 
-class Discriminator(Growing):
+class Discriminator(GrowingDiscriminator):
     """Image to one number: large where the image looks real.
 
     Args:
@@ -201,8 +195,8 @@ class Discriminator(Growing):
         channels: Channels C of the image.
         classes: Number K of classes, 0 for none.
         conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
-        width: Most maps of a layer.
-        group: Most images in a group of the minibatch standard deviation.
+        width: Largest number of channels of a layer.
+        group: Largest number of images in a group of the minibatch standard deviation.
 
     Raises:
         ValueError: Another image size or conditioning.
@@ -221,8 +215,7 @@ class Discriminator(Growing):
         self.group = group
         widths = _widths(self.level, width)
         self.from_image = nn.ModuleList(
-            nn.Sequential(EqualisedConv2d(channels, maps, 1, padding=0), _Activation(normalise=False))
-            for maps in widths
+            nn.Sequential(EqualisedConv2d(channels, own, 1, padding=0), _Activation(normalise=False)) for own in widths
         )
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -244,14 +237,9 @@ class Discriminator(Growing):
         self.head = ScoreHead(widths[0], classes, conditioning, EqualisedLinear)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Judge images.
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
 
-        Args:
-            images: (N, C, S, S) float in [-1, 1].
-            labels: (N,) int64; needed by ``"projection"`` alone.
-
-        Returns:
-            Scores (N,), and class logits (N, K) for ``"auxiliary"``, else None.
+        Labels (N,) int64 are needed only by ``"projection"``.
         """
         images = avg_pool2d(images, self.image_size // self.resolution)
         maps = self.from_image[self.level](images)
@@ -261,20 +249,6 @@ class Discriminator(Growing):
                 maps = torch.lerp(self.from_image[level - 1](avg_pool2d(images, 2)), maps, self.alpha)
         answer: tuple[Tensor, Tensor | None] = self.head(self.last(append_minibatch_std(maps, self.group)), labels)
         return answer
-
-    def fade(self, images: Tensor) -> Tensor:
-        """Blend real images with their half-size form, as the generator's are in this stage (section 2).
-
-        Args:
-            images: (N, C, S, S) float in [-1, 1].
-
-        Returns:
-            (N, C, S, S) float; at alpha 1, the images as they are.
-        """
-        if self.alpha == 1 or self.level == 0:
-            return images
-        coarse = avg_pool2d(images, 2 * self.image_size // self.resolution)
-        return torch.lerp(interpolate(coarse, self.image_size), images, self.alpha)
 
 
 @torch.no_grad()

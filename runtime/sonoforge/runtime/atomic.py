@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, even when the process is killed while writing."""
+"""Files and folders appear whole or not at all, even when the process is killed while writing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,14 +20,14 @@ from sonoforge.runtime.errors import SonoforgeError
 def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside a file, whose name it takes when it is complete.
 
-    A reader sees the old content or the new, never a part.  Missing parent folders are made.
+    A reader sees the old content or the new, never a part.  Missing parent folders are created.
 
     Args:
         path: The target; an existing file is replaced.
         durable: Whether to fsync, so that the file also survives a power cut.
 
     Raises:
-        SonoforgeError: The file cannot be written (no permission, disk full, a folder is in the way).
+        SonoforgeError: The file cannot be written (no permission, disk full, a folder of that name).
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name[:100]}.{os.urandom(6).hex()}.tmp")
@@ -46,14 +47,56 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
         if durable:
             _sync_folder(target.parent)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise SonoforgeError(f"{target}: cannot be written ({reason}); choose another place or free it") from error
+        raise _unwritable(target, error) from error
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write a whole file, durably; see `replacing`."""
     with replacing(path) as file:
         file.write(data)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path | str) -> Iterator[Path]:
+    """Make a temporary folder beside a folder, whose name it takes, durably, when it is complete.
+
+    A reader sees the old folder, the new one or, for an instant, none, but never a part.  What a killed process left
+    of its temporary folder, ``.partial-NAME``, is removed by the next one.
+
+    Args:
+        path: The target; an existing folder is replaced.
+
+    Yields:
+        The empty folder to fill.
+
+    Raises:
+        SonoforgeError: The folder cannot be written (no permission, disk full).
+    """
+    target = Path(path)
+    temporary = target.with_name(f".partial-{target.name}")
+    try:
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    with file.open("r+b") as stream:
+                        os.fsync(stream.fileno())
+            _sync_folder(temporary)
+            shutil.rmtree(target, ignore_errors=True)
+            temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(target: Path, error: OSError) -> SonoforgeError:
+    reason = error.strerror or str(error)
+    return SonoforgeError(f"{target}: cannot be written ({reason}); choose another path or free this one")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -90,7 +133,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value
     """
     if value is None or isinstance(value, str | bool):
         return value
-    numpy = sys.modules.get("numpy")  # not imported here: doctor tells in JSON that it is broken
+    numpy = sys.modules.get("numpy")  # not imported here: doctor reports a broken numpy in JSON
     if numpy is not None and isinstance(value, numpy.generic | numpy.ndarray):
         return plain(value.tolist())
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""What this machine is: its processor, the instructions that matter to networks, and its energy counter."""
+"""This machine: its processor, the instruction sets that speed up networks, and its energy counter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-# As Linux and macOS name them -> as people do.  All of them make convolutions or 8-bit products faster.
+# Name in Linux or macOS -> common name.  All of them make convolutions or 8-bit products faster.
 _INSTRUCTIONS = {
     "avx2": "avx2",
     "avx512f": "avx512",
@@ -32,12 +32,12 @@ _CPU_FILE, _ENERGY_FOLDER = Path("/proc/cpuinfo"), Path("/sys/class/powercap")
 
 
 def cores() -> int:
-    """Return how many cores this process may use, where the system tells, or how many there are."""
+    """Return the number of cores this process may use, or of all cores where the system does not report that."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_model(source: Path = _CPU_FILE) -> str:
-    """Return the processor's name, such as ``AMD EPYC``, or the architecture where the system tells no more."""
+    """Return the processor's name, such as ``AMD EPYC``, or its architecture where the system reports no name."""
     values = _cpu_values(source)
     name = values.get("model name") or values.get("Model") or values.get("Hardware")
     if not name and platform.system() == "Darwin":
@@ -46,20 +46,20 @@ def cpu_model(source: Path = _CPU_FILE) -> str:
 
 
 def cpu_instructions(source: Path = _CPU_FILE) -> list[str] | None:
-    """Return the instruction sets that matter to networks, or None where the system does not tell them."""
+    """Return the instruction sets that speed up networks, or None where the system does not list them."""
     values = _cpu_values(source)
     listed = set((values.get("flags") or values.get("Features") or "").split())
     if platform.system() == "Darwin":
         pairs = (line.partition(": ") for line in _sysctl("hw.optional").splitlines())
         listed |= {name for name, _, value in pairs if value.strip() == "1"}
-    return list(dict.fromkeys(said for name, said in _INSTRUCTIONS.items() if name in listed)) if listed else None
+    return list(dict.fromkeys(common for name, common in _INSTRUCTIONS.items() if name in listed)) if listed else None
 
 
 def energy_joules(folder: Path = _ENERGY_FOLDER) -> float | None:
-    """Return the running count of energy of all processor packages, in joules, or None where it cannot be read.
+    """Return the energy counter of all processor packages in joules, or None where it cannot be read.
 
-    Linux's powercap (RAPL) counters; most systems let only the administrator read them.  A counter starts again at
-    0 after some hours, so a difference may come out negative.
+    Linux's powercap (RAPL) counters; on most systems only the administrator may read them.  A counter wraps around to
+    0 after some hours, so a difference may be negative.
     """
     try:
         packages = [

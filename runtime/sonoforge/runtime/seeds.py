@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 
 
-def derive_seed(seed: int, purpose: str, step: int = 0) -> int:
-    """Return a seed in [0, 2**63) that depends on all three arguments and on nothing else.
+def derive_seed(seed: int, purpose: str, step: int = 0, bits: int = 63) -> int:
+    """Return a seed in [0, 2**bits) that depends on its arguments alone.
 
     Args:
         seed: The run's seed, as the user gave it.
         purpose: What is drawn, for example ``"latent"``; different purposes are independent.
         step: Which draw of this purpose.
+        bits: At most 63; fewer for a consumer that takes no larger seeds, such as scikit-learn (32).
     """
     digest = hashlib.sha256(f"{seed}/{purpose}/{step}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return (int.from_bytes(digest[:8], "big") >> 1) & ((1 << bits) - 1)

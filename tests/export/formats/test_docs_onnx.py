@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = (SHIPPED / "model.onnx").read_bytes()
     shutil.copy(SHIPPED / "model.onnx", place)
     (place / "model.fp16.onnx").write_bytes(to_half(model))
-    (place / "model.int8.onnx").write_bytes(to_int8(model, IMAGENET.normalise(open_bundle().golden()["pixels"]))[0])
+    (place / "model.int8.onnx").write_bytes(to_int8(model, IMAGENET.normalise(open_bundle().golden()["pixels"])).data)
     (place / "model.uint8.onnx").write_bytes(with_preprocessing(model, IMAGENET))
     (place / "model.ort").write_bytes(to_ort(model))
     Image.fromarray(scan(1, 400, 300)).save(place / "scan.png")

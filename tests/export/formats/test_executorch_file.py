@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -193,7 +194,7 @@ def test_a_network_that_it_cannot_lower_is_refused_in_one_line() -> None:
 
 def test_int8_without_calibration_images_is_refused(source: Source) -> None:
     with pytest.raises(SonoforgeError, match="no calibration images"):
-        write_executorch_int8(source._replace(calibration=source.calibration[:0]))
+        write_executorch_int8(dataclasses.replace(source, calibration=source.calibration[:0]))
 
 
 def test_without_executorch_the_message_says_what_to_install(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:

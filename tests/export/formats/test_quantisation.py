@@ -42,7 +42,7 @@ def inputs() -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
-    return to_int8(model, inputs)[0]
+    return to_int8(model, inputs).data
 
 
 def dequantised_weights(model: bytes) -> dict[str, tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int8]]]:
@@ -57,7 +57,7 @@ def dequantised_weights(model: bytes) -> dict[str, tuple[NDArray[np.int8], NDArr
     return found
 
 
-@pytest.mark.parametrize("make", [lambda *a: to_int8(*a)[0], to_symmetric_int8])
+@pytest.mark.parametrize("make", [lambda *a: to_int8(*a).data, to_symmetric_int8])
 def test_weights_are_off_by_half_a_step_of_their_channel(make, model: bytes, inputs: NDArray[np.float32]) -> None:
     graph = onnx.load_model_from_string(model).graph
     arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
@@ -83,7 +83,7 @@ def test_it_keeps_metadata_operators_and_no_trace_of_the_machine(
     for trace in (str(Path.home()), str(Path.cwd()), "site-packages", "/tmp/", "sonoforge-"):
         assert trace.encode() not in int8
     assert len(int8) <= 3_200_000
-    assert int8 == to_int8(model, inputs)[0]
+    assert int8 == to_int8(model, inputs).data
 
 
 def test_it_is_quiet_and_leaves_logging_alone(capfd: pytest.CaptureFixture[str]) -> None:
@@ -102,18 +102,18 @@ def test_real_images_keep_their_labels(step: int, model: bytes, shared: Path) ->
     files = files[::step]
     truth = np.array([CLASSES.index(path.parent.name) for path in files])
     pixels = np.stack([IMAGENET.resize(read_image(path)) for path in files])
-    data, report = to_int8(model, IMAGENET.normalise(pixels[:: 6 // step]))
+    result = to_int8(model, IMAGENET.normalise(pixels[:: 6 // step]))
     exact = np.concatenate([probabilities(model, IMAGENET.normalise(part)) for part in np.split(pixels, 10)])
-    found = np.concatenate([probabilities(data, IMAGENET.normalise(part)) for part in np.split(pixels, 10)])
+    found = np.concatenate([probabilities(result.data, IMAGENET.normalise(part)) for part in np.split(pixels, 10)])
     shifts = np.abs(exact - found).max(axis=1)
     assert shifts.max() <= 0.15
     assert (exact.argmax(1) == found.argmax(1)).mean() >= 0.985
     for index in range(3):
         before, after = ((answers[truth == index].argmax(1) == index).mean() for answers in (exact, found))
         assert after >= before - 0.01
-    assert report["bytes"] == len(data) <= 3_200_000
-    assert report["images"] == 130 and report["agreement"] >= 0.985
-    assert report["probability_shift"] == pytest.approx(shifts[:: 6 // step].max(), abs=1e-6)
+    assert len(result.data) <= 3_200_000
+    assert result.images == 130 and result.agreement >= 0.985
+    assert result.probability_shift == pytest.approx(shifts[:: 6 // step].max(), abs=1e-6)
 
 
 def planted(scale: float) -> bytes:
@@ -161,14 +161,14 @@ def noise() -> NDArray[np.float32]:
 
 def test_layers_that_suffer_stay_in_float32_until_the_criterion_holds(noise: NDArray[np.float32]) -> None:
     criterion = Criterion(0.05, 0.05, 0.9, size=10)  # this network is small, and its file mostly names
-    _, calm = to_int8(planted(1.0), noise, criterion)
-    data, report = to_int8(planted(3000.0), noise, criterion)
+    calm = to_int8(planted(1.0), noise, criterion)
+    result = to_int8(planted(3000.0), noise, criterion)
     always = {"conv_0", "conv_1", "conv_2", "conv_3", "maps"}
-    assert set(calm["kept_in_float"]) == always
-    assert set(report["kept_in_float"]) >= always | {"conv_4", "conv_5"}
-    assert len(report["kept_in_float"]) < 9  # not everything
-    shift = np.abs(probabilities(data, noise) - probabilities(planted(3000.0), noise)).max()
-    assert shift == pytest.approx(report["probability_shift"], abs=1e-6) and shift <= 0.05
+    assert set(calm.kept_in_float) == always
+    assert set(result.kept_in_float) >= always | {"conv_4", "conv_5"}
+    assert len(result.kept_in_float) < 9  # not everything
+    shift = np.abs(probabilities(result.data, noise) - probabilities(planted(3000.0), noise)).max()
+    assert shift == pytest.approx(result.probability_shift, abs=1e-6) and shift <= 0.05
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
-"""``sonoforge classify`` and ``sonoforge verify`` as whole processes."""
+"""``sonoforge classify`` and ``sonoforge verify`` at the command line."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import shutil
 import subprocess
 import sys
@@ -16,10 +15,9 @@ import pytest
 from PIL import Image
 
 import bundle_factory as factory
+from program import sonoforge
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.images import quality_metrics as image_quality
-
-PROGRAM = [sys.executable, "-m", "sonoforge.runtime.cli.main"]
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +36,9 @@ def scans(tmp_path: Path) -> Path:
     return folder
 
 
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [*PROGRAM, *map(str, arguments)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, timeout=120)
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def classify(bundle: Path, *arguments: object, cwd: Path | None = None) -> tuple[int, dict[str, Any], str]:
-    done = run("classify", *arguments, "--bundle", bundle, "--json", cwd=cwd)
-    return done.returncode, json.loads(done.stdout), done.stderr
+def classify(bundle: Path, *arguments: object) -> tuple[int, dict[str, Any], str]:
+    done = sonoforge("classify", *arguments, "--bundle", bundle, "--json")
+    return done.code, done.json, done.err
 
 
 def names(answer: dict[str, Any], folder: Path) -> list[str]:
@@ -88,9 +79,12 @@ def test_masks_beside_their_images_are_no_scans(bundle: Path, scans: Path) -> No
     assert (code, names(answer, scans)) == (0, ["a_mask.png"])
 
 
-def test_a_name_that_looks_like_a_glob_is_a_file_first(bundle: Path, scans: Path) -> None:
+def test_a_name_that_looks_like_a_glob_is_a_file_first(
+    bundle: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copy(scans / "c.jpg", scans / "[c]*.jpg")
-    code, answer, _ = classify(bundle, "[c]*.jpg", cwd=scans)
+    monkeypatch.chdir(scans)
+    code, answer, _ = classify(bundle, "[c]*.jpg")
     assert (code, [result["file"] for result in answer["results"]]) == (0, ["[c]*.jpg"])
 
 
@@ -179,27 +173,27 @@ cli.main()
 
 
 def test_csv_that_cannot_be_written_is_one_line(bundle: Path, scans: Path) -> None:
-    done = run("classify", scans / "a.PNG", "--bundle", bundle, "--csv", scans)
-    assert done.returncode == 2
-    assert "cannot be written" in done.stderr.splitlines()[-1]
+    done = sonoforge("classify", scans / "a.PNG", "--bundle", bundle, "--csv", scans)
+    assert done.code == 2
+    assert "cannot be written" in done.err.splitlines()[-1]
 
 
 def test_without_json_stdout_stays_empty(bundle: Path, scans: Path) -> None:
-    done = run("classify", scans, "--bundle", bundle)
-    assert done.returncode == 0
-    assert done.stdout == ""
-    header, *rows = done.stderr.splitlines()
+    done = sonoforge("classify", scans, "--bundle", bundle)
+    assert done.code == 0
+    assert done.out == ""
+    header, *rows = done.err.splitlines()
     assert header.split() == ["file", "label", "prob.", "trust", "set", "at", "90%"]
     label_column = header.index("label")
     assert all(row[label_column:].split()[0] in factory.CLASSES for row in rows[:3])
 
 
 def test_an_unusable_bundle_is_one_line(scans: Path, tmp_path: Path) -> None:
-    done = run("classify", scans / "a.PNG", "--bundle", tmp_path / "absent")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert "no such bundle" in done.stderr
+    done = sonoforge("classify", scans / "a.PNG", "--bundle", tmp_path / "absent")
+    assert done.code == 2
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert "no such bundle" in done.err
 
 
 def test_a_zip_bundle_answers_like_its_folder(bundle: Path, scans: Path, tmp_path: Path) -> None:
@@ -211,16 +205,16 @@ def test_a_zip_bundle_answers_like_its_folder(bundle: Path, scans: Path, tmp_pat
 
 def test_verify_passes_a_sound_bundle(bundle: Path, tmp_path: Path) -> None:
     for path in (bundle, factory.zip_bundle(bundle, tmp_path / "b.zip")):
-        done = run("verify", path, "--json")
-        result = json.loads(done.stdout)
-        assert done.returncode == 0
+        done = sonoforge("verify", path, "--json")
+        result = done.json
+        assert done.code == 0
         assert result["ok"] is True
         assert set(result["files"]) == {"model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md"}
         assert set(result["golden"]["max_abs_difference"]) == {"logits", "probabilities", "embedding", "cam"}
         assert max(result["golden"]["max_abs_difference"].values()) < 1e-4
         assert result["provider"] == "CPUExecutionProvider"
         assert {"python", "numpy", "onnxruntime", "pillow"} <= set(result["versions"])
-        assert "passed" in done.stderr
+        assert "passed" in done.err
 
 
 @pytest.mark.parametrize("output", ["logits", "embedding", "cam"])
@@ -230,12 +224,12 @@ def test_verify_fails_when_the_answers_differ(bundle: Path, tmp_path: Path, outp
     arrays[output] = arrays[output].copy()
     arrays[output].flat[1] += 0.002
     factory.replace_file(folder, "golden.npz", factory.npz(**arrays))
-    done = run("verify", folder, "--json")
-    result = json.loads(done.stdout)
-    assert done.returncode == 1
+    done = sonoforge("verify", folder, "--json")
+    result = done.json
+    assert done.code == 1
     assert result["ok"] is False
     assert f"{output} differs by 0.002" in result["problems"][0]
-    assert "FAILED" in done.stderr
+    assert "FAILED" in done.err
 
 
 def test_verify_fails_a_damaged_bundle_and_names_the_file(bundle: Path, tmp_path: Path) -> None:
@@ -243,14 +237,14 @@ def test_verify_fails_a_damaged_bundle_and_names_the_file(bundle: Path, tmp_path
     card = bytearray((folder / "MODEL_CARD.md").read_bytes())
     card[3] ^= 1
     (folder / "MODEL_CARD.md").write_bytes(bytes(card))
-    done = run("verify", folder, "--json")
-    assert done.returncode == 1
-    assert "MODEL_CARD.md: found SHA-256" in json.loads(done.stdout)["problems"][0]
+    done = sonoforge("verify", folder, "--json")
+    assert done.code == 1
+    assert "MODEL_CARD.md: found SHA-256" in done.json["problems"][0]
     (folder / "golden.npz").unlink()
-    assert run("verify", folder).returncode == 1
+    assert sonoforge("verify", folder).code == 1
 
 
 def test_verify_without_a_bundle_is_wrong_usage(tmp_path: Path) -> None:
-    done = run("verify", tmp_path / "absent")
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
+    done = sonoforge("verify", tmp_path / "absent")
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1

@@ -1,10 +1,9 @@
-"""``sonoforge quality`` as a whole process, on generated scans and a bundle whose embedding numpy can recompute."""
+"""``sonoforge quality`` on generated scans and a bundle whose embedding numpy can recompute."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 import bundle_factory as factory
+from program import sonoforge
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kid import kernel_distance
@@ -22,7 +22,6 @@ from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.runtime.images import quality_metrics as image_quality
 
-PROGRAM = [sys.executable, "-m", "sonoforge.runtime.cli.main"]
 NAMES = ["frechet", "kid", "sliced_wasserstein", "precision", "recall"]
 
 
@@ -44,15 +43,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scans(tmp_path_factory.mktemp("real") / "r", range(100, 140))
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*PROGRAM, "quality", *map(str, arguments)], capture_output=True, text=True, timeout=120)
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def quality(bundle: Path, *arguments: object) -> tuple[int, dict[str, Any], str]:
-    done = run(*arguments, "--bundle", bundle, "--json")
-    return done.returncode, json.loads(done.stdout), done.stderr
+    done = sonoforge("quality", *arguments, "--bundle", bundle, "--json")
+    return done.code, done.json, done.err
 
 
 def embeddings(bundle: Path, folder: Path) -> np.ndarray:
@@ -194,9 +187,9 @@ def test_fewer_than_two_usable_images_are_one_clear_line(bundle: Path, real: Pat
     one = write_scans(tmp_path / "one", range(1))
     (one / "bad.png").write_bytes(b"junk")
     paths = (one, "--against", real) if which == "given" else (real, "--against", one)
-    done = run(*paths, "--bundle", bundle, "--quiet")
-    assert done.returncode == 2
-    bad, message = done.stderr.splitlines()
+    done = sonoforge("quality", *paths, "--bundle", bundle, "--quiet")
+    assert done.code == 2
+    bad, message = done.err.splitlines()
     assert "error (not_an_image)" in bad
     counts = "1 usable images given and 40" if which == "given" else "40 usable images given and 1"
     assert f"found {counts} reference images, expected at least 2 of each" in message
@@ -224,24 +217,24 @@ def test_recursive_reaches_into_both(bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--against", "absent"], "--against absent: no such folder; give one with reference images"),
+        (["--against", "absent"], "--against absent: no such folder; give one of reference images"),
         (["--bundle", "absent"], "absent: no such bundle"),
         (["--threads", "0"], "--threads: found 0, expected at least 1"),
         (["--agains", "x"], "did you mean --against?"),
     ],
 )
 def test_wrong_usage_is_one_line(real: Path, arguments: list[str], message: str) -> None:
-    done = run(real, *arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert message in done.stderr
+    done = sonoforge("quality", real, *arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert message in done.err
 
 
 def test_no_paths_are_one_line() -> None:
-    done = run()
-    assert done.returncode == 2
-    assert "PATHS is missing" in done.stderr
+    done = sonoforge("quality")
+    assert done.code == 2
+    assert "PATHS is missing" in done.err
 
 
 def test_nothing_but_numpy_onnxruntime_and_pillow_is_imported(bundle: Path, real: Path) -> None:

@@ -20,7 +20,7 @@ from sonoforge.training.classifier.balancing import (
 )
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan import engine
+from sonoforge.training.gan import setup
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.settings import GanSettings
 
@@ -77,8 +77,8 @@ def test_the_best_checkpoint_is_chosen_on_groups_that_its_generator_did_not_see(
     monkeypatch.setattr(tick_metrics, "GENERATED", 8)
     monkeypatch.setattr(gan_checkpoint, "COLLAPSE_FRACTION", 0.0)  # nothing is vetoed
     seen: list[np.ndarray] = []
-    trained_on = engine.expand
-    monkeypatch.setattr(engine, "expand", lambda images, *rest: seen.append(images.pixels) or trained_on(images, *rest))
+    trained_on = setup.expand
+    monkeypatch.setattr(setup, "expand", lambda images, *rest: seen.append(images.pixels) or trained_on(images, *rest))
     gan = GanSettings(
         recipe="lsgan",
         image_size=32,

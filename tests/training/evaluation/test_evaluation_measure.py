@@ -15,20 +15,16 @@ from sonoforge.runtime.distances.kid import kernel_distance
 from sonoforge.runtime.distances.laplacian import laplacian_swd
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
-from sonoforge.training.evaluation.measure import (
-    FEWEST_REPEATS,
+from sonoforge.training.evaluation.measure import FEWEST_REPEATS, SLOW, matched_size, measure, rounds
+from sonoforge.training.evaluation.tasks import (
     KID_SUBSETS,
     METRICS,
-    SLOW,
     Figure,
     Part,
     Task,
     embedding_tasks,
     lpips_task,
-    matched_size,
-    measure,
     pixel_tasks,
-    rounds,
     score_task,
 )
 from sonoforge.training.metrics.linear_probe import linear_probe
@@ -50,8 +46,9 @@ def _parts(fakes: NDArray[Any], reals: NDArray[Any], groups: NDArray[np.int64] |
 
 
 def _take(task: Task, repeats: int = REPEATS, seed: int = SEED) -> Rows:
-    *rounds_, rows = measure(task, repeats, seed)
-    assert rounds_ == [[]] * rounds(task, repeats)
+    ticks: list[str] = []
+    rows = measure(task, repeats, seed, ticks.append)
+    assert len(ticks) == rounds(task, repeats)
     return {row["name"]: row for row in rows}
 
 
@@ -105,11 +102,11 @@ def test_figures_say_what_they_answer_and_which_way_is_better(tasks: dict[str, T
 
 def test_every_row_carries_its_protocol(tasks: dict[str, Task]) -> None:
     for task in tasks.values():
-        rows = _take(task)
+        rows = _take(task, 6)
         assert list(rows) == [figure.name for figure in task.figures]
         for row in rows.values():
             assert row["n"] == 10
-            assert row["repeats"] == (FEWEST_REPEATS if task.slow else REPEATS)
+            assert row["repeats"] == (FEWEST_REPEATS if task.slow else 6)
             assert row["space"] == task.space
             assert row["matched_low"] <= row["matched"] <= row["matched_high"]
             assert row["floor_low"] <= row["floor"] <= row["floor_high"]
@@ -198,17 +195,17 @@ def test_kid_is_published_over_subsets_and_noted_whole(count: int) -> None:
 
 
 def test_of_one_distribution_most_seeds_stay_within_the_floor() -> None:
-    names = ("kid", "fid", "precision-recall", "density-coverage", "probe")
+    names = {"kid": 20, "fid": 20, "precision-recall": 20, "density-coverage": 20, "probe": 6}  # the probe is slow
     within: dict[str, list[bool]] = {}
     floors = []
     for seed in range(20):
         found = embedding_tasks("space", *_parts(_gaussian(100 + seed, 60), _gaussian(200 + seed, 60)), seed)
-        for name in names:
+        for name in (name for name, seeds in names.items() if seed < seeds):
             for row in _take(found[name], 10, seed).values():
                 within.setdefault(row["name"], []).append(row["ratio"] is None or row["ratio"] <= 1)
                 if name == "kid":
                     floors.append(row["floor"])
-    assert all(sum(values) >= 15 for values in within.values()), {k: sum(v) for k, v in within.items()}
+    assert all(sum(values) >= 0.7 * len(values) for values in within.values()), within
     # Unbiased: the mean of 20 sets' floors is 0 within three standard errors.
     assert abs(np.mean(floors)) < 3 * np.std(floors, ddof=1) / np.sqrt(len(floors))
 
@@ -257,5 +254,5 @@ def test_the_pyramid_s_first_figure_is_the_mean_of_its_levels() -> None:
 
 def test_measuring_twice_gives_the_same_rows_and_another_seed_others(tasks: dict[str, Task]) -> None:
     for task in tasks.values():
-        assert _take(task) == _take(task)
+        assert _take(task, FEWEST_REPEATS) == _take(task, FEWEST_REPEATS)
     assert _take(tasks["fid"], seed=1)["fid"]["matched"] != _take(tasks["fid"], seed=2)["fid"]["matched"]

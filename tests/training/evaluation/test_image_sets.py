@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from program import sonoforge
 from scans import draw_scan, save, write_set
-from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import open_target
 from sonoforge.training.data.cache import open_cache
@@ -25,6 +25,7 @@ from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.inputs import EvaluationInput, read_image_sets
 from sonoforge.training.gan.batches.training_set import read_training_set
 from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.phantom.dataset import write_phantom_set
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -109,23 +110,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     data = write_set(folder / "data", {"benign": 6, "malignant": 6})
     for path in list(data.rglob("*.png")):
         save(path.with_name(path.stem + "_mask.png"), np.zeros((128, 128), np.uint8))
-    small = [
-        "--image-size",
-        "32",
-        "--batch",
-        "4",
-        "--width",
-        "4",
-        "--steps",
-        "1",
-        "--device",
-        "cpu",
-        "--recipe",
-        "dcgan",
-    ]
-    common = ["gan", "train", "--data", str(data), *small, "--cache", str(folder / "cache")]
-    assert cli._run([*common, "--class-name", "benign", "--out", str(folder / "one")]) == 0
-    assert cli._run([*common, "--conditioning", "projection", "--masks", "--out", str(folder / "both")]) == 0
+    small = ["--image-size", "32", "--batch", "4", "--width", "4", "--steps", "1", "--device", "cpu"]
+    small += ["--recipe", "dcgan", "--metrics", "none"]
+    common = ["gan", "train", "--data", data, *small, "--cache", folder / "cache"]
+    assert sonoforge(*common, "--class-name", "benign", "--out", folder / "one").code == 0
+    assert sonoforge(*common, "--conditioning", "projection", "--masks", "--out", folder / "both").code == 0
     (one,), (both,) = (folder / "one").iterdir(), (folder / "both").iterdir()
     return {"one": one, "both": both, "data": data}
 
@@ -151,7 +140,7 @@ def test_a_run_of_several_classes_is_asked_for_one(real: Path, runs: dict[str, P
 
 def test_the_real_images_are_those_that_the_training_saw(runs: dict[str, Path]) -> None:
     found, _ = read(str(runs["data"]), str(runs["one"]))
-    expected = read_training_set(str(runs["data"]), "benign", 32)
+    expected = read_training_set(str(runs["data"]), GanSettings(class_name="benign", image_size=32))
     assert np.array_equal(found.pixels, expected.pixels)
     about = json.loads((next((runs["one"] / "checkpoints").iterdir()) / "checkpoint.json").read_text())
     assert expected.fingerprint == about["fingerprint"]
@@ -172,7 +161,7 @@ def test_a_folder_a_zip_and_a_training_give_the_same_pixels(real: Path, tmp_path
             archive.write(file, f"set/{file.relative_to(real)}")
     folder, _ = read(str(real), str(fakes))
     packed, _ = read(str(tmp_path / "real.zip"), str(fakes))
-    expected = read_training_set(str(real), "malignant", size).pixels
+    expected = read_training_set(str(real), GanSettings(class_name="malignant", image_size=size)).pixels
     assert np.array_equal(folder.pixels, expected)
     assert np.array_equal(packed.pixels, expected)
     assert [image.content for image in folder.described] == [image.content for image in packed.described]
@@ -191,7 +180,9 @@ def test_colour_is_read_and_resized_as_a_training_does(tmp_path: Path) -> None:
             save(tmp_path / "set" / name / f"{number}.png", rng.integers(0, 256, (height, 80, 3), dtype=np.uint8))
     fakes = _generated(tmp_path / "fakes.npz", _noise(3, channels=3), "b")
     found, _ = read(str(tmp_path / "set"), str(fakes))
-    assert np.array_equal(found.pixels, read_training_set(str(tmp_path / "set"), "b", 32).pixels)
+    assert np.array_equal(
+        found.pixels, read_training_set(str(tmp_path / "set"), GanSettings(class_name="b", image_size=32)).pixels
+    )
     assert found.pixels.shape == (3, 32, 32, 3)
     assert [image.size for image in found.described] == [(80, 90)] * 3
 
@@ -199,7 +190,9 @@ def test_colour_is_read_and_resized_as_a_training_does(tmp_path: Path) -> None:
 def test_a_flat_folder_is_one_class_without_its_masks(real: Path, tmp_path: Path) -> None:
     found, _ = read(str(real / "benign"), str(_generated(tmp_path / "fakes", _noise(3))))
     assert list(found.names) == ["again.png", *(f"scan ({number}).png" for number in range(1, 6))]
-    assert np.array_equal(found.pixels, read_training_set(str(real), "benign", 32).pixels)
+    assert np.array_equal(
+        found.pixels, read_training_set(str(real), GanSettings(class_name="benign", image_size=32)).pixels
+    )
 
 
 def test_near_duplicates_and_given_groups_are_one_group(real: Path, tmp_path: Path) -> None:

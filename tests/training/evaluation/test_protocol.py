@@ -12,7 +12,7 @@ import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.image_set import Described, ImageSet
-from sonoforge.training.evaluation.protocol import compare, make_protocol, protocol_id, read_result
+from sonoforge.training.evaluation.protocol import Draws, compare, make_protocol, protocol_id, read_result
 from sonoforge.training.metrics.spaces import open_space
 from sonoforge.training.run_folder import write_results
 
@@ -32,10 +32,23 @@ def _real(seed: int = 0, count: int = 6, source: str = "real", side: int = 16) -
     )
 
 
+SETTINGS = {"neighbours": {"precision": 3}, "kid subsets": 100}
+
+
 def _protocol(real: ImageSet | None = None, **changes: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {"fakes": 8, "spaces": [open_space("pixels")], "matched": 3, "repeats": 50, "seed": 0}
-    values |= {"settings": {"neighbours": {"precision": 3}, "kid subsets": 100}} | changes
-    return make_protocol(_real() if real is None else real, **values)
+    values = {
+        "fakes": 8,
+        "spaces": [open_space("pixels")],
+        "settings": SETTINGS,
+        "matched": 3,
+        "repeats": 50,
+        "seed": 0,
+    }
+    values |= changes
+    draws = Draws(values["matched"], values["repeats"], values["seed"])
+    return make_protocol(
+        _real() if real is None else real, values["fakes"], values["spaces"], draws, values["settings"]
+    )
 
 
 def _result(protocol: dict[str, Any], source: str = "fakes", value: float = 1.0) -> dict[str, Any]:

@@ -18,16 +18,16 @@ from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan import engine as gan_engine
+from sonoforge.training.gan import updates as gan_updates
 from sonoforge.training.gan.batches.draws import draw_latents
-from sonoforge.training.gan.batches.feeding import RealBatch
+from sonoforge.training.gan.batches.sampling import RealBatch
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, make_training_set, read_training_set
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import generate, load_generator
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.progress.curves import draw_curves
-from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION
 from sonoforge.training.gan.progress.ticks import stalled
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.metrics.spaces import open_space
@@ -155,24 +155,25 @@ def test_repeated_scans_are_found_in_the_files(tmp_path: Path) -> None:
             pixels = rng.integers(0, 180, (24, 24), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
             Image.fromarray(pixels).save(tmp_path / name / f"{number}a.png")
             Image.fromarray(pixels + 40).save(tmp_path / name / f"{number}b.jpg", quality=95)
-    images = read_training_set(str(tmp_path), "malignant", SIDE, groups=True)
+    settings = GanSettings(class_name="malignant", image_size=SIDE)
+    images = read_training_set(str(tmp_path), settings, groups=True)
     assert images.groups is not None
     assert (images.groups[::2] == images.groups[1::2]).all()
     assert len(np.unique(images.groups)) == 6
-    assert read_training_set(str(tmp_path), "malignant", SIDE).groups is None
+    assert read_training_set(str(tmp_path), settings).groups is None
 
 
 def test_no_step_shows_a_held_out_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither as it is nor mirrored; the images that are shown are all of the others."""
     shown: set[str] = set()
-    real = gan_engine.draw_real
+    real = gan_updates.draw_real
 
     def spy(*arguments: Any) -> RealBatch:
         batch = real(*arguments)
         shown.update(_hashes(to_pixels(batch.images)))
         return batch
 
-    monkeypatch.setattr(gan_engine, "draw_real", spy)
+    monkeypatch.setattr(gan_updates, "draw_real", spy)
     settings = dataclasses.replace(MEASURED, steps=40, tick_steps=40, mirror=True)
     _train(tmp_path, settings)
     training, held = hold_out(_images(), settings.held_out, settings.seed)

@@ -19,16 +19,22 @@ from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, draw_affine, warp
 from sonoforge.training.gan.batches import training_set as training_set_module
 from sonoforge.training.gan.batches.expansion import expand
-from sonoforge.training.gan.batches.feeding import (
-    Feeding,
+from sonoforge.training.gan.batches.joint_masks import join_masks
+from sonoforge.training.gan.batches.sampling import (
+    DeviceImages,
+    Sampling,
     balanced_indices,
-    check_enough_images,
     choose_images,
     draw_real,
     process_slice,
 )
-from sonoforge.training.gan.batches.joint_masks import join_masks
-from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set, read_training_set
+from sonoforge.training.gan.batches.training_set import (
+    TrainingSet,
+    check_enough_images,
+    make_training_set,
+    read_training_set,
+)
+from sonoforge.training.gan.settings import GanSettings
 
 LABELS = np.array([0] * 3 + [1] * 11 + [2] * 5)
 SIZE = 32
@@ -43,13 +49,16 @@ def _discs(count: int = 6, size: int = SIZE) -> TrainingSet:
     """White discs on black, off the centre, with the same disc as mask."""
     rng = np.random.default_rng(0)
     discs = np.stack([_disc(size, *rng.uniform(0.35, 0.65, 2) * size, rng.uniform(4, 8)) for _ in range(count)])
-    return make_training_set(
-        discs[..., None], np.arange(count) % 2, ("a", "b"), size, channels="1", masks=discs, name="discs"
-    )
+    images = make_training_set(discs[..., None], np.arange(count) % 2, ("a", "b"), size, channels="1")
+    return dataclasses.replace(images, pixels=join_masks(images.pixels, discs))
 
 
-def _stream(feeding: Feeding, images: int, labels: np.ndarray | None, steps: int) -> np.ndarray:
-    return np.concatenate([choose_images(feeding, images, labels, step) for step in range(steps)])
+def _on_device(images: TrainingSet, *, labelled: bool = True) -> DeviceImages:
+    return DeviceImages(to_tensor(images.pixels), images.labels if labelled else None, images.image_channels)
+
+
+def _stream(sampling: Sampling, images: int, labels: np.ndarray | None, steps: int) -> np.ndarray:
+    return np.concatenate([choose_images(sampling, images, labels, step) for step in range(steps)])
 
 
 # Which images.
@@ -57,13 +66,13 @@ def _stream(feeding: Feeding, images: int, labels: np.ndarray | None, steps: int
 
 @pytest.mark.parametrize("batch", [4, 19, 30])
 def test_every_epoch_shows_every_image_once(batch: int) -> None:
-    stream = _stream(Feeding(batch, seed=3), 19, None, 38)
+    stream = _stream(Sampling(batch, seed=3), 19, None, 38)
     assert all(sorted(epoch) == list(range(19)) for epoch in stream.reshape(-1, 19))
 
 
 @pytest.mark.parametrize("batch", [4, 19, 30])
 def test_a_mirrored_epoch_shows_every_image_both_ways(batch: int) -> None:
-    stream = _stream(Feeding(batch, seed=3, mirror=True), 19, None, 38)
+    stream = _stream(Sampling(batch, seed=3, mirror=True), 19, None, 38)
     epochs = stream.reshape(-1, 38)
     assert all(sorted(epoch) == list(range(38)) for epoch in epochs)
     assert any(list(epochs[0]) != list(epoch) for epoch in epochs[1:])
@@ -71,7 +80,7 @@ def test_a_mirrored_epoch_shows_every_image_both_ways(batch: int) -> None:
 
 @pytest.mark.parametrize("batch", [2, 6, 7])
 def test_balanced_sampling_is_exact_in_every_window(batch: int) -> None:
-    stream = _stream(Feeding(batch, seed=1, balanced=True), len(LABELS), LABELS, 240)
+    stream = _stream(Sampling(batch, seed=1, balanced=True), len(LABELS), LABELS, 240)
     shown = LABELS[stream]
     for rounds in (1, 2, 11):
         windows = np.lib.stride_tricks.sliding_window_view(shown, 3 * rounds)
@@ -88,12 +97,12 @@ def test_balanced_sampling_is_exact_in_every_window(batch: int) -> None:
 
 def test_balanced_order_is_not_a_fixed_cycle_of_classes() -> None:
     """Parts of a batch that are computed together must not always hold the same class."""
-    shown = LABELS[_stream(Feeding(6, seed=1, balanced=True), len(LABELS), LABELS, 50)].reshape(-1, 3)
+    shown = LABELS[_stream(Sampling(6, seed=1, balanced=True), len(LABELS), LABELS, 50)].reshape(-1, 3)
     assert {tuple(row) for row in shown} == {(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)}
 
 
 def test_balanced_and_mirrored_shows_both_ways_equally_often() -> None:
-    stream = _stream(Feeding(6, seed=1, balanced=True, mirror=True), len(LABELS), LABELS, 11 * 22)
+    stream = _stream(Sampling(6, seed=1, balanced=True, mirror=True), len(LABELS), LABELS, 11 * 22)
     assert set(np.bincount(np.tile(LABELS, 2)[stream])) == {11 * 22 * 2}
     small = stream[LABELS[stream % 19] == 0][: 6 * 20]
     assert set(np.bincount(small)[[0, 1, 2, 19, 20, 21]]) == {20}
@@ -102,7 +111,7 @@ def test_balanced_and_mirrored_shows_both_ways_equally_often() -> None:
 @pytest.mark.parametrize("balanced", [False, True])
 def test_a_step_repeats_itself_and_differs_from_others(balanced: bool) -> None:
     def batch(step: int, seed: int = 5) -> list[int]:
-        return list(choose_images(Feeding(8, seed, balanced), len(LABELS), LABELS, step))
+        return list(choose_images(Sampling(8, seed, balanced), len(LABELS), LABELS, step))
 
     assert batch(40) == batch(40)
     assert batch(40) != batch(41)
@@ -120,10 +129,10 @@ def test_classes_that_do_not_occur_do_not_count() -> None:
 @pytest.mark.parametrize("world", [1, 2, 3, 6, 12])
 def test_the_parts_of_all_processes_make_the_batch(world: int) -> None:
     images = _discs()
-    pixels = to_tensor(images.pixels)
-    feeding = Feeding(12, seed=2, balanced=True, mirror=True, affine=AffineRanges())
-    whole = draw_real(pixels, images.labels, 1, feeding, step=7)
-    parts = [draw_real(pixels, images.labels, 1, feeding, 7, rank, world) for rank in range(world)]
+    device_images = _on_device(images)
+    sampling = Sampling(12, seed=2, balanced=True, mirror=True, affine=AffineRanges())
+    whole = draw_real(device_images, sampling, step=7)
+    parts = [draw_real(device_images, sampling, 7, rank, world) for rank in range(world)]
     assert all(len(part.images) == 12 // world for part in parts)
     assert whole.labels is not None
     assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
@@ -131,26 +140,26 @@ def test_the_parts_of_all_processes_make_the_batch(world: int) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match="batch 10 on 4 processes, expected a multiple of 4; give --batch 12"):
+    with pytest.raises(SonoforgeError, match="found 10 on 4 processes, expected a multiple of 4; give --batch 12"):
         process_slice(10, 0, 4)
 
 
 def test_a_step_shows_the_chosen_images_with_their_labels() -> None:
     images = _discs()
-    batch = draw_real(to_tensor(images.pixels), images.labels, 1, Feeding(4, seed=2), step=3)
-    chosen = choose_images(Feeding(4, seed=2), 6, None, 3)
+    batch = draw_real(_on_device(images), Sampling(4, seed=2), step=3)
+    chosen = choose_images(Sampling(4, seed=2), 6, None, 3)
     assert torch.equal(batch.images, to_unit(to_tensor(images.pixels[chosen])))
     assert batch.labels is not None
     assert list(batch.labels) == list(chosen % 2)
-    assert draw_real(to_tensor(images.pixels), None, 1, Feeding(4, seed=2), step=3).labels is None
+    assert draw_real(_on_device(images, labelled=False), Sampling(4, seed=2), step=3).labels is None
 
 
 def test_flips_double_the_set_and_undo_themselves() -> None:
     images = _discs()
-    feeding = Feeding(12, seed=2, mirror=True)  # a batch is an epoch of the doubled set
-    seen = draw_real(to_tensor(images.pixels), None, 1, feeding, step=0).images
+    sampling = Sampling(12, seed=2, mirror=True)  # a batch is an epoch of the doubled set
+    seen = draw_real(_on_device(images, labelled=False), sampling, step=0).images
     originals = to_unit(to_tensor(images.pixels))
-    chosen = torch.from_numpy(choose_images(feeding, 6, None, 0))
+    chosen = torch.from_numpy(choose_images(sampling, 6, None, 0))
     straight, flipped = seen[chosen < 6], seen[chosen >= 6]
     assert len(straight) == len(flipped) == 6
     assert torch.equal(straight, originals[chosen[chosen < 6]])
@@ -161,18 +170,18 @@ def test_flips_double_the_set_and_undo_themselves() -> None:
 
 def test_random_distortion_differs_by_step_and_repeats() -> None:
     images = _discs()
-    feeding = Feeding(6, seed=2, affine=AffineRanges())
+    sampling = Sampling(6, seed=2, affine=AffineRanges())
 
     def seen(step: int) -> torch.Tensor:
-        return draw_real(to_tensor(images.pixels), None, 1, feeding, step).images
+        return draw_real(_on_device(images, labelled=False), sampling, step).images
 
     assert torch.equal(seen(1), seen(1))
     assert not torch.equal(draw_affine(6, AffineRanges(), 2, 1), draw_affine(6, AffineRanges(), 2, 2))
     assert seen(1).shape == (6, 2, SIZE, SIZE)
     assert set(seen(1)[:, 1].unique().tolist()) == {-1.0, 1.0}  # masks stay masks
-    none = dataclasses.replace(feeding, affine=AffineRanges(0, 0, 0, 0))
-    plain = dataclasses.replace(feeding, affine=None)
-    still, unmoved = (draw_real(to_tensor(images.pixels), None, 1, each, 1).images for each in (none, plain))
+    none = dataclasses.replace(sampling, affine=AffineRanges(0, 0, 0, 0))
+    plain = dataclasses.replace(sampling, affine=None)
+    still, unmoved = (draw_real(_on_device(images, labelled=False), each, 1).images for each in (none, plain))
     torch.testing.assert_close(still, unmoved, atol=1e-4, rtol=0)
 
 
@@ -184,9 +193,9 @@ def test_random_distortion_differs_by_step_and_repeats() -> None:
     ],
 )
 def test_fewer_images_than_a_batch_are_refused(count: int, message: str) -> None:
-    check_enough_images(_discs(count), count)
+    check_enough_images(count, ("a", "b"), count)
     with pytest.raises(SonoforgeError, match=message):
-        check_enough_images(_discs(count), count + (1 if count > 1 else 7))
+        check_enough_images(count, ("a", "b"), count + (1 if count > 1 else 7))
 
 
 # Affine maps.
@@ -275,7 +284,9 @@ def busi(tmp_path: Path) -> Path:
 
 
 def _read(busi: Path, class_name: str | None = None, size: int = SIZE, masks: bool = True) -> TrainingSet:
-    return read_training_set(str(busi), class_name, size, masks=masks, cache_folder=busi.parent / "cache")
+    every = {} if class_name else {"conditioning": "projection"}
+    settings = GanSettings("dcgan", class_name=class_name or "", image_size=size, masks=masks, **every)
+    return read_training_set(str(busi), settings, cache_folder=busi.parent / "cache")
 
 
 def test_all_classes_come_with_labels_and_one_class_without(busi: Path) -> None:
@@ -372,7 +383,8 @@ def test_colour_masks_of_one_channel_count(busi: Path) -> None:
 
 def test_the_phantom_set_comes_with_its_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_set_module, "PHANTOM_IMAGES", 8)
-    images = read_training_set("phantom", None, SIZE, masks=True, cache_folder=tmp_path)
+    settings = GanSettings("dcgan", conditioning="projection", image_size=SIZE, masks=True)
+    images = read_training_set("phantom", settings, cache_folder=tmp_path)
     assert images.name == "phantom"
     assert images.labels is not None
     assert list((images.pixels[..., 1] > 0).any(axis=(1, 2))) == list(images.labels > 0)

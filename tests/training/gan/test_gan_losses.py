@@ -21,8 +21,8 @@ from sonoforge.training.gan.objectives.losses import LOSSES, began
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
 from sonoforge.training.gan.recipes import RECIPES, Strength
-from sonoforge.training.gan.state import Players
-from sonoforge.training.gan.updates import Draw, update_discriminator, update_generator
+from sonoforge.training.gan.state import TrainingState
+from sonoforge.training.gan.updates import TrainingBatch, update_discriminator, update_generator
 
 REAL, FAKE = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([-3.0, 0.0, 1.5])
 
@@ -154,8 +154,8 @@ class Toy(NamedTuple):
     regularisers: dict[str, Strength]
     target: Callable[[int, int], Tensor] = _ring
     discriminator: Callable[[tuple[int, int, int]], nn.Module] = _Discriminator
-    optimiser: OptimiserSettings = OptimiserSettings("adam", 0.001, (0.5, 0.9))
-    steps: int = 400
+    optimiser: OptimiserSettings = OptimiserSettings("adam", 0.003, (0.5, 0.9))
+    steps: int = 120
     activation: type[nn.Module] = nn.ReLU
 
 
@@ -169,11 +169,11 @@ TOYS = {
     "hinge, lazy r1": Toy("hinge", {"r1": Strength(0.1, 4)}),
     "boundary-seeking": Toy("boundary-seeking", {}),
     # An autoencoder has no use for points in a plane: images instead.
-    "began": Toy("began", {}, _discs, _Autoencoder, OptimiserSettings("adam", 0.0005, (0.9, 0.999)), 600, nn.ELU),
+    "began": Toy("began", {}, _discs, _Autoencoder, OptimiserSettings("adam", 0.001, (0.9, 0.999)), 400, nn.ELU),
 }
 
 
-def _players(toy: Toy) -> Players:
+def _state(toy: Toy) -> TrainingState:
     torch.manual_seed(0)
     shape = tuple(toy.target(1, 0).shape[1:])
     generator, discriminator = _Generator(shape, toy.activation), toy.discriminator(shape)
@@ -185,7 +185,7 @@ def _players(toy: Toy) -> Players:
     ]
     state = {"loss": LOSSES[toy.loss].start, **{name: REGULARISERS[name].start for name in toy.regularisers}}
     numbers = {part: {key: torch.tensor(value) for key, value in values.items()} for part, values in state.items()}
-    return Players(
+    return TrainingState(
         fabric, recipe, LOSSES[toy.loss], AUGMENTATIONS["none"].apply, None, generator, discriminator,
         copy.deepcopy(generator), *optimisers, (generator, discriminator), numbers,
         image_channels=shape[0], accumulate=1, seed=0,
@@ -194,23 +194,23 @@ def _players(toy: Toy) -> Players:
 
 @pytest.mark.parametrize("toy", TOYS.values(), ids=TOYS)
 def test_each_loss_halves_the_distance_to_the_target(toy: Toy) -> None:
-    players = _players(toy)
+    state = _state(toy)
     target, latents = toy.target(1000, 1), torch.randn(1000, 4, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        before = energy_distance(players.generator(latents), target)
+        before = energy_distance(state.generator(latents), target)
     chance = torch.Generator().manual_seed(3)
     for step in range(toy.steps):
         for turn in range(2):
             number = 2 * step + turn
             latent, mix = torch.randn(64, 4, generator=chance), torch.rand(64, 1, 1, 1, generator=chance)
-            draw = Draw(number, toy.target(64, 10 + number), latent, None, mix)
-            fakes, scalars = update_discriminator(players, draw, keep=turn == 1)
-        update_generator(players, draw, fakes, step)
-        update_average(players.average, players.generator, 0.98)
-        if players.loss.update is not None:
+            batch = TrainingBatch(number, toy.target(64, 10 + number), latent, None, mix)
+            fakes, scalars = update_discriminator(state, batch, keep=turn == 1)
+        update_generator(state, batch, fakes, step)
+        update_average(state.average, state.generator, 0.95)
+        if state.loss.update is not None:
             real, fake = scalars["real_score"], scalars["fake_score"]
-            players.state["loss"] = players.loss.update(real, fake, players.state["loss"])
+            state.carried["loss"] = state.loss.update(real, fake, state.carried["loss"])
     with torch.no_grad():
-        after = energy_distance(players.average(latents), target)
+        after = energy_distance(state.average(latents), target)
     print(f"{toy.loss}: {before:.3f} -> {after:.3f}")
     assert after < 0.5 * before

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
-import subprocess
-import sys
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
 
 from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings
 from sonoforge.runtime.cli import main as cli
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
-from sonoforge.training.gan import state as gan_players
+from sonoforge.training.gan import state as gan_state
 from sonoforge.training.gan.augmentations import adaptive_p
 from sonoforge.training.gan.augmentations.blurring import blur, blur_sigma
 from sonoforge.training.gan.batches.draws import draw_latents
@@ -37,27 +37,17 @@ from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe
 from sonoforge.training.gan.settings import GanSettings, compose
 from sonoforge.training.metrics.spaces import open_space
+from tiny_recipes import LATENT, STYLED, tiny_recipes
 
-STYLED = ("stylegan1", "stylegan2", "stylegan3-t", "stylegan3-r")
+TRAINED = ("stylegan1", "stylegan2", "stylegan3-t")  # in R only kernels and filters differ from T
 SIDE = 32
 LAZY = {"stylegan2": "r1=1:2,path-length=2:3"}
 SETTINGS = GanSettings(image_size=SIDE, width=8, batch=4, steps=6, tick_steps=2, seed=5, class_name="malignant")
 
 
-def _tiny(name: str) -> Recipe:
-    """The row with short latents and styles, and few layers where their number does not follow from the size."""
-    row = RECIPES[name]
-    few = {"layers": 6} if row.architecture == "stylegan3" else {}
-    return dataclasses.replace(
-        row, latent_size=32, generator={**row.generator, "style_size": 32, "mapping_layers": 2, **few}
-    )
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_recipes() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in STYLED:
-            patch.setitem(RECIPES, name, _tiny(name))
+    with tiny_recipes():
         yield
 
 
@@ -106,7 +96,7 @@ def _assert_same_weights(first: Path, second: Path) -> None:
 
 def _augmented(patch: pytest.MonkeyPatch, strength: float) -> None:
     """Let ADA start at this strength."""
-    patch.setattr(gan_players, "ADAPTIVE_START", {**adaptive_p.START, "strength": strength})
+    patch.setattr(gan_state, "ADAPTIVE_START", {**adaptive_p.START, "strength": strength})
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +121,7 @@ Finished = Callable[[str], Path]
 # Resuming, and what checkpoints hold.
 
 
-@pytest.mark.parametrize("recipe", STYLED)
+@pytest.mark.parametrize("recipe", TRAINED)
 def test_a_resumed_training_equals_an_uninterrupted_one(
     recipe: str, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +153,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     assert ("path-length" in measured) == (recipe == "stylegan2")
 
 
-@pytest.mark.parametrize("recipe", STYLED)
+@pytest.mark.parametrize("recipe", TRAINED)
 def test_checkpoints_hold_average_style_magnitudes_and_noise(recipe: str, finished: Finished) -> None:
     checkpoint = gan_checkpoint.find_checkpoint(finished(recipe))
     generator, average = _state(checkpoint, "generator"), _state(checkpoint, "average")
@@ -172,7 +162,7 @@ def test_checkpoints_hold_average_style_magnitudes_and_noise(recipe: str, finish
     magnitudes = [name for name in generator if name.endswith(".magnitude")]
     noises = [name for name in generator if name.endswith(".noise")]
     if recipe.startswith("stylegan3"):
-        assert (len(magnitudes), len(noises)) == (7, 0)
+        assert (len(magnitudes), len(noises)) == (5, 0)
         assert all(float(generator[name]) != 1 for name in magnitudes)
     else:
         assert (len(magnitudes), len(noises)) == (0, 7 + (recipe == "stylegan1"))
@@ -183,7 +173,7 @@ def test_checkpoints_hold_average_style_magnitudes_and_noise(recipe: str, finish
     assert all(torch.equal(generator[name], average[name]) for name in (*magnitudes, *noises))
 
 
-@pytest.mark.parametrize("recipe", STYLED)
+@pytest.mark.parametrize("recipe", TRAINED)
 def test_samples_depend_on_the_checkpoint_and_the_seed_alone(recipe: str, finished: Finished) -> None:
     generator = load_generator(finished(recipe))
     torch.manual_seed(1)
@@ -227,7 +217,7 @@ def test_with_projection_both_networks_respond_to_labels(recipe: str, tmp_path: 
     settings = _settings(recipe, conditioning="projection", steps=2, augmentation="none")
     checkpoint = _train(settings, tmp_path, labelled=True)
     generator: Any = load_generator(checkpoint)
-    latents = draw_latents(4, 32, 0, "test")
+    latents = draw_latents(4, LATENT, 0, "test")
     zeros, ones = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
     images = [generate(generator, latents, labels) for labels in (zeros, ones)]
     assert (images[0] - images[1]).abs().mean() > 1e-3
@@ -241,18 +231,18 @@ def test_with_projection_both_networks_respond_to_labels(recipe: str, tmp_path: 
 
 def test_classes_of_other_brightness_are_learned_as_such(tmp_path: Path) -> None:
     settings = _settings(
-        "stylegan2", conditioning="projection", steps=60, batch=8, tick_steps=60, augmentation="none",
-        learning_rate=0.01, regularisers="r1=0.1:16",
+        "stylegan2", conditioning="projection", steps=40, batch=8, tick_steps=40, augmentation="none",
+        learning_rate=0.02, regularisers="r1=0.1:16",
     )  # fmt: skip
     generator = load_generator(_train(settings, tmp_path, labelled=True))
     bright, dark = (sample(generator, 16, seed=0, label=label).mean() for label in (0, 1))
-    assert bright > dark + 30
+    assert bright > dark + 20
 
 
 # What must not change a training.
 
 
-@pytest.mark.parametrize("recipe", STYLED)
+@pytest.mark.parametrize("recipe", ["stylegan2", "stylegan3-t"])
 def test_measuring_does_not_change_the_training(
     recipe: str, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,7 +254,7 @@ def test_measuring_does_not_change_the_training(
     _assert_same_weights(last, finished(recipe) / "checkpoints" / last.name)
 
 
-@pytest.mark.parametrize("recipe", STYLED)
+@pytest.mark.parametrize("recipe", TRAINED)
 def test_a_batch_in_two_parts_has_the_losses_of_the_whole(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,40 +281,34 @@ def test_a_batch_in_two_parts_has_the_losses_of_the_whole(
 
 # Several processes.
 
-WORKER = """
-import dataclasses, sys
-from pathlib import Path
-from safetensors.torch import save_file
-sys.path.insert(0, sys.argv[1])
-import test_stylegan_training as tests
-from sonoforge.training.gan import engine
 
-gathered = []
-gather = engine.gather_players
-engine.gather_players = lambda *arguments: gathered.append(gather(*arguments)) or gathered[-1]
-for name in tests.STYLED:
-    tests.RECIPES[name] = tests._tiny(name)
-for name in sys.argv[3:]:
-    folder = Path(sys.argv[2])
-    tests._train(tests._settings(name, steps=3), folder / name)
-    players = gathered[-1]
-    for which in ("generator", "average", "discriminator"):
-        state = {key: value.contiguous() for key, value in getattr(players, which).state_dict().items()}
-        save_file(state, folder / f"{name}-{which}-{players.fabric.global_rank}.safetensors")
-"""
+def _train_in_one_of_two(rank: int, port: int, folder: Path, recipes: tuple[str, ...]) -> None:
+    """Train as a process that ``torchrun`` started, and save the networks as they are in memory."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+    gathered: list[Any] = []
+    gather = gan_engine.build_state
+    gan_engine.build_state = lambda *arguments: gathered.append(gather(*arguments)) or gathered[-1]  # type: ignore[attr-defined, func-returns-value]
+    for recipe in recipes:
+        _train(_settings(recipe, steps=3), folder / recipe)
+        for which in ("generator", "average", "discriminator"):
+            state = {key: value.contiguous() for key, value in getattr(gathered[-1], which).state_dict().items()}
+            save_file(state, folder / f"{recipe}-{which}-{rank}.safetensors")
 
 
 def test_two_processes_have_the_same_weights_and_averages(tmp_path: Path) -> None:
     """Each sees its own half of the latents and of the noise, and mixes styles by its own chance."""
-    worker = tmp_path / "worker.py"
-    worker.write_text(WORKER, encoding="utf-8")
     recipes = ("stylegan2", "stylegan3-t")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(worker)]
-    done = subprocess.run(
-        [*command, str(Path(__file__).parent), str(tmp_path), *recipes],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    forked = multiprocessing.get_context("fork")  # with all modules imported
+    workers = [forked.Process(target=_train_in_one_of_two, args=(rank, port, tmp_path, recipes)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(240)
+    assert [worker.exitcode for worker in workers] == [0, 0]
     for recipe in recipes:
         for which in ("generator", "average", "discriminator"):
             first, second = (load_file(tmp_path / f"{recipe}-{which}-{rank}.safetensors") for rank in (0, 1))
@@ -387,15 +371,21 @@ def test_gan_recipes_prints_the_reasons(capsys: pytest.CaptureFixture[str]) -> N
 # At the limits.
 
 
-def _survives(recipe: str, precision: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
+def _survives(recipe: str, precision: str, steps: int, folder: Path, patch: pytest.MonkeyPatch) -> None:
     _augmented(patch, 1.0)
     regularisers = {"stylegan2": "r1=10:16,path-length=2:4"}.get(recipe, "r1=10:16")
     settings = _settings(
-        recipe, steps=100, batch=2, tick_steps=50, precision=precision, augmentation="ada", regularisers=regularisers
+        recipe,
+        steps=steps,
+        batch=2,
+        tick_steps=steps // 2,
+        precision=precision,
+        augmentation="ada",
+        regularisers=regularisers,
     )
-    _train(settings, folder, count=210)
+    _train(settings, folder, count=2 * steps + 10)
     rows = _rows(folder)
-    assert rows[-1]["images"] == 200
+    assert rows[-1]["images"] == 2 * steps
     assert rows[-1]["strength"] > 0.99
     assert all(math.isfinite(value) for row in rows for value in row.values() if isinstance(value, int | float))
     assert all(row["generator_gradient"] is not None for row in rows)
@@ -405,7 +395,7 @@ def _survives(recipe: str, precision: str, folder: Path, patch: pytest.MonkeyPat
 def test_full_augmentation_and_a_batch_of_2_stay_finite(
     recipe: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _survives(recipe, precision, tmp_path, monkeypatch)
+    _survives(recipe, precision, 24, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
@@ -423,4 +413,4 @@ def test_full_augmentation_and_a_batch_of_2_stay_finite(
 def test_full_augmentation_and_a_batch_of_2_stay_finite_in_all_others(
     recipe: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _survives(recipe, precision, tmp_path, monkeypatch)
+    _survives(recipe, precision, 100, tmp_path, monkeypatch)

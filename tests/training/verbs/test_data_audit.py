@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import re
-import subprocess
-import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from program import sonoforge
 from scans import draw_scan, save, write_set
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.pages.audit.page import audit_page_html, cluster_pictures_html, cluster_style
-from sonoforge.training.verbs import data_list
 from sonoforge.training.verbs.data_audit import audit
 
 
@@ -75,86 +66,19 @@ def test_audit_counts_what_was_put_there(cache: ImageCache) -> None:
     assert row == {"threshold": 0.6, "groups": 10, "clusters": 2, "images": 5, "largest": 3, "mixed": 1}
 
 
-class Reader(HTMLParser):
-    """Collects pictures, what would be fetched from elsewhere, and the nesting of tags."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pictures: list[str] = []
-        self.alternatives: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        values = dict(attributes)
-        if tag == "img":
-            self.pictures.append(values["src"] or "")
-            self.alternatives.append(values["alt"] or "")
-        assert tag not in ("script", "link", "iframe")
-        if tag not in ("img", "br", "meta"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def test_the_page_shows_every_cluster_mixed_first_and_needs_no_other_file(cache: ImageCache) -> None:
-    page = audit_page_html(audit(cache), cache)
-    reader = Reader()
-    reader.feed(page)
-    assert reader.open == []
-    assert reader.alternatives[:2] == ["scan (1).png", "equal.png"]
-    assert len(reader.pictures) == 5
-    for source in reader.pictures:
-        kind, data = source.split(",", 1)
-        assert kind == "data:image/jpeg;base64"
-        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (150, 150)
-    assert "http" not in page
-    assert page.index("One scan, different labels (1)") < page.index("One scan, one label (1)")
-    assert "set &lt;b&gt;" in page
-    assert "<b>.png" not in page
-    assert "b/broken.png" in page.replace("\\", "/")
-
-
-def test_a_report_can_embed_a_few_clusters(cache: ImageCache) -> None:
-    fragment = cluster_pictures_html(audit(cache), cache, limit=1)
-    assert fragment.count("<img") == 2
-    assert "<html" not in fragment
-    assert all(name.startswith("cluster") for name in re.findall(r'class="([\w -]+)"', fragment))
-    for rule in re.findall(r"^\s*\.([\w-]+)", cluster_style(), flags=re.MULTILINE):
-        assert rule.startswith("cluster")
-
-
-def test_pictures_keep_their_proportions(cache: ImageCache) -> None:
-    from sonoforge.training.pages.audit.page import _picture
-
-    wide = [item.path for item in cache.dataset.items].index("b/colour.png")
-    data = _picture(cache, wide).split(",", 1)[1]
-    image = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert image.size == (200, 150)
-    assert image.mode == "RGB"
-
-
 def test_the_command_prints_json_alone_on_stdout_and_names_the_next(root: Path, tmp_path: Path) -> None:
     page = tmp_path / "new" / "audit.html"
-    command = [sys.executable, "-m", "sonoforge.runtime.cli.main", "data", "audit", "--data", str(root), "--json"]
-    done = subprocess.run(
-        [*command, "--html", str(page), "--cache", str(tmp_path / "cache")],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["images"] == 13
+    done = sonoforge("data", "audit", "--data", root, "--json", "--html", page, "--cache", tmp_path / "cache")
+    assert done.code == 0, done.err
+    assert done.json["images"] == 13
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    assert f"next: sonoforge crossval --data '{root}'" in done.stderr
-    assert "with mixed labels" in done.stderr.replace("\n", " ")
+    assert f"next: sonoforge crossval --data '{root}'" in done.err
+    assert "with mixed labels" in done.err.replace("\n", " ")
 
 
 def test_data_list_finds_a_set_and_corrects_a_name() -> None:
-    outcome = data_list.main(data_list.Config())
-    assert len(outcome.result["sets"]) >= 8
-    assert {"name", "content", "obtain", "licence", "citation", "reader"} == set(outcome.result["sets"][0])
-    assert [s["name"] for s in data_list.main(data_list.Config(name="busi")).result["sets"]] == ["BUSI"]
-    with pytest.raises(SonoforgeError, match="did you mean BUSI"):
-        data_list.main(data_list.Config(name="BUSY"))
+    found = sonoforge("data", "list", "--json").json["sets"]
+    assert len(found) >= 8
+    assert {"name", "content", "obtain", "licence", "citation", "reader"} == set(found[0])
+    assert [s["name"] for s in sonoforge("data", "list", "--name", "busi", "--json").json["sets"]] == ["BUSI"]
+    assert "did you mean BUSI" in sonoforge("data", "list", "--name", "BUSY").err

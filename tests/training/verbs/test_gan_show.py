@@ -1,4 +1,4 @@
-"""``sonoforge gan show`` and truncation by psi, on small generators trained for two steps."""
+"""``sonoforge gan show`` and truncation by psi, on small generators."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from generator_checkpoints import small_checkpoint
 from sonoforge.models.stylegan import stylegan3
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.cli import main as cli
@@ -29,40 +29,21 @@ from sonoforge.training.gan.latent_space.sheets import draw_sheet, make_film
 from sonoforge.training.metrics.equivariance import render_transformed, valid_after_rotation
 
 COUNT = 3
-RECIPES = ("stylegan2", "stylegan3-t", "lsgan")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SONOFORGE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        yield
+RECIPES = ("stylegan2", "stylegan3-t", "dcgan")
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One run of each recipe; lsgan knows two classes."""
-    pictures = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for name, level in (("benign", 90), ("malignant", 160)):
-        (pictures / name).mkdir()
-        for number in range(8):
-            pixels = np.clip(rng.normal(level, 40, (32, 32)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(pictures / name / f"{number}.png")
-    found = {}
-    for recipe in RECIPES:
-        out = tmp_path_factory.mktemp(recipe)
-        which = ["--conditioning", "projection"] if recipe == "lsgan" else ["--class-name", "malignant"]
-        small = ["--image-size", "32", "--batch", "4", "--width", "8", "--steps", "2", "--tick-steps", "2"]
-        arguments = ["gan", "train", "--data", str(pictures), "--recipe", recipe, *which, *small, "--out", str(out)]
-        assert cli._run([*arguments, "--device", "cpu", "--metrics", "none"]) == 0
-        (found[recipe],) = out.iterdir()
+    """A run folder of each recipe; dcgan knows two classes."""
+    found = {recipe: tmp_path_factory.mktemp("runs") / recipe for recipe in RECIPES}
+    for recipe, folder in found.items():
+        small_checkpoint(folder, recipe, 2 if recipe == "dcgan" else 0, side=32)
     return found
 
 
 def _show(capsys: pytest.CaptureFixture[str], run: Path, *options: object) -> dict[str, Any]:
     capsys.readouterr()
-    chosen = ["--class-name", "benign"] if "lsgan" in run.name else []
+    chosen = ["--class-name", "a"] if "dcgan" in run.name else []
     small = ["--count", str(COUNT), "--samples", "2", "--device", "cpu", "--json"]
     assert cli._run(["gan", "show", str(run), *chosen, *small, *map(str, options)]) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -73,7 +54,7 @@ def _show(capsys: pytest.CaptureFixture[str], run: Path, *options: object) -> di
 def shown(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The folder of all looks of each run."""
     for recipe, run in runs.items():
-        chosen = ["--class-name", "benign"] if recipe == "lsgan" else []
+        chosen = ["--class-name", "a"] if recipe == "dcgan" else []
         small = ["--count", str(COUNT), "--samples", "2", "--device", "cpu"]
         assert cli._run(["gan", "show", str(run), *chosen, *small]) == 0
     return {recipe: run / "looks" for recipe, run in runs.items()}
@@ -103,10 +84,10 @@ def test_every_look_that_applies_is_there_and_says_that_it_is_synthetic(
 ) -> None:
     folder = shown[recipe]
     record = _record(folder)
-    expected = {"stylegan2": {"equivariance"}, "stylegan3-t": set(), "lsgan": {"mixing", "equivariance"}}[recipe]
+    expected = {"stylegan2": {"equivariance"}, "stylegan3-t": set(), "dcgan": {"mixing", "equivariance"}}[recipe]
     assert set(record["not_applicable"]) == expected
     assert set(record["looks"]) == looks.LOOKS.keys() - expected
-    assert record["synthetic"] is True and record["recipe"] == recipe and record["step"] == 2
+    assert record["synthetic"] is True and record["recipe"] == recipe and record["step"] == 7
     assert "not a medical device" in record["use"]
     files = {file: digest for look in record["looks"].values() for file, digest in look["files"].items()}
     assert {path.name for path in folder.iterdir()} == {*files, "looks.json"}
@@ -158,11 +139,11 @@ def test_columns_of_psi_are_those_of_sampling(shown: dict[str, Path], runs: dict
 def test_truncation_of_latents_ends_in_no_limit_for_networks_without_styles(
     shown: dict[str, Path], runs: dict[str, Path]
 ) -> None:
-    clips = _record(shown["lsgan"])["looks"]["truncation"]["clip"]
+    clips = _record(shown["dcgan"])["looks"]["truncation"]["clip"]
     assert clips[0] is None and clips[1:] == sorted(clips[1:], reverse=True)
-    plain = sample(load_generator(runs["lsgan"]), COUNT, 0, label=0)
+    plain = sample(load_generator(runs["dcgan"]), COUNT, 0, label=0)
     for row in range(COUNT):
-        assert np.array_equal(_cell(shown["lsgan"], "truncation", "truncation.png", row, 0), plain[row, ..., 0])
+        assert np.array_equal(_cell(shown["dcgan"], "truncation", "truncation.png", row, 0), plain[row, ..., 0])
 
 
 def test_psi_is_kept_with_the_images(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -188,17 +169,17 @@ def test_psi_is_kept_with_the_images(runs: dict[str, Path], tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
-        ("lsgan", ["--psi", "0.7"], "--psi: this generator has no styles"),
+        ("dcgan", ["--psi", "0.7"], "--psi: this generator has no styles"),
         ("stylegan2", ["--truncation", "1"], "--truncation: this generator has styles"),
         ("stylegan2", ["--psi-cutoff", "3"], "--psi-cutoff: found without --psi"),
         ("stylegan2", ["--psi", "0.7", "--psi-cutoff", "99"], "expected at most 8"),
-        ("lsgan", ["--psi", "0.7", "--interpolate", "3"], "--psi: this generator has no styles"),
+        ("dcgan", ["--psi", "0.7", "--interpolate", "3"], "--psi: this generator has no styles"),
     ],
 )
 def test_truncation_is_refused_where_it_is_another_one(
     runs: dict[str, Path], tmp_path: Path, recipe: str, options: list[str], message: str
 ) -> None:
-    chosen = ["--class-name", "benign"] if recipe == "lsgan" else []
+    chosen = ["--class-name", "a"] if recipe == "dcgan" else []
     arguments = [
         "gan",
         "sample",
@@ -244,8 +225,8 @@ def test_films_loop_and_strips_begin_and_end_with_their_images(
 ) -> None:
     folder = shown[recipe]
     look = _record(folder)["looks"]["interpolation"]
-    assert look["space"] == ("z" if recipe == "lsgan" else "w")
-    plain = sample(load_generator(runs[recipe]), COUNT, 0, label=0 if recipe == "lsgan" else None)[..., 0].astype(int)
+    assert look["space"] == ("z" if recipe == "dcgan" else "w")
+    plain = sample(load_generator(runs[recipe]), COUNT, 0, label=0 if recipe == "dcgan" else None)[..., 0].astype(int)
     for row in range(COUNT):
         for column, index in ((0, row), (looks.STRIP - 1, (row + 1) % COUNT)):
             cell = _cell(folder, "interpolation", "interpolation.png", row, column).astype(int)
@@ -350,7 +331,7 @@ def test_path_length_of_a_linear_generator_is_known() -> None:
 def test_path_lengths_come_with_their_protocol(shown: dict[str, Path], recipe: str) -> None:
     look = _record(shown[recipe])["looks"]["path"]
     assert look["figure"] == "pixel path length", "no perceptual figure without the network"
-    assert set(look["spaces"]) == ({"z"} if recipe == "lsgan" else {"z", "w"})
+    assert set(look["spaces"]) == ({"z"} if recipe == "dcgan" else {"z", "w"})
     for figure in look["spaces"].values():
         assert figure["mean"] > 0 and figure["standard_error"] >= 0 and figure["unevenness"] >= 0
         assert figure["samples"] == 2 and "epsilon 0.0001" in figure["protocol"]
@@ -363,7 +344,7 @@ def test_the_perceptual_path_length_needs_its_network(
     weights = tmp_path / "squeezenet.safetensors"
     save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), weights)
     options = ("--what", "path", "--out", tmp_path / "looks", "--count", 2)
-    record = _show(capsys, runs["lsgan"], *options, "--lpips", weights)["looks"]["path"]
+    record = _show(capsys, runs["dcgan"], *options, "--lpips", weights)["looks"]["path"]
     assert record["figure"] == "perceptual path length"
     assert record["distance"].startswith("LPIPS 0.1") and record["spaces"]["z"]["mean"] > 0
     assert record["distance"] in record["spaces"]["z"]["protocol"]
@@ -387,18 +368,18 @@ def test_the_record_is_the_answer_and_grows_with_what_is_asked(
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
-        ("lsgan", ["--what", "mixing"], "--what mixing: not applicable: only StyleGAN 1 to 3 have styles"),
+        ("dcgan", ["--what", "mixing"], "--what mixing: not applicable: only StyleGAN 1 to 3 have styles"),
         ("stylegan2", ["--what", "equivariance"], "only StyleGAN3 takes transforms"),
         ("stylegan2", ["--what", "mixin"], "did you mean mixing"),
         ("stylegan2", ["--lpips-heads", "x"], "--lpips-heads: found without --lpips"),
-        ("stylegan2", ["--checkpoint", "7"], "found no checkpoint '7'"),
+        ("stylegan2", ["--checkpoint", "8"], "found no checkpoint '8'"),
         ("stylegan2", ["--class-name", "x"], "--class-name"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(
     runs: dict[str, Path], tmp_path: Path, recipe: str, options: list[str], message: str
 ) -> None:
-    chosen = ["--class-name", "benign"] if recipe == "lsgan" else []
+    chosen = ["--class-name", "a"] if recipe == "dcgan" else []
     arguments = ["gan", "show", str(runs[recipe]), *chosen, *options, "--device", "cpu", "--out", str(tmp_path / "x")]
     with pytest.raises(SonoforgeError, match=message) as error:
         cli._run(arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from sonoforge.runtime.bundle.reader import TASKS
 from sonoforge.runtime.errors import SonoforgeError
+
+log = logging.getLogger(__name__)
 
 
 def refuse_other_folder(folder: Path, task: str) -> None:
@@ -36,6 +39,19 @@ def refuse_other_folder(folder: Path, task: str) -> None:
             f"{folder}: found {others[0]}, which is not part of the bundle there and would be lost; move it, or choose "
             "another --out"
         )
+
+
+def warn_of_lost_formats(folder: Path, fresh: Path) -> None:
+    """Name the formats of an earlier bundle that the new one does not have."""
+    if folder.exists():
+        gone = ", ".join(sorted(_formats(folder) - _formats(fresh)))
+        if gone:
+            log.warning("%s: the new bundle does without %s, which the old one had", folder, gone)
+
+
+def _formats(folder: Path) -> set[str]:
+    files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+    return {entry["format"] for entry in files.values() if "format" in entry}
 
 
 @contextlib.contextmanager

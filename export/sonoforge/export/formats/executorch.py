@@ -1,6 +1,6 @@
 """ExecuTorch files (``.pte``), PyTorch's programs for phones, run by XNNPACK's kernels on the CPU: float32 and int8.
 
-A file takes one image at a time: a batch of 8 was slower for each image than 8 runs (4.1 against 3.3 ms on one x86
+A file takes one image at a time: a batch of 8 took longer for each image than 8 runs (4.1 against 3.3 ms on one x86
 core), and needs the memory of 8.
 """
 
@@ -27,7 +27,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 if TYPE_CHECKING:
     from sonoforge.runtime.inference.model_files import Answer
 
-# In float32 stay the first five blocks and the last layers.  With the shipped model, 32 calibration images and 260 BUSI
+# The first five blocks and the last layers stay in float32.  With the shipped model, 32 calibration images and 260 BUSI
 # images, mirrored and cut by 4 %, as they are not in its training set (largest and mean change of the probabilities):
 # only the stem, the first depthwise convolution and the last layers in float32: 0.172, 0.017 at 2.49 MB and 2.1 ms;
 # blocks 0 to 4: 0.089, 0.008 at 2.54 MB and 2.4 ms; blocks 0 to 7: 0.081, 0.007 at 2.67 MB and 3.4 ms.
@@ -36,7 +36,7 @@ LEFT = re.compile(r"(shared|tails\.\d+)\.[0-4](\.|$)|linears|activations")
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the compiler's notes to itself: of other back ends, of torch's own deprecations."""
+    """Suppress the compiler's messages about other back ends and torch's own deprecations."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -48,7 +48,7 @@ def _quiet() -> Iterator[None]:
 
 
 def missing() -> str:
-    """Say what to install before a file can be written or run; nothing if all is there."""
+    """Return what to install before a file can be written or run; empty if nothing is missing."""
     if importlib.util.find_spec("executorch") is None or importlib.util.find_spec("torchao") is None:
         return "executorch is not installed; pip install 'sonoforge[mobile]'"
     return ""
@@ -67,8 +67,8 @@ def write_executorch(source: Source) -> bytes:
 def write_executorch_int8(source: Source) -> bytes:
     """Write a classifier in int8: one float32 image (1, 3, S, S) to the four outputs.
 
-    Weights have one scale for each channel, activations one for each tensor, from histograms of what the calibration
-    images give (Jacob et al., CVPR 2018, on int8 arithmetic).
+    Weights have one scale for each channel, activations one for each tensor, from histograms over the calibration
+    images (Jacob et al., CVPR 2018, on int8 arithmetic).
 
     Raises:
         SonoforgeError: ExecuTorch is not installed, or there are no calibration images.
@@ -89,8 +89,8 @@ def lower(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str
 
     Args:
         module: In evaluation mode, on the CPU, its weights in `torch.contiguous_format`.
-        examples: Inputs of the only shapes that the file will take.
-        metadata: Text, or values written as JSON: methods of these names without inputs, which return the text.
+        examples: Inputs; the file will take only their shapes.
+        metadata: Text, or values written as JSON: the file gets a method of each name that returns the text.
 
     Raises:
         SonoforgeError: ExecuTorch is not installed.
@@ -122,15 +122,15 @@ def lower(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str
 
 @_quiet()
 def fold(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
-    """Return a network that computes beforehand what no input changes, such as the scaled weights of ProGAN.
+    """Return a network with its constants folded, such as the scaled weights of ProGAN.
 
-    XNNPACK takes convolutions whose weights are stored, not computed: one image of ProGAN at 64 x 64 took 35 s of one
-    x86 core, of StyleGAN2 44 s, and takes 0.13 and 0.25 s when folded.  A network from `quantise` is not for this: its
-    weights would become float32.
+    XNNPACK runs convolutions whose weights are stored, not computed: one image of ProGAN at 64 x 64 took 35 s on one
+    x86 core, one of StyleGAN2 44 s; folded, 0.13 and 0.25 s.  Do not fold a network from `quantise`: its weights would
+    become float32.
 
     Args:
         module: In evaluation mode, on the CPU, its weights in `torch.contiguous_format`.
-        examples: Inputs of the only shapes that the network will take.
+        examples: Inputs; the network will take only their shapes.
 
     Raises:
         SonoforgeError: ExecuTorch is not installed.
@@ -148,8 +148,8 @@ def quantise(module: nn.Module, batches: Iterable[tuple[Tensor, ...]], left: re.
 
     Args:
         module: In evaluation mode, on the CPU.
-        batches: Inputs to calibrate with, all of one shape, at least one.
-        left: Layers whose names it finds stay in float32.
+        batches: At least one batch of inputs to calibrate with, all of one shape.
+        left: Pattern of the names of layers that stay in float32.
 
     Raises:
         SonoforgeError: ExecuTorch is not installed.

@@ -15,7 +15,7 @@ LIMIT = 4e-3
 """Largest change of a probability on the calibration images: four fifths of what the gate allows on all."""
 
 _KEPT = (0, 2, 5, 10, 20)
-"""How many of the first convolutions stay in float32: what they round away, all others work with.
+"""Numbers of first convolutions to keep in float32, in the order tried: all others work with what they round away.
 
 On 120 simulated scans, which the shipped model is unsure of, keeping 0, 2, 5 and 10 and everything behind the last
 feature map moves probabilities by at most 0.0051, 0.0047, 0.0045 and 0.0032, at 0.0, 0.3, 0.4 and 1.1 % of the size.
@@ -27,17 +27,16 @@ def to_half(model: bytes, kept: int = 0) -> bytes:
 
     Args:
         model: A float32 ONNX file.
-        kept: How many of the first convolutions stay in float32; if any, what lies behind the last feature map does,
-            too.
+        kept: Number of first convolutions that stay in float32; if any, so does what lies behind the last feature map.
 
     Returns:
-        The ONNX file: the same inputs, outputs and metadata.  A processor without 16-bit arithmetic computes it in
-        float32 and rounds in between, which is slower than the float32 file, not faster.
+        The ONNX file, with the same inputs, outputs and metadata.  A processor without 16-bit arithmetic computes it in
+        float32 and rounds in between, which is slower than the float32 file.
 
     Raises:
         GateError: The converted model is not valid.
     """
-    # Here, because this import takes a second that other formats need not spend.
+    # Here, because this import takes a second, which the other formats save.
     from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415
     from onnxruntime.transformers.onnx_model import OnnxModel  # noqa: PLC0415
 
@@ -57,7 +56,7 @@ def to_half(model: bytes, kept: int = 0) -> bytes:
 
 
 def _tensor_constants(model: onnx.ModelProto) -> None:
-    """Write constants that are plain numbers as tensors: the converter knows no others and leaves them in 32 bits."""
+    """Turn constants that are plain numbers into tensors: the converter leaves other constants in 32 bits."""
     types = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name in types:
@@ -67,7 +66,7 @@ def _tensor_constants(model: onnx.ModelProto) -> None:
 
 
 def write_half(source: Source) -> bytes:
-    """Write ``model.fp16.onnx`` with no more in float32 than the calibration images ask for; see `to_half`.
+    """Write ``model.fp16.onnx`` with no more in float32 than the calibration images require; see `to_half`.
 
     Raises:
         GateError: Probabilities move by more than `LIMIT`, whatever is kept.

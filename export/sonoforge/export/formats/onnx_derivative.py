@@ -1,4 +1,4 @@
-"""What every file made from a bundle's ONNX file has to keep: answers, operator set, metadata, nothing of the host."""
+"""What every file derived from a bundle's ONNX file must keep: answers, operator set, metadata, no host paths."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sonoforge.runtime.inference.onnx_file import session_options
 
 
 def finish(changed: onnx.ModelProto, original: onnx.ModelProto, notes: dict[str, str] | None = None) -> bytes:
-    """Write a changed model as bytes, the same for the same model.
+    """Serialise a converted model: the same bytes for the same model.
 
     Args:
-        changed: The model that a converter left; it is cleaned in place.
-        original: What it was made from; its metadata is kept.
-        notes: More metadata.
+        changed: A converter's result; it is cleaned in place.
+        original: What it was converted from; its metadata is kept.
+        notes: Further metadata.
 
     Raises:
         GateError: The converter changed the operator set, or wrote a model that onnx's checker refuses.

@@ -1,4 +1,4 @@
-"""Networks as one ONNX file each: a MobileNetV2 classifier with the bundle's four outputs, or any other."""
+"""Write a network as one ONNX file: a MobileNetV2 classifier with the bundle's four outputs, or any other."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class BundleGraph(nn.Module):
 
     The map of a class is the classifier's weight vector applied at every position of the last feature map
     (Zhou et al., CVPR 2016); pooling and a linear layer commute, so its mean plus the bias is exactly the logit.
-    It is a convolution of its own because some mobile back ends do not run one whose weight is computed.
+    It is a separate convolution because some mobile back ends cannot run one whose weight is computed.
 
     With ``mirror``, embedding and maps are the means over the image and its mirror image (its maps mirrored back);
-    with several members, logits, embedding and activation maps are the members' means.  All of it is linear up to
-    the logits, so the activation maps stay exact.
+    with several members, logits, embedding and activation maps are the members' means.  Everything up to the logits is
+    linear, so the activation maps stay exact.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
         metadata: Text kept in the file's metadata.
 
     Raises:
-        GateError: The exporter wrote another operator set than asked for.
+        GateError: The exporter wrote another operator set than `OPSET`.
     """
     graph = graph.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     example = torch.zeros(2, 3, side, side)  # a batch of one would be traced as a constant
@@ -106,11 +106,11 @@ def trace(
         outputs: Names of the results.
         dynamic_shapes: The free dimensions of each input.
         metadata: Text kept in the file's metadata.
-        optimise: Whether the exporter simplifies the graph.  It takes numbers up to 1e-8 for 0, so networks that add
-            such a one before dividing need False.
+        optimise: Whether the exporter simplifies the graph.  It treats numbers up to 1e-8 as 0, so networks that add
+            such a number before dividing need False.
 
     Raises:
-        GateError: The exporter wrote another operator set than asked for.
+        GateError: The exporter wrote another operator set than `OPSET`.
     """
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level

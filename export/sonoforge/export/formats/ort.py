@@ -13,12 +13,9 @@ from sonoforge.runtime.inference.onnx_file import session_options
 def to_ort(model: bytes) -> bytes:
     """Convert an ONNX file to onnxruntime's format, optimised for any processor.
 
-    The arrangement of weights for x86 processors alone is left out (as in onnxruntime's own converter), because
-    such a file would not run on a phone; so on x86 this file is slower than the ONNX file.  onnxruntime writes parts
-    of it in an order of its own, so two writings answer the same but are not the same bytes.
-
-    Args:
-        model: An ONNX file.
+    The weight layout for x86 processors is left out (as in onnxruntime's own converter), because such a file would not
+    run on a phone; so on x86 this file is slower than the ONNX file.  onnxruntime does not fix the order of all parts,
+    so two conversions answer the same but differ in their bytes.
 
     Raises:
         GateError: onnxruntime cannot load or write the model.
@@ -42,17 +39,14 @@ def to_ort(model: bytes) -> bytes:
 
 
 def required_operators(ort_file: bytes) -> str:
-    """List the operators that a file needs, as onnxruntime's build reads them (``--include_ops_by_config``).
-
-    Args:
-        ort_file: A ``.ort`` file.
+    """List the operators that a ``.ort`` file needs, for onnxruntime's build (``--include_ops_by_config``).
 
     Returns:
         Lines ``domain;operator set;operators``.
     """
     from onnxruntime.tools.ort_format_model import create_config_from_models, utils  # noqa: PLC0415 - only for this
 
-    utils.log.setLevel("WARNING")  # it would tell the temporary file's name
+    utils.log.setLevel("WARNING")  # else it prints the temporary file's name
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
         model, config = Path(folder) / "model.ort", Path(folder) / "operators.config"
         model.write_bytes(ort_file)

@@ -1,6 +1,6 @@
-"""A classifier that takes an image of any size as it is: resizing and normalisation are inside the file.
+"""A classifier that takes decoded images of any size: resizing and normalisation are inside the file.
 
-A phone or a page then needs no code of its own that could resize in another way.
+A phone or a page then needs no code of its own, which could resize differently.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _FILTERS: dict[str, dict[str, Any]] = {
 def with_preprocessing(model: bytes, preprocessing: Preprocessing) -> bytes:
     """Put the preprocessing in front of a classifier.
 
-    The new input ``pixels`` is uint8 (batch, height, width, channels): any size, channels 1 (grey) or 3 (red, green,
-    blue); any other number of channels is an error of the runtime, so that no alpha channel is taken for a colour.
-    Grey is resized once and then used for all three, at a third of the work.
+    The new input ``pixels`` is uint8 (batch, height, width, channels), of any size, with 1 channel (grey) or 3 (red,
+    green, blue); any other number is an error at run time, so that no alpha channel is taken for a colour.  Grey is
+    resized once and then used for all three, at a third of the cost.
 
-    Each direction is resized by itself, first the rows, and rounded to 8 bits in between, as Pillow does: resizing
+    Each direction is resized on its own, first the rows, and rounded to 8 bits in between, as Pillow does: resizing
     both at once in float would differ from it by one level in a tenth of the pixels.  onnxruntime computes the
     filter's weights in float32 and Pillow in float64, so one level of difference remains: of the 780 BUSI images, in
     0.03 % of an image's pixels (median), 1.6 % at most.  Values are then looked up in the table of
@@ -48,7 +48,7 @@ def with_preprocessing(model: bytes, preprocessing: Preprocessing) -> bytes:
         The ONNX file, with the outputs and metadata of ``model``.
 
     Raises:
-        SonoforgeError: The file has another input than the preprocessing makes.
+        SonoforgeError: The file's input is not of the preprocessing's size.
         GateError: The changed model is not valid.
     """
     original = onnx.load_model_from_string(model)

@@ -7,9 +7,9 @@ import io
 import json
 import logging
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -27,15 +27,16 @@ by at most 0.31, 0.21, 0.17 and 0.14, at 0.56, 0.47, 0.54 and 0.60 of the float3
 """
 
 _RANKING_IMAGES = 8
-"""Images on which layers are compared with each other: their order shows on few."""
+"""Images on which layers are compared with each other: few are enough to show their order."""
 
 
-class Criterion(NamedTuple):
-    """What a quantised model has to keep, compared with its float32 original.
+@dataclass(frozen=True)
+class Criterion:
+    """What a quantised model must keep of its float32 original.
 
     Attributes:
-        probability_shift: Largest change of any probability of any calibration image.
-        mixture_shift: The same of any mean of two of them.
+        probability_shift: Largest change of any probability of a calibration image.
+        mixture_shift: Largest change of any probability of the mean of two calibration images.
         agreement: Smallest share of calibration images with the same label.
         size: Largest file, as a share of the original: 0.36 is 3.2 MB of the shipped model's 8.9.
     """
@@ -46,9 +47,33 @@ class Criterion(NamedTuple):
     size: float = 0.36
 
 
-def to_int8(
-    model: bytes, inputs: NDArray[np.float32], criterion: Criterion | None = None
-) -> tuple[bytes, dict[str, Any]]:
+@dataclass(frozen=True)
+class Quantised:
+    """A quantised ONNX file and how far it is from its original on the calibration images; see `Criterion`.
+
+    Attributes:
+        data: The file.
+        kept_in_float: Names of the convolutions in float32.
+        images: Number of calibration images.
+        probability_shift: Largest change of a probability.
+        mixture_shift: The same for the means of two images.
+        agreement: Share of images with the same label.
+    """
+
+    data: bytes
+    kept_in_float: list[str]
+    images: int
+    probability_shift: float
+    mixture_shift: float
+    agreement: float
+
+    def meets(self, criterion: Criterion) -> bool:
+        """Whether its answers are close enough."""
+        shifts = self.probability_shift <= criterion.probability_shift and self.mixture_shift <= criterion.mixture_shift
+        return shifts and self.agreement >= criterion.agreement
+
+
+def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion | None = None) -> Quantised:
     """Quantise a classifier's convolutions: activations uint8, weights int8 with a scale for each output channel.
 
     Ranges of activations are the smallest and largest values on the calibration images.  The probabilities are compared
@@ -57,71 +82,69 @@ def to_int8(
 
     The first five convolutions, the activation maps and everything behind the last feature map stay in float32: they
     are small and suffer most.  Where that misses the criterion, the other convolutions are ranked by what quantising
-    each one alone does to the logits (minutes), and the worst 1, 2, 4, ... stay in float32, too, until it holds.
+    each one alone does to the logits (minutes), and the worst 1, 2, 4, ... also stay in float32, until it is met.
 
     Args:
         model: A float32 ONNX file with the outputs ``logits`` and ``probabilities``.
-        inputs: (N, 3, S, S) calibration images as the network gets them, about 128 of the training set.
-        criterion: What has to hold; None for the defaults.
+        inputs: (N, 3, S, S) preprocessed calibration images, about 128 of the training set.
+        criterion: What must hold; None for the defaults.
 
     Returns:
-        The ONNX file, the same for the same model and images on one kind of processor, and a report:
-        ``kept_in_float`` (names of convolutions), ``calibration``, ``images``, ``probability_shift`` and
-        ``mixture_shift`` (the largest), ``agreement``, ``bytes``.
+        The same bytes for the same model and images on one kind of processor.
 
     Raises:
-        GateError: No choice of layers holds the criterion.
+        GateError: No choice of layers meets the criterion.
     """
     criterion = criterion or Criterion()
     original = _named(model)
-    features = _feature_convolutions(original)
+    features, kept = _feature_convolutions(original), _always_kept(original)
     mixtures = ((inputs + np.roll(inputs, 1, axis=0)) / 2).astype(np.float32)
-    reference, mixed_reference = (
-        answers_of(model, inputs, "probabilities"),
-        answers_of(model, mixtures, "probabilities"),
-    )
+    exact = [(images, answers_of(model, images, "probabilities")) for images in (inputs, mixtures)]
     largest = criterion.size * len(model)
-    kept = _always_kept(original)
-    ranked: list[str] | None = None
+    ranked: list[str] = []
     more = 0
     while True:
-        chosen = {*kept, *(ranked or [])[:more]}
-        names = [node.name for node in original.graph.node if node.name in chosen]
-        changed = _quantise(original, inputs, chosen)
-        note = {"activations": "uint8", "weights": "int8 by channel", "ranges": "min-max", "float32": names}
-        data = finish(changed, original, {"sonoforge.quantisation": json.dumps({**note, "images": len(inputs)})})
-        answers = answers_of(data, inputs, "probabilities")
-        shift = float(np.abs(answers - reference).max())
-        mixture_shift = float(np.abs(answers_of(data, mixtures, "probabilities") - mixed_reference).max())
-        agreement = float((answers.argmax(1) == reference.argmax(1)).mean())
-        left = set(features).difference(chosen)
-        small = shift <= criterion.probability_shift and mixture_shift <= criterion.mixture_shift
-        good = small and agreement >= criterion.agreement
-        if good and left and len(data) <= largest:
-            return data, {
-                **{"kept_in_float": names, "calibration": "min-max", "images": len(inputs)},
-                **{"probability_shift": shift, "mixture_shift": mixture_shift},
-                **{"agreement": agreement, "bytes": len(data)},
-            }
-        if not left or len(data) > largest:
+        result = _attempt(original, {*kept, *ranked[:more]}, exact)
+        left = len(set(features).difference(result.kept_in_float))
+        if left and len(result.data) <= largest and result.meets(criterion):
+            return result
+        if not left or len(result.data) > largest:
             raise GateError(
-                f"int8: found probabilities that move by {shift:.3f} ({mixture_shift:.3f} on mixtures), "
-                f"{agreement:.1%} equal labels, {len(data)} bytes and {len(left)} convolutions in 8 bits; expected "
-                f"{criterion.probability_shift} ({criterion.mixture_shift}) at most, {criterion.agreement:.1%} at "
-                f"least, {largest:.0f} bytes at most and 1 convolution; use fp16, or other calibration images"
+                f"int8: found probabilities that move by {result.probability_shift:.3f} ({result.mixture_shift:.3f} on "
+                f"mixtures), {result.agreement:.1%} equal labels, {len(result.data)} bytes and {left} convolutions "
+                f"in 8 bits; expected {criterion.probability_shift} ({criterion.mixture_shift}) at most, "
+                f"{criterion.agreement:.1%} at least, {largest:.0f} bytes at most and 1 convolution; use fp16, "
+                "or other calibration images"
             )
         ranked = ranked or _ranked(original, inputs[:_RANKING_IMAGES], [name for name in features if name not in kept])
         more = max(1, 2 * more)
 
 
-def to_symmetric_int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
-    """Quantise as TensorRT reads it: int8 with zero points of 0, biases in float32; the same layers stay in float32.
+def _attempt(
+    original: onnx.ModelProto, kept: Collection[str], exact: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+) -> Quantised:
+    """Quantise all but the kept layers and compare; ``exact``: images and mixtures, each with the float32 answers."""
+    inputs = exact[0][0]
+    names = [node.name for node in original.graph.node if node.name in kept]
+    note = {"activations": "uint8", "weights": "int8 by channel", "ranges": "min-max", "float32": names}
+    text = json.dumps({**note, "images": len(inputs)})
+    data = finish(_quantise(original, inputs, kept), original, {"sonoforge.quantisation": text})
+    found = [answers_of(data, images, "probabilities") for images, _ in exact]
+    shifts = [float(np.abs(after - before).max()) for after, (_, before) in zip(found, exact, strict=True)]
+    agreement = float((found[0].argmax(1) == exact[0][1].argmax(1)).mean())
+    return Quantised(
+        data, names, len(inputs), probability_shift=shifts[0], mixture_shift=shifts[1], agreement=agreement
+    )
 
-    TensorRT refuses the file of `to_int8`, and onnxruntime runs this one slower than that one.
+
+def to_symmetric_int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
+    """Quantise for TensorRT: int8 with zero points of 0, biases in float32, the same layers as always in float32.
+
+    TensorRT refuses the file of `to_int8`, and onnxruntime runs this one more slowly.
 
     Args:
         model: A float32 ONNX file.
-        inputs: (N, 3, S, S) calibration images as the network gets them.
+        inputs: (N, 3, S, S) preprocessed calibration images.
 
     Raises:
         GateError: The quantised model is not valid.
@@ -132,12 +155,11 @@ def to_symmetric_int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
 
 def write_int8(source: Source) -> bytes:
     """Write ``model.int8.onnx`` from the calibration images; see `to_int8`."""
-    data, _ = to_int8(source.onnx, source.preprocessing.normalise(source.calibration))
-    return data
+    return to_int8(source.onnx, source.preprocessing.normalise(source.calibration)).data
 
 
 def _named(model: bytes) -> onnx.ModelProto:
-    """Read a model and give its nodes the names that the quantiser chooses them by, where they have none."""
+    """Read a model and name its unnamed nodes: the quantiser chooses nodes by name."""
     proto = onnx.load_model_from_string(model)
     for index, node in enumerate(proto.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
@@ -145,7 +167,7 @@ def _named(model: bytes) -> onnx.ModelProto:
 
 
 def _feature_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions that the logits depend on, in order: all but those of the activation maps."""
+    """Return the names of the convolutions that the logits depend on, in order: not those of the activation maps."""
     needed, names = {"logits"}, []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
@@ -162,7 +184,7 @@ def _always_kept(model: onnx.ModelProto) -> set[str]:
 
 
 def _ranked(model: onnx.ModelProto, inputs: NDArray[np.float32], names: list[str]) -> list[str]:
-    """Convolutions by the mean change of the logits when only that one is quantised, the largest first."""
+    """Sort convolutions by the mean change of the logits when only that one is quantised, the largest first."""
     exact = answers_of(model.SerializeToString(), inputs, "logits")
     everything = {node.name for node in model.graph.node if node.op_type == "Conv"}
     effects = {}
@@ -176,7 +198,7 @@ def _quantise(
     model: onnx.ModelProto, inputs: NDArray[np.float32], kept: Collection[str], *, symmetric: bool = False
 ) -> onnx.ModelProto:
     """Insert quantisation and its inverse around all convolutions but the kept ones."""
-    # Here, because this import takes a second that other formats need not spend.
+    # Here, because this import takes a second, which the other formats save.
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static  # noqa: PLC0415
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -196,7 +218,7 @@ def _quantise(
             str(target),
             Reader(),
             quant_format=QuantFormat.QDQ,
-            # Clip and Relu vanish into the range of what they limit.
+            # Clip and Relu are absorbed into the range of the activation that they limit.
             op_types_to_quantize=["Conv", "Clip", "Relu"],
             nodes_to_exclude=sorted(kept),
             per_channel=True,
@@ -214,10 +236,10 @@ def _quantise(
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the quantiser's advice to itself: it prints, and logs to the root logger."""
+    """Suppress the quantiser's advice: it prints, and logs to the root logger."""
     root = logging.getLogger()
     handler, level = logging.NullHandler(), root.level
-    root.addHandler(handler)  # else logging would install one that writes to the screen, for good
+    root.addHandler(handler)  # else logging would permanently install one that writes to the screen
     root.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):

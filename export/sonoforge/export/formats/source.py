@@ -1,8 +1,9 @@
-"""What every writer of a classifier's file starts from."""
+"""What every writer of a classifier's file takes."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +12,17 @@ from torch import nn
 from sonoforge.runtime.images.preprocessing import Preprocessing
 
 
-class Source(NamedTuple):
-    """A trained classifier, ready to be written in any format.
+@dataclass(frozen=True)
+class Source:
+    """A trained classifier, ready to be exported in any format.
 
     Attributes:
         graph: The network (`onnx_graph.BundleGraph`) on the CPU, in evaluation mode: (N, 3, S, S) float32 to logits
             (N, C), probabilities (N, C), embedding (N, 1280) and class-activation maps (N, C, h, w).
         onnx: The same as a float32 ONNX file that has passed the gate.
-        calibration: (N, S, S, 3) uint8 images of the training set, for formats that need to see typical values.
+        calibration: (N, S, S, 3) uint8 images of the training set, for formats that measure ranges of values.
         preprocessing: How images become inputs.
-        metadata: Text that the files carry, where their format has a place for it.
+        metadata: Text stored in the files whose format allows it.
     """
 
     graph: nn.Module

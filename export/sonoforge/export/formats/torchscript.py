@@ -1,8 +1,8 @@
 """TorchScript files, for PyTorch in C++ (``.pt``) and for its older mobile interpreter (``.ptl``).
 
-Torch calls both formats deprecated and still reads and writes them; `sonoforge.export.formats.executorch` writes the
-successor.  A TorchScript file is a program: open one only if you know where it is from, such as a bundle's, whose
-SHA-256 the manifest states.
+Torch still reads and writes both formats but has deprecated them; `sonoforge.export.formats.executorch` writes their
+successor.  A TorchScript file is a program: open one only if you know where it comes from, such as a bundle's, whose
+SHA-256 is in the manifest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WRITTEN_BY_THE_WRITER = ("version", "byteorder", ".data/serialization_id")
 
 
 def missing() -> str:
-    """Nothing: whoever can import this module has torch."""
+    """Return an empty text: whoever can import this module has torch."""
     return ""
 
 
@@ -50,7 +50,7 @@ def trace_file(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mappin
     """Trace any network and return the file's bytes: the same bytes for the same network, without host paths.
 
     Args:
-        module: In evaluation mode, on the CPU.  Its batch is free if it asks tensors for their shape; what it asks by
+        module: In evaluation mode, on the CPU.  Its batch is free if it reads the tensors' shapes; what it reads by
             ``len`` or ``int`` is fixed to that of the examples.
         examples: Inputs to trace with; two rows each, where the batch is free.
         metadata: Text, or values written as JSON: the extra files of these names.
@@ -63,7 +63,7 @@ def trace_file(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mappin
 
 
 def lite_file(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str, Any] | None = None) -> bytes:
-    """Do as `trace_file`, for the mobile lite interpreter."""
+    """Trace as `trace_file` does, for the mobile lite interpreter."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data: bytes = _trace(module, examples)._save_to_buffer_for_lite_interpreter()
@@ -74,7 +74,7 @@ def open_file(path: Path, threads: int = 1) -> Answer:
     """Load a file with the interpreter that it was written for.
 
     Args:
-        path: ``.pt`` or ``.ptl``; which of the two, the content tells.
+        path: ``.pt`` or ``.ptl``; the content decides which of the two.
         threads: Threads for one inference, of this whole process.
 
     Raises:
@@ -105,7 +105,7 @@ def _examples(source: Source) -> tuple[Tensor, ...]:
 
 
 def _trace(module: nn.Module, examples: tuple[Tensor, ...]) -> Any:
-    """Trace and freeze: weights become constants, batch normalisation a part of the convolutions."""
+    """Trace and freeze: weights become constants, batch normalisation is merged into the convolutions."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(module.eval(), examples, check_trace=False)

@@ -12,7 +12,7 @@ from typing import cast
 
 import numpy as np
 
-from sonoforge.export.bundle.assemble import bundle_from_run
+from sonoforge.export.bundle.classifier import bundle_from_run
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.options import Outcome, flatten, option
@@ -105,7 +105,7 @@ def _work(
         if not (folder / "model" / "model.json").is_file():
             _train_final_model(folder, config, settings, cache, comparison)
     with _chapter("export and parity", seconds):
-        bundle_from_run(folder, folder / "bundle", ["onnx"])
+        bundle_from_run(folder, folder / "bundle")
         manifest = open_bundle(folder / "bundle").manifest.raw
         verified = verify.main(verify.Config(bundle=str(folder / "bundle"))).result
         if not verified["ok"]:
@@ -120,7 +120,7 @@ def _work(
         seconds=seconds,
     )
     with _chapter("report", seconds):
-        write_report(folder, cache, audited, dict(results))
+        write_report(folder, cache, audited, results)
     return results
 
 

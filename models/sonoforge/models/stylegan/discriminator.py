@@ -137,14 +137,9 @@ class Discriminator(nn.Module):
         self.mapping = MappingLayers(0, classes, widths[0], settings.mapping_layers) if projecting else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
-        """Judge images.
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), at least float32; and None, as it predicts no class.
 
-        Args:
-            images: (N, C, S, S) float in [-1, 1].
-            labels: (N,) int64 or (N, K) float; needed by ``"projection"`` alone.
-
-        Returns:
-            Scores (N,), at least float32; and None, as it predicts no class.
+        Labels, (N,) int64 or (N, K) float, are needed only by ``"projection"``.
         """
         maps = self.from_image(images)
         for index, block in enumerate(self.blocks):

@@ -17,11 +17,11 @@ from torch import Tensor
 
 
 def kaiser_attenuation(taps: int, width: float) -> float:
-    """Return the attenuation in the stop band that so many taps reach, in dB.
+    """Return the attenuation in the stop band, in dB, that a filter of this length reaches.
 
     Args:
         taps: Length of the filter.
-        width: Of the transition band, as a fraction of half the sampling rate.
+        width: Width of the transition band, as a fraction of half the sampling rate.
     """
     return 2.285 * (taps - 1) * math.pi * width + 7.95
 
@@ -42,13 +42,13 @@ def lowpass(taps: int, cutoff: float, half_width: float, rate: float) -> Tensor:
         taps: Length T.
         cutoff: Middle of the transition band.
         half_width: Half the width of the transition band, in the unit of the cutoff.
-        rate: Sampling rate in the same unit: twice the highest frequency that there is.
+        rate: Sampling rate in the same unit: twice the highest frequency.
 
     Returns:
         (T,) float32, symmetric, of sum 1.
     """
-    where = _positions(taps)
-    ideal = torch.sinc(2 * cutoff / rate * where)
+    at = _positions(taps)
+    ideal = torch.sinc(2 * cutoff / rate * at)
     return _unit_sum(ideal * _window(taps, half_width, rate))
 
 
@@ -66,15 +66,15 @@ def radial_lowpass(taps: int, cutoff: float, half_width: float, rate: float) -> 
     Returns:
         (T, T) float32 of sum 1; symmetric under the symmetries of the square.
     """
-    where = _positions(taps)
-    argument = 2 * math.pi * cutoff / rate * torch.hypot(where[:, None], where)
+    at = _positions(taps)
+    argument = 2 * math.pi * cutoff / rate * torch.hypot(at[:, None], at)
     ideal = torch.where(argument > 0, 2 * torch.special.bessel_j1(argument) / argument.clamp(min=1e-12), 1.0)
     window = _window(taps, half_width, rate)
     return _unit_sum(ideal * window[:, None] * window)
 
 
 def _positions(taps: int) -> Tensor:
-    """Of the taps, in samples from the filter's centre."""
+    """Positions of the taps, in samples from the filter's centre."""
     return torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 
 BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # of StyleGAN2 and its discriminator: its authors' configuration
-SHORT = 4  # taps up to which one pass over the maps, with the squared number of products, is faster than two
+SHORT = 4  # taps up to which one pass, with the squared number of products, is faster than two
 
 
 def low_pass(taps: Sequence[float] = BINOMIAL) -> Tensor:
@@ -40,7 +40,7 @@ def resample(
         taps: (K,) of a separable filter, or (K, L) of any other; convolved with, that is, mirrored and
             correlated with.
         up: Samples for each sample: ``up - 1`` zeros follow each.
-        down: Of so many samples the first is kept.
+        down: Of each ``down`` samples the first is kept.
         padding: Zeros added to the up-sampled maps: on all sides; or before and after, along both axes;
             or left, right, top and bottom.  Negative: cut off.
         gain: Factor of the result.  Up-sampling keeps the amplitude with ``up ** 2``.
@@ -62,13 +62,13 @@ def resample(
 
 
 def upsample(maps: Tensor, taps: Tensor, factor: int = 2) -> Tensor:
-    """Up-sample (N, C, H, W) to (N, C, factor * H, factor * W); the image keeps its place and amplitude."""
+    """Up-sample (N, C, H, W) to (N, C, factor * H, factor * W); the image keeps its position and amplitude."""
     before, after = (len(taps) + factor - 1) // 2, (len(taps) - factor) // 2
     return resample(maps, taps, up=factor, padding=(before, after), gain=float(factor**2))
 
 
 def downsample(maps: Tensor, taps: Tensor, factor: int = 2) -> Tensor:
-    """Down-sample (N, C, H, W) to (N, C, H // factor, W // factor); the image keeps its place."""
+    """Down-sample (N, C, H, W) to (N, C, H // factor, W // factor); the image keeps its position."""
     before, after = (len(taps) - factor + 1) // 2, (len(taps) - factor) // 2
     return resample(maps, taps, down=factor, padding=(before, after))
 
@@ -94,7 +94,7 @@ def _filter(
             padding=(top, left) if symmetric else 0,
             groups=channels,
         )
-    # A transposed convolution gives every place that a sample reaches; those outside the padded maps are cut off.
+    # A transposed convolution gives every position that a sample reaches; those outside the padded maps are cut off.
     height, width = kernel.shape
     cuts = (width - 1 - left, width - up[1] - right, height - 1 - top, height - up[0] - bottom)
     common = (max(0, min(cuts[2:])), max(0, min(cuts[:2])))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 
-from sonoforge.models.growing import Growing
+from sonoforge.models.growing import Growing, GrowingDiscriminator
 from sonoforge.models.labels import ScoreHead
 from sonoforge.models.stylegan import layers
 from sonoforge.models.stylegan.discriminator import DiscriminatorSettings, append_minibatch_std
@@ -93,17 +93,7 @@ class StyledLayer(nn.Module):
     def forward(
         self, maps: Tensor, style: Tensor, noise: str = "const", chance: torch.Generator | None = None
     ) -> Tensor:
-        """Compute the next feature maps.
-
-        Args:
-            maps: (N, inputs, H, W).
-            style: (N, W).
-            noise: ``"random"``, ``"const"`` or ``"none"``.
-            chance: Source of random noise, on the maps' device.
-
-        Returns:
-            (N, outputs, H', W'), at least float32.
-        """
+        """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'), at least float32; see `noise.layer_noise`."""
         if self.up:
             maps = upsample(maps, self.taps)
         if self.convolution is not None:
@@ -141,7 +131,7 @@ class ToImage(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles to images, by way of ever larger feature maps.
+    """Styles to images, through ever larger feature maps.
 
     Args:
         settings: Of the generator.
@@ -182,18 +172,10 @@ class Synthesis(nn.Module):
         self.constant.fill_(1.0)
 
     def forward(self, styles: Tensor, noise: str = "const", chance: torch.Generator | None = None) -> Tensor:
-        """Generate one image for each row of styles.
-
-        Args:
-            styles: (N, L, W).
-            noise: ``"const"``: each layer's stored noise; ``"random"``: new for each image; ``"none"``.
-            chance: Source of random noise, on the styles' device.
-
-        Returns:
-            (N, C, S, S) at least float32, in about [-1, 1]; nothing bounds them.
+        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them.
 
         Raises:
-            ValueError: Another noise, or random noise without its source.
+            ValueError: Another noise than `noise.NOISES`, or random noise without its source.
         """
         check_noise(noise, chance)
         maps = before = self.constant.expand(styles.shape[0], -1, -1, -1)  # not len: a trace would keep it
@@ -246,7 +228,7 @@ class GrowingSettings(DiscriminatorSettings):
     channel_base: int = CHANNEL_BASE
 
 
-class Discriminator(Growing):
+class Discriminator(GrowingDiscriminator):
     """Image to one number: large where the image looks real.
 
     Args:
@@ -274,14 +256,9 @@ class Discriminator(Growing):
         self.head = ScoreHead(widths[0], settings.classes, settings.conditioning, _linear)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Judge images.
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
 
-        Args:
-            images: (N, C, S, S) float in [-1, 1].
-            labels: (N,) int64; needed by ``"projection"`` alone.
-
-        Returns:
-            Scores (N,), and class logits (N, K) for ``"auxiliary"``, else None; at least float32.
+        Labels (N,) int64 are needed only by ``"projection"``.
         """
         images = avg_pool2d(images, self.image_size // self.resolution)
         maps = self.from_image[self.level](images)
@@ -293,20 +270,6 @@ class Discriminator(Growing):
             maps = self.last_conv(append_minibatch_std(at_least_single(maps), self.group))
             answer: tuple[Tensor, Tensor | None] = self.head(self.last_linear(maps.flatten(1)), labels)
         return answer
-
-    def fade(self, images: Tensor) -> Tensor:
-        """Blend real images with their half-size form, as the generator's are in this stage (2018, section 2).
-
-        Args:
-            images: (N, C, S, S) float in [-1, 1].
-
-        Returns:
-            (N, C, S, S) float; at alpha 1, the images unchanged.
-        """
-        if self.alpha == 1 or self.level == 0:
-            return images
-        coarse = avg_pool2d(images, 2 * self.image_size // self.resolution)
-        return torch.lerp(interpolate(coarse, self.image_size), images, self.alpha)
 
 
 def _linear(inputs: int, outputs: int, bias: bool) -> nn.Module:

@@ -74,17 +74,7 @@ class SynthesisLayer(nn.Module):
     def forward(
         self, maps: Tensor, style: Tensor, noise: str = "const", chance: torch.Generator | None = None
     ) -> Tensor:
-        """Compute the next feature maps.
-
-        Args:
-            maps: (N, inputs, H, W).
-            style: (N, W).
-            noise: ``"random"``, ``"const"`` or ``"none"``.
-            chance: Source of random noise, on the maps' device.
-
-        Returns:
-            (N, outputs, H', W').
-        """
+        """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'); see `noise.layer_noise`."""
         weight, scales, factors = self._modulation(style)
         maps = maps * scales[:, :, None, None].to(maps.dtype)
         if self.up:
@@ -148,7 +138,7 @@ class ToImage(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles to images, by way of ever larger feature maps.
+    """Styles to images, through ever larger feature maps.
 
     Args:
         settings: Of the generator.
@@ -183,18 +173,10 @@ class Synthesis(nn.Module):
         self.constant.normal_(generator=chance)
 
     def forward(self, styles: Tensor, noise: str = "const", chance: torch.Generator | None = None) -> Tensor:
-        """Generate one image for each row of styles.
-
-        Args:
-            styles: (N, L, W).
-            noise: ``"const"``: each layer's stored noise; ``"random"``: new for each image; ``"none"``.
-            chance: Source of random noise, on the styles' device.
-
-        Returns:
-            (N, C, S, S) at least float32, in about [-1, 1]; nothing bounds them.
+        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them.
 
         Raises:
-            ValueError: Another noise, or random noise without its source.
+            ValueError: Another noise than `noise.NOISES`, or random noise without its source.
         """
         check_noise(noise, chance)
         maps = self.constant.expand(styles.shape[0], -1, -1, -1)

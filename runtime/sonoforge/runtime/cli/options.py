@@ -24,7 +24,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
 
 class Outcome(NamedTuple):
-    """What a verb hands back: its JSON result, the likely next command, and the exit code."""
+    """What a verb returns: its JSON result, the likely next command, and the exit code."""
 
     result: dict[str, Any]
     next_command: str = ""
@@ -61,16 +61,16 @@ def argument(default: Any = dataclasses.MISSING, *, help: str, choices: Sequence
 
 
 def group(default: Any, *, title: str, prefix: str = "", without: Sequence[str] = ()) -> Any:
-    """One field of a verb's ``Config`` that holds settings shared with other verbs: a frozen dataclass of options.
+    """Declare a field of a verb's ``Config`` that holds settings shared between verbs: a frozen dataclass of options.
 
-    On the command line and in a config file its options stand beside the verb's own, so that each is declared once:
+    On the command line and in a config file its options appear beside the verb's own, so each is declared only once:
     ``gan: GanSettings = group(GanSettings(), title="the generator", prefix="gan_")`` gives ``--gan-recipe`` and the
     key ``gan_recipe``.
 
     Args:
-        default: The settings where neither flag nor config file says otherwise.
+        default: The settings where neither flag nor config file changes them.
         title: Heading in ``--help``.
-        prefix: Goes before the options' names, to tell them from the verb's own.
+        prefix: Put before the options' names, to distinguish them from the verb's own.
         without: Options that the verb sets itself.
     """
     return dataclasses.field(default=default, metadata={"title": title, "prefix": prefix, "without": tuple(without)})

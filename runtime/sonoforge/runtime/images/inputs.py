@@ -1,4 +1,4 @@
-"""Which image files a command line means, and how their names are shown; shared by the verbs that read images."""
+"""Find the image files that a command line names, and print their names; shared by the verbs that read images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-# Which files of a folder are taken; a file named on the command line is judged by its content alone.
+# Suffixes of a folder's image files; a file named on the command line is judged by its content alone.
 _SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".webp"),
     *(".pnm", ".pbm", ".pgm", ".ppm"),
@@ -45,7 +45,7 @@ def expand(paths: Sequence[str], recursive: bool) -> tuple[list[str], dict[str, 
             files.update(dict.fromkeys(found))
             if not found and match == path:  # a folder that a glob happened to match may hold none
                 files[match] = None
-                hint = "" if recursive else "; --recursive looks into its subfolders"
+                hint = "" if recursive else "; --recursive also searches its subfolders"
                 failures[match] = failure(match, "is_directory", f"{match}: this folder holds no image files{hint}")
     return list(files), failures
 
@@ -69,7 +69,7 @@ def _is_mask(stem: str, stems: set[str]) -> bool:
 
 @contextlib.contextmanager
 def silent_decoders() -> Iterator[None]:
-    """Keep libtiff's own remarks, written past Python, from standing between the lines of the table."""
+    """Suppress libtiff's own messages, which bypass Python and would break up the table."""
     try:
         saved = os.dup(2)
     except OSError:  # started without a stderr
@@ -91,12 +91,12 @@ def failure(path: str, code: str, message: str) -> dict[str, Any]:
 
 
 def column_width(files: Sequence[str]) -> int:
-    """Return how many characters the column of file names takes."""
+    """Return the width of the column of file names, in characters."""
     return min(_WIDEST_NAME, max((len(printable(file)) for file in files), default=4))
 
 
 def cell(file: str, width: int) -> str:
-    """Return a file's name for such a column, its beginning cut off where it is too long."""
+    """Return a file's name for that column, shortened at its beginning if it is too long."""
     name = printable(file)
     return name if len(name) <= width else "..." + name[3 - width :]
 

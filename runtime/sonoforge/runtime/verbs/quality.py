@@ -1,4 +1,4 @@
-"""``sonoforge quality``: how good each image is, and how far a set of images is from a reference set, offline.
+"""``sonoforge quality``: the quality of each image, and the distance of a set of images from a reference set, offline.
 
 JSON (``--json``) is one object:
 
@@ -11,7 +11,7 @@ JSON (``--json``) is one object:
   "protocol"}``.  ``distances`` holds for each of ``frechet``, ``kid``, ``sliced_wasserstein``, ``precision`` and
   ``recall`` the fields of `sonoforge.runtime.distances.halves.Measured`: the value on all images, its mean and 95 %
   interval over repeated halves, the same of reference images against reference images (the floor), and the ratio
-  (up to 1: cannot be told from reference images at this number); ``kid`` has a ``standard_error`` as well.  Null
+  (up to 1: indistinguishable from reference images at this number); ``kid`` also has a ``standard_error``.  Null
   where there are too few images: for all but ``value`` where the halves are too small, for the whole entry where
   the sets are.  ``protocol`` is what a figure must be quoted with: features, counts, resize, seed, repeats;
 * ``notice``.
@@ -21,8 +21,8 @@ CSV (``--csv``) holds one row for each file.
 Near-duplicates are unknown here: each image counts as its own group, so that copies among the reference images make
 the floor too low.  Images that are in both sets make the distances too small, and KID negative.
 
-Exit code 0 when every file was measured; 2 when any could not be, in the reference folder too: the others are
-measured all the same.
+Exit code 0 when every file was measured; 2 when any could not be, including those of the reference folder: the others
+still are.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ sonoforge quality scan.png
 sonoforge quality scans/ --recursive --csv quality.csv
 sonoforge quality generated/ --against real/ --json > distances.json
 
-exit code: 0 every file was measured; 2 some file could not be (the others are measured all the same)
+exit code: 0 every file was measured; 2 at least one could not be (the others still are)
 """
 
 SEED = 0
@@ -60,7 +60,7 @@ REPEATS = 100  # a percentile of 2.5 % needs some draws beyond it
 PROJECTIONS = 512
 NEIGHBOURS = 3  # Kynkaanniemi 2019
 
-# What each distance is called in the table, how many images of each kind it needs, and whether more is better.
+# Each distance's name in the table, the number of images of each kind it needs, and whether more is better.
 DISTANCES: dict[str, tuple[str, int, bool]] = {
     "frechet": ("Frechet distance", 2, False),
     "kid": ("KID", 3, False),
@@ -75,7 +75,7 @@ DEFINITIONS = {
     "precision": f"share of the given images in the ball of a reference image, k = {NEIGHBOURS} (Kynkaanniemi 2019)",
     "recall": f"share of the reference images in the ball of a given image, k = {NEIGHBOURS} (Kynkaanniemi 2019)",
 }
-# Each metric's heading and how its numbers are shown.
+# Each metric's heading and number format.
 _COLUMNS = {
     "sharpness": ("sharp.", ".0f"),
     "noise": ("noise", ".2f"),
@@ -93,11 +93,11 @@ log = logging.getLogger(__name__)
 class Config:
     """Settings of ``sonoforge quality``."""
 
-    paths: tuple[str, ...] = argument(help="images, folders (less their masks) and globs (quoted too)")
-    against: str = option("", help="folder of reference images: also measure how far the set is", metavar="FOLDER")
-    bundle: str = option("", help="folder or .zip of a bundle; without it, the one shipped", metavar="PATH")
+    paths: tuple[str, ...] = argument(help="images, folders (without their masks) and globs, which may be quoted")
+    against: str = option("", help="folder of reference images: also measure the distance from them", metavar="FOLDER")
+    bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
     csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
-    recursive: bool = option(False, help="look into the subfolders of folders")
+    recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads for one inference", limits=(1, 256))
 
 
@@ -106,10 +106,10 @@ def main(config: Config) -> Outcome:
     from sonoforge.runtime.bundle.reader import open_bundle  # noqa: PLC0415 - not for --help or a wrong flag
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
 
-    # Pillow's remarks on odd metadata would stand between the lines of the table.
+    # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     if config.against and not Path(config.against).is_dir():
-        raise SonoforgeError(f"--against {printable(config.against)}: no such folder; give one with reference images")
+        raise SonoforgeError(f"--against {printable(config.against)}: no such folder; give one of reference images")
     bundle = open_bundle(config.bundle or None)
     classifier = Classifier(bundle, config.threads) if config.against else None
     files, failures = expand(config.paths, config.recursive)
@@ -298,7 +298,7 @@ def _print_distances(distances: dict[str, dict[str, Any] | None], protocol: dict
             error = f"  standard error {found['standard_error']:.2g}" if name == "kid" else ""
             log.info("%-18s  %9.4g  %-31s  %-31s  %s%s", title, found["value"], *spans, ratio, error)
     log.info(
-        "ratio up to 1: cannot be told from reference images at this number.  %s (model sha256 %s), %d given and %d "
+        "ratio up to 1: indistinguishable from reference images at this number.  %s (model sha256 %s), %d given and %d "
         "reference images, halves of %d, %d repeats, seed %d, resize %s, groups: %s, sonoforge %s.  %s",
         protocol["features"], protocol["model_sha256"][:16], protocol["given"], protocol["reference"], protocol["n"],
         protocol["repeats"], protocol["seed"], protocol["resize"], protocol["groups"], protocol["sonoforge"], NOTICE,

@@ -17,7 +17,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
@@ -32,15 +32,16 @@ _ID = 16  # hex digits: 64 bits
 _SHOWN = 60  # characters of a value in a message
 
 
+class Draws(NamedTuple):
+    """How halves are drawn: ``matched`` images per set, ``repeats`` pairs; ``seed`` is also that of all other draws."""
+
+    matched: int
+    repeats: int
+    seed: int
+
+
 def make_protocol(
-    real: ImageSet,
-    fakes: int,
-    spaces: Sequence[Space],
-    *,
-    matched: int,
-    repeats: int,
-    seed: int,
-    settings: Mapping[str, Any],
+    real: ImageSet, fakes: int, spaces: Sequence[Space], draws: Draws, settings: Mapping[str, Any]
 ) -> Protocol:
     """Collect what the figures depend on.
 
@@ -48,10 +49,8 @@ def make_protocol(
         real: The real images, at the common size.
         fakes: Number of generated images.
         spaces: Feature spaces that were measured in.
-        matched: Images of each kind in a repeat.
-        repeats: Pairs of halves that were drawn.
-        seed: Of the halves and all else that is drawn.
-        settings: Of the metrics, by name: which were asked for, subsets and their size, neighbours, projections, ...
+        draws: The halves.
+        settings: Of the metrics, by name: subsets and their size, neighbours, projections, ...
     """
     side, channels = real.pixels.shape[2:]
     values = {  # what a reader understands comes first: the first difference is the one that is named
@@ -60,9 +59,7 @@ def make_protocol(
         "image size": side,
         "channels": channels,
         "resize of real images": real.resize,
-        "matched": matched,
-        "repeats": repeats,
-        "seed": seed,
+        **draws._asdict(),
         "real images": real.fingerprint,
         "real groups": hashlib.sha256(real.groups.astype("<i8").tobytes()).hexdigest()[:_ID],
         "spaces": [dict(space.protocol) for space in spaces],

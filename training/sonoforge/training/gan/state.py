@@ -1,9 +1,10 @@
-"""The networks of a training with their optimisers and numbers, put together and taken apart for checkpoints."""
+"""The state of a training: networks, optimisers and numbers that change from step to step, to and from checkpoints."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,34 +20,35 @@ from sonoforge.training.gan.augmentations.adaptive_p import START as ADAPTIVE_ST
 from sonoforge.training.gan.distributed.shared_batch_norm import share_batch_norm
 from sonoforge.training.gan.networks import build_networks
 from sonoforge.training.gan.objectives.losses import LOSSES, Loss
+from sonoforge.training.gan.objectives.perceptual import perceptual_loss
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser, optimiser_tensors, restore_optimiser
 from sonoforge.training.gan.recipes import Recipe
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.setup import TrainingSetup
 from sonoforge.training.gan.starting_weights import StartingWeights
 from sonoforge.training.gan.transfer import freeze, transfer_weights
 
-# (generated, real): both (N, C, S, S) in [-1, 1], to a scalar.
-PerceptualTerm = Callable[[Tensor, Tensor], Tensor]
+NETWORKS = ("generator", "discriminator", "average")
+OPTIMISERS = ("generator_optimiser", "discriminator_optimiser")
 
 
 @dataclasses.dataclass
-class Players:
-    """Two networks at play, and all that changes from one step to the next.
+class TrainingState:
+    """Both networks, and all that changes from one step to the next.
 
     Attributes:
         fabric: Device, precision and processes.
         recipe: With all settings applied.
         loss: The adversarial loss.
-        augment: What the discriminator sees images through.
-        perceptual: The perceptual term, or None.
+        augment: Augments what the discriminator sees.
+        perceptual: The perceptual term of (generated, real), both (N, C, S, S) in [-1, 1]; or None.
         generator: Being trained.
         discriminator: Being trained.
         average: Exponential moving average of the generator, in evaluation mode.
         generator_optimiser: Steps the generator.
         discriminator_optimiser: Steps the discriminator's parameters that are not frozen.
         forward: The two networks as called in plain passes: compiled, where that was asked for.
-        state: Numbers that the loss, the regularisers and the augmentation carry along, by part and name.
+        carried: Numbers that the loss, the regularisers and the augmentation carry along, by part and name.
         image_channels: Channels that are image; those after them are masks.
         accumulate: Parts that a batch is computed in.
         seed: Of all draws.
@@ -57,138 +59,115 @@ class Players:
     recipe: Recipe
     loss: Loss
     augment: Augment
-    perceptual: PerceptualTerm | None
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None
     generator: nn.Module
     discriminator: nn.Module
     average: nn.Module
     generator_optimiser: torch.optim.Optimizer
     discriminator_optimiser: torch.optim.Optimizer
     forward: tuple[Callable[..., Any], Callable[..., Any]]
-    state: dict[str, dict[str, Tensor]]
+    carried: dict[str, dict[str, Tensor]]
     image_channels: int
     accumulate: int
     seed: int
     blur_sigma: float = 0.0
 
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Return all that changes, as named tensors by the stem of their checkpoint file."""
+        numbers = {f"{part}.{name}": value for part, values in self.carried.items() for name, value in values.items()}
+        scaler = self.fabric.strategy.precision.state_dict()
+        numbers |= {f"scaler.{name}": torch.tensor(float(value)) for name, value in scaler.items()}
+        return {
+            **{name: getattr(self, name).state_dict() for name in NETWORKS},
+            **{name: optimiser_tensors(getattr(self, name)) for name in OPTIMISERS},
+            "state": numbers,
+        }
 
-def gather_players(
-    fabric: Fabric,
-    recipe: Recipe,
-    settings: GanSettings,
-    options: dict[str, Any],
-    image_channels: int,
-    perceptual: PerceptualTerm | None,
-    start: StartingWeights | None = None,
-) -> Players:
+    def restore(self, checkpoint: Path) -> int:
+        """Load what `tensors` returned from a checkpoint; return its step.
+
+        Raises:
+            SonoforgeError: The checkpoint is damaged.
+        """
+        try:
+            states = {stem: gan_checkpoint.load_state(checkpoint, stem) for stem in (*NETWORKS, *OPTIMISERS, "state")}
+        except SonoforgeError as error:
+            raise SonoforgeError(f"{error}: remove {checkpoint} to continue from the one before") from error
+        for name in NETWORKS:
+            getattr(self, name).load_state_dict(states[name])
+        for name in OPTIMISERS:
+            restore_optimiser(getattr(self, name), states[name])
+        scaler = {}
+        for key, value in states["state"].items():
+            part, _, name = key.partition(".")
+            if part == "scaler":
+                scaler[name] = int(value) if name in ("growth_interval", "_growth_tracker") else float(value)
+            else:
+                self.carried[part][name] = value.to(self.fabric.device)
+        self.fabric.strategy.precision.load_state_dict(scaler)
+        return gan_checkpoint.describe(checkpoint).step
+
+
+def build_state(fabric: Fabric, setup: TrainingSetup, weights: StartingWeights | None = None) -> TrainingState:
     """Build everything at step 0.
 
     Args:
         fabric: Launched.
-        recipe: With all settings applied.
-        settings: Of the training.
-        options: From `networks.generator_options`.
-        image_channels: Channels that are image.
-        perceptual: The perceptual term, or None.
-        start: Weights to start from, or None.
+        setup: What to train.
+        weights: To start from, or None.
 
     Raises:
         SonoforgeError: The discriminator cannot be frozen as the settings say.
     """
-    generator, discriminator = build_networks(recipe, options, settings.seed)
+    recipe, settings = setup.recipe, setup.settings
+    generator, discriminator = build_networks(recipe, setup.options, settings.seed)
     freeze(discriminator, settings.freeze_discriminator)
-    if start is not None:
-        transfer_weights(start, generator, discriminator)
+    if weights is not None:
+        transfer_weights(weights, generator, discriminator)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
-    networks = [fabric.to_device(network) for network in (generator, discriminator, average)]
+    generator, discriminator, average = (fabric.to_device(own) for own in (generator, discriminator, average))
     if fabric.world_size > 1:
-        for network in networks[:2]:
-            share_batch_norm(network)
-    optimisers: list[Any] = [
-        fabric.setup_optimizers(
-            build_optimiser(
-                own,
-                [parameter for parameter in network.parameters() if parameter.requires_grad],
-                _lazy_interval(recipe, name),
-                fused=settings.precision != "fp16",
-            )
+        share_batch_norm(generator)
+        share_batch_norm(discriminator)
+
+    def optimiser(own: OptimiserSettings, network: nn.Module, name: str) -> Any:
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        interval = _lazy_interval(recipe, name)
+        return fabric.setup_optimizers(build_optimiser(own, parameters, interval, fused=settings.precision != "fp16"))
+
+    perceptual = None
+    if recipe.perceptual_weight and setup.job.features is not None:
+        perceptual = functools.partial(
+            perceptual_loss, setup.job.features, image_channels=setup.originals.image_channels
         )
-        for own, network, name in _by_name(recipe, networks)
-    ]
-    state = {"loss": dict(LOSSES[recipe.loss].start), "augmentation": dict(ADAPTIVE_START)}
-    state |= {name: dict(REGULARISERS[name].start) for name in recipe.regularisers}
-    if not AUGMENTATIONS[recipe.augmentation].adaptive:
-        del state["augmentation"]
-    return Players(
-        fabric,
-        recipe,
-        LOSSES[recipe.loss],
-        AUGMENTATIONS[recipe.augmentation].apply,
-        perceptual,
-        networks[0],
-        networks[1],
-        networks[2],
-        optimisers[0],
-        optimisers[1],
-        (networks[0], networks[1])
-        if not settings.compile
-        else (torch.compile(networks[0]), torch.compile(networks[1])),
-        {
+    augmentation = AUGMENTATIONS[recipe.augmentation]
+    carried = {"loss": LOSSES[recipe.loss].start}
+    carried |= {"augmentation": ADAPTIVE_START} if augmentation.adaptive else {}
+    carried |= {name: REGULARISERS[name].start for name in recipe.regularisers}
+    return TrainingState(
+        fabric=fabric,
+        recipe=recipe,
+        loss=LOSSES[recipe.loss],
+        augment=augmentation.apply,
+        perceptual=perceptual,
+        generator=generator,
+        discriminator=discriminator,
+        average=average,
+        generator_optimiser=optimiser(recipe.generator_optimiser, generator, "generator"),
+        discriminator_optimiser=optimiser(recipe.discriminator_optimiser, discriminator, "discriminator"),
+        forward=(torch.compile(generator), torch.compile(discriminator))
+        if settings.compile
+        else (generator, discriminator),
+        carried={
             part: {name: torch.tensor(float(value), device=fabric.device) for name, value in values.items()}
-            for part, values in state.items()
+            for part, values in carried.items()
         },
-        image_channels,
-        settings.accumulate,
-        settings.seed,
+        image_channels=setup.originals.image_channels,
+        accumulate=settings.accumulate,
+        seed=settings.seed,
     )
-
-
-def _by_name(recipe: Recipe, networks: list[nn.Module]) -> list[tuple[OptimiserSettings, nn.Module, str]]:
-    return [
-        (recipe.generator_optimiser, networks[0], "generator"),
-        (recipe.discriminator_optimiser, networks[1], "discriminator"),
-    ]
 
 
 def _lazy_interval(recipe: Recipe, network: str) -> int:
     own = [strength.interval for name, strength in recipe.regularisers.items() if REGULARISERS[name].of == network]
     return max(own, default=1)
-
-
-def players_tensors(players: Players) -> dict[str, dict[str, Tensor]]:
-    """All that changes, as named tensors by the stem of their checkpoint file."""
-    numbers = {f"{part}.{name}": value for part, values in players.state.items() for name, value in values.items()}
-    scaler = players.fabric.strategy.precision.state_dict()
-    numbers |= {f"scaler.{name}": torch.tensor(float(value)) for name, value in scaler.items()}
-    return {
-        "generator": players.generator.state_dict(),
-        "discriminator": players.discriminator.state_dict(),
-        "average": players.average.state_dict(),
-        "generator_optimiser": optimiser_tensors(players.generator_optimiser),
-        "discriminator_optimiser": optimiser_tensors(players.discriminator_optimiser),
-        "state": numbers,
-    }
-
-
-def restore_players(players: Players, checkpoint: Path) -> None:
-    """Put everything back as `players_tensors` took it.
-
-    Raises:
-        SonoforgeError: The checkpoint is damaged.
-    """
-    stems = ("generator", "discriminator", "average", "generator_optimiser", "discriminator_optimiser", "state")
-    try:
-        states = {stem: gan_checkpoint.load_state(checkpoint, stem) for stem in stems}
-    except SonoforgeError as error:
-        raise SonoforgeError(f"{error}: remove {checkpoint} to continue from the one before") from error
-    for stem in stems[:3]:
-        getattr(players, stem).load_state_dict(states[stem])
-    for stem in stems[3:5]:
-        restore_optimiser(getattr(players, stem), states[stem])
-    scaler = {}
-    for key, value in states["state"].items():
-        part, _, name = key.partition(".")
-        if part == "scaler":
-            scaler[name] = int(value) if name in ("growth_interval", "_growth_tracker") else float(value)
-        else:
-            players.state[part][name] = value.to(players.fabric.device)
-    players.fabric.strategy.precision.load_state_dict(scaler)

@@ -83,6 +83,11 @@ class Space:
     filled: bool = True
 
     @property
+    def short_name(self) -> str:
+        """The name without the hash of its weights."""
+        return self.name.split(" (")[0].split(",")[0]
+
+    @property
     def identity(self) -> str:
         """Sha256 of everything that a vector depends on but its image."""
         return hashlib.sha256(json.dumps([dict(self.protocol), self.device], sort_keys=True).encode()).hexdigest()

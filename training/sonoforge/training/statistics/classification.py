@@ -52,11 +52,11 @@ def macro_auc(labels: Labels, probabilities: Floats) -> float:
     Classes that do not occur, or alone occur, are left out; nan where none is left.
     """
     areas = []
+    ranks = stats.rankdata(probabilities, axis=0)  # at once: a call costs more than its sorting
     for label in range(probabilities.shape[1]):
         positive = labels == label
         count = int(positive.sum())
         if 0 < count < len(labels):
-            ranks = stats.rankdata(probabilities[:, label])
-            wins = ranks[positive].sum() - count * (count + 1) / 2
+            wins = ranks[positive, label].sum() - count * (count + 1) / 2
             areas.append(wins / (count * (len(labels) - count)))
     return float(np.mean(areas)) if areas else float("nan")

@@ -14,46 +14,32 @@ import csv
 import dataclasses
 import importlib.util
 import io
-import itertools
 import logging
 import re
 import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from sonoforge.runtime.atomic import write_bytes, write_text
+from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
-from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.inputs import EvaluationInput, read_held_out, read_image_sets
-from sonoforge.training.evaluation.measure import (
-    KID_SUBSET_SIZE,
-    KID_SUBSETS,
-    METRICS,
-    PAIRS,
-    Part,
-    Task,
-    embedding_tasks,
-    lpips_task,
-    matched_size,
-    measure,
-    pixel_tasks,
-    rounds,
-    score_task,
-)
-from sonoforge.training.evaluation.protocol import compare, make_protocol, protocol_id, read_result
+from sonoforge.training.evaluation.measure import matched_size, measure_all
+from sonoforge.training.evaluation.protocol import Draws, compare, make_protocol, protocol_id, read_result
+from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, MetricRow
+from sonoforge.training.evaluation.tasks import METRICS, EmbeddedSets, list_tasks, metric_settings
 from sonoforge.training.metrics.feature_cache import embed_cached
-from sonoforge.training.metrics.lpips import Lpips, distance_matrix, open_lpips
-from sonoforge.training.metrics.spaces import Embedded, Space, open_space
-from sonoforge.training.pages.evaluation import gallery, words
-from sonoforge.training.pages.evaluation.page import write_page
+from sonoforge.training.metrics.lpips import open_lpips
+from sonoforge.training.metrics.spaces import Space, open_space
+from sonoforge.training.pages.evaluation import answers, gallery
+from sonoforge.training.pages.evaluation.page import write_evaluation
+from sonoforge.training.pages.numbers import bracket, figure, times
 from sonoforge.training.progress import is_interactive, progress_bar
 
 log = logging.getLogger(__name__)
@@ -72,7 +58,6 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
 NOTICE = "Research use, not a medical device."
 TABLE = "metrics.csv"
 PLOTS = ("pca", "tsne", "umap")
-LPIPS_IMAGES = 500  # of a set, at most: their distances to each other are held at once
 LPIPS_DOWNLOAD = "squeezenet1_1"
 _LONGEST_SLUG = 80  # characters of FAKE's name in the run folder's
 
@@ -111,7 +96,7 @@ class Config:
         100, help="random halves for floors and intervals; slow figures take a tenth", limits=(5, None)
     )
     plots: tuple[str, ...] = option(("pca", "tsne"), help="comma-separated: pca, tsne, umap", metavar="NAME,...")
-    compare: tuple[str, ...] = option((), help="lay earlier evaluations side by side", metavar="RUN,RUN")
+    compare: tuple[str, ...] = option((), help="compare earlier evaluations, side by side", metavar="RUN,RUN")
     seed: int = option(0, help="of generated images, halves, subsets and projections", limits=(0, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     cache: str = option("", help="folder of decoded images and features (default: ~/.cache/sonoforge)")
@@ -125,83 +110,53 @@ def main(config: Config) -> Outcome:
         SonoforgeError: Bad settings or images, or evaluations of different protocols.
     """
     if config.compare:
-        if config.real or config.fake:
-            raise SonoforgeError(
-                f"--compare: found {config.fake or config.real} beside it, expected finished runs alone, RUN,RUN; "
-                "evaluate it first, then compare"
-            )
-        return _compare(config.compare)
+        return _compare(config)
     _check(config)
     started = time.monotonic()
     device = str(find_device(config.device))
     spaces = open_spaces(config.features, config.weights, device)
     lpips = open_lpips(config.lpips, config.lpips_heads or None, device) if config.lpips else None
     cache = Path(config.cache) if config.cache else None
-    real, fake = read_image_sets(
-        EvaluationInput(
-            real=config.real,
-            fake=config.fake,
-            image_size=config.image_size,
-            channels=config.channels,
-            class_name=config.class_name,
-            count=config.count,
-            seed=config.seed,
-            checkpoint=config.checkpoint,
-            cache_folder=cache,
-            device=config.device,
-        )
-    )
+    real, fake = read_image_sets(_inputs(config, cache))
     held_out = read_held_out(config.held_out, real, cache) if config.held_out else None
-    n = matched_size(real.groups, len(fake), config.repeats, config.seed)
-    protocol = make_protocol(
-        real, len(fake), spaces, matched=n, repeats=config.repeats, seed=config.seed,
-        settings={
-            "KID": f"polynomial kernel of degree 3, {KID_SUBSETS} subsets of at most {KID_SUBSET_SIZE}",
-            "neighbours": "precision and recall 3, density and coverage 5",
-            "sliced Wasserstein": "512 directions; pyramid: 128 patches of 7x7 an image, 4 x 128 directions",
-            "MS-SSIM pairs": PAIRS,
-            "LPIPS": lpips.name if lpips else None,
-        },
-    )  # fmt: skip
+    draws = Draws(matched_size(real.groups, len(fake), config.repeats, config.seed), config.repeats, config.seed)
+    protocol = make_protocol(real, len(fake), spaces, draws, metric_settings(lpips))
     slug = re.sub(r"[^a-z0-9]+", "-", Path(config.fake).resolve().name.lower())[:_LONGEST_SLUG].strip("-")
     folder = run_folder.create_run(Path(config.out), f"evaluate-{slug}".strip("-"), dataclasses.asdict(config))
     with run_folder.log_to(folder):
         log.info("run folder %s", folder)
         environment = run_folder.describe_environment(device, config.seed, real.fingerprint)
         run_folder.write_environment(folder, environment)
-        log.info(
-            "%d real images in %d near-duplicate groups against %d generated, %dx%dx%d; matched at %d against %d",
-            len(real), len(np.unique(real.groups)), len(fake), *real.pixels.shape[1:], n, n,
-        )  # fmt: skip
+        groups, size = len(np.unique(real.groups)), "x".join(map(str, real.pixels.shape[1:]))
+        log.info("%d real images in %d near-duplicate groups, %d generated, %s", len(real), groups, len(fake), size)
+        log.info("matched values and floors: %d images per set", draws.matched)
+
         embedded = [_embed(space, real, fake, cache) for space in spaces]
-        not_measured: list[dict[str, str]] = []
-        rows = measure_all(_tasks(config, spaces, embedded, real, fake, lpips, not_measured), config, not_measured)
-        images: dict[str, bytes] = {}
-        copies = None
+        tasks, unavailable = list_tasks(config.metrics, real, fake, embedded, lpips, config.seed)
+        rows, failed = measure_all(tasks, config.repeats, config.seed)
+        not_measured = [*unavailable, *failed]
+        copies: CopyResult | None = None
+        figures: gallery.Figures = {}
         if "copies" in config.metrics:
             try:
-                copies = gallery.find_and_draw_copies(real, fake, held_out, images)
+                copies, figures = gallery.find_and_draw_copies(real, fake, held_out)
             except SonoforgeError as error:
                 not_measured.append({"name": "Copy test", "why": str(error)})
         if not rows and copies is None:
             raise SonoforgeError(f"{config.fake}: nothing that was asked for can be measured; {not_measured[0]['why']}")
-        projections = gallery.draw_projections(
-            config.plots, real.pixels, fake.pixels, *embedded[0], short_name(spaces[0]), config.seed, images
-        )
-        results: dict[str, Any] = {
-            "real": {
-                "source": config.real,
-                "class": real.class_name,
-                "images": len(real),
-                "groups": len(np.unique(real.groups)),
-            },
+        pixels, vectors = (real.pixels, fake.pixels), (embedded[0].real, embedded[0].fake)
+        projections, maps = gallery.draw_projections(config.plots, pixels, vectors, embedded[0].space, config.seed)
+        figures = {**figures, **maps, **gallery.draw_sets(pixels, rows, Path(config.fake))}
+
+        results: EvaluationResults = {
+            "real": {"source": config.real, "class": real.class_name, "images": len(real), "groups": groups},
             "fake": {
                 "source": config.fake,
                 "class": fake.class_name,
                 "images": len(fake),
                 "synthetic": bool(fake.synthetic),
             },
-            "n": n,
+            "n": draws.matched,
             "protocol": protocol,
             "protocol_id": protocol_id(protocol),
             "metrics": rows,
@@ -210,20 +165,32 @@ def main(config: Config) -> Outcome:
             "not_measured": not_measured,
             "warnings": _warnings(spaces),
             "notice": NOTICE,
+            "verdicts": answers.judge(rows, copies, draws.matched),
+            "seconds": round(time.monotonic() - started, 1),
         }
-        results["verdicts"] = words.judge(results)
-        gallery.draw_sets(real.pixels, fake.pixels, rows, Path(config.fake), images)
-        for name, content in images.items():
-            write_bytes(folder / f"{name}.png", content)
-        results["seconds"] = round(time.monotonic() - started, 1)
         write_text(folder / TABLE, _csv(rows))
-        page = write_page(folder, results, images)
+        page = write_evaluation(folder, results, figures)
         run_folder.write_results(folder, results)
         _print(results)
         log.info("report: %s   table: %s   %.0f s", page, folder / TABLE, results["seconds"])
     real_again, run_again = shlex.quote(config.real), shlex.quote(f"{folder},OTHER-RUN")
     next_command = f"sonoforge evaluate {real_again} OTHER-FAKE, then sonoforge evaluate --compare {run_again}"
     return Outcome({"run": str(folder), "report": str(page), **results}, next_command)
+
+
+def _inputs(config: Config, cache: Path | None) -> EvaluationInput:
+    return EvaluationInput(
+        real=config.real,
+        fake=config.fake,
+        image_size=config.image_size,
+        channels=config.channels,
+        class_name=config.class_name,
+        count=config.count,
+        seed=config.seed,
+        checkpoint=config.checkpoint,
+        cache_folder=cache,
+        device=config.device,
+    )
 
 
 def open_spaces(choices: Sequence[str], weights: str, device: str) -> list[Space]:
@@ -241,33 +208,9 @@ def open_spaces(choices: Sequence[str], weights: str, device: str) -> list[Space
         )
     if weights and len(takers) > 1:
         raise SonoforgeError(
-            f"--weights: found {len(takers)} feature spaces that take weights, expected one; measure the others apart"
+            f"--weights: found {len(takers)} feature spaces that take weights, expected one; measure each separately"
         )
     return [open_space(choice, weights if choice in takers and weights else None, device) for choice in choices]
-
-
-def short_name(space: Space) -> str:
-    """Return a space's name without the hash of its weights, which the protocol holds."""
-    return space.name.split(" (")[0].split(",")[0]
-
-
-def measure_all(tasks: Sequence[Task], config: Config, not_measured: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Take every task's figures, with a progress bar; says in ``not_measured`` what the images do not allow."""
-    rows: list[dict[str, Any]] = []
-    total = sum(rounds(task, config.repeats) for task in tasks)
-    counter = itertools.count(1)
-    with progress_bar("measuring", total, show=is_interactive()) as advance:
-        for task in tasks:
-            try:
-                for found in measure(task, config.repeats, config.seed):
-                    if found:
-                        rows += found
-                    else:
-                        advance(next(counter), task.figures[0].title)
-            except SonoforgeError as error:
-                names = " and ".join(figure.title for figure in task.figures)
-                not_measured.append({"name": f"{names} in {task.space}", "why": str(error)})
-    return rows
 
 
 def _check(config: Config) -> None:
@@ -292,75 +235,25 @@ def _check(config: Config) -> None:
         raise SonoforgeError("--lpips-heads: found without --lpips; give its SqueezeNet as well")
 
 
-def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> tuple[Embedded, Embedded]:
+def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> EmbeddedSets:
     log.info("features: %s", space.name)
     with progress_bar("embedding", len(real) + len(fake), show=is_interactive()) as advance:
         first = embed_cached(space, real.pixels, cache, advance)
-        return first, embed_cached(space, fake.pixels, cache, lambda done, state: advance(len(real) + done, state))
-
-
-def _tasks(
-    config: Config,
-    spaces: Sequence[Space],
-    embedded: Sequence[tuple[Embedded, Embedded]],
-    real: ImageSet,
-    fake: ImageSet,
-    lpips: Lpips | None,
-    not_measured: list[dict[str, str]],
-) -> list[Task]:
-    """List what is to be measured; says in ``not_measured`` what cannot be."""
-    groups = -1 - np.arange(len(fake))  # each its own, and none of the real ones'
-    tasks: list[Task] = []
-    for space, (reals, fakes) in zip(spaces, embedded, strict=True):
-        own = embedding_tasks(
-            short_name(space), Part(fakes.features, groups), Part(reals.features, real.groups), config.seed
-        )
-        tasks += [task for name, task in own.items() if name in config.metrics]
-        if "inception-score" not in config.metrics:
-            continue
-        if fakes.probabilities is None or reals.probabilities is None:
-            why = "the space has no classifier; --features inception gives the published score"
-            not_measured.append({"name": f"Inception Score in {short_name(space)}", "why": why})
-        else:
-            tasks.append(
-                score_task(
-                    short_name(space),
-                    Part(fakes.probabilities, groups),
-                    Part(reals.probabilities, real.groups),
-                    config.seed,
-                )
-            )
-    own = pixel_tasks(Part(fake.pixels, groups), Part(real.pixels, real.groups), config.seed)
-    tasks += [task for name, task in own.items() if name in config.metrics]
-    if "lpips" in config.metrics:
-        if lpips is None:
-            why = "give its SqueezeNet: --lpips FILE, or --lpips squeezenet1_1 to download it"
-            not_measured.append({"name": "LPIPS", "why": why})
-        else:
-            tasks.append(_lpips_task(lpips, real, fake))
-    return tasks
-
-
-def _lpips_task(lpips: Lpips, real: ImageSet, fake: ImageSet) -> Task:
-    """Compare some images of both sets, spread evenly: folders lie one after the other, class by class."""
-    some, made = evenly_spaced(len(real), LPIPS_IMAGES), evenly_spaced(len(fake), LPIPS_IMAGES)
-    log.info("LPIPS: %d generated and %d real images, %s", len(made), len(some), lpips.name)
-    table = distance_matrix(lpips, np.concatenate([fake.pixels[made], real.pixels[some]]))
-    first, second = np.arange(len(made)), len(made) + np.arange(len(some))
-    return lpips_task("squeezenet1_1", table, Part(first, -1 - first), Part(second, real.groups[some]))
+        second = embed_cached(space, fake.pixels, cache, lambda done, state: advance(len(real) + done, state))
+    return EmbeddedSets(space.short_name, first, second)
 
 
 def _warnings(spaces: Sequence[Space]) -> list[str]:
     """Say where a feature network may know the real images."""
     return [
-        f"The feature network {short_name(space)} was trained on {space.protocol['trained on']}. Where the real images "
+        f"The feature network {space.short_name} was trained on {space.protocol['trained on']}. Where the real images "
         "are among these, its figures are not neutral; mobilenetv2-imagenet and inception are."
         for space in spaces
         if space.protocol.get("trained on")
     ]
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[MetricRow]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]) if rows else ["name"], lineterminator="\n")
     writer.writeheader()
@@ -368,7 +261,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def _print(results: dict[str, Any]) -> None:
+def _print(results: EvaluationResults) -> None:
     """Print the figures as a table, and the answers."""
     log.info("")
     log.info("%-30s %17s  %-27s %-27s %7s", "", "value", "matched [95 %]", "real against real [95 %]", "ratio")
@@ -377,25 +270,31 @@ def _print(results: dict[str, Any]) -> None:
         if row["space"] != space:
             space = row["space"]
             log.info("in %s:", space)
-        figures = [
-            f"{words.figure(row[name])} {words.ends(row[f'{name}_low'], row[f'{name}_high'])}"
-            for name in ("matched", "floor")
-        ]
-        error = "" if row["standard_error"] is None else f" ± {words.figure(row['standard_error'])}"
-        value = words.figure(row["value"]) + error
-        log.info("  %-28s %17s  %-27s %-27s %7s", row["title"], value, *figures, words.times(row["ratio"]))
+        ends = (
+            (row["matched"], row["matched_low"], row["matched_high"]),
+            (row["floor"], row["floor_low"], row["floor_high"]),
+        )
+        figures = [f"{figure(value)} {bracket(figure(low), figure(high))}" for value, low, high in ends]
+        error = "" if row["standard_error"] is None else f" ± {figure(row['standard_error'])}"
+        value = figure(row["value"]) + error
+        log.info("  %-28s %17s  %-27s %-27s %7s", row["title"], value, *figures, times(row["ratio"]))
     for item in results["not_measured"]:
         log.info("  %-28s not measured: %s", item["name"], item["why"])
     log.info("protocol %s.  Ratio up to 1: within what real images score.", results["protocol_id"])
-    for warning in words.warnings(results):
+    for warning in answers.warnings(results["metrics"], results["copies"], results["n"], results["warnings"]):
         log.warning("%s", warning)
     for question, verdict in results["verdicts"].items():
         log.info("%s: %s. %s", question, verdict["answer"], verdict["text"])
     log.info("%s", NOTICE)
 
 
-def _compare(runs: Sequence[str]) -> Outcome:
-    results = [read_result(Path(run)) for run in runs]
+def _compare(config: Config) -> Outcome:
+    if config.real or config.fake:
+        raise SonoforgeError(
+            f"--compare: found {config.fake or config.real} beside it, expected finished runs alone, RUN,RUN; "
+            "evaluate it first, then compare"
+        )
+    results = [read_result(Path(run)) for run in config.compare]
     rows = compare(results)
     for number, row in enumerate(rows, start=1):
         log.info("(%d) %s in %s", number, row["fake"].get("source", ""), row["run"])
@@ -405,8 +304,8 @@ def _compare(runs: Sequence[str]) -> Outcome:
     for name in names:
         cells = []
         for row in rows:
-            figure = row["metrics"][name]
-            text = "-" if figure is None else f"{words.figure(figure['value'])}  (ratio {words.times(figure['ratio'])})"
+            found = row["metrics"][name]
+            text = "-" if found is None else f"{figure(found['value'])}  (ratio {times(found['ratio'])})"
             cells.append(f"{text:<22}")
         log.info("%s", "  ".join([f"{name:<{width}}", *cells]))
     log.info("one protocol: %s.  %s", results[0]["protocol_id"], NOTICE)

@@ -10,11 +10,12 @@ import contextlib
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -26,13 +27,13 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.data.pixels import Pixels, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
-from sonoforge.training.gan.engine import network_options, train_gan
+from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
+from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
-from sonoforge.training.gan.job import open_job
+from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.progress.ticks import read_stats
-from sonoforge.training.gan.recipes import find_recipe
-from sonoforge.training.gan.settings import GanSettings, compose, make_plan
+from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.gan.setup import set_up
 from sonoforge.training.progress import is_interactive
 from sonoforge.training.verbs.gan_train import finishing_on_interrupt
 
@@ -73,6 +74,15 @@ class Config:
     resume: bool = option(False, help="continue the newest sweep with the same settings, if there is one")
 
 
+class Training(NamedTuple):
+    """One training of the sweep."""
+
+    recipe: str
+    weight: float
+    job: GanJob
+    images: TrainingSet
+
+
 def main(config: Config) -> Outcome:
     """Train each combination, and write the table and the picture anew after each.
 
@@ -83,40 +93,28 @@ def main(config: Config) -> Outcome:
     if not config.gan.features:
         raise SonoforgeError("--features: missing; KID and FID need a feature network: a .safetensors file or vgg16")
     shared = open_job(dataclasses.replace(config.gan, metrics=("kid", "fid")), config.device)
-    trainings = [
-        dataclasses.replace(shared.settings, recipe=recipe, perceptual_weight=weight)
-        for recipe in config.recipes
-        for weight in _weights(config.weights)
-    ]
-    sizes = {settings.image_size or find_recipe(settings.recipe).image_size for settings in trainings}
-    images = {
-        size: read_training_set(
-            config.data,
-            config.gan.class_name,
-            size,
-            config.gan.channels,
-            masks=config.gan.masks,
-            groups=bool(config.gan.held_out),
-            cache_folder=Path(config.cache) if config.cache else None,
-        )
-        for size in sizes
-    }
-    for settings in trainings:
-        kept, _ = hold_out(next(iter(images.values())), settings.held_out or 0.0, settings.seed)
-        plan = make_plan(settings, len(kept) * settings.expand)
-        network_options(images[plan.image_size], compose(settings), plan, settings.accumulate)
-    name = f"gan-sweep-{next(iter(images.values())).name}-{config.gan.class_name}".lower()
+    cache_folder = Path(config.cache) if config.cache else None
+    read: dict[tuple[int, bool], TrainingSet] = {}
+    trainings = []
+    for recipe, weight in itertools.product(config.recipes, _weights(config.weights)):
+        settings = dataclasses.replace(shared.settings, recipe=recipe, perceptual_weight=weight)
+        composed = compose(settings)
+        key = (settings.image_size or composed.image_size, composed.conditioning == "none")
+        if key not in read:
+            groups = bool(settings.held_out)
+            read[key] = read_training_set(config.data, settings, groups=groups, cache_folder=cache_folder)
+        trainings.append(Training(recipe, weight, dataclasses.replace(shared, settings=settings), read[key]))
+        set_up(read[key], trainings[-1].job)  # refuses bad settings before a folder is made
+    name = f"gan-sweep-{trainings[0].images.name}-{config.gan.class_name}".lower()
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     rows: list[dict[str, Any]] = []
     with run_folder.log_to(folder), finishing_on_interrupt() as interrupted:
-        for number, settings in enumerate(trainings):
-            recipe, weight = settings.recipe, settings.perceptual_weight or 0.0
+        for number, (recipe, weight, job, images) in enumerate(trainings):
             log.info("== %d of %d: %s, perceptual weight %g", number + 1, len(trainings), recipe, weight)
             own = folder / f"{recipe}-{weight:g}"
-            size = settings.image_size or find_recipe(recipe).image_size
             train_gan(
-                images[size],
-                dataclasses.replace(shared, settings=settings),
+                images,
+                job,
                 own,
                 resume=True,
                 show_progress=is_interactive(),
@@ -127,7 +125,7 @@ def main(config: Config) -> Outcome:
                 return Outcome({"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan sweep --resume")
             rows.append(_row(recipe, weight, own))
             _write_table(folder / TABLE, rows)
-            _write_picture(folder / PICTURE, folder, rows, images)
+            _write_picture(folder / PICTURE, folder, rows, trainings[0].images)
         best = min(rows, key=lambda row: row["kid"])
         log.info("lowest KID %.4f: %s, perceptual weight %g", best["kid"], best["recipe"], best["perceptual_weight"])
         log.info("table: %s   picture: %s", folder / TABLE, folder / PICTURE)
@@ -174,7 +172,7 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, stream.getvalue())
 
 
-def _write_picture(path: Path, folder: Path, rows: list[dict[str, Any]], images: dict[int, TrainingSet]) -> None:
+def _write_picture(path: Path, folder: Path, rows: list[dict[str, Any]], real: TrainingSet) -> None:
     """Above: KID over the training.  Below: for each training, the same latents at its end."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(mpl.rc_context({"font.size": 8}))
@@ -187,7 +185,6 @@ def _write_picture(path: Path, folder: Path, rows: list[dict[str, Any]], images:
             axes[0].plot([tick["kimg"] for tick in curve], [tick["kid"] for tick in curve], marker=".", label=label)
         axes[0].set(xlabel="thousands of real images shown", ylabel=f"KID\n({rows[0]['features'].split(' ')[0]})")
         axes[0].legend(fontsize=6, ncols=2)
-        real = next(iter(images.values()))
         spread = evenly_spaced(len(real), SHOWN)
         _show(axes[1], real.pixels[spread, ..., : real.image_channels], "real")
         for axis, row in zip(axes[2:], rows, strict=True):

@@ -22,12 +22,11 @@ from sonoforge.training import run_folder
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
-from sonoforge.training.gan.engine import network_options, train_gan
+from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import open_job
-from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.progress.curves import PICTURE
-from sonoforge.training.gan.settings import PRECISIONS, GanSettings, compose, make_plan
-from sonoforge.training.gan.transfer import check_transfer
+from sonoforge.training.gan.settings import PRECISIONS, GanSettings, make_plan
+from sonoforge.training.gan.setup import set_up
 from sonoforge.training.progress import is_interactive
 
 log = logging.getLogger(__name__)
@@ -72,16 +71,11 @@ def main(config: Config) -> Outcome:
         GateError: The training produced numbers that are not finite.
     """
     job = open_job(config.gan, config.device)
-    images = read_images(config, job.settings)
+    cache_folder = Path(config.cache) if config.cache else None
+    images = read_training_set(config.data, job.settings, groups=_needs_groups(job.settings), cache_folder=cache_folder)
     settings = dataclasses.replace(job.settings, held_out=held_out_share(job.settings, images))
     job = dataclasses.replace(job, settings=settings)
-    kept, _ = hold_out(images, settings.held_out or 0.0, settings.seed)
-    # This and the next refuse bad settings before a folder is made.
-    plan = make_plan(settings, len(kept) * settings.expand)
-    recipe = compose(settings)
-    options = network_options(images, recipe, plan, settings.accumulate)
-    outline = outline_networks(recipe, options)
-    check_transfer(job.start_from, settings.freeze_discriminator, recipe.architecture, outline)
+    set_up(images, job)  # refuses bad settings before a folder is made
     fabric = open_fabric(config.device, PRECISIONS[settings.precision])
     fabric.launch()
     if not fabric.is_global_zero:
@@ -143,18 +137,8 @@ def held_out_share(settings: GanSettings, images: TrainingSet) -> float:
     return 0.0
 
 
-def read_images(config: Config, settings: GanSettings) -> TrainingSet:
-    """Read the class, or all classes where labels tell them apart, at the size of the training."""
-    recipe = compose(settings)
-    return read_training_set(
-        config.data,
-        None if recipe.conditioning != "none" else settings.class_name,
-        settings.image_size or recipe.image_size,
-        settings.channels,
-        masks=settings.masks,
-        groups=bool(settings.metrics) if settings.held_out is None else settings.held_out > 0,
-        cache_folder=Path(config.cache) if config.cache else None,
-    )
+def _needs_groups(settings: GanSettings) -> bool:
+    return bool(settings.metrics) if settings.held_out is None else settings.held_out > 0
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What TensorRT needs of an ONNX file before it parses it: shapes of the inputs, precision, axes as constants."""
+"""Prepare an ONNX file for TensorRT's parser: shapes of the inputs, precision, axes as constants."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Network(NamedTuple):
 
 
 def prepare(data: bytes, name: str, precision: str, profile: tuple[int, int, int]) -> Network:
-    """Read an ONNX file, check that it is what an engine's record will say of it, and fold its indices.
+    """Read an ONNX file, check it against what the engine's record will claim, and fold its indices.
 
     Args:
         data: The file.
         name: Its name, for messages.
-        precision: ``fp32``, ``fp16`` or ``int8``: what it is said to hold.
-        profile: Smallest, typical and largest batch, for inputs whose first size is free.
+        precision: Expected: ``fp32``, ``fp16`` or ``int8``.
+        profile: Smallest, typical and largest batch, for inputs whose batch is free.
 
     Raises:
-        SonoforgeError: Not an ONNX file, of another precision, or with free sizes beside the batch.
+        SonoforgeError: Not an ONNX file, of another precision, or with free sizes other than the batch.
     """
     try:
         model = onnx.load_model_from_string(data)
@@ -65,16 +65,16 @@ def prepare(data: bytes, name: str, precision: str, profile: tuple[int, int, int
 
 
 def _precision(graph: onnx.GraphProto) -> str:
-    if any(node.op_type.endswith("uantizeLinear") for node in graph.node):  # with Q, Deq, DynamicQ in front
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear") for node in graph.node):
         return "int8"
     return "fp16" if any(item.data_type == TensorProto.FLOAT16 for item in graph.initializer) else "fp32"
 
 
 def fold_indices(model: onnx.ModelProto) -> int:
-    """Replace whole-number arithmetic whose result is known by that result, in place; return how many nodes went.
+    """Replace integer arithmetic on constants by its result, in place; return the number of nodes removed.
 
-    The exporter leaves the axes of a mean as a Reshape of a constant, which TensorRT does not follow.  Numbers with a
-    fraction are left alone, so that answers stay the same to the bit.
+    The exporter writes the axes of a mean as a Reshape of a constant, which TensorRT cannot evaluate.  Floating-point
+    arithmetic is not folded, so that answers stay the same to the bit.
     """
     graph = model.graph
     known = {
@@ -98,7 +98,7 @@ def fold_indices(model: onnx.ModelProto) -> int:
 def _known_result(
     model: onnx.ModelProto, node: onnx.NodeProto, known: dict[str, NDArray[Any]]
 ) -> list[NDArray[np.int64]] | None:
-    """Return what a node gives if all that it takes and gives are known whole numbers."""
+    """Return a node's outputs if all of its inputs are known and all outputs are integers."""
     holds_graph = any(item.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for item in node.attribute)
     if node.domain or holds_graph or not all(name in known for name in node.input):
         return None

@@ -19,6 +19,7 @@ from sonoforge.training.data.masks import read_masks
 from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.gan.batches.joint_masks import join_masks
+from sonoforge.training.gan.settings import GanSettings, compose
 
 PHANTOM_IMAGES = 400  # in all classes; always the same set, whatever the training's seed
 HELD_OUT_LEAST = 8  # images; a distance to fewer says next to nothing
@@ -64,20 +65,16 @@ def make_training_set(
     classes: tuple[str, ...],
     image_size: int,
     channels: str = "auto",
-    masks: Pixels | None = None,
-    name: str = "",
     groups: NDArray[np.int64] | None = None,
 ) -> TrainingSet:
     """Bring decoded images to the size and the channels of a training.
 
     Args:
         images: (N, H, W, C) uint8, C = 1 or 3.
-        labels: (N,) int64, or None for a training without classes.
+        labels: (N,) int64, or None for an unconditional training.
         classes: Class names; of the one class where ``labels`` is None.
         image_size: Side S in pixels.
-        channels: ``"1"``, ``"3"`` or ``"auto"``, see `images.choose_channels`.
-        masks: (N, H, W) uint8, 255 inside, to train jointly; or None.
-        name: Of the data set.
+        channels: ``"1"``, ``"3"`` or ``"auto"``, see `pixels.choose_channels`.
         groups: (N,) int64, equal for images of one scan; or None.
 
     Raises:
@@ -85,53 +82,43 @@ def make_training_set(
     """
     image_channels = choose_channels(images, channels)
     pixels = prepare_images(images, image_size, image_channels)
-    if masks is not None:
-        pixels = join_masks(pixels, masks)
-    return TrainingSet(pixels, labels, classes, image_channels, name, groups)
+    return TrainingSet(pixels, labels, classes, image_channels, groups=groups)
 
 
 def read_training_set(
-    data: str,
-    class_name: str | None,
-    image_size: int,
-    channels: str = "auto",
-    *,
-    masks: bool = False,
-    groups: bool = False,
-    cache_folder: Path | None = None,
+    data: str, settings: GanSettings, *, groups: bool = False, cache_folder: Path | None = None
 ) -> TrainingSet:
-    """Read the images of one class, or of all classes with their labels, by way of the image cache.
+    """Read what a generator with these settings learns, by way of the image cache.
+
+    That is the images of one class or, for a class-conditional generator, of all classes with their labels.
 
     Args:
         data: A folder that `datasets.read_dataset` reads, or ``phantom``.
-        class_name: One class, without labels; None: all classes, with labels (conditional training).
-        image_size: Side S in pixels.
-        channels: ``"1"``, ``"3"`` or ``"auto"``, see `images.choose_channels`.
-        masks: Whether to add the union of each image's masks as the last channel, see `masks.read_masks`.
+        settings: Class, size, channels, masks and conditioning are used.
         groups: Whether to find out which images are of one scan, see `splits.scan_groups`: seconds for 1000 images.
         cache_folder: See `cache.open_cache`.
 
     Raises:
         SonoforgeError: No such data or class; or masks that are missing or do not fit.
     """
+    recipe = compose(settings)
+    size = settings.image_size or recipe.image_size
     cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, str(cache_folder or "")))
-    if image_size > cache.size:
-        cache = open_cache(cache.dataset, image_size, cache_folder)
+    if size > cache.size:
+        cache = open_cache(cache.dataset, size, cache_folder)
     classes, labels = cache.dataset.classes, cache.dataset.labels
-    chosen = np.arange(len(labels))
-    images = cache.images
-    if class_name is not None:
-        chosen = np.flatnonzero(labels == _find_class(class_name, classes))
-        images = images[chosen]
-    return make_training_set(
+    if recipe.conditioning == "none":
+        chosen = np.flatnonzero(labels == _find_class(settings.class_name, classes))
+        images = make_training_set(cache.images[chosen], None, (settings.class_name,), size, settings.channels)
+    else:
+        chosen = np.arange(len(labels))
+        images = make_training_set(cache.images, labels, classes, size, settings.channels)
+    if settings.masks:
+        images = replace(images, pixels=join_masks(images.pixels, read_masks(cache, chosen, cache_folder)))
+    return replace(
         images,
-        labels if class_name is None else None,
-        classes if class_name is None else (class_name,),
-        image_size,
-        channels,
-        read_masks(cache, chosen, cache_folder) if masks else None,
-        "phantom" if data == "phantom" else cache.dataset.name,
-        scan_groups(cache)[chosen] if groups else None,
+        name="phantom" if data == "phantom" else cache.dataset.name,
+        groups=scan_groups(cache)[chosen] if groups else None,
     )
 
 
@@ -160,7 +147,7 @@ def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet,
     fewest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     held = np.empty(0, np.int64)
     if fewest >= parts:
-        folds = StratifiedGroupKFold(parts, shuffle=True, random_state=derive_seed(seed, "held-out") % 2**32)
+        folds = StratifiedGroupKFold(parts, shuffle=True, random_state=derive_seed(seed, "held-out", bits=32))
         _, held = next(folds.split(np.zeros(count), labels, groups))
     if len(held) < HELD_OUT_LEAST or len(np.unique(labels[held])) < len(np.unique(labels)):
         raise SonoforgeError(
@@ -172,6 +159,21 @@ def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet,
     return _subset(images, ~chosen), _subset(images, chosen)
 
 
+def check_enough_images(count: int, classes: tuple[str, ...], batch: int) -> None:
+    """Refuse a batch that would show an image twice.
+
+    Raises:
+        SonoforgeError: There are fewer images than the batch takes.
+    """
+    if count >= batch:
+        return
+    of = f"class {classes[0]}" if len(classes) == 1 else f"classes {', '.join(classes)}"
+    remedy = f"give --batch {count}" if count > 1 else "add images"
+    raise SonoforgeError(
+        f"training images of {of}: found {count}, expected at least the {batch} of one batch; {remedy}"
+    )
+
+
 def _subset(images: TrainingSet, chosen: NDArray[np.bool_]) -> TrainingSet:
     labels = None if images.labels is None else images.labels[chosen]
     return replace(images, pixels=images.pixels[chosen], labels=labels, groups=None)
@@ -181,4 +183,4 @@ def _find_class(name: str, classes: tuple[str, ...]) -> int:
     if name in classes:
         return classes.index(name)
     found = f"found {name!r}" if name else "missing"
-    raise SonoforgeError(f"--class-name: {found}, expected one of {', '.join(classes)}{did_you_mean(name, classes)}")
+    raise SonoforgeError(f"class_name: {found}, expected one of {', '.join(classes)}{did_you_mean(name, classes)}")

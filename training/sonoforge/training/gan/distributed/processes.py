@@ -1,4 +1,4 @@
-"""What the processes of one training tell each other."""
+"""What the processes of one training exchange."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def reduce_mean(fabric: Fabric, values: Tensor) -> Tensor:
     return reduced
 
 
-def any_says(fabric: Fabric, flag: bool) -> bool:
-    """Whether any process says yes: all of them learn it, so that none goes on alone."""
+def any_process(fabric: Fabric, flag: bool) -> bool:
+    """Whether the flag is set in any process: the same answer in all, so that none goes on alone."""
     if fabric.world_size == 1:
         return flag
     return bool(reduce_mean(fabric, torch.tensor(float(flag), device=fabric.device)) > 0)

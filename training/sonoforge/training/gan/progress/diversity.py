@@ -21,13 +21,11 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 
 THUMBNAIL = 32
 DIRECTIONS = 256
-# Below half of the real images' diversity a training is called collapsed.  On BUSI (malignant, 64x64,
-# batch 32, learning rate 0.001) it lay between 0.82 and 1.02 at every tick of 1200 healthy steps.
-COLLAPSE_FRACTION = 0.5
-# An untrained generator is not a collapsed one: no verdict in the first tenth of a training.
+# An untrained generator is not a collapsed one: it is not judged in the first tenth of a training.
 COLLAPSE_GRACE = 0.1
 
 

@@ -1,4 +1,4 @@
-"""What is measured, written and said at each tick of a training."""
+"""What is measured at each tick of a training, and the rows of ``stats.jsonl``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.generator import CPU_BATCH, generate, latent_distribution, latent_size
 from sonoforge.training.gan.progress.diversity import mean_pairwise_distance, sliced_distance, thumbnails
-from sonoforge.training.gan.state import Players
+from sonoforge.training.gan.state import TrainingState
 
 GRID = 64  # images in a sample grid, and in the batch whose diversity is measured
 REFERENCE = 1024  # real images at most that samples are compared with
@@ -76,7 +76,7 @@ def measure(average: nn.Module, reference: Reference, image_channels: int) -> tu
     }
 
 
-def gradient_norm(players: Players, network: nn.Module) -> float | None:
+def gradient_norm(state: TrainingState, network: nn.Module) -> float | None:
     """Euclidean norm of the gradients of the network's last step, after any scaling for float16 is undone.
 
     None where they overflowed float16, so that the step was skipped.
@@ -85,7 +85,7 @@ def gradient_norm(players: Players, network: nn.Module) -> float | None:
     if not gradients:
         return 0.0
     norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
-    norm /= float(players.fabric.strategy.precision.state_dict().get("scale", 1.0))
+    norm /= float(state.fabric.strategy.precision.state_dict().get("scale", 1.0))
     return norm if math.isfinite(norm) else None
 
 

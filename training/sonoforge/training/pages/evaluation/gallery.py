@@ -1,9 +1,9 @@
-"""The pictures of one evaluation, as PNG bytes by the names that the page knows, and the figures drawn in them."""
+"""The pictures of one evaluation by the names that the page knows, and the figures drawn in them."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +14,28 @@ from numpy.typing import NDArray
 from sonoforge.training import run_folder
 from sonoforge.training.evaluation.image_set import ImageSet, joined_sets
 from sonoforge.training.evaluation.projections import embedding_map, hull_overlap, pca_projection
+from sonoforge.training.evaluation.results import CopyResult, MetricRow
 from sonoforge.training.gan.checkpoint import DESCRIPTION
 from sonoforge.training.gan.progress.curves import draw_curves
 from sonoforge.training.gan.progress.ticks import read_stats
 from sonoforge.training.metrics import copies
 from sonoforge.training.metrics.spaces import Embedded
-from sonoforge.training.pages.evaluation import pictures
+from sonoforge.training.pages.evaluation import charts, sheets
 
 SHOWN_COPIES, SHOWN_NEAREST = 8, 4  # generated images, and training images beside each
 
-Pictures = dict[str, bytes]
+Figures = dict[str, Figure]
 
 
 def find_and_draw_copies(
-    real: ImageSet, fake: ImageSet, held_out: tuple[ImageSet, NDArray[np.int64]] | None, images: Pictures
-) -> dict[str, Any]:
+    real: ImageSet, fake: ImageSet, held_out: tuple[ImageSet, NDArray[np.int64]] | None
+) -> tuple[CopyResult, Figures]:
     """Run the copy test and draw ``distances`` and ``nearest``.
 
     Args:
         real: What the generator was trained on.
         fake: The generated images.
         held_out: From `image_sets.read_held_out`, or None.
-        images: Takes the pictures.
-
-    Returns:
-        The test's figures, see `pages.evaluation.page.write_page`; ``flagged`` and ``nearest`` are the
-        names of the generated images that lie too close, the closest first, and of the training images beside them.
 
     Raises:
         SonoforgeError: Too few groups to calibrate with.
@@ -49,83 +45,80 @@ def find_and_draw_copies(
         groups = joined_sets(real, held_out[0]).groups[: len(real)]
         calibrating = (held_out[0].pixels, held_out[1])
     found, nearest = copies.find_copies(fake.pixels, real.pixels, groups, calibrating)
-    compared = (
-        copies.nearest_other_group(real.pixels, groups)
-        if calibrating is None
-        else copies.nearest_training(calibrating[0], real.pixels)
-    )
-    flagged = nearest.distance < found.threshold
+    if calibrating is None:
+        compared = copies.nearest_other_group(real.pixels, groups)
+    else:
+        compared = copies.nearest_training(calibrating[0], real.pixels)
     order = np.argsort(nearest.distance, kind="stable")
-    histogram = pictures.distance_histogram(nearest.distance, compared.distance, found.threshold, found.calibration)
-    images["distances"] = pictures.png_bytes(histogram)
-    shown = order[:SHOWN_COPIES]
+    shown, flagged = order[:SHOWN_COPIES], order[: found.copies]
     few = copies.nearest_few(fake.pixels[shown], real.pixels, SHOWN_NEAREST)
-    sheet = pictures.nearest_sheet(
-        fake.pixels[shown], real.pixels, few.training_index, few.distance, few.mirrored, flagged[shown],
-        rows=SHOWN_COPIES, columns=SHOWN_NEAREST,
-    )  # fmt: skip
-    images["nearest"] = pictures.png_bytes(sheet)
-    order = order[: found.copies]
-    return {
-        "calibration": found.calibration,
-        "calibrating": found.calibrating,
-        "alpha": found.alpha,
-        "false_alarm": found.level,
-        "threshold": found.threshold,
-        "images": found.generated,
-        "copies": found.copies,
-        "share": found.share.value,
-        "low": found.share.low,
-        "high": found.share.high,
-        "memorised": found.memorised,
-        "p_value": found.p_value,
-        "data_copying_z": found.data_copying,
-        "flagged": [fake.names[index] for index in order],
-        "nearest": [real.names[nearest.training_index[index]] for index in order],
+    too_close = nearest.distance[shown] < found.threshold
+    figures = {
+        "distances": charts.distance_histogram(nearest.distance, compared.distance, found.threshold, found.calibration),
+        "nearest": sheets.nearest_sheet(fake.pixels[shown], real.pixels, few, too_close, rows=SHOWN_COPIES),
     }
+    result = CopyResult(
+        calibration=found.calibration,
+        calibrating=found.calibrating,
+        alpha=found.alpha,
+        false_alarm=found.level,
+        threshold=found.threshold,
+        images=found.generated,
+        copies=found.copies,
+        share=found.share.value,
+        low=found.share.low,
+        high=found.share.high,
+        memorised=found.memorised,
+        p_value=found.p_value,
+        data_copying_z=found.data_copying,
+        flagged=[fake.names[index] for index in flagged],
+        nearest=[real.names[nearest.training_index[index]] for index in flagged],
+    )
+    return result, figures
 
 
 def draw_projections(
     methods: Sequence[str],
-    real: NDArray[np.uint8],
-    fake: NDArray[np.uint8],
-    real_embedded: Embedded,
-    fake_embedded: Embedded,
+    pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    embedded: tuple[Embedded, Embedded],
     space: str,
     seed: int,
-    images: Pictures,
-) -> dict[str, Any]:
-    """Lay both sets into the plane: pixels by ``pca``, embeddings by ``tsne`` and ``umap``.
+) -> tuple[dict[str, Any], Figures]:
+    """Map both sets to the plane: pixels by ``pca``, embeddings by ``tsne`` and ``umap``.
+
+    Args:
+        methods: Any of the three.
+        pixels: Of the real and of the generated images.
+        embedded: Of the real and of the generated images.
+        space: Name of the embeddings' feature space.
+        seed: Of the run.
 
     Returns:
-        By method its protocol; of ``pca`` the explained variance and the overlap of the hulls, too.
+        By method its protocol, with the explained variance and the overlap of the hulls for ``pca``; and the pictures.
     """
     found: dict[str, Any] = {}
+    figures: Figures = {}
     for method in methods:
         if method == "pca":
-            projection = pca_projection(real, fake)
+            projection = pca_projection(*pixels)
             overlap = hull_overlap(projection.real, projection.fake)
             explained = [] if projection.explained is None else projection.explained.tolist()
             found[method] = {"protocol": projection.protocol, "explained": explained, **dataclasses.asdict(overlap)}
-            figure = pictures.draw_projection(projection, "Principal components of the real images' pixels", overlap)
+            figures[method] = charts.draw_projection(projection, overlap)
         else:
-            projection = embedding_map(real_embedded.features, fake_embedded.features, method, seed)
+            projection = embedding_map(embedded[0].features, embedded[1].features, method, seed)
             found[method] = {"protocol": f"{projection.protocol}; {space}"}
-            figure = pictures.draw_projection(projection, f"{method}: {space}")
-        images[method] = pictures.png_bytes(figure)
-    return found
+            figures[method] = charts.draw_projection(projection)
+    return found, figures
 
 
-def draw_sets(
-    real: NDArray[np.uint8], fake: NDArray[np.uint8], rows: Sequence[Mapping[str, Any]], run: Path, images: Pictures
-) -> None:
+def draw_sets(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]], rows: Sequence[MetricRow], run: Path) -> Figures:
     """Draw ``samples``, ``ratios`` and, where the images are from a run of ``gan train``, its ``curves``."""
-    images["samples"] = pictures.png_bytes(pictures.sample_sheet(real, fake))
+    figures = {"samples": sheets.sample_sheet(*pixels)}
     if rows:
-        images["ratios"] = pictures.png_bytes(pictures.draw_ratios(rows))
+        figures["ratios"] = charts.draw_ratios(rows)
     curves = _training_curves(run)
-    if curves is not None:
-        images["curves"] = pictures.png_bytes(curves)
+    return figures | ({"curves": curves} if curves is not None else {})
 
 
 def _training_curves(run: Path) -> Figure | None:

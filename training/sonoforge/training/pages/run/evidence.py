@@ -1,7 +1,7 @@
-"""What the report recomputes from the run folder's own files, instead of believing a summary.
+"""What the report recomputes from the run folder's own files instead of trusting a summary.
 
-`check_reads` compares, image by image, what every training stage noted that it read with the test fold that it was
-to be kept from; `check_predictions` counts the confusion matrices again from ``predictions.csv``.
+`check_reads` compares, image by image, what every training run recorded that it read with the test fold that it was
+to be kept from; `check_predictions` recounts the confusion matrices from ``predictions.csv``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.classifier.fold_result import read_fold
+from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.statistics.calibration import BINS
 from sonoforge.training.statistics.classification import confusion_matrix
 from sonoforge.training.statistics.intervals import Interval, wilson_interval
 from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.results import ArmResult
 
 
 class Check(NamedTuple):
@@ -36,44 +38,44 @@ class Check(NamedTuple):
 # ---- the split
 
 
-def read_plans(folder: Path) -> dict[int, dict[str, Any]]:
+def read_plans(folder: Path) -> dict[int, SplitPlan]:
     """Read ``splits.json`` and those of further seeds, by seed; the report's first plan comes first."""
     paths = [folder / "splits.json", *sorted(folder.glob("splits-seed*.json"))]
-    plans = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return {plan["seed"]: plan for plan in plans}
+    plans = [SplitPlan(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    return {plan.seed: plan for plan in plans}
 
 
-def class_counts(plan: Mapping[str, Any], classes: int) -> NDArray[np.int64]:
+def class_counts(plan: SplitPlan, classes: int) -> NDArray[np.int64]:
     """Count the test images of each fold by class, (folds, classes)."""
-    counts = np.zeros((plan["folds"], classes), np.int64)
-    np.add.at(counts, (np.array(plan["fold_of"]), np.array(plan["labels"])), 1)
+    counts = np.zeros((plan.folds, classes), np.int64)
+    np.add.at(counts, (np.array(plan.fold_of), np.array(plan.labels)), 1)
     return counts
 
 
-def divided(plan: Mapping[str, Any], keys: Sequence[object]) -> int:
+def divided(plan: SplitPlan, keys: Sequence[object]) -> int:
     """Count the keys (groups, content hashes) whose images lie in more than one fold."""
-    folds = Counter(key for key, _ in set(zip(keys, plan["fold_of"], strict=True)))
+    folds = Counter(key for key, _ in set(zip(keys, plan.fold_of, strict=True)))
     return sum(count > 1 for count in folds.values())
 
 
 @dataclass
 class Reads:
-    """What the training stages of one kind (``classifier``, ``generator``) read, against their test folds.
+    """What the training runs of one kind (``classifier``, ``generator``) read, against their test folds.
 
     Attributes:
-        stages: Number of trainings.
-        images: Image reads noted by them, in all.
-        same_content: Test images whose own pixels a training for their fold read (each counted once a seed).
-        same_group: Test images of whose group such a training read an image.
+        runs: Number of training runs.
+        images: Image reads recorded by them, in all.
+        same_content: Test images that a training run for their fold read (each counted once for each seed).
+        same_group: Test images with a member of their group among what such a run read.
     """
 
-    stages: int = 0
+    runs: int = 0
     images: int = 0
     same_content: set[tuple[int, int]] = field(default_factory=set)
     same_group: set[tuple[int, int]] = field(default_factory=set)
 
 
-def check_reads(folder: Path, plans: Mapping[int, Mapping[str, Any]]) -> dict[str, Reads]:
+def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads]:
     """Compare every ``folds/*.json``'s list of content hashes with the test fold it belongs to.
 
     Returns:
@@ -84,8 +86,8 @@ def check_reads(folder: Path, plans: Mapping[int, Mapping[str, Any]]) -> dict[st
     for path in sorted((folder / "folds").glob("*.json")):
         result = read_fold(path)
         plan, seed, fold = plans[result.seed], result.seed, result.fold
-        test = [i for i, own in enumerate(plan["fold_of"]) if own == fold]
-        groups = dict(zip(plan["hashes"], plan["groups"], strict=True))
+        test = plan.test(fold).tolist()
+        groups = dict(zip(plan.hashes, plan.groups, strict=True))
         for own in result.reads:
             if not own.learned:
                 continue
@@ -95,44 +97,44 @@ def check_reads(folder: Path, plans: Mapping[int, Mapping[str, Any]]) -> dict[st
                     continue
                 generators.add((seed, fold, own.class_name))
             reads = found.setdefault(own.stage, Reads())
-            reads.stages += 1
+            reads.runs += 1
             reads.images += len(own.hashes)
             contents, seen = set(own.hashes), {groups[h] for h in own.hashes if h in groups}
-            reads.same_content |= {(seed, i) for i in test if plan["hashes"][i] in contents}
-            reads.same_group |= {(seed, i) for i in test if plan["groups"][i] in seen}
+            reads.same_content |= {(seed, i) for i in test if plan.hashes[i] in contents}
+            reads.same_group |= {(seed, i) for i in test if plan.groups[i] in seen}
     return found
 
 
-def split_checks(plans: Mapping[int, Mapping[str, Any]], reads: Mapping[str, Reads], twins: int) -> list[Check]:
+def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], twins: int) -> list[Check]:
     """List what must hold under ``sealed``; empty for another protocol, which makes no such promise."""
     checks = []
     for plan in plans.values():
-        if plan["protocol"] != "sealed":
+        if plan.protocol != "sealed":
             return []
-        seed = f" (seed {plan['seed']})" if len(plans) > 1 else ""
-        for what, keys in (("groups", plan["groups"]), ("equal images", plan["hashes"])):
+        seed = f" (seed {plan.seed})" if len(plans) > 1 else ""
+        for what, keys in (("groups", plan.groups), ("identical images", plan.hashes)):
             count = divided(plan, keys)
-            checks.append(Check(f"{what} divided between folds{seed}", str(count), count == 0))
+            checks.append(Check(f"{what} split between folds{seed}", str(count), count == 0))
     checks.append(Check("test images with a near-duplicate in training", str(twins), twins == 0))
     for kind, own in reads.items():
         count = len(own.same_content | own.same_group)
         what = f"test images that a {kind} read, or read a group member of"
-        checks.append(Check(what, f"{count} ({own.images} reads in {own.stages} trainings)", count == 0))
+        checks.append(Check(what, f"{count} ({own.images} reads in {own.runs} training runs)", count == 0))
     return checks
 
 
 # ---- the predictions
 
 
-def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, Any], images: int) -> list[Check]:
-    """Count again from ``predictions.csv`` and compare with what the tables print."""
+def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, ArmResult], images: int) -> list[Check]:
+    """Recount from ``predictions.csv`` and compare with what the tables print."""
     once = all(len(part.files) == len(set(part.files)) == images for part in parts)
     checks = [Check("each image predicted once by each arm and seed", "yes" if once else "no", once)]
     for arm, figures in arms.items():
         part = next((part for part in parts if part.arm == arm), None)
         printed = np.array(figures["confusion"])
         equal = part is not None and bool((confusion(part, len(printed)) == printed).all())
-        what = f"confusion matrix counted again from predictions.csv: {arm}"
+        what = f"confusion matrix recounted from predictions.csv: {arm}"
         checks.append(Check(what, "equal" if equal else "differs", equal))
     return checks
 
@@ -178,8 +180,8 @@ class GeneratorRuns:
     """
 
     name: str
-    curves: list[list[dict[str, Any]]]
-    plans: list[dict[str, Any]]
+    curves: list[list[dict[str, float]]]
+    plans: list[dict[str, float]]
     images: list[int]
 
     def last(self, name: str) -> list[float]:

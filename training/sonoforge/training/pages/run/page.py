@@ -1,32 +1,30 @@
 """``report.html``: what a run asked, found and cannot know, in one self-contained file.
 
-The page prints the run's results and adds what it recomputes from the run folder itself (`report_evidence`); where
-the two disagree it says so and `write_report` fails.  It loads nothing: styles, charts and pictures are inside.
+The page prints the run's results and adds what it recomputes from the run folder itself (`evidence`); where
+the two disagree it says so and `write_report` fails.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import shlex
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jinja2
 from markupsafe import Markup
+from PIL import Image
 
-from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
 from sonoforge.training import run_folder
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.gan.progress.diversity import COLLAPSE_FRACTION
-from sonoforge.training.pages.audit.page import cluster_pictures_html, cluster_style
-from sonoforge.training.pages.embedded_images import handful, sample_pictures
-from sonoforge.training.pages.run import plots as report_plots
-from sonoforge.training.pages.run import words as report_words
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
+from sonoforge.training.pages.clusters import cluster_cards
+from sonoforge.training.pages.embedding import Picture, embed
+from sonoforge.training.pages.numbers import bracket, counted, is_number, number, points, share
+from sonoforge.training.pages.run import charts
 from sonoforge.training.pages.run.evidence import (
+    GeneratorRuns,
     check_predictions,
     check_reads,
     class_counts,
@@ -35,52 +33,45 @@ from sonoforge.training.pages.run.evidence import (
     reliability,
     split_checks,
 )
-from sonoforge.training.pages.run.glossary import GLOSSARY
-from sonoforge.training.pages.run.words import (
+from sonoforge.training.pages.run.verdict import (
     Verdict,
-    counted,
+    flipped,
     gan_budget,
     gan_comparison,
+    judge,
     judge_arm,
     judge_gan,
-    number,
-    points,
-    share,
 )
-from sonoforge.training.pages.svg import key
+from sonoforge.training.pages.shell import write_page
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.calibration import cross_fitted_temperature
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
-
-log = logging.getLogger(__name__)
+from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult, RunResults
 
 REPORT = "report.html"
-_CHARTED_GENERATORS = 8  # classes; more are listed in the table alone
+# More than these are counted but not shown, so that the page stays readable and below 6 MB.
+_CHARTED_GENERATORS = 8  # classes
 _CHARTED_CALIBRATIONS = 6  # arms
+_SAMPLED_CLASSES = 8
+_MIXED_CLUSTERS, _PLAIN_CLUSTERS, _CLUSTER_IMAGES = 4, 3, 10
+_GRID = 640  # pixels, the side of a sample grid: 160 an image, about 80 kB
 
 
-def write_report(folder: Path, cache: ImageCache, audited: dict[str, Any], results: dict[str, Any]) -> Path:
+def write_report(folder: Path, cache: ImageCache, audited: Mapping[str, Any], results: RunResults) -> Path:
     """Write ``RUN/report.html``.
 
     Args:
         folder: Run folder with ``config.yaml``, ``environment.json``, ``splits.json``, ``folds/``,
-            ``predictions.csv`` and, where there are any, ``gan/``, ``samples/`` and ``bundle/``.
+            ``predictions.csv``, ``bundle/`` and, where there are any, ``gan/`` and ``samples/``.
         cache: The images, for pictures of near-duplicates.
         audited: `data_audit.audit` of the same images.
-        results: What `crossval.describe_setting` and `crossval.cross_validate` returned; with ``parity``,
-            ``verify``, ``bundle_files``, ``final_arm``, ``published`` and ``seconds`` where there is a bundle.
-
-    Returns:
-        The page.
+        results: What the run found.
 
     Raises:
         GateError: What the page recomputes is not what the results say; the page is written and shows where.
     """
-    context = build_context(folder, cache, audited, results)
-    page = render(context)
-    path = folder / REPORT
-    atomic.write_text(path, page)
-    log.info("report: %s of one self-contained page", report_words.size(len(page.encode())))
+    context = _context(folder, cache, audited, results)
+    path = write_page(folder / REPORT, "run/page.html.j2", context)
     failed = [check for check in context["checks"] if not check.passed]
     if failed:
         raise GateError(
@@ -90,38 +81,7 @@ def write_report(folder: Path, cache: ImageCache, audited: dict[str, Any], resul
     return path
 
 
-def render(context: Mapping[str, Any]) -> str:
-    """Render the page; everything that is not marked as safe is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_page_file),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    words = report_words
-    environment.filters |= {"share": words.share, "points": words.points, "number": words.number, "tiny": words.tiny}
-    environment.filters |= {"p_value": words.p_value, "duration": words.duration, "bytes": words.size}
-    environment.filters |= {"listed": words.listed, "ends": _ends}
-    environment.globals |= {"counted": words.counted, "key": key, "judge": words.judge}
-    return environment.get_template("page.html.j2").render(context)
-
-
-def _page_file(name: str) -> str:
-    return resources.files("sonoforge.training.pages.run").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _ends(interval: Mapping[str, float], scale: float = 100, digits: int = 1, sign: str = "") -> str:
-    """Print the ends of an interval, kept on one line: ``[82.9, 88.1]``."""
-    low, high = (number(_scaled(interval[end], scale), digits, sign) for end in ("low", "high"))
-    return f"[{low},\u00a0{high}]"
-
-
-def _scaled(value: float | None, scale: float) -> float | None:
-    return None if value is None else value * scale
-
-
-def build_context(folder: Path, cache: ImageCache, audited: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], results: RunResults) -> dict[str, Any]:
     """Collect what the page shows; see `write_report` for the arguments."""
     config = run_folder.read_config(folder)
     runs = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"]
@@ -129,16 +89,13 @@ def build_context(folder: Path, cache: ImageCache, audited: dict[str, Any], resu
     plans = read_plans(folder)
     plan = next(iter(plans.values()))
     arms, split = results["arms"], results["split"]
-    comparisons = with_placebo(results["comparisons"], parts)
+    comparisons = _with_placebo(results["comparisons"], parts)
     reads = check_reads(folder, plans)
     twins = sum(split["test_images_with_a_twin_in_training"])
-    verdicts = conclude(arms, comparisons, results["protocol"])
     generators = read_generators(folder, classes)
-    samples, samples_left_out = sample_pictures(folder, classes)
-    main_arm = results.get("final_arm") or next(iter(arms))
-    shown = handful(audited["clusters"]) if not audited["duplicates"]["shares_layout"] else []
+    sampled = [name for name in classes if all(_grid(folder, kind, name).is_file() for kind in ("real", "generated"))]
+    clusters = [] if audited["duplicates"]["shares_layout"] else _handful(audited["clusters"])
     return {
-        "style": Markup(_page_file("style.css") + cluster_style()),  # noqa: S704 - our own files
         "folder": folder.resolve().name,
         "simulated": config.get("data") == "phantom",
         "config": (folder / run_folder.CONFIG).read_text(encoding="utf-8"),
@@ -148,50 +105,48 @@ def build_context(folder: Path, cache: ImageCache, audited: dict[str, Any], resu
         "results": results,
         "split": split,
         "classes": classes,
-        "class_counts": dict(zip(results["classes"], results["class_counts"], strict=True)),
         "arms": arms,
-        "main_arm": main_arm,
-        "verdicts": verdicts,
-        "facts": facts(arms, main_arm, comparisons, split),
+        "titles": _titles(arms),
+        "verdicts": _conclude(arms, comparisons, results["protocol"]),
+        "facts": _facts(results, comparisons),
         "budget": gan_budget(results["gan"], results["budget"], [r.name for r in generators]) if generators else "",
         "audit": audited,
-        "clusters": Markup(cluster_pictures_html({**audited, "clusters": shown}, cache)) if shown else "",  # noqa: S704 - escaped there
-        "clusters_shown": shown,
+        "cards": cluster_cards(clusters, cache),
         "plans": list(plans.values()),
         "fold_counts": class_counts(plan, len(classes)).tolist(),
         "twins": twins,
         "reads": reads,
-        "checks": [*split_checks(plans, reads, twins), *check_predictions(parts, arms, len(plan["files"]))],
+        "checks": [*split_checks(plans, reads, twins), *check_predictions(parts, arms, len(plan.files))],
         "comparisons": comparisons,
-        "titles": {name: figures["title"] for name, figures in arms.items()},
-        "charts": charts(arms, comparisons, parts),
+        "judge": judge,
+        "charts": _charts(arms, comparisons, parts),
         "generators": generators,
         "trainings": sum(len(runs.curves) for runs in generators),
         "collapsed": sum(runs.collapsed_at_end for runs in generators),
-        "generator_charts": generator_charts(generators),
-        "samples": samples,
-        "samples_left_out": samples_left_out,
-        "seconds": results.get("seconds", {}),
-        "published": results.get("published", []),
-        "busi_order": busi_order(classes),
-        "manifest": read_manifest(folder),
+        "generator_charts": _generator_charts(generators),
+        "samples": [_samples(folder, name) for name in sampled[:_SAMPLED_CLASSES]],
+        "samples_left_out": sampled[_SAMPLED_CLASSES:],
+        "busi_order": _busi_order(classes),
+        "manifest": json.loads((folder / "bundle" / "manifest.json").read_text(encoding="utf-8")),
         "collapse": COLLAPSE_FRACTION,
-        "glossary": GLOSSARY,
     }
 
 
-def with_placebo(comparisons: Sequence[dict[str, Any]], parts: Sequence[Predictions]) -> list[dict[str, Any]]:
+def _titles(arms: Mapping[str, ArmResult]) -> dict[str, str]:
+    return {name: figures["title"] for name, figures in arms.items()}
+
+
+def _with_placebo(comparisons: Sequence[ComparisonRow], parts: Sequence[Predictions]) -> list[ComparisonRow]:
     """Add the comparison of generated with duplicated images where both arms ran and neither is the baseline."""
-    rows = list(comparisons)
     first_seed = {part.arm: part for part in parts if part.seed == parts[0].seed}
-    known = {frozenset((row["first"], row["second"])) for row in rows}
+    known = {frozenset((row["first"], row["second"])) for row in comparisons}
     pair = ("duplicates", "gan")
-    if set(pair) <= set(first_seed) and frozenset(pair) not in known:
-        rows.append(dict(tables.compare_arms(first_seed[pair[0]], first_seed[pair[1]])))
-    return rows
+    if not set(pair) <= set(first_seed) or frozenset(pair) in known:
+        return list(comparisons)
+    return [*comparisons, tables.compare_arms(first_seed[pair[0]], first_seed[pair[1]])]
 
 
-def conclude(arms: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]], protocol: str) -> list[Verdict]:
+def _conclude(arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow], protocol: str) -> list[Verdict]:
     """Answer the run's question: does the GAN help; without that arm, what each other arm changes."""
     gan = gan_comparison(comparisons)
     if gan is None:
@@ -199,96 +154,114 @@ def conclude(arms: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]], 
     placebo = None
     for row in comparisons:
         if {row["first"], row["second"]} == {"duplicates", "gan"} and gan["first"] != "duplicates":
-            placebo = row if row["second"] == "gan" else report_words.flipped(row)
+            placebo = row if row["second"] == "gan" else flipped(row)
     return [judge_gan(gan, placebo, arms, protocol)]
 
 
-def facts(
-    arms: Mapping[str, Any], main_arm: str, comparisons: Sequence[Mapping[str, Any]], split: Mapping[str, Any]
-) -> list[tuple[str, str, str]]:
-    """List the first screen's figures: what, value, detail."""
-    figures = arms[main_arm]
+class Fact(NamedTuple):
+    """A figure of the first screen."""
+
+    what: str
+    value: str
+    detail: str
+
+
+def _facts(results: RunResults, comparisons: Sequence[ComparisonRow]) -> list[Fact]:
+    figures, split = results["arms"][results["final_arm"]], results["split"]
     accuracy, area = figures["accuracy"], figures["macro_auc"]
-    known = {name: row for name, row in figures["sensitivity"].items() if report_words.is_number(row["value"])}
+    known = {name: row for name, row in figures["sensitivity"].items() if is_number(row["value"])}
     worst = min(known, key=lambda name: known[name]["value"])
     rows = [
-        ("Accuracy", share(accuracy["value"]), f"95 % interval {_ends(accuracy)}; {figures['title']}"),
-        ("Macro-AUC", number(area["value"]), f"95 % interval {_ends(area, 1, 3)}"),
-        (
-            f"Lowest sensitivity: {worst}",
-            share(known[worst]["value"]),
-            f"95 % interval {_ends(known[worst])}",
+        Fact("Accuracy", share(accuracy["value"]), f"{_interval(accuracy)}; {figures['title']}"),
+        Fact(
+            "Macro-AUC",
+            number(area["value"]),
+            f"95 % interval {bracket(number(area['low']), number(area['high']))}",
         ),
+        Fact(f"Lowest sensitivity: {worst}", share(known[worst]["value"]), _interval(known[worst])),
     ]
     gan = gan_comparison(comparisons)
     if gan is not None:
         change, smallest = gan["accuracy_difference"], gan["minimum_detectable_difference"]
-        rows.append(
-            (
-                "Change in accuracy with the GAN",
-                f"{points(change['value'])} points",
-                f"95 % interval {_ends(change, sign='+')}; smallest change this run can be expected to find: "
-                f"{points(smallest, sign='')}",
-            )
-        )
+        least = f"smallest change this run can be expected to detect: {points(smallest, sign='')}"
+        detail = f"{_interval(change, '+')}; {least}"
+        rows.append(Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
     twins = sum(split["test_images_with_a_twin_in_training"])
-    rows.append(
-        ("Test images with a near-duplicate in training", str(twins), f"of {counted(split['images'], 'image')}")
-    )
-    return rows
+    of_all = f"of {counted(split['images'], 'image')}"
+    return [*rows, Fact("Test images with a near-duplicate in training", str(twins), of_all)]
 
 
-def charts(
-    arms: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]], parts: Sequence[Predictions]
-) -> dict[str, Any]:
-    """Draw the charts of results, training and calibration."""
-    titles = {name: figures["title"] for name, figures in arms.items()}
+def _interval(figure: IntervalResult, sign: str = "") -> str:
+    return f"95 % interval {bracket(points(figure['low'], sign=sign), points(figure['high'], sign=sign))}"
+
+
+class Charts(NamedTuple):
+    """The charts of results, training and calibration; ``reliability`` by title of the arm."""
+
+    folds: Markup
+    differences: Markup
+    loss: Markup
+    accuracy: Markup
+    reliability: list[tuple[str, Markup]]
+
+
+def _charts(
+    arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow], parts: Sequence[Predictions]
+) -> Charts:
+    titles = _titles(arms)
     diagrams = []
     for name in list(arms)[:_CHARTED_CALIBRATIONS]:
         part = next(p for p in parts if p.arm == name)
         calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.folds)
         raw_bins, bins = reliability(part.labels, part.probabilities), reliability(part.labels, calibrated)
-        diagrams.append((titles[name], report_plots.reliability_diagram(raw_bins, bins, titles[name])))
-    return {
-        "folds": report_plots.fold_strip(arms),
-        "differences": report_plots.difference_forest(comparisons, titles) if comparisons else "",
-        "loss": report_plots.learning_curves(arms, "loss", "training loss"),
-        "accuracy": report_plots.learning_curves(arms, "accuracy", "training accuracy"),
-        "reliability": diagrams,
-    }
+        diagrams.append((titles[name], charts.reliability_diagram(raw_bins, bins, titles[name])))
+    return Charts(
+        folds=charts.fold_strip(arms),
+        differences=charts.difference_forest(comparisons, titles) if comparisons else Markup(),
+        loss=charts.learning_curves(arms, "loss", "training loss"),
+        accuracy=charts.learning_curves(arms, "accuracy", "training accuracy"),
+        reliability=diagrams,
+    )
 
 
-def generator_charts(generators: Sequence[Any]) -> list[tuple[str, Markup, Markup]]:
-    """Draw losses and diversity of the first few classes' generators: class, losses, diversity."""
+def _generator_charts(generators: Sequence[GeneratorRuns]) -> list[tuple[str, Markup, Markup]]:
+    """Draw the first few classes' generators: class, losses, diversity."""
     return [
-        (
-            runs.name,
-            report_plots.generator_curves(runs, ("discriminator_loss", "generator_loss"), "loss"),
-            report_plots.generator_curves(runs, ("diversity",), "diversity", limits=True),
-        )
+        (runs.name, charts.generator_losses(runs), charts.generator_diversity(runs))
         for runs in generators[:_CHARTED_GENERATORS]
         if any(runs.curves)
     ]
 
 
-def busi_order(classes: Sequence[str]) -> list[str]:
+def _handful(clusters: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Choose a few clusters to show: those with mixed labels first, then the largest of one label."""
+    small = [cluster for cluster in clusters if len(cluster["files"]) <= _CLUSTER_IMAGES]
+    mixed = [cluster for cluster in small if cluster["mixed"]]
+    return mixed[:_MIXED_CLUSTERS] + [cluster for cluster in small if not cluster["mixed"]][:_PLAIN_CLUSTERS]
+
+
+def _samples(folder: Path, name: str) -> tuple[str, Picture, Picture]:
+    """Read one class's grids of real and generated images."""
+    pictures = []
+    for kind, words in (("real", "real training"), ("generated", "generated")):
+        with Image.open(_grid(folder, kind, name)) as image:
+            pictures.append(embed(image, _GRID, f"Grid of {words} images of class {name}"))
+    return name, pictures[0], pictures[1]
+
+
+def _grid(folder: Path, kind: str, name: str) -> Path:
+    return folder / "samples" / f"{kind}-{name}.png"
+
+
+def _busi_order(classes: Sequence[str]) -> list[str]:
     """Our names of normal, benign, malignant, in the published rows' order; empty for other classes."""
     by_name = {name.lower(): name for name in classes}
     wanted = ("normal", "benign", "malignant")
     return [by_name[name] for name in wanted] if set(by_name) == set(wanted) else []
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read the bundle's manifest; None where the run made no bundle."""
-    path = folder / "bundle" / "manifest.json"
-    if not path.is_file():
-        return None
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return manifest
-
-
 def command_line(arguments: Sequence[str]) -> str:
-    """The command that made the run, ready to paste; ``--resume`` would only return what is there."""
+    """Return the command that made the run, ready to paste; ``--resume`` would only return the finished run."""
     program, rest = Path(arguments[0]).name if arguments else "sonoforge", list(arguments[1:])
     program = "sonoforge" if program in ("sonoforge.exe", "main.py", "__main__.py") else program
     return shlex.join([program, *(word for word in rest if word != "--resume")])

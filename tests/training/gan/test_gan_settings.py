@@ -1,0 +1,95 @@
+"""Settings of a training: budgets, plans, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_trainings import draw_discs, train
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.settings import GanSettings, compose, make_plan, parse_regularisers
+
+
+def test_published_budgets_of_the_thesis() -> None:
+    malignant = make_plan(GanSettings(class_name="malignant"), 210)
+    assert (malignant.batch, malignant.steps, malignant.image_size) == (150, 4200 * 210 // 150, 224)
+    normal = make_plan(GanSettings(class_name="normal"), 133)
+    assert (normal.batch, normal.steps) == (100, 2500 * 133 // 100)
+    recipe = compose(GanSettings(class_name="malignant"))
+    assert {recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate} == {0.001}
+    assert make_plan(GanSettings(epochs=2, batch=8), 21).steps == 6  # 42 images in batches of 8
+
+
+def test_a_published_batch_is_lowered_to_a_small_set_and_one_asked_for_is_refused(tmp_path: Path) -> None:
+    assert make_plan(GanSettings(class_name="normal"), 60).batch == 60
+    with pytest.raises(SonoforgeError, match=r"malignant: found 3, expected at least the 8 .*--batch 3"):
+        train(tmp_path, draw_discs(3), steps=2, batch=8)
+
+
+def test_a_budget_in_images_counts_all_turns_of_the_critic() -> None:
+    assert make_plan(GanSettings(recipe="wgan", kimg=6.4, batch=64), 100).steps == 20  # 20 x 5 x 64 images
+    assert make_plan(GanSettings(recipe="wgan", epochs=16, batch=64), 100).steps == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": "dcgan-thesi"}, "did you mean dcgan-thesis"),
+        ({"epochs": 1.0}, "epochs and steps, expected one"),
+        ({"batch": 1}, "batch 1, expected at least 2"),
+        ({"image_size": 33}, "image_size: found 33, expected one of 32, 64"),
+        ({"steps": 0}, "0 steps"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(SonoforgeError, match=message) as error:
+        train(tmp_path, **changes)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu:1", "cuda:x", "cuda:99"])
+def test_unknown_devices_are_refused(device: str, tmp_path: Path) -> None:
+    with pytest.raises(SonoforgeError, match="device"):
+        train(tmp_path, device=device)
+
+
+def test_regularisers_are_read_from_text() -> None:
+    assert parse_regularisers("none") == {}
+    assert parse_regularisers("r1=5:16, weight-clipping") == {"r1": (5.0, 16), "weight-clipping": (0.01, 1)}
+    for text in ("r1=x", "r1=-1", "r1=1:0", "r2=1", "r1=nan"):
+        with pytest.raises(SonoforgeError, match="found regulariser"):
+            parse_regularisers(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": "dcgan", "loss": "began"}, "reconstruction errors"),
+        ({"recipe": "began", "loss": "bce"}, "reconstruction errors"),
+        ({"recipe": "began", "augmentation": "ada"}, "no boundary at 0"),
+        ({"recipe": "wgan-gp", "augmentation": "ada-full"}, "no boundary at 0"),
+        ({"recipe": "dcgan", "loss": "hing"}, "did you mean hinge"),
+        ({"recipe": "dgan-wp-tl-bce"}, "give --features"),
+        ({"recipe": "dcgan", "stop_after": 2}, "give --metrics kid"),
+        ({"recipe": "dcgan", "metrics": ("kidd",)}, r"expected one of kid, fid \(did you mean kid\?\)"),
+        ({"recipe": "dcgan", "every": 0}, "0 ticks between measurings"),
+        ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps and kimg"),
+        ({"recipe": "dcgan", "batch": 10, "accumulate": 4}, "equal parts"),
+        ({"recipe": "dcgan", "discriminator_learning_rate": -1.0}, "rates above 0"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SonoforgeError, match=message) as error:
+        make_plan(GanSettings(**changes), 100)
+    assert "\n" not in str(error.value)
+
+
+def test_a_time_scale_for_each_network() -> None:
+    recipe = compose(GanSettings(recipe="dcgan", learning_rate=1e-4, discriminator_learning_rate=4e-4))
+    assert recipe.generator_optimiser.learning_rate == 1e-4
+    assert recipe.discriminator_optimiser.learning_rate == 4e-4
+    assert compose(GanSettings(recipe="dcgan")).discriminator_optimiser.learning_rate == 0.0002
+    alone = compose(GanSettings(recipe="dcgan", discriminator_learning_rate=4e-4))
+    assert alone.generator_optimiser.learning_rate == 0.0002

@@ -1,0 +1,288 @@
+"""A run's report prints what predictions.csv says, recomputes its proof, and fails where results disagree."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+from pages import Page, check_page
+from report_factory import Run, Written, make_run, write_reads, written
+from sonoforge.runtime.errors import GateError
+from sonoforge.training.classifier.fold_result import StageReads
+from sonoforge.training.pages.numbers import share
+from sonoforge.training.pages.run.evidence import check_reads, read_plans, reliability
+from sonoforge.training.pages.run.page import command_line, write_report
+from sonoforge.training.statistics.calibration import expected_calibration_error
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return written(make_run(tmp_path_factory.mktemp("sealed") / "00001-run-invented", with_collapse=True))
+
+
+@pytest.fixture(scope="module")
+def thesis(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    arms = (("real", 0.6), ("gan", 0.95), ("duplicates", 0.6))
+    return written(make_run(tmp_path_factory.mktemp("thesis") / "run", protocol="thesis", arms=arms, seeds=2))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """One arm, two classes."""
+    folder = tmp_path_factory.mktemp("small") / "run"
+    return written(make_run(folder, ("one", "two"), (16, 20), arms=(("real", 0.8),), folds=2))
+
+
+def csv_arm(folder: Path, arm: str, seed: int = 0) -> tuple[list[str], Any, Any]:
+    """Classes, labels and probabilities of one arm, read without our reader."""
+    rows = [r for r in csv.DictReader((folder / "predictions.csv").open()) if (r["arm"], r["seed"]) == (arm, str(seed))]
+    classes = [name[2:] for name in rows[0] if name.startswith("p_")]
+    labels = np.array([classes.index(r["label"]) for r in rows])
+    return classes, labels, np.array([[float(r[f"p_{c}"]) for c in classes] for r in rows])
+
+
+def copied(run: Run, folder: Path) -> Run:
+    """A run that a test may spoil."""
+    shutil.copytree(run.folder, folder, dirs_exist_ok=True)
+    return run._replace(folder=folder, results=copy.deepcopy(run.results))
+
+
+def test_the_page_is_whole_accessible_and_loads_nothing(sealed: Written, thesis: Written, small: Written) -> None:
+    for run, page in (sealed, thesis, small):
+        check_page(page)
+        assert (run.folder / "report.html").stat().st_size < 6_000_000
+        targets = {attributes["href"][1:] for attributes in page.attributes("a")}
+        assert {"data", "split", "results", "glossary"} <= targets
+
+
+def test_what_a_run_did_not_make_is_left_out(sealed: Written, small: Written) -> None:
+    for words in ("Does the GAN help?", "Real and generated images side by side", "McNemar p"):
+        assert words in sealed.page.text
+        assert words not in small.page.text
+    ids = {attributes.get("id") for _, attributes in small.page.tags}
+    assert "generator" not in ids
+    assert "results" in ids
+
+
+def test_many_classes_keep_the_layout(tmp_path: Path) -> None:
+    classes = [f"class {i} with a long name" for i in range(11)]
+    run, page = written(make_run(tmp_path, classes, [4] * 9 + [3, 3], (("gan", 0.7),), folds=2))
+    assert {"class": "confusion many"} in page.attributes("table")
+    matrix = page.table(run.results["arms"]["gan"]["title"])
+    assert matrix[0][1:] == [str(i + 1) for i in range(11)]
+    assert [row[0] for row in matrix[1:]] == [f"{i + 1} {name}" for i, name in enumerate(classes)]
+
+
+def test_the_tables_equal_a_second_computation_from_predictions_csv(sealed: Written) -> None:
+    run, page = sealed
+    results = page.table("Results of all arms")[1:]
+    by_class = page.table("Sensitivity and specificity")
+    calibration = page.table("Calibration before")[1:]
+    for n, arm in enumerate(("real", "gan")):
+        classes, labels, probabilities = csv_arm(run.folder, arm)
+        answers = probabilities.argmax(axis=1)
+        summing_to_one = probabilities / probabilities.sum(axis=1, keepdims=True)
+        expected = [
+            f"{100 * metrics.accuracy_score(labels, answers):.1f} %",
+            f"{100 * metrics.balanced_accuracy_score(labels, answers):.1f} %",
+            f"{metrics.f1_score(labels, answers, average='macro'):.3f}",
+            f"{metrics.roc_auc_score(labels, summing_to_one, multi_class='ovr'):.3f}",
+        ]
+        assert [cell.split(" [")[0] for cell in results[n][1:]] == expected
+        for i, name in enumerate(classes):
+            row = next(row for row in by_class if row[0] == name)
+            for column, hits, trials in (
+                (1, (answers == i)[labels == i].sum(), (labels == i).sum()),
+                (2, (answers != i)[labels != i].sum(), (labels != i).sum()),
+            ):
+                ends = stats.binomtest(int(hits), int(trials)).proportion_ci(0.95, "wilson")
+                cell = f"{100 * hits / trials:.1f} % [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
+                assert row[2 * n + column] == cell
+        matrix = page.table(f"{run.results['arms'][arm]['title']}, 96 images")
+        counts = metrics.confusion_matrix(labels, answers)
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        cells = [[f"{c}{100 * s:.1f} %" for c, s in zip(*row, strict=True)] for row in zip(counts, shares, strict=True)]
+        assert [row[1:] for row in matrix[1:]] == cells
+        truth = np.eye(len(classes))[labels]
+        assert calibration[n][3] == f"{((probabilities - truth) ** 2).sum(axis=1).mean():.3f}"
+
+
+def test_intervals_and_paired_comparison_are_those_of_the_evidence(sealed: Written) -> None:
+    run, page = sealed
+    for row, arm in zip(page.table("Results of all arms")[1:], ("real", "gan"), strict=True):
+        for cell, name, scale, digits in (
+            (row[1], "accuracy", 100, 1),
+            (row[2], "balanced_accuracy", 100, 1),
+            (row[3], "macro_f1", 1, 3),
+            (row[4], "macro_auc", 1, 3),
+        ):
+            figure = run.results["arms"][arm][name]
+            low, high = (f"{scale * figure[end]:.{digits}f}" for end in ("low", "high"))
+            assert cell.endswith(f"[{low}, {high}]")
+    (row,) = page.table("Differences, in percentage points")[1:]
+    comparison = run.results["comparisons"][0]
+    change = comparison["accuracy_difference"]
+    figures = [f"{100 * change[k]:+.1f}".replace("-", "−") for k in ("value", "low", "high")]
+    assert row[1] == f"{figures[0]} [{figures[1]}, {figures[2]}]"
+    _, labels, first = csv_arm(run.folder, "real")
+    second = csv_arm(run.folder, "gan")[2]
+    right = [p.argmax(axis=1) == labels for p in (first, second)]
+    only = [int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())]
+    assert [int(cell) for cell in row[3:5]] == only
+    assert row[5] == f"{stats.binomtest(only[0], sum(only)).pvalue:.3f}"
+    assert row[6] == f"{100 * comparison['minimum_detectable_difference']:.1f}"
+
+
+def test_the_first_screen_repeats_figures_of_the_tables(sealed: Written) -> None:
+    run, page = sealed
+    head = page.text[: page.text.index("Images by class")]
+    accuracy = run.results["arms"]["real"]["accuracy"]
+    assert share(accuracy["value"]).replace("\u00a0", " ") in head
+    assert "research use, not a medical device" in head.lower()
+    assert "small CPU budget: 64 px, 120 steps of 32 images" in head
+    assert "4200 epochs, batches of 150 for malignant" in head
+    worst = min(run.results["arms"]["real"]["sensitivity"].items(), key=lambda item: item[1]["value"])
+    assert f"Lowest sensitivity: {worst[0]}" in head
+
+
+def test_data_split_parity_and_time_are_printed_as_given(sealed: Written) -> None:
+    run, page = sealed
+    assert [row[:2] for row in page.table("Images by class")[1:]] == [
+        ["normal", "24"], ["benign", "40"], ["malignant", "32"],
+    ]  # fmt: skip
+    folds = page.table("Test images of each fold")[1:]
+    plan = json.loads((run.folder / "splits.json").read_text())
+    labels, fold_of = np.array(plan["labels"]), np.array(plan["fold_of"])
+    for fold, row in enumerate(folds):
+        counts = np.bincount(labels[fold_of == fold], minlength=3)
+        assert [int(cell) for cell in row] == [fold + 1, *counts, counts.sum(), 0]
+    assert "1 carries more than one label" in page.text
+    parity = page.table("Does the exported file give")
+    assert parity[1] == ["logits", "2.4e−06", "0"] and ["equal labels", "32 of 32", "all of 6"] in parity
+    assert page.table("Files of the bundle")[1] == ["model.onnx", "8.9 MB", "ab" * 32]
+    times = dict(page.table("Time taken")[1:4])
+    assert times == {"data": "0.4 s", "cross-validation": "3 min 05 s", "final model": "1 h 01 min"}
+    assert "sonoforge run --data 'my scans'" in page.text and "--resume" not in page.text
+    trainings = page.table("Training runs of the generators")[1:]
+    assert [row[:5] for row in trainings] == [[c, "4", "17", "120", "32"] for c in ("normal", "malignant")]
+
+
+def test_published_rows_are_called_claims_and_kept_apart_from_other_data(sealed: Written) -> None:
+    page = sealed.page
+    rows = page.table("Accuracy, then sensitivity")
+    assert rows[0][5:] == ["normal", "benign", "malignant"]
+    system1 = next(row for row in rows if row[0].startswith("System 1"))
+    assert system1[3:] == ["93.4 %", "98.7 %", "93 / 96", "89 / 95", "90 / 95"]
+    assert "claims of the papers" in page.text and "cannot be compared with them at all" in page.text
+    ours = sealed.run.results["arms"]["real"]
+    cells = [f"{100 * ours[k][c]['value']:.0f}" for c in rows[0][5:] for k in ("sensitivity", "specificity")]
+    assert [cell for row in rows if row[0] == ours["title"] for part in row[5:] for cell in part.split(" / ")] == cells
+
+
+def test_the_reliability_bins_sum_up_to_the_printed_ece(sealed: Written) -> None:
+    _, labels, probabilities = csv_arm(sealed.run.folder, "real")
+    bins = reliability(labels, probabilities)
+    assert sum(b.images for b in bins) == len(labels)
+    ece = sum(b.images * abs(b.accuracy.value - b.confidence) for b in bins) / len(labels)
+    assert ece == pytest.approx(expected_calibration_error(labels, probabilities))
+    assert sealed.page.table("Calibration before")[1][1] == f"{ece:.3f}"
+
+
+def test_several_seeds_are_listed(thesis: Written) -> None:
+    run, page = thesis
+    row = page.table("Spread over folds and seeds")[1]
+    shares = []
+    for seed in (0, 1):
+        _, labels, probabilities = csv_arm(run.folder, "real", seed)
+        shares.append(np.mean(probabilities.argmax(axis=1) == labels))
+    assert row[5] == ", ".join(f"{100 * value:.1f} %" for value in shares)
+    assert row[4] == f"{100 * np.mean(shares):.1f} % ± {100 * np.std(shares, ddof=1):.1f}"
+
+
+def test_the_command_can_be_pasted() -> None:
+    arguments = ["/x/bin/sonoforge", "run", "--data", "a b;c", "--resume", "--folds", "3"]
+    assert command_line(arguments) == "sonoforge run --data 'a b;c' --folds 3"
+    assert command_line(["/x/runtime/cli/main.py", "run"]) == "sonoforge run"
+
+
+def test_collapsed_generators_are_reported_beside_the_answer(sealed: Written, thesis: Written) -> None:
+    assert "1 of 8 training runs ended collapsed" in sealed.page.text
+    assert [row[-2:] for row in sealed.page.table("Training runs of the generators")[1:]] == [["1", "0"], ["2", "1"]]
+    assert "ended collapsed" not in thesis.page.text
+
+
+def test_sealed_proof_is_counted_again_from_the_folds(sealed: Written) -> None:
+    rows = sealed.page.table("What the training runs read")[1:]
+    # 4 folds of 2 arms read 72 of 96 images each; normal + malignant are 56, three quarters of them a fold.
+    assert rows == [["classifiers", "8", str(8 * 72), "0", "0"], ["generators", "8", str(3 * 56), "0", "0"]]
+    assert all(row[2] == "passed" for row in sealed.page.table("Checks made")[1:])
+    assert "0 of 96 test images have a near-duplicate" in sealed.page.text
+
+
+def test_thesis_says_what_leaks_and_is_no_failure(thesis: Written) -> None:
+    run, page = thesis
+    generators = page.table("What the training runs read")[2]
+    assert generators[0] == "generators" and generators[3] == str(2 * 56)  # all images of two classes, two seeds
+    twins = sum(run.results["split"]["test_images_with_a_twin_in_training"])
+    assert twins > 0 and f"{twins} of 96 test images have a near-duplicate" in page.text
+    assert "no evidence of benefit" in page.text and "come out too good" in page.text
+    placebo = page.table("Differences, in percentage points")[3]
+    assert placebo[0].startswith("real + generated") and "placebo" in placebo[0]
+
+
+def test_a_training_that_read_a_test_image_fails_the_report(small: Written, tmp_path: Path) -> None:
+    run = copied(small.run, tmp_path)
+    path = run.folder / "folds" / "real-seed0-fold00.json"
+    fold, plan = json.loads(path.read_text()), json.loads((run.folder / "splits.json").read_text())
+    fold["reads"]["classifier"].append(plan["hashes"][plan["fold_of"].index(0)])
+    path.write_text(json.dumps(fold))
+    with pytest.raises(GateError, match="test images that a classifier read"):
+        write_report(*run)
+    page = Page((run.folder / "report.html").read_text(encoding="utf-8"))
+    assert "Do not use these results" in page.text and "FAILED" in page.text
+
+
+def test_a_group_member_in_training_is_found_where_contents_differ(sealed: Written, tmp_path: Path) -> None:
+    run = sealed.run
+    plans = read_plans(run.folder)
+    plan = plans[0]
+    groups = np.array(plan.groups)
+    twins = np.flatnonzero(groups == np.flatnonzero(np.bincount(groups) == 2)[0])
+    fold = plan.fold_of[twins[0]]
+    stages = [StageReads("classifier", (plan.hashes[twins[0]],)), StageReads("generated", ("0" * 64,))]
+    write_reads(tmp_path / "folds" / "real.json", 0, fold, stages)
+    reads = check_reads(tmp_path, plans)
+    assert set(reads) == {"classifier"}
+    assert reads["classifier"].same_content == {(0, twins[0])}
+    assert reads["classifier"].same_group == {(0, i) for i in twins}
+
+
+def test_results_that_predictions_csv_does_not_bear_out_fail_the_report(small: Written, tmp_path: Path) -> None:
+    run = copied(small.run, tmp_path)
+    confusion = run.results["arms"]["real"]["confusion"]
+    confusion[0][0], confusion[0][1] = confusion[0][0] + 1, confusion[0][1] - 1
+    with pytest.raises(GateError, match="confusion matrix recounted"):
+        write_report(*run)
+
+
+def test_names_from_files_are_escaped(tmp_path: Path) -> None:
+    classes = ("<script>alert(1)<", '"onmouseover="alert(2)', "</title></style>&{{7*7}}")
+    # A folder name cannot hold a slash, so nothing here is written to disk under the class's name.
+    run = make_run(tmp_path, classes, (16, 16, 16), (("real", 0.8),), folds=2)
+    (run.folder / "config.yaml").write_text("data: '</pre><script>alert(3)</script>'\n")
+    run.results["data"] = "<img src=x onerror=alert(4)>"
+    run.results["weights"] = "<b onclick=alert(5)>"
+    run.audited["unreadable"] = {"x": "<svg/onload=alert(6)>: cannot be read"}
+    page = written(run).page
+    check_page(page)
+    for words in (*classes, "alert(3)", "<img src=x onerror=alert(4)>", "<b onclick", "<svg/onload=alert(6)>"):
+        assert words in page.text

@@ -1,0 +1,101 @@
+"""The verdict claims no more than its interval and McNemar's test allow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.pages.run.verdict import gan_budget, gan_comparison, judge, judge_arm, judge_gan
+
+
+def comparison(
+    first: str, second: str, value: float, low: float, high: float, p: float, smallest: float | None = 0.02
+) -> dict[str, Any]:
+    interval = {"value": value, "low": low, "high": high}
+    test = {"first_only": 10, "second_only": 20, "p_value": p}
+    return {
+        "first": first,
+        "second": second,
+        "accuracy_difference": interval,
+        "macro_auc_difference": interval,
+        "mcnemar": test,
+        "minimum_detectable_difference": smallest,
+    }
+
+
+ARMS = {
+    name: {"title": f"the {name} arm", "images": 780, "accuracy": {"value": value}}
+    for name, value in (("real", 0.85), ("gan", 0.87), ("duplicates", 0.86))
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "p", "level", "words"),
+    [
+        (0.03, 0.01, 0.05, 0.01, "yes", "Yes, in this run: adding generated images raised accuracy"),
+        (-0.03, -0.05, -0.01, 0.01, "no", "No: adding generated images lowered accuracy"),
+        (0.01, -0.01, 0.03, 0.4, "open", "Not shown"),
+        (-0.01, -0.03, 0.01, 0.4, "open", "Not shown"),
+        (0.03, 0.001, 0.05, 0.06, "open", "Not shown"),  # the interval alone is not enough
+        (0.03, -0.001, 0.05, 0.04, "open", "Not shown"),  # nor is McNemar alone
+        (-0.03, -0.05, -0.001, 0.05, "open", "Not shown"),
+        (0.0, 0.0, 0.0, 1.0, "open", "Not shown"),
+        (float("nan"), float("nan"), float("nan"), 1.0, "open", "Not shown"),
+    ],
+)
+def test_the_verdict_follows_interval_and_mcnemar(
+    value: float, low: float, high: float, p: float, level: str, words: str
+) -> None:
+    verdict = judge_gan(comparison("real", "gan", value, low, high, p), None, ARMS, "sealed")
+    assert verdict.level == level and verdict.headline.startswith(words)
+    said = " ".join(verdict.sentences)
+    assert f"McNemar p = {p:.3f}" in said and "differences of about 2.0 points or more" in said
+    assert ("The interval includes zero." in said) == (level == "open" and not (low > 0 or high < 0) and p >= 0.05)
+    assert ("only where both agree" in said) == ((low > 0 or high < 0) != (p < 0.05))
+    assert ("No placebo arm" in said) == (level == "yes")
+
+
+def test_a_gain_is_not_put_down_to_the_gan_without_beating_the_placebo() -> None:
+    gain = comparison("real", "gan", 0.03, 0.01, 0.05, 0.01)
+    equal = judge_gan(gain, comparison("duplicates", "gan", 0.01, -0.01, 0.03, 0.5), ARMS, "sealed")
+    assert equal.level == "open" and "not shown to come from the generator" in equal.headline
+    beaten = judge_gan(gain, comparison("duplicates", "gan", 0.03, 0.01, 0.05, 0.02), ARMS, "sealed")
+    assert beaten.level == "yes" and "beat the placebo" in " ".join(beaten.sentences)
+
+
+def test_a_gain_under_the_leaking_protocol_is_no_evidence() -> None:
+    verdict = judge_gan(comparison("real", "gan", 0.03, 0.01, 0.05, 0.01), None, ARMS, "thesis")
+    assert verdict.level == "open" and "no evidence of benefit" in verdict.headline
+
+
+def test_a_missing_minimum_detectable_difference_is_said_not_invented() -> None:
+    for nothing in (None, float("nan")):
+        verdict = judge_gan(comparison("real", "gan", 0.0, 0.0, 0.0, 1.0, nothing), None, ARMS, "sealed")
+        assert "too few of the 780 images" in verdict.sentences[-1]
+
+
+def test_the_comparison_is_turned_round_where_the_gan_is_the_baseline() -> None:
+    row = gan_comparison([comparison("gan", "real", -0.03, -0.05, -0.01, 0.01)])
+    assert row is not None and (row["first"], row["second"]) == ("real", "gan")
+    assert row["accuracy_difference"] == {"value": 0.03, "low": 0.01, "high": 0.05}
+    assert (row["mcnemar"]["first_only"], row["mcnemar"]["second_only"]) == (20, 10)
+    assert judge(row) == "better"
+    assert gan_comparison([comparison("real", "duplicates", 0, 0, 0, 1)]) is None
+    assert gan_comparison([comparison("duplicates", "gan", 0, 0, 0, 1)]) is None
+
+
+def test_arms_without_a_gan_are_compared_in_words() -> None:
+    verdict = judge_arm(comparison("real", "duplicates", 0.01, -0.01, 0.03, 0.4), ARMS)
+    assert verdict.headline == "the duplicates arm: not shown to differ from the real arm"
+
+
+def test_the_budget_of_the_gan_is_called_what_it_is() -> None:
+    def said(budget: str, **settings: Any) -> str:
+        return gan_budget(GanSettings(**settings).__dict__, budget, ["normal", "malignant"])
+
+    assert said("quick", image_size=64, steps=120, batch=32).startswith("a small CPU budget: 64 px, 120 steps of 32")
+    assert said("paper").startswith("the published budget: 224 px")
+    assert said("paper", epochs=30).startswith("this run's own budget: 224 px, 30 epochs (published: 224 px, 2500")
+    assert "published budget" not in said("paper", learning_rate=2e-4)

@@ -1,0 +1,98 @@
+"""What ``results.json`` of an evaluation holds, key by key."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+SetResult = TypedDict(
+    "SetResult", {"source": str, "class": str, "images": int, "groups": int | None, "synthetic": bool}, total=False
+)
+"""One of the two sets; ``groups`` (None: unknown) of the real one, ``synthetic`` of the generated one."""
+
+
+class MetricRow(TypedDict):
+    """One metric in one feature space.
+
+    ``better`` is ``low``, ``high`` or ``near``; ``question`` is ``realistic`` or ``diverse``.  ``matched`` is the mean
+    of generated against real images over draws of equal size, ``floor`` that of real against real; ``low`` and
+    ``high`` end their 95 % intervals.  ``ratio`` is ``matched`` in multiples of the floor's limit; ``n`` is the
+    number of images per set of the draws, ``repeats`` the number of draws.
+    """
+
+    name: str
+    title: str
+    space: str
+    better: str
+    question: str
+    value: float
+    standard_error: float | None
+    matched: float | None
+    matched_low: float | None
+    matched_high: float | None
+    floor: float | None
+    floor_low: float | None
+    floor_high: float | None
+    ratio: float | None
+    n: int
+    repeats: int
+    note: str
+
+
+class CopyResult(TypedDict):
+    """The copy test, see `metrics.copies.CopyTest`; ``low`` and ``high`` end the share's 95 % interval.
+
+    ``flagged`` are the names of the generated images that lie too close, the closest first, ``nearest`` those of the
+    training images beside them.
+    """
+
+    calibration: str
+    calibrating: int
+    alpha: float
+    false_alarm: float
+    threshold: float
+    images: int
+    copies: int
+    share: float
+    low: float
+    high: float
+    memorised: float
+    p_value: float
+    data_copying_z: float | None
+    flagged: list[str]
+    nearest: list[str]
+
+
+class Answer(TypedDict):
+    """The answer to one question: ``yes``, ``no``, ``partly`` or ``unknown``, with the figure it rests on."""
+
+    answer: str
+    headline: str
+    text: str
+    figure: str
+    value: str
+    detail: str
+
+
+class Unmeasured(TypedDict):
+    """A metric that was left out, and why."""
+
+    name: str
+    why: str
+
+
+class EvaluationResults(TypedDict):
+    """``n`` is the number of images per set of matched values and floors; ``protocol_id`` digests ``protocol``."""
+
+    real: SetResult
+    fake: SetResult
+    n: int | None
+    protocol: dict[str, Any]
+    protocol_id: str
+    metrics: list[MetricRow]
+    copies: CopyResult | None
+    projections: dict[str, dict[str, Any]]
+    not_measured: list[Unmeasured]
+    warnings: list[str]
+    notice: str
+    verdicts: dict[str, Answer]
+    seconds: float

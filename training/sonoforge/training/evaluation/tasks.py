@@ -1,0 +1,301 @@
+"""What an evaluation measures: for each metric the function, the figures it gives, and the images it looks at."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.distances.fid import frechet_distance
+from sonoforge.runtime.distances.kid import kernel_distance, subset_kernel_distance
+from sonoforge.runtime.distances.laplacian import laplacian_swd, level_sides
+from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
+from sonoforge.runtime.distances.sliced import sliced_wasserstein
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.evaluation.image_set import ImageSet
+from sonoforge.training.evaluation.results import Unmeasured
+from sonoforge.training.metrics.inception_score import inception_score, recommended_splits
+from sonoforge.training.metrics.linear_probe import linear_probe
+from sonoforge.training.metrics.lpips import Lpips, distance_matrix
+from sonoforge.training.metrics.ms_ssim import mean_ms_ssim, scale_weights
+from sonoforge.training.metrics.spaces import Embedded
+
+log = logging.getLogger(__name__)
+
+METRICS = (
+    *("kid", "fid", "swd", "precision-recall", "density-coverage", "probe", "inception-score"),
+    *("ms-ssim", "lpips", "copies"),
+)
+"""What ``--metrics`` takes."""
+KID_SUBSETS, KID_SUBSET_SIZE = 100, 100  # of few images; published figures have 100 subsets of 1000
+PAIRS = 200  # that MS-SSIM is averaged over
+LPIPS_IMAGES = 500  # of a set, at most: their distances to each other are held at once
+
+
+class Figure(NamedTuple):
+    """How one figure is read.
+
+    Attributes:
+        name: In ``results.json``.
+        title: For people.
+        question: Which it answers: ``realistic`` or ``diverse``.
+        better: ``low``, ``high``, or ``near`` the real images' own.
+    """
+
+    name: str
+    title: str
+    question: str
+    better: str
+
+
+class Part(NamedTuple):
+    """Some images of one set, as one kind of numbers.
+
+    Attributes:
+        rows: (N, ...) embeddings, class probabilities, pixels, or indices into a table of distances.
+        groups: (N,) near-duplicate group of each image; real and generated images share none.
+    """
+
+    rows: NDArray[Any]
+    groups: NDArray[np.int64]
+
+    def take(self, indices: NDArray[np.intp]) -> Part:
+        """Return the images at these indices."""
+        return Part(self.rows[indices], self.groups[indices])
+
+
+class Task(NamedTuple):
+    """One call that gives one or more figures, and where it looks.
+
+    Attributes:
+        figures: What ``function`` returns, in its order.
+        space: Name of the feature space with its weights; ``pixels`` for the images as they are.
+        fake: The generated images.
+        real: The real images.
+        function: Takes generated and real images; a figure of one set alone is of the first.
+        slow: Whether it costs seconds.
+        whole: Figures on the full sets where they are taken by another protocol: value, standard error, note.
+    """
+
+    figures: tuple[Figure, ...]
+    space: str
+    fake: Part
+    real: Part
+    function: Callable[[Part, Part], tuple[float, ...]]
+    slow: bool = False
+    whole: Callable[[Part, Part], list[tuple[float, float | None, str]]] | None = None
+
+
+def embedding_tasks(space: str, fake: Part, real: Part, seed: int) -> dict[str, Task]:
+    """List what is measured on embeddings (N, D) in one feature space, by metric.
+
+    Args:
+        space: Its name.
+        fake: Embeddings of the generated images.
+        real: Embeddings of the real ones.
+        seed: Of subsets, projections and folds.
+    """
+
+    def subsets(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
+        size = min(KID_SUBSET_SIZE, len(f.rows), len(r.rows))
+        published = subset_kernel_distance(f.rows, r.rows, space, KID_SUBSETS, size, seed)
+        note = f"mean of {KID_SUBSETS} subsets of {size}, their standard error {published.standard_error:.2g}"
+        if min(len(f.rows), len(r.rows)) < 3:
+            return [(published.value, None, note)]
+        # The subsets are of the same images; by how much other images would move the value, the jackknife says.
+        whole = kernel_distance(f.rows, r.rows, space)
+        return [(published.value, whole.standard_error, f"{note}; whole sets {whole.value:.4g}, ± by the jackknife")]
+
+    def probe(f: Part, r: Part) -> tuple[float, ...]:
+        return (linear_probe(f.rows, r.rows, r.groups, space, f.groups, seed).auc,)
+
+    def probe_whole(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
+        found = linear_probe(f.rows, r.rows, r.groups, space, f.groups, seed)
+        return [(found.auc, None, f"95 % interval [{found.low:.3f}, {found.high:.3f}]; 0.5 cannot be told apart")]
+
+    return {
+        "kid": Task(
+            (Figure("kid", "KID", "realistic", "low"),),
+            space, fake, real,
+            lambda f, r: (kernel_distance(f.rows, r.rows, space).value,),
+            whole=subsets,
+        ),
+        "fid": Task(
+            (Figure("fid", "FID", "realistic", "low"),),
+            space, fake, real,
+            lambda f, r: (frechet_distance(f.rows, r.rows, space).value,),
+        ),
+        "probe": Task(
+            (Figure("linear_probe", "Linear probe, AUC", "realistic", "low"),),
+            space, fake, real, probe, whole=probe_whole,
+        ),
+        "precision-recall": Task(
+            (Figure("precision", "Precision", "realistic", "high"), Figure("recall", "Recall", "diverse", "high")),
+            space, fake, real,
+            lambda f, r: tuple(precision_recall(f.rows, r.rows)),
+        ),
+        "density-coverage": Task(
+            (Figure("density", "Density", "realistic", "high"), Figure("coverage", "Coverage", "diverse", "high")),
+            space, fake, real,
+            lambda f, r: tuple(density_coverage(f.rows, r.rows)),
+        ),
+        "swd": Task(
+            (Figure("sliced_wasserstein", "Sliced Wasserstein", "realistic", "low"),),
+            space, fake, real,
+            lambda f, r: (sliced_wasserstein(f.rows, r.rows, seed=seed),),
+            slow=True,
+        ),
+    }  # fmt: skip
+
+
+def score_task(space: str, fake: Part, real: Part, seed: int) -> Task:
+    """Describe the Inception Score of class probabilities (N, K)."""
+    splits = recommended_splits(min(len(fake.rows), len(real.rows)) // 2)
+    classes = fake.rows.shape[1]
+
+    def whole(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
+        found = inception_score(f.rows, space, recommended_splits(len(f.rows)), seed)
+        return [(found.value, None, f"{found.splits} split{'s' * (found.splits > 1)}, {classes} classes")]
+
+    return Task(
+        (Figure("inception_score", "Inception Score", "diverse", "high"),),
+        space,
+        fake,
+        real,
+        lambda f, r: (inception_score(f.rows, space, splits, seed).value,),
+        whole=whole,
+    )
+
+
+def pixel_tasks(fake: Part, real: Part, seed: int) -> dict[str, Task]:
+    """List what is measured on the images (N, S, S, C) uint8 themselves, by metric."""
+    side = fake.rows.shape[1]
+    levels = level_sides(side)
+
+    def pyramid(f: Part, r: Part) -> tuple[float, ...]:
+        found = laplacian_swd(f.rows, r.rows, seed)
+        return (float(np.mean(list(found.values()))), *found.values())
+
+    def whole(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
+        found = mean_ms_ssim(f.rows, PAIRS, seed)
+        return [(found.value, found.standard_error, f"{found.pairs} pairs, {found.scales} scales")]
+
+    return {
+        "swd": Task(
+            (
+                Figure("laplacian_swd", "SWD x 1000, mean of levels", "realistic", "low"),
+                *(Figure(f"laplacian_swd_{s}", f"SWD x 1000, {s} px", "realistic", "low") for s in levels),
+            ),
+            "pixels", fake, real, pyramid, slow=True,
+        ),
+        "ms-ssim": Task(
+            (Figure("ms_ssim", f"MS-SSIM of pairs, {len(scale_weights(side))} scales", "diverse", "near"),),
+            "pixels", fake, real,
+            lambda f, r: (mean_ms_ssim(f.rows, PAIRS, seed).value,),
+            slow=True,
+            whole=whole,
+        ),
+    }  # fmt: skip
+
+
+def lpips_task(name: str, distances: NDArray[np.float32], fake: Part, real: Part) -> Task:
+    """Describe LPIPS between generated images, and from each to its nearest real one.
+
+    Args:
+        name: Of the network.
+        distances: (K, K) LPIPS between all images of both sets.
+        fake: Indices of the generated images into ``distances``.
+        real: Indices of the real ones.
+    """
+
+    def function(f: Part, r: Part) -> tuple[float, ...]:
+        nearest = distances[np.ix_(f.rows, r.rows)].min(1).mean()
+        pairs = distances[np.ix_(f.rows, f.rows)].sum() / (len(f.rows) * (len(f.rows) - 1))
+        return float(nearest), float(pairs)
+
+    figures = (
+        Figure("nearest_lpips", "LPIPS to the nearest real", "realistic", "low"),
+        Figure("lpips_pairs", "LPIPS of pairs", "diverse", "near"),
+    )
+
+    def whole(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
+        note = f"{len(f.rows)} generated and {len(r.rows)} real images"
+        return [(value, None, note) for value in function(f, r)]
+
+    return Task(figures, name, fake, real, function, whole=whole)
+
+
+def metric_settings(lpips: Lpips | None) -> dict[str, Any]:
+    """Return the settings of the metrics, for the protocol of an evaluation."""
+    return {
+        "KID": f"polynomial kernel of degree 3, {KID_SUBSETS} subsets of at most {KID_SUBSET_SIZE}",
+        "neighbours": "precision and recall 3, density and coverage 5",
+        "sliced Wasserstein": "512 directions; pyramid: 128 patches of 7x7 an image, 4 x 128 directions",
+        "MS-SSIM pairs": PAIRS,
+        "LPIPS": lpips.name if lpips else None,
+    }
+
+
+class EmbeddedSets(NamedTuple):
+    """Both sets in one feature space, under its short name."""
+
+    space: str
+    real: Embedded
+    fake: Embedded
+
+
+def list_tasks(
+    metrics: Sequence[str],
+    real: ImageSet,
+    fake: ImageSet,
+    embedded: Sequence[EmbeddedSets],
+    lpips: Lpips | None,
+    seed: int,
+) -> tuple[list[Task], list[Unmeasured]]:
+    """List what is to be measured.
+
+    Args:
+        metrics: Some of `METRICS`.
+        real: The real images.
+        fake: The generated images.
+        embedded: Both, in every feature space.
+        lpips: None where it is not available.
+        seed: Of subsets, projections and folds.
+
+    Returns:
+        The tasks, and what cannot be measured.
+    """
+    groups = -1 - np.arange(len(fake))  # one for each image, and none of the real ones'
+    tasks: list[Task] = []
+    left_out: list[Unmeasured] = []
+    for space, reals, fakes in embedded:
+        own = embedding_tasks(space, Part(fakes.features, groups), Part(reals.features, real.groups), seed)
+        tasks += [task for name, task in own.items() if name in metrics]
+        if "inception-score" not in metrics:
+            continue
+        if fakes.probabilities is None or reals.probabilities is None:
+            why = "the space has no classifier; --features inception gives the published score"
+            left_out.append({"name": f"Inception Score in {space}", "why": why})
+        else:
+            chances = Part(fakes.probabilities, groups), Part(reals.probabilities, real.groups)
+            tasks.append(score_task(space, chances[0], chances[1], seed))
+    own = pixel_tasks(Part(fake.pixels, groups), Part(real.pixels, real.groups), seed)
+    tasks += [task for name, task in own.items() if name in metrics]
+    if "lpips" in metrics and lpips is not None:
+        tasks.append(_compare_by_lpips(lpips, real, fake))
+    elif "lpips" in metrics:
+        why = "give its SqueezeNet: --lpips FILE, or --lpips squeezenet1_1 to download it"
+        left_out.append({"name": "LPIPS", "why": why})
+    return tasks, left_out
+
+
+def _compare_by_lpips(lpips: Lpips, real: ImageSet, fake: ImageSet) -> Task:
+    """Compare some images of both sets, evenly spaced: folders are sorted class by class."""
+    some, made = evenly_spaced(len(real), LPIPS_IMAGES), evenly_spaced(len(fake), LPIPS_IMAGES)
+    log.info("LPIPS: %d generated and %d real images, %s", len(made), len(some), lpips.name)
+    table = distance_matrix(lpips, np.concatenate([fake.pixels[made], real.pixels[some]]))
+    first, second = np.arange(len(made)), len(made) + np.arange(len(some))
+    return lpips_task("squeezenet1_1", table, Part(first, -1 - first), Part(second, real.groups[some]))

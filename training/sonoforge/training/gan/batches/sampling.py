@@ -1,0 +1,156 @@
+"""The real images of each step: which, how they are flipped and distorted, and which process trains on them.
+
+Everything is drawn from (seed, purpose, step) for the whole batch; each process takes its part.  So a run
+repeats when it is resumed, and the batch does not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.data.pixels import to_unit
+from sonoforge.training.gan.augmentations.affine import AffineRanges, draw_affine, warp
+from sonoforge.training.gan.batches.draws import batch_indices, shuffled_epochs
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How batches of real images are made.
+
+    Attributes:
+        batch: Images a step, of all processes together.
+        seed: The run's seed.
+        balanced: Whether every class is shown equally often, however few images it has.
+        mirror: Whether the set is doubled by left-right flips, so that an epoch shows each image both ways (Karras
+            et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020: x-flips).
+        affine: Ranges of a random distortion of every image shown, or None.
+    """
+
+    batch: int
+    seed: int
+    balanced: bool = False
+    mirror: bool = False
+    affine: AffineRanges | None = None
+
+
+class RealBatch(NamedTuple):
+    """A process's part of a step's batch: (n, C, S, S) float in [-1, 1]; (n,) int64 or None."""
+
+    images: Tensor
+    labels: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceImages:
+    """The training images on the device that trains.
+
+    Attributes:
+        pixels: (N, C, S, S) uint8.
+        labels: (N,) int64, or None for an unconditional training.
+        image_channels: Channels that are image; those after them are masks.
+    """
+
+    pixels: Tensor
+    labels: NDArray[np.int64] | None
+    image_channels: int
+
+
+def draw_real(images: DeviceImages, sampling: Sampling, step: int, rank: int = 0, world: int = 1) -> RealBatch:
+    """Return the real images of one step, for one process.
+
+    Args:
+        images: To draw from.
+        sampling: How.
+        step: Counted from 0.
+        rank: Of this process.
+        world: Number of processes.
+
+    Raises:
+        SonoforgeError: The batch cannot be divided evenly among the processes.
+    """
+    pixels, labels = images.pixels, images.labels
+    part = process_slice(sampling.batch, rank, world)
+    drawn = choose_images(sampling, len(pixels), labels, step)[part]
+    chosen, flipped = drawn % len(pixels), torch.from_numpy(drawn >= len(pixels)).to(pixels.device)
+    real = to_unit(pixels[torch.from_numpy(chosen).to(pixels.device)])
+    if sampling.mirror:
+        real = torch.where(flipped[:, None, None, None], real.flip(3), real)
+    if sampling.affine is not None:
+        distortion = draw_affine(sampling.batch, sampling.affine, sampling.seed, step)[part]
+        real = warp(real, distortion, images.image_channels)
+    return RealBatch(real, None if labels is None else torch.from_numpy(labels[chosen]).to(pixels.device))
+
+
+def choose_images(sampling: Sampling, images: int, labels: NDArray[np.int64] | None, step: int) -> NDArray[np.int64]:
+    """Choose the images of one step for all processes.
+
+    Args:
+        sampling: How.
+        images: Number N of images.
+        labels: (N,), or None: then there is nothing to balance.
+        step: Counted from 0.
+
+    Returns:
+        (batch,) int64 in [0, N); with ``mirror`` in [0, 2 N), where N + i is image i flipped.
+    """
+    ways = 2 if sampling.mirror else 1
+    if sampling.balanced and labels is not None:
+        return balanced_indices(np.tile(labels, ways), sampling.batch, sampling.seed, step)
+    return batch_indices(images * ways, sampling.batch, sampling.seed, step)
+
+
+def balanced_indices(labels: NDArray[np.int64], batch: int, seed: int, step: int) -> NDArray[np.int64]:
+    """Choose a step's images so that every class is shown equally often.
+
+    The draws are an endless row of rounds, cut into batches; a round holds one image of each of the K classes, in a
+    shuffled order, and the images of a class follow one another in shuffled epochs of their own.  So in any K * m
+    draws in a row, each class appears m - 1, m or m + 1 times.
+
+    Args:
+        labels: (N,) int64; classes that do not occur are not counted.
+        batch: Images a step.
+        seed: The run's seed.
+        step: Counted from 0.
+
+    Returns:
+        (batch,) int64 in [0, N).
+    """
+    classes = np.unique(labels)
+    first, end = step * batch // len(classes), -((step + 1) * batch // -len(classes))
+    order = [
+        np.random.default_rng(derive_seed(seed, "class order", number)).permutation(len(classes))
+        for number in range(first, end)
+    ]
+    table = np.stack([
+        np.flatnonzero(labels == label)[
+            shuffled_epochs(int((labels == label).sum()), first, end, seed, f"order of class {label}")
+        ]
+        for label in classes
+    ])  # fmt: skip
+    row = np.concatenate([table[drawn, number] for number, drawn in enumerate(order)])
+    start = step * batch - first * len(classes)
+    return row[start : start + batch].astype(np.int64)
+
+
+def process_slice(batch: int, rank: int, world: int) -> slice:
+    """Return the part of a batch that a process works on: contiguous, all parts of one size.
+
+    Raises:
+        SonoforgeError: The sizes would differ, so that the mean of the processes' gradients would weigh images
+            differently.
+    """
+    if batch % world:
+        raise SonoforgeError(
+            f"batch: found {batch} on {world} processes, expected a multiple of {world}; "
+            f"give --batch {-(batch // -world) * world}"
+        )
+    share = batch // world
+    return slice(rank * share, (rank + 1) * share)

@@ -1,0 +1,317 @@
+"""What a training writes and logs beside its learning: statistics, samples, checkpoints, results."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sonoforge.runtime.atomic import write_text
+from sonoforge.runtime.errors import GateError
+from sonoforge.runtime.images.synthetic import split_masks
+from sonoforge.training import run_folder
+from sonoforge.training.data.pixels import Pixels, to_pixels, write_grid
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
+from sonoforge.training.gan.distributed.processes import any_process, reduce_mean
+from sonoforge.training.gan.progress.curves import PICTURE, write_curves
+from sonoforge.training.gan.progress.diversity import is_collapsed
+from sonoforge.training.gan.progress.event_log import open_event_log, write_events
+from sonoforge.training.gan.progress.tick_metrics import MetricReference, make_metric_reference, measure_metrics
+from sonoforge.training.gan.progress.ticks import (
+    GRID,
+    gradient_norm,
+    make_reference,
+    measure,
+    memory_gib,
+    read_stats,
+    stalled,
+)
+from sonoforge.training.gan.setup import TrainingSetup
+from sonoforge.training.gan.state import TrainingState
+from sonoforge.training.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+SAVE_SECONDS = 300  # between two ticks at most this long without a checkpoint
+LOG_SECONDS = 30  # between two log lines on the progress
+
+Row = dict[str, Any]
+
+
+class Recorder:
+    """The records of one training; enter it around the loop.
+
+    Writes into the folder: ``stats.jsonl`` (one object a tick), ``samples/`` (a grid of the same 64 latents a tick,
+    ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``tensorboard/``, ``checkpoints/``, with
+    metrics ``metrics.png``, and at the end ``results.json``.  Only the main process writes.
+
+    Attributes:
+        stalled: Whether KID has not fallen for as many measurements as ``stop_after`` says.
+    """
+
+    def __init__(
+        self, folder: Path, setup: TrainingSetup, state: TrainingState, newest: Path | None, *, show_progress: bool
+    ) -> None:
+        """Read the records of an earlier run, and prepare what samples are compared with.
+
+        Args:
+            folder: Of the training.
+            setup: What is trained.
+            state: At the step to start from.
+            newest: Checkpoint that ``state`` is from, or None.
+            show_progress: Show a progress bar on stderr.
+        """
+        self._folder, self._setup, self._state = folder, setup, state
+        self._is_main = state.fabric.is_global_zero
+        self._start = 0
+        if newest is not None:
+            self._start = gan_checkpoint.describe(newest).step
+            log.info("continuing from %s", newest)
+        self._checkpoints = folder / "checkpoints"
+        self._checkpoint = newest or self._checkpoints
+        self._rows = read_stats(folder, self._start)
+        self._show_progress = show_progress and self._is_main
+        self.stalled = False
+        if self._is_main:
+            write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
+            images = setup.originals
+            spread = evenly_spaced(len(images), GRID)
+            write_grid(images.pixels[spread, ..., : images.image_channels], folder / "samples" / "real.png")
+        settings = setup.settings
+        compared = setup.originals
+        if not setup.conditional:
+            compared = dataclasses.replace(compared, labels=None)
+        self._reference = make_reference(compared, state.average, settings.seed)
+        self._metric_reference: MetricReference | None = None
+        if self._is_main and settings.metrics and setup.job.space is not None:
+            self._metric_reference = make_metric_reference(
+                settings.metrics, setup.job.space, compared, setup.held_out, state.average, settings.seed
+            )
+            _log_metrics(self._metric_reference)
+        self._measure_steps = setup.plan.tick_steps * settings.every
+        self._peak = max((row["diversity"] for row in self._rows), default=0.0)
+        self._collapsed = bool(self._rows) and bool(self._rows[-1]["collapsed"])
+        self._totals: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._tick_start = self._start
+        self._began = self._tick_began = self._saved_at = time.monotonic()
+        self._logged_at = -math.inf
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> Recorder:
+        settings, steps = self._setup.settings, self._setup.plan.steps
+        title = f"{settings.recipe} {settings.class_name}"
+        self._advance = self._exit.enter_context(progress_bar(title, steps, self._start, show=self._show_progress))
+        self._events = None
+        if self._is_main:
+            self._events = self._exit.enter_context(contextlib.closing(open_event_log(self._folder, self._start)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.__exit__(kind, error, trace)
+
+    def add(self, done: int, scalars: Mapping[str, Tensor], *, interrupted: bool) -> None:
+        """Record one step; at the end of a tick, and on an interruption, measure, write and save.
+
+        Args:
+            done: Steps done.
+            scalars: Of this step, by name.
+            interrupted: Whether the training stops here, to be continued later.
+
+        Raises:
+            GateError: A loss or a weight is no longer finite.
+        """
+        for name, value in scalars.items():
+            self._totals[name] = self._totals[name] + value if name in self._totals else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+        self._advance(done, None)
+        if done % self._setup.plan.tick_steps == 0 or done == self._setup.plan.steps or interrupted:
+            self._tick(done, interrupted=interrupted)
+        elif time.monotonic() - self._saved_at > SAVE_SECONDS and self._state.fabric.world_size == 1:
+            self._save(done, {})
+            self._saved_at = time.monotonic()
+
+    def _tick(self, done: int, *, interrupted: bool) -> None:
+        setup, state = self._setup, self._state
+        last = interrupted or done == setup.plan.steps
+        seconds = (time.monotonic() - self._tick_began) / (done - self._tick_start)
+        means = self._mean_scalars()
+        if not all(map(math.isfinite, means.values())):
+            raise self._not_finite("loss", done)
+        samples, figures = measure(state.average, self._reference, state.image_channels)
+        if self._metric_reference is not None and (last or done % self._measure_steps == 0):
+            figures |= measure_metrics(state.average, self._metric_reference, state.image_channels)
+        row = self._row(done, seconds, means, figures)
+        self._rows.append(row)
+        if self._is_main:
+            self._write(row, to_pixels(samples))
+        self._save(done, figures)
+        self._log_best(figures, done)
+        summary = _summary(row)
+        self._advance(done, summary)
+        self._follow_collapse(done, figures["diversity"])
+        if time.monotonic() - self._logged_at > LOG_SECONDS or last:
+            log.info(
+                "step %d/%d: %s, %.3g images/s, %.3f s/step, %.0f s left",
+                done, setup.plan.steps, summary, row["images_per_second"], seconds, (setup.plan.steps - done) * seconds,
+            )  # fmt: skip
+            self._logged_at = time.monotonic()
+        self._totals, self._counts, self._tick_start = {}, {}, done
+        self._tick_began = self._saved_at = time.monotonic()
+        patience = setup.settings.stop_after
+        if patience is not None and any_process(state.fabric, stalled(self._rows, patience, self._measure_steps)):
+            log.info("KID has not fallen for %d measurements: stopped at step %d", patience, done)
+            self.stalled = True
+
+    def _mean_scalars(self) -> dict[str, float]:
+        means = torch.stack([total / self._counts[name] for name, total in self._totals.items()])
+        return dict(zip(self._totals, reduce_mean(self._state.fabric, means).tolist(), strict=True))
+
+    def _row(self, done: int, seconds: float, means: Mapping[str, float], figures: Mapping[str, Any]) -> Row:
+        state, images = self._state, self._setup.images_per_step
+        return {
+            "step": done,
+            "images": done * images,
+            "kimg": done * images / 1000,
+            "epoch": round(done * images / len(self._setup.images), 3),
+            **means,
+            "discriminator_gradient": gradient_norm(state, state.discriminator),
+            "generator_gradient": gradient_norm(state, state.generator),
+            **{name: float(value) for values in state.carried.values() for name, value in values.items()},
+            **figures,
+            "collapsed": is_collapsed(figures["diversity"], done, self._setup.plan.steps),
+            "seconds_per_step": seconds,
+            "seconds_per_kimg": seconds / images * 1000,
+            "images_per_second": images / seconds,
+            "memory_gib": memory_gib(state.fabric.device),
+            "elapsed_seconds": time.monotonic() - self._began,
+        }
+
+    def _write(self, row: Row, samples: Pixels) -> None:
+        """Write statistics and samples, before the checkpoint: after a kill between the two, the row is made again."""
+        with (self._folder / "stats.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        grid, masks = split_masks(samples, self._state.image_channels)
+        for kind, pictures in (("", grid), ("_mask", masks)):
+            if pictures is not None:
+                names = (f"step-{row['step']:08d}{kind}.png", f"latest{kind}.png")
+                write_grid(pictures, *(self._folder / "samples" / name for name in names))
+        if self._events is not None:
+            write_events(self._events, row, grid)
+
+    def _save(self, done: int, figures: Mapping[str, Any]) -> None:
+        tensors = self._state.tensors()
+        for stem, own in tensors.items():
+            if not all(bool(value.isfinite().all()) for value in own.values()):
+                raise self._not_finite(f"{stem} weights", done)
+        self._checkpoint = self._checkpoints / f"step-{done:08d}"
+        if self._is_main:
+            description = dataclasses.replace(
+                self._setup.description,
+                step=done,
+                distance=figures.get("distance"),
+                kid=figures.get("kid"),
+                diversity=figures.get("diversity"),
+            )
+            self._checkpoint = gan_checkpoint.save_checkpoint(self._checkpoints, description, tensors)
+            gan_checkpoint.remove_old(self._checkpoints, self._setup.settings.keep)
+
+    def _not_finite(self, what: str, step: int) -> GateError:
+        found = gan_checkpoint.list_checkpoints(self._checkpoints)
+        kept = f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
+        log.warning("training stopped: %s not finite by step %d", what, step)
+        return GateError(
+            f"{self._folder}: {what} not finite by step {step}; {kept}; start again with a lower learning rate"
+        )
+
+    def _log_best(self, figures: Mapping[str, Any], done: int) -> None:
+        if "kid" in figures and self._checkpoint == gan_checkpoint.best_checkpoint(self._checkpoints):
+            log.info(
+                "step %d: best so far, KID %.4f (standard error %.4f) against %d %s images",
+                done, figures["kid"], figures["kid_standard_error"], figures["metric_real"],
+                figures["metric_reference"],
+            )  # fmt: skip
+
+    def _follow_collapse(self, done: int, diversity: float) -> None:
+        """Log when the samples collapse, and when they recover."""
+        self._peak = max(self._peak, diversity)
+        before, self._collapsed = self._collapsed, self._rows[-1]["collapsed"]
+        if self._collapsed and not before:
+            log.warning(
+                "%s: collapse at step %d: the samples' diversity is %.2f of the real images' (limit %.2f), %s",
+                self._folder, done, diversity, COLLAPSE_FRACTION,
+                f"after {self._peak:.2f}; try a lower learning rate, for example a fifth"
+                if self._peak >= COLLAPSE_FRACTION
+                else "and never was higher: the training is too short, or its learning rate too high",
+            )  # fmt: skip
+        elif before and not self._collapsed:
+            log.info("%s: diversity is back at %.2f at step %d", self._folder, diversity, done)
+
+    def finish(self, *, interrupted: bool) -> Path:
+        """Write the curves and, unless the training is to be continued, the results; return the newest checkpoint."""
+        if self._is_main:
+            best = gan_checkpoint.best_checkpoint(self._checkpoints)
+            about = gan_checkpoint.describe(best) if best else None
+            if self._metric_reference is not None:
+                write_curves(self._folder / PICTURE, self._rows, about.step if about else None)
+            if self.stalled or not interrupted:
+                run_folder.write_results(self._folder, self._results(about))
+        return self._checkpoint
+
+    def _results(self, best: gan_checkpoint.Description | None) -> dict[str, Any]:
+        setup, rows = self._setup, self._rows
+        criterion = gan_checkpoint.criterion(setup.description.settings)
+        return {
+            "checkpoint": f"checkpoints/{self._checkpoint.name}",
+            "settings": setup.job.record(),
+            "composition": dataclasses.asdict(setup.recipe),
+            "plan": setup.plan._asdict(),
+            "images": len(setup.images),
+            "channels": setup.images.pixels.shape[3],
+            "classes": setup.description.classes,
+            "data_fingerprint": setup.images.fingerprint,
+            "features": setup.job.features.name if setup.job.features else "",
+            "metric_reference": self._metric_reference.kind if self._metric_reference else None,
+            "held_out": len(setup.held_out) if setup.held_out else 0,
+            "best_by": criterion,
+            "best_checkpoint": f"checkpoints/step-{best.step:08d}" if best else None,
+            "best_step": best.step if best else None,
+            "best_kid": best.kid if best else None,
+            "vetoed_steps": [row["step"] for row in rows if criterion in row and row["diversity"] < COLLAPSE_FRACTION],
+            "last_tick": rows[-1] if rows else None,
+            "collapsed": self._collapsed,
+            "ticks_collapsed": sum(bool(row["collapsed"]) for row in rows),
+        }
+
+
+def _log_metrics(reference: MetricReference) -> None:
+    copies = ", so that copies of them would score best (see --held-out)" if reference.kind == "training" else ""
+    log.info(
+        "%s in the feature space %s: %d generated images against %d %s images%s",
+        " and ".join(name.upper() for name in reference.metrics), reference.space.name, len(reference.latents),
+        len(reference.embedded), reference.kind, copies,
+    )  # fmt: skip
+
+
+def _summary(row: Row) -> str:
+    parts = [
+        f"{row['kimg']:.1f} kimg",
+        f"D {row['discriminator_loss']:.2f} G {row['generator_loss']:.2f}",
+        f"diversity {row['diversity']:.2f} distance {row['distance']:.3f}",
+    ]
+    parts += [f"{name} {row[name]:.3g}" for name in ("kid", "strength", "k", "convergence") if name in row]
+    return " ".join(parts)

@@ -1,0 +1,157 @@
+"""A training made ready: its job and its images, with everything that was left open decided and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+from sonoforge.runtime.atomic import plain
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import run_folder
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.augmentations.affine import AffineRanges
+from sonoforge.training.gan.batches.expansion import expand
+from sonoforge.training.gan.batches.training_set import TrainingSet, check_enough_images, hold_out
+from sonoforge.training.gan.job import GanJob
+from sonoforge.training.gan.networks import generator_options, outline_networks
+from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.settings import NOT_COMPARED, GanSettings, Plan, compose, make_plan
+from sonoforge.training.gan.transfer import check_transfer
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingSetup:
+    """What `engine.train_gan` works from.
+
+    Attributes:
+        job: What to train.
+        recipe: With all settings applied.
+        plan: For how long, and in which batches.
+        options: Of the generator, see `networks.generator_options`.
+        originals: The images trained on, before any expansion.
+        held_out: The images that the metrics are measured against; None: those trained on.
+    """
+
+    job: GanJob
+    recipe: Recipe
+    plan: Plan
+    options: dict[str, Any]
+    originals: TrainingSet
+    held_out: TrainingSet | None
+
+    @property
+    def settings(self) -> GanSettings:
+        """Of the job."""
+        return self.job.settings
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the networks are given labels."""
+        return bool(self.options["classes"] > 0)
+
+    @property
+    def images_per_step(self) -> int:
+        """Real images shown in one step."""
+        return self.plan.batch * self.recipe.n_critic
+
+    @functools.cached_property
+    def images(self) -> TrainingSet:
+        """The images trained on, with their distorted copies."""
+        return expand(self.originals, self.settings.expand, AffineRanges(), self.settings.seed)
+
+    @functools.cached_property
+    def description(self) -> gan_checkpoint.Description:
+        """What every checkpoint says, at step 0."""
+        return gan_checkpoint.Description(
+            step=0,
+            recipe=self.settings.recipe,
+            architecture=self.recipe.architecture,
+            generator_options=self.options,
+            image_channels=self.images.image_channels,
+            class_name=self.settings.class_name,
+            classes=list(self.images.classes) if self.conditional else [],
+            fingerprint=self.images.fingerprint,
+            settings=plain(self.job.record()),
+            composition=dataclasses.asdict(self.recipe),
+        )
+
+
+def set_up(images: TrainingSet, job: GanJob) -> TrainingSetup:
+    """Fill in what the job leaves to the recipe, and refuse what cannot be trained.
+
+    Args:
+        images: What to learn, at the size of the plan; the share ``held_out`` of them is not trained on.
+        job: What to train.
+
+    Raises:
+        SonoforgeError: Settings that do not go together, too few images, or weights that do not fit.
+    """
+    settings = job.settings
+    recipe = compose(settings)
+    if settings.metrics and job.space is None:
+        raise SonoforgeError(f"metric_features: found none, expected a feature space for {', '.join(settings.metrics)}")
+    if recipe.perceptual_weight and job.features is None:
+        raise SonoforgeError("features: found none, expected the network of the perceptual term")
+    originals, held_out = hold_out(images, settings.held_out or 0.0, settings.seed)
+    count = len(originals) * settings.expand
+    plan = make_plan(settings, count)
+    check_enough_images(count, originals.classes, plan.batch)
+    options = _generator_options(originals, recipe, plan, settings.accumulate)
+    networks = outline_networks(recipe, options)
+    check_transfer(job.start_from, settings.freeze_discriminator, recipe.architecture, networks)
+    return TrainingSetup(job, recipe, plan, options, originals, held_out)
+
+
+def _generator_options(images: TrainingSet, recipe: Recipe, plan: Plan, accumulate: int) -> dict[str, Any]:
+    classes = 0
+    if recipe.conditioning != "none":
+        classes = 0 if images.labels is None else len(images.classes)
+        if classes < 2:
+            raise SonoforgeError(
+                f"conditioning: found {recipe.conditioning} with images of one class, expected several classes; leave "
+                "--class-name out, or use --conditioning none"
+            )
+    return generator_options(recipe, plan.image_size, images.pixels.shape[3], classes, plan.batch // accumulate)
+
+
+def newest_checkpoint(folder: Path, setup: TrainingSetup, *, resume: bool) -> Path | None:
+    """Return the newest checkpoint that an earlier call left in the folder, or None.
+
+    Raises:
+        SonoforgeError: The folder holds another training; or this one, unfinished and not to be resumed.
+    """
+    found = gan_checkpoint.list_checkpoints(folder / "checkpoints")
+    if not found:
+        return None
+    before, now = gan_checkpoint.describe(found[-1]), setup.description
+    keys = [key for key in now.settings if before.settings.get(key) != now.settings[key] and key not in NOT_COMPARED]
+    if keys:
+        changed = ", ".join(f"{key} was {before.settings.get(key)!r}, is {now.settings[key]!r}" for key in keys)
+        raise SonoforgeError(f"{folder}: holds a training with other settings ({changed}); choose another folder")
+    if before.fingerprint != now.fingerprint:
+        raise SonoforgeError(f"{folder}: holds a training on other images; choose another folder")
+    if not resume and not run_folder.is_finished(folder):
+        raise SonoforgeError(f"{folder}: holds an unfinished training; add --resume or choose another folder")
+    return found[-1]
+
+
+def log_setup(setup: TrainingSetup) -> None:
+    """Log what will be trained, and for how long."""
+    settings, recipe, plan = setup.settings, setup.recipe, setup.plan
+    count, height, width, channels = setup.images.pixels.shape
+    turns = f"{recipe.n_critic} x " if recipe.n_critic > 1 else ""
+    log.info(
+        "training %s on %d images at %dx%dx%d: %d steps of %s%d images (%.3g epochs), learning rates %g and %g",
+        settings.recipe, count, height, width, channels, plan.steps, turns, plan.batch,
+        plan.steps * setup.images_per_step / count,
+        recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate,
+    )  # fmt: skip
+    if setup.job.features is not None:
+        log.info("feature network: %s", setup.job.features.name)
+    if settings.freeze_discriminator and setup.job.start_from is None:
+        log.warning("blocks of the discriminator are frozen at their random initial weights: they learn nothing")

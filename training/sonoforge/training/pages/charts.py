@@ -1,0 +1,136 @@
+"""Charts of the pages: matplotlib figures, embedded as SVG whose colours and font come from the style sheet.
+
+So one figure suits light, dark and printed pages; as a PNG file it has the light colours.  A chart is about as wide as
+a phone (`WIDTH`), so that its text is as large as the page's on any screen.  Series differ in marker shape as well as
+in colour.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from sonoforge.training.pages.numbers import points
+
+WIDTH = 420  # points; a point of a chart is a unit of its SVG
+SERIES = ("#0072b2", "#c25100", "#00795a", "#a8497f", "#7a6400", "#3d4f9f")
+"""As ``--s0`` to ``--s5`` of ``style.css``; after Okabe, Ito, "Color Universal Design", 2008."""
+MARKERS = "osD^vP"
+INK, SOFT, LINE, PAPER = "#1b2128", "#56606b", "#d8dde3", "#ffffff"
+_VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", PAPER: "paper", "#000000": "ink", "#808080": "soft"} | {
+    colour: f"s{number}" for number, colour in enumerate(SERIES)
+}
+_TABLEAU = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")  # matplotlib's own first series, of a training's curves
+_VARIABLES |= dict(zip(_TABLEAU, ("s0", "s1", "s2", "no"), strict=True))
+_STYLE: dict[Any, Any] = {
+    "font.size": 12.5,
+    "font.sans-serif": ["DejaVu Sans"],  # what the text is measured with; the page sets its own font
+    "text.color": INK,
+    "text.parse_math": False,  # names of classes and files may hold a dollar sign
+    "axes.axisbelow": True,
+    "axes.edgecolor": SOFT,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": SOFT,
+    "axes.labelsize": 12.5,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12.5,
+    "axes.unicode_minus": True,
+    "axes.xmargin": 0.02,
+    "grid.color": LINE,
+    "grid.linewidth": 1,
+    "legend.frameon": False,
+    "legend.fontsize": 12.5,
+    "lines.linewidth": 2.2,
+    "lines.markersize": 7,
+    "lines.markeredgecolor": PAPER,
+    "lines.markeredgewidth": 0.8,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "ytick.major.size": 0,
+}
+_LINE_HEIGHT, _ROW = 17, 32  # points: of a line of text, and of a row's marks below its label
+_LINE_LENGTH = 54  # characters
+
+styled = mpl.rc_context(_STYLE)
+"""Decorates every function that draws a chart."""
+
+
+def new_chart(height: float = 250) -> tuple[Figure, Axes]:
+    """Start a chart of `WIDTH` by ``height`` points; in a function that is `styled`."""
+    figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def new_row_chart(labels: Sequence[str], x_label: str) -> tuple[Figure, Axes, list[float]]:
+    """Start a chart of one row for each label, which stands above its row's marks.
+
+    Returns:
+        The chart, and for each row the height of its marks; heights are in points, downwards.
+    """
+    wrapped = [textwrap.fill(label, _LINE_LENGTH) for label in labels]
+    heights, tops, top = [], [], 0.0
+    for label in wrapped:
+        tops.append(top)
+        heights.append(top + _LINE_HEIGHT * (label.count("\n") + 1) + _ROW / 2)
+        top = heights[-1] + _ROW / 2
+    figure, axes = new_chart(top + 62)
+    for label, start in zip(wrapped, tops, strict=True):
+        row = axes.get_yaxis_transform()
+        axes.text(0, start, label, transform=row, va="top", bbox={"facecolor": PAPER, "linewidth": 0, "pad": 1})
+    axes.set_ylim(max(top, 1.0), 0)
+    axes.set_yticks([])
+    axes.grid(axis="x")
+    axes.set_xlabel(x_label)
+    return figure, axes, heights
+
+
+def percent_axis() -> FuncFormatter:
+    """Return the ticks' format of an axis of shares, 0 to 1."""
+    return FuncFormatter(lambda value, _: f"{100 * value:g} %")
+
+
+def points_axis(digits: int) -> FuncFormatter:
+    """Return the ticks' format of an axis of differences between shares."""
+    return FuncFormatter(lambda value, _: points(value, digits) if round(value, 9) else "0")
+
+
+def svg(figure: Figure, label: str) -> Markup:
+    """Embed a chart as inline SVG, which screen readers announce as ``label``; labels on a page must differ."""
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    drawn = stream.getvalue()
+    body = drawn[drawn.index(">", drawn.index("<svg")) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", body)  # of groups: the same in every figure
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    body = re.sub(r"#[0-9a-f]{6}(?=[;\"])", lambda colour: _themed(colour[0]), body)
+    width, height = (72 * side for side in figure.get_size_inches())
+    return Markup(  # noqa: S704 - matplotlib escapes every text
+        f'<svg class="chart" style="max-width: {30 * width / WIDTH:.1f}rem" viewBox="0 0 {width:g} {height:g}" '
+        f'role="img" aria-label="{escape(label)}">{body}'
+    )
+
+
+def _themed(colour: str) -> str:
+    return f"var(--{_VARIABLES[colour]})" if colour in _VARIABLES else colour
+
+
+def png_bytes(figure: Figure, about: str, dpi: int = 150) -> bytes:
+    """Encode a figure as PNG with a description; the same figure gives the same bytes."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi, metadata={"Description": about, "Software": "sonoforge"})
+    return stream.getvalue()

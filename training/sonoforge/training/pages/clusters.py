@@ -1,0 +1,70 @@
+"""Clusters of repeated scans, as cards of pictures that `clusters.html.j2` shows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.pages.embedding import QUALITY, data_url
+
+_HEIGHT = 150  # pixels
+
+
+class Scan(NamedTuple):
+    """One image of a cluster; ``label`` is the class's number."""
+
+    file: str
+    label: int
+    source: str
+    size: str
+
+
+class Card(NamedTuple):
+    """One cluster: its images, whether their labels differ, and how alike they are."""
+
+    scans: list[Scan]
+    mixed: bool
+    facts: str
+
+
+def cluster_cards(clusters: Sequence[Mapping[str, Any]], cache: ImageCache) -> list[Card]:
+    """Make the cards of some clusters.
+
+    Args:
+        clusters: Of the ``clusters`` of an audit of ``cache``.
+        cache: The images.
+    """
+    index = {item.path: i for i, item in enumerate(cache.dataset.items)}
+    return [_card(cluster, cache, [index[file] for file in cluster["files"]]) for cluster in clusters]
+
+
+def _card(cluster: Mapping[str, Any], cache: ImageCache, members: Sequence[int]) -> Card:
+    scans = [
+        Scan(
+            file.rsplit("/", 1)[-1],
+            cache.dataset.items[i].label,
+            _picture(cache, i),
+            "{} × {}".format(*cache.sizes[i]),
+        )
+        for file, i in zip(cluster["files"], members, strict=True)
+    ]
+    correlations = [f"{pair['correlation']:.2f}" for pair in cluster["pairs"] if not pair["same_pixels"]]
+    ends = sorted({min(correlations), max(correlations)}) if correlations else []
+    facts = ["equal pixels"] if cluster["same_pixels"] else []
+    facts += [f"r = {' to '.join(ends)}"] if ends else []
+    facts += ["mirrored"] if any(pair["mirrored"] for pair in cluster["pairs"]) else []
+    return Card(scans, cluster["mixed"], " · ".join(facts))
+
+
+def _picture(cache: ImageCache, index: int) -> str:
+    """Encode one image in its own proportions."""
+    width, height = (int(side) for side in cache.sizes[index])
+    shape = (max(1, min(round(_HEIGHT * width / height), 3 * _HEIGHT)), _HEIGHT)
+    picture = Image.fromarray(cache.images[index]).resize(shape, Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    (picture if cache.modes[index] == "RGB" else picture.convert("L")).save(stream, "JPEG", quality=QUALITY)
+    return data_url(stream.getvalue(), "jpeg")

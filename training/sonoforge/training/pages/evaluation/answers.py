@@ -1,0 +1,278 @@
+"""The answers of an evaluation in words: pure functions of its figures, by the rules below.
+
+A metric's matched value (mean and 95 % interval over the draws) *stands* in one of three ways to its floor (the 95 %
+interval of real against real at the same number of images):
+
+- ``within``: the mean is in the floor's interval or on its good side: indistinguishable from real images;
+- ``unclear``: the mean is on the bad side, but the matched interval reaches the floor's;
+- ``outside``: the whole matched interval is on the bad side.
+
+Realistic: the kernel distance (KID) decides, because it alone among the usual distances is unbiased at small
+numbers; a linear probe that tries to tell the sets apart is the second voice.  Diverse: recall and coverage decide;
+similarity or distance between pairs of generated images is the second voice.  The answer is ``no`` if everything that
+decides is outside, ``yes`` if nothing of either voice is unclear or outside, otherwise ``partly``.  Copied: the
+copy test decides (p below 0.05: ``yes``), and data-copying in bulk is the second voice (``partly``).  With fewer than
+`FEW` images, finding nothing means little, and the answer is ``unknown``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sonoforge.training.evaluation.results import Answer, CopyResult, MetricRow
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
+from sonoforge.training.metrics.copies import HELD_OUT
+from sonoforge.training.pages.numbers import MISSING, bracket, counted, figure, listed, p_value, share, times
+from sonoforge.training.pages.run.verdict import LEVEL
+
+QUESTIONS = {"realistic": "Is it realistic?", "diverse": "Is it diverse?", "copied": "Is it copied?"}
+FEW = 50
+"""Images per set; the 95 % interval of a share of 50 images is up to 28 points wide."""
+COPYING_Z = -3.0
+"""Of data-copying (Meehan 2020), a z-score; three, not two, because near-duplicates inflate it."""
+DECIDING = {"realistic": ("kid",), "diverse": ("recall", "coverage")}
+SECOND = {"realistic": ("linear_probe",), "diverse": ("ms_ssim", "lpips_pairs")}
+"""Names of the metrics that decide, and of those that are the second voice."""
+_SIMILARITY = "ms_ssim"  # larger means more alike; of the other pairwise figures smaller does
+_NO_BREAK = "\u00a0"
+
+
+def stands(row: MetricRow) -> str:
+    """Return how a metric stands to real images: ``within``, ``unclear``, ``outside``, or ``""`` without a floor."""
+    value, floor = (row["matched"], row["matched_low"], row["matched_high"]), (row["floor_low"], row["floor_high"])
+    if not all(number is not None and math.isfinite(number) for number in (*value, *floor)):
+        return ""
+    bad = {"low": _exceeds(value[0], floor[1]), "high": _exceeds(floor[0], value[0])}
+    clear = {"low": _exceeds(value[1], floor[1]), "high": _exceeds(floor[0], value[2])}
+    if clear.get(row["better"], any(clear.values())):
+        return "outside"
+    return "unclear" if bad.get(row["better"], any(bad.values())) else "within"
+
+
+def _exceeds(first: float | None, second: float | None) -> bool:
+    return first is not None and second is not None and first > second
+
+
+def meaning(row: MetricRow) -> str:
+    """Say in one clause what a metric's value means."""
+    state = stands(row)
+    if not state:
+        return "not compared with real images"
+    if state == "within":
+        return "as among real images"
+    if row["better"] == "low":
+        clause = "further apart than real images"
+    elif row["better"] == "high":
+        clause = "less than real images"
+    elif row["name"] in SECOND["diverse"]:
+        clause = f"{'more' if _more_alike(row) else 'less'} alike than real images"
+    else:
+        clause = "above real images" if _exceeds(row["matched"], row["floor_high"]) else "below real images"
+    return f"{clause}, clearly" if state == "outside" else f"{clause} on average; the intervals overlap"
+
+
+def judge(metrics: Sequence[MetricRow], copies: CopyResult | None, n: int | None) -> dict[str, Answer]:
+    """Answer the three questions by the rules at the top of this file.
+
+    Args:
+        metrics: All figures.
+        copies: The copy test, or None.
+        n: Number of images per set of matched values and floors, or None.
+
+    Returns:
+        Answers by the keys of `QUESTIONS`.
+    """
+    return {"realistic": _realistic(metrics, n), "diverse": _diverse(metrics, n), "copied": _copied(copies)}
+
+
+def warnings(
+    metrics: Sequence[MetricRow], copies: CopyResult | None, n: int | None, given: Sequence[str] = ()
+) -> list[str]:
+    """List the bad news that a reader must see first: those given, collapse, copies, few images."""
+    found = list(given)
+    for row in metrics:
+        value, real = row["matched"], row["floor"]
+        if row["name"] != "lpips_pairs" or not stands(row) or value is None or real is None:
+            continue
+        if value < COLLAPSE_FRACTION * real:
+            found.append(
+                f"Collapsed: generated images differ from each other only {share(value / real, 0)} as much as real "
+                f"images do ({row['title']})."
+            )
+    if copies and copies["p_value"] < LEVEL:
+        found.append(
+            f"Copies found: {copies['copies']} of {counted(copies['images'], 'generated image')} are closer to a "
+            "training image than the test allows. Images of patients may be among them: do not pass them on as "
+            "anonymous."
+        )
+    if n is not None and n < FEW:
+        found.append(
+            f"Few images: every comparison rests on {counted(n, 'image')} per set. A difference found with so few "
+            "counts; one that is not found may still exist."
+        )
+    return found
+
+
+def _voices(metrics: Sequence[MetricRow], names: tuple[str, ...]) -> list[MetricRow]:
+    return [row for row in metrics if row["name"] in names and stands(row)]
+
+
+def _answer(deciding: Sequence[str], second: Sequence[str], n: int | None) -> str:
+    if not deciding:
+        return "unknown"
+    if set(deciding) == {"outside"}:
+        return "no"
+    if {*deciding, *second} != {"within"}:
+        return "partly"
+    return "yes" if n is not None and n >= FEW else "unknown"
+
+
+def _worst(rows: Sequence[MetricRow]) -> MetricRow:
+    """Return the metric that is furthest on the bad side of its floor."""
+    order = ("within", "unclear", "outside")
+    return max(rows, key=lambda row: (order.index(stands(row)), row["ratio"] if row["ratio"] is not None else math.inf))
+
+
+def full_name(row: MetricRow) -> str:
+    """Return a metric's title and feature space."""
+    return f"{row['title']}, {row['space']}" if row["space"] else row["title"]
+
+
+def _unmeasured(what: str) -> Answer:
+    return Answer(
+        answer="unknown",
+        headline="Not measured",
+        text=f"{what} was not measured, or there were too few real images to split them into halves.",
+        figure=what,
+        value=MISSING,
+        detail="",
+    )
+
+
+def _realistic(metrics: Sequence[MetricRow], n: int | None) -> Answer:
+    kids, probes = (_voices(metrics, names["realistic"]) for names in (DECIDING, SECOND))
+    if not kids:
+        return _unmeasured("KID against real images")
+    answer = _answer([stands(row) for row in kids], [stands(row) for row in probes], n)
+    headline = {
+        "yes": f"Indistinguishable from real images by these measures, at {n} images per set",
+        "no": "No: they can be told apart from real images",
+        "partly": "In part: the measures disagree, or are not clear",
+        "unknown": f"Cannot be said: no difference found, but with only {n} images per set",
+    }[answer]
+    sentences = []
+    for row in kids:
+        measured = f"{figure(row['matched'])} {bracket(figure(row['matched_low']), figure(row['matched_high']))}"
+        distance = {"within": "no further", "unclear": "not clearly further", "outside": "further"}[stands(row)]
+        sentences.append(
+            f"In the features of {row['space'] or 'the images'}, {row['title']} is {measured}; two halves of the real "
+            f"images score up to {figure(row['floor_high'])}. So generated images are {distance} from real ones than "
+            "real ones are from each other."
+        )
+    if probes:
+        row = _worst(probes)
+        sentences.append(
+            f"A simple classifier that tries to tell generated from real images reaches an AUC of "
+            f"{figure(row['matched'])} (0.5 is guessing, 1 is never wrong); between two halves of the real images it "
+            f"reaches up to {figure(row['floor_high'])}."
+        )
+    if answer != "no":
+        sentences.append(
+            "The networks that compare the images do not read anatomy: whether a generated image makes medical sense "
+            "is for a specialist to judge."
+        )
+    row = _worst(kids)
+    return Answer(
+        answer=answer,
+        headline=headline,
+        text=" ".join(sentences),
+        figure=f"{full_name(row)}: the limit of real against real",
+        value=f"{times(row['ratio'])} times" if row["ratio"] is not None else figure(row["matched"]),
+        detail=f"up to 1 cannot be told apart; {row['title']} {figure(row['matched'])} against "
+        f"{figure(row['floor_high'])}",
+    )
+
+
+def _diverse(metrics: Sequence[MetricRow], n: int | None) -> Answer:
+    deciding, pairwise = (_voices(metrics, names["diverse"]) for names in (DECIDING, SECOND))
+    if not deciding:
+        return _unmeasured("Recall or coverage of the real images")
+    alike = [row for row in pairwise if stands(row) != "within" and _more_alike(row)]
+    states = [stands(row) if row in alike else "within" for row in pairwise]
+    answer = _answer([stands(row) for row in deciding], states, n)
+    headline = {
+        "yes": f"As varied as real images by these measures, at {n} images per set",
+        "no": "No: much of the real images' variety is missing",
+        "partly": "In part: some of the real images' variety is missing, or not clearly present",
+        "unknown": f"Cannot be said: nothing found missing, but with only {n} images per set",
+    }[answer]
+    sentences = [
+        f"{full_name(row)}: {share(row['matched'], 0)} of real images have a generated one nearby; among real images "
+        f"themselves it is {share(row['floor_low'], 0)} to {share(row['floor_high'], 0)}."
+        for row in deciding
+    ]
+    if alike:
+        sentences.append(f"Generated images are more alike than real ones ({listed([row['title'] for row in alike])}).")
+    elif pairwise and answer in ("no", "partly"):
+        sentences.append(
+            "Among themselves they are no more alike than real images, so they may lie beside the real ones rather "
+            "than repeat each other."
+        )
+    row = _worst(deciding)
+    return Answer(
+        answer=answer,
+        headline=headline,
+        text=" ".join(sentences),
+        figure=f"{full_name(row)}: share of real images that have a generated one nearby",
+        value=share(row["matched"], 0),
+        detail=f"95{_NO_BREAK}% interval {share(row['matched_low'], 0)} to {share(row['matched_high'], 0)}; among real "
+        f"images {share(row['floor_low'], 0)} to {share(row['floor_high'], 0)}",
+    )
+
+
+def _more_alike(row: MetricRow) -> bool:
+    """Whether generated images differ less than real ones, where this pairwise figure is outside its floor."""
+    return _exceeds(row["matched"], row["floor_high"]) == (row["name"] == _SIMILARITY)
+
+
+def _copied(copies: CopyResult | None) -> Answer:
+    if copies is None:
+        return _unmeasured("Distance to the training images")
+    images, flagged, z = copies["images"], copies["copies"], copies["data_copying_z"]
+    in_bulk = z is not None and z < COPYING_Z
+    if copies["p_value"] < LEVEL:
+        answer, headline = "yes", f"Yes: {flagged} of {images} generated images are too close to a training image"
+    elif in_bulk:
+        answer, headline = (
+            "partly",
+            "In part: no image stands out, but as a whole they are too close to training images",
+        )
+    elif images < FEW:
+        answer, headline = "unknown", f"Cannot be said: no copies found, but among only {counted(images, 'image')}"
+    else:
+        answer, headline = "no", f"No sign of copies beyond chance among {counted(images, 'generated image')}"
+    source = "training images measured against other groups (no held-out images were given)"
+    if copies["calibration"] == HELD_OUT:
+        source = "real images that were not trained on"
+    sentences = [
+        f"{share(copies['share'])} of the generated images are closer to a training image than the threshold; of "
+        f"{source}, about {share(copies['false_alarm'])} are (p {p_value(copies['p_value'])})."
+    ]
+    if answer == "yes":
+        sentences.append(f"Beyond what chance explains: {share(copies['memorised'])}.")
+    if z is not None:
+        side = "closer to the training images than" if in_bulk else "no closer to the training images than"
+        sentences.append(f"As a whole they are {side} real images are (data-copying z {figure(z)}).")
+    if answer != "yes":
+        sentences.append(f"With this number of images, a share of up to {share(copies['high'])} cannot be ruled out.")
+    sentences.append("The test sees whole images, mirrored ones too; it does not detect copied parts.")
+    return Answer(
+        answer=answer,
+        headline=headline,
+        text=" ".join(sentences),
+        figure="Generated images closer to a training image than the threshold",
+        value=share(copies["share"]),
+        detail=f"{flagged} of {images}; 95{_NO_BREAK}% interval {share(copies['low'])} to {share(copies['high'])}; "
+        f"real images: about {share(copies['false_alarm'])}",
+    )

@@ -1,0 +1,166 @@
+"""The charts of an evaluation, readable without colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sonoforge.training.evaluation.projections import HullOverlap, Projection, hull_vertices
+from sonoforge.training.evaluation.results import MetricRow
+from sonoforge.training.pages.charts import INK, PAPER, SERIES, SOFT, new_chart, new_row_chart, percent_axis, styled
+from sonoforge.training.pages.evaluation.answers import full_name, stands
+from sonoforge.training.pages.numbers import share
+
+REAL, FAKE = SERIES[:2]
+_NAMES = {"pca": "component", "tsne": "t-SNE", "umap": "UMAP"}
+_POINTS = 2000  # of a set; more are embedded as a picture
+_LINEAR_REACH = 3.0  # ratios beyond this are drawn on an axis that is logarithmic from 1 on
+_FURTHEST = 100.0
+
+
+@styled
+def draw_projection(projection: Projection, overlap: HullOverlap | None = None) -> Figure:
+    """Draw both sets in the plane: real images as circles, generated ones as triangles.
+
+    Args:
+        projection: The points.
+        overlap: If given, both convex hulls are drawn and their overlap is stated.
+    """
+    width, height = np.ptp(np.concatenate([projection.real, projection.fake]), axis=0)
+    figure, axes = new_chart(90 + float(np.clip(360 * height / (width or 1.0), 170, 330)))
+    size = 30 * min(1.0, math.sqrt(300 / max(len(projection.real), len(projection.fake))))
+    sets = ((projection.real, "real", "o", REAL, "-"), (projection.fake, "generated (synthetic)", "^", FAKE, "--"))
+    for points, name, marker, colour, dashes in sets:
+        across, up = points.T
+        axes.scatter(
+            across,
+            up,
+            size,
+            marker=marker,
+            facecolors="none" if marker == "o" else colour,
+            edgecolors=colour,
+            linewidths=0.9,
+            alpha=0.75,
+            label=f"{name}, {len(points)}",
+            rasterized=len(points) > _POINTS,
+        )
+        hull = hull_vertices(points) if overlap is not None else None
+        if hull is not None:
+            closed = np.vstack([hull, hull[:1]])
+            axes.plot(closed[:, 0], closed[:, 1], dashes, color=colour, linewidth=1.3)
+            axes.fill(hull[:, 0], hull[:, 1], color=colour, alpha=0.06, linewidth=0)
+    shares = ["", ""]
+    if projection.explained is not None:
+        shares = [f": {share(explained)} of real variance" for explained in projection.explained]
+    name = _NAMES[projection.method]
+    axes.set(xlabel=f"{name} 1{shares[0]}", ylabel=f"{name} 2{shares[1]}")
+    axes.set_aspect("equal", adjustable="datalim")
+    if overlap is not None:
+        axes.set_title(_overlap_words(overlap), color=SOFT)
+    figure.legend(loc="outside lower left", ncols=2)
+    return figure
+
+
+def _overlap_words(overlap: HullOverlap) -> str:
+    inside = "not defined" if overlap.fakes_inside is None else share(overlap.fakes_inside, 0)
+    iou = "not defined" if overlap.iou is None else f"{overlap.iou:.2f}"
+    return f"hulls: intersection over union {iou};\ngenerated inside the real hull: {inside}"
+
+
+@styled
+def draw_ratios(rows: Sequence[MetricRow]) -> Figure:
+    """Draw every metric's matched value with its interval beside real-against-real, on one axis: 1 is the limit.
+
+    If less is better, values are divided by the upper end of the floor; if more is better, the lower end of the
+    floor is divided by them; if near the real is better, the end that is closer counts.  So what lies right of 1 is
+    worse than real images are against each other, and the grey band is what these score.  The axis is linear up to 1
+    and logarithmic beyond where a value needs it; what lies beyond 100 is drawn there as an arrow.
+
+    Args:
+        rows: Results; those without a floor, or with a limit not above 0, are not drawn.
+    """
+    drawn = [row for row in rows if stands(row) and _limit(row) > 0]
+    figure, axes, heights = new_row_chart([full_name(row) for row in drawn], "times the limit of real against real")
+    furthest, lowest = 1.0, 0.0
+    for row, height in zip(drawn, heights, strict=True):
+        value, low, high = (_times(row, end) for end in (row["matched"], row["matched_low"], row["matched_high"]))
+        floor = sorted((_times(row, row["floor_low"]), _times(row, row["floor_high"])))
+        low, high = sorted((low, high))
+        furthest, lowest = max(furthest, value, high), min(lowest, low, value, *floor)
+        axes.barh(height, floor[1] - floor[0], 12, left=floor[0], color=SOFT, alpha=0.25)
+        axes.plot([low, high], [height, height], color=FAKE, solid_capstyle="butt")
+        shape, face = (">" if value >= _FURTHEST else "o"), (FAKE if stands(row) == "within" else PAPER)
+        axes.plot(value, height, shape, color=FAKE, markerfacecolor=face, markeredgecolor=FAKE, markeredgewidth=1.4)
+    axes.axvline(1, color=INK, linewidth=1, linestyle=":", zorder=0.5)
+    if furthest > _LINEAR_REACH:
+        axes.set_xscale("symlog", linthresh=1, linscale=1)
+        tens = [10.0**power for power in range(math.ceil(math.log10(furthest)) + 1)]
+        ticks = [-1.0, 0.0, *(step for ten in tens for step in (ten, 3 * ten))]
+        ticks = [tick for tick in ticks if lowest * 1.1 <= tick <= furthest * 1.25]
+        axes.set_xticks(ticks, [f"{tick:g}".replace("-", "\u2212") for tick in ticks])
+        axes.minorticks_off()
+    axes.set_xlim(min(lowest * 1.1, 0.0), furthest * (1.25 if furthest > _LINEAR_REACH else 1.05))
+    if not drawn:
+        axes.text(0.5, 0.5, "nothing to draw: no metric has a floor", ha="center", transform=axes.transAxes)
+    return figure
+
+
+def _limit_is_low(row: MetricRow) -> bool:
+    """Whether the floor's lower end is the limit: more is better, or the value should be near and lies below."""
+    return row["better"] == "high" or (row["better"] == "near" and _known(row["matched"]) < _known(row["floor_low"]))
+
+
+def _limit(row: MetricRow) -> float:
+    return _known(row["floor_low"] if _limit_is_low(row) else row["floor_high"])
+
+
+def _times(row: MetricRow, value: float | None) -> float:
+    """Return how many times the limit of the floor a value lies out, at most `_FURTHEST`."""
+    value = _known(value)
+    if not _limit_is_low(row):
+        return min(value / _limit(row), _FURTHEST)
+    return min(_limit(row) / value, _FURTHEST) if value > 0 else _FURTHEST
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value  # no row without a floor is drawn
+
+
+@styled
+def distance_histogram(
+    fake_to_train: NDArray[np.floating], real_to_train: NDArray[np.floating], threshold: float, reference: str
+) -> Figure:
+    """Draw how close generated and other real images come to their closest training image.
+
+    Args:
+        fake_to_train: (N,) distance of each generated image to its closest training image.
+        real_to_train: (K,) the same of the images that set the threshold.
+        threshold: Distance below which the copy test calls an image a copy.
+        reference: What the images of ``real_to_train`` are.
+    """
+    figure, axes = new_chart(330)
+    both = np.concatenate([fake_to_train, real_to_train, [threshold]])
+    edges = np.histogram_bin_edges(both, bins=30, range=(min(0.0, float(both.min())), float(both.max())))
+    sets = ((real_to_train, reference, REAL, "", 0.35), (fake_to_train, "generated", FAKE, "////", 0.0))
+    for values, name, colour, hatch, opacity in sets:
+        axes.hist(
+            values,
+            edges.tolist(),
+            weights=np.full(len(values), 1 / max(len(values), 1)),
+            histtype="stepfilled",
+            facecolor=to_rgba(colour, opacity),
+            edgecolor=colour,
+            hatch=hatch,
+            linewidth=1.4,
+            label=f"{name}, {len(values)}",
+        )
+    axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=f"threshold {threshold:.3g}")
+    axes.set(xlabel="distance to the closest training image", ylabel="share of the images")
+    axes.yaxis.set_major_formatter(percent_axis())
+    figure.legend(loc="outside lower left")
+    return figure

@@ -1,0 +1,183 @@
+"""The charts of a run's report."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
+from sonoforge.training.pages.charts import (
+    INK,
+    MARKERS,
+    PAPER,
+    SERIES,
+    SOFT,
+    new_chart,
+    new_row_chart,
+    percent_axis,
+    points_axis,
+    styled,
+    svg,
+)
+from sonoforge.training.pages.numbers import is_number, points, share
+from sonoforge.training.pages.run.evidence import Bin, GeneratorRuns
+from sonoforge.training.statistics.results import ArmResult, ComparisonRow
+
+_MARKS = 8  # at most, about, on a line
+
+
+@styled
+def fold_strip(arms: Mapping[str, ArmResult]) -> Markup:
+    """Draw the accuracy of every fold, one row an arm; the bar is the pooled accuracy's 95 % interval."""
+    figure, axes, heights = new_row_chart([figures["title"] for figures in arms.values()], "accuracy")
+    for series, (figures, height) in enumerate(zip(arms.values(), heights, strict=True)):
+        pooled, colour = figures["accuracy"], _colour(series)
+        low, high = pooled["low"], pooled["high"]
+        axes.barh(height + 8, high - low, 6, left=low, color=colour, alpha=0.3)
+        axes.plot([pooled["value"]] * 2, [height + 2, height + 14], color=colour)
+        values = figures["fold_accuracy"]["values"]
+        jitter = [height - 7 + (-3, 0, 3)[n % 3] for n in range(len(values))]
+        axes.plot(values, jitter, _marker(series), color=colour, alpha=0.75)
+    axes.set_xlim(right=min(1.005, axes.get_xlim()[1]))
+    axes.xaxis.set_major_formatter(percent_axis())
+    means = "; ".join(f"{f['title']}: mean {share(f['fold_accuracy']['mean'])}" for f in arms.values())
+    return svg(figure, f"Accuracy of each fold. {means}")
+
+
+@styled
+def difference_forest(rows: Sequence[ComparisonRow], titles: Mapping[str, str]) -> Markup:
+    """Draw accuracy differences with 95 % intervals; the band is what this many images cannot show."""
+    drawn = [row for row in rows if is_number(row["accuracy_difference"]["value"])]
+    names = [f"{titles[row['second']]} \u2212 {titles[row['first']]}" for row in drawn]
+    figure, axes, heights = new_row_chart(names, "difference in accuracy, percentage points")
+    reach = 0.01
+    for row, height in zip(drawn, heights, strict=True):
+        change, band = row["accuracy_difference"], row["minimum_detectable_difference"]
+        if is_number(band):
+            axes.barh(height, 2 * band, 20, left=-band, color=SOFT, alpha=0.16)
+        axes.plot([change["low"], change["high"]], [height] * 2, "|-", color=SERIES[0], markeredgecolor=SERIES[0])
+        axes.plot(change["value"], height, "o", color=SERIES[0], markersize=9)
+        ends = (change["value"], change["low"], change["high"], band)
+        reach = max([reach, *(abs(v) for v in ends if v is not None and math.isfinite(v))])
+    axes.axvline(0, color=INK, linewidth=1.2, zorder=0.5)
+    axes.set_xlim(-1.05 * reach, 1.05 * reach)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(points_axis(1 if reach < 0.02 else 0))
+    changes = [points(row["accuracy_difference"]["value"]) for row in drawn]
+    said = "; ".join(f"{name}: {change} points" for name, change in zip(names, changes, strict=True))
+    return svg(figure, f"Paired differences in accuracy. {said}")
+
+
+@styled
+def learning_curves(arms: Mapping[str, ArmResult], name: str, y_label: str) -> Markup:
+    """Draw one statistic of the classifier's training by epoch: thin lines are folds, thick ones their mean."""
+    figure, axes = new_chart(250 + 18 * len(arms))
+    said = []
+    for series, figures in enumerate(arms.values()):
+        curves = [[row[name] for row in fold] for fold in figures["learning_curves"]]
+        epochs = range(1, max(map(len, curves), default=0) + 1)
+        # The marks of different arms lie on different epochs, so that none hides another.
+        first = series % max(1, min(3, len(epochs)))
+        mean = _draw_curves(axes, [(range(1, len(fold) + 1), fold) for fold in curves], series, first)
+        axes.lines[-1].set_label(figures["title"])
+        said += [f"{figures['title']}: {value:.3f} at the end" for value in mean[-1:]]
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    if name == "accuracy":
+        axes.yaxis.set_major_formatter(percent_axis())
+    axes.set(xlabel="epoch", ylabel=y_label)
+    figure.legend(loc="outside lower left")
+    return svg(figure, f"{y_label} by epoch. {'; '.join(said)}")
+
+
+@styled
+def reliability_diagram(raw: Sequence[Bin], calibrated: Sequence[Bin], title: str) -> Markup:
+    """Draw accuracy against stated probability, before and after temperature scaling, with the number of images."""
+    figure, axes = new_chart(370)
+    largest = max((b.images for b in (*raw, *calibrated)), default=1)
+    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (5, 4)))
+    for bins, series, label, shift in (
+        (raw, 1, "as trained", -0.006),
+        (calibrated, 0, "after temperature scaling", 0.006),
+    ):
+        colour, stated = SERIES[series], np.array([b.confidence for b in bins])
+        share_right, low, high = np.array([b.accuracy for b in bins]).reshape(-1, 3).T
+        axes.bar(stated + shift, [0.15 * b.images / largest for b in bins], 0.012, color=colour, alpha=0.35)
+        axes.vlines(stated, low, high, colour, alpha=0.4, linewidth=1)
+        (line,) = axes.plot(stated, share_right, MARKERS[series] + "-", color=colour, linewidth=1.4, label=label)
+        line.set_clip_on(False)
+        if bins is raw:
+            line.set(markerfacecolor=PAPER, markeredgecolor=colour, markeredgewidth=1.4)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="highest probability", ylabel="share that was right")
+    axes.xaxis.set_major_formatter(percent_axis())
+    axes.yaxis.set_major_formatter(percent_axis())
+    figure.legend(loc="outside lower left")
+    return svg(figure, f"Reliability diagram of {title}: share of right answers by stated probability")
+
+
+@styled
+def generator_losses(runs: GeneratorRuns) -> Markup:
+    """Draw both losses of one class's generators by step: thin lines are trainings, thick ones their mean."""
+    figure, axes = new_chart(290)
+    for series, network in enumerate(("discriminator", "generator")):
+        _draw_statistic(axes, runs, f"{network}_loss", series)
+        axes.lines[-1].set_label(network)
+    axes.set_ylabel("loss")
+    figure.legend(loc="outside lower left", ncols=2)
+    return svg(figure, f"Losses of the generators of class {runs.name} by training step")
+
+
+@styled
+def generator_diversity(runs: GeneratorRuns) -> Markup:
+    """Draw the diversity of one class's generators by step, with that of real images and the line of collapse."""
+    figure, axes = new_chart(290)
+    for level, words in ((1.0, "real images"), (COLLAPSE_FRACTION, "collapsed below this line")):
+        axes.axhline(level, color=SOFT, linewidth=1, linestyle=(0, (5, 4)))
+        axes.text(1, level, words, transform=axes.get_yaxis_transform(), color=SOFT, va="bottom", ha="right")
+    _draw_statistic(axes, runs, "diversity", 0)
+    axes.set_ylim(0, max(1.12, axes.get_ylim()[1]))
+    axes.set_ylabel("diversity")
+    return svg(figure, f"Diversity of the generators of class {runs.name} by training step")
+
+
+def _draw_statistic(axes: Axes, runs: GeneratorRuns, name: str, series: int) -> None:
+    curves = [([row["step"] for row in curve], [row.get(name) for row in curve]) for curve in runs.curves]
+    _draw_curves(axes, curves, series)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlabel("step")
+
+
+def _draw_curves(
+    axes: Axes, curves: Sequence[tuple[Sequence[float], Sequence[float | None]]], series: int, first: int = 0
+) -> NDArray[np.float64]:
+    """Draw curves thinly and their mean thickly, the mean with marks from the ``first`` point on; return the mean."""
+    colour = _colour(series)
+    for xs, ys in curves:
+        axes.plot(xs, np.array(ys, np.float64), color=colour, linewidth=1, alpha=0.38)
+    mean = column_means(ys for _, ys in curves)
+    longest = max((xs for xs, _ in curves), key=len, default=[])
+    every = (first, max(1, len(mean) // _MARKS))
+    axes.plot(longest, mean, _marker(series) + "-", color=colour, markevery=every, clip_on=False)
+    return mean
+
+
+def column_means(rows: Iterable[Sequence[float | None]]) -> NDArray[np.float64]:
+    """Average the n-th values of several rows; rows may differ in length, values that are missing are left out."""
+    columns = list(itertools.zip_longest(*rows))
+    table = np.ma.masked_invalid(np.array(columns, np.float64).reshape(len(columns), -1 if columns else 1))
+    return np.ma.filled(table.mean(axis=1), np.nan)
+
+
+def _colour(series: int) -> str:
+    return SERIES[series % len(SERIES)]
+
+
+def _marker(series: int) -> str:
+    return MARKERS[series % len(MARKERS)]

@@ -1,0 +1,210 @@
+"""What the report concludes, in words: pure functions of its figures, so that no sentence outruns them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.pages.numbers import counted, is_number, p_value, points, share
+from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult
+
+LEVEL = 0.05
+"""Significance level of McNemar's test in the verdict; the interval's is the same (95 %)."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the run says about one question.
+
+    Attributes:
+        level: ``yes``, ``no`` or ``open``.
+        headline: The answer in one line.
+        sentences: Its grounds and its limits.
+    """
+
+    level: str
+    headline: str
+    sentences: tuple[str, ...]
+
+
+def judge(comparison: ComparisonRow) -> str:
+    """Judge a paired comparison: ``better`` or ``worse`` where interval and McNemar agree, else ``undecided``."""
+    change, p = comparison["accuracy_difference"], comparison["mcnemar"]["p_value"]
+    if not (is_number(change["low"]) and is_number(change["high"])):
+        return "undecided"
+    if change["low"] > 0 and p < LEVEL:
+        return "better"
+    return "worse" if change["high"] < 0 and p < LEVEL else "undecided"
+
+
+def flipped(comparison: ComparisonRow) -> ComparisonRow:
+    """Turn ``second - first`` into ``first - second``."""
+
+    def negative(interval: IntervalResult) -> IntervalResult:
+        return IntervalResult(value=-interval["value"], low=-interval["high"], high=-interval["low"])
+
+    test = comparison["mcnemar"]
+    return {
+        **comparison,
+        "first": comparison["second"],
+        "second": comparison["first"],
+        "accuracy_difference": negative(comparison["accuracy_difference"]),
+        "macro_auc_difference": negative(comparison["macro_auc_difference"]),
+        "mcnemar": {**test, "first_only": test["second_only"], "second_only": test["first_only"]},
+    }
+
+
+def gan_comparison(comparisons: Sequence[ComparisonRow]) -> ComparisonRow | None:
+    """Return the comparison of the arm ``gan`` with its baseline, oriented ``gan - baseline``; None without one."""
+    for row in comparisons:
+        if row["second"] == "gan" and row["first"] != "duplicates":
+            return row
+    for row in comparisons:
+        if row["first"] == "gan" and row["second"] != "duplicates":
+            return flipped(row)
+    return None
+
+
+def judge_gan(
+    comparison: ComparisonRow,
+    placebo: ComparisonRow | None,
+    arms: Mapping[str, ArmResult],
+    protocol: str,
+) -> Verdict:
+    """Answer "does the GAN help?" from the paired interval and McNemar's test, and from nothing else.
+
+    Args:
+        comparison: ``gan`` against its baseline, oriented ``gan - baseline``.
+        placebo: ``gan`` against ``duplicates``, oriented ``gan - duplicates``; None where that arm was not run.
+        arms: Figures by arm.
+        protocol: ``sealed`` or ``thesis``.
+    """
+    outcome = judge(comparison)
+    baseline = arms[comparison["first"]]
+    grounds = [_grounds(comparison, baseline, arms["gan"])]
+    if protocol != "sealed" and outcome == "better":
+        level, headline = (
+            "open",
+            "Accuracy rose, but this is no evidence of benefit: the protocol leaks test images",
+        )
+        grounds.append(
+            "The generators were trained on all images, test images included, so leakage alone may explain the "
+            "gain. Only the sealed protocol can tell."
+        )
+    elif outcome == "better" and placebo is not None and judge(placebo) != "better":
+        level, headline = "open", "Accuracy rose, but the gain is not shown to come from the generator"
+        grounds.append(
+            "Simply duplicating real images (the placebo arm) was not shown to do worse than adding generated ones: "
+            f"{_difference(placebo)}."
+        )
+    elif outcome == "better":
+        level, headline = "yes", "Yes, in this run: adding generated images raised accuracy"
+        if placebo is None:
+            grounds.append(
+                "No placebo arm (duplicated images) was run, so part of the gain may come from balancing the classes "
+                "alone; run with --arms real,gan,duplicates to find out."
+            )
+        else:
+            grounds.append(f"It also beat the placebo arm of duplicated real images: {_difference(placebo)}.")
+    elif outcome == "worse":
+        level, headline = "no", "No: adding generated images lowered accuracy"
+    else:
+        level, headline = "open", "Not shown: this run cannot tell whether generated images help"
+    grounds.append(_power(comparison, baseline["images"]))
+    return Verdict(level, headline, tuple(grounds))
+
+
+def judge_arm(comparison: ComparisonRow, arms: Mapping[str, ArmResult]) -> Verdict:
+    """Say whether one arm differs from the baseline, for runs that ask no question about a GAN."""
+    outcome = judge(comparison)
+    first, second = arms[comparison["first"]], arms[comparison["second"]]
+    level = {"better": "yes", "worse": "no", "undecided": "open"}[outcome]
+    said = {"better": "better than", "worse": "worse than", "undecided": "not shown to differ from"}[outcome]
+    headline = f"{second['title']}: {said} {first['title']}"
+    return Verdict(level, headline, (_grounds(comparison, first, second), _power(comparison, first["images"])))
+
+
+def _difference(comparison: ComparisonRow) -> str:
+    change, p = comparison["accuracy_difference"], comparison["mcnemar"]["p_value"]
+    return (
+        f"{points(change['value'])} points, 95 % interval {points(change['low'])} to {points(change['high'])}, "
+        f"McNemar p {p_value(p)}"
+    )
+
+
+def _grounds(comparison: ComparisonRow, first: ArmResult, second: ArmResult) -> str:
+    change, test = comparison["accuracy_difference"], comparison["mcnemar"]
+    sentence = (
+        f"Accuracy: {share(first['accuracy']['value'])} with {first['title']}, {share(second['accuracy']['value'])} "
+        f"with {second['title']}; the difference is {_difference(comparison)}. "
+        f"The first alone classified {counted(test['first_only'], 'image')} correctly, the second alone "
+        f"{test['second_only']}."
+    )
+    excludes_zero = change["low"] > 0 or change["high"] < 0
+    significant = test["p_value"] < LEVEL
+    if excludes_zero != significant:
+        sentence += (
+            f" The interval {'excludes' if excludes_zero else 'includes'} zero while McNemar's test does "
+            f"{'' if significant else 'not '}call the difference significant; this report counts a difference as "
+            "shown only where both agree."
+        )
+    elif not excludes_zero:
+        sentence += " The interval includes zero."
+    return sentence
+
+
+def _power(comparison: ComparisonRow, images: int) -> str:
+    smallest = comparison["minimum_detectable_difference"]
+    if not is_number(smallest):
+        return (
+            f"The two arms disagree on too few of the {images} images to state a minimum detectable difference; a "
+            "small effect would go unnoticed."
+        )
+    return (
+        f"With {counted(images, 'image')}, this comparison can be expected to detect differences of about "
+        f"{points(smallest, sign='')} points or more (80\u00a0% power); a smaller one may exist and go unnoticed."
+    )
+
+
+def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> str:
+    """Say for how long and at what size the generators were trained, and how that compares with the publication.
+
+    Args:
+        gan: `GanSettings` as a mapping.
+        budget: Name of the run's budget.
+        filled: Classes that have a generator.
+    """
+    settings = GanSettings(**gan)
+    recipe = RECIPES.get(settings.recipe)
+    side = settings.image_size or (recipe.image_size if recipe else "?")
+    batch = f" of {settings.batch} images" if settings.batch else ""
+    if settings.steps is not None:
+        length = f"{settings.steps} steps{batch}"
+    elif settings.epochs is not None:
+        length = f"{settings.epochs:g} epochs" + (f", batches{batch}" if batch else "")
+    else:
+        length = "as many epochs as published" + (f", batches{batch}" if batch else "")
+    ours = f"{side} px, {length}"
+    if is_published_budget(settings):
+        return f"the published budget: {ours}"
+    size_word = "a small CPU budget" if budget == "quick" else "this run's own budget"
+    if recipe is None:
+        return f"{size_word}: {ours}"
+    published = [
+        f"{recipe.budget_for(name).epochs:g} epochs, batches of {recipe.budget_for(name).batch} for {name}"
+        for name in filled
+        if name.lower() in recipe.class_budgets
+    ]
+    default = recipe.image_size
+    beside = f"{default} px, {'; '.join(published)}" if published else f"{default} px, {recipe.budget.epochs:g} epochs"
+    return f"{size_word}: {ours} (published: {beside})"
+
+
+def is_published_budget(settings: GanSettings) -> bool:
+    """Whether nothing that costs time was set below what the recipe publishes."""
+    own = (settings.steps, settings.epochs, settings.batch, settings.learning_rate)
+    recipe = RECIPES.get(settings.recipe)
+    return own == (None, None, None, None) and settings.image_size in (None, recipe.image_size if recipe else None)

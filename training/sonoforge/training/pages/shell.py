@@ -1,0 +1,46 @@
+"""What every page shares: the template environment and the writing of one file that loads nothing else.
+
+A page is a template in ``templates/`` that extends ``base.html.j2``; ``macros.html.j2`` holds its building blocks,
+``style.css`` its look, `numbers` the way figures are printed, and `charts` its charts.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+
+from sonoforge.runtime import atomic
+from sonoforge.training.pages import numbers
+
+log = logging.getLogger(__name__)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sonoforge.training.pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("share", "points", "number", "tiny", "figure", "times", "p_value", "duration", "size", "listed"):
+        environment.filters[name] = getattr(numbers, name)
+    environment.globals |= {"counted": numbers.counted, "bracket": numbers.bracket}
+    return environment
+
+
+def render(template: str, context: Mapping[str, object]) -> str:
+    """Render a page; everything that is not marked as safe is escaped."""
+    return _environment().get_template(template).render(context)
+
+
+def write_page(path: Path, template: str, context: Mapping[str, object]) -> Path:
+    """Render a page into one self-contained file, and return its path."""
+    atomic.write_text(path, render(template, context))
+    log.info("report: %s in one self-contained page", numbers.size(path.stat().st_size))
+    return path
