@@ -228,18 +228,6 @@ def test_transforms_of_their_own_for_each_image() -> None:
     _assert_near(generator(latents), torch.cat(expected), 1e-5)
 
 
-def test_a_conditional_generator_answers_to_labels() -> None:
-    generator = Generator(
-        GeneratorSettings(32, 1, 16, 3, style_size=16, layers=4, channel_base=128, channel_max=8)
-    ).eval()
-    latents = _latents(1).expand(3, -1)
-    images = generator(latents, torch.arange(3))
-    assert (images[0] - images[1]).abs().max() > 1e-3
-    torch.testing.assert_close(generator(latents, torch.eye(3)), images)
-    with pytest.raises(ValueError, match="labels: found None"):
-        generator(latents)
-
-
 def test_styles_are_mixed_only_where_asked_for_and_reproducibly() -> None:
     plain, mixing = _small("t"), _small("t", mixing=1.0)
     mixing.load_state_dict(plain.state_dict())

@@ -41,7 +41,7 @@ def filtered_leaky_relu(maps: Tensor, up_taps: Tensor, down_taps: Tensor, *, up:
 
 def input_plane(module: FourierInput, style: Tensor) -> Tensor:
     """The Fourier features, place by place, with 3x3 matrices."""
-    side = len(module.places)
+    side = len(module.positions)
     axis = [(index - (side - 1) / 2) / module.rate for index in range(side)]
     places = torch.tensor([[x, y, 1.0] for y in axis for x in axis])
     planes = []

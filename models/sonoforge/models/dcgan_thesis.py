@@ -125,9 +125,9 @@ class Discriminator(nn.Module):
         self.head = ScoreHead(base * base * 128, classes, conditioning)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K) for ``"auxiliary"`` alone.
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
 
-        Labels (N,) int64 are needed by ``"projection"`` alone.
+        Labels (N,) int64 are needed only by ``"projection"``.
         """
         answer: tuple[Tensor, Tensor | None] = self.head(self.layers(images), labels)
         return answer

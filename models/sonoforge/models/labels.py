@@ -3,7 +3,7 @@
 A generator gets the class one-hot beside the latent vector (Mirza and Osindero, "Conditional
 Generative Adversarial Nets", 2014; Odena, Olah, Shlens, "Conditional Image Synthesis with Auxiliary
 Classifier GANs", ICML 2017, which gives the same).  A learned embedding would add nothing: the first
-layer is linear, so its columns for the one-hot part already are an embedding, as wide as that layer.
+layer is linear, so its columns for the one-hot part already are an embedding of that layer's width.
 
 A discriminator scores its last features in one of three ways:
 
@@ -80,7 +80,7 @@ class ScoreHead(nn.Module):
 
         Args:
             features: (N, F) float.
-            labels: (N,) int64; needed by ``"projection"`` alone.
+            labels: (N,) int64; needed only by ``"projection"``.
 
         Returns:
             Score (N,), and class logits (N, K) for ``"auxiliary"``, else None.

@@ -14,15 +14,17 @@ import torch
 from torch import nn
 
 import bundle_factory
+from sonoforge.export.bundle.classifier import fill_bundle
 from sonoforge.export.bundle.network import read_network
-from sonoforge.export.bundle.writer import fill_bundle
-from sonoforge.export.formats.onnx_graph import OUTPUTS, BundleGraph
+from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.gate.parity import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord
+from sonoforge.training.classifier.network import answer
 
 
 def _noise(count: int, seed: int) -> np.ndarray:
@@ -80,16 +82,51 @@ def _write(folder: Path, members: list[nn.Module], shared_blocks: int, mirror: b
     return folder
 
 
-@pytest.mark.parametrize(
-    ("count", "shared_blocks", "mirror"),
-    [(2, 11, True), (1, 0, True), pytest.param(2, 0, False, marks=pytest.mark.slow)],
-)
-def test_members_shared_blocks_and_mirror_come_back(
-    pair: list[nn.Module], tmp_path: Path, count: int, shared_blocks: int, mirror: bool
-) -> None:
-    members = pair[:count]
-    graph = read_network(open_bundle(_write(tmp_path / "bundle", members, shared_blocks, mirror)))
-    assert (len(graph.tails), len(graph.shared), graph.mirror) == (count, shared_blocks, mirror)
+@pytest.fixture(scope="module")
+def joint(pair: list[nn.Module], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of both members, which share their first 11 blocks and look at the mirror image, too."""
+    return _write(tmp_path_factory.mktemp("joint") / "bundle", pair, 11, mirror=True)
+
+
+def test_members_answer_together_on_both_views_and_the_maps_stay_exact(pair: list[nn.Module], joint: Path) -> None:
+    first, second = pair[0], copy.deepcopy(pair[1])
+    for index in range(11):
+        second.features[index] = first.features[index]  # type: ignore[union-attr, index, operator]
+    inputs, model = IMAGENET.normalise(_noise(3, 5)), open_bundle(joint).read("model.onnx")
+    mirrored = np.ascontiguousarray(inputs[..., ::-1])
+    found = _onnxruntime(model, inputs)
+    with torch.inference_mode():
+        views = [net(torch.from_numpy(view)).numpy() for net in (first, second) for view in (inputs, mirrored)]
+    assert np.abs(found["logits"] - np.mean(views, axis=0)).max() < 1e-4
+    bias = np.mean([net.classifier[1].bias.detach().numpy() for net in (first, second)], axis=0)
+    assert np.abs(found["cam"].mean(axis=(2, 3)) + bias - found["logits"]).max() < 1e-4
+    turned = _onnxruntime(model, mirrored)
+    assert np.abs(turned["logits"] - found["logits"]).max() < 1e-4
+    assert np.abs(turned["cam"][..., ::-1] - found["cam"]).max() < 1e-3
+    alone = _onnxruntime(model, inputs[1:2])
+    assert np.abs(alone["embedding"] - found["embedding"][1:2]).max() < 1e-4
+
+
+def test_members_that_share_their_first_blocks_are_trained_and_exported_alike(pair: list[nn.Module]) -> None:
+    pixels = _noise(2, 6)
+    answers = answer(pair, (pixels,), 11, torch.device("cpu"))
+    found = run_torch(BundleGraph(pair, 1.0, 11), IMAGENET.normalise(pixels))
+    assert np.abs(answers.probabilities - found["probabilities"]).max() < 1e-4
+
+
+def test_members_shared_blocks_and_mirror_come_back(pair: list[nn.Module], joint: Path) -> None:
+    _same_network(joint, pair, 11, mirror=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "mirror"), [(1, True), (2, False)])
+def test_members_that_share_nothing_come_back(pair: list[nn.Module], tmp_path: Path, count: int, mirror: bool) -> None:
+    _same_network(_write(tmp_path / "bundle", pair[:count], 0, mirror), pair[:count], 0, mirror)
+
+
+def _same_network(folder: Path, members: list[nn.Module], shared_blocks: int, mirror: bool) -> None:
+    graph = read_network(open_bundle(folder))
+    assert (len(graph.tails), len(graph.shared), graph.mirror) == (len(members), shared_blocks, mirror)
     inputs = IMAGENET.normalise(_noise(3, 5))
     found = run_torch(graph, inputs)
     expected = run_torch(BundleGraph(members, 1.7, shared_blocks, mirror), inputs)

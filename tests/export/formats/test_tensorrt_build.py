@@ -285,7 +285,7 @@ def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed() -> None:
         mapping_layers=2,
     )  # fmt: skip
     graph = trace_generator(styled.eval()).eval()
-    examples = generator_inputs(styled, "z", 2, 0.7, seed=0)
+    examples = generator_inputs(styled, 2, 0.7, seed=0)
     batch = torch.export.Dim("batch", min=1, max=64)
     shapes = tuple({} if name == "psi" else {0: batch} for name in examples)
     model = trace(graph, examples, ["images"], shapes, {}, optimise=False)
@@ -296,7 +296,7 @@ def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed() -> None:
     # What was folded for the parser changes no answer.
     folded = onnx.load_from_string(model)
     assert fold_indices(folded) > 0
-    fed = {name: values.numpy() for name, values in generator_inputs(styled, "z", 3, -0.5, seed=1).items()}
+    fed = {name: values.numpy() for name, values in generator_inputs(styled, 3, -0.5, seed=1).items()}
     images = [
         onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, fed)[0]
         for data in (model, folded.SerializeToString())

@@ -13,9 +13,8 @@ from bundle_factory import zip_bundle
 from generator_checkpoints import small_checkpoint
 from places import CHECKOUT
 from sonoforge.export.formats.executorch import missing
-from sonoforge.export.generators import formats as generator_formats
-from sonoforge.export.generators.bundle import write_generator_bundle
-from sonoforge.export.generators.formats import FORMATS, cannot_have
+from sonoforge.export.formats.table import FORMATS
+from sonoforge.export.generators.writers import unsuitable
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.gan.generator import load_generator
 
@@ -24,10 +23,9 @@ PAGE = (CHECKOUT / "export" / "docs" / "generators.md").read_text(encoding="utf-
 
 @pytest.mark.parametrize(("recipe", "classes"), [("dcgan", 0), ("began", 2), ("stylegan2", 2)])
 def test_the_python_of_the_page_makes_the_same_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, classes: int
+    generators: Any, monkeypatch: pytest.MonkeyPatch, recipe: str, classes: int
 ) -> None:
-    write_generator_bundle(small_checkpoint(tmp_path, recipe, classes), tmp_path / "bundle")
-    monkeypatch.chdir(tmp_path / "bundle")
+    monkeypatch.chdir(generators(recipe, classes).bundle)
     source = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
     names: dict[str, Any] = {}
     exec(compile(source, "generators.md", "exec"), names)
@@ -35,9 +33,8 @@ def test_the_python_of_the_page_makes_the_same_images(
     assert np.abs(names["pixels"].transpose(0, 2, 3, 1) - expected).max() <= 1
 
 
-def test_the_short_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_generator_bundle(small_checkpoint(tmp_path, "dcgan", 0), tmp_path / "bundle")
-    zip_bundle(tmp_path / "bundle", tmp_path / "generator.zip")
+def test_the_short_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generators: Any) -> None:
+    zip_bundle(generators("dcgan").bundle, tmp_path / "generator.zip")
     monkeypatch.chdir(tmp_path)
     (source,) = re.findall(r"```py\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
@@ -46,10 +43,8 @@ def test_the_short_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(bool(missing()), reason="executorch is not installed: pip install 'sonoforge[mobile]'")
-def test_executorch_of_the_page_makes_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    formats = ("executorch",)
-    write_generator_bundle(small_checkpoint(tmp_path, "began", 2), tmp_path / "bundle", formats=formats)
-    monkeypatch.chdir(tmp_path / "bundle")
+def test_executorch_of_the_page_makes_the_same_images(monkeypatch: pytest.MonkeyPatch, generators: Any) -> None:
+    monkeypatch.chdir(generators("began", 2, ("executorch",)).bundle)
     names: dict[str, Any] = {}
     sources = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(sources) == 2
@@ -61,19 +56,16 @@ def test_executorch_of_the_page_makes_the_same_images(tmp_path: Path, monkeypatc
 
 def test_the_page_names_every_format_and_file() -> None:
     rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| `(generator[a-z0-9.]*)` \|", PAGE, re.MULTILINE))
-    assert rows == {name: form.file for name, form in FORMATS.items()}
+    assert rows == {name: form.file("generation") for name, form in FORMATS.items() if form.serves("generation")}
 
 
 @pytest.mark.parametrize(
     "recipe", ["dcgan", "dcgan-thesis", "began", "progan", "stylegan1", "stylegan2", "stylegan3-t"]
 )
-def test_the_table_says_what_each_generator_can_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
-) -> None:
-    monkeypatch.setattr(generator_formats, "cannot_write", lambda form: "")  # as if all were installed
+def test_the_table_says_what_each_generator_can_have(tmp_path: Path, recipe: str) -> None:
     generator = load_generator(small_checkpoint(tmp_path, recipe, 0))
     column = 3 if recipe[:8] != "stylegan" else 5 if recipe[8] == "3" else 4
     for line in PAGE.splitlines():
         if re.match(r"\| `[a-z0-9-]+` \| `generator", line):
             cells = [cell.strip() for cell in line.strip("|").split("|")]
-            assert cells[column].startswith("no") == bool(cannot_have(cells[0].strip("`"), generator)), line
+            assert cells[column].startswith("no") == bool(unsuitable(cells[0].strip("`"), generator)), line

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bundle_factory import edit_manifest, npz, replace_file, zip_bundle
+from bundle_factory import edit_manifest, npz, replace_file, write_bundle, zip_bundle
 from generator_checkpoints import image_side, small_checkpoint
 from program import sonoforge
+from sonoforge.export.bundle.add_formats import describe
+from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.formats.executorch import missing as executorch_missing
+from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.formats.tensorrt.engine import check_engine
-from sonoforge.export.generators import bundle as generator_bundle
-from sonoforge.export.generators.bundle import describe_row, write_generator_bundle
-from sonoforge.export.generators.formats import FORMATS
+from sonoforge.export.generators.graph import load_contiguous
+from sonoforge.export.generators.writers import write_torchscript
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import SHIPPED, BundleError, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli import main as cli
@@ -35,25 +38,16 @@ HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
 
 
 @pytest.fixture(scope="module", params=[("dcgan", 2), ("began", 0), ("stylegan2", 2)], ids=lambda case: case[0])
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+def made(request: pytest.FixtureRequest, generators: Any) -> tuple[Path, Path, dict[str, Any]]:
     """Checkpoint, bundle, manifest."""
     recipe, classes = request.param
-    folder = tmp_path_factory.mktemp(recipe)
-    checkpoint = small_checkpoint(folder, recipe, classes, masks=int(recipe == "dcgan"))
-    return checkpoint, folder / "bundle", write_generator_bundle(checkpoint, folder / "bundle", created="2024-01-01")
+    return tuple(generators(recipe, classes, masks=int(recipe == "dcgan")))
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(tmp_path: Path, generators: Any) -> Path:
     """A bundle of ``dcgan`` that a test may spoil."""
-    kept = tmp_path_factory.getbasetemp() / "kept"
-    if not kept.exists():
-        write_generator_bundle(small_checkpoint(tmp_path / "run", "dcgan", 0), kept)
-    target = tmp_path / "bundle"
-    target.mkdir()
-    for file in kept.iterdir():
-        (target / file.name).write_bytes(file.read_bytes())
-    return target
+    return Path(shutil.copytree(generators("dcgan").bundle, tmp_path / "bundle"))
 
 
 def _verified(bundle: object, *arguments: str) -> dict[str, Any]:
@@ -88,7 +82,7 @@ def test_the_manifest_says_all_that_a_reader_needs(made: tuple[Path, Path, dict[
     assert json.loads((folder / "manifest.json").read_text()) == manifest
     about = open_bundle(folder, GeneratorManifest).manifest
     recipe = manifest["recipe"]
-    assert (manifest["task"], manifest["created"]) == ("generation", "2024-01-01")
+    assert manifest["task"] == "generation"
     assert manifest["latents"]["size"] == about.latent_size == 6
     assert manifest["latents"]["recipe"] == "sha256-box-muller-1"
     assert manifest["latents"]["distribution"] == ("uniform" if recipe == "began" else "normal")
@@ -114,7 +108,8 @@ def test_the_manifest_says_all_that_a_reader_needs(made: tuple[Path, Path, dict[
 def test_the_run_folder_names_the_data_but_not_its_place(tmp_path: Path) -> None:
     checkpoint = small_checkpoint(tmp_path, "dcgan", 0)
     (tmp_path / "config.yaml").write_text("data: /home/somebody/scans/BUSI/\n")
-    manifest = write_generator_bundle(checkpoint, tmp_path / "bundle")
+    bundle_from_checkpoint(checkpoint, tmp_path / "bundle")
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
     assert manifest["training"]["data"] == "BUSI" and manifest["name"] == "sonoforge-dcgan-busi-lesion"
     assert b"somebody" not in b"".join(file.read_bytes() for file in (tmp_path / "bundle").iterdir())
 
@@ -133,19 +128,19 @@ def test_golden_images_are_drawn_from_their_seeds(made: tuple[Path, Path, dict[s
 
 
 @pytest.fixture(scope="module", params=["progan", "stylegan3-t", pytest.param("stylegan1", marks=pytest.mark.slow)])
-def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def everything(request: pytest.FixtureRequest, generators: Any) -> tuple[Path, dict[str, Any]]:
     """A bundle of all formats that its generator and this machine can have, and its rows."""
-    folder = tmp_path_factory.mktemp("all")
-    manifest = write_generator_bundle(small_checkpoint(folder, request.param, 2), folder / "bundle", formats=("all",))
-    return folder / "bundle", manifest["parity"]["formats"]
+    made = generators(request.param, 2, ("all",))
+    return made.bundle, made.rows
 
 
 def test_all_formats_are_those_that_a_generator_can_have(everything: tuple[Path, dict[str, Any]]) -> None:
     folder, rows = everything
     manifest = json.loads((folder / "manifest.json").read_text())
     recipe = manifest["recipe"]
-    assert list(rows) == list(FORMATS)
-    expected = dict.fromkeys(FORMATS, "passed")
+    names = [name for name, form in FORMATS.items() if form.serves("generation")]
+    assert list(rows) == names
+    expected = dict.fromkeys(names, "passed")
     if recipe == "stylegan3-t":
         expected["torchscript"] = "not written"
     if recipe == "stylegan3-t" or not HAS_EXECUTORCH:
@@ -159,7 +154,7 @@ def test_all_formats_are_those_that_a_generator_can_have(everything: tuple[Path,
         if row["status"] == "passed":
             assert row["max_abs"] <= row["tolerance"]
         else:
-            assert row["reason"] in describe_row(row) and row["reason"] in card
+            assert row["reason"] in describe(row) and row["reason"] in card
         assert (
             (row["file"] in manifest["files"]) == (row["status"] != "not written") == (folder / row["file"]).is_file()
         )
@@ -179,21 +174,19 @@ def test_verify_runs_what_it_can_and_says_what_not(everything: tuple[Path, dict[
     unchecked = {row["file"]: row["reason"] for row in rows.values() if row["status"] == "not checked"}
     assert result["ok"] and set(result["golden"]["max_abs_difference"]) == passed
     assert result["not_run"] == unchecked
-    half = Generator(folder, file=FORMATS["onnx-fp16"].file).generate(5, 2, "b").astype(int)
+    half = Generator(folder, file=FORMATS["onnx-fp16"].file("generation")).generate(5, 2, "b").astype(int)
     assert np.abs(half - Generator(folder).generate(5, 2, "b")).max() <= 0.05 * 127.5 + 1
 
 
-def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path) -> None:
-    formats, name = ("onnx", "torchscript"), FORMATS["torchscript"].file
-    for recipe, classes in (("dcgan", 0), ("began", 0), ("progan", 2)):
-        place = tmp_path / recipe
-        write_generator_bundle(small_checkpoint(place, recipe, classes), place / "bundle", formats=formats)
-    folder = tmp_path / "dcgan" / "bundle"
+def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path, generators: Any) -> None:
+    name = FORMATS["torchscript"].file("generation")
+    folder = Path(shutil.copytree(generators("dcgan", 0, ("torchscript",)).bundle, tmp_path / "dcgan"))
+    began, progan = generators("began", 0, ("torchscript",)).bundle, generators("progan", 2, ("all",)).bundle
     assert _verified(folder, "--trust")["ok"]
     for content, message in (
-        ((tmp_path / "began" / "bundle" / name).read_bytes(), f"{name}: a golden image differs by "),
+        ((began / name).read_bytes(), f"{name}: a golden image differs by "),
         (
-            (tmp_path / "progan" / "bundle" / name).read_bytes(),
+            (progan / name).read_bytes(),
             f"{name}: the program that runs it ended with exit code",
         ),
         (b"no program", f"{name}: the program that runs it ended with exit code 1: torch cannot load it"),
@@ -211,13 +204,13 @@ def test_engines_asked_for_fit_their_records_and_the_onnx_file_beside_them(recip
 
     folder = tmp_path / "bundle"
     checkpoint = small_checkpoint(tmp_path, recipe, 2)
-    rows = write_generator_bundle(checkpoint, folder, formats=("tensorrt", "tensorrt-fp16"))["parity"]["formats"]
+    rows = {row["format"]: row for row in bundle_from_checkpoint(checkpoint, folder, ("tensorrt", "tensorrt-fp16"))}
     expected = "not checked" if model_files.missing("tensorrt") else "passed"
     assert rows["tensorrt"]["status"] == rows["tensorrt-fp16"]["status"] == expected
     about = open_bundle(folder, GeneratorManifest).manifest
     for name in ("tensorrt", "tensorrt-fp16"):
-        record = check_engine(folder / FORMATS[name].file, "tensorrt_rtx", tensorrt_rtx.__version__)
-        assert record["precision"] == about.files[FORMATS[name].file].precision
+        record = check_engine(folder / FORMATS[name].file("generation"), "tensorrt_rtx", tensorrt_rtx.__version__)
+        assert record["precision"] == about.files[FORMATS[name].file("generation")].precision
         assert record["source_sha256"] == about.files["generator.onnx"].sha256
         assert list(record["inputs"]) == list(about.raw["inputs"]) and record["outputs"] == ["images"]
         assert record["inputs"]["latents"] == [[1, 6], [1, 6], [8, 6]]
@@ -231,7 +224,7 @@ def test_engines_asked_for_fit_their_records_and_the_onnx_file_beside_them(recip
         ("stylegan3-t", "torchscript", "torchscript: StyleGAN3's filtered activation"),
         ("stylegan3-r", "executorch", "executorch: XNNPACK leaves StyleGAN3"),
         ("dcgan", "tensorrt", r"tensorrt: tensorrt_rtx is not installed; pip install 'sonoforge\[tensorrt\]'"),
-        ("dcgan", "tensorrt-int8", "found 'tensorrt-int8', expected of a generator all or some of onnx, .*mean tensor"),
+        ("dcgan", "tensorrt-int8", "found 'tensorrt-int8', expected all or any of onnx, .*mean tensor"),
     ],
 )
 def test_a_format_asked_for_by_name_that_cannot_be_had_is_an_error(
@@ -240,8 +233,8 @@ def test_a_format_asked_for_by_name_that_cannot_be_had_is_an_error(
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorrt_rtx" else real(name))
     checkpoint = small_checkpoint(tmp_path, recipe, 0)
-    with pytest.raises(SonoforgeError, match=f"--formats:? {message}") as error:
-        write_generator_bundle(checkpoint, tmp_path / "bundle", formats=("all", name))
+    with pytest.raises(SonoforgeError, match=f"formats: {message}") as error:
+        bundle_from_checkpoint(checkpoint, tmp_path / "bundle", ("all", name))
     assert "\n" not in str(error.value) and not (tmp_path / "bundle").exists()
 
 
@@ -257,17 +250,14 @@ def test_a_format_that_fails_is_left_out_and_the_others_go_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = small_checkpoint(tmp_path, "dcgan", 0).parents[1]
-    other = generator_bundle.load_contiguous(small_checkpoint(tmp_path / "other", "began", 0))
-    real = FORMATS["torchscript"].write
-    assert real is not None
+    other = load_contiguous(small_checkpoint(tmp_path / "other", "began", 0))
 
-    def write(made: Any) -> dict[str, bytes]:
+    def write(source: Any) -> bytes:
         if spoilt == "refused":
             raise GateError("torchscript: found something, expected another")
-        name = "generator.torchscript.pt"
-        return real(made._replace(generator=other)) if spoilt == "other network" else {name: b"no program"}
+        return write_torchscript(source._replace(generator=other)) if spoilt == "other network" else b"no program"
 
-    monkeypatch.setitem(FORMATS, "torchscript", dataclasses.replace(FORMATS["torchscript"], write=write))
+    monkeypatch.setitem(FORMATS, "torchscript", dataclasses.replace(FORMATS["torchscript"], generator=write))
     code = cli._run(
         ["export", str(run), "--checkpoint", "last", "--formats", "torchscript,onnx-fp16", "--zip", "--json", "--quiet"]
     )
@@ -288,9 +278,9 @@ def test_a_format_that_fails_is_left_out_and_the_others_go_in(
 
 @pytest.mark.skipif(not HAS_EXECUTORCH, reason="executorch is not installed: pip install 'sonoforge[mobile]'")
 def test_a_program_that_ends_with_a_signal_fails_its_format_alone(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generators: Any
 ) -> None:
-    form = dataclasses.replace(FORMATS["executorch"], write=lambda made: {"generator.pte": b"a program"})
+    form = dataclasses.replace(FORMATS["executorch"], generator=lambda source: b"a program")
     monkeypatch.setitem(FORMATS, "executorch", form)
     # Python imports this at its start; what runs the file finds it in place of executorch's own part.
     (tmp_path / "sitecustomize.py").write_text(
@@ -301,46 +291,44 @@ def test_a_program_that_ends_with_a_signal_fails_its_format_alone(
         "sys.modules[part.__name__] = part\n"
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
-    manifest = write_generator_bundle(small_checkpoint(tmp_path, "dcgan", 0), bundle, formats=("executorch",))
-    row = manifest["parity"]["formats"]["executorch"]
+    row = bundle_from_checkpoint(generators("dcgan").checkpoint, bundle, ("executorch",))[-1]
     assert row["status"] == "failed" and "generator.pte: the program that runs it ended with signal 11" in row["reason"]
     assert not (bundle / "generator.pte").exists() and _verified(bundle)["ok"]
 
 
 def test_a_generator_that_fails_the_gate_leaves_what_was_there(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generators: Any
 ) -> None:
-    other = small_checkpoint(tmp_path / "other", "began", 0)
-    checkpoint = small_checkpoint(tmp_path / "again", "dcgan", 0)
-    real = generator_bundle.generator_onnx
-
-    def exchanged(generator: Any, about: Any) -> bytes:
-        """The file of another network of the same shapes: began's latents are as long, its images as large."""
-        del generator
-        return real(generator_bundle.load_contiguous(other), about)
-
-    monkeypatch.setattr(generator_bundle, "generator_onnx", exchanged)
+    # The file of another network of the same shapes: began's latents are as long, its images as large.
+    other = (generators("began").bundle / "generator.onnx").read_bytes()
+    monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], generator=lambda source: other))
     before = {file.name: file.read_bytes() for file in bundle.iterdir()}
     for target in (bundle, tmp_path / "new"):
         with pytest.raises(
             GateError, match=r"generator\.onnx: images differ from torch's by .* no bundle was written"
         ) as error:
-            write_generator_bundle(checkpoint, target)
+            bundle_from_checkpoint(generators("dcgan").checkpoint, target)
         assert "\n" not in str(error.value)
     assert {file.name: file.read_bytes() for file in bundle.iterdir()} == before
-    assert not (tmp_path / "new").exists() and not list(tmp_path.glob("*.partial"))
+    assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".partial*"))
 
 
-def test_other_folders_and_formats_are_refused(tmp_path: Path) -> None:
-    checkpoint = small_checkpoint(tmp_path, "dcgan", 0)
-    (tmp_path / "classifier").mkdir()
-    (tmp_path / "classifier" / "manifest.json").write_text('{"task": "classification"}')
-    for folder in (tmp_path, tmp_path / "classifier"):
-        with pytest.raises(SonoforgeError, match="exists but is not a bundle"):
-            write_generator_bundle(checkpoint, folder)
-    with pytest.raises(SonoforgeError, match="--formats: found 'gif', expected of a generator all or some of onnx, "):
-        write_generator_bundle(checkpoint, tmp_path / "bundle", formats=("gif",))
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoints", "classifier"]
+def test_a_bundle_replaces_only_one_of_its_own_task(bundle: Path, tmp_path: Path, generators: Any) -> None:
+    run = generators("dcgan").checkpoint.parents[1]
+    classifier = write_bundle(tmp_path / "classifier")
+    (tmp_path / "notes").mkdir()
+    before = {file: file.read_bytes() for folder in (bundle, classifier) for file in folder.iterdir()}
+    for source, folder, message in (
+        (run, classifier, "found a classifier's bundle, expected a generator's or none; choose another --out"),
+        ("shipped", bundle, "found a generator's bundle, expected a classifier's or none; choose another --out"),
+        (run, tmp_path / "notes", "exists but is not a bundle"),
+    ):
+        done = sonoforge("export", source, "--out", folder)
+        assert done.code == 2 and message in done.err
+    assert {file: file.read_bytes() for folder in (bundle, classifier) for file in folder.iterdir()} == before
+    done = sonoforge("export", run, "--formats", "gif", "--out", tmp_path / "new")
+    assert done.code == 2 and "--formats: found 'gif', expected all or any of onnx, " in done.err
+    assert not (tmp_path / "new").exists()
 
 
 # Reading.
@@ -421,9 +409,9 @@ def test_a_changed_file_is_refused_before_it_is_used(bundle: Path, name: str) ->
         open_bundle(bundle, GeneratorManifest)
 
 
-def test_a_model_that_is_another_than_the_manifest_says_is_refused(bundle: Path, tmp_path: Path) -> None:
-    write_generator_bundle(small_checkpoint(tmp_path / "other", "began", 2), tmp_path / "other" / "bundle")
-    replace_file(bundle, "generator.onnx", (tmp_path / "other" / "bundle" / "generator.onnx").read_bytes())
+def test_a_model_that_is_another_than_the_manifest_says_is_refused(bundle: Path, generators: Any) -> None:
+    other = generators("began", 2).bundle
+    replace_file(bundle, "generator.onnx", (other / "generator.onnx").read_bytes())
     with pytest.raises(BundleError, match="found inputs latents, labels"):
         Generator(bundle)
     replace_file(bundle, "generator.onnx", b"no model")

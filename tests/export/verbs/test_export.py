@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import pytest
 import torch
 
 from places import CHECKOUT
-from sonoforge.export.bundle import writer as bundle_writer
-from sonoforge.export.formats.onnx_graph import OPSET, OUTPUTS, BundleGraph, to_onnx
+from sonoforge.export.formats.onnx_graph import OPSET, BundleGraph
 from sonoforge.export.gate.parity import check, compare
 from sonoforge.export.verbs.export import Config, main
 from sonoforge.models.mobilenetv2 import mobilenet_v2
@@ -24,7 +22,6 @@ from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.images.quality_metrics import METRICS
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord, load_model, save_model
-from sonoforge.training.classifier.network import answer
 
 CLASSES = ("normal", "benign", "malignant")
 
@@ -112,40 +109,6 @@ def test_activation_map_is_exact(bundle: Path, run: Path, pixels: np.ndarray) ->
     assert np.abs(rebuilt - answers["logits"]).max() < 1e-4
 
 
-def test_with_mirror_it_answers_on_both_views_and_the_maps_stay_exact(run: Path, pixels: np.ndarray) -> None:
-    (net,), _, _ = load_model(run / "model")
-    session = onnxruntime.InferenceSession(to_onnx(BundleGraph([net], 1.0, mirror=True), 224, {}))
-    inputs = IMAGENET.normalise(pixels)
-    logits, _, embedding, cam = session.run(list(OUTPUTS), {"input": inputs})
-    with torch.inference_mode():
-        both = [net(torch.from_numpy(np.ascontiguousarray(x))).numpy() for x in (inputs, inputs[..., ::-1])]
-    assert np.abs(logits - np.mean(both, axis=0)).max() < 1e-4
-    assert np.abs(cam.mean(axis=(2, 3)) + net.classifier[1].bias.detach().numpy() - logits).max() < 1e-4
-    mirrored = session.run(["logits", "cam"], {"input": inputs[..., ::-1].copy()})
-    assert np.abs(mirrored[0] - logits).max() < 1e-4
-    assert np.abs(mirrored[1][..., ::-1] - cam).max() < 1e-3
-    alone = session.run(["embedding"], {"input": inputs[1:2]})[0]
-    assert np.abs(alone - embedding[1:2]).max() < 1e-4
-
-
-def test_members_that_share_their_first_blocks_answer_together(run: Path, pixels: np.ndarray) -> None:
-    (first,), _, _ = load_model(run / "model")
-    second = copy.deepcopy(first)
-    with torch.no_grad():
-        for parameter in [*second.features[11:].parameters(), *second.classifier.parameters()]:
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    session = onnxruntime.InferenceSession(to_onnx(BundleGraph([first, second], 1.0, 11), 224, {}))
-    inputs = IMAGENET.normalise(pixels)
-    logits, _, _, cam = session.run(list(OUTPUTS), {"input": inputs})
-    with torch.inference_mode():
-        expected = np.mean([net(torch.from_numpy(inputs)).numpy() for net in (first, second)], axis=0)
-    assert np.abs(logits - expected).max() < 1e-4
-    bias = (first.classifier[1].bias + second.classifier[1].bias).detach().numpy() / 2
-    assert np.abs(cam.mean(axis=(2, 3)) + bias - logits).max() < 1e-4
-    answers = answer([first, second], (pixels,), 11, torch.device("cpu"))
-    assert np.abs(answers.probabilities - torch.softmax(torch.from_numpy(logits), 1).numpy()).max() < 1e-4
-
-
 def test_any_batch_size_gives_the_same_answers(bundle: Path, pixels: np.ndarray) -> None:
     session = onnxruntime.InferenceSession(open_bundle(bundle).read("model.onnx"))
     inputs = IMAGENET.normalise(np.repeat(pixels, 2, axis=0)[:5])
@@ -175,10 +138,10 @@ def test_provenance_is_a_bill_of_materials(bundle: Path) -> None:
     assert manifest["parity"]["formats"]["onnx"]["count"] >= 100
 
 
-def test_a_file_that_answers_otherwise_fails_the_gate(run: Path, pixels: np.ndarray) -> None:
-    (net,), _, _ = load_model(run / "model")
-    graph = BundleGraph([net], 1.0)
-    model = onnx.load_model_from_string(to_onnx(graph, 224, {}))
+def test_a_file_that_answers_otherwise_fails_the_gate(run: Path, bundle: Path, pixels: np.ndarray) -> None:
+    (net,), saved, _ = load_model(run / "model")
+    graph = BundleGraph([net], saved.temperature)
+    model = onnx.load_model(bundle / "model.onnx")
     bias = next(t for t in model.graph.initializer if list(t.dims) == [3])
     changed = onnx.numpy_helper.to_array(bias) + np.float32(2e-4)
     bias.CopyFrom(onnx.numpy_helper.from_array(changed, bias.name))
@@ -186,18 +149,6 @@ def test_a_file_that_answers_otherwise_fails_the_gate(run: Path, pixels: np.ndar
     assert parity["max_abs"]["logits"] == pytest.approx(2e-4, rel=0.1)
     with pytest.raises(GateError, match="parity"):
         check(parity)
-
-
-def test_a_failed_gate_leaves_an_earlier_bundle_alone(run: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = (bundle / "manifest.json").read_bytes()
-
-    def fail(_: object) -> None:
-        raise GateError("parity: planted")
-
-    monkeypatch.setattr(bundle_writer, "check", fail)
-    with pytest.raises(GateError, match="planted"):
-        main(Config(run=str(run)))
-    assert (bundle / "manifest.json").read_bytes() == before
 
 
 def test_a_folder_that_is_no_bundle_is_not_overwritten(run: Path, tmp_path: Path) -> None:
@@ -216,4 +167,3 @@ def test_the_card_tells_the_recorded_figures(bundle: Path) -> None:
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "90.0% [80.0%, 95.0%]" in card
     assert "not a medical device" in card
-    assert OUTPUTS == ("logits", "probabilities", "embedding", "cam")

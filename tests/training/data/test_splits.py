@@ -371,12 +371,8 @@ def test_where_pictures_cannot_tell_groups_the_user_must(tmp_path: Path) -> None
     assert make_plan(cache, "thesis", 3).protocol == "thesis"
 
 
-def test_real_busi_sealed_leaks_nothing_and_thesis_leaks_much(
-    shared: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.getbasetemp() / "busi"  # shared with test_duplicates
-    cache = open_cache(read_dataset(shared / "data" / "BUSI"), 64, folder)
-    sealed, thesis = make_plan(cache, "sealed"), make_plan(cache, "thesis")
+def test_real_busi_sealed_leaks_nothing_and_thesis_leaks_much(busi: ImageCache) -> None:
+    cache, sealed, thesis = busi, make_plan(busi, "sealed"), make_plan(busi, "thesis")
     for fold in range(10):
         check_sealed(sealed, fold, "classifier", sealed.train(fold), cache)
         assert len(leaked_images(sealed, fold, cache)) == 0

@@ -132,10 +132,10 @@ def test_truncation_is_refused_where_it_is_not_defined(pictures: Path, tmp_path:
 
 @pytest.fixture(scope="module")
 def bundle(conditional: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from sonoforge.export.generators.bundle import write_generator_bundle
+    from sonoforge.export.bundle.generator import bundle_from_checkpoint
 
     folder = tmp_path_factory.mktemp("bundle") / "generator"
-    write_generator_bundle(conditional, folder)
+    bundle_from_checkpoint(conditional, folder)
     return folder
 
 

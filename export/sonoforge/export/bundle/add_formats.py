@@ -3,107 +3,125 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sonoforge.export.bundle.model_card import replace_files
+from sonoforge.export.bundle.card import replace_files
 from sonoforge.export.bundle.provenance import versions
-from sonoforge.export.formats.onnx_graph import OUTPUTS
-from sonoforge.export.formats.source import Source
-from sonoforge.export.formats.table import FORMATS, Format
-from sonoforge.export.gate.images import GateImages
-from sonoforge.export.gate.judged_file import without_folders, write_and_judge
-from sonoforge.export.gate.parity import run_torch
-from sonoforge.export.gate.tolerance import Answers, compare, problems
+from sonoforge.export.formats.table import FORMATS
+from sonoforge.export.gate.row import FormatRow, ManifestJson
 from sonoforge.runtime import atomic
+from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.errors import GateError
-from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.inference.model_files import open_file, run_in_subprocess
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.inference import model_files
 
 log = logging.getLogger(__name__)
 
-_PORTION = 32  # images that torch answers at a time
+_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s:'\"()]+)+[\\/]?")
 
 
-class _Exam(NamedTuple):
-    """What every file is judged on: images, the same normalised (N, 3, S, S), the network's answers, class names."""
+class Exported(Protocol):
+    """A classifier or a generator, with all that its files are written from and judged on."""
 
-    images: GateImages
-    inputs: NDArray[np.float32]
-    reference: Answers
-    classes: tuple[str, ...]
+    @property
+    def task(self) -> str:
+        """``classification`` or ``generation``."""
+
+    def cannot_have(self, name: str) -> str:
+        """Return why a format cannot be written; nothing if it can."""
+
+    def write(self, name: str) -> bytes | dict[str, bytes]:
+        """Make a format's file, or files by name."""
+
+    def allowed(self, name: str) -> FormatRow:
+        """Return what a format's row says of its gate before it is judged."""
+
+    def judge(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
+        """Run a format's file; return its figures, and what keeps it from passing."""
 
 
-def cannot_write(form: Format) -> str:
-    """Say what is not installed that a format needs to be written; nothing if all is there."""
-    absent = [package for package in form.packages if importlib.util.find_spec(package) is None]
-    install = f"'sonoforge[{form.extra}]'" if form.extra else " ".join(absent)
-    return f"{', '.join(absent)} is not installed; pip install {install}" if absent else ""
-
-
-def add_formats(
-    folder: Path, source: Source, images: GateImages, names: Sequence[str], asked: Sequence[str]
-) -> list[dict[str, Any]]:
+def add_formats(folder: Path, exported: Exported, names: Sequence[str], formats: Sequence[str]) -> list[FormatRow]:
     """Write the files of these formats into a bundle; one that fails its gate is left out, the others go in.
 
     Args:
         folder: A bundle, not yet where others see it.
-        source: Its network.
-        images: To judge the files on.
-        names: Rows of `FORMATS`.
-        asked: Those that were asked for by name: they go in even if nothing on this machine can check them.
+        exported: What it holds.
+        names: Rows of `FORMATS`, see `choose`.
+        formats: What the user gave: a format given by name goes in even if nothing on this machine can check it.
 
     Returns:
-        For each name: ``format``, ``file``, ``precision``, ``runs_on``, ``status`` (``passed``, ``failed``, ``not
-        checked``: nothing on this machine runs it, or ``not written``), ``reason`` where there is one, ``bytes``, and
-        the figures of `gate.compare`.  The manifest holds the same less what may tell of the machine or of a patient:
-        names of images, and folders in a reason.
+        A row for each name.  The manifest holds the same less what may tell of the machine or of a patient: names of
+        images, and folders in a reason.
 
     Raises:
-        GateError: The bundle's ``model.onnx`` itself does not answer as the network does.
+        GateError: The bundle's ONNX file itself does not answer as the network does.
         SonoforgeError: A file cannot be written to disk.
     """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    exam = _prepare(source, images, tuple(manifest["classes"]))
     manifest["parity"]["formats"] = _known_rows(manifest)
-    calibration = _describe_calibration(source, images)
     rows = []
     for name in names:
-        row = _add(name, folder, source, exam, name in asked)
-        if row["precision"] != "fp32":
-            row["calibration"] = calibration
+        row = _write_and_judge(exported, name, folder, name in formats)
         log.log(logging.INFO if row["status"] == "passed" else logging.WARNING, "%s", describe(row))
         if name == "onnx" and row["status"] == "failed":
-            raise GateError(f"model.onnx: {row['reason']}; no bundle was written")
+            raise GateError(f"{row['file']}: {row['reason']}; no bundle was written")
         _enter(manifest, folder, row)
         rows.append(row)
     card = replace_files((folder / "MODEL_CARD.md").read_text(encoding="utf-8"), manifest).encode()
     atomic.write_bytes(folder / "MODEL_CARD.md", card)
-    manifest["files"]["MODEL_CARD.md"] = _entry(folder / "MODEL_CARD.md")
+    manifest["files"]["MODEL_CARD.md"] = file_entry(card)
     atomic.write_json(folder / "manifest.json", manifest)
-    written = open_bundle(folder)  # the reader must accept what was written
+    written = open_bundle(folder, Manifest)  # the reader must accept what was written
     for name in written.manifest.files:
         written.read(name)
     return rows
 
 
-def _prepare(source: Source, images: GateImages, classes: tuple[str, ...]) -> _Exam:
-    """Normalise the images once for all formats, and let the network itself answer."""
-    inputs = source.preprocessing.normalise(images.pixels)
-    parts = [run_torch(source.graph, inputs[i : i + _PORTION]) for i in range(0, len(inputs), _PORTION)]
-    reference = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
-    return _Exam(images, inputs, reference, classes)
+def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool) -> FormatRow:
+    """Write the files of one format and judge them; those that may not stay are removed.
+
+    A file that nothing on this machine can run is written only if it was asked for by name.
+    """
+    form = FORMATS[name]
+    row: FormatRow = {
+        "format": name,
+        "file": form.file(exported.task),
+        "precision": form.precision,
+        "runs_on": form.runs_on,
+    }
+    absent, unchecked = exported.cannot_have(name), model_files.missing(name)
+    if unchecked and not by_name and not absent:
+        absent = f"{unchecked}; --formats {name} writes it unchecked"
+    if absent:
+        return {**row, "status": "not written", "reason": absent}
+    contents: dict[str, bytes] = {}
+    try:
+        made = exported.write(name)
+        contents = made if isinstance(made, dict) else {row["file"]: made}
+        for file, data in contents.items():
+            atomic.write_bytes(folder / file, data)
+        row["bytes"] = len(contents[row["file"]])
+        row.update({**exported.allowed(name), "made_with": versions()})
+        if unchecked:
+            return {**row, "status": "not checked", "reason": unchecked}
+        figures, problems = exported.judge(name, folder / row["file"])
+        row.update(figures)
+    except Exception as error:  # writers are other people's programs: whatever one raises, the other formats go on
+        kind = "" if isinstance(error, SonoforgeError) else f"{type(error).__name__}: "
+        problems = [kind + " ".join(str(error).split()).replace(f"{folder}/", "")[:300]]
+    if not problems:
+        return {**row, "status": "passed"}
+    for file in contents:
+        (folder / file).unlink(missing_ok=True)
+    return {**row, "status": "failed", "reason": "; ".join(problems)}
 
 
-def _known_rows(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _known_rows(manifest: ManifestJson) -> dict[str, Any]:
     """Return the figures of an earlier export; readers of bundles check nothing in them, so what is odd is left out."""
     found = manifest["parity"].get("formats")
     rows = found.items() if isinstance(found, dict) else ()
@@ -119,83 +137,39 @@ def _known_rows(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _describe_calibration(source: Source, images: GateImages) -> dict[str, int]:
-    """Count the images that ranges were measured on, and those of them that files are judged on, too."""
-    judged = {hashlib.sha256(pixels.tobytes()).digest() for pixels in images.pixels}
-    among = sum(hashlib.sha256(pixels.tobytes()).digest() in judged for pixels in source.calibration)
-    return {"images": len(source.calibration), "among_those_checked": among}
-
-
-def _add(name: str, folder: Path, source: Source, exam: _Exam, asked: bool) -> dict[str, Any]:
-    """Write the files of one format into the folder and judge them; those that may not stay are removed."""
-    form = FORMATS[name]
-    write = form.write
-
-    def judge(place: Path) -> tuple[dict[str, Any], list[str]]:
-        figures = compare(_answers(form, name, place, exam), exam.reference, exam.images, exam.classes)
-        return figures, problems(figures, form.tolerance)
-
-    return write_and_judge(
-        {"format": name, "file": form.file, "precision": form.precision, "runs_on": form.runs_on},
-        folder,
-        None if write is None else lambda: write(source),
-        judge,
-        absent=cannot_write(form),
-        asked=asked,
-        about={"tolerance": form.tolerance._asdict(), "made_with": versions()},
-    )
-
-
-def _answers(form: Format, name: str, place: Path, exam: _Exam) -> dict[str, NDArray[np.float32]]:
-    """Let a file answer on all images, in a process of its own; images of any size, in this one, one at a time."""
-    if form.whole_images:
-        run = open_file(name, place)
-        parts = [run([_as_pixels(file)]) for file in exam.images.files]
-        outputs = [np.concatenate(values) for values in zip(*parts, strict=True)]
-    else:
-        outputs = run_in_subprocess(name, place, [exam.inputs], batch=form.batch)
-    if len(outputs) != len(OUTPUTS):
-        raise GateError(f"found {len(outputs)} outputs, expected {', '.join(OUTPUTS)}")
-    return dict(zip(OUTPUTS, outputs, strict=True))
-
-
-def _as_pixels(file: Path) -> NDArray[np.uint8]:
-    pixels = np.asarray(read_image(file))
-    return pixels[None, :, :, None] if pixels.ndim == 2 else pixels[None]
-
-
-def _enter(manifest: dict[str, Any], folder: Path, row: dict[str, Any]) -> None:
+def _enter(manifest: ManifestJson, folder: Path, row: FormatRow) -> None:
     """Enter a format's files and figures; those of an earlier export go, unless this machine could not try."""
-    form = FORMATS[row["format"]]
     files, figures = manifest["files"], manifest["parity"]["formats"]
     if row["status"] == "not written" and row["format"] in figures:
         return
-    kept = {key: value for key, value in row.items() if key != "worst"}
+    kept: dict[str, Any] = {key: value for key, value in row.items() if key != "worst"}
     if "reason" in kept:
-        kept["reason"] = without_folders(kept["reason"])
+        kept["reason"] = _PATH.sub("...", kept["reason"])
     figures[row["format"]] = kept
-    if form.write is None:
-        return
-    for file in (form.file, f"{form.file}.json"):
+    for file in (row["file"], f"{row['file']}.json"):
         files.pop(file, None)
         if row["status"] not in ("passed", "not checked"):
             (folder / file).unlink(missing_ok=True)
         elif (folder / file).is_file():
-            files[file] = _entry(folder / file)
-    if form.file in files:
-        files[form.file] |= {"precision": form.precision, "format": row["format"]}
+            files[file] = file_entry((folder / file).read_bytes())
+    if row["file"] in files:
+        files[row["file"]] |= {"precision": row["precision"], "format": row["format"]}
 
 
-def _entry(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
+def file_entry(data: bytes) -> dict[str, Any]:
+    """Return a file's entry in the manifest."""
     return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-def describe(row: dict[str, Any]) -> str:
-    """One line of the screen's table."""
+def describe(row: FormatRow) -> str:
+    """Return one line of the screen's table."""
     size = f"{row['bytes'] / 1e6:.2f} MB" if "bytes" in row else "-"
     line = f"{row['format']:<20} {row['precision']:<5} {size:>9}  "
     if "max_abs" in row:
-        line += f"max {row['max_abs']:.1e} mean {row['mean_abs']:.1e}  labels {row['labels_equal']}/{row['count']}  "
-    line += f"{row['status']}: {row['reason']}" if "reason" in row else str(row["status"])
+        line += f"max {row['max_abs']:.1e} "
+        if "mean_abs" in row:
+            line += f"mean {row['mean_abs']:.1e}  labels {row['labels_equal']}/{row['count']}  "
+        else:
+            line += f"(allowed {row['tolerance']:g})  "
+    line += f"{row['status']}: {row['reason']}" if "reason" in row else row["status"]
     return line + (f"; the worst: {row['worst']}" if row["status"] == "failed" and "worst" in row else "")

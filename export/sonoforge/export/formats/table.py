@@ -1,8 +1,9 @@
-"""The one table of what a classifier can be exported to."""
+"""The one table of what a classifier and a generator can be exported to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,8 +16,12 @@ from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.tensorrt.build import write_engine, write_engine_fp16, write_engine_int8
 from sonoforge.export.formats.torchscript import write_lite, write_torchscript
 from sonoforge.export.gate.tolerance import CLOSE, EXACT, HALF, INT8, RESIZED, Tolerance
+from sonoforge.export.generators import writers as generators
+from sonoforge.export.generators.writers import GeneratorSource
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
-Writer = Callable[[Source], dict[str, bytes]]
+STEMS = {"classification": "model", "generation": "generator"}
+"""How the names of model files begin, by task."""
 
 
 @dataclass(frozen=True)
@@ -24,98 +29,168 @@ class Format:
     """One row.
 
     Attributes:
-        file: Its file in the bundle; a writer may add a second one beside it.
+        suffix: Of its file's name; a writer may add a second file beside it.
         precision: Of weights and arithmetic: ``fp32``, ``fp16`` or ``int8``.
-        write: From the network to files by name; None for the bundle's own ``model.onnx``, which is always there.
-        tolerance: How far its answers may be from the network's.
+        runs_on: Where it runs, and by what.
+        tolerance: How far a classifier's answers may be from the network's.
+        classifier: From a classifier's network to its file, or to files by name; None where it has no such format.
+        generator: The same for a generator.
         packages: What must be installed to write it, by import name.
         extra: The extra that installs them; empty: they are installed by their own names.
-        runs_on: Where it runs, and by what.
-        batch: Images at a time when it is checked.
+        batch: Images at a time when a classifier's file is checked.
         whole_images: Whether it takes uint8 images of any size, (1, height, width, channels), not normalised tensors.
     """
 
-    file: str
+    suffix: str
     precision: str
-    write: Writer | None
-    tolerance: Tolerance
     runs_on: str
+    tolerance: Tolerance
+    classifier: Callable[[Source], bytes | dict[str, bytes]] | None = None
+    generator: Callable[[GeneratorSource], bytes | dict[str, bytes]] | None = None
     packages: tuple[str, ...] = ()
     extra: str = "export"
     batch: int = 8
     whole_images: bool = False
 
+    def file(self, task: str) -> str:
+        """Return the name of its file in a bundle of this task."""
+        return STEMS[task] + self.suffix
 
-def _one(file: str, write: Callable[[Source], bytes]) -> Writer:
-    return lambda source: {file: write(source)}
+    def serves(self, task: str) -> bool:
+        """Whether a bundle of this task can have it."""
+        return (self.classifier if task == "classification" else self.generator) is not None
+
+    def missing(self) -> str:
+        """Return what is not installed that it needs to be written, and how to install it; nothing if all is there."""
+        absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
+        install = f"'sonoforge[{self.extra}]'" if self.extra else " ".join(absent)
+        return f"{', '.join(absent)} is not installed; pip install {install}" if absent else ""
+
+
+def choose(formats: Sequence[str], task: str, cannot_have: Callable[[str], str]) -> list[str]:
+    """Return rows of the table in its order, ``onnx`` always among them.
+
+    Args:
+        formats: Names, or ``all``.
+        task: Of the bundle.
+        cannot_have: Says why a format cannot be written here; nothing if it can.
+
+    Raises:
+        SonoforgeError: An unknown name, or one given by name that cannot be written.
+    """
+    known = [name for name, form in FORMATS.items() if form.serves(task)]
+    for name in formats:
+        if name not in (*known, "all"):
+            hint = did_you_mean(name, known)
+            raise SonoforgeError(f"formats: found {name!r}, expected all or any of {', '.join(known)}{hint}")
+        reason = cannot_have(name) if name != "all" else ""
+        if reason:
+            raise SonoforgeError(f"formats: {name}: {reason}")
+    return [name for name in known if name in formats or "all" in formats or name == "onnx"]
 
 
 _EXECUTORCH = ("executorch", "torchao")
 _RTX = ("tensorrt_rtx",)
 _PLAIN = ("tensorrt",)
+_PHONES = "Android and iOS: ExecuTorch with XNNPACK"
 _SERVER = "any NVIDIA GPU, the very one that it was built on: TensorRT of the same version"
 _NVIDIA = "NVIDIA RTX GPUs: TensorRT-RTX of the same version"
 
 FORMATS: dict[str, Format] = {
-    "onnx": Format("model.onnx", "fp32", None, EXACT, "anywhere: ONNX Runtime, in a browser too"),
-    "onnx-fp16": Format(
-        "model.fp16.onnx",
-        "fp16",
-        _one("model.fp16.onnx", write_half),
-        HALF,
-        "GPUs and NPUs: ONNX Runtime; half the size",
-    ),
-    "onnx-int8": Format(
-        "model.int8.onnx", "int8", _one("model.int8.onnx", write_int8), INT8, "CPUs and phones: ONNX Runtime; a third"
-    ),
-    "onnx-uint8": Format(
-        "model.uint8.onnx",
+    "onnx": Format(
+        ".onnx",
         "fp32",
-        _one("model.uint8.onnx", write_uint8),
-        RESIZED,
+        "anywhere: ONNX Runtime, in a browser too",
+        EXACT,
+        classifier=lambda source: source.onnx,
+        generator=lambda source: source.onnx,
+    ),
+    "onnx-fp16": Format(
+        ".fp16.onnx",
+        "fp16",
+        "GPUs and NPUs: ONNX Runtime; half the size",
+        HALF,
+        classifier=write_half,
+        generator=generators.write_half,
+    ),
+    "onnx-int8": Format(".int8.onnx", "int8", "CPUs and phones: ONNX Runtime; a third", INT8, classifier=write_int8),
+    "onnx-uint8": Format(
+        ".uint8.onnx",
+        "fp32",
         "as onnx, from pixels of any size: nothing to prepare",
+        RESIZED,
+        classifier=write_uint8,
         whole_images=True,
     ),
-    "ort": Format("model.ort", "fp32", _one("model.ort", write_ort), EXACT, "reduced builds of ONNX Runtime"),
+    "ort": Format(".ort", "fp32", "reduced builds of ONNX Runtime", EXACT, classifier=write_ort),
     "torchscript": Format(
-        "model.torchscript.pt",
+        ".torchscript.pt",
         "fp32",
-        _one("model.torchscript.pt", write_torchscript),
-        CLOSE,
         "libtorch: C++ and Python",
+        CLOSE,
+        classifier=write_torchscript,
+        generator=generators.write_torchscript,
     ),
     "torchscript-lite": Format(
-        "model.ptl", "fp32", _one("model.ptl", write_lite), CLOSE, "PyTorch Mobile, which is no longer developed"
+        ".ptl", "fp32", "PyTorch Mobile, which is no longer developed", CLOSE, classifier=write_lite
     ),
     "executorch": Format(
-        "model.pte",
+        ".pte",
         "fp32",
-        _one("model.pte", write_executorch),
+        _PHONES,
         CLOSE,
-        "Android and iOS: ExecuTorch with XNNPACK",
-        _EXECUTORCH,
-        "mobile",
+        classifier=write_executorch,
+        generator=generators.write_executorch,
+        packages=_EXECUTORCH,
+        extra="mobile",
     ),
     "executorch-int8": Format(
-        "model.int8.pte",
+        ".int8.pte",
         "int8",
-        _one("model.int8.pte", write_executorch_int8),
+        _PHONES,
         INT8,
-        "Android and iOS: ExecuTorch with XNNPACK",
-        _EXECUTORCH,
-        "mobile",
+        classifier=write_executorch_int8,
+        packages=_EXECUTORCH,
+        extra="mobile",
     ),
-    "tensorrt": Format("model.rtx.engine", "fp32", write_engine, CLOSE, _NVIDIA, _RTX, "tensorrt"),
-    "tensorrt-fp16": Format("model.fp16.rtx.engine", "fp16", write_engine_fp16, HALF, _NVIDIA, _RTX, "tensorrt"),
-    "tensorrt-int8": Format("model.int8.rtx.engine", "int8", write_engine_int8, INT8, _NVIDIA, _RTX, "tensorrt"),
+    "tensorrt": Format(
+        ".rtx.engine",
+        "fp32",
+        _NVIDIA,
+        CLOSE,
+        classifier=write_engine,
+        generator=generators.write_engine,
+        packages=_RTX,
+        extra="tensorrt",
+    ),
+    "tensorrt-fp16": Format(
+        ".fp16.rtx.engine",
+        "fp16",
+        _NVIDIA,
+        HALF,
+        classifier=write_engine_fp16,
+        generator=generators.write_engine_fp16,
+        packages=_RTX,
+        extra="tensorrt",
+    ),
+    "tensorrt-int8": Format(
+        ".int8.rtx.engine", "int8", _NVIDIA, INT8, classifier=write_engine_int8, packages=_RTX, extra="tensorrt"
+    ),
     # Data-centre GPUs have no TensorRT-RTX: an engine of plain TensorRT is built on the machine that will run it.
-    "tensorrt-server": Format(
-        "model.engine", "fp32", partial(write_engine, module="tensorrt"), CLOSE, _SERVER, _PLAIN, ""
-    ),
-    "tensorrt-server-fp16": Format(
-        "model.fp16.engine", "fp16", partial(write_engine_fp16, module="tensorrt"), HALF, _SERVER, _PLAIN, ""
-    ),
-    "tensorrt-server-int8": Format(
-        "model.int8.engine", "int8", partial(write_engine_int8, module="tensorrt"), INT8, _SERVER, _PLAIN, ""
-    ),
+    **{
+        f"tensorrt-server{kind}": Format(
+            f"{suffix}.engine",
+            precision,
+            _SERVER,
+            tolerance,
+            classifier=partial(write, module="tensorrt"),
+            packages=_PLAIN,
+            extra="",
+        )
+        for kind, suffix, precision, tolerance, write in (
+            ("", "", "fp32", CLOSE, write_engine),
+            ("-fp16", ".fp16", "fp16", HALF, write_engine_fp16),
+            ("-int8", ".int8", "int8", INT8, write_engine_int8),
+        )
+    },
 }

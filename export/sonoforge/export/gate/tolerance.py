@@ -9,12 +9,13 @@ sensitivity and specificity are those of the sealed predictions with and without
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.export.gate.images import GateImages
+from sonoforge.export.gate.row import FormatRow
 from sonoforge.runtime.errors import GateError
 
 Answers = Mapping[str, NDArray[np.float32]]
@@ -46,7 +47,7 @@ INT8 = Tolerance(0.15, 0.5, agreement=0.985)
 RESIZED = Tolerance(0.02, 0.05, agreement=0.99)
 
 
-def compare(answers: Answers, reference: Answers, images: GateImages, classes: tuple[str, ...]) -> dict[str, Any]:
+def compare(answers: Answers, reference: Answers, images: GateImages, classes: tuple[str, ...]) -> FormatRow:
     """Compare a file's answers with the network's.
 
     Args:
@@ -70,7 +71,7 @@ def compare(answers: Answers, reference: Answers, images: GateImages, classes: t
             raise GateError(f"output {name}: found {what}, expected finite numbers of the shape {values.shape}")
     found, expected = answers["probabilities"], reference["probabilities"]
     differences = np.abs(found.astype(np.float64) - expected)
-    figures: dict[str, Any] = {
+    figures: FormatRow = {
         "images": images.source,
         "count": len(found),
         "max_abs": float(differences.max()),
@@ -92,9 +93,11 @@ def compare(answers: Answers, reference: Answers, images: GateImages, classes: t
     else:
         before, after, judged_on = expected.argmax(1), found.argmax(1), "own labels"
     old, new = _rates(before, images.labels, classes), _rates(after, images.labels, classes)
-    for index, name in enumerate(("sensitivity_change", "specificity_change")):
-        figures[name] = {key: 100 * (new[key][index] - old[key][index]) for key in classes}
-    return {**figures, "judged_on": judged_on}
+    figures["sensitivity_change"], figures["specificity_change"] = (
+        {key: 100 * (new[key][index] - old[key][index]) for key in classes} for index in range(2)
+    )
+    figures["judged_on"] = judged_on
+    return figures
 
 
 def _rates(
@@ -112,8 +115,8 @@ def _rates(
     return rates
 
 
-def problems(figures: Mapping[str, Any], tolerance: Tolerance) -> list[str]:
-    """Say what keeps a file from passing; nothing if it passes."""
+def problems(figures: FormatRow, tolerance: Tolerance) -> list[str]:
+    """Return what keeps a file from passing; nothing if it passes."""
     found = []
     if not figures["max_abs"] <= tolerance.probability:
         found.append(f"a probability differs by {figures['max_abs']:.2g} (allowed {tolerance.probability:g})")
@@ -125,8 +128,9 @@ def problems(figures: Mapping[str, Any], tolerance: Tolerance) -> list[str]:
         found.append(
             f"{figures['labels_equal']} of {figures['count']} labels are equal (allowed: {tolerance.agreement:.1%})"
         )
-    for kind in ("sensitivity", "specificity"):
-        for name, change in figures.get(f"{kind}_change", {}).items():
+    changes = {"sensitivity": figures.get("sensitivity_change"), "specificity": figures.get("specificity_change")}
+    for kind, by_class in changes.items():
+        for name, change in (by_class or {}).items():
             if change < -tolerance.points:
                 found.append(f"{kind} of {name} changes by {change:.1f} points (allowed -{tolerance.points:g})")
     return found

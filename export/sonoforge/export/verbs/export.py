@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoforge.export.bundle.add_formats import cannot_write
-from sonoforge.export.bundle.assemble import bundle_from_bundle, bundle_from_run
+from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_run
+from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.bundle.zip_file import write_zip
 from sonoforge.export.formats.table import FORMATS
-from sonoforge.export.generators.bundle import write_generator_bundle
-from sonoforge.export.generators.formats import FORMATS as GENERATOR_FORMATS
+from sonoforge.export.gate.row import FormatRow
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.cli.options import Outcome, argument, option
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -36,13 +35,16 @@ exit code: 0 every file in the bundle is as it should be; 1 one failed its gate 
 """
 
 
+_OF_GENERATORS = ", ".join(name for name, form in FORMATS.items() if form.serves("generation"))
+
+
 @dataclass(frozen=True)
 class Config:
     """Settings of ``export``."""
 
     run: str = argument(help="run folder of run, train or gan train; or a bundle (folder, .zip, or the word shipped)")
     formats: tuple[str, ...] = option(
-        ("onnx",), help=f"all, or some of {', '.join(FORMATS)}; of a generator {', '.join(GENERATOR_FORMATS)}"
+        ("onnx",), help=f"all, or any of {', '.join(FORMATS)}; of a generator {_OF_GENERATORS}"
     )
     data: str = option(
         "", help="folder of images to check the files on, or phantom (default: the run's own, or else phantom)"
@@ -64,19 +66,28 @@ def main(config: Config) -> Outcome:
     place = SHIPPED if config.run == "shipped" else Path(config.run)
     if not place.exists():
         raise SonoforgeError(f"{place}: no such run folder or bundle; sonoforge run, train and gan train make runs")
-    if (place / "checkpoints").is_dir() and not (place / "model").is_dir():
-        return _export_generator(config, place)
-    names = _choose(config.formats, tuple(FORMATS))
-    is_bundle = place.suffix == ".zip" or (place / "manifest.json").is_file()
+    is_generator = (place / "checkpoints").is_dir() and not (place / "model").is_dir()
+    is_bundle = not is_generator and (place.suffix == ".zip" or (place / "manifest.json").is_file())
+    if is_generator and config.data:
+        raise SonoforgeError(f"--data: found {config.data}, expected none: a generator's files are checked on latents")
     if is_bundle and not config.out and (config.run == "shipped" or place.suffix == ".zip"):
-        raise SonoforgeError(f"{place}: give the new bundle a place with --out FOLDER")
+        raise SonoforgeError(f"{place}: give the new bundle a folder with --out FOLDER")
     folder = Path(config.out) if config.out else place if is_bundle else place / "bundle"
     target = _zip_target(folder, place) if config.zip else None
-    if is_bundle:
-        rows = bundle_from_bundle(open_bundle(place), folder, names, config.formats, config.data)
+    if is_generator:
+        rows = bundle_from_checkpoint(_checkpoint(place, config.checkpoint), folder, config.formats)
+    elif is_bundle:
+        rows = bundle_from_bundle(open_bundle(place), folder, config.formats, config.data)
     else:
-        rows = bundle_from_run(place, folder, names, config.formats, config.data)
+        rows = bundle_from_run(place, folder, config.formats, config.data)
     return _report(folder, target, rows)
+
+
+def _checkpoint(run: Path, which: str) -> Path:
+    """Find a checkpoint: the given one, or the best, or the last where none was measured."""
+    checkpoint = find_checkpoint(run, which or ("best" if best_checkpoint(run / "checkpoints") else "last"))
+    log.info("%s", checkpoint)
+    return checkpoint
 
 
 def _zip_target(folder: Path, place: Path) -> Path:
@@ -96,36 +107,12 @@ def _zip_target(folder: Path, place: Path) -> Path:
     return target
 
 
-def _choose(asked: tuple[str, ...], known: tuple[str, ...]) -> list[str]:
-    """Return rows of a table, the ONNX file first, whatever their order; ``all`` leaves out what is not installed.
-
-    Raises:
-        SonoforgeError: An unknown name, or one that cannot be written here.
-    """
-    for name in asked:
-        if name not in (*known, "all"):
-            hint = did_you_mean(name, list(known))
-            raise SonoforgeError(f"--formats: found {name!r}, expected all or some of {', '.join(known)}{hint}")
-    for name in asked:
-        reason = cannot_write(FORMATS[name]) if name in FORMATS else ""
-        if reason:
-            raise SonoforgeError(f"--formats {name}: {reason}")
-    return [name for name in known if name in asked or "all" in asked or name == "onnx"]
-
-
-def _report(folder: Path, target: Path | None, rows: list[dict[str, Any]]) -> Outcome:
-    next_command = f"sonoforge bench {folder} --trust" if len(rows) > 1 else f"sonoforge verify {folder}"
-    return _finish(folder, target, open_bundle(folder).manifest.raw, rows, next_command)
-
-
-def _finish(
-    folder: Path, target: Path | None, manifest: dict[str, Any], rows: list[dict[str, Any]], next_command: str
-) -> Outcome:
-    """Say what is in the bundle and what was left out; pack it if that is asked for."""
-    result: dict[str, Any] = {"bundle": str(folder), "parity": manifest["parity"], "formats": rows}
-    files = manifest["files"].values()
-    size = sum(entry["bytes"] for entry in files) / 1e6
-    log.info("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(files), size)
+def _report(folder: Path, target: Path | None, rows: list[FormatRow]) -> Outcome:
+    """Log what is in the bundle and what was left out; pack it if that is asked for."""
+    manifest = open_bundle(folder, Manifest).manifest
+    result: dict[str, Any] = {"bundle": str(folder), "parity": manifest.raw["parity"], "formats": rows}
+    size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
+    log.info("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(manifest.files), size)
     if target is not None:
         write_zip(folder, target)
         result["zip"] = str(target)
@@ -137,16 +124,6 @@ def _finish(
     if failed:
         log.error("failed the gate and left out: %s", ", ".join(failed))
         return Outcome(result, "", 1)
-    return Outcome(result, next_command)
-
-
-def _export_generator(config: Config, run: Path) -> Outcome:
-    if config.data:
-        raise SonoforgeError(f"--data: found {config.data}, expected none: a generator's files are checked on latents")
-    folder = Path(config.out) if config.out else run / "bundle"
-    target = _zip_target(folder, run) if config.zip else None
-    checkpoint = find_checkpoint(run, config.checkpoint or ("best" if best_checkpoint(run / "checkpoints") else "last"))
-    log.info("%s", checkpoint)
-    manifest = write_generator_bundle(checkpoint, folder, formats=config.formats)
-    rows = list(manifest["parity"]["formats"].values())
-    return _finish(folder, target, manifest, rows, f"sonoforge gan sample --bundle {folder}")
+    if manifest.task == "generation":
+        return Outcome(result, f"sonoforge gan sample --bundle {folder}")
+    return Outcome(result, f"sonoforge bench {folder} --trust" if len(rows) > 1 else f"sonoforge verify {folder}")

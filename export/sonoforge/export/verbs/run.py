@@ -12,7 +12,7 @@ from typing import cast
 
 import numpy as np
 
-from sonoforge.export.bundle.assemble import bundle_from_run
+from sonoforge.export.bundle.classifier import bundle_from_run
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.options import Outcome, flatten, option
@@ -20,8 +20,9 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.verbs import verify
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, settings_of_arm
-from sonoforge.training.classifier.comparison import Comparison, ComparisonSettings, compare, log_table
+from sonoforge.training.classifier.comparison import Comparison, compare, log_table
 from sonoforge.training.classifier.final_model import HeldOut, Provenance, record_model, train_final
+from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import scan_groups
@@ -104,7 +105,7 @@ def _work(
         if not (folder / "model" / "model.json").is_file():
             _train_final_model(folder, config, settings, cache, comparison)
     with _chapter("export and parity", seconds):
-        bundle_from_run(folder, folder / "bundle", ["onnx"])
+        bundle_from_run(folder, folder / "bundle")
         manifest = open_bundle(folder / "bundle").manifest.raw
         verified = verify.main(verify.Config(bundle=str(folder / "bundle"))).result
         if not verified["ok"]:

@@ -139,7 +139,7 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
         """Images (N, C, S, S) in [-1, 1] to scores (N,), at least float32; and None, as it predicts no class.
 
-        Labels, (N,) int64 or (N, K) float, are needed by ``"projection"`` alone.
+        Labels, (N,) int64 or (N, K) float, are needed only by ``"projection"``.
         """
         maps = self.from_image(images)
         for index, block in enumerate(self.blocks):

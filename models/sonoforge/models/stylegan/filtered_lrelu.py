@@ -5,8 +5,8 @@ Computed on a finer grid, which can hold most of them, and cut off before return
 as on the continuous signal.
 
 Filters run as depthwise convolutions, separable ones axis by axis: a transposed convolution, which multiplies none of
-the zeros between samples, on the way up, and one with a stride, which computes no sample that is dropped, on the way
-down.  Each is the other's adjoint, so neither keeps its input for the gradient; only the activations are kept.
+the zeros between samples, to up-sample, and one with a stride, which computes no sample that is dropped, to
+down-sample.  Each is the other's adjoint, so neither keeps its input for the gradient; only the activations are kept.
 """
 
 from __future__ import annotations

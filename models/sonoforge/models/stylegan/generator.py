@@ -39,7 +39,7 @@ class StyledSettings:
 
 
 class StyledGenerator(nn.Module):
-    """Latent vector to image, by way of a style for each layer.
+    """Latent vector to image, through a style for each layer.
 
     Attributes:
         latent_size: See `StyledSettings`, as for ``classes`` and ``mixing``.
@@ -114,6 +114,6 @@ class StyledGenerator(nn.Module):
             chance: Source of random noise, on the styles' device; None: each layer's stored noise.
             update_average: Whether this batch moves what the synthesis network averages.
         """
-        del update_average  # of StyleGAN3 alone
+        del update_average  # only StyleGAN3 uses it
         images: Tensor = self.synthesis(styles) if chance is None else self.synthesis(styles, "random", chance)
         return images

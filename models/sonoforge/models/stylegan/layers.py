@@ -1,7 +1,7 @@
 """Layers that the StyleGAN family shares: equalised learning rates, and an activation that keeps the variance.
 
 Weights are stored as draws from N(0, 1) and scaled at each pass to the variance that He's initialisation
-asks for, so that an optimiser that normalises gradients moves all of them at the same relative rate
+prescribes, so that an optimiser that normalises gradients moves all of them at the same relative rate
 (Karras et al., "Progressive Growing of GANs", ICLR 2018, section 4.1).  A learning-rate multiplier m
 below 1 slows a layer down: its parameters are stored divided by m and multiplied with it at each pass
 (Karras, Laine, Aila, "A Style-Based Generator Architecture for GANs", CVPR 2019, appendix C: 0.01 in the
@@ -27,7 +27,7 @@ GAIN = math.sqrt(2)
 # Where half precision is used, activations are cut off at this size, far above those of a healthy network
 # (Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020, appendix D).
 CLAMP = 256.0
-# Number of the highest resolutions that mixed precision computes in half precision (the same place).
+# Number of the highest resolutions that mixed precision computes in half precision (the same appendix).
 HALF_LEVELS = 4
 EPSILON = 1e-8
 

@@ -3,7 +3,7 @@
 Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019,
 section 2 (eight fully connected layers), appendices B (truncation) and C (learning rate a hundredth).
 Class labels: Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020,
-appendix D: embedded as wide as a style, scaled to a mean square of 1, beside the latent.
+appendix D: embedded with the length of a style, scaled to a mean square of 1, and appended to the latent.
 """
 
 from __future__ import annotations

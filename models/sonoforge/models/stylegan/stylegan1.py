@@ -131,7 +131,7 @@ class ToImage(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles to images, by way of ever larger feature maps.
+    """Styles to images, through ever larger feature maps.
 
     Args:
         settings: Of the generator.
@@ -256,9 +256,9 @@ class Discriminator(GrowingDiscriminator):
         self.head = ScoreHead(widths[0], settings.classes, settings.conditioning, _linear)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K) for ``"auxiliary"`` alone.
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
 
-        Labels (N,) int64 are needed by ``"projection"`` alone.
+        Labels (N,) int64 are needed only by ``"projection"``.
         """
         images = avg_pool2d(images, self.image_size // self.resolution)
         maps = self.from_image[self.level](images)

@@ -138,7 +138,7 @@ class ToImage(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles to images, by way of ever larger feature maps.
+    """Styles to images, through ever larger feature maps.
 
     Args:
         settings: Of the generator.

@@ -129,12 +129,12 @@ class _Placement(EqualisedLinear):
 
 
 class FourierInput(nn.Module):
-    """Waves of fixed frequencies on an infinite plane, moved and turned as a style says (appendix F).
+    """Waves of fixed frequencies on an infinite plane, translated and rotated by a style (appendix F).
 
     The image covers -0.5 to 0.5 of the plane; x points right, y down.
 
     Attributes:
-        transform: (3, 3) matrix from places in the image to places on the plane: the inverse of the transform that
+        transform: (3, 3) matrix from points of the image to points of the plane: the inverse of the transform that
             the image is to undergo.  The identity unless a user changes it; (N, 3, 3) for a transform for each image.
         frequencies: (C, 2) of the waves along x and y, uniform on a disc.
         phases: (C,) in turns.
@@ -147,7 +147,7 @@ class FourierInput(nn.Module):
     transform: Tensor
     frequencies: Tensor
     phases: Tensor
-    places: Tensor
+    positions: Tensor
 
     def __init__(self, grid: Grid, style_size: int) -> None:
         super().__init__()
@@ -158,8 +158,8 @@ class FourierInput(nn.Module):
         self.register_buffer("transform", torch.eye(3))
         self.register_buffer("frequencies", torch.empty(grid.channels, 2))
         self.register_buffer("phases", torch.empty(grid.channels))
-        places = (torch.arange(grid.side) - (grid.side - 1) / 2) / grid.rate
-        self.register_buffer("places", places, persistent=False)
+        positions = (torch.arange(grid.side) - (grid.side - 1) / 2) / grid.rate
+        self.register_buffer("positions", positions, persistent=False)
         self.draw()
 
     @torch.no_grad()
@@ -179,14 +179,14 @@ class FourierInput(nn.Module):
             turn = torch.stack([cosine, -sine, sine, cosine], 1).unflatten(1, (2, 2))
             matrix = turn @ self.transform[..., :2, :2]
             shift = turn @ (self.transform[..., :2, 2] - torch.stack([x, y], 1))[:, :, None]
-            # Wave f at place M p + t has the phase f (M p + t) = (M^T f) p + f t.
+            # Wave f at point M p + t has the phase f (M p + t) = (M^T f) p + f t.
             frequencies = self.frequencies @ matrix
             phases = self.phases + (self.frequencies @ shift).squeeze(2)
             # A transform that shrinks raises frequencies; waves fade out before half the sampling rate is reached.
             above = frequencies.norm(dim=2) - self.cutoff
             amplitudes = (1 - above / (self.rate / 2 - self.cutoff)).clamp(0, 1)
-            horizontal = self.places[:, None] * frequencies[:, None, :, 0] + phases[:, None]
-            vertical = self.places[:, None] * frequencies[:, None, :, 1]
+            horizontal = self.positions[:, None] * frequencies[:, None, :, 0] + phases[:, None]
+            vertical = self.positions[:, None] * frequencies[:, None, :, 1]
             waves = (2 * math.pi * (horizontal[:, None] + vertical[:, :, None])).sin()  # (N, H, H, C)
             mixed: Tensor = waves @ (amplitudes[:, :, None] * self.weight.t() / math.sqrt(len(self.weight)))[:, None]
         return mixed.permute(0, 3, 1, 2)

@@ -197,10 +197,10 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
             f"GAN training: found learning rates {rates}, n_critic {recipe.n_critic}, perceptual weight "
             f"{recipe.perceptual_weight}, expected rates above 0, n_critic from 1, a weight from 0"
         )
-    if (recipe.loss == "began") != (recipe.architecture == "began"):
+    if LOSSES[recipe.loss].reconstruction != ARCHITECTURES[recipe.architecture].reconstruction:
         raise SonoforgeError(
             f"GAN training: found loss {recipe.loss} with the {recipe.architecture} networks; the loss began needs "
-            "reconstruction errors, which the recipe began alone gives"
+            "reconstruction errors, which only the recipe began gives"
         )
     if AUGMENTATIONS[recipe.augmentation].adaptive and not LOSSES[recipe.loss].signed:
         raise SonoforgeError(

@@ -85,7 +85,7 @@ def transfer_weights(weights: StartingWeights, generator: nn.Module, discriminat
             kind, taken, weights.name, sum(parameter.numel() for parameter in new.values()), _layers(new),
         )  # fmt: skip
         if not all(parameter.requires_grad for parameter in new.values()):
-            log.warning("some of the frozen layers are new: they keep their random weights and learn nothing")
+            log.warning("some frozen layers are new: they keep their random weights and learn nothing")
         _warn_of_channels(own, theirs, fitting)
 
 

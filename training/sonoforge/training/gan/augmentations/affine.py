@@ -22,7 +22,7 @@ class AffineRanges:
     """Ranges of a random affine map; each part is drawn uniformly from minus to plus its range.
 
     The defaults keep anatomy plausible and most of the picture in view.  They are this project's choice: Berezsky
-    and Liashchynskyi 2024, who expand their classes in this way, are the source of the method, not of the numbers.
+    and Liashchynskyi 2024, who expand their classes by such maps, are the source of the method, not of the numbers.
 
     Attributes:
         rotation: Degrees.

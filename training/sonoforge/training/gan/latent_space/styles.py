@@ -47,5 +47,5 @@ def style_bands(number: int) -> dict[str, tuple[int, int]]:
 
 
 def mix_bands(styles: Tensor, sources: Tensor, begin: int, end: int) -> Tensor:
-    """Give images the styles ``begin`` to ``end`` (exclusive) of others: (N, L, W) twice to (N, L, W)."""
+    """Give images the styles ``begin`` to ``end`` (exclusive) of the sources: (N, L, W) twice to (N, L, W)."""
     return torch.cat([styles[:, :begin], sources[:, begin:end], styles[:, end:]], 1)

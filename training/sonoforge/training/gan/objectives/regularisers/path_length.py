@@ -41,7 +41,7 @@ def penalty(generator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Ten
     """Mean squared deviation of the lengths from their moving average (equation 4), which is updated first.
 
     Args:
-        generator: Maps latents (N, Z) to images, by way of styles (N, L, W) if it has a mapping network.
+        generator: Maps latents (N, Z) to images, through styles (N, L, W) if it has a mapping network.
         batch: The first half of its latents and labels is used.
         state: ``path_length``, the average; updated here.
     """

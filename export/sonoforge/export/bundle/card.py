@@ -1,10 +1,14 @@
-"""MODEL_CARD.md of a bundle (sections after Mitchell et al., Model Cards for Model Reporting, FAT* 2019)."""
+"""MODEL_CARD.md of a bundle, from its records alone: no figure is written by hand.
+
+Sections after Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from sonoforge.export.gate.row import FormatRow, ManifestJson
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.statistics.results import IntervalResult
 
@@ -16,8 +20,8 @@ BUSI_LIMITS = (
 )
 
 
-def model_card(record: ModelRecord, parity: dict[str, Any]) -> str:
-    """Render the card from the record alone: no figure is written by hand."""
+def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
+    """Render a classifier's card, without its files."""
     training, evaluation = record.training, record.evaluation
     lines = [
         f"# {record.name} {record.version}",
@@ -71,47 +75,6 @@ def model_card(record: ModelRecord, parity: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-FILES = "## Files"
-
-
-def replace_files(card: str, manifest: dict[str, Any]) -> str:
-    """Return the card with a table of the bundle's model files, as the manifest has them, before its last section.
-
-    Args:
-        card: With or without such a table.
-        manifest: With the gates' figures in ``parity.formats``.
-    """
-    formats = manifest["parity"].get("formats", {})
-    titles = ("format", "file", "precision", "MB", "largest difference", "mean", "labels", "sensitivity", "status")
-    lines = [
-        FILES,
-        "",
-        "Each file against the trained network: differences of probabilities, equal labels, and the largest loss of "
-        "sensitivity of any class in points.",
-        "",
-        f"| {' | '.join((*titles, 'runs on'))} |",
-        "|---" * (len(titles) + 1) + "|",
-        *(_file_row(row) for row in formats.values()),
-        "",
-    ]
-    sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
-    kept = [section for section in sections if not section.startswith(FILES)]
-    return "".join([*kept[:-1], "\n".join(lines) + "\n", kept[-1]])
-
-
-def _file_row(row: dict[str, Any]) -> str:
-    cells = [row["format"], row["file"], row["precision"], f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else "-"]
-    if "max_abs" in row:
-        loss = max((-change for change in row.get("sensitivity_change", {}).values()), default=None)
-        cells += [f"{row['max_abs']:.1e}", f"{row['mean_abs']:.1e}", f"{row['labels_equal']} of {row['count']}"]
-        cells.append("-" if loss is None else f"{max(0.0, loss):.1f}")
-    else:
-        cells += ["-"] * 4
-    cells.append(row["status"] + (f": {row['reason']}" if "reason" in row else ""))
-    cells.append(row["runs_on"])
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
-
-
 def _evaluation(record: ModelRecord) -> list[str]:
     evaluation = record.evaluation
     accuracy, area = evaluation["accuracy"], evaluation["macro_auc"]
@@ -141,3 +104,88 @@ def _evaluation(record: ModelRecord) -> list[str]:
 
 def _share(interval: IntervalResult) -> str:
     return f"{interval['value']:.1%} [{interval['low']:.1%}, {interval['high']:.1%}]"
+
+
+def generator_card(record: ManifestJson) -> str:
+    """Render a generator's card from its manifest, without its files."""
+    image, latents, training = record["image"], record["latents"], record["training"]
+    colour = "grey" if image["channels"] == 1 else "RGB"
+    shown = ", ".join(record["classes"]) or record["class_name"] or "not named"
+    lines = [
+        f"# {record['name']} {record['version']}",
+        "",
+        "**Research use, not a medical device. Every image it makes is synthetic and shows no patient.**",
+        "",
+        "## Intended use",
+        "",
+        record["intended_use"],
+        "",
+        "## Model",
+        "",
+        f"Recipe `{record['recipe']}`, {image['size']} x {image['size']}, {colour}"
+        + (", each image with its mask as one more channel" if image["masks"] else "")
+        + f". Class: {shown}. Latents: {latents['size']} {latents['distribution']} numbers, drawn by "
+        f"`{latents['recipe']}`." + (" Takes psi, the truncation of styles." if record["psi"]["accepted"] else ""),
+        "",
+        "## Data",
+        "",
+        f"Trained on {training['data'] or 'a data set whose name is not recorded'}, to step {training['step']}. "
+        f"Fingerprint of the training images `{training['fingerprint'][:16]}`, of the weights "
+        f"`{training['generator_sha256'][:16]}`.",
+        "",
+        "## Limits",
+        "",
+        "- A generator may repeat itself, leave out what is rare, and copy training images. `sonoforge evaluate` "
+        "measures all three; its figures are not part of this bundle.",
+        "- The weights may allow conclusions about training images: share them as you may share the data.",
+        "- Images must keep the note that they are synthetic, which `sonoforge gan sample` writes into each file.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+FILES = "## Files"
+
+_EXPLAINED = {
+    "classification": "Each file against the trained network: differences of probabilities, equal labels, and the "
+    "largest loss of sensitivity of any class in points.",
+    "generation": "Each file against the trained network, on a CPU in batches of 1, 3 and 5: largest difference of "
+    "images, which are in about [-1, 1].",
+}
+
+
+def replace_files(card: str, manifest: ManifestJson) -> str:
+    """Return the card with a table of the bundle's model files, as the manifest has them, before its last section.
+
+    Args:
+        card: With or without such a table.
+        manifest: With the gates' figures in ``parity.formats``.
+    """
+    task = manifest["task"]
+    rows = [_cells(row, task) for row in manifest["parity"]["formats"].values()]
+    lines = [FILES, "", _EXPLAINED[task], "", f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
+    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row.values())} |" for row in rows]
+    sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
+    kept = [section for section in sections if not section.startswith(FILES)]
+    return "".join([*kept[:-1], "\n".join(lines) + "\n\n", kept[-1]])
+
+
+def _cells(row: FormatRow, task: str) -> dict[str, str]:
+    """Return the cells of a file's row by title."""
+    judged = "max_abs" in row
+    cells = {
+        "format": row["format"],
+        "file": row["file"],
+        "precision": row["precision"],
+        "MB": f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else "-",
+        "largest difference": f"{row['max_abs']:.1e}" if judged else "-",
+    }
+    if task == "classification":
+        changes = row.get("sensitivity_change")
+        cells["mean"] = f"{row['mean_abs']:.1e}" if judged else "-"
+        cells["labels"] = f"{row['labels_equal']} of {row['count']}" if judged else "-"
+        cells["sensitivity"] = f"{max(0.0, -min(changes.values())):.1f}" if changes else "-"
+    else:
+        cells["allowed"] = f"{row['tolerance']:g}" if "tolerance" in row else "-"
+    cells["status"] = row["status"] + (f": {row['reason']}" if "reason" in row else "")
+    return {**cells, "runs on": row["runs_on"]}

@@ -1,0 +1,243 @@
+"""From a run folder or a bundle to a classifier's bundle with the files of these formats, each of them judged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.export.bundle.add_formats import add_formats
+from sonoforge.export.bundle.card import classifier_card
+from sonoforge.export.bundle.folder import replacing_bundle
+from sonoforge.export.bundle.network import read_network
+from sonoforge.export.bundle.writer import npz, write_bundle
+from sonoforge.export.formats.onnx_graph import BundleGraph, to_onnx
+from sonoforge.export.formats.source import Source
+from sonoforge.export.formats.table import FORMATS, choose
+from sonoforge.export.gate.images import FEWEST, GateImages, find_images
+from sonoforge.export.gate.parity import check, compare, run_torch
+from sonoforge.export.gate.row import FormatRow
+from sonoforge.export.gate.tolerance import Answers, problems
+from sonoforge.export.gate.tolerance import compare as compare_answers
+from sonoforge.runtime import atomic
+from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
+from sonoforge.runtime.bundle.reader import Bundle, open_bundle
+from sonoforge.runtime.errors import GateError
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.model_files import open_file, run_in_subprocess
+from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord, load_model
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.run_folder import CONFIG, read_config
+
+log = logging.getLogger(__name__)
+
+TASK = ClassifierManifest.task
+CALIBRATION = 128
+_BATCH = 32  # images that torch answers at a time
+
+
+def bundle_from_run(run: Path, folder: Path, formats: Sequence[str] = ("onnx",), data: str = "") -> list[FormatRow]:
+    """Export the model of a run folder.
+
+    Args:
+        run: With ``model/``, and ``predictions.csv`` where it was cross-validated.
+        folder: The bundle's; an existing classifier's bundle is replaced, at the very end.
+        formats: Rows of `formats.table.FORMATS`, or ``all``, which leaves out what this machine cannot write or check.
+        data: Images to judge the files on; empty for the run's own.
+
+    Returns:
+        See `add_formats`.
+
+    Raises:
+        GateError: The ONNX file does not answer as the network does.
+        SonoforgeError: No model there, no images, a format that cannot be written, or ``folder`` holds something else.
+    """
+    names = choose(formats, TASK, _cannot_have)
+    members, record, arrays = load_model(run / "model")
+    with replacing_bundle(folder, TASK) as fresh:
+        settings = read_config(run) if (run / CONFIG).is_file() else {}
+        images = find_images(data, run, settings, record.classes, str(record.training.get("arm", "")))
+        graph = fill_bundle(members, record, arrays, fresh)
+        exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
+        rows = add_formats(fresh, exported, names, formats)
+    return rows
+
+
+def bundle_from_bundle(
+    bundle: Bundle[ClassifierManifest], folder: Path, formats: Sequence[str], data: str = ""
+) -> list[FormatRow]:
+    """Copy a bundle and add the files of these formats; see `bundle_from_run`."""
+    names = choose(formats, TASK, _cannot_have)
+    with replacing_bundle(folder, TASK) as fresh:
+        images = find_images(data, None, {}, bundle.classes, "")
+        for name in bundle.manifest.files:
+            atomic.write_bytes(fresh / name, bundle.read(name))
+        atomic.write_json(fresh / "manifest.json", bundle.manifest.raw)
+        exported = _prepare(open_bundle(fresh), read_network(bundle), images, None)
+        return add_formats(fresh, exported, names, formats)
+
+
+def fill_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArrays, folder: Path) -> BundleGraph:
+    """Export the model as ONNX, pass the first parity check, and write all files of a bundle.
+
+    Args:
+        members: The trained networks, on the CPU.
+        record: What the manifest says of it.
+        arrays: Trust reference and images.
+        folder: An empty folder.
+
+    Returns:
+        The network that the bundle holds.
+
+    Raises:
+        GateError: onnxruntime does not answer as torch does.
+    """
+    graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror).eval()
+    model = to_onnx(graph, IMAGENET.size, _metadata(IMAGENET, record.classes, f"{record.name} {record.version}"))
+    images = f"{len(arrays.parity_pixels)} training images of {record.training.get('data', 'the data set')}"
+    parity = compare(graph, model, arrays.parity_pixels, IMAGENET, images)
+    check(parity)
+    golden = run_torch(graph, IMAGENET.normalise(arrays.golden_pixels))
+    about = {
+        "name": record.name,
+        "version": record.version,
+        "classes": list(record.classes),
+        "preprocessing": IMAGENET.to_dict(),
+        "outputs": {name: list(golden[name].shape[1:]) for name in OUTPUTS},
+        "calibration": {"temperature": record.temperature, "protocol": "fitted on out-of-fold predictions"},
+        "conformal": record.conformal,
+        "trust": {"method": "ppca-mahalanobis", **record.trust},
+        "quality": record.quality,
+        "training": record.training,
+        "evaluation": record.evaluation,
+        "parity": parity,
+        "intended_use": record.intended_use,
+    }
+    contents = {
+        "model.onnx": model,
+        # Every start of ``classify`` reads it, and noise-like floats hardly shrink.
+        "reference.npz": npz(
+            {
+                "trust_mean": arrays.trust_mean,
+                "trust_components": arrays.trust_components,
+                "trust_residual": arrays.trust_residual,
+            },
+            compressed=False,
+        ),
+        "golden.npz": npz({"pixels": arrays.golden_pixels, **golden}),
+        "MODEL_CARD.md": classifier_card(record, parity).encode(),
+    }
+    write_bundle(folder, TASK, about, contents)
+    bundle = open_bundle(folder)  # the reader must accept what the writer wrote
+    Classifier(bundle)
+    bundle.golden()
+    return graph
+
+
+@dataclass(frozen=True)
+class ExportedClassifier:
+    """A classifier and what its files are judged on; see `add_formats.Exported`.
+
+    Attributes:
+        source: What its files are written from.
+        images: To judge them on.
+        inputs: The same normalised, (N, 3, S, S).
+        reference: The network's answers to them.
+        classes: Names.
+    """
+
+    source: Source
+    images: GateImages
+    inputs: NDArray[np.float32]
+    reference: Answers
+    classes: tuple[str, ...]
+    task: str = TASK
+
+    def cannot_have(self, name: str) -> str:
+        """Return what is not installed."""
+        return _cannot_have(name)
+
+    def write(self, name: str) -> bytes | dict[str, bytes]:
+        """Make a format's file, or files by name."""
+        write = FORMATS[name].classifier
+        assert write is not None, name  # noqa: S101 - `choose` gives only rows of this task
+        return write(self.source)
+
+    def allowed(self, name: str) -> FormatRow:
+        """Return the tolerance and, of lower precision, how many images ranges were measured on."""
+        form = FORMATS[name]
+        row: FormatRow = {"tolerance": form.tolerance._asdict()}
+        if form.precision != "fp32":
+            judged = {hashlib.sha256(pixels.tobytes()).digest() for pixels in self.images.pixels}
+            calibration = self.source.calibration
+            among = sum(hashlib.sha256(pixels.tobytes()).digest() in judged for pixels in calibration)
+            row["calibration"] = {"images": len(calibration), "among_those_checked": among}
+        return row
+
+    def judge(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
+        """Compare a file's answers with the network's."""
+        figures = compare_answers(self._answers(name, file), self.reference, self.images, self.classes)
+        return figures, problems(figures, FORMATS[name].tolerance)
+
+    def _answers(self, name: str, file: Path) -> dict[str, NDArray[np.float32]]:
+        """Run a file on all images in a subprocess; on images of any size here, one at a time."""
+        if FORMATS[name].whole_images:
+            run = open_file(name, file)
+            parts = [run([_as_pixels(image)]) for image in self.images.files]
+            outputs = [np.concatenate(values) for values in zip(*parts, strict=True)]
+        else:
+            outputs = run_in_subprocess(name, file, [self.inputs], batch=FORMATS[name].batch)
+        if len(outputs) != len(OUTPUTS):
+            raise GateError(f"found {len(outputs)} outputs, expected {', '.join(OUTPUTS)}")
+        return dict(zip(OUTPUTS, outputs, strict=True))
+
+
+def _prepare(
+    bundle: Bundle[ClassifierManifest], graph: BundleGraph, images: GateImages, training: NDArray[np.uint8] | None
+) -> ExportedClassifier:
+    """Normalise the images once for all formats, and let the network itself answer.
+
+    Args:
+        bundle: Holds ``model.onnx``.
+        graph: The network of that file.
+        images: To judge the files on.
+        training: Images that ranges may be measured on; None or too few: taken from ``images``.
+    """
+    log.info("checked on %s", images.source)
+    if training is None or len(training) < FEWEST:
+        training = images.pixels[evenly_spaced(len(images.pixels), CALIBRATION)]
+    manifest = bundle.manifest
+    metadata = _metadata(manifest.preprocessing, manifest.classes, f"{manifest.name} {manifest.version}")
+    source = Source(graph, bundle.read(manifest.model), np.asarray(training), manifest.preprocessing, metadata)
+    inputs = manifest.preprocessing.normalise(images.pixels)
+    parts = [run_torch(graph, inputs[first : first + _BATCH]) for first in range(0, len(inputs), _BATCH)]
+    reference = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+    return ExportedClassifier(source, images, inputs, reference, manifest.classes)
+
+
+def _cannot_have(name: str) -> str:
+    return FORMATS[name].missing()
+
+
+def _as_pixels(file: Path) -> NDArray[np.uint8]:
+    pixels = np.asarray(read_image(file))
+    return pixels[None, :, :, None] if pixels.ndim == 2 else pixels[None]
+
+
+def _metadata(preprocessing: Preprocessing, classes: Sequence[str], name: str) -> dict[str, str]:
+    """Return the text that every model file carries, where its format has a place for it."""
+    return {
+        "sonoforge.preprocessing": json.dumps(preprocessing.to_dict()),
+        "sonoforge.classes": json.dumps(list(classes)),
+        "sonoforge.name": name,
+        "sonoforge.use": "research use, not a medical device",
+    }

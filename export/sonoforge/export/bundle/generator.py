@@ -1,0 +1,206 @@
+"""From a checkpoint to a generator's bundle with the files of these formats, each of them judged."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sonoforge.export.bundle.add_formats import add_formats
+from sonoforge.export.bundle.card import generator_card
+from sonoforge.export.bundle.folder import refuse_other_folder, replacing_bundle
+from sonoforge.export.bundle.writer import npz, write_bundle
+from sonoforge.export.formats.table import FORMATS, choose
+from sonoforge.export.gate.row import FormatRow
+from sonoforge.export.generators.graph import (
+    CHECKED,
+    OUTPUT,
+    generator_inputs,
+    generator_onnx,
+    largest_difference,
+    load_contiguous,
+    tolerance,
+    trace_generator,
+)
+from sonoforge.export.generators.writers import GeneratorSource, unsuitable
+from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.runtime.bundle.generation import LATENT_RECIPE, GeneratorManifest
+from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.errors import GateError
+from sonoforge.runtime.inference import model_files
+from sonoforge.runtime.inference.generator import Generator
+from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, golden_difference
+from sonoforge.runtime.inference.latents import draw_latent
+from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
+from sonoforge.training.gan.generator import Truncation, generate, label_batch, latent_distribution
+from sonoforge.training.run_folder import CONFIG, read_config
+
+log = logging.getLogger(__name__)
+
+TASK = GeneratorManifest.task
+INTENDED_USE = (
+    "Research use, not a medical device. Its images are synthetic: they show no patient, and are no evidence about one."
+)
+GOLDEN = ((0, 1.0), (1, 0.7), (2, 0.3), (3, -0.5))  # seed, and psi where there are styles
+
+
+def bundle_from_checkpoint(checkpoint: Path, folder: Path, formats: Sequence[str] = ("onnx",)) -> list[FormatRow]:
+    """Export a checkpoint's averaged generator; a file that fails its gate is left out, the others go in.
+
+    Args:
+        checkpoint: A checkpoint folder, or a run folder (then its newest checkpoint).
+        folder: The bundle's; an existing generator's bundle is replaced.
+        formats: Rows of `formats.table.FORMATS`, or ``all``, which leaves out what this generator or this machine
+            cannot have.  ``onnx``, which the others are made of or compared with, is always written.
+
+    Returns:
+        See `add_formats`; ``max_abs`` is the largest difference of images from torch's, in [-1, 1].
+
+    Raises:
+        GateError: The ONNX file does not answer as torch does; no bundle is left, an older one stays as it was.
+        SonoforgeError: Not a checkpoint, a format that is unknown or, if it is given by name, that cannot be had, or
+            ``folder`` holds something else.
+    """
+    refuse_other_folder(folder, TASK)
+    place = find_checkpoint(checkpoint)
+    about, generator = describe(place), load_contiguous(place)
+    names = choose(formats, TASK, lambda name: _cannot_have(name, generator))
+    exported = ExportedGenerator(GeneratorSource(generator, about, generator_onnx(generator, about)))
+    manifest = _about(about, generator, _data_name(place))
+    with replacing_bundle(folder, TASK) as fresh:
+        contents = {
+            GeneratorManifest.model: exported.source.onnx,
+            "golden.npz": _golden(generator),
+            "MODEL_CARD.md": generator_card(manifest).encode(),
+        }
+        write_bundle(fresh, TASK, manifest, contents)
+        rows = add_formats(fresh, exported, names, formats)
+        worst, allowed = golden_difference(Generator(open_bundle(fresh, GeneratorManifest))), tolerance(generator)
+        if not worst <= allowed:
+            found = f"golden images differ by {worst:.2e} (allowed {allowed:g})"
+            raise GateError(f"{folder}: {found}; no bundle was written")
+    return rows
+
+
+@dataclass(frozen=True)
+class ExportedGenerator:
+    """A generator, ready to be written in any format and judged against torch; see `add_formats.Exported`."""
+
+    source: GeneratorSource
+    task: str = TASK
+
+    def cannot_have(self, name: str) -> str:
+        """Return why this generator, or this machine, cannot have a format."""
+        return _cannot_have(name, self.source.generator)
+
+    def write(self, name: str) -> bytes | dict[str, bytes]:
+        """Make a format's file, or files by name."""
+        write = FORMATS[name].generator
+        assert write is not None, name  # noqa: S101 - `choose` gives only rows of this task
+        return write(self.source)
+
+    def allowed(self, name: str) -> FormatRow:
+        """Return the largest difference of images from torch's, in [-1, 1], that a format may have."""
+        half = FORMATS[name].precision == "fp16"
+        return {"tolerance": IMAGE_TOLERANCES["fp16"] if half else tolerance(self.source.generator)}
+
+    def judge(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
+        """Compare a file's images with torch's."""
+        worst, allowed = _difference(self.source.generator, name, file), self.allowed(name)["tolerance"]
+        assert isinstance(allowed, float)  # noqa: S101 - see `allowed`
+        figures: FormatRow = {"max_abs": worst} if math.isfinite(worst) else {}  # NaN is not JSON
+        if worst <= allowed:
+            return figures, []
+        return figures, [f"images differ from torch's by {worst:.2g} (allowed {allowed:g})"]
+
+
+def _cannot_have(name: str, generator: nn.Module) -> str:
+    return unsuitable(name, generator) or FORMATS[name].missing()
+
+
+def _difference(generator: nn.Module, name: str, path: Path) -> float:
+    """Run a file, in a subprocess where it may end with a signal, and compare with torch."""
+    if name.startswith(("onnx", "torchscript")):
+        return largest_difference(generator, model_files.open_file(name, path))
+    if has_styles(generator):  # one psi for each process
+        return largest_difference(
+            generator, lambda fed: model_files.run_in_subprocess(name, path, fed, batch=len(fed[0]))
+        )
+    batches = [generator_inputs(generator, count, psi, seed=count).values() for count, psi in CHECKED]
+    fed = [torch.cat(values) for values in zip(*batches, strict=True)]
+    with torch.inference_mode():
+        expected = trace_generator(generator).eval()(*fed).numpy()
+    largest = max(count for count, _ in CHECKED)
+    found = model_files.run_in_subprocess(name, path, [values.numpy() for values in fed], batch=largest)[0]
+    return float(np.abs(found - expected).max()) if found.shape == expected.shape else math.nan
+
+
+def _about(about: Description, generator: nn.Module, data: str) -> dict[str, Any]:
+    """Return what the manifest says of a generator."""
+    options, styled = about.generator_options, has_styles(generator)
+    size, channels = int(options["image_size"]), int(options["channels"])
+    latent, labelled = int(options["latent_size"]), bool(about.classes)
+    names = ["sonoforge", about.recipe, data, about.class_name]
+    return {
+        "name": "-".join(name.lower().replace(" ", "-") for name in names if name),
+        "version": f"step-{about.step}",
+        "recipe": about.recipe,
+        "image": {
+            "size": size,
+            "channels": about.image_channels,
+            "masks": channels - about.image_channels,
+            "range": [-1, 1],
+        },
+        "class_name": "" if labelled else about.class_name,
+        "classes": list(about.classes),
+        "latents": {"recipe": LATENT_RECIPE, "size": latent, "distribution": latent_distribution(generator)},
+        "inputs": {
+            "latents": ["N", latent],
+            **({"psi": [1]} if styled else {}),
+            **({"labels": ["N"]} if labelled else {}),
+        },
+        "outputs": {OUTPUT: ["N", channels, size, size]},
+        "psi": {"accepted": styled, "default": 1.0},
+        "training": {
+            "step": about.step,
+            "data": data,
+            "fingerprint": about.fingerprint,
+            "generator_sha256": about.files["average.safetensors"],
+        },
+        "parity": {"checked": [list(pair) for pair in CHECKED]},
+        "intended_use": INTENDED_USE,
+    }
+
+
+def _data_name(checkpoint: Path) -> str:
+    """Return the name of the data set from the run folder around a checkpoint, or nothing: never its path."""
+    run = checkpoint.parent.parent
+    return Path(str(read_config(run).get("data", ""))).name if (run / CONFIG).is_file() else ""
+
+
+def _golden(generator: nn.Module) -> bytes:
+    """Compute by torch what every reader must find: image number 0 of a few seeds, classes in turn."""
+    classes, size = int(generator.classes), int(generator.latent_size)  # type: ignore[arg-type]
+    labels = [row % classes if classes else 0 for row in range(len(GOLDEN))]
+    psis = [psi if has_styles(generator) else 1.0 for _, psi in GOLDEN]
+    images = []
+    for (seed, _), label, psi in zip(GOLDEN, labels, psis, strict=True):
+        latents = torch.from_numpy(draw_latent(seed, 0, size, latent_distribution(generator)))[None]
+        own = label_batch(generator, label if classes else None, 1)
+        truncation = Truncation(psi if has_styles(generator) else None)
+        images.append(generate(generator, latents, own, truncation)[0].numpy())
+    return npz(
+        {
+            "seeds": np.array([seed for seed, _ in GOLDEN], np.int64),
+            "labels": np.array(labels, np.int64),
+            "psi": np.array(psis, np.float32),
+            "images": np.stack(images),
+        }
+    )

@@ -1,0 +1,34 @@
+"""The page that draws the project names every room and every key of both manifests."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from places import CHECKOUT
+from sonoforge.runtime.bundle import reader
+from sonoforge.runtime.bundle.manifest import Manifest
+
+PAGE = CHECKOUT / "training" / "docs" / "how-it-fits.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("package", ["runtime", "training", "export"])
+def test_every_room_is_drawn(package: str) -> None:
+    drawn = TEXT[TEXT.index("```") : TEXT.index("```", TEXT.index("```") + 3)]
+    rooms = {path.parent.name for path in (CHECKOUT / package / "sonoforge" / package).glob("*/__init__.py")}
+    assert rooms <= set(re.findall(r"(\w+)/", drawn))
+
+
+@pytest.mark.parametrize("kind", reader.TASKS.values(), ids=list(reader.TASKS))
+def test_every_key_of_a_manifest_is_listed(kind: type[Manifest]) -> None:
+    listed = set(re.findall(r"`([\w.]+)`", TEXT[TEXT.index("Keys of `manifest.json`") :]))
+    assert {*reader._KEYS, *kind.keys} <= listed
+    assert set(kind.required) <= set(re.findall(r"`([\w.]+)`", TEXT))
+
+
+def test_linked_pages_are_there_and_it_stays_short() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
+        assert (PAGE.parent / target).exists(), target
+    assert len(TEXT.encode()) < 8000
