@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import numpy as np
 from safetensors.torch import load_file
 from torch import Tensor, equal
 
-from sonoforge.training.gan.batches.training_set import make_training_set
+from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.metrics.spaces import open_space
 
 SETTINGS = GanSettings(
     recipe="dcgan", width=8, image_size=32, steps=12, batch=4, tick_steps=3, class_name="malignant", seed=5
 )
+MEASURED = dataclasses.replace(SETTINGS, tick_steps=2, held_out=0.25, metrics=("kid", "fid"), every=2)
 
 
 def draw_discs(count: int = 10, size: int = 24, seed: int = 0) -> np.ndarray:
@@ -44,6 +47,40 @@ def train(folder: Path, images: np.ndarray | None = None, device: str = "cpu", *
         settings.channels,
     )
     return train_gan(prepared, GanJob(settings, device), folder, **options)
+
+
+def draw_scans(count: int = 48, *, labelled: bool = False) -> TrainingSet:
+    """Discs of random position and size in pairs of one scan each: image 2k + 1 is 2k, a little darker."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32]
+    pixels = []
+    for _ in range(count // 2):
+        centre, radius, level = rng.uniform(0.3, 0.7, 2) * 32, rng.uniform(4, 12), rng.uniform(150, 250)
+        disc = np.where((y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2, level, 40)
+        pixels += [disc, disc - 10]
+    labels = (np.arange(count) // 2 % 4 == 0).astype(np.int64)  # one scan in four is of class 1
+    return make_training_set(
+        np.stack(pixels).astype(np.uint8)[..., None],
+        labels if labelled else None,
+        ("benign", "malignant") if labelled else ("malignant",),
+        32,
+        groups=np.arange(count, dtype=np.int64) // 2,
+    )
+
+
+def train_measured(folder: Path, images: TrainingSet | None = None, **changes: Any) -> Path:
+    """Train on `draw_scans`, a quarter held out, with KID and FID on pixels at every second tick, and these changes."""
+    options = {key: changes.pop(key) for key in ("resume", "stop") if key in changes}
+    settings = dataclasses.replace(MEASURED, **changes)
+    space = open_space("pixels") if settings.metrics else None
+    return train_gan(
+        draw_scans() if images is None else images, GanJob(settings, "cpu", space=space), folder, **options
+    )
+
+
+def image_hashes(images: np.ndarray) -> list[str]:
+    """Content hash of each image."""
+    return [hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images]
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:

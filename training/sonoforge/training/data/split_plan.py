@@ -113,7 +113,9 @@ def _parse(raw: Any, path: Path) -> SplitPlan:
         if type(raw[name]) is not kind:
             raise SonoforgeError(f"{path}: field {name} is {raw[name]!r}, expected {kind.__name__}; restore the file")
     for name, kind in _COLUMNS.items():
-        if not isinstance(raw[name], list) or any(type(v) is not kind or (isinstance(v, int) and v < 0) for v in raw[name]):
+        if not isinstance(raw[name], list) or any(
+            type(v) is not kind or (isinstance(v, int) and v < 0) for v in raw[name]
+        ):
             what = "whole numbers from 0" if kind is int else "texts"
             raise SonoforgeError(f"{path}: field {name} is not a list of {what}; restore the file")
     values: Any = {name: tuple(value) if name in _COLUMNS else value for name, value in raw.items()}

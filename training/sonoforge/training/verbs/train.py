@@ -22,6 +22,7 @@ from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import check_sealed, make_plan
 from sonoforge.training.devices import find_device
+from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.statistics.predictions import Predictions
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def main(config: Config) -> Outcome:
             cache.labelled(train, np.array(plan.groups)),
             config.arm,
             job,
-            GENERATOR_BUDGETS[config.classifier.budget],
+            GanSettings(**GENERATOR_BUDGETS[config.classifier.budget]),
         )
         record = record_model(
             folder / "model",
