@@ -10,9 +10,9 @@ import pytest
 
 from program import sonoforge
 from scans import draw_scan, save, write_set
+from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.verbs.data_audit import audit
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from sonoforge.training.classifier.arms import ARMS, settings_of_arm
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.data.splits import SplitPlan
+from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.gan.settings import GanSettings
 
 

@@ -19,7 +19,8 @@ from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.splits import SplitPlan, check_sealed, make_plan
+from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.splits import check_sealed, make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.statistics.predictions import Predictions
