@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, equal
 
+from sonoforge.training.gan.batches.joint_masks import join_masks
 from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob
@@ -33,6 +35,31 @@ def draw_discs(count: int = 10, size: int = 24, seed: int = 0) -> np.ndarray:
         centre_y, centre_x, radius = rng.uniform(0.3, 0.7) * size, rng.uniform(0.3, 0.7) * size, rng.uniform(3, 7)
         discs.append(np.where((y - centre_y) ** 2 + (x - centre_x) ** 2 < radius**2, 220, 40))
     return np.stack(discs).astype(np.uint8)[..., None]
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    """Write two classes of noisy grey pictures, ``count`` each."""
+    rng = np.random.default_rng(0)
+    for name, level in (("benign", 90), ("malignant", 160)):
+        (folder / name).mkdir()
+        for number in range(count):
+            pixels = np.clip(rng.normal(level, 40, (40, 48)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def draw_disc(size: int, y: float, x: float, radius: float) -> np.ndarray:
+    """Draw a white disc on black, (size, size) uint8."""
+    rows, columns = np.mgrid[:size, :size]
+    return ((rows - y) ** 2 + (columns - x) ** 2 < radius**2) * np.uint8(255)
+
+
+def draw_masked_discs(count: int = 6, size: int = 32) -> TrainingSet:
+    """White discs on black, off the centre, of two classes, with the same disc as mask."""
+    rng = np.random.default_rng(0)
+    discs = np.stack([draw_disc(size, *rng.uniform(0.35, 0.65, 2) * size, rng.uniform(4, 8)) for _ in range(count)])
+    images = make_training_set(discs[..., None], np.arange(count) % 2, ("a", "b"), size, channels="1")
+    return dataclasses.replace(images, pixels=join_masks(images.pixels, discs))
 
 
 def train(folder: Path, images: np.ndarray | None = None, device: str = "cpu", **changes: Any) -> Path:

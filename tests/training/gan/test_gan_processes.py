@@ -6,11 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from gan_trainings import read_rows
+from gan_trainings import read_rows, write_pictures
 from program import sonoforge
 
 SMALL = ["--class-name", "malignant", "--size", "32", "--batch", "8", "--tick-steps", "1", "--device", "cpu"]
@@ -19,15 +17,7 @@ SCALARS = ("discriminator_loss", "generator_loss", "real_score", "fake_score", "
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of noisy grey pictures."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for name, level in (("benign", 90), ("malignant", 160)):
-        (folder / name).mkdir()
-        for number in range(16):
-            pixels = np.clip(rng.normal(level, 40, (40, 40)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")
-    return folder
+    return write_pictures(tmp_path_factory.mktemp("pictures"), 16)
 
 
 def _train(processes: int, recipe: str, pictures: Path, out: Path, *options: str) -> tuple[Path, str]:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from scipy import ndimage
 
+from gan_trainings import draw_masked_discs
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, draw_affine, warp
 from sonoforge.training.gan.batches.expansion import expand
-from sonoforge.training.gan.batches.joint_masks import join_masks
 from sonoforge.training.gan.batches.sampling import (
     DeviceImages,
     Sampling,
@@ -26,24 +26,10 @@ from sonoforge.training.gan.batches.sampling import (
 from sonoforge.training.gan.batches.training_set import (
     TrainingSet,
     check_enough_images,
-    make_training_set,
 )
 
 LABELS = np.array([0] * 3 + [1] * 11 + [2] * 5)
 SIZE = 32
-
-
-def _disc(size: int, y: float, x: float, radius: float) -> np.ndarray:
-    rows, columns = np.mgrid[:size, :size]
-    return ((rows - y) ** 2 + (columns - x) ** 2 < radius**2) * np.uint8(255)
-
-
-def _discs(count: int = 6, size: int = SIZE) -> TrainingSet:
-    """White discs on black, off the centre, with the same disc as mask."""
-    rng = np.random.default_rng(0)
-    discs = np.stack([_disc(size, *rng.uniform(0.35, 0.65, 2) * size, rng.uniform(4, 8)) for _ in range(count)])
-    images = make_training_set(discs[..., None], np.arange(count) % 2, ("a", "b"), size, channels="1")
-    return dataclasses.replace(images, pixels=join_masks(images.pixels, discs))
 
 
 def _on_device(images: TrainingSet, *, labelled: bool = True) -> DeviceImages:
@@ -118,7 +104,7 @@ def test_classes_that_do_not_occur_do_not_count() -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3, 6, 12])
 def test_the_parts_of_all_processes_make_the_batch(world: int) -> None:
-    images = _discs()
+    images = draw_masked_discs()
     device_images = _on_device(images)
     sampling = Sampling(12, seed=2, balanced=True, mirror=True, affine=AffineRanges())
     whole = draw_real(device_images, sampling, step=7)
@@ -135,7 +121,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
 
 
 def test_a_step_shows_the_chosen_images_with_their_labels() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     batch = draw_real(_on_device(images), Sampling(4, seed=2), step=3)
     chosen = choose_images(Sampling(4, seed=2), 6, None, 3)
     assert torch.equal(batch.images, to_unit(to_tensor(images.pixels[chosen])))
@@ -145,7 +131,7 @@ def test_a_step_shows_the_chosen_images_with_their_labels() -> None:
 
 
 def test_flips_double_the_set_and_undo_themselves() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     sampling = Sampling(12, seed=2, mirror=True)  # a batch is an epoch of the doubled set
     seen = draw_real(_on_device(images, labelled=False), sampling, step=0).images
     originals = to_unit(to_tensor(images.pixels))
@@ -159,7 +145,7 @@ def test_flips_double_the_set_and_undo_themselves() -> None:
 
 
 def test_random_distortion_differs_by_step_and_repeats() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     sampling = Sampling(6, seed=2, affine=AffineRanges())
 
     def seen(step: int) -> torch.Tensor:
@@ -219,7 +205,7 @@ def test_warp_agrees_with_scipy_border_included() -> None:
 
 
 def test_expansion_keeps_the_originals_first_and_makes_seven_of_each() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     seven = expand(images, 7, AffineRanges(), seed=1)
     assert seven.pixels.shape == (42, SIZE, SIZE, 2)
     assert seven.pixels.dtype == np.uint8
@@ -235,7 +221,7 @@ def test_expansion_keeps_the_originals_first_and_makes_seven_of_each() -> None:
 
 
 def test_expansion_depends_on_seed_image_and_copy_alone() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     seven = expand(images, 7, AffineRanges(), seed=1)
     assert np.array_equal(expand(images, 7, AffineRanges(), seed=1).pixels, seven.pixels)
     assert np.array_equal(expand(images, 3, AffineRanges(), seed=1).pixels, seven.pixels[:18])
@@ -245,7 +231,7 @@ def test_expansion_depends_on_seed_image_and_copy_alone() -> None:
 
 
 def test_a_mask_moves_with_its_image() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     seven = expand(images, 7, AffineRanges(), seed=1)
     pictures, masks = split_masks(seven.pixels, 1)
     assert masks is not None

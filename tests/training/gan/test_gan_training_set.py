@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gan_trainings import draw_disc, draw_masked_discs
 from scans import draw_scan, save
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import split_masks
@@ -17,25 +18,11 @@ from sonoforge.training.gan.batches import training_set as training_set_module
 from sonoforge.training.gan.batches.joint_masks import join_masks
 from sonoforge.training.gan.batches.training_set import (
     TrainingSet,
-    make_training_set,
     read_training_set,
 )
 from sonoforge.training.gan.settings import GanSettings
 
 SIZE = 32
-
-
-def _disc(size: int, y: float, x: float, radius: float) -> np.ndarray:
-    rows, columns = np.mgrid[:size, :size]
-    return ((rows - y) ** 2 + (columns - x) ** 2 < radius**2) * np.uint8(255)
-
-
-def _discs(count: int = 6, size: int = SIZE) -> TrainingSet:
-    """White discs on black, off the centre, with the same disc as mask."""
-    rng = np.random.default_rng(0)
-    discs = np.stack([_disc(size, *rng.uniform(0.35, 0.65, 2) * size, rng.uniform(4, 8)) for _ in range(count)])
-    images = make_training_set(discs[..., None], np.arange(count) % 2, ("a", "b"), size, channels="1")
-    return dataclasses.replace(images, pixels=join_masks(images.pixels, discs))
 
 
 def _write_busi(root: Path) -> Path:
@@ -44,8 +31,8 @@ def _write_busi(root: Path) -> Path:
         save(root / "normal" / f"normal ({number}).png", draw_scan(number, 96)[:64])
     for number in (1, 2, 3):
         save(root / "benign" / f"benign ({number}).png", draw_scan(10 + number, 96)[:64])
-        save(root / "benign" / f"benign ({number})_mask.png", _disc(96, 20, 25, 12)[:64])
-    save(root / "benign" / "benign (1)_mask_1.png", _disc(96, 45, 70, 10)[:64])
+        save(root / "benign" / f"benign ({number})_mask.png", draw_disc(96, 20, 25, 12)[:64])
+    save(root / "benign" / "benign (1)_mask_1.png", draw_disc(96, 45, 70, 10)[:64])
     return root
 
 
@@ -126,14 +113,14 @@ def test_a_data_set_without_masks_is_refused(busi: Path) -> None:
 
 
 def test_a_mask_of_another_size_is_refused_naming_both(busi: Path) -> None:
-    save(busi / "benign" / "benign (3)_mask.png", _disc(96, 20, 25, 12))
+    save(busi / "benign" / "benign (3)_mask.png", draw_disc(96, 20, 25, 12))
     with pytest.raises(SonoforgeError, match=r"benign \(3\)_mask.png: found 96x96 pixels, .*96x64.*benign \(3\).png"):
         _read(busi)
     assert len(_read(busi, "normal")) == 2  # other classes do not matter
 
 
 def test_a_mask_of_zeros_and_ones_is_refused(busi: Path) -> None:
-    save(busi / "benign" / "benign (3)_mask.png", _disc(96, 20, 25, 12)[:64] // 255)
+    save(busi / "benign" / "benign (3)_mask.png", draw_disc(96, 20, 25, 12)[:64] // 255)
     with pytest.raises(SonoforgeError, match=r"\(3\)_mask.png: found 1 as the brightest.*black and white"):
         _read(busi)
 
@@ -175,7 +162,7 @@ def test_images_larger_than_the_cache_are_read_at_their_size(busi: Path) -> None
 @pytest.mark.parametrize("channels", [1, 3])
 def test_joining_and_splitting_masks_are_inverse(channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, channels), dtype=np.uint8)
-    masks = np.stack([_disc(16, 8, 8, radius) for radius in (0, 3, 5, 20)])
+    masks = np.stack([draw_disc(16, 8, 8, radius) for radius in (0, 3, 5, 20)])
     joint = join_masks(images, masks)
     back, marked = split_masks(joint, channels)
     assert marked is not None
@@ -192,9 +179,9 @@ def test_generated_masks_are_cut_at_half() -> None:
 
 
 def test_the_fingerprint_changes_with_whatever_a_training_sees() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     assert images.labels is not None
-    assert _discs().fingerprint == images.fingerprint
+    assert draw_masked_discs().fingerprint == images.fingerprint
     assert dataclasses.replace(images, name="other").fingerprint == images.fingerprint
     others = [
         dataclasses.replace(images, pixels=images.pixels[::-1]),

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from gan_trainings import write_pictures
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import progress, run_folder
@@ -29,15 +29,7 @@ TRAIN += ["--batch", "8", "--seed", "3", "--device", "cpu", "--metrics", "none"]
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two classes of noisy grey pictures."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for name, level in (("benign", 90), ("malignant", 160)):
-        (folder / name).mkdir()
-        for number in range(12):
-            pixels = np.clip(rng.normal(level, 40, (40, 48)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")
-    return folder
+    return write_pictures(tmp_path_factory.mktemp("pictures"), 12)
 
 
 @pytest.fixture(autouse=True)
