@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import importlib.metadata
+import itertools
 import json
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from packaging.requirements import Requirement
 from places import CHECKOUT
 from sonoforge.runtime.cli.main import VERBS
 
+tomllib = pytest.importorskip("tomllib")  # Python 3.11
+
 # The line: models, runtime -> training -> export.
 BELOW = {
     "models": (),
@@ -25,8 +28,6 @@ BELOW = {
     "export": ("models", "runtime", "training"),
 }
 MOST_PARAMETERS = 6
-
-LEFT = pytest.mark.xfail(reason="value objects are still to come here", strict=False)
 
 FILES = {
     ".".join(file.relative_to(CHECKOUT / package).with_suffix("").parts).removesuffix(".__init__"): file
@@ -68,7 +69,6 @@ def test_no_import_runs_against_the_line(package: str) -> None:
     assert not against
 
 
-@pytest.mark.xfail(reason="training.classifier.final_model still imports crossval", strict=False)
 def test_nothing_imports_a_verb_but_a_verb() -> None:
     wrong = [
         f"{module} -> {other}"
@@ -86,7 +86,6 @@ def _room(module: str) -> str:
     return ".".join(parts[:depth])
 
 
-@pytest.mark.xfail(reason="training.gan and training.classifier still have circles", strict=False)
 def test_no_circle_between_rooms() -> None:
     graph = defaultdict(set)
     for module, others in IMPORTS.items():
@@ -94,7 +93,7 @@ def test_no_circle_between_rooms() -> None:
     graphlib.TopologicalSorter(graph).prepare()  # CycleError names a circle
 
 
-@pytest.mark.parametrize("package", ["models", *(pytest.param(name, marks=LEFT) for name in list(BELOW)[1:])])
+@pytest.mark.parametrize("package", BELOW)
 def test_parameter_lists_are_short(package: str) -> None:
     long = []
     for module, tree in TREES.items():
@@ -107,7 +106,7 @@ def test_parameter_lists_are_short(package: str) -> None:
     assert not long
 
 
-@pytest.mark.parametrize("package", ["models", *(pytest.param(name, marks=LEFT) for name in list(BELOW)[1:])])
+@pytest.mark.parametrize("package", BELOW)
 def test_no_call_unpacks_a_literal_tuple(package: str) -> None:
     def is_tuple(node: ast.expr) -> bool:
         cut = node.slice if isinstance(node, ast.Subscript) else None
@@ -123,10 +122,10 @@ def test_no_call_unpacks_a_literal_tuple(package: str) -> None:
     assert not starred
 
 
-def _closure(requirements: list[str], extra: str = "") -> set[str]:
+def _closure(requirements: list[str]) -> set[str]:
     """Names of the distributions that these bring along, with their dependencies."""
     found: set[str] = set()
-    waiting = [(Requirement(text), extra) for text in requirements]
+    waiting = [(Requirement(text), "") for text in requirements]
     while waiting:
         requirement, extra = waiting.pop()
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
@@ -180,7 +179,9 @@ def _verbs() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("extra", _verbs())
 def test_a_verb_is_imported_with_the_packages_of_its_extra_alone(extra: str) -> None:
-    distributions = _closure([f"sonoforge[{extra}]" if extra else "sonoforge"])
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [project["optional-dependencies"][name] for name in extra.split(",") if name]
+    distributions = _closure([*project["dependencies"], *itertools.chain(*extras)])
     tops = [
         top
         for top, owners in importlib.metadata.packages_distributions().items()
@@ -189,7 +190,4 @@ def test_a_verb_is_imported_with_the_packages_of_its_extra_alone(extra: str) -> 
     arguments = [json.dumps(sorted(tops)), json.dumps(_verbs()[extra])]
     done = subprocess.run([sys.executable, "-c", BLOCKED, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    failed = json.loads(done.stdout)
-    if extra == "export" and failed:
-        pytest.xfail(f"a run folder is still read with PyYAML: {failed}")
-    assert failed == []
+    assert json.loads(done.stdout) == []

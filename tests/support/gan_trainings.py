@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, equal
 
-from sonoforge.training.gan.batches.training_set import make_training_set
+from sonoforge.training.gan.batches.joint_masks import join_masks
+from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.metrics.spaces import open_space
 
 SETTINGS = GanSettings(
     recipe="dcgan", width=8, image_size=32, steps=12, batch=4, tick_steps=3, class_name="malignant", seed=5
 )
+MEASURED = dataclasses.replace(SETTINGS, tick_steps=2, held_out=0.25, metrics=("kid", "fid"), every=2)
 
 
 def draw_discs(count: int = 10, size: int = 24, seed: int = 0) -> np.ndarray:
@@ -30,6 +35,31 @@ def draw_discs(count: int = 10, size: int = 24, seed: int = 0) -> np.ndarray:
         centre_y, centre_x, radius = rng.uniform(0.3, 0.7) * size, rng.uniform(0.3, 0.7) * size, rng.uniform(3, 7)
         discs.append(np.where((y - centre_y) ** 2 + (x - centre_x) ** 2 < radius**2, 220, 40))
     return np.stack(discs).astype(np.uint8)[..., None]
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    """Write two classes of noisy grey pictures, ``count`` each."""
+    rng = np.random.default_rng(0)
+    for name, level in (("benign", 90), ("malignant", 160)):
+        (folder / name).mkdir()
+        for number in range(count):
+            pixels = np.clip(rng.normal(level, 40, (40, 48)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def draw_disc(size: int, y: float, x: float, radius: float) -> np.ndarray:
+    """Draw a white disc on black, (size, size) uint8."""
+    rows, columns = np.mgrid[:size, :size]
+    return ((rows - y) ** 2 + (columns - x) ** 2 < radius**2) * np.uint8(255)
+
+
+def draw_masked_discs(count: int = 6, size: int = 32) -> TrainingSet:
+    """White discs on black, off the centre, of two classes, with the same disc as mask."""
+    rng = np.random.default_rng(0)
+    discs = np.stack([draw_disc(size, *rng.uniform(0.35, 0.65, 2) * size, rng.uniform(4, 8)) for _ in range(count)])
+    images = make_training_set(discs[..., None], np.arange(count) % 2, ("a", "b"), size, channels="1")
+    return dataclasses.replace(images, pixels=join_masks(images.pixels, discs))
 
 
 def train(folder: Path, images: np.ndarray | None = None, device: str = "cpu", **changes: Any) -> Path:
@@ -44,6 +74,40 @@ def train(folder: Path, images: np.ndarray | None = None, device: str = "cpu", *
         settings.channels,
     )
     return train_gan(prepared, GanJob(settings, device), folder, **options)
+
+
+def draw_scans(count: int = 48, *, labelled: bool = False) -> TrainingSet:
+    """Discs of random position and size in pairs of one scan each: image 2k + 1 is 2k, a little darker."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32]
+    pixels = []
+    for _ in range(count // 2):
+        centre, radius, level = rng.uniform(0.3, 0.7, 2) * 32, rng.uniform(4, 12), rng.uniform(150, 250)
+        disc = np.where((y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2, level, 40)
+        pixels += [disc, disc - 10]
+    labels = (np.arange(count) // 2 % 4 == 0).astype(np.int64)  # one scan in four is of class 1
+    return make_training_set(
+        np.stack(pixels).astype(np.uint8)[..., None],
+        labels if labelled else None,
+        ("benign", "malignant") if labelled else ("malignant",),
+        32,
+        groups=np.arange(count, dtype=np.int64) // 2,
+    )
+
+
+def train_measured(folder: Path, images: TrainingSet | None = None, **changes: Any) -> Path:
+    """Train on `draw_scans`, a quarter held out, with KID and FID on pixels at every second tick, and these changes."""
+    options = {key: changes.pop(key) for key in ("resume", "stop") if key in changes}
+    settings = dataclasses.replace(MEASURED, **changes)
+    space = open_space("pixels") if settings.metrics else None
+    return train_gan(
+        draw_scans() if images is None else images, GanJob(settings, "cpu", space=space), folder, **options
+    )
+
+
+def image_hashes(images: np.ndarray) -> list[str]:
+    """Content hash of each image."""
+    return [hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images]
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:

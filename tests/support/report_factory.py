@@ -18,15 +18,16 @@ from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS
 from sonoforge.training.classifier.fold_result import FoldResult, StageReads, write_fold
 from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
-from sonoforge.training.data.splits import leaked_images, make_plan, save_plan
+from sonoforge.training.data.split_plan import save_plan
+from sonoforge.training.data.splits import leaked_images, make_plan
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.published import PUBLISHED
-from sonoforge.training.verbs.data_audit import audit
 
 EPOCHS = 3
 

@@ -64,7 +64,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     of its temporary folder, ``.partial-NAME``, is removed by the next one.
 
     Args:
-        path: The target; an existing folder is replaced.
+        path: The target; an existing folder is replaced, and stays unchanged if an error is raised.
 
     Yields:
         The empty folder to fill.
@@ -73,7 +73,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
         SonoforgeError: The folder cannot be written (no permission, disk full).
     """
     target = Path(path)
-    temporary = target.with_name(f".partial-{target.name}")
+    temporary, replaced = (target.with_name(f".{state}-{target.name}") for state in ("partial", "replaced"))
     try:
         try:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -84,11 +84,15 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
                     with file.open("r+b") as stream:
                         os.fsync(stream.fileno())
             _sync_folder(temporary)
-            shutil.rmtree(target, ignore_errors=True)
+            if target.exists():
+                target.rename(replaced)
             temporary.rename(target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
+            if replaced.exists() and not target.exists():
+                replaced.rename(target)
             raise
+        shutil.rmtree(replaced, ignore_errors=True)
         _sync_folder(target.parent)
     except OSError as error:
         raise _unwritable(target, error) from error

@@ -16,9 +16,10 @@ from torch import nn
 import bundle_factory
 from sonoforge.export.bundle.classifier import fill_bundle
 from sonoforge.export.bundle.network import read_network
-from sonoforge.export.formats.onnx_graph import OUTPUTS, BundleGraph
+from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.gate.parity import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET

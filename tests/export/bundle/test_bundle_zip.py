@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import bundle_factory as factory
-from sonoforge.export.bundle.folder import replacing_folder
+from sonoforge.export.bundle.folder import replacing_bundle
 from sonoforge.export.bundle.writer import creation_time
 from sonoforge.export.bundle.zip_file import write_zip
 from sonoforge.runtime.bundle.reader import DamagedBundleError, open_bundle
@@ -72,30 +72,30 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_folder_is_replaced_whole_or_not_at_all(bundle: Path) -> None:
     before = contents(bundle)
-    with pytest.raises(RuntimeError, match="planted"), replacing_folder(bundle, "classification") as folder:
+    with pytest.raises(RuntimeError, match="planted"), replacing_bundle(bundle, "classification") as folder:
         (folder / "half.txt").write_text("half")
         raise RuntimeError("planted")
     assert contents(bundle) == before
     assert [place.name for place in bundle.parent.iterdir()] == ["b"]
-    with replacing_folder(bundle, "classification") as folder:
-        (folder / "manifest.json").write_text("{}")
-    assert contents(bundle) == {"manifest.json": b"{}"}
+    with replacing_bundle(bundle, "classification") as folder:
+        (folder / "manifest.json").write_text('{"files": {}}')
+    assert contents(bundle) == {"manifest.json": b'{"files": {}}'}
 
 
 def test_a_bundle_that_cannot_be_replaced_stays(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, rename = contents(bundle), Path.rename
 
     def refuse(self: Path, target: Path) -> Path:
-        if self.name == "new":
+        if self.name == ".partial-b":
             raise PermissionError(13, "Permission denied")
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
     with (
-        pytest.raises(SonoforgeError, match="cannot be replaced"),
-        replacing_folder(bundle, "classification") as folder,
+        pytest.raises(SonoforgeError, match="cannot be written"),
+        replacing_bundle(bundle, "classification") as folder,
     ):
-        (folder / "manifest.json").write_text("{}")
+        (folder / "manifest.json").write_text('{"files": {}}')
     assert contents(bundle) == before
     assert [place.name for place in bundle.parent.iterdir()] == ["b"]
 
@@ -109,7 +109,7 @@ def test_what_is_not_a_bundle_alone_is_never_replaced(bundle: Path, case: str) -
     (bundle.parent / "b.old" / "thesis.txt").write_text("more years")
     with (
         pytest.raises(SonoforgeError, match=r"is not a bundle|found thesis\.txt"),
-        replacing_folder(bundle, "classification"),
+        replacing_bundle(bundle, "classification"),
     ):
         pass
     assert (bundle / "thesis.txt").read_text() == "years of work"

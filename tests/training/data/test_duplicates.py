@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from scans import draw_scan
-from sonoforge.training.data.cache import open_cache
-from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.duplicates import (
     THRESHOLD,
     _best_correlation,
@@ -145,18 +143,15 @@ def test_a_wrong_shape_is_refused() -> None:
         find_duplicates(np.zeros((2, 32, 32), np.uint8))
 
 
-def test_real_busi_clusters_are_stable_and_those_known(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    dataset = read_dataset(shared / "data" / "BUSI")
-    folder = tmp_path_factory.getbasetemp() / "busi"  # shared with test_splits
-    cache = open_cache(dataset, 64, folder)
+def test_real_busi_clusters_are_stable_and_those_known(busi: ImageCache) -> None:
+    cache, found = busi, busi.duplicates
     names = [item.path for item in cache.dataset.items]
-    found = cache.duplicates
     assert 585 <= found.groups.max() + 1 <= 615
     together = found.groups[names.index("benign/benign (433).png")]
     assert together == found.groups[names.index("malignant/malignant (145).png")]
     equal = [(a, b) for a, b, *_ in zip(*found.pairs, strict=True) if cache.hashes[a] == cache.hashes[b]]
     assert [(names[a], names[b]) for a, b in equal] == [("benign/benign (433).png", "malignant/malignant (145).png")]
-    rows = {row.threshold: row for row in threshold_sensitivity(found, dataset.labels)}
+    rows = {row.threshold: row for row in threshold_sensitivity(found, cache.dataset.labels)}
     assert rows[THRESHOLD].mixed == 8  # as an independent search by plain correlation found
     assert rows[THRESHOLD].largest <= 10
     assert abs(rows[0.5].groups - rows[0.65].groups) <= 10

@@ -76,8 +76,6 @@ def test_data_list_tells_how_to_get_and_read_both() -> None:
     text = " ".join(sonoforge("data", "list").err.replace("│", " ").split())
     for wanted in ("data import mini-mias FOLDER OUT", "data import cbis-ddsm FOLDER OUT", "'sonoforge[dicom]'"):
         assert wanted in text
-    (busi,) = sonoforge("data", "list", "--name", "busi", "--json").json["sets"]
-    assert set(busi) == {"name", "content", "obtain", "licence", "citation", "reader"}
 
 
 def test_damaged_mias_table_is_refused(mias: Path) -> None:

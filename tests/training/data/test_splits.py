@@ -13,15 +13,8 @@ from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.data.splits import (
-    SplitPlan,
-    check_sealed,
-    inner_split,
-    leaked_images,
-    load_plan,
-    make_plan,
-    save_plan,
-)
+from sonoforge.training.data.split_plan import SplitPlan, load_plan, save_plan
+from sonoforge.training.data.splits import check_sealed, inner_split, leaked_images, make_plan
 
 FOLDS = 4
 
@@ -338,7 +331,7 @@ def test_sealed_refuses_images_that_only_the_plan_groups(clean: Path) -> None:
 
 
 def test_the_guard_refuses_a_plan_of_other_images(clean: Path, cache: ImageCache) -> None:
-    with pytest.raises(SonoforgeError, match="one of other images"):
+    with pytest.raises(SonoforgeError, match="made for other images"):
         check_sealed(make_plan(cache, "sealed", FOLDS), 0, "classifier", [0], opened(clean))
 
 
@@ -371,12 +364,8 @@ def test_where_pictures_cannot_tell_groups_the_user_must(tmp_path: Path) -> None
     assert make_plan(cache, "thesis", 3).protocol == "thesis"
 
 
-def test_real_busi_sealed_leaks_nothing_and_thesis_leaks_much(
-    shared: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.getbasetemp() / "busi"  # shared with test_duplicates
-    cache = open_cache(read_dataset(shared / "data" / "BUSI"), 64, folder)
-    sealed, thesis = make_plan(cache, "sealed"), make_plan(cache, "thesis")
+def test_real_busi_sealed_leaks_nothing_and_thesis_leaks_much(busi: ImageCache) -> None:
+    cache, sealed, thesis = busi, make_plan(busi, "sealed"), make_plan(busi, "thesis")
     for fold in range(10):
         check_sealed(sealed, fold, "classifier", sealed.train(fold), cache)
         assert len(leaked_images(sealed, fold, cache)) == 0

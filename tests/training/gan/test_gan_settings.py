@@ -74,7 +74,7 @@ def test_regularisers_are_read_from_text() -> None:
         ({"recipe": "dgan-wp-tl-bce"}, "give --features"),
         ({"recipe": "dcgan", "stop_after": 2}, "give --metrics kid"),
         ({"recipe": "dcgan", "metrics": ("kidd",)}, r"expected one of kid, fid \(did you mean kid\?\)"),
-        ({"recipe": "dcgan", "every": 0}, "0 ticks between measurings"),
+        ({"recipe": "dcgan", "every": 0}, "0 ticks between measurements"),
         ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps and kimg"),
         ({"recipe": "dcgan", "batch": 10, "accumulate": 4}, "equal parts"),
         ({"recipe": "dcgan", "discriminator_learning_rate": -1.0}, "rates above 0"),

@@ -340,7 +340,7 @@ def test_frozen_blocks_stay_and_the_others_learn_under_r1(
     )
     _, before = build_networks(compose(settings), generator_options(compose(settings), 16, 1, 0, 4), settings.seed)
     checkpoint = _train(settings, tmp_path)
-    assert "frozen as they were drawn" in caplog.text
+    assert "frozen at their random initial weights" in caplog.text
     after = load_file(checkpoint / "discriminator.safetensors")
     freeze(before, 2)
     for name, parameter in before.named_parameters():

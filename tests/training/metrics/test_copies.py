@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,7 @@ from scipy import ndimage, stats
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.cache import open_cache
-from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.metrics.copies import (
     HELD_OUT,
     OTHER_GROUPS,
@@ -39,10 +37,8 @@ def phantoms() -> Set:
 
 
 @pytest.fixture(scope="module")
-def busi(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Set:
-    folder = tmp_path_factory.getbasetemp() / "busi"  # shared with test_splits
-    cache = open_cache(read_dataset(shared / "data" / "BUSI"), 64, folder)
-    return np.array(cache.images[..., :1]), cache.duplicates.groups
+def scans(busi: ImageCache) -> Set:
+    return np.array(busi.images[..., :1]), busi.duplicates.groups
 
 
 def _thirds(groups: NDArray[np.int64], seed: int) -> list[NDArray[np.int64]]:
@@ -83,7 +79,7 @@ COPIES: dict[str, Callable[[Pixels], Pixels]] = {
 
 
 @pytest.mark.parametrize("kind", COPIES)
-@pytest.mark.parametrize("source", ["phantoms", "busi"])
+@pytest.mark.parametrize("source", ["phantoms", "scans"])
 def test_planted_copies_are_found(source: str, kind: str, request: pytest.FixtureRequest) -> None:
     images, groups = request.getfixturevalue(source)
     training, held_out, _ = _thirds(groups, 0)
@@ -104,7 +100,7 @@ def test_planted_copies_are_found(source: str, kind: str, request: pytest.Fixtur
 
 
 @pytest.mark.parametrize("held_out", [True, False])
-@pytest.mark.parametrize("source", ["phantoms", "busi"])
+@pytest.mark.parametrize("source", ["phantoms", "scans"])
 def test_fresh_real_images_are_no_copies(source: str, held_out: bool, request: pytest.FixtureRequest) -> None:
     images, groups = request.getfixturevalue(source)
     shares, copying, surprises = [], [], 0

@@ -13,9 +13,9 @@ from PIL import Image
 
 from pages import Page, check_page
 from report_factory import make_cache
+from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.pages.audit.page import audit_page_html
-from sonoforge.training.verbs.data_audit import audit
 
 
 @pytest.fixture(scope="module")

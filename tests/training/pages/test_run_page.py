@@ -255,10 +255,10 @@ def test_a_group_member_in_training_is_found_where_contents_differ(sealed: Writt
     run = sealed.run
     plans = read_plans(run.folder)
     plan = plans[0]
-    groups = np.array(plan["groups"])
+    groups = np.array(plan.groups)
     twins = np.flatnonzero(groups == np.flatnonzero(np.bincount(groups) == 2)[0])
-    fold = plan["fold_of"][twins[0]]
-    stages = [StageReads("classifier", (plan["hashes"][twins[0]],)), StageReads("generated", ("0" * 64,))]
+    fold = plan.fold_of[twins[0]]
+    stages = [StageReads("classifier", (plan.hashes[twins[0]],)), StageReads("generated", ("0" * 64,))]
     write_reads(tmp_path / "folds" / "real.json", 0, fold, stages)
     reads = check_reads(tmp_path, plans)
     assert set(reads) == {"classifier"}

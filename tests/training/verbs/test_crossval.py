@@ -16,8 +16,8 @@ import pytest
 from program import sonoforge
 from small_run import SMALL, SmallRun
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.comparison import ComparisonSettings
 from sonoforge.training.classifier.fold_result import read_fold
+from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.statistics.predictions import read_predictions
@@ -101,10 +101,9 @@ def test_wrong_arms_are_refused_and_a_mistyped_one_is_recognised() -> None:
             crossval.resolve_settings(crossval.Config(arms=arms))
 
 
-def resolved(**classifier: Any) -> ComparisonSettings:
-    generator = GanSettings(epochs=7) if classifier.pop("generator_epochs", False) else GanSettings()
+def resolved(generator: GanSettings | None = None, **classifier: Any) -> ComparisonSettings:
     return crossval.resolve_settings(
-        crossval.Config(data="BUSI", classifier=ClassifierOptions(**classifier), generator=generator)
+        crossval.Config(data="BUSI", classifier=ClassifierOptions(**classifier), generator=generator or GanSettings())
     )
 
 
@@ -113,16 +112,15 @@ def test_flags_win_over_the_budget() -> None:
     assert quick.classifier.frozen_blocks == 11 and (quick.generator.image_size, quick.generator.steps) == (64, 120)
     paper = resolved(budget="paper")
     assert (paper.classifier.epochs, paper.classifier.frozen_blocks, paper.generator.image_size) == (20, 0, 224)
-    changed = resolved(epochs=3, generator_epochs=True)
+    changed = resolved(GanSettings(epochs=7), epochs=3)
     assert (changed.classifier.epochs, changed.generator.epochs, changed.generator.steps) == (3, 7, None)
 
 
 def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path, small_run: SmallRun) -> None:
-    told = ["--gan-augmentation", "diffaugment", "--gan-regularisers", "r1=0.5:2", "--gan-loss", "hinge"]
-    done = sonoforge(
-        *("crossval", *SMALL, *told, "--arms", "gan", "--folds", "2", "--epochs", "1", "--jobs", "1", "--protocol"),
-        *("thesis", "--out", tmp_path, "--cache", small_run.cache, "--json"),
-    )
+    told = {"augmentation": "diffaugment", "regularisers": "r1=0.5:2", "loss": "hinge"}
+    small = [*SMALL, "--arms", "gan", "--folds", "2", "--epochs", "1", "--jobs", "1", "--protocol", "thesis"]
+    small += [word for name, value in told.items() for word in (f"--gan-{name}", value)]
+    done = sonoforge("crossval", *small, "--out", tmp_path, "--cache", small_run.cache, "--json")
     assert done.code == 0, done.err
     run = Path(done.json["run"])
     # As published, there is one generator a class, trained on all of its images.
@@ -131,11 +129,9 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path, small_run:
     fold = json.loads((run / "folds" / "gan-seed0-fold00.json").read_text())
     assert len(fold["reads"]["generator malignant"]) == sum(label == 2 for label in plan["labels"])
     recorded = json.loads((run / "gan" / "seed0-all" / "malignant" / "results.json").read_text())["settings"]
+    expected = told | {"image_size": 16, "steps": 6, "batch": 4}
     for settings in (recorded, done.json["gan"]):
-        assert (settings["augmentation"], settings["regularisers"], settings["loss"]) == (
-            *("diffaugment", "r1=0.5:2", "hinge"),
-        )
-        assert (settings["image_size"], settings["steps"], settings["batch"]) == (16, 6, 4)
+        assert {name: settings[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -143,6 +139,7 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path, small_run:
     [
         (["--gan-checkpoint", "best"], "--gan-features"),
         (["--gan-checkpoint", "best", "--gan-metric-features", "bundle"], "has seen no test image"),
+        (["--gan-held-out", "0.2"], "add --gan-checkpoint best"),
         (["--gan-loss", "began"], "found loss began"),
         (["--gan-recipe", "dcgann"], "--gan-recipe: found 'dcgann'"),
         (["--gan-conditioning", "projection"], "--gan-conditioning"),

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from program import sonoforge
 from scans import draw_scan, save, write_set
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.verbs import data_list
-from sonoforge.training.verbs.data_audit import audit
 
 
 @pytest.fixture(scope="module")
@@ -71,25 +68,17 @@ def test_audit_counts_what_was_put_there(cache: ImageCache) -> None:
 
 def test_the_command_prints_json_alone_on_stdout_and_names_the_next(root: Path, tmp_path: Path) -> None:
     page = tmp_path / "new" / "audit.html"
-    command = [sys.executable, "-m", "sonoforge.runtime.cli.main", "data", "audit", "--data", str(root), "--json"]
-    done = subprocess.run(
-        [*command, "--html", str(page), "--cache", str(tmp_path / "cache")],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["images"] == 13
+    done = sonoforge("data", "audit", "--data", root, "--json", "--html", page, "--cache", tmp_path / "cache")
+    assert done.code == 0, done.err
+    assert done.json["images"] == 13
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    assert f"next: sonoforge crossval --data '{root}'" in done.stderr
-    assert "with mixed labels" in done.stderr.replace("\n", " ")
+    assert f"next: sonoforge crossval --data '{root}'" in done.err
+    assert "with mixed labels" in done.err.replace("\n", " ")
 
 
 def test_data_list_finds_a_set_and_corrects_a_name() -> None:
-    outcome = data_list.main(data_list.Config())
-    assert len(outcome.result["sets"]) >= 8
-    assert {"name", "content", "obtain", "licence", "citation", "reader"} == set(outcome.result["sets"][0])
-    assert [s["name"] for s in data_list.main(data_list.Config(name="busi")).result["sets"]] == ["BUSI"]
-    with pytest.raises(SonoforgeError, match="did you mean BUSI"):
-        data_list.main(data_list.Config(name="BUSY"))
+    found = sonoforge("data", "list", "--json").json["sets"]
+    assert len(found) >= 8
+    assert {"name", "content", "obtain", "licence", "citation", "reader"} == set(found[0])
+    assert [s["name"] for s in sonoforge("data", "list", "--name", "busi", "--json").json["sets"]] == ["BUSI"]
+    assert "did you mean BUSI" in sonoforge("data", "list", "--name", "BUSY").err

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from sonoforge.export.bundle.add_formats import add_formats
 from sonoforge.export.bundle.card import classifier_card
-from sonoforge.export.bundle.folder import replacing_folder, warn_of_lost_formats
+from sonoforge.export.bundle.folder import replacing_bundle
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.bundle.writer import npz, write_bundle
-from sonoforge.export.formats.onnx_graph import OUTPUTS, BundleGraph, to_onnx
+from sonoforge.export.formats.onnx_graph import BundleGraph, to_onnx
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.export.gate.images import FEWEST, GateImages, find_images
@@ -27,7 +27,7 @@ from sonoforge.export.gate.row import FormatRow
 from sonoforge.export.gate.tolerance import Answers, problems
 from sonoforge.export.gate.tolerance import compare as compare_answers
 from sonoforge.runtime import atomic
-from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.decoding import read_image
@@ -63,13 +63,12 @@ def bundle_from_run(run: Path, folder: Path, formats: Sequence[str] = ("onnx",),
     """
     names = choose(formats, TASK, _cannot_have)
     members, record, arrays = load_model(run / "model")
-    with replacing_folder(folder, TASK) as fresh:
+    with replacing_bundle(folder, TASK) as fresh:
         settings = read_config(run) if (run / CONFIG).is_file() else {}
         images = find_images(data, run, settings, record.classes, str(record.training.get("arm", "")))
         graph = fill_bundle(members, record, arrays, fresh)
         exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
         rows = add_formats(fresh, exported, names, formats)
-        warn_of_lost_formats(folder, fresh)
     return rows
 
 
@@ -78,7 +77,7 @@ def bundle_from_bundle(
 ) -> list[FormatRow]:
     """Copy a bundle and add the files of these formats; see `bundle_from_run`."""
     names = choose(formats, TASK, _cannot_have)
-    with replacing_folder(folder, TASK) as fresh:
+    with replacing_bundle(folder, TASK) as fresh:
         images = find_images(data, None, {}, bundle.classes, "")
         for name in bundle.manifest.files:
             atomic.write_bytes(fresh / name, bundle.read(name))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import TASKS
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -41,22 +40,9 @@ def refuse_other_folder(folder: Path, task: str) -> None:
         )
 
 
-def warn_of_lost_formats(folder: Path, fresh: Path) -> None:
-    """Name the formats of an earlier bundle that the new one does not have."""
-    if folder.exists():
-        gone = ", ".join(sorted(_formats(folder) - _formats(fresh)))
-        if gone:
-            log.warning("%s: the new bundle does without %s, which the old one had", folder, gone)
-
-
-def _formats(folder: Path) -> set[str]:
-    files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
-    return {entry["format"] for entry in files.values() if "format" in entry}
-
-
 @contextlib.contextmanager
-def replacing_folder(folder: Path, task: str) -> Iterator[Path]:
-    """Fill a folder under a temporary name; it takes its place at the end, or not at all.
+def replacing_bundle(folder: Path, task: str) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it becomes the bundle at the end, or not at all.
 
     Args:
         folder: The bundle's; an existing bundle is replaced, and stays unchanged if an error is raised.
@@ -69,24 +55,15 @@ def replacing_folder(folder: Path, task: str) -> Iterator[Path]:
         SonoforgeError: ``folder`` holds something that is not a bundle of this task, or cannot be written.
     """
     refuse_other_folder(folder, task)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}-", dir=folder.parent))
-        fresh, old = work / "new", work / "old"
-        fresh.mkdir()
-    except OSError as error:
-        raise SonoforgeError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
-    try:
+    with atomic.replacing_folder(folder) as fresh:
         yield fresh
-        try:
-            if folder.exists():
-                folder.rename(old)
-            fresh.rename(folder)
-        except BaseException:
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            raise
-    except OSError as error:
-        raise SonoforgeError(f"{folder}: cannot be replaced ({error.strerror}); it is unchanged") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        gone = ", ".join(sorted(_formats(folder) - _formats(fresh)))
+        if gone:
+            log.warning("%s: the new bundle does without %s, which the old one had", folder, gone)
+
+
+def _formats(folder: Path) -> set[str]:
+    if not folder.exists():
+        return set()
+    files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+    return {entry["format"] for entry in files.values() if "format" in entry}

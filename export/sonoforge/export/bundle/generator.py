@@ -15,7 +15,7 @@ from torch import nn
 
 from sonoforge.export.bundle.add_formats import add_formats
 from sonoforge.export.bundle.card import generator_card
-from sonoforge.export.bundle.folder import refuse_other_folder, replacing_folder, warn_of_lost_formats
+from sonoforge.export.bundle.folder import refuse_other_folder, replacing_bundle
 from sonoforge.export.bundle.writer import npz, write_bundle
 from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.export.gate.row import FormatRow
@@ -74,7 +74,7 @@ def bundle_from_checkpoint(checkpoint: Path, folder: Path, formats: Sequence[str
     names = choose(formats, TASK, lambda name: _cannot_have(name, generator))
     exported = ExportedGenerator(GeneratorSource(generator, about, generator_onnx(generator, about)))
     manifest = _about(about, generator, _data_name(place))
-    with replacing_folder(folder, TASK) as fresh:
+    with replacing_bundle(folder, TASK) as fresh:
         contents = {
             GeneratorManifest.model: exported.source.onnx,
             "golden.npz": _golden(generator),
@@ -86,7 +86,6 @@ def bundle_from_checkpoint(checkpoint: Path, folder: Path, formats: Sequence[str
         if not worst <= allowed:
             found = f"golden images differ by {worst:.2e} (allowed {allowed:g})"
             raise GateError(f"{folder}: {found}; no bundle was written")
-        warn_of_lost_formats(folder, fresh)
     return rows
 
 

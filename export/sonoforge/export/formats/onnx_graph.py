@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonoforge.models.mobilenetv2 import EMBEDDING
+from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.errors import GateError
 
 OPSET = 18
-OUTPUTS = ("logits", "probabilities", "embedding", "cam")
 
 
 class BundleGraph(nn.Module):

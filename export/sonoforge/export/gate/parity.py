@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sonoforge.export.formats.onnx_graph import OUTPUTS
+from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.onnx_file import session_options

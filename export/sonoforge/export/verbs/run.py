@@ -20,8 +20,10 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.verbs import verify
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, settings_of_arm
-from sonoforge.training.classifier.comparison import Comparison, ComparisonSettings, compare, log_table
+from sonoforge.training.classifier.comparison import Comparison, compare, log_table
 from sonoforge.training.classifier.final_model import HeldOut, Provenance, record_model, train_final
+from sonoforge.training.classifier.fold_task import ComparisonSettings
+from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import scan_groups
@@ -31,7 +33,6 @@ from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.published import PUBLISHED
 from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.verbs import crossval
-from sonoforge.training.verbs.data_audit import audit
 
 log = logging.getLogger(__name__)
 

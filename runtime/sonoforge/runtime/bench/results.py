@@ -6,27 +6,16 @@ from typing import Any, TypedDict
 
 
 class Task(TypedDict):
-    """What a measuring process has to do.
+    """What a measuring process has to do."""
 
-    Attributes:
-        format: Of the file; empty: open none, its memory is what the process needs anyway.
-        path: The file.
-        threads: Threads for one inference.
-        batches: Batch sizes to time.
-        seconds: Of timing, over all batch sizes.
-        golden: ``.npy`` file of the images whose answers are known.
-        inputs: ``.npy`` file of the images to time.
-        records: JSON lines file for the findings.
-    """
-
-    format: str
+    format: str  # empty: open no file; its memory is what the process needs anyway
     path: str
     threads: int
     batches: list[int]
-    seconds: float
-    golden: str
-    inputs: str
-    records: str
+    seconds: float  # of timing, over all batch sizes
+    golden: str  # .npy file of the images whose answers are known
+    inputs: str  # .npy file of the images to time
+    records: str  # JSON lines file for the findings
 
 
 class Timing(TypedDict, total=False):
@@ -50,26 +39,15 @@ class Record(Timing, total=False):
 
 
 class Batch(TypedDict, total=False):
-    """Figures of one batch size over all rounds, or the ``error``.
+    """Figures of one batch size over all rounds, or the ``error``."""
 
-    Attributes:
-        p50_ms: Smallest of the rounds' medians.
-        p95_ms: 95th percentile of all calls.
-        p99_ms: 99th percentile of all calls.
-        calls: Number of timed calls.
-        images_per_s: At the median.
-        cores: Mean number of busy cores.
-        joules: Energy an image; None where not readable.
-        error: Why the file does not run at this batch size.
-    """
-
-    p50_ms: float
-    p95_ms: float
+    p50_ms: float  # smallest of the rounds' medians
+    p95_ms: float  # of all calls
     p99_ms: float
     calls: int
-    images_per_s: float
-    cores: float
-    joules: float | None
+    images_per_s: float  # at the median
+    cores: float  # busy, on average
+    joules: float | None  # an image; None where not readable
     error: str
 
 
@@ -81,30 +59,17 @@ class Throughput(TypedDict):
 
 
 class Figures(TypedDict, total=False):
-    """Figures of one file over all rounds.
+    """Figures of one file over all rounds; memory is counted beyond that of a process without a model."""
 
-    Attributes:
-        program: The package that ran it, with its version.
-        load_ms: Smallest of the rounds: from the program's import until the file can answer.
-        first_ms: Smallest of the rounds: the first answer.
-        latency_ms: ``p50``, ``p95`` and ``p99`` at batch 1; None where the file does not run at batch 1.
-        throughput: At the best batch size.
-        memory_bytes: Memory at batch 1, beyond that of a process without a model.
-        peak_memory_bytes: The same at the largest batch size.
-        max_abs_logits: Largest difference from the golden logits.
-        labels_equal: Number of golden images with the golden label.
-        batches: By batch size.
-    """
-
-    program: str
-    load_ms: float
-    first_ms: float
-    latency_ms: dict[str, float] | None
+    program: str  # package that ran it, with its version
+    load_ms: float  # from the program's import until the file can answer; smallest of the rounds
+    first_ms: float  # the first answer; smallest of the rounds
+    latency_ms: dict[str, float] | None  # p50, p95 and p99 at batch 1, where it runs
     throughput: Throughput
-    memory_bytes: int | None
-    peak_memory_bytes: int | None
-    max_abs_logits: float
-    labels_equal: int
+    memory_bytes: int | None  # at batch 1
+    peak_memory_bytes: int | None  # at the largest batch size
+    max_abs_logits: float  # largest difference from the golden logits
+    labels_equal: int  # golden images with the golden label
     batches: dict[str, Batch]
 
 

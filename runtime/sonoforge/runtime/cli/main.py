@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -32,53 +33,44 @@ class Instead(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """Where a verb lives, which extra installs what it needs, and its line in ``--help``."""
+    """Where a verb lives in sonoforge, which extra installs what it needs, and its line in ``--help``."""
 
-    module: str
+    place: str
     extra: str
     summary: str
     instead: Instead | None = None
 
+    @property
+    def module(self) -> str:
+        """Full name of its module."""
+        return f"sonoforge.{self.place}"
+
 
 VERBS = {
-    "run": Verb(
-        "sonoforge.export.verbs.run", "train,export", "the whole job: from images to a verified bundle and a report"
-    ),
-    "data list": Verb("sonoforge.training.verbs.data_list", "train", "known data sets and where to get them"),
-    "data audit": Verb(
-        "sonoforge.training.verbs.data_audit", "train", "counts, sizes, unreadable files, near-duplicates"
-    ),
-    "data phantom": Verb("sonoforge.training.verbs.data_phantom", "train", "write a simulated ultrasound data set"),
-    "data import": Verb(
-        "sonoforge.training.verbs.data_import", "dicom", "convert a mammography set to a folder of classes"
-    ),
-    "gan recipes": Verb("sonoforge.training.verbs.gan_recipes", "train", "the table of GAN recipes"),
-    "gan train": Verb("sonoforge.training.verbs.gan_train", "train", "train one generator"),
-    "gan sweep": Verb(
-        "sonoforge.training.verbs.gan_sweep", "train", "compare recipes and perceptual weights in one table"
-    ),
+    "run": Verb("export.verbs.run", "train,export", "the whole job: from images to a verified bundle and a report"),
+    "data list": Verb("training.verbs.data_list", "train", "known data sets and where to get them"),
+    "data audit": Verb("training.verbs.data_audit", "train", "counts, sizes, unreadable files, near-duplicates"),
+    "data phantom": Verb("training.verbs.data_phantom", "train", "write a simulated ultrasound data set"),
+    "data import": Verb("training.verbs.data_import", "dicom", "convert a mammography set to a folder of classes"),
+    "gan recipes": Verb("training.verbs.gan_recipes", "train", "the table of GAN recipes"),
+    "gan train": Verb("training.verbs.gan_train", "train", "train one generator"),
+    "gan sweep": Verb("training.verbs.gan_sweep", "train", "compare recipes and perceptual weights in one table"),
     "gan sample": Verb(
-        "sonoforge.runtime.verbs.gan_sample",
+        "runtime.verbs.gan_sample",
         "",
         "generate images with a trained generator or its bundle",
         Instead("run", "sonoforge.training.verbs.gan_sample", "train", ", or give --bundle"),
     ),
-    "gan show": Verb(
-        "sonoforge.training.verbs.gan_show", "train", "what a generator learned: truncation, style mixing, paths"
-    ),
-    "train": Verb("sonoforge.training.verbs.train", "train", "train one classifier on a data set"),
-    "evaluate": Verb("sonoforge.training.verbs.evaluate", "train", "are generated images realistic, diverse, copied?"),
-    "crossval": Verb("sonoforge.training.verbs.crossval", "train", "k-fold comparison of arms, sealed or as published"),
-    "export": Verb("sonoforge.export.verbs.export", "export", "turn a run folder into a verified bundle"),
-    "classify": Verb("sonoforge.runtime.verbs.classify", "", "classify images, folders or globs, offline"),
-    "quality": Verb(
-        "sonoforge.runtime.verbs.quality", "", "image quality, and the distance of a set from a reference set"
-    ),
-    "verify": Verb("sonoforge.runtime.verbs.verify", "", "check a bundle's files and golden answers on this machine"),
-    "bench": Verb(
-        "sonoforge.runtime.verbs.bench", "", "speed, memory and size of a bundle's model files, on this machine"
-    ),
-    "doctor": Verb("sonoforge.runtime.verbs.doctor", "", "what is installed, what can run, and what to install"),
+    "gan show": Verb("training.verbs.gan_show", "train", "what a generator learned: truncation, style mixing, paths"),
+    "train": Verb("training.verbs.train", "train", "train one classifier on a data set"),
+    "evaluate": Verb("training.verbs.evaluate", "train", "are generated images realistic, diverse, copied?"),
+    "crossval": Verb("training.verbs.crossval", "train", "k-fold comparison of arms, sealed or as published"),
+    "export": Verb("export.verbs.export", "export", "turn a run folder into a verified bundle"),
+    "classify": Verb("runtime.verbs.classify", "", "classify images, folders or globs, offline"),
+    "quality": Verb("runtime.verbs.quality", "", "image quality, and the distance of a set from a reference set"),
+    "verify": Verb("runtime.verbs.verify", "", "check a bundle's files and golden answers on this machine"),
+    "bench": Verb("runtime.verbs.bench", "", "speed, memory and size of a bundle's model files, on this machine"),
+    "doctor": Verb("runtime.verbs.doctor", "", "what is installed, what can run, and what to install"),
 }
 
 
@@ -211,13 +203,17 @@ def _failed(message: str, code: int) -> int:
 def main() -> None:
     """Entry point of the ``sonoforge`` program, see `run`.
 
-    Collections of garbage are paused while modules are imported and left out at the exit: they would find nothing, and
-    take a tenth of the time in which ``classify`` answers for one image.
+    ``classify`` of one image spends more time on starting and ending Python than on the image.  So collections of
+    garbage pause while modules are imported, where they find nothing; and the process ends without taking numpy and
+    onnxruntime apart, unless torch is loaded, which has threads and files of its own to close.
     """
     gc.disable()
     code = run(sys.argv[1:])
-    gc.freeze()
-    sys.exit(code)
+    if "torch" in sys.modules or "--debug" in sys.argv:
+        sys.exit(code)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

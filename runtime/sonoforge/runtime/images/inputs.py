@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,28 @@ def silent_decoders() -> Iterator[None]:
 def failure(path: str, code: str, message: str) -> dict[str, Any]:
     """Return the result of a file that cannot be used, with a code of `images.decoding.ImageError`."""
     return {"file": path, "ok": False, "error": {"code": code, "message": message}}
+
+
+def csv_text(
+    results: Sequence[dict[str, Any]], columns: Sequence[str], cells: Callable[[dict[str, Any]], dict[str, str]]
+) -> str:
+    """Return one header line and one line for each file, with its error where it could not be used.
+
+    Args:
+        results: One for each file, see `failure`.
+        columns: Names of what ``cells`` gives.
+        cells: Values of a file that could be used, by column.
+    """
+    import csv  # noqa: PLC0415 - only with --csv
+
+    buffer = io.StringIO(newline="")
+    header = ["file", "ok", *columns, "error_code", "error_message"]
+    writer = csv.DictWriter(buffer, header, restval="", lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        row = cells(result) if result["ok"] else {f"error_{key}": text for key, text in result["error"].items()}
+        writer.writerow({"file": result["file"], "ok": str(result["ok"]).lower(), **row})
+    return buffer.getvalue()
 
 
 def column_width(files: Sequence[str]) -> int:

@@ -15,7 +15,6 @@ printed and written.
 from __future__ import annotations
 
 import gc
-import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoforge.runtime.cli.options import Outcome, argument, option
-from sonoforge.runtime.images.inputs import cell, column_width, expand, printable, silent_decoders
+from sonoforge.runtime.images.inputs import cell, column_width, csv_text, expand, printable, silent_decoders
 
 EXAMPLES = """
 sonoforge classify scan.png
@@ -178,29 +177,20 @@ def _write_csv(path: str, results: list[dict[str, Any]], classes: Sequence[str])
 
 def _csv(results: list[dict[str, Any]], classes: Sequence[str]) -> str:
     """Return one header line and one line for each file; lists are joined by ``|``."""
-    import csv  # noqa: PLC0415 - only with --csv
+    from sonoforge.runtime.images.quality_metrics import METRICS  # noqa: PLC0415 - only with --csv
 
-    from sonoforge.runtime.images.quality_metrics import METRICS  # noqa: PLC0415
+    def cells(result: dict[str, Any]) -> dict[str, str]:
+        trust, quality = result["trust"], result["quality"]
+        return {
+            "label": result["label"],
+            **{f"p_{name}": repr(value) for name, value in result["probabilities"].items()},
+            "set": "|".join(result["set"]),
+            "trust_score": repr(trust["score"]),
+            "in_distribution": str(trust["in_distribution"]).lower(),
+            "trust_reasons": "|".join(trust["reasons"]),
+            **{name: repr(quality[name]) for name in METRICS},
+            "quality_flags": "|".join(quality["flags"]),
+        }
 
-    header = ["file", "ok", "label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution"]
-    header += ["trust_reasons", *METRICS, "quality_flags", "error_code", "error_message"]
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, header, restval="", lineterminator="\n")
-    writer.writeheader()
-    for result in results:
-        row = {"file": result["file"], "ok": str(result["ok"]).lower()}
-        if result["ok"]:
-            row |= {f"p_{name}": repr(value) for name, value in result["probabilities"].items()}
-            row |= {name: repr(result["quality"][name]) for name in METRICS}
-            row |= {
-                "label": result["label"],
-                "set": "|".join(result["set"]),
-                "trust_score": repr(result["trust"]["score"]),
-                "in_distribution": str(result["trust"]["in_distribution"]).lower(),
-                "trust_reasons": "|".join(result["trust"]["reasons"]),
-                "quality_flags": "|".join(result["quality"]["flags"]),
-            }
-        else:
-            row |= {"error_code": result["error"]["code"], "error_message": result["error"]["message"]}
-        writer.writerow(row)
-    return buffer.getvalue()
+    columns = ["label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution", "trust_reasons"]
+    return csv_text(results, [*columns, *METRICS, "quality_flags"], cells)

@@ -27,7 +27,6 @@ still are.
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 from collections import Counter, defaultdict
@@ -38,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders
+from sonoforge.runtime.images.inputs import cell, column_width, csv_text, expand, failure, printable, silent_decoders
 from sonoforge.runtime.verbs.classify import NOTICE
 
 if TYPE_CHECKING:
@@ -319,18 +318,9 @@ def _summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _csv(results: Sequence[dict[str, Any]]) -> str:
     """Return one header line and one line for each file; flags are joined by ``|``."""
-    import csv  # noqa: PLC0415 - only with --csv
 
-    header = ["file", "ok", *_COLUMNS, "quality_flags", "error_code", "error_message"]
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, header, restval="", lineterminator="\n")
-    writer.writeheader()
-    for result in results:
-        row = {"file": result["file"], "ok": str(result["ok"]).lower()}
-        if result["ok"]:
-            row |= {name: repr(result["quality"][name]) for name in _COLUMNS}
-            row |= {"quality_flags": "|".join(result["quality"]["flags"])}
-        else:
-            row |= {"error_code": result["error"]["code"], "error_message": result["error"]["message"]}
-        writer.writerow(row)
-    return buffer.getvalue()
+    def cells(result: dict[str, Any]) -> dict[str, str]:
+        quality = result["quality"]
+        return {**{name: repr(quality[name]) for name in _COLUMNS}, "quality_flags": "|".join(quality["flags"])}
+
+    return csv_text(results, [*_COLUMNS, "quality_flags"], cells)

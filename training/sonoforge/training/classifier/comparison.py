@@ -13,16 +13,16 @@ import numpy as np
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
-from sonoforge.training.classifier.folds import FoldTask, run_fold, train_shared_generators
+from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask
+from sonoforge.training.classifier.folds import run_fold, train_shared_generators
 from sonoforge.training.classifier.frozen_maps import remove_maps, write_maps
-from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.data.splits import SplitPlan, leaked_images, make_plan, save_plan
+from sonoforge.training.data.split_plan import SplitPlan, save_plan
+from sonoforge.training.data.splits import leaked_images, make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
-from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.progress import is_interactive, progress_bar
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
@@ -30,35 +30,6 @@ from sonoforge.training.statistics.results import ArmResult, ComparisonResults, 
 from sonoforge.training.tasks import default_jobs, run_tasks
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ComparisonSettings:
-    """Everything that determines a comparison, together with its images.
-
-    Attributes:
-        arms: Rows of `arms.ARMS`; the first is the baseline.
-        protocol: ``sealed`` or ``thesis``, see `splits.make_plan`.
-        folds: Number of folds.
-        seeds: The whole comparison is repeated with each; the first is described in full.
-        budget: Name of the budget that the settings come from, for the tables.
-        weights: Initial weights, see `weights.load_backbone`.
-        classifier: Settings shared by the arms.
-        generator: Settings shared by the generators.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        jobs: Folds run at a time; None: see `tasks.default_jobs`.
-    """
-
-    arms: tuple[str, ...]
-    protocol: str
-    folds: int
-    seeds: tuple[int, ...]
-    budget: str
-    weights: str
-    classifier: ClassifierSettings
-    generator: GanSettings
-    device: str
-    jobs: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,17 +61,7 @@ def compare(folder: Path, source: ImageSource, cache: ImageCache, settings: Comp
         folder, run_folder.describe_environment(str(device), settings.seeds[0], plans[0].fingerprint)
     )
     tasks = [
-        FoldTask(
-            folder=folder,
-            source=source,
-            plan=plan,
-            fold=fold,
-            arm=arm,
-            classifier=settings.classifier,
-            generator=settings.generator,
-            device=settings.device,
-            backbone=backbone,
-        )
+        FoldTask(folder, source, plan=plan, fold=fold, arm=arm, settings=settings, backbone=backbone)
         for plan in plans
         for arm in settings.arms
         for fold in range(plan.folds)
@@ -144,27 +105,16 @@ def _run_missing(tasks: Sequence[FoldTask], jobs: int) -> None:
     missing = [task for task in tasks if not task.path.is_file()]
     done = len(tasks) - len(missing)
     if missing:
-        log.info(
-            "%d folds to run, %d at a time on %s",
-            len(missing),
-            min(jobs, len(missing)),
-            find_device(missing[0].device),
-        )
-        write_maps([task.maps for task in missing], jobs)
+        device = find_device(missing[0].settings.device)
+        log.info("%d folds to run, %d at a time on %s", len(missing), min(jobs, len(missing)), device)
+        write_maps(missing, jobs)
         train_shared_generators(missing)
     with progress_bar("folds", len(tasks), done, show=is_interactive()) as advance:
         for result in run_tasks(run_fold, missing, jobs):
             done += 1
-            log.info(
-                "%s: fold %d of %d (seed %d): accuracy %.3f on %d images, %.0f s",
-                result.arm,
-                result.fold + 1,
-                tasks[0].plan.folds,
-                result.seed,
-                result.accuracy,
-                len(result.files),
-                result.seconds,
-            )
+            where = f"{result.arm}: fold {result.fold + 1} of {tasks[0].plan.folds} (seed {result.seed})"
+            count, seconds = len(result.files), result.seconds
+            log.info("%s: accuracy %.3f on %d images, %.0f s", where, result.accuracy, count, seconds)
             advance(done, f"{result.arm} fold {result.fold + 1}")
 
 
@@ -215,26 +165,12 @@ def log_table(results: ComparisonResults) -> None:
     log.info("")
     log.info("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % interval", "bal. acc.", "macro-AUC")
     for figures in results["arms"].values():
-        accuracy = figures["accuracy"]
-        log.info(
-            "%-38s %9.3f   [%.3f, %.3f] %9.3f %9.3f",
-            figures["title"],
-            accuracy["value"],
-            accuracy["low"],
-            accuracy["high"],
-            figures["balanced_accuracy"]["value"],
-            figures["macro_auc"]["value"],
-        )
+        accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
+        balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
+        log.info("%-38s %s %9.3f %9.3f", figures["title"], accuracy, balanced, area)
     for row in results["comparisons"]:
-        change = row["accuracy_difference"]
-        log.info(
-            "%s - %s: accuracy %+.3f [%+.3f, %+.3f], McNemar exact p %.3f; %d images can show differences from %.3f up",
-            row["second"],
-            row["first"],
-            change["value"],
-            change["low"],
-            change["high"],
-            row["mcnemar"]["p_value"],
-            results["split"]["images"],
-            row["minimum_detectable_difference"],
-        )
+        change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
+        test = f"McNemar exact p {row['mcnemar']['p_value']:.3f}"
+        power = f"{results['split']['images']} images can show differences from "
+        power += f"{row['minimum_detectable_difference']:.3f} up"
+        log.info("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)

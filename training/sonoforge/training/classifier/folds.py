@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.inference.trust import distances
-from sonoforge.training.classifier.arms import ARMS, ClassifierJob, settings_of_arm, train_arm
+from sonoforge.training.classifier.arms import ARMS, ClassifierJob, train_arm
 from sonoforge.training.classifier.balancing import GeneratorJob, balance, missing_images, train_generators
 from sonoforge.training.classifier.fold_result import (
     CLASSIFIER,
@@ -21,75 +20,18 @@ from sonoforge.training.classifier.fold_result import (
     StageReads,
     write_fold,
 )
-from sonoforge.training.classifier.frozen_maps import FrozenMaps, open_images, read_maps
+from sonoforge.training.classifier.fold_task import FoldTask
+from sonoforge.training.classifier.frozen_maps import open_images, read_maps
 from sonoforge.training.classifier.network import answer, pixel_views
-from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.pixels import write_grid
-from sonoforge.training.data.splits import SplitPlan, check_sealed
+from sonoforge.training.data.splits import check_sealed
 from sonoforge.training.devices import deterministic_kernels, find_device
-from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.tasks import run_tasks
 
 Indices = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class FoldTask:
-    """All that one fold needs, to be run in this process or another.
-
-    Attributes:
-        folder: Run folder.
-        source: Where the images come from.
-        plan: The split plan of the task's seed.
-        fold: Which of its folds.
-        arm: Row of `arms.ARMS`.
-        classifier: Settings shared by the arms.
-        generator: Settings of the arm's generators, if it has any.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        backbone: Initial weights.
-    """
-
-    folder: Path
-    source: ImageSource
-    plan: SplitPlan
-    fold: int
-    arm: str
-    classifier: ClassifierSettings
-    generator: GanSettings
-    device: str
-    backbone: Backbone
-
-    @property
-    def path(self) -> Path:
-        """The fold's result, which exists once the fold is done."""
-        return self.folder / "folds" / f"{self.arm}-seed{self.plan.seed}-fold{self.fold:02d}.json"
-
-    @property
-    def settings(self) -> ClassifierSettings:
-        """The classifier settings of the task's arm."""
-        return settings_of_arm(ARMS[self.arm], self.classifier)
-
-    @property
-    def seed(self) -> int:
-        """Seed of the fold's trainings."""
-        return self.plan.seed * 1009 + self.fold
-
-    @property
-    def maps(self) -> FrozenMaps:
-        """The files of feature maps that the fold reads."""
-        return FrozenMaps(
-            folder=self.folder,
-            source=self.source,
-            settings=self.settings,
-            seed=self.plan.seed,
-            device=self.device,
-            backbone=self.backbone,
-        )
 
 
 def run_fold(task: FoldTask) -> FoldResult:
@@ -99,8 +41,8 @@ def run_fold(task: FoldTask) -> FoldResult:
         GateError: Under ``sealed``, a stage would read an image that gives away a test image.
     """
     started = time.perf_counter()
-    plan, fold, settings = task.plan, task.fold, task.settings
-    cache, device = open_images(task.source), find_device(task.device)
+    plan, fold, settings = task.plan, task.fold, task.classifier
+    cache, device = open_images(task.source), find_device(task.settings.device)
     train, test = plan.train(fold), plan.test(fold)
     check_sealed(plan, fold, "classifier", train, cache)
     with log_to(task.folder), deterministic_kernels(device):
@@ -109,7 +51,7 @@ def run_fold(task: FoldTask) -> FoldResult:
             cache.labelled(train),
             added,
             ClassifierJob(task.backbone, settings, task.seed, device),
-            features=read_maps(task.maps, train, device) if settings.frozen_blocks else None,
+            features=read_maps(task, train, device) if settings.frozen_blocks else None,
         )
         views = pixel_views(cache.images[test], settings.mirror)
         answers = answer(trained.members, views, settings.frozen_blocks, device)
@@ -140,7 +82,7 @@ def _added_images(task: FoldTask, cache: ImageCache) -> tuple[LabelledImages | N
     """Make the images that the arm adds to the training fold, and note what their generators read."""
     fill = ARMS[task.arm].fill
     if fill != "gan":
-        job = GeneratorJob(task.generator, task.seed, task.device, _generator_folder(task))
+        job = GeneratorJob(task.settings.generator, task.seed, task.settings.device, task.folder)
         return balance(fill, cache.labelled(task.plan.train(task.fold)), job), []
     seen, job = _generator_job(task, cache)
     images = cache.labelled(seen, np.array(task.plan.groups))
@@ -162,15 +104,11 @@ def _generator_job(task: FoldTask, cache: ImageCache) -> tuple[Indices, Generato
 
     As published (``thesis``), each is trained once on all images of its class, test folds included.
     """
-    seen, seed = task.plan.train(task.fold), task.seed
+    seen, seed, name = task.plan.train(task.fold), task.seed, f"fold{task.fold:02d}"
     if task.plan.protocol == "thesis":
-        seen, seed = np.arange(len(cache.dataset.items)), task.plan.seed
-    return seen, GeneratorJob(task.generator, seed, task.device, _generator_folder(task))
-
-
-def _generator_folder(task: FoldTask) -> Path:
-    name = "all" if task.plan.protocol == "thesis" else f"fold{task.fold:02d}"
-    return task.folder / "gan" / f"seed{task.plan.seed}-{name}"
+        seen, seed, name = np.arange(len(cache.dataset.items)), task.plan.seed, "all"
+    folder = task.folder / "gan" / f"seed{task.plan.seed}-{name}"
+    return seen, GeneratorJob(task.settings.generator, seed, task.settings.device, folder)
 
 
 def train_shared_generators(tasks: Sequence[FoldTask]) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoforge.runtime import atomic
+from sonoforge.runtime.atomic import replacing
 from sonoforge.training.classifier.augmentation import VARIANTS
+from sonoforge.training.classifier.fold_task import FoldTask
 from sonoforge.training.classifier.network import build_network, frozen_features
-from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.devices import deterministic_kernels, find_device
@@ -30,59 +28,38 @@ def open_images(source: ImageSource) -> ImageCache:
     return load_images(source)
 
 
-@dataclass(frozen=True)
-class FrozenMaps:
-    """The maps of one data set for one augmentation, in files.
-
-    Attributes:
-        folder: Run folder.
-        source: The images.
-        settings: Frozen blocks and augmentation.
-        seed: Of the augmentation.
-        device: Where to compute.
-        backbone: Weights of the blocks.
-    """
-
-    folder: Path
-    source: ImageSource
-    settings: ClassifierSettings
-    seed: int
-    device: str
-    backbone: Backbone
-
-    @property
-    def paths(self) -> list[Path]:
-        """One file for each augmented variant."""
-        name = f"{self.settings.augmentation}-{self.settings.frozen_blocks}-seed{self.seed}"
-        variants = range(VARIANTS[self.settings.augmentation])
-        return [self.folder / "features" / f"{name}-{variant}.npy" for variant in variants]
+def _files(task: FoldTask) -> list[Path]:
+    """One file for each augmented variant."""
+    augmentation, blocks = task.classifier.augmentation, task.classifier.frozen_blocks
+    name = f"{augmentation}-{blocks}-seed{task.plan.seed}"
+    return [task.folder / "features" / f"{name}-{variant}.npy" for variant in range(VARIANTS[augmentation])]
 
 
-def write_maps(wanted: Iterable[FrozenMaps], jobs: int) -> None:
-    """Run the frozen blocks over all images for every file that does not exist yet."""
+def write_maps(tasks: Sequence[FoldTask], jobs: int) -> None:
+    """Run the frozen blocks over all images for every file that some task reads and that does not exist yet."""
     missing = {
-        path: (maps, variant)
-        for maps in wanted
-        if maps.settings.frozen_blocks
-        for variant, path in enumerate(maps.paths)
+        path: (task, variant)
+        for task in tasks
+        if task.classifier.frozen_blocks
+        for variant, path in enumerate(_files(task))
         if not path.is_file()
     }
     list(run_tasks(_write_variant, list(missing.values()), jobs))
 
 
-def _write_variant(work: tuple[FrozenMaps, int]) -> None:
-    maps, variant = work
-    cache, device = open_images(maps.source), find_device(maps.device)
+def _write_variant(work: tuple[FoldTask, int]) -> None:
+    task, variant = work
+    cache, device = open_images(task.source), find_device(task.settings.device)
     with deterministic_kernels(device):
-        net = build_network(len(cache.dataset.classes), maps.backbone, 0, device)
-        computed = frozen_features(net, cache.images, maps.settings, variant, maps.seed, device)
-    with atomic.replacing(maps.paths[variant], durable=False) as file:
-        np.save(file, computed.cpu().numpy())
+        net = build_network(len(cache.dataset.classes), task.backbone, 0, device)
+        maps = frozen_features(net, cache.images, task.classifier, variant, task.plan.seed, device)
+    with replacing(_files(task)[variant], durable=False) as file:
+        np.save(file, maps.cpu().numpy())
 
 
-def read_maps(maps: FrozenMaps, indices: NDArray[np.int64], device: torch.device) -> Tensor:
+def read_maps(task: FoldTask, indices: NDArray[np.int64], device: torch.device) -> Tensor:
     """Maps (V, N, C, H, W) of the images at these indices."""
-    variants = [np.load(path, mmap_mode="r", allow_pickle=False)[indices] for path in maps.paths]
+    variants = [np.load(path, mmap_mode="r", allow_pickle=False)[indices] for path in _files(task)]
     return torch.from_numpy(np.stack(variants)).to(device)
 
 

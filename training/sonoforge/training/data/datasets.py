@@ -1,4 +1,4 @@
-"""Labelled images in folders: which image belongs to which class, which group, with which masks.
+"""Labelled images in folders: the class, the group and the masks of each image.
 
 Two layouts are read.  In both, a class is a folder and a file ``NAME_mask.png``, ``NAME_mask_1.png``, ... is
 a mask of the image ``NAME.*`` beside it.
@@ -7,8 +7,8 @@ a mask of the image ``NAME.*`` beside it.
   ``benign (1).png``, ``benign (1)_mask.png``.
 * Anything else: one folder for each class, images at any depth below it.
 
-``groups.csv`` beside the class folders (columns ``file`` and ``group``) says which images belong together,
-usually because they show one patient; the sealed protocol never splits a group.
+``groups.csv`` beside the class folders (columns ``file`` and ``group``) lists which images belong together, usually
+because they show one patient; the sealed protocol never splits a group.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Item:
     Attributes:
         path: Relative to the data set's root, with forward slashes.
         label: Index into the data set's ``classes``.
-        group: What ties it to other images (a patient), or None where nothing is known.
+        group: What ties it to other images (a patient), or None where that is unknown.
         masks: Relative paths of its masks, in order.
     """
 
@@ -93,7 +93,7 @@ def read_dataset(path: Path | str) -> Dataset:
         return _read(root / BUSI_FOLDER if (root / BUSI_FOLDER).is_dir() else root)
     except OSError as error:
         raise SonoforgeError(
-            f"{error.filename or root}: cannot be read ({error.strerror or error}); check the rights"
+            f"{error.filename or root}: cannot be read ({error.strerror or error}); check its permissions"
         ) from error
 
 
@@ -227,5 +227,5 @@ def _check_groups(root: Path, groups: dict[str, str | None], items: Sequence[Ite
 
 
 def _some(names: Sequence[str]) -> str:
-    """Name the first of several files and say how many there are."""
+    """Name the first of several files and the number of the others."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more files"

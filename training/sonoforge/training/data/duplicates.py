@@ -1,4 +1,4 @@
-"""Find images that show the same scan: equal pixels, other brightness, mirrored, shifted, annotated, next frame.
+"""Find images that show the same scan: equal, brighter or darker, mirrored, shifted, annotated, or the next frame.
 
 Everything is measured on (64, 64) grey thumbnails whose slow variation is removed (`fine_detail`): what two
 different patients' scans share is smooth (bright skin above, dark muscle below), what two frames of one
@@ -14,11 +14,11 @@ scan share is not.  Two steps:
 
 Both are unchanged by a linear change of brightness and contrast.  Pairs are joined by union-find.
 
-Why `THRESHOLD` is 0.6: on BUSI the correlations of all 303 810 pairs fall into two heaps, unrelated pairs
+Why `THRESHOLD` is 0.6: on BUSI the correlations of all 303 810 pairs fall into two groups, unrelated pairs
 below 0.45 and repeated scans above 0.75; 232 pairs lie above 0.6 and only 10 between 0.5 and 0.6.  All
-borderline pairs were looked at: every one above 0.6 shows the same tissue; between 0.45 and 0.56 stand both
-rescaled views of one lesion and chance likenesses.  Thresholds from 0.5 to 0.65 give 590 to 598 groups.
-Correlation of the plain thumbnails has no such valley: below 0.9 it joins unrelated scans in chains.
+borderline pairs were inspected: every one above 0.6 shows the same tissue; between 0.45 and 0.56 there are both
+rescaled views of one lesion and chance resemblances.  Thresholds from 0.5 to 0.65 give 590 to 598 groups.
+Correlation of the plain thumbnails has no such gap: below 0.9 it joins unrelated scans in chains.
 
 Limits: a copy cropped or stretched by more than a few per cent is not found.  Where all images share a
 strong outline (a round field of view, a sector), the outline alone correlates; see ``shares_layout``.
@@ -77,7 +77,7 @@ class Pairs(NamedTuple):
 
 
 class Sensitivity(NamedTuple):
-    """What one threshold would have found.
+    """Number of duplicates at one threshold.
 
     Attributes:
         threshold: Correlation from which two images count as one scan.
@@ -105,8 +105,8 @@ class Duplicates:
         groups: (N,) int64 group of each image, 0..G-1 in order of first appearance.
         pairs: The pairs at or above the threshold, first < second, sorted.
         measured: The same down to the lowest of `SENSITIVITY_THRESHOLDS`.
-        shares_layout: The largest group holds more than 30 % of at least 30 images.  That is not repetition
-            but an outline that all images share (or too few scans to split), and the groups mean nothing.
+        shares_layout: Whether the largest group holds more than 30 % of at least 30 images.  Then the images share an
+            outline rather than a scan (or are too few to split), and the groups mean nothing.
     """
 
     threshold: float
@@ -150,7 +150,7 @@ def find_duplicates(thumbnails: Thumbnails, hashes: Sequence[str] = (), threshol
 
 
 def threshold_sensitivity(duplicates: Duplicates, labels: NDArray[np.int64]) -> list[Sensitivity]:
-    """Count what each of `SENSITIVITY_THRESHOLDS` would have found.
+    """Count the duplicates at each of `SENSITIVITY_THRESHOLDS`.
 
     Args:
         duplicates: Of the images.

@@ -1,4 +1,4 @@
-"""``--data``: a folder of images, or the built-in phantom set."""
+"""Open a data set by its name: a folder of images, or the built-in phantom set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sonoforge.training.data.datasets import read_dataset
 
 
 class ImageSource(NamedTuple):
-    """Where images come from, small enough to hand to another process.
+    """Where images come from; small enough to pass to another process.
 
     Attributes:
         data: A folder, or ``phantom``.
@@ -41,7 +41,7 @@ def load_images(source: ImageSource) -> ImageCache:
     # Another version of the simulator draws another first picture, so it never finds an old set.
     first = next(iter(generate_phantom_set(source.images, source.seed)))
     digest = hashlib.sha256(first.pixels.tobytes()).hexdigest()[:8]
-    place = folder / f"phantom-{source.images}-{source.seed}-{digest}"
-    if not (place / "groups.csv").is_file():
-        write_phantom_set(place, source.images, source.seed)
-    return open_cache(read_dataset(place), folder=folder)
+    root = folder / f"phantom-{source.images}-{source.seed}-{digest}"
+    if not (root / "groups.csv").is_file():
+        write_phantom_set(root, source.images, source.seed)
+    return open_cache(read_dataset(root), folder=folder)

@@ -1,4 +1,4 @@
-"""The masks of a data set's images, decoded once, ever, as the images are."""
+"""The masks of a data set's images, decoded once and cached as the images are."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ HALF = 128  # a pixel is inside from half of its area on: the nearest of 0 and 2
 def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | None = None) -> NDArray[np.uint8]:
     """Read the union of each image's masks, in the geometry of the cached images.
 
-    The mask files are one more data set to the image cache, so they are decoded, resized and kept by the very code
-    that did it with the images.  An image without a mask file has an empty mask if no image of its class has one.
+    To the image cache the mask files are just another data set, so they are decoded, resized and cached by the same
+    code.  An image without a mask file has an empty mask if no image of its class has one.
 
     Args:
         cache: The images.
-        indices: (M,) which of them.
+        indices: (M,) indices of the images.
         folder: Cache folder, see `cache.open_cache`.
 
     Returns:
@@ -47,7 +47,7 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
         if not item.masks and item.label in marked:
             raise SonoforgeError(
                 f"{dataset.root / item.path}: found no mask, expected {Path(item.path).stem}_mask.png beside it as "
-                f"other images of class {dataset.classes[item.label]} have; add it, black if there is nothing to mark"
+                f"other images of class {dataset.classes[item.label]} have; add it, black if it is empty"
             )
         for path in item.masks:
             if path in masks.unreadable:

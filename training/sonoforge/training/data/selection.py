@@ -1,4 +1,4 @@
-"""Which of many images stand for all of them."""
+"""Choose images that represent many."""
 
 from __future__ import annotations
 

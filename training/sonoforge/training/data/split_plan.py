@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,50 +95,41 @@ def load_plan(path: Path, cache: ImageCache) -> SplitPlan:
         _check_unsplit(plan, [item.group for item in items], path, "the given group")
         _check_unsplit(plan, plan.hashes, path, "content")
         if not plan.by_appearance and not cache.duplicates.shares_layout:
-            raise SonoforgeError(f"{path}: leaves near-duplicates out where they can be told; {remedy}")
+            raise SonoforgeError(f"{path}: ignores near-duplicates, which can be found in these images; {remedy}")
     return plan
+
+
+_SCALARS = {"protocol": str, "seed": int, "folds": int, "fingerprint": str, "by_appearance": bool}
+_COLUMNS: dict[str, type] = {"files": str, "hashes": str, "labels": int, "groups": int, "fold_of": int}
 
 
 def _parse(raw: Any, path: Path) -> SplitPlan:
     """Check the types and ranges of a plan's fields."""
-    names = {field.name for field in fields(SplitPlan)}
+    names = {*_SCALARS, *_COLUMNS}
     if not isinstance(raw, dict) or set(raw) != names:
         found = ", ".join(sorted(raw)) if isinstance(raw, dict) else type(raw).__name__
         raise SonoforgeError(f"{path}: found {found}, expected {', '.join(sorted(names))}")
-
-    def column(name: str, kind: type, stop: int | None = None) -> tuple[Any, ...]:
-        values = raw[name]
-        whole = isinstance(values, list) and all(type(value) is kind for value in values)
-        if not whole or (kind is int and any(v < 0 or (stop is not None and v >= stop) for v in values)):
-            limit = f" from 0 to {stop - 1}" if stop is not None else ""
-            raise SonoforgeError(f"{path}: field {name} is not a list of {kind.__name__}{limit}; restore the file")
-        return tuple(values)
-
-    for name, kind in (("protocol", str), ("seed", int), ("folds", int), ("fingerprint", str), ("by_appearance", bool)):
+    for name, kind in _SCALARS.items():
         if type(raw[name]) is not kind:
             raise SonoforgeError(f"{path}: field {name} is {raw[name]!r}, expected {kind.__name__}; restore the file")
-    if raw["protocol"] not in PROTOCOLS or raw["folds"] < 2:
+    for name, kind in _COLUMNS.items():
+        if not isinstance(raw[name], list) or any(
+            type(v) is not kind or (isinstance(v, int) and v < 0) for v in raw[name]
+        ):
+            what = "whole numbers from 0" if kind is int else "texts"
+            raise SonoforgeError(f"{path}: field {name} is not a list of {what}; restore the file")
+    values: Any = {name: tuple(value) if name in _COLUMNS else value for name, value in raw.items()}
+    plan = SplitPlan(**values)
+    if plan.protocol not in PROTOCOLS or plan.folds < 2:
         raise SonoforgeError(
-            f"{path}: found protocol {raw['protocol']!r} with {raw['folds']} folds, expected "
-            f"{' or '.join(PROTOCOLS)} with at least 2; restore the file"
+            f"{path}: found protocol {plan.protocol!r} with {plan.folds} folds, expected {' or '.join(PROTOCOLS)} with "
+            "at least 2; restore the file"
         )
-    plan = SplitPlan(
-        protocol=raw["protocol"],
-        seed=raw["seed"],
-        folds=raw["folds"],
-        fingerprint=raw["fingerprint"],
-        files=column("files", str),
-        hashes=column("hashes", str),
-        labels=column("labels", int),
-        groups=column("groups", int),
-        fold_of=column("fold_of", int, raw["folds"]),
-        by_appearance=raw["by_appearance"],
-    )
-    lengths = {len(part) for part in (plan.files, plan.hashes, plan.labels, plan.groups, plan.fold_of)}
+    lengths = {len(raw[name]) for name in _COLUMNS}
     if len(lengths) != 1:
         raise SonoforgeError(f"{path}: its lists have different lengths {sorted(lengths)}; restore the file")
     if set(plan.fold_of) != set(range(plan.folds)):
-        raise SonoforgeError(f"{path}: a fold without images among {plan.folds}; restore the file")
+        raise SonoforgeError(f"{path}: expected images in each of the folds 0 to {plan.folds - 1}; restore the file")
     return plan
 
 

@@ -1,7 +1,7 @@
-"""Deal images out into folds, and prove that no training stage has seen a test image.
+"""Split images into folds, and prove that no training stage has seen a test image.
 
-Two protocols, see `make_plan`.  `check_sealed` is the leakage guard: every stage that trains, the
-generator's too, shows it which images it is about to read.
+Two protocols, see `make_plan`.  `check_sealed` is the leakage guard: every stage that trains, a generator's included,
+passes it the images that it is about to read.
 """
 
 from __future__ import annotations
@@ -18,29 +18,17 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.duplicates import join_scans
-from sonoforge.training.data.split_plan import PROTOCOLS, SplitPlan, load_plan, save_plan
-
-__all__ = [
-    "PROTOCOLS",
-    "SplitPlan",
-    "check_sealed",
-    "inner_split",
-    "leaked_images",
-    "load_plan",
-    "make_plan",
-    "save_plan",
-    "scan_groups",
-]
+from sonoforge.training.data.split_plan import PROTOCOLS, SplitPlan
 
 log = logging.getLogger(__name__)
 
 
 def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) -> SplitPlan:
-    """Deal the images out into folds.
+    """Split the images into folds.
 
     ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents and
-    the groups given with the data.  ``thesis``: plain stratified k-fold, which lets repeated scans fall on
-    both sides; kept to reproduce published figures and to measure what that adds.
+    the groups given with the data.  ``thesis``: plain stratified k-fold, which lets repeated scans end up on both
+    sides; kept to reproduce published figures and to measure the effect.
 
     Args:
         cache: The images.
@@ -61,7 +49,7 @@ def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) 
     groups = scan_groups(cache)
     _check_enough(cache.dataset, groups if protocol == "sealed" else np.arange(len(labels)), folds)
     fold_of = np.empty(len(labels), np.int64)
-    for fold, test in enumerate(_deal(labels, groups, protocol, folds, derive_seed(seed, "folds"))):
+    for fold, test in enumerate(_split(labels, groups, protocol, folds, derive_seed(seed, "folds"))):
         fold_of[test] = fold
     return SplitPlan(
         protocol=protocol,
@@ -80,13 +68,11 @@ def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) 
 def inner_split(
     plan: SplitPlan, fold: int, fraction: float = 0.1, seed: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split a fold's training part again, for early stopping and calibration; the test part is not touched.
-
-    Stratified, and under ``sealed`` grouped as the folds are.
+    """Split a fold's training part again, for early stopping and calibration, stratified and grouped as the folds are.
 
     Args:
         plan: The plan.
-        fold: Which fold.
+        fold: Index of the fold.
         fraction: Share of the validation part, in (0, 0.5]; rounded to one over a whole number.
         seed: Of the shuffle.
 
@@ -97,7 +83,7 @@ def inner_split(
         SonoforgeError: A class has too few groups in the training part.
     """
     if not 0 < fraction <= 0.5:
-        raise SonoforgeError(f"validation fraction: found {fraction}, expected above 0 and at most 0.5")
+        raise SonoforgeError(f"fraction: found {fraction}, expected above 0 and at most 0.5")
     train = plan.train(fold)
     labels, groups = np.array(plan.labels)[train], np.array(plan.groups)[train]
     units = groups if plan.protocol == "sealed" else np.arange(len(train))
@@ -108,21 +94,21 @@ def inner_split(
             "validation; use fewer folds or add data"
         )
     parts = min(round(1 / fraction), fewest)
-    validation = _deal(labels, groups, plan.protocol, parts, derive_seed(seed, "inner", fold))[0]
+    validation = _split(labels, groups, plan.protocol, parts, derive_seed(seed, "inner", fold))[0]
     return np.delete(train, validation), train[validation]
 
 
-def _deal(
+def _split(
     labels: NDArray[np.int64], groups: NDArray[np.int64], protocol: str, parts: int, seed: int
 ) -> list[NDArray[np.int64]]:
     """Return the test indices of each part."""
     state = seed % 2**32  # scikit-learn takes 32 bits
     blank = np.zeros(len(labels))
     if protocol == "sealed":
-        dealt = StratifiedGroupKFold(parts, shuffle=True, random_state=state).split(blank, labels, groups)
+        parts_of = StratifiedGroupKFold(parts, shuffle=True, random_state=state).split(blank, labels, groups)
     else:
-        dealt = StratifiedKFold(parts, shuffle=True, random_state=state).split(blank, labels)
-    return [test for _, test in dealt]
+        parts_of = StratifiedKFold(parts, shuffle=True, random_state=state).split(blank, labels)
+    return [test for _, test in parts_of]
 
 
 def scan_groups(cache: ImageCache) -> NDArray[np.int64]:
@@ -131,14 +117,14 @@ def scan_groups(cache: ImageCache) -> NDArray[np.int64]:
 
 
 def _check_groups_known(cache: ImageCache) -> None:
-    """Refuse to seal a set in which neither the pictures nor groups.csv tell the groups."""
+    """Refuse to seal a set whose groups neither the images nor groups.csv show."""
     if not cache.duplicates.shares_layout:
         return
     if any(item.group is None for item in cache.dataset.items):
         largest = int(np.bincount(cache.duplicates.groups).max())
         raise SonoforgeError(
             f"{cache.dataset.root}: {largest} of {len(cache.hashes)} images look alike, so groups cannot be told "
-            "from the pictures; give the patient of every image in groups.csv (columns file,group)"
+            "from the images; give the patient of every image in groups.csv (columns file,group)"
         )
     log.warning("%s: the images share one outline; sealed by groups.csv and equal contents alone", cache.dataset.name)
 
@@ -162,10 +148,10 @@ def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> Non
 def check_sealed(
     plan: SplitPlan, fold: int, stage: str, indices: Sequence[int] | NDArray[np.int64], cache: ImageCache
 ) -> None:
-    """Refuse a training stage that would read a test image of its fold, or anything that gives one away.
+    """Refuse a training stage that would read a test image of its fold, or one that repeats a test image.
 
-    Contents and appearance are compared in the pixels of ``cache``; what the plan says of groups is not
-    relied upon, so that a plan with wrong groups is found out.  Does nothing under ``thesis``.
+    Contents and appearance are compared in the pixels of ``cache``, so that a plan with wrong groups is detected.  Does
+    nothing under ``thesis``.
 
     Args:
         plan: The plan.
@@ -176,10 +162,10 @@ def check_sealed(
 
     Raises:
         GateError: An image read is, equals, looks like or is grouped with a test image; names both.
-        SonoforgeError: The plan is not one of these images.
+        SonoforgeError: The plan was made for other images.
     """
     if plan.files != tuple(item.path for item in cache.dataset.items) or plan.hashes != cache.hashes:
-        raise SonoforgeError(f"{cache.dataset.root}: the split plan is one of other images; make a new one")
+        raise SonoforgeError(f"{cache.dataset.root}: the split plan was made for other images; make a new one")
     if plan.protocol != "sealed":
         return
     test = plan.test(fold)
@@ -199,7 +185,7 @@ def check_sealed(
 def _leaks(
     plan: SplitPlan, test: NDArray[np.int64], read: NDArray[np.int64], cache: ImageCache
 ) -> dict[tuple[int, int], str]:
-    """Return the reason for each pair of an image read and a test image that it gives away, plainest first."""
+    """Return the reason for each pair of an image read and a test image that it repeats, the plainest reason first."""
     leaks = {(i, i): "the same file" for i in np.intersect1d(read, test).tolist()}
     groups, given = np.array(plan.groups).tolist(), [item.group for item in cache.dataset.items]
     for reason, keys in (("same pixels", cache.hashes), ("same given group", given), ("same group", groups)):
@@ -220,10 +206,10 @@ def _leaks(
 
 
 def leaked_images(plan: SplitPlan, fold: int, cache: ImageCache) -> NDArray[np.int64]:
-    """Return the test images of a fold that have a near-duplicate or an equal in its training part.
+    """Return the test images of a fold that have a duplicate or near-duplicate in its training part.
 
-    For any protocol: it measures what ``thesis`` lets through, and its emptiness is the proof of ``sealed``.
-    Where all images share an outline, only equal pixels count.
+    It measures what ``thesis`` lets through; that it is empty proves ``sealed``.  Where all images share an outline,
+    only equal pixels count.
     """
     pairs = cache.duplicates.pairs
     if not plan.by_appearance:

@@ -120,7 +120,7 @@ def _is_evaluation(values: Any) -> bool:
 
 
 def compare(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Lay evaluations of one protocol side by side.
+    """Compare evaluations of one protocol, side by side.
 
     Args:
         results: From `read_result`, at least two.
@@ -155,14 +155,7 @@ def compare(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-class _Absent:
-    """Stands for an item that one of two protocols does not have."""
-
-    def __repr__(self) -> str:
-        return "nothing"
-
-
-_ABSENT = _Absent()
+_ABSENT = object()  # stands for an item that one of two protocols does not have
 
 
 def _differences(first: Any, second: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -180,7 +173,7 @@ def _differences(first: Any, second: Any, place: str = "") -> Iterator[tuple[str
 
 
 def _shown(value: Any) -> str:
-    text = repr(value) if isinstance(value, _Absent) else json.dumps(value, ensure_ascii=False)
+    text = "nothing" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 

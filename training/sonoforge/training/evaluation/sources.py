@@ -59,14 +59,14 @@ def find_images(root: Path) -> Dataset:
     """Find the images of a folder: loose ones as a set of one class, named after it, or class folders.
 
     Raises:
-        SonoforgeError: No images; or both loose ones and class folders, of which it cannot be told what is meant.
+        SonoforgeError: No images; or both loose ones and class folders, so that it is unclear which are meant.
     """
     try:
         names = sorted((file.name for file in root.iterdir() if is_image(file.name)), key=natural_order)
         folders = [f for f in root.iterdir() if f.is_dir() and not f.name.startswith((".", "__"))]
         nested = [f.name for f in folders if any(is_image(inner.name) for inner in f.iterdir())]
     except OSError as error:
-        raise SonoforgeError(f"{root}: cannot be read ({error.strerror}); check the rights") from error
+        raise SonoforgeError(f"{root}: cannot be read ({error.strerror}); check its permissions") from error
     stems = {PurePosixPath(name).stem for name in names}
     loose = [name for name in names if not is_mask(PurePosixPath(name).stem, stems)]
     if not loose and not folders:

@@ -36,7 +36,7 @@ LPIPS_IMAGES = 500  # of a set, at most: their distances to each other are held 
 
 
 class Figure(NamedTuple):
-    """How one figure is read.
+    """How to read one figure.
 
     Attributes:
         name: In ``results.json``.
@@ -52,7 +52,7 @@ class Figure(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some images of one set, as one kind of numbers.
+    """Images of one set, as one kind of numbers.
 
     Attributes:
         rows: (N, ...) embeddings, class probabilities, pixels, or indices into a table of distances.
@@ -68,16 +68,16 @@ class Part(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One call that gives one or more figures, and where it looks.
+    """One call that gives one or more figures, and its images.
 
     Attributes:
         figures: What ``function`` returns, in its order.
-        space: Name of the feature space with its weights; ``pixels`` for the images as they are.
+        space: Name of the feature space; ``pixels`` for the images themselves.
         fake: The generated images.
         real: The real images.
         function: Takes generated and real images; a figure of one set alone is of the first.
         slow: Whether it costs seconds.
-        whole: Figures on the full sets where they are taken by another protocol: value, standard error, note.
+        whole: Figures on the full sets where these follow another protocol: value, standard error, note.
     """
 
     figures: tuple[Figure, ...]

@@ -27,6 +27,7 @@ class Architecture(NamedTuple):
         initialise: Draws the initial weights of either.
         width_options: Number of channels of the widest or base layer, to the options of either network.
         batch_options: Images in one forward pass, to the options of the generator that depend on it.
+        reconstruction: Whether the discriminator's scores are reconstruction errors.
     """
 
     generator: Callable[..., nn.Module]
@@ -34,6 +35,7 @@ class Architecture(NamedTuple):
     initialise: Callable[[nn.Module, torch.Generator], None]
     width_options: Callable[[int], dict[str, int]] = lambda width: {"width": width}
     batch_options: Callable[[int], dict[str, float]] = lambda images: {}
+    reconstruction: bool = False
 
 
 def _channel_widths(width: int) -> dict[str, int]:
@@ -55,7 +57,7 @@ def _residual_discriminator(**options: Any) -> nn.Module:
 ARCHITECTURES: dict[str, Architecture] = {
     "dcgan-thesis": Architecture(dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise),
     "dcgan": Architecture(dcgan.Generator, dcgan.Discriminator, dcgan.initialise),
-    "began": Architecture(began.Generator, began.Discriminator, began.initialise),
+    "began": Architecture(began.Generator, began.Discriminator, began.initialise, reconstruction=True),
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
     "stylegan1": Architecture(
         lambda **options: stylegan1.Generator(stylegan1.GeneratorSettings(**options)),

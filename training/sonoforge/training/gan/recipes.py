@@ -6,6 +6,7 @@ conditioning x optimisers x schedule.  The training loop knows none of them by n
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -167,6 +168,41 @@ def stylegan3(config: str, title: str, source: str, blur_batches: int = 0) -> Re
     )
 
 
+DCGAN = Recipe(
+    title="The deep convolutional GAN",
+    source=(
+        "Radford, Metz, Chintala, ICLR 2016, section 4: Adam 0.0002, beta1 0.5, batch 128, latent 100, "
+        "LeakyReLU 0.2, weights N(0, 0.02); figure 1: layers at 64x64, here for other sizes too; latents there "
+        "uniform, here normal as in all that followed. "
+        f"200 epochs: Thakur and Thakur. {AVERAGED}"
+    ),
+    architecture="dcgan",
+    image_size=64,
+    latent_size=100,
+    loss="bce",
+    generator_optimiser=DCGAN_ADAM,
+    discriminator_optimiser=DCGAN_ADAM,
+    budget=Budget(EPOCHS, batch=128),
+)
+
+WGAN_GP = dataclasses.replace(
+    DCGAN,
+    title="Wasserstein critic kept Lipschitz by a gradient penalty",
+    source=(
+        "Gulrajani et al., NeurIPS 2017, algorithm 1: lambda 10, n_critic 5, Adam 0.0001 with betas 0 and 0.9; "
+        "section 4: no batch normalisation in the critic; batch 64: appendix. Networks and latent 100 of DCGAN. "
+        f"An epoch counts the critic's images. 200 epochs: Thakur and Thakur. {AVERAGED}"
+    ),
+    loss="wasserstein",
+    n_critic=5,
+    regularisers={"gradient-penalty": Strength(10.0)},
+    generator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
+    discriminator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
+    discriminator={"norm": "none"},
+    budget=Budget(EPOCHS, batch=64),
+)
+
+
 RECIPES: dict[str, Recipe] = {
     "dcgan-thesis": Recipe(
         title="DCGAN that balances BUSI, one generator for each class",
@@ -185,47 +221,26 @@ RECIPES: dict[str, Recipe] = {
         budget=Budget(epochs=2500, batch=100),
         class_budgets={"malignant": Budget(epochs=4200, batch=150), "normal": Budget(epochs=2500, batch=100)},
     ),
-    "dcgan": Recipe(
-        title="The deep convolutional GAN",
-        source=(
-            "Radford, Metz, Chintala, ICLR 2016, section 4: Adam 0.0002, beta1 0.5, batch 128, latent 100, "
-            "LeakyReLU 0.2, weights N(0, 0.02); figure 1: layers at 64x64, here for other sizes too; latents there "
-            "uniform, here normal as in all that followed. "
-            f"200 epochs: Thakur and Thakur. {AVERAGED}"
-        ),
-        architecture="dcgan",
-        image_size=64,
-        latent_size=100,
-        loss="bce",
-        generator_optimiser=DCGAN_ADAM,
-        discriminator_optimiser=DCGAN_ADAM,
-        budget=Budget(EPOCHS, batch=128),
-    ),
-    "lsgan": Recipe(
+    "dcgan": DCGAN,
+    "lsgan": dataclasses.replace(
+        DCGAN,
         title="Least squares in place of cross-entropy",
         source=(
             "Mao et al., ICCV 2017: loss (equation 9), Adam with beta1 0.5, batch 64. Its networks are replaced by "
             "those of DCGAN, as its section on DCGAN-like models allows, and with them the rate 0.0002 and latent "
             f"100. 200 epochs: Thakur and Thakur. {AVERAGED}"
         ),
-        architecture="dcgan",
-        image_size=64,
-        latent_size=100,
         loss="least-squares",
-        generator_optimiser=DCGAN_ADAM,
-        discriminator_optimiser=DCGAN_ADAM,
         budget=Budget(EPOCHS, batch=64),
     ),
-    "wgan": Recipe(
+    "wgan": dataclasses.replace(
+        DCGAN,
         title="Wasserstein critic kept Lipschitz by weight clipping",
         source=(
             "Arjovsky, Chintala, Bottou, ICML 2017, algorithm 1: RMSprop 0.00005, clip 0.01, n_critic 5, batch 64; "
             "section 4: DCGAN networks, latent 100. RMSprop's smoothing 0.99 is that of its authors' code. An epoch "
             f"counts the critic's images. 200 epochs: Thakur and Thakur. {AVERAGED}"
         ),
-        architecture="dcgan",
-        image_size=64,
-        latent_size=100,
         loss="wasserstein",
         n_critic=5,
         regularisers={"weight-clipping": Strength(0.01)},
@@ -233,37 +248,15 @@ RECIPES: dict[str, Recipe] = {
         discriminator_optimiser=OptimiserSettings("rmsprop", 0.00005, (0.0, 0.99)),
         budget=Budget(EPOCHS, batch=64),
     ),
-    "wgan-gp": Recipe(
-        title="Wasserstein critic kept Lipschitz by a gradient penalty",
-        source=(
-            "Gulrajani et al., NeurIPS 2017, algorithm 1: lambda 10, n_critic 5, Adam 0.0001 with betas 0 and 0.9; "
-            "section 4: no batch normalisation in the critic; batch 64: appendix. Networks and latent 100 of DCGAN. "
-            f"An epoch counts the critic's images. 200 epochs: Thakur and Thakur. {AVERAGED}"
-        ),
-        architecture="dcgan",
-        image_size=64,
-        latent_size=100,
-        loss="wasserstein",
-        n_critic=5,
-        regularisers={"gradient-penalty": Strength(10.0)},
-        generator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
-        discriminator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
-        discriminator={"norm": "none"},
-        budget=Budget(EPOCHS, batch=64),
-    ),
-    "bgan": Recipe(
+    "wgan-gp": WGAN_GP,
+    "bgan": dataclasses.replace(
+        DCGAN,
         title="Boundary-seeking generator",
         source=(
             "Hjelm et al., ICLR 2018, section 3 (continuous variables): loss. Networks, optimiser, batch and latent "
             f"are those of DCGAN. 200 epochs: Thakur and Thakur. {AVERAGED}"
         ),
-        architecture="dcgan",
-        image_size=64,
-        latent_size=100,
         loss="boundary-seeking",
-        generator_optimiser=DCGAN_ADAM,
-        discriminator_optimiser=DCGAN_ADAM,
-        budget=Budget(EPOCHS, batch=128),
     ),
     "began": Recipe(
         title="Boundary equilibrium with an autoencoder as discriminator",
@@ -281,7 +274,8 @@ RECIPES: dict[str, Recipe] = {
         discriminator_optimiser=OptimiserSettings("adam", 0.0001, (0.9, 0.999)),
         budget=Budget(EPOCHS, batch=16),
     ),
-    "dgan-wp-tl-wgangp": Recipe(
+    "dgan-wp-tl-wgangp": dataclasses.replace(
+        WGAN_GP,
         title="DCGAN networks, WGAN-GP loss, perceptual term on ImageNet features",
         source=(
             "Ryspayeva and Salykova, 2025: DCGAN-shaped networks, WGAN-GP, perceptual weight 5 (the best of 0.5, 3, "
@@ -290,32 +284,17 @@ RECIPES: dict[str, Recipe] = {
             "2016, equation 2, relative to the real images' maps, so that a weight means the same with any network. "
             f"200 epochs: Thakur and Thakur. {AVERAGED}"
         ),
-        architecture="dcgan",
-        image_size=64,
-        latent_size=100,
-        loss="wasserstein",
-        n_critic=5,
-        regularisers={"gradient-penalty": Strength(10.0)},
         perceptual_weight=5.0,
-        generator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
-        discriminator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
-        discriminator={"norm": "none"},
-        budget=Budget(EPOCHS, batch=64),
     ),
-    "dgan-wp-tl-bce": Recipe(
+    "dgan-wp-tl-bce": dataclasses.replace(
+        DCGAN,
         title="DCGAN with a perceptual term on ImageNet features",
         source=(
             "Ryspayeva and Salykova, 2025: DCGAN-shaped networks, BCE, perceptual weight 5. Left open there: "
             "optimiser of Radford et al. 2016; batch 64 as in the other of its two rows; the perceptual distance is "
             f"that of the other row too. 200 epochs: Thakur and Thakur. {AVERAGED}"
         ),
-        architecture="dcgan",
-        image_size=64,
-        latent_size=100,
-        loss="bce",
         perceptual_weight=5.0,
-        generator_optimiser=DCGAN_ADAM,
-        discriminator_optimiser=DCGAN_ADAM,
         budget=Budget(EPOCHS, batch=64),
     ),
     "progan": Recipe(

@@ -1,4 +1,4 @@
-"""What determines a GAN training, and how what is left open is filled in from the recipe."""
+"""The options of a GAN training, and how those left open are filled in from the recipe."""
 
 from __future__ import annotations
 
@@ -107,12 +107,12 @@ class GanSettings:
 
 
 # Settings that do not change what is computed; a training may be continued with others.  What is measured and how
-# often changes no weight either, but is compared: the figures of one folder are measured alike.
+# often changes no weight either, but is compared: the figures of one folder are measured in one way.
 NOT_COMPARED = frozenset({"keep"})
 
 
 class Plan(NamedTuple):
-    """How long and in which portions to train, with everything that was left open filled in."""
+    """How long and in which batches to train, with everything that was left open filled in."""
 
     steps: int
     batch: int
@@ -197,10 +197,10 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
             f"GAN training: found learning rates {rates}, n_critic {recipe.n_critic}, perceptual weight "
             f"{recipe.perceptual_weight}, expected rates above 0, n_critic from 1, a weight from 0"
         )
-    if (recipe.loss == "began") != (recipe.architecture == "began"):
+    if LOSSES[recipe.loss].reconstruction != ARCHITECTURES[recipe.architecture].reconstruction:
         raise SonoforgeError(
             f"GAN training: found loss {recipe.loss} with the {recipe.architecture} networks; the loss began needs "
-            "reconstruction errors, which the recipe began alone gives"
+            "reconstruction errors, which only the recipe began gives"
         )
     if AUGMENTATIONS[recipe.augmentation].adaptive and not LOSSES[recipe.loss].signed:
         raise SonoforgeError(
@@ -217,7 +217,7 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
     if settings.stop_after is not None and "kid" not in settings.metrics:
         raise SonoforgeError("GAN training: stopping on KID needs it measured; give --metrics kid")
     if settings.every < 1:
-        raise SonoforgeError(f"GAN training: found {settings.every} ticks between measurings, expected at least 1")
+        raise SonoforgeError(f"GAN training: found {settings.every} ticks between measurements, expected at least 1")
     if settings.accumulate < 1:
         raise SonoforgeError(f"GAN training: found {settings.accumulate} parts a batch, expected at least 1")
 

@@ -1,4 +1,4 @@
-"""Where the images of a checkpoint come from, as all that is written of them says."""
+"""The origin of generated images, recorded in their manifest and in every file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 
 
 def describe_origin(checkpoint: Path, seed: int, class_name: str) -> dict[str, Any]:
-    """Say where generated images come from: what goes into the manifest and into every file."""
+    """Return the record of where generated images come from."""
     about = gan_checkpoint.describe(checkpoint)
     return {
         "synthetic": True,

@@ -122,7 +122,7 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], bool]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); check the rights") from error
+        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

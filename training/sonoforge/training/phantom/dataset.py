@@ -1,9 +1,8 @@
-"""A simulated breast ultrasound data set: the embedded default of ``sonoforge run``.
+"""A simulated breast ultrasound data set: the built-in default of ``sonoforge run``.
 
-It needs no download and no consent, its masks and groups are exact, and its difficulty is known: see
-`sonoforge.training.phantom.lesion` for the overlap of the classes, `tissue` for the anatomy and
-`scanner` for the acoustics.  It exercises the whole way from images to evidence; it says nothing
-about patients.
+It needs no download and no consent, its masks and groups are exact, and its difficulty is known: see `lesion` for the
+overlap of the classes, `tissue` for the anatomy and `scanner` for the acoustics.  It exercises everything from images
+to evidence; it says nothing about patients.
 """
 
 from __future__ import annotations
@@ -60,14 +59,14 @@ class WrittenSet(NamedTuple):
 
 
 def class_counts(count: int, balance: Sequence[float] = BALANCE) -> tuple[int, ...]:
-    """Share out a number of pictures by largest remainders; a tie goes to the earlier class.
+    """Divide a number of pictures among the classes by largest remainders; a tie goes to the earlier class.
 
     Args:
-        count: Pictures in all.
+        count: Total number of pictures.
         balance: Weight of each class, not negative, not all zero.
 
     Returns:
-        Pictures of each class; their sum is `count`.
+        Number of pictures of each class.
     """
     exact = [count * share / sum(balance) for share in balance]
     counts = [math.floor(number) for number in exact]
@@ -81,7 +80,7 @@ def generate_phantom(label: int, index: int, seed: int, size: int = 256, marks: 
     """Return the two or three frames of one phantom.
 
     All frames show the same tissue and lesion under the same scanner; the probe has moved, so the scatterers
-    (speckle) are new, and gain and compensation were touched.
+    (speckle) are new, and gain and compensation were readjusted.
 
     Args:
         label: Index into `CLASSES`.
@@ -120,7 +119,7 @@ def generate_phantom_set(
     The same arguments give the same pixels, bit for bit, on one installation.
 
     Args:
-        count: Pictures in all, at least 1.
+        count: Total number of pictures, at least 1.
         seed: Seed, not negative.
         size: Height and width in pixels, 64 to 1024.
         balance: Weight of each class.
@@ -133,16 +132,16 @@ def generate_phantom_set(
         SonoforgeError: An argument is outside its range.
     """
     if count < 1:
-        raise SonoforgeError(f"phantom set: found {count} images, expected at least 1")
+        raise SonoforgeError(f"count: found {count}, expected at least 1")
     if seed < 0:
-        raise SonoforgeError(f"phantom set: found seed {seed}, expected 0 or more")
+        raise SonoforgeError(f"seed: found {seed}, expected 0 or more")
     if not 64 <= size <= 1024:
-        raise SonoforgeError(f"phantom set: found size {size}, expected 64 to 1024 pixels")
+        raise SonoforgeError(f"size: found {size}, expected 64 to 1024 pixels")
     if len(balance) != len(CLASSES) or min(balance) < 0 or not 0 < sum(balance) < math.inf:
         shown = ",".join(map(str, balance))
-        raise SonoforgeError(f"phantom set: found balance {shown}, expected {len(CLASSES)} weights such as 17,56,27")
+        raise SonoforgeError(f"balance: found {shown}, expected {len(CLASSES)} weights such as 17,56,27")
     if not 0 <= marks <= 1:
-        raise SonoforgeError(f"phantom set: found {marks} as share of marked phantoms, expected 0 to 1")
+        raise SonoforgeError(f"marks: found {marks}, expected a share of 0 to 1")
     return _generate(class_counts(count, balance), seed, size, marks)
 
 
@@ -181,19 +180,19 @@ def write_phantom_set(
     synthetic.  The folder appears under its name only when it is complete.
 
     Args:
-        folder: Made when missing; must hold nothing yet.
-        count: See `generate_phantom_set`, as for the other arguments.
-        seed: Seed.
-        size: Pixels.
-        balance: Weights of the classes.
-        marks: Share of marked phantoms.
+        folder: New or empty.
+        count: Total number of pictures.
+        seed: Seed of the whole set.
+        size: Height and width, pixels.
+        balance: Weight of each class.
+        marks: Share of the phantoms with burned-in marks.
 
     Raises:
         SonoforgeError: The folder holds something, cannot be written, or an argument is outside its range.
     """
     root = Path(folder)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise SonoforgeError(f"{root}: found something there, expected a new or empty folder; name another")
+        raise SonoforgeError(f"{root}: expected a new or empty folder, found files in it; name another")
     images = generate_phantom_set(count, seed, size, balance, marks)
     # One rename publishes the set: hundreds of single fsyncs would cost more than the simulation.
     temporary = root.with_name(f".{root.name[:100]}.{os.urandom(6).hex()}.tmp")
@@ -208,7 +207,7 @@ def write_phantom_set(
             raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise SonoforgeError(f"{root}: cannot be written ({reason}); choose another place or free it") from error
+        raise SonoforgeError(f"{root}: cannot be written ({reason}); choose another folder, or free space") from error
     return written
 
 

@@ -7,7 +7,7 @@ Radiology 196:123-134, 1995).  Here every lesion carries one number for each of 
     descriptor_k = +-SEPARATION / 2 + e_k      (minus: benign, plus: malignant)
 
 with e_k standard normal and every pair correlated by COHERENCE.  Everything that is drawn of a lesion is
-a function of these five numbers and of things that do not know the class (size, place, echo level), so
+a function of these five numbers and of quantities that are independent of the class (size, position, echo level), so
 the overlap of the classes is known in closed form: see `ideal_observer_accuracy`.
 """
 
@@ -53,7 +53,7 @@ def draw_descriptors(malignant: bool, rng: np.random.Generator) -> Descriptors:
 def ideal_observer_accuracy(malignant_share: float = 27 / 83) -> float:
     """Return the best accuracy, benign against malignant, that reading the descriptors allows.
 
-    Two normal laws of equal covariance are told apart best by the sum of the five descriptors, at the distance
+    Two normal distributions of equal covariance are best separated by the sum of the five descriptors, at the distance
     d' = SEPARATION * sqrt(5 / (1 + 4 COHERENCE)) (Duda, Hart & Stork, Pattern Classification, section 2.6.2).
 
     Args:
@@ -142,10 +142,7 @@ def draw_contour(descriptors: Descriptors, radius: float, rng: np.random.Generat
 
 
 def draw_lesion(malignant: bool, centre: tuple[float, float], rng: np.random.Generator) -> Lesion:
-    """Draw one lesion of a class around a place, in mm of depth and of lateral position.
-
-    One that would reach the skin is put deeper.
-    """
+    """Draw a lesion of a class around a centre (depth and lateral position, mm), deeper if it would reach the skin."""
     descriptors = draw_descriptors(malignant, rng)
     # 5 to 17 mm across for most: the sizes that are scanned with a 4 cm field.
     radius = float(np.clip(4.6 * math.exp(0.32 * rng.standard_normal()), 2.4, 8.5))

@@ -1,7 +1,7 @@
 """Burned-in marks of the breast phantom: what a sonographer's clicks leave in the stored picture.
 
-Marks are drawn without regard to the class: a normal picture gets calipers as well, around nothing.  They
-are a distraction that a classifier has to ignore, never a shortcut.
+Marks are independent of the class: a normal picture gets calipers as well, around nothing.  They are a distraction
+that a classifier has to ignore, never a shortcut.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _cross(pixels: NDArray[np.uint8], row: int, column: int, reach: int) -> None
 
 
 def draw_calipers(pixels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> None:
-    """Burn four caliper crosses, joined by dotted lines, around a place.
+    """Burn in four caliper crosses, joined by dotted lines, around a box.
 
     Args:
         pixels: (H, W) uint8, changed in place.
@@ -94,12 +94,12 @@ def draw_marks(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], rng: np.rando
 
     Args:
         pixels: (H, W) uint8, changed in place.
-        mask: (H, W) bool; calipers go around it, or around a random place where it is empty.
-        rng: Source of the selection; the number of draws does not depend on the mask.
+        mask: (H, W) bool; calipers go around it, or around a random position if it is empty.
+        rng: Source of the selection; the number of draws is independent of the mask.
     """
     size = pixels.shape[0]
     calipers, ruler, text = rng.random(3) < (0.5, 0.7, 0.6)
-    # The same places and sizes as lesions have.
+    # The positions and sizes of lesions.
     row, column, height, width = size / FIELD_MM * rng.uniform((9, 12, 5, 5), (24, 28, 15, 15))
     side, hour, corner = rng.integers(2), int(rng.integers(1, 13)), rng.integers(2)
     if calipers:

@@ -68,7 +68,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 
 class PointSpread(NamedTuple):
-    """Transfer functions that leave the mean power of white noise as it is.
+    """Transfer functions that preserve the mean power of white noise.
 
     Attributes:
         lateral: One (R, C) float32 for each look; over lateral frequency, for every depth.
@@ -83,7 +83,7 @@ class PointSpread(NamedTuple):
 def point_spread(shape: tuple[int, int], size: int, frequency: float, focus: float, looks: int = 1) -> PointSpread:
     """Return the point-spread function of a probe as transfer functions on a grid.
 
-    A uniform aperture of F-number F seen there and back has the triangular lateral spectrum that ends at
+    A uniform aperture of F-number F, used both ways, has the triangular lateral spectrum that ends at
     1 / (wavelength F) (Goodman, Introduction to Fourier Optics, ch. 6): sinc^2 with side lobes.  Away from the
     transmit focus it widens as a Gaussian beam does.  Steering by an angle a moves the spectrum by
     2 sin(a) / wavelength, so pictures from several angles are different bands of the same scatterers.
@@ -102,7 +102,7 @@ def point_spread(shape: tuple[int, int], size: int, frequency: float, focus: flo
     focal_range = 14 * wavelength * F_NUMBER**2
     width = wavelength * F_NUMBER * np.sqrt(1 + ((depth - focus) / focal_range) ** 2)
     across = np.fft.fftfreq(columns, pixel)
-    # A steered band may reach what the grid can hold; ended there at once, it would ring across dark tissue.
+    # A steered band may reach what the grid can hold; cut off abruptly, it would ring across dark tissue.
     taper = np.cos(math.pi / 2 * np.clip((np.abs(across) * pixel - 0.375) / 0.125, 0, 1)) ** 2
     lateral = []
     for look in range(looks):
@@ -147,24 +147,8 @@ def envelope(echo: Field, specular: Field | None, spread: PointSpread, rng: np.r
     return total
 
 
-def homogeneous_envelope(size: int, rng: np.random.Generator, frequency: float = 10.0, focus: float = 18.0) -> Field:
-    """Return the envelope of fully developed speckle: a uniform medium, without attenuation, before compression.
-
-    Args:
-        size: Rows and columns over 40 mm.
-        rng: Source of the scatterers.
-        frequency: MHz.
-        focus: Depth of the transmit focus, mm.
-
-    Returns:
-        (size, size) float32 with mean square 1.
-    """
-    shape = (size, size)
-    return envelope(np.ones(shape, np.float32), None, point_spread(shape, size, frequency, focus), rng)
-
-
 def tgc_decibels(scanner: Scanner, depth_mm: Field) -> Field:
-    """Return the time-gain compensation at each depth, dB: there and back, up to the scanner's limit."""
+    """Return the two-way time-gain compensation at each depth, dB, up to the scanner's limit."""
     return np.asarray(np.minimum(2 * scanner.frequency * scanner.tgc * depth_mm / 10, scanner.tgc_limit))
 
 
@@ -174,7 +158,7 @@ def scan(tissue: Tissue, scanner: Scanner, shift: int, rng: np.random.Generator)
     Electronic noise is added to the power of the scatterers, for both are complex Gaussian.
 
     Args:
-        tissue: What lies under the probe.
+        tissue: The tissue under the probe.
         scanner: Settings.
         shift: Columns by which the probe is moved, within the tissue's margin less `SIDE_MM`.
         rng: Source of scatterers and noise.

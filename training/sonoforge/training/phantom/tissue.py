@@ -1,7 +1,7 @@
-"""The anatomy of the breast phantom: what each millimetre of tissue echoes and attenuates.
+"""The anatomy of the breast phantom: the echo level and the attenuation of every millimetre of tissue.
 
 From the probe downwards: skin, subcutaneous fat with its septa and Cooper's ligaments, gland, retromammary fat,
-the fascia and striations of the pectoral muscle, and at times a rib.  Attenuation coefficients follow Duck,
+the fascia and striations of the pectoral muscle, and sometimes a rib.  Attenuation coefficients follow Duck,
 Physical Properties of Tissue (1990), ch. 4: soft tissue about 0.5 dB/cm/MHz; echo levels are relative to the gland
 (fat is the reader's grey reference and lies well below it: Stavros, Breast Ultrasound, 2004, ch. 4).
 """
@@ -21,7 +21,7 @@ Field = NDArray[np.float32]
 
 FIELD_MM = 40.0  # depth and width of the picture: a 4 cm linear probe
 MARGIN_MM = 5.0  # tissue on either side of the picture, for moving the probe
-DEEPER_MM = 2.0  # tissue below the picture, so that circular convolution wraps into nothing that is shown
+DEEPER_MM = 2.0  # tissue below the picture, so that circular convolution wraps into rows that are not shown
 
 # Echo level in dB relative to the gland; attenuation in dB/cm/MHz.
 SKIN_ECHO = 1.0
@@ -35,7 +35,7 @@ class Tissue:
     Attributes:
         echo: (R, C) float32; root mean square amplitude of the diffuse scatterers, 1 = gland.
         specular: (R, C) float32; amplitude of the smooth reflectors (fasciae, septa, capsules).
-        loss: (R, C) float32; attenuation there and back from the probe, dB per MHz.
+        loss: (R, C) float32; two-way attenuation from the probe, dB per MHz.
         lesion: (R, C) bool; the exact support of the lesion, empty without one.
         margin: Columns on either side of the central picture.
         size: Rows and columns of the picture; R > size.
@@ -84,8 +84,8 @@ def _profile(columns: int, length: float, rng: np.random.Generator) -> Field:
 def _sheets(field: Field, width: float) -> Field:
     """Return the brightness, 0 to 1, of thin sheets along the zero level of a smooth field.
 
-    Zero levels of a random field close around cells as septa close around fat lobules.  A sheet reflects like a
-    mirror, so its echo returns to the probe only where it lies across the beam: cos^3 of its angle.
+    The zero levels of a random field enclose cells as septa enclose fat lobules.  A sheet reflects like a
+    mirror, so its echo returns to the probe only where it is perpendicular to the beam: cos^3 of its angle.
 
     Args:
         field: (R, C) float32.
@@ -136,7 +136,7 @@ class _Canvas:
         return _profile(self.shape[1], length_mm * self.per_mm, self.rng)
 
     def layers(self) -> tuple[float, float]:
-        """Lay down the tissues; return the depths in mm between which the gland lies on average."""
+        """Fill in the tissues; return the mean depths in mm at which the gland begins and ends."""
         rng, mm = self.rng, self.per_mm
         skin = rng.uniform(1.0, 2.0)
         fat = skin + rng.uniform(2.0, 9.0)
@@ -208,7 +208,7 @@ class _Canvas:
         self.specular[rows, columns] *= 1 - inside
 
     def rib(self) -> None:
-        """Put a rib under the muscle: a bright arc, then next to nothing."""
+        """Put a rib under the muscle: a bright arc with a shadow behind it."""
         rng, mm = self.rng, self.per_mm
         top = rng.uniform(28, 36) * mm
         middle = rng.uniform(0, self.shape[1])
@@ -221,7 +221,7 @@ class _Canvas:
         self.specular += 3 * _interface(self.depth, arc, 0.15 * mm) * (np.abs(away) < 1)
 
     def dropout(self, depth_mm: float) -> None:
-        """Shade a narrow column from a depth on, as a steep ligament or poor contact does, in every class."""
+        """Shade a narrow column below a depth, as a steep ligament or poor contact does, in every class."""
         rng, mm = self.rng, self.per_mm
         width = rng.uniform(0.5, 1.8) * mm
         column = np.exp(-0.5 * ((self.column - rng.uniform(0, self.shape[1])) / width) ** 2)
@@ -229,7 +229,7 @@ class _Canvas:
         self.attenuation[first : first + math.ceil(2 * mm)] += np.float32(rng.uniform(0.5, 1.6)) * column
 
     def _box(self, centre: tuple[float, float], reach_mm: float) -> tuple[slice, slice, Field, Field]:
-        """Return the rows and columns around a place, and the offsets from it, pixels."""
+        """Return the rows and columns around a point, and the offsets from it, pixels."""
         middle = (centre[0] * self.per_mm, centre[1] * self.per_mm + self.margin)
         reach = reach_mm * self.per_mm
         rows, columns = (
@@ -239,7 +239,7 @@ class _Canvas:
         return rows, columns, self.depth[rows] - np.float32(middle[0]), self.column[columns] - np.float32(middle[1])
 
     def mass(self, lesion: Lesion) -> None:
-        """Put a lesion in place of the tissue that is there."""
+        """Replace tissue by a lesion."""
         rng, mm = self.rng, self.per_mm
         rows, columns, y, x = self._box(lesion.centre, float(lesion.contour.max()) + 4)
         # Angle and radius decide which pixel is inside: the mask is exact, and the echo level sets in within it.

@@ -13,7 +13,8 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS
 from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
-from sonoforge.training.classifier.comparison import ComparisonSettings, compare, log_table
+from sonoforge.training.classifier.comparison import compare, log_table
+from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.devices import find_device
@@ -112,18 +113,7 @@ def resolve_settings(config: Config) -> ComparisonSettings:
     """
     _check_arms(config.arms)
     find_device(config.device)
-    budget = config.classifier.budget
-    generator = _filled(config.generator, _budget_of(config.generator, budget))
-    if config.gan_checkpoint == "best":
-        # The shipped bundle was trained on images that are test images here.
-        if not generator.features and generator.metric_features in ("", "bundle"):
-            raise SonoforgeError(
-                "--gan-checkpoint best: KID needs a network that has seen no test image; give --gan-features FILE or "
-                "vgg16, or --gan-metric-features inception"
-            )
-        generator = dataclasses.replace(generator, metrics=("kid",))
-        generator = _filled(generator, {"held_out": HELD_OUT})
-    generator = _filled(generator, {"image_size": find_recipe(generator.recipe).image_size})
+    generator = _resolve_generator(config)
     compose(generator)
     open_job(generator, config.device)
     return ComparisonSettings(
@@ -131,7 +121,7 @@ def resolve_settings(config: Config) -> ComparisonSettings:
         protocol=config.protocol,
         folds=config.folds or 10,
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
-        budget=budget,
+        budget=config.classifier.budget,
         weights=config.classifier.weights or "imagenet",
         classifier=config.classifier.settings(),
         generator=generator,
@@ -150,10 +140,29 @@ def _check_arms(arms: tuple[str, ...]) -> None:
         raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
 
 
-def _budget_of(given: GanSettings, budget: str) -> dict[str, Any]:
-    """Return the budget's generator settings; a duration that was given replaces the budget's."""
-    values = {key: getattr(GENERATOR_BUDGETS[budget], key) for key in ("image_size", "steps", "batch")}
-    return values | ({"steps": None} if _has_duration(given) else {})
+def _resolve_generator(config: Config) -> GanSettings:
+    """Fill in the budget; a duration that was given replaces the budget's."""
+    defaults = GENERATOR_BUDGETS[config.classifier.budget]
+    if _has_duration(config.generator):
+        defaults = {key: value for key, value in defaults.items() if key != "steps"}
+    generator = _filled(config.generator, defaults)
+    generator = _filled(generator, {"image_size": find_recipe(generator.recipe).image_size})
+    if config.gan_checkpoint == "best":
+        # The shipped bundle was trained on images that are test images here.
+        if not generator.features and generator.metric_features in ("", "bundle"):
+            raise SonoforgeError(
+                "--gan-checkpoint best: KID needs a network that has seen no test image; give --gan-features FILE or "
+                "vgg16, or --gan-metric-features inception"
+            )
+        return _filled(dataclasses.replace(generator, metrics=("kid",)), {"held_out": HELD_OUT})
+    unmeasured = GanSettings()
+    for name in ("every", "metric_features", "metric_weights", "held_out", "stop_after"):
+        if getattr(generator, name) != getattr(unmeasured, name):
+            raise SonoforgeError(
+                f"--gan-{name.replace('_', '-')}: found {getattr(generator, name)}, but nothing is measured; add "
+                "--gan-checkpoint best"
+            )
+    return generator
 
 
 def _has_duration(settings: GanSettings) -> bool:

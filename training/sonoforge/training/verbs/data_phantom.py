@@ -25,15 +25,15 @@ class Config:
     """Settings of ``data phantom``."""
 
     out: str = argument(help="folder to write, new or empty")
-    images: int = option(400, help="pictures in all", limits=(1, None))
+    images: int = option(400, help="total number of pictures", limits=(1, None))
     seed: int = option(0, help="the same seed gives the same pixels", limits=(0, None))
     size: int = option(256, help="height and width, pixels over 40 mm", limits=(64, 1024))
     balance: tuple[float, ...] = option(BALANCE, help="weights of " + ", ".join(CLASSES), limits=(0, None))
-    marks: float = option(MARKED, help="share of phantoms with calipers, ruler or text burned in", limits=(0, 1))
+    marks: float = option(MARKED, help="share of phantoms with burned-in calipers, ruler or text", limits=(0, 1))
 
 
 def main(config: Config) -> Outcome:
-    """Write the set and say what is in it.
+    """Write the set and print what it holds.
 
     Raises:
         SonoforgeError: The folder holds something or cannot be written, or a setting is out of range.

@@ -74,7 +74,7 @@ class Config:
         "bundle (the shipped one; trained on BUSI), bundle:PATH, pixels",
         metavar="SPACE,...",
     )
-    weights: str = option("", help="weights of the one network among them (default: download)", metavar="FILE")
+    weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
     metrics: tuple[str, ...] = option(METRICS, help="comma-separated", metavar="NAME,...")
     held_out: str = option("", help="real images that the generator never saw, for the copy test", metavar="REAL")
     lpips: str = option(
@@ -85,19 +85,19 @@ class Config:
         "", help="class of the real images (default: the one that FAKE says it shows)", aliases=("class",)
     )
     image_size: int | None = option(
-        None, help="compare at this side (default: FAKE's)", limits=(16, 1024), aliases=("size",)
+        None, help="side in pixels at which to compare (default: FAKE's)", limits=(16, 1024), aliases=("size",)
     )
-    channels: str = option("auto", help="1 compares as grey", choices=("auto", "1", "3"))
+    channels: str = option("auto", help="1 to compare as grey", choices=("auto", "1", "3"))
     count: int | None = option(
         None, help="images to generate from a run (default: as many as REAL has)", limits=(2, None)
     )
     checkpoint: str = option("last", help="of a run: last, best, or a step number")
     repeats: int = option(
-        100, help="random halves for floors and intervals; slow figures take a tenth", limits=(5, None)
+        100, help="number of random halves for floors and intervals; a tenth for slow metrics", limits=(5, None)
     )
     plots: tuple[str, ...] = option(("pca", "tsne"), help="comma-separated: pca, tsne, umap", metavar="NAME,...")
     compare: tuple[str, ...] = option((), help="compare earlier evaluations, side by side", metavar="RUN,RUN")
-    seed: int = option(0, help="of generated images, halves, subsets and projections", limits=(0, None))
+    seed: int = option(0, help="seed of generated images, halves, subsets and projections", limits=(0, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     cache: str = option("", help="folder of decoded images and features (default: ~/.cache/sonoforge)")
     out: str = option("runs", help="folder for run folders")

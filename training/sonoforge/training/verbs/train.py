@@ -19,8 +19,10 @@ from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.splits import SplitPlan, check_sealed, make_plan
+from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.splits import check_sealed, make_plan
 from sonoforge.training.devices import find_device
+from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.statistics.predictions import Predictions
 
 log = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ def main(config: Config) -> Outcome:
             cache.labelled(train, np.array(plan.groups)),
             config.arm,
             job,
-            GENERATOR_BUDGETS[config.classifier.budget],
+            GanSettings(**GENERATOR_BUDGETS[config.classifier.budget]),
         )
         record = record_model(
             folder / "model",

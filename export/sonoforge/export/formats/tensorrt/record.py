@@ -21,39 +21,21 @@ PORTABLE = "portable"
 
 
 class Record(TypedDict):
-    """The content of a record.
-
-    Attributes:
-        format_version: Of this schema.
-        engine_sha256: SHA-256 of the engine, in hex.
-        engine_bytes: Size of the engine.
-        source: File name of the float32 ONNX file that is kept beside the engine.
-        source_sha256: SHA-256 of that file.
-        onnx_sha256: SHA-256 of the ONNX file that was built: the source itself, or the source in a lower precision.
-        module: ``tensorrt_rtx`` or ``tensorrt``.
-        version: Exact version of that package.
-        capabilities: GPUs that it runs on: ``portable`` alone, or names such as ``SM89``.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        tf32: Whether TF32 arithmetic is allowed.
-        inputs: Smallest, typical and largest shape by name, in the ONNX file's order.
-        outputs: Names in the ONNX file's order, which the engine need not keep.
-        system: ``platform.system()`` of the machine that built it.
-        produced_by: Name and version of the program that built it.
-    """
+    """The content of a record."""
 
     format_version: int
     engine_sha256: str
     engine_bytes: int
-    source: str
+    source: str  # file name of the float32 ONNX file that is kept beside the engine
     source_sha256: str
-    onnx_sha256: str
+    onnx_sha256: str  # of the ONNX file that was built: the source itself, or the source in a lower precision
     module: str
     version: str
     capabilities: list[str]
     precision: str
     tf32: bool
-    inputs: dict[str, list[list[int]]]
-    outputs: list[str]
+    inputs: dict[str, list[list[int]]]  # smallest, typical and largest shape, in the ONNX file's order
+    outputs: list[str]  # in the ONNX file's order, which the engine need not keep
     system: str
     produced_by: str
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,12 +29,12 @@ def batch_indices(images: int, batch: int, seed: int, step: int) -> NDArray[np.i
 
 
 def shuffled_epochs(count: int, begin: int, end: int, seed: int, purpose: str) -> NDArray[np.int64]:
-    """Return places ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of permutations of 0..count-1.
+    """Return items ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of permutations of 0..count-1.
 
     Args:
         count: Length of a permutation: one epoch.
-        begin: First place.
-        end: The place after the last.
+        begin: Index of the first item.
+        end: Index after the last.
         seed: The run's seed.
         purpose: Rows of different purposes are independent.
 
@@ -65,10 +63,3 @@ def draw_latents(count: int, size: int, seed: int, purpose: str, step: int = 0, 
     if distribution == "uniform":
         return torch.rand(count, size, generator=generator) * 2 - 1
     return torch.randn(count, size, generator=generator)
-
-
-def data_fingerprint(images: NDArray[np.uint8]) -> str:
-    """Hash shape and content of uint8 images."""
-    digest = hashlib.sha256(str(images.shape).encode())
-    digest.update(np.ascontiguousarray(images).data)
-    return digest.hexdigest()

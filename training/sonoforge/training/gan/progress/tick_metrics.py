@@ -33,14 +33,14 @@ REAL = 500  # real images at most
 
 
 class MetricReference(NamedTuple):
-    """What the generated images of every measuring are compared with, made once.
+    """What the generated images of every measurement are compared with, made once.
 
     Attributes:
         metrics: Any of `settings.METRICS`.
         space: Where distances are taken.
         embedded: (M, D) embeddings of the real images.
         kind: ``held-out``, or ``training`` where none are held out.
-        latents: (GENERATED, Z), the same at every measuring.
+        latents: (GENERATED, Z), the same at every measurement.
         labels: (GENERATED,) classes in the shares of the real images, or None.
     """
 

@@ -111,11 +111,11 @@ def read_stats(folder: Path, step: int) -> list[dict[str, Any]]:
     return [row for row in rows if row["step"] <= step]
 
 
-def stalled(rows: list[dict[str, Any]], measurings: int, interval: int) -> bool:
-    """Whether KID has not fallen below its lowest value for so many measurings.
+def stalled(rows: list[dict[str, Any]], patience: int, interval: int) -> bool:
+    """Whether KID has not fallen below its lowest value for ``patience`` measurements.
 
     Those on an interruption, at a step that is no multiple of ``interval``, do not count: a training that is
     interrupted and continued stops where an uninterrupted one stops.
     """
     values = [row["kid"] for row in rows if "kid" in row and row["step"] % interval == 0]
-    return len(values) > measurings and len(values) - 1 - int(np.argmin(values)) >= measurings
+    return len(values) > patience and len(values) - 1 - int(np.argmin(values)) >= patience

@@ -35,7 +35,7 @@ def find_and_draw_copies(
     Args:
         real: What the generator was trained on.
         fake: The generated images.
-        held_out: From `image_sets.read_held_out`, or None.
+        held_out: From `inputs.read_held_out`, or None.
 
     Raises:
         SonoforgeError: Too few groups to calibrate with.

@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.classifier.fold_result import read_fold
+from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.statistics.calibration import BINS
 from sonoforge.training.statistics.classification import confusion_matrix
 from sonoforge.training.statistics.intervals import Interval, wilson_interval
@@ -37,23 +38,23 @@ class Check(NamedTuple):
 # ---- the split
 
 
-def read_plans(folder: Path) -> dict[int, dict[str, Any]]:
+def read_plans(folder: Path) -> dict[int, SplitPlan]:
     """Read ``splits.json`` and those of further seeds, by seed; the report's first plan comes first."""
     paths = [folder / "splits.json", *sorted(folder.glob("splits-seed*.json"))]
-    plans = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return {plan["seed"]: plan for plan in plans}
+    plans = [SplitPlan(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    return {plan.seed: plan for plan in plans}
 
 
-def class_counts(plan: Mapping[str, Any], classes: int) -> NDArray[np.int64]:
+def class_counts(plan: SplitPlan, classes: int) -> NDArray[np.int64]:
     """Count the test images of each fold by class, (folds, classes)."""
-    counts = np.zeros((plan["folds"], classes), np.int64)
-    np.add.at(counts, (np.array(plan["fold_of"]), np.array(plan["labels"])), 1)
+    counts = np.zeros((plan.folds, classes), np.int64)
+    np.add.at(counts, (np.array(plan.fold_of), np.array(plan.labels)), 1)
     return counts
 
 
-def divided(plan: Mapping[str, Any], keys: Sequence[object]) -> int:
+def divided(plan: SplitPlan, keys: Sequence[object]) -> int:
     """Count the keys (groups, content hashes) whose images lie in more than one fold."""
-    folds = Counter(key for key, _ in set(zip(keys, plan["fold_of"], strict=True)))
+    folds = Counter(key for key, _ in set(zip(keys, plan.fold_of, strict=True)))
     return sum(count > 1 for count in folds.values())
 
 
@@ -74,7 +75,7 @@ class Reads:
     same_group: set[tuple[int, int]] = field(default_factory=set)
 
 
-def check_reads(folder: Path, plans: Mapping[int, Mapping[str, Any]]) -> dict[str, Reads]:
+def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads]:
     """Compare every ``folds/*.json``'s list of content hashes with the test fold it belongs to.
 
     Returns:
@@ -85,8 +86,8 @@ def check_reads(folder: Path, plans: Mapping[int, Mapping[str, Any]]) -> dict[st
     for path in sorted((folder / "folds").glob("*.json")):
         result = read_fold(path)
         plan, seed, fold = plans[result.seed], result.seed, result.fold
-        test = [i for i, own in enumerate(plan["fold_of"]) if own == fold]
-        groups = dict(zip(plan["hashes"], plan["groups"], strict=True))
+        test = plan.test(fold).tolist()
+        groups = dict(zip(plan.hashes, plan.groups, strict=True))
         for own in result.reads:
             if not own.learned:
                 continue
@@ -99,19 +100,19 @@ def check_reads(folder: Path, plans: Mapping[int, Mapping[str, Any]]) -> dict[st
             reads.runs += 1
             reads.images += len(own.hashes)
             contents, seen = set(own.hashes), {groups[h] for h in own.hashes if h in groups}
-            reads.same_content |= {(seed, i) for i in test if plan["hashes"][i] in contents}
-            reads.same_group |= {(seed, i) for i in test if plan["groups"][i] in seen}
+            reads.same_content |= {(seed, i) for i in test if plan.hashes[i] in contents}
+            reads.same_group |= {(seed, i) for i in test if plan.groups[i] in seen}
     return found
 
 
-def split_checks(plans: Mapping[int, Mapping[str, Any]], reads: Mapping[str, Reads], twins: int) -> list[Check]:
+def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], twins: int) -> list[Check]:
     """List what must hold under ``sealed``; empty for another protocol, which makes no such promise."""
     checks = []
     for plan in plans.values():
-        if plan["protocol"] != "sealed":
+        if plan.protocol != "sealed":
             return []
-        seed = f" (seed {plan['seed']})" if len(plans) > 1 else ""
-        for what, keys in (("groups", plan["groups"]), ("identical images", plan["hashes"])):
+        seed = f" (seed {plan.seed})" if len(plans) > 1 else ""
+        for what, keys in (("groups", plan.groups), ("identical images", plan.hashes)):
             count = divided(plan, keys)
             checks.append(Check(f"{what} split between folds{seed}", str(count), count == 0))
     checks.append(Check("test images with a near-duplicate in training", str(twins), twins == 0))
@@ -179,8 +180,8 @@ class GeneratorRuns:
     """
 
     name: str
-    curves: list[list[dict[str, Any]]]
-    plans: list[dict[str, Any]]
+    curves: list[list[dict[str, float]]]
+    plans: list[dict[str, float]]
     images: list[int]
 
     def last(self, name: str) -> list[float]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
 from PIL import Image
 
 from sonoforge.runtime.errors import GateError
@@ -115,7 +116,7 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "fold_counts": class_counts(plan, len(classes)).tolist(),
         "twins": twins,
         "reads": reads,
-        "checks": [*split_checks(plans, reads, twins), *check_predictions(parts, arms, len(plan["files"]))],
+        "checks": [*split_checks(plans, reads, twins), *check_predictions(parts, arms, len(plan.files))],
         "comparisons": comparisons,
         "judge": judge,
         "charts": _charts(arms, comparisons, parts),
@@ -194,10 +195,19 @@ def _interval(figure: IntervalResult, sign: str = "") -> str:
     return f"95 % interval {bracket(points(figure['low'], sign=sign), points(figure['high'], sign=sign))}"
 
 
+class Charts(NamedTuple):
+    """The charts of results, training and calibration; ``reliability`` by title of the arm."""
+
+    folds: Markup
+    differences: Markup
+    loss: Markup
+    accuracy: Markup
+    reliability: list[tuple[str, Markup]]
+
+
 def _charts(
     arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow], parts: Sequence[Predictions]
-) -> dict[str, Any]:
-    """Draw the charts of results, training and calibration."""
+) -> Charts:
     titles = _titles(arms)
     diagrams = []
     for name in list(arms)[:_CHARTED_CALIBRATIONS]:
@@ -205,16 +215,16 @@ def _charts(
         calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.folds)
         raw_bins, bins = reliability(part.labels, part.probabilities), reliability(part.labels, calibrated)
         diagrams.append((titles[name], charts.reliability_diagram(raw_bins, bins, titles[name])))
-    return {
-        "folds": charts.fold_strip(arms),
-        "differences": charts.difference_forest(comparisons, titles) if comparisons else "",
-        "loss": charts.learning_curves(arms, "loss", "training loss"),
-        "accuracy": charts.learning_curves(arms, "accuracy", "training accuracy"),
-        "reliability": diagrams,
-    }
+    return Charts(
+        folds=charts.fold_strip(arms),
+        differences=charts.difference_forest(comparisons, titles) if comparisons else Markup(),
+        loss=charts.learning_curves(arms, "loss", "training loss"),
+        accuracy=charts.learning_curves(arms, "accuracy", "training accuracy"),
+        reliability=diagrams,
+    )
 
 
-def _generator_charts(generators: Sequence[GeneratorRuns]) -> list[tuple[str, str, str]]:
+def _generator_charts(generators: Sequence[GeneratorRuns]) -> list[tuple[str, Markup, Markup]]:
     """Draw the first few classes' generators: class, losses, diversity."""
     return [
         (runs.name, charts.generator_losses(runs), charts.generator_diversity(runs))

@@ -23,6 +23,7 @@ class Loss(NamedTuple):
         start: The state's initial values by name; empty for most.
         update: (mean real score, mean fake score, state) to the next state, after a step of both networks.
         signed: Whether 0 is the boundary between generated and real, which ADA's heuristic needs.
+        reconstruction: Whether the scores are reconstruction errors.
     """
 
     discriminator: Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
@@ -30,6 +31,7 @@ class Loss(NamedTuple):
     start: Mapping[str, float] = {}
     update: Callable[[Tensor, Tensor, Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     signed: bool = True
+    reconstruction: bool = False
 
 
 def _stateless(
@@ -45,5 +47,7 @@ LOSSES: dict[str, Loss] = {
     "wasserstein": _stateless(wasserstein.discriminator_loss, wasserstein.generator_loss, signed=False),
     "hinge": _stateless(hinge.discriminator_loss, hinge.generator_loss),
     "boundary-seeking": _stateless(bce.discriminator_loss, boundary_seeking.generator_loss),
-    "began": Loss(began.discriminator_loss, began.generator_loss, began.START, began.update, signed=False),
+    "began": Loss(
+        began.discriminator_loss, began.generator_loss, began.START, began.update, signed=False, reconstruction=True
+    ),
 }

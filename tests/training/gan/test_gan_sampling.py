@@ -1,25 +1,20 @@
-"""What a GAN training reads: the right images, equally often, turned alike with their masks, the same on resuming."""
+"""Which images each step draws, how they are flipped and distorted, and what each process gets of them."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy import ndimage
 
-from scans import draw_scan, save
+from gan_trainings import draw_masked_discs
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import split_masks
-from sonoforge.training.data import cache as cache_module
 from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, draw_affine, warp
-from sonoforge.training.gan.batches import training_set as training_set_module
 from sonoforge.training.gan.batches.expansion import expand
-from sonoforge.training.gan.batches.joint_masks import join_masks
 from sonoforge.training.gan.batches.sampling import (
     DeviceImages,
     Sampling,
@@ -31,26 +26,10 @@ from sonoforge.training.gan.batches.sampling import (
 from sonoforge.training.gan.batches.training_set import (
     TrainingSet,
     check_enough_images,
-    make_training_set,
-    read_training_set,
 )
-from sonoforge.training.gan.settings import GanSettings
 
 LABELS = np.array([0] * 3 + [1] * 11 + [2] * 5)
 SIZE = 32
-
-
-def _disc(size: int, y: float, x: float, radius: float) -> np.ndarray:
-    rows, columns = np.mgrid[:size, :size]
-    return ((rows - y) ** 2 + (columns - x) ** 2 < radius**2) * np.uint8(255)
-
-
-def _discs(count: int = 6, size: int = SIZE) -> TrainingSet:
-    """White discs on black, off the centre, with the same disc as mask."""
-    rng = np.random.default_rng(0)
-    discs = np.stack([_disc(size, *rng.uniform(0.35, 0.65, 2) * size, rng.uniform(4, 8)) for _ in range(count)])
-    images = make_training_set(discs[..., None], np.arange(count) % 2, ("a", "b"), size, channels="1")
-    return dataclasses.replace(images, pixels=join_masks(images.pixels, discs))
 
 
 def _on_device(images: TrainingSet, *, labelled: bool = True) -> DeviceImages:
@@ -59,9 +38,6 @@ def _on_device(images: TrainingSet, *, labelled: bool = True) -> DeviceImages:
 
 def _stream(sampling: Sampling, images: int, labels: np.ndarray | None, steps: int) -> np.ndarray:
     return np.concatenate([choose_images(sampling, images, labels, step) for step in range(steps)])
-
-
-# Which images.
 
 
 @pytest.mark.parametrize("batch", [4, 19, 30])
@@ -128,7 +104,7 @@ def test_classes_that_do_not_occur_do_not_count() -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3, 6, 12])
 def test_the_parts_of_all_processes_make_the_batch(world: int) -> None:
-    images = _discs()
+    images = draw_masked_discs()
     device_images = _on_device(images)
     sampling = Sampling(12, seed=2, balanced=True, mirror=True, affine=AffineRanges())
     whole = draw_real(device_images, sampling, step=7)
@@ -145,7 +121,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
 
 
 def test_a_step_shows_the_chosen_images_with_their_labels() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     batch = draw_real(_on_device(images), Sampling(4, seed=2), step=3)
     chosen = choose_images(Sampling(4, seed=2), 6, None, 3)
     assert torch.equal(batch.images, to_unit(to_tensor(images.pixels[chosen])))
@@ -155,7 +131,7 @@ def test_a_step_shows_the_chosen_images_with_their_labels() -> None:
 
 
 def test_flips_double_the_set_and_undo_themselves() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     sampling = Sampling(12, seed=2, mirror=True)  # a batch is an epoch of the doubled set
     seen = draw_real(_on_device(images, labelled=False), sampling, step=0).images
     originals = to_unit(to_tensor(images.pixels))
@@ -169,7 +145,7 @@ def test_flips_double_the_set_and_undo_themselves() -> None:
 
 
 def test_random_distortion_differs_by_step_and_repeats() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     sampling = Sampling(6, seed=2, affine=AffineRanges())
 
     def seen(step: int) -> torch.Tensor:
@@ -229,7 +205,7 @@ def test_warp_agrees_with_scipy_border_included() -> None:
 
 
 def test_expansion_keeps_the_originals_first_and_makes_seven_of_each() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     seven = expand(images, 7, AffineRanges(), seed=1)
     assert seven.pixels.shape == (42, SIZE, SIZE, 2)
     assert seven.pixels.dtype == np.uint8
@@ -245,7 +221,7 @@ def test_expansion_keeps_the_originals_first_and_makes_seven_of_each() -> None:
 
 
 def test_expansion_depends_on_seed_image_and_copy_alone() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     seven = expand(images, 7, AffineRanges(), seed=1)
     assert np.array_equal(expand(images, 7, AffineRanges(), seed=1).pixels, seven.pixels)
     assert np.array_equal(expand(images, 3, AffineRanges(), seed=1).pixels, seven.pixels[:18])
@@ -255,181 +231,10 @@ def test_expansion_depends_on_seed_image_and_copy_alone() -> None:
 
 
 def test_a_mask_moves_with_its_image() -> None:
-    images = _discs()
+    images = draw_masked_discs()
     seven = expand(images, 7, AffineRanges(), seed=1)
     pictures, masks = split_masks(seven.pixels, 1)
     assert masks is not None
     assert not np.array_equal(masks[6:12], masks[:6])
     assert np.array_equal(seven.pixels[..., 1:], masks)  # 0 and 255 only
     assert np.array_equal(masks, np.where(pictures >= 128, 255, 0))
-
-
-# Reading.
-
-
-def _write_busi(root: Path) -> Path:
-    """Two normal scans without masks, three benign ones of which the first has two masks."""
-    for number in (1, 2):
-        save(root / "normal" / f"normal ({number}).png", draw_scan(number, 96)[:64])
-    for number in (1, 2, 3):
-        save(root / "benign" / f"benign ({number}).png", draw_scan(10 + number, 96)[:64])
-        save(root / "benign" / f"benign ({number})_mask.png", _disc(96, 20, 25, 12)[:64])
-    save(root / "benign" / "benign (1)_mask_1.png", _disc(96, 45, 70, 10)[:64])
-    return root
-
-
-@pytest.fixture
-def busi(tmp_path: Path) -> Path:
-    return _write_busi(tmp_path / "set")
-
-
-def _read(busi: Path, class_name: str | None = None, size: int = SIZE, masks: bool = True) -> TrainingSet:
-    every = {} if class_name else {"conditioning": "projection"}
-    settings = GanSettings("dcgan", class_name=class_name or "", image_size=size, masks=masks, **every)
-    return read_training_set(str(busi), settings, cache_folder=busi.parent / "cache")
-
-
-def test_all_classes_come_with_labels_and_one_class_without(busi: Path) -> None:
-    every = _read(busi, masks=False)
-    assert every.classes == ("normal", "benign")
-    assert every.pixels.shape == (5, SIZE, SIZE, 1)
-    assert every.labels is not None
-    assert list(every.labels) == [0, 0, 1, 1, 1]
-    assert (every.image_channels, every.name) == (1, "set")
-    benign = _read(busi, "benign", masks=False)
-    assert benign.labels is None
-    assert benign.classes == ("benign",)
-    assert np.array_equal(benign.pixels, every.pixels[2:])
-    with pytest.raises(SonoforgeError, match="did you mean benign"):
-        _read(busi, "bening")
-
-
-def test_the_masks_of_an_image_are_joined_in_its_geometry(busi: Path) -> None:
-    size = 64
-    images = _read(busi, size=size)
-    assert images.pixels.shape == (5, size, size, 2)
-    assert np.array_equal(images.pixels[..., :1], _read(busi, size=size, masks=False).pixels)
-    masks = images.pixels[..., 1]
-    assert not masks[:2].any()  # no normal image has one
-    # The union, sampled at the places of the new pixels in the old picture of 64 rows and 96 columns.
-    y, x = np.mgrid[:size, :size]
-    y, x = (y + 0.5) * 64 / size - 0.5, (x + 0.5) * 96 / size - 0.5
-    first, second = (y - 20) ** 2 + (x - 25) ** 2 < 144, (y - 45) ** 2 + (x - 70) ** 2 < 100
-    for mask, expected in ((masks[2], first | second), (masks[3], first)):
-        assert set(np.unique(mask)) == {0, 255}
-        both, either = ((mask > 0) & expected).sum(), ((mask > 0) | expected).sum()
-        assert both / either > 0.93
-        assert (mask > 0).sum() == pytest.approx(expected.sum(), rel=0.05)
-
-
-def test_pixels_that_two_masks_cover_together_are_inside(busi: Path) -> None:
-    """Each mask covers a third of every new pixel, besides a block of its own; their maximum would be outside."""
-    save(busi / "benign" / "benign (1).png", draw_scan(11, 672))
-    for part, name in enumerate(("benign (1)_mask.png", "benign (1)_mask_1.png")):
-        stripes = np.zeros((672, 672), np.uint8)
-        stripes[:, part::3] = 255
-        stripes[part * 600 : part * 600 + 60] = 255
-        save(busi / "benign" / name, stripes)
-    assert (_read(busi, "benign").pixels[0, ..., 1] == 255).all()
-
-
-def test_masks_are_decoded_once(busi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = _read(busi)
-    monkeypatch.setattr(cache_module, "read_image", lambda path: pytest.fail(f"decoded {path} again"))
-    assert _read(busi, size=16).pixels.shape == (5, 16, 16, 2)
-    assert _read(busi).fingerprint == before.fingerprint
-
-
-def test_an_image_without_a_mask_is_refused_where_others_of_its_class_have_one(busi: Path) -> None:
-    (busi / "benign" / "benign (2)_mask.png").unlink()
-    with pytest.raises(SonoforgeError, match=r"benign \(2\).png: found no mask, expected benign \(2\)_mask.png"):
-        _read(busi)
-    assert not _read(busi, "normal").pixels[..., 1].any()
-
-
-def test_a_data_set_without_masks_is_refused(busi: Path) -> None:
-    for path in (busi / "benign").glob("*_mask*.png"):
-        path.unlink()
-    with pytest.raises(SonoforgeError, match=r"found no masks.*or train without"):
-        _read(busi, "normal")
-
-
-def test_a_mask_of_another_size_is_refused_naming_both(busi: Path) -> None:
-    save(busi / "benign" / "benign (3)_mask.png", _disc(96, 20, 25, 12))
-    with pytest.raises(SonoforgeError, match=r"benign \(3\)_mask.png: found 96x96 pixels, .*96x64.*benign \(3\).png"):
-        _read(busi)
-    assert len(_read(busi, "normal")) == 2  # other classes do not matter
-
-
-def test_a_mask_of_zeros_and_ones_is_refused(busi: Path) -> None:
-    save(busi / "benign" / "benign (3)_mask.png", _disc(96, 20, 25, 12)[:64] // 255)
-    with pytest.raises(SonoforgeError, match=r"\(3\)_mask.png: found 1 as the brightest.*black and white"):
-        _read(busi)
-
-
-def test_a_damaged_mask_is_refused(busi: Path) -> None:
-    (busi / "benign" / "benign (3)_mask.png").write_bytes(b"no picture")
-    with pytest.raises(SonoforgeError, match=r"benign \(3\)_mask.png: not an image"):
-        _read(busi)
-
-
-def test_colour_masks_of_one_channel_count(busi: Path) -> None:
-    plain = _read(busi).pixels
-    red = np.zeros((64, 96, 3), np.uint8)
-    red[..., 0] = np.asarray(Image.open(busi / "benign" / "benign (3)_mask.png"))
-    save(busi / "benign" / "benign (3)_mask.png", red)
-    assert np.array_equal(_read(busi).pixels, plain)
-
-
-def test_the_phantom_set_comes_with_its_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_set_module, "PHANTOM_IMAGES", 8)
-    settings = GanSettings("dcgan", conditioning="projection", image_size=SIZE, masks=True)
-    images = read_training_set("phantom", settings, cache_folder=tmp_path)
-    assert images.name == "phantom"
-    assert images.labels is not None
-    assert list((images.pixels[..., 1] > 0).any(axis=(1, 2))) == list(images.labels > 0)
-
-
-def test_images_larger_than_the_cache_are_read_at_their_size(busi: Path) -> None:
-    images = _read(busi, "benign", size=256)
-    assert images.pixels.shape == (3, 256, 256, 2)
-    with Image.open(busi / "benign" / "benign (2).png") as scan:
-        expected = np.asarray(scan.resize((256, 256), Image.Resampling.BILINEAR))
-    assert np.array_equal(images.pixels[1, ..., 0], expected)
-
-
-# Joint masks and the training set.
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_joining_and_splitting_masks_are_inverse(channels: int) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, channels), dtype=np.uint8)
-    masks = np.stack([_disc(16, 8, 8, radius) for radius in (0, 3, 5, 20)])
-    joint = join_masks(images, masks)
-    back, marked = split_masks(joint, channels)
-    assert marked is not None
-    assert np.array_equal(back, images)
-    assert np.array_equal(marked[..., 0], masks)
-    assert split_masks(images, channels)[1] is None
-
-
-def test_generated_masks_are_cut_at_half() -> None:
-    soft = np.array([0, 127, 128, 255], np.uint8).reshape(1, 2, 2, 1)
-    _, masks = split_masks(np.concatenate([soft, soft], axis=3), 1)
-    assert masks is not None
-    assert masks.ravel().tolist() == [0, 0, 255, 255]
-
-
-def test_the_fingerprint_changes_with_whatever_a_training_sees() -> None:
-    images = _discs()
-    assert images.labels is not None
-    assert _discs().fingerprint == images.fingerprint
-    assert dataclasses.replace(images, name="other").fingerprint == images.fingerprint
-    others = [
-        dataclasses.replace(images, pixels=images.pixels[::-1]),
-        dataclasses.replace(images, labels=1 - images.labels),
-        dataclasses.replace(images, labels=None),
-        dataclasses.replace(images, classes=("a", "c")),
-        dataclasses.replace(images, image_channels=2),
-    ]
-    assert len({images.fingerprint, *(other.fingerprint for other in others)}) == 6

@@ -1,0 +1,80 @@
+"""``sonoforge evaluate`` as the tests run it, and the images that they compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image, ImageFilter
+
+from program import Finished, sonoforge
+from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set
+
+FAST = ["--features", "pixels", "--repeats", "5", "--device", "cpu"]
+ONE = [*FAST, "--metrics", "kid", "--plots", "pca"]
+FAKES, COPIES = 60, 20
+
+
+def run(*arguments: object) -> Finished:
+    done = sonoforge("evaluate", *arguments)
+    assert "Traceback" not in done.err
+    return done
+
+
+def evaluate(*arguments: object) -> dict[str, Any]:
+    done = run(*arguments, "--json", "--quiet")
+    assert done.code == 0, done.err
+    result: dict[str, Any] = done.json
+    return result
+
+
+def refused(*arguments: object) -> str:
+    """The one line with which a command is refused."""
+    done = run(*arguments, "--quiet")
+    assert done.code == 2, done
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    assert line.startswith("sonoforge: error: ")
+    assert "unexpected" not in line
+    return line
+
+
+def save_images(folder: Path, images: list[Image.Image]) -> Path:
+    folder.mkdir()
+    for number, image in enumerate(images):
+        image.save(folder / f"{number}.png")
+    return folder
+
+
+def draw_phantoms(count: int, seed: int) -> list[Image.Image]:
+    return [Image.fromarray(image.pixels) for image in generate_phantom_set(count, seed, size=64)]
+
+
+class Sets(NamedTuple):
+    """Folders of 64-pixel images: real, held out, phantoms nobody trained on, the same blurred, and with copies."""
+
+    real: Path
+    held_out: Path
+    fake: Path
+    blurred: Path
+    copying: Path
+    copied: dict[str, str]  # by the copy's name
+
+
+def write_sets(root: Path) -> Sets:
+    write_phantom_set(root / "real", 150, 0, size=64)
+    fakes = draw_phantoms(FAKES, 1)
+    copying, copied = list(fakes), {}
+    files = sorted(f.relative_to(root / "real") for f in (root / "real").rglob("*.png") if "_mask" not in f.stem)
+    for number, file in enumerate(files[:: len(files) // COPIES][:COPIES]):
+        flipped = Image.open(root / "real" / file).convert("L").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        copying[number] = flipped.point([min(255, level + 10) for level in range(256)])
+        copied[f"{number}.png"] = file.as_posix()
+    return Sets(
+        root / "real",
+        save_images(root / "held-out", draw_phantoms(100, 2)),
+        save_images(root / "fake", fakes),
+        save_images(root / "blurred", [image.filter(ImageFilter.GaussianBlur(2)) for image in fakes]),
+        save_images(root / "copying", copying),
+        copied,
+    )

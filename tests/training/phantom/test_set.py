@@ -1,0 +1,197 @@
+"""The simulated set: the same pixels for a seed, groups, marks, and its files."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from program import sonoforge
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.phantom import dataset as phantom
+from sonoforge.training.phantom import marks as phantom_marks
+
+PIXEL_MM = 40 / 256
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[phantom.PhantomImage]:
+    return list(phantom.generate_phantom_set(60, seed=3))
+
+
+def test_same_seed_gives_the_same_pixels_and_another_seed_does_not(pictures: list[phantom.PhantomImage]) -> None:
+    again = list(phantom.generate_phantom_set(60, seed=3))
+    for first, second in zip(pictures, again, strict=True):
+        np.testing.assert_array_equal(first.pixels, second.pixels)
+        np.testing.assert_array_equal(first.mask, second.mask)
+        assert (first.label, first.group) == (second.label, second.group)
+    other = next(phantom.generate_phantom_set(60, seed=4))
+    assert np.mean(other.pixels != pictures[0].pixels) > 0.5
+
+
+def test_a_phantom_does_not_depend_on_what_was_generated_before_it(pictures: list[phantom.PhantomImage]) -> None:
+    wanted = pictures[30]
+    alone = phantom.generate_phantom(wanted.label, int(wanted.group.split("-")[1]), seed=3)
+    assert any(np.array_equal(frame.pixels, wanted.pixels) for frame in alone)
+
+
+def test_pictures_have_the_documented_form(pictures: list[phantom.PhantomImage]) -> None:
+    for picture in pictures:
+        assert picture.pixels.dtype == np.uint8
+        assert picture.mask.dtype == np.bool_
+        assert picture.pixels.shape == picture.mask.shape == (256, 256)
+        assert picture.mask.any() == (picture.label != 0)
+        assert 20 < picture.pixels.mean() < 200
+        assert picture.pixels.std() > 15
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pictures[0].label = 1  # type: ignore[misc]
+
+
+def test_class_counts_follow_busi_by_largest_remainder() -> None:
+    assert phantom.class_counts(780) == (133, 437, 210)
+    assert phantom.class_counts(400) == (68, 224, 108)
+    assert phantom.class_counts(10, (1, 1, 1)) == (4, 3, 3)
+    assert phantom.class_counts(20) == (4, 11, 5)  # 3.4, 11.2, 5.4: a tie goes to the earlier class
+    assert phantom.class_counts(7, (0, 1, 0)) == (0, 7, 0)
+    assert all(sum(phantom.class_counts(n)) == n for n in range(1, 60))
+
+
+def test_groups_are_two_or_three_frames_of_one_lesion(pictures: list[phantom.PhantomImage]) -> None:
+    groups: dict[str, list[phantom.PhantomImage]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.group, []).append(picture)
+    last = {label: max(p.group for p in pictures if p.label == label) for label in range(3)}
+    sizes = {len(frames) for name, frames in groups.items() if name not in last.values()}
+    assert sizes == {2, 3}
+    for frames in groups.values():
+        assert len({frame.label for frame in frames}) == 1
+        for frame in frames[1:]:
+            assert not np.array_equal(frame.pixels, frames[0].pixels)
+            if not frame.label:
+                continue
+            # The same outline, moved sideways by no more than the probe was.
+            limit = math.ceil(2 * phantom.SHIFT_MM / PIXEL_MM)
+            shifts = [s for s in range(-limit, limit + 1) if _moved(frames[0].mask, frame.mask, s)]
+            assert shifts
+
+
+def _moved(first: np.ndarray, second: np.ndarray, shift: int) -> bool:
+    overlap = slice(max(0, shift), 256 + min(0, shift))
+    return bool(np.array_equal(np.roll(first, shift, axis=1)[:, overlap], second[:, overlap]))
+
+
+@pytest.mark.parametrize("size", [64, 100, 128, 320])
+def test_other_sizes_show_the_same_field_of_view(size: int) -> None:
+    frames = phantom.generate_phantom(2, 5, seed=0, size=size)
+    assert all(frame.pixels.shape == (size, size) for frame in frames)
+    assert all(0.002 < frame.mask.mean() < 0.25 for frame in frames)
+
+
+def test_marks_do_not_know_the_class() -> None:
+    lesion = np.zeros((256, 256), np.bool_)
+    lesion[80:120, 90:150] = True
+    with_calipers = []
+    for seed in range(40):
+        burned = []
+        for mask in (lesion, np.zeros_like(lesion)):
+            pixels = np.zeros((256, 256), np.uint8)
+            rng = np.random.default_rng(seed)
+            phantom_marks.draw_marks(pixels, mask, rng)
+            burned.append((pixels, rng.random()))
+        assert burned[0][1] == burned[1][1]
+        calipers = [bool((pixels == 245).any()) for pixels, _ in burned]
+        assert calipers[0] == calipers[1]
+        with_calipers.append(calipers[0])
+        if calipers[0]:  # the crosses stand at the ends of the lesion
+            assert all(burned[0][0][at] == 245 for at in ((80, 119), (119, 119), (99, 90), (99, 149)))
+        for grey in (200, 230):  # ruler, text
+            strip = [(pixels == grey) for pixels, _ in burned]
+            assert np.array_equal(*strip)
+    assert 0.3 < np.mean(with_calipers) < 0.7
+
+
+def test_marks_touch_few_pixels_and_can_be_left_out() -> None:
+    plain = [p for k in range(6) for p in phantom.generate_phantom(1, k, seed=1, marks=0)]
+    marked = [p for k in range(6) for p in phantom.generate_phantom(1, k, seed=1, marks=1)]
+    shares = [np.mean(a.pixels != b.pixels) for a, b in zip(plain, marked, strict=True)]
+    assert 0 < max(shares) < 0.02
+
+
+# --- files and the verb ------------------------------------------------------------------------------------------
+
+
+def test_written_set_has_the_layout_of_busi_and_says_that_it_is_synthetic(tmp_path: Path) -> None:
+    written = phantom.write_phantom_set(tmp_path / "set", 20, seed=5, size=64)
+    expected = list(phantom.generate_phantom_set(20, seed=5, size=64))
+    assert written.images == {"normal": 4, "benign": 11, "malignant": 5}
+    assert written.groups == len({picture.group for picture in expected})
+    with (tmp_path / "set" / "groups.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["group"] for row in rows] == [picture.group for picture in expected]
+    assert rows[0]["file"] == "normal/normal (1).png"
+    assert rows[-1]["file"] == "malignant/malignant (5).png"
+    for row, picture in zip(rows, expected, strict=True):
+        path = tmp_path / "set" / row["file"]
+        with Image.open(path) as image, Image.open(path.with_name(path.stem + "_mask.png")) as mask:
+            np.testing.assert_array_equal(np.asarray(image), picture.pixels)
+            np.testing.assert_array_equal(np.asarray(mask) == 255, picture.mask)
+            assert image.text["Description"] == mask.text["Description"] == "synthetic: sonoforge phantom"
+    assert sum(1 for path in (tmp_path / "set").rglob("*") if path.is_file()) == 41
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_written_set_is_read_back_with_its_groups(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("sonoforge.training.data.datasets")
+    phantom.write_phantom_set(tmp_path / "set", 12, seed=5, size=64)
+    dataset = datasets.read_dataset(tmp_path / "set")
+    assert dataset.classes == phantom.CLASSES
+    assert np.bincount(dataset.labels).tolist() == list(phantom.class_counts(12))
+    expected = [picture.group for picture in phantom.generate_phantom_set(12, seed=5, size=64)]
+    assert [item.group for item in dataset.items] == expected
+    assert all(len(item.masks) == 1 for item in dataset.items)
+
+
+def test_writing_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(SonoforgeError, match="expected a new or empty folder"):
+        phantom.write_phantom_set(tmp_path, 4, seed=0, size=64)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = iter([b"one", b"two"])
+    monkeypatch.setattr(phantom, "_png", lambda *_: next(calls))
+    with pytest.raises(StopIteration):
+        phantom.write_phantom_set(tmp_path / "set", 4, seed=0, size=64)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"count": 0}, "expected at least 1"),
+        ({"seed": -1}, "expected 0 or more"),
+        ({"size": 32}, "expected 64 to 1024"),
+        ({"balance": (1.0, 1.0)}, "expected 3 weights"),
+        ({"balance": (0.0, 0.0, 0.0)}, "expected 3 weights"),
+        ({"marks": 1.5}, "expected a share of 0 to 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused_at_once(change: dict[str, object], message: str) -> None:
+    settings: dict[str, object] = {"count": 4, "seed": 0, "size": 64} | change
+    with pytest.raises(SonoforgeError, match=message):
+        phantom.generate_phantom_set(**settings)  # type: ignore[arg-type]
+
+
+def test_verb_reports_counts_and_the_next_command(tmp_path: Path) -> None:
+    out = tmp_path / "a set"
+    done = sonoforge("data", "phantom", out, "--images", "10", "--size", "64", "--json")
+    assert done.code == 0, done.err
+    assert done.json["images"] == {"normal": 2, "benign": 5, "malignant": 3}
+    assert f"next: sonoforge run --data '{out}'" in done.err
+    assert len(list(out.rglob("*_mask.png"))) == 10

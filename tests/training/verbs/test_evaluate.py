@@ -1,0 +1,257 @@
+"""``sonoforge evaluate`` as a user meets it: the run folder, the JSON, the comparison."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
+
+import bundle_factory as factory
+from evaluations import COPIES, FAKES, FAST, ONE, Sets, evaluate, refused, run
+from program import sonoforge
+from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.training.evaluation import sources
+from sonoforge.training.pages.evaluation.page import ALTS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache and a working folder of this file's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SONOFORGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.chdir(tmp_path_factory.mktemp("work"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+@pytest.fixture(scope="module")
+def lpips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SqueezeNet with random weights."""
+    path = tmp_path_factory.mktemp("lpips") / "net.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def command(sets: Sets, bundle: Path, lpips: Path) -> list[object]:
+    """All that can be measured without a download, with the copies among the images."""
+    spaces = ["--features", f"bundle:{bundle},pixels", "--repeats", "5", "--device", "cpu"]
+    return [sets.real, sets.copying, *spaces, "--lpips", lpips, "--held-out", sets.held_out]
+
+
+@pytest.fixture(scope="module")
+def whole(command: list[object]) -> dict[str, Any]:
+    return evaluate(*command)
+
+
+# What a run leaves.
+
+
+def test_the_run_folder_is_complete(whole: dict[str, Any], command: list[object], sets: Sets) -> None:
+    folder = Path(whole["run"])
+    assert folder.name.startswith("00000-evaluate-copying")
+    pictures = {f"{name}.png" for name in set(ALTS) - {"umap", "curves"}}
+    files = {"config.yaml", "environment.json", "log.txt", "results.json", "metrics.csv", "report.html"}
+    assert {path.name for path in folder.iterdir()} == files | pictures
+    for name in pictures:
+        with Image.open(folder / name) as image:
+            image.load()
+            assert min(image.size) > 100
+    assert yaml.safe_load((folder / "config.yaml").read_text())["fake"] == str(sets.copying)
+    assert json.loads((folder / "environment.json").read_text())["runs"][0]["device"] == "cpu"
+    assert "Research use, not a medical device." in (folder / "log.txt").read_text()
+    assert whole["report"] == str(folder / "report.html")
+    page = (folder / "report.html").read_text()
+    assert whole["protocol_id"] in page
+    assert page.count("data:image/") + page.count("<svg") >= len(pictures)
+
+
+def test_json_is_what_the_run_folder_holds(whole: dict[str, Any]) -> None:
+    results = json.loads((Path(whole["run"]) / "results.json").read_text())
+    assert {name: value for name, value in whole.items() if name not in ("run", "report")} == results
+    with (Path(whole["run"]) / "metrics.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [(row["name"], row["space"], row["value"]) for row in table] == [
+        (row["name"], row["space"], str(row["value"])) for row in results["metrics"]
+    ]
+
+
+def test_every_row_has_value_matched_floor_ratio_space_and_protocol(whole: dict[str, Any]) -> None:
+    names = [(row["name"], row["space"].split()[0]) for row in whole["metrics"]]
+    embedded = ["kid", "fid", "linear_probe", "precision", "recall", "density", "coverage", "sliced_wasserstein"]
+    pyramid = ["laplacian_swd", "laplacian_swd_64", "laplacian_swd_32", "laplacian_swd_16", "ms_ssim"]
+    expected = {(name, space) for name in embedded for space in ("bundle", "pixels")}
+    expected |= {(name, "pixels") for name in pyramid} | {("inception_score", "bundle")}
+    expected |= {("nearest_lpips", "squeezenet1_1"), ("lpips_pairs", "squeezenet1_1")}
+    assert set(names) == expected
+    assert len(names) == len(expected)
+    assert [item["name"] for item in whole["not_measured"]] == ["Inception Score in pixels"]
+    for row in whole["metrics"]:
+        for name in ("value", "matched", "matched_low", "matched_high", "floor", "floor_low", "floor_high"):
+            assert np.isfinite(row[name]), row
+        assert row["ratio"] is None or row["ratio"] > 0 or row["name"] == "kid"
+        assert row["repeats"] == 5
+        assert row["n"] == whole["n"] == FAKES // 2
+    kinds = [space["space"] for space in whole["protocol"]["spaces"]]
+    assert kinds == ["bundle", "pixels"]
+    assert whole["real"]["images"] == 150
+    assert whole["real"]["groups"] < 150
+    assert whole["fake"] == {
+        "source": whole["fake"]["source"],
+        "class": whole["fake"]["class"],
+        "images": FAKES,
+        "synthetic": False,
+    }
+
+
+def test_planted_copies_are_named_with_their_originals(whole: dict[str, Any], sets: Sets) -> None:
+    copies = whole["copies"]
+    assert copies["calibration"].startswith("held-out")
+    pairs = dict(zip(copies["flagged"], copies["nearest"], strict=True))
+    assert {name: pairs.get(name) for name in sets.copied} == sets.copied
+    assert len(pairs) - COPIES <= 0.1 * FAKES
+    assert copies["copies"] == len(pairs)
+    assert copies["p_value"] < 1e-6
+    assert whole["verdicts"]["copied"]["answer"] == "yes"
+
+
+def test_held_out_images_set_the_threshold(whole: dict[str, Any], sets: Sets) -> None:
+    """Without them it is set by the training images themselves."""
+    alone = evaluate(sets.real, sets.copying, *FAST, "--metrics", "copies", "--plots", "pca")["copies"]
+    assert alone["calibration"].startswith("training images of other")
+    assert alone["calibrating"] == whole["real"]["groups"]
+    assert 39 <= whole["copies"]["calibrating"] <= 100  # groups of the 100 held out
+    assert whole["copies"]["threshold"] != alone["threshold"]
+    assert set(sets.copied) <= set(alone["flagged"])
+
+
+# Comparisons.
+
+
+@pytest.fixture(scope="module")
+def plain(sets: Sets) -> dict[str, Any]:
+    """One plain evaluation, with the next command that it names; its images lie near what looks like a run."""
+    shutil.copytree(sets.fake, "inner/fake")
+    Path("stats.jsonl").touch()
+    done = run(sets.real, "inner/fake", *ONE, "--json")
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("next: ")]
+    return {**done.json, "next": line}
+
+
+def test_fakes_of_one_number_have_one_protocol_and_stand_side_by_side(plain: dict[str, Any], sets: Sets) -> None:
+    other = evaluate(sets.real, sets.blurred, *ONE)
+    assert other["protocol_id"] == plain["protocol_id"]
+    done = run("--compare", f"{plain['run']},{other['run']}", "--json")
+    assert done.code == 0
+    table = json.loads(done.out)
+    assert table["protocol_id"] == plain["protocol_id"]
+    assert [row["fake"]["source"] for row in table["rows"]] == ["inner/fake", str(sets.blurred)]
+    assert [row["metrics"]["kid"] for row in table["rows"]] == [plain["metrics"][0], other["metrics"][0]]
+    assert str(sets.blurred) in done.err
+
+
+def test_different_protocols_are_refused_by_what_differs(plain: dict[str, Any], sets: Sets) -> None:
+    other = evaluate(sets.real, sets.fake, *ONE, "--seed", "1", "--image-size", "32")
+    assert other["protocol_id"] != plain["protocol_id"]
+    line = refused("--compare", f"{plain['run']},{other['run']}")
+    assert " differ in image size: 64 and 32; evaluate both alike" in line
+
+
+def test_the_same_command_gives_the_same_figures_in_another_process(plain: dict[str, Any], sets: Sets) -> None:
+    command = ["evaluate", str(sets.real), "inner/fake", *ONE, "--json", "--quiet"]
+    program = [sys.executable, "-m", "sonoforge.runtime.cli.main", *command]
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    done = subprocess.run(program, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    assert again["run"] != plain["run"]
+    own = {"run", "report", "seconds", "next"}
+    assert {k: v for k, v in again.items() if k not in own} == {k: v for k, v in plain.items() if k not in own}
+    for name in ("metrics.csv", "pca.png"):
+        assert (Path(again["run"]) / name).read_bytes() == (Path(plain["run"]) / name).read_bytes()
+
+
+def test_the_next_command_can_be_pasted(plain: dict[str, Any], sets: Sets) -> None:
+    assert " " in str(sets.real)
+    words = shlex.split(plain["next"])
+    assert words[1:5] == ["sonoforge", "evaluate", str(sets.real), "OTHER-FAKE,"]
+    assert re.fullmatch(r"runs/\d{5}-evaluate-fake,OTHER-RUN", words[-1])
+    assert not (Path(plain["run"]) / "curves.png").exists()  # a folder of images has no training
+
+
+def test_compare_takes_finished_runs_and_nothing_else(plain: dict[str, Any], sets: Sets, tmp_path: Path) -> None:
+    assert "found 1 evaluation, expected at least two" in refused("--compare", plain["run"])
+    assert "no such file" in refused("--compare", f"{plain['run']},nowhere")
+    assert "no such file" in refused("--compare", f"{plain['run']},{tmp_path}")
+    assert f"found {sets.fake} beside it" in refused(
+        sets.real, sets.fake, "--compare", f"{plain['run']},{plain['run']}"
+    )
+
+
+# Where generated images may be.
+
+
+def test_an_npz_gives_the_figures_of_the_folder(plain: dict[str, Any], sets: Sets, tmp_path: Path) -> None:
+    files = [sets.fake / f"{number}.png" for number in range(FAKES)]
+    np.savez(tmp_path / "fakes.npz", images=np.stack([np.asarray(Image.open(file)) for file in files])[..., None])
+    found = evaluate(sets.real, tmp_path / "fakes.npz", *ONE)
+    assert found["metrics"] == plain["metrics"]
+    assert found["protocol_id"] == plain["protocol_id"]
+    assert Path(found["run"]).name.endswith("evaluate-fakes-npz")
+
+
+def test_a_run_of_gan_train_is_sampled_and_its_curves_shown(sets: Sets) -> None:
+    train = ["gan", "train", "--recipe", "lsgan", "--data", sets.real, "--class-name", "malignant"]
+    train += ["--image-size", "32", "--width", "4", "--batch", "4", "--steps", "4", "--tick-steps", "2"]
+    assert sonoforge(*train, "--device", "cpu", "--metrics", "none", "--out", "trained").code == 0
+    (trained,) = Path("trained").iterdir()
+    found = evaluate(sets.real, trained, *ONE)
+    malignant = len([file for file in (sets.real / "malignant").iterdir() if "_mask" not in file.stem])
+    assert found["fake"]["synthetic"] is True
+    assert found["fake"]["class"] == found["real"]["class"] == "malignant"
+    assert found["fake"]["images"] == found["real"]["images"] == malignant
+    assert found["protocol"]["image size"] == 32
+    assert (Path(found["run"]) / "curves.png").is_file()
+    (checkpoint, *_) = sorted((trained / "checkpoints").iterdir())
+    more = evaluate(sets.real, checkpoint, *ONE, "--count", "60")
+    assert more["fake"]["images"] == 60
+    assert (Path(more["run"]) / "curves.png").is_file()
+    assert "expected real images; it may be FAKE" in refused(trained, sets.fake, *ONE)
+
+
+def test_phantom_is_a_real_set(sets: Sets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sources, "PHANTOM_IMAGES", 30)
+    found = evaluate("phantom", sets.fake, *ONE, "--cache", tmp_path)
+    assert found["real"] == {"source": "phantom", "class": "", "images": 30, "groups": found["real"]["groups"]}
+    assert found["n"] <= 15
+
+
+def test_a_folder_named_by_a_dot_names_the_run_by_its_first_letters(
+    sets: Sets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long, out = Path("x" * 230), Path("runs").resolve()
+    shutil.copytree(sets.fake, long)
+    monkeypatch.chdir(long)
+    assert Path(evaluate(sets.real, ".", *ONE, "--out", out)["run"]).name.endswith("-evaluate-" + "x" * 80)

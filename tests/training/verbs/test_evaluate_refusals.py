@@ -1,0 +1,183 @@
+"""What ``sonoforge evaluate`` does not measure, and the one line with which it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evaluations import FAST, ONE, Sets, draw_phantoms, evaluate, refused, run, save_images
+from scans import write_set
+from sonoforge.training.evaluation.tasks import METRICS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache and a working folder of this file's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SONOFORGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.chdir(tmp_path_factory.mktemp("work"))
+        yield
+
+
+# What the images do not allow.
+
+
+@pytest.mark.parametrize(
+    ("count", "missing"),
+    [(4, {"KID", "Linear", "Precision", "Density", "MS-SSIM"}), (8, {"Linear", "Density"}), (12, set())],
+)
+def test_what_few_images_do_not_allow_is_not_measured_and_said(
+    sets: Sets, tmp_path: Path, count: int, missing: set[str]
+) -> None:
+    few = save_images(tmp_path / "few", draw_phantoms(count, 3))
+    found = evaluate(sets.real, few, *FAST, "--plots", "pca")
+    asked_for = {"Inception", "LPIPS"}  # what --features and --lpips would give
+    assert {item["name"].split(",")[0].split()[0] for item in found["not_measured"]} - asked_for == missing
+    assert all("expected" in item["why"] or item["name"].split()[0] in asked_for for item in found["not_measured"])
+    assert found["metrics"]
+    assert all(answer["answer"] in ("unknown", "partly", "no") for answer in found["verdicts"].values())
+
+
+def test_too_few_groups_for_halves_and_for_the_probe(sets: Sets, tmp_path: Path) -> None:
+    for groups in (1, 2):
+        tied = write_set(tmp_path / f"{groups}", {"a": 12, "b": 12})
+        lines = [f"{name}/scan ({number}).png,{number % groups}" for name in "ab" for number in range(1, 13)]
+        (tied / "groups.csv").write_text("\n".join(["file,group", *lines]) + "\n")
+    assert "24 real images in 1 groups" in refused(tmp_path / "1", sets.fake, *ONE)
+    found = evaluate(tmp_path / "2", sets.fake, *FAST, "--metrics", "fid,probe,copies", "--plots", "pca")
+    assert (found["real"]["groups"], found["n"]) == (2, 12)
+    assert [row["name"] for row in found["metrics"]] == ["fid"]
+    assert [item["name"] for item in found["not_measured"]] == ["Linear probe, AUC in pixels", "Copy test"]
+    assert found["copies"] is None
+
+
+def test_a_run_in_which_nothing_could_be_measured_stays_unfinished(sets: Sets, tmp_path: Path) -> None:
+    few = save_images(tmp_path / "few", draw_phantoms(4, 3))
+    line = refused(sets.real, few, *ONE, "--out", tmp_path / "runs")
+    assert "nothing that was asked for can be measured; KID: found 2 generated images" in line
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "environment.json", "log.txt"}
+    assert "stopped: SonoforgeError" in (folder / "log.txt").read_text()
+    assert "no such file; expected a finished run folder" in refused("--compare", f"{folder},{folder}")
+
+
+# Mistakes: one line, exit code 2, and no run folder.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "REAL is missing"),
+        (["{real}"], "FAKE is missing"),
+        (["nowhere", "{fake}"], "nowhere: no such file or folder"),
+        (["phantm", "{fake}"], "did you mean phantom?"),
+        (["{real}", "nowhere"], "nowhere: no such file or folder"),
+        (["{real}", "nowhere", "--checkpoint", "best"], "nowhere: no such file or folder"),
+        (["{real}", "{fake}", "--count", "9"], "count: expected with a run"),
+        (["{real}", "{fake}", "--checkpoint", "best"], "checkpoint: expected with a run"),
+        (["{real}", "{fake}", "--metrics", "kdi"], "did you mean kid?"),
+        (["{real}", "{fake}", "--plots", "tsn"], "did you mean tsne?"),
+        (["{real}", "{fake}", "--features", "pixel"], "did you mean pixels?"),
+        (["{real}", "{fake}", "--features", "pixels,pixels"], "expected different feature spaces"),
+        (["{real}", "{fake}", "--features", "bundle:nowhere"], "nowhere: no such bundle"),
+        (["{real}", "{fake}", "--features", "inception", "--weights", "nowhere"], "nowhere: no such weights file"),
+        (["{real}", "{fake}", "--weights", "w"], "no feature space among pixels takes weights"),
+        (
+            ["{real}", "{fake}", "--features", "inception,vgg16-imagenet", "--weights", "w"],
+            "found 2 feature spaces that take weights, expected one",
+        ),
+        (["{real}", "{fake}", "--lpips-heads", "h"], "--lpips-heads: found without --lpips"),
+        (["{real}", "{fake}", "--lpips", "squeezenet"], "did you mean squeezenet1_1?"),
+        (["{real}", "{fake}", "--metrics", "kid", "--lpips", "x"], "--metrics leaves lpips out"),
+        (["{real}", "{fake}", "--metrics", "kid", "--held-out", "x"], "--metrics leaves copies out"),
+        (["{real}", "{fake}", "--held-out", "nowhere"], "nowhere: no such file or folder"),
+        (["{real}", "{fake}", "--held-out", "{real}"], "150 of 150 images repeat one of"),
+        (["{real}", "{fake}", "--class-name", "malignan"], "did you mean malignant?"),
+        (["{real}", "{fake}", "--repeats", "4"], "--repeats: found 4, expected at least 5"),
+        (["{real}", "{fake}", "--device", "cuda:77"], "cuda:77"),
+        (["{real}", "{fake}", "--feature", "pixels"], "did you mean --features?"),
+    ],
+)
+def test_a_wrong_word_is_one_line(sets: Sets, tmp_path: Path, arguments: list[str], message: str) -> None:
+    words = [word.format(real=sets.real, fake=sets.fake) for word in arguments]
+    first = [] if "--features" in words else ["--features", "pixels"]
+    assert message in refused(*words, *first, "--out", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def _bad(folder: Path, sets: Sets) -> dict[str, tuple[Path, str]]:
+    """Generated images that cannot be used, and what is said of them."""
+    picture = Image.open(sets.fake / "0.png")
+    colours = Image.merge("RGB", [picture, picture.transpose(Image.Transpose.ROTATE_180), picture])
+    pixels = np.stack([np.asarray(picture)] * 5)[..., None]
+    arrays = {"nan": np.full(pixels.shape, np.nan, np.float32), "flat": pixels[..., 0], "none": pixels[:0]}
+    for name, images in arrays.items():
+        np.savez(folder / f"{name}.npz", images=images)
+    np.savez(folder / "small.npz", images=pixels[:, :8, :8])
+    np.savez(folder / "wide.npz", images=pixels[:, :32])
+    np.savez(folder / "other.npz", pictures=pixels)
+    (folder / "junk.zip").write_bytes(b"PK junk")
+    (folder / "junk.npz").write_bytes(b"PK junk")
+    (folder / "notes.txt").write_text("no images")
+    (folder / "empty").mkdir()
+    damaged = save_images(folder / "damaged", [picture] * 5)
+    (damaged / "1.png").write_bytes((damaged / "1.png").read_bytes()[:200])
+    (folder / "outer").mkdir()
+    save_images(folder / "outer" / "inner", [picture] * 5)
+    return {
+        "no images": (folder / "empty", "found no images"),
+        "one image": (save_images(folder / "one", [picture]), "found 1 image, expected at least 2"),
+        "two images": (
+            save_images(folder / "two", draw_phantoms(2, 5)),
+            "2 generated images, expected two halves of at least 2",
+        ),
+        "a folder in a folder": (folder / "outer", f"name that one: {folder / 'outer' / 'inner'}"),
+        "NaN": (folder / "nan.npz", "with NaN or infinity"),
+        "no channels": (folder / "flat.npz", "expected uint8 (N, S, S, 1)"),
+        "an empty array": (folder / "none.npz", "found uint8 (0, 64, 64, 1)"),
+        "small": (folder / "small.npz", "found images of 8x8 pixels, expected at least 16 a side"),
+        "not square": (folder / "wide.npz", "found images of 64x32 pixels, expected squares"),
+        "another array": (folder / "other.npz", "found the arrays pictures, expected one called images"),
+        "no archive": (folder / "junk.zip", "not a readable .zip"),
+        "no numpy archive": (folder / "junk.npz", "not a plain numpy archive"),
+        "text": (folder / "notes.txt", "found a file; expected a folder of images"),
+        "mixed sizes": (
+            save_images(folder / "sizes", [picture, picture.resize((32, 32))]),
+            "images of different sizes",
+        ),
+        "mixed colours": (save_images(folder / "mixed", [picture, colours] * 3), "found 3 grey images and 3 in colour"),
+        "colour": (save_images(folder / "colour", [colours] * 5), "its images are in colour, those of"),
+        "damaged": (damaged, "1 of 5 files cannot be read, expected at most 10%"),
+    }
+
+
+def test_bad_images_are_one_line_each(sets: Sets, tmp_path: Path) -> None:
+    for what, (path, message) in _bad(tmp_path, sets).items():
+        line = refused(sets.real, path, *ONE, "--out", tmp_path / "runs")
+        assert message in line, what
+        assert str(path) in line or what == "two images", what
+        if what in ("no images", "one image", "a folder in a folder", "NaN", "no archive", "text"):
+            assert message in refused(path, sets.fake, *ONE, "--out", tmp_path / "runs"), what
+    assert not (tmp_path / "runs").exists()
+
+
+def test_images_that_say_they_were_generated_are_no_real_ones(sets: Sets, tmp_path: Path) -> None:
+    shutil.copytree(sets.fake, tmp_path / "made")
+    (tmp_path / "made" / "manifest.json").write_text(json.dumps({"synthetic": True, "class": ""}))
+    line = refused(tmp_path / "made", sets.fake, *ONE, "--out", tmp_path / "runs")
+    assert "its manifest says that they were generated, expected real images as REAL" in line
+    line = refused(sets.real, sets.fake, *FAST, "--held-out", tmp_path / "made", "--out", tmp_path / "runs")
+    assert "expected real images as REAL" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_metrics_named_in_the_help_are_those_that_are_measured() -> None:
+    assert run("--help").out.replace("\n", "").count(",".join(METRICS)) <= 1
+    done = run("--dry-run", "--metrics", ",".join(METRICS))
+    assert json.loads(done.out)["metrics"] == list(METRICS)
