@@ -139,7 +139,9 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path, small_run:
     [
         (["--gan-checkpoint", "best"], "--gan-features"),
         (["--gan-checkpoint", "best", "--gan-metric-features", "bundle"], "has seen no test image"),
+        (["--gan-checkpoint", "best", "--gan-metric-features", "bundle:mine.zip"], "has seen no test image"),
         (["--gan-held-out", "0.2"], "add --gan-checkpoint best"),
+        (["--gan-recipe", "stylegan2", "--gan-start-from", "."], "may be test images"),
         (["--gan-loss", "began"], "found loss began"),
         (["--gan-recipe", "dcgann"], "--gan-recipe: found 'dcgann'"),
         (["--gan-conditioning", "projection"], "--gan-conditioning"),

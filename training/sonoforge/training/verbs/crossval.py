@@ -147,9 +147,14 @@ def _resolve_generator(config: Config) -> GanSettings:
         defaults = {key: value for key, value in defaults.items() if key != "steps"}
     generator = _filled(config.generator, defaults)
     generator = _filled(generator, {"image_size": find_recipe(generator.recipe).image_size})
+    if config.protocol == "sealed" and generator.start_from and Path(generator.start_from).is_dir():
+        raise SonoforgeError(
+            f"--gan-start-from: found {generator.start_from}, a training whose images may be test images here; start "
+            "from official weights (.safetensors or .npz), or use --protocol thesis"
+        )
     if config.gan_checkpoint == "best":
         # The shipped bundle was trained on images that are test images here.
-        if not generator.features and generator.metric_features in ("", "bundle"):
+        if not generator.features and generator.metric_features.partition(":")[0] in ("", "bundle"):
             raise SonoforgeError(
                 "--gan-checkpoint best: KID needs a network that has seen no test image; give --gan-features FILE or "
                 "vgg16, or --gan-metric-features inception"
