@@ -56,28 +56,18 @@ _TIMESTAMP_TICK = 2_000_000_000  # nanoseconds; FAT, the coarsest file system in
 
 @dataclass(frozen=True, eq=False)
 class ImageCache:
-    """The images of one data set, decoded, in the order of ``dataset.items``.
+    """The images of one data set, decoded, in the order of ``dataset.items``."""
 
-    Attributes:
-        dataset: The data set without the items that cannot be read.
-        size: Side S of the square images.
-        images: (N, S, S, 3) uint8, read-only memory map.
-        hashes: Content hash of each image: sha256 of its size and all its decoded pixels, equal for the same
-            picture in another file format or as grey instead of RGB.
-        thumbnails: (N, 64, 64) uint8 grey.
-        sizes: (N, 2) int64 width and height as stored in the file (upright).
-        modes: ``L``, ``RGB``, or ``RGB grey`` where the three channels are equal.
-        unreadable: Message for each file that was left out, by its relative path.
-    """
-
-    dataset: Dataset
-    size: int
-    images: NDArray[np.uint8]
+    dataset: Dataset  # the data set without the items that cannot be read
+    size: int  # side S of the square images
+    images: NDArray[np.uint8]  # (N, S, S, 3) uint8, read-only memory map
+    # Content hash of each image: sha256 of its size and all its decoded pixels, equal for the same picture in another
+    # file format or as grey instead of RGB.
     hashes: tuple[str, ...]
-    thumbnails: Thumbnails
-    sizes: NDArray[np.int64]
-    modes: tuple[str, ...]
-    unreadable: dict[str, str]
+    thumbnails: Thumbnails  # (N, 64, 64) uint8 grey
+    sizes: NDArray[np.int64]  # (N, 2) int64 width and height as stored in the file (upright)
+    modes: tuple[str, ...]  # `L`, `RGB`, or `RGB grey` where the three channels are equal
+    unreadable: dict[str, str]  # message for each file that was left out, by its relative path
 
     @property
     def fingerprint(self) -> str:

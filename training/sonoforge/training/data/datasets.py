@@ -38,36 +38,22 @@ _MASK = re.compile(r"(?P<image>.+)_mask(_\d+)?")
 
 @dataclass(frozen=True)
 class Item:
-    """One labelled image.
+    """One labelled image."""
 
-    Attributes:
-        path: Relative to the data set's root, with forward slashes.
-        label: Index into the data set's ``classes``.
-        group: What ties it to other images (a patient), or None where that is unknown.
-        masks: Relative paths of its masks, in order.
-    """
-
-    path: str
-    label: int
-    group: str | None = None
-    masks: tuple[str, ...] = ()
+    path: str  # relative to the data set's root, with forward slashes
+    label: int  # index into the data set's `classes`
+    group: str | None = None  # what ties it to other images (a patient), or None where that is unknown
+    masks: tuple[str, ...] = ()  # relative paths of its masks, in order
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A set of labelled images on disk; nothing is decoded yet.
+    """A set of labelled images on disk; nothing is decoded yet."""
 
-    Attributes:
-        name: Name of the folder; ``BUSI`` for the folder that BUSI is published in.
-        root: The folder that holds the class folders.
-        classes: Class names; an item's label is an index into them.
-        items: Sorted by class, then by the numbers in the file name.
-    """
-
-    name: str
-    root: Path
-    classes: tuple[str, ...]
-    items: tuple[Item, ...]
+    name: str  # name of the folder; `BUSI` for the folder that BUSI is published in
+    root: Path  # the folder that holds the class folders
+    classes: tuple[str, ...]  # class names; an item's label is an index into them
+    items: tuple[Item, ...]  # sorted by class, then by the numbers in the file name
 
     @property
     def labels(self) -> NDArray[np.int64]:

@@ -53,19 +53,12 @@ Detail = NDArray[np.float64]
 
 
 class Pairs(NamedTuple):
-    """Confirmed pairs of images, P of them.
+    """Confirmed pairs of images, P of them."""
 
-    Attributes:
-        first: (P,) int64 index of one image.
-        second: (P,) int64 index of the other.
-        correlation: (P,) float64 in [-1, 1].
-        mirrored: (P,) bool, True where one matches the other's mirror image.
-    """
-
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
-    correlation: NDArray[np.float64]
-    mirrored: NDArray[np.bool_]
+    first: NDArray[np.int64]  # (P,) int64 index of one image
+    second: NDArray[np.int64]  # (P,) int64 index of the other
+    correlation: NDArray[np.float64]  # (P,) float64 in [-1, 1]
+    mirrored: NDArray[np.bool_]  # (P,) bool, True where one matches the other's mirror image
 
     def at_least(self, threshold: float) -> Pairs:
         """Return the pairs whose correlation reaches a threshold."""
@@ -77,42 +70,26 @@ class Pairs(NamedTuple):
 
 
 class Sensitivity(NamedTuple):
-    """Number of duplicates at one threshold.
+    """Number of duplicates at one threshold."""
 
-    Attributes:
-        threshold: Correlation from which two images count as one scan.
-        groups: Number of groups, single images included.
-        clusters: Number of groups of at least two images.
-        images: Number of images in clusters.
-        largest: Number of images in the largest group.
-        mixed: Number of clusters whose images carry different labels.
-    """
-
-    threshold: float
-    groups: int
-    clusters: int
-    images: int
-    largest: int
-    mixed: int
+    threshold: float  # correlation from which two images count as one scan
+    groups: int  # number of groups, single images included
+    clusters: int  # number of groups of at least two images
+    images: int  # number of images in clusters
+    largest: int  # number of images in the largest group
+    mixed: int  # number of clusters whose images carry different labels
 
 
 @dataclass(frozen=True, eq=False)
 class Duplicates:
-    """Which images show the same scan.
+    """Which images show the same scan."""
 
-    Attributes:
-        threshold: The correlation used.
-        groups: (N,) int64 group of each image, 0..G-1 in order of first appearance.
-        pairs: The pairs at or above the threshold, first < second, sorted.
-        measured: The same down to the lowest of `SENSITIVITY_THRESHOLDS`.
-        shares_layout: Whether the largest group holds more than 30 % of at least 30 images.  Then the images share an
-            outline rather than a scan (or are too few to split), and the groups mean nothing.
-    """
-
-    threshold: float
-    groups: NDArray[np.int64]
-    pairs: Pairs
-    measured: Pairs
+    threshold: float  # the correlation used
+    groups: NDArray[np.int64]  # (N,) int64 group of each image, 0..G-1 in order of first appearance
+    pairs: Pairs  # the pairs at or above the threshold, first < second, sorted
+    measured: Pairs  # the same down to the lowest of `SENSITIVITY_THRESHOLDS`
+    # Whether the largest group holds more than 30 % of at least 30 images. Then the images share an outline rather than
+    # a scan (or are too few to split), and the groups mean nothing.
     shares_layout: bool
 
     @property

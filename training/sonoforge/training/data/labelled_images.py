@@ -13,18 +13,12 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images of one size with their classes.
+    """Images of one size with their classes."""
 
-    Attributes:
-        pixels: (N, S, S, C) uint8.
-        labels: (N,) indices into ``classes``.
-        classes: Class names.
-        groups: (N,) equal for images that are not independent (near-duplicates, one patient); None: unknown.
-    """
-
-    pixels: NDArray[np.uint8]
-    labels: Indices
+    pixels: NDArray[np.uint8]  # (N, S, S, C) uint8
+    labels: Indices  # (N,) indices into `classes`
     classes: tuple[str, ...]
+    # (N,) equal for images that are not independent (near-duplicates, one patient); None: unknown.
     groups: Indices | None = None
 
     def __len__(self) -> int:

@@ -11,19 +11,12 @@ from sonoforge.training.data.datasets import read_dataset
 
 
 class ImageSource(NamedTuple):
-    """Where images come from; small enough to pass to another process.
+    """Where images come from; small enough to pass to another process."""
 
-    Attributes:
-        data: A folder, or ``phantom``.
-        images: Number of phantom images.
-        seed: Seed of the phantom set.
-        cache: Folder of decoded images; empty for `cache.default_folder`.
-    """
-
-    data: str
-    images: int
+    data: str  # a folder, or `phantom`
+    images: int  # number of phantom images
     seed: int
-    cache: str
+    cache: str  # folder of decoded images; empty for `cache.default_folder`
 
 
 def load_images(source: ImageSource) -> ImageCache:

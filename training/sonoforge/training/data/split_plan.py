@@ -20,32 +20,21 @@ PROTOCOLS = ("sealed", "thesis")
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """The fold of every image.
+    """The fold of every image."""
 
-    Attributes:
-        protocol: ``sealed`` or ``thesis``.
-        seed: Seed of the shuffle.
-        folds: Number of folds K.
-        fingerprint: That of the image cache that the plan was made for.
-        files: (N) relative path of each image.
-        hashes: (N) content hash of each image.
-        labels: (N) class index.
-        groups: (N) group number: near-duplicates and given groups joined.  Under ``thesis`` they do not shape
-            the folds, but statistics still resample by them.
-        fold_of: (N) fold in which each image is tested, 0..K-1.
-        by_appearance: Whether near-duplicates took part in the groups; False only for a set whose images
-            all share an outline, where the given groups stand alone.
-    """
-
-    protocol: str
+    protocol: str  # `sealed` or `thesis`
     seed: int
-    folds: int
-    fingerprint: str
-    files: tuple[str, ...]
-    hashes: tuple[str, ...]
-    labels: tuple[int, ...]
+    folds: int  # number of folds K
+    fingerprint: str  # that of the image cache that the plan was made for
+    files: tuple[str, ...]  # (N) relative path of each image
+    hashes: tuple[str, ...]  # (N) content hash of each image
+    labels: tuple[int, ...]  # (N) class index
+    # (N) group number: near-duplicates and given groups joined. Under `thesis` they do not shape the folds, but
+    # statistics still resample by them.
     groups: tuple[int, ...]
-    fold_of: tuple[int, ...]
+    fold_of: tuple[int, ...]  # (N) fold in which each image is tested, 0..K-1
+    # Whether near-duplicates took part in the groups; False only for a set whose images all share an outline, where the
+    # given groups stand alone.
     by_appearance: bool = True
 
     def train(self, fold: int) -> NDArray[np.int64]:

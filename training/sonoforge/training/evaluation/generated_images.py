@@ -21,17 +21,11 @@ log = logging.getLogger(__name__)
 
 
 class Generated(NamedTuple):
-    """Generated images, or what will generate them.
+    """Generated images, or what will generate them."""
 
-    Attributes:
-        class_name: What they show; empty where that is unknown.
-        side: Their own side S, pixels; 0 where their sizes differ and were allowed to.
-        load: Returns them; a generator draws as many as it is asked for.
-    """
-
-    class_name: str
-    side: int
-    load: Callable[[int], StoredSet]
+    class_name: str  # what they show; empty where that is unknown
+    side: int  # their own side S, pixels; 0 where their sizes differ and were allowed to
+    load: Callable[[int], StoredSet]  # returns them; a generator draws as many as it is asked for
 
 
 def is_run(path: Path) -> bool:

@@ -22,58 +22,34 @@ log = logging.getLogger(__name__)
 
 
 class Described(NamedTuple):
-    """One image at its own size.
+    """One image at its own size."""
 
-    Attributes:
-        name: Of the file, or a number.
-        content: Hash of its content, see `fingerprints.content_hash`.
-        thumbnail: (64, 64) uint8 grey.
-        size: Width and height, pixels.
-        group: What ties it to others by ``groups.csv``, or None.
-    """
-
-    name: str
-    content: str
-    thumbnail: NDArray[np.uint8]
-    size: tuple[int, int]
-    group: str | None
+    name: str  # of the file, or a number
+    content: str  # hash of its content, see `fingerprints.content_hash`
+    thumbnail: NDArray[np.uint8]  # (64, 64) uint8 grey
+    size: tuple[int, int]  # width and height, pixels
+    group: str | None  # what ties it to others by `groups.csv`, or None
 
 
 class StoredSet(NamedTuple):
-    """A set before its size and channels are chosen.
+    """A set before its size and channels are chosen."""
 
-    Attributes:
-        images: (H, W, C) uint8 each; real ones at the size of the image cache.
-        described: The same images.
-        class_name: What they show; empty where that is unknown.
-        synthetic: Whether the set says that it was generated; None where it says nothing.
-    """
-
-    images: Sequence[Pixels]
+    images: Sequence[Pixels]  # (H, W, C) uint8 each; real ones at the size of the image cache
     described: Sequence[Described]
-    class_name: str = ""
-    synthetic: bool | None = None
+    class_name: str = ""  # what they show; empty where that is unknown
+    synthetic: bool | None = None  # whether the set says that it was generated; None where it says nothing
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """A set at the common size and with the common channels.
+    """A set at the common size and with the common channels."""
 
-    Attributes:
-        source: As the user named it.
-        pixels: (N, S, S, C) uint8, C = 1 or 3.
-        described: The same images at their own size.
-        class_name: See `StoredSet`.
-        synthetic: See `StoredSet`.
-        resize: How the images came to their size, in words.
-    """
-
-    source: str
-    pixels: Pixels
-    described: tuple[Described, ...]
+    source: str  # as the user named it
+    pixels: Pixels  # (N, S, S, C) uint8, C = 1 or 3
+    described: tuple[Described, ...]  # the same images at their own size
     class_name: str
     synthetic: bool | None
-    resize: str
+    resize: str  # how the images came to their size, in words
 
     def __len__(self) -> int:
         """Return the number N of images."""

@@ -29,31 +29,18 @@ _FILTER = "Pillow bilinear, antialiased, 8 bits"
 
 @dataclass(frozen=True)
 class EvaluationInput:
-    """Where both sets come from, and how they are made comparable.
+    """Where both sets come from, and how they are made comparable."""
 
-    Attributes:
-        real: ``phantom``, a folder of images or of class folders, a ``.zip`` of either, or an ``.npz`` with ``images``.
-        fake: The same, or a run or checkpoint of ``sonoforge gan train``, which then generates the images.
-        image_size: Common side S, pixels; None for that of the generated images.
-        channels: ``"1"``, ``"3"``, or ``"auto"`` for what both sets have, see `common_channels`.
-        class_name: Class of the real images, and the one to generate; empty for the class that ``fake`` names.
-        count: Images to generate from a run; None for as many as there are real ones.
-        seed: Of the generated images: image i depends on (seed, i) alone.
-        checkpoint: Of a run: ``last``, ``best`` or a step.
-        cache_folder: Of decoded real images; `cache.default_folder` where None.
-        device: That generates: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    """
-
-    real: str
-    fake: str
-    image_size: int | None = None
-    channels: str = "auto"
-    class_name: str = ""
-    count: int | None = None
-    seed: int = 0
-    checkpoint: str = "last"
-    cache_folder: Path | None = None
-    device: str = "cpu"
+    real: str  # `phantom`, a folder of images or of class folders, a `.zip` of either, or an `.npz` with `images`
+    fake: str  # the same, or a run or checkpoint of `sonoforge gan train`, which then generates the images
+    image_size: int | None = None  # common side S, pixels; None for that of the generated images
+    channels: str = "auto"  # `"1"`, `"3"`, or `"auto"` for what both sets have, see `common_channels`
+    class_name: str = ""  # class of the real images, and the one to generate; empty for the class that `fake` names
+    count: int | None = None  # images to generate from a run; None for as many as there are real ones
+    seed: int = 0  # of the generated images: image i depends on (seed, i) alone
+    checkpoint: str = "last"  # of a run: `last`, `best` or a step
+    cache_folder: Path | None = None  # of decoded real images; `cache.default_folder` where None
+    device: str = "cpu"  # that generates: `auto`, `cpu`, `cuda` or `cuda:N`
 
 
 def read_image_sets(inputs: EvaluationInput) -> tuple[ImageSet, ImageSet]:

@@ -33,22 +33,14 @@ _MASK = re.compile(r"(?P<image>.+)_mask(_\d+)?")
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Decoded pictures of any sizes.
+    """Decoded pictures of any sizes."""
 
-    Attributes:
-        images: N arrays (H, W, C) uint8, C = 1 where all channels are equal, else 3.
-        names: Of the files, or numbers.
-        groups: What ties a picture to others (a patient), or None.
-        class_name: What they show, where that is known.
-        synthetic: What the set says: generated, not generated, or (None) nothing.
-        generated: Names of the pictures that say themselves that they were generated.
-    """
-
-    images: list[Pixels]
-    names: list[str]
-    groups: list[str | None]
-    class_name: str = ""
-    synthetic: bool | None = None
+    images: list[Pixels]  # N arrays (H, W, C) uint8, C = 1 where all channels are equal, else 3
+    names: list[str]  # of the files, or numbers
+    groups: list[str | None]  # what ties a picture to others (a patient), or None
+    class_name: str = ""  # what they show, where that is known
+    synthetic: bool | None = None  # what the set says: generated, not generated, or (None) nothing
+    # Names of the pictures that say themselves that they were generated.
     generated: list[str] = field(default_factory=list)
 
 

@@ -29,21 +29,14 @@ _THIN = 1e-9  # a set whose smaller extent is below this share of the larger one
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Real and generated images as points in the plane.
+    """Real and generated images as points in the plane."""
 
-    Attributes:
-        method: ``pca``, ``tsne`` or ``umap``.
-        real: (M, 2) float64.
-        fake: (N, 2) float64.
-        explained: (2,) share of the real images' variance along each axis, 0 to 1; None for maps that have none.
-        protocol: How it was made, in one line.
-    """
-
-    method: str
-    real: NDArray[np.float64]
-    fake: NDArray[np.float64]
+    method: str  # `pca`, `tsne` or `umap`
+    real: NDArray[np.float64]  # (M, 2) float64
+    fake: NDArray[np.float64]  # (N, 2) float64
+    # (2,) share of the real images' variance along each axis, 0 to 1; None for maps that have none.
     explained: NDArray[np.float64] | None
-    protocol: str
+    protocol: str  # how it was made, in one line
 
 
 @dataclass(frozen=True)
@@ -52,22 +45,15 @@ class HullOverlap:
 
     A set of fewer than three points, or on one line, has no hull: its area is 0, and what would be divided by
     it or looked up in it is None.
-
-    Attributes:
-        real_area: Area of the real points' hull, in the map's units squared.
-        fake_area: Area of the generated points' hull.
-        intersection_area: Area common to both; 0 where one has no hull.
-        iou: Common area over joint area, 0 to 1; None where one has no hull.
-        fakes_inside: Share of generated points in the real points' hull, border included; None where that has none.
-        real_inside: Share of real points in the generated points' hull; None where that has none.
     """
 
-    real_area: float
-    fake_area: float
-    intersection_area: float
-    iou: float | None
+    real_area: float  # area of the real points' hull, in the map's units squared
+    fake_area: float  # area of the generated points' hull
+    intersection_area: float  # area common to both; 0 where one has no hull
+    iou: float | None  # common area over joint area, 0 to 1; None where one has no hull
+    # Share of generated points in the real points' hull, border included; None where that has none.
     fakes_inside: float | None
-    real_inside: float | None
+    real_inside: float | None  # share of real points in the generated points' hull; None where that has none
 
 
 def pca_projection(real: NDArray[np.uint8], fake: NDArray[np.uint8], components: int = 2) -> Projection:

@@ -36,31 +36,19 @@ LPIPS_IMAGES = 500  # of a set, at most: their distances to each other are held 
 
 
 class Figure(NamedTuple):
-    """How to read one figure.
+    """How to read one figure."""
 
-    Attributes:
-        name: In ``results.json``.
-        title: For people.
-        question: Which it answers: ``realistic`` or ``diverse``.
-        better: ``low``, ``high``, or ``near`` the real images' own.
-    """
-
-    name: str
+    name: str  # in `results.json`
     title: str
-    question: str
-    better: str
+    question: str  # which it answers: `realistic` or `diverse`
+    better: str  # `low`, `high`, or `near` the real images' own
 
 
 class Part(NamedTuple):
-    """Images of one set, as one kind of numbers.
+    """Images of one set, as one kind of numbers."""
 
-    Attributes:
-        rows: (N, ...) embeddings, class probabilities, pixels, or indices into a table of distances.
-        groups: (N,) near-duplicate group of each image; real and generated images share none.
-    """
-
-    rows: NDArray[Any]
-    groups: NDArray[np.int64]
+    rows: NDArray[Any]  # (N, ...) embeddings, class probabilities, pixels, or indices into a table of distances
+    groups: NDArray[np.int64]  # (N,) near-duplicate group of each image; real and generated images share none
 
     def take(self, indices: NDArray[np.intp]) -> Part:
         """Return the images at these indices."""
@@ -68,24 +56,16 @@ class Part(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One call that gives one or more figures, and its images.
+    """One call that gives one or more figures, and its images."""
 
-    Attributes:
-        figures: What ``function`` returns, in its order.
-        space: Name of the feature space; ``pixels`` for the images themselves.
-        fake: The generated images.
-        real: The real images.
-        function: Takes generated and real images; a figure of one set alone is of the first.
-        slow: Whether it costs seconds.
-        whole: Figures on the full sets where these follow another protocol: value, standard error, note.
-    """
-
-    figures: tuple[Figure, ...]
-    space: str
+    figures: tuple[Figure, ...]  # what `function` returns, in its order
+    space: str  # name of the feature space; `pixels` for the images themselves
     fake: Part
     real: Part
+    # Takes generated and real images; a figure of one set alone is of the first.
     function: Callable[[Part, Part], tuple[float, ...]]
-    slow: bool = False
+    slow: bool = False  # whether it costs seconds
+    # Figures on the full sets where these follow another protocol: value, standard error, note.
     whole: Callable[[Part, Part], list[tuple[float, float | None, str]]] | None = None
 
 

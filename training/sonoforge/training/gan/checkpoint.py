@@ -34,41 +34,24 @@ _NAME = re.compile(r"step-(\d{8})")
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What ``checkpoint.json`` says.
-
-    Attributes:
-        step: Steps done.
-        recipe: Name of the recipe.
-        architecture: Name of the architecture.
-        generator_options: Arguments that build the generator.
-        image_channels: Channels that are image; those after them are masks.
-        class_name: Class of the training images, or an empty string.
-        classes: Names of the classes that a label tells apart; empty without conditioning.
-        fingerprint: Hash of the training images as the networks saw them.
-        settings: The training's settings, as given.
-        composition: The recipe with the settings applied: every part and number.
-        distance: Sliced Wasserstein distance to the real images; None where it was not measured.
-        kid: Kernel distance to the real images; None where it was not measured.
-        diversity: Of the samples, as a share of the real images'; None where it was not measured.
-        files: sha256 of each file.
-        format_version: Of this layout.
-    """
+    """What ``checkpoint.json`` says."""
 
     step: int
     recipe: str
     architecture: str
-    generator_options: dict[str, Any]
-    image_channels: int
-    class_name: str
-    classes: list[str]
-    fingerprint: str
-    settings: dict[str, Any]
+    generator_options: dict[str, Any]  # arguments that build the generator
+    image_channels: int  # channels that are image; those after them are masks
+    class_name: str  # class of the training images, or an empty string
+    classes: list[str]  # names of the classes that a label tells apart; empty without conditioning
+    fingerprint: str  # hash of the training images as the networks saw them
+    settings: dict[str, Any]  # the training's settings, as given
+    # The recipe with the settings applied: every part and number.
     composition: dict[str, Any] = dataclasses.field(default_factory=dict)
-    distance: float | None = None
-    kid: float | None = None
-    diversity: float | None = None
-    files: dict[str, str] = dataclasses.field(default_factory=dict)
-    format_version: int = FORMAT_VERSION
+    distance: float | None = None  # sliced Wasserstein distance to the real images; None where it was not measured
+    kid: float | None = None  # kernel distance to the real images; None where it was not measured
+    diversity: float | None = None  # of the samples, as a share of the real images'; None where it was not measured
+    files: dict[str, str] = dataclasses.field(default_factory=dict)  # sha256 of each file
+    format_version: int = FORMAT_VERSION  # of this layout
 
 
 def save_checkpoint(folder: Path, description: Description, states: Mapping[str, Mapping[str, Tensor]]) -> Path:

@@ -25,16 +25,12 @@ CPU_BATCH = 8
 
 @dataclass(frozen=True)
 class Truncation:
-    """How variety is traded for quality: of styles (Karras 2019) or, without styles, of latents (Brock 2019).
+    """How variety is traded for quality: of styles (Karras 2019) or, without styles, of latents (Brock 2019)."""
 
-    Attributes:
-        psi: Share of each style's distance from the mean style that is kept: 1 all, 0 none; None: styles stay.
-        cutoff: Number of styles, coarse ones first, that ``psi`` acts on; None for all.
-        limit: Largest absolute value in a normal latent, for a generator without styles; None for no limit.
-    """
-
+    # Share of each style's distance from the mean style that is kept: 1 all, 0 none; None: styles stay.
     psi: float | None = None
-    cutoff: int | None = None
+    cutoff: int | None = None  # number of styles, coarse ones first, that `psi` acts on; None for all
+    # Largest absolute value in a normal latent, for a generator without styles; None for no limit.
     limit: float | None = None
 
 

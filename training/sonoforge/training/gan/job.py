@@ -22,21 +22,13 @@ DEFAULT_SPACE = "bundle"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GanJob:
-    """What `engine.train_gan` trains, beside its images.
+    """What `engine.train_gan` trains, beside its images."""
 
-    Attributes:
-        settings: ``held_out`` None is none.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` all processes work on one training.
-        features: Network of the perceptual term.
-        space: Feature space that ``settings.metrics`` are measured in.
-        start_from: Weights that the training starts from.
-    """
-
-    settings: GanSettings
-    device: str = "auto"
-    features: Features | None = None
-    space: Space | None = None
-    start_from: StartingWeights | None = None
+    settings: GanSettings  # `held_out` None is none
+    device: str = "auto"  # `auto`, `cpu`, `cuda` or `cuda:N`; under `torchrun` all processes work on one training
+    features: Features | None = None  # network of the perceptual term
+    space: Space | None = None  # feature space that `settings.metrics` are measured in
+    start_from: StartingWeights | None = None  # weights that the training starts from
 
     def record(self) -> dict[str, Any]:
         """Return the settings as run folders and checkpoints keep them: networks and files by name and hash."""

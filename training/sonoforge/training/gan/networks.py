@@ -19,23 +19,16 @@ from sonoforge.training.gan.recipes import Recipe
 
 
 class Architecture(NamedTuple):
-    """A pair of networks, and how their weights are initialised.
-
-    Attributes:
-        generator: Builds the generator from its options.
-        discriminator: Builds the discriminator from its options.
-        initialise: Draws the initial weights of either.
-        width_options: Number of channels of the widest or base layer, to the options of either network.
-        batch_options: Images in one forward pass, to the options of the generator that depend on it.
-        reconstruction: Whether the discriminator's scores are reconstruction errors.
-    """
+    """A pair of networks, and how their weights are initialised."""
 
     generator: Callable[..., nn.Module]
     discriminator: Callable[..., nn.Module]
-    initialise: Callable[[nn.Module, torch.Generator], None]
+    initialise: Callable[[nn.Module, torch.Generator], None]  # draws the initial weights of either
+    # Number of channels of the widest or base layer, to the options of either network.
     width_options: Callable[[int], dict[str, int]] = lambda width: {"width": width}
+    # Images in one forward pass, to the options of the generator that depend on it.
     batch_options: Callable[[int], dict[str, float]] = lambda images: {}
-    reconstruction: bool = False
+    reconstruction: bool = False  # whether the discriminator's scores are reconstruction errors
 
 
 def _channel_widths(width: int) -> dict[str, int]:

@@ -10,16 +10,11 @@ from torch import Tensor, nn
 
 
 class OptimiserSettings(NamedTuple):
-    """What a recipe says of one network's optimiser.
+    """What a recipe says of one network's optimiser."""
 
-    Attributes:
-        name: ``adam`` or ``rmsprop``.
-        learning_rate: Before any schedule.
-        betas: Of Adam; the first is unused by RMSprop, whose smoothing constant is the second.
-    """
-
-    name: str
-    learning_rate: float
+    name: str  # `adam` or `rmsprop`
+    learning_rate: float  # before any schedule
+    # Of Adam; the first is unused by RMSprop, whose smoothing constant is the second.
     betas: tuple[float, float] = (0.5, 0.999)
 
 

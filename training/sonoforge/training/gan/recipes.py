@@ -35,70 +35,44 @@ def r1_gamma(side: int, batch: int) -> float:
 
 
 class Preset(NamedTuple):
-    """A row's numbers for another purpose than the published one.
+    """A row's numbers for another purpose than the published one."""
 
-    Attributes:
-        changes: Of the row, by field.
-        why: The reason for each.
-    """
-
-    changes: Mapping[str, Any]
-    why: str
+    changes: Mapping[str, Any]  # of the row, by field
+    why: str  # the reason for each
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One published GAN: names of parts and their numbers.
+    """One published GAN: names of parts and their numbers."""
 
-    Attributes:
-        title: One line for the table.
-        source: Paper, section; and where each number that it leaves open is from.
-        architecture: Name in `networks.ARCHITECTURES`.
-        image_size: Side in pixels that it is published at, or the usual one.
-        latent_size: Length of the latent vector.
-        loss: Name in `losses.LOSSES`.
-        generator_optimiser: Of the generator.
-        discriminator_optimiser: Of the discriminator; other rates make it a two time-scale update rule.
-        budget: Length of training for a class without its own.
-        class_budgets: Length of training by class, in lower case.
-        n_critic: Discriminator updates for each generator update.
-        regularisers: Strengths by name in `regularisers.REGULARISERS`.
-        perceptual_weight: Of the perceptual term (`perceptual`); 0 for none.
-        augmentation: Name in `augmentations.AUGMENTATIONS`; seen by the discriminator only.
-        conditioning: Name in `conditioning.CONDITIONINGS`.
-        schedule: Name in `schedules.SCHEDULES`, of both learning rates.
-        growing: Whether the networks grow while they train (`schedules.growing_stage`).
-        ema_half_life: Images after which a weight's share in the averaged generator has halved.
-        generator: Options of the generator beyond the defaults of its class.
-        discriminator: Options of the discriminator beyond the defaults of its class.
-        presets: Other numbers by name; without one the row is as published.
-        blur: Images over which a blur of all that the discriminator sees fades, from `blurring.START` pixels; 0: none.
-        r1_by_size: Whether R1's gamma follows the size and the batch that are asked for, see `r1_gamma`.
-    """
-
-    title: str
-    source: str
-    architecture: str
-    image_size: int
-    latent_size: int
-    loss: str
-    generator_optimiser: OptimiserSettings
-    discriminator_optimiser: OptimiserSettings
-    budget: Budget
-    class_budgets: Mapping[str, Budget] = field(default_factory=dict)
-    n_critic: int = 1
+    title: str  # one line for the table
+    source: str  # paper, section; and where each number that it leaves open is from
+    architecture: str  # name in `networks.ARCHITECTURES`
+    image_size: int  # side in pixels that it is published at, or the usual one
+    latent_size: int  # length of the latent vector
+    loss: str  # name in `losses.LOSSES`
+    generator_optimiser: OptimiserSettings  # of the generator
+    discriminator_optimiser: OptimiserSettings  # of the discriminator; other rates make it a two time-scale update rule
+    budget: Budget  # length of training for a class without its own
+    class_budgets: Mapping[str, Budget] = field(default_factory=dict)  # length of training by class, in lower case
+    n_critic: int = 1  # discriminator updates for each generator update
+    # Strengths by name in `regularisers.REGULARISERS`.
     regularisers: Mapping[str, Strength] = field(default_factory=dict)
-    perceptual_weight: float = 0.0
-    augmentation: str = "none"
-    conditioning: str = "none"
-    schedule: str = "constant"
-    growing: bool = False
-    ema_half_life: float = 10_000
+    perceptual_weight: float = 0.0  # of the perceptual term (`perceptual`); 0 for none
+    augmentation: str = "none"  # name in `augmentations.AUGMENTATIONS`; seen by the discriminator only
+    conditioning: str = "none"  # name in `conditioning.CONDITIONINGS`
+    schedule: str = "constant"  # name in `schedules.SCHEDULES`, of both learning rates
+    growing: bool = False  # whether the networks grow while they train (`schedules.growing_stage`)
+    ema_half_life: float = 10_000  # images after which a weight's share in the averaged generator has halved
+    # Options of the generator beyond the defaults of its class.
     generator: Mapping[str, Any] = field(default_factory=dict)
+    # Options of the discriminator beyond the defaults of its class.
     discriminator: Mapping[str, Any] = field(default_factory=dict)
+    # Other numbers by name; without one the row is as published.
     presets: Mapping[str, Preset] = field(default_factory=dict)
+    # Images over which a blur of all that the discriminator sees fades, from `blurring.START` pixels; 0: none.
     blur: int = 0
-    r1_by_size: bool = False
+    r1_by_size: bool = False  # whether R1's gamma follows the size and the batch that are asked for, see `r1_gamma`
 
     def budget_for(self, class_name: str) -> Budget:
         """Return the published length of training for this class."""

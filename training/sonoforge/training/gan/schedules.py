@@ -23,15 +23,10 @@ SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "linear-
 
 
 class Stage(NamedTuple):
-    """Where a growing training is.
+    """Where a growing training is."""
 
-    Attributes:
-        resolution: Side in pixels that the newest layers work at.
-        alpha: Weight of the newest layers, 0 to 1.
-    """
-
-    resolution: int
-    alpha: float
+    resolution: int  # side in pixels that the newest layers work at
+    alpha: float  # weight of the newest layers, 0 to 1
 
 
 FADES = 64  # steps in which the weight of new layers rises from 0 to 1

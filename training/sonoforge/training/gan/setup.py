@@ -26,23 +26,14 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingSetup:
-    """What `engine.train_gan` works from.
-
-    Attributes:
-        job: What to train.
-        recipe: With all settings applied.
-        plan: For how long, and in which batches.
-        options: Of the generator, see `networks.generator_options`.
-        originals: The images trained on, before any expansion.
-        held_out: The images that the metrics are measured against; None: those trained on.
-    """
+    """What `engine.train_gan` works from."""
 
     job: GanJob
-    recipe: Recipe
-    plan: Plan
-    options: dict[str, Any]
-    originals: TrainingSet
-    held_out: TrainingSet | None
+    recipe: Recipe  # with all settings applied
+    plan: Plan  # for how long, and in which batches
+    options: dict[str, Any]  # of the generator, see `networks.generator_options`
+    originals: TrainingSet  # the images trained on, before any expansion
+    held_out: TrainingSet | None  # the images that the metrics are measured against; None: those trained on
 
     @property
     def settings(self) -> GanSettings:

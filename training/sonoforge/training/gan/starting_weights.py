@@ -26,19 +26,12 @@ State = Mapping[str, Tensor]
 
 
 class StartingWeights(NamedTuple):
-    """Weights to start from.
+    """Weights to start from."""
 
-    Attributes:
-        name: File or checkpoint and the first 16 hex digits of its sha256; recorded with the training.
-        architectures: Names in `networks.ARCHITECTURES` that these tensors may belong to.
-        generator: Its tensors by our names; empty if there are none.
-        discriminator: Its tensors by our names; empty if there are none.
-    """
-
-    name: str
-    architectures: tuple[str, ...]
-    generator: State
-    discriminator: State
+    name: str  # file or checkpoint and the first 16 hex digits of its sha256; recorded with the training
+    architectures: tuple[str, ...]  # names in `networks.ARCHITECTURES` that these tensors may belong to
+    generator: State  # its tensors by our names; empty if there are none
+    discriminator: State  # its tensors by our names; empty if there are none
 
 
 def read_starting_weights(path: Path) -> StartingWeights:

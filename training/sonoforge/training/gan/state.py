@@ -34,43 +34,27 @@ OPTIMISERS = ("generator_optimiser", "discriminator_optimiser")
 
 @dataclasses.dataclass
 class TrainingState:
-    """Both networks, and all that changes from one step to the next.
+    """Both networks, and all that changes from one step to the next."""
 
-    Attributes:
-        fabric: Device, precision and processes.
-        recipe: With all settings applied.
-        loss: The adversarial loss.
-        augment: Augments what the discriminator sees.
-        perceptual: The perceptual term of (generated, real), both (N, C, S, S) in [-1, 1]; or None.
-        generator: Being trained.
-        discriminator: Being trained.
-        average: Exponential moving average of the generator, in evaluation mode.
-        generator_optimiser: Steps the generator.
-        discriminator_optimiser: Steps the discriminator's parameters that are not frozen.
-        forward: The two networks as called in plain passes: compiled, where that was asked for.
-        carried: Numbers that the loss, the regularisers and the augmentation carry along, by part and name.
-        image_channels: Channels that are image; those after them are masks.
-        accumulate: Parts that a batch is computed in.
-        seed: Of all draws.
-        blur_sigma: Standard deviation in pixels of the blur that the discriminator sees images through, now.
-    """
-
-    fabric: Fabric
-    recipe: Recipe
+    fabric: Fabric  # device, precision and processes
+    recipe: Recipe  # with all settings applied
     loss: Loss
-    augment: Augment
+    augment: Augment  # augments what the discriminator sees
+    # The perceptual term of (generated, real), both (N, C, S, S) in [-1, 1]; or None.
     perceptual: Callable[[Tensor, Tensor], Tensor] | None
     generator: nn.Module
     discriminator: nn.Module
-    average: nn.Module
-    generator_optimiser: torch.optim.Optimizer
-    discriminator_optimiser: torch.optim.Optimizer
+    average: nn.Module  # exponential moving average of the generator, in evaluation mode
+    generator_optimiser: torch.optim.Optimizer  # steps the generator
+    discriminator_optimiser: torch.optim.Optimizer  # steps the discriminator's parameters that are not frozen
+    # The two networks as called in plain passes: compiled, where that was asked for.
     forward: tuple[Callable[..., Any], Callable[..., Any]]
+    # Numbers that the loss, the regularisers and the augmentation carry along, by part and name.
     carried: dict[str, dict[str, Tensor]]
-    image_channels: int
-    accumulate: int
+    image_channels: int  # channels that are image; those after them are masks
+    accumulate: int  # parts that a batch is computed in
     seed: int
-    blur_sigma: float = 0.0
+    blur_sigma: float = 0.0  # standard deviation in pixels of the blur that the discriminator sees images through, now
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Return all that changes, as named tensors by the stem of their checkpoint file."""

@@ -26,21 +26,13 @@ Scalars = dict[str, Tensor]
 
 
 class TrainingBatch(NamedTuple):
-    """All that is random in one discriminator update but the augmentation: this process's part.
+    """All that is random in one discriminator update but the augmentation: this process's part."""
 
-    Attributes:
-        number: Of the discriminator update, counted from 0.
-        real: (n, C, S, S) in [-1, 1].
-        latents: (n, Z).
-        labels: (n,) int64, or None.
-        mix: See `batch.Batch`.
-    """
-
-    number: int
-    real: Tensor
-    latents: Tensor
-    labels: Tensor | None
-    mix: Tensor
+    number: int  # of the discriminator update, counted from 0
+    real: Tensor  # (n, C, S, S) in [-1, 1]
+    latents: Tensor  # (n, Z)
+    labels: Tensor | None  # (n,) int64, or None
+    mix: Tensor  # see `batch.Batch`
 
 
 def draw_batch(state: TrainingState, images: DeviceImages, sampling: Sampling, number: int) -> TrainingBatch:

@@ -62,52 +62,34 @@ Groups = NDArray[np.int64]
 
 
 class Nearest(NamedTuple):
-    """The nearest training image of each of N images.
+    """The nearest training image of each of N images."""
 
-    Attributes:
-        distance: (N,) float64, 0 (a copy) to 2; 1 where either has no detail.  `nearest_few` gives (N, k) of all three.
-        training_index: (N,) int64, its place among the training images.
-        mirrored: (N,) bool, True where the training image's mirror image is meant.
-    """
-
+    # (N,) float64, 0 (a copy) to 2; 1 where either has no detail. `nearest_few` gives (N, k) of all three.
     distance: NDArray[np.float64]
-    training_index: NDArray[np.int64]
-    mirrored: NDArray[np.bool_]
+    training_index: NDArray[np.int64]  # (N,) int64, its place among the training images
+    mirrored: NDArray[np.bool_]  # (N,) bool, True where the training image's mirror image is meant
 
 
 class CopyTest(NamedTuple):
-    """How many generated images are copies, and the protocol it was found under.
+    """How many generated images are copies, and the protocol it was found under."""
 
-    Attributes:
-        share: Share of the generated images that are below the threshold, with Wilson's 95 % interval.
-        memorised: The same less what chance explains: max(0, (share - level) / (1 - level)).
-        p_value: Exact probability that as many real images would be below the threshold, with the chance of the
-            calibration itself taken into account: with n calibrating groups that number is beta-binomial.
-        data_copying: C_T of Meehan 2020: far below 0 (under -2, say) where generated images are nearer to training
-            images than real ones are, far above 0 where they are farther (poor images, mostly).  A z-score that takes
-            the distances as independent, so near-duplicates inflate it.
-        copies: Number of generated images below the threshold.
-        generated: Number of generated images.
-        training: Number of training images.
-        calibration: `HELD_OUT` or `OTHER_GROUPS`.
-        calibrating: Number of near-duplicate groups n that the threshold is from.
-        alpha: Largest probability that a real image counts as a copy.
-        level: The probability k / (n + 1) that n allows, at most alpha.
-        threshold: Distance below which an image counts as a copy.
-    """
-
-    share: Interval
-    memorised: float
+    share: Interval  # share of the generated images that are below the threshold, with Wilson's 95 % interval
+    memorised: float  # the same less what chance explains: max(0, (share - level) / (1 - level))
+    # Exact probability that as many real images would be below the threshold, with the chance of the calibration itself
+    # taken into account: with n calibrating groups that number is beta-binomial.
     p_value: float
+    # C_T of Meehan 2020: far below 0 (under -2, say) where generated images are nearer to training images than real
+    # ones are, far above 0 where they are farther (poor images, mostly). A z-score that takes the distances as
+    # independent, so near-duplicates inflate it.
     data_copying: float
-    copies: int
+    copies: int  # number of generated images below the threshold
     generated: int
     training: int
-    calibration: str
-    calibrating: int
-    alpha: float
-    level: float
-    threshold: float
+    calibration: str  # `HELD_OUT` or `OTHER_GROUPS`
+    calibrating: int  # number of near-duplicate groups n that the threshold is from
+    alpha: float  # largest probability that a real image counts as a copy
+    level: float  # the probability k / (n + 1) that n allows, at most alpha
+    threshold: float  # distance below which an image counts as a copy
 
 
 def find_copies(

@@ -50,19 +50,12 @@ Render = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Equivariance:
-    """A figure and how it was measured.
+    """A figure and how it was measured."""
 
-    Attributes:
-        decibels: Infinite for equal images.
-        standard_error: Of the decibels, from the spread of the images' squared differences.
-        samples: Number of images.
-        protocol: Transforms and filter, in words.
-    """
-
-    decibels: float
-    standard_error: float
-    samples: int
-    protocol: str
+    decibels: float  # infinite for equal images
+    standard_error: float  # of the decibels, from the spread of the images' squared differences
+    samples: int  # number of images
+    protocol: str  # transforms and filter, in words
 
 
 def render_transformed(generator: nn.Module, label: int | None = None) -> Render:

@@ -29,16 +29,11 @@ MAPS_SIZE = 64  # from this side on every tapped layer has a map of 2x2 or more
 
 
 class Network(NamedTuple):
-    """A torchvision network.
+    """A torchvision network."""
 
-    Attributes:
-        weights: torchvision's name of its ImageNet weights.
-        dimension: Length of its embeddings.
-        layers: The layers whose feature maps are taken, by name: their index in torchvision's ``features``.
-    """
-
-    weights: str
-    dimension: int
+    weights: str  # torchvision's name of its ImageNet weights
+    dimension: int  # length of its embeddings
+    # The layers whose feature maps are taken, by name: their index in torchvision's `features`.
     layers: Mapping[str, int]
 
 
@@ -67,17 +62,12 @@ NETWORKS: dict[str, Network] = {
 
 @dataclass(frozen=True)
 class Features:
-    """A network in evaluation mode; gradients flow to the images, not to its parameters.
+    """A network in evaluation mode; gradients flow to the images, not to its parameters."""
 
-    Attributes:
-        name: Network and first 16 hex digits of the sha256 of its weights file; printed and recorded with every figure.
-        layers: Name of each tapped layer and its index in ``module``, in ascending order.
-        module: torchvision's ``features``.
-    """
-
+    # Network and first 16 hex digits of the sha256 of its weights file; printed and recorded with every figure.
     name: str
-    layers: Mapping[str, int]
-    module: nn.Sequential
+    layers: Mapping[str, int]  # name of each tapped layer and its index in `module`, in ascending order
+    module: nn.Sequential  # torchvision's `features`
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps at the tapped layers, one (N, C', H', W') for each.

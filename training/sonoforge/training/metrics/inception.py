@@ -36,17 +36,11 @@ _EXPECTED = ".safetensors or .pth weights of the Inception-v3 of 2015-12-05, wit
 
 
 class Inception(NamedTuple):
-    """The network, ready to look at images.
+    """The network, ready to look at images."""
 
-    Attributes:
-        name: Says whether the weights are the published ones: only the published file's own hash proves it.
-        weights: Hash of the tensors' names, shapes and float32 values, equal for one network in any file format.
-        module: torch-fidelity's extractor, in evaluation mode.
-    """
-
-    name: str
-    weights: str
-    module: nn.Module
+    name: str  # says whether the weights are the published ones: only the published file's own hash proves it
+    weights: str  # hash of the tensors' names, shapes and float32 values, equal for one network in any file format
+    module: nn.Module  # torch-fidelity's extractor, in evaluation mode
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (N, 2048) and class probabilities (N, 1008) of images (N, 3, H, W) uint8."""

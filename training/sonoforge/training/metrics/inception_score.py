@@ -27,23 +27,14 @@ SMALLEST_SPLIT = 500  # ours, not published: with fewer images a split cannot ev
 
 
 class InceptionScore(NamedTuple):
-    """An inception score and the protocol it was measured under.
+    """An inception score and the protocol it was measured under."""
 
-    Attributes:
-        value: Mean over splits, 1 to the number of classes.
-        standard_deviation: Over splits (dividing by their number), as published; None for one split.
-        classifier: Name of the network and hash of its weights.
-        generated: Number of generated images.
-        classes: Number of the classifier's classes.
-        splits: Number of parts that were scored apart.
-    """
-
-    value: float
-    standard_deviation: float | None
-    classifier: str
+    value: float  # mean over splits, 1 to the number of classes
+    standard_deviation: float | None  # over splits (dividing by their number), as published; None for one split
+    classifier: str  # name of the network and hash of its weights
     generated: int
-    classes: int
-    splits: int
+    classes: int  # number of the classifier's classes
+    splits: int  # number of parts that were scored apart
 
 
 def recommended_splits(images: int) -> int:

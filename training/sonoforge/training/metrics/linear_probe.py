@@ -41,31 +41,18 @@ Groups = NDArray[np.int64]
 
 
 class LinearProbe(NamedTuple):
-    """How well a linear classifier tells generated from real images, and its protocol.
+    """How well a linear classifier tells generated from real images, and its protocol."""
 
-    Attributes:
-        auc: Mean over folds of the area under the ROC curve, 0 to 1; by chance also below 0.5.
-        low: Lower end of its 95 % interval, of groups rather than images (`auc_interval`), on the wide side.
-        high: Upper end.
-        features: Name of the feature network and hash of its weights.
-        generated: Number of generated images.
-        real: Number of real images.
-        generated_groups: Number of near-duplicate groups of the generated images.
-        real_groups: The same of the real images.
-        folds: Number of folds.
-        c: Inverse strength of the L2 penalty.
-    """
-
-    auc: float
-    low: float
-    high: float
-    features: str
+    auc: float  # mean over folds of the area under the ROC curve, 0 to 1; by chance also below 0.5
+    low: float  # lower end of its 95 % interval, of groups rather than images (`auc_interval`), on the wide side
+    high: float  # upper end
+    features: str  # name of the feature network and hash of its weights
     generated: int
     real: int
-    generated_groups: int
-    real_groups: int
+    generated_groups: int  # number of near-duplicate groups of the generated images
+    real_groups: int  # the same of the real images
     folds: int
-    c: float
+    c: float  # inverse strength of the L2 penalty
 
 
 def linear_probe(

@@ -39,18 +39,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Lpips:
-    """The network and the heads, ready for use.
+    """The network and the heads, ready for use."""
 
-    Attributes:
-        name: Network and heads with the first 16 hex digits of the sha256 of each file; recorded with every figure.
-        features: SqueezeNet 1.1 with the seven taps.
-        roots: Square root of each layer's weights, (C',) each.
-        device: Where the network is.
-    """
-
-    name: str
-    features: Features
-    roots: tuple[Tensor, ...]
+    name: str  # network and heads with the first 16 hex digits of the sha256 of each file; recorded with every figure
+    features: Features  # SqueezeNet 1.1 with the seven taps
+    roots: tuple[Tensor, ...]  # square root of each layer's weights, (C',) each
     device: torch.device
 
 

@@ -34,25 +34,15 @@ _BLOCK = 32  # pairs at a time
 
 
 class MsSsim(NamedTuple):
-    """A mean similarity and the protocol it was measured under.
+    """A mean similarity and the protocol it was measured under."""
 
-    Attributes:
-        value: Mean over pairs, 0 to 1; 1 for one image repeated.
-        standard_error: Of ``value``, by the jackknife over images; how far it would move with other images.
-        images: Number of images.
-        pairs: Number of different pairs that were compared.
-        scales: Number of scales.
-        weights: Exponent of each scale, finest first; their sum is 1.
-        image_size: Side of the images in pixels.
-    """
-
-    value: float
-    standard_error: float
+    value: float  # mean over pairs, 0 to 1; 1 for one image repeated
+    standard_error: float  # of `value`, by the jackknife over images; how far it would move with other images
     images: int
-    pairs: int
+    pairs: int  # number of different pairs that were compared
     scales: int
-    weights: tuple[float, ...]
-    image_size: int
+    weights: tuple[float, ...]  # exponent of each scale, finest first; their sum is 1
+    image_size: int  # side of the images in pixels
 
 
 def scale_weights(image_size: int) -> tuple[float, ...]:

@@ -49,37 +49,25 @@ _PIXELS_SIDE = 64  # more would measure speckle and registration, not pictures
 
 
 class Embedded(NamedTuple):
-    """Images in a feature space.
+    """Images in a feature space."""
 
-    Attributes:
-        features: (N, D) float32.
-        probabilities: (N, K) float32, each row sums to 1; None where the space has no classifier.
-    """
-
-    features: NDArray[np.float32]
+    features: NDArray[np.float32]  # (N, D) float32
+    # (N, K) float32, each row sums to 1; None where the space has no classifier.
     probabilities: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """A feature space, ready to embed.
+    """A feature space, ready to embed."""
 
-    Attributes:
-        name: Network, version and hash of its weights in words; printed with every figure.
-        protocol: What a figure depends on, by item; two spaces with equal protocols give comparable figures.
-        run: Embeds one batch, (B, S, S, C) uint8.
-        batch: Images computed together.
-        device: ``cpu`` or ``cuda``: rounding differs between them.
-        cached: Whether vectors are worth caching.
-        filled: Whether every batch is filled up; otherwise a vector's last bits depend on the size of its batch.
-    """
-
-    name: str
+    name: str  # network, version and hash of its weights in words; printed with every figure
+    # What a figure depends on, by item; two spaces with equal protocols give comparable figures.
     protocol: Mapping[str, Any]
-    run: Callable[[Pixels], Embedded]
-    batch: int
-    device: str = "cpu"
-    cached: bool = True
+    run: Callable[[Pixels], Embedded]  # embeds one batch, (B, S, S, C) uint8
+    batch: int  # images computed together
+    device: str = "cpu"  # `cpu` or `cuda`: rounding differs between them
+    cached: bool = True  # whether vectors are worth caching
+    # Whether every batch is filled up; otherwise a vector's last bits depend on the size of its batch.
     filled: bool = True
 
     @property

@@ -36,19 +36,12 @@ MARKER = "synthetic: sonoforge phantom"
 
 @dataclass(frozen=True, eq=False)
 class PhantomImage:
-    """One picture of the set.
+    """One picture of the set."""
 
-    Attributes:
-        pixels: (H, W) uint8, grey.
-        mask: (H, W) bool; the exact support of the lesion, empty for a normal picture.
-        label: Index into `CLASSES`.
-        group: Name of the phantom that the picture shows; its frames belong on one side of a split.
-    """
-
-    pixels: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    label: int
-    group: str
+    pixels: NDArray[np.uint8]  # (H, W) uint8, grey
+    mask: NDArray[np.bool_]  # (H, W) bool; the exact support of the lesion, empty for a normal picture
+    label: int  # index into `CLASSES`
+    group: str  # name of the phantom that the picture shows; its frames belong on one side of a split
 
 
 class WrittenSet(NamedTuple):

@@ -71,31 +71,19 @@ def ideal_observer_accuracy(malignant_share: float = 27 / 83) -> float:
 
 @dataclass(frozen=True)
 class Lesion:
-    """One lesion, in millimetres and decibels.
+    """One lesion, in millimetres and decibels."""
 
-    Attributes:
-        centre: Depth and lateral position, mm.
-        contour: (CONTOUR_ANGLES,) float64; radius in mm at equal steps of the angle from the lateral axis.
-        blur: Width over which the lesion's echo level sets in, inward from the contour, mm.
-        echo: Echo level relative to fat, dB.
-        heterogeneity: Standard deviation of the echo level inside, dB.
-        attenuation: dB/cm/MHz.
-        capsule: Strength of the thin bright capsule, 0 (none) to 1.
-        halo: Rise of the echo level in the tissue around an invading lesion, dB.
-        edge_shadow: Extra attenuation where the beam grazes the lateral borders, dB/cm/MHz.
-        calcifications: Number of bright points inside.
-    """
-
-    centre: tuple[float, float]
+    centre: tuple[float, float]  # depth and lateral position, mm
+    # (CONTOUR_ANGLES,) float64; radius in mm at equal steps of the angle from the lateral axis.
     contour: NDArray[np.float64]
-    blur: float
-    echo: float
-    heterogeneity: float
-    attenuation: float
-    capsule: float
-    halo: float
-    edge_shadow: float
-    calcifications: int
+    blur: float  # width over which the lesion's echo level sets in, inward from the contour, mm
+    echo: float  # echo level relative to fat, dB
+    heterogeneity: float  # standard deviation of the echo level inside, dB
+    attenuation: float  # dB/cm/MHz
+    capsule: float  # strength of the thin bright capsule, 0 (none) to 1
+    halo: float  # rise of the echo level in the tissue around an invading lesion, dB
+    edge_shadow: float  # extra attenuation where the beam grazes the lateral borders, dB/cm/MHz
+    calcifications: int  # number of bright points inside
 
 
 def _logistic(value: float) -> float:

@@ -32,25 +32,15 @@ SIDE_MM = 1.25  # extra tissue on either side, so that circular convolution stay
 
 @dataclass(frozen=True)
 class Scanner:
-    """Settings of one examination.
+    """Settings of one examination."""
 
-    Attributes:
-        frequency: Centre of the pulse, MHz.
-        focus: Depth of the transmit focus, mm.
-        dynamic_range: Span of echo levels between black and white, dB.
-        looks: Pictures from different angles averaged into one (spatial compounding).
-        tgc: Attenuation that the time-gain compensation assumes, dB/cm/MHz.
-        tgc_limit: Largest gain that it can give, dB.
-        gain: Echo level shown as white, dB above gland; a higher number gives a darker picture.
-    """
-
-    frequency: float = 10.0
-    focus: float = 18.0
-    dynamic_range: float = 60.0
-    looks: int = 2
-    tgc: float = 0.55
-    tgc_limit: float = 42.0
-    gain: float = 22.0
+    frequency: float = 10.0  # centre of the pulse, MHz
+    focus: float = 18.0  # depth of the transmit focus, mm
+    dynamic_range: float = 60.0  # span of echo levels between black and white, dB
+    looks: int = 2  # pictures from different angles averaged into one (spatial compounding)
+    tgc: float = 0.55  # attenuation that the time-gain compensation assumes, dB/cm/MHz
+    tgc_limit: float = 42.0  # largest gain that it can give, dB
+    gain: float = 22.0  # echo level shown as white, dB above gland; a higher number gives a darker picture
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
@@ -68,15 +58,10 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 
 class PointSpread(NamedTuple):
-    """Transfer functions that preserve the mean power of white noise.
+    """Transfer functions that preserve the mean power of white noise."""
 
-    Attributes:
-        lateral: One (R, C) float32 for each look; over lateral frequency, for every depth.
-        axial: (R, 1) float32; over axial frequency.
-    """
-
-    lateral: tuple[Field, ...]
-    axial: Field
+    lateral: tuple[Field, ...]  # one (R, C) float32 for each look; over lateral frequency, for every depth
+    axial: Field  # (R, 1) float32; over axial frequency
 
 
 @lru_cache(maxsize=16)

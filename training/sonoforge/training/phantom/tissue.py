@@ -30,23 +30,14 @@ FAT_ATTENUATION, GLAND_ATTENUATION, MUSCLE_ATTENUATION = 0.48, 0.62, 0.60
 
 @dataclass(frozen=True)
 class Tissue:
-    """One phantom on a pixel grid wider than the picture by a margin on both sides.
+    """One phantom on a pixel grid wider than the picture by a margin on both sides."""
 
-    Attributes:
-        echo: (R, C) float32; root mean square amplitude of the diffuse scatterers, 1 = gland.
-        specular: (R, C) float32; amplitude of the smooth reflectors (fasciae, septa, capsules).
-        loss: (R, C) float32; two-way attenuation from the probe, dB per MHz.
-        lesion: (R, C) bool; the exact support of the lesion, empty without one.
-        margin: Columns on either side of the central picture.
-        size: Rows and columns of the picture; R > size.
-    """
-
-    echo: Field
-    specular: Field
-    loss: Field
-    lesion: NDArray[np.bool_]
-    margin: int
-    size: int
+    echo: Field  # (R, C) float32; root mean square amplitude of the diffuse scatterers, 1 = gland
+    specular: Field  # (R, C) float32; amplitude of the smooth reflectors (fasciae, septa, capsules)
+    loss: Field  # (R, C) float32; two-way attenuation from the probe, dB per MHz
+    lesion: NDArray[np.bool_]  # (R, C) bool; the exact support of the lesion, empty without one
+    margin: int  # columns on either side of the central picture
+    size: int  # rows and columns of the picture; R > size
 
 
 def random_field(shape: tuple[int, int], lengths: tuple[float, float], rng: np.random.Generator) -> Field:

@@ -19,27 +19,16 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """One arm with one seed: each test image predicted once, by the fold that did not train on it.
+    """One arm with one seed: each test image predicted once, by the fold that did not train on it."""
 
-    Attributes:
-        arm: Row of `arms.ARMS`.
-        protocol: ``sealed`` or ``thesis``.
-        seed: Seed of split and training.
-        files: (N,) image paths.
-        groups: (N,) near-duplicate or patient groups.
-        folds: (N,) fold that tested the image.
-        labels: (N,) true classes.
-        probabilities: (N, C), uncalibrated.
-    """
-
-    arm: str
-    protocol: str
-    seed: int
-    files: tuple[str, ...]
-    groups: Indices
-    folds: Indices
-    labels: Indices
-    probabilities: NDArray[np.float64]
+    arm: str  # row of `arms.ARMS`
+    protocol: str  # `sealed` or `thesis`
+    seed: int  # seed of split and training
+    files: tuple[str, ...]  # (N,) image paths
+    groups: Indices  # (N,) near-duplicate or patient groups
+    folds: Indices  # (N,) fold that tested the image
+    labels: Indices  # (N,) true classes
+    probabilities: NDArray[np.float64]  # (N, C), uncalibrated
 
     @property
     def predicted(self) -> Indices:

@@ -63,29 +63,17 @@ Folders = Mapping[str, Sequence[Path]]  # name of a case folder -> the DICOM fil
 
 @dataclass(frozen=True)
 class Region:
-    """One line of the tables: an abnormality on a film.
+    """One line of the tables: an abnormality on a film."""
 
-    Attributes:
-        patient: ``P_00001``.
-        side: ``LEFT`` or ``RIGHT``.
-        view: ``CC`` or ``MLO``.
-        kind: ``mass`` or ``calcification``.
-        split: ``train`` or ``test``, by the table.
-        pathology: As in the table: ``MALIGNANT``, ``BENIGN`` or ``BENIGN_WITHOUT_CALLBACK``.
-        density: Breast density, 1 to 4, or empty.
-        film_folder: ``Mass-Training_P_00001_LEFT_CC``.
-        folder: ``Mass-Training_P_00001_LEFT_CC_1``.
-    """
-
-    patient: str
-    side: str
-    view: str
-    kind: str
-    split: str
-    pathology: str
-    density: str
-    film_folder: str
-    folder: str
+    patient: str  # `P_00001`
+    side: str  # `LEFT` or `RIGHT`
+    view: str  # `CC` or `MLO`
+    kind: str  # `mass` or `calcification`
+    split: str  # `train` or `test`, by the table
+    pathology: str  # as in the table: `MALIGNANT`, `BENIGN` or `BENIGN_WITHOUT_CALLBACK`
+    density: str  # breast density, 1 to 4, or empty
+    film_folder: str  # `Mass-Training_P_00001_LEFT_CC`
+    folder: str  # `Mass-Training_P_00001_LEFT_CC_1`
 
     @property
     def class_name(self) -> str:

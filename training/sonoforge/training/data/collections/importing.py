@@ -36,49 +36,30 @@ _WORKERS = 4  # at most: a film of 25 million pixels takes some 500 MB while it 
 
 
 class Picture(NamedTuple):
-    """One picture as it is written.
+    """One picture as it is written."""
 
-    Attributes:
-        pixels: (H, W) uint8, grey.
-        masks: (H, W) bool each.
-    """
-
-    pixels: NDArray[np.uint8]
-    masks: tuple[NDArray[np.bool_], ...] = ()
+    pixels: NDArray[np.uint8]  # (H, W) uint8, grey
+    masks: tuple[NDArray[np.bool_], ...] = ()  # (H, W) bool each
 
 
 @dataclass(frozen=True)
 class PlannedPicture:
-    """A picture of the set, not decoded yet.
+    """A picture of the set, not decoded yet."""
 
-    Attributes:
-        path: Relative to the folder that is written: ``<class>/<name>.png``.
-        group: The patient.
-        facts: Further columns of groups.csv.
-        read: Decodes it; raises SonoforgeError where it cannot be read.
-    """
-
-    path: str
-    group: str
-    facts: Mapping[str, str]
-    read: Callable[[], Picture]
+    path: str  # relative to the folder that is written: `<class>/<name>.png`
+    group: str  # the patient
+    facts: Mapping[str, str]  # further columns of groups.csv
+    read: Callable[[], Picture]  # decodes it; raises SonoforgeError where it cannot be read
 
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """How the pictures of a set are made.
+    """How the pictures of a set are made."""
 
-    Attributes:
-        mode: ``full``: whole films; ``roi``: a square around each abnormality.
-        masks: Whether to write masks.
-        margin: Side of a region over that of its abnormality.
-        longest: Side of the pictures at most, pixels.
-    """
-
-    mode: str = "full"
-    masks: bool = False
-    margin: float = 1.5
-    longest: int = 1024
+    mode: str = "full"  # `full`: whole films; `roi`: a square around each abnormality
+    masks: bool = False  # whether to write masks
+    margin: float = 1.5  # side of a region over that of its abnormality
+    longest: int = 1024  # side of the pictures at most, pixels
 
 
 class Collection(NamedTuple):

@@ -13,25 +13,15 @@ from sonoforge.training.data.collections.importing import Collection
 
 
 class KnownSet(NamedTuple):
-    """One public data set.
+    """One public data set."""
 
-    Attributes:
-        name: Short name in common use.
-        content: Modality, task and size.
-        obtain: Where it is handed out and what to do there.
-        licence: Terms as stated by the owner; "not stated" where none could be found.
-        citation: What to cite.
-        reader: How ``sonoforge`` reads it: ``as published``, or what to rearrange first.
-        collection: What ``data import`` needs; None for a set that is not imported.
-    """
-
-    name: str
-    content: str
-    obtain: str
-    licence: str
-    citation: str
-    reader: str
-    collection: Collection | None = None
+    name: str  # short name in common use
+    content: str  # modality, task and size
+    obtain: str  # where it is handed out and what to do there
+    licence: str  # terms as stated by the owner; "not stated" where none could be found
+    citation: str  # what to cite
+    reader: str  # how `sonoforge` reads it: `as published`, or what to rearrange first
+    collection: Collection | None = None  # what `data import` needs; None for a set that is not imported
 
 
 KNOWN_SETS = (

@@ -43,17 +43,11 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Abnormality:
-    """One abnormality marked on a film.
+    """One abnormality marked on a film."""
 
-    Attributes:
-        kind: ``CALC``, ``CIRC``, ``SPIC``, ``MISC``, ``ARCH`` or ``ASYM``.
-        malignant: Whether it is.
-        circle: x, y, radius as published, or None where they are not given.
-    """
-
-    kind: str
+    kind: str  # `CALC`, `CIRC`, `SPIC`, `MISC`, `ARCH` or `ASYM`
     malignant: bool
-    circle: tuple[int, int, int] | None
+    circle: tuple[int, int, int] | None  # x, y, radius as published, or None where they are not given
 
     @property
     def severity(self) -> str:
@@ -63,17 +57,11 @@ class Abnormality:
 
 @dataclass(frozen=True)
 class MiasFilm:
-    """One film.
+    """One film."""
 
-    Attributes:
-        name: ``mdb001``.
-        tissue: ``F`` fatty, ``G`` fatty-glandular, ``D`` dense-glandular.
-        abnormalities: In the order of the table; none for a normal film.
-    """
-
-    name: str
-    tissue: str
-    abnormalities: tuple[Abnormality, ...]
+    name: str  # `mdb001`
+    tissue: str  # `F` fatty, `G` fatty-glandular, `D` dense-glandular
+    abnormalities: tuple[Abnormality, ...]  # in the order of the table; none for a normal film
 
     @property
     def group(self) -> str:

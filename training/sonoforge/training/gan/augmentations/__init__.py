@@ -21,14 +21,10 @@ Augment = Callable[[Tensor, Tensor, int, torch.Generator], Tensor]
 
 
 class Augmentation(NamedTuple):
-    """One augmentation.
-
-    Attributes:
-        apply: Augments a batch.
-        adaptive: Whether its strength is a probability that adapts to overfitting (`adaptive_p`); others ignore it.
-    """
+    """One augmentation."""
 
     apply: Augment
+    # Whether its strength is a probability that adapts to overfitting (`adaptive_p`); others ignore it.
     adaptive: bool = False
 
 

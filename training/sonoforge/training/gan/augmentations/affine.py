@@ -23,18 +23,12 @@ class AffineRanges:
 
     The defaults keep anatomy plausible and most of the picture in view.  They are this project's choice: Berezsky
     and Liashchynskyi 2024, who expand their classes by such maps, are the source of the method, not of the numbers.
-
-    Attributes:
-        rotation: Degrees.
-        scale: Relative; the factor is log-uniform from 1 / (1 + scale) to 1 + scale.
-        shift: Share of the side, in both directions.
-        shear: Degrees.
     """
 
-    rotation: float = 15.0
-    scale: float = 0.1
-    shift: float = 0.05
-    shear: float = 8.0
+    rotation: float = 15.0  # degrees
+    scale: float = 0.1  # relative; the factor is log-uniform from 1 / (1 + scale) to 1 + scale
+    shift: float = 0.05  # share of the side, in both directions
+    shear: float = 8.0  # degrees
 
 
 def affine_matrices(draws: NDArray[np.float64], ranges: AffineRanges) -> Tensor:

@@ -23,22 +23,15 @@ from sonoforge.training.gan.batches.draws import batch_indices, shuffled_epochs
 
 @dataclass(frozen=True)
 class Sampling:
-    """How batches of real images are made.
+    """How batches of real images are made."""
 
-    Attributes:
-        batch: Images a step, of all processes together.
-        seed: The run's seed.
-        balanced: Whether every class is shown equally often, however few images it has.
-        mirror: Whether the set is doubled by left-right flips, so that an epoch shows each image both ways (Karras
-            et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020: x-flips).
-        affine: Ranges of a random distortion of every image shown, or None.
-    """
-
-    batch: int
+    batch: int  # images a step, of all processes together
     seed: int
-    balanced: bool = False
+    balanced: bool = False  # whether every class is shown equally often, however few images it has
+    # Whether the set is doubled by left-right flips, so that an epoch shows each image both ways (Karras et al.,
+    # "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020: x-flips).
     mirror: bool = False
-    affine: AffineRanges | None = None
+    affine: AffineRanges | None = None  # ranges of a random distortion of every image shown, or None
 
 
 class RealBatch(NamedTuple):
@@ -50,17 +43,11 @@ class RealBatch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class DeviceImages:
-    """The training images on the device that trains.
+    """The training images on the device that trains."""
 
-    Attributes:
-        pixels: (N, C, S, S) uint8.
-        labels: (N,) int64, or None for an unconditional training.
-        image_channels: Channels that are image; those after them are masks.
-    """
-
-    pixels: Tensor
-    labels: NDArray[np.int64] | None
-    image_channels: int
+    pixels: Tensor  # (N, C, S, S) uint8
+    labels: NDArray[np.int64] | None  # (N,) int64, or None for an unconditional training
+    image_channels: int  # channels that are image; those after them are masks
 
 
 def draw_real(images: DeviceImages, sampling: Sampling, step: int, rank: int = 0, world: int = 1) -> RealBatch:

@@ -27,22 +27,14 @@ HELD_OUT_LEAST = 8  # images; a distance to fewer says next to nothing
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Images at the size and with the channels of a training.
+    """Images at the size and with the channels of a training."""
 
-    Attributes:
-        pixels: (N, S, S, C) uint8; C is ``image_channels``, and one more where masks are trained jointly.
-        labels: (N,) int64 indices into ``classes``; None: the training knows no classes.
-        classes: Class names; without labels, what the images show.
-        image_channels: 1 (grey) or 3 (RGB).
-        name: Of the data set.
-        groups: (N,) int64, equal for images of one scan; None: unknown, each is taken for a scan of its own.
-    """
-
-    pixels: Pixels
-    labels: NDArray[np.int64] | None
-    classes: tuple[str, ...]
-    image_channels: int
-    name: str = ""
+    pixels: Pixels  # (N, S, S, C) uint8; C is `image_channels`, and one more where masks are trained jointly
+    labels: NDArray[np.int64] | None  # (N,) int64 indices into `classes`; None: the training knows no classes
+    classes: tuple[str, ...]  # class names; without labels, what the images show
+    image_channels: int  # 1 (grey) or 3 (RGB)
+    name: str = ""  # of the data set
+    # (N,) int64, equal for images of one scan; None: unknown, each is taken for a scan of its own.
     groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:

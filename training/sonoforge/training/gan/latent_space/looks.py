@@ -70,27 +70,16 @@ TRANSFORMS: dict[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A generator, and which of its images to look at.
+    """A generator, and which of its images to look at."""
 
-    Attributes:
-        generator: In evaluation mode.
-        label: Class to look at, or None.
-        image_channels: Channels that are image; those after them are masks.
-        count: Images of a row or column.
-        samples: Images or pairs that figures are measured on.
-        seed: Of all draws.
-        distance: Squared distance of images.
-        origin: What every file records of its origin.
-    """
-
-    generator: nn.Module
-    label: int | None
-    image_channels: int
-    count: int
-    samples: int
+    generator: nn.Module  # in evaluation mode
+    label: int | None  # class to look at, or None
+    image_channels: int  # channels that are image; those after them are masks
+    count: int  # images of a row or column
+    samples: int  # images or pairs that figures are measured on
     seed: int
     distance: SquaredDistance
-    origin: Mapping[str, Any]
+    origin: Mapping[str, Any]  # what every file records of its origin
 
     def latents(self, count: int) -> Tensor:
         """Return the latents of images 0 to count - 1, as ``gan sample`` draws them: (count, Z)."""

@@ -35,42 +35,26 @@ EPSILON = 1e-4
 
 @dataclass(frozen=True)
 class SquaredDistance:
-    """A squared distance of images.
+    """A squared distance of images."""
 
-    Attributes:
-        name: In full, for the record.
-        root_name: Of its root, for an axis of a figure.
-        figure: Name of the path length that it gives.
-        measure: Images (N, C, S, S) in [-1, 1] of two sets to the squared distance of each pair, (N,).
-    """
-
-    name: str
-    root_name: str
-    figure: str
+    name: str  # in full, for the record
+    root_name: str  # of its root, for an axis of a figure
+    figure: str  # name of the path length that it gives
+    # Images (N, C, S, S) in [-1, 1] of two sets to the squared distance of each pair, (N,).
     measure: Callable[[Tensor, Tensor], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class PathLength:
-    """A figure and how it was measured.
+    """A figure and how it was measured."""
 
-    Attributes:
-        space: ``z`` or ``w``.
-        mean: Over all pairs.
-        standard_error: Of the mean; NaN for a single pair.
-        median: Over all pairs, robust to a few long paths.
-        samples: Number of pairs.
-        protocol: Distance and path, in words.
-        values: (samples,) of the pairs.
-    """
-
-    space: str
-    mean: float
-    standard_error: float
-    median: float
+    space: str  # `z` or `w`
+    mean: float  # over all pairs
+    standard_error: float  # of the mean; NaN for a single pair
+    median: float  # over all pairs, robust to a few long paths
     samples: int
-    protocol: str
-    values: NDArray[np.float64]
+    protocol: str  # distance and path, in words
+    values: NDArray[np.float64]  # (samples,) of the pairs
 
 
 def _pixel_difference(first: Tensor, second: Tensor) -> NDArray[np.float64]:

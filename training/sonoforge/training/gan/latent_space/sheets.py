@@ -28,23 +28,14 @@ _LINE = 17  # pixels from line to line
 
 @dataclass(frozen=True)
 class Sheet:
-    """A picture of images in rows and columns, and their layout in pixels.
-
-    Attributes:
-        picture: Grey or in colour.
-        left: Before the first column.
-        top: Above the first row.
-        cell: Side of each image.
-        step: From one image to the next, along both axes.
-        gutter: Extra space between the first and the second row and column.
-    """
+    """A picture of images in rows and columns, and their layout in pixels."""
 
     picture: Image.Image
-    left: int
-    top: int
-    cell: int
-    step: int
-    gutter: int
+    left: int  # before the first column
+    top: int  # above the first row
+    cell: int  # side of each image
+    step: int  # from one image to the next, along both axes
+    gutter: int  # extra space between the first and the second row and column
 
     def layout(self) -> dict[str, int]:
         """Return size and layout as recorded in ``looks.json``."""

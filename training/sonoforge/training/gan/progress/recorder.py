@@ -56,9 +56,6 @@ class Recorder:
     Writes into the folder: ``stats.jsonl`` (one object a tick), ``samples/`` (a grid of the same 64 latents a tick,
     ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``tensorboard/``, ``checkpoints/``, with
     metrics ``metrics.png``, and at the end ``results.json``.  Only the main process writes.
-
-    Attributes:
-        stalled: Whether KID has not fallen for as many measurements as ``stop_after`` says.
     """
 
     def __init__(
@@ -83,7 +80,7 @@ class Recorder:
         self._checkpoint = newest or self._checkpoints
         self._rows = read_stats(folder, self._start)
         self._show_progress = show_progress and self._is_main
-        self.stalled = False
+        self.stalled = False  # whether KID has not fallen for as many measurements as `stop_after` says
         if self._is_main:
             write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
             images = setup.originals

@@ -33,23 +33,14 @@ REAL = 500  # real images at most
 
 
 class MetricReference(NamedTuple):
-    """What the generated images of every measurement are compared with, made once.
+    """What the generated images of every measurement are compared with, made once."""
 
-    Attributes:
-        metrics: Any of `settings.METRICS`.
-        space: Where distances are taken.
-        embedded: (M, D) embeddings of the real images.
-        kind: ``held-out``, or ``training`` where none are held out.
-        latents: (GENERATED, Z), the same at every measurement.
-        labels: (GENERATED,) classes in the shares of the real images, or None.
-    """
-
-    metrics: tuple[str, ...]
-    space: Space
-    embedded: NDArray[np.float32]
-    kind: str
-    latents: Tensor
-    labels: Tensor | None
+    metrics: tuple[str, ...]  # any of `settings.METRICS`
+    space: Space  # where distances are taken
+    embedded: NDArray[np.float32]  # (M, D) embeddings of the real images
+    kind: str  # `held-out`, or `training` where none are held out
+    latents: Tensor  # (GENERATED, Z), the same at every measurement
+    labels: Tensor | None  # (GENERATED,) classes in the shares of the real images, or None
 
 
 def make_metric_reference(

@@ -26,19 +26,12 @@ REFERENCE = 1024  # real images at most that samples are compared with
 
 
 class Reference(NamedTuple):
-    """What every tick compares with, made once.
+    """What every tick compares with, made once."""
 
-    Attributes:
-        thumbnails: (N, T * T) of real images.
-        spread: Their mean pairwise distance.
-        latents: (GRID, Z), the same at every tick.
-        labels: (GRID,) classes of the grid in equal shares, or None.
-    """
-
-    thumbnails: Tensor
-    spread: float
-    latents: Tensor
-    labels: Tensor | None
+    thumbnails: Tensor  # (N, T * T) of real images
+    spread: float  # their mean pairwise distance
+    latents: Tensor  # (GRID, Z), the same at every tick
+    labels: Tensor | None  # (GRID,) classes of the grid in equal shares, or None
 
 
 def make_reference(images: TrainingSet, generator: nn.Module, seed: int) -> Reference:

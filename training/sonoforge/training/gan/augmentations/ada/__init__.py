@@ -41,20 +41,12 @@ CUTOUT_SIZE = 0.5  # share of the side
 
 
 class Draws(NamedTuple):
-    """What is drawn for a batch; None for a kind of transformation that is not used.
-
-    Attributes:
-        geometry: See `Geometry`.
-        colour: See `Colour`.
-        bands: (N, 4) factor of each frequency band, lowest first; 1 leaves it unchanged.
-        noise: (N, image channels, S, S), added.
-        cutout: See `Cutout`.
-    """
+    """What is drawn for a batch; None for a kind of transformation that is not used."""
 
     geometry: Geometry | None
     colour: Colour | None
-    bands: Tensor | None
-    noise: Tensor | None
+    bands: Tensor | None  # (N, 4) factor of each frequency band, lowest first; 1 leaves it unchanged
+    noise: Tensor | None  # (N, image channels, S, S), added
     cutout: Cutout | None
 
 

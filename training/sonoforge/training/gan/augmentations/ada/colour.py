@@ -18,21 +18,13 @@ from torch import Tensor
 
 
 class Colour(NamedTuple):
-    """What is drawn for each of N images, in order of application.
+    """What is drawn for each of N images, in order of application."""
 
-    Attributes:
-        brightness: (N,) added to each channel.
-        contrast: (N,) above 0, a factor.
-        luma_flip: (N,) 1 mirrors colours at the plane where luma is 0, 0 does not.
-        hue: (N,) radians.
-        saturation: (N,) at least 0, a factor.
-    """
-
-    brightness: Tensor
-    contrast: Tensor
-    luma_flip: Tensor
-    hue: Tensor
-    saturation: Tensor
+    brightness: Tensor  # (N,) added to each channel
+    contrast: Tensor  # (N,) above 0, a factor
+    luma_flip: Tensor  # (N,) 1 mirrors colours at the plane where luma is 0, 0 does not
+    hue: Tensor  # (N,) radians
+    saturation: Tensor  # (N,) at least 0, a factor
 
 
 def recolour(images: Tensor, drawn: Colour) -> Tensor:

@@ -9,15 +9,10 @@ from torch import Tensor
 
 
 class Cutout(NamedTuple):
-    """What is drawn for each of N images.
+    """What is drawn for each of N images."""
 
-    Attributes:
-        centre: (N, 2) of the square, from the left and from the top, as a share of the side.
-        size: (N,) side of the square, as a share of the image's side; 0 cuts out nothing.
-    """
-
-    centre: Tensor
-    size: Tensor
+    centre: Tensor  # (N, 2) of the square, from the left and from the top, as a share of the side
+    size: Tensor  # (N,) side of the square, as a share of the image's side; 0 cuts out nothing
 
 
 def cut_out(images: Tensor, drawn: Cutout) -> Tensor:

@@ -21,27 +21,16 @@ FILTER_MARGIN = LENGTH // 2  # pixels: both filters together, a quarter of its l
 
 
 class Geometry(NamedTuple):
-    """What is drawn for each of N images, in order of application.
+    """What is drawn for each of N images, in order of application."""
 
-    Attributes:
-        x_flip: (N,) 1 mirrors left and right, 0 does not.
-        quarter_turns: (N,) 0 to 3, anticlockwise.
-        integer_translation: (N, 2) to the right and down, as a share of the side; rounded to whole pixels.
-        scale: (N,) above 0; above 1 enlarges.
-        rotation: (N,) radians, anticlockwise.
-        anisotropy: (N,) above 0; the width is multiplied by it and the height divided.
-        later_rotation: (N,) radians, anticlockwise.
-        fractional_translation: (N, 2) to the right and down, as a share of the side.
-    """
-
-    x_flip: Tensor
-    quarter_turns: Tensor
-    integer_translation: Tensor
-    scale: Tensor
-    rotation: Tensor
-    anisotropy: Tensor
-    later_rotation: Tensor
-    fractional_translation: Tensor
+    x_flip: Tensor  # (N,) 1 mirrors left and right, 0 does not
+    quarter_turns: Tensor  # (N,) 0 to 3, anticlockwise
+    integer_translation: Tensor  # (N, 2) to the right and down, as a share of the side; rounded to whole pixels
+    scale: Tensor  # (N,) above 0; above 1 enlarges
+    rotation: Tensor  # (N,) radians, anticlockwise
+    anisotropy: Tensor  # (N,) above 0; the width is multiplied by it and the height divided
+    later_rotation: Tensor  # (N,) radians, anticlockwise
+    fractional_translation: Tensor  # (N, 2) to the right and down, as a share of the side
 
 
 def _matrices(*entries: Tensor) -> Tensor:

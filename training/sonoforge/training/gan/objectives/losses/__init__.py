@@ -15,23 +15,16 @@ from sonoforge.training.gan.objectives.losses import bce, began, boundary_seekin
 
 
 class Loss(NamedTuple):
-    """A pair of scalar functions, and the state they carry from one step to the next.
+    """A pair of scalar functions, and the state they carry from one step to the next."""
 
-    Attributes:
-        discriminator: (real scores, fake scores, state) to a scalar.
-        generator: (fake scores, state) to a scalar.
-        start: The state's initial values by name; empty for most.
-        update: (mean real score, mean fake score, state) to the next state, after a step of both networks.
-        signed: Whether 0 is the boundary between generated and real, which ADA's heuristic needs.
-        reconstruction: Whether the scores are reconstruction errors.
-    """
-
+    # (real scores, fake scores, state) to a scalar.
     discriminator: Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
-    generator: Callable[[Tensor, Mapping[str, Tensor]], Tensor]
-    start: Mapping[str, float] = {}
+    generator: Callable[[Tensor, Mapping[str, Tensor]], Tensor]  # (fake scores, state) to a scalar
+    start: Mapping[str, float] = {}  # the state's initial values by name; empty for most
+    # (mean real score, mean fake score, state) to the next state, after a step of both networks.
     update: Callable[[Tensor, Tensor, Mapping[str, Tensor]], dict[str, Tensor]] | None = None
-    signed: bool = True
-    reconstruction: bool = False
+    signed: bool = True  # whether 0 is the boundary between generated and real, which ADA's heuristic needs
+    reconstruction: bool = False  # whether the scores are reconstruction errors
 
 
 def _stateless(

@@ -19,23 +19,16 @@ from sonoforge.training.gan.objectives.regularisers.weight_clipping import clip_
 
 
 class Regulariser(NamedTuple):
-    """One regulariser.
+    """One regulariser."""
 
-    Attributes:
-        of: The network it acts on.
-        penalty: (network, batch, state) to a scalar, multiplied by the recipe's weight; it may update ``state``.
-        after_step: (network, weight) called after each of the network's steps.
-        build: (network) called once, before the first step.
-        start: The state's initial values by name.
-        weight: Published default of its weight.
-    """
-
-    of: Literal["generator", "discriminator"]
+    of: Literal["generator", "discriminator"]  # the network it acts on
+    # (network, batch, state) to a scalar, multiplied by the recipe's weight; it may update `state`.
     penalty: Callable[[nn.Module, Batch, dict[str, Tensor]], Tensor] | None = None
+    # (network, weight) called after each of the network's steps.
     after_step: Callable[[nn.Module, float], None] | None = None
-    build: Callable[[nn.Module], None] | None = None
-    start: Mapping[str, float] = {}
-    weight: float = 1.0
+    build: Callable[[nn.Module], None] | None = None  # (network) called once, before the first step
+    start: Mapping[str, float] = {}  # the state's initial values by name
+    weight: float = 1.0  # published default of its weight
 
 
 REGULARISERS: dict[str, Regulariser] = {
