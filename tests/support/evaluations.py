@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageFilter
 
-from program import Finished, sonoforge
+from program import succeed
 from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set
 
 FAST = ["--features", "pixels", "--repeats", "5", "--device", "cpu"]
@@ -15,28 +15,9 @@ ONE = [*FAST, "--metrics", "kid", "--plots", "pca"]
 FAKES, COPIES = 60, 20
 
 
-def run(*arguments: object) -> Finished:
-    done = sonoforge("evaluate", *arguments)
-    assert "Traceback" not in done.err
-    return done
-
-
 def evaluate(*arguments: object) -> dict[str, Any]:
-    done = run(*arguments, "--json", "--quiet")
-    assert done.code == 0, done.err
-    result: dict[str, Any] = done.json
+    result: dict[str, Any] = succeed("evaluate", *arguments, "--quiet").json
     return result
-
-
-def refused(*arguments: object) -> str:
-    """The one line with which a command is refused."""
-    done = run(*arguments, "--quiet")
-    assert done.code == 2, done
-    assert done.out == ""
-    (line,) = done.err.splitlines()
-    assert line.startswith("sonoforge: error: ")
-    assert "unexpected" not in line
-    return line
 
 
 def save_images(folder: Path, images: list[Image.Image]) -> Path:

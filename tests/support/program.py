@@ -29,3 +29,21 @@ def sonoforge(*arguments: object) -> Finished:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main.run([str(argument) for argument in arguments])
     return Finished(code, out.getvalue(), err.getvalue())
+
+
+def succeed(*arguments: object) -> Finished:
+    """Run a command that must succeed, with its answer as JSON."""
+    done = sonoforge(*arguments, "--json")
+    assert done.code == 0, done.err
+    return done
+
+
+def refused(*arguments: object) -> str:
+    """The one line with which a command is refused."""
+    done = sonoforge(*arguments, "--quiet")
+    assert done.code == 2, done
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    assert line.startswith("sonoforge: error: ")
+    assert "unexpected" not in line
+    return line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,43 +12,49 @@ import pytest
 from gan_trainings import read_rows, write_pictures
 from program import sonoforge
 
+# With beta1 = 0 Adam's first moves are the signs of gradients, so those at rounding level part ways: ten updates of
+# the critic of wgan-gp are compared, four of the others.
+STEPS = {"wgan-gp": 2, "lsgan": 4, "began": 4}
 SMALL = ["--class-name", "malignant", "--size", "32", "--batch", "8", "--tick-steps", "1", "--device", "cpu"]
 SCALARS = ("discriminator_loss", "generator_loss", "real_score", "fake_score", "gradient-penalty", "convergence")
+IN_TURN = """
+import json, sys
+from sonoforge.runtime.cli import main
+sys.exit(max(main.run(arguments) for arguments in json.loads(sys.argv[1])))
+"""
+
+
+def _command(recipe: str, folder: Path) -> list[str]:
+    """Train on the pictures in the folder's parent."""
+    options = ["--data", str(folder.parent / "pictures"), "--cache", str(folder.parent / "cache"), "--metrics", "none"]
+    options += ["--recipe", recipe, "--width", "8", "--steps", str(STEPS[recipe]), "--out", str(folder / recipe)]
+    return ["gan", "train", *SMALL, *options]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"), 16)
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trainings by all recipes in two processes, which torchrun starts once, as that takes longer than to train."""
+    folder = tmp_path_factory.mktemp("processes")
+    (folder / "pictures").mkdir()
+    write_pictures(folder / "pictures", 16)
+    (folder / "in_turn.py").write_text(IN_TURN)
+    commands = json.dumps([_command(recipe, folder / "two") for recipe in STEPS])
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    done = subprocess.run(
+        [*launcher, str(folder / "in_turn.py"), commands], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("run folder") == len(STEPS), "the main process alone logs"
+    return folder / "two"
 
 
-def _train(processes: int, recipe: str, pictures: Path, out: Path, *options: str) -> tuple[Path, str]:
-    """Train in this process, or in several that torchrun starts; return the run folder and the log."""
-    arguments = ["gan", "train", "--metrics", "none", "--recipe", recipe, "--data", str(pictures), *SMALL]
-    arguments += ["--out", str(out), "--cache", str(out.parent / "cache"), *options]
-    if processes == 1:
-        code, _, log = sonoforge(*arguments)
-    else:
-        launcher = ["torch.distributed.run", "--nproc-per-node", str(processes), "--standalone", "-m"]
-        command = [sys.executable, "-m", *launcher, "sonoforge.runtime.cli.main", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        code, log = done.returncode, done.stderr
-    assert code == 0, log
-    (run,) = out.iterdir()
-    return run, log
-
-
-# With beta1 = 0 Adam's first moves are the signs of gradients, so those at rounding level part ways: ten updates of
-# the critic of wgan-gp are compared, four of the others.
-@pytest.mark.parametrize(("recipe", "steps"), [("wgan-gp", "2"), ("lsgan", "4"), ("began", "4")])
-def test_two_processes_have_the_losses_of_one_with_the_double_batch(
-    recipe: str, steps: str, pictures: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("recipe", STEPS)
+def test_two_processes_have_the_losses_of_one_with_the_double_batch(recipe: str, two: Path) -> None:
     """Batch normalisation in the generator, a gradient penalty, and BEGAN's k: all as of the joined batch."""
-    width = ("--width", "8", "--steps", steps)
-    one, _ = _train(1, recipe, pictures, tmp_path / "one", *width)
-    two, text = _train(2, recipe, pictures, tmp_path / "two", *width)
-    assert text.count("run folder") == 1, "the main process alone logs"
-    for left, right in zip(read_rows(one), read_rows(two), strict=True):
+    done = sonoforge(*_command(recipe, two.parent / "one"))
+    assert done.code == 0, done.err
+    rows = [read_rows(run) for processes in ("one", "two") for run in (two.parent / processes / recipe).iterdir()]
+    for left, right in zip(*rows, strict=True):
         assert left["images"] == right["images"]
         for name in SCALARS:
             if name in left:

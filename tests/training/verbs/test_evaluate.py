@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import bundle_factory as factory
-from evaluations import COPIES, FAKES, FAST, ONE, Sets, evaluate, refused, run
-from program import sonoforge
+from evaluations import COPIES, FAKES, FAST, ONE, Sets, evaluate
+from program import refused, succeed
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.training.evaluation import sources
 from sonoforge.training.pages.evaluation.page import ALTS
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache and a working folder of this file's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SONOFORGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.chdir(tmp_path_factory.mktemp("work"))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +144,7 @@ def plain(sets: Sets) -> dict[str, Any]:
     """One plain evaluation, with the next command that it names; its images lie near what looks like a run."""
     shutil.copytree(sets.fake, "inner/fake")
     Path("stats.jsonl").touch()
-    done = run(sets.real, "inner/fake", *ONE, "--json")
-    assert done.code == 0, done.err
+    done = succeed("evaluate", sets.real, "inner/fake", *ONE)
     (line,) = [line for line in done.err.splitlines() if line.startswith("next: ")]
     return {**done.json, "next": line}
 
@@ -163,9 +152,8 @@ def plain(sets: Sets) -> dict[str, Any]:
 def test_fakes_of_one_number_have_one_protocol_and_stand_side_by_side(plain: dict[str, Any], sets: Sets) -> None:
     other = evaluate(sets.real, sets.blurred, *ONE)
     assert other["protocol_id"] == plain["protocol_id"]
-    done = run("--compare", f"{plain['run']},{other['run']}", "--json")
-    assert done.code == 0
-    table = json.loads(done.out)
+    done = succeed("evaluate", "--compare", f"{plain['run']},{other['run']}")
+    table = done.json
     assert table["protocol_id"] == plain["protocol_id"]
     assert [row["fake"]["source"] for row in table["rows"]] == ["inner/fake", str(sets.blurred)]
     assert [row["metrics"]["kid"] for row in table["rows"]] == [plain["metrics"][0], other["metrics"][0]]
@@ -175,7 +163,7 @@ def test_fakes_of_one_number_have_one_protocol_and_stand_side_by_side(plain: dic
 def test_different_protocols_are_refused_by_what_differs(plain: dict[str, Any], sets: Sets) -> None:
     other = evaluate(sets.real, sets.fake, *ONE, "--seed", "1", "--image-size", "32")
     assert other["protocol_id"] != plain["protocol_id"]
-    line = refused("--compare", f"{plain['run']},{other['run']}")
+    line = refused("evaluate", "--compare", f"{plain['run']},{other['run']}")
     assert " differ in image size: 64 and 32; evaluate both alike" in line
 
 
@@ -202,11 +190,11 @@ def test_the_next_command_can_be_pasted(plain: dict[str, Any], sets: Sets) -> No
 
 
 def test_compare_takes_finished_runs_and_nothing_else(plain: dict[str, Any], sets: Sets, tmp_path: Path) -> None:
-    assert "found 1 evaluation, expected at least two" in refused("--compare", plain["run"])
-    assert "no such file" in refused("--compare", f"{plain['run']},nowhere")
-    assert "no such file" in refused("--compare", f"{plain['run']},{tmp_path}")
+    assert "found 1 evaluation, expected at least two" in refused("evaluate", "--compare", plain["run"])
+    assert "no such file" in refused("evaluate", "--compare", f"{plain['run']},nowhere")
+    assert "no such file" in refused("evaluate", "--compare", f"{plain['run']},{tmp_path}")
     assert f"found {sets.fake} beside it" in refused(
-        sets.real, sets.fake, "--compare", f"{plain['run']},{plain['run']}"
+        "evaluate", sets.real, sets.fake, "--compare", f"{plain['run']},{plain['run']}"
     )
 
 
@@ -225,7 +213,7 @@ def test_an_npz_gives_the_figures_of_the_folder(plain: dict[str, Any], sets: Set
 def test_a_run_of_gan_train_is_sampled_and_its_curves_shown(sets: Sets) -> None:
     train = ["gan", "train", "--recipe", "lsgan", "--data", sets.real, "--class-name", "malignant"]
     train += ["--image-size", "32", "--width", "4", "--batch", "4", "--steps", "4", "--tick-steps", "2"]
-    assert sonoforge(*train, "--device", "cpu", "--metrics", "none", "--out", "trained").code == 0
+    succeed(*train, "--device", "cpu", "--metrics", "none", "--out", "trained")
     (trained,) = Path("trained").iterdir()
     found = evaluate(sets.real, trained, *ONE)
     malignant = len([file for file in (sets.real / "malignant").iterdir() if "_mask" not in file.stem])
@@ -238,7 +226,7 @@ def test_a_run_of_gan_train_is_sampled_and_its_curves_shown(sets: Sets) -> None:
     more = evaluate(sets.real, checkpoint, *ONE, "--count", "60")
     assert more["fake"]["images"] == 60
     assert (Path(more["run"]) / "curves.png").is_file()
-    assert "expected real images; it may be FAKE" in refused(trained, sets.fake, *ONE)
+    assert "expected real images; it may be FAKE" in refused("evaluate", trained, sets.fake, *ONE)
 
 
 def test_phantom_is_a_real_set(sets: Sets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

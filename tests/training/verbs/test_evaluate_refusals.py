@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from evaluations import FAST, ONE, Sets, draw_phantoms, evaluate, refused, run, save_images
+from evaluations import FAST, ONE, Sets, draw_phantoms, evaluate, save_images
+from program import refused, sonoforge
 from scans import write_set
 from sonoforge.training.evaluation.tasks import METRICS
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache and a working folder of this file's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SONOFORGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.chdir(tmp_path_factory.mktemp("work"))
-        yield
-
 
 # What the images do not allow.
 
@@ -49,7 +39,7 @@ def test_too_few_groups_for_halves_and_for_the_probe(sets: Sets, tmp_path: Path)
         tied = write_set(tmp_path / f"{groups}", {"a": 12, "b": 12})
         lines = [f"{name}/scan ({number}).png,{number % groups}" for name in "ab" for number in range(1, 13)]
         (tied / "groups.csv").write_text("\n".join(["file,group", *lines]) + "\n")
-    assert "24 real images in 1 groups" in refused(tmp_path / "1", sets.fake, *ONE)
+    assert "24 real images in 1 groups" in refused("evaluate", tmp_path / "1", sets.fake, *ONE)
     found = evaluate(tmp_path / "2", sets.fake, *FAST, "--metrics", "fid,probe,copies", "--plots", "pca")
     assert (found["real"]["groups"], found["n"]) == (2, 12)
     assert [row["name"] for row in found["metrics"]] == ["fid"]
@@ -59,12 +49,12 @@ def test_too_few_groups_for_halves_and_for_the_probe(sets: Sets, tmp_path: Path)
 
 def test_a_run_in_which_nothing_could_be_measured_stays_unfinished(sets: Sets, tmp_path: Path) -> None:
     few = save_images(tmp_path / "few", draw_phantoms(4, 3))
-    line = refused(sets.real, few, *ONE, "--out", tmp_path / "runs")
+    line = refused("evaluate", sets.real, few, *ONE, "--out", tmp_path / "runs")
     assert "nothing that was asked for can be measured; KID: found 2 generated images" in line
     (folder,) = (tmp_path / "runs").iterdir()
     assert {path.name for path in folder.iterdir()} == {"config.yaml", "environment.json", "log.txt"}
     assert "stopped: SonoforgeError" in (folder / "log.txt").read_text()
-    assert "no such file; expected a finished run folder" in refused("--compare", f"{folder},{folder}")
+    assert "no such file; expected a finished run folder" in refused("evaluate", "--compare", f"{folder},{folder}")
 
 
 # Mistakes: one line, exit code 2, and no run folder.
@@ -107,7 +97,7 @@ def test_a_run_in_which_nothing_could_be_measured_stays_unfinished(sets: Sets, t
 def test_a_wrong_word_is_one_line(sets: Sets, tmp_path: Path, arguments: list[str], message: str) -> None:
     words = [word.format(real=sets.real, fake=sets.fake) for word in arguments]
     first = [] if "--features" in words else ["--features", "pixels"]
-    assert message in refused(*words, *first, "--out", tmp_path / "runs")
+    assert message in refused("evaluate", *words, *first, "--out", tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -159,25 +149,25 @@ def _bad(folder: Path, sets: Sets) -> dict[str, tuple[Path, str]]:
 
 def test_bad_images_are_one_line_each(sets: Sets, tmp_path: Path) -> None:
     for what, (path, message) in _bad(tmp_path, sets).items():
-        line = refused(sets.real, path, *ONE, "--out", tmp_path / "runs")
+        line = refused("evaluate", sets.real, path, *ONE, "--out", tmp_path / "runs")
         assert message in line, what
         assert str(path) in line or what == "two images", what
         if what in ("no images", "one image", "a folder in a folder", "NaN", "no archive", "text"):
-            assert message in refused(path, sets.fake, *ONE, "--out", tmp_path / "runs"), what
+            assert message in refused("evaluate", path, sets.fake, *ONE, "--out", tmp_path / "runs"), what
     assert not (tmp_path / "runs").exists()
 
 
 def test_images_that_say_they_were_generated_are_no_real_ones(sets: Sets, tmp_path: Path) -> None:
     shutil.copytree(sets.fake, tmp_path / "made")
     (tmp_path / "made" / "manifest.json").write_text(json.dumps({"synthetic": True, "class": ""}))
-    line = refused(tmp_path / "made", sets.fake, *ONE, "--out", tmp_path / "runs")
+    line = refused("evaluate", tmp_path / "made", sets.fake, *ONE, "--out", tmp_path / "runs")
     assert "its manifest says that they were generated, expected real images as REAL" in line
-    line = refused(sets.real, sets.fake, *FAST, "--held-out", tmp_path / "made", "--out", tmp_path / "runs")
+    line = refused("evaluate", sets.real, sets.fake, *FAST, "--held-out", tmp_path / "made", "--out", tmp_path / "runs")
     assert "expected real images as REAL" in line
     assert not (tmp_path / "runs").exists()
 
 
 def test_metrics_named_in_the_help_are_those_that_are_measured() -> None:
-    assert run("--help").out.replace("\n", "").count(",".join(METRICS)) <= 1
-    done = run("--dry-run", "--metrics", ",".join(METRICS))
+    assert sonoforge("evaluate", "--help").out.replace("\n", "").count(",".join(METRICS)) <= 1
+    done = sonoforge("evaluate", "--dry-run", "--metrics", ",".join(METRICS))
     assert json.loads(done.out)["metrics"] == list(METRICS)

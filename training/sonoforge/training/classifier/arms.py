@@ -105,7 +105,7 @@ def train_arm(
     settings, seed, device = job.settings, job.seed, job.device
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
     members = [
-        build_network(len(images.classes), job.backbone, derive_seed(seed, "classifier head", member) % 2**31, device)
+        build_network(len(images.classes), job.backbone, derive_seed(seed, "classifier head", member), device)
         for member in range(settings.members)
     ]
     if settings.frozen_blocks:
@@ -125,7 +125,7 @@ def train_arm(
             net,
             inputs,
             settings,
-            derive_seed(seed, "classifier", member) % 2**31,
+            derive_seed(seed, "classifier", member),
             checkpoint=None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-{member}"),
             on_epoch=on_epoch,
         )

@@ -85,7 +85,7 @@ def train_generators(images: LabelledImages, job: GeneratorJob) -> dict[int, Pat
     shared = open_job(job.settings, job.device)
     for label in missing_images(images):
         name, own = images.classes[label], images.of(label)
-        seed = derive_seed(job.seed, f"generator {name}") % 2**31
+        seed = derive_seed(job.seed, f"generator {name}")
         settings = dataclasses.replace(shared.settings, class_name=name, seed=seed)
         if settings.batch is not None and settings.batch > len(own):
             log.info("generator of %s: batch %d lowered to its %d images", name, settings.batch, len(own))
@@ -110,7 +110,7 @@ def generate_images(checkpoints: Mapping[int, Path], images: LabelledImages, see
         [np.full(count, label, np.int64) for label, count in missing.items()] or [images.labels[:0]]
     )
     for label, count in missing.items():
-        drawn = sample(load_generator(checkpoints[label]), count, derive_seed(seed, f"samples {label}") % 2**31)
+        drawn = sample(load_generator(checkpoints[label]), count, derive_seed(seed, f"samples {label}"))
         pixels[labels == label] = [_resized(image, side) for image in drawn]
     return LabelledImages(pixels, labels, images.classes)
 

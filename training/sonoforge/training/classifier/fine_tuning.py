@@ -130,7 +130,7 @@ def fit(
         return float(loss.detach()), int((logits.detach().argmax(1) == truth).sum())
 
     for epoch in range(len(history), settings.epochs):
-        rng = np.random.default_rng((seed, epoch))
+        rng = np.random.default_rng(derive_seed(seed, "order and augmentation", epoch))
         order = rng.permutation(len(labels)).astype(np.int64)
         total_loss, correct = 0.0, 0
         _train_mode(net, start_block)

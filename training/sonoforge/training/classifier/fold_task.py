@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.arms import ARMS, settings_of_arm
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone
@@ -77,4 +78,4 @@ class FoldTask:
     @property
     def seed(self) -> int:
         """Seed of the fold's trainings."""
-        return self.plan.seed * 1009 + self.fold
+        return derive_seed(self.plan.seed, "fold", self.fold)

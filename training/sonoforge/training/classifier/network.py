@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import VARIANTS, Pixels, augment
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone, apply_backbone
@@ -53,7 +54,7 @@ def frozen_features(
         Float32 (N, C, H, W).
     """
     net.eval()
-    rng = np.random.default_rng((seed, variant))
+    rng = np.random.default_rng(derive_seed(seed, "augmentation variant", variant))
     parts = []
     for start in range(0, len(pixels), INFERENCE_BATCH):
         chunk = pixels[start : start + INFERENCE_BATCH]
