@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, train_arm
@@ -65,7 +66,14 @@ class Provenance:
     settings: ClassifierSettings
 
 
-def train_final(folder: Path, images: LabelledImages, arm: str, job: ClassifierJob, generator: GanSettings) -> Trained:
+def train_final(
+    folder: Path,
+    images: LabelledImages,
+    arm: str,
+    job: ClassifierJob,
+    generator: GanSettings,
+    maps: Tensor | None = None,
+) -> Trained:
     """Train one arm on all the given images, continuing from ``folder`` if it was interrupted.
 
     Args:
@@ -74,6 +82,7 @@ def train_final(folder: Path, images: LabelledImages, arm: str, job: ClassifierJ
         arm: Row of `arms.ARMS`.
         job: How to train the classifier; its seed and device are also the generators'.
         generator: Settings of the arm's generators, if it has any.
+        maps: (V, N, C, H, W) of the frozen blocks for these images; None: computed where blocks are frozen.
     """
     generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
     added = balance(ARMS[arm].fill, images, generators)
@@ -85,7 +94,8 @@ def train_final(folder: Path, images: LabelledImages, arm: str, job: ClassifierJ
             if not interactive:
                 log.info("epoch %d of %d: loss %.3f", row["epoch"], epochs, row["loss"])
 
-        return train_arm(images, added, job, checkpoint=folder / "checkpoint.pt", on_epoch=on_epoch)
+        features = None if maps is None else maps.to(job.device)
+        return train_arm(images, added, job, features=features, checkpoint=folder / "checkpoint.pt", on_epoch=on_epoch)
 
 
 def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> dict[str, QualityRange]:

@@ -114,7 +114,7 @@ def _generator_job(task: FoldTask, cache: ImageCache) -> tuple[Indices, Generato
 def train_shared_generators(tasks: Sequence[FoldTask]) -> None:
     """Train what several folds share before they run side by side: the ``thesis`` generators, one set a seed."""
     shared = {t.plan.seed: t for t in tasks if t.plan.protocol == "thesis" and ARMS[t.arm].fill == "gan"}
-    list(run_tasks(_train_shared, list(shared.values()), 1))
+    list(run_tasks(_train_shared, list(shared.values()), None))
 
 
 def _train_shared(task: FoldTask) -> None:

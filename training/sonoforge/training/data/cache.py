@@ -25,7 +25,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -294,14 +294,17 @@ class _Images(NamedTuple):
 
 def _write(path: Path, images: Iterable[_Image]) -> None:
     """Write the pixels of all images, then their thumbnails."""
-    facts, thumbnails = [], []
-    with write_checked(path) as file:
+    facts: list[_Facts] = []
+    thumbnails = []
+
+    def arrays() -> Iterator[NDArray[np.uint8]]:
         for image in images:
-            file.add(image.pixels)
-            thumbnails.append(image.thumbnail)
             facts.append(image.facts)
-        file.add(np.stack(thumbnails))
-        file.facts = facts
+            thumbnails.append(image.thumbnail)
+            yield image.pixels
+        yield np.stack(thumbnails)
+
+    write_checked(path, arrays(), facts)
 
 
 def _read(path: Path, count: int, size: int) -> _Images | None:

@@ -20,11 +20,6 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
     To the image cache the mask files are just another data set, so they are decoded, resized and cached by the same
     code.  An image without a mask file has an empty mask if no image of its class has one.
 
-    Args:
-        cache: The images.
-        indices: (M,) indices of the images.
-        folder: Cache folder, see `cache.open_cache`.
-
     Returns:
         (M, S, S) uint8: covered share of each pixel, 0 to 255.
 

@@ -55,12 +55,7 @@ class Description:
 
 
 def save_checkpoint(folder: Path, description: Description, states: Mapping[str, Mapping[str, Tensor]]) -> Path:
-    """Write one checkpoint.
-
-    Args:
-        folder: The ``checkpoints`` folder.
-        description: Its ``files`` are filled in here.
-        states: Tensors by name, by file stem, for example ``{"generator": network.state_dict()}``.
+    """Write one checkpoint: tensors by name and file stem, and the description with the files' hashes.
 
     Returns:
         The checkpoint's own folder.
@@ -80,7 +75,7 @@ def save_checkpoint(folder: Path, description: Description, states: Mapping[str,
             described = dataclasses.asdict(dataclasses.replace(description, files=hashes))
             (partial / DESCRIPTION).write_bytes((json.dumps(described, indent=2) + "\n").encode())
     except SonoforgeError as error:
-        raise SonoforgeError(f"{error}, then continue with --resume: earlier checkpoints are untouched") from error
+        raise SonoforgeError(f"{error}, then resume the training: earlier checkpoints are untouched") from error
     return final
 
 
@@ -192,7 +187,7 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
             raise SonoforgeError(
                 f"{path}: found no best checkpoint, expected one with a measured "
                 f"{criterion(describe(found[-1]).settings)} and samples of at least {COLLAPSE_FRACTION:g} of the real "
-                "images' diversity; train longer, or use --checkpoint last"
+                "images' diversity; train longer, or choose last"
             )
         return best
     for checkpoint in found:

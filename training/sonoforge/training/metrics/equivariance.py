@@ -194,11 +194,7 @@ def rotate(image: Tensor, angle: float) -> Tensor:
 
 
 def pseudo_rotate(image: Tensor, angle: float) -> Tensor:
-    """Cut off those frequencies that `rotate` cuts off, and leave the image where it is.
-
-    Args:
-        image: (C, S, S) float.
-        angle: In radians.
+    """Cut off those frequencies that `rotate` cuts off at this angle, and leave the image (C, S, S) where it is.
 
     Returns:
         (C, S, S), of use where `valid_after_rotation`.

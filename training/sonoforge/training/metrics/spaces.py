@@ -151,7 +151,7 @@ def open_space(
 
 def _inception(weights: Path | None, device: torch.device) -> Space:
     network = inception.open_inception(
-        weights, device, "give --weights FILE, or choose mobilenetv2-imagenet, bundle or pixels"
+        weights, device, "give weights, a file, or choose mobilenetv2-imagenet, bundle or pixels"
     )
 
     def run(images: Pixels) -> Embedded:
@@ -173,7 +173,7 @@ def _inception(weights: Path | None, device: torch.device) -> Space:
 
 def _imagenet(choice: str, weights: Path | None, device: torch.device) -> Space:
     network, vision = IMAGENET_NETWORKS[choice], import_torchvision()
-    features = open_network(network, weights, device, "give --weights FILE, or choose bundle or pixels")
+    features = open_network(network, weights, device, "give weights, a file, or choose bundle or pixels")
     protocol = {
         "space": choice,
         "weights": features.name,

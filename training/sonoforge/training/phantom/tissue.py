@@ -77,10 +77,6 @@ def _sheets(field: Field, width: float) -> Field:
 
     The zero levels of a random field enclose cells as septa enclose fat lobules.  A sheet reflects like a
     mirror, so its echo returns to the probe only where it is perpendicular to the beam: cos^3 of its angle.
-
-    Args:
-        field: (R, C) float32.
-        width: Standard deviation of the sheet's profile, pixels.
     """
     down, side = np.empty_like(field), np.empty_like(field)
     down[:-1] = field[1:] - field[:-1]

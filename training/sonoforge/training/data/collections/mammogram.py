@@ -44,14 +44,11 @@ class Box(NamedTuple):
 
 
 def find_breast(film: Film) -> NDArray[np.bool_]:
-    """Separate the breast from the background, labels and the film's edges.
+    """Separate the breast of a film (H, W), bright on dark, from the background, labels and the film's edges.
 
     The largest connected region above half of Otsu's threshold ("A threshold selection method from gray-level
     histograms", IEEE SMC 9, 1979), after an opening that cuts off thin bridges.  Otsu's own value separates dense
     tissue from fat; half of it follows the skin.
-
-    Args:
-        film: (H, W), bright on dark.
 
     Returns:
         (h, w) bool, the film reduced to 256 pixels on its longer side; all False where nothing stands out.
@@ -145,11 +142,7 @@ def _place(start: int, side: int, length: int) -> int:
 
 
 def grey_window(film: Film, breast: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the lowest and the highest level of the breast, dust and dirt left out.
-
-    Args:
-        film: (H, W).
-        breast: Of `find_breast`.
+    """Return the lowest and the highest level of the breast in a film (H, W), dust and dirt left out.
 
     Raises:
         SonoforgeError: All pixels of the breast are equal.

@@ -25,12 +25,7 @@ START = {"strength": 0.0, "signs": 0.0, "scores": 0.0}
 
 
 def observe(state: Mapping[str, Tensor], scores: Tensor) -> dict[str, Tensor]:
-    """Count the discriminator's scores of one batch of real images.
-
-    Args:
-        state: Before.
-        scores: (N,) of augmented real images, as the discriminator was trained on them.
-    """
+    """Count the discriminator's scores (N,) of one batch of augmented real images."""
     return {
         "strength": state["strength"],
         "signs": state["signs"] + scores.detach().sign().sum(),

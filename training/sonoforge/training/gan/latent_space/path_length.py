@@ -133,16 +133,7 @@ def measure_path_length(
     seed: int,
     label: int | None = None,
 ) -> PathLength:
-    """Measure the path length.
-
-    Args:
-        generator: In evaluation mode.
-        space: See `spaces`.
-        distance: Of images.
-        samples: Number of pairs of latents.
-        seed: Of pairs and positions.
-        label: Class of all images, for a conditional generator.
-    """
+    """Measure the path length."""
     latents = draw_latents(2 * samples, latent_size(generator), seed, "path ends", 0, latent_distribution(generator))
     chance = np.random.default_rng(derive_seed(seed, "path places"))
     # In double precision: in single, t + epsilon is off by as much as 1/2000 of epsilon.

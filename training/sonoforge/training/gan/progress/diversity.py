@@ -45,11 +45,6 @@ def mean_pairwise_distance(features: Tensor) -> float:
 def sliced_distance(first: Tensor, second: Tensor, seed: int = 0) -> float:
     """Sliced Wasserstein distance between the rows of (N, D) and of (M, D), along 256 fixed directions.
 
-    Args:
-        first: (N, D) float.
-        second: (M, D) float.
-        seed: Of the projection directions.
-
     Returns:
         The distance, or NaN where a row holds a number that is not finite.
     """
