@@ -81,11 +81,7 @@ class Space:
         return hashlib.sha256(json.dumps([dict(self.protocol), self.device], sort_keys=True).encode()).hexdigest()
 
     def embed(self, images: Pixels, progress: Advance | None = None) -> Embedded:
-        """Embed images batch by batch.
-
-        Args:
-            images: (N, S, S, C) uint8, N >= 1, C = 1 (grey, shown as three equal channels) or 3 (RGB).
-            progress: Called with the number of images done, see `progress.progress_bar`.
+        """Embed images (N, S, S, C) uint8, N >= 1, C = 1 (shown as three equal channels) or 3, batch by batch.
 
         Raises:
             ValueError: Another shape or type.

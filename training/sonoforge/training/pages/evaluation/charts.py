@@ -127,14 +127,7 @@ def _known(value: float | None) -> float:
 def distance_histogram(
     fake_to_train: NDArray[np.floating], real_to_train: NDArray[np.floating], threshold: float, reference: str
 ) -> Figure:
-    """Draw how close generated and other real images come to their closest training image.
-
-    Args:
-        fake_to_train: (N,) distance of each generated image to its closest training image.
-        real_to_train: (K,) the same of the images that set the threshold.
-        threshold: Distance below which the copy test calls an image a copy.
-        reference: What the images of ``real_to_train`` are.
-    """
+    """Draw how close generated images, and the real ones that set the threshold, come to the closest training image."""
     figure, axes = new_chart(330)
     both = np.concatenate([fake_to_train, real_to_train, [threshold]])
     edges = np.histogram_bin_edges(both, bins=30, range=(min(0.0, float(both.min())), float(both.max())))

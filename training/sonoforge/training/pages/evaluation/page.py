@@ -45,10 +45,7 @@ _NAMES = 40  # flagged files listed; the rest is counted
 
 
 def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[str, Figure]) -> Path:
-    """Write ``FOLDER/report.html``, and each picture as a PNG file beside it.
-
-    Returns:
-        The page.
+    """Write ``FOLDER/report.html`` and return its path, and each picture as a PNG file beside it.
 
     Raises:
         ValueError: A picture of another name.
