@@ -73,12 +73,7 @@ def meaning(row: MetricRow) -> str:
 
 
 def judge(metrics: Sequence[MetricRow], copies: CopyResult | None, n: int | None) -> dict[str, Answer]:
-    """Answer the three questions by the rules at the top of this file.
-
-    Args:
-        metrics: All figures.
-        copies: The copy test, or None.
-        n: Number of images per set of matched values and floors, or None.
+    """Answer the three questions by the rules at the top of this file; ``n`` is the number of images per set.
 
     Returns:
         Answers by the keys of `QUESTIONS`.
