@@ -20,7 +20,7 @@ def batch_indices(images: int, batch: int, seed: int, step: int) -> NDArray[np.i
 
 
 def shuffled_epochs(count: int, begin: int, end: int, seed: int, purpose: str) -> NDArray[np.int64]:
-    """Return items ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of shuffled 0..count-1, int64."""
+    """Return items ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of shuffled 0..count-1."""
     first, last = begin // count, (end - 1) // count
     orders = [
         np.random.default_rng(derive_seed(seed, purpose, epoch)).permutation(count) for epoch in range(first, last + 1)
