@@ -36,12 +36,12 @@ from sonoforge.export.formats.tensorrt.build import (
 )
 from sonoforge.export.formats.tensorrt.engine import check_engine
 from sonoforge.export.formats.tensorrt.source import fold_indices
-from sonoforge.export.generators.graph import generator_inputs, trace_generator
+from sonoforge.export.generators.graph import generator_inputs
 from sonoforge.models import dcgan
 from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.gan.networks import ARCHITECTURES
+from sonoforge.training.gan.generator import load_generator
 
 needs_package = pytest.mark.skipif(
     not find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'"
@@ -278,17 +278,9 @@ def test_a_dcgan_becomes_an_engine_with_a_fixed_batch() -> None:
 
 
 @needs_package
-def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed() -> None:
-    torch.manual_seed(0)
-    styled = ARCHITECTURES["stylegan2"].generator(
-        image_size=16, channels=1, latent_size=6, classes=2, style_size=8, channel_max=4, channel_base=64,
-        mapping_layers=2,
-    )  # fmt: skip
-    graph = trace_generator(styled.eval()).eval()
-    examples = generator_inputs(styled, 2, 0.7, seed=0)
-    batch = torch.export.Dim("batch", min=1, max=64)
-    shapes = tuple({} if name == "psi" else {0: batch} for name in examples)
-    model = trace(graph, examples, ["images"], shapes, {}, optimise=False)
+def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed(generators: Any) -> None:
+    made = generators("stylegan2", 2)
+    model = (made.bundle / "generator.onnx").read_bytes()
     _, record = build_engine(model, "generator.onnx", "fp32", Target(profile=(1, 4, 16)))
     assert record["inputs"] == {"latents": [[1, 6], [4, 6], [16, 6]], "psi": [[1]] * 3, "labels": [[1], [4], [16]]}
     assert record["outputs"] == ["images"]
@@ -296,7 +288,8 @@ def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed() -> None:
     # What was folded for the parser changes no answer.
     folded = onnx.load_from_string(model)
     assert fold_indices(folded) > 0
-    fed = {name: values.numpy() for name, values in generator_inputs(styled, 3, -0.5, seed=1).items()}
+    inputs = generator_inputs(load_generator(made.checkpoint), 3, -0.5, seed=1)
+    fed = {name: values.numpy() for name, values in inputs.items()}
     images = [
         onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, fed)[0]
         for data in (model, folded.SerializeToString())
