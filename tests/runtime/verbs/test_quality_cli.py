@@ -227,9 +227,3 @@ def test_wrong_usage_is_one_line(real: Path, arguments: list[str], message: str)
     assert done.out == ""
     assert len(done.err.splitlines()) == 1
     assert message in done.err
-
-
-def test_no_paths_are_one_line() -> None:
-    done = sonoforge("quality")
-    assert done.code == 2
-    assert "PATHS is missing" in done.err
