@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.tasks import default_jobs, run_tasks
+from sonoforge.training.tasks import default_jobs, run_tasks, worker_pool
 
 
 def describe(task: int) -> tuple[int, int, int]:
@@ -28,7 +28,8 @@ def refuse(task: int) -> int:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_every_task_is_done_once_with_one_thread(jobs: int) -> None:
-    done = list(run_tasks(describe, range(5), jobs))
+    with worker_pool(jobs) as pool:
+        done = list(run_tasks(describe, range(5), pool))
     assert sorted(task for task, _, _ in done) == [0, 1, 2, 3, 4]
     assert {threads for _, threads, _ in done} == {1}
     assert (os.getpid() in {process for _, _, process in done}) == (jobs == 1)
@@ -36,8 +37,8 @@ def test_every_task_is_done_once_with_one_thread(jobs: int) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_keeps_its_kind_and_message(jobs: int) -> None:
-    with pytest.raises(GateError, match="sealed: planted"):
-        list(run_tasks(refuse, range(3), jobs))
+    with pytest.raises(GateError, match="sealed: planted"), worker_pool(jobs) as pool:
+        list(run_tasks(refuse, range(3), pool))
 
 
 def test_jobs_on_a_gpu_and_on_a_cpu() -> None:
@@ -48,14 +49,15 @@ def test_jobs_on_a_gpu_and_on_a_cpu() -> None:
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from sonoforge.training.tasks import run_tasks
+from sonoforge.training.tasks import run_tasks, worker_pool
 
 def work(name):
     Path(name).touch()
     time.sleep(60)
 
 if __name__ == "__main__":
-    list(run_tasks(work, sys.argv[1:], 2))
+    with worker_pool(2) as pool:
+        list(run_tasks(work, sys.argv[1:], pool))
 """
 
 

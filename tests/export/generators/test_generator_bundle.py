@@ -28,7 +28,7 @@ from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import SHIPPED, BundleError, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference import model_files
+from sonoforge.runtime.inference import runners
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.gan.generator import Truncation, load_generator, sample_batches
@@ -145,7 +145,7 @@ def test_all_formats_are_those_that_a_generator_can_have(everything: tuple[Path,
         expected["torchscript"] = "not written"
     if recipe == "stylegan3-t" or not HAS_EXECUTORCH:
         expected["executorch"] = "not written"
-    if model_files.missing("tensorrt"):
+    if runners.missing("tensorrt"):
         expected |= dict.fromkeys(("tensorrt", "tensorrt-fp16"), "not written")
     assert {name: row["status"] for name, row in rows.items()} == expected
     card = (folder / "MODEL_CARD.md").read_text()
@@ -205,7 +205,7 @@ def test_engines_asked_for_fit_their_records_and_the_onnx_file_beside_them(recip
     folder = tmp_path / "bundle"
     checkpoint = small_checkpoint(tmp_path, recipe, 2)
     rows = {row["format"]: row for row in bundle_from_checkpoint(checkpoint, folder, ("tensorrt", "tensorrt-fp16"))}
-    expected = "not checked" if model_files.missing("tensorrt") else "passed"
+    expected = "not checked" if runners.missing("tensorrt") else "passed"
     assert rows["tensorrt"]["status"] == rows["tensorrt-fp16"]["status"] == expected
     about = open_bundle(folder, GeneratorManifest).manifest
     for name in ("tensorrt", "tensorrt-fp16"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,8 @@ from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.data.split_plan import SplitPlan, load_plan, save_plan
-from sonoforge.training.data.splits import check_sealed, inner_split, leaked_images, make_plan
+from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.splits import check_sealed, leaked_images, make_plan
 
 FOLDS = 4
 
@@ -89,21 +88,6 @@ def test_plans_depend_on_the_seed_alone(cache: ImageCache) -> None:
     assert make_plan(cache, "sealed", FOLDS, 1).fold_of != make_plan(cache, "sealed", FOLDS, 2).fold_of
 
 
-@pytest.mark.parametrize("protocol", ["sealed", "thesis"])
-def test_inner_split_stays_inside_the_training_part(cache: ImageCache, protocol: str) -> None:
-    plan = make_plan(cache, protocol, FOLDS)
-    for fold in range(FOLDS):
-        fit, validation = inner_split(plan, fold, 0.25, seed=1)
-        assert sorted([*fit, *validation]) == plan.train(fold).tolist()
-        assert set(cache.dataset.labels[validation].tolist()) == {0, 1, 2}
-        assert 0.1 < len(validation) / len(plan.train(fold)) < 0.4
-        if protocol == "sealed":
-            groups = np.array(plan.groups)
-            assert not set(groups[fit].tolist()) & set(groups[validation].tolist())
-        again = inner_split(plan, fold, 0.25, seed=1)
-        np.testing.assert_array_equal(validation, again[1])
-
-
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -122,97 +106,6 @@ def test_a_fold_that_is_not_there_is_refused(cache: ImageCache) -> None:
     for fold in (-1, FOLDS):
         with pytest.raises(SonoforgeError, match=f"expected 0 to {FOLDS - 1}"):
             plan.test(fold)
-
-
-# ---- splits.json
-
-
-def test_a_plan_survives_its_file(cache: ImageCache, tmp_path: Path) -> None:
-    for protocol in ("sealed", "thesis"):
-        plan = make_plan(cache, protocol, FOLDS, 5)
-        save_plan(tmp_path / "splits.json", plan)
-        assert load_plan(tmp_path / "splits.json", cache) == plan
-
-
-def damaged(raw: dict[str, object], kind: str) -> object:
-    fold_of, groups, files = list(raw["fold_of"]), list(raw["groups"]), list(raw["files"])  # type: ignore[call-overload]
-    match kind:
-        case "missing":
-            return {key: value for key, value in raw.items() if key != "seed"}
-        case "extra":
-            return {**raw, "note": 1}
-        case "list":
-            return [raw]
-        case "protocol":
-            return {**raw, "protocol": "open"}
-        case "type":
-            return {**raw, "folds": "4"}
-        case "range":
-            return {**raw, "fold_of": [FOLDS, *fold_of[1:]]}
-        case "negative":
-            return {**raw, "groups": [-1, *groups[1:]]}
-        case "boolean":
-            return {**raw, "fold_of": [True, *fold_of[1:]]}
-        case "length":
-            return {**raw, "groups": groups[1:]}
-        case "hole":
-            return {**raw, "fold_of": [1 if fold == 0 else fold for fold in fold_of]}
-        case "fingerprint":
-            return {**raw, "fingerprint": "0" * 64}
-        case "order":
-            return {**raw, "files": files[::-1]}
-        case "appearance":
-            return {**raw, "by_appearance": False}
-    first = next(i for i, group in enumerate(groups) if groups.count(group) > 1)
-    return {**raw, "fold_of": [(fold + (i == first)) % FOLDS for i, fold in enumerate(fold_of)]}
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "missing",
-        "extra",
-        "list",
-        "protocol",
-        "type",
-        "range",
-        "negative",
-        "boolean",
-        "length",
-        "hole",
-        "fingerprint",
-        "order",
-        "appearance",
-        "split",
-    ],
-)
-def test_a_damaged_plan_is_refused_in_one_line(cache: ImageCache, tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "splits.json"
-    save_plan(path, make_plan(cache, "sealed", FOLDS))
-    path.write_text(json.dumps(damaged(json.loads(path.read_text()), kind)))
-    with pytest.raises(SonoforgeError) as caught:
-        load_plan(path, cache)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_plan_that_is_no_json_or_not_there_is_refused(cache: ImageCache, tmp_path: Path) -> None:
-    path = tmp_path / "splits.json"
-    with pytest.raises(SonoforgeError, match="cannot be read"):
-        load_plan(path, cache)
-    path.write_text('{"protocol": "sea')
-    with pytest.raises(SonoforgeError, match="not valid JSON"):
-        load_plan(path, cache)
-
-
-def test_a_plan_is_refused_after_the_data_changed(cache: ImageCache, tmp_path: Path) -> None:
-    root = write_set(tmp_path / "set", {"a": 5, "b": 5})
-    path = tmp_path / "splits.json"
-    save_plan(path, make_plan(opened(root), "sealed", 2))
-    load_plan(path, opened(root))
-    save(root / "a" / "scan (1).png", draw_scan(900))
-    with pytest.raises(SonoforgeError, match="made for other data"):
-        load_plan(path, opened(root))
 
 
 # ---- the guard, against plans that somebody has spoiled
@@ -315,9 +208,6 @@ def test_sealed_refuses_one_patient_on_both_sides_even_if_the_plan_forgot_him(cl
     edited = dataclasses.replace(plan, fold_of=tuple(fold_of), groups=singles)
     with pytest.raises(GateError, match=r"b/scan \(3\).png matches test image a/scan \(1\).png \(same given group"):
         check_sealed(edited, 0, "classifier", edited.train(0), cache)
-    save_plan(clean.parent / "splits.json", edited)
-    with pytest.raises(SonoforgeError, match="given group p1 is split"):
-        load_plan(clean.parent / "splits.json", cache)
 
 
 def test_sealed_refuses_images_that_only_the_plan_groups(clean: Path) -> None:
@@ -359,8 +249,6 @@ def test_where_pictures_cannot_tell_groups_the_user_must(tmp_path: Path) -> None
     assert len(set(plan.groups)) == 10
     for fold in range(3):
         check_sealed(plan, fold, "classifier", plan.train(fold), cache)
-    save_plan(tmp_path / "splits.json", plan)
-    assert load_plan(tmp_path / "splits.json", cache) == plan
     assert make_plan(cache, "thesis", 3).protocol == "thesis"
 
 

@@ -146,7 +146,7 @@ def test_all_tasks_see_the_same_halves() -> None:
 
 
 def _probe(f: NDArray[Any], r: NDArray[Any], f_groups: NDArray[np.int64], r_groups: NDArray[np.int64]) -> float:
-    return linear_probe(f, r, r_groups, "", f_groups, SEED).auc
+    return linear_probe(f, r, r_groups, f_groups, SEED).auc
 
 
 @pytest.mark.parametrize(

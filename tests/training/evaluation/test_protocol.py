@@ -114,7 +114,7 @@ def test_whatever_moves_a_figure_is_refused_by_its_name(changed: Any, item: str)
     first, second = _result(_protocol()), _result(changed())
     assert first["protocol_id"] != second["protocol_id"]
     message = _one_line(compare, [first | {"run": "a"}, first | {"run": "b"}, second | {"run": "c"}])
-    assert f"--compare: a and c differ in {item}: " in message
+    assert f"compare: a and c differ in {item}: " in message
     assert "evaluate both alike" in message
 
 

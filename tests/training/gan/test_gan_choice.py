@@ -141,7 +141,7 @@ def test_the_lowest_kid_is_the_best_unless_its_samples_repeat_themselves(tmp_pat
         gan_checkpoint.find_checkpoint(tmp_path, "best")
     assert "\n" not in str(error.value)
     _save(tmp_path, 2, kid=0.01, diversity=floor - 0.01)
-    with pytest.raises(SonoforgeError, match=r"at least 0\.5 of the real images' diversity; .*--checkpoint last"):
+    with pytest.raises(SonoforgeError, match=r"at least 0\.5 of the real images' diversity; .*choose last"):
         gan_checkpoint.find_checkpoint(tmp_path, "best")
     for step, kid, diversity in ((3, 0.5, 0.9), (4, 0.2, floor), (5, 0.3, 1.1), (6, -0.1, 0.1)):
         _save(tmp_path, step, kid, diversity)

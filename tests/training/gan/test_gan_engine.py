@@ -134,7 +134,7 @@ def test_a_folder_never_mixes_two_trainings(finished: Path) -> None:
 def test_an_unfinished_training_is_not_overwritten(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
-    with pytest.raises(SonoforgeError, match="unfinished training; add --resume"):
+    with pytest.raises(SonoforgeError, match="unfinished training; resume it"):
         train(tmp_path / "run")
 
 

@@ -55,7 +55,7 @@ def test_the_choice_of_held_out_images_is_the_seed_s() -> None:
 @pytest.mark.parametrize(
     ("count", "share", "message"),
     [
-        (60, 0.1, r"found 6 for one in 10 of 60 images, expected at least 8.*--held-out 0"),
+        (60, 0.1, r"found 6 for one in 10 of 60 images, expected at least 8.* held_out 0"),
         (8, 0.5, "found 4 for one in 2"),
         (10, 0.1, "found 0 for one in 10"),
         (60, 0.6, "found a share of 0.6"),

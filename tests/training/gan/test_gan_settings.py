@@ -24,7 +24,7 @@ def test_published_budgets_of_the_thesis() -> None:
 
 def test_a_published_batch_is_lowered_to_a_small_set_and_one_asked_for_is_refused(tmp_path: Path) -> None:
     assert make_plan(GanSettings(class_name="normal"), 60).batch == 60
-    with pytest.raises(SonoforgeError, match=r"malignant: found 3, expected at least the 8 .*--batch 3"):
+    with pytest.raises(SonoforgeError, match=r"malignant: found 3, expected at least the 8 .* give batch 3"):
         train(tmp_path, draw_discs(3), steps=2, batch=8)
 
 
@@ -71,8 +71,8 @@ def test_regularisers_are_read_from_text() -> None:
         ({"recipe": "began", "augmentation": "ada"}, "no boundary at 0"),
         ({"recipe": "wgan-gp", "augmentation": "ada-full"}, "no boundary at 0"),
         ({"recipe": "dcgan", "loss": "hing"}, "did you mean hinge"),
-        ({"recipe": "dgan-wp-tl-bce"}, "give --features"),
-        ({"recipe": "dcgan", "stop_after": 2}, "give --metrics kid"),
+        ({"recipe": "dgan-wp-tl-bce"}, "give features"),
+        ({"recipe": "dcgan", "stop_after": 2}, "give metrics kid"),
         ({"recipe": "dcgan", "metrics": ("kidd",)}, r"expected one of kid, fid \(did you mean kid\?\)"),
         ({"recipe": "dcgan", "every": 0}, "0 ticks between measurements"),
         ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps and kimg"),

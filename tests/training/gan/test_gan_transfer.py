@@ -287,7 +287,7 @@ def test_another_architecture_and_other_widths_are_refused_before_anything_is_ma
     with pytest.raises(SonoforgeError, match="start holds stylegan2 networks, expected stylegan3"):
         _check(_start("stylegan2", _networks("stylegan2", 32)), "stylegan3-t")
     wide = Generator(StyledSettings(32, 1, 64, style_size=48, channel_base=512, channel_max=32))
-    with pytest.raises(SonoforgeError, match=r"found no weight .* see --width"):
+    with pytest.raises(SonoforgeError, match=r"found no weight .* see width"):
         _check(StartingWeights("start", ("stylegan2",), wide.state_dict(), {}), "stylegan2")
     images = make_training_set(_images(), None, ("malignant",), 32, "1")
     with pytest.raises(SonoforgeError, match="found no weight"):

@@ -188,7 +188,7 @@ def test_a_download_that_fails_names_the_other_ways(tmp_path: Path, monkeypatch:
     with pytest.raises(SonoforgeError, match=r"\.pth could not be downloaded \(Network is unreachable\); ") as error:
         open_space("inception")
     assert "\n" not in str(error.value)
-    for way in ("--weights FILE", "mobilenetv2-imagenet", "bundle", "pixels"):
+    for way in ("give weights, a file", "mobilenetv2-imagenet", "bundle", "pixels"):
         assert way in str(error.value)
 
 

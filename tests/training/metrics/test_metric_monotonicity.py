@@ -114,7 +114,7 @@ def test_damage_shows_in_the_bundle_s_features_in_order_of_strength(halves: Halv
     real, series = _embedded(halves, name, bundle)
     kid = [kernel_distance(fake, real, "").value for fake in series]
     fid = [frechet_distance(fake, real, "").value for fake in series]
-    probe = [linear_probe(fake, real, np.arange(IMAGES), "").auc for fake in series]
+    probe = [linear_probe(fake, real, np.arange(IMAGES)).auc for fake in series]
     precision = [precision_recall(fake, real).precision for fake in series]
     density = [density_coverage(fake, real).density for fake in series]
     assert _rises(kid), kid
@@ -160,13 +160,13 @@ def test_pixels_see_contrast_and_noise_and_are_misled_by_blur(halves: Halves) ->
     pixels = open_space("pixels")
     real, contrast = _embedded(halves, "contrast", pixels)
     assert _rises([kernel_distance(fake, real, "").value for fake in contrast])
-    assert _rises([linear_probe(fake, real, np.arange(IMAGES), "").auc for fake in contrast])
+    assert _rises([linear_probe(fake, real, np.arange(IMAGES)).auc for fake in contrast])
     _, noise = _embedded(halves, "noise", pixels)
     assert _rises([frechet_distance(fake, real, "").value for fake in noise])
     assert _falls([precision_recall(fake, real).precision for fake in noise])
     _, blur = _embedded(halves, "blur", pixels)
     assert _rises([kernel_distance(fake, real, "").value for fake in blur])
-    assert _rises([linear_probe(fake, real, np.arange(IMAGES), "").auc for fake in blur])
+    assert _rises([linear_probe(fake, real, np.arange(IMAGES)).auc for fake in blur])
     assert _rises([density_coverage(fake, real).density for fake in blur])
     assert frechet_distance(blur[-1], real, "").value < frechet_distance(blur[0], real, "").value
 
@@ -245,7 +245,7 @@ def test_copies_show_in_the_copy_test_and_nowhere_else(halves: Halves, bundle: S
         features = bundle.embed(images).features
         kid.append(kernel_distance(features, real, "").value)
         fid.append(frechet_distance(features, real, "").value)
-        probe.append(linear_probe(features, real, np.arange(IMAGES), "").auc)
+        probe.append(linear_probe(features, real, np.arange(IMAGES)).auc)
     assert _rises(shares), shares
     assert _falls(scores), scores
     assert probabilities[0] > 0.05

@@ -233,7 +233,7 @@ def test_missing_network_names_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(SonoforgeError, match=r"vgg16-\w+\.pth could not be .*unreachable\); give --features") as error:
+    with pytest.raises(SonoforgeError, match=r"vgg16-\w+\.pth could not be .*unreachable\); give features") as error:
         open_features("vgg16")
     assert "\n" not in str(error.value)
 

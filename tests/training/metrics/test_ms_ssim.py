@@ -101,7 +101,7 @@ def test_mean_over_all_pairs_and_its_jackknife_error() -> None:
         for i, j in itertools.combinations(range(6), 2)
     }
     found = mean_ms_ssim(images, pairs=999)
-    assert (found.images, found.pairs, found.scales, found.image_size) == (6, 15, 3, 44)
+    assert (found.pairs, found.scales) == (15, 3)
     assert found.value == pytest.approx(np.mean(list(values.values())), abs=1e-6)
     without = [np.mean([v for pair, v in values.items() if left not in pair]) for left in range(6)]
     assert found.standard_error == pytest.approx(np.sqrt(5 / 6 * np.sum((without - np.mean(without)) ** 2)), abs=1e-6)

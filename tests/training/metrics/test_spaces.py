@@ -172,7 +172,7 @@ def test_a_download_that_fails_names_the_other_ways(tmp_path: Path, monkeypatch:
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(SonoforgeError, match=r"unreachable\); give --weights FILE, or choose bundle or pixels"):
+    with pytest.raises(SonoforgeError, match=r"unreachable\); give weights, a file, or choose bundle or pixels"):
         open_space("mobilenetv2-imagenet")
 
 

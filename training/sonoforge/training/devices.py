@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_device(device: str) -> torch.device:
-    """Return the device of this process.
-
-    Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` without N, as each process takes its own.
+    """Return the device of this process: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` without N.
 
     Raises:
         SonoforgeError: An unknown name, or a device that this machine does not have.
@@ -36,7 +33,7 @@ def find_device(device: str) -> torch.device:
         raise SonoforgeError(f"device: found {device!r}, expected auto, cpu, cuda or cuda:N")
     if name == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise SonoforgeError(
-            f"device: {device} does not exist ({torch.cuda.device_count()} CUDA devices found); use --device cpu"
+            f"device: {device} does not exist ({torch.cuda.device_count()} CUDA devices found); use device cpu"
         )
     if _under_torchrun() and number:
         raise SonoforgeError(
@@ -54,10 +51,6 @@ def _under_torchrun() -> bool:
 def open_fabric(device: str, precision: Any = "32-true") -> Fabric:
     """Open the device with Lightning Fabric, in each of the processes that ``torchrun`` started or in this one alone.
 
-    Args:
-        device: See `find_device`.
-        precision: Fabric's name of it.
-
     Raises:
         SonoforgeError: See `find_device`; or a precision that the device does not have.
     """
@@ -67,7 +60,7 @@ def open_fabric(device: str, precision: Any = "32-true") -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     found = find_device(device)
     if precision == "16-mixed" and found.type == "cpu":
-        raise SonoforgeError("precision: float16 needs a GPU; use --precision bf16 or --device cuda")
+        raise SonoforgeError("precision: float16 needs a GPU; use precision bf16 or device cuda")
     if not _under_torchrun():
         devices: Any = 1 if found.type == "cpu" else [found.index]
         return Fabric(accelerator=found.type, devices=devices, precision=precision)

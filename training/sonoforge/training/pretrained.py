@@ -33,11 +33,7 @@ class Weights(NamedTuple):
 
 
 def read_weights(path: Path, choices: str) -> Weights:
-    """Read a ``.safetensors`` file.
-
-    Args:
-        path: The file.
-        choices: What the user may give instead, for the message about a missing file.
+    """Read a ``.safetensors`` file; the error for a missing one names the ``choices``.
 
     Raises:
         SonoforgeError: No such file, another kind of file, or not readable.

@@ -31,14 +31,7 @@ def _stderr_handlers() -> list[logging.StreamHandler]:  # type: ignore[type-arg]
 
 @contextlib.contextmanager
 def progress_bar(title: str, total: int, done: int = 0, *, show: bool) -> Iterator[Advance]:
-    """Show a bar while inside, and hand out the function that moves it.
-
-    Args:
-        title: What is being done.
-        total: Steps in all.
-        done: Steps done before.
-        show: False makes it silent.
-    """
+    """Show a bar while inside, and hand out the function that moves it."""
     if not show:
         yield lambda step, state: None
         return

@@ -58,7 +58,7 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
         write_text(folder / CONFIG, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
     except OSError as error:
         raise SonoforgeError(
-            f"{root}: cannot make a run folder here ({error.strerror}); choose another --out"
+            f"{root}: cannot make a run folder here ({error.strerror}); choose another folder"
         ) from error
     return folder
 
@@ -122,7 +122,7 @@ def open_run(root: Path, name: str, config: Mapping[str, Any], *, resume: bool) 
             log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
             return folder
     folder = create_run(root, name, config)
-    suffix = " (--resume: no earlier run with these settings)" if resume else ""
+    suffix = " (nothing to resume: no earlier run with these settings)" if resume else ""
     log.info("run folder %s%s", folder, suffix)
     return folder
 
@@ -139,13 +139,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def describe_environment(device: str, seed: int, fingerprint: str) -> dict[str, Any]:
-    """Collect what a figure depends on beside its settings.
-
-    Args:
-        device: For example ``cpu`` or ``cuda:0 (NVIDIA H200)``.
-        seed: The run's seed.
-        fingerprint: Hash of the training data.
-    """
+    """Collect what a figure depends on beside its settings."""
     versions = {}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

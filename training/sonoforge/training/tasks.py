@@ -5,6 +5,7 @@ A task computes with one thread, whatever the number of processes, so its result
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -30,27 +31,37 @@ def default_jobs(device: torch.device) -> int:
     return min(cores, MOST_JOBS)
 
 
-def run_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
+@contextlib.contextmanager
+def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes for several calls of `run_tasks`, each started when it is first needed; None for one job."""
+    if jobs == 1:
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def run_tasks(
+    function: Callable[[Task], Result], tasks: Sequence[Task], pool: ProcessPoolExecutor | None
+) -> Iterator[Result]:
     """Run the function on every task and yield the results as they come, in any order.
 
     An error stops what has not started and is raised here.
 
     Args:
         function: A module-level function.
-        tasks: Its arguments; they and the results must be picklable if ``jobs`` is above 1.
-        jobs: Number of processes; 1 stays in this one.
+        tasks: Its arguments; with a pool, they and the results must be picklable.
+        pool: See `worker_pool`; None stays in this process.
     """
-    if jobs == 1 or len(tasks) <= 1:
+    if pool is None:
         yield from _run_here(function, tasks)
-        return
-    context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool
-    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_start_worker) as pool:
-        futures = [pool.submit(function, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    else:
+        for future in as_completed([pool.submit(function, task) for task in tasks]):
+            yield future.result()
 
 
 def _run_here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:

@@ -100,7 +100,7 @@ def _work(
         audited = audit(cache)
         atomic.write_json(folder / "audit.json", audited)
     with _chapter("cross-validation", seconds):
-        comparison = compare(folder, source, cache, settings)
+        comparison = compare(folder, source, cache, settings, config.final_arm)
     with _chapter("final model", seconds):
         if not (folder / "model" / "model.json").is_file():
             _train_final_model(folder, config, settings, cache, comparison)
@@ -136,6 +136,7 @@ def _train_final_model(
         config.final_arm,
         ClassifierJob(comparison.backbone, arm_settings, config.seed, find_device(config.device)),
         settings.generator,
+        comparison.maps,
     )
     predictions, _ = read_predictions(folder / "predictions.csv")
     held_out = next(own for own in predictions if (own.arm, own.seed) == (config.final_arm, config.seed))

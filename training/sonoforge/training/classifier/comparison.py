@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask
 from sonoforge.training.classifier.folds import run_fold, train_shared_generators
-from sonoforge.training.classifier.frozen_maps import remove_maps, write_maps
+from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource
@@ -27,31 +28,28 @@ from sonoforge.training.progress import is_interactive, progress_bar
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.results import ArmResult, ComparisonResults, EvaluatedArm, SplitResult
-from sonoforge.training.tasks import default_jobs, run_tasks
+from sonoforge.training.tasks import default_jobs, run_tasks, worker_pool
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A finished comparison: its results, and the initial weights that it used."""
+    """A finished comparison."""
 
-    results: ComparisonResults
-    backbone: Backbone
+    results: ComparisonResults  # for `results.json`
+    backbone: Backbone  # the initial weights that it used
+    maps: Tensor | None  # (V, N, C, H, W) of the frozen blocks for the final arm's images, if they are still known
 
 
-def compare(folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings) -> Comparison:
+def compare(
+    folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings, final_arm: str | None = None
+) -> Comparison:
     """Run every arm over every fold and seed in a run folder, and compute the results.
 
     Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `fold_result.FoldResult`), ``gan/``
     (the generators), ``samples/`` (real and generated images) and ``predictions.csv``.  A fold that was finished
     before an interruption is not computed again.
-
-    Args:
-        folder: Run folder.
-        source: Where the images come from, for the processes that run the folds.
-        cache: The same images, opened.
-        settings: What to compare and how.
     """
     backbone = load_backbone(settings.weights, cache.images, cache.hashes)
     log.info("initial weights: %s", backbone.source)
@@ -67,6 +65,8 @@ def compare(folder: Path, source: ImageSource, cache: ImageCache, settings: Comp
         for fold in range(plan.folds)
     ]
     _run_missing(tasks, settings.jobs or default_jobs(device))
+    final = next((task for task in tasks if task.arm == final_arm), None)
+    maps = read_all_maps(final) if final else None
     remove_maps(folder)
     folds = [read_fold(task.path) for task in tasks]
     classes, labels = cache.dataset.classes, cache.dataset.labels
@@ -89,7 +89,7 @@ def compare(folder: Path, source: ImageSource, cache: ImageCache, settings: Comp
         comparisons=evaluation["comparisons"],
         split=_describe_split(plans[0], cache),
     )
-    return Comparison(results, backbone)
+    return Comparison(results, backbone, maps)
 
 
 def _make_plans(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> list[SplitPlan]:
@@ -101,16 +101,20 @@ def _make_plans(folder: Path, cache: ImageCache, settings: ComparisonSettings) -
 
 
 def _run_missing(tasks: Sequence[FoldTask], jobs: int) -> None:
-    """Run the folds that have no result yet."""
-    missing = [task for task in tasks if not task.path.is_file()]
+    """Run the folds that have no result yet, the longest first: those that train generators."""
+    missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: ARMS[task.arm].fill != "gan")
+    if not missing:
+        return
     done = len(tasks) - len(missing)
-    if missing:
-        device = find_device(missing[0].settings.device)
-        log.info("%d folds to run, %d at a time on %s", len(missing), min(jobs, len(missing)), device)
-        write_maps(missing, jobs)
+    device = find_device(missing[0].settings.device)
+    log.info("%d folds to run, %d at a time on %s", len(missing), min(jobs, len(missing)), device)
+    with (
+        worker_pool(min(jobs, len(missing))) as pool,
+        progress_bar("folds", len(tasks), done, show=is_interactive()) as advance,
+    ):
+        write_maps(missing, pool)
         train_shared_generators(missing)
-    with progress_bar("folds", len(tasks), done, show=is_interactive()) as advance:
-        for result in run_tasks(run_fold, missing, jobs):
+        for result in run_tasks(run_fold, missing, pool):
             done += 1
             where = f"{result.arm}: fold {result.fold + 1} of {tasks[0].plan.folds} (seed {result.seed})"
             count, seconds = len(result.files), result.seconds

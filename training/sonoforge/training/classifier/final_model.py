@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, train_arm
@@ -65,16 +66,15 @@ class Provenance:
     settings: ClassifierSettings
 
 
-def train_final(folder: Path, images: LabelledImages, arm: str, job: ClassifierJob, generator: GanSettings) -> Trained:
-    """Train one arm on all the given images, continuing from ``folder`` if it was interrupted.
-
-    Args:
-        folder: Keeps the epoch checkpoint and the generators.
-        images: With their groups.
-        arm: Row of `arms.ARMS`.
-        job: How to train the classifier; its seed and device are also the generators'.
-        generator: Settings of the arm's generators, if it has any.
-    """
+def train_final(
+    folder: Path,
+    images: LabelledImages,
+    arm: str,
+    job: ClassifierJob,
+    generator: GanSettings,
+    maps: Tensor | None = None,
+) -> Trained:
+    """Train one arm on all the given images, continuing from ``folder`` if it was interrupted."""
     generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
     added = balance(ARMS[arm].fill, images, generators)
     interactive, epochs = is_interactive(), job.settings.epochs
@@ -85,7 +85,8 @@ def train_final(folder: Path, images: LabelledImages, arm: str, job: ClassifierJ
             if not interactive:
                 log.info("epoch %d of %d: loss %.3f", row["epoch"], epochs, row["loss"])
 
-        return train_arm(images, added, job, checkpoint=folder / "checkpoint.pt", on_epoch=on_epoch)
+        features = None if maps is None else maps.to(job.device)
+        return train_arm(images, added, job, features=features, checkpoint=folder / "checkpoint.pt", on_epoch=on_epoch)
 
 
 def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> dict[str, QualityRange]:
@@ -108,16 +109,7 @@ def record_model(
     held_out: HeldOut,
     provenance: Provenance,
 ) -> ModelRecord:
-    """Calibrate on held-out predictions and write the model folder that ``export`` reads.
-
-    Args:
-        folder: The model folder, ``RUN/model``.
-        trained: The final network.
-        cache: Decoded images.
-        indices: Images it was trained on.
-        held_out: Images that were not trained on, with their answers.
-        provenance: How the model was made.
-    """
+    """Calibrate on held-out predictions and write the model folder that ``export`` reads."""
     classes = cache.dataset.classes
     record = ModelRecord(
         name=provenance.name,

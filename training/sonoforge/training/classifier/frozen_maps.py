@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def _files(task: FoldTask) -> list[Path]:
     return [task.folder / "features" / f"{name}-{variant}.npy" for variant in range(VARIANTS[augmentation])]
 
 
-def write_maps(tasks: Sequence[FoldTask], jobs: int) -> None:
+def write_maps(tasks: Sequence[FoldTask], pool: ProcessPoolExecutor | None) -> None:
     """Run the frozen blocks over all images for every file that some task reads and that does not exist yet."""
     missing = {
         path: (task, variant)
@@ -44,7 +45,7 @@ def write_maps(tasks: Sequence[FoldTask], jobs: int) -> None:
         for variant, path in enumerate(_files(task))
         if not path.is_file()
     }
-    list(run_tasks(_write_variant, list(missing.values()), jobs))
+    list(run_tasks(_write_variant, list(missing.values()), pool))
 
 
 def _write_variant(work: tuple[FoldTask, int]) -> None:
@@ -61,6 +62,13 @@ def read_maps(task: FoldTask, indices: NDArray[np.int64], device: torch.device) 
     """Maps (V, N, C, H, W) of the images at these indices."""
     variants = [np.load(path, mmap_mode="r", allow_pickle=False)[indices] for path in _files(task)]
     return torch.from_numpy(np.stack(variants)).to(device)
+
+
+def read_all_maps(task: FoldTask) -> Tensor | None:
+    """Maps (V, N, C, H, W) of all images, on the CPU; None where some are not kept, as after a resumed run."""
+    if not task.classifier.frozen_blocks or not all(path.is_file() for path in _files(task)):
+        return None
+    return read_maps(task, np.arange(len(task.plan.files)), torch.device("cpu"))
 
 
 def remove_maps(folder: Path) -> None:

@@ -25,7 +25,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,11 +99,6 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None) ->
     """Decode what was never decoded before and map the rest.
 
     Pixels are those of `read_image` followed by ``Preprocessing(size).resize``: the runtime's own.
-
-    Args:
-        dataset: The files to open.
-        size: Side of the square images, in pixels.
-        folder: Cache folder; `default_folder` where None.
 
     Raises:
         SonoforgeError: The cache folder cannot be written, or a class has no readable image.
@@ -294,14 +289,17 @@ class _Images(NamedTuple):
 
 def _write(path: Path, images: Iterable[_Image]) -> None:
     """Write the pixels of all images, then their thumbnails."""
-    facts, thumbnails = [], []
-    with write_checked(path) as file:
+    facts: list[_Facts] = []
+    thumbnails = []
+
+    def arrays() -> Iterator[NDArray[np.uint8]]:
         for image in images:
-            file.add(image.pixels)
-            thumbnails.append(image.thumbnail)
             facts.append(image.facts)
-        file.add(np.stack(thumbnails))
-        file.facts = facts
+            thumbnails.append(image.thumbnail)
+            yield image.pixels
+        yield np.stack(thumbnails)
+
+    write_checked(path, arrays(), facts)
 
 
 def _read(path: Path, count: int, size: int) -> _Images | None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,41 +20,29 @@ from sonoforge.runtime.atomic import replacing
 _HEAD = 20
 
 
-class CheckedWriter:
-    """Writes one self-checking file, array by array; ``facts`` (anything JSON holds) may be set until the end."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.facts: Any = None
-        self._file = file
-        self._check = 0
-
-    def add(self, array: NDArray[Any]) -> None:
-        """Append the bytes of an array."""
-        self._write(np.ascontiguousarray(array).data.cast("B"))
-
-    def _write(self, block: memoryview | bytes) -> None:
-        self._file.write(block)
-        self._check = zlib.crc32(block, self._check)
-
-    def _finish(self) -> None:
-        begin = self._file.tell()
-        self._write(json.dumps(self.facts).encode())
-        self._file.seek(0)
-        self._file.write(f"{self._check:08x} {begin:010x}\n".encode())
-
-
-@contextmanager
-def write_checked(path: Path) -> Iterator[CheckedWriter]:
+def write_checked(path: Path, arrays: Iterable[NDArray[Any]], facts: list[Any]) -> None:
     """Write a self-checking file, which appears when it is complete.
+
+    ``facts`` (anything that JSON holds) are written last, so that they may grow while the arrays are made.
 
     Raises:
         SonoforgeError: It cannot be written.
     """
     with replacing(path, durable=False) as file:
         file.write(b" " * _HEAD)
-        writer = CheckedWriter(file)
-        yield writer
-        writer._finish()
+        check = 0
+
+        def add(block: memoryview | bytes) -> None:
+            nonlocal check
+            file.write(block)
+            check = zlib.crc32(block, check)
+
+        for array in arrays:
+            add(np.ascontiguousarray(array).data.cast("B"))
+        begin = file.tell()
+        add(json.dumps(facts).encode())
+        file.seek(0)
+        file.write(f"{check:08x} {begin:010x}\n".encode())
 
 
 def read_checked(path: Path) -> tuple[Any, NDArray[np.uint8]] | None:

@@ -33,7 +33,7 @@ IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 BUSI_CLASSES = ("normal", "benign", "malignant")
 BUSI_FOLDER = "Dataset_BUSI_with_GT"
 _BUSI_IMAGE = re.compile(r"(normal|benign|malignant) \(\d+\)\.png")
-_MASK = re.compile(r"(?P<image>.+)_mask(_\d+)?")
+MASK = re.compile(r"(?P<image>.+)_mask(_\d+)?")
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,7 @@ class Dataset:
 
 
 def read_dataset(path: Path | str) -> Dataset:
-    """Find the labelled images below a folder.
-
-    Args:
-        path: The folder with one folder for each class, or for BUSI also the folder above it.
+    """Find the labelled images of a folder with one folder for each class; of BUSI, also from the folder above it.
 
     Returns:
         The data set; its items are in an order that depends on names alone.
@@ -156,7 +153,7 @@ def _images_and_masks(root: Path, class_name: str) -> tuple[list[str], dict[str,
     images: list[str] = []
     masks: dict[str, list[str]] = defaultdict(list)
     for file in files:
-        match = _MASK.fullmatch(file.stem)
+        match = MASK.fullmatch(file.stem)
         owner = by_stem.get(file.parent / match["image"]) if match else None
         if owner is not None:
             masks[owner].append(file.as_posix())

@@ -127,12 +127,7 @@ def find_duplicates(thumbnails: Thumbnails, hashes: Sequence[str] = (), threshol
 
 
 def threshold_sensitivity(duplicates: Duplicates, labels: NDArray[np.int64]) -> list[Sensitivity]:
-    """Count the duplicates at each of `SENSITIVITY_THRESHOLDS`.
-
-    Args:
-        duplicates: Of the images.
-        labels: (N,) class index of each image.
-    """
+    """Count the duplicates at each of `SENSITIVITY_THRESHOLDS`; ``labels`` (N,) are class indices."""
     rows = []
     for threshold in SENSITIVITY_THRESHOLDS:
         pairs = duplicates.measured.at_least(threshold)
@@ -164,14 +159,9 @@ def join_groups(count: int, first: NDArray[np.int64], second: NDArray[np.int64])
 
 
 def join_scans(found: Duplicates, given: Sequence[str | None], contents: Sequence[str]) -> NDArray[np.int64]:
-    """Join near-duplicates, given groups and equal contents: (N,) int64 group of each image.
+    """Join near-duplicates, given groups (or None) and equal contents: (N,) int64 group of each of N images.
 
     Where all images share an outline, near-duplicates cannot be found by appearance and are left out.
-
-    Args:
-        found: Of the N images.
-        given: The group of each image as the user gave it, or None.
-        contents: Content hash of each image.
     """
     first, second = ([], []) if found.shares_layout else ([found.pairs.first], [found.pairs.second])
     for keys in (given, contents):

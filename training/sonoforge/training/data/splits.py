@@ -24,17 +24,11 @@ log = logging.getLogger(__name__)
 
 
 def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) -> SplitPlan:
-    """Split the images into folds.
+    """Split the images into folds, at least two.
 
     ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents and
     the groups given with the data.  ``thesis``: plain stratified k-fold, which lets repeated scans end up on both
     sides; kept to reproduce published figures and to measure the effect.
-
-    Args:
-        cache: The images.
-        protocol: ``sealed`` or ``thesis``.
-        folds: Number of folds, at least 2.
-        seed: Of the shuffle.
 
     Raises:
         SonoforgeError: An unknown protocol, or a class with fewer groups (images) than folds.
@@ -63,39 +57,6 @@ def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) 
         fold_of=tuple(fold_of.tolist()),
         by_appearance=not cache.duplicates.shares_layout,
     )
-
-
-def inner_split(
-    plan: SplitPlan, fold: int, fraction: float = 0.1, seed: int = 0
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split a fold's training part again, for early stopping and calibration, stratified and grouped as the folds are.
-
-    Args:
-        plan: The plan.
-        fold: Index of the fold.
-        fraction: Share of the validation part, in (0, 0.5]; rounded to one over a whole number.
-        seed: Of the shuffle.
-
-    Returns:
-        Indices to fit on and indices to validate on; together ``plan.train(fold)``.
-
-    Raises:
-        SonoforgeError: A class has too few groups in the training part.
-    """
-    if not 0 < fraction <= 0.5:
-        raise SonoforgeError(f"fraction: found {fraction}, expected above 0 and at most 0.5")
-    train = plan.train(fold)
-    labels, groups = np.array(plan.labels)[train], np.array(plan.groups)[train]
-    units = groups if plan.protocol == "sealed" else np.arange(len(train))
-    fewest = min(len(np.unique(units[labels == label])) for label in set(plan.labels))
-    if fewest < 2:
-        raise SonoforgeError(
-            f"fold {fold}: a class has {fewest} groups to train on, expected at least 2 to set some aside for "
-            "validation; use fewer folds or add data"
-        )
-    parts = min(round(1 / fraction), fewest)
-    validation = _split(labels, groups, plan.protocol, parts, derive_seed(seed, "inner", fold))[0]
-    return np.delete(train, validation), train[validation]
 
 
 def _split(
@@ -152,13 +113,6 @@ def check_sealed(
 
     Contents and appearance are compared in the pixels of ``cache``, so that a plan with wrong groups is detected.  Does
     nothing under ``thesis``.
-
-    Args:
-        plan: The plan.
-        fold: The fold that the stage belongs to.
-        stage: Name of the stage for the message, for example ``generator of benign``.
-        indices: The images that the stage reads, as indices into ``cache``.
-        cache: The images that the plan was made for.
 
     Raises:
         GateError: An image read is, equals, looks like or is grouped with a test image; names both.

@@ -34,13 +34,7 @@ def is_run(path: Path) -> bool:
 
 
 def find_files(source: str, path: Path, class_name: str, any_size: bool) -> Generated:
-    """Read images that were generated before.
-
-    Args:
-        source: As the user named it.
-        path: Where they lie.
-        class_name: Chooses among class folders, if there are any; empty for all.
-        any_size: Whether their sizes may differ, and sides be too short.
+    """Read images that were generated before; with ``any_size`` their sizes may differ, and sides be too short.
 
     Raises:
         SonoforgeError: They cannot be read, or not compared at their own size.
@@ -73,14 +67,7 @@ def _own_side(source: str, stored: StoredSet) -> int:
 
 
 def find_generator(run: Path, which: str, class_name: str, seed: int, device: str) -> Generated:
-    """Find the checkpoint that will draw the images.
-
-    Args:
-        run: A run of ``sonoforge gan train``, or a checkpoint.
-        which: Of a run: ``last``, ``best`` or a step.
-        class_name: What a class-conditional generator draws.
-        seed: Image i depends on (seed, i) alone.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Find the checkpoint that will draw the images, image i from (seed, i) alone.
 
     Raises:
         SonoforgeError: No such checkpoint or class.

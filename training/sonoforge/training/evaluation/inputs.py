@@ -84,15 +84,10 @@ def _find_generated(inputs: EvaluationInput) -> Generated:
 
 
 def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None) -> tuple[ImageSet, NDArray[np.int64]]:
-    """Read real images that no generator saw, prepared as the real ones of a comparison.
+    """Read real images that no generator saw, of the class of ``real`` and prepared as these are.
 
     Images that repeat a real one (near-duplicates, given groups) are left out, with a warning: a copy of the one would
     be a copy of the other.
-
-    Args:
-        source: As ``EvaluationInput.real``; the same class is taken.
-        real: The images that the generator was trained on.
-        cache_folder: See `EvaluationInput`.
 
     Returns:
         The images, and the group of each in the numbering of ``real.groups``, none of them one of these.
@@ -122,16 +117,10 @@ def _training_resize(size: int) -> str:
 
 
 def common_channels(real: str, reals: Sequence[Pixels], fake: str, fakes: Sequence[Pixels]) -> int:
-    """Return the number of channels that both sets have.
+    """Return the number of channels that both sets, images (H, W, C) uint8 with C = 1 or 3, have.
 
     A set is grey where at least 90 % of its images are, as in training (`data.pixels.choose_channels`), and in colour
     where at least 90 % are; the others are then converted.
-
-    Args:
-        real: Name of the real set, for messages.
-        reals: Its images, (H, W, C) uint8 each, C = 1 or 3.
-        fake: Name of the generated set.
-        fakes: Its images.
 
     Raises:
         SonoforgeError: One set is grey and the other in colour, or a set is mixed.

@@ -23,16 +23,7 @@ FEWEST_REPEATS = 5
 
 
 def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[MetricRow], list[Unmeasured]]:
-    """Take the figures of all tasks, with a progress bar.
-
-    Args:
-        tasks: What to measure.
-        repeats: Pairs of halves.
-        seed: Of the halves.
-
-    Returns:
-        The figures, and what the images do not allow to measure.
-    """
+    """Take the figures of all tasks, with a progress bar, and list what the images do not allow to measure."""
     rows: list[MetricRow] = []
     left_out: list[Unmeasured] = []
     done = 0
@@ -63,13 +54,7 @@ def matched_size(groups: NDArray[np.int64], fakes: int, repeats: int, seed: int)
 
 
 def measure(task: Task, repeats: int, seed: int, tick: Callable[[str], None] = lambda title: None) -> list[MetricRow]:
-    """Take the figures of one task on the full sets, then on halves.
-
-    Args:
-        task: What to measure.
-        repeats: Pairs of halves.
-        seed: Of the halves.
-        tick: Called with a title after each pair.
+    """Take the figures of one task on the full sets, then on halves; call ``tick`` with a title after each pair.
 
     Raises:
         SonoforgeError: Too few images for this figure, on the full sets or on halves.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,15 +19,13 @@ import numpy as np
 from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.datasets import IMAGE_SUFFIXES, natural_order
+from sonoforge.training.data.datasets import IMAGE_SUFFIXES, MASK, natural_order
 from sonoforge.training.data.pixels import Pixels
 
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 8_000_000_000  # of one set, packed or decoded
 MOST_UNREADABLE = 0.1  # of a set's files; beyond it a figure would be of another set
-
-_MASK = re.compile(r"(?P<image>.+)_mask(_\d+)?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +50,7 @@ class Entry(NamedTuple):
 
 
 def decode_all(source: str, entries: Sequence[Entry], class_name: str, manifest: Mapping[str, Any]) -> Pictures:
-    """Decode a set, on all cores.
-
-    Args:
-        source: The set, for messages.
-        entries: Its pictures.
-        class_name: What they show; empty for what the manifest says.
-        manifest: From `parse_manifest`.
+    """Decode a set, on all cores; it shows ``class_name`` or, where that is empty, what its manifest says.
 
     Raises:
         SonoforgeError: Too much data, or too many files that cannot be read.
@@ -99,12 +90,7 @@ def decode_all(source: str, entries: Sequence[Entry], class_name: str, manifest:
 
 
 def check_unreadable(source: str, count: int, unreadable: Mapping[str, str]) -> None:
-    """Refuse a set of which too much is missing.
-
-    Args:
-        source: The set.
-        count: Number of its files.
-        unreadable: Message of each that cannot be read.
+    """Refuse a set of ``count`` files of which too many cannot be read.
 
     Raises:
         SonoforgeError: More than `MOST_UNREADABLE` of them.
@@ -142,7 +128,7 @@ def is_image(name: str) -> bool:
 
 def is_mask(stem: str, stems: Iterable[str]) -> bool:
     """Whether a file (its name without suffix) is the mask of another one."""
-    match = _MASK.fullmatch(stem)
+    match = MASK.fullmatch(stem)
     return match is not None and match["image"] in stems
 
 

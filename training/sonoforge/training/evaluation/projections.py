@@ -168,12 +168,7 @@ def hull_vertices(points: NDArray[np.float64]) -> NDArray[np.float64] | None:
 
 
 def hull_overlap(real: NDArray[np.float64], fake: NDArray[np.float64]) -> HullOverlap:
-    """Measure how far the convex hulls of two sets of points overlap.
-
-    Args:
-        real: (M, 2) points.
-        fake: (N, 2) points.
-    """
+    """Measure how far the convex hulls of two sets of points, (M, 2) and (N, 2), overlap."""
     real_hull, fake_hull = hull_vertices(real), hull_vertices(fake)
     real_area, fake_area = (0.0 if hull is None else _area(hull) for hull in (real_hull, fake_hull))
     common, iou = 0.0, None

@@ -43,15 +43,7 @@ class Draws(NamedTuple):
 def make_protocol(
     real: ImageSet, fakes: int, spaces: Sequence[Space], draws: Draws, settings: Mapping[str, Any]
 ) -> Protocol:
-    """Collect what the figures depend on.
-
-    Args:
-        real: The real images, at the common size.
-        fakes: Number of generated images.
-        spaces: Feature spaces that were measured in.
-        draws: The halves.
-        settings: Of the metrics, by name: subsets and their size, neighbours, projections, ...
-    """
+    """Collect what the figures depend on; ``settings`` are those of the metrics, by name."""
     side, channels = real.pixels.shape[2:]
     values = {  # what a reader understands comes first: the first difference is the one that is named
         "number of real images": len(real),
@@ -76,10 +68,7 @@ def protocol_id(protocol: Mapping[str, Any]) -> str:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Read what an evaluation wrote.
-
-    Args:
-        path: Its run folder, or the ``results.json`` in it.
+    """Read what an evaluation wrote, from its run folder or the ``results.json`` in it.
 
     Returns:
         The results, and ``run``: where they were read.
@@ -120,10 +109,7 @@ def _is_evaluation(values: Any) -> bool:
 
 
 def compare(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Compare evaluations of one protocol, side by side.
-
-    Args:
-        results: From `read_result`, at least two.
+    """Compare evaluations of one protocol, at least two from `read_result`, side by side.
 
     Returns:
         A row for each, in their order: ``run``, ``fake`` (what was evaluated), and ``metrics``: the evaluation's own
@@ -133,12 +119,12 @@ def compare(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         SonoforgeError: Fewer than two, or protocols that differ; names the first item that does.
     """
     if len(results) < 2:
-        raise SonoforgeError(f"--compare: found {len(results)} evaluation, expected at least two, RUN,RUN")
+        raise SonoforgeError(f"compare: found {len(results)} evaluation, expected at least two, RUN,RUN")
     first = results[0]
     for other in results[1:]:
         for item, here, there in _differences(first["protocol"], other["protocol"]):
             raise SonoforgeError(
-                f"--compare: {first['run']} and {other['run']} differ in {item}: {_shown(here)} and {_shown(there)}; "
+                f"compare: {first['run']} and {other['run']} differ in {item}: {_shown(here)} and {_shown(there)}; "
                 "evaluate both alike, then compare"
             )
     tables = [{(row["name"], row["space"]): row for row in result["metrics"]} for result in results]

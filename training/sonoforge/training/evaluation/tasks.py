@@ -70,14 +70,7 @@ class Task(NamedTuple):
 
 
 def embedding_tasks(space: str, fake: Part, real: Part, seed: int) -> dict[str, Task]:
-    """List what is measured on embeddings (N, D) in one feature space, by metric.
-
-    Args:
-        space: Its name.
-        fake: Embeddings of the generated images.
-        real: Embeddings of the real ones.
-        seed: Of subsets, projections and folds.
-    """
+    """List what is measured on embeddings (N, D) in one feature space, by metric."""
 
     def subsets(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
         size = min(KID_SUBSET_SIZE, len(f.rows), len(r.rows))
@@ -90,10 +83,10 @@ def embedding_tasks(space: str, fake: Part, real: Part, seed: int) -> dict[str, 
         return [(published.value, whole.standard_error, f"{note}; whole sets {whole.value:.4g}, ± by the jackknife")]
 
     def probe(f: Part, r: Part) -> tuple[float, ...]:
-        return (linear_probe(f.rows, r.rows, r.groups, space, f.groups, seed).auc,)
+        return (linear_probe(f.rows, r.rows, r.groups, f.groups, seed).auc,)
 
     def probe_whole(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
-        found = linear_probe(f.rows, r.rows, r.groups, space, f.groups, seed)
+        found = linear_probe(f.rows, r.rows, r.groups, f.groups, seed)
         return [(found.auc, None, f"95 % interval [{found.low:.3f}, {found.high:.3f}]; 0.5 cannot be told apart")]
 
     return {
@@ -137,7 +130,7 @@ def score_task(space: str, fake: Part, real: Part, seed: int) -> Task:
     classes = fake.rows.shape[1]
 
     def whole(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
-        found = inception_score(f.rows, space, recommended_splits(len(f.rows)), seed)
+        found = inception_score(f.rows, recommended_splits(len(f.rows)), seed)
         return [(found.value, None, f"{found.splits} split{'s' * (found.splits > 1)}, {classes} classes")]
 
     return Task(
@@ -145,7 +138,7 @@ def score_task(space: str, fake: Part, real: Part, seed: int) -> Task:
         space,
         fake,
         real,
-        lambda f, r: (inception_score(f.rows, space, splits, seed).value,),
+        lambda f, r: (inception_score(f.rows, splits, seed).value,),
         whole=whole,
     )
 
@@ -182,14 +175,7 @@ def pixel_tasks(fake: Part, real: Part, seed: int) -> dict[str, Task]:
 
 
 def lpips_task(name: str, distances: NDArray[np.float32], fake: Part, real: Part) -> Task:
-    """Describe LPIPS between generated images, and from each to its nearest real one.
-
-    Args:
-        name: Of the network.
-        distances: (K, K) LPIPS between all images of both sets.
-        fake: Indices of the generated images into ``distances``.
-        real: Indices of the real ones.
-    """
+    """Describe LPIPS between generated images and to the nearest real ones; rows index ``distances`` (K, K)."""
 
     def function(f: Part, r: Part) -> tuple[float, ...]:
         nearest = distances[np.ix_(f.rows, r.rows)].min(1).mean()
@@ -235,19 +221,7 @@ def list_tasks(
     lpips: Lpips | None,
     seed: int,
 ) -> tuple[list[Task], list[Unmeasured]]:
-    """List what is to be measured.
-
-    Args:
-        metrics: Some of `METRICS`.
-        real: The real images.
-        fake: The generated images.
-        embedded: Both, in every feature space.
-        lpips: None where it is not available.
-        seed: Of subsets, projections and folds.
-
-    Returns:
-        The tasks, and what cannot be measured.
-    """
+    """List what is to be measured, ``metrics`` being any of `METRICS`, and what cannot be."""
     groups = -1 - np.arange(len(fake))  # one for each image, and none of the real ones'
     tasks: list[Task] = []
     left_out: list[Unmeasured] = []
@@ -257,7 +231,7 @@ def list_tasks(
         if "inception-score" not in metrics:
             continue
         if fakes.probabilities is None or reals.probabilities is None:
-            why = "the space has no classifier; --features inception gives the published score"
+            why = "the space has no classifier; the feature space inception gives the published score"
             left_out.append({"name": f"Inception Score in {space}", "why": why})
         else:
             chances = Part(fakes.probabilities, groups), Part(reals.probabilities, real.groups)
@@ -267,7 +241,7 @@ def list_tasks(
     if "lpips" in metrics and lpips is not None:
         tasks.append(_compare_by_lpips(lpips, real, fake))
     elif "lpips" in metrics:
-        why = "give its SqueezeNet: --lpips FILE, or --lpips squeezenet1_1 to download it"
+        why = "give its SqueezeNet, lpips: a .safetensors file, or squeezenet1_1 to download it"
         left_out.append({"name": "LPIPS", "why": why})
     return tasks, left_out
 

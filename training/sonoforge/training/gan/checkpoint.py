@@ -55,15 +55,7 @@ class Description:
 
 
 def save_checkpoint(folder: Path, description: Description, states: Mapping[str, Mapping[str, Tensor]]) -> Path:
-    """Write one checkpoint.
-
-    Args:
-        folder: The ``checkpoints`` folder.
-        description: Its ``files`` are filled in here.
-        states: Tensors by name, by file stem, for example ``{"generator": network.state_dict()}``.
-
-    Returns:
-        The checkpoint's own folder.
+    """Write a checkpoint's tensors, by name and file stem, and its description with their hashes; return its folder.
 
     Raises:
         SonoforgeError: It could not be written, for example because the disk is full; checkpoints
@@ -80,7 +72,7 @@ def save_checkpoint(folder: Path, description: Description, states: Mapping[str,
             described = dataclasses.asdict(dataclasses.replace(description, files=hashes))
             (partial / DESCRIPTION).write_bytes((json.dumps(described, indent=2) + "\n").encode())
     except SonoforgeError as error:
-        raise SonoforgeError(f"{error}, then continue with --resume: earlier checkpoints are untouched") from error
+        raise SonoforgeError(f"{error}, then resume the training: earlier checkpoints are untouched") from error
     return final
 
 
@@ -167,11 +159,7 @@ def remove_old(folder: Path, keep: int) -> None:
 
 
 def find_checkpoint(path: Path, which: str = "last") -> Path:
-    """Return a checkpoint folder from itself or from the run folder that holds it.
-
-    Args:
-        path: A checkpoint folder, or a run folder.
-        which: In a run folder: ``"last"``, ``"best"``, or a step number.
+    """Return a checkpoint folder, given itself or a run folder and ``last``, ``best`` or a step.
 
     Raises:
         SonoforgeError: There is none, or not that one.
@@ -192,7 +180,7 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
             raise SonoforgeError(
                 f"{path}: found no best checkpoint, expected one with a measured "
                 f"{criterion(describe(found[-1]).settings)} and samples of at least {COLLAPSE_FRACTION:g} of the real "
-                "images' diversity; train longer, or use --checkpoint last"
+                "images' diversity; train longer, or choose last"
             )
         return best
     for checkpoint in found:

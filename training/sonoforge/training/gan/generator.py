@@ -62,14 +62,7 @@ def check_truncation(generator: nn.Module, truncation: Truncation) -> None:
 def generate(
     generator: nn.Module, latents: Tensor, labels: Tensor | None = None, truncation: Truncation = NO_TRUNCATION
 ) -> Tensor:
-    """Run a generator that is in evaluation mode: (N, Z) to (N, C, S, S) in [-1, 1].
-
-    Args:
-        generator: Of any architecture.
-        latents: (N, Z), truncated already where ``truncation`` limits latents.
-        labels: (N,) int64, or None.
-        truncation: Of the styles.
-    """
+    """Run a generator that is in evaluation mode: latents (N, Z), limited already, to (N, C, S, S) in [-1, 1]."""
     options = {"truncation_psi": truncation.psi, "truncation_cutoff": truncation.cutoff}
     images: Tensor = generator(latents, labels, **(options if truncation.psi is not None else {}))
     return images
@@ -85,11 +78,7 @@ def generate_pixels(
 
 
 def load_generator(checkpoint: Path, device: str = "cpu") -> nn.Module:
-    """Load the averaged generator of a checkpoint, ready to sample from.
-
-    Args:
-        checkpoint: A checkpoint folder, or a run folder (then its newest checkpoint).
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Load the averaged generator of a checkpoint, or of a run folder's newest one, ready to sample from.
 
     Raises:
         SonoforgeError: Not a checkpoint, damaged, or of an unknown architecture.

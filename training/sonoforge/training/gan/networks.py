@@ -102,11 +102,6 @@ def generator_options(recipe: Recipe, image_size: int, channels: int, classes: i
 def build_networks(recipe: Recipe, options: dict[str, Any], seed: int) -> tuple[nn.Module, nn.Module]:
     """Make both networks with their initial weights, leaving torch's global random state alone.
 
-    Args:
-        recipe: With all settings applied.
-        options: From `generator_options`.
-        seed: Of the weights.
-
     Raises:
         SonoforgeError: The architecture cannot be built with these options, for example at this size.
     """

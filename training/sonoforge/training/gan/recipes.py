@@ -110,35 +110,50 @@ SMALL_CHANGES: dict[str, Any] = {
 }
 
 
+STYLEGAN2 = Recipe(
+    title="Styles by modulated convolutions",
+    source=f"{FEW_IMAGES}, path length. {LEFT_OPEN} Path length: weight 2, every 4 steps; style mixing 0.9.",
+    architecture="stylegan2",
+    image_size=512,
+    latent_size=512,
+    loss="bce",
+    regularisers={"r1": Strength(r1_gamma(512, 2), 16), "path-length": Strength(2.0, 4)},
+    r1_by_size=True,
+    augmentation="ada",
+    generator_optimiser=STYLE_ADAM,
+    discriminator_optimiser=STYLE_ADAM,
+    budget=Budget(epochs=1000, batch=2),
+    ema_half_life=625,
+    presets={
+        "small-data": Preset(
+            {
+                **SMALL_CHANGES,
+                "regularisers": {"r1": Strength(r1_gamma(256, 16), 16), "path-length": Strength(2.0, 4)},
+                "generator": {"channel_base": 16384, "mapping_layers": 2},
+            },
+            f"{SMALL_DATA} A mapping of 2 layers: deep ones are hard to train on few images (ADA, appendix).",
+        )
+    },
+)
+
+
 def stylegan3(config: str, title: str, source: str, blur_batches: int = 0) -> Recipe:
     """Return the row of one of StyleGAN3's configurations, which blur images over so many images times the batch."""
-    return Recipe(
+    small = {
+        **SMALL_CHANGES,
+        **({"blur": 16 * blur_batches} if blur_batches else {}),
+        "regularisers": {"r1": Strength(r1_gamma(256, 16), 16)},
+        "generator": {"config": config, "channel_base": 16384},
+    }
+    return dataclasses.replace(
+        STYLEGAN2,
         title=title,
         source=f"{FEW_IMAGES}. {LEFT_OPEN} Karras et al., NeurIPS 2021: {source}",
         architecture="stylegan3",
-        image_size=512,
-        latent_size=512,
-        loss="bce",
         regularisers={"r1": Strength(r1_gamma(512, 2), 16)},
-        r1_by_size=True,
-        augmentation="ada",
-        generator_optimiser=STYLE_ADAM,
-        discriminator_optimiser=STYLE_ADAM,
-        budget=Budget(epochs=1000, batch=2),
-        ema_half_life=625,
         generator={"config": config},
         blur=2 * blur_batches,
-        presets={
-            "small-data": Preset(
-                {
-                    **SMALL_CHANGES,
-                    **({"blur": 16 * blur_batches} if blur_batches else {}),
-                    "regularisers": {"r1": Strength(r1_gamma(256, 16), 16)},
-                    "generator": {"config": config, "channel_base": 16384},
-                },
-                SMALL_DATA,
-            )
-        },
+        presets={"small-data": Preset(small, SMALL_DATA)},
     )
 
 
@@ -318,31 +333,7 @@ RECIPES: dict[str, Recipe] = {
             )
         },
     ),
-    "stylegan2": Recipe(
-        title="Styles by modulated convolutions",
-        source=f"{FEW_IMAGES}, path length. {LEFT_OPEN} Path length: weight 2, every 4 steps; style mixing 0.9.",
-        architecture="stylegan2",
-        image_size=512,
-        latent_size=512,
-        loss="bce",
-        regularisers={"r1": Strength(r1_gamma(512, 2), 16), "path-length": Strength(2.0, 4)},
-        r1_by_size=True,
-        augmentation="ada",
-        generator_optimiser=STYLE_ADAM,
-        discriminator_optimiser=STYLE_ADAM,
-        budget=Budget(epochs=1000, batch=2),
-        ema_half_life=625,
-        presets={
-            "small-data": Preset(
-                {
-                    **SMALL_CHANGES,
-                    "regularisers": {"r1": Strength(r1_gamma(256, 16), 16), "path-length": Strength(2.0, 4)},
-                    "generator": {"channel_base": 16384, "mapping_layers": 2},
-                },
-                f"{SMALL_DATA} A mapping of 2 layers: deep ones are hard to train on few images (ADA, appendix).",
-            )
-        },
-    ),
+    "stylegan2": STYLEGAN2,
     "stylegan3-t": stylegan3(
         "t",
         "Details that move with what they are part of: translation",

@@ -210,12 +210,12 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
     if recipe.perceptual_weight and not settings.features:
         raise SonoforgeError(
             f"GAN training: {settings.recipe} has a perceptual term of weight {recipe.perceptual_weight:g}, found no "
-            "feature network; give --features FILE.safetensors or --features vgg16"
+            "feature network; give features: a .safetensors file or vgg16"
         )
     for metric in settings.metrics:
         _known("metric", metric, METRICS)
     if settings.stop_after is not None and "kid" not in settings.metrics:
-        raise SonoforgeError("GAN training: stopping on KID needs it measured; give --metrics kid")
+        raise SonoforgeError("GAN training: stopping on KID needs it measured; give metrics kid")
     if settings.every < 1:
         raise SonoforgeError(f"GAN training: found {settings.every} ticks between measurements, expected at least 1")
     if settings.accumulate < 1:
@@ -224,10 +224,6 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
 
 def make_plan(settings: GanSettings, images: int) -> Plan:
     """Fill in what the settings leave to the recipe.
-
-    Args:
-        settings: As given.
-        images: How many images there are to train on.
 
     Raises:
         SonoforgeError: An unknown recipe, or a number out of range.

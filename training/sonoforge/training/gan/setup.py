@@ -73,11 +73,7 @@ class TrainingSetup:
 
 
 def set_up(images: TrainingSet, job: GanJob) -> TrainingSetup:
-    """Fill in what the job leaves to the recipe, and refuse what cannot be trained.
-
-    Args:
-        images: What to learn, at the size of the plan; the share ``held_out`` of them is not trained on.
-        job: What to train.
+    """Fill in what the job leaves to the recipe, hold images out, and refuse what cannot be trained.
 
     Raises:
         SonoforgeError: Settings that do not go together, too few images, or weights that do not fit.
@@ -105,7 +101,7 @@ def _generator_options(images: TrainingSet, recipe: Recipe, plan: Plan, accumula
         if classes < 2:
             raise SonoforgeError(
                 f"conditioning: found {recipe.conditioning} with images of one class, expected several classes; leave "
-                "--class-name out, or use --conditioning none"
+                "class_name out, or use conditioning none"
             )
     return generator_options(recipe, plan.image_size, images.pixels.shape[3], classes, plan.batch // accumulate)
 
@@ -127,7 +123,7 @@ def newest_checkpoint(folder: Path, setup: TrainingSetup, *, resume: bool) -> Pa
     if before.fingerprint != now.fingerprint:
         raise SonoforgeError(f"{folder}: holds a training on other images; choose another folder")
     if not resume and not run_folder.is_finished(folder):
-        raise SonoforgeError(f"{folder}: holds an unfinished training; add --resume or choose another folder")
+        raise SonoforgeError(f"{folder}: holds an unfinished training; resume it or choose another folder")
     return found[-1]
 
 

@@ -93,12 +93,7 @@ class TrainingState:
 
 
 def build_state(fabric: Fabric, setup: TrainingSetup, weights: StartingWeights | None = None) -> TrainingState:
-    """Build everything at step 0.
-
-    Args:
-        fabric: Launched.
-        setup: What to train.
-        weights: To start from, or None.
+    """Build everything at step 0, on a launched ``fabric``.
 
     Raises:
         SonoforgeError: The discriminator cannot be frozen as the settings say.

@@ -37,12 +37,6 @@ def check_transfer(
 ) -> None:
     """Refuse what `transfer_weights` or `freeze` would refuse, before any network is built.
 
-    Args:
-        weights: To start from, or None.
-        frozen: Number of the discriminator's blocks to freeze.
-        architecture: Name in `networks.ARCHITECTURES`.
-        networks: Generator and discriminator to train; their outline is enough, see `networks.outline_networks`.
-
     Raises:
         SonoforgeError: Weights of another architecture or of which none fits, or blocks that cannot be frozen.
     """
@@ -60,7 +54,7 @@ def check_transfer(
             return
     raise SonoforgeError(
         f"start_from: {weights.name}: found no weight whose position and shape agree with the networks to train, "
-        "expected layers of the same width; see --width and --preset"
+        "expected layers of the same width; see width and preset"
     )
 
 
@@ -171,10 +165,6 @@ def _warn_of_channels(own: State, theirs: State, fitting: State) -> None:
 
 def freeze(discriminator: nn.Module, count: int) -> None:
     """Stop the gradient of the blocks nearest the image, and of the layers through which the image enters them.
-
-    Args:
-        discriminator: Of the StyleGAN family; changed in place.
-        count: Number of blocks; each halves the side.
 
     Raises:
         SonoforgeError: Another discriminator, or one with fewer blocks.

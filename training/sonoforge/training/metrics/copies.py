@@ -130,26 +130,12 @@ def find_copies(
 
 
 def nearest_training(images: Pixels, training: Pixels) -> Nearest:
-    """Find the nearest training image of each image.
-
-    Args:
-        images: (N, S, S, C) uint8, C = 1 or 3.
-        training: (M, S', S', C') uint8, M >= 1.
-    """
+    """Find the nearest of the training images (M, S', S', C') for each image (N, S, S, C) uint8, C = 1 or 3."""
     return _nearest(copy_vectors(images), copy_vectors(training), None)
 
 
 def nearest_few(images: Pixels, training: Pixels, count: int) -> Nearest:
-    """Find the few nearest training images of each of some images, to be looked at.
-
-    Args:
-        images: (N, S, S, C) uint8, C = 1 or 3; N x M correlations are held at once.
-        training: (M, S', S', C') uint8.
-        count: How many, k; M where there are no more.
-
-    Returns:
-        Fields of shape (N, k), nearest first.
-    """
+    """Find the ``count`` nearest training images of each of N images, nearest first: fields (N, count)."""
     vectors, training_vectors = copy_vectors(images), copy_vectors(training)
     plain, flipped = vectors @ training_vectors.T, vectors @ _mirrored(training_vectors).T
     best = np.maximum(plain, flipped)
@@ -159,11 +145,7 @@ def nearest_few(images: Pixels, training: Pixels, count: int) -> Nearest:
 
 
 def nearest_other_group(training: Pixels, groups: Groups) -> Nearest:
-    """Find, for each training image, the nearest training image of another near-duplicate group.
-
-    Args:
-        training: (M, S, S, C) uint8, C = 1 or 3.
-        groups: (M,) near-duplicate group of each, at least two different ones.
+    """Find, for each training image, the nearest training image of another of the near-duplicate groups (M,).
 
     Raises:
         SonoforgeError: Only one group.
@@ -247,11 +229,7 @@ def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> f
 
 
 def copy_vectors(images: Pixels) -> Vectors:
-    """Return the vectors whose products are the correlations: (N, T * T) float32, T = min(S, 32), of norm 1 or 0.
-
-    Args:
-        images: (N, S, S, C) uint8, C = 1 or 3; colour counts as the mean of its channels.
-    """
+    """Return vectors whose products are the correlations: (N, T * T) float32, T = min(S, 32), of norm 1 or 0."""
     if images.ndim != 4 or images.shape[1] != images.shape[2]:
         raise ValueError(f"copy test: found images of shape {images.shape}, expected (N, S, S, C)")
     averaging = _area_average(images.shape[1], min(images.shape[1], SIDE))

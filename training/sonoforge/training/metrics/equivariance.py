@@ -59,11 +59,7 @@ class Equivariance:
 
 
 def render_transformed(generator: nn.Module, label: int | None = None) -> Render:
-    """Return a function that generates images of a transformed input.
-
-    Args:
-        generator: With a Fourier-feature input, as StyleGAN3's; in evaluation mode.
-        label: Class of all images, for a conditional generator.
+    """Return a function that generates images of a transformed input; StyleGAN3's can be transformed.
 
     Raises:
         SonoforgeError: The generator has no input that can be transformed.
@@ -93,15 +89,7 @@ def render_transformed(generator: nn.Module, label: int | None = None) -> Render
 def translation_equivariance(
     render: Render, latents: Tensor, seed: int, *, fractional: bool = False, batch: int = 8
 ) -> Equivariance:
-    """Measure EQ-T.
-
-    Args:
-        render: From `render_transformed`.
-        latents: (M, Z) of as many images.
-        seed: Of the translations.
-        fractional: Whether translations are by fractions of a pixel, too.
-        batch: Images at a time.
-    """
+    """Measure EQ-T on latents (M, Z), by whole pixels or also by fractions of one."""
     chance = np.random.default_rng(derive_seed(seed, "equivariance translation"))
     errors = []
     for part in latents.split(batch):
@@ -120,13 +108,7 @@ def translation_equivariance(
 
 
 def rotation_equivariance(render: Render, latents: Tensor, seed: int, *, batch: int = 8) -> Equivariance:
-    """Measure EQ-R.
-
-    Args:
-        render: From `render_transformed`.
-        latents: (M, Z) of as many images.
-        seed: Of the angles.
-        batch: Images at a time.
+    """Measure EQ-R on latents (M, Z).
 
     Raises:
         SonoforgeError: Images of fewer than 32 pixels a side.
@@ -148,12 +130,7 @@ def rotation_equivariance(render: Render, latents: Tensor, seed: int, *, batch: 
 
 
 def translate(image: Tensor, x: float, y: float) -> tuple[Tensor, Tensor]:
-    """Move an image to the right by x pixels and down by y.
-
-    Args:
-        image: (C, S, S) float.
-        x: Whole pixels are moved exactly; otherwise Lanczos' filter resamples.
-        y: See ``x``.
+    """Move an image (C, S, S) to the right by x pixels and down by y: whole ones exactly, others by Lanczos' filter.
 
     Returns:
         (C, S, S), and (S, S) bool: where the filter lay inside the image.
@@ -167,11 +144,7 @@ def translate(image: Tensor, x: float, y: float) -> tuple[Tensor, Tensor]:
 
 
 def rotate(image: Tensor, angle: float) -> Tensor:
-    """Turn an image about its centre and cut off what its new grid cannot hold.
-
-    Args:
-        image: (C, S, S) float.
-        angle: In radians, from x (right) to y (down).
+    """Turn an image (C, S, S) about its centre, in radians from x to y, and cut off what its new grid cannot hold.
 
     Returns:
         (C, S, S), of use where `valid_after_rotation`.
@@ -194,15 +167,7 @@ def rotate(image: Tensor, angle: float) -> Tensor:
 
 
 def pseudo_rotate(image: Tensor, angle: float) -> Tensor:
-    """Cut off those frequencies that `rotate` cuts off, and leave the image where it is.
-
-    Args:
-        image: (C, S, S) float.
-        angle: In radians.
-
-    Returns:
-        (C, S, S), of use where `valid_after_rotation`.
-    """
+    """Cut off those frequencies that `rotate` cuts off at this angle, and leave the image (C, S, S) where it is."""
     taps = _fine_taps(image)
     own = (taps[:, None] * taps)[None, None] * FINE**2
     fine = conv_transpose2d(image[:, None], own, stride=FINE, padding=(len(taps) - FINE) // 2)

@@ -25,16 +25,7 @@ _CHUNK = 512  # images a file: what an interrupted run loses at most; whole batc
 def embed_cached(
     space: Space, images: Pixels, cache_folder: Path | None = None, progress: Advance | None = None
 ) -> Embedded:
-    """Embed images, or read their vectors where these very images were embedded in this space before.
-
-    Args:
-        space: From `spaces.open_space`.
-        images: (N, S, S, C) uint8, N >= 1.
-        cache_folder: Where the folder of vectors lies; `cache.default_folder` where None.
-        progress: Called with the number of images that are done, cached ones included.
-
-    Returns:
-        What ``space.embed`` returns, to the last bit.
+    """Embed images as ``space.embed`` does, or read the vectors of these very images from an earlier time.
 
     Raises:
         SonoforgeError: A file cannot be written.
@@ -69,10 +60,7 @@ def _key(space: Space, images: Pixels) -> str:
 
 def _write(path: Path, embedded: Embedded) -> None:
     tables = [table for table in embedded if table is not None]
-    with write_checked(path) as file:
-        for table in tables:
-            file.add(table.astype("<f4"))
-        file.facts = [table.shape for table in tables]
+    write_checked(path, (table.astype("<f4") for table in tables), [table.shape for table in tables])
 
 
 def _read(path: Path) -> Embedded | None:

@@ -136,7 +136,7 @@ def open_features(choice: str, device: torch.device | str = "cpu") -> Features:
     """
     known = list(NETWORKS)
     if choice in known:
-        ways_out = "give --features FILE (a .safetensors file with torchvision's key names)"
+        ways_out = "give features: a .safetensors file with torchvision's key names"
         weights = download_weights(NETWORKS[choice].weights, ways_out)
         network, module = _recognise(choice, weights.state, [choice])
     else:

@@ -27,13 +27,9 @@ SMALLEST_SPLIT = 500  # ours, not published: with fewer images a split cannot ev
 
 
 class InceptionScore(NamedTuple):
-    """An inception score and the protocol it was measured under."""
+    """An inception score, and in how many parts the images were scored."""
 
     value: float  # mean over splits, 1 to the number of classes
-    standard_deviation: float | None  # over splits (dividing by their number), as published; None for one split
-    classifier: str  # name of the network and hash of its weights
-    generated: int
-    classes: int  # number of the classifier's classes
     splits: int  # number of parts that were scored apart
 
 
@@ -42,14 +38,11 @@ def recommended_splits(images: int) -> int:
     return SPLITS if images >= SPLITS * SMALLEST_SPLIT else 1
 
 
-def inception_score(
-    probabilities: NDArray[Any], classifier: str, splits: int = SPLITS, seed: int = 0
-) -> InceptionScore:
+def inception_score(probabilities: NDArray[Any], splits: int = SPLITS, seed: int = 0) -> InceptionScore:
     """Measure exp(mean over images of KL(p(y|x) || p(y))), p(y) being the mean over the split's images.
 
     Args:
         probabilities: (N, K) of each generated image, rows that sum to 1 (within 0.001); softmax of the logits.
-        classifier: Name of the network they are from.
         splits: Parts of the shuffled set, scored apart; `recommended_splits` gives what N allows.
         seed: Of the shuffling, which is without effect on one split.
 
@@ -59,7 +52,7 @@ def inception_score(
     """
     if probabilities.ndim != 2:
         raise ValueError(f"inception score: found shape {probabilities.shape}, expected (N, K)")
-    count, classes = probabilities.shape
+    count = len(probabilities)
     if splits < 1 or count < 2 * splits:
         raise SonoforgeError(
             f"inception score: found {count} images for {splits} splits, expected at least 1 split, with 2 images "
@@ -75,8 +68,7 @@ def inception_score(
     order = np.random.default_rng(derive_seed(seed, "inception score splits")).permutation(count)
     bounds = [part * count // splits for part in range(splits + 1)]
     scores = [_score(table[order[low:high]]) for low, high in itertools.pairwise(bounds)]
-    deviation = float(np.std(scores)) if splits > 1 else None
-    return InceptionScore(float(np.mean(scores)), deviation, classifier, count, classes, splits)
+    return InceptionScore(float(np.mean(scores)), splits)
 
 
 def _score(table: NDArray[np.float64]) -> float:

@@ -41,25 +41,17 @@ Groups = NDArray[np.int64]
 
 
 class LinearProbe(NamedTuple):
-    """How well a linear classifier tells generated from real images, and its protocol."""
+    """How well a linear classifier tells generated from real images."""
 
     auc: float  # mean over folds of the area under the ROC curve, 0 to 1; by chance also below 0.5
     low: float  # lower end of its 95 % interval, of groups rather than images (`auc_interval`), on the wide side
     high: float  # upper end
-    features: str  # name of the feature network and hash of its weights
-    generated: int
-    real: int
-    generated_groups: int  # number of near-duplicate groups of the generated images
-    real_groups: int  # the same of the real images
-    folds: int
-    c: float  # inverse strength of the L2 penalty
 
 
 def linear_probe(
     generated: NDArray[Any],
     real: NDArray[Any],
     real_groups: Groups,
-    features: str,
     generated_groups: Groups | None = None,
     seed: int = 0,
 ) -> LinearProbe:
@@ -71,7 +63,6 @@ def linear_probe(
         generated: (N, D) features of generated images.
         real: (M, D) features of real images.
         real_groups: (M,) near-duplicate group of each real image.
-        features: Name of the network the features are from.
         generated_groups: (N,) the same of the "generated" images, where real ones stand in their place; no group may
             be on both sides.  None: each is its own.
         seed: Of the folds.
@@ -106,16 +97,11 @@ def linear_probe(
         areas.append(area_under_curve(scores[is_fake[held_out]], scores[~is_fake[held_out]]))
     auc = float(np.mean(areas))
     low, high = auc_interval(auc, *counts, inflation=_DEPENDENCE)
-    return LinearProbe(auc, low, high, features, len(x), len(y), *counts, FOLDS, C)
+    return LinearProbe(auc, low, high)
 
 
 def area_under_curve(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Return the share of pairs in which the positive score is the higher one; ties count half.
-
-    Args:
-        positive: (P,) scores, P >= 1.
-        negative: (Q,) scores, Q >= 1.
-    """
+    """Return the share of pairs in which the positive score is the higher one; ties count half."""
     p, q = len(positive), len(negative)
     ranks = stats.rankdata(np.concatenate([positive, negative]))
     return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * q))

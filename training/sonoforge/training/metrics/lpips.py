@@ -104,10 +104,6 @@ def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
 
     E is 119 000 for images of 64 pixels, 0.5 million at 128, 2 million at 256.
 
-    Args:
-        lpips: From `open_lpips`.
-        images: (N, S, S, C) uint8, or (N, C, S, S) float tensor in [-1, 1]; C = 1 or 3.
-
     Raises:
         ValueError: Another number of channels.
     """
@@ -122,12 +118,7 @@ def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
 
 
 def distance(lpips: Lpips, first: Pixels | Tensor, second: Pixels | Tensor) -> NDArray[np.float64]:
-    """Return LPIPS of each pair, (P,) float64.
-
-    Args:
-        lpips: From `open_lpips`.
-        first: (P, S, S, C) uint8, or (P, C, S, S) float tensor in [-1, 1]; C = 1 or 3.
-        second: P images of the same size.
+    """Return LPIPS of each pair of images, given as `embed` takes them: (P,) float64.
 
     Raises:
         ValueError: Numbers or sizes that do not agree.

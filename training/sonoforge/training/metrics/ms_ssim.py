@@ -38,11 +38,8 @@ class MsSsim(NamedTuple):
 
     value: float  # mean over pairs, 0 to 1; 1 for one image repeated
     standard_error: float  # of `value`, by the jackknife over images; how far it would move with other images
-    images: int
     pairs: int  # number of different pairs that were compared
     scales: int
-    weights: tuple[float, ...]  # exponent of each scale, finest first; their sum is 1
-    image_size: int  # side of the images in pixels
 
 
 def scale_weights(image_size: int) -> tuple[float, ...]:
@@ -95,15 +92,11 @@ def mean_ms_ssim(images: NDArray[np.uint8], pairs: int = 1000, seed: int = 0) ->
         ]
     )
     error = _jackknife_error(values, first, second, len(images))
-    return MsSsim(float(values.mean()), error, len(images), len(first), len(weights), weights, images.shape[1])
+    return MsSsim(float(values.mean()), error, len(first), len(weights))
 
 
 def pair_ms_ssim(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the similarity of each pair, (P,) float64, 0 to 1.
-
-    Args:
-        first: (P, S, S, C) uint8, C = 1 or 3.
-        second: Of the same shape.
+    """Return the similarity of each pair of images (P, S, S, C) uint8: (P,) float64, 0 to 1.
 
     Raises:
         SonoforgeError: Images below 11 pixels.

@@ -81,11 +81,7 @@ class Space:
         return hashlib.sha256(json.dumps([dict(self.protocol), self.device], sort_keys=True).encode()).hexdigest()
 
     def embed(self, images: Pixels, progress: Advance | None = None) -> Embedded:
-        """Embed images batch by batch.
-
-        Args:
-            images: (N, S, S, C) uint8, N >= 1, C = 1 (grey, shown as three equal channels) or 3 (RGB).
-            progress: Called with the number of images done, see `progress.progress_bar`.
+        """Embed images (N, S, S, C) uint8, N >= 1, C = 1 (shown as three equal channels) or 3, batch by batch.
 
         Raises:
             ValueError: Another shape or type.
@@ -151,7 +147,7 @@ def open_space(
 
 def _inception(weights: Path | None, device: torch.device) -> Space:
     network = inception.open_inception(
-        weights, device, "give --weights FILE, or choose mobilenetv2-imagenet, bundle or pixels"
+        weights, device, "give weights, a file, or choose mobilenetv2-imagenet, bundle or pixels"
     )
 
     def run(images: Pixels) -> Embedded:
@@ -173,7 +169,7 @@ def _inception(weights: Path | None, device: torch.device) -> Space:
 
 def _imagenet(choice: str, weights: Path | None, device: torch.device) -> Space:
     network, vision = IMAGENET_NETWORKS[choice], import_torchvision()
-    features = open_network(network, weights, device, "give --weights FILE, or choose bundle or pixels")
+    features = open_network(network, weights, device, "give weights, a file, or choose bundle or pixels")
     protocol = {
         "space": choice,
         "weights": features.name,

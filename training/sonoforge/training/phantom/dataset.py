@@ -54,10 +54,6 @@ class WrittenSet(NamedTuple):
 def class_counts(count: int, balance: Sequence[float] = BALANCE) -> tuple[int, ...]:
     """Divide a number of pictures among the classes by largest remainders; a tie goes to the earlier class.
 
-    Args:
-        count: Total number of pictures.
-        balance: Weight of each class, not negative, not all zero.
-
     Returns:
         Number of pictures of each class.
     """
@@ -166,19 +162,11 @@ def write_phantom_set(
     balance: Sequence[float] = BALANCE,
     marks: float = MARKED,
 ) -> WrittenSet:
-    """Write a data set in the layout of BUSI, with its groups.
+    """Write the data set of `generate_phantom_set` in the layout of BUSI, with its groups, to a new or empty folder.
 
     Pictures are ``<class>/<class> (N).png`` with ``<class>/<class> (N)_mask.png`` beside each, N from 1; normal
     pictures have black masks.  ``groups.csv`` has the columns file and group.  Every PNG says in its text that it is
     synthetic.  The folder appears under its name only when it is complete.
-
-    Args:
-        folder: New or empty.
-        count: Total number of pictures.
-        seed: Seed of the whole set.
-        size: Height and width, pixels.
-        balance: Weight of each class.
-        marks: Share of the phantoms with burned-in marks.
 
     Raises:
         SonoforgeError: The folder holds something, cannot be written, or an argument is outside its range.

@@ -17,9 +17,6 @@ def read_dicom(path: Path) -> NDArray[Any]:
     ``MONOCHROME1`` (the lowest level is white) is inverted within the range of the stored bits, so that every picture
     is bright on dark (DICOM PS3.3, C.7.6.3.1.2).  Windows that the file suggests are not applied.
 
-    Args:
-        path: The file.
-
     Returns:
         (H, W) of the file's own integer type.
 

@@ -44,14 +44,11 @@ class Box(NamedTuple):
 
 
 def find_breast(film: Film) -> NDArray[np.bool_]:
-    """Separate the breast from the background, labels and the film's edges.
+    """Separate the breast of a film (H, W), bright on dark, from the background, labels and the film's edges.
 
     The largest connected region above half of Otsu's threshold ("A threshold selection method from gray-level
     histograms", IEEE SMC 9, 1979), after an opening that cuts off thin bridges.  Otsu's own value separates dense
     tissue from fat; half of it follows the skin.
-
-    Args:
-        film: (H, W), bright on dark.
 
     Returns:
         (h, w) bool, the film reduced to 256 pixels on its longer side; all False where nothing stands out.
@@ -89,10 +86,6 @@ def frame_breast(breast: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[Box
 
     Where the breast is narrower than tall, the square reaches beyond the box on the side away from the chest wall,
     which is the side where the breast is tallest; where it is wider, above and below alike.
-
-    Args:
-        breast: Of `find_breast`, not empty.
-        shape: Height and width of the film.
     """
     exact = _bounds(breast, shape)
     spare = round(_SPARE * max(exact.bottom - exact.top, exact.right - exact.left))
@@ -126,12 +119,7 @@ def _bounds(region: NDArray[np.bool_], shape: tuple[int, ...]) -> Box:
 
 
 def lesion_square(lesion: NDArray[np.bool_], margin: float) -> Box:
-    """Return the square around a lesion, moved to lie inside the film where the film is large enough.
-
-    Args:
-        lesion: (H, W) bool, not empty.
-        margin: Side of the square over the longer side of the lesion's box.
-    """
+    """Return the square around a lesion, ``margin`` times its longer side; inside the film where that is large."""
     box = _bounds(lesion, lesion.shape)
     side = max(LEAST_SIDE, round(margin * max(box.bottom - box.top, box.right - box.left)))
     top = _place((box.top + box.bottom - side) // 2, side, lesion.shape[0])
@@ -145,11 +133,7 @@ def _place(start: int, side: int, length: int) -> int:
 
 
 def grey_window(film: Film, breast: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the lowest and the highest level of the breast, dust and dirt left out.
-
-    Args:
-        film: (H, W).
-        breast: Of `find_breast`.
+    """Return the lowest and the highest level of the breast in a film (H, W), dust and dirt left out.
 
     Raises:
         SonoforgeError: All pixels of the breast are equal.

@@ -17,12 +17,7 @@ _REACH = 3  # standard deviations on each side
 
 
 def blur_sigma(images_shown: int, fade: int) -> float:
-    """Return the standard deviation in pixels, which falls linearly from `START` to 0.
-
-    Args:
-        images_shown: Number of real images so far.
-        fade: Number of images until it is 0; 0 for no blur.
-    """
+    """Return the standard deviation in pixels, which falls linearly from `START` to 0 over ``fade`` images, if any."""
     return START * max(0.0, 1.0 - images_shown / fade) if fade else 0.0
 
 

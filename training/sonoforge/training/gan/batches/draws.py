@@ -11,36 +11,16 @@ from sonoforge.runtime.seeds import derive_seed
 
 
 def batch_indices(images: int, batch: int, seed: int, step: int) -> NDArray[np.int64]:
-    """Which images make up the batch of this step.
+    """Which images make up the batch of this step: (batch,) int64 in [0, N).
 
     The images run in an endless row of shuffled epochs, cut into batches: a batch may straddle two
     epochs, or hold several when it is larger than the data set; every epoch holds each image once.
-
-    Args:
-        images: Number N of images.
-        batch: Images a step.
-        seed: The run's seed.
-        step: Counted from 0.
-
-    Returns:
-        (batch,) int64 in [0, N).
     """
     return shuffled_epochs(images, step * batch, (step + 1) * batch, seed, "order")
 
 
 def shuffled_epochs(count: int, begin: int, end: int, seed: int, purpose: str) -> NDArray[np.int64]:
-    """Return items ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of permutations of 0..count-1.
-
-    Args:
-        count: Length of a permutation: one epoch.
-        begin: Index of the first item.
-        end: Index after the last.
-        seed: The run's seed.
-        purpose: Rows of different purposes are independent.
-
-    Returns:
-        (end - begin,) int64.
-    """
+    """Return items ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of shuffled 0..count-1."""
     first, last = begin // count, (end - 1) // count
     orders = [
         np.random.default_rng(derive_seed(seed, purpose, epoch)).permutation(count) for epoch in range(first, last + 1)
@@ -49,16 +29,7 @@ def shuffled_epochs(count: int, begin: int, end: int, seed: int, purpose: str) -
 
 
 def draw_latents(count: int, size: int, seed: int, purpose: str, step: int = 0, distribution: str = "normal") -> Tensor:
-    """Draw (count, size) floats on the CPU, the same for every device.
-
-    Args:
-        count: Number of latents.
-        size: Length of each.
-        seed: The run's seed.
-        purpose: See `seeds.derive_seed`.
-        step: Which draw of this purpose.
-        distribution: ``normal``: standard; ``uniform``: in [-1, 1].
-    """
+    """Draw (count, size) floats on the CPU, the same for every device: ``normal``, or ``uniform`` in [-1, 1]."""
     generator = torch.Generator().manual_seed(derive_seed(seed, purpose, step))
     if distribution == "uniform":
         return torch.rand(count, size, generator=generator) * 2 - 1

@@ -19,13 +19,7 @@ CHUNK = 64  # images distorted at a time, which bounds the memory for float copi
 
 
 def expand(images: TrainingSet, copies: int, ranges: AffineRanges, seed: int) -> TrainingSet:
-    """Add distorted copies of each image.
-
-    Args:
-        images: N images.
-        copies: Images for each of the N, itself included.
-        ranges: Of the distortion.
-        seed: With the image's index and the copy, the only source of randomness.
+    """Add distorted copies of each image, drawn from (seed, image, copy) alone.
 
     Returns:
         ``copies`` * N images: the N unchanged, then every further copy of all N in the same order.

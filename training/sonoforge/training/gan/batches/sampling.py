@@ -53,13 +53,6 @@ class DeviceImages:
 def draw_real(images: DeviceImages, sampling: Sampling, step: int, rank: int = 0, world: int = 1) -> RealBatch:
     """Return the real images of one step, for one process.
 
-    Args:
-        images: To draw from.
-        sampling: How.
-        step: Counted from 0.
-        rank: Of this process.
-        world: Number of processes.
-
     Raises:
         SonoforgeError: The batch cannot be divided evenly among the processes.
     """
@@ -78,12 +71,6 @@ def draw_real(images: DeviceImages, sampling: Sampling, step: int, rank: int = 0
 
 def choose_images(sampling: Sampling, images: int, labels: NDArray[np.int64] | None, step: int) -> NDArray[np.int64]:
     """Choose the images of one step for all processes.
-
-    Args:
-        sampling: How.
-        images: Number N of images.
-        labels: (N,), or None: then there is nothing to balance.
-        step: Counted from 0.
 
     Returns:
         (batch,) int64 in [0, N); with ``mirror`` in [0, 2 N), where N + i is image i flipped.
@@ -137,7 +124,7 @@ def process_slice(batch: int, rank: int, world: int) -> slice:
     if batch % world:
         raise SonoforgeError(
             f"batch: found {batch} on {world} processes, expected a multiple of {world}; "
-            f"give --batch {-(batch // -world) * world}"
+            f"give batch {-(batch // -world) * world}"
         )
     share = batch // world
     return slice(rank * share, (rank + 1) * share)

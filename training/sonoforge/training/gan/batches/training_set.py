@@ -144,7 +144,7 @@ def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet,
     if len(held) < HELD_OUT_LEAST or len(np.unique(labels[held])) < len(np.unique(labels)):
         raise SonoforgeError(
             f"held-out images: found {len(held)} for one in {parts} of {count} images, expected at least "
-            f"{HELD_OUT_LEAST} and every class among them; give a larger share, or --held-out 0 to measure against "
+            f"{HELD_OUT_LEAST} and every class among them; give a larger share, or held_out 0 to measure against "
             "the training images"
         )
     chosen = np.isin(np.arange(count), held)
@@ -160,7 +160,7 @@ def check_enough_images(count: int, classes: tuple[str, ...], batch: int) -> Non
     if count >= batch:
         return
     of = f"class {classes[0]}" if len(classes) == 1 else f"classes {', '.join(classes)}"
-    remedy = f"give --batch {count}" if count > 1 else "add images"
+    remedy = f"give batch {count}" if count > 1 else "add images"
     raise SonoforgeError(
         f"training images of {of}: found {count}, expected at least the {batch} of one batch; {remedy}"
     )

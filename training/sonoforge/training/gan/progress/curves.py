@@ -25,10 +25,6 @@ def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
 
     KID with a band of one standard error and FID, each where it was measured; then diversity with the floor
     below which no checkpoint is called the best, and the two losses.
-
-    Args:
-        rows: Of ``stats.jsonl``, see `ticks.read_stats`; ``kid`` and ``fid`` may be in some of them only.
-        best_step: Step of the best checkpoint, or None.
     """
     panels = [*[name for name in ("kid", "fid") if any(name in row for row in rows)], "diversity", "losses"]
     with mpl.rc_context({"font.size": 8}):

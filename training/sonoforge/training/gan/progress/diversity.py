@@ -43,16 +43,7 @@ def mean_pairwise_distance(features: Tensor) -> float:
 
 
 def sliced_distance(first: Tensor, second: Tensor, seed: int = 0) -> float:
-    """Sliced Wasserstein distance between the rows of (N, D) and of (M, D), along 256 fixed directions.
-
-    Args:
-        first: (N, D) float.
-        second: (M, D) float.
-        seed: Of the projection directions.
-
-    Returns:
-        The distance, or NaN where a row holds a number that is not finite.
-    """
+    """Sliced Wasserstein distance of rows (N, D) and (M, D) along 256 fixed directions; NaN if any is not finite."""
     if not (torch.isfinite(first).all() and torch.isfinite(second).all()):
         return math.nan
     return sliced_wasserstein(first.cpu().numpy(), second.cpu().numpy(), DIRECTIONS, seed)

@@ -61,15 +61,7 @@ class Recorder:
     def __init__(
         self, folder: Path, setup: TrainingSetup, state: TrainingState, newest: Path | None, *, show_progress: bool
     ) -> None:
-        """Read the records of an earlier run, and prepare what samples are compared with.
-
-        Args:
-            folder: Of the training.
-            setup: What is trained.
-            state: At the step to start from.
-            newest: Checkpoint that ``state`` is from, or None.
-            show_progress: Show a progress bar on stderr.
-        """
+        """Read the records of an earlier run, and prepare what samples are compared with."""
         self._folder, self._setup, self._state = folder, setup, state
         self._is_main = state.fabric.is_global_zero
         self._start = 0
@@ -123,11 +115,6 @@ class Recorder:
 
     def add(self, done: int, scalars: Mapping[str, Tensor], *, interrupted: bool) -> None:
         """Record one step; at the end of a tick, and on an interruption, measure, write and save.
-
-        Args:
-            done: Steps done.
-            scalars: Of this step, by name.
-            interrupted: Whether the training stops here, to be continued later.
 
         Raises:
             GateError: A loss or a weight is no longer finite.
@@ -296,7 +283,7 @@ class Recorder:
 
 
 def _log_metrics(reference: MetricReference) -> None:
-    copies = ", so that copies of them would score best (see --held-out)" if reference.kind == "training" else ""
+    copies = ", so that copies of them would score best (see held_out)" if reference.kind == "training" else ""
     log.info(
         "%s in the feature space %s: %d generated images against %d %s images%s",
         " and ".join(name.upper() for name in reference.metrics), reference.space.name, len(reference.latents),

@@ -51,16 +51,7 @@ def make_metric_reference(
     generator: nn.Module,
     seed: int,
 ) -> MetricReference:
-    """Embed the real images and draw the latents.
-
-    Args:
-        metrics: Any of `settings.METRICS`.
-        space: Where distances are taken.
-        training: The images trained on; with labels only where the generator is told them.
-        held_out: The images that are compared with; None: those trained on.
-        generator: Tells the latents' length and distribution.
-        seed: Of the latents.
-    """
+    """Embed the real images and draw the latents."""
     device = next(generator.parameters()).device
     real = training if held_out is None else held_out
     some = evenly_spaced(len(real), REAL)
@@ -81,11 +72,6 @@ def make_metric_reference(
 
 def measure_metrics(average: nn.Module, reference: MetricReference, image_channels: int) -> dict[str, Any]:
     """Measure the averaged generator against the reference.
-
-    Args:
-        average: In evaluation mode.
-        reference: From `make_metric_reference`.
-        image_channels: Channels that are image; those after them are masks, which are not looked at.
 
     Returns:
         ``kid`` and ``kid_standard_error``, ``fid``, whichever are wanted, and their protocol: ``metric_features``

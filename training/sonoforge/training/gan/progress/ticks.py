@@ -35,13 +35,7 @@ class Reference(NamedTuple):
 
 
 def make_reference(images: TrainingSet, generator: nn.Module, seed: int) -> Reference:
-    """Prepare what ticks compare with.
-
-    Args:
-        images: The real ones.
-        generator: Tells the latents' length and distribution.
-        seed: Of the fixed latents.
-    """
+    """Prepare what ticks compare with."""
     device = next(generator.parameters()).device
     some = evenly_spaced(len(images), REFERENCE)
     shown = to_unit(to_tensor(images.pixels[some]))[:, : images.image_channels]

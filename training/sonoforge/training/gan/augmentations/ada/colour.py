@@ -28,11 +28,7 @@ class Colour(NamedTuple):
 
 
 def recolour(images: Tensor, drawn: Colour) -> Tensor:
-    """Change the colours of each image; a grey image has luma only, as in the authors' code.
-
-    Args:
-        images: (N, C, S, S) in [-1, 1], C = 1 or 3.
-        drawn: For each image.
+    """Change the colours of images (N, C, S, S) in [-1, 1], C = 1 or 3; grey ones have only luma (authors' code).
 
     Raises:
         ValueError: Another number of channels.

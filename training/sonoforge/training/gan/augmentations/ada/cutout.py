@@ -16,12 +16,7 @@ class Cutout(NamedTuple):
 
 
 def cut_out(images: Tensor, drawn: Cutout) -> Tensor:
-    """Set the pixels whose centres lie in the square to zero.
-
-    Args:
-        images: (N, C, S, S); all channels alike.
-        drawn: For each image.
-    """
+    """Set the pixels whose centres lie in the square to zero, in all channels of images (N, C, S, S)."""
     side = images.shape[3]
     places = (torch.arange(side, device=images.device) + 0.5) / side
     kept = (places - drawn.centre[:, :, None]).abs() >= drawn.size[:, None, None] / 2

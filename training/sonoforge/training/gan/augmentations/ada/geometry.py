@@ -77,12 +77,7 @@ def _margin(inverse: Tensor, side: int) -> int:
 
 
 def transform(images: Tensor, drawn: Geometry) -> Tensor:
-    """Move the pixels of each image; an image whose map is the identity stays unchanged.
-
-    Args:
-        images: (N, C, S, S); all channels move alike.
-        drawn: For each image.
-    """
+    """Move the pixels of images (N, C, S, S), all channels alike; the identity map leaves an image unchanged."""
     side = images.shape[3]
     inverse = inverse_map(drawn, side)
     enlarged = upsample(pad(images, [_margin(inverse, side)] * 4, mode="reflect"))

@@ -31,12 +31,6 @@ def generator_loss(fake: Tensor, state: Mapping[str, Tensor]) -> Tensor:
 
 
 def update(real: Tensor, fake: Tensor, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Move k towards equilibrium, and measure convergence.
-
-    Args:
-        real: Mean reconstruction error of real images, a scalar.
-        fake: That of generated images.
-        state: ``k`` and ``convergence`` before.
-    """
+    """Move k towards equilibrium, and measure convergence, from the mean reconstruction errors."""
     balance = GAMMA * real - fake
     return {"k": (state["k"] + LAMBDA_K * balance).clamp(0.0, 1.0), "convergence": real + balance.abs()}

@@ -26,13 +26,7 @@ def flip_and_shift(images: Tensor, chance: torch.Generator) -> Tensor:
 
 
 def penalty(discriminator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Tensor:
-    """Mean squared change of the scores of real images when these are flipped and moved (equation 4).
-
-    Args:
-        discriminator: Any.
-        batch: Its real images.
-        state: Not used.
-    """
+    """Mean squared change of the scores of real images when these are flipped and moved (equation 4)."""
     del state
     plain, _ = discriminator(batch.real, batch.labels)
     moved, _ = discriminator(flip_and_shift(batch.real, batch.chance), batch.labels)

@@ -17,10 +17,7 @@ def gradient_penalty(gradient: Tensor) -> Tensor:
 def penalty(discriminator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Tensor:
     """Push the critic's slope to 1 between real and generated images (algorithm 1, lines 4 to 7).
 
-    Args:
-        discriminator: The critic; without batch normalisation, as each image needs its own slope (section 4).
-        batch: Pairs its real and generated images by position.
-        state: Not used.
+    The critic must have no batch normalisation, as each image needs its own slope (section 4).
     """
     del state
     between = batch.fake.lerp(batch.real, batch.mix).requires_grad_(True)

@@ -9,13 +9,7 @@ from sonoforge.training.gan.objectives.batch import Batch
 
 
 def penalty(discriminator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Tensor:
-    """Half the mean squared gradient norm on real images (equation 9); the weight is the paper's gamma.
-
-    Args:
-        discriminator: Any.
-        batch: Its real images.
-        state: Not used.
-    """
+    """Half the mean squared gradient norm on real images (equation 9); the weight is the paper's gamma."""
     del state
     real = batch.real.detach().requires_grad_(True)
     score, _ = discriminator(real, batch.labels)
