@@ -53,7 +53,7 @@ def halves() -> Halves:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Space:
     """The shipped bundle, which embeds equal sets once."""
-    space, folder = open_space("bundle", cpu_threads=1), tmp_path_factory.mktemp("features")
+    space, folder = open_space("bundle"), tmp_path_factory.mktemp("features")
     return replace(space, run=lambda images: embed_cached(space, images, folder), batch=IMAGES)
 
 

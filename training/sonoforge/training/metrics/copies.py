@@ -97,7 +97,6 @@ def find_copies(
     training: Pixels,
     training_groups: Groups,
     held_out: tuple[Pixels, Groups] | None = None,
-    alpha: float = ALPHA,
 ) -> tuple[CopyTest, Nearest]:
     """Find the nearest training image of each generated one, and test whether too many are too near.
 
@@ -107,14 +106,13 @@ def find_copies(
         training_groups: (M,) near-duplicate group of each, from `sonoforge.training.data.duplicates`.
         held_out: (K, S, S, C) uint8 real images that the generator did not see, and their (K,) groups in the same
             numbering, none of them a group of the training images.  None: calibrate on the training images.
-        alpha: Largest probability that a real image counts as a copy, in (0, 1).
 
     Returns:
         The test, and the generated images' nearest training images.
 
     Raises:
         ValueError: A held-out image belongs to a group of the training images.
-        SonoforgeError: Too few calibrating groups for this alpha, or no generated image.
+        SonoforgeError: Too few calibrating groups, or no generated image.
     """
     nearest = nearest_training(generated, training)
     if held_out is None:
@@ -126,7 +124,7 @@ def find_copies(
         if len(shared):
             raise ValueError(f"copy test: found {len(shared)} groups both held out and trained on, expected none")
         calibration, real = HELD_OUT, nearest_training(images, training)
-    return copy_test(nearest.distance, real.distance, groups, calibration, len(training), alpha), nearest
+    return copy_test(nearest.distance, real.distance, groups, calibration, len(training)), nearest
 
 
 def nearest_training(images: Pixels, training: Pixels) -> Nearest:

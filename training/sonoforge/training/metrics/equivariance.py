@@ -39,6 +39,7 @@ from sonoforge.runtime.seeds import derive_seed
 
 PEAK = 2.0
 LARGEST_SHIFT = 1 / 8  # of the side
+BATCH = 8  # images at a time
 LANCZOS = 3  # zeros of the sinc on each side
 SMALLEST = 32  # side in pixels; of smaller images the rotation's filters leave too few pixels untouched
 FINE = 4  # points a pixel along each axis at which a rotated image is computed before its frequencies are cut off
@@ -86,13 +87,11 @@ def render_transformed(generator: nn.Module, label: int | None = None) -> Render
     return render
 
 
-def translation_equivariance(
-    render: Render, latents: Tensor, seed: int, *, fractional: bool = False, batch: int = 8
-) -> Equivariance:
+def translation_equivariance(render: Render, latents: Tensor, seed: int, *, fractional: bool = False) -> Equivariance:
     """Measure EQ-T on latents (M, Z), by whole pixels or also by fractions of one."""
     chance = np.random.default_rng(derive_seed(seed, "equivariance translation"))
     errors = []
-    for part in latents.split(batch):
+    for part in latents.split(BATCH):
         images = render(part, _identities(part))
         side = images.shape[3]
         shifts = chance.uniform(-LARGEST_SHIFT, LARGEST_SHIFT, (len(part), 2)) * side
@@ -107,7 +106,7 @@ def translation_equivariance(
     return _summarise(errors, f"EQ-T, translations up to 1/8 of the side, {kind}")
 
 
-def rotation_equivariance(render: Render, latents: Tensor, seed: int, *, batch: int = 8) -> Equivariance:
+def rotation_equivariance(render: Render, latents: Tensor, seed: int) -> Equivariance:
     """Measure EQ-R on latents (M, Z).
 
     Raises:
@@ -115,7 +114,7 @@ def rotation_equivariance(render: Render, latents: Tensor, seed: int, *, batch: 
     """
     chance = np.random.default_rng(derive_seed(seed, "equivariance rotation"))
     errors = []
-    for part in latents.split(batch):
+    for part in latents.split(BATCH):
         angles = chance.uniform(0, 2 * math.pi, len(part))
         matrices = _identities(part)
         matrices[:, :2, :2] = torch.stack([_turn(-angle) for angle in angles])
