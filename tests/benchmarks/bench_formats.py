@@ -25,7 +25,7 @@ from sonoforge.export.formats.quantisation import to_int8, to_symmetric_int8
 from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.runtime.inference.model_files import open_file
+from sonoforge.runtime.inference.runners import open_file
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
 from sonoforge.export.formats.tensorrt.record import SUFFIXES, record_path, to_json
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference import onnx_file
+from sonoforge.runtime.inference import onnx_session
 
 LIMITS = {"fp32": 1e-4, "fp16": 5e-3}
 Answer = Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
@@ -120,7 +120,7 @@ def main() -> None:
                 "ok": worst <= LIMITS[precision],
             }
         try:
-            cuda = onnx_file.open_file(folder / "model.onnx", 1, "CUDAExecutionProvider")
+            cuda = onnx_session.open_file(folder / "model.onnx", 1, "CUDAExecutionProvider")
             answers = {"onnxruntime CUDA": cuda, **answers}
         except SonoforgeError as error:
             print(f"no ONNX Runtime on the GPU: {error}")

@@ -26,7 +26,7 @@ from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.runtime.inference.model_files import open_file, run_in_subprocess
+from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
 
 SIDE = 64
 PREPROCESSING = Preprocessing(size=SIDE)

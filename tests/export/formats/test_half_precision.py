@@ -14,7 +14,7 @@ from sonoforge.export.formats.half_precision import to_half
 from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.runtime.inference.onnx_file import open_file
+from sonoforge.runtime.inference.onnx_session import open_file
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from sonoforge.export.formats.ort import required_operators, to_ort
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.runtime.inference.model_files import run_in_subprocess
+from sonoforge.runtime.inference.runners import run_in_subprocess
 
 
 @pytest.fixture(scope="module")

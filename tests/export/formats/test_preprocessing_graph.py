@@ -18,7 +18,7 @@ from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
-from sonoforge.runtime.inference.onnx_file import open_file, session_options
+from sonoforge.runtime.inference.onnx_session import open_file, session_options
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

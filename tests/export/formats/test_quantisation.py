@@ -20,7 +20,7 @@ from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.runtime.inference.onnx_file import session_options
+from sonoforge.runtime.inference.onnx_session import session_options
 
 CLASSES = ("normal", "benign", "malignant")
 

@@ -14,7 +14,7 @@ from bundle_factory import SIZE, forward
 from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
 from sonoforge.export.formats.tensorrt.engine import missing
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference.model_files import open_file, run_in_subprocess
+from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
 from tensorrt_stand_in import written
 
 

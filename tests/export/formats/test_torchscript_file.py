@@ -23,7 +23,7 @@ from sonoforge.models.dcgan import Generator
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference.model_files import open_file, run_in_subprocess
+from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
 
 FORMATS = {
     "torchscript": ("model.torchscript.pt", torchscript_file.write_torchscript),

@@ -30,7 +30,7 @@ from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import SHIPPED, BundleError, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference import model_files
+from sonoforge.runtime.inference import runners
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.gan.generator import Truncation, load_generator, sample_batches
@@ -145,7 +145,7 @@ def test_all_formats_are_those_that_a_generator_can_have(everything: ExportedGen
         expected["torchscript"] = "not written"
     if recipe == "stylegan3-t" or not HAS_EXECUTORCH:
         expected["executorch"] = "not written"
-    if model_files.missing("tensorrt"):
+    if runners.missing("tensorrt"):
         status = "not checked" if "tensorrt" in ALL else "not written"
         expected |= dict.fromkeys(("tensorrt", "tensorrt-fp16"), status)
     assert {name: row["status"] for name, row in rows.items()} == expected

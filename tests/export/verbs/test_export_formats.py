@@ -26,7 +26,7 @@ from sonoforge.export.verbs.export import Config, main
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference.model_files import open_file
+from sonoforge.runtime.inference.runners import open_file
 from sonoforge.runtime.verbs import verify
 
 PASSING = ("onnx", "onnx-fp16", "ort")

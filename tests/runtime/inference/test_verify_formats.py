@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import bundle_factory as factory
-from sonoforge.runtime.inference import model_files
+from sonoforge.runtime.inference import runners
 from sonoforge.runtime.verbs import bench, verify
 
 
@@ -114,6 +114,6 @@ def test_a_crash_is_a_reason_without_the_temporary_folder(tmp_path: Path, monkey
     row = verify.main(verify.Config(str(folder))).result["formats"]["ort"]
     assert row["status"] == "failed" and row["reason"].startswith("model.ort: the program that runs it ended with")
     assert "onnxruntime cannot load it" in row["reason"] and "sonoforge-" not in row["reason"]
-    monkeypatch.setitem(model_files.PROGRAMS, "ort", "sonoforge.runtime.absent_program")
+    monkeypatch.setitem(runners.RUNNERS, "ort", "sonoforge.runtime.absent_program")
     row = verify.main(verify.Config(str(folder))).result["formats"]["ort"]
     assert row["status"] == "not run" and "not installed" in row["reason"]

@@ -25,7 +25,7 @@ from sonoforge.runtime.bench import measure as bench_measure
 from sonoforge.runtime.bench import process as bench_process
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference import model_files
+from sonoforge.runtime.inference import runners
 from sonoforge.runtime.verbs import bench
 
 QUICK = {"seconds": 0.06, "rounds": 2, "batches": (1, 4)}
@@ -69,14 +69,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(model_files.PROGRAMS, "tensorrt", "sonoforge.runtime.absent_program")
+    monkeypatch.setitem(runners.RUNNERS, "tensorrt", "sonoforge.runtime.absent_program")
 
 
 @pytest.fixture(scope="module")
 def measured(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(model_files.PROGRAMS, "tensorrt", "sonoforge.runtime.absent_program")
+        patch.setitem(runners.RUNNERS, "tensorrt", "sonoforge.runtime.absent_program")
         outcome = bench.main(bench.Config(str(bundle), trust=True, out=str(out), **QUICK))
     return outcome, out
 
@@ -224,11 +224,11 @@ def test_a_program_that_ends_with_a_signal_harms_no_other(
     factory.add_file(folder, "model.pte", f"{end} {tmp_path / 'golden.npy'}".encode(), "executorch", "fp32")
     (tmp_path / "falling_program.py").write_text(PROGRAM)
     (tmp_path / "sitecustomize.py").write_text(
-        "import sonoforge.runtime.inference.model_files as m\nm.PROGRAMS['executorch'] = 'falling_program'\n"
+        "import sonoforge.runtime.inference.runners as m\nm.RUNNERS['executorch'] = 'falling_program'\n"
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(model_files.PROGRAMS, "executorch", "falling_program")
+    monkeypatch.setitem(runners.RUNNERS, "executorch", "falling_program")
     monkeypatch.setattr(bench_process, "_PACKAGES", {})
     found = rows(bench.main(bench.Config(str(folder), trust=True, seconds=0.02, rounds=1, batches=(1, 4))))
     assert found["onnx"]["status"] == "measured"

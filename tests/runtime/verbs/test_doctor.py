@@ -89,9 +89,9 @@ def test_nothing_heavy_is_imported() -> None:
     code = """
 import contextlib, io, sys
 from sonoforge.runtime.cli import main as cli
-from sonoforge.runtime.inference.model_files import PROGRAMS
+from sonoforge.runtime.inference.runners import RUNNERS
 for name in ("torchscript", "executorch", "tensorrt"):  # these may import what they ask about
-    PROGRAMS[name] = PROGRAMS["onnx"]
+    RUNNERS[name] = RUNNERS["onnx"]
 with contextlib.redirect_stdout(io.StringIO()):
     assert cli._run(["doctor", "--json", "--quiet"]) == 0
 print(sorted({"torch", "onnx", "scipy", "matplotlib", "rich"} & set(sys.modules)))

@@ -18,7 +18,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference import model_files
+from sonoforge.runtime.inference import runners
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool)
         "precision": form.precision,
         "runs_on": form.runs_on,
     }
-    absent, unchecked = exported.cannot_have(name), model_files.missing(name)
+    absent, unchecked = exported.cannot_have(name), runners.missing(name)
     if unchecked and not by_name and not absent:
         absent = f"{unchecked}; --formats {name} writes it unchecked"
     if absent:

@@ -33,7 +33,7 @@ from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.model_files import open_file, run_in_subprocess
+from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
 from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord, load_model
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.run_folder import CONFIG, read_config

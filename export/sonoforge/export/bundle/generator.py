@@ -34,7 +34,7 @@ from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.bundle.generation import LATENT_RECIPE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError
-from sonoforge.runtime.inference import model_files
+from sonoforge.runtime.inference import runners
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, golden_difference
 from sonoforge.runtime.inference.latents import draw_latent
@@ -128,17 +128,15 @@ def _cannot_have(name: str, generator: nn.Module) -> str:
 def _difference(generator: nn.Module, name: str, path: Path) -> float:
     """Run a file, in a subprocess where it may end with a signal, and compare with torch."""
     if name.startswith(("onnx", "torchscript")):
-        return largest_difference(generator, model_files.open_file(name, path))
+        return largest_difference(generator, runners.open_file(name, path))
     if has_styles(generator):  # one psi for each process
-        return largest_difference(
-            generator, lambda fed: model_files.run_in_subprocess(name, path, fed, batch=len(fed[0]))
-        )
+        return largest_difference(generator, lambda fed: runners.run_in_subprocess(name, path, fed, batch=len(fed[0])))
     batches = [generator_inputs(generator, count, psi, seed=count).values() for count, psi in CHECKED]
     fed = [torch.cat(values) for values in zip(*batches, strict=True)]
     with torch.inference_mode():
         expected = trace_generator(generator).eval()(*fed).numpy()
     largest = max(count for count, _ in CHECKED)
-    found = model_files.run_in_subprocess(name, path, [values.numpy() for values in fed], batch=largest)[0]
+    found = runners.run_in_subprocess(name, path, [values.numpy() for values in fed], batch=largest)[0]
     return float(np.abs(found - expected).max()) if found.shape == expected.shape else math.nan
 
 

@@ -16,7 +16,7 @@ from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference.onnx_file import OUTSIDE, reads_other_files
+from sonoforge.runtime.inference.onnx_session import OUTSIDE, reads_other_files
 
 TOLERANCE = 1e-5
 """Largest difference from the golden vectors: in probabilities; in other outputs, in units of their largest value."""

@@ -25,7 +25,7 @@ from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError, SonoforgeError
 
 if TYPE_CHECKING:
-    from sonoforge.runtime.inference.model_files import Answer
+    from sonoforge.runtime.inference.runners import Answer
 
 # The first five blocks and the last layers stay in float32.  With the shipped model, 32 calibration images and 260 BUSI
 # images, mirrored and cut by 4 %, as they are not in its training set (largest and mean change of the probabilities):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sonoforge.export.formats.onnx_graph import OPSET
 from sonoforge.runtime.errors import GateError
-from sonoforge.runtime.inference.onnx_file import session_options
+from sonoforge.runtime.inference.onnx_session import session_options
 
 
 def finish(changed: onnx.ModelProto, original: onnx.ModelProto, notes: dict[str, str] | None = None) -> bytes:
@@ -43,7 +43,7 @@ def finish(changed: onnx.ModelProto, original: onnx.ModelProto, notes: dict[str,
 
 def answers_of(model: bytes, inputs: NDArray[np.float32], output: str) -> NDArray[np.float32]:
     """Run an ONNX file on images (N, 3, S, S), one at a time, and return one of its outputs (N, ...)."""
-    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file
+    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_session
 
     session = onnxruntime.InferenceSession(model, session_options(threads=1), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name

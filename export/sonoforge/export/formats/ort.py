@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError
-from sonoforge.runtime.inference.onnx_file import session_options
+from sonoforge.runtime.inference.onnx_session import session_options
 
 
 def to_ort(model: bytes) -> bytes:
@@ -20,7 +20,7 @@ def to_ort(model: bytes) -> bytes:
     Raises:
         GateError: onnxruntime cannot load or write the model.
     """
-    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_file
+    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_session
 
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
         target = Path(folder) / "model.ort"

@@ -25,7 +25,7 @@ from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import SonoforgeError
 
 if TYPE_CHECKING:
-    from sonoforge.runtime.inference.model_files import Answer
+    from sonoforge.runtime.inference.runners import Answer
 
 _MANGLED = re.compile(r"___torch_mangle_(\d+)")
 _WRITTEN_BY_THE_WRITER = ("version", "byteorder", ".data/serialization_id")

@@ -13,7 +13,7 @@ from torch import nn
 from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.runtime.inference.onnx_file import session_options
+from sonoforge.runtime.inference.onnx_session import session_options
 
 TOLERANCE = 1e-4
 """Largest absolute difference allowed in logits and probabilities, float32 against float32."""

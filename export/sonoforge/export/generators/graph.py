@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from sonoforge.export.formats.onnx_graph import trace
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.inference.latents import draw_latent
-from sonoforge.runtime.inference.model_files import Answer
+from sonoforge.runtime.inference.runners import Answer
 from sonoforge.training.gan.checkpoint import Description
 from sonoforge.training.gan.generator import latent_distribution, load_generator
 

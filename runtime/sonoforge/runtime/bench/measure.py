@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bench.results import Batch, Figures, Record, Task
-from sonoforge.runtime.inference.model_files import run_module
+from sonoforge.runtime.inference.runners import run_module
 
 TOLERANCE = 1e-3
 """Largest difference from the golden logits of a float32 file, as in ``sonoforge verify``."""

@@ -20,7 +20,7 @@ import numpy as np
 from sonoforge.runtime import machine
 from sonoforge.runtime.bench.results import Task, Timing
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference import model_files
+from sonoforge.runtime.inference import runners
 
 # By the first part of a format's name: the package that runs its files.
 _PACKAGES = {"torchscript": "torch", "executorch": "executorch", "tensorrt": "tensorrt_rtx"}
@@ -40,7 +40,7 @@ def main(task: Task) -> None:
             record()
             return
         started = perf_counter()
-        answer = model_files.open_file(task["format"], Path(task["path"]), task["threads"])
+        answer = runners.open_file(task["format"], Path(task["path"]), task["threads"])
         loaded = perf_counter()
         answers = [answer([golden[:1]])]
         record(

@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar, overload
 
 from numpy.typing import NDArray
 
-from sonoforge.runtime.bundle import container
+from sonoforge.runtime.bundle import files
 from sonoforge.runtime.bundle.classification import ClassifierManifest
-from sonoforge.runtime.bundle.container import BundleError, DamagedBundleError
+from sonoforge.runtime.bundle.files import BundleError, DamagedBundleError
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.manifest import (
     FORMAT_VERSION,
@@ -60,7 +60,7 @@ class Bundle(Generic[Kind_co]):
         Raises:
             DamagedBundleError: The file is missing, of another size or of another content.
         """
-        return container.read_checked(self.path, name, self.manifest.files[name])
+        return files.read_checked(self.path, name, self.manifest.files[name])
 
     def extract(self, name: str, folder: Path) -> Path:
         """Write a model file's checked bytes to a folder, where its program can open them, and return its path.
@@ -82,7 +82,7 @@ class Bundle(Generic[Kind_co]):
             BundleError: One of them is missing, of another type or shape, or not finite.
         """
         where = f"{self.path}: {name}"
-        return container.checked_arrays(container.load_arrays(where, self.read(name)), where, expected)
+        return files.checked_arrays(files.load_arrays(where, self.read(name)), where, expected)
 
     def golden(self) -> dict[str, NDArray[Any]]:
         """Return the golden inputs and outputs; see ``golden_arrays`` of the task's manifest.
@@ -120,14 +120,14 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
     if path is None and not SHIPPED.is_dir():
         raise BundleError("no bundle is shipped with this install; give --bundle FOLDER_OR_ZIP")
     place = SHIPPED if path is None else Path(path)
-    data = container.read_manifest(place)
+    data = files.read_manifest(place)
     try:
         manifest = parse_manifest(data)
     except SonoforgeError as error:
         raise ManifestError(f"{place}: manifest.json: {error}") from error
     if not isinstance(manifest, kind):
         raise BundleError(f"{place}: found {manifest.owner}'s bundle, expected {kind.owner}'s; use {manifest.used_by}")
-    container.check_sizes(place, manifest.files)
+    files.check_sizes(place, manifest.files)
     return Bundle(place, manifest)
 
 

@@ -16,7 +16,7 @@ from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images.decoding import ImageError, read_image
 from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.onnx_file import load_session
+from sonoforge.runtime.inference.onnx_session import load_session
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -139,7 +139,7 @@ def _load_session(bundle: Bundle[ClassifierManifest], threads: int) -> onnxrunti
     # The model is read and hashed while onnxruntime is imported: each takes a good part of the start-up of one answer.
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(bundle.read, "model.onnx")
-        import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_file, and not for --help
+        import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help
     session = load_session(reading.result(), f"{bundle.path}: model.onnx", threads)
     _check_interface(bundle, session)
     return session

@@ -14,7 +14,7 @@ from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import Pixels, to_pixels
 from sonoforge.runtime.inference.latents import check_limit, draw_latent
-from sonoforge.runtime.inference.onnx_file import load_session
+from sonoforge.runtime.inference.onnx_session import load_session
 
 # Images computed together: as many as training's own sampling computes on a CPU.
 BATCH = 8

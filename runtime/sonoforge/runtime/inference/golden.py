@@ -18,7 +18,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.latents import draw_latent
-from sonoforge.runtime.inference.model_files import NOT_TRUSTED, missing, run_in_subprocess, runs_code
+from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, run_in_subprocess, runs_code
 
 # float32 sums in another order: 3e-6 between thread counts and optimisation levels on one x86 CPU (measured with
 # MobileNetV2); 1e-3 leaves room for other processors and is far below what moves a probability's third digit.

@@ -35,7 +35,7 @@ from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.inference.model_files import NOT_TRUSTED, missing, runs_code
+from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, runs_code
 
 EXAMPLES = """
 sonoforge bench

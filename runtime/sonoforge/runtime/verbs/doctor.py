@@ -193,7 +193,7 @@ def _own_parts(problems: list[str]) -> tuple[dict[str, str] | None, dict[str, st
     # Not above: these import numpy, which may be what is broken.
     from sonoforge.runtime.bundle.reader import open_bundle  # noqa: PLC0415
     from sonoforge.runtime.errors import SonoforgeError  # noqa: PLC0415
-    from sonoforge.runtime.inference.model_files import PROGRAMS, missing  # noqa: PLC0415
+    from sonoforge.runtime.inference.runners import RUNNERS, missing  # noqa: PLC0415
 
     bundle = None
     try:
@@ -201,7 +201,7 @@ def _own_parts(problems: list[str]) -> tuple[dict[str, str] | None, dict[str, st
         bundle = {"name": manifest.name, "version": manifest.version}
     except SonoforgeError as error:
         problems.append(str(error))
-    return bundle, {name: missing(name).removeprefix(f"{name}: ") for name in PROGRAMS}
+    return bundle, {name: missing(name).removeprefix(f"{name}: ") for name in RUNNERS}
 
 
 def _providers() -> dict[str, Provider]:

@@ -1,4 +1,4 @@
-"""Run TensorRT and TensorRT-RTX engines, after their record has been checked; see `runtime.inference.model_files`.
+"""Run TensorRT and TensorRT-RTX engines, after their record has been checked; see `runtime.inference.runners`.
 
 The checks need no GPU and no TensorRT, and come before a byte of the engine is handed to it: its hash, the package
 and the exact version that built it, the GPU's compute capability, the ONNX file that it was built from.  An engine
@@ -22,7 +22,7 @@ from sonoforge.export.formats.tensorrt.record import PORTABLE, SUFFIXES, Record,
 from sonoforge.runtime.errors import GateError, SonoforgeError
 
 if TYPE_CHECKING:
-    from sonoforge.runtime.inference.model_files import Answer
+    from sonoforge.runtime.inference.runners import Answer
 
 DEVICE = "cuda"
 

@@ -1,14 +1,12 @@
-"""Run a model file of any format by its own program: the one seam between files and what runs them.
+"""Run a model file of any format: a table of the module that runs each, imported by name so that none is required.
 
-A format's name begins with the program's: ``onnx-int8`` is run by ``onnx``.  Each program is one module with
+A format's name begins with its runner's: ``onnx-int8`` is run by ``onnx``.  A runner is a module with
 
-* ``open_file(path, threads) -> Answer``: load the file once, answer many times;
+* ``open_file(path, threads) -> Answer``: load the file once, run it many times;
 * ``missing() -> str``: what to install on this machine before a file can be run, or nothing.
 
-Modules are imported by name, so that this package needs none of them.
-
 TorchScript, ExecuTorch and TensorRT files are programs: whoever wrote one decides what it does on this machine, such as
-write files.  ONNX and ORT files are data, which onnxruntime computes with; `runs_code` tells the two apart.
+write files.  ONNX and ORT files are data, which onnxruntime computes with; see `runs_code`.
 """
 
 from __future__ import annotations
@@ -32,17 +30,16 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 Answer = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
 """Inputs in the order of the file's interface, each with the batch first, to outputs in theirs."""
 
-PROGRAMS = {
-    "onnx": "sonoforge.runtime.inference.onnx_file",
-    "ort": "sonoforge.runtime.inference.onnx_file",
+RUNNERS = {
+    "onnx": "sonoforge.runtime.inference.onnx_session",
+    "ort": "sonoforge.runtime.inference.onnx_session",
     "torchscript": "sonoforge.export.formats.torchscript",
     "executorch": "sonoforge.export.formats.executorch",
     "tensorrt": "sonoforge.export.formats.tensorrt.engine",
 }
 
-
 DATA = ("onnx", "ort")
-"""The programs whose files are data; those of all others run code of their own."""
+"""The runners whose files are data; the others' files contain code."""
 
 NOT_TRUSTED = "a program; --trust runs it, for bundles whose maker you trust"
 """Why ``verify`` and ``bench`` leave a file alone."""
@@ -50,17 +47,17 @@ NOT_TRUSTED = "a program; --trust runs it, for bundles whose maker you trust"
 _LONGEST = 1800  # seconds that one process may take: thousands of images on a slow machine, and what hangs ends
 
 
-def program(name: str) -> ModuleType:
+def runner(name: str) -> ModuleType:
     """Import the module that runs files of a format, such as ``onnx-int8``.
 
     Raises:
         SonoforgeError: An unknown format, sonoforge's own part for it is not installed, or what it needs is broken.
     """
     first = name.split("-", maxsplit=1)[0]
-    if first not in PROGRAMS:
-        raise SonoforgeError(f"format: found {name!r}, expected one that begins with {', '.join(PROGRAMS)}")
+    if first not in RUNNERS:
+        raise SonoforgeError(f"format: found {name!r}, expected one that begins with {', '.join(RUNNERS)}")
     try:
-        return importlib.import_module(PROGRAMS[first])
+        return importlib.import_module(RUNNERS[first])
     except ModuleNotFoundError as error:
         raise SonoforgeError(f"{name}: {error.name} is not installed; pip install 'sonoforge[export]'") from error
     except Exception as error:  # a broken torch ends in OSError, ImportError and others
@@ -76,9 +73,9 @@ def runs_code(name: str) -> bool:
 
 
 def missing(name: str) -> str:
-    """Say what keeps this machine from running files of a format, and what to install; nothing if it can."""
+    """Return why this machine cannot run files of a format, and what to install; empty if it can."""
     try:
-        return str(program(name).missing())
+        return str(runner(name).missing())
     except SonoforgeError as error:
         return str(error)
     except Exception as error:  # the optional packages behind it fail in ways of their own
@@ -91,8 +88,8 @@ def open_file(name: str, path: Path, threads: int = 1) -> Answer:
 
     Args:
         name: Its format.
-        path: Where it is.
-        threads: Threads for one inference, where its program lets one choose.
+        path: The file.
+        threads: Threads for one inference, where the runner has such a setting.
 
     Raises:
         SonoforgeError: The file cannot be run here.
@@ -100,19 +97,19 @@ def open_file(name: str, path: Path, threads: int = 1) -> Answer:
     reason = missing(name)
     if reason:
         raise SonoforgeError(f"{path}: {reason}")
-    answer: Answer = program(name).open_file(path, threads)
+    answer: Answer = runner(name).open_file(path, threads)
     return answer
 
 
 def run_in_subprocess(
     name: str, path: Path, inputs: Sequence[NDArray[Any]], *, batch: int = 1, threads: int = 1
 ) -> list[NDArray[Any]]:
-    """Run a file on many inputs in a process of its own: some programs end with a signal, not with an error.
+    """Run a file on many inputs in a subprocess: some runners crash with a signal instead of raising an error.
 
     Args:
         name: The file's format.
-        path: Where it is.
-        inputs: Each (N, ...); one with a single row, such as psi, goes into each batch as it is.
+        path: The file.
+        inputs: Each (N, ...); one with a single row, such as psi, goes into each batch unchanged.
         batch: Rows at a time.
         threads: Threads for one inference.
 
@@ -123,13 +120,13 @@ def run_in_subprocess(
         GateError: The process ended without answers, or did not end in half an hour; the message says how.
     """
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
-        place = Path(folder)
+        task_folder = Path(folder)
         for index, values in enumerate(inputs):
-            np.save(place / f"input-{index}.npy", values)
+            np.save(task_folder / f"input-{index}.npy", values)
         task = {"name": name, "path": str(path.absolute()), "inputs": len(inputs), "batch": batch, "threads": threads}
-        (place / "task.json").write_text(json.dumps(task), encoding="utf-8")
+        (task_folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         try:
-            done = run_module("sonoforge.runtime.inference.model_files", place, place, _LONGEST)
+            done = run_module("sonoforge.runtime.inference.runners", task_folder, task_folder, _LONGEST)
         except subprocess.TimeoutExpired as error:
             found = f"the program that runs it did not end within {_LONGEST} seconds"
             raise GateError(f"{path}: {found}; try fewer images, or leave this format out") from error
@@ -138,20 +135,20 @@ def run_in_subprocess(
             reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())
             reason = reason.replace(f"{path.absolute()}: ", "").replace(str(path.absolute()), str(path))[:300]
             raise GateError(f"{path}: the program that runs it ended with {ended}: {reason}")
-        with np.load(place / "outputs.npz", allow_pickle=False) as archive:
+        with np.load(task_folder / "outputs.npz", allow_pickle=False) as archive:
             return [archive[f"output-{index}"] for index in range(len(archive.files))]
 
 
 def run_module(
     module: str, argument: Path, folder: Path, limit: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of sonoforge's own modules in a process that takes no module from the user's folder.
+    """Run one of sonoforge's own modules in a process that imports nothing from the user's folder.
 
     Python before 3.11 knows no ``PYTHONSAFEPATH`` and looks for modules where it is started, so the process is started
     elsewhere.
 
     Args:
-        module: Its name.
+        module: Its full name.
         argument: Its only argument, as an absolute path.
         folder: Where it is started: a folder without any Python files.
         limit: Seconds that it may take.
@@ -176,10 +173,10 @@ def run_module(
     )
 
 
-def _answer_task(place: Path) -> None:
-    """Do what `run_in_subprocess` left in a folder."""
-    task = json.loads((place / "task.json").read_text(encoding="utf-8"))
-    inputs = [np.load(place / f"input-{index}.npy", mmap_mode="r") for index in range(task["inputs"])]
+def _run_task(folder: Path) -> None:
+    """Run the task that `run_in_subprocess` wrote to a folder."""
+    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    inputs = [np.load(folder / f"input-{index}.npy", mmap_mode="r") for index in range(task["inputs"])]
     answer = open_file(task["name"], Path(task["path"]), task["threads"])
     count = max(len(values) for values in inputs)
     parts: list[list[NDArray[Any]]] = []
@@ -193,11 +190,11 @@ def _answer_task(place: Path) -> None:
             found = getattr(value, "dtype", type(value).__name__)
             raise SonoforgeError(f"{task['path']}: found an output of {found}, expected numbers; export it again")
     outputs = {f"output-{index}": np.concatenate(values) for index, values in enumerate(zip(*parts, strict=True))}
-    np.savez(place / "outputs.npz", **outputs)  # type: ignore[arg-type]
+    np.savez(folder / "outputs.npz", **outputs)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
     try:
-        _answer_task(Path(sys.argv[1]))
+        _run_task(Path(sys.argv[1]))
     except SonoforgeError as error:
         sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""Model files are run by their own programs, apart from the process that asks."""
+"""Running model files of each format, in this process and in a subprocess."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import bundle_factory as factory
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.runtime.inference import model_files, onnx_file
+from sonoforge.runtime.inference import onnx_session, runners
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.verbs import verify
 
@@ -27,29 +27,29 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b") / "model.onnx"
 
 
-def test_a_file_answers_apart_as_it_does_here(model: Path) -> None:
+def test_a_file_answers_in_a_subprocess_as_in_this_process(model: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (5, factory.SIZE, factory.SIZE, 3)).astype(np.uint8)
     inputs = Preprocessing.from_dict(factory.PREPROCESSING).normalise(pixels)
-    here = model_files.open_file("onnx", model)([inputs])
-    apart = model_files.run_in_subprocess("onnx", model, [inputs], batch=2)
+    here = runners.open_file("onnx", model)([inputs])
+    subprocess_outputs = runners.run_in_subprocess("onnx", model, [inputs], batch=2)
     expected = factory.forward(pixels)
-    for found, other, name in zip(here, apart, expected, strict=True):
+    for found, other, name in zip(here, subprocess_outputs, expected, strict=True):
         assert np.abs(found - other).max() < 1e-5
         assert np.abs(found - expected[name]).max() < 1e-4
 
 
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(SonoforgeError, match="found 'tflite-int8', expected one that begins with onnx"):
-        model_files.program("tflite-int8")
-    assert "tflite" in model_files.missing("tflite")
+        runners.runner("tflite-int8")
+    assert "tflite" in runners.missing("tflite")
 
 
 def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(SonoforgeError, match=r"model\.onnx: onnxruntime cannot load it"):
-        model_files.open_file("onnx", tmp_path / "model.onnx")
+        runners.open_file("onnx", tmp_path / "model.onnx")
     with pytest.raises(GateError, match=r"ended with exit code 1: .*onnxruntime cannot load it"):
-        model_files.run_in_subprocess("onnx", tmp_path / "model.onnx", [np.zeros((1, 2), np.float32)])
+        runners.run_in_subprocess("onnx", tmp_path / "model.onnx", [np.zeros((1, 2), np.float32)])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals end processes on POSIX only")
@@ -63,14 +63,14 @@ def test_a_program_that_crashes_takes_nothing_with_it(tmp_path: Path, monkeypatc
     # The child runs the module as __main__, whose table is its own: replace it by a start-up script.
     script.write_text(
         f"#!{sys.executable}\nimport runpy, sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
-        "import sonoforge.runtime.inference.model_files as files\n"
-        "files.PROGRAMS['onnx'] = 'crashing'\n"
-        "from pathlib import Path\nfiles._answer_task(Path(sys.argv[-1]))\n"
+        "import sonoforge.runtime.inference.runners as files\n"
+        "files.RUNNERS['onnx'] = 'crashing'\n"
+        "from pathlib import Path\nfiles._run_task(Path(sys.argv[-1]))\n"
     )
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
     with pytest.raises(GateError, match=f"ended with signal {int(signal.SIGSEGV)}"):
-        model_files.run_in_subprocess("onnx", tmp_path / "x.onnx", [np.zeros((1, 2), np.float32)])
+        runners.run_in_subprocess("onnx", tmp_path / "x.onnx", [np.zeros((1, 2), np.float32)])
 
 
 def weights_moved_out(folder: Path) -> bytes:
@@ -92,11 +92,11 @@ def test_weights_outside_the_file_are_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(SonoforgeError, match=said):
         Classifier(folder)
     with pytest.raises(SonoforgeError, match=said):
-        model_files.open_file("onnx", folder / "model.onnx")
+        runners.open_file("onnx", folder / "model.onnx")
     outcome = verify.main(verify.Config(str(folder)))
     assert outcome.exit_code == 1 and said in outcome.result["problems"][0]
     with pytest.raises(SonoforgeError, match="cannot be read"):
-        model_files.open_file("onnx", tmp_path / "absent.onnx")
+        runners.open_file("onnx", tmp_path / "absent.onnx")
 
 
 def test_only_the_key_of_another_file_counts() -> None:
@@ -104,10 +104,10 @@ def test_only_the_key_of_another_file_counts() -> None:
     assert key.startswith(b"\x0a\x08location")
     stretched = key.replace(b"\x0a\x08", b"\x0a\x88\x80\x00", 1)  # the same number in more bytes
     assert onnx.StringStringEntryProto.FromString(stretched).key == "location"
-    assert onnx_file.reads_other_files(key) and onnx_file.reads_other_files(stretched)
+    assert onnx_session.reads_other_files(key) and onnx_session.reads_other_files(stretched)
     classes = onnx.StringStringEntryProto(key="sonoforge.classes", value=json.dumps(["location", "allocation"]))
-    assert not onnx_file.reads_other_files(classes.SerializeToString())
-    assert not onnx_file.reads_other_files(open_bundle().read("model.onnx"))
+    assert not onnx_session.reads_other_files(classes.SerializeToString())
+    assert not onnx_session.reads_other_files(open_bundle().read("model.onnx"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script stands for the interpreter")
@@ -126,7 +126,7 @@ def test_nothing_is_imported_from_the_users_folder(
     # An empty entry means the working folder; relative ones count from there, and stay.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "mine", os.environ.get("PYTHONPATH", "")]))
     inputs = np.zeros((2, 3, factory.SIZE, factory.SIZE), np.float32)
-    answers = model_files.run_in_subprocess("onnx", Path("model.onnx"), [inputs])
+    answers = runners.run_in_subprocess("onnx", Path("model.onnx"), [inputs])
     assert answers[0].shape == (2, len(factory.CLASSES))
     assert (tmp_path / "mine" / "sitecustomize.py.ran").exists()
 
@@ -134,16 +134,16 @@ def test_nothing_is_imported_from_the_users_folder(
 def test_a_program_that_hangs_is_ended(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(60)\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setattr(model_files, "_LONGEST", 0.5)
+    monkeypatch.setattr(runners, "_LONGEST", 0.5)
     with pytest.raises(GateError, match=r"model\.onnx: the program that runs it did not end within 0\.5 seconds"):
-        model_files.run_in_subprocess("onnx", model, [np.zeros((1, 2), np.float32)])
+        runners.run_in_subprocess("onnx", model, [np.zeros((1, 2), np.float32)])
 
 
 def test_an_error_names_the_file_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("model.onnx").write_bytes(b"not a model")
     with pytest.raises(GateError) as error:
-        model_files.run_in_subprocess("onnx", Path("model.onnx"), [np.zeros((1, 2), np.float32)])
+        runners.run_in_subprocess("onnx", Path("model.onnx"), [np.zeros((1, 2), np.float32)])
     assert str(tmp_path) not in str(error.value)
     assert str(error.value).startswith(
         "model.onnx: the program that runs it ended with exit code 1: onnxruntime cannot"
@@ -153,7 +153,7 @@ def test_an_error_names_the_file_as_it_was_given(tmp_path: Path, monkeypatch: py
 def test_a_broken_torch_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch_cpu.so: wrong\\nELF class')\n")
-    code = "from sonoforge.runtime.inference.model_files import missing\nprint(missing('torchscript'))"
+    code = "from sonoforge.runtime.inference.runners import missing\nprint(missing('torchscript'))"
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
@@ -166,10 +166,10 @@ def test_a_program_that_cannot_say_what_is_missing_is_one_line(monkeypatch: pyte
     def missing() -> str:
         raise OSError("no\ndriver")
 
-    monkeypatch.setattr(onnx_file, "missing", missing)
-    assert model_files.missing("onnx") == "onnx: what runs it is broken (no driver); install it again"
+    monkeypatch.setattr(onnx_session, "missing", missing)
+    assert runners.missing("onnx") == "onnx: what runs it is broken (no driver); install it again"
 
 
 def test_which_files_are_programs() -> None:
     names = ("onnx", "onnx-int8", "ort", "torchscript", "torchscript-lite", "executorch", "tensorrt-fp16", "unknown")
-    assert [model_files.runs_code(name) for name in names] == [False, False, False, *[True] * 5]
+    assert [runners.runs_code(name) for name in names] == [False, False, False, *[True] * 5]

@@ -1,4 +1,4 @@
-"""Run ``.onnx`` and ``.ort`` files with onnxruntime; see `sonoforge.runtime.inference.model_files`."""
+"""Run ``.onnx`` and ``.ort`` files with onnxruntime; see `sonoforge.runtime.inference.runners`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from sonoforge.runtime.errors import SonoforgeError
 if TYPE_CHECKING:
     import onnxruntime
 
-    from sonoforge.runtime.inference.model_files import Answer
+    from sonoforge.runtime.inference.runners import Answer
 
-# Before onnxruntime is imported: its Linux wheels start a telemetry thread and a data base otherwise.
+# Before onnxruntime is imported: its Linux wheels start a telemetry thread and a database otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
 
 OUTSIDE = "found weights that lie in another file, expected all inside; write it again as one file"
 """Why a file that `reads_other_files` finds is refused."""

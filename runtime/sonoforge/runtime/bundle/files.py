@@ -1,4 +1,4 @@
-"""A bundle's files in a folder or the same as ``.zip``: each read once, its size and SHA-256 checked.
+"""The files of a bundle, a folder or a ``.zip``: each read once, its size and SHA-256 checked.
 
 Nothing is written to disk.  The very bytes that passed are handed out, so that what was checked is what is used.  Files
 that the manifest does not list are never read.
@@ -33,49 +33,49 @@ class DamagedBundleError(BundleError):
     """A file of the bundle is missing or is not the one that the manifest describes."""
 
 
-def read_manifest(place: Path) -> bytes:
+def read_manifest(path: Path) -> bytes:
     """Read ``manifest.json``.
 
     Raises:
-        BundleError: No bundle there, or a manifest that is too large.
+        BundleError: No bundle at this path, or a manifest that is too large.
     """
-    if not place.exists():
-        raise BundleError(f"{place}: no such bundle; expected a folder or .zip with manifest.json")
-    data = _read_member(place, "manifest.json", _MAX_MANIFEST_BYTES)
+    if not path.exists():
+        raise BundleError(f"{path}: no such bundle; expected a folder or .zip with manifest.json")
+    data = _read_member(path, "manifest.json", _MAX_MANIFEST_BYTES)
     if len(data) > _MAX_MANIFEST_BYTES:
-        raise BundleError(f"{place}: manifest.json: found more than {_MAX_MANIFEST_BYTES} bytes")
+        raise BundleError(f"{path}: manifest.json: found more than {_MAX_MANIFEST_BYTES} bytes")
     return data
 
 
-def check_sizes(place: Path, files: Mapping[str, FileEntry]) -> None:
+def check_sizes(path: Path, files: Mapping[str, FileEntry]) -> None:
     """Check that every listed file is there with its size.
 
     Raises:
         DamagedBundleError: One is not.
     """
-    found = _sizes(place)
+    found = _sizes(path)
     for name, entry in files.items():
         size = found.get(name)
         if size is None:
-            raise DamagedBundleError(f"{place}: {name} is missing; copy the whole bundle again")
+            raise DamagedBundleError(f"{path}: {name} is missing; copy the whole bundle again")
         if size != entry.bytes:
-            raise DamagedBundleError(f"{place}: {name}: found {size} bytes, expected {entry.bytes}; copy it again")
+            raise DamagedBundleError(f"{path}: {name}: found {size} bytes, expected {entry.bytes}; copy it again")
 
 
-def read_checked(place: Path, name: str, entry: FileEntry) -> bytes:
+def read_checked(path: Path, name: str, entry: FileEntry) -> bytes:
     """Read one file, checked against its size and SHA-256.
 
     Raises:
         DamagedBundleError: The file is missing, of another size or of another content.
     """
-    data = _read_member(place, name, entry.bytes)
+    data = _read_member(path, name, entry.bytes)
     if len(data) != entry.bytes:
         more = "more" if len(data) > entry.bytes else f"{len(data)}"
-        raise DamagedBundleError(f"{place}: {name}: found {more} bytes, expected {entry.bytes}; copy it again")
+        raise DamagedBundleError(f"{path}: {name}: found {more} bytes, expected {entry.bytes}; copy it again")
     digest = hashlib.sha256(data).hexdigest()
     if digest != entry.sha256:
         raise DamagedBundleError(
-            f"{place}: {name}: found SHA-256 {digest[:12]}..., expected {entry.sha256[:12]}...; copy it again"
+            f"{path}: {name}: found SHA-256 {digest[:12]}..., expected {entry.sha256[:12]}...; copy it again"
         )
     return data
 
@@ -110,7 +110,7 @@ def checked_arrays(
     """Return the expected arrays after checking their dtypes, their shapes and that they are finite.
 
     Raises:
-        BundleError: One is missing or otherwise; the message begins with ``where``.
+        BundleError: One is missing, of another type or shape, or not finite; the message begins with ``where``.
     """
     count: int | str = "N"
     result = {}
@@ -135,61 +135,57 @@ def checked_arrays(
     return result
 
 
-def _sizes(place: Path) -> dict[str, int]:
-    """Return the size in bytes of every regular file of a bundle, as its container tells it."""
-    if place.is_dir():
-        return {item.name: item.stat().st_size for item in place.iterdir() if item.is_file()}
-    with _open_zip(place) as archive:
-        return {name: member.file_size for name, member in _members(place, archive).items()}
+def _sizes(path: Path) -> dict[str, int]:
+    """Return the size in bytes that the folder or archive states for each file."""
+    if path.is_dir():
+        return {item.name: item.stat().st_size for item in path.iterdir() if item.is_file()}
+    with _open_zip(path) as archive:
+        return {name: member.file_size for name, member in _members(path, archive).items()}
 
 
-def _read_member(place: Path, name: str, limit: int) -> bytes:
-    """Read at most ``limit + 1`` bytes of one file, whatever size a container promises."""
-    if place.is_dir():
-        target = place / name
+def _read_member(path: Path, name: str, limit: int) -> bytes:
+    """Read at most ``limit + 1`` bytes of one file, whatever size an archive states."""
+    if path.is_dir():
+        target = path / name
         if not target.is_file():
-            raise DamagedBundleError(f"{place}: {name} is missing; expected a bundle's folder or .zip")
+            raise DamagedBundleError(f"{path}: {name} is missing; expected a bundle's folder or .zip")
         try:
             with target.open("rb") as file:
                 return file.read(limit + 1)
         except OSError as error:
             raise BundleError(f"{target}: cannot be read ({error.strerror}); copy it again") from error
-    with _open_zip(place) as archive:
-        member = _members(place, archive).get(name)
+    with _open_zip(path) as archive:
+        member = _members(path, archive).get(name)
         if member is None:
-            raise DamagedBundleError(f"{place}: {name} is missing; expected a bundle's folder or .zip")
+            raise DamagedBundleError(f"{path}: {name} is missing; expected a bundle's folder or .zip")
         try:
             with archive.open(member) as stream:
                 return stream.read(limit + 1)
         except Exception as error:  # zipfile's, zlib's or lzma's own: whatever it is, the archive is damaged
-            raise DamagedBundleError(f"{place}: {name}: cannot be unpacked ({error})") from error
+            raise DamagedBundleError(f"{path}: {name}: cannot be unpacked ({error})") from error
 
 
-def _open_zip(place: Path) -> zipfile.ZipFile:
+def _open_zip(path: Path) -> zipfile.ZipFile:
     import zipfile  # noqa: PLC0415 - kept off the start-up path of --help and of errors
 
     try:
-        if not place.is_file():
-            raise BundleError(f"{place}: found neither a folder nor a file, expected a bundle")
-        return zipfile.ZipFile(place)
+        if not path.is_file():
+            raise BundleError(f"{path}: found neither a folder nor a file, expected a bundle")
+        return zipfile.ZipFile(path)
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise BundleError(f"{place}: not a bundle: neither a folder nor a readable .zip ({error})") from error
+        raise BundleError(f"{path}: not a bundle: neither a folder nor a readable .zip ({error})") from error
 
 
-def _members(place: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the archive's files by plain name; one folder around all of them is allowed.
-
-    Raises:
-        BundleError: A name that leads elsewhere, a name given twice, or too many entries.
-    """
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the archive's files by plain name; one folder around all of them is allowed."""
     infos = archive.infolist()
     if len(infos) > _MAX_ZIP_ENTRIES:
-        raise BundleError(f"{place}: found {len(infos)} entries, expected at most {_MAX_ZIP_ENTRIES}")
+        raise BundleError(f"{path}: found {len(infos)} entries, expected at most {_MAX_ZIP_ENTRIES}")
     for info in infos:
         name = info.orig_filename  # filename is cut at a null byte and has its separators turned round
         parts = name.replace("\\", "/").split("/")
         if parts[0] == "" or ".." in parts or ":" in name or "\x00" in name:
-            raise BundleError(f"{place}: the entry {name!r} leads out of the bundle; do not trust this file")
+            raise BundleError(f"{path}: the entry {name!r} points outside the bundle; do not trust this file")
     files = [info for info in infos if not info.is_dir()]
     tops = {info.filename.split("/")[0] for info in files}
     prefix = f"{tops.pop()}/" if len(tops) == 1 and all("/" in info.filename for info in files) else ""
@@ -197,6 +193,6 @@ def _members(place: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo
     for info in files:
         name = info.filename.removeprefix(prefix)
         if name in members:
-            raise BundleError(f"{place}: found {name} twice; do not trust this file")
+            raise BundleError(f"{path}: found {name} twice; do not trust this file")
         members[name] = info
     return members
