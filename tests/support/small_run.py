@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from program import sonoforge
+from program import succeed
 
 DATA = ["--data", "phantom", "--images", "60", "--folds", "3", "--device", "cpu"]
 # The last blocks only, random weights, a few steps.
 CLASSIFIER = ["--weights", "none", "--frozen-blocks", "17", "--epochs", "2", "--members", "2"]
-GENERATOR = ["--gan-size", "16", "--gan-steps", "6", "--gan-batch", "4"]
+GENERATOR = ["--gan-recipe", "dcgan", "--gan-width", "4", "--gan-size", "32", "--gan-steps", "6", "--gan-batch", "4"]
 SMALL = [*DATA, *CLASSIFIER, *GENERATOR]
 
 
@@ -26,6 +26,5 @@ class SmallRun(NamedTuple):
 def make_small_run(out: Path) -> SmallRun:
     """Run the whole job in this process, one fold after the other."""
     cache = out / "cache"
-    done = sonoforge("run", *SMALL, "--jobs", "1", "--out", out / "runs", "--cache", cache, "--json")
-    assert done.code == 0, done.err
+    done = succeed("run", *SMALL, "--jobs", "1", "--out", out / "runs", "--cache", cache)
     return SmallRun(Path(done.json["run"]), done.json, done.err, cache)

@@ -97,7 +97,7 @@ def test_too_few_images_are_said_loudly_or_refused(
         (["--metric-features", "", "--metric-weights", "x.pth"], "--metric-weights: found x.pth without"),
         (["--every", "0"], "--every: found 0, expected at least 1"),
         (["--held-out", "0.7"], "--held-out: found 0.7, expected at most 0.5"),
-        (["--metrics", "fid", "--stop-after", "2"], "give --metrics kid"),
+        (["--metrics", "fid", "--stop-after", "2"], "give metrics kid"),
     ],
 )
 def test_bad_settings_are_one_line_and_leave_no_folder(

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_device(device: str) -> torch.device:
-    """Return the device of this process.
-
-    Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` without N, as each process takes its own.
+    """Return the device of this process: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` without N.
 
     Raises:
         SonoforgeError: An unknown name, or a device that this machine does not have.

@@ -28,19 +28,12 @@ from sonoforge.training.data.labelled_images import LabelledImages
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train the classifier.
+    """One way to train the classifier."""
 
-    Attributes:
-        title: What the tables call it.
-        fill: What every class is filled up with to the size of the largest: ``""``, ``gan`` or ``duplicates``.
-        class_weights: Weight the loss by inverse class frequency.
-        augmentation: See `fine_tuning.VARIANTS`.
-    """
-
-    title: str
-    fill: str = ""
-    class_weights: bool = False
-    augmentation: str = "flip"
+    title: str  # what the tables call it
+    fill: str = ""  # what every class is filled up with to the size of the largest: `""`, `gan` or `duplicates`
+    class_weights: bool = False  # weight the loss by inverse class frequency
+    augmentation: str = "flip"  # see `fine_tuning.VARIANTS`
 
 
 ARMS: dict[str, Arm] = {
@@ -59,18 +52,11 @@ def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSetting
 
 @dataclass(frozen=True)
 class ClassifierJob:
-    """How one classifier is trained, beside its images.
-
-    Attributes:
-        backbone: Initial weights.
-        settings: Of the arm, see `settings_of_arm`.
-        seed: Of initialisation, order, augmentation and dropout.
-        device: Where to train.
-    """
+    """How one classifier is trained, beside its images."""
 
     backbone: Backbone
-    settings: ClassifierSettings
-    seed: int
+    settings: ClassifierSettings  # of the arm, see `settings_of_arm`
+    seed: int  # of initialisation, order, augmentation and dropout
     device: torch.device
 
 

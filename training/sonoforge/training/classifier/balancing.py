@@ -33,19 +33,12 @@ GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class GeneratorJob:
-    """How the generators of one training set are trained.
+    """How the generators of one training set are trained."""
 
-    Attributes:
-        settings: Shared by the classes; where ``metrics`` are measured, the best checkpoint is used.
-        seed: Each class derives its own from it.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        folder: Keeps one training in a sub-folder for each class.
-    """
-
-    settings: GanSettings
-    seed: int
-    device: str
-    folder: Path
+    settings: GanSettings  # shared by the classes; where `metrics` are measured, the best checkpoint is used
+    seed: int  # each class derives its own from it
+    device: str  # `auto`, `cpu`, `cuda` or `cuda:N`
+    folder: Path  # keeps one training in a sub-folder for each class
 
 
 def missing_images(images: LabelledImages) -> dict[int, int]:
@@ -55,12 +48,7 @@ def missing_images(images: LabelledImages) -> dict[int, int]:
 
 
 def balance(fill: str, images: LabelledImages, job: GeneratorJob) -> LabelledImages | None:
-    """Make the images that bring every class up to the size of the largest.
-
-    Args:
-        fill: ``gan``, ``duplicates`` or empty for none, see `arms.Arm`.
-        images: Real images (N, S, S, 3) that may be read for it.
-        job: Used with ``gan``; its seed also with ``duplicates``.
+    """Make the images that bring every class up to the size of the largest, as ``fill`` of the arm says.
 
     Returns:
         The images to add, or None.

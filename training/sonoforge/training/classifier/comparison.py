@@ -35,17 +35,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A finished comparison.
+    """A finished comparison."""
 
-    Attributes:
-        results: For ``results.json``.
-        backbone: The initial weights that it used.
-        maps: (V, N, C, H, W) of the frozen blocks for the final arm's images, if they are still known.
-    """
-
-    results: ComparisonResults
-    backbone: Backbone
-    maps: Tensor | None
+    results: ComparisonResults  # for `results.json`
+    backbone: Backbone  # the initial weights that it used
+    maps: Tensor | None  # (V, N, C, H, W) of the frozen blocks for the final arm's images, if they are still known
 
 
 def compare(
@@ -56,13 +50,6 @@ def compare(
     Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `fold_result.FoldResult`), ``gan/``
     (the generators), ``samples/`` (real and generated images) and ``predictions.csv``.  A fold that was finished
     before an interruption is not computed again.
-
-    Args:
-        folder: Run folder.
-        source: Where the images come from, for the processes that run the folds.
-        cache: The same images, opened.
-        settings: What to compare and how.
-        final_arm: Arm of a final model on all images, for which the maps of its frozen blocks are returned.
     """
     backbone = load_backbone(settings.weights, cache.images, cache.hashes)
     log.info("initial weights: %s", backbone.source)

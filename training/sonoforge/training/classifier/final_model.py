@@ -74,16 +74,7 @@ def train_final(
     generator: GanSettings,
     maps: Tensor | None = None,
 ) -> Trained:
-    """Train one arm on all the given images, continuing from ``folder`` if it was interrupted.
-
-    Args:
-        folder: Keeps the epoch checkpoint and the generators.
-        images: With their groups.
-        arm: Row of `arms.ARMS`.
-        job: How to train the classifier; its seed and device are also the generators'.
-        generator: Settings of the arm's generators, if it has any.
-        maps: (V, N, C, H, W) of the frozen blocks for these images; None: computed where blocks are frozen.
-    """
+    """Train one arm on all the given images, continuing from ``folder`` if it was interrupted."""
     generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
     added = balance(ARMS[arm].fill, images, generators)
     interactive, epochs = is_interactive(), job.settings.epochs
@@ -118,16 +109,7 @@ def record_model(
     held_out: HeldOut,
     provenance: Provenance,
 ) -> ModelRecord:
-    """Calibrate on held-out predictions and write the model folder that ``export`` reads.
-
-    Args:
-        folder: The model folder, ``RUN/model``.
-        trained: The final network.
-        cache: Decoded images.
-        indices: Images it was trained on.
-        held_out: Images that were not trained on, with their answers.
-        provenance: How the model was made.
-    """
+    """Calibrate on held-out predictions and write the model folder that ``export`` reads."""
     classes = cache.dataset.classes
     record = ModelRecord(
         name=provenance.name,

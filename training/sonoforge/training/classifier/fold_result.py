@@ -15,18 +15,13 @@ CLASSIFIER, GENERATOR, GENERATED = "classifier", "generator", "generated"
 
 @dataclass(frozen=True)
 class StageReads:
-    """The images of one stage of a fold.
+    """The images of one stage of a fold."""
 
-    Attributes:
-        stage: ``classifier`` or ``generator``, which learned from the images; ``generated``: images it was given
-            that a generator made.
-        class_name: Of a generator, else empty.
-        hashes: Content hashes of the images.
-    """
-
+    # `classifier` or `generator`, which learned from the images; `generated`: images it was given that a generator
+    # made.
     stage: str
-    hashes: tuple[str, ...]
-    class_name: str = ""
+    hashes: tuple[str, ...]  # content hashes of the images
+    class_name: str = ""  # of a generator, else empty
 
     @property
     def learned(self) -> bool:
@@ -36,37 +31,21 @@ class StageReads:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """One fold of one arm.
+    """One fold of one arm."""
 
-    Attributes:
-        arm: Row of `arms.ARMS`.
-        protocol: ``sealed`` or ``thesis``.
-        seed: Seed of split and training.
-        fold: Number of the fold.
-        files: N test images.
-        probabilities: Their answers, (N, C).
-        accuracy: Share of them that is right.
-        distances: Of their embeddings from the training embeddings, (N,).
-        train_accuracy: Share of the training images that is right.
-        history: Learning curve, see `fine_tuning.fit`.
-        added: Number of images that the arm added.
-        seconds: Of the whole fold.
-        reads: Every stage with its images.
-    """
-
-    arm: str
-    protocol: str
+    arm: str  # row of `arms.ARMS`
+    protocol: str  # `sealed` or `thesis`
     seed: int
     fold: int
-    files: list[str]
-    probabilities: list[list[float]]
-    accuracy: float
-    distances: list[float]
-    train_accuracy: float
-    history: list[dict[str, float]]
-    added: int
-    seconds: float
-    reads: tuple[StageReads, ...]
+    files: list[str]  # N test images
+    probabilities: list[list[float]]  # their answers, (N, C)
+    accuracy: float  # share of them that is right
+    distances: list[float]  # of their embeddings from the training embeddings, (N,)
+    train_accuracy: float  # share of the training images that is right
+    history: list[dict[str, float]]  # learning curve, see `fine_tuning.fit`
+    added: int  # number of images that the arm added
+    seconds: float  # of the whole fold
+    reads: tuple[StageReads, ...]  # every stage with its images
 
 
 def write_fold(path: Path, result: FoldResult) -> None:

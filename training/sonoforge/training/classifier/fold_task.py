@@ -16,54 +16,31 @@ from sonoforge.training.gan.settings import GanSettings
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """Everything that determines a comparison, together with its images.
+    """Everything that determines a comparison, together with its images."""
 
-    Attributes:
-        arms: Rows of `arms.ARMS`; the first is the baseline.
-        protocol: ``sealed`` or ``thesis``, see `splits.make_plan`.
-        folds: Number of folds.
-        seeds: The whole comparison is repeated with each; the first is described in full.
-        budget: Name of the budget that the settings come from, for the tables.
-        weights: Initial weights, see `weights.load_backbone`.
-        classifier: Settings shared by the arms.
-        generator: Settings shared by the generators.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        jobs: Folds run at a time; None: see `tasks.default_jobs`.
-    """
-
-    arms: tuple[str, ...]
-    protocol: str
+    arms: tuple[str, ...]  # rows of `arms.ARMS`; the first is the baseline
+    protocol: str  # `sealed` or `thesis`, see `splits.make_plan`
     folds: int
-    seeds: tuple[int, ...]
-    budget: str
-    weights: str
-    classifier: ClassifierSettings
-    generator: GanSettings
+    seeds: tuple[int, ...]  # the whole comparison is repeated with each; the first is described in full
+    budget: str  # name of the budget that the settings come from, for the tables
+    weights: str  # initial weights, see `weights.load_backbone`
+    classifier: ClassifierSettings  # settings shared by the arms
+    generator: GanSettings  # settings shared by the generators
     device: str
-    jobs: int | None
+    jobs: int | None  # folds run at a time; None: see `tasks.default_jobs`
 
 
 @dataclass(frozen=True)
 class FoldTask:
-    """All that one fold needs, to be run in this process or another.
-
-    Attributes:
-        folder: Run folder.
-        source: Where the images come from.
-        plan: The split plan of the task's seed.
-        fold: Which of its folds.
-        arm: Row of `arms.ARMS`.
-        settings: Of the whole comparison.
-        backbone: Initial weights.
-    """
+    """All that one fold needs, to be run in this process or another."""
 
     folder: Path
-    source: ImageSource
-    plan: SplitPlan
+    source: ImageSource  # where the images come from
+    plan: SplitPlan  # the split plan of the task's seed
     fold: int
-    arm: str
-    settings: ComparisonSettings
-    backbone: Backbone
+    arm: str  # row of `arms.ARMS`
+    settings: ComparisonSettings  # of the whole comparison
+    backbone: Backbone  # initial weights
 
     @property
     def path(self) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, train_arm
@@ -25,7 +26,7 @@ from sonoforge.training.classifier.frozen_maps import open_images, read_maps
 from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.data.pixels import write_grid
+from sonoforge.training.data.pixels import Pixels, write_grid
 from sonoforge.training.data.splits import check_sealed
 from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.run_folder import log_to
@@ -53,7 +54,9 @@ def run_fold(task: FoldTask) -> FoldResult:
             ClassifierJob(task.backbone, settings, task.seed, device),
             features=read_maps(task, train, device) if settings.frozen_blocks else None,
         )
-        views = pixel_views(cache.images[test], settings.mirror)
+        views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
+        if settings.frozen_blocks:
+            views = list(read_maps(task, test, device)[: len(views)])
         answers = answer(trained.members, views, settings.frozen_blocks, device)
     result = FoldResult(
         arm=task.arm,

@@ -79,34 +79,19 @@ class EvaluationRecord(ArmFigures):
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """Everything that a bundle's manifest says of the model, as plain values.
-
-    Attributes:
-        name: Name of the model.
-        version: Its version.
-        classes: Class names in output order.
-        shared_blocks: Leading blocks that all members share.
-        mirror: Whether it answers on the mean of the image and its mirror image.
-        temperature: Calibration temperature, fitted on out-of-fold predictions.
-        conformal: Prediction sets.
-        trust: Distances of held-out images.
-        quality: Reference range of each quality metric.
-        training: Provenance.
-        evaluation: Figures on held-out images.
-        intended_use: One paragraph.
-    """
+    """Everything that a bundle's manifest says of the model, as plain values."""
 
     name: str
     version: str
-    classes: tuple[str, ...]
-    shared_blocks: int
-    mirror: bool
-    temperature: float
-    conformal: ConformalRecord
-    trust: TrustRecord
-    quality: dict[str, QualityRange]
-    training: TrainingRecord
-    evaluation: EvaluationRecord
+    classes: tuple[str, ...]  # class names in output order
+    shared_blocks: int  # leading blocks that all members share
+    mirror: bool  # whether it answers on the mean of the image and its mirror image
+    temperature: float  # calibration temperature, fitted on out-of-fold predictions
+    conformal: ConformalRecord  # prediction sets
+    trust: TrustRecord  # distances of held-out images
+    quality: dict[str, QualityRange]  # reference range of each quality metric
+    training: TrainingRecord  # provenance
+    evaluation: EvaluationRecord  # figures on held-out images
     intended_use: str
 
 

@@ -40,7 +40,7 @@ def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
 def frozen_features(
     net: Any, pixels: Pixels, settings: ClassifierSettings, variant: int, seed: int, device: torch.device
 ) -> Tensor:
-    """Run the frozen blocks once over one augmented variant of every image.
+    """Run the frozen blocks once over one augmented variant of every image: float32 (N, C, H, W).
 
     Args:
         net: A torchvision ``MobileNetV2``.
@@ -49,9 +49,6 @@ def frozen_features(
         variant: 0 is the image itself, 1 its mirror image; see `VARIANTS` for how many there are.
         seed: With the variant, the seed of the augmentation.
         device: Where to run.
-
-    Returns:
-        Float32 (N, C, H, W).
     """
     net.eval()
     rng = np.random.default_rng(derive_seed(seed, "augmentation variant", variant))
@@ -86,14 +83,7 @@ def pixel_views(pixels: Pixels, mirror: bool) -> tuple[Pixels, ...]:
 
 @torch.inference_mode()
 def answer(members: Sequence[Any], views: Sequence[Pixels | Tensor], start_block: int, device: torch.device) -> Answers:
-    """Answer on the mean logits of the members, each reading the mean embedding of the views.
-
-    Args:
-        members: Networks with the same blocks before ``start_block``.
-        views: Each holds the same N images, as pixels (N, S, S, 3) or as cached maps (N, C, H, W).
-        start_block: Number of blocks that the members share; the one after them reads the cached maps.
-        device: Where to run.
-    """
+    """Answer on the mean logits of members that share ``start_block`` blocks, each on the views' mean embedding."""
     for net in members:
         net.eval()
     shared = members[0].features[:start_block]

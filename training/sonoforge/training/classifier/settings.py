@@ -7,37 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """How a classifier is fine-tuned.
+    """How a classifier is fine-tuned."""
 
-    Attributes:
-        frozen_blocks: Leading blocks (of 19) kept at their initial weights; 0 trains the whole network.
-        epochs: Passes over the training images.
-        learning_rate: Peak of the one-cycle schedule (Smith & Topin 2019) of AdamW.
-        weight_decay: AdamW's decoupled weight decay.
-        batch: Images a step.
-        label_smoothing: Share of the target spread over all classes (Szegedy et al. 2016), 0..1.
-        averaging: Decay of the exponential moving average of the weights a step, 0 for none; the averaged
-            weights are the result.
-        class_weights: Weight each class by the inverse of its frequency.
-        augmentation: ``none``; ``flip`` (left-right); ``classical`` (flip, zoom, shift, brightness, contrast).
-        members: Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of
-            their logits (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
-        mirror: Answer on the mean embedding of the image and its mirror image; twice the work of one answer.
-        precision: ``fp32``, or ``bf16``: forward and backward passes in bfloat16 autocast, weights in float32.
-    """
-
-    frozen_blocks: int = 11
-    epochs: int = 8
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    batch: int = 32
-    label_smoothing: float = 0.1
+    frozen_blocks: int = 11  # leading blocks (of 19) kept at their initial weights; 0 trains the whole network
+    epochs: int = 8  # passes over the training images
+    learning_rate: float = 1e-3  # peak of the one-cycle schedule (Smith & Topin 2019) of AdamW
+    weight_decay: float = 1e-2  # AdamW's decoupled weight decay
+    batch: int = 32  # images a step
+    label_smoothing: float = 0.1  # share of the target spread over all classes (Szegedy et al. 2016), 0..1
+    # Decay of the exponential moving average of the weights a step, 0 for none; the averaged weights are the result.
     averaging: float = 0.98
-    class_weights: bool = False
-    augmentation: str = "flip"
+    class_weights: bool = False  # weight each class by the inverse of its frequency
+    augmentation: str = "flip"  # `none`; `flip` (left-right); `classical` (flip, zoom, shift, brightness, contrast)
+    # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
+    # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
     members: int = 1
-    mirror: bool = False
-    precision: str = "fp32"
+    mirror: bool = False  # answer on the mean embedding of the image and its mirror image; twice the work of one answer
+    precision: str = "fp32"  # `fp32`, or `bf16`: forward and backward passes in bfloat16 autocast, weights in float32
 
 
 BUDGETS: dict[str, ClassifierSettings] = {

@@ -36,7 +36,7 @@ class Backbone(NamedTuple):
 
 
 def load_backbone(choice: str, pixels: NDArray[np.uint8], hashes: Sequence[str]) -> Backbone:
-    """Resolve ``--weights`` to a backbone state.
+    """Open the initial weights that the user chose.
 
     Args:
         choice: ``imagenet``, ``shipped``, ``none`` or the path of a ``.safetensors`` file.
@@ -62,14 +62,13 @@ def _download() -> Backbone:
     name = "MobileNet_V2_Weights.IMAGENET1K_V1"
     weights = download_weights(
         name,
-        "give --weights FILE (a .safetensors file with torchvision's key names), "
-        "or --weights none to start from random numbers",
+        "give weights: a .safetensors file with torchvision's key names, or none to start from random numbers",
     )
     return Backbone(_features_only(weights.state, "weights"), f"torchvision {name}")
 
 
 def _from_file(path: Path) -> Backbone:
-    weights = read_weights(path, "--weights takes imagenet, shipped, none or a .safetensors file")
+    weights = read_weights(path, "expected imagenet, shipped, none or a .safetensors file")
     return Backbone(_features_only(weights.state, str(path)), f"{path.name} (sha256 {weights.digest})")
 
 
@@ -95,8 +94,8 @@ def _shipped(pixels: NDArray[np.uint8], hashes: Sequence[str]) -> Backbone:
     overlap = sum(h[:HASH_PREFIX] in seen for h in hashes)
     if overlap:
         raise GateError(
-            f"--weights shipped: the shipped backbone was trained on {overlap} of these {len(hashes)} images, so any "
-            "figure on them would be leaked; use --weights imagenet or a file"
+            f"weights: the shipped backbone was trained on {overlap} of these {len(hashes)} images, so any "
+            "figure on them would be leaked; use imagenet or a file"
         )
     graph = onnx.load_model_from_string(bundle.read("model.onnx")).graph
     tensors = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}

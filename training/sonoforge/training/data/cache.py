@@ -100,11 +100,6 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None) ->
 
     Pixels are those of `read_image` followed by ``Preprocessing(size).resize``: the runtime's own.
 
-    Args:
-        dataset: The files to open.
-        size: Side of the square images, in pixels.
-        folder: Cache folder; `default_folder` where None.
-
     Raises:
         SonoforgeError: The cache folder cannot be written, or a class has no readable image.
     """

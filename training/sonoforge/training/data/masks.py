@@ -15,13 +15,10 @@ HALF = 128  # a pixel is inside from half of its area on: the nearest of 0 and 2
 
 
 def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | None = None) -> NDArray[np.uint8]:
-    """Read the union of each image's masks, in the geometry of the cached images.
+    """Read the union of each image's masks in the geometry of the cached images: (M, S, S) uint8, covered share of 255.
 
     To the image cache the mask files are just another data set, so they are decoded, resized and cached by the same
     code.  An image without a mask file has an empty mask if no image of its class has one.
-
-    Returns:
-        (M, S, S) uint8: covered share of each pixel, 0 to 255.
 
     Raises:
         SonoforgeError: The data set has no masks at all; one is missing, cannot be read, has another size than its

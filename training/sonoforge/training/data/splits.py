@@ -114,13 +114,6 @@ def check_sealed(
     Contents and appearance are compared in the pixels of ``cache``, so that a plan with wrong groups is detected.  Does
     nothing under ``thesis``.
 
-    Args:
-        plan: The plan.
-        fold: The fold that the stage belongs to.
-        stage: Name of the stage for the message, for example ``generator of benign``.
-        indices: The images that the stage reads, as indices into ``cache``.
-        cache: The images that the plan was made for.
-
     Raises:
         GateError: An image read is, equals, looks like or is grouped with a test image; names both.
         SonoforgeError: The plan was made for other images.

@@ -23,11 +23,7 @@ FEWEST_REPEATS = 5
 
 
 def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[MetricRow], list[Unmeasured]]:
-    """Take the figures of all tasks, with a progress bar.
-
-    Returns:
-        The figures, and what the images do not allow to measure.
-    """
+    """Take the figures of all tasks, with a progress bar, and list what the images do not allow to measure."""
     rows: list[MetricRow] = []
     left_out: list[Unmeasured] = []
     done = 0

@@ -175,14 +175,7 @@ def pixel_tasks(fake: Part, real: Part, seed: int) -> dict[str, Task]:
 
 
 def lpips_task(name: str, distances: NDArray[np.float32], fake: Part, real: Part) -> Task:
-    """Describe LPIPS between generated images, and from each to its nearest real one.
-
-    Args:
-        name: Of the network.
-        distances: (K, K) LPIPS between all images of both sets.
-        fake: Indices of the generated images into ``distances``.
-        real: Indices of the real ones.
-    """
+    """Describe LPIPS between generated images and to the nearest real ones; rows index ``distances`` (K, K)."""
 
     def function(f: Part, r: Part) -> tuple[float, ...]:
         nearest = distances[np.ix_(f.rows, r.rows)].min(1).mean()
@@ -228,11 +221,7 @@ def list_tasks(
     lpips: Lpips | None,
     seed: int,
 ) -> tuple[list[Task], list[Unmeasured]]:
-    """List what is to be measured; ``metrics`` are any of `METRICS`.
-
-    Returns:
-        The tasks, and what cannot be measured.
-    """
+    """List what is to be measured, ``metrics`` being any of `METRICS`, and what cannot be."""
     groups = -1 - np.arange(len(fake))  # one for each image, and none of the real ones'
     tasks: list[Task] = []
     left_out: list[Unmeasured] = []

@@ -55,10 +55,7 @@ class Description:
 
 
 def save_checkpoint(folder: Path, description: Description, states: Mapping[str, Mapping[str, Tensor]]) -> Path:
-    """Write one checkpoint: tensors by name and file stem, and the description with the files' hashes.
-
-    Returns:
-        The checkpoint's own folder.
+    """Write a checkpoint's tensors, by name and file stem, and its description with their hashes; return its folder.
 
     Raises:
         SonoforgeError: It could not be written, for example because the disk is full; checkpoints
@@ -162,11 +159,7 @@ def remove_old(folder: Path, keep: int) -> None:
 
 
 def find_checkpoint(path: Path, which: str = "last") -> Path:
-    """Return a checkpoint folder from itself or from the run folder that holds it.
-
-    Args:
-        path: A checkpoint folder, or a run folder.
-        which: In a run folder: ``"last"``, ``"best"``, or a step number.
+    """Return a checkpoint folder, given itself or a run folder and ``last``, ``best`` or a step.
 
     Raises:
         SonoforgeError: There is none, or not that one.

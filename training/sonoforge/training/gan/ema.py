@@ -18,13 +18,7 @@ MOVING = ("average", "magnitude")
 
 
 def ema_decay(batch: int, images_seen: int, half_life: float) -> float:
-    """Return the weight of the old average in one step, in [0, 1).
-
-    Args:
-        batch: Images a step.
-        images_seen: Images seen before this step.
-        half_life: Images after which a weight's share has halved, once the ramp-up is over.
-    """
+    """Return the weight of the old average in one step, in [0, 1); the half-life counts images."""
     current = min(half_life, RAMP_UP * images_seen)
     return 0.5 ** (batch / current) if current > 0 else 0.0
 

@@ -57,9 +57,6 @@ def train_gan(
         stop: Called after each step; once it returns True, the tick is closed, saved, and the function returns,
             without ``results.json``, as the training is not over.
 
-    Returns:
-        The checkpoint's folder, for `generator.load_generator`.
-
     Raises:
         SonoforgeError: Bad settings, or ``folder`` holds another training.
         GateError: A loss or a weight is no longer a finite number; the last good checkpoint is kept.

@@ -166,10 +166,6 @@ def _warn_of_channels(own: State, theirs: State, fitting: State) -> None:
 def freeze(discriminator: nn.Module, count: int) -> None:
     """Stop the gradient of the blocks nearest the image, and of the layers through which the image enters them.
 
-    Args:
-        discriminator: Of the StyleGAN family; changed in place.
-        count: Number of blocks; each halves the side.
-
     Raises:
         SonoforgeError: Another discriminator, or one with fewer blocks.
     """

@@ -97,7 +97,6 @@ def find_copies(
     training: Pixels,
     training_groups: Groups,
     held_out: tuple[Pixels, Groups] | None = None,
-    alpha: float = ALPHA,
 ) -> tuple[CopyTest, Nearest]:
     """Find the nearest training image of each generated one, and test whether too many are too near.
 
@@ -107,14 +106,13 @@ def find_copies(
         training_groups: (M,) near-duplicate group of each, from `sonoforge.training.data.duplicates`.
         held_out: (K, S, S, C) uint8 real images that the generator did not see, and their (K,) groups in the same
             numbering, none of them a group of the training images.  None: calibrate on the training images.
-        alpha: Largest probability that a real image counts as a copy, in (0, 1).
 
     Returns:
         The test, and the generated images' nearest training images.
 
     Raises:
         ValueError: A held-out image belongs to a group of the training images.
-        SonoforgeError: Too few calibrating groups for this alpha, or no generated image.
+        SonoforgeError: Too few calibrating groups, or no generated image.
     """
     nearest = nearest_training(generated, training)
     if held_out is None:
@@ -126,30 +124,16 @@ def find_copies(
         if len(shared):
             raise ValueError(f"copy test: found {len(shared)} groups both held out and trained on, expected none")
         calibration, real = HELD_OUT, nearest_training(images, training)
-    return copy_test(nearest.distance, real.distance, groups, calibration, len(training), alpha), nearest
+    return copy_test(nearest.distance, real.distance, groups, calibration, len(training)), nearest
 
 
 def nearest_training(images: Pixels, training: Pixels) -> Nearest:
-    """Find the nearest training image of each image.
-
-    Args:
-        images: (N, S, S, C) uint8, C = 1 or 3.
-        training: (M, S', S', C') uint8, M >= 1.
-    """
+    """Find the nearest of the training images (M, S', S', C') for each image (N, S, S, C) uint8, C = 1 or 3."""
     return _nearest(copy_vectors(images), copy_vectors(training), None)
 
 
 def nearest_few(images: Pixels, training: Pixels, count: int) -> Nearest:
-    """Find the few nearest training images of each of some images, to be looked at.
-
-    Args:
-        images: (N, S, S, C) uint8, C = 1 or 3; N x M correlations are held at once.
-        training: (M, S', S', C') uint8.
-        count: How many, k; M where there are no more.
-
-    Returns:
-        Fields of shape (N, k), nearest first.
-    """
+    """Find the ``count`` nearest training images of each of N images, nearest first: fields (N, count)."""
     vectors, training_vectors = copy_vectors(images), copy_vectors(training)
     plain, flipped = vectors @ training_vectors.T, vectors @ _mirrored(training_vectors).T
     best = np.maximum(plain, flipped)
@@ -159,11 +143,7 @@ def nearest_few(images: Pixels, training: Pixels, count: int) -> Nearest:
 
 
 def nearest_other_group(training: Pixels, groups: Groups) -> Nearest:
-    """Find, for each training image, the nearest training image of another near-duplicate group.
-
-    Args:
-        training: (M, S, S, C) uint8, C = 1 or 3.
-        groups: (M,) near-duplicate group of each, at least two different ones.
+    """Find, for each training image, the nearest training image of another of the near-duplicate groups (M,).
 
     Raises:
         SonoforgeError: Only one group.
@@ -247,11 +227,7 @@ def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> f
 
 
 def copy_vectors(images: Pixels) -> Vectors:
-    """Return the vectors whose products are the correlations: (N, T * T) float32, T = min(S, 32), of norm 1 or 0.
-
-    Args:
-        images: (N, S, S, C) uint8, C = 1 or 3; colour counts as the mean of its channels.
-    """
+    """Return vectors whose products are the correlations: (N, T * T) float32, T = min(S, 32), of norm 1 or 0."""
     if images.ndim != 4 or images.shape[1] != images.shape[2]:
         raise ValueError(f"copy test: found images of shape {images.shape}, expected (N, S, S, C)")
     averaging = _area_average(images.shape[1], min(images.shape[1], SIDE))

@@ -39,6 +39,7 @@ from sonoforge.runtime.seeds import derive_seed
 
 PEAK = 2.0
 LARGEST_SHIFT = 1 / 8  # of the side
+BATCH = 8  # images at a time
 LANCZOS = 3  # zeros of the sinc on each side
 SMALLEST = 32  # side in pixels; of smaller images the rotation's filters leave too few pixels untouched
 FINE = 4  # points a pixel along each axis at which a rotated image is computed before its frequencies are cut off
@@ -59,11 +60,7 @@ class Equivariance:
 
 
 def render_transformed(generator: nn.Module, label: int | None = None) -> Render:
-    """Return a function that generates images of a transformed input.
-
-    Args:
-        generator: With a Fourier-feature input, as StyleGAN3's; in evaluation mode.
-        label: Class of all images, for a conditional generator.
+    """Return a function that generates images of a transformed input; StyleGAN3's can be transformed.
 
     Raises:
         SonoforgeError: The generator has no input that can be transformed.
@@ -90,21 +87,11 @@ def render_transformed(generator: nn.Module, label: int | None = None) -> Render
     return render
 
 
-def translation_equivariance(
-    render: Render, latents: Tensor, seed: int, *, fractional: bool = False, batch: int = 8
-) -> Equivariance:
-    """Measure EQ-T.
-
-    Args:
-        render: From `render_transformed`.
-        latents: (M, Z) of as many images.
-        seed: Of the translations.
-        fractional: Whether translations are by fractions of a pixel, too.
-        batch: Images at a time.
-    """
+def translation_equivariance(render: Render, latents: Tensor, seed: int, *, fractional: bool = False) -> Equivariance:
+    """Measure EQ-T on latents (M, Z), by whole pixels or also by fractions of one."""
     chance = np.random.default_rng(derive_seed(seed, "equivariance translation"))
     errors = []
-    for part in latents.split(batch):
+    for part in latents.split(BATCH):
         images = render(part, _identities(part))
         side = images.shape[3]
         shifts = chance.uniform(-LARGEST_SHIFT, LARGEST_SHIFT, (len(part), 2)) * side
@@ -119,21 +106,15 @@ def translation_equivariance(
     return _summarise(errors, f"EQ-T, translations up to 1/8 of the side, {kind}")
 
 
-def rotation_equivariance(render: Render, latents: Tensor, seed: int, *, batch: int = 8) -> Equivariance:
-    """Measure EQ-R.
-
-    Args:
-        render: From `render_transformed`.
-        latents: (M, Z) of as many images.
-        seed: Of the angles.
-        batch: Images at a time.
+def rotation_equivariance(render: Render, latents: Tensor, seed: int) -> Equivariance:
+    """Measure EQ-R on latents (M, Z).
 
     Raises:
         SonoforgeError: Images of fewer than 32 pixels a side.
     """
     chance = np.random.default_rng(derive_seed(seed, "equivariance rotation"))
     errors = []
-    for part in latents.split(batch):
+    for part in latents.split(BATCH):
         angles = chance.uniform(0, 2 * math.pi, len(part))
         matrices = _identities(part)
         matrices[:, :2, :2] = torch.stack([_turn(-angle) for angle in angles])
@@ -148,12 +129,7 @@ def rotation_equivariance(render: Render, latents: Tensor, seed: int, *, batch: 
 
 
 def translate(image: Tensor, x: float, y: float) -> tuple[Tensor, Tensor]:
-    """Move an image to the right by x pixels and down by y.
-
-    Args:
-        image: (C, S, S) float.
-        x: Whole pixels are moved exactly; otherwise Lanczos' filter resamples.
-        y: See ``x``.
+    """Move an image (C, S, S) to the right by x pixels and down by y: whole ones exactly, others by Lanczos' filter.
 
     Returns:
         (C, S, S), and (S, S) bool: where the filter lay inside the image.
@@ -167,11 +143,7 @@ def translate(image: Tensor, x: float, y: float) -> tuple[Tensor, Tensor]:
 
 
 def rotate(image: Tensor, angle: float) -> Tensor:
-    """Turn an image about its centre and cut off what its new grid cannot hold.
-
-    Args:
-        image: (C, S, S) float.
-        angle: In radians, from x (right) to y (down).
+    """Turn an image (C, S, S) about its centre, in radians from x to y, and cut off what its new grid cannot hold.
 
     Returns:
         (C, S, S), of use where `valid_after_rotation`.
@@ -194,11 +166,7 @@ def rotate(image: Tensor, angle: float) -> Tensor:
 
 
 def pseudo_rotate(image: Tensor, angle: float) -> Tensor:
-    """Cut off those frequencies that `rotate` cuts off at this angle, and leave the image (C, S, S) where it is.
-
-    Returns:
-        (C, S, S), of use where `valid_after_rotation`.
-    """
+    """Cut off those frequencies that `rotate` cuts off at this angle, and leave the image (C, S, S) where it is."""
     taps = _fine_taps(image)
     own = (taps[:, None] * taps)[None, None] * FINE**2
     fine = conv_transpose2d(image[:, None], own, stride=FINE, padding=(len(taps) - FINE) // 2)

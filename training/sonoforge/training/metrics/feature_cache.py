@@ -25,10 +25,7 @@ _CHUNK = 512  # images a file: what an interrupted run loses at most; whole batc
 def embed_cached(
     space: Space, images: Pixels, cache_folder: Path | None = None, progress: Advance | None = None
 ) -> Embedded:
-    """Embed images, or read their vectors where these very images were embedded in this space before.
-
-    Returns:
-        What ``space.embed`` returns, to the last bit.
+    """Embed images as ``space.embed`` does, or read the vectors of these very images from an earlier time.
 
     Raises:
         SonoforgeError: A file cannot be written.

@@ -101,12 +101,7 @@ def linear_probe(
 
 
 def area_under_curve(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Return the share of pairs in which the positive score is the higher one; ties count half.
-
-    Args:
-        positive: (P,) scores, P >= 1.
-        negative: (Q,) scores, Q >= 1.
-    """
+    """Return the share of pairs in which the positive score is the higher one; ties count half."""
     p, q = len(positive), len(negative)
     ranks = stats.rankdata(np.concatenate([positive, negative]))
     return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * q))

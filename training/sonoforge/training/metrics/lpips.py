@@ -104,10 +104,6 @@ def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
 
     E is 119 000 for images of 64 pixels, 0.5 million at 128, 2 million at 256.
 
-    Args:
-        lpips: From `open_lpips`.
-        images: (N, S, S, C) uint8, or (N, C, S, S) float tensor in [-1, 1]; C = 1 or 3.
-
     Raises:
         ValueError: Another number of channels.
     """
@@ -121,44 +117,14 @@ def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
         return torch.cat(parts, 1)
 
 
-def distance(lpips: Lpips, first: Pixels | Tensor, second: Pixels | Tensor) -> NDArray[np.float64]:
-    """Return LPIPS of each pair, (P,) float64.
+def distance_matrix(lpips: Lpips, images: Pixels) -> NDArray[np.float32]:
+    """Return LPIPS between all images (N, S, S, C) uint8, C = 1 or 3: (N, N) float32, symmetric, 0 on the diagonal.
 
-    Args:
-        lpips: From `open_lpips`.
-        first: (P, S, S, C) uint8, or (P, C, S, S) float tensor in [-1, 1]; C = 1 or 3.
-        second: P images of the same size.
-
-    Raises:
-        ValueError: Numbers or sizes that do not agree.
+    Images are compared at 64 pixels: larger ones are averaged down, smaller ones enlarged (bilinear).  About 10 s and
+    1 GB for 1000 images on one core.
     """
-    if first.shape[:1] != second.shape[:1] or first.shape[2] != second.shape[2]:
-        raise ValueError(f"LPIPS: found {tuple(first.shape)} and {tuple(second.shape)}, expected pairs of one size")
-    found = [np.empty(0)]
-    for start in range(0, len(first), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        difference = embed(lpips, first[rows]) - embed(lpips, second[rows])
-        found.append(difference.square().sum(1).double().cpu().numpy())
-    return np.concatenate(found)
-
-
-def distance_matrix(lpips: Lpips, images: Pixels, side: int = SIDE) -> NDArray[np.float32]:
-    """Return LPIPS between all images: (N, N) float32, symmetric, 0 on the diagonal.
-
-    About 10 s and 1 GB for 1000 images on one core.
-
-    Args:
-        lpips: From `open_lpips`.
-        images: (N, S, S, C) uint8, C = 1 or 3.
-        side: Compare at this size: larger images are averaged down to it, smaller ones enlarged (bilinear).
-
-    Raises:
-        SonoforgeError: A side below 64 pixels.
-    """
-    if side < SIDE:
-        raise SonoforgeError(f"LPIPS: found a side of {side} pixels, expected at least {SIDE}")
     blocks = (images[start : start + _BLOCK] for start in range(0, len(images), _BLOCK))
-    vectors = torch.cat([embed(lpips, _resized(_unit(block, lpips.device), side)) for block in blocks])
+    vectors = torch.cat([embed(lpips, _resized(_unit(block, lpips.device))) for block in blocks])
     vectors -= vectors.mean(0)  # smaller squares, less rounding
     squares = vectors.square().sum(1)
     table = (squares[:, None] + squares - 2 * (vectors @ vectors.T)).clamp_(min=0)
@@ -172,9 +138,9 @@ def _unit(images: Pixels | Tensor, device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _resized(images: Tensor, side: int) -> Tensor:
-    if images.shape[-1] > side:
-        return interpolate(images, (side, side), mode="area")
-    if images.shape[-1] < side:
-        return interpolate(images, (side, side), mode="bilinear", align_corners=False)
+def _resized(images: Tensor) -> Tensor:
+    if images.shape[-1] > SIDE:
+        return interpolate(images, (SIDE, SIDE), mode="area")
+    if images.shape[-1] < SIDE:
+        return interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)
     return images

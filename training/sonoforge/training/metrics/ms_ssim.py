@@ -96,11 +96,7 @@ def mean_ms_ssim(images: NDArray[np.uint8], pairs: int = 1000, seed: int = 0) ->
 
 
 def pair_ms_ssim(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the similarity of each pair, (P,) float64, 0 to 1.
-
-    Args:
-        first: (P, S, S, C) uint8, C = 1 or 3.
-        second: Of the same shape.
+    """Return the similarity of each pair of images (P, S, S, C) uint8: (P,) float64, 0 to 1.
 
     Raises:
         SonoforgeError: Images below 11 pixels.

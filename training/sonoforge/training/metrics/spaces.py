@@ -81,11 +81,7 @@ class Space:
         return hashlib.sha256(json.dumps([dict(self.protocol), self.device], sort_keys=True).encode()).hexdigest()
 
     def embed(self, images: Pixels, progress: Advance | None = None) -> Embedded:
-        """Embed images batch by batch.
-
-        Args:
-            images: (N, S, S, C) uint8, N >= 1, C = 1 (grey, shown as three equal channels) or 3 (RGB).
-            progress: Called with the number of images done, see `progress.progress_bar`.
+        """Embed images (N, S, S, C) uint8, N >= 1, C = 1 (shown as three equal channels) or 3, batch by batch.
 
         Raises:
             ValueError: Another shape or type.
@@ -115,9 +111,7 @@ def joined(parts: list[Embedded]) -> Embedded:
     )
 
 
-def open_space(
-    choice: str, weights: str | Path | None = None, device: torch.device | str = "cpu", cpu_threads: int | None = None
-) -> Space:
+def open_space(choice: str, weights: str | Path | None = None, device: torch.device | str = "cpu") -> Space:
     """Open a feature space.
 
     Args:
@@ -125,7 +119,6 @@ def open_space(
         weights: File with the weights of ``inception`` (``.safetensors`` or ``.pth``) or of an ImageNet network
             (``.safetensors``); None downloads the published ones.
         device: Of a torch network; ``bundle`` and ``pixels`` run on the CPU.
-        cpu_threads: Of ``bundle``; None for one a core, 8 at most.
 
     Raises:
         SonoforgeError: Unknown space, weights for a space that takes none, weights of another network, or a failed
@@ -142,7 +135,7 @@ def open_space(
     if kind == "pixels":
         return _pixels()
     if kind == "bundle":
-        return _bundle(path, cpu_threads or min(os.cpu_count() or 1, _MOST_THREADS))
+        return _bundle(path)
     file, target = (None if weights is None else Path(weights)), torch.device(device)
     if kind == "inception":
         return _inception(file, target)
@@ -203,10 +196,10 @@ def _embed_batch(features: Features, images: Pixels) -> Embedded:
         return Embedded(features.embed(to_unit(to_tensor(images).to(device))).cpu().numpy(), None)
 
 
-def _bundle(path: str, threads: int) -> Space:
+def _bundle(path: str) -> Space:
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - onnxruntime for this space only
 
-    classifier = Classifier(path or None, threads)
+    classifier = Classifier(path or None, min(os.cpu_count() or 1, _MOST_THREADS))
     manifest, model = classifier.bundle.manifest, classifier.model
     preprocessing, side = manifest.preprocessing, manifest.preprocessing.size
 

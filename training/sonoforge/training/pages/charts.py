@@ -129,8 +129,8 @@ def _themed(colour: str) -> str:
     return f"var(--{_VARIABLES[colour]})" if colour in _VARIABLES else colour
 
 
-def png_bytes(figure: Figure, about: str, dpi: int = 150) -> bytes:
+def png_bytes(figure: Figure, about: str) -> bytes:
     """Encode a figure as PNG with a description; the same figure gives the same bytes."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=dpi, metadata={"Description": about, "Software": "sonoforge"})
+    figure.savefig(stream, format="png", dpi=150, metadata={"Description": about, "Software": "sonoforge"})
     return stream.getvalue()

@@ -32,12 +32,7 @@ class Card(NamedTuple):
 
 
 def cluster_cards(clusters: Sequence[Mapping[str, Any]], cache: ImageCache) -> list[Card]:
-    """Make the cards of some clusters.
-
-    Args:
-        clusters: Of the ``clusters`` of an audit of ``cache``.
-        cache: The images.
-    """
+    """Make the cards of some clusters."""
     index = {item.path: i for i, item in enumerate(cache.dataset.items)}
     return [_card(cluster, cache, [index[file] for file in cluster["files"]]) for cluster in clusters]
 

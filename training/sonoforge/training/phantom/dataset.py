@@ -54,10 +54,6 @@ class WrittenSet(NamedTuple):
 def class_counts(count: int, balance: Sequence[float] = BALANCE) -> tuple[int, ...]:
     """Divide a number of pictures among the classes by largest remainders; a tie goes to the earlier class.
 
-    Args:
-        count: Total number of pictures.
-        balance: Weight of each class, not negative, not all zero.
-
     Returns:
         Number of pictures of each class.
     """

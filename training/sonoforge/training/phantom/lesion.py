@@ -91,15 +91,10 @@ def _logistic(value: float) -> float:
 
 
 def draw_contour(descriptors: Descriptors, radius: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw the outline of a lesion of a given area.
+    """Draw the outline of a lesion with the area of a disc of this radius, mm.
 
     Shape (oval to irregular) sets the low harmonics of the outline, margin (circumscribed to spiculated) its
     microlobulation and its spicules, orientation the ratio of height to width (parallel to the skin, or not).
-
-    Args:
-        descriptors: Only shape, orientation and margin are used.
-        radius: Radius in mm of the disc of equal area.
-        rng: Source of the outline's own randomness.
 
     Returns:
         (CONTOUR_ANGLES,) float64, radius in mm, all positive.

@@ -41,15 +41,7 @@ GLYPHS = {
 
 
 def draw_text(pixels: NDArray[np.uint8], text: str, row: int, column: int, scale: int) -> None:
-    """Burn text into a picture, cut at its borders.
-
-    Args:
-        pixels: (H, W) uint8, changed in place.
-        text: Characters of `GLYPHS`.
-        row: Top of the text.
-        column: Left of the text.
-        scale: Pixels for each dot of a glyph.
-    """
+    """Burn text of `GLYPHS` into a picture (H, W) uint8, cut at its borders; a dot has ``scale`` pixels."""
     for place, character in enumerate(text):
         dots = np.array([[int(digit) >> bit & 1 for bit in (2, 1, 0)] for digit in GLYPHS[character]], np.bool_)
         dots = np.kron(dots, np.ones((scale, scale), np.bool_))
@@ -66,12 +58,7 @@ def _cross(pixels: NDArray[np.uint8], row: int, column: int, reach: int) -> None
 
 
 def draw_calipers(pixels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> None:
-    """Burn in four caliper crosses, joined by dotted lines, around a box.
-
-    Args:
-        pixels: (H, W) uint8, changed in place.
-        box: First and last row, first and last column.
-    """
+    """Burn in four caliper crosses, joined by dotted lines, around a box: first and last row, first and last column."""
     top, bottom, left, right = box
     row, column = (top + bottom) // 2, (left + right) // 2
     reach = max(1, pixels.shape[0] // 100)
@@ -90,13 +77,7 @@ def draw_ruler(pixels: NDArray[np.uint8]) -> None:
 
 
 def draw_marks(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], rng: np.random.Generator) -> None:
-    """Burn a random selection of marks into a picture.
-
-    Args:
-        pixels: (H, W) uint8, changed in place.
-        mask: (H, W) bool; calipers go around it, or around a random position if it is empty.
-        rng: Source of the selection; the number of draws is independent of the mask.
-    """
+    """Burn a random selection of marks into a picture; calipers go around the mask, or anywhere if it is empty."""
     size = pixels.shape[0]
     calipers, ruler, text = rng.random(3) < (0.5, 0.7, 0.6)
     # The positions and sizes of lesions.

@@ -105,13 +105,7 @@ def point_spread(shape: tuple[int, int], size: int, frequency: float, focus: flo
 
 
 def envelope(echo: Field, specular: Field | None, spread: PointSpread, rng: np.random.Generator) -> Field:
-    """Return the magnitude of the echo signal of a tissue, before any gain or compression.
-
-    Args:
-        echo: (R, C) float32; root mean square amplitude of the scatterers.
-        specular: (R, C) float32; amplitude of the coherent reflectors.
-        spread: Point-spread function on the same grid; the magnitudes of its looks are averaged.
-        rng: Source of the scatterers.
+    """Return the magnitude of a tissue's echo signal, before any gain or compression; looks of ``spread`` are averaged.
 
     Returns:
         (R, C) float32, not negative; with one look, its mean square equals that of `echo` where nothing is specular.

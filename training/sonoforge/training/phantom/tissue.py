@@ -41,14 +41,9 @@ class Tissue:
 
 
 def random_field(shape: tuple[int, int], lengths: tuple[float, float], rng: np.random.Generator) -> Field:
-    """Return a smooth Gaussian random field, periodic, of mean 0 and variance 1.
+    """Return a periodic Gaussian random field of mean 0 and variance 1, smoothed by ``lengths`` pixels along each axis.
 
     Made from its spectrum, exp(-2 (pi length f)^2): only the few coefficients that matter are drawn.
-
-    Args:
-        shape: Rows and columns.
-        lengths: Standard deviation of the equivalent Gaussian smoothing along rows and columns, pixels.
-        rng: Source of randomness.
     """
     rows, columns = shape
     # At f = 0.5 / length the spectrum has fallen to 0.7 %.
@@ -265,13 +260,7 @@ class _Canvas:
 
 
 def build_tissue(label: int, size: int, rng: np.random.Generator) -> Tissue:
-    """Build one phantom.
-
-    Args:
-        label: 0 normal, 1 benign, 2 malignant.
-        size: Rows and columns of the picture, pixels over 40 mm.
-        rng: Source of all randomness of this phantom's tissue.
-    """
+    """Build one phantom of a class, ``size`` pixels over 40 mm."""
     canvas = _Canvas(size, rng)
     fat, gland = canvas.layers()
     for _ in range(rng.integers(0, 3)):

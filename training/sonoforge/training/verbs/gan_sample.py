@@ -38,11 +38,7 @@ def main(config: Config) -> Outcome:
 
 
 def _open_run(config: Config) -> Source:
-    """Set up the generator of a run folder or checkpoint.
-
-    Raises:
-        SonoforgeError: No such checkpoint or class, or a truncation that this generator does not have.
-    """
+    """Set up the generator of a run folder or checkpoint."""
     checkpoint = gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint)
     about = gan_checkpoint.describe(checkpoint)
     label = find_label(config.class_name, about.classes, about.class_name)

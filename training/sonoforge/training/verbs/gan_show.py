@@ -114,11 +114,7 @@ def main(config: Config) -> Outcome:
 
 
 def _open_folder(folder: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of earlier looks at the same images; remove those at others.
-
-    Raises:
-        SonoforgeError: The folder holds something else.
-    """
+    """Return the entries of earlier looks at the same images; remove those at others."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return {}
     try:

@@ -112,14 +112,7 @@ def main(config: Config) -> Outcome:
         for number, (recipe, weight, job, images) in enumerate(trainings):
             log.info("== %d of %d: %s, perceptual weight %g", number + 1, len(trainings), recipe, weight)
             own = folder / f"{recipe}-{weight:g}"
-            train_gan(
-                images,
-                job,
-                own,
-                resume=True,
-                show_progress=is_interactive(),
-                stop=interrupted,
-            )
+            train_gan(images, job, own, resume=True, show_progress=is_interactive(), stop=interrupted)
             if not run_folder.is_finished(own):
                 log.info("stopped before its end; to go on: the same command with --resume")
                 return Outcome({"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan sweep --resume")

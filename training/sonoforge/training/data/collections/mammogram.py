@@ -86,10 +86,6 @@ def frame_breast(breast: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[Box
 
     Where the breast is narrower than tall, the square reaches beyond the box on the side away from the chest wall,
     which is the side where the breast is tallest; where it is wider, above and below alike.
-
-    Args:
-        breast: Of `find_breast`, not empty.
-        shape: Height and width of the film.
     """
     exact = _bounds(breast, shape)
     spare = round(_SPARE * max(exact.bottom - exact.top, exact.right - exact.left))
@@ -123,12 +119,7 @@ def _bounds(region: NDArray[np.bool_], shape: tuple[int, ...]) -> Box:
 
 
 def lesion_square(lesion: NDArray[np.bool_], margin: float) -> Box:
-    """Return the square around a lesion, moved to lie inside the film where the film is large enough.
-
-    Args:
-        lesion: (H, W) bool, not empty.
-        margin: Side of the square over the longer side of the lesion's box.
-    """
+    """Return the square around a lesion, ``margin`` times its longer side; inside the film where that is large."""
     box = _bounds(lesion, lesion.shape)
     side = max(LEAST_SIDE, round(margin * max(box.bottom - box.top, box.right - box.left)))
     top = _place((box.top + box.bottom - side) // 2, side, lesion.shape[0])

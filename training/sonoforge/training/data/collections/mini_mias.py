@@ -171,10 +171,7 @@ def _read_region(path: Path, abnormality: Abnormality, settings: ImportSettings)
 
 
 def draw_circle(path: Path, abnormality: Abnormality, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Draw the circle around an abnormality on a film of any side.
-
-    Returns:
-        (H, W) bool.
+    """Draw the circle around an abnormality on a film of any side: (H, W) bool.
 
     Raises:
         SonoforgeError: No position is given, or it lies outside the film.

@@ -48,13 +48,7 @@ def translate(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def cut_out(images: Tensor, corner: Tensor, size: int) -> Tensor:
-    """Set a square of ``size`` pixels to zero in each image (N, C, S, S).
-
-    Args:
-        images: Any range.
-        corner: (N, 2) int64 left and upper edge of the square; it may lie partly outside.
-        size: Side of the square in pixels.
-    """
+    """Set a square of ``size`` pixels to zero in each image (N, C, S, S); its corner (N, 2) may lie outside."""
     distance = torch.arange(images.shape[3], device=images.device) - corner[:, :, None]
     within = (distance >= 0) & (distance < size)
     return images * ~(within[:, 0, None, None, :] & within[:, 1, None, :, None])
@@ -102,15 +96,7 @@ def augment(
     chance: torch.Generator,
     policy: tuple[str, ...] = ("colour", "translation", "cutout"),
 ) -> Tensor:
-    """Augment every image by every part of the policy, in its order.
-
-    Args:
-        images: (N, C, S, S) in [-1, 1].
-        strength: Not used.
-        image_channels: Channels that are image; those after them are masks, which keep their values.
-        chance: Source of random numbers, on the images' device.
-        policy: Of ``colour``, ``translation`` and ``cutout``; the default is the paper's for few images.
-    """
+    """Augment every image (N, C, S, S) in [-1, 1] by every part of the policy, in order; masks keep their values."""
     del strength
     for part in policy:
         images = _PARTS[part](images, image_channels, chance)

@@ -11,23 +11,16 @@ from sonoforge.runtime.seeds import derive_seed
 
 
 def batch_indices(images: int, batch: int, seed: int, step: int) -> NDArray[np.int64]:
-    """Which images make up the batch of this step.
+    """Which images make up the batch of this step: (batch,) int64 in [0, N).
 
     The images run in an endless row of shuffled epochs, cut into batches: a batch may straddle two
     epochs, or hold several when it is larger than the data set; every epoch holds each image once.
-
-    Returns:
-        (batch,) int64 in [0, N).
     """
     return shuffled_epochs(images, step * batch, (step + 1) * batch, seed, "order")
 
 
 def shuffled_epochs(count: int, begin: int, end: int, seed: int, purpose: str) -> NDArray[np.int64]:
-    """Return items ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of permutations of 0..count-1.
-
-    Returns:
-        (end - begin,) int64.
-    """
+    """Return items ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of shuffled 0..count-1."""
     first, last = begin // count, (end - 1) // count
     orders = [
         np.random.default_rng(derive_seed(seed, purpose, epoch)).permutation(count) for epoch in range(first, last + 1)

@@ -9,14 +9,10 @@ from sonoforge.training.data.pixels import Pixels, prepare_images
 
 
 def join_masks(images: Pixels, masks: Pixels) -> Pixels:
-    """Append masks to images as their last channel.
+    """Append masks (N, H, W) uint8, of the images' geometry before they were resized, as their last channel.
 
     A mask is averaged over the area of each new pixel by the filter that resized its image, then cut at half: each
     pixel says what covers most of it.  The nearest old pixel alone would keep or break thin parts by chance.
-
-    Args:
-        images: (N, S, S, C) uint8 from `images.prepare_images`.
-        masks: (N, H, W) uint8, 255 inside, the geometry of the images before they were resized.
 
     Returns:
         (N, S, S, C + 1) uint8, the last channel 0 or 255.

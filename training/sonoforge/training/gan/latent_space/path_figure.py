@@ -31,13 +31,7 @@ _STYLE: dict[Any, Any] = {
 def draw_paths(
     lengths: Sequence[PathLength], steps: Mapping[str, NDArray[np.float64]], distance: SquaredDistance
 ) -> Figure:
-    """Draw the distance between neighbours along paths, and the distribution of path lengths.
-
-    Args:
-        lengths: One for each space.
-        steps: By space (N, T - 1), from `path_length.step_sizes`.
-        distance: What both are measured in.
-    """
+    """Draw the distance between neighbours along paths, and the distribution of path lengths."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)

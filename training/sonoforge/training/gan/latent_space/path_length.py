@@ -85,18 +85,7 @@ def spaces(generator: nn.Module) -> tuple[str, ...]:
 
 
 def walk(generator: nn.Module, space: str, ends: Tensor, shares: Tensor, label: int | None = None) -> Tensor:
-    """Generate images along paths between two latents.
-
-    Args:
-        generator: In evaluation mode.
-        space: See `spaces`.
-        ends: (N, 2, Z) latents at both ends of N paths, on the CPU.
-        shares: (N, T) of each path, 0 to 1, on the CPU.
-        label: Class of all images, for a conditional generator.
-
-    Returns:
-        (N, T, C, S, S) float on the generator's device.
-    """
+    """Generate images (N, T, C, S, S) along N paths between latents (N, 2, Z), at ``shares`` (N, T) of each, 0 to 1."""
     pairs = len(shares)
     if space == "w":
         styles = map_latents(generator, ends.flatten(0, 1).float(), label).double().unflatten(0, (pairs, 2))

@@ -122,13 +122,9 @@ class Film:
 
 
 def make_film(images: Pixels, origin: Mapping[str, Any]) -> Film:
-    """Encode a looping film: greys exactly, colours reduced to 256 in each frame.
+    """Encode images (N, S, S, C) uint8 as a looping film: greys exactly, colours reduced to 256 in each frame.
 
     Pillow drops a frame that repeats the one before, and shows that one longer.
-
-    Args:
-        images: (N, S, S, C) uint8.
-        origin: Stored in the file's comment, with `NOTICE`.
     """
     smaller = max(1, images.shape[1] // FILM_SIDE)
     if smaller > 1:

@@ -38,9 +38,6 @@ def style_bands(number: int) -> dict[str, tuple[int, int]]:
 
     In Karras 2019, figure 3, the first 4 of 18 styles are coarse and the next 4 middle, which would leave no fine
     ones in a network for images of 32 pixels.
-
-    Args:
-        number: Number of styles, at least 3.
     """
     edges = [round(number * third / 3) for third in range(4)]
     return {band: (edges[index], edges[index + 1]) for index, band in enumerate(BANDS)}

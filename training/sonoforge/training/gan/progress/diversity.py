@@ -42,15 +42,11 @@ def mean_pairwise_distance(features: Tensor) -> float:
     return float(torch.pdist(features).mean())
 
 
-def sliced_distance(first: Tensor, second: Tensor, seed: int = 0) -> float:
-    """Sliced Wasserstein distance between the rows of (N, D) and of (M, D), along 256 fixed directions.
-
-    Returns:
-        The distance, or NaN where a row holds a number that is not finite.
-    """
+def sliced_distance(first: Tensor, second: Tensor) -> float:
+    """Sliced Wasserstein distance of rows (N, D) and (M, D) along 256 fixed directions; NaN if any is not finite."""
     if not (torch.isfinite(first).all() and torch.isfinite(second).all()):
         return math.nan
-    return sliced_wasserstein(first.cpu().numpy(), second.cpu().numpy(), DIRECTIONS, seed)
+    return sliced_wasserstein(first.cpu().numpy(), second.cpu().numpy(), DIRECTIONS, 0)
 
 
 def is_collapsed(diversity: float, step: int, steps: int) -> bool:

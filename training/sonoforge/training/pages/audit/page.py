@@ -11,11 +11,6 @@ from sonoforge.training.pages.shell import render
 
 
 def audit_page_html(audit: Mapping[str, Any], cache: ImageCache) -> str:
-    """Render the whole audit as a page that can be sent to whoever knows the data.
-
-    Args:
-        audit: What `sonoforge.training.verbs.data_audit.audit` returned for the cache.
-        cache: The images.
-    """
+    """Render the whole audit as a page that can be sent to whoever knows the data."""
     cards = cluster_cards(audit["clusters"], cache)
     return render("audit/page.html.j2", {"audit": audit, "cards": cards, "classes": cache.dataset.classes})

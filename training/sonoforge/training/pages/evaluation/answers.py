@@ -73,16 +73,7 @@ def meaning(row: MetricRow) -> str:
 
 
 def judge(metrics: Sequence[MetricRow], copies: CopyResult | None, n: int | None) -> dict[str, Answer]:
-    """Answer the three questions by the rules at the top of this file.
-
-    Args:
-        metrics: All figures.
-        copies: The copy test, or None.
-        n: Number of images per set of matched values and floors, or None.
-
-    Returns:
-        Answers by the keys of `QUESTIONS`.
-    """
+    """Answer `QUESTIONS` by the rules at the top of this file; ``n`` is the number of images per set."""
     return {"realistic": _realistic(metrics, n), "diverse": _diverse(metrics, n), "copied": _copied(copies)}
 
 

@@ -25,12 +25,7 @@ _FURTHEST = 100.0
 
 @styled
 def draw_projection(projection: Projection, overlap: HullOverlap | None = None) -> Figure:
-    """Draw both sets in the plane: real images as circles, generated ones as triangles.
-
-    Args:
-        projection: The points.
-        overlap: If given, both convex hulls are drawn and their overlap is stated.
-    """
+    """Draw both sets in the plane: real images as circles, generated ones as triangles; with hulls, if given."""
     width, height = np.ptp(np.concatenate([projection.real, projection.fake]), axis=0)
     figure, axes = new_chart(90 + float(np.clip(360 * height / (width or 1.0), 170, 330)))
     size = 30 * min(1.0, math.sqrt(300 / max(len(projection.real), len(projection.fake))))
@@ -80,9 +75,6 @@ def draw_ratios(rows: Sequence[MetricRow]) -> Figure:
     floor is divided by them; if near the real is better, the end that is closer counts.  So what lies right of 1 is
     worse than real images are against each other, and the grey band is what these score.  The axis is linear up to 1
     and logarithmic beyond where a value needs it; what lies beyond 100 is drawn there as an arrow.
-
-    Args:
-        rows: Results; those without a floor, or with a limit not above 0, are not drawn.
     """
     drawn = [row for row in rows if stands(row) and _limit(row) > 0]
     figure, axes, heights = new_row_chart([full_name(row) for row in drawn], "times the limit of real against real")
@@ -135,14 +127,7 @@ def _known(value: float | None) -> float:
 def distance_histogram(
     fake_to_train: NDArray[np.floating], real_to_train: NDArray[np.floating], threshold: float, reference: str
 ) -> Figure:
-    """Draw how close generated and other real images come to their closest training image.
-
-    Args:
-        fake_to_train: (N,) distance of each generated image to its closest training image.
-        real_to_train: (K,) the same of the images that set the threshold.
-        threshold: Distance below which the copy test calls an image a copy.
-        reference: What the images of ``real_to_train`` are.
-    """
+    """Draw how close generated images, and the real ones that set the threshold, come to the closest training image."""
     figure, axes = new_chart(330)
     both = np.concatenate([fake_to_train, real_to_train, [threshold]])
     edges = np.histogram_bin_edges(both, bins=30, range=(min(0.0, float(both.min())), float(both.max())))

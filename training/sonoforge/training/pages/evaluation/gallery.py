@@ -32,11 +32,6 @@ def find_and_draw_copies(
 ) -> tuple[CopyResult, Figures]:
     """Run the copy test and draw ``distances`` and ``nearest``.
 
-    Args:
-        real: What the generator was trained on.
-        fake: The generated images.
-        held_out: From `inputs.read_held_out`, or None.
-
     Raises:
         SonoforgeError: Too few groups to calibrate with.
     """
@@ -85,13 +80,6 @@ def draw_projections(
     seed: int,
 ) -> tuple[dict[str, Any], Figures]:
     """Map both sets to the plane: pixels by ``pca``, embeddings by ``tsne`` and ``umap``.
-
-    Args:
-        methods: Any of the three.
-        pixels: Of the real and of the generated images.
-        embedded: Of the real and of the generated images.
-        space: Name of the embeddings' feature space.
-        seed: Of the run.
 
     Returns:
         By method its protocol, with the explained variance and the overlap of the hulls for ``pca``; and the pictures.

@@ -45,15 +45,7 @@ _NAMES = 40  # flagged files listed; the rest is counted
 
 
 def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[str, Figure]) -> Path:
-    """Write ``FOLDER/report.html``, and each picture as a PNG file beside it.
-
-    Args:
-        folder: The run folder.
-        results: What was measured.
-        figures: Pictures by the names in `ALTS`; any may be missing.
-
-    Returns:
-        The page.
+    """Write ``FOLDER/report.html`` and return its path, and each picture as a PNG file beside it.
 
     Raises:
         ValueError: A picture of another name.

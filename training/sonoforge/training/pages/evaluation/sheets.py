@@ -22,14 +22,7 @@ _styled = mpl.rc_context({"font.size": 9, "axes.titlesize": 9.5, "text.parse_mat
 
 @_styled
 def sample_sheet(real: NDArray[np.uint8], fake: NDArray[np.uint8], columns: int = 8, rows: int = 2) -> Figure:
-    """Draw rows of real images above rows of generated ones: evenly spaced in each set, none picked by hand.
-
-    Args:
-        real: (M, S, S, C) uint8, C = 1 or 3.
-        fake: (N, S, S, C) uint8.
-        columns: Images in a row.
-        rows: Rows of each set.
-    """
+    """Draw rows of real images above rows of generated ones: evenly spaced in each set, none picked by hand."""
     chosen = [images[evenly_spaced(len(images), rows * columns)] for images in (real, fake)]
     sheets = [_sheet(images, columns) for images in chosen]
     heights = [len(sheet) / sheet.shape[1] for sheet in sheets]
@@ -53,13 +46,6 @@ def nearest_sheet(
 
     A training image that is closest as its mirror image is shown mirrored, and marked so.  With one training image
     for each, two pairs share a line.
-
-    Args:
-        fakes: (N, S, S, C) uint8.
-        training: (M, S, S, C) uint8.
-        nearest: The k closest training images of each, from `copies.nearest_few`.
-        flagged: (N,) whether the copy test calls the generated image closer than it should be.
-        rows: Generated images shown.
     """
     width = nearest.distance.shape[1] + 1
     across = max(1, 5 // width)

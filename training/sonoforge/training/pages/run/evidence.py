@@ -60,18 +60,13 @@ def divided(plan: SplitPlan, keys: Sequence[object]) -> int:
 
 @dataclass
 class Reads:
-    """What the training runs of one kind (``classifier``, ``generator``) read, against their test folds.
+    """What the training runs of one kind (``classifier``, ``generator``) read, against their test folds."""
 
-    Attributes:
-        runs: Number of training runs.
-        images: Image reads recorded by them, in all.
-        same_content: Test images that a training run for their fold read (each counted once for each seed).
-        same_group: Test images with a member of their group among what such a run read.
-    """
-
-    runs: int = 0
-    images: int = 0
+    runs: int = 0  # number of training runs
+    images: int = 0  # image reads recorded by them, in all
+    # Test images that a training run for their fold read (each counted once for each seed).
     same_content: set[tuple[int, int]] = field(default_factory=set)
+    # Test images with a member of their group among what such a run read.
     same_group: set[tuple[int, int]] = field(default_factory=set)
 
 
@@ -170,19 +165,13 @@ def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -
 
 @dataclass(frozen=True)
 class GeneratorRuns:
-    """All trainings of one class's generator.
-
-    Attributes:
-        name: The class.
-        curves: Rows of ``stats.jsonl`` of each training.
-        plans: ``plan`` of each training's ``results.json`` that was found: steps, batch, learning_rate.
-        images: Number of real images of each training, where found.
-    """
+    """All trainings of one class's generator."""
 
     name: str
-    curves: list[list[dict[str, float]]]
+    curves: list[list[dict[str, float]]]  # rows of `stats.jsonl` of each training
+    # `plan` of each training's `results.json` that was found: steps, batch, learning_rate.
     plans: list[dict[str, float]]
-    images: list[int]
+    images: list[int]  # number of real images of each training, where found
 
     def last(self, name: str) -> list[float]:
         """Return the last tick's value of a statistic, one for each training that has it."""

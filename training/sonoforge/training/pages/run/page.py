@@ -58,14 +58,7 @@ _GRID = 640  # pixels, the side of a sample grid: 160 an image, about 80 kB
 
 
 def write_report(folder: Path, cache: ImageCache, audited: Mapping[str, Any], results: RunResults) -> Path:
-    """Write ``RUN/report.html``.
-
-    Args:
-        folder: Run folder with ``config.yaml``, ``environment.json``, ``splits.json``, ``folds/``,
-            ``predictions.csv``, ``bundle/`` and, where there are any, ``gan/`` and ``samples/``.
-        cache: The images, for pictures of near-duplicates.
-        audited: `data_audit.audit` of the same images.
-        results: What the run found.
+    """Write ``RUN/report.html`` of a run folder that holds everything else.
 
     Raises:
         GateError: What the page recomputes is not what the results say; the page is written and shows where.

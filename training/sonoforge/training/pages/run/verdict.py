@@ -17,17 +17,11 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the run says about one question.
+    """What the run says about one question."""
 
-    Attributes:
-        level: ``yes``, ``no`` or ``open``.
-        headline: The answer in one line.
-        sentences: Its grounds and its limits.
-    """
-
-    level: str
-    headline: str
-    sentences: tuple[str, ...]
+    level: str  # `yes`, `no` or `open`
+    headline: str  # the answer in one line
+    sentences: tuple[str, ...]  # its grounds and its limits
 
 
 def judge(comparison: ComparisonRow) -> str:
@@ -170,13 +164,7 @@ def _power(comparison: ComparisonRow, images: int) -> str:
 
 
 def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> str:
-    """Say for how long and at what size the generators were trained, and how that compares with the publication.
-
-    Args:
-        gan: `GanSettings` as a mapping.
-        budget: Name of the run's budget.
-        filled: Classes that have a generator.
-    """
+    """Say for how long and at what size the generators were trained, and how that compares with the publication."""
     settings = GanSettings(**gan)
     recipe = RECIPES.get(settings.recipe)
     side = settings.image_size or (recipe.image_size if recipe else "?")

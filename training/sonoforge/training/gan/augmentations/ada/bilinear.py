@@ -10,14 +10,11 @@ from sonoforge.training.gan.augmentations.ada.linear import apply_linear
 
 
 def sample_bilinear(images: Tensor, grid: Tensor) -> Tensor:
-    """Look up images at points, differentiably in the images.
+    """Look up images at points, differentiably in the images: (N, C, H', W').
 
     Args:
         images: (N, C, H, W), zero beyond its edges.
         grid: (N, H', W', 2) x and y of each point: -1 and 1 are the image's edges.
-
-    Returns:
-        (N, C, H', W').
     """
 
     def look_up(images: Tensor) -> Tensor:

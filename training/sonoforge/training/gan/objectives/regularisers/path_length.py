@@ -38,13 +38,7 @@ def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
 
 
 def penalty(generator: nn.Module, batch: Batch, state: dict[str, Tensor]) -> Tensor:
-    """Mean squared deviation of the lengths from their moving average (equation 4), which is updated first.
-
-    Args:
-        generator: Maps latents (N, Z) to images, through styles (N, L, W) if it has a mapping network.
-        batch: The first half of its latents and labels is used.
-        state: ``path_length``, the average; updated here.
-    """
+    """Mean squared deviation of the lengths from their moving average (equation 4), which is updated first."""
     count = max(1, len(batch.latents) // SHRINK)
     latents = batch.latents[:count].detach()
     labels = None if batch.labels is None else batch.labels[:count]
