@@ -310,8 +310,8 @@ def test_a_bundle_replaces_only_one_of_its_own_task(bundle: Path, tmp_path: Path
     (tmp_path / "notes").mkdir()
     before = {file: file.read_bytes() for folder in (bundle, classifier) for file in folder.iterdir()}
     for source, folder, message in (
-        (run, classifier, "found a classifier's bundle, expected a generator's or none; choose another --out"),
-        ("shipped", bundle, "found a generator's bundle, expected a classifier's or none; choose another --out"),
+        (run, classifier, "found a classifier's bundle, expected a generator's or none; choose another folder"),
+        ("shipped", bundle, "found a generator's bundle, expected a classifier's or none; choose another folder"),
         (run, tmp_path / "notes", "exists but is not a bundle"),
     ):
         done = sonoforge("export", source, "--out", folder)
