@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from program import sonoforge
+from program import succeed
 
 DATA = ["--data", "phantom", "--images", "60", "--folds", "3", "--device", "cpu"]
 # The last blocks only, random weights, a few steps.
 CLASSIFIER = ["--weights", "none", "--frozen-blocks", "17", "--epochs", "2", "--members", "2"]
-GENERATOR = ["--gan-size", "16", "--gan-steps", "6", "--gan-batch", "4"]
+GENERATOR = ["--gan-recipe", "dcgan", "--gan-width", "4", "--gan-size", "32", "--gan-steps", "6", "--gan-batch", "4"]
 SMALL = [*DATA, *CLASSIFIER, *GENERATOR]
 
 
@@ -23,9 +24,14 @@ class SmallRun(NamedTuple):
     cache: Path
 
 
-def make_small_run(out: Path) -> SmallRun:
+def make_small_run(out: Path) -> None:
     """Run the whole job in this process, one fold after the other."""
-    cache = out / "cache"
-    done = sonoforge("run", *SMALL, "--jobs", "1", "--out", out / "runs", "--cache", cache, "--json")
-    assert done.code == 0, done.err
-    return SmallRun(Path(done.json["run"]), done.json, done.err, cache)
+    done = succeed("run", *SMALL, "--jobs", "1", "--out", out / "runs", "--cache", out / "cache")
+    (out / "result.json").write_text(done.out, encoding="utf-8")
+    (out / "log.txt").write_text(done.err, encoding="utf-8")
+
+
+def read_small_run(out: Path) -> SmallRun:
+    """Return what `make_small_run` made."""
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    return SmallRun(Path(result["run"]), result, (out / "log.txt").read_text(encoding="utf-8"), out / "cache")

@@ -6,10 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 
-from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.training.classifier.balancing import (
     GeneratorJob,
     balance,
@@ -52,12 +49,9 @@ def test_generated_images_fill_up_and_their_generators_read_their_own_class_only
 
 
 @pytest.mark.parametrize("recipe", ["wgan-gp", "began", "dgan-wp-tl-bce"])
-def test_any_recipe_can_fill_up_the_classes(recipe: str, tmp_path: Path) -> None:
+def test_any_recipe_can_fill_up_the_classes(recipe: str, squeezenet_file: Path, tmp_path: Path) -> None:
     """The batch is lowered to the class; a perceptual term gets its feature network."""
-    torch.manual_seed(0)
-    weights = tmp_path / "squeezenet.safetensors"
-    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), weights)
-    network = str(weights) if recipe == "dgan-wp-tl-bce" else ""
+    network = str(squeezenet_file) if recipe == "dgan-wp-tl-bce" else ""
     gan = GanSettings(recipe=recipe, image_size=32, steps=1, batch=8, width=8, features=network)
     labels = np.array([0] * 3 + [1] * 6)
     pixels = np.random.default_rng(0).integers(0, 255, (9, 48, 48, 3)).astype(np.uint8)
@@ -69,11 +63,8 @@ def test_any_recipe_can_fill_up_the_classes(recipe: str, tmp_path: Path) -> None
 
 
 def test_the_best_checkpoint_is_chosen_on_groups_that_its_generator_did_not_see(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    squeezenet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.manual_seed(0)
-    weights = tmp_path / "squeezenet.safetensors"
-    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), weights)
     monkeypatch.setattr(tick_metrics, "GENERATED", 8)
     monkeypatch.setattr(gan_checkpoint, "COLLAPSE_FRACTION", 0.0)  # nothing is vetoed
     seen: list[np.ndarray] = []
@@ -88,7 +79,7 @@ def test_the_best_checkpoint_is_chosen_on_groups_that_its_generator_did_not_see(
         batch=4,
         width=4,
         metrics=("kid",),
-        features=str(weights),
+        features=str(squeezenet_file),
         held_out=0.25,
     )
     labels = np.array([0] * 40 + [1] * 50)

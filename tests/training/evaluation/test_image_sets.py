@@ -34,12 +34,9 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 @pytest.fixture(autouse=True)
 def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     monkeypatch.setenv("SONOFORGE_CACHE", str(tmp_path / "cache"))
-    logger = logging.getLogger("sonoforge")
-    before = logger.handlers[:], logger.level, logger.propagate
-    logger.propagate = True
+    logging.getLogger("sonoforge").propagate = True
     with caplog.at_level(logging.INFO, "sonoforge"):
         yield
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from gan_trainings import StopAt, assert_same_tensors, read_rows
-from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.distances.kid import Kid
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -27,6 +26,7 @@ from sonoforge.training.gan.settings import GanSettings, compose
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import network_space
 from sonoforge.training.phantom import dataset as phantom
+from tiny_recipes import tiny_recipes
 
 SIDE = 32
 BATCH = 8
@@ -42,19 +42,18 @@ def images() -> TrainingSet:
 
 
 @pytest.fixture(scope="module")
-def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
+def features(squeezenet_file: Path) -> Features:
     """A feature network with random weights: enough for gradients to pass through."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
-    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), path)
-    return open_features(str(path))
+    return open_features(str(squeezenet_file))
 
 
-@pytest.fixture(autouse=True)
-def _few_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """KID on the smallest number of images: here it only has to be there."""
-    monkeypatch.setattr(tick_metrics, "GENERATED", 3)
-    monkeypatch.setattr(tick_metrics, "REAL", 3)
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    """Small StyleGANs, and KID on the smallest number of images: here it only has to be there."""
+    with tiny_recipes(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tick_metrics, "GENERATED", 3)
+        patch.setattr(tick_metrics, "REAL", 3)
+        yield
 
 
 def _settings(recipe: str, features: Features, **changes: Any) -> GanSettings:

@@ -21,24 +21,10 @@ from sonoforge.training.metrics.lpips import CHANNELS, Lpips, distance_matrix, e
 Pixels = NDArray[np.uint8]
 
 
-def _network(name: str, path: Path) -> Path:
-    """Write a torchvision network with random weights."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = getattr(import_torchvision().models, name)(weights=None)
-    save_file(net.state_dict(), path)
-    return path
-
-
 @pytest.fixture(scope="module")
-def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _network("squeezenet1_1", tmp_path_factory.mktemp("lpips") / "net.safetensors")
-
-
-@pytest.fixture(scope="module")
-def random_lpips(random_weights: Path) -> Lpips:
+def random_lpips(squeezenet_file: Path) -> Lpips:
     """A backbone with random weights under the heads that torchmetrics carries: runs everywhere."""
-    return open_lpips(str(random_weights))
+    return open_lpips(str(squeezenet_file))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +76,7 @@ def distance(lpips: Lpips, first: Any, second: Any) -> Any:
 @pytest.mark.parametrize("which", ["random", "real"])
 def test_agrees_with_torchmetrics(which: str, side: int, channels: int, request: pytest.FixtureRequest) -> None:
     ours: Lpips = request.getfixturevalue(f"{which}_lpips")
-    backbone: Any = request.getfixturevalue("random_weights" if which == "random" else "weights")
+    backbone: Any = request.getfixturevalue("squeezenet_file" if which == "random" else "weights")
     first, second = _scans(5, side, channels), _scans(5, side, channels, seed=20)
     with torch.inference_mode():
         net = _torchmetrics(backbone if which == "random" else backbone[0])
@@ -170,27 +156,28 @@ def test_the_name_tells_both_files(real_lpips: Lpips, weights: tuple[Path, Path]
     assert all(torch.equal(a, b) for a, b in zip(shipped.roots, real_lpips.roots, strict=True))
 
 
-def test_other_weights_are_refused(random_weights: Path, random_lpips: Lpips, tmp_path: Path) -> None:
-    other = _network("mobilenet_v2", tmp_path / "mobile.safetensors")
+def test_other_weights_are_refused(squeezenet_file: Path, random_lpips: Lpips, tmp_path: Path) -> None:
+    other = tmp_path / "mobile.safetensors"
+    save_file(import_torchvision().models.mobilenet_v2(weights=None).state_dict(), other)
     with pytest.raises(SonoforgeError, match=r"mobile.safetensors: found mobilenet_v2 .*, expected squeezenet1_1"):
         open_lpips(str(other))
     with pytest.raises(SonoforgeError, match="no such weights file"):
-        open_lpips(str(random_weights), str(tmp_path / "none.safetensors"))
+        open_lpips(str(squeezenet_file), str(tmp_path / "none.safetensors"))
     heads = {f"lin{i}.model.1.weight": root.square()[None, :, None, None] for i, root in enumerate(random_lpips.roots)}
     path = tmp_path / "heads.safetensors"
     save_file(heads, path)
-    assert open_lpips(str(random_weights), str(path)).roots[6].shape == (CHANNELS[6],)
+    assert open_lpips(str(squeezenet_file), str(path)).roots[6].shape == (CHANNELS[6],)
     save_file({name: heads[name] for name in list(heads)[:6]}, path)
     with pytest.raises(SonoforgeError, match=r"not the heads of LPIPS squeeze \(1 tensors .*lin6.model.1.weight"):
-        open_lpips(str(random_weights), str(path))
+        open_lpips(str(squeezenet_file), str(path))
     save_file({**heads, "lin0.model.1.weight": -heads["lin0.model.1.weight"]}, path)
     with pytest.raises(SonoforgeError, match="negative or undefined"):
-        open_lpips(str(random_weights), str(path))
+        open_lpips(str(squeezenet_file), str(path))
 
 
 def test_heads_are_asked_for_where_torchmetrics_is_missing(
-    random_weights: Path, monkeypatch: pytest.MonkeyPatch
+    squeezenet_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SonoforgeError, match=r"LPIPS: no heads .*\.safetensors file with the heads"):
-        open_lpips(str(random_weights))
+        open_lpips(str(squeezenet_file))

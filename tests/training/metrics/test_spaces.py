@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 import bundle_factory
 from scans import draw_scan
@@ -29,15 +28,6 @@ def _scans(count: int, size: int = 48, channels: int = 1) -> Pixels:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle_factory.write_bundle(tmp_path_factory.mktemp("bundles") / "patches")
-
-
-@pytest.fixture(scope="module")
-def squeezenet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), path)
-    return path
 
 
 def test_bundle_embeds_and_classifies_as_numpy_does(bundle: Path) -> None:

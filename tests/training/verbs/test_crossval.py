@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from program import sonoforge
+from processes import start, wait_until
+from program import refused, succeed
 from small_run import SMALL, SmallRun
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.fold_result import read_fold
@@ -69,29 +66,22 @@ def test_results_can_be_recomputed_from_the_predictions(small_run: SmallRun) -> 
 
 
 def test_killed_and_resumed_gives_the_predictions_of_an_uninterrupted_run(small_run: SmallRun, tmp_path: Path) -> None:
-    arguments = ["crossval", *SMALL, "--out", str(tmp_path), "--cache", str(small_run.cache)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sonoforge.runtime.cli.main", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        # In the middle of the second arm, with a generator half trained.
-        if len(list(tmp_path.glob("*/folds/*.json"))) >= 4:
-            break
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not list(tmp_path.glob("*/results.json")), "the run ended before it could be killed"
-    kept = {path: path.read_bytes() for path in tmp_path.glob("*/folds/*.json")}
-    done = sonoforge(*arguments, "--jobs", "1", "--resume")
-    assert done.code == 0, done.err
+    """Begun by two processes and ended by one."""
+    arguments = ["crossval", *SMALL, "--out", tmp_path / "runs", "--cache", small_run.cache]
+    victim = start(tmp_path / "log", *arguments, "--jobs", "2")
+    # In the middle of the second arm, with a generator half trained.
+    wait_until(lambda: len(list(tmp_path.glob("runs/*/folds/*.json"))) >= 4, victim)
+    victim.kill()
+    victim.join()
+    (run,) = (tmp_path / "runs").iterdir()
+    assert not (run / "results.json").exists(), "the run ended before it could be killed"
+    kept = {path: path.read_bytes() for path in run.glob("folds/*.json")}
+    done = succeed(*arguments, "--jobs", "1", "--resume")
     assert "resuming" in done.err
     assert "macro-AUC" in done.err and "next: sonoforge run" in done.err
+    assert done.json["run"] == str(run)
     for path, content in kept.items():
         assert path.read_bytes() == content
-    (run,) = tmp_path.iterdir()
     assert (run / "predictions.csv").read_bytes() == (small_run.folder / "predictions.csv").read_bytes()
 
 
@@ -120,8 +110,7 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path, small_run:
     told = {"augmentation": "diffaugment", "regularisers": "r1=0.5:2", "loss": "hinge"}
     small = [*SMALL, "--arms", "gan", "--folds", "2", "--epochs", "1", "--jobs", "1", "--protocol", "thesis"]
     small += [word for name, value in told.items() for word in (f"--gan-{name}", value)]
-    done = sonoforge("crossval", *small, "--out", tmp_path, "--cache", small_run.cache, "--json")
-    assert done.code == 0, done.err
+    done = succeed("crossval", *small, "--out", tmp_path, "--cache", small_run.cache)
     run = Path(done.json["run"])
     # As published, there is one generator a class, trained on all of its images.
     assert sorted(path.name for path in (run / "gan").iterdir()) == ["seed0-all"]
@@ -129,7 +118,7 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path, small_run:
     fold = json.loads((run / "folds" / "gan-seed0-fold00.json").read_text())
     assert len(fold["reads"]["generator malignant"]) == sum(label == 2 for label in plan["labels"])
     recorded = json.loads((run / "gan" / "seed0-all" / "malignant" / "results.json").read_text())["settings"]
-    expected = told | {"image_size": 16, "steps": 6, "batch": 4}
+    expected = told | {"image_size": 32, "steps": 6, "batch": 4}
     for settings in (recorded, done.json["gan"]):
         assert {name: settings[name] for name in expected} == expected
 
@@ -150,6 +139,5 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path, small_run:
 def test_wrong_generator_settings_are_refused_before_any_work(
     arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    done = sonoforge("crossval", *arguments, "--out", tmp_path / "runs", "--cache", tmp_path / "cache")
-    assert done.code == 2 and message in done.err
+    assert message in refused("crossval", *arguments, "--out", tmp_path / "runs", "--cache", tmp_path / "cache")
     assert not (tmp_path / "runs").exists()

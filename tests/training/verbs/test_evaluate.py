@@ -15,15 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
-from safetensors.torch import save_file
 
 import bundle_factory as factory
 from evaluations import COPIES, FAKES, FAST, ONE, Sets, evaluate
 from program import refused, succeed
-from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.training.evaluation import sources
 from sonoforge.training.pages.evaluation.page import ALTS
 
@@ -34,20 +31,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lpips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SqueezeNet with random weights."""
-    path = tmp_path_factory.mktemp("lpips") / "net.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def command(sets: Sets, bundle: Path, lpips: Path) -> list[object]:
+def command(sets: Sets, bundle: Path, squeezenet_file: Path) -> list[object]:
     """All that can be measured without a download, with the copies among the images."""
     spaces = ["--features", f"bundle:{bundle},pixels", "--repeats", "5", "--device", "cpu"]
-    return [sets.real, sets.copying, *spaces, "--lpips", lpips, "--held-out", sets.held_out]
+    return [sets.real, sets.copying, *spaces, "--lpips", squeezenet_file, "--held-out", sets.held_out]
 
 
 @pytest.fixture(scope="module")

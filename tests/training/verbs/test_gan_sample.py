@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -13,14 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from bundle_factory import zip_bundle
-from sonoforge.models.torchvision_import import import_torchvision
-from sonoforge.runtime.cli import main as cli
-from sonoforge.runtime.errors import SonoforgeError
+from program import refused, sonoforge, succeed
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.progress import tick_metrics
 
@@ -30,7 +25,6 @@ SMALL = ["--image-size", "32", "--batch", "8", "--width", "8", "--steps", "2", "
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes of grey pictures with masks."""
-    os.environ["SONOFORGE_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     for name, level in (("benign", 90), ("malignant", 160)):
@@ -45,9 +39,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _trained(pictures: Path, out: Path, *options: str) -> Path:
-    assert cli._run(["gan", "train", "--data", str(pictures), *SMALL, "--out", str(out), *options]) == 0
-    (run,) = out.iterdir()
-    return run
+    return Path(succeed("gan", "train", "--data", pictures, *SMALL, "--out", out, *options).json["run"])
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +48,9 @@ def conditional(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return _trained(pictures, out, "--recipe", "dcgan", "--conditioning", "projection", "--masks")
 
 
-def _sample(*arguments: object) -> int:
-    return cli._run(["gan", "sample", *map(str, arguments)])
-
-
 def test_images_come_with_their_masks(conditional: Path, tmp_path: Path) -> None:
     out = tmp_path / "folder"
-    assert _sample(conditional, "--class-name", "malignant", "--count", 3, "--out", out) == 0
+    succeed("gan", "sample", conditional, "--class-name", "malignant", "--count", 3, "--out", out)
     manifest = json.loads((out / "manifest.json").read_text())
     assert (manifest["class"], manifest["count"], manifest["synthetic"]) == ("malignant", 3, True)
     expected = sample(load_generator(conditional), 3, 0, label=1)
@@ -78,8 +66,8 @@ def test_images_come_with_their_masks(conditional: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("batch", [1, 5, 64])
 def test_archives_hold_the_same_images_whatever_the_batch(conditional: Path, tmp_path: Path, batch: int) -> None:
     options = ("--class-name", "benign", "--count", 11, "--seed", 4, "--batch", batch)
-    assert _sample(conditional, *options, "--out", tmp_path / "images.npz") == 0
-    assert _sample(conditional, *options, "--out", tmp_path / "images.zip") == 0
+    succeed("gan", "sample", conditional, *options, "--out", tmp_path / "images.npz")
+    succeed("gan", "sample", conditional, *options, "--out", tmp_path / "images.zip")
     expected = sample(load_generator(conditional), 11, 4, label=0)
     with np.load(tmp_path / "images.npz", allow_pickle=False) as arrays:
         assert np.array_equal(arrays["images"], expected[..., :1])
@@ -93,22 +81,20 @@ def test_archives_hold_the_same_images_whatever_the_batch(conditional: Path, tmp
             image = Image.open(stream)
             assert np.array_equal(np.asarray(image), expected[10, ..., 0])
             assert image.text["sonoforge:synthetic"] == "true"  # type: ignore[attr-defined]
-    with pytest.raises(SonoforgeError, match="exists already"):
-        _sample(conditional, *options, "--out", tmp_path / "images.npz")
+    assert "exists already" in refused("gan", "sample", conditional, *options, "--out", tmp_path / "images.npz")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["images.npz", "images.zip"]
 
 
 def test_a_class_is_needed_where_there_are_several(conditional: Path, tmp_path: Path) -> None:
-    with pytest.raises(SonoforgeError, match="--class-name: missing, expected one of benign, malignant"):
-        _sample(conditional, "--out", tmp_path / "x")
-    with pytest.raises(SonoforgeError, match="did you mean malignant"):
-        _sample(conditional, "--class-name", "malignan", "--out", tmp_path / "x")
+    command = ["gan", "sample", conditional, "--out", tmp_path / "x"]
+    assert "--class-name: missing, expected one of benign, malignant" in refused(*command)
+    assert "did you mean malignant" in refused(*command, "--class-name", "malignan")
     assert not (tmp_path / "x").exists()
 
 
 def test_strips_run_from_one_image_to_the_next(conditional: Path, tmp_path: Path) -> None:
     options = ("--class-name", "benign", "--count", 2, "--interpolate", 5, "--out", tmp_path)
-    assert _sample(conditional, *options) == 0
+    succeed("gan", "sample", conditional, *options)
     strips = sorted(tmp_path.glob("interpolation-*.png"))
     assert len(strips) == 2
     first, second = (np.asarray(Image.open(strip)).astype(int) for strip in strips)
@@ -122,9 +108,9 @@ def test_strips_run_from_one_image_to_the_next(conditional: Path, tmp_path: Path
 
 def test_truncation_is_refused_where_it_is_not_defined(pictures: Path, tmp_path: Path) -> None:
     run = _trained(pictures, tmp_path / "runs", "--recipe", "began", "--class-name", "benign")
-    with pytest.raises(SonoforgeError, match="latents are uniform"):
-        _sample(run, "--truncation", 1, "--count", 2, "--out", tmp_path / "x")
-    assert _sample(run, "--count", 2, "--out", tmp_path / "y") == 0
+    command = ["gan", "sample", run, "--truncation", 1, "--count", 2, "--out", tmp_path / "x"]
+    assert "latents are uniform" in refused(*command)
+    succeed("gan", "sample", run, "--count", 2, "--out", tmp_path / "y")
 
 
 # From a bundle.
@@ -150,8 +136,8 @@ def test_a_bundle_makes_the_images_of_its_run(
     conditional: Path, bundle: Path, tmp_path: Path, options: list[str]
 ) -> None:
     common = ("--class-name", "malignant", "--count", 11, "--seed", 5, *options)
-    assert _sample(conditional, *common, "--out", tmp_path / "run") == 0
-    assert _sample("--bundle", bundle, *common, "--out", tmp_path / "bundle") == 0
+    succeed("gan", "sample", conditional, *common, "--out", tmp_path / "run")
+    succeed("gan", "sample", "--bundle", bundle, *common, "--out", tmp_path / "bundle")
     manifest, images, masks = _pictures_of(tmp_path / "run")
     found, same_images, same_masks = _pictures_of(tmp_path / "bundle")
     assert np.abs(np.subtract(images, same_images)).max() <= 1
@@ -192,15 +178,15 @@ def test_a_bundle_needs_no_torch(conditional: Path, bundle: Path, tmp_path: Path
 def test_archives_and_strips_come_from_a_bundle_too(conditional: Path, bundle: Path, tmp_path: Path) -> None:
     archive = zip_bundle(bundle, tmp_path / "generator.zip")
     common = ("--class-name", "benign", "--count", 2)
-    assert _sample("--bundle", archive, *common, "--out", tmp_path / "images.npz") == 0
+    succeed("gan", "sample", "--bundle", archive, *common, "--out", tmp_path / "images.npz")
     with np.load(tmp_path / "images.npz", allow_pickle=False) as arrays:
         assert arrays["images"].shape == arrays["masks"].shape == (2, 32, 32, 1)
-    assert _sample("--bundle", archive, *common, "--interpolate", 5, "--out", tmp_path / "a") == 0
-    assert _sample(conditional, *common, "--interpolate", 5, "--out", tmp_path / "b") == 0
+    succeed("gan", "sample", "--bundle", archive, *common, "--interpolate", 5, "--out", tmp_path / "a")
+    succeed("gan", "sample", conditional, *common, "--interpolate", 5, "--out", tmp_path / "b")
     for one, other in zip(sorted((tmp_path / "a").iterdir()), sorted((tmp_path / "b").iterdir()), strict=True):
         strips = [np.asarray(Image.open(strip)).astype(int) for strip in (one, other)]
         assert strips[0].shape == (32, 5 * 32) and np.abs(strips[0] - strips[1]).max() <= 1
-    assert _sample("--bundle", archive, *common) == 0
+    succeed("gan", "sample", "--bundle", archive, *common)
     assert (tmp_path / "generated" / "generator-seed-0-benign" / "manifest.json").is_file()
 
 
@@ -222,29 +208,21 @@ def test_settings_that_a_bundle_does_not_take_are_refused(
 ) -> None:
     places = {"RUN": str(conditional), "BUNDLE": str(bundle)}
     named = [] if "--class-name" in options else ["--class-name", "benign"]
-    with pytest.raises(SonoforgeError, match=message) as error:
-        _sample(*[places.get(word, word) for word in options], *named, "--out", tmp_path / "x")
-    assert "\n" not in str(error.value) and not (tmp_path / "x").exists()
+    words = [places.get(word, word) for word in options]
+    assert message in refused("gan", "sample", *words, *named, "--out", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
 
 
 # The sweep.
 
 
-@pytest.fixture(scope="module")
-def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
-    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), path)
-    return path
-
-
 def test_a_sweep_writes_one_table_and_one_picture_and_resumes(
-    pictures: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, squeezenet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sonoforge.training.verbs import gan_sweep
 
     monkeypatch.setattr(tick_metrics, "GENERATED", 16)
-    arguments = ["gan", "sweep", "--data", str(pictures), *SMALL, "--out", str(tmp_path), "--features", str(features)]
+    arguments = ["gan", "sweep", "--data", pictures, *SMALL, "--out", tmp_path, "--features", squeezenet_file]
     arguments += ["--weights", "0.5,5", "--recipes", "dgan-wp-tl-bce,lsgan"]
     trained: list[str] = []
     real = gan_sweep.train_gan
@@ -256,14 +234,13 @@ def test_a_sweep_writes_one_table_and_one_picture_and_resumes(
         return real(images, settings, folder, *rest, **options)
 
     monkeypatch.setattr(gan_sweep, "train_gan", killed)
-    with pytest.raises(KeyboardInterrupt):
-        cli._run(arguments)
+    assert sonoforge(*arguments).code == 130
     (run,) = tmp_path.iterdir()
     before = {file: file.stat().st_mtime_ns for file in run.glob("*/results.json")}
     assert len(before) == 3
     assert len(list(csv.DictReader((run / "sweep.csv").open()))) == 3
     monkeypatch.setattr(gan_sweep, "train_gan", real)
-    assert cli._run([*arguments, "--resume"]) == 0
+    succeed(*arguments, "--resume")
     assert {file: file.stat().st_mtime_ns for file in before} == before, "finished trainings are not repeated"
     rows = list(csv.DictReader((run / "sweep.csv").open()))
     named = [(row["recipe"], float(row["perceptual_weight"])) for row in rows]
@@ -285,11 +262,9 @@ def test_a_sweep_writes_one_table_and_one_picture_and_resumes(
     ],
 )
 def test_a_sweep_refuses_bad_settings_in_one_line(
-    pictures: Path, features: Path, tmp_path: Path, options: list[str], message: str
+    pictures: Path, squeezenet_file: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
-    arguments = ["gan", "sweep", "--data", str(pictures), *SMALL, "--out", str(tmp_path / "runs")]
-    arguments += ["--features", str(features)] if "--weights" in options else []
-    with pytest.raises(SonoforgeError, match=message) as error:
-        cli._run([*arguments, *options])
-    assert "\n" not in str(error.value)
+    features = ["--features", squeezenet_file] if "--weights" in options else []
+    command = ["gan", "sweep", "--data", pictures, *SMALL, "--out", tmp_path / "runs", *features]
+    assert message in refused(*command, *options)
     assert not (tmp_path / "runs").exists()

@@ -14,14 +14,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from generator_checkpoints import small_checkpoint
+from program import refused, succeed
 from sonoforge.models.stylegan import stylegan3
-from sonoforge.models.torchvision_import import import_torchvision
-from sonoforge.runtime.cli import main as cli
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.generator import load_generator, sample, sample_latent
 from sonoforge.training.gan.latent_space import looks
 from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE, measure_path_length
@@ -41,22 +38,21 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-def _show(capsys: pytest.CaptureFixture[str], run: Path, *options: object) -> dict[str, Any]:
-    capsys.readouterr()
-    chosen = ["--class-name", "a"] if "dcgan" in run.name else []
-    small = ["--count", str(COUNT), "--samples", "2", "--device", "cpu", "--json"]
-    assert cli._run(["gan", "show", str(run), *chosen, *small, *map(str, options)]) == 0
-    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+def _show(run: Path, *options: object) -> dict[str, Any]:
+    small = ["--count", COUNT, "--samples", 2, "--device", "cpu"]
+    result: dict[str, Any] = succeed("gan", "show", run, *_class(run), *small, *options).json
     return result
+
+
+def _class(run: Path) -> list[str]:
+    return ["--class-name", "a"] if run.name == "dcgan" else []
 
 
 @pytest.fixture(scope="module")
 def shown(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The folder of all looks of each run."""
-    for recipe, run in runs.items():
-        chosen = ["--class-name", "a"] if recipe == "dcgan" else []
-        small = ["--count", str(COUNT), "--samples", "2", "--device", "cpu"]
-        assert cli._run(["gan", "show", str(run), *chosen, *small]) == 0
+    for run in runs.values():
+        _show(run)
     return {recipe: run / "looks" for recipe, run in runs.items()}
 
 
@@ -123,8 +119,7 @@ def test_columns_of_psi_are_those_of_sampling(shown: dict[str, Path], runs: dict
     assert len({image.tobytes() for image in plain}) == COUNT
     for psi in (1.0, 0.7, 0.0):
         target = tmp_path / f"{psi}.npz"
-        options = ["--psi", str(psi), "--count", str(COUNT), "--device", "cpu", "--out", str(target)]
-        assert cli._run(["gan", "sample", str(run), *options]) == 0
+        succeed("gan", "sample", run, "--psi", psi, "--count", COUNT, "--device", "cpu", "--out", target)
         with np.load(target, allow_pickle=False) as arrays:
             images = arrays["images"]
             assert json.loads(str(arrays["manifest"]))["psi"] == psi
@@ -147,8 +142,8 @@ def test_truncation_of_latents_ends_in_no_limit_for_networks_without_styles(
 
 
 def test_psi_is_kept_with_the_images(runs: dict[str, Path], tmp_path: Path) -> None:
-    options = ["--psi", "0.5", "--psi-cutoff", "3", "--count", "2", "--device", "cpu"]
-    assert cli._run(["gan", "sample", str(runs["stylegan2"]), *options, "--out", str(tmp_path)]) == 0
+    command = ["gan", "sample", runs["stylegan2"], "--count", 2, "--device", "cpu", "--out", tmp_path]
+    succeed(*command, "--psi", 0.5, "--psi-cutoff", 3)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert (manifest["psi"], manifest["psi_cutoff"]) == (0.5, 3)
     image = Image.open(tmp_path / manifest["images"][1]["file"])
@@ -162,8 +157,7 @@ def test_psi_is_kept_with_the_images(runs: dict[str, Path], tmp_path: Path) -> N
     )
     expected = ((generator.synthesis(styles)[1, 0] + 1) * 127.5).round().clamp(0, 255).numpy()
     assert np.abs(np.asarray(image).astype(float) - expected).max() <= 1
-    with pytest.raises(SonoforgeError, match="holds other files already"):
-        cli._run(["gan", "sample", str(runs["stylegan2"]), "--count", "2", "--out", str(tmp_path)])
+    assert "holds other files already" in refused(*command)
 
 
 @pytest.mark.parametrize(
@@ -179,21 +173,8 @@ def test_psi_is_kept_with_the_images(runs: dict[str, Path], tmp_path: Path) -> N
 def test_truncation_is_refused_where_it_is_another_one(
     runs: dict[str, Path], tmp_path: Path, recipe: str, options: list[str], message: str
 ) -> None:
-    chosen = ["--class-name", "a"] if recipe == "dcgan" else []
-    arguments = [
-        "gan",
-        "sample",
-        str(runs[recipe]),
-        *chosen,
-        *options,
-        "--count",
-        "2",
-        "--out",
-        str(tmp_path / "x.npz"),
-    ]
-    with pytest.raises(SonoforgeError, match=message) as error:
-        cli._run([*arguments, "--device", "cpu"])
-    assert "\n" not in str(error.value)
+    command = ["gan", "sample", runs[recipe], *_class(runs[recipe]), "--count", 2, "--device", "cpu"]
+    assert message in refused(*command, *options, "--out", tmp_path / "x.npz")
     assert not list(tmp_path.iterdir())
 
 
@@ -338,30 +319,25 @@ def test_path_lengths_come_with_their_protocol(shown: dict[str, Path], recipe: s
 
 
 def test_the_perceptual_path_length_needs_its_network(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: dict[str, Path], squeezenet_file: Path, tmp_path: Path
 ) -> None:
-    torch.manual_seed(0)
-    weights = tmp_path / "squeezenet.safetensors"
-    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), weights)
     options = ("--what", "path", "--out", tmp_path / "looks", "--count", 2)
-    record = _show(capsys, runs["dcgan"], *options, "--lpips", weights)["looks"]["path"]
+    record = _show(runs["dcgan"], *options, "--lpips", squeezenet_file)["looks"]["path"]
     assert record["figure"] == "perceptual path length"
     assert record["distance"].startswith("LPIPS 0.1") and record["spaces"]["z"]["mean"] > 0
     assert record["distance"] in record["spaces"]["z"]["protocol"]
 
 
-def test_the_record_is_the_answer_and_grows_with_what_is_asked(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_record_is_the_answer_and_grows_with_what_is_asked(runs: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "looks"
     run = runs["stylegan2"]
-    result = _show(capsys, run, "--what", "truncation", "--out", out)
+    result = _show(run, "--what", "truncation", "--out", out)
     assert result == _record(out)
     assert set(result["looks"]) == {"truncation"}
     first = (out / "truncation.png").read_bytes()
-    assert set(_show(capsys, run, "--what", "mixing", "--out", out)["looks"]) == {"truncation", "mixing"}
+    assert set(_show(run, "--what", "mixing", "--out", out)["looks"]) == {"truncation", "mixing"}
     assert (out / "truncation.png").read_bytes() == first
-    assert set(_show(capsys, run, "--what", "mixing", "--out", out, "--seed", 1)["looks"]) == {"mixing"}
+    assert set(_show(run, "--what", "mixing", "--out", out, "--seed", 1)["looks"]) == {"mixing"}
     assert sorted(path.name for path in out.iterdir()) == ["looks.json", "style-mixing.png"]
 
 
@@ -379,16 +355,13 @@ def test_the_record_is_the_answer_and_grows_with_what_is_asked(
 def test_mistakes_are_answered_in_one_line(
     runs: dict[str, Path], tmp_path: Path, recipe: str, options: list[str], message: str
 ) -> None:
-    chosen = ["--class-name", "a"] if recipe == "dcgan" else []
-    arguments = ["gan", "show", str(runs[recipe]), *chosen, *options, "--device", "cpu", "--out", str(tmp_path / "x")]
-    with pytest.raises(SonoforgeError, match=message) as error:
-        cli._run(arguments)
-    assert "\n" not in str(error.value)
+    command = ["gan", "show", runs[recipe], *_class(runs[recipe]), "--device", "cpu", "--out", tmp_path / "x"]
+    assert message in refused(*command, *options)
     assert not (tmp_path / "x").exists()
 
 
 def test_other_peoples_folders_are_left_alone(runs: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "scan.png").write_bytes(b"real")
-    with pytest.raises(SonoforgeError, match="holds other files already"):
-        cli._run(["gan", "show", str(runs["stylegan2"]), "--out", str(tmp_path), "--device", "cpu"])
+    message = refused("gan", "show", runs["stylegan2"], "--out", tmp_path, "--device", "cpu")
+    assert "holds other files already" in message
     assert [path.name for path in tmp_path.iterdir()] == ["scan.png"]

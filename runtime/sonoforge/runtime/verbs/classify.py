@@ -14,7 +14,6 @@ printed and written.
 
 from __future__ import annotations
 
-import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -74,7 +73,6 @@ def main(config: Config) -> Outcome:
 
     try:
         for result in _answers(answer, files, _workers(config, len(files))):
-            gc.enable()  # paused by the command line, so that the first answer is quick
             results.append(result)
             _print_result(result, widths)
     except KeyboardInterrupt:
