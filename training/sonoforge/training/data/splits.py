@@ -45,7 +45,9 @@ def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) 
     fold_of = np.empty(len(labels), np.int64)
     splitter = StratifiedGroupKFold if protocol == "sealed" else StratifiedKFold
     parts = splitter(folds, shuffle=True, random_state=derive_seed(seed, "folds", bits=32))
-    for fold, (_, test) in enumerate(parts.split(np.zeros(len(labels)), labels, groups)):
+    for fold, (_, test) in enumerate(
+        parts.split(np.zeros(len(labels)), labels, groups if protocol == "sealed" else None)
+    ):
         fold_of[test] = fold
     return SplitPlan(
         protocol=protocol,
