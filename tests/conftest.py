@@ -30,9 +30,10 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """A whole `sonoforge run`, uninterrupted; tests only read it."""
-    from small_run import make_small_run
+    from once import made_once
+    from small_run import make_small_run, read_small_run
 
-    return make_small_run(tmp_path_factory.mktemp("small_run"))
+    return read_small_run(made_once(tmp_path_factory, "small_run", make_small_run))
 
 
 @pytest.fixture(autouse=True)

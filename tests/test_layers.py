@@ -171,9 +171,9 @@ def _verbs() -> dict[str, list[str]]:
     """Modules of the verbs by extra."""
     verbs = defaultdict(list)
     for verb in VERBS.values():
-        verbs[verb.extra].append(verb.module)
+        verbs[verb.extra].append(f"sonoforge.{verb.module}")
         if verb.instead:
-            verbs[verb.instead.extra].append(verb.instead.module)
+            verbs[verb.instead.extra].append(f"sonoforge.{verb.instead.module}")
     return dict(verbs)
 
 

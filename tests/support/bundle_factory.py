@@ -198,6 +198,13 @@ def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], object]) -> Non
     path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
+def add_file(folder: Path, name: str, data: bytes, kind: str = "", precision: str = "fp32") -> None:
+    """Add a file of a format to a bundle; without ``kind``, one of none."""
+    entry: dict[str, Any] = {"precision": precision, "format": kind} if kind else {}
+    edit_manifest(folder, lambda manifest: manifest["files"].update({name: entry}))
+    replace_file(folder, name, data)
+
+
 def replace_file(folder: Path, name: str, data: bytes) -> None:
     """Replace one file of a bundle and state its new size and hash, as an attacker would."""
     (folder / name).write_bytes(data)

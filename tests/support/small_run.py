@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +24,14 @@ class SmallRun(NamedTuple):
     cache: Path
 
 
-def make_small_run(out: Path) -> SmallRun:
+def make_small_run(out: Path) -> None:
     """Run the whole job in this process, one fold after the other."""
-    cache = out / "cache"
-    done = succeed("run", *SMALL, "--jobs", "1", "--out", out / "runs", "--cache", cache)
-    return SmallRun(Path(done.json["run"]), done.json, done.err, cache)
+    done = succeed("run", *SMALL, "--jobs", "1", "--out", out / "runs", "--cache", out / "cache")
+    (out / "result.json").write_text(done.out, encoding="utf-8")
+    (out / "log.txt").write_text(done.err, encoding="utf-8")
+
+
+def read_small_run(out: Path) -> SmallRun:
+    """Return what `make_small_run` made."""
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    return SmallRun(Path(result["run"]), result, (out / "log.txt").read_text(encoding="utf-8"), out / "cache")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-import bundle_factory
+import bundle_factory as factory
 from sonoforge.export.bundle.classifier import fill_bundle
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.onnx_graph import BundleGraph
@@ -25,6 +26,8 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord
 from sonoforge.training.classifier.network import answer
+
+SHARED = 16  # blocks; few of their own, so that tracing two members takes little longer than one
 
 
 def _noise(count: int, seed: int) -> np.ndarray:
@@ -84,13 +87,13 @@ def _write(folder: Path, members: list[nn.Module], shared_blocks: int, mirror: b
 
 @pytest.fixture(scope="module")
 def joint(pair: list[nn.Module], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of both members, which share their first 11 blocks and look at the mirror image, too."""
-    return _write(tmp_path_factory.mktemp("joint") / "bundle", pair, 11, mirror=True)
+    """A bundle of both members, which share their first blocks and look at the mirror image, too."""
+    return _write(tmp_path_factory.mktemp("joint") / "bundle", pair, SHARED, mirror=True)
 
 
 def test_members_answer_together_on_both_views_and_the_maps_stay_exact(pair: list[nn.Module], joint: Path) -> None:
     first, second = pair[0], copy.deepcopy(pair[1])
-    for index in range(11):
+    for index in range(SHARED):
         second.features[index] = first.features[index]  # type: ignore[union-attr, index, operator]
     inputs, model = IMAGENET.normalise(_noise(3, 5)), open_bundle(joint).read("model.onnx")
     mirrored = np.ascontiguousarray(inputs[..., ::-1])
@@ -109,13 +112,13 @@ def test_members_answer_together_on_both_views_and_the_maps_stay_exact(pair: lis
 
 def test_members_that_share_their_first_blocks_are_trained_and_exported_alike(pair: list[nn.Module]) -> None:
     pixels = _noise(2, 6)
-    answers = answer(pair, (pixels,), 11, torch.device("cpu"))
-    found = run_torch(BundleGraph(pair, 1.0, 11), IMAGENET.normalise(pixels))
+    answers = answer(pair, (pixels,), SHARED, torch.device("cpu"))
+    found = run_torch(BundleGraph(pair, 1.0, SHARED), IMAGENET.normalise(pixels))
     assert np.abs(answers.probabilities - found["probabilities"]).max() < 1e-4
 
 
 def test_members_shared_blocks_and_mirror_come_back(pair: list[nn.Module], joint: Path) -> None:
-    _same_network(joint, pair, 11, mirror=True)
+    _same_network(joint, pair, SHARED, mirror=True)
 
 
 @pytest.mark.slow
@@ -134,57 +137,50 @@ def _same_network(folder: Path, members: list[nn.Module], shared_blocks: int, mi
         assert np.abs(found[name] - expected[name]).max() < 1e-5 * max(1, np.abs(expected[name]).max()), name
 
 
-def _changed(folder: Path, change: object) -> Path:
-    """A copy of the shipped bundle with another model.onnx, whose size and hash the manifest states."""
-    shutil.copytree(SHIPPED, folder)
-    model = onnx.load_model(SHIPPED / "model.onnx")
-    change(model)  # type: ignore[operator]
-    bundle_factory.replace_file(folder, "model.onnx", model.SerializeToString())
-    return folder
+def _move_out(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="manifest.json")
 
 
-def _refused(folder: Path, match: str) -> None:
-    with pytest.raises(SonoforgeError, match=match) as raised:
+def _cut(model: onnx.ModelProto) -> None:
+    model.graph.node.remove(next(node for node in model.graph.node if "tails.0.7.conv.2.weight" in node.input))
+
+
+def _shift(model: onnx.ModelProto) -> None:
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "linears.0.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.001), bias.name))
+
+
+def _replace_model(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    model = onnx.load_model(folder / "model.onnx")
+    change(model)
+    factory.replace_file(folder, "model.onnx", model.SerializeToString())
+
+
+# Changes to a copy of the shipped bundle whose manifest states the new size and hash, and words of the one line.
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "not ONNX": (lambda folder: factory.replace_file(folder, "model.onnx", b"\xff" * 100), "no ONNX file"),
+    "another kind": (
+        lambda folder: factory.replace_file(folder, "model.onnx", factory.model_bytes()),
+        "'kernel', expected a MobileNetV2",
+    ),
+    "weights outside": (lambda folder: _replace_model(folder, _move_out), "expected all inside"),
+    "a missing layer": (lambda folder: _replace_model(folder, _cut), r"Missing key.*expected a MobileNetV2"),
+    "other weights": (lambda folder: _replace_model(folder, _shift), "logits that differ by 1.0e-03"),
+    "another temperature": (
+        lambda folder: factory.edit_manifest(folder, lambda manifest: manifest["calibration"].update(temperature=1.0)),
+        "probabilities that differ",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_the_export_of_its_golden_answers_is_refused(case: str, tmp_path: Path) -> None:
+    change, words = REFUSED[case]
+    folder = Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
+    change(folder)
+    with pytest.raises(SonoforgeError, match=words) as raised:
         read_network(open_bundle(folder))
     assert str(folder) in str(raised.value) and "\n" not in str(raised.value)
-
-
-def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
-    _refused(bundle_factory.write_bundle(tmp_path / "patches"), "'kernel', expected a MobileNetV2")
-
-
-def test_a_file_that_is_not_onnx_is_refused(tmp_path: Path) -> None:
-    shutil.copytree(SHIPPED, tmp_path / "bundle")
-    bundle_factory.replace_file(tmp_path / "bundle", "model.onnx", b"\xff" * 100)
-    _refused(tmp_path / "bundle", "no ONNX file")
-
-
-def test_weights_outside_the_file_are_refused(tmp_path: Path) -> None:
-    def move_out(model: onnx.ModelProto) -> None:
-        tensor = model.graph.initializer[0]
-        tensor.ClearField("raw_data")
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value="manifest.json")
-
-    _refused(_changed(tmp_path / "bundle", move_out), "expected all inside")
-
-
-def test_a_missing_layer_is_refused(tmp_path: Path) -> None:
-    def cut(model: onnx.ModelProto) -> None:
-        model.graph.node.remove(next(node for node in model.graph.node if "tails.0.7.conv.2.weight" in node.input))
-
-    _refused(_changed(tmp_path / "bundle", cut), r"Missing key.*expected a MobileNetV2")
-
-
-def test_other_weights_than_the_golden_vectors_are_refused(tmp_path: Path) -> None:
-    def shift(model: onnx.ModelProto) -> None:
-        bias = next(tensor for tensor in model.graph.initializer if tensor.name == "linears.0.bias")
-        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.001), bias.name))
-
-    _refused(_changed(tmp_path / "bundle", shift), "logits that differ by 1.0e-03")
-
-
-def test_another_temperature_than_the_file_has_is_refused(tmp_path: Path) -> None:
-    shutil.copytree(SHIPPED, tmp_path / "bundle")
-    bundle_factory.edit_manifest(tmp_path / "bundle", lambda manifest: manifest["calibration"].update(temperature=1.0))
-    _refused(tmp_path / "bundle", "probabilities that differ")

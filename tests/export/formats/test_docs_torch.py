@@ -28,9 +28,7 @@ def _run_examples(page: str, files: dict[str, bytes], folder: Path) -> None:
     """Put the files into a copy of the shipped bundle and run each example there."""
     shutil.copytree(SHIPPED, folder, dirs_exist_ok=True)
     for name, data in files.items():
-        (folder / name).write_bytes(data)
-        bundle_factory.edit_manifest(folder, lambda manifest, name=name: manifest["files"].update({name: {}}))
-        bundle_factory.replace_file(folder, name, data)
+        bundle_factory.add_file(folder, name, data)
     Image.fromarray(bundle_factory.scan(0)).save(folder / "scan.png")
     examples = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
     assert len(examples) == 2
@@ -87,8 +85,7 @@ def test_the_page_checks_the_file_and_resizes_as_the_manifest_says(
     monkeypatch.chdir(tmp_path)
     folder = bundle_factory.write_bundle(tmp_path, model=b"not run")
     bundle_factory.edit_manifest(folder, lambda manifest: manifest["preprocessing"].update(resample="bicubic"))
-    bundle_factory.edit_manifest(folder, lambda manifest: manifest["files"].update({file: {}}))
-    bundle_factory.replace_file(folder, file, b"a program")
+    bundle_factory.add_file(folder, file, b"a program")
     Image.fromarray(bundle_factory.scan(0)).save(folder / "scan.png")
     example = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)[0]
     before_it_runs = example[: example.index(f"\n{then}", example.index(f"{image} = "))]

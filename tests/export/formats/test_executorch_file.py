@@ -1,4 +1,4 @@
-"""ExecuTorch files answer as torch does, in a process of their own, and hold nothing of the machine."""
+"""ExecuTorch files answer as torch does and hold nothing of the machine."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _inputs(count: int, seed: int = 1) -> np.ndarray:
 def test_float32_answers_as_torch(source: Source, files: dict[str, Path]) -> None:
     inputs = _inputs(5)
     expected = _torch(source.graph, inputs)
-    found = run_in_subprocess("executorch", files["executorch"], [inputs], batch=2)
+    found = open_file("executorch", files["executorch"])([inputs])
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == np.float32 and ours.shape == theirs.shape
         assert np.abs(ours - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())

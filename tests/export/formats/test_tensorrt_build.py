@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
-from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from bundle_factory import SIZE, model_bytes
 from places import CHECKOUT
+from sonoforge.export.formats.half_precision import to_half, write_half
 from sonoforge.export.formats.onnx_graph import trace
+from sonoforge.export.formats.quantisation import to_symmetric_int8
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.tensorrt import build as tensorrt_build
 from sonoforge.export.formats.tensorrt.build import (
@@ -36,47 +36,39 @@ from sonoforge.export.formats.tensorrt.build import (
 )
 from sonoforge.export.formats.tensorrt.engine import check_engine
 from sonoforge.export.formats.tensorrt.source import fold_indices
-from sonoforge.export.generators.graph import generator_inputs, trace_generator
+from sonoforge.export.generators.graph import generator_inputs
 from sonoforge.models import dcgan
-from sonoforge.runtime.bundle.reader import SHIPPED
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.gan.networks import ARCHITECTURES
+from sonoforge.training.gan.generator import load_generator
 
 needs_package = pytest.mark.skipif(
     not find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'"
 )
 
 
-def half(model: bytes) -> bytes:
-    return bytes(convert_float_to_float16(onnx.load_from_string(model), keep_io_types=True).SerializeToString())
-
-
-def quantised(
-    model: bytes, folder: Path, inputs: Any = None, activations: Any = QuantType.QInt8, **extra: Any
-) -> bytes:
+def quantised(model: bytes, folder: Path, activations: Any = QuantType.QInt8, **extra: Any) -> bytes:
     """Static int8; symmetric, with float biases, unless ``extra`` says otherwise."""
     (folder / "float.onnx").write_bytes(model)
-    if inputs is None:
-        shape = [1, *(d.dim_value for d in onnx.load_from_string(model).graph.input[0].type.tensor_type.shape.dim[1:])]
-        inputs = np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.rows = iter(inputs)
+            self.rows = iter(np.random.default_rng(0).normal(size=(1, 1, 3, SIZE, SIZE)).astype(np.float32))
 
         def get_next(self) -> dict[str, Any] | None:
             row = next(self.rows, None)
-            return None if row is None else {"input": row[None]}
+            return None if row is None else {"input": row}
 
-    options = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False} | extra
     quantize_static(
-        *(folder / "float.onnx", folder / "int8.onnx", Reader()),
+        folder / "float.onnx",
+        folder / "int8.onnx",
+        Reader(),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=activations,
         weight_type=QuantType.QInt8,
-        extra_options=options,
+        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False} | extra,
     )
     return (folder / "int8.onnx").read_bytes()
 
@@ -100,32 +92,15 @@ def resizing(antialias: int, side: object = 40) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def source() -> Source:
-    pixels = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3)).astype(np.uint8)
-    return Source(torch.nn.Identity(), (SHIPPED / "model.onnx").read_bytes(), pixels, IMAGENET, {})
-
-
 @needs_package
-def test_the_classifier_becomes_engines_of_three_precisions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    given = source()
-    lowered = {"fp16": half(given.onnx)}
-
-    def to_symmetric_int8(model: bytes, inputs: Any) -> bytes:
-        assert inputs.shape == (3, 3, 224, 224)
-        assert inputs.dtype == np.float32
-        lowered["int8"] = quantised(model, tmp_path, inputs)
-        return lowered["int8"]
-
-    monkeypatch.setitem(
-        sys.modules,
-        "sonoforge.export.formats.half_precision",
-        SimpleNamespace(write_half=lambda given: half(given.onnx)),  # type: ignore[arg-type]
-    )
-    monkeypatch.setitem(
-        sys.modules,
-        "sonoforge.export.formats.quantisation",
-        SimpleNamespace(to_symmetric_int8=to_symmetric_int8),  # type: ignore[arg-type]
-    )
+def test_the_classifier_becomes_engines_of_three_precisions(tmp_path: Path) -> None:
+    bundle = open_bundle()
+    given = Source(torch.nn.Identity(), bundle.read("model.onnx"), bundle.golden()["pixels"][:3], IMAGENET, {})
+    lowered = {
+        "fp32": given.onnx,
+        "fp16": write_half(given),
+        "int8": to_symmetric_int8(given.onnx, IMAGENET.normalise(given.calibration)),
+    }
     sizes = {}
     for precision, write, name in (
         ("fp32", write_engine, "model.rtx.engine"),
@@ -138,7 +113,7 @@ def test_the_classifier_becomes_engines_of_three_precisions(monkeypatch: pytest.
         assert record["engine_sha256"] == hashlib.sha256(engine).hexdigest()
         assert record["engine_bytes"] == len(engine)
         assert record["source_sha256"] == hashlib.sha256(given.onnx).hexdigest()
-        assert record["onnx_sha256"] == hashlib.sha256(lowered.get(precision, given.onnx)).hexdigest()
+        assert record["onnx_sha256"] == hashlib.sha256(lowered[precision]).hexdigest()
         assert record["precision"] == precision
         assert record["capabilities"] == ["portable"]
         assert record["inputs"] == {"input": [[1, 3, 224, 224], [1, 3, 224, 224], [8, 3, 224, 224]]}
@@ -176,7 +151,7 @@ def test_an_engine_holds_the_weights_that_it_was_built_from() -> None:
 
 @needs_package
 def test_capabilities_change_the_engine_and_stand_in_its_record() -> None:
-    model = half(model_bytes())
+    model = to_half(model_bytes())
     portable, _ = build_engine(model, "model.onnx", "fp16")
     target = Target(capabilities=("SM75", "SM86"), profile=(2, 3, 5))
     turing, record = build_engine(model, "model.onnx", "fp16", target)
@@ -220,7 +195,7 @@ REFUSED: dict[str, tuple[Callable[[Path], bytes], dict[str, Any], str]] = {
     "not-onnx": (lambda _: b"hello", {}, r"model\.onnx: not an ONNX file"),
     "no-input": (lambda _: b"", {}, r"model\.onnx: found no input"),
     "other-precision": (
-        lambda _: half(model_bytes()),
+        lambda _: to_half(model_bytes()),
         {},
         r"found fp16 weights, expected precision 'fp32': the file decides it",
     ),
@@ -278,17 +253,9 @@ def test_a_dcgan_becomes_an_engine_with_a_fixed_batch() -> None:
 
 
 @needs_package
-def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed() -> None:
-    torch.manual_seed(0)
-    styled = ARCHITECTURES["stylegan2"].generator(
-        image_size=16, channels=1, latent_size=6, classes=2, style_size=8, channel_max=4, channel_base=64,
-        mapping_layers=2,
-    )  # fmt: skip
-    graph = trace_generator(styled.eval()).eval()
-    examples = generator_inputs(styled, 2, 0.7, seed=0)
-    batch = torch.export.Dim("batch", min=1, max=64)
-    shapes = tuple({} if name == "psi" else {0: batch} for name in examples)
-    model = trace(graph, examples, ["images"], shapes, {}, optimise=False)
+def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed(generators: Any) -> None:
+    made = generators("stylegan2", 2)
+    model = (made.bundle / "generator.onnx").read_bytes()
     _, record = build_engine(model, "generator.onnx", "fp32", Target(profile=(1, 4, 16)))
     assert record["inputs"] == {"latents": [[1, 6], [4, 6], [16, 6]], "psi": [[1]] * 3, "labels": [[1], [4], [16]]}
     assert record["outputs"] == ["images"]
@@ -296,7 +263,8 @@ def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed() -> None:
     # What was folded for the parser changes no answer.
     folded = onnx.load_from_string(model)
     assert fold_indices(folded) > 0
-    fed = {name: values.numpy() for name, values in generator_inputs(styled, 3, -0.5, seed=1).items()}
+    inputs = generator_inputs(load_generator(made.checkpoint), 3, -0.5, seed=1)
+    fed = {name: values.numpy() for name, values in inputs.items()}
     images = [
         onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, fed)[0]
         for data in (model, folded.SerializeToString())
@@ -306,16 +274,6 @@ def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed() -> None:
 
 def test_arithmetic_with_fractions_is_not_folded() -> None:
     assert fold_indices(onnx.load_from_string(model_bytes())) == 0
-
-
-def test_symmetric_int8_keeps_the_labels_of_a_random_network(tmp_path: Path) -> None:
-    inputs = np.random.default_rng(1).normal(size=(16, 3, SIZE, SIZE)).astype(np.float32)
-    lowered = quantised(model_bytes(), tmp_path, inputs)
-    labels = [
-        onnxruntime.InferenceSession(model).run(["logits"], {"input": inputs})[0].argmax(1)
-        for model in (model_bytes(), lowered)
-    ]
-    assert np.mean(labels[0] == labels[1]) > 0.8
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="tensorrt is installed here")

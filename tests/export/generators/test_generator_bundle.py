@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from bundle_factory import edit_manifest, npz, replace_file, write_bundle, zip_bundle
+from exported_generators import ALL, ExportedGenerator
 from generator_checkpoints import image_side, small_checkpoint
 from program import sonoforge
 from sonoforge.export.bundle.add_formats import describe
@@ -22,7 +23,8 @@ from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.formats.executorch import missing as executorch_missing
 from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.formats.tensorrt.engine import check_engine
-from sonoforge.export.generators.graph import load_contiguous
+from sonoforge.export.formats.torchscript import trace_file
+from sonoforge.export.generators.graph import generator_inputs, load_contiguous, trace_generator
 from sonoforge.export.generators.writers import write_torchscript
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import SHIPPED, BundleError, DamagedBundleError, open_bundle
@@ -34,14 +36,13 @@ from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.gan.generator import Truncation, load_generator, sample_batches
 
 HAS_EXECUTORCH = not executorch_missing()
-HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
 
 
 @pytest.fixture(scope="module", params=[("dcgan", 2), ("began", 0), ("stylegan2", 2)], ids=lambda case: case[0])
-def made(request: pytest.FixtureRequest, generators: Any) -> tuple[Path, Path, dict[str, Any]]:
-    """Checkpoint, bundle, manifest."""
+def made(request: pytest.FixtureRequest, generators: Any) -> ExportedGenerator:
     recipe, classes = request.param
-    return tuple(generators(recipe, classes, masks=int(recipe == "dcgan")))
+    made: ExportedGenerator = generators(recipe, classes, masks=int(recipe == "dcgan"))
+    return made
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def _verified(bundle: object, *arguments: str) -> dict[str, Any]:
     return dict(done.json)
 
 
-def test_images_are_those_of_the_checkpoint(made: tuple[Path, Path, dict[str, Any]]) -> None:
+def test_images_are_those_of_the_checkpoint(made: ExportedGenerator) -> None:
     checkpoint, folder, manifest = made
     network, generator = load_generator(checkpoint), Generator(folder)
     classes = manifest["classes"]
@@ -77,7 +78,7 @@ def test_images_are_those_of_the_checkpoint(made: tuple[Path, Path, dict[str, An
     assert generator.generate(0, 4, "" if label is None else classes[label]).shape == (0, *found.shape[1:])
 
 
-def test_the_manifest_says_all_that_a_reader_needs(made: tuple[Path, Path, dict[str, Any]]) -> None:
+def test_the_manifest_says_all_that_a_reader_needs(made: ExportedGenerator) -> None:
     checkpoint, folder, manifest = made
     assert json.loads((folder / "manifest.json").read_text()) == manifest
     about = open_bundle(folder, GeneratorManifest).manifest
@@ -114,7 +115,7 @@ def test_the_run_folder_names_the_data_but_not_its_place(tmp_path: Path) -> None
     assert b"somebody" not in b"".join(file.read_bytes() for file in (tmp_path / "bundle").iterdir())
 
 
-def test_golden_images_are_drawn_from_their_seeds(made: tuple[Path, Path, dict[str, Any]]) -> None:
+def test_golden_images_are_drawn_from_their_seeds(made: ExportedGenerator) -> None:
     checkpoint, folder, manifest = made
     golden = open_bundle(folder, GeneratorManifest).golden()
     network: Any = load_generator(checkpoint)
@@ -128,16 +129,15 @@ def test_golden_images_are_drawn_from_their_seeds(made: tuple[Path, Path, dict[s
 
 
 @pytest.fixture(scope="module", params=["progan", "stylegan3-t", pytest.param("stylegan1", marks=pytest.mark.slow)])
-def everything(request: pytest.FixtureRequest, generators: Any) -> tuple[Path, dict[str, Any]]:
-    """A bundle of all formats that its generator and this machine can have, and its rows."""
-    made = generators(request.param, 2, ("all",))
-    return made.bundle, made.rows
+def everything(request: pytest.FixtureRequest, generators: Any) -> ExportedGenerator:
+    """A bundle of all formats that its generator and this machine can have, and of engines."""
+    made: ExportedGenerator = generators(request.param, 2, ALL)
+    return made
 
 
-def test_all_formats_are_those_that_a_generator_can_have(everything: tuple[Path, dict[str, Any]]) -> None:
-    folder, rows = everything
-    manifest = json.loads((folder / "manifest.json").read_text())
-    recipe = manifest["recipe"]
+def test_all_formats_are_those_that_a_generator_can_have(everything: ExportedGenerator) -> None:
+    _, folder, manifest = everything
+    recipe, rows = manifest["recipe"], everything.rows
     names = [name for name, form in FORMATS.items() if form.serves("generation")]
     assert list(rows) == names
     expected = dict.fromkeys(names, "passed")
@@ -146,7 +146,8 @@ def test_all_formats_are_those_that_a_generator_can_have(everything: tuple[Path,
     if recipe == "stylegan3-t" or not HAS_EXECUTORCH:
         expected["executorch"] = "not written"
     if runners.missing("tensorrt"):
-        expected |= dict.fromkeys(("tensorrt", "tensorrt-fp16"), "not written")
+        status = "not checked" if "tensorrt" in ALL else "not written"
+        expected |= dict.fromkeys(("tensorrt", "tensorrt-fp16"), status)
     assert {name: row["status"] for name, row in rows.items()} == expected
     card = (folder / "MODEL_CARD.md").read_text()
     for name, row in rows.items():
@@ -155,10 +156,9 @@ def test_all_formats_are_those_that_a_generator_can_have(everything: tuple[Path,
             assert row["max_abs"] <= row["tolerance"]
         else:
             assert row["reason"] in describe(row) and row["reason"] in card
-        assert (
-            (row["file"] in manifest["files"]) == (row["status"] != "not written") == (folder / row["file"]).is_file()
-        )
-        if row["status"] != "not written":
+        written = row["status"] != "not written"
+        assert (row["file"] in manifest["files"]) == written == (folder / row["file"]).is_file()
+        if written:
             entry = manifest["files"][row["file"]]
             assert (entry["format"], entry["precision"], entry["bytes"]) == (name, row["precision"], row["bytes"])
     assert rows["onnx-fp16"]["max_abs"] > rows["onnx"]["max_abs"], "in 16 bits indeed"
@@ -167,8 +167,24 @@ def test_all_formats_are_those_that_a_generator_can_have(everything: tuple[Path,
         assert str(folder.parent).encode() not in content and b"site-packages" not in content, file.name
 
 
-def test_verify_runs_what_it_can_and_says_what_not(everything: tuple[Path, dict[str, Any]]) -> None:
-    folder, rows = everything
+@pytest.mark.skipif("tensorrt" not in ALL, reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'")
+def test_engines_fit_their_records_and_the_onnx_file_beside_them(everything: ExportedGenerator) -> None:
+    import tensorrt_rtx
+
+    about = open_bundle(everything.bundle, GeneratorManifest).manifest
+    for name in ("tensorrt", "tensorrt-fp16"):
+        file = FORMATS[name].file("generation")
+        record = check_engine(everything.bundle / file, "tensorrt_rtx", tensorrt_rtx.__version__)
+        assert record["precision"] == about.files[file].precision
+        assert record["source_sha256"] == about.files["generator.onnx"].sha256
+        assert list(record["inputs"]) == list(about.raw["inputs"]) and record["outputs"] == ["images"]
+        assert record["inputs"]["latents"] == [[1, 6], [1, 6], [8, 6]]
+        if about.accepts_psi:
+            assert record["inputs"]["psi"] == [[1], [1], [1]]
+
+
+def test_verify_runs_what_it_can_and_says_what_not(everything: ExportedGenerator) -> None:
+    folder, rows = everything.bundle, everything.rows
     result = _verified(folder, "--trust")
     passed = {row["file"] for row in rows.values() if row["status"] == "passed"}
     unchecked = {row["file"]: row["reason"] for row in rows.values() if row["status"] == "not checked"}
@@ -181,41 +197,16 @@ def test_verify_runs_what_it_can_and_says_what_not(everything: tuple[Path, dict[
 def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path, generators: Any) -> None:
     name = FORMATS["torchscript"].file("generation")
     folder = Path(shutil.copytree(generators("dcgan", 0, ("torchscript",)).bundle, tmp_path / "dcgan"))
-    began, progan = generators("began", 0, ("torchscript",)).bundle, generators("progan", 2, ("all",)).bundle
-    assert _verified(folder, "--trust")["ok"]
+    other = load_generator(generators("began").checkpoint)  # its latents are as long, its images as large
+    wrong = trace_file(trace_generator(other).eval(), tuple(generator_inputs(other, 2, psi=1, seed=0).values()))
     for content, message in (
-        ((began / name).read_bytes(), f"{name}: a golden image differs by "),
-        (
-            (progan / name).read_bytes(),
-            f"{name}: the program that runs it ended with exit code",
-        ),
+        (wrong, f"{name}: a golden image differs by "),
         (b"no program", f"{name}: the program that runs it ended with exit code 1: torch cannot load it"),
     ):
         replace_file(folder, name, content)
         result = _verified(folder, "--trust")
         assert not result["ok"] and len(result["problems"]) == 1
         assert message in result["problems"][0] and "sonoforge-" not in result["problems"][0]
-
-
-@pytest.mark.skipif(not HAS_RTX, reason="tensorrt_rtx is not installed: pip install 'sonoforge[tensorrt]'")
-@pytest.mark.parametrize("recipe", ["progan", "stylegan3-t"])
-def test_engines_asked_for_fit_their_records_and_the_onnx_file_beside_them(recipe: str, tmp_path: Path) -> None:
-    import tensorrt_rtx
-
-    folder = tmp_path / "bundle"
-    checkpoint = small_checkpoint(tmp_path, recipe, 2)
-    rows = {row["format"]: row for row in bundle_from_checkpoint(checkpoint, folder, ("tensorrt", "tensorrt-fp16"))}
-    expected = "not checked" if runners.missing("tensorrt") else "passed"
-    assert rows["tensorrt"]["status"] == rows["tensorrt-fp16"]["status"] == expected
-    about = open_bundle(folder, GeneratorManifest).manifest
-    for name in ("tensorrt", "tensorrt-fp16"):
-        record = check_engine(folder / FORMATS[name].file("generation"), "tensorrt_rtx", tensorrt_rtx.__version__)
-        assert record["precision"] == about.files[FORMATS[name].file("generation")].precision
-        assert record["source_sha256"] == about.files["generator.onnx"].sha256
-        assert list(record["inputs"]) == list(about.raw["inputs"]) and record["outputs"] == ["images"]
-        assert record["inputs"]["latents"] == [[1, 6], [1, 6], [8, 6]]
-        if about.accepts_psi:
-            assert record["inputs"]["psi"] == [[1], [1], [1]]
 
 
 @pytest.mark.parametrize(
@@ -319,8 +310,8 @@ def test_a_bundle_replaces_only_one_of_its_own_task(bundle: Path, tmp_path: Path
     (tmp_path / "notes").mkdir()
     before = {file: file.read_bytes() for folder in (bundle, classifier) for file in folder.iterdir()}
     for source, folder, message in (
-        (run, classifier, "found a classifier's bundle, expected a generator's or none; choose another --out"),
-        ("shipped", bundle, "found a generator's bundle, expected a classifier's or none; choose another --out"),
+        (run, classifier, "found a classifier's bundle, expected a generator's or none; choose another folder"),
+        ("shipped", bundle, "found a generator's bundle, expected a classifier's or none; choose another folder"),
         (run, tmp_path / "notes", "exists but is not a bundle"),
     ):
         done = sonoforge("export", source, "--out", folder)
@@ -459,9 +450,8 @@ def test_each_kind_of_bundle_is_refused_where_the_other_is_wanted(bundle: Path) 
         Generator(bundle / "nowhere")
 
 
-def test_settings_that_a_generator_does_not_have_are_refused(made: tuple[Path, Path, dict[str, Any]]) -> None:
-    generator = Generator(made[1])
-    recipe = made[2]["recipe"]
+def test_settings_that_a_generator_does_not_have_are_refused(made: ExportedGenerator) -> None:
+    generator, recipe = Generator(made.bundle), made.manifest["recipe"]
     name = "" if recipe == "began" else "a"
     if recipe == "stylegan2":
         with pytest.raises(SonoforgeError, match="truncation: this generator has styles"):

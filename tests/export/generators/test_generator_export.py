@@ -13,41 +13,51 @@ import pytest
 import torch
 from torch import nn
 
+from exported_generators import ALL, ExportedGenerator
 from generator_checkpoints import PLAIN, STYLED, image_side, small_checkpoint
 from sonoforge.export.formats.executorch import fold, missing
 from sonoforge.export.formats.onnx_graph import OPSET
 from sonoforge.export.generators.graph import (
     generator_inputs,
-    generator_onnx,
     largest_difference,
     load_contiguous,
     trace_generator,
 )
 from sonoforge.models.stylegan.mapping import MappingNetwork
-from sonoforge.training.gan.checkpoint import describe
 from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
 
-# Recipe, classes.
-CASES = [("stylegan1", 2), ("stylegan2", 3), ("stylegan3-t", 0), ("stylegan3-r", 2), ("dcgan-thesis", 0)]
-CASES += [("dcgan", 0), ("dcgan", 3), ("began", 2), ("progan", 2)]
+# Recipe, classes, masks, formats of the bundle: those that other tests read.
+CASES = [
+    ("stylegan1", 0, 0, ("onnx",)),
+    ("stylegan2", 2, 0, ("onnx",)),
+    ("stylegan3-t", 2, 0, ALL),
+    ("stylegan3-r", 2, 0, ("onnx",)),
+    ("dcgan-thesis", 0, 0, ("onnx",)),
+    ("dcgan", 0, 0, ("onnx",)),
+    ("dcgan", 2, 1, ("onnx",)),
+    ("began", 2, 0, ("onnx",)),
+    ("progan", 2, 0, ALL),
+]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case)))
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, bytes]:
-    recipe, classes = request.param
-    checkpoint = small_checkpoint(tmp_path_factory.mktemp(recipe), recipe, classes)
-    return request.param, checkpoint, generator_onnx(load_contiguous(checkpoint), describe(checkpoint))
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case[:2])))
+def exported(request: pytest.FixtureRequest, generators: Any) -> tuple[str, ExportedGenerator, bytes]:
+    """Recipe, checkpoint and bundle, and the file."""
+    recipe, classes, masks, formats = request.param
+    made = generators(recipe, classes, formats, masks)
+    return recipe, made, (made.bundle / "generator.onnx").read_bytes()
 
 
 def test_every_architecture_is_exported() -> None:
-    assert {recipe[:9] if recipe in STYLED else recipe for recipe, _ in CASES} == set(ARCHITECTURES)
+    assert {recipe[:9] if recipe in STYLED else recipe for recipe, *_ in CASES} == set(ARCHITECTURES)
 
 
-def test_the_file_answers_as_the_generator_does(exported: tuple[Any, Path, bytes]) -> None:
-    (recipe, classes), checkpoint, content = exported
+def test_the_file_answers_as_the_generator_does(exported: tuple[str, ExportedGenerator, bytes]) -> None:
+    recipe, made, content = exported
     styled, side = recipe in STYLED, image_side(recipe)
-    generator: Any = load_generator(checkpoint)
+    generator: Any = load_generator(made.checkpoint)
+    classes, channels = generator.classes, 2 if recipe == "dcgan" and generator.classes else 1
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     shapes = {entry.name: entry.shape[1:] for entry in session.get_inputs()}
     assert shapes == {"latents": [6], **({"psi": []} if styled else {}), **({"labels": []} if classes else {})}
@@ -60,32 +70,28 @@ def test_the_file_answers_as_the_generator_does(exported: tuple[Any, Path, bytes
         with torch.no_grad():
             images = generator(latents, labels, **({"truncation_psi": psi} if styled else {}))
         (found,) = session.run(["images"], fed)
-        assert found.shape == (count, 1, side, side)
+        assert found.shape == (count, channels, side, side)
         np.testing.assert_allclose(found, images.numpy(), atol=1e-4)
         assert np.ptp(found) > 0.01, "flat images would prove nothing"
         assert count == 1 or psi == 0 or np.abs(found[0] - found[1]).max() > 0.01, "each latent has its own image"
 
 
-def test_the_file_says_what_it_is_and_nothing_of_the_host(exported: tuple[Any, Path, bytes]) -> None:
-    (recipe, classes), checkpoint, content = exported
-    for word in (b"site-packages", b"/sonoforge/", str(Path.cwd()).encode(), str(checkpoint.parent).encode(), b".py"):
-        assert word not in content
+def test_the_file_says_what_it_is_and_nothing_of_the_host(exported: tuple[str, ExportedGenerator, bytes]) -> None:
+    recipe, made, content = exported
+    for word in ("site-packages", "/sonoforge/", str(Path.cwd()), str(made.bundle.parent), ".py"):
+        assert word.encode() not in content
     model = onnx.load_model_from_string(content)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", OPSET)]
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert about["sonoforge.synthetic"] == "true" and about["sonoforge.recipe"] == recipe
-    assert json.loads(about["sonoforge.classes"]) == ["a", "b", "c"][:classes]
+    assert json.loads(about["sonoforge.classes"]) == made.manifest["classes"]
     assert "not a medical device" in about["sonoforge.use"]
 
 
-def test_not_a_number_is_no_agreement(exported: tuple[Any, Path, bytes]) -> None:
-    generator = load_generator(exported[1])
-
-    def answer(fed: Any) -> list[Any]:
-        return [np.full((len(fed[0]), 1, *[image_side(exported[0][0])] * 2), np.nan, np.float32)]
-
-    assert np.isnan(largest_difference(generator, answer))
+def test_not_a_number_is_no_agreement(generators: Any) -> None:
+    generator = load_generator(generators("dcgan").checkpoint)
+    assert np.isnan(largest_difference(generator, lambda fed: [np.full((len(fed[0]), 1, 32, 32), np.nan, np.float32)]))
 
 
 @pytest.mark.parametrize("recipe", [*PLAIN, *STYLED])

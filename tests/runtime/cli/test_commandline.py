@@ -199,7 +199,9 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_the_examples_of_every_verb_are_understood(verb: str) -> None:
-    lines = [line for line in importlib.import_module(cli.VERBS[verb].module).EXAMPLES.splitlines() if line]
+    lines = [
+        line for line in importlib.import_module(f"sonoforge.{cli.VERBS[verb].module}").EXAMPLES.splitlines() if line
+    ]
     examples = [re.split("[#>]|  ", line)[0] for line in lines if line.startswith("sonoforge ")]  # then what it does
     assert examples
     for example in examples:
@@ -231,7 +233,7 @@ class MadeUpVerb:
 
 
 def call(monkeypatch: pytest.MonkeyPatch, do: object, *flags: str) -> Finished:
-    monkeypatch.setattr(cli, "_load", lambda name: MadeUpVerb(do))
+    monkeypatch.setattr(cli, "_import", lambda *_: MadeUpVerb(do))
     return sonoforge("classify", "x", *flags)
 
 

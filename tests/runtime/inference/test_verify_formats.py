@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,6 @@ from onnx import TensorProto, helper
 import bundle_factory as factory
 from sonoforge.runtime.inference import runners
 from sonoforge.runtime.verbs import bench, verify
-
-
-def add(folder: Path, name: str, data: bytes, kind: str, precision: str = "fp32") -> None:
-    (folder / name).write_bytes(data)
-    entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "precision": precision, "format": kind}
-    factory.edit_manifest(folder, lambda manifest: manifest["files"].update({name: entry}))
 
 
 def planted(target: Path) -> bytes:
@@ -44,8 +37,8 @@ def planted(target: Path) -> bytes:
 def test_programs_are_run_only_for_those_who_trust_their_maker(tmp_path: Path) -> None:
     target = tmp_path / "planted"
     folder = factory.write_bundle(tmp_path / "b")
-    add(folder, "model.torchscript.pt", planted(target), "torchscript")
-    add(folder, "model.int8.onnx", factory.model_bytes(), "onnx-int8", "int8")
+    factory.add_file(folder, "model.torchscript.pt", planted(target), "torchscript")
+    factory.add_file(folder, "model.int8.onnx", factory.model_bytes(), "onnx-int8", "int8")
     said = "a program; --trust runs it, for bundles whose maker you trust"
 
     outcome = verify.main(verify.Config(str(folder)))
@@ -107,7 +100,7 @@ WRONG = {
 def test_answers_of_another_kind_fail_with_their_reason(case: str, tmp_path: Path) -> None:
     folder = factory.write_bundle(tmp_path / "b")
     make, reason = WRONG[case]
-    add(folder, "model.ort.onnx", make(), "onnx-fp16", "fp16")
+    factory.add_file(folder, "model.ort.onnx", make(), "onnx-fp16", "fp16")
     outcome = verify.main(verify.Config(str(folder)))
     assert outcome.exit_code == 1
     (problem,) = outcome.result["problems"]
@@ -117,7 +110,7 @@ def test_answers_of_another_kind_fail_with_their_reason(case: str, tmp_path: Pat
 
 def test_a_crash_is_a_reason_without_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = factory.write_bundle(tmp_path / "b")
-    add(folder, "model.ort", b"not a model", "ort")
+    factory.add_file(folder, "model.ort", b"not a model", "ort")
     row = verify.main(verify.Config(str(folder))).result["formats"]["ort"]
     assert row["status"] == "failed" and row["reason"].startswith("model.ort: the program that runs it ended with")
     assert "onnxruntime cannot load it" in row["reason"] and "sonoforge-" not in row["reason"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -33,14 +32,6 @@ QUICK = {"seconds": 0.06, "rounds": 2, "batches": (1, 4)}
 ONCE = {"seconds": 0.02, "rounds": 1, "batches": (1,)}
 
 
-def add(folder: Path, name: str, data: bytes, kind: str, precision: str) -> None:
-    (folder / name).write_bytes(data)
-    entry: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    if kind:
-        entry |= {"precision": precision, "format": kind}
-    factory.edit_manifest(folder, lambda manifest: manifest["files"].update({name: entry}))
-
-
 def with_pixels() -> bytes:
     """The patch network behind the preprocessing: (N, S, S, 3) uint8 in, the same outputs."""
     model = onnx.load_model_from_string(factory.model_bytes())
@@ -67,12 +58,12 @@ def with_pixels() -> bytes:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with one file of each kind of outcome."""
     folder = factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
-    add(folder, "model.int8.onnx", factory.model_bytes(seed=1), "onnx-int8", "int8")  # other weights: other answers
-    add(folder, "model.uint8.onnx", with_pixels(), "onnx-uint8", "fp32")
-    add(folder, "model.wrong.onnx", factory.model_bytes(seed=1), "onnx-wrong", "fp32")
-    add(folder, "model.ort", b"not a model", "ort", "fp32")
-    add(folder, "model.fp16.onnx", factory.model_bytes(batch=1), "onnx-fp16", "fp16")  # no other batch than 1
-    add(folder, "model.rtx.engine", b"an engine", "tensorrt", "fp32")
+    factory.add_file(folder, "model.int8.onnx", factory.model_bytes(seed=1), "onnx-int8", "int8")  # other answers
+    factory.add_file(folder, "model.uint8.onnx", with_pixels(), "onnx-uint8", "fp32")
+    factory.add_file(folder, "model.wrong.onnx", factory.model_bytes(seed=1), "onnx-wrong", "fp32")
+    factory.add_file(folder, "model.ort", b"not a model", "ort", "fp32")
+    factory.add_file(folder, "model.fp16.onnx", factory.model_bytes(batch=1), "onnx-fp16", "fp16")  # of 1 only
+    factory.add_file(folder, "model.rtx.engine", b"an engine", "tensorrt", "fp32")
     return folder
 
 
@@ -230,7 +221,7 @@ def test_a_program_that_ends_with_a_signal_harms_no_other(
     golden = {name: values[:1] for name, values in open_bundle(folder).golden().items()}
     factory.replace_file(folder, "golden.npz", factory.npz(**golden))
     np.save(tmp_path / "golden.npy", golden["logits"])
-    add(folder, "model.pte", f"{end} {tmp_path / 'golden.npy'}".encode(), "executorch", "fp32")
+    factory.add_file(folder, "model.pte", f"{end} {tmp_path / 'golden.npy'}".encode(), "executorch", "fp32")
     (tmp_path / "falling_program.py").write_text(PROGRAM)
     (tmp_path / "sitecustomize.py").write_text(
         "import sonoforge.runtime.inference.runners as m\nm.RUNNERS['executorch'] = 'falling_program'\n"
@@ -297,8 +288,8 @@ def test_the_program_prints_a_table(bundle: Path) -> None:
 
 def test_the_record_of_an_engine_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = factory.write_bundle(tmp_path / "b")
-    add(folder, "model.rtx.engine", b"an engine", "tensorrt", "fp32")
-    add(folder, "model.rtx.engine.json", b"its record", "", "")
+    factory.add_file(folder, "model.rtx.engine", b"an engine", "tensorrt", "fp32")
+    factory.add_file(folder, "model.rtx.engine.json", b"its record")
     seen: list[bytes] = []
 
     def measure(files: list[bench_measure.ModelFile], *_: object) -> list[str]:

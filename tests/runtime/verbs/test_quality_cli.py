@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -229,41 +227,3 @@ def test_wrong_usage_is_one_line(real: Path, arguments: list[str], message: str)
     assert done.out == ""
     assert len(done.err.splitlines()) == 1
     assert message in done.err
-
-
-def test_no_paths_are_one_line() -> None:
-    done = sonoforge("quality")
-    assert done.code == 2
-    assert "PATHS is missing" in done.err
-
-
-def test_nothing_but_numpy_onnxruntime_and_pillow_is_imported(bundle: Path, real: Path) -> None:
-    code = """
-import contextlib, io, sys
-before = set(sys.modules)
-import sonoforge.runtime.cli.main as cli
-with contextlib.redirect_stdout(io.StringIO()):
-    assert cli._run(["quality", sys.argv[1], "--against", sys.argv[1], "--bundle", sys.argv[2], "--json"]) == 0
-new = {name.split(".")[0] for name in set(sys.modules) - before}
-print(" ".join(sorted(new - set(sys.stdlib_module_names))))
-"""
-    done = subprocess.run([sys.executable, "-c", code, real, bundle], capture_output=True, text=True, check=True)
-    third_party = {name for name in done.stdout.split() if not name.startswith("_")}
-    # numpy.random's compiled modules share one that is not on disk.
-    assert {"numpy", "onnxruntime", "PIL", "sonoforge"} == third_party - {"cython_runtime"}
-
-
-def test_help_waits_for_no_library() -> None:
-    code = """
-import contextlib, io, sys
-from sonoforge.runtime.cli import main as cli
-with contextlib.redirect_stdout(io.StringIO()) as out:
-    try:
-        cli._run(["quality", "--help"])
-    except SystemExit:
-        pass
-assert "--against FOLDER" in out.getvalue() and "exit code" in out.getvalue()
-print({"numpy", "PIL", "onnxruntime"} & set(sys.modules))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"

@@ -36,11 +36,6 @@ _PACKAGES = ("sonoforge", "torch", "torchvision", "lightning-fabric", "numpy", "
 def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
     """Make the next numbered folder under ``root`` and write its ``config.yaml``.
 
-    Args:
-        root: Usually ``runs/``; made if missing.
-        name: What follows the number, for example ``gan-dcgan-thesis-malignant``.
-        config: The verb's settings: text, numbers, booleans, None, lists, paths.
-
     Raises:
         SonoforgeError: ``root`` cannot be written to.
     """

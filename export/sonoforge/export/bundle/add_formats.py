@@ -1,4 +1,4 @@
-"""Add model files to a bundle: write, run by its own program, judge, and only then let it in."""
+"""Add model files to a bundle: each is written, run, compared with the network, and removed again if it fails."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def add_formats(folder: Path, exported: Exported, names: Sequence[str], formats:
     """Write the files of these formats into a bundle; one that fails its gate is left out, the others go in.
 
     Args:
-        folder: A bundle, not yet where others see it.
+        folder: A bundle under its temporary name.
         exported: What it holds.
         names: Rows of `FORMATS`, see `choose`.
         formats: What the user gave: a format given by name goes in even if nothing on this machine can check it.
@@ -83,9 +83,9 @@ def add_formats(folder: Path, exported: Exported, names: Sequence[str], formats:
 
 
 def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool) -> FormatRow:
-    """Write the files of one format and judge them; those that may not stay are removed.
+    """Write the files of one format and judge them; those that fail are removed.
 
-    A file that nothing on this machine can run is written only if it was asked for by name.
+    A file that nothing on this machine can run is written only if its format was given by name.
     """
     form = FORMATS[name]
     row: FormatRow = {
@@ -96,7 +96,7 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool)
     }
     absent, unchecked = exported.cannot_have(name), runners.missing(name)
     if unchecked and not by_name and not absent:
-        absent = f"{unchecked}; --formats {name} writes it unchecked"
+        absent = f"{unchecked}; the format {name}, given by name, is written unchecked"
     if absent:
         return {**row, "status": "not written", "reason": absent}
     contents: dict[str, bytes] = {}
@@ -111,7 +111,7 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool)
             return {**row, "status": "not checked", "reason": unchecked}
         figures, problems = exported.judge(name, folder / row["file"])
         row.update(figures)
-    except Exception as error:  # writers are other people's programs: whatever one raises, the other formats go on
+    except Exception as error:  # exporters raise errors of many kinds; the other formats are written all the same
         kind = "" if isinstance(error, SonoforgeError) else f"{type(error).__name__}: "
         problems = [kind + " ".join(str(error).split()).replace(f"{folder}/", "")[:300]]
     if not problems:

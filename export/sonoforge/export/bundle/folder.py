@@ -27,16 +27,16 @@ def refuse_other_folder(folder: Path, task: str) -> None:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         known, found = {"manifest.json", *manifest["files"]}, TASKS[manifest["task"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SonoforgeError(f"{folder}: exists but is not a bundle; choose another --out") from error
+        raise SonoforgeError(f"{folder}: exists but is not a bundle; choose another folder") from error
     if found.task != task:
         raise SonoforgeError(
-            f"{folder}: found {found.owner}'s bundle, expected {TASKS[task].owner}'s or none; choose another --out"
+            f"{folder}: found {found.owner}'s bundle, expected {TASKS[task].owner}'s or none; choose another folder"
         )
     others = sorted(item.name for item in folder.iterdir() if item.name not in known)
     if others:
         raise SonoforgeError(
-            f"{folder}: found {others[0]}, which is not part of the bundle there and would be lost; move it, or choose "
-            "another --out"
+            f"{folder}: found {others[0]}, which is not part of the bundle and would be lost; move it, or choose "
+            "another folder"
         )
 
 

@@ -115,7 +115,7 @@ def lower(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str
     except Exception as error:  # the compiler's passes raise whatever they meet
         reason = " ".join(str(error).split())[:200]
         raise GateError(
-            f"executorch: found a network that it cannot lower ({reason}); choose --formats onnx"
+            f"executorch: found a network that it cannot lower ({reason}); choose the format onnx"
         ) from error
     return bytes(program.buffer)
 

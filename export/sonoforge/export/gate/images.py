@@ -50,7 +50,7 @@ class GateImages(NamedTuple):
 def find_images(
     data: str, run: Path | None, settings: dict[str, Any], classes: tuple[str, ...], arm: str
 ) -> GateImages:
-    """Choose the images: those asked for, or the run's own, or else simulated scans.
+    """Choose the images: those of ``data``, or the run's own, or else simulated scans.
 
     Args:
         data: A folder of images, ``phantom``, or empty for the run's own.
@@ -62,18 +62,18 @@ def find_images(
     Raises:
         SonoforgeError: Fewer than `FEWEST` images, or no such folder.
     """
-    place = str(settings.get("cache") or "")
-    phantoms = ImageSource("phantom", PHANTOMS, 0, place)
+    cache_folder = str(settings.get("cache") or "")
+    phantoms = ImageSource("phantom", PHANTOMS, 0, cache_folder)
     own = ImageSource(
         str(settings.get("data") or "phantom"),
         int(settings.get("images") or PHANTOMS),
         int(settings.get("seed") or 0),
-        place,
+        cache_folder,
     )
     if data:
         cache = load_images(phantoms if data == "phantom" else own._replace(data=data))
     elif own.data != "phantom" and not Path(own.data).is_dir():
-        log.warning("%s: the run's images are not there any more; files are checked on simulated scans", own.data)
+        log.warning("%s: the run's images no longer exist; files are checked on simulated scans", own.data)
         cache = load_images(phantoms)
     else:
         cache = load_images(own)
@@ -84,7 +84,7 @@ def find_images(
     if len(chosen) < FEWEST:
         raise SonoforgeError(
             f"{cache.dataset.root}: found {len(chosen)} images, expected at least {FEWEST} to check files on; "
-            "give more with --data FOLDER, or --data phantom"
+            "give a larger folder as data, or phantom"
         )
     if cache.size != IMAGENET.size:
         raise SonoforgeError(f"{cache.dataset.root}: found images of {cache.size} pixels, expected {IMAGENET.size}")

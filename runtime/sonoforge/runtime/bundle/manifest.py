@@ -97,6 +97,11 @@ class Manifest:
         raise NotImplementedError
 
     @property
+    def identity(self) -> dict[str, str]:
+        """``name``, ``version`` and ``sha256`` of the model, as the results of all verbs name it."""
+        return {"name": self.name, "version": self.version, "sha256": self.files[self.model].sha256}
+
+    @property
     def golden_arrays(self) -> dict[str, ArrayKind]:
         """The arrays of ``golden.npz``."""
         raise NotImplementedError
@@ -236,5 +241,5 @@ def one_of(name: str, value: Any, expected: Sequence[Any]) -> None:
 
 
 def _printable(value: Any) -> bool:
-    """Whether a text can be printed: none of its characters moves the cursor or reverses the terminal's text."""
+    """Whether it is text without characters that move the cursor or reverse the terminal's text."""
     return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and value.isprintable()

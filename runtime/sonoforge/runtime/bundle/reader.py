@@ -118,7 +118,7 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
         SonoforgeError: No bundle there, or one that is damaged, of another task, or that this version does not know.
     """
     if path is None and not SHIPPED.is_dir():
-        raise BundleError("no bundle is shipped with this install; give --bundle FOLDER_OR_ZIP")
+        raise BundleError("no bundle is shipped with this install; give the folder or .zip of one")
     place = SHIPPED if path is None else Path(path)
     data = files.read_manifest(place)
     try:

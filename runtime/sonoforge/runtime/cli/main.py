@@ -24,7 +24,7 @@ log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" 
 
 
 class Instead(NamedTuple):
-    """Another module that does a verb's work where a setting is given, its extra, and what needs neither."""
+    """Another module that does a verb's work if a setting is given, its extra, and how to do without both."""
 
     setting: str
     module: str
@@ -33,17 +33,12 @@ class Instead(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """Where a verb lives in sonoforge, which extra installs what it needs, and its line in ``--help``."""
+    """A verb's module, after ``sonoforge.``; the extra that installs what it needs; its line in ``--help``."""
 
-    place: str
+    module: str
     extra: str
     summary: str
     instead: Instead | None = None
-
-    @property
-    def module(self) -> str:
-        """Full name of its module."""
-        return f"sonoforge.{self.place}"
 
 
 VERBS = {
@@ -59,7 +54,7 @@ VERBS = {
         "runtime.verbs.gan_sample",
         "",
         "generate images with a trained generator or its bundle",
-        Instead("run", "sonoforge.training.verbs.gan_sample", "train", ", or give --bundle"),
+        Instead("run", "training.verbs.gan_sample", "train", ", or give --bundle"),
     ),
     "gan show": Verb("training.verbs.gan_show", "train", "what a generator learned: truncation, style mixing, paths"),
     "train": Verb("training.verbs.train", "train", "train one classifier on a data set"),
@@ -83,7 +78,6 @@ def _overview() -> str:
 
 
 def _split(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Split the command line into the verb's name and the rest."""
     for words in (2, 1):
         name = " ".join(arguments[:words])
         if name in VERBS:
@@ -99,14 +93,10 @@ def _split(arguments: Sequence[str]) -> tuple[str, list[str]]:
     raise SonoforgeError(f"sonoforge: unknown verb {first!r}{hint}; see sonoforge --help")
 
 
-def _load(name: str) -> Any:
-    return _import(name, VERBS[name].module, VERBS[name].extra)
-
-
 def _import(what: str, module: str, extra: str, otherwise: str = "") -> Any:
     """Import a verb's module, or say which extra installs what it needs."""
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(f"sonoforge.{module}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("sonoforge"):
             raise
@@ -126,7 +116,7 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     name, rest = _split(arguments)
     verb = VERBS[name]
-    module = _load(name)
+    module = _import(name, verb.module, verb.extra)
     config_class, examples = module.Config, module.EXAMPLES
     parser = options.build_parser(f"sonoforge {name}", verb.summary, config_class, examples)
     given = vars(parser.parse_intermixed_args(rest))
@@ -136,8 +126,7 @@ def _run(arguments: Sequence[str]) -> int:
     if common["dry_run"]:
         _print_json(options.flatten(config))
         return 0
-    if name != "classify":  # which ends the pause of `main` itself, after its first answer
-        gc.enable()
+    gc.enable()  # paused by `main`
     if verb.instead and getattr(config, verb.instead.setting):
         setting, other, extra, otherwise = verb.instead
         module = _import(f"{name} {setting.upper()}", other, extra, otherwise)
@@ -164,7 +153,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _unexpected(error: Exception) -> str:
-    """Describe an unforeseen error in one line, with its place in the code."""
+    """Describe an unforeseen error in one line, with the file and line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119
     return f"unexpected {type(error).__name__}{where}: {_one_line(error)}; --debug shows the traceback"
@@ -203,9 +192,9 @@ def _failed(message: str, code: int) -> int:
 def main() -> None:
     """Entry point of the ``sonoforge`` program, see `run`.
 
-    ``classify`` of one image spends more time on starting and ending Python than on the image.  So collections of
-    garbage pause while modules are imported, where they find nothing; and the process ends without taking numpy and
-    onnxruntime apart, unless torch is loaded, which has threads and files of its own to close.
+    ``classify`` of one image spends more time on starting and ending Python than on the image.  So garbage collection
+    pauses until the verb starts, as it would find nothing; and the process ends without unloading numpy and
+    onnxruntime, unless torch is loaded, which has threads and files of its own to close.
     """
     gc.disable()
     code = run(sys.argv[1:])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 # Suffixes of a folder's image files; a file named on the command line is judged by its content alone.
 _SUFFIXES = (
@@ -88,20 +91,26 @@ def silent_decoders() -> Iterator[None]:
 
 def failure(path: str, code: str, message: str) -> dict[str, Any]:
     """Return the result of a file that cannot be used, with a code of `images.decoding.ImageError`."""
-    return {"file": path, "ok": False, "error": {"code": code, "message": message}}
+    return {"file": path, "ok": False, "error": {"code": code, "message": " ".join(message.split())}}
 
 
-def csv_text(
-    results: Sequence[dict[str, Any]], columns: Sequence[str], cells: Callable[[dict[str, Any]], dict[str, str]]
-) -> str:
-    """Return one header line and one line for each file, with its error where it could not be used.
+def write_csv(
+    path: str,
+    results: Sequence[dict[str, Any]],
+    columns: Sequence[str],
+    cells: Callable[[dict[str, Any]], dict[str, str]],
+) -> None:
+    """Write one header line and one line for each file, with its error if it could not be used.
 
     Args:
+        path: The CSV file.
         results: One for each file, see `failure`.
         columns: Names of what ``cells`` gives.
         cells: Values of a file that could be used, by column.
     """
     import csv  # noqa: PLC0415 - only with --csv
+
+    from sonoforge.runtime.atomic import write_text  # noqa: PLC0415
 
     buffer = io.StringIO(newline="")
     header = ["file", "ok", *columns, "error_code", "error_message"]
@@ -110,7 +119,8 @@ def csv_text(
     for result in results:
         row = cells(result) if result["ok"] else {f"error_{key}": text for key, text in result["error"].items()}
         writer.writerow({"file": result["file"], "ok": str(result["ok"]).lower(), **row})
-    return buffer.getvalue()
+    write_text(path, buffer.getvalue())
+    log.info("written: %s", path)
 
 
 def column_width(files: Sequence[str]) -> int:

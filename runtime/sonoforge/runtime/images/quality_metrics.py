@@ -71,6 +71,12 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
     }
 
 
+def assess(pixels: NDArray[np.uint8], size: tuple[int, int], limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics of an image and its ``flags``; ``size`` is the original's width and height, see `measure`."""
+    values = measure(pixels, *size)
+    return {**values, "flags": flags(values, limits)}
+
+
 def flags(values: Mapping[str, float], limits: Mapping[str, Any]) -> list[str]:
     """Name every metric beyond the faulty side of its reference range, as ``sharpness_low``.
 

@@ -100,7 +100,7 @@ def open_target(
     try:
         if target.suffix in (".zip", ".npz"):
             if target.exists():
-                raise SonoforgeError(f"{target}: exists already; choose another --out")
+                raise SonoforgeError(f"{target}: exists already; choose another target")
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{target.name}.partial")
             try:
@@ -118,7 +118,7 @@ def open_target(
             yield from _pictures(lambda name, content: write_bytes(target / name, content), origin, image_channels)
     except OSError as error:
         raise SonoforgeError(
-            f"{target}: cannot be written ({error.strerror}); make room or choose another --out"
+            f"{target}: cannot be written ({error.strerror}); make room or choose another target"
         ) from error
 
 
@@ -177,7 +177,7 @@ def _arrays(
 def _refuse_other_files(folder: Path, origin: Mapping[str, Any]) -> None:
     """Generated images never join real ones, nor those of another generator, in one folder."""
     if folder.exists() and not folder.is_dir():
-        raise SonoforgeError(f"{folder}: is a file, expected a folder for images; choose another --out")
+        raise SonoforgeError(f"{folder}: is a file, expected a folder for images; choose another target")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     try:
@@ -186,4 +186,4 @@ def _refuse_other_files(folder: Path, origin: Mapping[str, Any]) -> None:
     except (OSError, ValueError, AttributeError):
         same = False
     if not same:
-        raise SonoforgeError(f"{folder}: holds other files already, expected an empty folder; choose another --out")
+        raise SonoforgeError(f"{folder}: holds other files already, expected an empty folder; choose another target")

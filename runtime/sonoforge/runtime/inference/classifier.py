@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
-from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.decoding import ImageError, read_image
+from sonoforge.runtime.images.inputs import failure
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.onnx_session import load_session
 
@@ -26,7 +27,7 @@ _SOFTMAX_TOLERANCE = 1e-4
 
 
 class Classifier:
-    """A bundle made ready to answer; one object may serve many threads.
+    """A bundle with its model loaded; one object may serve many threads.
 
     Example:
         >>> from sonoforge.runtime import Classifier
@@ -53,11 +54,7 @@ class Classifier:
         self._preprocessing = manifest.preprocessing
         self._session = _load_session(self.bundle, threads)
         self._reference = trust.read_reference(self.bundle)
-        self.model = {
-            "name": manifest.name,
-            "version": manifest.version,
-            "sha256": manifest.files["model.onnx"].sha256,
-        }
+        self.model = manifest.identity
 
     @property
     def provider(self) -> str:
@@ -104,8 +101,7 @@ class Classifier:
         try:
             image = read_image(path)
         except ImageError as error:
-            message = " ".join(str(error).split())
-            return {"file": str(path), "ok": False, "error": {"code": error.code, "message": message}}
+            return failure(str(path), error.code, str(error))
         decoded = perf_counter()
         pixels = self._preprocessing.resize(image)
         prepared = perf_counter()
@@ -114,8 +110,6 @@ class Classifier:
         manifest = self.bundle.manifest
         probabilities = dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True))
         distance = float(trust.distances(outputs["embedding"], self._reference)[0])
-        measured: dict[str, Any] = dict(image_quality.measure(pixels, image.width, image.height))
-        measured["flags"] = image_quality.flags(measured, manifest.quality)
         return {
             "file": str(path),
             "ok": True,
@@ -123,7 +117,7 @@ class Classifier:
             "probabilities": probabilities,
             "set": [name for name, p in probabilities.items() if p >= manifest.thresholds[name]],
             "trust": trust.assess(distance, manifest.trust),
-            "quality": measured,
+            "quality": quality_metrics.assess(pixels, image.size, manifest.quality),
             "model": self.model,
             "ms": {
                 "decode": 1e3 * (decoded - started),
@@ -136,7 +130,7 @@ class Classifier:
 
 def _load_session(bundle: Bundle[ClassifierManifest], threads: int) -> onnxruntime.InferenceSession:
     """Load the checked model and compare its interface with the manifest."""
-    # The model is read and hashed while onnxruntime is imported: each takes a good part of the start-up of one answer.
+    # The model is read and hashed while onnxruntime is imported: each takes a large part of the start-up.
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(bundle.read, "model.onnx")
         import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help

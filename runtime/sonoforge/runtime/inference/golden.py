@@ -1,4 +1,4 @@
-"""Do the model files of a bundle answer its golden inputs on this machine as they did on the exporter's?"""
+"""Compare the answers of a bundle's model files on this machine with its golden ones, computed by the exporter."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ levels.
 
 
 class FormatCheck(TypedDict, total=False):
-    """What became of one model file: ``reason`` unless it passed, figures where it was run."""
+    """The result for one model file: ``reason`` unless it passed, figures if it was run."""
 
     file: str
     status: str  # passed, failed or not run
@@ -50,11 +50,11 @@ class FormatCheck(TypedDict, total=False):
 
 
 def check_classifier(bundle: Bundle[ClassifierManifest], trust: bool = False) -> tuple[dict[str, Any], list[str]]:
-    """Let a classifier answer its golden images.
+    """Compare a classifier's answers to its golden images, with each of its model files.
 
     Args:
         bundle: The bundle.
-        trust: Whether to run files that are programs, too.
+        trust: Whether to run files that contain code, too.
 
     Returns:
         ``golden`` ({"images", "tolerance", "max_abs_difference": {output: value}, "labels_equal"}), ``model``,
@@ -99,7 +99,7 @@ def check_classifier(bundle: Bundle[ClassifierManifest], trust: bool = False) ->
             "max_abs_difference": differences,
             "labels_equal": labels_equal,
         },
-        "model": classifier.model,
+        "model": bundle.manifest.identity,
         "provider": classifier.provider,
         "formats": formats,
     }
@@ -107,11 +107,11 @@ def check_classifier(bundle: Bundle[ClassifierManifest], trust: bool = False) ->
 
 
 def check_generator(bundle: Bundle[GeneratorManifest], trust: bool = False) -> tuple[dict[str, Any], list[str]]:
-    """Let a generator make its golden images, with each of its model files.
+    """Generate the golden images again, with each of a generator's model files.
 
     Args:
         bundle: The bundle.
-        trust: Whether to run files that are programs, too.
+        trust: Whether to run files that contain code, too.
 
     Returns:
         ``golden`` ({"images", "tolerance", "max_abs_difference": {file: value}}), ``not_run`` ({file: reason}),
@@ -143,11 +143,7 @@ def check_generator(bundle: Bundle[GeneratorManifest], trust: bool = False) -> t
             "max_abs_difference": {c["file"]: c["max_abs_difference"] for c in checks if "max_abs_difference" in c},
         },
         "not_run": {check["file"]: check["reason"] for check in checks if check["status"] == "not run"},
-        "model": {
-            "name": manifest.name,
-            "version": manifest.version,
-            "sha256": manifest.files[GeneratorManifest.model].sha256,
-        },
+        "model": manifest.identity,
         "provider": "CPUExecutionProvider",
     }
     return about, _failures(formats)
@@ -175,12 +171,8 @@ def _check_files(
 ) -> dict[str, FormatCheck]:
     """Compare each file's answers with the golden ones, by format.
 
-    Args:
-        bundle: The bundle.
-        names: Its model files.
-        difference: Runs one of them and returns the largest difference.
-        allowed: What differs, in words, and by how much at most for each precision.
-        trust: Whether to run files that are programs, too.
+    ``difference`` runs a file and returns the largest difference; ``allowed`` is what differs, in words, and by how
+    much at most for each precision.
     """
     what, tolerances = allowed
     rows: dict[str, FormatCheck] = {}
@@ -208,11 +200,7 @@ def _failures(formats: Mapping[str, FormatCheck]) -> list[str]:
 
 
 def _run_extracted(bundle: Bundle[Manifest], name: str, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Run a file in a subprocess, in a temporary folder that its errors do not name.
-
-    Raises:
-        GateError: It cannot be run.
-    """
+    """Run a file in a subprocess, in a temporary folder that its errors do not name."""
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
         try:
             return run_in_subprocess(bundle.manifest.files[name].format, bundle.extract(name, Path(folder)), inputs)

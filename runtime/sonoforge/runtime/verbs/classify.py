@@ -14,7 +14,6 @@ printed and written.
 
 from __future__ import annotations
 
-import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoforge.runtime.cli.options import Outcome, argument, option
-from sonoforge.runtime.images.inputs import cell, column_width, csv_text, expand, printable, silent_decoders
+from sonoforge.runtime.images.inputs import cell, column_width, expand, printable, silent_decoders, write_csv
 
 EXAMPLES = """
 sonoforge classify scan.png
@@ -74,7 +73,6 @@ def main(config: Config) -> Outcome:
 
     try:
         for result in _answers(answer, files, _workers(config, len(files))):
-            gc.enable()  # paused by the command line, so that the first answer is quick
             results.append(result)
             _print_result(result, widths)
     except KeyboardInterrupt:
@@ -167,16 +165,9 @@ def _summary(results: list[dict[str, Any]], classes: Sequence[str]) -> dict[str,
 
 
 def _write_csv(path: str, results: list[dict[str, Any]], classes: Sequence[str]) -> None:
-    """Write the rows to a file, if one was given."""
-    if path:
-        from sonoforge.runtime.atomic import write_text  # noqa: PLC0415 - only with --csv
-
-        write_text(path, _csv(results, classes))
-        log.info("written: %s", path)
-
-
-def _csv(results: list[dict[str, Any]], classes: Sequence[str]) -> str:
-    """Return one header line and one line for each file; lists are joined by ``|``."""
+    """Write the rows to a file, if one was given; lists are joined by ``|``."""
+    if not path:
+        return
     from sonoforge.runtime.images.quality_metrics import METRICS  # noqa: PLC0415 - only with --csv
 
     def cells(result: dict[str, Any]) -> dict[str, str]:
@@ -193,4 +184,4 @@ def _csv(results: list[dict[str, Any]], classes: Sequence[str]) -> str:
         }
 
     columns = ["label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution", "trust_reasons"]
-    return csv_text(results, [*columns, *METRICS, "quality_flags"], cells)
+    write_csv(path, results, [*columns, *METRICS, "quality_flags"], cells)

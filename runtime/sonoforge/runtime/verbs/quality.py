@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import cell, column_width, csv_text, expand, failure, printable, silent_decoders
+from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
 from sonoforge.runtime.verbs.classify import NOTICE
 
 if TYPE_CHECKING:
@@ -129,17 +129,15 @@ def main(config: Config) -> Outcome:
         NOTICE,
     )
     if config.csv:
-        from sonoforge.runtime.atomic import write_text  # noqa: PLC0415 - only with --csv
-
-        write_text(config.csv, _csv(results))
-        log.info("written: %s", config.csv)
+        write_csv(config.csv, results, [*_COLUMNS, "quality_flags"], _cells)
     against = _compare(config, classifier, embeddings) if classifier else None
-    model = {
-        "name": bundle.manifest.name,
-        "version": bundle.manifest.version,
-        "sha256": bundle.manifest.files["model.onnx"].sha256,
+    result = {
+        "results": results,
+        "model": bundle.manifest.identity,
+        "summary": summary,
+        "against": against,
+        "notice": NOTICE,
     }
-    result = {"results": results, "model": model, "summary": summary, "against": against, "notice": NOTICE}
     return Outcome(result, exit_code=2 if summary["failed"] or (against and against["failed"]) else 0)
 
 
@@ -147,19 +145,17 @@ def _measure(
     file: str, manifest: ClassifierManifest, classifier: Classifier | None
 ) -> tuple[dict[str, Any], NDArray[Any] | None]:
     """Return a file's result and, where there is a classifier, its embedding (D,); None if it cannot be used."""
-    from sonoforge.runtime.images import quality_metrics as image_quality  # noqa: PLC0415 - numpy and Pillow, which --help does not wait for
-    from sonoforge.runtime.images.decoding import ImageError, read_image  # noqa: PLC0415
+    from sonoforge.runtime.images.decoding import ImageError, read_image  # noqa: PLC0415 - numpy and Pillow, not for --help
+    from sonoforge.runtime.images.quality_metrics import assess  # noqa: PLC0415
 
     try:
         with silent_decoders():
             image = read_image(file)
     except ImageError as error:
-        return failure(file, error.code, " ".join(str(error).split())), None
+        return failure(file, error.code, str(error)), None
     pixels = manifest.preprocessing.resize(image)
-    measured: dict[str, Any] = dict(image_quality.measure(pixels, image.width, image.height))
-    measured["flags"] = image_quality.flags(measured, manifest.quality)
     embedding = classifier.predict(pixels[None])["embedding"][0] if classifier else None
-    return {"file": file, "ok": True, "quality": measured}, embedding
+    return {"file": file, "ok": True, "quality": assess(pixels, image.size, manifest.quality)}, embedding
 
 
 def _print_result(result: dict[str, Any], width: int) -> None:
@@ -316,11 +312,7 @@ def _summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _csv(results: Sequence[dict[str, Any]]) -> str:
-    """Return one header line and one line for each file; flags are joined by ``|``."""
-
-    def cells(result: dict[str, Any]) -> dict[str, str]:
-        quality = result["quality"]
-        return {**{name: repr(quality[name]) for name in _COLUMNS}, "quality_flags": "|".join(quality["flags"])}
-
-    return csv_text(results, [*_COLUMNS, "quality_flags"], cells)
+def _cells(result: dict[str, Any]) -> dict[str, str]:
+    """Return a file's values in the CSV by column; flags are joined by ``|``."""
+    quality = result["quality"]
+    return {**{name: repr(quality[name]) for name in _COLUMNS}, "quality_flags": "|".join(quality["flags"])}

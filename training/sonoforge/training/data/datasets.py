@@ -169,13 +169,7 @@ def _read_groups(root: Path) -> dict[str, str | None]:
     path = root / "groups.csv"
     if not path.exists():
         return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error}); save it as UTF-8 comma-separated text") from error
+    rows, columns = read_table(path, "save it as UTF-8 comma-separated text")
     if not {"file", "group"} <= set(columns):
         found = ", ".join(map(str, columns)) or "nothing"
         raise SonoforgeError(f"{path}: found columns {found}, expected file,group in the first line")
@@ -190,6 +184,20 @@ def _read_groups(root: Path) -> dict[str, str | None]:
                 f"{path}: line {line} puts {name} in group {group!r}, an earlier line in {groups[name]!r}; keep one"
             )
     return groups
+
+
+def read_table(path: Path, remedy: str) -> tuple[list[dict[str, str | None]], Sequence[str]]:
+    """Read comma-separated text: its rows by column, and its columns.
+
+    Raises:
+        SonoforgeError: It cannot be read; ends with the remedy.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            return list(reader), reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SonoforgeError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 
 def _check_groups(root: Path, groups: dict[str, str | None], items: Sequence[Item]) -> None:

@@ -102,6 +102,7 @@ def _shipped_heads() -> tuple[str, dict[str, Tensor], str]:
 def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
     """Return vectors whose squared Euclidean distances are LPIPS: (N, E) float32, on the network's device.
 
+    Images are (N, S, S, C) uint8 or a tensor (N, C, S, S) in [-1, 1], C = 1 or 3.
     E is 119 000 for images of 64 pixels, 0.5 million at 128, 2 million at 256.
 
     Raises:

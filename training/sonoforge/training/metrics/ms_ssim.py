@@ -67,14 +67,9 @@ def _allowed(image_size: int, scales: int) -> bool:
 
 
 def mean_ms_ssim(images: NDArray[np.uint8], pairs: int = 1000, seed: int = 0) -> MsSsim:
-    """Compare random pairs of different images of one set.
+    """Compare random pairs, none twice, of different images (N, S, S, C) uint8 of one set; all where there are no more.
 
     About 5 ms for a pair of grey images of 128 pixels on one core.
-
-    Args:
-        images: (N, S, S, C) uint8, N >= 3, C = 1 or 3.
-        pairs: How many, without repetition; all N (N - 1) / 2 where there are no more.
-        seed: Of the choice of pairs.
 
     Raises:
         SonoforgeError: Fewer than three images, no pair, or images below 11 pixels.

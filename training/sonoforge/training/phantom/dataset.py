@@ -66,17 +66,10 @@ def class_counts(count: int, balance: Sequence[float] = BALANCE) -> tuple[int, .
 
 
 def generate_phantom(label: int, index: int, seed: int, size: int = 256, marks: float = MARKED) -> list[PhantomImage]:
-    """Return the two or three frames of one phantom.
+    """Return the two or three frames of one phantom of a class; (seed, index) is the only source of randomness.
 
     All frames show the same tissue and lesion under the same scanner; the probe has moved, so the scatterers
     (speckle) are new, and gain and compensation were readjusted.
-
-    Args:
-        label: Index into `CLASSES`.
-        index: Number of the phantom; with the seed, the only source of randomness.
-        seed: Seed of the whole set, not negative.
-        size: Height and width in pixels, over 40 mm.
-        marks: Probability of burned-in marks.
     """
     root = np.random.SeedSequence((seed, index))
     phantom_seed, *frame_seeds = root.spawn(4)

@@ -44,9 +44,6 @@ def main(config: Config) -> Outcome:
     """Write the set and print what it holds.
 
     The result: ``folder``, ``images`` (of each class), ``left_out`` (message for each picture that was left out).
-
-    Raises:
-        SonoforgeError: The folder is not the set, or the output cannot be written.
     """
     source, out = Path(config.folder), Path(config.out)
     if not source.is_dir():

@@ -33,11 +33,7 @@ class Config:
 
 
 def main(config: Config) -> Outcome:
-    """Write the set and print what it holds.
-
-    Raises:
-        SonoforgeError: The folder holds something or cannot be written, or a setting is out of range.
-    """
+    """Write the set and print what it holds."""
     start = time.perf_counter()
     written = write_phantom_set(config.out, config.images, config.seed, config.size, config.balance, config.marks)
     seconds = time.perf_counter() - start

@@ -104,11 +104,7 @@ class Config:
 
 
 def main(config: Config) -> Outcome:
-    """Measure, draw, and write the run folder; or compare earlier ones.
-
-    Raises:
-        SonoforgeError: Bad settings or images, or evaluations of different protocols.
-    """
+    """Measure, draw, and write the run folder; or compare earlier ones."""
     if config.compare:
         return _compare(config)
     _check(config)

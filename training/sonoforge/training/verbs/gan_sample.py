@@ -28,11 +28,7 @@ from sonoforge.training.gan.synthetic import describe_origin
 
 
 def main(config: Config) -> Outcome:
-    """Generate images from a run folder; see `sonoforge.runtime.verbs.gan_sample`.
-
-    Raises:
-        SonoforgeError: No such checkpoint or class, or the target holds something else.
-    """
+    """Generate images from a run folder; see `sonoforge.runtime.verbs.gan_sample`."""
     check(config)
     return write(config, _open_run(config))
 

@@ -69,12 +69,7 @@ class Config:
 
 
 def main(config: Config) -> Outcome:
-    """Draw the looks that were named, or all that apply, and write ``looks.json``.
-
-    Raises:
-        SonoforgeError: No such checkpoint or class, a look that does not apply to this generator, or a folder with
-            other files.
-    """
+    """Draw the looks that were named, or all that apply, and write ``looks.json``."""
     checkpoint = gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint)
     about = gan_checkpoint.describe(checkpoint)
     label = find_label(config.class_name, about.classes, about.class_name)

@@ -84,12 +84,7 @@ class Training(NamedTuple):
 
 
 def main(config: Config) -> Outcome:
-    """Train each combination, and write the table and the picture anew after each.
-
-    Raises:
-        SonoforgeError: Bad settings or data.
-        GateError: Every training produced numbers that are not finite.
-    """
+    """Train each combination, and write the table and the picture anew after each."""
     if not config.gan.features:
         raise SonoforgeError("--features: missing; KID and FID need a feature network: a .safetensors file or vgg16")
     shared = open_job(dataclasses.replace(config.gan, metrics=("kid", "fid")), config.device)

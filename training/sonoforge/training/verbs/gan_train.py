@@ -64,12 +64,7 @@ class Config:
 
 
 def main(config: Config) -> Outcome:
-    """Train, or continue, or report that it is done.
-
-    Raises:
-        SonoforgeError: Bad settings or data.
-        GateError: The training produced numbers that are not finite.
-    """
+    """Train, or continue, or report that it is done."""
     job = open_job(config.gan, config.device)
     cache_folder = Path(config.cache) if config.cache else None
     images = read_training_set(config.data, job.settings, groups=_needs_groups(job.settings), cache_folder=cache_folder)

@@ -16,7 +16,6 @@ The tables' patient_id is the woman; the PatientID inside the DICOM files is the
 
 from __future__ import annotations
 
-import csv
 import functools
 import os
 import re
@@ -42,6 +41,7 @@ from sonoforge.training.data.collections.mammogram import (
     pad_to,
     square_picture,
 )
+from sonoforge.training.data.datasets import read_table
 
 _TABLE = re.compile(r"(?P<kind>mass|calc)_case_description_(?P<split>train|test)_set.*\.csv", re.IGNORECASE)
 _CASE_FOLDER = re.compile(r"(Mass|Calc)-(Training|Test)_P_\d+_(LEFT|RIGHT)_(CC|MLO)(_\d+)?")
@@ -108,13 +108,7 @@ def read_regions(table: Path) -> list[Region]:
     named = _TABLE.fullmatch(table.name)
     if named is None:
         raise SonoforgeError(f"{table}: expected a name such as mass_case_description_train_set.csv")
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SonoforgeError(f"{table}: cannot be read ({error}); download it again") from error
+    rows, columns = read_table(table, "download it again")
     missing = [column for column in _COLUMNS if column not in columns]
     if missing:
         raise SonoforgeError(f"{table}: found no column {', '.join(missing)}; download the table again")

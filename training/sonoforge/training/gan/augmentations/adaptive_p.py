@@ -34,7 +34,7 @@ def observe(state: Mapping[str, Tensor], scores: Tensor) -> dict[str, Tensor]:
 
 
 def adapt(state: Mapping[str, Tensor], images: int) -> dict[str, Tensor]:
-    """Move p by one fixed amount, and reset the counts; without a score since the last call, p stays."""
+    """Move p as far as ``images`` since the last call allow, and reset the counts; without a score p stays."""
     overfitting = state["signs"] / state["scores"].clamp(min=1.0)
     direction = torch.where(state["scores"] > 0, (overfitting - TARGET).sign(), 0.0)
     nothing = torch.zeros_like(state["scores"])

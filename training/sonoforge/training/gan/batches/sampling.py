@@ -88,12 +88,6 @@ def balanced_indices(labels: NDArray[np.int64], batch: int, seed: int, step: int
     shuffled order, and the images of a class follow one another in shuffled epochs of their own.  So in any K * m
     draws in a row, each class appears m - 1, m or m + 1 times.
 
-    Args:
-        labels: (N,) int64; classes that do not occur are not counted.
-        batch: Images a step.
-        seed: The run's seed.
-        step: Counted from 0.
-
     Returns:
         (batch,) int64 in [0, N).
     """

@@ -31,17 +31,18 @@ def average_gradients(fabric: Fabric, network: nn.Module) -> None:
     """
     if fabric.world_size == 1:
         return
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    mean = reduce_mean(fabric, torch.cat([gradient.flatten() for gradient in gradients]))
-    parts = mean.split([gradient.numel() for gradient in gradients])
-    torch._foreach_copy_(gradients, [part.view_as(own) for part, own in zip(parts, gradients, strict=True)])
+    _average(fabric, [parameter.grad for parameter in network.parameters() if parameter.grad is not None])
 
 
 def average_styles(fabric: Fabric, network: nn.Module) -> None:
     """Make the running averages of a generator with styles (`ema.MOVING`) those of all processes."""
     if fabric.world_size == 1 or not has_styles(network):
         return
-    own = [buffer for name, buffer in network.named_buffers() if name.rpartition(".")[2] in MOVING]
-    mean = reduce_mean(fabric, torch.cat([buffer.flatten() for buffer in own]))
-    parts = mean.split([buffer.numel() for buffer in own])
-    torch._foreach_copy_(own, [part.view_as(buffer) for part, buffer in zip(parts, own, strict=True)])
+    _average(fabric, [buffer for name, buffer in network.named_buffers() if name.rpartition(".")[2] in MOVING])
+
+
+def _average(fabric: Fabric, tensors: list[Tensor]) -> None:
+    """Replace tensors by their means over all processes, in one exchange."""
+    mean = reduce_mean(fabric, torch.cat([tensor.flatten() for tensor in tensors]))
+    parts = mean.split([tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(tensors, [part.view_as(own) for part, own in zip(parts, tensors, strict=True)])

@@ -85,7 +85,10 @@ def spaces(generator: nn.Module) -> tuple[str, ...]:
 
 
 def walk(generator: nn.Module, space: str, ends: Tensor, shares: Tensor, label: int | None = None) -> Tensor:
-    """Generate images (N, T, C, S, S) along N paths between latents (N, 2, Z), at ``shares`` (N, T) of each, 0 to 1."""
+    """Generate images (N, T, C, S, S) along N paths between latents (N, 2, Z), at ``shares`` (N, T) of each, 0 to 1.
+
+    Latents and shares are on the CPU.
+    """
     pairs = len(shares)
     if space == "w":
         styles = map_latents(generator, ends.flatten(0, 1).float(), label).double().unflatten(0, (pairs, 2))

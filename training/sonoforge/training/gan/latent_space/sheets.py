@@ -59,16 +59,7 @@ def draw_sheet(
     gutter: int = 0,
     smallest: int = SMALLEST_CELL,
 ) -> Sheet:
-    """Arrange images in rows and columns, with `NOTE` below.
-
-    Args:
-        rows: Of images (S, S, C) uint8, C = 1 or 3; None for an empty cell.
-        column_titles: Above the columns.
-        row_titles: Before the rows.
-        caption: Below, before `NOTE`.
-        gutter: Extra pixels between the first and the second row and column.
-        smallest: Side in pixels to which smaller images are enlarged.
-    """
+    """Arrange images (S, S, C) uint8, or None for empty cells, in rows and columns, with caption and `NOTE` below."""
     first = next(image for row in rows for image in row if image is not None)
     side, channels = first.shape[0], first.shape[2]
     cell: int = side * max(1, math.ceil(smallest / side))

@@ -53,15 +53,7 @@ class Draws(NamedTuple):
 def draw(
     images: Tensor, strength: Tensor, image_channels: int, chance: torch.Generator, transforms: tuple[str, ...]
 ) -> Draws:
-    """Draw the transformations of each image of a batch; only its shape, dtype and device matter.
-
-    Args:
-        images: (N, C, S, S).
-        strength: Probability p of each transformation, a scalar.
-        image_channels: Channels that are image.
-        chance: Source of random numbers, on the images' device.
-        transforms: Transformations to use, of `FULL`.
-    """
+    """Draw the transformations, any of `FULL`, of each image (N, C, S, S); only shape, dtype and device matter."""
     count, device, dtype = len(images), images.device, images.dtype
 
     def uniform(*shape: int) -> Tensor:
@@ -149,14 +141,7 @@ def augment(
     chance: torch.Generator,
     transforms: tuple[str, ...] = BGC,
 ) -> Tensor:
-    """Transform each image at random, differentiably (twice).
-
-    Args:
-        images: (N, C, S, S) in [-1, 1].
-        strength: Probability p of each transformation, a scalar in [0, 1]; 0 returns the images unchanged.
-        image_channels: 1 or 3 channels that are image; those after them are masks.
-        chance: Source of random numbers, on the images' device.
-        transforms: Transformations to use, of `FULL`.
+    """Transform images as `apply` does, at random, differentiably (twice); with ``strength`` 0 they stay unchanged.
 
     Raises:
         ValueError: Another number of image channels, if colours are used.

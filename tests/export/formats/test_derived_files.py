@@ -1,0 +1,35 @@
+"""Files made of a bundle's ONNX file: with its notes and operators, always the same, and nothing of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from sonoforge.export.formats.half_precision import to_half
+from sonoforge.export.formats.onnx_graph import OPSET
+from sonoforge.export.formats.preprocessing_graph import with_preprocessing
+from sonoforge.export.formats.quantisation import to_int8
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.images.preprocessing import IMAGENET
+
+MAKE: dict[str, Callable[[bytes], bytes]] = {
+    "fp16": to_half,
+    "int8": lambda model: to_int8(model, IMAGENET.normalise(open_bundle().golden()["pixels"])).data,
+    "uint8": lambda model: with_preprocessing(model, IMAGENET),
+}
+
+
+@pytest.mark.parametrize("form", MAKE)
+def test_it_keeps_metadata_operators_and_no_trace_of_the_machine(form: str) -> None:
+    model = (SHIPPED / "model.onnx").read_bytes()
+    made = MAKE[form](model)
+    before, after = onnx.load_model_from_string(model), onnx.load_model_from_string(made)
+    notes, kept = ({entry.key: entry.value for entry in file.metadata_props} for file in (after, before))
+    assert {key: value for key, value in notes.items() if key != "sonoforge.quantisation"} == kept
+    assert {entry.domain: entry.version for entry in after.opset_import}[""] == OPSET
+    for trace in (str(Path.home()), str(Path.cwd()), "site-packages", "/tmp/", "sonoforge-"):
+        assert trace.encode() not in made
+    assert made == MAKE[form](model)
