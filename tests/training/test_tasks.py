@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,18 +28,21 @@ def refuse(task: int) -> int:
     return task
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_every_task_is_done_once_with_one_thread(jobs: int) -> None:
-    with worker_pool(jobs) as pool:
-        done = list(run_tasks(describe, range(5), pool))
+@pytest.fixture(scope="module", params=[1, 2])
+def pool(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor | None]:
+    with worker_pool(request.param) as pool:
+        yield pool
+
+
+def test_every_task_is_done_once_with_one_thread(pool: ProcessPoolExecutor | None) -> None:
+    done = list(run_tasks(describe, range(5), pool))
     assert sorted(task for task, _, _ in done) == [0, 1, 2, 3, 4]
     assert {threads for _, threads, _ in done} == {1}
-    assert (os.getpid() in {process for _, _, process in done}) == (jobs == 1)
+    assert (os.getpid() in {process for _, _, process in done}) == (pool is None)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_an_error_keeps_its_kind_and_message(jobs: int) -> None:
-    with pytest.raises(GateError, match="sealed: planted"), worker_pool(jobs) as pool:
+def test_an_error_keeps_its_kind_and_message(pool: ProcessPoolExecutor | None) -> None:
+    with pytest.raises(GateError, match="sealed: planted"):
         list(run_tasks(refuse, range(3), pool))
 
 

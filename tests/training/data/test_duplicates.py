@@ -44,41 +44,36 @@ def slow_correlation(a: NDArray[np.uint8], b: NDArray[np.uint8], largest_shift: 
     return best
 
 
-def altered(kind: str) -> NDArray[np.uint8]:
-    scan = draw_scan(0)
-    match kind:
-        case "brightness":
-            return (scan * 0.8 + 20).astype(np.uint8)
-        case "contrast":
-            return (255 - (255 - scan.astype(float)) * 0.5).astype(np.uint8)
-        case "mirrored":
-            return scan[:, ::-1]
-        case "mirrored and dark":
-            return (scan[:, ::-1] * 0.5).astype(np.uint8)
-        case "noise":
-            return np.clip(scan + np.random.default_rng(5).normal(0, 8, scan.shape), 0, 255).astype(np.uint8)
-        case "shifted":
-            return np.roll(scan, (9, -7), (0, 1))
-        case "annotated":
-            marked = scan.copy()
-            marked[100:112, 20:70] = 255
-            marked[40, 30:90] = 255
-            return marked
-        case "jpeg":
-            buffer = io.BytesIO()
-            Image.fromarray(scan).save(buffer, "JPEG", quality=30)
-            return np.asarray(Image.open(buffer))
-        case "smaller":
-            return np.asarray(Image.fromarray(scan).resize((90, 70)))
-    raise ValueError(kind)
+def _annotated(scan: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    marked = scan.copy()
+    marked[100:112, 20:70] = 255
+    marked[40, 30:90] = 255
+    return marked
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["brightness", "contrast", "mirrored", "mirrored and dark", "noise", "shifted", "annotated", "jpeg", "smaller"],
-)
+def _jpeg(scan: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    buffer = io.BytesIO()
+    Image.fromarray(scan).save(buffer, "JPEG", quality=30)
+    return np.asarray(Image.open(buffer))
+
+
+SCAN = draw_scan(0)
+ALTERED = {
+    "brightness": (SCAN * 0.8 + 20).astype(np.uint8),
+    "contrast": (255 - (255 - SCAN.astype(float)) * 0.5).astype(np.uint8),
+    "mirrored": SCAN[:, ::-1],
+    "mirrored and dark": (SCAN[:, ::-1] * 0.5).astype(np.uint8),
+    "noise": np.clip(SCAN + np.random.default_rng(5).normal(0, 8, SCAN.shape), 0, 255).astype(np.uint8),
+    "shifted": np.roll(SCAN, (9, -7), (0, 1)),
+    "annotated": _annotated(SCAN),
+    "jpeg": _jpeg(SCAN),
+    "smaller": np.asarray(Image.fromarray(SCAN).resize((90, 70))),
+}
+
+
+@pytest.mark.parametrize("kind", ALTERED)
 def test_an_altered_copy_joins_its_original(kind: str) -> None:
-    pictures = [draw_scan(seed) for seed in range(12)] + [altered(kind)]
+    pictures = [draw_scan(seed) for seed in range(12)] + [ALTERED[kind]]
     found = find_duplicates(np.stack([thumbnail(p) for p in pictures]))
     assert found.groups.tolist() == [*range(12), 0]
     assert (found.pairs.first.tolist(), found.pairs.second.tolist()) == ([0], [12])
@@ -87,7 +82,7 @@ def test_an_altered_copy_joins_its_original(kind: str) -> None:
 
 
 def test_correlation_agrees_with_its_definition() -> None:
-    pictures = [draw_scan(0), altered("shifted"), altered("annotated"), altered("mirrored"), altered("noise")]
+    pictures = [SCAN, *(ALTERED[kind] for kind in ("shifted", "annotated", "mirrored", "noise"))]
     small = np.stack([thumbnail(p) for p in pictures])
     pairs = find_duplicates(small).pairs
     found = {(int(a), int(b)): float(r) for a, b, r, _ in zip(*pairs, strict=True)}

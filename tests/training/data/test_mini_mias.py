@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from program import sonoforge
+from program import sonoforge, succeed
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections import mini_mias
 from sonoforge.training.data.collections.importing import ImportSettings
@@ -66,8 +66,7 @@ def test_mias_films_by_severity_and_woman(mias: Path, tmp_path: Path) -> None:
 
 def test_mias_by_command(mias: Path, tmp_path: Path) -> None:
     assert "did you mean mini-mias?" in sonoforge("data", "import", "mini-mais", mias, "out").err
-    done = sonoforge("data", "import", "mini-mias", mias, tmp_path / "out", "--json")
-    assert done.code == 0, done.err
+    done = succeed("data", "import", "mini-mias", mias, tmp_path / "out")
     assert done.json["images"] == {"malignant": 2, "normal": 1}
     assert "sonoforge data audit --data" in done.err
 

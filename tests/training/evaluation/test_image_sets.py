@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from program import sonoforge
+from program import succeed
 from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import open_target
@@ -110,10 +110,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     small = ["--image-size", "32", "--batch", "4", "--width", "4", "--steps", "1", "--device", "cpu"]
     small += ["--recipe", "dcgan", "--metrics", "none"]
     common = ["gan", "train", "--data", data, *small, "--cache", folder / "cache"]
-    assert sonoforge(*common, "--class-name", "benign", "--out", folder / "one").code == 0
-    assert sonoforge(*common, "--conditioning", "projection", "--masks", "--out", folder / "both").code == 0
-    (one,), (both,) = (folder / "one").iterdir(), (folder / "both").iterdir()
-    return {"one": one, "both": both, "data": data}
+    one = succeed(*common, "--class-name", "benign", "--out", folder / "one").json["run"]
+    both = succeed(*common, "--conditioning", "projection", "--masks", "--out", folder / "both").json["run"]
+    return {"one": Path(one), "both": Path(both), "data": data}
 
 
 def test_a_run_generates_as_many_images_as_there_are_real_ones(real: Path, runs: dict[str, Path]) -> None:

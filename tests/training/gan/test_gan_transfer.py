@@ -42,13 +42,9 @@ def _tiny_recipes() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _visible_logs() -> Iterator[None]:
+def _visible_logs() -> None:
     """The command line switches propagation off; caplog needs it."""
-    logger = logging.getLogger("sonoforge")
-    before = logger.propagate
-    logger.propagate = True
-    yield
-    logger.propagate = before
+    logging.getLogger("sonoforge").propagate = True
 
 
 def _images(size: int = 32) -> np.ndarray:

@@ -207,7 +207,7 @@ def test_dropped_modes_show_in_recall_and_coverage(
 
 
 def test_dropped_modes_show_in_pairs(collapsing: list[Pixels], squeezenet_file: Path) -> None:
-    similarity = [mean_ms_ssim(images, pairs=600).value for images in collapsing]
+    similarity = [mean_ms_ssim(images, pairs=300).value for images in collapsing]
     assert _rises(similarity), similarity
     lpips = open_lpips(str(squeezenet_file))
     tables = [distance_matrix(lpips, images) for images in collapsing]
@@ -228,7 +228,7 @@ def test_copies_show_in_the_copy_test_and_nowhere_else(halves: Halves, bundle: S
     planted = np.clip(np.rint(copied), 0, 255).astype(np.uint8)
     real = bundle.embed(halves.real).features
     shares, scores, probabilities, kid, fid, probe = [], [], [], [], [], []
-    numbers = (0, 7, 20, 45, IMAGES)
+    numbers = (0, 7, 25, IMAGES)
     order = rng.permutation(IMAGES)
     for number in numbers:
         images = halves.other.copy()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from program import sonoforge
+from program import succeed
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.phantom import dataset as phantom
 from sonoforge.training.phantom import marks as phantom_marks
@@ -190,8 +190,7 @@ def test_settings_out_of_range_are_refused_at_once(change: dict[str, object], me
 
 def test_verb_reports_counts_and_the_next_command(tmp_path: Path) -> None:
     out = tmp_path / "a set"
-    done = sonoforge("data", "phantom", out, "--images", "10", "--size", "64", "--json")
-    assert done.code == 0, done.err
+    done = succeed("data", "phantom", out, "--images", "10", "--size", "64")
     assert done.json["images"] == {"normal": 2, "benign": 5, "malignant": 3}
     assert f"next: sonoforge run --data '{out}'" in done.err
     assert len(list(out.rglob("*_mask.png"))) == 10

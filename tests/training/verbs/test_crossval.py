@@ -11,7 +11,7 @@ import pytest
 
 from processes import start, wait_until
 from program import refused, succeed
-from small_run import SMALL, SmallRun
+from small_run import SMALL
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.fold_result import read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings
@@ -22,16 +22,22 @@ from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.verbs import crossval
 
 
-def test_every_image_is_predicted_once_by_a_fold_that_did_not_read_it(small_run: SmallRun) -> None:
-    parts, _ = read_predictions(small_run.folder / "predictions.csv")
-    plan = json.loads((small_run.folder / "splits.json").read_text())
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a small comparison, one fold after the other; not to be changed."""
+    return Path(succeed("crossval", *SMALL, "--jobs", "1", "--out", tmp_path_factory.mktemp("runs")).json["run"])
+
+
+def test_every_image_is_predicted_once_by_a_fold_that_did_not_read_it(uninterrupted: Path) -> None:
+    parts, _ = read_predictions(uninterrupted / "predictions.csv")
+    plan = json.loads((uninterrupted / "splits.json").read_text())
     content = dict(zip(plan["files"], plan["hashes"], strict=True))
     groups = dict(zip(plan["files"], plan["groups"], strict=True))
     assert [part.arm for part in parts] == ["real", "gan"]
     for part in parts:
         assert sorted(part.files) == sorted(plan["files"])
         assert np.allclose(part.probabilities.sum(axis=1), 1, atol=1e-6)
-    folds = [read_fold(path) for path in sorted((small_run.folder / "folds").glob("*.json"))]
+    folds = [read_fold(path) for path in sorted((uninterrupted / "folds").glob("*.json"))]
     assert len(folds) == 6
     for fold in folds:
         tested = {content[file] for file in fold.files}
@@ -44,20 +50,20 @@ def test_every_image_is_predicted_once_by_a_fold_that_did_not_read_it(small_run:
             assert not {groups[f] for f in plan["files"] if content[f] in read} & tested_groups, own.stage
 
 
-def test_generated_images_balance_each_training_fold(small_run: SmallRun) -> None:
-    plan = json.loads((small_run.folder / "splits.json").read_text())
+def test_generated_images_balance_each_training_fold(uninterrupted: Path) -> None:
+    plan = json.loads((uninterrupted / "splits.json").read_text())
     labels, fold_of = np.array(plan["labels"]), np.array(plan["fold_of"])
     for fold in range(3):
         counts = np.bincount(labels[fold_of != fold])
-        result = json.loads((small_run.folder / "folds" / f"gan-seed0-fold{fold:02d}.json").read_text())
+        result = json.loads((uninterrupted / "folds" / f"gan-seed0-fold{fold:02d}.json").read_text())
         assert result["added"] == int((counts.max() - counts).sum())
         assert len(result["reads"]["generated"]) == result["added"]
         assert set(result["reads"]) == {"classifier", "generated", "generator normal", "generator malignant"}
 
 
-def test_results_can_be_recomputed_from_the_predictions(small_run: SmallRun) -> None:
-    results = json.loads((small_run.folder / "results.json").read_text())
-    again = evaluate(*read_predictions(small_run.folder / "predictions.csv"))
+def test_results_can_be_recomputed_from_the_predictions(uninterrupted: Path) -> None:
+    results = json.loads((uninterrupted / "results.json").read_text())
+    again = evaluate(*read_predictions(uninterrupted / "predictions.csv"))
     for arm, figures in again["arms"].items():
         assert results["arms"][arm]["confusion"] == figures["confusion"]
         assert results["arms"][arm]["sensitivity"] == figures["sensitivity"]
@@ -65,9 +71,9 @@ def test_results_can_be_recomputed_from_the_predictions(small_run: SmallRun) -> 
     assert results["split"]["test_images_with_a_twin_in_training"] == [0, 0, 0]
 
 
-def test_killed_and_resumed_gives_the_predictions_of_an_uninterrupted_run(small_run: SmallRun, tmp_path: Path) -> None:
+def test_killed_and_resumed_gives_the_predictions_of_an_uninterrupted_run(uninterrupted: Path, tmp_path: Path) -> None:
     """Begun by two processes and ended by one."""
-    arguments = ["crossval", *SMALL, "--out", tmp_path / "runs", "--cache", small_run.cache]
+    arguments = ["crossval", *SMALL, "--out", tmp_path / "runs"]
     victim = start(tmp_path / "log", *arguments, "--jobs", "2")
     # In the middle of the second arm, with a generator half trained.
     wait_until(lambda: len(list(tmp_path.glob("runs/*/folds/*.json"))) >= 4, victim)
@@ -82,7 +88,7 @@ def test_killed_and_resumed_gives_the_predictions_of_an_uninterrupted_run(small_
     assert done.json["run"] == str(run)
     for path, content in kept.items():
         assert path.read_bytes() == content
-    assert (run / "predictions.csv").read_bytes() == (small_run.folder / "predictions.csv").read_bytes()
+    assert (run / "predictions.csv").read_bytes() == (uninterrupted / "predictions.csv").read_bytes()
 
 
 def test_wrong_arms_are_refused_and_a_mistyped_one_is_recognised() -> None:
@@ -106,11 +112,11 @@ def test_flags_win_over_the_budget() -> None:
     assert (changed.classifier.epochs, changed.generator.epochs, changed.generator.steps) == (3, 7, None)
 
 
-def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path, small_run: SmallRun) -> None:
+def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
     told = {"augmentation": "diffaugment", "regularisers": "r1=0.5:2", "loss": "hinge"}
     small = [*SMALL, "--arms", "gan", "--folds", "2", "--epochs", "1", "--jobs", "1", "--protocol", "thesis"]
     small += [word for name, value in told.items() for word in (f"--gan-{name}", value)]
-    done = succeed("crossval", *small, "--out", tmp_path, "--cache", small_run.cache)
+    done = succeed("crossval", *small, "--out", tmp_path)
     run = Path(done.json["run"])
     # As published, there is one generator a class, trained on all of its images.
     assert sorted(path.name for path in (run / "gan").iterdir()) == ["seed0-all"]

@@ -43,7 +43,9 @@ def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) 
     groups = scan_groups(cache)
     _check_enough(cache.dataset, groups if protocol == "sealed" else np.arange(len(labels)), folds)
     fold_of = np.empty(len(labels), np.int64)
-    for fold, test in enumerate(_split(labels, groups, protocol, folds, derive_seed(seed, "folds"))):
+    splitter = StratifiedGroupKFold if protocol == "sealed" else StratifiedKFold
+    parts = splitter(folds, shuffle=True, random_state=derive_seed(seed, "folds", bits=32))
+    for fold, (_, test) in enumerate(parts.split(np.zeros(len(labels)), labels, groups)):
         fold_of[test] = fold
     return SplitPlan(
         protocol=protocol,
@@ -57,19 +59,6 @@ def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) 
         fold_of=tuple(fold_of.tolist()),
         by_appearance=not cache.duplicates.shares_layout,
     )
-
-
-def _split(
-    labels: NDArray[np.int64], groups: NDArray[np.int64], protocol: str, parts: int, seed: int
-) -> list[NDArray[np.int64]]:
-    """Return the test indices of each part."""
-    state = seed % 2**32  # scikit-learn takes 32 bits
-    blank = np.zeros(len(labels))
-    if protocol == "sealed":
-        parts_of = StratifiedGroupKFold(parts, shuffle=True, random_state=state).split(blank, labels, groups)
-    else:
-        parts_of = StratifiedKFold(parts, shuffle=True, random_state=state).split(blank, labels)
-    return [test for _, test in parts_of]
 
 
 def scan_groups(cache: ImageCache) -> NDArray[np.int64]:

@@ -132,7 +132,7 @@ def embedding_map(real: NDArray[Any], fake: NDArray[Any], method: str, seed: int
     count = len(rows)
     if count < 5:
         raise SonoforgeError(f"{method}: found {count} images in all, expected at least 5; give more images")
-    state = derive_seed(seed, method) % 2**32
+    state = derive_seed(seed, method, bits=32)
     if method == "tsne":
         from sklearn.manifold import TSNE  # noqa: PLC0415 - half a second to import
 
