@@ -204,13 +204,9 @@ class ExportedClassifier:
 def _prepare(
     bundle: Bundle[ClassifierManifest], graph: BundleGraph, images: GateImages, training: NDArray[np.uint8] | None
 ) -> ExportedClassifier:
-    """Normalise the images once for all formats, and let the network itself answer.
+    """Normalise the images once for all formats, and compute the network's own answers.
 
-    Args:
-        bundle: Holds ``model.onnx``.
-        graph: The network of that file.
-        images: To judge the files on.
-        training: Images that ranges may be measured on; None or too few: taken from ``images``.
+    Ranges are measured on the ``training`` images; on some of ``images`` if these are None or too few.
     """
     log.info("checked on %s", images.source)
     if training is None or len(training) < FEWEST:
@@ -234,7 +230,7 @@ def _as_pixels(file: Path) -> NDArray[np.uint8]:
 
 
 def _metadata(preprocessing: Preprocessing, classes: Sequence[str], name: str) -> dict[str, str]:
-    """Return the text that every model file carries, where its format has a place for it."""
+    """Return the text that every model file carries, if its format can hold it."""
     return {
         "sonoforge.preprocessing": json.dumps(preprocessing.to_dict()),
         "sonoforge.classes": json.dumps(list(classes)),

@@ -69,11 +69,11 @@ def bundle_from_checkpoint(checkpoint: Path, folder: Path, formats: Sequence[str
             ``folder`` holds something else.
     """
     refuse_other_folder(folder, TASK)
-    place = find_checkpoint(checkpoint)
-    about, generator = describe(place), load_contiguous(place)
+    checkpoint = find_checkpoint(checkpoint)
+    about, generator = describe(checkpoint), load_contiguous(checkpoint)
     names = choose(formats, TASK, lambda name: _cannot_have(name, generator))
     exported = ExportedGenerator(GeneratorSource(generator, about, generator_onnx(generator, about)))
-    manifest = _about(about, generator, _data_name(place))
+    manifest = _about(about, generator, _data_name(checkpoint))
     with replacing_bundle(folder, TASK) as fresh:
         contents = {
             GeneratorManifest.model: exported.source.onnx,

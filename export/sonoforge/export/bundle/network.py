@@ -38,30 +38,30 @@ def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
         SonoforgeError: The file is not the export of a MobileNetV2 of ours, or the network does not give the bundle's
             golden vectors.
     """
-    place = f"{bundle.path}: model.onnx"
+    where = f"{bundle.path}: model.onnx"
     data = bundle.read("model.onnx")
     if reads_other_files(data):
-        raise SonoforgeError(f"{place}: {OUTSIDE}")
+        raise SonoforgeError(f"{where}: {OUTSIDE}")
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's own
-        raise SonoforgeError(f"{place}: found no ONNX file; export the bundle again") from error
-    weights = _weights(model.graph, place)
+        raise SonoforgeError(f"{where}: found no ONNX file; export the bundle again") from error
+    weights = _weights(model.graph, where)
     members = {name.split(".")[1] for name in weights if name.startswith("linears.")}
     shared = {name.split(".")[1] for name in weights if name.startswith("shared.")}
     if not members:
-        raise _not_ours(place, "no layer named linears")
+        raise _not_ours(where, "no layer named linears")
     nets = [_folded(mobilenet_v2(len(bundle.classes))) for _ in members]
     graph = BundleGraph(nets, bundle.manifest.temperature, len(shared), _mirrors(model.graph)).eval()
     try:
         graph.load_state_dict(weights)
     except RuntimeError as error:
-        raise _not_ours(place, " ".join(str(error).split())[:200]) from error
+        raise _not_ours(where, " ".join(str(error).split())[:200]) from error
     _check(graph, bundle)
     return graph
 
 
-def _weights(graph: onnx.GraphProto, place: str) -> dict[str, Tensor]:
+def _weights(graph: onnx.GraphProto, where: str) -> dict[str, Tensor]:
     """Return every layer's weight and bias by torch's name."""
     stored = {tensor.name: tensor for tensor in graph.initializer}
     weights: dict[str, Tensor] = {}
@@ -70,15 +70,15 @@ def _weights(graph: onnx.GraphProto, place: str) -> dict[str, Tensor]:
             continue
         layer = re.fullmatch(r"(.+)\.weight", node.input[1])
         if layer is None:
-            raise _not_ours(place, f"a layer with the weight {node.input[1]!r:.60}")
+            raise _not_ours(where, f"a layer with the weight {node.input[1]!r:.60}")
         for kind, name in zip(("weight", "bias"), node.input[1:], strict=False):
             tensor = stored.get(name)
             if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT:
-                raise _not_ours(place, f"no float32 values of {name!r:.60} inside the file")
+                raise _not_ours(where, f"no float32 values of {name!r:.60} inside the file")
             try:
                 weights[f"{layer[1]}.{kind}"] = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
             except ValueError as error:
-                raise _not_ours(place, f"too few or too many values of {name!r:.60}") from error
+                raise _not_ours(where, f"too few or too many values of {name!r:.60}") from error
     return weights
 
 
@@ -120,5 +120,5 @@ def _check(graph: BundleGraph, bundle: Bundle[ClassifierManifest]) -> None:
         )
 
 
-def _not_ours(place: str, found: str) -> SonoforgeError:
-    return SonoforgeError(f"{place}: found {found}, expected a MobileNetV2 that sonoforge exported")
+def _not_ours(where: str, found: str) -> SonoforgeError:
+    return SonoforgeError(f"{where}: found {found}, expected a MobileNetV2 that sonoforge exported")

@@ -28,7 +28,7 @@ sonoforge export my_bundle.zip --formats tensorrt-fp16 --out server
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
 sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
 
-all leaves out what this machine cannot write or cannot check; asked for by name, a file that nothing here can run, such
+all leaves out what this machine cannot write or cannot check; given by name, a file that nothing here can run, such
 as a TensorRT engine without a GPU, goes in unchecked and is marked so.
 
 exit code: 0 every file in the bundle is as it should be; 1 one failed its gate and was left out; 2 wrong usage or input
@@ -63,23 +63,23 @@ def main(config: Config) -> Outcome:
         GateError: The ONNX file itself does not answer as the network does.
         SonoforgeError: No such run, format or image folder.
     """
-    place = SHIPPED if config.run == "shipped" else Path(config.run)
-    if not place.exists():
-        raise SonoforgeError(f"{place}: no such run folder or bundle; sonoforge run, train and gan train make runs")
-    is_generator = (place / "checkpoints").is_dir() and not (place / "model").is_dir()
-    is_bundle = not is_generator and (place.suffix == ".zip" or (place / "manifest.json").is_file())
+    source = SHIPPED if config.run == "shipped" else Path(config.run)
+    if not source.exists():
+        raise SonoforgeError(f"{source}: no such run folder or bundle; sonoforge run, train and gan train make runs")
+    is_generator = (source / "checkpoints").is_dir() and not (source / "model").is_dir()
+    is_bundle = not is_generator and (source.suffix == ".zip" or (source / "manifest.json").is_file())
     if is_generator and config.data:
         raise SonoforgeError(f"--data: found {config.data}, expected none: a generator's files are checked on latents")
-    if is_bundle and not config.out and (config.run == "shipped" or place.suffix == ".zip"):
-        raise SonoforgeError(f"{place}: give the new bundle a folder with --out FOLDER")
-    folder = Path(config.out) if config.out else place if is_bundle else place / "bundle"
-    target = _zip_target(folder, place) if config.zip else None
+    if is_bundle and not config.out and (config.run == "shipped" or source.suffix == ".zip"):
+        raise SonoforgeError(f"{source}: give the new bundle a folder with --out FOLDER")
+    folder = Path(config.out) if config.out else source if is_bundle else source / "bundle"
+    target = _zip_target(folder, source) if config.zip else None
     if is_generator:
-        rows = bundle_from_checkpoint(_checkpoint(place, config.checkpoint), folder, config.formats)
+        rows = bundle_from_checkpoint(_checkpoint(source, config.checkpoint), folder, config.formats)
     elif is_bundle:
-        rows = bundle_from_bundle(open_bundle(place), folder, config.formats, config.data)
+        rows = bundle_from_bundle(open_bundle(source), folder, config.formats, config.data)
     else:
-        rows = bundle_from_run(place, folder, config.formats, config.data)
+        rows = bundle_from_run(source, folder, config.formats, config.data)
     return _report(folder, target, rows)
 
 
@@ -90,15 +90,11 @@ def _checkpoint(run: Path, which: str) -> Path:
     return checkpoint
 
 
-def _zip_target(folder: Path, place: Path) -> Path:
-    """Return where the packed bundle goes.
-
-    Raises:
-        SonoforgeError: Something else is there, or the bundle that is being read.
-    """
+def _zip_target(folder: Path, source: Path) -> Path:
+    """Return where the packed bundle goes; refuse to replace what is no bundle, or the one that is being read."""
     target = folder.with_name(folder.name + ".zip")
     if target.exists():
-        if target.resolve() == place.resolve():
+        if target.resolve() == source.resolve():
             raise SonoforgeError(f"{target}: is the bundle that is read; choose another --out")
         try:
             open_bundle(target, Manifest)
@@ -108,7 +104,7 @@ def _zip_target(folder: Path, place: Path) -> Path:
 
 
 def _report(folder: Path, target: Path | None, rows: list[FormatRow]) -> Outcome:
-    """Log what is in the bundle and what was left out; pack it if that is asked for."""
+    """Log what is in the bundle and what was left out; pack it if there is a target."""
     manifest = open_bundle(folder, Manifest).manifest
     result: dict[str, Any] = {"bundle": str(folder), "parity": manifest.raw["parity"], "formats": rows}
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6

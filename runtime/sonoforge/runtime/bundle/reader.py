@@ -119,16 +119,16 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
     """
     if path is None and not SHIPPED.is_dir():
         raise BundleError("no bundle is shipped with this install; give the folder or .zip of one")
-    place = SHIPPED if path is None else Path(path)
-    data = files.read_manifest(place)
+    path = SHIPPED if path is None else Path(path)
+    data = files.read_manifest(path)
     try:
         manifest = parse_manifest(data)
     except SonoforgeError as error:
-        raise ManifestError(f"{place}: manifest.json: {error}") from error
+        raise ManifestError(f"{path}: manifest.json: {error}") from error
     if not isinstance(manifest, kind):
-        raise BundleError(f"{place}: found {manifest.owner}'s bundle, expected {kind.owner}'s; use {manifest.used_by}")
-    files.check_sizes(place, manifest.files)
-    return Bundle(place, manifest)
+        raise BundleError(f"{path}: found {manifest.owner}'s bundle, expected {kind.owner}'s; use {manifest.used_by}")
+    files.check_sizes(path, manifest.files)
+    return Bundle(path, manifest)
 
 
 def parse_manifest(data: bytes) -> Manifest:

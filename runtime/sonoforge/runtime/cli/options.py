@@ -123,16 +123,16 @@ def _options(settings: Any, path: tuple[str, ...] = (), prefix: str = "", title:
     found: dict[str, _Option] = {}
     for field in dataclasses.fields(own):
         default = field.default if isinstance(settings, type) else getattr(settings, field.name)
-        place, metadata = (*path, field.name), field.metadata
+        inner_path, metadata = (*path, field.name), field.metadata
         if "prefix" in metadata:
-            inner = _options(default, place, prefix + metadata["prefix"], metadata["title"])
+            inner = _options(default, inner_path, prefix + metadata["prefix"], metadata["title"])
             left_out = {prefix + metadata["prefix"] + name for name in metadata["without"]}
             found |= {key: option for key, option in inner.items() if key not in left_out}
         elif metadata:
             key = prefix + field.name
             named = {**metadata, "aliases": [prefix + alias for alias in metadata["aliases"]]}
             flag = key if metadata["positional"] else _flag(key)
-            found[key] = _Option(place, flag, title, *_element_type(annotations[field.name]), default, named)
+            found[key] = _Option(inner_path, flag, title, *_element_type(annotations[field.name]), default, named)
     return found
 
 
@@ -285,12 +285,12 @@ def resolve_config(config_class: Any, given: Mapping[str, Any], file: Path | Non
     return _build(config_class, (), {options[key].path: value for key, value in values.items()})
 
 
-def _build(settings: Any, place: tuple[str, ...], values: Mapping[tuple[str, ...], Any]) -> Any:
+def _build(settings: Any, path: tuple[str, ...], values: Mapping[tuple[str, ...], Any]) -> Any:
     """Make a ``Config``, and its groups inside it, from values by their path; ``settings`` as in `_options`."""
     own = settings if isinstance(settings, type) else type(settings)
     given = {}
     for field in dataclasses.fields(own):
-        here = (*place, field.name)
+        here = (*path, field.name)
         if "prefix" in field.metadata:
             inner = field.default if isinstance(settings, type) else getattr(settings, field.name)
             given[field.name] = _build(inner, here, values)

@@ -56,13 +56,13 @@ def expand(paths: Sequence[str], recursive: bool) -> tuple[list[str], dict[str, 
 
 def _images_in(folder: str, recursive: bool) -> Iterator[str]:
     """Yield the image files of a folder by suffix, sorted; hidden ones and masks beside their image are left out."""
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
         images = [name for name in sorted(names) if name.lower().endswith(_SUFFIXES) and not name.startswith(".")]
         stems = {Path(name).stem for name in images}
         for name in images:
             if not _is_mask(Path(name).stem, stems):
-                yield str(Path(place) / name)
+                yield str(Path(parent) / name)
 
 
 def _is_mask(stem: str, stems: set[str]) -> bool:

@@ -51,7 +51,7 @@ def to_pixels(images: NDArray[np.float32]) -> Pixels:
 
 
 def split_masks(pixels: Pixels, image_channels: int) -> tuple[Pixels, Pixels | None]:
-    """Take samples apart into images and masks; generated masks are cut at half.
+    """Split samples into images and masks; generated masks are cut at half.
 
     Args:
         pixels: (N, S, S, C) uint8, generated or real.

@@ -141,19 +141,19 @@ def _load_session(bundle: Bundle[ClassifierManifest], threads: int) -> onnxrunti
 
 def _check_interface(bundle: Bundle[ClassifierManifest], session: onnxruntime.InferenceSession) -> None:
     """Compare the model's inputs, outputs and preprocessing with the manifest's."""
-    place, manifest = f"{bundle.path}: model.onnx", bundle.manifest
+    where, manifest = f"{bundle.path}: model.onnx", bundle.manifest
     side = manifest.preprocessing.size
     expected = {"input": (3, side, side)}
     inputs = {item.name: item for item in session.get_inputs()}
     outputs = {item.name: item for item in session.get_outputs()}
     for found, wanted, kind in ((inputs, expected, "input"), (outputs, manifest.outputs, "output")):
         if set(found) != set(wanted):
-            raise BundleError(f"{place}: found {kind} {', '.join(found)}, expected {', '.join(wanted)}")
+            raise BundleError(f"{where}: found {kind} {', '.join(found)}, expected {', '.join(wanted)}")
         for name, item in found.items():
             batch, *shape = item.shape
             if item.type != "tensor(float)" or tuple(shape) != tuple(wanted[name]) or isinstance(batch, int):
                 raise BundleError(
-                    f"{place}: {kind} {name}: found {item.type} {item.shape}, "
+                    f"{where}: {kind} {name}: found {item.type} {item.shape}, "
                     f"expected tensor(float) with any batch and {list(wanted[name])}"
                 )
     text = session.get_modelmeta().custom_metadata_map.get("sonoforge.preprocessing", "null")
@@ -163,6 +163,6 @@ def _check_interface(bundle: Bundle[ClassifierManifest], session: onnxruntime.In
         stated = text
     if stated != manifest.preprocessing.to_dict():
         raise BundleError(
-            f"{place}: its metadata key sonoforge.preprocessing holds {text:.120}, "
+            f"{where}: its metadata key sonoforge.preprocessing holds {text:.120}, "
             f"the manifest {json.dumps(manifest.preprocessing.to_dict())}; export the bundle again"
         )

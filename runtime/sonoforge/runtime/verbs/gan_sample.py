@@ -137,11 +137,7 @@ def settings_of_origin(config: Config) -> dict[str, Any]:
 
 
 def _open_bundle(config: Config) -> Source:
-    """Set up a bundle.
-
-    Raises:
-        SonoforgeError: No such bundle or class, or a setting that only a run folder takes.
-    """
+    """Set up a bundle; refuse settings that only a run folder takes."""
     from sonoforge.runtime.inference.generator import Generator  # noqa: PLC0415 - numpy, not for --help
 
     if config.checkpoint != "last":
@@ -164,10 +160,10 @@ def _open_bundle(config: Config) -> Source:
         **settings_of_origin(config),
         "file_sha256": about.files[about.model].sha256,
     }
-    place = Path(config.bundle)
+    path = Path(config.bundle)
     return Source(
-        place.stem if place.suffix == ".zip" else place.name,
-        place.absolute().parent / "generated",
+        path.stem if path.suffix == ".zip" else path.name,
+        path.absolute().parent / "generated",
         origin,
         about.image_channels,
         about.distribution,
