@@ -81,5 +81,5 @@ def test_too_few_images_asked_for_by_name_are_refused(cache: Path, scans: Path, 
     for name in CLASSES[:2]:
         (tmp_path / "few" / name).mkdir(parents=True)
         shutil.copy(next((scans / name).glob("*).png")), tmp_path / "few" / name)
-    with pytest.raises(SonoforgeError, match=r"few: found 2 images, expected at least 100.*or --data phantom"):
+    with pytest.raises(SonoforgeError, match=r"few: found 2 images, expected at least 100.*or phantom"):
         find_images(str(tmp_path / "few"), None, settings(cache), CLASSES, "real")

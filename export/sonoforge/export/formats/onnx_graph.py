@@ -84,6 +84,9 @@ def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
         GateError: The exporter wrote another operator set than `OPSET`.
     """
     graph = graph.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    for module in graph.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = False  # the exporter takes a third longer to rewrite operations that work in place
     example = torch.zeros(2, 3, side, side)  # a batch of one would be traced as a constant
     batch = torch.export.Dim("batch", min=1, max=4096)
     return trace(graph, {"input": example}, OUTPUTS, ({0: batch},), metadata)

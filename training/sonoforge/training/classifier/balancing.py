@@ -17,7 +17,6 @@ from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import make_training_set
-from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.settings import GanSettings, make_plan
@@ -70,6 +69,9 @@ def train_generators(images: LabelledImages, job: GeneratorJob) -> dict[int, Pat
         `gan.checkpoint.best_checkpoint` has it, if there is one.
     """
     checkpoints = {}
+    # Lightning, behind it, takes two seconds to import, which a process that only deals out the folds can do without.
+    from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415
+
     shared = open_job(job.settings, job.device)
     for label in missing_images(images):
         name, own = images.classes[label], images.of(label)

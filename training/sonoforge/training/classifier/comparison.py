@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask
-from sonoforge.training.classifier.folds import run_fold, train_shared_generators
+from sonoforge.training.classifier.folds import prepare_worker, run_fold, train_shared_generators
 from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
@@ -51,20 +52,25 @@ def compare(
     (the generators), ``samples/`` (real and generated images) and ``predictions.csv``.  A fold that was finished
     before an interruption is not computed again.
     """
-    backbone = load_backbone(settings.weights, cache.images, cache.hashes)
-    log.info("initial weights: %s", backbone.source)
-    plans = _make_plans(folder, cache, settings)
     device = find_device(settings.device)
-    run_folder.write_environment(
-        folder, run_folder.describe_environment(str(device), settings.seeds[0], plans[0].fingerprint)
-    )
-    tasks = [
-        FoldTask(folder, source, plan=plan, fold=fold, arm=arm, settings=settings, backbone=backbone)
-        for plan in plans
-        for arm in settings.arms
-        for fold in range(plan.folds)
-    ]
-    _run_missing(tasks, settings.jobs or default_jobs(device))
+    jobs = settings.jobs or default_jobs(device)
+    with worker_pool(jobs) as pool:
+        if pool is not None:
+            for _ in range(jobs):
+                pool.submit(prepare_worker, source)  # while this process loads the weights and deals the folds
+        backbone = load_backbone(settings.weights, cache.images, cache.hashes)
+        log.info("initial weights: %s", backbone.source)
+        plans = _make_plans(folder, cache, settings)
+        run_folder.write_environment(
+            folder, run_folder.describe_environment(str(device), settings.seeds[0], plans[0].fingerprint)
+        )
+        tasks = [
+            FoldTask(folder, source, plan=plan, fold=fold, arm=arm, settings=settings, backbone=backbone)
+            for plan in plans
+            for arm in settings.arms
+            for fold in range(plan.folds)
+        ]
+        _run_missing(tasks, jobs, pool)
     final = next((task for task in tasks if task.arm == final_arm), None)
     maps = read_all_maps(final) if final else None
     remove_maps(folder)
@@ -100,7 +106,7 @@ def _make_plans(folder: Path, cache: ImageCache, settings: ComparisonSettings) -
     return plans
 
 
-def _run_missing(tasks: Sequence[FoldTask], jobs: int) -> None:
+def _run_missing(tasks: Sequence[FoldTask], jobs: int, pool: ProcessPoolExecutor | None) -> None:
     """Run the folds that have no result yet, the longest first: those that train generators."""
     missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: ARMS[task.arm].fill != "gan")
     if not missing:
@@ -108,12 +114,9 @@ def _run_missing(tasks: Sequence[FoldTask], jobs: int) -> None:
     done = len(tasks) - len(missing)
     device = find_device(missing[0].settings.device)
     log.info("%d folds to run, %d at a time on %s", len(missing), min(jobs, len(missing)), device)
-    with (
-        worker_pool(min(jobs, len(missing))) as pool,
-        progress_bar("folds", len(tasks), done, show=is_interactive()) as advance,
-    ):
-        write_maps(missing, pool)
-        train_shared_generators(missing)
+    write_maps(missing, pool)
+    train_shared_generators(missing)
+    with progress_bar("folds", len(tasks), done, show=is_interactive()) as advance:
         for result in run_tasks(run_fold, missing, pool):
             done += 1
             where = f"{result.arm}: fold {result.fold + 1} of {tasks[0].plan.folds} (seed {result.seed})"

@@ -26,6 +26,7 @@ from sonoforge.training.classifier.frozen_maps import open_images, read_maps
 from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
+from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.pixels import Pixels, write_grid
 from sonoforge.training.data.splits import check_sealed
 from sonoforge.training.devices import deterministic_kernels, find_device
@@ -33,6 +34,11 @@ from sonoforge.training.run_folder import log_to
 from sonoforge.training.tasks import run_tasks
 
 Indices = NDArray[np.int64]
+
+
+def prepare_worker(source: ImageSource) -> None:
+    """Import what `run_fold` needs, and open the images, before there is a fold to run."""
+    open_images(source)
 
 
 def run_fold(task: FoldTask) -> FoldResult:
