@@ -33,8 +33,8 @@ def default_jobs(device: torch.device) -> int:
 
 @contextlib.contextmanager
 def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
-    """Processes for several calls of `run_tasks`, each started when it is first needed; None for one job."""
-    if jobs == 1:
+    """Processes for several calls of `run_tasks`, each started when it is first needed; None for one job or none."""
+    if jobs <= 1:
         yield None
         return
     context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool

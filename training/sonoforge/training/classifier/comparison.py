@@ -15,7 +15,7 @@ from torch import Tensor
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
-from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask
+from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, fold_path
 from sonoforge.training.classifier.folds import prepare_worker, run_fold, train_shared_generators
 from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
 from sonoforge.training.classifier.weights import Backbone, load_backbone
@@ -53,7 +53,13 @@ def compare(
     before an interruption is not computed again.
     """
     device = find_device(settings.device)
-    jobs = settings.jobs or default_jobs(device)
+    paths = [
+        fold_path(folder, arm, seed, fold)
+        for seed in settings.seeds
+        for arm in settings.arms
+        for fold in range(settings.folds)
+    ]
+    jobs = min(settings.jobs or default_jobs(device), sum(not path.is_file() for path in paths))
     with worker_pool(jobs) as pool:
         if pool is not None:
             for _ in range(jobs):
@@ -113,7 +119,7 @@ def _run_missing(tasks: Sequence[FoldTask], jobs: int, pool: ProcessPoolExecutor
         return
     done = len(tasks) - len(missing)
     device = find_device(missing[0].settings.device)
-    log.info("%d folds to run, %d at a time on %s", len(missing), min(jobs, len(missing)), device)
+    log.info("%d folds to run, %d at a time on %s", len(missing), jobs, device)
     write_maps(missing, pool)
     train_shared_generators(missing)
     with progress_bar("folds", len(tasks), done, show=is_interactive()) as advance:

@@ -30,6 +30,11 @@ class ComparisonSettings:
     jobs: int | None  # folds run at a time; None: see `tasks.default_jobs`
 
 
+def fold_path(folder: Path, arm: str, seed: int, fold: int) -> Path:
+    """Where a run folder keeps the result of a fold."""
+    return folder / "folds" / f"{arm}-seed{seed}-fold{fold:02d}.json"
+
+
 @dataclass(frozen=True)
 class FoldTask:
     """All that one fold needs, to be run in this process or another."""
@@ -45,7 +50,7 @@ class FoldTask:
     @property
     def path(self) -> Path:
         """The fold's result, which exists once the fold is done."""
-        return self.folder / "folds" / f"{self.arm}-seed{self.plan.seed}-fold{self.fold:02d}.json"
+        return fold_path(self.folder, self.arm, self.plan.seed, self.fold)
 
     @property
     def classifier(self) -> ClassifierSettings:
