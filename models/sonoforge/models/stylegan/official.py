@@ -250,8 +250,8 @@ def load_renamed(network: torch.nn.Module, state: State, rename: Callable[[Mappi
         found = state[theirs[name]]
         if found.shape != value.shape:
             raise ValueError(
-                f"official state: {theirs[name]}: found the shape {tuple(found.shape)}, expected {tuple(value.shape)}, as "
-                "the other tensors have it in the published structure"
+                f"official state: {theirs[name]}: found the shape {tuple(found.shape)}, expected "
+                f"{tuple(value.shape)}, as the other tensors have it in the published structure"
             )
     known = {official_name for name, official_name in theirs.items() if name in own}
     for official_name in state:
