@@ -1,0 +1,141 @@
+"""Do two aligned pictures show the same thing?  The correlation of their fine detail where they overlap.
+
+Detail, not grey levels: what two patients' scans share is smooth (bright skin above, dark muscle below), what two
+pictures of one scan share is not.  Each picture's slow variation is removed, and what is left is divided by its local
+strength, so that a frame, a caption or the edge of a fan counts by its area and not by its brightness (local contrast
+normalisation; Jarrett et al., "What is the best multi-stage architecture for object recognition?", ICCV 2009, section
+2).  Constant areas (padding, black background) do not count.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from sonoforge.training.copy_detection.pictures import Picture
+
+OVERLAP_SIDE = 96  # longest side of the overlap while it is compared, pixels
+SMALLEST_OVERLAP = 0.12  # of the smaller picture's area; a quarter of a picture overlaps all of its own area
+_SMOOTH = 3.0  # pixels of the overlap; coarser detail is what unrelated eyes and breasts share
+_CONSTANT = 1.0  # grey levels of local spread below which a place is padding
+_FLAT = 2.0  # grey levels of local strength at which detail counts half
+
+Plane = NDArray[np.float32]
+
+
+class Comparison(NamedTuple):
+    """Two aligned pictures compared."""
+
+    correlation: float  # -1 to 1, of the fine detail
+    # The correlation in standard errors of what two unrelated pictures of this texture and overlap would give.
+    score: float
+    overlap: float  # area of the overlap, as a share of the smaller picture
+
+
+class _Views(NamedTuple):
+    first: Plane  # (h, w) grey levels
+    second: Plane  # (h, w)
+    known: Plane  # (h, w) 1 where the second picture reaches, else 0
+    overlap: float
+
+
+def compare_aligned(first: Picture, second: Picture, matrix: NDArray[np.float64]) -> Comparison:
+    """Correlate the fine detail of two fitted pictures (H, W) uint8 in their overlap.
+
+    Args:
+        first: One picture.
+        second: The other, as it has to be seen (mirrored, inverted).
+        matrix: (2, 3) takes a point of the first to the second.
+    """
+    views = _cut_overlap(first, second, matrix)
+    if views is None or views.overlap < SMALLEST_OVERLAP:
+        return Comparison(0.0, 0.0, views.overlap if views else 0.0)
+    a, b = fine_detail(views.first, views.known), fine_detail(views.second, views.known)
+    energy = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    if energy < 1e-3 * a.size:
+        return Comparison(0.0, 0.0, views.overlap)
+    correlation = min(max(float((a * b).sum()) / energy, -0.9999), 0.9999)
+    return Comparison(correlation, float(np.arctanh(correlation)) / _standard_error(a, b, views.known), views.overlap)
+
+
+def _standard_error(a: Plane, b: Plane, known: Plane) -> float:
+    """Standard error of the correlation of two unrelated fields with the autocorrelations of these.
+
+    Bartlett, "Some aspects of the time-correlation problem in regard to tests of significance", JRSS 98(3), 1935: the
+    variance is the sum over all lags of the product of the two autocorrelations, over the number of pixels.  Layers
+    that run through a whole picture make it large; so does a small overlap.
+    """
+    shape = fft.next_fast_len(2 * a.shape[0], real=True), fft.next_fast_len(2 * a.shape[1], real=True)
+    power_a, power_b = np.abs(fft.rfft2(a, shape)) ** 2, np.abs(fft.rfft2(b, shape)) ** 2
+    # rfft2 holds one half of the spectrum; the other is its mirror image.
+    twice = np.full(power_a.shape[1], 2.0)
+    twice[0] = 1.0
+    if shape[1] % 2 == 0:
+        twice[-1] = 1.0
+    product = (power_a * power_b * twice).sum() * shape[0] * shape[1]
+    lags = product / ((power_a * twice).sum() * (power_b * twice).sum())
+    return float(np.sqrt(lags / max(float(known.sum()), 1.0)))
+
+
+def _cut_overlap(first: Picture, second: Picture, matrix: NDArray[np.float64]) -> _Views | None:
+    """Cut the overlap of two fitted pictures out in the first one's frame; None where it is a sliver."""
+    height, width = first.shape
+    rows, columns = second.shape
+    back = cv2.invertAffineTransform(matrix)
+    corners = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]]) - 0.5
+    seen = corners @ back[:, :2].T + back[:, 2]
+    low = np.maximum(seen.min(axis=0), -0.5)
+    extent = np.minimum(seen.max(axis=0), (width - 0.5, height - 0.5)) - low
+    if (extent < 8).any():
+        return None
+    size = np.maximum(8, np.round(extent * OVERLAP_SIDE / extent.max())).astype(int)
+    step = extent / size
+    # Pixel (i, j) of the view has its centre at low + (i + 1/2, j + 1/2) * step of the first picture.
+    view = np.array([[step[0], 0, low[0] + step[0] / 2], [0, step[1], low[1] + step[1] / 2], [0, 0, 1]])
+    onward = np.vstack([matrix, [0, 0, 1]]) @ view
+    target = int(size[0]), int(size[1])
+    one, two = _sample(first, view[:2], target), _sample(second, onward[:2], target)
+    known = _sample(np.full(second.shape, 255, np.uint8), onward[:2], target) > 254
+    known &= ~(_padding(one) | _padding(two))
+    area = float(extent.prod()) * float(known.mean())
+    overlap = area / min(height * width, rows * columns / abs(np.linalg.det(matrix[:, :2])))
+    return _Views(one, two, known.astype(np.float32), overlap)
+
+
+def _padding(view: Plane) -> NDArray[np.bool_]:
+    """Where a view is constant, and the edges of such places: bars, borders, the background around an eye or a cell."""
+    mean = cv2.blur(view, (5, 5))
+    variance = cv2.blur(view * view, (5, 5)) - mean * mean
+    flat = (variance < _CONSTANT**2).astype(np.uint8)
+    return cv2.dilate(flat, np.ones((7, 7), np.uint8)).astype(bool)
+
+
+def _sample(picture: Picture, matrix: NDArray[np.float64], size: tuple[int, int]) -> Plane:
+    """Read a picture at the places matrix @ (x, y, 1), smoothed first so that fine detail does not alias."""
+    step = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    source = picture
+    if step > 1:
+        source = cv2.GaussianBlur(picture, (0, 0), 0.5 * np.sqrt(step * step - 1) + 1e-3)
+    read = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return read.astype(np.float32)
+
+
+def fine_detail(view: Plane, known: Plane) -> Plane:
+    """Remove slow variation and divide the rest by its local strength: (h, w) float32, about -2 to 2, mean 0.
+
+    Args:
+        view: (h, w) float32 grey levels.
+        known: (h, w) 1 where the view counts, else 0; the detail is 0 there.
+    """
+    mass = _blur(known) + 1e-6
+    detail = (view - _blur(view * known) / mass) * known
+    normal: Plane = detail / (np.sqrt(_blur(detail * detail) / mass) + _FLAT)
+    return (normal - normal.sum() / max(float(known.sum()), 1.0)) * known
+
+
+def _blur(plane: Plane) -> Plane:
+    return cv2.GaussianBlur(plane, (0, 0), _SMOOTH, borderType=cv2.BORDER_CONSTANT)

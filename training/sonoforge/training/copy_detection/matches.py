@@ -1,0 +1,171 @@
+"""Find the pictures that show one scan, within a set or between two: candidates, alignment, confirmation.
+
+Candidates come from shared local features (`search`) and from equal framing (`same_framing`: the next frame of a clip
+moves a little everywhere, which changes local features more than the whole).  Each is aligned by the features of both
+(`alignment`) and confirmed by the correlation of the overlap's fine detail (`confirmation`).
+
+What score confirms depends on how alike different pictures of the set are, so the set itself sets it (`null_limit`):
+retinas and cells share more than breast scans do.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.training.copy_detection.alignment import align, match_features
+from sonoforge.training.copy_detection.confirmation import compare_aligned
+from sonoforge.training.copy_detection.local_features import LOOKS, LocalFeatures, extract_features
+from sonoforge.training.copy_detection.pictures import Picture, fit
+from sonoforge.training.copy_detection.same_framing import find_same_framing
+from sonoforge.training.copy_detection.search import find_candidates
+
+LOWEST_LIMIT = 8.0
+"""Scores below count as unrelated in every set; measured in BUSI, where unrelated pairs stay below 6."""
+
+HIGHEST_LIMIT = 25.0
+"""No set asks for more; the highest seen of unrelated pictures is 13, of two retinas."""
+
+_FEWEST_AGREEING = 4  # matches; unrelated pictures often have three
+_FALSE_PAIRS = 1e-3  # expected number of unrelated pairs over the limit, for each picture
+
+
+class Matches(NamedTuple):
+    """Pairs of pictures compared, P of them, by their indices."""
+
+    first: NDArray[np.int64]  # (P,) index of one picture
+    second: NDArray[np.int64]  # (P,) index of the other, larger where both are of one set
+    score: NDArray[np.float64]  # (P,) standard errors above unrelated pictures, see `confirmation.Comparison`
+    correlation: NDArray[np.float64]  # (P,) of the fine detail in the overlap, -1 to 1
+    overlap: NDArray[np.float64]  # (P,) share of the smaller picture
+    mirrored: NDArray[np.bool_]  # (P,) whether the second has to be mirrored left to right to fit
+    inverted: NDArray[np.bool_]  # (P,) whether it has to be taken as a negative
+    matrix: NDArray[np.float64]  # (P, 2, 3) takes points of the first fitted picture to the second one as it is seen
+
+    def take(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Matches:
+        """Return the pairs that a mask or an index selects."""
+        return Matches._make(field[which] for field in self)
+
+    def at_least(self, score: float) -> Matches:
+        """Return the pairs whose score reaches a limit."""
+        return self.take(self.score >= score)
+
+
+class Prepared(NamedTuple):
+    """Pictures with their features, so that a set is prepared once and compared with several."""
+
+    pictures: Sequence[Picture]  # fitted, grey (H, W) uint8
+    features: Sequence[LocalFeatures]
+
+
+def prepare(pictures: Sequence[Picture], advance: Callable[[int], None] = lambda done: None) -> Prepared:
+    """Fit grey (H, W) uint8 pictures of any size and extract their features; ``advance`` hears how many are done."""
+    fitted = [fit(picture) for picture in pictures]
+    features = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(extract_features, fitted):
+            features.append(found)
+            advance(len(features))
+    return Prepared(fitted, features)
+
+
+def match_pictures(
+    first: Prepared, second: Prepared | None = None, advance: Callable[[int, int], None] = lambda done, total: None
+) -> Matches:
+    """Compare the candidates among N pictures, or between N and M pictures of another set.
+
+    Args:
+        first: A set.
+        second: The other set; None: pairs within the first.
+        advance: Hears how many candidates of how many are done.
+
+    Returns:
+        Each pair once, with its best look, sorted by its indices; pairs without an alignment are left out.
+    """
+    other = first if second is None else second
+    found = find_candidates(first.features, None if second is None else second.features)
+    framed = find_same_framing(first.pictures, None if second is None else second.pictures)
+    asked = np.unique(
+        np.concatenate((np.stack((found.first, found.second, found.look)), framed), axis=1), axis=1
+    ).T.tolist()
+    compare = functools.partial(_compare, first, other)
+    rows = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, row in enumerate(pool.map(compare, asked), start=1):
+            if row is not None:
+                rows.append(row)
+            advance(done, len(asked))
+    return _best_of_each_pair(rows)
+
+
+class _Row(NamedTuple):
+    first: int
+    second: int
+    look: int
+    score: float
+    correlation: float
+    overlap: float
+    matrix: NDArray[np.float64]
+
+
+def _compare(first: Prepared, second: Prepared, candidate: tuple[int, int, int]) -> _Row | None:
+    a, b, look = candidate
+    features = second.features[b].seen(LOOKS[look])
+    alignment = align(first.features[a], features, match_features(first.features[a], features))
+    if alignment is None or alignment.agreeing < _FEWEST_AGREEING:
+        return None
+    picture = second.pictures[b]
+    if LOOKS[look].inverted:
+        picture = 255 - picture
+    if LOOKS[look].mirrored:
+        picture = np.ascontiguousarray(picture[:, ::-1])
+    compared = compare_aligned(first.pictures[a], picture, alignment.matrix)
+    return _Row(a, b, look, compared.score, compared.correlation, compared.overlap, alignment.matrix)
+
+
+def _best_of_each_pair(rows: Sequence[_Row]) -> Matches:
+    best: dict[tuple[int, int], _Row] = {}
+    for row in rows:
+        key = row.first, row.second
+        if key not in best or row.score > best[key].score:
+            best[key] = row
+    kept = [best[key] for key in sorted(best)]
+    looks = [LOOKS[row.look] for row in kept]
+    return Matches(
+        first=np.array([row.first for row in kept], np.int64),
+        second=np.array([row.second for row in kept], np.int64),
+        score=np.array([row.score for row in kept], np.float64),
+        correlation=np.array([row.correlation for row in kept], np.float64),
+        overlap=np.array([row.overlap for row in kept], np.float64),
+        mirrored=np.array([look.mirrored for look in looks], np.bool_),
+        inverted=np.array([look.inverted for look in looks], np.bool_),
+        matrix=np.array([row.matrix for row in kept], np.float64).reshape(-1, 2, 3),
+    )
+
+
+def null_limit(score: NDArray[np.float64], pictures: int) -> float:
+    """Return the score above which, by the set's own null distribution, unrelated pairs are not expected.
+
+    The scores of a set's candidates are those of unrelated pairs, but for the few that show one scan.  Their upper
+    quarter is taken as exponential, which overestimates the tail of a normal one, and extrapolated to
+    one false pair in 1000 pictures (peaks over threshold: Coles, "An Introduction to Statistical Modeling of Extreme
+    Values", 2001, section 4.3, with shape 0).  Quantiles, not means, so that true pairs hardly move it.
+
+    Args:
+        score: (P,) scores of all candidates.
+        pictures: Number N of pictures.
+    """
+    known = score[(score > 0) & (score < HIGHEST_LIMIT)]
+    if len(known) < 20:
+        return LOWEST_LIMIT
+    start = float(np.quantile(known, 0.75))
+    scale = float(np.median(known[known > start] - start)) / np.log(2)
+    exceeding = 0.25 * len(known)
+    limit = start + scale * np.log(max(exceeding / (_FALSE_PAIRS * max(pictures, 1)), 1.0))
+    return min(max(LOWEST_LIMIT, float(limit)), HIGHEST_LIMIT)

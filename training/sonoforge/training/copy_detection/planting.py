@@ -1,0 +1,178 @@
+"""Copies of a picture made on purpose, to measure which kinds a detector finds.
+
+Geometry is meant as a person would say it: a crop of 25 % cuts a quarter off the width and the height, a shift of 15 %
+moves the picture by 15 % of both, and what a shift, a turn or a zoom out uncovers is black.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoforge.training.copy_detection.pictures import Picture
+
+Plant = Callable[[Picture, np.random.Generator], Picture]
+
+
+def crop(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Cut ``share`` off the width and the height, at a random place."""
+    height, width = picture.shape
+    rows, columns = max(1, round(height * (1 - share))), max(1, round(width * (1 - share)))
+    top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+    return picture[top : top + rows, left : left + columns]
+
+
+def shift(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Move by ``share`` of the width and of the height, to a random corner."""
+    height, width = picture.shape
+    across, down = rng.choice((-share, share), 2)
+    return _warp(picture, np.array([[1, 0, across * width], [0, 1, down * height]]))
+
+
+def turn(degrees: float, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Turn about the middle, to a random side."""
+    height, width = picture.shape
+    angle = float(rng.choice((-degrees, degrees)))
+    return _warp(picture, cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0))
+
+
+def zoom(factor: float, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Magnify about the middle at the same size; below 1, the picture gets a black surround."""
+    height, width = picture.shape
+    return _warp(picture, cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 0.0, factor))
+
+
+def frame(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Add a black border of ``share`` of the longest side all round."""
+    return np.pad(picture, round(share * max(picture.shape)))
+
+
+def letterbox(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Add black bars of ``share`` of the height above and below."""
+    return np.pad(picture, ((round(share * picture.shape[0]),) * 2, (0, 0)))
+
+
+def mirror(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Exchange left and right."""
+    return picture[:, ::-1]
+
+
+def upside_down(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Exchange top and bottom."""
+    return picture[::-1]
+
+
+def invert(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Exchange black and white."""
+    return 255 - picture
+
+
+def half(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Keep the left, right, upper or lower half."""
+    rows, columns = picture.shape[0] // 2, picture.shape[1] // 2
+    parts = (picture[:, :columns], picture[:, columns:], picture[:rows], picture[rows:])
+    return parts[int(rng.integers(4))]
+
+
+def quarter(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Keep one of the four quarters."""
+    rows, columns = picture.shape[0] // 2, picture.shape[1] // 2
+    part = (picture[:rows], picture[rows:])[int(rng.integers(2))]
+    return (part[:, :columns], part[:, columns:])[int(rng.integers(2))]
+
+
+def compress(quality: int, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Store as JPEG and read back."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def blur(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Smooth by a Gaussian whose standard deviation is ``share`` of the longest side."""
+    return cv2.GaussianBlur(picture, (0, 0), share * max(picture.shape))
+
+
+def add_noise(levels: float, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Add Gaussian noise of this standard deviation in grey levels."""
+    return _clip(picture + rng.normal(0, levels, picture.shape))
+
+
+def change_gain(factor: float, offset: float, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Scale the grey levels and add an offset, clipped to 0..255."""
+    return _clip(picture.astype(np.float64) * factor + offset)
+
+
+def stretch(factor: float, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Widen by ``factor``, the height as it is."""
+    size = max(1, round(picture.shape[1] * factor)), picture.shape[0]
+    return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+
+
+def halve_size(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Store at half the width and height."""
+    size = max(1, picture.shape[1] // 2), max(1, picture.shape[0] // 2)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def unchanged(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Return the picture itself."""
+    return picture
+
+
+GEOMETRY: dict[str, Plant] = {
+    "crop 25 %": functools.partial(crop, 0.25),
+    "shift 15 %": functools.partial(shift, 0.15),
+    "turn 10 degrees": functools.partial(turn, 10.0),
+    "zoom 0.7": functools.partial(zoom, 0.7),
+    "zoom 1.4": functools.partial(zoom, 1.4),
+    "mirrored": mirror,
+    "border": functools.partial(frame, 0.1),
+    "letterbox": functools.partial(letterbox, 0.2),
+    "inverted": invert,
+    "upside down": upside_down,
+}
+"""Kinds that are also planted two at a time."""
+
+KINDS: dict[str, Plant] = {
+    "exact": unchanged,
+    "JPEG 30": functools.partial(compress, 30),
+    "blur": functools.partial(blur, 0.008),
+    "noise": functools.partial(add_noise, 15.0),
+    "gain": functools.partial(change_gain, 0.6, 30.0),
+    "half size": halve_size,
+    "stretch 15 %": functools.partial(stretch, 1.15),
+    "crop 10 %": functools.partial(crop, 0.10),
+    "shift 5 %": functools.partial(shift, 0.05),
+    "turn 5 degrees": functools.partial(turn, 5.0),
+    **GEOMETRY,
+    "half": half,
+    "quarter": quarter,
+}
+"""Kinds of copies by name, the mildest first."""
+
+TWO_AT_ONCE = "two at once"
+
+
+def plant(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Make a copy of a grey (H, W) uint8 picture; ``kind`` is one of `KINDS` or `TWO_AT_ONCE` (any two of `GEOMETRY`)."""
+    if kind == TWO_AT_ONCE:
+        names = list(GEOMETRY)
+        first, second = rng.choice(len(names), 2, replace=False)
+        return plant(names[second], plant(names[first], picture, rng), rng)
+    return np.ascontiguousarray(KINDS[kind](picture, rng))
+
+
+def _warp(picture: Picture, matrix: NDArray[np.float64]) -> Picture:
+    height, width = picture.shape
+    return cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR)
+
+
+def _clip(values: NDArray[np.float64]) -> Picture:
+    return np.clip(np.round(values), 0, 255).astype(np.uint8)
