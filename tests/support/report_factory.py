@@ -21,8 +21,9 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
+from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.split_plan import save_plan
-from sonoforge.training.data.splits import leaked_images, make_plan
+from sonoforge.training.data.splits import make_plan
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics import tables

@@ -21,9 +21,10 @@ from sonoforge.training.classifier.folds import prepare_worker, run_fold, train_
 from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import SplitPlan, save_plan
-from sonoforge.training.data.splits import leaked_images, make_plan
+from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.progress import is_interactive, progress_bar

@@ -18,9 +18,10 @@ from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import SplitPlan
-from sonoforge.training.data.splits import check_sealed, make_plan
+from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.statistics.predictions import Predictions
