@@ -12,8 +12,9 @@ from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.guard import check_sealed, leaked_images
 from sonoforge.training.data.split_plan import SplitPlan
-from sonoforge.training.data.splits import check_sealed, leaked_images, make_plan
+from sonoforge.training.data.splits import make_plan
 
 FOLDS = 4
 

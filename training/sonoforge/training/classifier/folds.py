@@ -25,10 +25,10 @@ from sonoforge.training.classifier.fold_task import FoldTask
 from sonoforge.training.classifier.frozen_maps import open_images, read_maps
 from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.pixels import Pixels, write_grid
-from sonoforge.training.data.splits import check_sealed
 from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.tasks import run_tasks

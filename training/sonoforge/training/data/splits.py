@@ -1,19 +1,17 @@
-"""Split images into folds, and prove that no training stage has seen a test image.
+"""Split images into folds, so that nothing shown in a test fold is shown in its training part.
 
-Two protocols, see `make_plan`.  `check_sealed` is the leakage guard: every stage that trains, a generator's included,
-passes it the images that it is about to read.
+Two protocols, see `make_plan`.  What was split is checked again in `guard`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
@@ -92,76 +90,3 @@ def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> Non
                 f"{dataset.root / name}: found {images} images{different}, expected at least one group for each of "
                 f"{folds} folds; {remedy}"
             )
-
-
-# ---- the guard
-
-
-def check_sealed(
-    plan: SplitPlan, fold: int, stage: str, indices: Sequence[int] | NDArray[np.int64], cache: ImageCache
-) -> None:
-    """Refuse a training stage that would read a test image of its fold, or one that repeats a test image.
-
-    Contents and appearance are compared in the pixels of ``cache``, so that a plan with wrong groups is detected.  Does
-    nothing under ``thesis``.
-
-    Raises:
-        GateError: An image read is, equals, looks like or is grouped with a test image; names both.
-        SonoforgeError: The plan was made for other images.
-    """
-    if plan.files != tuple(item.path for item in cache.dataset.items) or plan.hashes != cache.hashes:
-        raise SonoforgeError(f"{cache.dataset.root}: the split plan was made for other images; make a new one")
-    if plan.protocol != "sealed":
-        return
-    test = plan.test(fold)
-    leaks = _leaks(plan, test, np.unique(np.asarray(indices, dtype=np.int64)), cache)
-    if leaks:
-        named = "; ".join(
-            f"{plan.files[read]} matches test image {plan.files[tested]} ({reason})"
-            for (read, tested), reason in list(leaks.items())[:3]
-        )
-        more = f"; and {len(leaks) - 3} more pairs" if len(leaks) > 3 else ""
-        raise GateError(
-            f"sealed: fold {fold}, stage {stage} would train on its test fold: {named}{more}; keep such images in "
-            "one fold (delete splits.json to have it made again) or remove them"
-        )
-
-
-def _leaks(
-    plan: SplitPlan, test: NDArray[np.int64], read: NDArray[np.int64], cache: ImageCache
-) -> dict[tuple[int, int], str]:
-    """Return the reason for each pair of an image read and a test image that it repeats, the plainest reason first."""
-    leaks = {(i, i): "the same file" for i in np.intersect1d(read, test).tolist()}
-    groups, given = np.array(plan.groups).tolist(), [item.group for item in cache.dataset.items]
-    for reason, keys in (("same pixels", cache.hashes), ("same given group", given), ("same group", groups)):
-        tested = {keys[i]: i for i in test.tolist() if keys[i] is not None}
-        for i in read.tolist():
-            if keys[i] in tested:
-                leaks.setdefault((i, tested[keys[i]]), reason)
-    if plan.by_appearance:
-        pairs = cache.duplicates.pairs
-        is_read, is_test = np.zeros(len(plan.files), bool), np.zeros(len(plan.files), bool)
-        is_read[read], is_test[test] = True, True
-        for a, b in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
-            for k in np.flatnonzero(is_read[a] & is_test[b]).tolist():
-                how = ", mirrored" if pairs.mirrored[k] else ""
-                reason = f"near-duplicate, r={pairs.correlation[k]:.2f}{how}"
-                leaks.setdefault((int(a[k]), int(b[k])), reason)
-    return leaks
-
-
-def leaked_images(plan: SplitPlan, fold: int, cache: ImageCache) -> NDArray[np.int64]:
-    """Return the test images of a fold that have a duplicate or near-duplicate in its training part.
-
-    It measures what ``thesis`` lets through; that it is empty proves ``sealed``.  Where all images share an outline,
-    only equal pixels count.
-    """
-    pairs = cache.duplicates.pairs
-    if not plan.by_appearance:
-        contents = np.unique(cache.hashes, return_inverse=True)[1]
-        pairs = pairs.take(contents[pairs.first] == contents[pairs.second])
-    fold_of = np.array(plan.fold_of)
-    apart = fold_of[pairs.first] != fold_of[pairs.second]
-    either = np.union1d(pairs.first[apart], pairs.second[apart])
-    leaked: NDArray[np.int64] = np.intersect1d(either, plan.test(fold))
-    return leaked

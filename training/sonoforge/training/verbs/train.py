@@ -11,16 +11,17 @@ import numpy as np
 from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, settings_of_arm
+from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, check_arms, settings_of_arm
 from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
 from sonoforge.training.classifier.final_model import HeldOut, Provenance, record_model, train_final
 from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import SplitPlan
-from sonoforge.training.data.splits import check_sealed, make_plan
+from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.statistics.predictions import Predictions
@@ -56,6 +57,7 @@ def main(config: Config) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
     device = find_device(config.device)
     cache = load_images(ImageSource(config.data, config.images, config.seed, config.cache))
+    check_arms("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(
         Path(config.out), f"train-{config.arm}-{cache.dataset.name}", flatten(config), resume=config.resume
     )
