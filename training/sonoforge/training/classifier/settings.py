@@ -27,7 +27,7 @@ class ClassifierSettings:
 
 
 BUDGETS: dict[str, ClassifierSettings] = {
-    # Chosen on BUSI's sealed folds of seed 0.  One network: accuracy .845 to .851 (three seeds), macro-AUC .943 to
+    # Chosen on BUSI's sealed folds of seed 0, which reports say (`budget_choice`).  One network: accuracy .845 to .851 (three seeds), macro-AUC .943 to
     # .949; three together: .867 and .954.  Averaging their weights instead (.851), batch norm in eval mode (.742), 8 or
     # 12 epochs, mixing of images, stronger augmentation, half or double the rate did not help; the mirror image did.
     "quick": ClassifierSettings(epochs=5, members=3, mirror=True),
