@@ -107,8 +107,8 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
     trained_on = str(model.training.get("data") or "its training")
     if not _knows_simulated_scans(model.training):
         raise SonoforgeError(
-            "a bundle carries no images to check its files on; expected some of the kind of "
-            f"{trained_on}, on which it was trained: give --data FOLDER"
+            "a bundle carries no images to check its files on; expected images of the kind that it was trained on "
+            f"({trained_on}): give --data FOLDER"
         )
     log.info("a bundle carries no images, and this one was trained on %s: simulated breast scans serve", trained_on)
     return _from_cache(load_images(phantoms), None, model)

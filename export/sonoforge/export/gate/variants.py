@@ -42,4 +42,5 @@ def vary(pixels: NDArray[np.uint8], variant: Variant) -> NDArray[np.uint8]:
         for side, share in zip(pixels.shape, (variant.down, variant.right), strict=False)
     )
     moved = pixels[rows][:, columns]
-    return np.clip(np.round(moved * variant.gain), 0, 255).astype(np.uint8)
+    changed: NDArray[np.uint8] = np.clip(np.round(moved * variant.gain), 0, 255).astype(np.uint8)
+    return changed
