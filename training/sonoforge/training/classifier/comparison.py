@@ -177,14 +177,14 @@ def _describe_split(plan: SplitPlan, cache: ImageCache) -> SplitResult:
 def log_table(results: ComparisonResults) -> None:
     """Log the table of arms and their paired comparison."""
     log.info("")
-    log.info("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % interval", "bal. acc.", "macro-AUC")
+    log.info("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % by group", "bal. acc.", "macro-AUC")
     for figures in results["arms"].values():
         accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
         log.info("%-38s %s %9.3f %9.3f", figures["title"], accuracy, balanced, area)
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
-        test = f"McNemar exact p {row['mcnemar']['p_value']:.3f}"
-        power = f"{results['split']['images']} images can show differences from "
+        test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
+        power = f"{results['split']['images']} images in {results['split']['groups']} groups can show differences from "
         power += f"{row['minimum_detectable_difference']:.3f} up"
         log.info("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)

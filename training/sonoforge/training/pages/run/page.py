@@ -206,7 +206,7 @@ def _charts(
     for name in list(arms)[:_CHARTED_CALIBRATIONS]:
         part = next(p for p in parts if p.arm == name)
         calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.folds)
-        raw_bins, bins = reliability(part.labels, part.probabilities), reliability(part.labels, calibrated)
+        raw_bins, bins = (reliability(part.labels, p, part.groups) for p in (part.probabilities, calibrated))
         diagrams.append((titles[name], charts.reliability_diagram(raw_bins, bins, titles[name])))
     return Charts(
         folds=charts.fold_strip(arms),
