@@ -79,7 +79,8 @@ class ImageCache:
     @property
     def class_counts(self) -> list[int]:
         """Number of images of each class."""
-        return np.bincount(self.dataset.labels, minlength=len(self.dataset.classes)).tolist()
+        counts: list[int] = np.bincount(self.dataset.labels, minlength=len(self.dataset.classes)).tolist()
+        return counts
 
     def labelled(self, indices: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> LabelledImages:
         """Return some of the images; ``groups`` (N,) are those of all images, if they are known."""

@@ -89,5 +89,5 @@ def _group_differences(first: NDArray[np.bool_], second: NDArray[np.bool_], grou
     """Return of each group where they differ, how many images more the second got right than the first."""
     _, inverse = np.unique(groups, return_inverse=True)
     net = np.bincount(inverse, weights=second.astype(np.float64) - first)
-    differences: Labels = np.rint(net).astype(np.int64)
-    return differences[differences != 0]
+    differences: Labels = np.rint(net[net != 0]).astype(np.int64)
+    return differences
