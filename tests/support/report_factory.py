@@ -148,6 +148,9 @@ def make_run(
             for _ in range(folds)
         ]
         figures["seconds"] = 12.5
+        fold_classes = [np.bincount(labels[plans[0].train(fold)], minlength=len(classes)) for fold in range(folds)]
+        filling = arm in ("gan", "duplicates")
+        figures["generated_per_fold"] = [int((c.max() - c).sum()) if filling else 0 for c in fold_classes]
     results["split"] = {
         "protocol": protocol,
         "folds": folds,
@@ -245,6 +248,7 @@ def _add_bundle(folder: Path, results: dict[str, Any]) -> None:
         "version": "1.0.0",
         "created": "2025-01-01T00:00:00+00:00",
         "intended_use": "Tests.",
+        "training": {"count": results["split"]["images"]},
         "calibration": {"temperature": 1.25, "protocol": "fitted on out-of-fold predictions"},
     }
     write_json(folder / "bundle" / "manifest.json", manifest)

@@ -7,6 +7,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from group_loops import group_sums, sign_flip_p, wilson_ends
 from pages import Page, check_page
 from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
+from sonoforge.training.classifier import budget_choice
 from sonoforge.training.classifier.fold_result import StageReads
 from sonoforge.training.data import datasets
 from sonoforge.training.pages.numbers import share
+from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.evidence import check_reads, read_plans, reliability
 from sonoforge.training.pages.run.page import command_line, write_report
 from sonoforge.training.statistics.calibration import expected_calibration_error
@@ -216,6 +219,32 @@ def test_the_reliability_bins_sum_up_to_the_printed_ece(sealed: Written) -> None
     assert sealed.page.table("Calibration before")[1][1] == f"{ece:.3f}"
 
 
+def test_sentences_follow_from_what_the_run_did(sealed: Written, small: Written) -> None:
+    text = sealed.page.text
+    added = sealed.run.results["arms"]["gan"]["generated_per_fold"]
+    assert f"{statements.spread(added)} images of normal and malignant, drawn by a GAN" in text
+    assert "Each fold has its own generators, which read its training images only." in text
+    assert "None of these images is BUSI's: the choice was made elsewhere." in text
+    assert "epochs 3 instead of 5, number" not in text and "(epochs 3 instead of 5, members 1 instead of 3" in text
+    assert "simulated" not in text and "nothing was chosen" not in text
+    assert "GAN" not in small.page.text[: small.page.text.index("Glossary")] and "Generators:" not in small.page.text
+
+
+def test_figures_on_images_that_settings_were_chosen_on_say_so(
+    small: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copied(small.run, tmp_path)
+    for known, words in ((36, "These images are BUSI's, so the figures are optimistic, by an amount that was not"),
+                         (9, "9 of these 36 images are BUSI's, so the figures are optimistic")):  # fmt: skip
+        raw = {"training": {"images": [h[:16] for h in run.cache.hashes[:known]]}}
+        bundle = SimpleNamespace(manifest=SimpleNamespace(raw=raw))
+        monkeypatch.setattr(budget_choice, "open_bundle", lambda _, bundle=bundle: bundle)
+        for budget in ("quick", "paper"):
+            run.results["budget"] = budget
+            text = written(run).page.text
+            assert words in text and f"of budget {budget}" in text
+
+
 def test_several_seeds_are_listed(thesis: Written) -> None:
     run, page = thesis
     row = page.table("Spread over folds and seeds")[1]
@@ -253,6 +282,8 @@ def test_thesis_says_what_leaks_and_is_no_failure(thesis: Written) -> None:
     assert generators[0] == "generators" and generators[3] == str(2 * 56)  # all images of two classes, two seeds
     twins = sum(run.results["split"]["test_images_with_a_twin_in_training"])
     assert twins > 0 and f"{twins} of 96 test images have a near-duplicate" in page.text
+    assert "the generators read 56 of the 96 test images" in page.text
+    assert "had seen neither it" not in page.text and "its training images only" not in page.text
     assert "no evidence of benefit" in page.text and "come out too good" in page.text
     placebo = page.table("Differences, in percentage points")[3]
     assert placebo[0].startswith("real + generated") and "placebo" in placebo[0]

@@ -26,7 +26,7 @@ def comparison(
 
 
 ARMS = {
-    name: {"title": f"the {name} arm", "images": 780, "accuracy": {"value": value}}
+    name: {"title": f"the {name} arm", "images": 780, "accuracy": {"value": value}, "generated_per_fold": [20, 21]}
     for name, value in (("real", 0.85), ("gan", 0.87), ("duplicates", 0.86))
 }
 
@@ -48,7 +48,7 @@ ARMS = {
 def test_the_verdict_follows_interval_and_test(
     value: float, low: float, high: float, p: float, level: str, words: str
 ) -> None:
-    verdict = judge_gan(comparison("real", "gan", value, low, high, p), None, ARMS, "sealed")
+    verdict = judge_gan(comparison("real", "gan", value, low, high, p), None, ARMS, "")
     assert verdict.level == level and verdict.headline.startswith(words)
     said = " ".join(verdict.sentences)
     assert f"sign-flip test by group p = {p:.3f}" in said and "differences of about 2.0 points or more" in said
@@ -59,27 +59,47 @@ def test_the_verdict_follows_interval_and_test(
 
 def test_a_gain_is_not_put_down_to_the_gan_without_beating_the_placebo() -> None:
     gain = comparison("real", "gan", 0.03, 0.01, 0.05, 0.01)
-    equal = judge_gan(gain, comparison("duplicates", "gan", 0.01, -0.01, 0.03, 0.5), ARMS, "sealed")
+    equal = judge_gan(gain, comparison("duplicates", "gan", 0.01, -0.01, 0.03, 0.5), ARMS, "")
     assert equal.level == "open" and "not shown to come from the generator" in equal.headline
-    beaten = judge_gan(gain, comparison("duplicates", "gan", 0.03, 0.01, 0.05, 0.02), ARMS, "sealed")
+    beaten = judge_gan(gain, comparison("duplicates", "gan", 0.03, 0.01, 0.05, 0.02), ARMS, "")
     assert beaten.level == "yes" and "beat the placebo" in " ".join(beaten.sentences)
 
 
 def test_a_gain_under_the_leaking_protocol_is_no_evidence() -> None:
-    verdict = judge_gan(comparison("real", "gan", 0.03, 0.01, 0.05, 0.01), None, ARMS, "thesis")
+    verdict = judge_gan(comparison("real", "gan", 0.03, 0.01, 0.05, 0.01), None, ARMS, "Twins leaked.")
     assert verdict.level == "open" and "no evidence of benefit" in verdict.headline
+    assert "Twins leaked." in verdict.sentences
+
+
+def test_nothing_is_judged_where_no_image_was_added() -> None:
+    for row in (comparison("real", "gan", 0.03, 0.01, 0.05, 0.01), comparison("real", "gan", 0.0, 0.0, 0.0, 1.0)):
+        arms = ARMS | {"gan": ARMS["gan"] | {"generated_per_fold": [0, 0, 0]}}
+        verdict = judge_gan(row, None, arms, "")
+        assert verdict.level == "open" and verdict.headline.startswith("Nothing to judge")
+        assert not verdict.sentences
+
+
+def test_how_many_images_were_added_is_said() -> None:
+    def said(added: list[int]) -> str:
+        arms = ARMS | {"gan": ARMS["gan"] | {"generated_per_fold": added}}
+        return " ".join(judge_gan(comparison("real", "gan", 0.0, 0.0, 0.0, 1.0), None, arms, "").sentences)
+
+    assert "20 generated images were added to each training fold." in said([20, 20])
+    assert "0 to 2 generated images were added to each training fold. To 2 of 3 folds, none was added." in said(
+        [0, 2, 0]
+    )
 
 
 def test_a_missing_minimum_detectable_difference_is_said_not_invented() -> None:
     for nothing in (None, float("nan")):
-        verdict = judge_gan(comparison("real", "gan", 0.0, 0.0, 0.0, 1.0, nothing), None, ARMS, "sealed")
+        verdict = judge_gan(comparison("real", "gan", 0.0, 0.0, 0.0, 1.0, nothing), None, ARMS, "")
         assert "cannot be computed: too few groups of images tell the arms apart" in verdict.sentences[-1]
 
 
 def test_arms_that_are_right_on_the_same_images_are_said_to_be() -> None:
     same = comparison("real", "gan", 0.0, 0.0, 0.0, 1.0, float("nan"))
     same["sign_flip_test"] |= {"first_only": 0, "second_only": 0}
-    said = " ".join(judge_gan(same, None, ARMS, "sealed").sentences)
+    said = " ".join(judge_gan(same, None, ARMS, "").sentences)
     assert "Both classified exactly the same images correctly" in said and "alone" not in said
     assert "cannot be computed: both arms classified exactly the same images correctly" in said
     assert "nan" not in said and "n/a" not in said

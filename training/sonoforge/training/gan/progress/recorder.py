@@ -74,6 +74,7 @@ class Recorder:
         self._show_progress = show_progress and self._is_main
         self.stalled = False  # whether KID has not fallen for as many measurements as `stop_after` says
         if self._is_main:
+            gan_checkpoint.remove_old(self._checkpoints, setup.settings.keep)  # what a killed run came not to remove
             write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
             images = setup.originals
             spread = evenly_spaced(len(images), GRID)

@@ -17,13 +17,15 @@ from PIL import Image
 
 from sonoforge.runtime.errors import GateError
 from sonoforge.training import run_folder
+from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import BUSI_CLASSES, is_busi
+from sonoforge.training.data.simulated import count_simulated
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.clusters import cluster_cards
 from sonoforge.training.pages.embedding import Picture, embed
 from sonoforge.training.pages.numbers import bracket, counted, is_number, number, points, share
-from sonoforge.training.pages.run import charts
+from sonoforge.training.pages.run import charts, statements
 from sonoforge.training.pages.run.evidence import (
     GeneratorRuns,
     check_predictions,
@@ -79,7 +81,6 @@ def write_report(folder: Path, cache: ImageCache, audited: Mapping[str, Any], re
 
 def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], results: RunResults) -> dict[str, Any]:
     """Collect what the page shows; see `write_report` for the arguments."""
-    config = run_folder.read_config(folder)
     runs = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"]
     parts, classes = read_predictions(folder / "predictions.csv")
     plans = read_plans(folder)
@@ -91,9 +92,30 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
     generators = read_generators(folder, classes)
     sampled = [name for name in classes if all(_grid(folder, kind, name).is_file() for kind in ("real", "generated"))]
     clusters = [] if audited["duplicates"]["shares_layout"] else _handful(audited["clusters"])
+    checks = [*split_checks(plans, reads, twins), *check_predictions(parts, arms, len(plan.files))]
+    facts = statements.RunFacts(
+        protocol=results["protocol"],
+        folds=split["folds"],
+        images=split["images"],
+        groups=split["groups"],
+        classes=len(classes),
+        arms=tuple(arms),
+        filled=tuple(runs.name for runs in generators),
+        added=tuple(arms["gan"]["generated_per_fold"]) if "gan" in arms else (),
+        simulated=count_simulated(cache.dataset),
+        by_appearance=plan.by_appearance,
+        given_groups=audited["given_groups"] or 0,
+        twins=twins,
+        generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
+        passed=all(check.passed for check in checks),
+    )
+    busi = count_busi_images(plan.hashes)
     return {
         "folder": folder.resolve().name,
-        "simulated": config.get("data") == "phantom",
+        "run": facts,
+        "said": statements,
+        "choice": describe_choice(results["budget"], results["classifier"], busi, len(plan.hashes)),
+        "asks_gan": gan_comparison(comparisons) is not None,
         "config": (folder / run_folder.CONFIG).read_text(encoding="utf-8"),
         "environment": runs[-1],
         "runs": len(runs),
@@ -103,7 +125,7 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "classes": classes,
         "arms": arms,
         "titles": _titles(arms),
-        "verdicts": _conclude(arms, comparisons, results["protocol"]),
+        "verdicts": _conclude(arms, comparisons, statements.explain_leaks(facts)),
         "facts": _facts(results, comparisons),
         "budget": gan_budget(results["gan"], results["budget"], [r.name for r in generators]) if generators else "",
         "audit": audited,
@@ -112,7 +134,7 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "fold_counts": class_counts(plan, len(classes)).tolist(),
         "twins": twins,
         "reads": reads,
-        "checks": [*split_checks(plans, reads, twins), *check_predictions(parts, arms, len(plan.files))],
+        "checks": checks,
         "comparisons": comparisons,
         "judge": judge,
         "is_number": is_number,
@@ -145,7 +167,7 @@ def _with_placebo(comparisons: Sequence[ComparisonRow], parts: Sequence[Predicti
     return [*comparisons, tables.compare_arms(first_seed[pair[0]], first_seed[pair[1]])]
 
 
-def _conclude(arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow], protocol: str) -> list[Verdict]:
+def _conclude(arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow], leaks: str) -> list[Verdict]:
     """Answer the run's question: does the GAN help; without that arm, what each other arm changes."""
     gan = gan_comparison(comparisons)
     if gan is None:
@@ -154,7 +176,7 @@ def _conclude(arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow
     for row in comparisons:
         if {row["first"], row["second"]} == {"duplicates", "gan"} and gan["first"] != "duplicates":
             placebo = row if row["second"] == "gan" else flipped(row)
-    return [judge_gan(gan, placebo, arms, protocol)]
+    return [judge_gan(gan, placebo, arms, leaks)]
 
 
 class Fact(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.pages.numbers import counted, is_number, p_value, points, share
+from sonoforge.training.pages.run.statements import describe_added
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult
 from sonoforge.training.statistics.wording import why_not_detectable
 
@@ -67,7 +68,7 @@ def judge_gan(
     comparison: ComparisonRow,
     placebo: ComparisonRow | None,
     arms: Mapping[str, ArmResult],
-    protocol: str,
+    leaks: str,
 ) -> Verdict:
     """Answer "does the GAN help?" from the paired interval and the sign-flip test, and from nothing else.
 
@@ -75,20 +76,19 @@ def judge_gan(
         comparison: ``gan`` against its baseline, oriented ``gan - baseline``.
         placebo: ``gan`` against ``duplicates``, oriented ``gan - duplicates``; None where that arm was not run.
         arms: Figures by arm.
-        protocol: ``sealed`` or ``thesis``.
+        leaks: What training read of its test images, and what follows; empty where it read none.
     """
     outcome = judge(comparison)
-    baseline = arms[comparison["first"]]
-    grounds = [_grounds(comparison, baseline, arms["gan"])]
-    if protocol != "sealed" and outcome == "better":
+    baseline, added = arms[comparison["first"]], arms["gan"]["generated_per_fold"]
+    if not sum(added):
+        return Verdict("open", "Nothing to judge: no training fold was given a generated image", ())
+    grounds = [_grounds(comparison, baseline, arms["gan"]), describe_added(added)]
+    if leaks and outcome == "better":
         level, headline = (
             "open",
-            "Accuracy rose, but this is no evidence of benefit: the protocol leaks test images",
+            "Accuracy rose, but this is no evidence of benefit: test images leaked into training",
         )
-        grounds.append(
-            "The generators were trained on all images, test images included, so leakage alone may explain the "
-            "gain. Only the sealed protocol can tell."
-        )
+        grounds.append(leaks)
     elif outcome == "better" and placebo is not None and judge(placebo) != "better":
         level, headline = "open", "Accuracy rose, but the gain is not shown to come from the generator"
         grounds.append(
