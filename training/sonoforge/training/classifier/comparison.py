@@ -196,21 +196,21 @@ def _describe_split(plan: SplitPlan, cache: ImageCache) -> SplitResult:
 def log_table(results: ComparisonResults) -> None:
     """Log the table of arms and their paired comparison."""
     log.info("")
-    log.info("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % interval", "bal. acc.", "macro-AUC")
+    log.info("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % by group", "bal. acc.", "macro-AUC")
     for figures in results["arms"].values():
         accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
         log.info("%-38s %s %9.3f %9.3f", figures["title"], accuracy, balanced, area)
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
-        test = f"McNemar exact p {row['mcnemar']['p_value']:.3f}"
-        power = _detectable(row, results["split"]["images"])
+        test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
+        power = _detectable(row, results["split"])
         log.info("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)
 
 
-def _detectable(row: ComparisonRow, images: int) -> str:
+def _detectable(row: ComparisonRow, split: SplitResult) -> str:
     """Say which differences a comparison can show; results read back from a file have None for NaN."""
     smallest = row["minimum_detectable_difference"]
     if smallest is None or math.isnan(smallest):
-        return f"which differences it can show cannot be computed: {why_not_detectable(row, images)}"
-    return f"{images} images can show differences from {smallest:.3f} up"
+        return f"which differences it can show cannot be computed: {why_not_detectable(row)}"
+    return f"{split['images']} images in {split['groups']} groups can show differences from {smallest:.3f} up"

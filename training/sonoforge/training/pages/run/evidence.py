@@ -23,7 +23,7 @@ from sonoforge.training.data.changed_images import describe_changes, name_some
 from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.statistics.calibration import BINS
 from sonoforge.training.statistics.classification import confusion_matrix
-from sonoforge.training.statistics.intervals import Interval, wilson_interval
+from sonoforge.training.statistics.intervals import Interval, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import ArmResult
 
@@ -184,7 +184,7 @@ class Bin(NamedTuple):
     images: int
 
 
-def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[Bin]:
+def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float64], groups: NDArray[np.int64]) -> list[Bin]:
     """Group images by their highest probability into `BINS` equal intervals; empty ones are left out."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
@@ -192,7 +192,7 @@ def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -
     bins = []
     for index in np.unique(bin_of):
         inside = bin_of == index
-        share = wilson_interval(int(correct[inside].sum()), int(inside.sum()))
+        share = wilson_by_group(correct[inside], groups[inside])
         bins.append(Bin(float(confidence[inside].mean()), share, int(inside.sum())))
     return bins
 
