@@ -90,9 +90,9 @@ def _evaluation(record: ModelRecord) -> list[str]:
         "trained on all images with the same settings and have no test set of their own.",
         "",
         f"Accuracy {_share(accuracy)}, macro-AUC {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}] "
-        f"(95 % intervals, bootstrap by group; accuracy on training images {evaluation['train_accuracy']:.1%}).",
+        f"(95 % intervals by group; accuracy on training images {evaluation['train_accuracy']:.1%}).",
         "",
-        "| class | sensitivity (95 %) | specificity (95 %) |",
+        "| class | sensitivity (95 % by group) | specificity (95 % by group) |",
         "|---|---|---|",
         *rows,
         "",
