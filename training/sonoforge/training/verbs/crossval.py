@@ -11,10 +11,11 @@ from typing import Any, TypeVar, cast
 from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.classifier.arms import ARMS, check_arms
 from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
 from sonoforge.training.classifier.comparison import compare, log_table
 from sonoforge.training.classifier.fold_task import ComparisonSettings
+from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.devices import find_device
@@ -79,11 +80,14 @@ def main(config: Config) -> Outcome:
     settings = resolve_settings(config)
     source = ImageSource(config.data, config.images, config.seed, config.cache)
     cache = load_images(source)
+    check_arms("--arms", config.arms, cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(
         Path(config.out), f"crossval-{cache.dataset.name}", flatten(config), resume=config.resume
     )
     with run_folder.log_to(folder):
+        check_images(folder, cache)
         if run_folder.is_finished(folder):
+            check_finished(folder, settings)
             results = cast(ComparisonResults, run_folder.read_results(folder))
         else:
             results = compare(folder, source, cache, settings).results
