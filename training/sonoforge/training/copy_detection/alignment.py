@@ -59,8 +59,8 @@ def align(first: LocalFeatures, second: LocalFeatures, matches: NDArray[np.int64
         return None
     i, j = matches.T
     p, q = first.points[i].astype(np.float64), second.points[j].astype(np.float64)
-    ratio = second.sizes[j].astype(np.float64) / first.sizes[i]
-    turn = second.angles[j].astype(np.float64) - first.angles[i]
+    ratio = (second.sizes[j] / first.sizes[i]).astype(np.float64)
+    turn = (second.angles[j] - first.angles[i]).astype(np.float64)
     a, b = ratio * np.cos(turn), ratio * np.sin(turn)
     shift_x = q[:, 0] - (a * p[:, 0] - b * p[:, 1])
     shift_y = q[:, 1] - (b * p[:, 0] + a * p[:, 1])

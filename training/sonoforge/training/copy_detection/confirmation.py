@@ -117,11 +117,9 @@ def _padding(view: Plane) -> NDArray[np.bool_]:
 def _sample(picture: Picture, matrix: NDArray[np.float64], size: tuple[int, int]) -> Plane:
     """Read a picture at the places matrix @ (x, y, 1), smoothed first so that fine detail does not alias."""
     step = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    source = picture
-    if step > 1:
-        source = cv2.GaussianBlur(picture, (0, 0), 0.5 * np.sqrt(step * step - 1) + 1e-3)
-    read = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return read.astype(np.float32)
+    smooth = cv2.GaussianBlur(picture, (0, 0), 0.5 * np.sqrt(step * step - 1) + 1e-3) if step > 1 else picture
+    read = cv2.warpAffine(smooth, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return np.asarray(read, np.float32)
 
 
 def fine_detail(view: Plane, known: Plane) -> Plane:
@@ -131,11 +129,12 @@ def fine_detail(view: Plane, known: Plane) -> Plane:
         view: (h, w) float32 grey levels.
         known: (h, w) 1 where the view counts, else 0; the detail is 0 there.
     """
-    mass = _blur(known) + 1e-6
-    detail = (view - _blur(view * known) / mass) * known
+    mass: Plane = _blur(known) + np.float32(1e-6)
+    detail: Plane = (view - _blur(view * known) / mass) * known
     normal: Plane = detail / (np.sqrt(_blur(detail * detail) / mass) + _FLAT)
-    return (normal - normal.sum() / max(float(known.sum()), 1.0)) * known
+    centred: Plane = (normal - normal.sum() / max(float(known.sum()), 1.0)) * known
+    return centred
 
 
 def _blur(plane: Plane) -> Plane:
-    return cv2.GaussianBlur(plane, (0, 0), _SMOOTH, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(cv2.GaussianBlur(plane, (0, 0), _SMOOTH, borderType=cv2.BORDER_CONSTANT), np.float32)

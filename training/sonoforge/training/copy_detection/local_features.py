@@ -72,11 +72,11 @@ def descriptor_order(look: Look) -> NDArray[np.int64]:
 def extract_features(picture: Picture) -> LocalFeatures:
     """Find the strongest local features of a grey (H, W) uint8 picture, after `fit`; 20 ms on one core."""
     fitted = fit(picture)
-    detector = cv2.SIFT_create(nfeatures=MOST_FEATURES, contrastThreshold=_CONTRAST, edgeThreshold=_EDGES)
-    keypoints, descriptors = detector.detectAndCompute(fitted, None)
+    detector = cv2.SIFT.create(nfeatures=MOST_FEATURES, contrastThreshold=_CONTRAST, edgeThreshold=_EDGES)
+    # OpenCV gives None instead of an empty table where it finds nothing, which its stubs do not know.
+    keypoints, found = detector.detectAndCompute(fitted, np.empty(0, np.uint8))
+    descriptors = np.empty((0, 128), np.float32) if not keypoints else np.asarray(found, np.float32)
     height, width = fitted.shape
-    if descriptors is None:
-        keypoints, descriptors = (), np.empty((0, 128), np.float32)
     rows = np.array([(*point.pt, point.size, point.angle) for point in keypoints], np.float32).reshape(-1, 4)
     # OpenCV returns all keypoints that tie with the last one.
     rows, descriptors = rows[:MOST_FEATURES], descriptors[:MOST_FEATURES]

@@ -1,22 +1,29 @@
-"""The picture that copies are looked for in: grey, its longest side `SIDE` pixels, its shape kept."""
+"""The picture that copies are looked for in: grey, its longest side `SIDE` pixels, its shape kept.
+
+Without OpenCV and SciPy, so that reading images needs neither.
+"""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 SIDE = 256
 
 Picture = NDArray[np.uint8]  # (H, W) grey
 
 
+def fitted_size(width: int, height: int) -> tuple[int, int]:
+    """Return the width and height of a picture after `fit`, the longer one `SIDE`, none below 8."""
+    scale = SIDE / max(width, height)
+    return max(8, round(width * scale)), max(8, round(height * scale))
+
+
 def fit(picture: Picture) -> Picture:
-    """Scale a grey (H, W) uint8 picture to a longest side of `SIDE` pixels, down by area and up by cubics."""
+    """Scale a grey (H, W) uint8 picture to a longest side of `SIDE` pixels, without aliasing."""
     height, width = picture.shape
-    scale = SIDE / max(height, width)
-    if scale == 1:
+    size = fitted_size(width, height)
+    if size == (width, height):
         return np.ascontiguousarray(picture)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    fitted: Picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    return fitted
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BICUBIC))

@@ -37,15 +37,13 @@ def shift(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
 
 def turn(degrees: float, picture: Picture, rng: np.random.Generator) -> Picture:
     """Turn about the middle, to a random side."""
-    height, width = picture.shape
     angle = float(rng.choice((-degrees, degrees)))
-    return _warp(picture, cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0))
+    return _warp(picture, _about_the_middle(picture, angle, 1.0))
 
 
 def zoom(factor: float, picture: Picture, rng: np.random.Generator) -> Picture:
     """Magnify about the middle at the same size; below 1, the picture gets a black surround."""
-    height, width = picture.shape
-    return _warp(picture, cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 0.0, factor))
+    return _warp(picture, _about_the_middle(picture, 0.0, factor))
 
 
 def frame(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
@@ -96,7 +94,7 @@ def compress(quality: int, picture: Picture, rng: np.random.Generator) -> Pictur
 
 def blur(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
     """Smooth by a Gaussian whose standard deviation is ``share`` of the longest side."""
-    return cv2.GaussianBlur(picture, (0, 0), share * max(picture.shape))
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), share * max(picture.shape)), np.uint8)
 
 
 def add_noise(levels: float, picture: Picture, rng: np.random.Generator) -> Picture:
@@ -112,13 +110,13 @@ def change_gain(factor: float, offset: float, picture: Picture, rng: np.random.G
 def stretch(factor: float, picture: Picture, rng: np.random.Generator) -> Picture:
     """Widen by ``factor``, the height as it is."""
     size = max(1, round(picture.shape[1] * factor)), picture.shape[0]
-    return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
 def halve_size(picture: Picture, rng: np.random.Generator) -> Picture:
     """Store at half the width and height."""
     size = max(1, picture.shape[1] // 2), max(1, picture.shape[0] // 2)
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
 
 
 def unchanged(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -161,7 +159,7 @@ TWO_AT_ONCE = "two at once"
 
 
 def plant(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:
-    """Make a copy of a grey (H, W) uint8 picture; ``kind`` is one of `KINDS` or `TWO_AT_ONCE` (any two of `GEOMETRY`)."""
+    """Copy a grey (H, W) uint8 picture; ``kind`` is one of `KINDS`, or `TWO_AT_ONCE` for any two of `GEOMETRY`."""
     if kind == TWO_AT_ONCE:
         names = list(GEOMETRY)
         first, second = rng.choice(len(names), 2, replace=False)
@@ -169,9 +167,14 @@ def plant(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:
     return np.ascontiguousarray(KINDS[kind](picture, rng))
 
 
+def _about_the_middle(picture: Picture, degrees: float, factor: float) -> NDArray[np.float64]:
+    height, width = picture.shape
+    return np.asarray(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, factor), np.float64)
+
+
 def _warp(picture: Picture, matrix: NDArray[np.float64]) -> Picture:
     height, width = picture.shape
-    return cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def _clip(values: NDArray[np.float64]) -> Picture:

@@ -65,8 +65,6 @@ def find_candidates(
         fewest: Number of near descriptors from which a pair is a candidate.
         most: Number of candidates kept of each picture, those with the most votes.
     """
-    same = asked is None
-    queries = indexed if asked is None else asked
     base = _stack(indexed)
     queries = base if asked is None else _stack(asked)
     if not len(base.vectors) or not len(queries.vectors):
@@ -140,7 +138,7 @@ def _build_index(vectors: NDArray[np.float32], sample: NDArray[np.int64]) -> _In
 
 
 def _nearest_cells(points: NDArray[np.float32], centres: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Return the ``count`` cells nearest to each point, nearest first: (T, count), fewer where there are fewer cells."""
+    """Return the ``count`` cells nearest to each point, nearest first: (T, count), or fewer columns."""
     norm = (centres * centres).sum(axis=1) / 2
     nearest = np.empty((len(points), min(count, len(centres))), np.int64)
     for start in range(0, len(points), 4096):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 
+from sonoforge.training.copy_detection.matches import Matches, match_pictures, null_limit, prepare
+from sonoforge.training.copy_detection.recall import measure_recall
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.duplicates import threshold_sensitivity
 from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.progress import is_interactive, progress_bar
 
 
 class ClassCounts(TypedDict):
@@ -31,12 +35,21 @@ class Sizes(TypedDict):
 
 
 class Pair(TypedDict):
-    """Two files that show the same scan."""
+    """Two files that show the same scan.
+
+    ``overlap`` is a share of the smaller image; ``scale`` (over both images fitted to one longest side) and ``degrees``
+    take the first to the second.
+    """
 
     first: str
     second: str
+    score: float
     correlation: float
+    overlap: float
+    scale: float
+    degrees: float
     mirrored: bool
+    inverted: bool
     same_pixels: bool
 
 
@@ -51,8 +64,9 @@ class Cluster(TypedDict):
 
 
 class DuplicateCounts(TypedDict):
-    """Numbers of groups and clusters; ``shares_layout``: all images share an outline, and the groups mean nothing.
+    """Numbers of groups and clusters.
 
+    ``threshold`` is the score from which two images count as one scan, see `copy_detection.matches.null_limit`;
     ``sensitivity`` gives the counts at other thresholds, see `duplicates.Sensitivity`.
     """
 
@@ -63,8 +77,26 @@ class DuplicateCounts(TypedDict):
     largest_cluster: int
     mixed_label_clusters: int
     same_pixels: int
-    shares_layout: bool
     sensitivity: list[dict[str, float]]
+
+
+class Planted(TypedDict):
+    """Copies of one kind that were planted in the set, and those found; see `copy_detection.recall.PlantedRow`."""
+
+    kind: str
+    planted: int
+    found: int
+    recall: dict[str, float]
+
+
+class Against(TypedDict):
+    """Images that this set (``first``) shares with another one (``second``)."""
+
+    name: str
+    root: str
+    images: int
+    threshold: float
+    pairs: list[Pair]
 
 
 class Audit(TypedDict):
@@ -87,10 +119,18 @@ class Audit(TypedDict):
     unreadable: dict[str, str]
     duplicates: DuplicateCounts
     clusters: list[Cluster]
+    planted: list[Planted]
+    against: Against | None
 
 
-def audit(cache: ImageCache) -> Audit:
-    """Describe a data set."""
+def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) -> Audit:
+    """Describe a data set.
+
+    Args:
+        cache: Its images.
+        plant: Number of copies of each kind to plant, to measure what is found; 0: not measured, an empty list.
+        against: Another set, to find images that are in both.
+    """
     items, classes, labels = cache.dataset.items, cache.dataset.classes, cache.dataset.labels
     found = cache.duplicates
     clusters = _clusters(cache)
@@ -121,17 +161,69 @@ def audit(cache: ImageCache) -> Audit:
         "given_groups": len(given) or None,
         "unreadable": cache.unreadable,
         "duplicates": {
-            "threshold": found.threshold,
+            "threshold": round(found.threshold, 1),
             "groups": int(found.groups.max()) + 1,
             "clusters": len(clusters),
             "images_in_clusters": sum(len(cluster["files"]) for cluster in clusters),
             "largest_cluster": max((len(cluster["files"]) for cluster in clusters), default=1),
             "mixed_label_clusters": sum(cluster["mixed"] for cluster in clusters),
             "same_pixels": sum(cluster["same_pixels"] for cluster in clusters),
-            "shares_layout": found.shares_layout,
             "sensitivity": [row._asdict() for row in threshold_sensitivity(found, labels)],
         },
         "clusters": clusters,
+        "planted": _planted(cache, plant) if plant else [],
+        "against": None if against is None else _against(cache, against),
+    }
+
+
+def _planted(cache: ImageCache, count: int) -> list[Planted]:
+    with progress_bar("looking for planted copies", 1000, show=is_interactive()) as advance:
+        rows = measure_recall(
+            cache.pictures,
+            cache.duplicates.threshold,
+            count,
+            advance=lambda done, total: advance(1000 * done // total, None),
+        )
+    return [
+        {"kind": row.kind, "planted": row.planted, "found": row.found, "recall": row.recall._asdict()} for row in rows
+    ]
+
+
+def _against(cache: ImageCache, other: ImageCache) -> Against:
+    """Compare two sets; the higher limit of both counts, or that of the pairs between them."""
+    show = is_interactive()
+    with progress_bar("comparing the two sets", 1000, show=show) as advance:
+        measured = match_pictures(
+            prepare(cache.pictures), prepare(other.pictures), lambda done, total: advance(1000 * done // total, None)
+        )
+    threshold = max(null_limit(measured.score, len(other.pictures)), cache.duplicates.threshold)
+    found = measured.at_least(threshold)
+    names = [item.path for item in cache.dataset.items], [item.path for item in other.dataset.items]
+    return {
+        "name": other.dataset.name,
+        "root": str(other.dataset.root),
+        "images": len(other.pictures),
+        "threshold": round(threshold, 1),
+        "pairs": [
+            _pair(found, k, names, same_pixels=cache.hashes[found.first[k]] == other.hashes[found.second[k]])
+            for k in np.argsort(-found.score, kind="stable")
+        ],
+    }
+
+
+def _pair(matches: Matches, k: int, names: tuple[Sequence[str], Sequence[str]], *, same_pixels: bool) -> Pair:
+    linear = matches.matrix[k, :, :2]
+    return {
+        "first": names[0][matches.first[k]],
+        "second": names[1][matches.second[k]],
+        "score": round(float(matches.score[k]), 1),
+        "correlation": round(float(matches.correlation[k]), 4),
+        "overlap": round(float(matches.overlap[k]), 2),
+        "scale": round(float(np.sqrt(abs(np.linalg.det(linear)))), 2),
+        "degrees": round(float(np.degrees(np.arctan2(linear[1, 0], linear[0, 0])))),
+        "mirrored": bool(matches.mirrored[k]),
+        "inverted": bool(matches.inverted[k]),
+        "same_pixels": same_pixels,
     }
 
 
@@ -139,15 +231,10 @@ def _clusters(cache: ImageCache) -> list[Cluster]:
     """Describe every cluster, mixed labels first, then the largest."""
     items, classes, pairs = cache.dataset.items, cache.dataset.classes, cache.duplicates.pairs
     groups = cache.duplicates.groups
+    names = [item.path for item in items]
     pairs_of: dict[int, list[Pair]] = {}
-    for a, b, correlation, mirrored in zip(*pairs, strict=True):
-        pair: Pair = {
-            "first": items[a].path,
-            "second": items[b].path,
-            "correlation": round(float(correlation), 4),
-            "mirrored": bool(mirrored),
-            "same_pixels": cache.hashes[a] == cache.hashes[b],
-        }
+    for k, (a, b) in enumerate(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)):
+        pair = _pair(pairs, k, (names, names), same_pixels=cache.hashes[a] == cache.hashes[b])
         pairs_of.setdefault(int(groups[a]), []).append(pair)
     clusters: list[Cluster] = []
     for members in cache.duplicates.clusters:

@@ -2,8 +2,9 @@
 
 Below a name made of the format's version and Pillow's (another Pillow may decode or resize to other bytes) lie:
 
-* ``images-S/ab/abcd....bin``: one image at size S with its thumbnail and its facts, named by the sha256 of the
-  *file's bytes*.  Adding one image to a set decodes one image; two sets that share files share these.
+* ``images-S/ab/abcd....bin``: one image at size S with its grey picture (`copy_detection.pictures`) and its facts,
+  named by the sha256 of the *file's bytes*.  Adding one image to a set decodes one image; two sets that share
+  files share these.
 * ``sets-S/KEY.bin``: all images of one set in its order, in the same format, to be mapped as one array; KEY is a hash
   of their files' hashes.
 * ``folders/KEY.json``: which file of a data set had which sha256, so that opening it again need not read it.
@@ -39,9 +40,10 @@ from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.training.copy_detection.pictures import SIDE, Picture, fit, fitted_size
 from sonoforge.training.data.checked_file import read_checked, write_checked
 from sonoforge.training.data.datasets import Dataset, Item
-from sonoforge.training.data.fingerprints import SIDE, Thumbnails, content_hash, make_thumbnail
+from sonoforge.training.data.fingerprints import content_hash
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.progress import is_interactive, progress_bar
 
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 3
+_FORMAT = 4
 _TIMESTAMP_TICK = 2_000_000_000  # nanoseconds; FAT, the coarsest file system in use, ticks every 2 s
 
 
@@ -64,10 +66,11 @@ class ImageCache:
     # Content hash of each image: sha256 of its size and all its decoded pixels, equal for the same picture in another
     # file format or as grey instead of RGB.
     hashes: tuple[str, ...]
-    thumbnails: Thumbnails  # (N, 64, 64) uint8 grey
+    pictures: Sequence[Picture]  # N grey (H, W) uint8, longest side 256, shape kept; read-only memory maps
     sizes: NDArray[np.int64]  # (N, 2) int64 width and height as stored in the file (upright)
     modes: tuple[str, ...]  # `L`, `RGB`, or `RGB grey` where the three channels are equal
     unreadable: dict[str, str]  # message for each file that was left out, by its relative path
+    store: Path | None = None  # folder for what is found out about the set, so that it is found once
 
     @property
     def fingerprint(self) -> str:
@@ -95,10 +98,10 @@ class ImageCache:
     @functools.cached_property
     def duplicates(self) -> Duplicates:
         """Which images show the same scan; found at the first use, from these pixels alone."""
-        # Exporting reads the cache, too, and should not wait for SciPy.
+        # Exporting reads the cache, too, and needs neither SciPy nor OpenCV.
         from sonoforge.training.data.duplicates import find_duplicates  # noqa: PLC0415
 
-        return find_duplicates(self.thumbnails, self.hashes)
+        return find_duplicates(self.pictures, self.hashes, self.store)
 
 
 def default_folder() -> Path:
@@ -142,10 +145,11 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None) ->
         size=size,
         images=whole.pixels,
         hashes=tuple(fact.content for fact in whole.facts),
-        thumbnails=whole.thumbnails,
+        pictures=whole.pictures,
         sizes=np.array([(fact.width, fact.height) for fact in whole.facts], dtype=np.int64),
         modes=tuple(fact.mode for fact in whole.facts),
         unreadable=dict(sorted(unreadable.items())),
+        store=base,
     )
 
 
@@ -227,7 +231,7 @@ class _Facts(NamedTuple):
 class _Image(NamedTuple):
     facts: _Facts
     pixels: NDArray[np.uint8]  # (S, S, 3)
-    thumbnail: NDArray[np.uint8]  # (64, 64)
+    picture: Picture
 
 
 class _Decoder:
@@ -265,7 +269,7 @@ class _Decoder:
         cached = _read(self._path(digest), 1, self._preprocessing.size)
         if cached is None:
             return self._decode(name, digest)
-        return _Image(cached.facts[0], cached.pixels[0], cached.thumbnails[0])
+        return _Image(cached.facts[0], cached.pixels[0], cached.pictures[0])
 
     def _path(self, digest: str) -> Path:
         return self._folder / digest[:2] / f"{digest}.bin"
@@ -281,7 +285,7 @@ class _Decoder:
         image = _Image(
             _Facts(content_hash(picture), *picture.size, mode),
             self._preprocessing.resize(picture),
-            make_thumbnail(picture),
+            fit(np.asarray(picture.convert("L"))),
         )
         if _sha256(path) != digest:
             raise SonoforgeError(f"{path}: changed while it was being read; run the command again")
@@ -295,20 +299,21 @@ class _Decoder:
 class _Images(NamedTuple):
     facts: list[_Facts]
     pixels: NDArray[np.uint8]  # (N, S, S, 3), mapped
-    thumbnails: NDArray[np.uint8]  # (N, 64, 64)
+    pictures: list[Picture]  # mapped
 
 
 def _write(path: Path, images: Iterable[_Image]) -> None:
-    """Write the pixels of all images, then their thumbnails."""
+    """Write the pixels of all images, then their grey pictures, each on a square of `SIDE` pixels."""
     facts: list[_Facts] = []
-    thumbnails = []
+    squares: list[Picture] = []
 
     def arrays() -> Iterator[NDArray[np.uint8]]:
         for image in images:
             facts.append(image.facts)
-            thumbnails.append(image.thumbnail)
+            height, width = image.picture.shape
+            squares.append(np.pad(image.picture, ((0, SIDE - height), (0, SIDE - width))))
             yield image.pixels
-        yield np.stack(thumbnails)
+        yield np.stack(squares)
 
     write_checked(path, arrays(), facts)
 
@@ -319,9 +324,14 @@ def _read(path: Path, count: int, size: int) -> _Images | None:
     if found is None:
         return None
     facts, data = found
-    pixels, thumbnails = np.split(data, [count * size * size * 3])
+    pixels, squares = np.split(data, [count * size * size * 3])
+    rows = [_Facts(*row) for row in facts]
+    sizes = [fitted_size(row.width, row.height) for row in rows]
     return _Images(
-        [_Facts(*row) for row in facts],
+        rows,
         pixels.reshape(count, size, size, 3),
-        np.array(thumbnails).reshape(count, SIDE, SIDE),
+        [
+            square[:height, :width]
+            for square, (width, height) in zip(squares.reshape(count, SIDE, SIDE), sizes, strict=True)
+        ],
     )

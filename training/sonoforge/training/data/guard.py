@@ -56,28 +56,23 @@ def _leaks(
         for i in read.tolist():
             if keys[i] in tested:
                 leaks.setdefault((i, tested[keys[i]]), reason)
-    if plan.by_appearance:
-        pairs = cache.duplicates.pairs
-        is_read, is_test = np.zeros(len(plan.files), bool), np.zeros(len(plan.files), bool)
-        is_read[read], is_test[test] = True, True
-        for a, b in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
-            for k in np.flatnonzero(is_read[a] & is_test[b]).tolist():
-                how = ", mirrored" if pairs.mirrored[k] else ""
-                reason = f"near-duplicate, r={pairs.correlation[k]:.2f}{how}"
-                leaks.setdefault((int(a[k]), int(b[k])), reason)
+    pairs = cache.duplicates.pairs
+    is_read, is_test = np.zeros(len(plan.files), bool), np.zeros(len(plan.files), bool)
+    is_read[read], is_test[test] = True, True
+    for a, b in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
+        for k in np.flatnonzero(is_read[a] & is_test[b]).tolist():
+            how = ", mirrored" * bool(pairs.mirrored[k]) + ", inverted" * bool(pairs.inverted[k])
+            reason = f"near-duplicate, r={pairs.correlation[k]:.2f}{how}"
+            leaks.setdefault((int(a[k]), int(b[k])), reason)
     return leaks
 
 
 def leaked_images(plan: SplitPlan, fold: int, cache: ImageCache) -> NDArray[np.int64]:
     """Return the test images of a fold that have a duplicate or near-duplicate in its training part.
 
-    It measures what ``thesis`` lets through; that it is empty proves ``sealed``.  Where all images share an outline,
-    only equal pixels count.
+    It measures what ``thesis`` lets through; that it is empty proves ``sealed``.
     """
     pairs = cache.duplicates.pairs
-    if not plan.by_appearance:
-        contents = np.unique(cache.hashes, return_inverse=True)[1]
-        pairs = pairs.take(contents[pairs.first] == contents[pairs.second])
     fold_of = np.array(plan.fold_of)
     apart = fold_of[pairs.first] != fold_of[pairs.second]
     either = np.union1d(pairs.first[apart], pairs.second[apart])

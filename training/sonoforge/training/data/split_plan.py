@@ -35,9 +35,6 @@ class SplitPlan:
     # statistics still resample by them.
     groups: tuple[int, ...]
     fold_of: tuple[int, ...]  # (N) fold in which each image is tested, 0..K-1
-    # Whether near-duplicates took part in the groups; False only for a set whose images all share an outline, where the
-    # given groups stand alone.
-    by_appearance: bool = True
 
     @property
     def digest(self) -> str:
@@ -107,7 +104,7 @@ def read_plan(path: Path) -> SplitPlan:
 
 def plan_difference(before: SplitPlan, now: SplitPlan) -> str:
     """Name the first difference of two plans of the same images; empty where they are equal."""
-    for name in ("protocol", "seed", "folds", "fingerprint", "by_appearance"):
+    for name in ("protocol", "seed", "folds", "fingerprint"):
         if getattr(before, name) != getattr(now, name):
             return f"{name} {getattr(before, name)}, expected {getattr(now, name)}"
     for name, label in (("hashes", "content hash"), ("labels", "class"), ("fold_of", "fold"), ("groups", "group")):

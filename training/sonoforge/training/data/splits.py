@@ -5,8 +5,6 @@ Two protocols, see `make_plan`.  What was split is checked again in `guard`.
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -17,8 +15,6 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.duplicates import join_scans
 from sonoforge.training.data.split_plan import PROTOCOLS, SplitPlan
-
-log = logging.getLogger(__name__)
 
 
 def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) -> SplitPlan:
@@ -36,8 +32,6 @@ def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) 
     if folds < 2:
         raise SonoforgeError(f"folds: found {folds}, expected at least 2")
     labels = cache.dataset.labels
-    if protocol == "sealed":
-        _check_groups_known(cache)
     groups = scan_groups(cache)
     _check_enough(cache.dataset, groups if protocol == "sealed" else np.arange(len(labels)), folds)
     fold_of = np.empty(len(labels), np.int64)
@@ -57,26 +51,12 @@ def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) 
         labels=tuple(labels.tolist()),
         groups=tuple(groups.tolist()),
         fold_of=tuple(fold_of.tolist()),
-        by_appearance=not cache.duplicates.shares_layout,
     )
 
 
 def scan_groups(cache: ImageCache) -> NDArray[np.int64]:
     """Return the (N,) group of each image, see `duplicates.join_scans`."""
     return join_scans(cache.duplicates, [item.group for item in cache.dataset.items], cache.hashes)
-
-
-def _check_groups_known(cache: ImageCache) -> None:
-    """Refuse to seal a set whose groups neither the images nor groups.csv show."""
-    if not cache.duplicates.shares_layout:
-        return
-    if any(item.group is None for item in cache.dataset.items):
-        largest = int(np.bincount(cache.duplicates.groups).max())
-        raise SonoforgeError(
-            f"{cache.dataset.root}: {largest} of {len(cache.hashes)} images look alike, so groups cannot be told "
-            "from the images; give the patient of every image in groups.csv (columns file,group)"
-        )
-    log.warning("%s: the images share one outline; sealed by groups.csv and equal contents alone", cache.dataset.name)
 
 
 def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.images.synthetic import as_picture
+from sonoforge.training.copy_detection.pictures import Picture, fit
 from sonoforge.training.data.duplicates import find_duplicates, join_scans
-from sonoforge.training.data.fingerprints import content_hash, make_thumbnail
+from sonoforge.training.data.fingerprints import content_hash
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.pictures import Pictures
@@ -28,7 +29,7 @@ class Described(NamedTuple):
 
     name: str  # of the file, or a number
     content: str  # hash of its content, see `fingerprints.content_hash`
-    thumbnail: NDArray[np.uint8]  # (64, 64) uint8 grey
+    picture: Picture  # grey (H, W) uint8, see `copy_detection.pictures`
     size: tuple[int, int]  # width and height, pixels
     group: str | None  # what ties it to others by `groups.csv`, or None
 
@@ -65,16 +66,9 @@ class ImageSet:
 
     @functools.cached_property
     def groups(self) -> NDArray[np.int64]:
-        """(N,) group of each image: near-duplicates, equal contents and given groups are one.
-
-        Where all images share an outline, near-duplicates cannot be found and are left out, with a warning.
-        """
+        """(N,) group of each image: near-duplicates, equal contents and given groups are one."""
         contents = [image.content for image in self.described]
-        found = find_duplicates(np.stack([image.thumbnail for image in self.described]), contents)
-        if found.shares_layout:
-            log.warning(
-                "%s: the images share one outline; repeated scans cannot be told from the pictures", self.source
-            )
+        found = find_duplicates([image.picture for image in self.described], contents)
         return join_scans(found, [image.group for image in self.described], contents)
 
     @functools.cached_property
@@ -102,7 +96,7 @@ def describe(pictures: Pictures) -> StoredSet:
     described = []
     for name, group, pixels in zip(pictures.names, pictures.groups, pictures.images, strict=True):
         image = as_picture(pixels)
-        described.append(Described(name, content_hash(image), make_thumbnail(image), image.size, group))
+        described.append(Described(name, content_hash(image), fit(np.asarray(image.convert("L"))), image.size, group))
     return StoredSet(
         pictures.images, described, pictures.class_name, True if pictures.generated else pictures.synthetic
     )

@@ -68,7 +68,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
         Described(
             name=dataset.items[index].path,
             content=cache.hashes[index],
-            thumbnail=cache.thumbnails[index],
+            picture=cache.pictures[index],
             size=(int(cache.sizes[index, 0]), int(cache.sizes[index, 1])),
             group=dataset.items[index].group,
         )

@@ -47,11 +47,16 @@ def _card(cluster: Mapping[str, Any], cache: ImageCache, members: Sequence[int])
         )
         for file, i in zip(cluster["files"], members, strict=True)
     ]
-    correlations = [f"{pair['correlation']:.2f}" for pair in cluster["pairs"] if not pair["same_pixels"]]
+    different = [pair for pair in cluster["pairs"] if not pair["same_pixels"]]
+    correlations = [f"{pair['correlation']:.2f}" for pair in different]
     ends = sorted({min(correlations), max(correlations)}) if correlations else []
+    scales = [max(pair["scale"], 1 / pair["scale"]) for pair in different if pair["scale"]]
+    turns = [abs(pair["degrees"]) for pair in different]
     facts = ["equal pixels"] if cluster["same_pixels"] else []
     facts += [f"r = {' to '.join(ends)}"] if ends else []
-    facts += ["mirrored"] if any(pair["mirrored"] for pair in cluster["pairs"]) else []
+    facts += [f"zoom {max(scales):.1f}"] if max(scales, default=1) >= 1.1 else []
+    facts += [f"turned {max(turns)}°"] if max(turns, default=0) >= 3 else []
+    facts += [word for word in ("mirrored", "inverted") if any(pair[word] for pair in different)]
     return Card(scans, cluster["mixed"], " · ".join(facts))
 
 

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 EXAMPLES = """
 sonoforge data audit --data BUSI/                       counts, sizes, near-duplicates as a table
 sonoforge data audit --data BUSI/ --html audit.html     the same, with the pictures of every cluster
+sonoforge data audit --data BUSI/ --plant 30            also which kinds of copies are found in these images
+sonoforge data audit --data BUSI/ --against BrEaST/     also images that are in both collections
 sonoforge data audit --data BUSI/ --json > audit.json   the same for a program
 """
 
@@ -32,6 +34,10 @@ class Config:
 
     data: str = option("phantom", help="folder with one folder for each class, or phantom", metavar="FOLDER")
     html: str = option("", help="also write a self-contained page with the clusters' pictures", metavar="FILE")
+    plant: int = option(
+        0, help="plant this many copies of each kind and report which are found (0: none)", limits=(0, 1000)
+    )
+    against: str = option("", help="folder of another collection: also find images that are in both", metavar="FOLDER")
     images: int = option(300, help="number of images of the phantom set", limits=(30, None))
     seed: int = option(0, help="seed of the phantom set", limits=(0, None))
     cache: str = option("", help="folder of decoded images (default: $SONOFORGE_CACHE or ~/.cache/sonoforge)")
@@ -42,7 +48,10 @@ def main(config: Config) -> Outcome:
     if config.html and Path(config.html).is_dir():
         raise SonoforgeError(f"--html: {config.html} is a folder, expected a file name such as audit.html")
     cache = load_images(ImageSource(config.data, config.images, config.seed, config.cache))
-    result = audit(cache)
+    other = (
+        load_images(ImageSource(config.against, config.images, config.seed, config.cache)) if config.against else None
+    )
+    result = audit(cache, config.plant, other)
     log.info("%s", _describe(result))
     if config.html:
         write_text(config.html, audit_page_html(result, cache))
@@ -68,12 +77,10 @@ def _describe(result: Audit) -> str:
         lines.append(f"given groups (groups.csv): {result['given_groups']}")
     found = result["duplicates"]
     lines.append(
-        f"near-duplicates at r >= {found['threshold']}: {found['groups']} groups; {found['clusters']} clusters over "
-        f"{found['images_in_clusters']} images, the largest of {found['largest_cluster']}; "
+        f"near-duplicates (score {found['threshold']} or more): {found['groups']} groups; {found['clusters']} clusters "
+        f"over {found['images_in_clusters']} images, the largest of {found['largest_cluster']}; "
         f"{found['same_pixels']} with equal pixels, {found['mixed_label_clusters']} with mixed labels"
     )
-    if found["shares_layout"]:
-        lines.append("WARNING: the images share one outline; these clusters mean nothing, give groups.csv")
     mixed = Table(title="Clusters with mixed labels: one scan, two answers")
     mixed.add_column("files")
     mixed.add_column("correlation", justify="right")
@@ -88,5 +95,35 @@ def _describe(result: Audit) -> str:
     for counted in found["sensitivity"]:
         style = "bold" if counted["threshold"] == found["threshold"] else ""
         sensitivity.add_row(*map(str, counted.values()), style=style)
-    tables = (counts, "\n".join(lines), *((mixed,) if mixed.row_count else ()), sensitivity)
+    extra = ([mixed] if mixed.row_count else []) + _planted(result) + _against(result)
+    tables = (counts, "\n".join(lines), *extra, sensitivity)
     return as_text(*tables)
+
+
+def _planted(result: Audit) -> list[Table]:
+    if not result["planted"]:
+        return []
+    table = Table(title="Planted copies of these images: how many were found")
+    for column in ("kind of copy", "planted", "found", "recall", "95 % interval"):
+        table.add_column(column, justify="left" if column == "kind of copy" else "right")
+    for row in result["planted"]:
+        recall = row["recall"]
+        interval = f"{recall['low']:.2f} to {recall['high']:.2f}"
+        table.add_row(row["kind"], str(row["planted"]), str(row["found"]), f"{recall['value']:.2f}", interval)
+    return [table]
+
+
+def _against(result: Audit) -> list[Table | str]:
+    other = result["against"]
+    if other is None:
+        return []
+    said = f"{len(other['pairs'])} pairs of one scan with {other['name']} (score {other['threshold']} or more)"
+    if not other["pairs"]:
+        return [said]
+    table = Table(title=said)
+    for column in ("here", "there", "score", "correlation"):
+        table.add_column(column, justify="right" if column in ("score", "correlation") else "left")
+    for pair in other["pairs"]:
+        equal = " (equal pixels)" if pair["same_pixels"] else ""
+        table.add_row(pair["first"], pair["second"], f"{pair['score']:.1f}", f"{pair['correlation']:.2f}{equal}")
+    return [table]

@@ -92,7 +92,7 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
     twins = sum(split["test_images_with_a_twin_in_training"])
     generators = read_generators(folder, classes)
     sampled = [name for name in classes if all(_grid(folder, kind, name).is_file() for kind in ("real", "generated"))]
-    clusters = [] if audited["duplicates"]["shares_layout"] else _handful(audited["clusters"])
+    clusters = _handful(audited["clusters"])
     checks = [
         *origin_checks(folder, plans, reads, cache.contents),
         *split_checks(plans, reads, twins),
@@ -108,7 +108,6 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         filled=tuple(runs.name for runs in generators),
         added=tuple(arms["gan"]["generated_per_fold"]) if "gan" in arms else (),
         simulated=count_simulated(cache.dataset),
-        by_appearance=plan.by_appearance,
         given_groups=audited["given_groups"] or 0,
         twins=twins,
         generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from sonoforge.training.pages.numbers import counted, listed
 
 
+_TWIN = "a near-duplicate or an identical image"
+
+
 @dataclass(frozen=True)
 class RunFacts:
     """What a run did, in counts."""
@@ -21,7 +24,6 @@ class RunFacts:
     filled: tuple[str, ...]  # classes that generators were trained for
     added: tuple[int, ...]  # images that the arm `gan` added to each training fold; empty without that arm
     simulated: int  # images that say of themselves that they are simulated
-    by_appearance: bool  # whether near-duplicates took part in the groups
     given_groups: int  # groups that came with the data
     twins: int  # test images with a near-duplicate or an identical image in their own training set
     generator_reads: int  # test images that a generator for their fold read
@@ -52,14 +54,13 @@ def judged_by(facts: RunFacts) -> str:
                 f"Protocol sealed, {facts.folds} folds; but checks against the run folder failed, so it is not known "
                 "that no model had seen its test images."
             )
-        kin = "a near-duplicate of it" if facts.by_appearance else "another image of its group"
         return (
-            f"Each image was judged once, by a model that had seen neither it nor {kin} in training (protocol sealed, "
-            f"{facts.folds} folds)."
+            "Each image was judged once, by a model that had seen neither it nor a near-duplicate of it in training "
+            f"(protocol sealed, {facts.folds} folds)."
         )
     said = (
         f"Protocol {facts.protocol}, {facts.folds} folds, as published: {facts.twins} of {facts.images} test images "
-        f"have {_twin(facts)} in their own training set"
+        f"have {_TWIN} in their own training set"
     )
     if facts.generator_reads:
         said += f", and the generators read {facts.generator_reads} of the {facts.images} test images"
@@ -80,22 +81,21 @@ def explain_leaks(facts: RunFacts) -> str:
     if not facts.leaks:
         return ""
     read = f"the generators read {facts.generator_reads} of the {facts.images} test images"
-    twins = f"{facts.twins} of {facts.images} test images have {_twin(facts)} in their own training set"
+    twins = f"{facts.twins} of {facts.images} test images have {_TWIN} in their own training set"
     causes = " and ".join([read] * bool(facts.generator_reads) + [twins] * bool(facts.twins))
     return f"{causes[0].upper()}{causes[1:]}, so leakage alone may explain the gain. Only the sealed protocol can tell."
 
 
 def name_groups(facts: RunFacts) -> str:
     """Say what was joined into groups."""
-    kinds = ["near-duplicates"] if facts.by_appearance else []
-    kinds += ["equal contents"]
+    kinds = ["near-duplicates", "equal contents"]
     kinds += [f"the {facts.given_groups} groups given with the data"] if facts.given_groups else []
     return listed(kinds)
 
 
 def count_twins(facts: RunFacts) -> str:
     """Count the test images with something like them in training."""
-    return f"{facts.twins} of {facts.images} test images have {_twin(facts)} in their own training set."
+    return f"{facts.twins} of {facts.images} test images have {_TWIN} in their own training set."
 
 
 def name_simulated(facts: RunFacts) -> str:
@@ -129,7 +129,3 @@ def describe_added(added: Sequence[int]) -> str:
     none = sum(count == 0 for count in added)
     said = f"{spread(added)} generated images were added to each training fold."
     return said + (f" To {none} of {len(added)} folds, none was added." if none else "")
-
-
-def _twin(facts: RunFacts) -> str:
-    return "a near-duplicate or an identical image" if facts.by_appearance else "an identical image"

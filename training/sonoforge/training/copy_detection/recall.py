@@ -1,0 +1,59 @@
+"""Which kinds of copies are found in a set of pictures: copies are planted in it, and looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.copy_detection.matches import match_pictures, prepare
+from sonoforge.training.copy_detection.pictures import Picture
+from sonoforge.training.copy_detection.planting import KINDS, TWO_AT_ONCE, plant
+from sonoforge.training.statistics.intervals import Interval, wilson_interval
+
+
+class PlantedRow(NamedTuple):
+    """Copies of one kind."""
+
+    kind: str
+    planted: int
+    found: int  # matched with their original at the set's limit
+    recall: Interval  # found / planted, with Wilson's 95 % interval
+
+
+def measure_recall(
+    pictures: Sequence[Picture],
+    limit: float,
+    count: int,
+    seed: int = 0,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> list[PlantedRow]:
+    """Plant ``count`` copies of each kind of `KINDS`, and of two kinds of geometry at once, and count those found.
+
+    About 0.1 core-seconds a copy, and 0.02 a picture of the set.
+
+    Args:
+        pictures: N grey (H, W) uint8 pictures; the originals are drawn from them.
+        limit: Score from which two pictures count as one scan.
+        count: Copies of each kind, at least 1.
+        seed: Of the choice of originals and places.
+        advance: Hears how many candidates of how many are compared.
+    """
+    kinds = [*KINDS, TWO_AT_ONCE]
+    rng = np.random.default_rng(derive_seed(seed, "planted copies"))
+    originals = rng.integers(0, len(pictures), (len(kinds), count))
+    copies = [
+        plant(kind, pictures[original], rng)
+        for kind, row in zip(kinds, originals.tolist(), strict=True)
+        for original in row
+    ]
+    matches = match_pictures(prepare(pictures), prepare(copies), advance).at_least(limit)
+    hits = np.zeros(originals.size, bool)
+    hits[matches.second[originals.reshape(-1)[matches.second] == matches.first]] = True
+    found = hits.reshape(originals.shape).sum(axis=1).tolist()
+    return [
+        PlantedRow(kind, count, number, wilson_interval(number, count))
+        for kind, number in zip(kinds, found, strict=True)
+    ]
