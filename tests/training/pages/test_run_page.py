@@ -301,6 +301,29 @@ def test_a_training_that_read_a_test_image_fails_the_report(small: Written, tmp_
     assert "Do not use these results" in page.text and "FAILED" in page.text
 
 
+def test_a_training_that_read_an_image_nobody_knows_fails_the_report(small: Written, tmp_path: Path) -> None:
+    run = copied(small.run, tmp_path)
+    path = run.folder / "folds" / "real-seed0-fold00.json"
+    fold = json.loads(path.read_text())
+    fold["reads"]["classifier"][0] = "e" * 64
+    path.write_text(json.dumps(fold))
+    with pytest.raises(GateError, match=r"no image of the split has: found 1 \(real-seed0-fold00.json: eeeeeeeeeeee\)"):
+        write_report(*run)
+
+
+@pytest.mark.parametrize(("name", "message"), [("hashes", "1 with other pixels"), ("fold_of", "another split plan")])
+def test_a_split_of_other_images_or_folds_fails_the_report(
+    small: Written, tmp_path: Path, name: str, message: str
+) -> None:
+    run = copied(small.run, tmp_path)
+    path = run.folder / "splits.json"
+    plan = json.loads(path.read_text())
+    plan[name][0] = "e" * 64 if name == "hashes" else 1 - plan[name][0]
+    path.write_text(json.dumps(plan))
+    with pytest.raises(GateError, match=message):
+        write_report(*run)
+
+
 def test_a_group_member_in_training_is_found_where_contents_differ(sealed: Written, tmp_path: Path) -> None:
     run = sealed.run
     plans = read_plans(run.folder)
@@ -309,7 +332,7 @@ def test_a_group_member_in_training_is_found_where_contents_differ(sealed: Writt
     twins = np.flatnonzero(groups == np.flatnonzero(np.bincount(groups) == 2)[0])
     fold = plan.fold_of[twins[0]]
     stages = [StageReads("classifier", (plan.hashes[twins[0]],)), StageReads("generated", ("0" * 64,))]
-    write_reads(tmp_path / "folds" / "real.json", 0, fold, stages)
+    write_reads(tmp_path / "folds" / "real.json", plan, fold, stages)
     reads = check_reads(tmp_path, plans)
     assert set(reads) == {"classifier"}
     assert reads["classifier"].same_content == {(0, twins[0])}

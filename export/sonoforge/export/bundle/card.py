@@ -163,7 +163,9 @@ def replace_files(card: str, manifest: ManifestJson) -> str:
     """
     task = manifest["task"]
     rows = [_cells(row, task) for row in manifest["parity"]["formats"].values()]
-    lines = [FILES, "", _EXPLAINED[task], "", f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
+    images = dict.fromkeys(row["images"] for row in manifest["parity"]["formats"].values() if "images" in row)
+    checked_on = f" Checked on {'; '.join(images)}." if images else ""
+    lines = [FILES, "", _EXPLAINED[task] + checked_on, "", f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row.values())} |" for row in rows]
     sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
     kept = [section for section in sections if not section.startswith(FILES)]

@@ -31,6 +31,7 @@ from sonoforge.training.pages.run.evidence import (
     check_predictions,
     check_reads,
     class_counts,
+    origin_checks,
     read_generators,
     read_plans,
     reliability,
@@ -92,7 +93,11 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
     generators = read_generators(folder, classes)
     sampled = [name for name in classes if all(_grid(folder, kind, name).is_file() for kind in ("real", "generated"))]
     clusters = [] if audited["duplicates"]["shares_layout"] else _handful(audited["clusters"])
-    checks = [*split_checks(plans, reads, twins), *check_predictions(parts, arms, len(plan.files))]
+    checks = [
+        *origin_checks(folder, plans, reads, cache.contents),
+        *split_checks(plans, reads, twins),
+        *check_predictions(parts, arms, len(plan.files)),
+    ]
     facts = statements.RunFacts(
         protocol=results["protocol"],
         folds=split["folds"],
