@@ -14,8 +14,9 @@ from places import SHARED
 from program import refused, succeed
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference.trust import LEAST_KNOWN
 from sonoforge.training.gan.progress import tick_metrics
-from sonoforge.training.metrics.suited_space import LEAST_KNOWN, choose_space, known_share
+from sonoforge.training.metrics.suited_space import choose_space, known_share
 from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set
 
 DATA = SHARED / "data"

@@ -15,6 +15,7 @@ import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import as_picture
+from sonoforge.runtime.inference import trust
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.metrics.features import NETWORKS
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 
 BUNDLE, NEUTRAL = "bundle", "mobilenetv2-imagenet"
 SAMPLED = 60  # images that are judged: a second on one core
-LEAST_KNOWN = 0.1
-"""Smallest share of images within the trust threshold: between the 0 of other organs and the 0.17 of BUS-BRA."""
 
 
 def choose_space(images: Sequence[Pixels], source: str, option: str) -> str:
@@ -45,7 +44,7 @@ def choose_space(images: Sequence[Pixels], source: str, option: str) -> str:
         SonoforgeError: The bundle does not know them, and the ImageNet weights are not there.
     """
     known = known_share([images[index] for index in evenly_spaced(len(images), SAMPLED)])
-    if known >= LEAST_KNOWN:
+    if known >= trust.LEAST_KNOWN:
         log.info(
             "feature space: bundle, the shipped network, which knows %.0f%% of %s; %s names another",
             100 * known, source, option,
@@ -64,14 +63,9 @@ def choose_space(images: Sequence[Pixels], source: str, option: str) -> str:
 
 def known_share(images: Sequence[Pixels]) -> float:
     """Return the share of images that the shipped bundle takes for images of the kind that it was trained on."""
-    from sonoforge.runtime.inference import trust  # noqa: PLC0415 - onnxruntime for this alone
-    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
+    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - onnxruntime for this alone
 
     classifier = Classifier()
-    manifest = classifier.bundle.manifest
-    reference = trust.read_reference(classifier.bundle)
-    distances = [
-        float(trust.distances(classifier.predict(pixels[None])["embedding"], reference)[0])
-        for pixels in (manifest.preprocessing.resize(as_picture(image)) for image in images)
-    ]
-    return float(np.mean([distance <= manifest.trust.threshold for distance in distances]))
+    resize = classifier.bundle.manifest.preprocessing.resize
+    embeddings = [classifier.predict(resize(as_picture(image))[None])["embedding"] for image in images]
+    return trust.known_share(np.concatenate(embeddings), classifier.bundle)
