@@ -58,8 +58,9 @@ def align(first: LocalFeatures, second: LocalFeatures, matches: NDArray[np.int64
     if len(matches) < 2:
         return None
     i, j = matches.T
-    p, q = first.points[i].astype(np.float64), second.points[j].astype(np.float64)
-    ratio = (second.sizes[j] / first.sizes[i]).astype(np.float64)
+    p: NDArray[np.float64] = np.asarray(first.points[i], np.float64)
+    q: NDArray[np.float64] = np.asarray(second.points[j], np.float64)
+    ratio = np.asarray(second.sizes[j] / first.sizes[i], np.float64)
     turn = (second.angles[j] - first.angles[i]).astype(np.float64)
     a, b = ratio * np.cos(turn), ratio * np.sin(turn)
     shift_x = q[:, 0] - (a * p[:, 0] - b * p[:, 1])
@@ -84,7 +85,8 @@ def align(first: LocalFeatures, second: LocalFeatures, matches: NDArray[np.int64
         if _places(p[inside]) < _ENOUGH_FOR_AFFINE:
             break
         matrix = _affine(p[inside], q[inside])
-        inside = np.hypot(*(p @ matrix[:, :2].T + matrix[:, 2] - q).T) < reach
+        off = p @ matrix[:, :2].T + matrix[:, 2] - q
+        inside = (off * off).sum(axis=1) < reach**2
     if abs(np.linalg.det(matrix[:, :2])) < _LARGEST_SCALE**-2:
         return None
     return Alignment(matrix, _places(p[inside]))
@@ -97,8 +99,8 @@ def _places(points: NDArray[np.float64]) -> int:
 
 def _affine(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fit q = affine(p) by least squares, (K, 2) points each: a copy may be stretched to another shape."""
-    solution: NDArray[np.float64] = np.linalg.lstsq(np.column_stack((p, np.ones(len(p)))), q, rcond=None)[0].T
-    return solution
+    solution = np.linalg.lstsq(np.column_stack((p, np.ones(len(p)))), q, rcond=None)[0]
+    return np.asarray(solution.T, np.float64)
 
 
 def _similarity(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -108,5 +110,6 @@ def _similarity(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.fl
     energy = max(float((u * u).sum()), 1e-9)
     a = float((u * v).sum()) / energy
     b = float((u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).sum()) / energy
-    linear = np.array([[a, -b], [b, a]])
-    return np.column_stack((linear, middle_q - linear @ middle_p))
+    linear = np.array([[a, -b], [b, a]], np.float64)
+    matrix: NDArray[np.float64] = np.column_stack((linear, middle_q - linear @ middle_p))
+    return matrix

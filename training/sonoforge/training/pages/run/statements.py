@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from sonoforge.training.pages.numbers import counted, listed
 
-
 _TWIN = "a near-duplicate or an identical image"
 
 

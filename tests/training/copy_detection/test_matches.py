@@ -1,0 +1,52 @@
+"""The search for copies: every kind that is planted is found, nothing else, within a set and between two."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scans import draw_scan
+from sonoforge.training.copy_detection.matches import HIGHEST_LIMIT, LOWEST_LIMIT, match_pictures, null_limit, prepare
+from sonoforge.training.copy_detection.planting import KINDS, TWO_AT_ONCE, plant
+from sonoforge.training.copy_detection.recall import measure_recall
+
+SCANS = [draw_scan(seed, 200) for seed in range(24)]
+
+
+def test_planted_copies_of_every_kind_are_found() -> None:
+    rows = measure_recall(SCANS, LOWEST_LIMIT, 4)
+    assert [row.kind for row in rows] == [*KINDS, TWO_AT_ONCE]
+    assert {row.kind: row.found for row in rows if row.found < row.planted} == {}
+    assert rows[0].recall.low == pytest.approx(0.51, abs=0.01)  # Wilson's interval of 4 of 4
+
+
+def test_nothing_else_is_found() -> None:
+    found = match_pictures(prepare(SCANS))
+    assert found.score.max(initial=0) < null_limit(found.score, len(SCANS))
+
+
+def test_two_sets_are_compared_with_each_other_only() -> None:
+    rng = np.random.default_rng(0)
+    other = [SCANS[3], plant("zoom 1.4", SCANS[5], rng), draw_scan(99, 200), plant("mirrored", SCANS[7], rng), SCANS[3]]
+    found = match_pictures(prepare(SCANS), prepare(other)).at_least(LOWEST_LIMIT)
+    pairs = zip(found.first.tolist(), found.second.tolist(), found.mirrored.tolist(), strict=True)
+    assert list(pairs) == [(3, 0, False), (3, 4, False), (5, 1, False), (7, 3, True)]
+
+
+def test_the_limit_follows_the_null_and_hardly_the_copies() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.exponential(1.5, 4000) + 4
+    limit = null_limit(scores, 1000)
+    # Of an exponential tail the extrapolation is exact: 4000 exp(-(x - 4) / 1.5) = 1000 / 1000.
+    assert limit == pytest.approx(4 + 1.5 * np.log(4000), rel=0.07)
+    assert null_limit(np.concatenate((scores, rng.uniform(20, 60, 400))), 1000) == pytest.approx(limit, rel=0.1)
+    assert null_limit(scores * 3, 1000) == HIGHEST_LIMIT
+    assert null_limit(scores[:5], 1000) == LOWEST_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [("crop 25 %", (90, 150)), ("letterbox", (168, 200)), ("border", (160, 240)), ("quarter", (60, 100))],
+)
+def test_kinds_change_the_shape_as_their_names_say(kind: str, shape: tuple[int, int]) -> None:
+    assert plant(kind, np.full((120, 200), 90, np.uint8), np.random.default_rng(1)).shape == shape
