@@ -18,7 +18,7 @@ from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.guard import check_sealed
+from sonoforge.training.data.guard import check_sealed, leaked_images
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import make_plan
@@ -74,12 +74,13 @@ def main(config: Config) -> Outcome:
         check_sealed(plan, 0, "classifier", train, cache)
         settings = settings_of_arm(ARMS[config.arm], config.classifier.settings())
         job = ClassifierJob(backbone, settings, config.seed, device)
+        generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
         trained = train_final(
             folder / "final",
             cache.labelled(train, np.array(plan.groups)),
             config.arm,
             job,
-            GanSettings(**GENERATOR_BUDGETS[config.classifier.budget]),
+            generator,
         )
         record = record_model(
             folder / "model",
@@ -92,6 +93,7 @@ def main(config: Config) -> Outcome:
                 budget=config.classifier.budget,
                 weights=backbone.source,
                 settings=settings,
+                generator=generator,
             ),
         )
         held_out = len(plan.test(0))
@@ -125,4 +127,10 @@ def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: 
         labels=cache.dataset.labels[test],
         probabilities=answers.probabilities,
     )
-    return HeldOut(predictions, distances(answers.embeddings, trained.reference))
+    return HeldOut(
+        predictions,
+        distances(answers.embeddings, trained.reference),
+        twins=len(leaked_images(plan, 0, cache)),
+        generator_reads=0,  # generators, too, are trained on the training images
+        seed_accuracy={},
+    )
