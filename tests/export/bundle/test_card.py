@@ -135,7 +135,7 @@ CHECKS = [
     # figures
     Check(always, lambda f: re.escape(
         f"Accuracy {share(f.figures['accuracy'])}, macro-AUC {f.figures['macro_auc']['value']:.3f} "
-        f"[{f.figures['macro_auc']['low']:.3f}, {f.figures['macro_auc']['high']:.3f}] (95 % intervals, bootstrap by "
+        f"[{f.figures['macro_auc']['low']:.3f}, {f.figures['macro_auc']['high']:.3f}] (95 % intervals by "
         "group; accuracy of the weights in this bundle on their own training images ") + r"\d+\.\d%\)."),
     Check(lambda f: f.config.get("seeds", 1) > 1, lambda f: "These figures are of seed 0; accuracy was " + ", ".join(
         f"{f.accuracy(seed):.1%} with seed {seed}" for seed in range(f.config["seeds"])) + "."),

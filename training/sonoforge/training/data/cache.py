@@ -77,6 +77,11 @@ class ImageCache:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @property
+    def contents(self) -> dict[str, str]:
+        """Content hash of each image by its path."""
+        return dict(zip((item.path for item in self.dataset.items), self.hashes, strict=True))
+
+    @property
     def class_counts(self) -> list[int]:
         """Number of images of each class."""
         counts: list[int] = np.bincount(self.dataset.labels, minlength=len(self.dataset.classes)).tolist()

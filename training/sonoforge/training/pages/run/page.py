@@ -31,6 +31,7 @@ from sonoforge.training.pages.run.evidence import (
     check_predictions,
     check_reads,
     class_counts,
+    origin_checks,
     read_generators,
     read_plans,
     reliability,
@@ -92,7 +93,11 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
     generators = read_generators(folder, classes)
     sampled = [name for name in classes if all(_grid(folder, kind, name).is_file() for kind in ("real", "generated"))]
     clusters = [] if audited["duplicates"]["shares_layout"] else _handful(audited["clusters"])
-    checks = [*split_checks(plans, reads, twins), *check_predictions(parts, arms, len(plan.files))]
+    checks = [
+        *origin_checks(folder, plans, reads, cache.contents),
+        *split_checks(plans, reads, twins),
+        *check_predictions(parts, arms, len(plan.files)),
+    ]
     facts = statements.RunFacts(
         protocol=results["protocol"],
         folds=split["folds"],
@@ -206,7 +211,7 @@ def _facts(results: RunResults, comparisons: Sequence[ComparisonRow]) -> list[Fa
         change, smallest = gan["accuracy_difference"], gan["minimum_detectable_difference"]
         least = f"smallest change this run can be expected to detect: {points(smallest, sign='')}"
         if not is_number(smallest):
-            why = why_not_detectable(gan, split["images"])
+            why = why_not_detectable(gan)
             least = f"the smallest change this run can detect cannot be computed: {why}"
         detail = f"{_interval(change, '+')}; {least}"
         rows.append(Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
@@ -237,7 +242,7 @@ def _charts(
     for name in list(arms)[:_CHARTED_CALIBRATIONS]:
         part = next(p for p in parts if p.arm == name)
         calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.folds)
-        raw_bins, bins = reliability(part.labels, part.probabilities), reliability(part.labels, calibrated)
+        raw_bins, bins = (reliability(part.labels, p, part.groups) for p in (part.probabilities, calibrated))
         diagrams.append((titles[name], charts.reliability_diagram(raw_bins, bins, titles[name])))
     return Charts(
         folds=charts.fold_strip(arms),
