@@ -19,6 +19,7 @@ from small_run import CLASSIFIER, GENERATOR, SmallRun
 from sonoforge.export.bundle.card import classifier_card
 from sonoforge.export.gate import images
 from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier import weights
 from sonoforge.training.classifier.model_folder import load_model
 from sonoforge.training.classifier.weights import Backbone
@@ -262,7 +263,12 @@ def test_train_on_own_data_from_imagenet_and_from_nothing(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "_download", lambda: Backbone({}, IMAGENET, "0" * 64))
-    check_card(trained(tmp_path, cells, "real", "imagenet", tmp_path / "cache"))
+    card = trained(tmp_path, cells, "real", "imagenet", tmp_path / "cache")
+    check_card(card)
+    record = card.facts.folder / "model" / "model.json"
+    record.write_text(record.read_text().replace('"twins"', '"other"'))
+    with pytest.raises(SonoforgeError, match="lacks twins: another revision wrote it, train again"):
+        load_model(record.parent)
     rows = [f"{(name := path.relative_to(cells).as_posix())},of {name}" for path in sorted(cells.rglob("*.png"))]
     (cells / "groups.csv").write_text("\n".join(["file,group", *rows]) + "\n")
     try:
