@@ -66,7 +66,7 @@ def main(config: Config) -> Outcome:
     if config.final_arm not in config.arms:
         raise SonoforgeError(
             f"--final-arm: found {config.final_arm!r}, expected one of --arms ({', '.join(config.arms)}), "
-            "so that its sealed figures are known"
+            "so that its figures are known"
         )
     config = crossval.fill_defaults(config)
     settings = crossval.resolve_settings(config)
