@@ -47,6 +47,8 @@ sonoforge gan train --data BUSI --class-name malignant --resume  continue where 
 torchrun --nproc-per-node 4 -m sonoforge.runtime.cli.main gan train --data BUSI --class-name malignant
 
 Ctrl-C, or SIGTERM, closes the current tick, saves, and ends with exit code 0; a second one stops at once.
+With OMP_NUM_THREADS=1 in the environment, a resumed training on a CPU ends with the very weights of an uninterrupted
+one.
 """
 
 
