@@ -76,7 +76,7 @@ def test_planted_copies_are_counted_by_kind(cache: ImageCache) -> None:
 
 
 def test_images_that_are_in_two_collections_are_named(root: Path, tmp_path: Path) -> None:
-    other = write_set(tmp_path / "other", {"c": 4}, first_seed=90)
+    other = write_set(tmp_path / "other", {"c": 3, "d": 2}, first_seed=90)
     save(other / "c" / "zoomed.png", draw_scan(2)[20:110, 15:105])  # of a/scan (3)
     done = succeed("data", "audit", "--data", root, "--against", other, "--cache", tmp_path / "cache")
     pairs = done.json["against"]["pairs"]
