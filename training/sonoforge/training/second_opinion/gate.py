@@ -1,0 +1,87 @@
+"""The second opinion at the gate: nothing is trained while a test image shows what its training images show."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sonoforge.runtime import atomic
+from sonoforge.runtime.errors import GateError
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.distinct import DISTINCT, read_distinct
+from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.second_opinion.copies import Match
+from sonoforge.training.second_opinion.findings import Finding, proposed_groups, write_findings
+from sonoforge.training.second_opinion.recall import recall_copies
+from sonoforge.training.statistics.results import SecondOpinion
+
+log = logging.getLogger(__name__)
+
+RECORD, PAGE, GROUPS = "second-opinion.json", "second-opinion.html", "second-opinion-groups.csv"
+
+
+class Place(NamedTuple):
+    """Where the second opinion writes."""
+
+    run: Path  # the run folder: what was found
+    cache: Path  # the folder of decoded images: what need not be searched again
+
+
+def check_plans(place: Place, cache: ImageCache, plans: Sequence[SplitPlan]) -> SecondOpinion:
+    """Refuse plans that test an image in one fold and train on another picture of the same scan in the next.
+
+    Writes ``second-opinion.json`` into the run folder, and where something was found its pictures and a ``groups.csv``
+    that joins it.  Pairs in ``distinct.csv`` are let through and recorded.  Under ``thesis`` what leaks is only said.
+
+    Raises:
+        GateError: Two images of different folds show one scan; names both, and the remedy.
+        SonoforgeError: ``distinct.csv`` cannot be read.
+    """
+    distinct = read_distinct(cache.dataset)
+    found = recall_copies(cache, np.array(plans[0].groups), place.cache)
+    findings = [finding for match in found.matches if (finding := _across(match, plans)) is not None]
+    declared = [finding for finding in findings if frozenset(finding.files) in distinct]
+    leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]
+    record = SecondOpinion(
+        compared=found.compared,
+        threshold=found.threshold,
+        leaks=[finding.record() for finding in leaks],
+        distinct_by_hand=[finding.record() for finding in declared],
+    )
+    atomic.write_json(place.run / RECORD, record)
+    if declared:
+        log.info("second opinion: %d pairs were declared distinct by hand (%s)", len(declared), DISTINCT)
+    if not leaks:
+        log.info("second opinion: no scan on two sides (%d pairs, r below %.2f)", found.compared, found.threshold)
+        return record
+    write_findings(place.run / PAGE, cache, leaks, found.threshold)
+    atomic.write_text(place.run / GROUPS, proposed_groups(cache, leaks))
+    message = _message(place.run, cache, leaks)
+    if plans[0].protocol == "sealed":
+        raise GateError(f"sealed: {message}")
+    log.warning("thesis: %s", message)
+    return record
+
+
+def _across(match: Match, plans: Sequence[SplitPlan]) -> Finding | None:
+    """Return the match with its folds under the first plan that puts its images apart."""
+    for plan in plans:
+        folds = plan.fold_of[match.query], plan.fold_of[match.key]
+        if folds[0] != folds[1]:
+            return Finding(match, (plan.files[match.query], plan.files[match.key]), folds, plan.seed)
+    return None
+
+
+def _message(run: Path, cache: ImageCache, leaks: Sequence[Finding]) -> str:
+    first = leaks[0]
+    more = f", and {len(leaks) - 1} more pairs" if len(leaks) > 1 else ""
+    return (
+        f"{first.files[0]} (fold {first.folds[0]}) and {first.files[1]} (fold {first.folds[1]}) show one scan "
+        f"({first.facts}){more}; see {run / PAGE}, then copy {run / GROUPS} to {cache.dataset.root / 'groups.csv'} "
+        f"to keep them in one fold, or list pairs that you see are different in {cache.dataset.root / DISTINCT} "
+        "(columns file,other)"
+    )
