@@ -21,6 +21,9 @@ from sonoforge.training.gan.objectives.batch import Batch
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS, path_length
 from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
 
+# Largest difference of a gradient, as a share of its norm, and of a weight after one iteration.  Measured here: 4e-6
+# for both; on other networks and machines 3.4e-4, where a sum in another order changes the sign of what is almost 0.
+GRADIENT = ITERATION = 5e-4
 FAMILY = ["stylegan2_cond", "stylegan2_uncond", "stylegan3_t", "stylegan3_r"]
 
 
@@ -54,7 +57,8 @@ def test_the_mapping_equals_the_official_one(name: str) -> None:
     torch.testing.assert_close(mapping.average, record["out/ema/mapping.w_avg"], atol=1e-5, rtol=0)
 
 
-def _close(found: Tensor, expected: Tensor, atol: float = 1e-4, rtol: float = 0) -> None:
+# Measured: 1.3e-5.
+def _close(found: Tensor, expected: Tensor, atol: float = 5e-5, rtol: float = 0) -> None:
     torch.testing.assert_close(found, expected, atol=atol, rtol=rtol)
 
 
@@ -173,13 +177,13 @@ def test_losses_penalties_and_gradients_equal_the_official_ones(name: str, phase
         if value.ndim == 0 and recorded.ndim == 1:  # a penalty here is a mean over the batch
             recorded = recorded.mean()
         exact = "scores" in key or key.endswith("loss")
-        _close(value.detach(), recorded.reshape(value.shape), *((1e-4, 0) if exact else (1e-5, 1e-3)))
+        _close(value.detach(), recorded.reshape(value.shape), *((5e-5, 0) if exact else (1e-5, 1e-4)))
     rename = generator_state if phase.startswith("G") else discriminator_state
     expected = rename(below(training.record, f"out/gradstat/{phase}/"))
     assert expected.keys() <= found.keys()
     for key, values in found.items():
         statistics = expected.get(key, torch.zeros(3, dtype=torch.float64))
-        assert float((_statistics(values) - statistics).abs().max()) <= 1e-2 * float(statistics[1]) + 1e-6, key
+        assert float((_statistics(values) - statistics).abs().max()) <= 5e-4 * float(statistics[1]) + 1e-6, key
 
 
 @pytest.mark.parametrize("phase", ["Gmain", "Greg", "Dmain", "Dreg"])
@@ -189,7 +193,7 @@ def test_every_entry_of_the_gradients_equals_the_official_one(phase: str) -> Non
     found = Training("stylegan2_uncond").gradients(phase)
     assert expected.keys() <= found.keys()
     for key, values in expected.items():
-        assert float((found[key] - values).norm()) <= 5e-3 * float(values.norm()) + 1e-6, key
+        assert float((found[key] - values).norm()) <= GRADIENT * float(values.norm()) + 1e-6, key
 
 
 def test_one_full_iteration_ends_in_the_official_state() -> None:
@@ -212,13 +216,13 @@ def test_one_full_iteration_ends_in_the_official_state() -> None:
         optimisers[key].step()
         value, expected = training.values[phase].detach(), training.record[f"out/onestep/{phase}"]
         expected = expected.mean() if value.ndim == 0 else expected.reshape(value.shape)
-        _close(value, expected, 1e-4, 1e-3)
+        _close(value, expected, 5e-5, 1e-4)
     for key, rename in (("G", generator_state), ("D", discriminator_state)):
         state = networks[key].state_dict()
         expected = rename(below(golden_arrays(f"stylegan2_uncond_train_{key}"), f"onestep/{key}/"))
         apart = [(state[name] - values).abs().flatten() for name, values in expected.items()]
-        assert float((torch.cat(apart) < 1e-4).double().mean()) >= 0.99
-        assert float(torch.cat(apart).max()) <= 4 * settings[f"{key}_opt"]["lr"] + 1e-5
+        assert float((torch.cat(apart) < 2e-5).double().mean()) >= 0.99
+        assert float(torch.cat(apart).max()) <= ITERATION
         if key == "G":
             _close(state["mapping.average"], expected["mapping.average"], 1e-5)
 
@@ -234,9 +238,9 @@ def test_the_importer_refuses_another_filter_and_missing_or_wrong_tensors() -> N
     state = below(golden_arrays("stylegan2_uncond"), "G/")
     with pytest.raises(ValueError, match="found another filter"):
         generator_from_official(state | {"synthesis.b8.resample_filter": torch.ones(4, 4) / 16})
-    with pytest.raises(ValueError, match="Missing key"):
+    with pytest.raises(ValueError, match=r"no tensor for synthesis\.layers\.1\.bias"):
         generator_from_official({name: value for name, value in state.items() if name != "synthesis.b8.conv0.bias"})
-    with pytest.raises(ValueError, match="size mismatch"):
+    with pytest.raises(ValueError, match=r"conv0\.bias: found the shape \(5,\)"):
         generator_from_official(state | {"synthesis.b8.conv0.bias": torch.zeros(5)})
     with pytest.raises(ValueError, match=r"found no 'mapping\.w_avg'"):
         generator_from_official({name: value for name, value in state.items() if name != "mapping.w_avg"})

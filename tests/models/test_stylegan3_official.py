@@ -16,8 +16,7 @@ from sonoforge.models.stylegan.official3 import generator_from_official, generat
 from sonoforge.models.stylegan.stylegan3 import Generator
 
 CONFIGS = ["t", "r"]
-# Of the recorded arrays' README, and 1e-3 for R, whose sums are longer.
-TOLERANCE = {"t": 1e-4, "r": 1e-3}
+TOLERANCE = 1e-5  # measured: 1.4e-6 for T and R
 
 
 def _official(config: str) -> tuple[Generator, nn.Module, dict[str, Tensor]]:
@@ -34,7 +33,7 @@ def _assert_near(found: Tensor, expected: Tensor, tolerance: float) -> None:
 @torch.no_grad()
 def test_images_are_those_of_the_official_network(config: str) -> None:
     generator, discriminator, arrays = _official(config)
-    tolerance = TOLERANCE[config]
+    tolerance = TOLERANCE
     styles = generator.mapping(arrays["in/z"])
     _assert_near(styles, arrays["out/ws"], 1e-5)
     _assert_near(generator.mapping(arrays["in/z"], truncation_psi=0.7), arrays["out/ws_psi07"], 1e-5)
@@ -48,7 +47,7 @@ def test_images_are_those_of_the_official_network(config: str) -> None:
     count = len(arrays["out/img_mix"])
     _assert_near(generator.synthesis(mixed[:count]), arrays["out/img_mix"], tolerance)
     for images_name, logits_name in (("out/img", "out/logits"), ("out/img_psi07", "out/logits_psi07")):
-        _assert_near(discriminator(arrays[images_name])[0], arrays[logits_name][:, 0], 1e-4)
+        _assert_near(discriminator(arrays[images_name])[0], arrays[logits_name][:, 0], 5e-5)
     generator.synthesis.input.transform.copy_(arrays["in/transform"])
     count = len(arrays["out/img_transform"])
     _assert_near(generator(arrays["in/z"][:count]), arrays["out/img_transform"], tolerance)
@@ -93,14 +92,14 @@ def test_losses_and_gradients_are_the_official_ones(config: str, phase: str) -> 
     # The official loss moves the averages in the discriminator's phase alone.
     images = generator(arrays[f"in/gen_z_{phase}"], update_average=phase == "Dmain")
     fake = discriminator(images)[0]
-    _assert_near(fake, arrays[f"out/train/{phase}/scores/fake"][:, 0], 1e-4)
+    _assert_near(fake, arrays[f"out/train/{phase}/scores/fake"][:, 0], 5e-5)
     if phase == "Gmain":
         network, rename, loss = generator, generator_state, softplus(-fake)
     else:
         real = discriminator(arrays["in/real_img_u8"].float() / 127.5 - 1)[0]
-        _assert_near(real, arrays["out/train/Dmain/scores/real"][:, 0], 1e-4)
+        _assert_near(real, arrays["out/train/Dmain/scores/real"][:, 0], 5e-5)
         network, rename, loss = discriminator, discriminator_state, softplus(fake) + softplus(-real)
-    _assert_near(loss, arrays[f"out/train/{phase}/{phase[0]}/loss"][:, 0], 1e-4)
+    _assert_near(loss, arrays[f"out/train/{phase}/{phase[0]}/loss"][:, 0], 5e-5)
     loss.mean().backward()
     prefix = f"out/gradstat/{phase}/"
     recorded = rename({name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)})
@@ -111,7 +110,7 @@ def test_losses_and_gradients_are_the_official_ones(config: str, phase: str) -> 
         assert gradient is not None
         values = gradient.contiguous().flatten().double()
         found = [values.sum(), values.norm(), values @ torch.arange(1, len(values) + 1).double().cos()]
-        np.testing.assert_allclose(found, [total, norm, dot], rtol=0, atol=1e-2 * float(norm) + 1e-6, err_msg=name)
+        np.testing.assert_allclose(found, [total, norm, dot], rtol=0, atol=5e-4 * float(norm) + 1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +118,9 @@ def test_losses_and_gradients_are_the_official_ones(config: str, phase: str) -> 
     [
         (lambda state: state.clear(), "expected a StyleGAN3 generator"),
         (lambda state: state.pop("mapping.w_avg"), "found no 'mapping.w_avg'"),
-        (lambda state: state.pop("synthesis.input.freqs"), "Missing key.*synthesis.input.frequencies"),
-        (lambda state: state.update({"synthesis.L1_36_32.extra": torch.zeros(1)}), "synthesis.layers.1.extra"),
-        (lambda state: state.pop("synthesis.L2_52_32.bias"), "Missing key.*synthesis.layers.2.bias"),
+        (lambda state: state.pop("synthesis.input.freqs"), "found no tensor for synthesis.input.frequencies"),
+        (lambda state: state.update({"synthesis.L1_36_32.extra": torch.zeros(1)}), "found synthesis.L1_36_32.extra"),
+        (lambda state: state.pop("synthesis.L2_52_32.bias"), "found no tensor for synthesis.layers.2.bias"),
         (lambda state: state["synthesis.L3_52_27.up_filter"].mul_(1.1), "L3_52_27.up_filter: found another filter"),
         (lambda state: state.update({"synthesis.L3_52_27.down_filter": torch.ones(12, 12)}), "found another filter"),
     ],

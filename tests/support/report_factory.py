@@ -28,7 +28,6 @@ from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
-from sonoforge.training.statistics.published import PUBLISHED
 
 EPOCHS = 3
 
@@ -239,7 +238,6 @@ def _add_bundle(folder: Path, results: dict[str, Any]) -> None:
         },
         "bundle_files": files,
         "final_arm": next(iter(results["arms"])),
-        "published": [row._asdict() for row in PUBLISHED],
         "seconds": {"data": 0.4, "cross-validation": 185.2, "final model": 3700.0},
     }
     manifest = {

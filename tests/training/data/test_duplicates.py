@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from scans import draw_scan
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.duplicates import (
     THRESHOLD,
     _best_correlation,
@@ -140,6 +141,7 @@ def test_a_wrong_shape_is_refused() -> None:
 
 def test_real_busi_clusters_are_stable_and_those_known(busi: ImageCache) -> None:
     cache, found = busi, busi.duplicates
+    assert is_busi(cache.fingerprint)
     names = [item.path for item in cache.dataset.items]
     assert 585 <= found.groups.max() + 1 <= 615
     together = found.groups[names.index("benign/benign (433).png")]

@@ -18,6 +18,7 @@ from pages import Page, check_page
 from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.classifier.fold_result import StageReads
+from sonoforge.training.data import datasets
 from sonoforge.training.pages.numbers import share
 from sonoforge.training.pages.run.evidence import check_reads, read_plans, reliability
 from sonoforge.training.pages.run.page import command_line, write_report
@@ -176,16 +177,36 @@ def test_data_split_parity_and_time_are_printed_as_given(sealed: Written) -> Non
     assert [row[:5] for row in trainings] == [[c, "4", "17", "120", "32"] for c in ("normal", "malignant")]
 
 
-def test_published_rows_are_called_claims_and_kept_apart_from_other_data(sealed: Written) -> None:
-    page = sealed.page
+def test_published_rows_are_called_claims_and_stand_beside_busi_alone(
+    sealed: Written, small: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for page in (sealed.page, small.page):  # classes of BUSI's names, and others
+        assert not any(caption.startswith("Accuracy, then sensitivity") for caption in page.tables)
+        assert "Published" not in page.text
+    run = copied(sealed.run, tmp_path)
+    monkeypatch.setattr(datasets, "BUSI_FINGERPRINT", run.cache.fingerprint)
+    page = written(run).page
+    check_page(page)
     rows = page.table("Accuracy, then sensitivity")
     assert rows[0][5:] == ["normal", "benign", "malignant"]
     system1 = next(row for row in rows if row[0].startswith("System 1"))
     assert system1[3:] == ["93.4 %", "98.7 %", "93 / 96", "89 / 95", "90 / 95"]
-    assert "claims of the papers" in page.text and "cannot be compared with them at all" in page.text
-    ours = sealed.run.results["arms"]["real"]
+    assert "claims of the papers" in page.text and "Published models trained on BUSI alone" in page.text
+    ours = run.results["arms"]["real"]
     cells = [f"{100 * ours[k][c]['value']:.0f}" for c in rows[0][5:] for k in ("sensitivity", "specificity")]
     assert [cell for row in rows if row[0] == ours["title"] for part in row[5:] for cell in part.split(" / ")] == cells
+
+
+def test_what_cannot_be_computed_is_said_with_its_reason(sealed: Written, tmp_path: Path) -> None:
+    run = copied(sealed.run, tmp_path)
+    (row,) = run.results["comparisons"]
+    row["mcnemar"] |= {"first_only": 0, "second_only": 0}
+    for nothing in (float("nan"), None):  # as computed, and as read back from results.json
+        row["minimum_detectable_difference"] = nothing
+        page = written(run).page
+        assert page.table("Differences, in percentage points")[1][6] == "cannot be computed"
+        assert "can detect cannot be computed: both arms classified exactly the same images correctly" in page.text
+        assert "nan" not in page.text.lower().split()
 
 
 def test_the_reliability_bins_sum_up_to_the_printed_ece(sealed: Written) -> None:

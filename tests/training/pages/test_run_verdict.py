@@ -73,7 +73,16 @@ def test_a_gain_under_the_leaking_protocol_is_no_evidence() -> None:
 def test_a_missing_minimum_detectable_difference_is_said_not_invented() -> None:
     for nothing in (None, float("nan")):
         verdict = judge_gan(comparison("real", "gan", 0.0, 0.0, 0.0, 1.0, nothing), None, ARMS, "sealed")
-        assert "too few of the 780 images" in verdict.sentences[-1]
+        assert "cannot be computed: 780 images are too few" in verdict.sentences[-1]
+
+
+def test_arms_that_are_right_on_the_same_images_are_said_to_be() -> None:
+    same = comparison("real", "gan", 0.0, 0.0, 0.0, 1.0, float("nan"))
+    same["mcnemar"] |= {"first_only": 0, "second_only": 0}
+    said = " ".join(judge_gan(same, None, ARMS, "sealed").sentences)
+    assert "Both classified exactly the same images correctly" in said and "alone" not in said
+    assert "cannot be computed: both arms classified exactly the same images correctly" in said
+    assert "nan" not in said and "n/a" not in said
 
 
 def test_the_comparison_is_turned_round_where_the_gan_is_the_baseline() -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from processes import start, wait_until
 from program import refused, succeed
+from scans import write_set
 from small_run import SMALL
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.comparison import log_table
 from sonoforge.training.classifier.fold_result import read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.options import ClassifierOptions
@@ -26,6 +28,12 @@ from sonoforge.training.verbs import crossval
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a small comparison, one fold after the other; not to be changed."""
     return Path(succeed("crossval", *SMALL, "--jobs", "1", "--out", tmp_path_factory.mktemp("runs")).json["run"])
+
+
+@pytest.fixture(scope="module")
+def balanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of six scans."""
+    return write_set(tmp_path_factory.mktemp("balanced") / "cells", {"one": 6, "two": 6})
 
 
 def test_every_image_is_predicted_once_by_a_fold_that_did_not_read_it(uninterrupted: Path) -> None:
@@ -95,6 +103,37 @@ def test_wrong_arms_are_refused_and_a_mistyped_one_is_recognised() -> None:
     for arms, message in ((("real", "gna"), "did you mean gan"), (("real", "real"), "each arm once"), ((), "nothing")):
         with pytest.raises(SonoforgeError, match=message):
             crossval.resolve_settings(crossval.Config(arms=arms))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["crossval"], "--arms: gan would fill every class up to the largest"),
+        (["crossval", "--arms", "real,duplicates"], "--arms: duplicates would fill every class"),
+        (["crossval", "--arms", "real,weighted"], "--arms: weighted would weight the classes"),
+        (["run"], "--arms: gan would"),
+        (["train", "--arm", "gan"], "--arm: gan would"),
+    ],
+)
+def test_an_arm_that_changes_nothing_is_refused_before_any_work(
+    arguments: list[str], found: str, balanced: Path, tmp_path: Path
+) -> None:
+    said = refused(*arguments, "--data", balanced, "--out", tmp_path / "runs", "--cache", balanced.parent / "cache")
+    assert found in said and "classes of equal size (one 6, two 6)" in said and "choose any of real,classical" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_terminal_says_what_it_cannot_compute(caplog: pytest.LogCaptureFixture, uninterrupted: Path) -> None:
+    results = json.loads((uninterrupted / "results.json").read_text())
+    (row,) = results["comparisons"]
+    row["mcnemar"] |= {"first_only": 0, "second_only": 0}
+    for nothing in (float("nan"), None):  # as computed, and as read back from results.json
+        row["minimum_detectable_difference"] = nothing
+        with caplog.at_level("INFO"):
+            caplog.clear()
+            log_table(results)
+        assert "nan" not in caplog.text and "None" not in caplog.text
+        assert "cannot be computed: both arms classified exactly the same images correctly" in caplog.text
 
 
 def resolved(generator: GanSettings | None = None, **classifier: Any) -> ComparisonSettings:

@@ -19,7 +19,7 @@ from sonoforge.runtime.cli.options import Outcome, flatten, option
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.verbs import verify
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS, ClassifierJob, settings_of_arm
+from sonoforge.training.classifier.arms import ARMS, ClassifierJob, check_arms, settings_of_arm
 from sonoforge.training.classifier.comparison import Comparison, compare, log_table
 from sonoforge.training.classifier.final_model import HeldOut, Provenance, record_model, train_final
 from sonoforge.training.classifier.fold_task import ComparisonSettings
@@ -30,7 +30,6 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics.predictions import read_predictions
-from sonoforge.training.statistics.published import PUBLISHED
 from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.verbs import crossval
 
@@ -73,6 +72,7 @@ def main(config: Config) -> Outcome:
     with _chapter("data", seconds):
         source = ImageSource(config.data, config.images, config.seed, config.cache)
         cache = load_images(source)
+        check_arms("--arms", config.arms, cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(Path(config.out), f"run-{cache.dataset.name}", flatten(config), resume=config.resume)
     with run_folder.log_to(folder):
         if run_folder.is_finished(folder):
@@ -116,7 +116,6 @@ def _work(
         verify=verified,
         bundle_files=manifest["files"],
         final_arm=config.final_arm,
-        published=[row._asdict() for row in PUBLISHED],
         seconds=seconds,
     )
     with _chapter("report", seconds):

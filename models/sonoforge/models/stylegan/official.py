@@ -3,12 +3,17 @@
 The official networks are distributed as pickles, which run code when they are opened.  Whoever trusts one saves the
 state dicts of its generator and discriminator, in the official implementation, as ``.safetensors`` or ``.npz``;
 here only tensors are read, by the names of StyleGAN2-ADA's and StyleGAN3's PyTorch implementations.
+
+Sizes and widths are read from names and shapes.  What no tensor shows is taken as published, unless the state has a
+number named ``settings.NAME`` beside its tensors: ``settings.lr_multiplier``, of the mapping network, and of StyleGAN3
+``settings.output_scale``.  Both are factors, so weights are converted to the published value and compute the same.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,9 +21,17 @@ from torch import Tensor
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.fir import low_pass
 from sonoforge.models.stylegan.generator import StyledSettings
+from sonoforge.models.stylegan.mapping import RATE
+from sonoforge.models.stylegan.pyramid import layer_widths
 from sonoforge.models.stylegan.stylegan2 import Generator
 
 State = Mapping[str, Tensor]
+Value = TypeVar("Value")
+
+SETTINGS = "settings."
+# Initial weights have the standard deviation 1 / lr_multiplier and move little from there: Adam takes steps of the
+# rate, about 0.002, against 100.  Within this factor of 1 / RATE the published multiplier is taken for granted.
+SPREAD = 1.5
 
 
 def generator_from_official(state: State, *, mixing: float = 0.9) -> Generator:
@@ -29,9 +42,11 @@ def generator_from_official(state: State, *, mixing: float = 0.9) -> Generator:
         mixing: See `StyledSettings`; no part of a state.
 
     Raises:
-        ValueError: A name or shape does not belong to such a network, or another filter than StyleGAN2's.
+        ValueError: A name or shape does not belong to such a network, another filter than StyleGAN2's, or a
+            learning-rate multiplier that is not told.
     """
     names = _checked(state, "synthesis.b4.const", "a StyleGAN2 generator with skip outputs")
+    names = at_published_rate(names, ("lr_multiplier",))
     resolutions = _resolutions(names, r"synthesis\.b(\d+)\.")
     widths = [_length(names, f"synthesis.b{side}.conv1.weight", 0) for side in resolutions]
     layers = sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in names)
@@ -48,7 +63,7 @@ def generator_from_official(state: State, *, mixing: float = 0.9) -> Generator:
         **_width_settings(resolutions, widths),
     )
     generator = Generator(settings)
-    _load(generator, generator_state(names))
+    load_renamed(generator, names, generator_state)
     return generator.eval()
 
 
@@ -59,9 +74,11 @@ def discriminator_from_official(state: State) -> Discriminator:
         state: Tensors by official name (``b4.out.weight``, ...).
 
     Raises:
-        ValueError: A name or shape does not belong to such a network, or another filter than StyleGAN2's.
+        ValueError: A name or shape does not belong to such a network, another filter than StyleGAN2's, or a
+            learning-rate multiplier that is not told.
     """
     names = _checked(state, "b4.out.weight", "a residual StyleGAN2 discriminator")
+    names = at_published_rate(names, ("lr_multiplier",))
     resolutions = _resolutions(names, r"b(\d+)\.")
     widths = [_length(names, "b4.conv.weight", 0)]
     widths += [_length(names, f"b{side}.conv0.weight", 0) for side in resolutions[1:]]
@@ -75,11 +92,11 @@ def discriminator_from_official(state: State) -> Discriminator:
         **_width_settings(resolutions, widths),
     )
     discriminator = Discriminator(settings)
-    _load(discriminator, discriminator_state(names))
+    load_renamed(discriminator, names, discriminator_state)
     return discriminator.eval()
 
 
-def mapping_state(state: State) -> dict[str, Tensor]:
+def mapping_state(state: Mapping[str, Value]) -> dict[str, Value]:
     """Rename the official mapping network's tensors (``mapping.*``); the generators' and the discriminators'."""
     renamed = {}
     for name, value in state.items():
@@ -92,7 +109,7 @@ def mapping_state(state: State) -> dict[str, Tensor]:
     return renamed
 
 
-def generator_state(state: State) -> dict[str, Tensor]:
+def generator_state(state: Mapping[str, Value]) -> dict[str, Value]:
     """Rename an official StyleGAN2 generator's tensors; filters, which are no part of a state here, are left out."""
     renamed = mapping_state(state)
     for name, value in state.items():
@@ -107,7 +124,7 @@ def generator_state(state: State) -> dict[str, Tensor]:
     return _without_filters(renamed)
 
 
-def discriminator_state(state: State) -> dict[str, Tensor]:
+def discriminator_state(state: Mapping[str, Value]) -> dict[str, Value]:
     """Rename an official discriminator's tensors; filters, which are no part of a state here, are left out."""
     renamed = mapping_state(state)
     resolutions = _resolutions(state, r"b(\d+)\.")
@@ -145,21 +162,103 @@ def _checked(state: State, key: str, expected: str) -> State:
     return state
 
 
-def _resolutions(state: State, pattern: str) -> list[int]:
+def _resolutions(state: Mapping[str, object], pattern: str) -> list[int]:
     return sorted({int(found[1]) for name in state if (found := re.match(pattern, name))})
 
 
 def _width_settings(resolutions: list[int], widths: list[int]) -> dict[str, int]:
-    """The settings that give these widths; the base is the smallest that fits the last layer."""
-    return {"channel_base": resolutions[-1] * widths[-1], "channel_max": widths[0]}
+    """The settings that give these widths: the least base that is enough for every layer, and the widest layer.
+
+    Raises:
+        ValueError: There are none.
+    """
+    base = max(width * side for width, side in zip(widths, resolutions, strict=True))
+    if layer_widths(len(widths), base, max(widths)) != widths:
+        raise ValueError(
+            f"official state: found layers of {', '.join(map(str, widths))} channels from {resolutions[0]} to "
+            f"{resolutions[-1]} pixels, expected channel_base divided by the side, at most channel_max"
+        )
+    return {"channel_base": base, "channel_max": max(widths)}
 
 
-def _load(network: torch.nn.Module, state: dict[str, Tensor]) -> None:
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"official state: {' '.join(str(error).split())}") from error
+def at_published_rate(state: State, allowed: Sequence[str]) -> State:
+    """Convert a mapping network to the learning-rate multiplier of the published ones; it computes the same.
+
+    Args:
+        state: Tensors by official name, with ``settings.lr_multiplier`` where that is another.
+        allowed: Names of settings that such a state may have.
+
+    Returns:
+        The state without that setting.
+
+    Raises:
+        ValueError: An unknown setting, or weights that show that the multiplier is another but not which.
+    """
+    told = {name: settings_value(state, name) for name in state if name.startswith(SETTINGS)}
+    for name in told:
+        if name.removeprefix(SETTINGS) not in allowed:
+            expected = ", ".join(SETTINGS + known for known in allowed)
+            raise ValueError(f"official state: found {name!r}, expected no settings but {expected}")
+    layers = [name for name in state if re.fullmatch(r"mapping\.fc\d+\.(weight|bias)", name)]
+    weights = [state[name].flatten().float() for name in layers if name.endswith("weight")]
+    rate = told.get(SETTINGS + "lr_multiplier")
+    if rate is None and weights:
+        spread = float(torch.cat(weights).square().mean().sqrt())
+        if not 1 / SPREAD <= spread * RATE <= SPREAD:
+            raise ValueError(
+                f"official state: the weights of mapping.fc0 and on are {spread:.3g} large, expected about "
+                f"{1 / RATE:g}, as with the published lr_multiplier of {RATE:g}; add the one that the network has, as "
+                "a number named settings.lr_multiplier (G/settings.lr_multiplier or D/... in a file)"
+            )
+    factor = 1.0 if rate is None else rate / RATE
+    return {
+        name: value * factor if name in layers and factor != 1 else value
+        for name, value in state.items()
+        if name != SETTINGS + "lr_multiplier"
+    }
 
 
-def _without_filters(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def settings_value(state: State, name: str) -> float:
+    """Return a setting that stands beside the tensors.
+
+    Raises:
+        ValueError: Not one finite number above 0.
+    """
+    if state[name].numel() != 1 or not 0 < float(state[name]) < float("inf"):
+        raise ValueError(f"official state: {name}: found {state[name].tolist()}, expected one number above 0")
+    return float(state[name])
+
+
+def load_renamed(network: torch.nn.Module, state: State, rename: Callable[[Mapping[str, str]], dict[str, str]]) -> None:
+    """Load official tensors into a network of the structure that was read from them.
+
+    Args:
+        network: Changed in place.
+        state: Tensors by official name.
+        rename: One of the functions here, from official names to ours.
+
+    Raises:
+        ValueError: A tensor is missing, too many, or of another shape; in official names where there is one.
+    """
+    theirs = rename({name: name for name in state})
+    own = network.state_dict()
+    for name, value in own.items():
+        if name not in theirs:
+            raise ValueError(
+                f"official state: found no tensor for {name}, expected a network of the published structure"
+            )
+        found = state[theirs[name]]
+        if found.shape != value.shape:
+            raise ValueError(
+                f"official state: {theirs[name]}: found the shape {tuple(found.shape)}, expected "
+                f"{tuple(value.shape)}, as the other tensors have it in the published structure"
+            )
+    known = {official_name for name, official_name in theirs.items() if name in own}
+    for official_name in state:
+        if official_name not in known and not official_name.endswith("_filter"):
+            raise ValueError(f"official state: found {official_name}, which the published structure does not have")
+    network.load_state_dict({name: state[official_name] for name, official_name in theirs.items()})
+
+
+def _without_filters(state: dict[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in state.items() if not name.endswith("resample_filter")}

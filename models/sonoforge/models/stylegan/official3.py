@@ -5,17 +5,25 @@ Files of tensors only, by the names of the authors' PyTorch implementation: see 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from sonoforge.models.stylegan.official import mapping_state
-from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings
+from sonoforge.models.stylegan.official import (
+    SETTINGS,
+    State,
+    Value,
+    at_published_rate,
+    load_renamed,
+    mapping_state,
+    settings_value,
+)
+from sonoforge.models.stylegan.stylegan3 import IMAGE_SCALE, MARGIN, Generator, GeneratorSettings, plan_grids
 
-State = Mapping[str, Tensor]
-
+OUTPUT_SCALE = SETTINGS + "output_scale"
 _TAP_TOLERANCE = 1e-5
 
 
@@ -23,53 +31,94 @@ def generator_from_official(state: State, *, magnitude_decay: float = 0.999) -> 
     """Build a StyleGAN3 generator, configuration T or R, from an official state dict, in evaluation mode.
 
     Args:
-        state: Tensors by official name (``mapping.fc0.weight``, ``synthesis.L0_36_512.weight``, ...).
+        state: Tensors by official name (``mapping.fc0.weight``, ``synthesis.L0_36_512.weight``, ...), and settings
+            that no tensor shows, see `official`.
         magnitude_decay: See `GeneratorSettings`; no part of a state.
 
     Raises:
-        ValueError: A name, shape or filter does not belong to such a network.
+        ValueError: A name, shape or filter does not belong to such a network, or a learning-rate multiplier that is
+            not told.
     """
+    state = _at_published_scale(at_published_rate(state, ("lr_multiplier", OUTPUT_SCALE.removeprefix(SETTINGS))))
     try:
         generator = _build(state, magnitude_decay)
     except (KeyError, IndexError) as error:
         raise ValueError(f"official state: found no {error} of its shape, expected a StyleGAN3 generator") from error
     _check_filters(state, generator)
-    try:
-        generator.load_state_dict(generator_state(state))
-    except RuntimeError as error:
-        raise ValueError(f"official state: {' '.join(str(error).split())}") from error
+    load_renamed(generator, state, generator_state)
     return generator.eval()
 
 
-def _build(state: State, magnitude_decay: float) -> Generator:
-    """Infer the settings of a generator from its tensors' names and shapes."""
+def margin_of(state: State) -> int:
+    """Return the margin in samples of the state's layers, the published one being `stylegan3.MARGIN`.
+
+    Raises:
+        ValueError: Sides that no margin gives.
+    """
+    layers = _layers(state)
+    planned = plan_grids(layers[-1].side, layers[-1].channels, len(layers) - 1, 1, 1)[1:]
+    margin = MARGIN + (layers[0].side - planned[0].side) // 2
+    for index, (layer, grid) in enumerate(zip(layers, planned, strict=True)):
+        if layer.side != (grid.side if index >= len(layers) - 2 else grid.rate + 2 * margin):
+            raise ValueError(
+                f"official state: found a side of {layer.side} in layer L{index}, expected {grid.rate} and the margins "
+                "of the first layer; another first_cutoff, first_stopband or num_critical is not known here"
+            )
+    return margin
+
+
+class _Layer(NamedTuple):
+    side: int
+    channels: int
+
+
+def _layers(state: State) -> list[_Layer]:
+    """Side and channels of each layer's result, by index."""
     found = {match.groups() for name in state if (match := re.match(_LAYER, name))}
-    layers = sorted(tuple(map(int, numbers)) for numbers in found)
-    _, image_size, channels = layers[-1]
-    _, _, widest = layers[0]
-    _, _, narrowest = layers[-2]
-    rotation = state[f"synthesis.L0_{layers[0][1]}_{widest}.weight"].shape[2] == 1
-    factor = 2 if rotation else 1
+    return [_Layer(side, channels) for _, side, channels in sorted(tuple(map(int, numbers)) for numbers in found)]
+
+
+def _build(state: State, magnitude_decay: float) -> Generator:
+    """Build the generator that the tensors' names and shapes show."""
+    layers = _layers(state)
+    side, channels = layers[-1]
+    kernel = state[f"synthesis.L0_{layers[0].side}_{layers[0].channels}.weight"].shape[2]
     style_size = state["mapping.w_avg"].shape[0]
     classes = state["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in state else 0
     settings = GeneratorSettings(
-        image_size,
+        side,
         channels,
         state["mapping.fc0.weight"].shape[1] - (style_size if classes else 0),
         classes,
-        config="r" if rotation else "t",
+        config="r" if kernel == 1 else "t",
         style_size=style_size,
         mapping_layers=sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state),
         layers=len(layers) - 1,
-        # Twice the cutoff of the last layer but one is the sampling rate of the image.
-        channel_base=narrowest * image_size // factor,
-        channel_max=widest // factor,
         magnitude_decay=magnitude_decay,
     )
-    return Generator(settings)
+    planned = plan_grids(side, channels, len(layers) - 1, 1, 1, margin_of(state))
+    widths = [state["synthesis.input.weight"].shape[0], *(layer.channels for layer in layers)]
+    return Generator(
+        settings,
+        [dataclasses.replace(grid, channels=width) for grid, width in zip(planned, widths, strict=True)],
+    )
 
 
-def generator_state(state: State) -> dict[str, Tensor]:
+def _at_published_scale(state: State) -> State:
+    """Convert the last layer, which is linear, to the published output_scale; the images stay the same."""
+    if OUTPUT_SCALE not in state:
+        return state
+    factor = settings_value(state, OUTPUT_SCALE) / IMAGE_SCALE
+    last = max((int(found[1]) for name in state if (found := re.match(_LAYER, name))), default=0)
+    scaled = re.compile(rf"synthesis\.L{last}_\d+_\d+\.(weight|bias)")
+    return {
+        name: value * factor if scaled.fullmatch(name) else value
+        for name, value in state.items()
+        if name != OUTPUT_SCALE
+    }
+
+
+def generator_state(state: Mapping[str, Value]) -> dict[str, Value]:
     """Rename an official StyleGAN3 generator's tensors; filters, which are no part of a state here, are left out."""
     renamed = mapping_state(state)
     for name, value in state.items():

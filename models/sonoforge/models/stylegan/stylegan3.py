@@ -69,7 +69,9 @@ class Grid:
         return 2 * self.cutoff >= self.rate
 
 
-def plan_grids(image_size: int, channels: int, layers: int, channel_base: int, channel_max: int) -> list[Grid]:
+def plan_grids(
+    image_size: int, channels: int, layers: int, channel_base: int, channel_max: int, margin: int = MARGIN
+) -> list[Grid]:
     """Return the grids of the input and of the results of all layers (section 3.2).
 
     Cutoffs and stop bands grow geometrically up to the critical layers.  The sampling rate is the image's, halved as
@@ -81,6 +83,7 @@ def plan_grids(image_size: int, channels: int, layers: int, channel_base: int, c
         layers: Number L of layers before the one that makes the image.
         channel_base: Channels of a layer times twice its cutoff.
         channel_max: Largest number of channels of a layer.
+        margin: Samples computed beyond each border of the image, but for the last two layers.
 
     Returns:
         L + 2 grids: the input's, those of the L layers, the image's.
@@ -107,7 +110,7 @@ def plan_grids(image_size: int, channels: int, layers: int, channel_base: int, c
                 rate=rate,
                 cutoff=cutoff,
                 half_width=max(stopband, rate / 2) - cutoff,
-                side=image_size if index >= layers - 1 else rate + 2 * MARGIN,
+                side=image_size if index >= layers - 1 else rate + 2 * margin,
                 channels=channels if index == layers else min(max(round(channel_base / (2 * cutoff)), 1), channel_max),
             )
         )
@@ -362,6 +365,7 @@ class Generator(StyledGenerator):
 
     Args:
         settings: Its size.
+        grids: Instead of those that `plan_grids` gives for these settings.
 
     Raises:
         ValueError: Another configuration, image size or number of layers.
@@ -369,13 +373,13 @@ class Generator(StyledGenerator):
 
     synthesis: Synthesis
 
-    def __init__(self, settings: GeneratorSettings) -> None:
+    def __init__(self, settings: GeneratorSettings, grids: list[Grid] | None = None) -> None:
         super().__init__()
         if settings.config not in CONFIGS:
             raise ValueError(f"config: found {settings.config!r}, expected one of {', '.join(CONFIGS)}")
         rotation = settings.config == "r"
         factor = 2 if rotation else 1
-        grids = plan_grids(
+        grids = grids or plan_grids(
             settings.image_size,
             settings.channels,
             settings.layers,

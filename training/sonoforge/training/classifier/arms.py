@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.trust import TrustReference
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels
@@ -43,6 +44,33 @@ ARMS: dict[str, Arm] = {
     "weighted": Arm("real images, class-weighted loss", class_weights=True),
     "classical": Arm("real images, classical augmentation", augmentation="classical"),
 }
+
+
+def check_arms(option: str, arms: Sequence[str], classes: Sequence[str], counts: Sequence[int]) -> None:
+    """Refuse arms that would do nothing: those that make up for classes of different size, where there are none.
+
+    Args:
+        option: The command-line option that names the arms.
+        arms: Rows of `ARMS`.
+        classes: Class names.
+        counts: Number of images of each class.
+
+    Raises:
+        SonoforgeError: Names the arm, the counts and what to do.
+    """
+    if len(set(counts)) > 1:
+        return
+    for name in arms:
+        arm = ARMS[name]
+        if not arm.fill and not arm.class_weights:
+            continue
+        would = "fill every class up to the largest" if arm.fill else "weight the classes by their size"
+        found = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
+        others = ",".join(name for name, arm in ARMS.items() if not arm.fill and not arm.class_weights)
+        raise SonoforgeError(
+            f"{option}: {name} would {would}, but found classes of equal size ({found}), where it changes nothing; "
+            f"choose any of {others}"
+        )
 
 
 def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ from sonoforge.training.gan.job import open_job
 from sonoforge.training.progress import is_interactive, progress_bar
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
-from sonoforge.training.statistics.results import ArmResult, ComparisonResults, EvaluatedArm, SplitResult
+from sonoforge.training.statistics.results import ArmResult, ComparisonResults, ComparisonRow, EvaluatedArm, SplitResult
+from sonoforge.training.statistics.wording import why_not_detectable
 from sonoforge.training.tasks import default_jobs, run_tasks, worker_pool
 
 log = logging.getLogger(__name__)
@@ -82,14 +84,14 @@ def compare(
     maps = read_all_maps(final) if final else None
     remove_maps(folder)
     folds = [read_fold(task.path) for task in tasks]
-    classes, labels = cache.dataset.classes, cache.dataset.labels
+    classes = cache.dataset.classes
     predictions = [_pool(arm, plan, folds) for plan in plans for arm in settings.arms]
     write_predictions(folder / "predictions.csv", predictions, classes)
     evaluation = tables.evaluate(predictions, classes)
     results = ComparisonResults(
         data=cache.dataset.name,
         classes=list(classes),
-        class_counts=np.bincount(labels, minlength=len(classes)).tolist(),
+        class_counts=cache.class_counts,
         protocol=settings.protocol,
         budget=settings.budget,
         classifier=dataclasses.asdict(settings.classifier),
@@ -185,6 +187,13 @@ def log_table(results: ComparisonResults) -> None:
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
         test = f"McNemar exact p {row['mcnemar']['p_value']:.3f}"
-        power = f"{results['split']['images']} images can show differences from "
-        power += f"{row['minimum_detectable_difference']:.3f} up"
+        power = _detectable(row, results["split"]["images"])
         log.info("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)
+
+
+def _detectable(row: ComparisonRow, images: int) -> str:
+    """Say which differences a comparison can show; results read back from a file have None for NaN."""
+    smallest = row["minimum_detectable_difference"]
+    if smallest is None or math.isnan(smallest):
+        return f"which differences it can show cannot be computed: {why_not_detectable(row, images)}"
+    return f"{images} images can show differences from {smallest:.3f} up"

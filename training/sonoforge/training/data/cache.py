@@ -76,6 +76,11 @@ class ImageCache:
         lines = sorted(f"{h} {classes[item.label]}\n" for h, item in zip(self.hashes, self.dataset.items, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
+    @property
+    def class_counts(self) -> list[int]:
+        """Number of images of each class."""
+        return np.bincount(self.dataset.labels, minlength=len(self.dataset.classes)).tolist()
+
     def labelled(self, indices: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> LabelledImages:
         """Return some of the images; ``groups`` (N,) are those of all images, if they are known."""
         own = None if groups is None else groups[indices]

@@ -32,6 +32,8 @@ IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 # From healthy to worst, so that tables and confusion matrices read in clinical order.
 BUSI_CLASSES = ("normal", "benign", "malignant")
 BUSI_FOLDER = "Dataset_BUSI_with_GT"
+BUSI_FINGERPRINT = "eb25725139a35ed57cf448fd1caafbdcc928c404633ac6a818f3f8f97d44e20b"
+"""Fingerprint (`cache.ImageCache.fingerprint`) of BUSI's 780 images, as the owner hands them out."""
 _BUSI_IMAGE = re.compile(r"(normal|benign|malignant) \(\d+\)\.png")
 MASK = re.compile(r"(?P<image>.+)_mask(_\d+)?")
 
@@ -59,6 +61,11 @@ class Dataset:
     def labels(self) -> NDArray[np.int64]:
         """(N,) label of each item."""
         return np.array([item.label for item in self.items], dtype=np.int64)
+
+
+def is_busi(fingerprint: str) -> bool:
+    """Whether this is the fingerprint of BUSI: its images with its classes, whatever the folder is called."""
+    return fingerprint == BUSI_FINGERPRINT
 
 
 def read_dataset(path: Path | str) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
 import zipfile
 from collections.abc import Mapping
@@ -17,8 +18,11 @@ from safetensors.torch import load
 from torch import Tensor
 
 from sonoforge.models.stylegan import official, official3
+from sonoforge.models.stylegan.stylegan3 import IMAGE_SCALE, MARGIN
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+
+log = logging.getLogger(__name__)
 
 PREFIX = re.compile(r"(G_ema|G|D)[./](.+)")
 
@@ -40,7 +44,8 @@ def read_starting_weights(path: Path) -> StartingWeights:
     Args:
         path: A run folder (then its newest checkpoint), a checkpoint folder, or a ``.safetensors`` or ``.npz`` file
             with the tensors of the authors' PyTorch networks of StyleGAN2 or StyleGAN3: ``G/NAME`` or, without
-            these, ``G_ema/NAME``, and ``D/NAME``; a dot may stand for the slash.
+            these, ``G_ema/NAME``, and ``D/NAME``; a dot may stand for the slash.  Numbers named
+            ``G/settings.NAME`` and ``D/settings.NAME`` tell what no tensor shows, see `official`.
 
     Raises:
         SonoforgeError: Not one of these, or damaged.
@@ -92,7 +97,15 @@ def _official_generator(state: State) -> tuple[tuple[str, ...], State]:
         return ("stylegan2", "stylegan3"), {}  # which share their discriminator
     if "synthesis.b4.const" in state:
         return ("stylegan2",), official.generator_from_official(state).state_dict()
-    return ("stylegan3",), official3.generator_from_official(state).state_dict()
+    generator = official3.generator_from_official(state)
+    if (margin := official3.margin_of(state)) != MARGIN:
+        log.warning("its margin_size is %d and here %d: its images begin another way near borders", margin, MARGIN)
+    if official3.OUTPUT_SCALE not in state:
+        log.info(
+            "output_scale: taken as %g, as published, since no tensor shows it; a number named G/%s tells another",
+            IMAGE_SCALE, official3.OUTPUT_SCALE,
+        )  # fmt: skip
+    return ("stylegan3",), generator.state_dict()
 
 
 def _with_hash(name: str, content: bytes) -> str:

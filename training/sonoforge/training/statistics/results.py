@@ -101,7 +101,7 @@ class ComparisonRow(TypedDict):
     accuracy_difference: IntervalResult
     macro_auc_difference: IntervalResult
     mcnemar: McNemarResult
-    minimum_detectable_difference: float
+    minimum_detectable_difference: float | None  # NaN, or None as read from JSON, where it cannot be computed
 
 
 class Evaluation(TypedDict):
@@ -145,13 +145,12 @@ class ComparisonResults(TypedDict):
 class RunResults(ComparisonResults):
     """``results.json`` of ``run``: the comparison, and what became of the final model.
 
-    ``parity`` and ``bundle_files`` are those of the bundle's manifest, ``verify`` is the verb's result, ``published``
-    holds rows of `published.PUBLISHED`, ``seconds`` the time of each part of the run.
+    ``parity`` and ``bundle_files`` are those of the bundle's manifest, ``verify`` is the verb's result, ``seconds`` the
+    time of each part of the run.
     """
 
     parity: dict[str, Any]
     verify: dict[str, Any]
     bundle_files: dict[str, Any]
     final_arm: str
-    published: list[dict[str, Any]]
     seconds: dict[str, float]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.classifier.arms import ARMS, check_arms
 from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
 from sonoforge.training.classifier.comparison import compare, log_table
 from sonoforge.training.classifier.fold_task import ComparisonSettings
@@ -79,6 +79,7 @@ def main(config: Config) -> Outcome:
     settings = resolve_settings(config)
     source = ImageSource(config.data, config.images, config.seed, config.cache)
     cache = load_images(source)
+    check_arms("--arms", config.arms, cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(
         Path(config.out), f"crossval-{cache.dataset.name}", flatten(config), resume=config.resume
     )

@@ -11,7 +11,7 @@ import numpy as np
 from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, settings_of_arm
+from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, check_arms, settings_of_arm
 from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
 from sonoforge.training.classifier.final_model import HeldOut, Provenance, record_model, train_final
 from sonoforge.training.classifier.network import answer, pixel_views
@@ -57,6 +57,7 @@ def main(config: Config) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
     device = find_device(config.device)
     cache = load_images(ImageSource(config.data, config.images, config.seed, config.cache))
+    check_arms("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(
         Path(config.out), f"train-{config.arm}-{cache.dataset.name}", flatten(config), resume=config.resume
     )

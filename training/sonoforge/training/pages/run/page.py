@@ -18,6 +18,7 @@ from PIL import Image
 from sonoforge.runtime.errors import GateError
 from sonoforge.training import run_folder
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.datasets import BUSI_CLASSES, is_busi
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.clusters import cluster_cards
 from sonoforge.training.pages.embedding import Picture, embed
@@ -46,7 +47,9 @@ from sonoforge.training.pages.shell import write_page
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.calibration import cross_fitted_temperature
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
+from sonoforge.training.statistics.published import PUBLISHED
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult, RunResults
+from sonoforge.training.statistics.wording import why_not_detectable
 
 REPORT = "report.html"
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
@@ -112,6 +115,7 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "checks": [*split_checks(plans, reads, twins), *check_predictions(parts, arms, len(plan.files))],
         "comparisons": comparisons,
         "judge": judge,
+        "is_number": is_number,
         "charts": _charts(arms, comparisons, parts),
         "generators": generators,
         "trainings": sum(len(runs.curves) for runs in generators),
@@ -119,7 +123,9 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "generator_charts": _generator_charts(generators),
         "samples": [_samples(folder, name) for name in sampled[:_SAMPLED_CLASSES]],
         "samples_left_out": sampled[_SAMPLED_CLASSES:],
-        "busi_order": _busi_order(classes),
+        "busi": is_busi(split["fingerprint"]),
+        "busi_classes": BUSI_CLASSES,
+        "published": PUBLISHED,
         "manifest": json.loads((folder / "bundle" / "manifest.json").read_text(encoding="utf-8")),
         "collapse": COLLAPSE_FRACTION,
     }
@@ -177,6 +183,9 @@ def _facts(results: RunResults, comparisons: Sequence[ComparisonRow]) -> list[Fa
     if gan is not None:
         change, smallest = gan["accuracy_difference"], gan["minimum_detectable_difference"]
         least = f"smallest change this run can be expected to detect: {points(smallest, sign='')}"
+        if not is_number(smallest):
+            why = why_not_detectable(gan, split["images"])
+            least = f"the smallest change this run can detect cannot be computed: {why}"
         detail = f"{_interval(change, '+')}; {least}"
         rows.append(Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
     twins = sum(split["test_images_with_a_twin_in_training"])
@@ -244,13 +253,6 @@ def _samples(folder: Path, name: str) -> tuple[str, Picture, Picture]:
 
 def _grid(folder: Path, kind: str, name: str) -> Path:
     return folder / "samples" / f"{kind}-{name}.png"
-
-
-def _busi_order(classes: Sequence[str]) -> list[str]:
-    """Our names of normal, benign, malignant, in the published rows' order; empty for other classes."""
-    by_name = {name.lower(): name for name in classes}
-    wanted = ("normal", "benign", "malignant")
-    return [by_name[name] for name in wanted] if set(by_name) == set(wanted) else []
 
 
 def command_line(arguments: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.pages.numbers import counted, is_number, p_value, points, share
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult
+from sonoforge.training.statistics.wording import why_not_detectable
 
 LEVEL = 0.05
 """Significance level of McNemar's test in the verdict; the interval's is the same (95 %)."""
@@ -134,9 +135,14 @@ def _grounds(comparison: ComparisonRow, first: ArmResult, second: ArmResult) -> 
     sentence = (
         f"Accuracy: {share(first['accuracy']['value'])} with {first['title']}, {share(second['accuracy']['value'])} "
         f"with {second['title']}; the difference is {_difference(comparison)}. "
-        f"The first alone classified {counted(test['first_only'], 'image')} correctly, the second alone "
-        f"{test['second_only']}."
     )
+    if test["first_only"] + test["second_only"]:
+        sentence += (
+            f"The first alone classified {counted(test['first_only'], 'image')} correctly, the second alone "
+            f"{test['second_only']}."
+        )
+    else:
+        sentence += "Both classified exactly the same images correctly."
     excludes_zero = change["low"] > 0 or change["high"] < 0
     significant = test["p_value"] < LEVEL
     if excludes_zero != significant:
@@ -154,8 +160,8 @@ def _power(comparison: ComparisonRow, images: int) -> str:
     smallest = comparison["minimum_detectable_difference"]
     if not is_number(smallest):
         return (
-            f"The two arms disagree on too few of the {images} images to state a minimum detectable difference; a "
-            "small effect would go unnoticed."
+            "Which differences this comparison can detect cannot be computed: "
+            f"{why_not_detectable(comparison, images)}. A small effect would go unnoticed."
         )
     return (
         f"With {counted(images, 'image')}, this comparison can be expected to detect differences of about "
