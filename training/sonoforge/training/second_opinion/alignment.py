@@ -12,9 +12,9 @@ from sonoforge.training.second_opinion.pose_search import Matrix, Picture, Start
 LEAST_OVERLAP = 0.2
 """Of the area of either picture; less can agree by chance."""
 
-# Sides of the detail in cells of the search. The coarser finds the way; the finer, in which an outline that all pictures
-# share is a small part and tissue a large one, decides: mammograms of different women agree at r = 0.5 (95th
-# percentile: 0.64) in the coarser, at 0.3 (0.4) in the finer.
+# Sides of the detail in cells of the search. The coarser finds the way.  The finer decides: in it, an outline that all
+# pictures share is a small part and tissue a large one. Mammograms of different women agree at 0.62 (95th percentile)
+# in the coarser, at 0.4 in the finer.
 _COARSER, _FINER = 0.5, 0.3
 _STEPS, _PRECISION = 30, 1e-3  # of each iteration
 _MOST_STRETCH = 1.35  # of one axis against the other; scans of one view differ by less, a collapsing map by more

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,25 +23,24 @@ log = logging.getLogger(__name__)
 RECORD, PAGE, GROUPS = "second-opinion.json", "second-opinion.html", "second-opinion-groups.csv"
 
 
-class Place(NamedTuple):
-    """Where the second opinion writes."""
+def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], cache_folder: Path) -> SecondOpinion:
+    """Refuse plans under which a network is tested on an image and trained on another picture of the same scan.
 
-    run: Path  # the run folder: what was found
-    cache: Path  # the folder of decoded images: what need not be searched again
+    Pairs in ``distinct.csv`` are let through and recorded.  Under ``thesis`` what leaks is only said.
 
-
-def check_plans(place: Place, cache: ImageCache, plans: Sequence[SplitPlan]) -> SecondOpinion:
-    """Refuse plans that test an image in one fold and train on another picture of the same scan in the next.
-
-    Writes ``second-opinion.json`` into the run folder, and where something was found its pictures and a ``groups.csv``
-    that joins it.  Pairs in ``distinct.csv`` are let through and recorded.  Under ``thesis`` what leaks is only said.
+    Args:
+        run: The run folder.  Gets ``second-opinion.json`` and, where something was found, its pictures and a
+            ``groups.csv`` that joins it.
+        cache: The images.
+        plans: Of the same images and groups; one for each seed.
+        cache_folder: That of decoded images, which keeps what need not be searched again.
 
     Raises:
         GateError: Two images of different folds show one scan; names both, and the remedy.
         SonoforgeError: ``distinct.csv`` cannot be read.
     """
     distinct = read_distinct(cache.dataset)
-    found = recall_copies(cache, np.array(plans[0].groups), place.cache)
+    found = recall_copies(cache, np.array(plans[0].groups), cache_folder)
     findings = [finding for match in found.matches if (finding := _across(match, plans)) is not None]
     declared = [finding for finding in findings if frozenset(finding.files) in distinct]
     leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]
@@ -52,15 +50,15 @@ def check_plans(place: Place, cache: ImageCache, plans: Sequence[SplitPlan]) -> 
         leaks=[finding.record() for finding in leaks],
         distinct_by_hand=[finding.record() for finding in declared],
     )
-    atomic.write_json(place.run / RECORD, record)
+    atomic.write_json(run / RECORD, record)
     if declared:
         log.info("second opinion: %d pairs were declared distinct by hand (%s)", len(declared), DISTINCT)
     if not leaks:
         log.info("second opinion: no scan on two sides (%d pairs, r below %.2f)", found.compared, found.threshold)
         return record
-    write_findings(place.run / PAGE, cache, leaks, found.threshold)
-    atomic.write_text(place.run / GROUPS, proposed_groups(cache, leaks))
-    message = _message(place.run, cache, leaks)
+    write_findings(run / PAGE, cache, leaks, found.threshold)
+    atomic.write_text(run / GROUPS, proposed_groups(cache, leaks))
+    message = _message(run, cache, leaks)
     if plans[0].protocol == "sealed":
         raise GateError(f"sealed: {message}")
     log.warning("thesis: %s", message)

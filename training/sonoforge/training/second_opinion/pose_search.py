@@ -80,12 +80,12 @@ def shrink(picture: NDArray[np.uint8]) -> Picture:
 
 
 def _without_bars(lines: NDArray[np.uint8]) -> slice:
-    """Return the lines between those at both ends that show one grey, but for noise; at least the middle half."""
+    """Return the lines between those at both ends that show one grey, but for noise; at least the middle third."""
     low, high = np.percentile(lines, (5, 95), axis=1)
     filled = np.flatnonzero(high - low > _BAR)
     if len(filled) == 0:
         return slice(0, len(lines))
-    return slice(min(int(filled[0]), len(lines) // 4), max(int(filled[-1]) + 1, len(lines) - len(lines) // 4))
+    return slice(min(int(filled[0]), len(lines) // 3), max(int(filled[-1]) + 1, len(lines) - len(lines) // 3))
 
 
 def detail(picture: Picture, cell: float) -> Picture:

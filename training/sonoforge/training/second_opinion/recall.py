@@ -1,4 +1,4 @@
-"""Keep what was found in a set beside its decoded images, so that a resumed run or another arm does not search again."""
+"""Keep what was found in a set beside its decoded images, so that no later run searches again."""
 
 from __future__ import annotations
 
