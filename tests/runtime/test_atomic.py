@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sonoforge.runtime import atomic
+from sonoforge.runtime import atomic, leftovers
 from sonoforge.runtime.errors import SonoforgeError
 
 
@@ -26,8 +29,6 @@ def test_round_trip_and_parents(tmp_path: Path) -> None:
 
 def test_a_folder_takes_its_name_when_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "new" / "set"
-    (tmp_path / "new" / ".partial-set").mkdir(parents=True)  # of a process that was killed
-    (tmp_path / "new" / ".partial-set" / "old").touch()
     for content in ("first", "second"):
         with atomic.replacing_folder(target) as folder:
             (folder / "a").write_text(content, encoding="utf-8")
@@ -41,6 +42,119 @@ def test_a_folder_takes_its_name_when_it_is_complete(tmp_path: Path) -> None:
         "new/set",
         "new/set/a",
     ]
+
+
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+from sonoforge.runtime import atomic
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def die_in_removal(path, **_):
+    (Path(path) / "a").unlink()
+    die()
+
+target, moment = Path(sys.argv[1]), sys.argv[2]
+rename, calls = Path.rename, []
+
+def rename_and_die(self, other):
+    calls.append(other)
+    if moment == f"before rename {len(calls)}":
+        die()
+    return rename(self, other)
+
+Path.rename = rename_and_die
+shutil.rmtree = die_in_removal
+if moment == "removal":
+    atomic.remove_folder(target)
+elif moment == "file":
+    with atomic.replacing(target / "a") as file:
+        file.write(b"half")
+        file.flush()
+        die()
+else:
+    with atomic.replacing_folder(target) as folder:
+        (folder / "a").write_text("new")
+        (folder / "b").write_text("new")
+        if moment == "filling":
+            die()
+"""
+
+
+def _killed(target: Path, moment: str) -> None:
+    command = [sys.executable, "-c", KILLED, str(target), moment]
+    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+@pytest.mark.parametrize(
+    ("moment", "found"),
+    [
+        ("filling", "old"),
+        ("before rename 1", "old"),
+        ("before rename 2", "old"),  # the old folder has no name, and gets it back
+        ("in the removal of the old one", "new"),
+        ("file", "old"),
+        ("removal", None),
+    ],
+)
+def test_a_kill_leaves_all_or_nothing_and_the_next_writer_removes_the_rest(
+    tmp_path: Path, moment: str, found: str | None
+) -> None:
+    target = tmp_path / "set"
+    target.mkdir()
+    (target / "a").write_text("old")
+    _killed(target, moment)
+    assert list(tmp_path.rglob(".*sonoforge-*")), "the kill left nothing: the test proves nothing"
+    for folder in (tmp_path, target):
+        leftovers.remove_leftovers(folder)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left == {None: set(), "old": {"set", "set/a"}, "new": {"set", "set/a", "set/b"}}[found]
+    if found:
+        assert (target / "a").read_text() == found
+    with atomic.replacing_folder(target) as folder:
+        (folder / "c").touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["set", "set/c"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+def test_the_first_write_into_a_folder_removes_what_is_left_there(tmp_path: Path) -> None:
+    _killed(tmp_path, "file")
+    assert [path.name for path in tmp_path.iterdir()] != []
+    atomic.write_text(tmp_path / "b", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+WRITING = """
+import sys
+from pathlib import Path
+from sonoforge.runtime import atomic
+folder = Path(sys.argv[1])
+with atomic.replacing(folder / "file") as file, atomic.replacing_folder(folder / "set") as fresh:
+    file.write(b"all of it")
+    (fresh / "a").write_text("all of it")
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes claim nothing on other systems, and nothing is removed")
+def test_what_a_living_process_writes_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / ".b.0123456789ab.sonoforge-tmp").touch()  # of none
+    (tmp_path / ".c.0123456789ab.tmp").touch()  # of somebody else
+    command = [sys.executable, "-c", WRITING, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == "ready\n"
+        leftovers.remove_leftovers(tmp_path)
+        with atomic.replacing_folder(tmp_path / "set") as folder:  # another writer of the same folder
+            (folder / "a").write_text("mine")
+        process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".c.0123456789ab.tmp", "file", "set"]
+    assert (tmp_path / "file").read_text() == (tmp_path / "set" / "a").read_text() == "all of it"
 
 
 def test_a_folder_is_written_where_the_file_system_cannot_sync_folders(

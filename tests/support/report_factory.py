@@ -17,12 +17,13 @@ from sonoforge.runtime.atomic import write_json, write_text
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS
 from sonoforge.training.classifier.fold_result import FoldResult, StageReads, write_fold
+from sonoforge.training.classifier.made_from import MadeFrom
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.guard import leaked_images
-from sonoforge.training.data.split_plan import save_plan
+from sonoforge.training.data.split_plan import SplitPlan, save_plan
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.pages.run.page import write_report
@@ -148,6 +149,9 @@ def make_run(
             for _ in range(folds)
         ]
         figures["seconds"] = 12.5
+        fold_classes = [np.bincount(labels[plans[0].train(fold)], minlength=len(classes)) for fold in range(folds)]
+        filling = arm in ("gan", "duplicates")
+        figures["generated_per_fold"] = [int((c.max() - c).sum()) if filling else 0 for c in fold_classes]
     results["split"] = {
         "protocol": protocol,
         "folds": folds,
@@ -179,14 +183,16 @@ def _write_fold(folder: Path, cache: ImageCache, plan: Any, fold: int, arm: str,
             own = tuple(cache.hashes[i] for i in seen if cache.dataset.labels[i] == label)
             reads.append(StageReads("generator", own, name))
         reads.append(StageReads("generated", ("f" * 64,)))
-    write_reads(folder / "folds" / f"{arm}-seed{plan.seed}-fold{fold:02d}.json", plan.seed, fold, reads, arm)
+    write_reads(folder / "folds" / f"{arm}-seed{plan.seed}-fold{fold:02d}.json", plan, fold, reads, arm)
 
 
-def write_reads(path: Path, seed: int, fold: int, reads: Sequence[StageReads], arm: str = "real") -> None:
+def write_reads(path: Path, plan: SplitPlan, fold: int, reads: Sequence[StageReads], arm: str = "real") -> None:
     """Write a fold's result that says nothing but what its stages read."""
     answers: dict[str, Any] = {"files": [], "probabilities": [], "accuracy": 0.0, "distances": []}
     training: dict[str, Any] = {"train_accuracy": 0.0, "history": [], "added": 0, "seconds": 0.0}
-    write_fold(path, FoldResult(arm, "sealed", seed, fold, **answers, **training, reads=tuple(reads)))
+    made_from = MadeFrom(plan.digest, "", {})
+    result = FoldResult(arm, "sealed", plan.seed, fold, **answers, **training, reads=tuple(reads), made_from=made_from)
+    write_fold(path, result)
 
 
 def _write_generators(folder: Path, cache: ImageCache, filled: Sequence[str], folds: int) -> None:
@@ -246,6 +252,7 @@ def _add_bundle(folder: Path, results: dict[str, Any]) -> None:
         "version": "1.0.0",
         "created": "2025-01-01T00:00:00+00:00",
         "intended_use": "Tests.",
+        "training": {"count": results["split"]["images"]},
         "calibration": {"temperature": 1.25, "protocol": "fitted on out-of-fold predictions"},
     }
     write_json(folder / "bundle" / "manifest.json", manifest)

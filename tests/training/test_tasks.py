@@ -54,6 +54,7 @@ def test_jobs_on_a_gpu_and_on_a_cpu() -> None:
 PROGRAM = """
 import sys, time
 from pathlib import Path
+from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c
 from sonoforge.training.tasks import run_tasks, worker_pool
 
 def work(name):
@@ -61,21 +62,35 @@ def work(name):
     time.sleep(60)
 
 if __name__ == "__main__":
-    with worker_pool(2) as pool:
-        list(run_tasks(work, sys.argv[1:], pool))
+    try:
+        with sigterm_as_ctrl_c(), worker_pool(2) as pool:
+            list(run_tasks(work, sys.argv[1:], pool))
+    except KeyboardInterrupt:
+        sys.exit(130)
 """
 
 
-def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "group"), [(signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGTERM, True)]
+)
+def test_workers_leave_with_their_parent(tmp_path: Path, number: signal.Signals, group: bool) -> None:
+    """Signalled alone, or with its whole group, as schedulers do."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     names = [str(tmp_path / "a"), str(tmp_path / "b")]
-    process = subprocess.Popen([sys.executable, str(program), *names])
+    process = subprocess.Popen(
+        [sys.executable, str(program), *names], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not all(Path(name).exists() for name in names):
         time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    (os.killpg if group else os.kill)(process.pid, number)
+    started = time.monotonic()
+    _, errors = process.communicate(timeout=90)
+    assert time.monotonic() - started < 40, "it waited for its workers, who sleep for a minute"
+    if number != signal.SIGKILL:
+        assert process.returncode == 130, errors
+        assert "Traceback" not in errors
     while time.monotonic() < deadline:
         left = subprocess.run(["pgrep", "-f", "multiprocessing.spawn"], capture_output=True, text=True).stdout.split()
         if not [pid for pid in left if _belongs(pid, process.pid)]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sonoforge.runtime import leftovers
 from sonoforge.runtime.errors import SonoforgeError
 
 
@@ -30,17 +32,19 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
         SonoforgeError: The file cannot be written (no permission, disk full, a folder of that name).
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name[:100]}.{os.urandom(6).hex()}.tmp")
+    temporary = leftovers.temporary_name(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _tidy_once(target.parent)
         try:
-            # Not tempfile: its files are readable by their owner alone, whatever the umask says.
-            with open(temporary, "xb") as file:  # noqa: PTH123
+            with leftovers.open_new(temporary) as file:
                 yield file
                 file.flush()
                 if durable:
                     os.fsync(file.fileno())
-            temporary.replace(target)
+                if os.name != "posix":  # where an open file cannot be renamed, and nothing is taken for a leftover
+                    file.close()
+                temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -50,6 +54,12 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
         raise _unwritable(target, error) from error
 
 
+@functools.cache
+def _tidy_once(folder: Path) -> None:
+    """Remove leftovers when this process first writes into a folder: it may hold thousands of files."""
+    leftovers.remove_leftovers(folder)
+
+
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write a whole file, durably; see `replacing`."""
     with replacing(path) as file:
@@ -57,14 +67,15 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: Path | str) -> Iterator[Path]:
-    """Make a temporary folder beside a folder, whose name it takes, durably, when it is complete.
+def replacing_folder(path: Path | str, durable: bool = True) -> Iterator[Path]:
+    """Make a temporary folder beside a folder, whose name it takes when it is complete.
 
-    A reader sees the old folder, the new one or, for an instant, none, but never a part.  What a killed process left
-    of its temporary folder, ``.partial-NAME``, is removed by the next one.
+    A reader sees the old folder, the new one or, for an instant, none, but never a part.  Of a process that is killed
+    in that instant, the next one that writes there gives the old folder its name back; see `leftovers`.
 
     Args:
         path: The target; an existing folder is replaced, and stays unchanged if an error is raised.
+        durable: Whether to fsync every file, so that the folder also survives a power cut.
 
     Yields:
         The empty folder to fill.
@@ -73,34 +84,66 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
         SonoforgeError: The folder cannot be written (no permission, disk full).
     """
     target = Path(path)
-    temporary, replaced = (target.with_name(f".{state}-{target.name}") for state in ("partial", "replaced"))
+    temporary = leftovers.temporary_name(target)
     try:
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            yield temporary
-            for file in temporary.rglob("*"):
-                if file.is_file():
-                    with file.open("r+b") as stream:
-                        os.fsync(stream.fileno())
-            _sync_folder(temporary)
-            if target.exists():
-                target.rename(replaced)
-            temporary.rename(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            if replaced.exists() and not target.exists():
-                replaced.rename(target)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
-        _sync_folder(target.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        leftovers.remove_leftovers(target.parent)
+        with leftovers.new_folder(temporary):
+            try:
+                yield temporary
+                if durable:
+                    _sync_files(temporary)
+                _take_name(temporary, target)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+        if durable:
+            _sync_folder(target.parent)
     except OSError as error:
         raise _unwritable(target, error) from error
+
+
+def _take_name(temporary: Path, target: Path) -> None:
+    """Rename a folder to its target, and remove the one that had the name."""
+    if not target.exists():
+        temporary.rename(target)
+        return
+    old = leftovers.set_aside_name(target)
+    with leftovers.locked(target):
+        target.rename(old)
+        try:
+            temporary.rename(target)
+        except BaseException:
+            old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder; a reader sees all of it or nothing, even when the process is killed meanwhile.
+
+    Raises:
+        SonoforgeError: It cannot be removed.
+    """
+    removed = leftovers.temporary_name(path)
+    try:
+        path.rename(removed)
+    except OSError as error:
+        raise SonoforgeError(f"{path}: cannot be removed ({error.strerror or error}); free it") from error
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def _unwritable(target: Path, error: OSError) -> SonoforgeError:
     reason = error.strerror or str(error)
     return SonoforgeError(f"{target}: cannot be written ({reason}); choose another path or free this one")
+
+
+def _sync_files(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("r+b") as stream:
+                os.fsync(stream.fileno())
+    _sync_folder(folder)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_bundle_that_cannot_be_replaced_stays(bundle: Path, monkeypatch: pytes
     before, rename = contents(bundle), Path.rename
 
     def refuse(self: Path, target: Path) -> Path:
-        if self.name == ".partial-b":
+        if self.name.endswith("sonoforge-tmp"):
             raise PermissionError(13, "Permission denied")
         return rename(self, target)
 

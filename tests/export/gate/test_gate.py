@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -18,10 +16,12 @@ def images(labels: list[int] | None, sealed: list[list[float]] | None) -> GateIm
     count = 4
     return GateImages(
         np.zeros((count, 8, 8, 3), np.uint8),
-        tuple(Path("scans") / CLASSES[index % 2] / f"{index}.png" for index in range(count)),
+        (lambda: np.zeros((8, 8), np.uint8),) * count,
+        tuple(f"{CLASSES[index % 2]}/{index}.png" for index in range(count)),
         None if labels is None else np.array(labels),
         None if sealed is None else np.array(sealed),
         "four scans",
+        count,
     )
 
 

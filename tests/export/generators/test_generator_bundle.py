@@ -301,7 +301,7 @@ def test_a_generator_that_fails_the_gate_leaves_what_was_there(
             bundle_from_checkpoint(generators("dcgan").checkpoint, target)
         assert "\n" not in str(error.value)
     assert {file.name: file.read_bytes() for file in bundle.iterdir()} == before
-    assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".partial*"))
+    assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".*"))
 
 
 def test_a_bundle_replaces_only_one_of_its_own_task(bundle: Path, tmp_path: Path, generators: Any) -> None:

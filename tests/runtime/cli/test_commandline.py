@@ -6,18 +6,22 @@ import argparse
 import importlib
 import json
 import logging
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from program import Finished, sonoforge
+from sonoforge.runtime.cli import interruption, options
 from sonoforge.runtime.cli import main as cli
-from sonoforge.runtime.cli import options
 from sonoforge.runtime.cli.options import Outcome, argument, configure_logging, group, option, printable
 from sonoforge.runtime.errors import GateError, SonoforgeError
 
@@ -258,6 +262,46 @@ def test_every_error_is_one_line_and_the_traceback_is_for_debug(
         found, _, err = call(monkeypatch, error, "--debug")
         assert found == code
         assert "Traceback" in err
+
+
+class WaitingVerb(MadeUpVerb):
+    """Is sent signals until one stops it; it notes each."""
+
+    def main(self, config: Config) -> Outcome:
+        for number in self.do:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), number)
+            time.sleep(0.05)
+        return Outcome({}, "", 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
+def test_sigterm_is_ctrl_c(monkeypatch: pytest.MonkeyPatch, ctrl_c: Any) -> None:
+    """Also where Ctrl-C is ignored, as in a background job of a shell script."""
+    monkeypatch.setattr(cli, "_import", lambda *_: WaitingVerb([signal.SIGTERM]))
+    before, terminated = signal.signal(signal.SIGINT, ctrl_c), signal.getsignal(signal.SIGTERM)
+    try:
+        found, out, err = sonoforge("classify", "x")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (found, out) == (130, "")
+    assert err == "sonoforge: interrupted; finished work is kept; --resume continues it, where the command has it\n"
+    assert signal.getsignal(signal.SIGTERM) == terminated
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_two_signals_of_one_wish_to_end_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[int] = []
+    monkeypatch.setattr(cli, "_import", lambda *_: WaitingVerb([signal.SIGTERM, signal.SIGTERM]))
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        assert sonoforge("classify", "x").code == 0
+        assert noted == [signal.SIGINT]
+        monkeypatch.setattr(interruption, "SAME_WISH_SECONDS", 0.01)
+        assert sonoforge("classify", "x").code == 0
+        assert len(noted) == 3
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,33 @@ def test_a_program_that_crashes_takes_nothing_with_it(tmp_path: Path, monkeypatc
     monkeypatch.setattr(sys, "executable", str(script))
     with pytest.raises(GateError, match=f"ended with signal {int(signal.SIGSEGV)}"):
         runners.run_in_subprocess("onnx", tmp_path / "x.onnx", [np.zeros((1, 2), np.float32)])
+
+
+STARTS_ONE = """
+import subprocess, sys
+child = "import time; from sonoforge.runtime.inference import runners; runners.leave_with_parent();"
+child += "print('ready', flush=True); time.sleep(60)"
+with subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True) as process:
+    print(process.stdout.readline().strip(), process.pid, flush=True)
+    process.wait()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+def test_a_program_that_runs_a_file_leaves_with_the_one_that_was_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", STARTS_ONE], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        word, child = parent.stdout.readline().split()
+        assert word == "ready"
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.kill(int(child), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("it outlived the process that had started it")
 
 
 def weights_moved_out(folder: Path) -> bytes:

@@ -224,4 +224,4 @@ def test_processes_may_share_a_new_cache_folder(root: Path) -> None:
     answers = {run.communicate(timeout=100)[0].strip() for run in runs}
     assert all(run.returncode == 0 for run in runs)
     assert answers == {hashlib.sha256(opened(root).images.tobytes()).hexdigest()}
-    assert not list((root.parent / "cache").rglob("*.tmp"))
+    assert not list((root.parent / "cache").rglob("*sonoforge-tmp"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gan_trainings import train
+from gan_trainings import assert_same_tensors, train
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample, sample_batches
@@ -68,6 +68,78 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_one_clear_message(
         train(tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
     load_generator(tmp_path)
+
+
+@pytest.mark.parametrize("left", ["no description", "no weights", "half a description"])
+def test_a_half_removed_checkpoint_is_passed_over_by_every_reader(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, left: str
+) -> None:
+    """A kill in the middle of a removal, by whatever program, leaves any part of the files."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "results.json").unlink()
+    oldest, *_, newest = sorted((run / "checkpoints").iterdir())
+    for name in (oldest.name, "step-00000099"):  # an old one, and one that would be the newest
+        broken = run / "checkpoints" / name
+        if not broken.exists():
+            shutil.copytree(newest, broken)
+        if left == "no weights":
+            (broken / "discriminator.safetensors").unlink()
+        elif left == "no description":
+            (broken / "checkpoint.json").unlink()
+        else:
+            (broken / "checkpoint.json").write_text((broken / "checkpoint.json").read_text()[:40])
+    assert gan_checkpoint.find_checkpoint(run) == newest
+    assert gan_checkpoint.best_checkpoint(run / "checkpoints") != oldest
+    assert gan_checkpoint.find_checkpoint(run, "12") == newest
+    load_generator(run)
+    warned = [record.getMessage() for record in caplog.records]
+    assert len(warned) == 2, "each is named, once"
+    for name in (oldest.name, "step-00000099"):
+        assert any(f"{run / 'checkpoints' / name}: not a whole checkpoint, passed over (" in line for line in warned)
+    resumed = train(run, resume=True)
+    assert resumed.name == "step-00000012" and (run / "results.json").is_file()
+
+
+@pytest.mark.parametrize("removed", [1, 5])
+def test_a_kill_in_the_removal_of_an_old_checkpoint_leaves_none_that_is_not_whole(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    """Killed when the first ``removed`` files were gone, the description among them."""
+
+    class KilledError(BaseException):
+        pass
+
+    def removed_in_part(path: Path, **_: object) -> None:
+        for file in sorted(Path(path).iterdir())[:removed]:
+            file.unlink()
+        raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(shutil, "rmtree", removed_in_part)
+        train(tmp_path)
+    assert list((tmp_path / "checkpoints").glob(".*")), "the kill left nothing: the test proves nothing"
+    assert gan_checkpoint.list_checkpoints(tmp_path / "checkpoints")
+    gan_checkpoint.find_checkpoint(tmp_path)
+    gan_checkpoint.best_checkpoint(tmp_path / "checkpoints")
+    last = train(tmp_path, resume=True)
+    assert_same_tensors(last, finished / "checkpoints" / last.name)
+    kept = sorted(path.name for path in last.parent.iterdir())
+    assert kept == sorted(path.name for path in (finished / "checkpoints").iterdir())
+
+
+def test_a_resumed_training_keeps_the_checkpoints_that_an_uninterrupted_one_keeps(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the last checkpoint was written and before the old ones were removed."""
+    monkeypatch.setattr(gan_checkpoint, "remove_old", lambda *_: None)
+    train(tmp_path)
+    monkeypatch.undo()
+    (tmp_path / "results.json").unlink()
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 4
+    train(tmp_path, resume=True)
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == sorted(path.name for path in (finished / "checkpoints").iterdir())
 
 
 def test_find_checkpoint_by_name(finished: Path, tmp_path: Path) -> None:

@@ -7,19 +7,22 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 from sklearn import metrics
 
+from group_loops import group_sums, sign_flip_p, wilson_ends
 from pages import Page, check_page
 from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
+from sonoforge.training.classifier import budget_choice
 from sonoforge.training.classifier.fold_result import StageReads
 from sonoforge.training.data import datasets
 from sonoforge.training.pages.numbers import share
+from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.evidence import check_reads, read_plans, reliability
 from sonoforge.training.pages.run.page import command_line, write_report
 from sonoforge.training.statistics.calibration import expected_calibration_error
@@ -43,12 +46,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Written:
     return written(make_run(folder, ("one", "two"), (16, 20), arms=(("real", 0.8),), folds=2))
 
 
-def csv_arm(folder: Path, arm: str, seed: int = 0) -> tuple[list[str], Any, Any]:
-    """Classes, labels and probabilities of one arm, read without our reader."""
+def csv_arm(folder: Path, arm: str, seed: int = 0) -> tuple[list[str], Any, Any, Any]:
+    """Classes, labels, probabilities and groups of one arm, read without our reader."""
     rows = [r for r in csv.DictReader((folder / "predictions.csv").open()) if (r["arm"], r["seed"]) == (arm, str(seed))]
     classes = [name[2:] for name in rows[0] if name.startswith("p_")]
     labels = np.array([classes.index(r["label"]) for r in rows])
-    return classes, labels, np.array([[float(r[f"p_{c}"]) for c in classes] for r in rows])
+    probabilities = np.array([[float(r[f"p_{c}"]) for c in classes] for r in rows])
+    return classes, labels, probabilities, np.array([int(r["group"]) for r in rows])
 
 
 def copied(run: Run, folder: Path) -> Run:
@@ -66,7 +70,7 @@ def test_the_page_is_whole_accessible_and_loads_nothing(sealed: Written, thesis:
 
 
 def test_what_a_run_did_not_make_is_left_out(sealed: Written, small: Written) -> None:
-    for words in ("Does the GAN help?", "Real and generated images side by side", "McNemar p"):
+    for words in ("Does the GAN help?", "Real and generated images side by side", "p by group"):
         assert words in sealed.page.text
         assert words not in small.page.text
     ids = {attributes.get("id") for _, attributes in small.page.tags}
@@ -89,7 +93,7 @@ def test_the_tables_equal_a_second_computation_from_predictions_csv(sealed: Writ
     by_class = page.table("Sensitivity and specificity")
     calibration = page.table("Calibration before")[1:]
     for n, arm in enumerate(("real", "gan")):
-        classes, labels, probabilities = csv_arm(run.folder, arm)
+        classes, labels, probabilities, groups = csv_arm(run.folder, arm)
         answers = probabilities.argmax(axis=1)
         summing_to_one = probabilities / probabilities.sum(axis=1, keepdims=True)
         expected = [
@@ -101,12 +105,9 @@ def test_the_tables_equal_a_second_computation_from_predictions_csv(sealed: Writ
         assert [cell.split(" [")[0] for cell in results[n][1:]] == expected
         for i, name in enumerate(classes):
             row = next(row for row in by_class if row[0] == name)
-            for column, hits, trials in (
-                (1, (answers == i)[labels == i].sum(), (labels == i).sum()),
-                (2, (answers != i)[labels != i].sum(), (labels != i).sum()),
-            ):
-                ends = stats.binomtest(int(hits), int(trials)).proportion_ci(0.95, "wilson")
-                cell = f"{100 * hits / trials:.1f} % [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
+            for column, of, hit in ((1, labels == i, answers == i), (2, labels != i, answers != i)):
+                low, high = wilson_ends(hit[of].tolist(), groups[of].tolist())
+                cell = f"{100 * hit[of].mean():.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
                 assert row[2 * n + column] == cell
         matrix = page.table(f"{run.results['arms'][arm]['title']}, 96 images")
         counts = metrics.confusion_matrix(labels, answers)
@@ -134,12 +135,12 @@ def test_intervals_and_paired_comparison_are_those_of_the_evidence(sealed: Writt
     change = comparison["accuracy_difference"]
     figures = [f"{100 * change[k]:+.1f}".replace("-", "−") for k in ("value", "low", "high")]
     assert row[1] == f"{figures[0]} [{figures[1]}, {figures[2]}]"
-    _, labels, first = csv_arm(run.folder, "real")
+    _, labels, first, groups = csv_arm(run.folder, "real")
     second = csv_arm(run.folder, "gan")[2]
     right = [p.argmax(axis=1) == labels for p in (first, second)]
     only = [int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())]
     assert [int(cell) for cell in row[3:5]] == only
-    assert row[5] == f"{stats.binomtest(only[0], sum(only)).pvalue:.3f}"
+    assert row[5] == f"{sign_flip_p(group_sums(*right, groups.tolist())):.3f}"
     assert row[6] == f"{100 * comparison['minimum_detectable_difference']:.1f}"
 
 
@@ -200,7 +201,7 @@ def test_published_rows_are_called_claims_and_stand_beside_busi_alone(
 def test_what_cannot_be_computed_is_said_with_its_reason(sealed: Written, tmp_path: Path) -> None:
     run = copied(sealed.run, tmp_path)
     (row,) = run.results["comparisons"]
-    row["mcnemar"] |= {"first_only": 0, "second_only": 0}
+    row["sign_flip_test"] |= {"first_only": 0, "second_only": 0}
     for nothing in (float("nan"), None):  # as computed, and as read back from results.json
         row["minimum_detectable_difference"] = nothing
         page = written(run).page
@@ -210,12 +211,38 @@ def test_what_cannot_be_computed_is_said_with_its_reason(sealed: Written, tmp_pa
 
 
 def test_the_reliability_bins_sum_up_to_the_printed_ece(sealed: Written) -> None:
-    _, labels, probabilities = csv_arm(sealed.run.folder, "real")
-    bins = reliability(labels, probabilities)
+    _, labels, probabilities, groups = csv_arm(sealed.run.folder, "real")
+    bins = reliability(labels, probabilities, groups)
     assert sum(b.images for b in bins) == len(labels)
     ece = sum(b.images * abs(b.accuracy.value - b.confidence) for b in bins) / len(labels)
     assert ece == pytest.approx(expected_calibration_error(labels, probabilities))
     assert sealed.page.table("Calibration before")[1][1] == f"{ece:.3f}"
+
+
+def test_sentences_follow_from_what_the_run_did(sealed: Written, small: Written) -> None:
+    text = sealed.page.text
+    added = sealed.run.results["arms"]["gan"]["generated_per_fold"]
+    assert f"{statements.spread(added)} images of normal and malignant, drawn by a GAN" in text
+    assert "Each fold has its own generators, which read its training images only." in text
+    assert "None of these images is BUSI's: the choice was made elsewhere." in text
+    assert "epochs 3 instead of 5, number" not in text and "(epochs 3 instead of 5, members 1 instead of 3" in text
+    assert "simulated" not in text and "nothing was chosen" not in text
+    assert "GAN" not in small.page.text[: small.page.text.index("Glossary")] and "Generators:" not in small.page.text
+
+
+def test_figures_on_images_that_settings_were_chosen_on_say_so(
+    small: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copied(small.run, tmp_path)
+    for known, words in ((36, "These images are BUSI's, so the figures are optimistic, by an amount that was not"),
+                         (9, "9 of these 36 images are BUSI's, so the figures are optimistic")):  # fmt: skip
+        raw = {"training": {"images": [h[:16] for h in run.cache.hashes[:known]]}}
+        bundle = SimpleNamespace(manifest=SimpleNamespace(raw=raw))
+        monkeypatch.setattr(budget_choice, "open_bundle", lambda _, bundle=bundle: bundle)
+        for budget in ("quick", "paper"):
+            run.results["budget"] = budget
+            text = written(run).page.text
+            assert words in text and f"of budget {budget}" in text
 
 
 def test_several_seeds_are_listed(thesis: Written) -> None:
@@ -223,7 +250,7 @@ def test_several_seeds_are_listed(thesis: Written) -> None:
     row = page.table("Spread over folds and seeds")[1]
     shares = []
     for seed in (0, 1):
-        _, labels, probabilities = csv_arm(run.folder, "real", seed)
+        _, labels, probabilities, _ = csv_arm(run.folder, "real", seed)
         shares.append(np.mean(probabilities.argmax(axis=1) == labels))
     assert row[5] == ", ".join(f"{100 * value:.1f} %" for value in shares)
     assert row[4] == f"{100 * np.mean(shares):.1f} % ± {100 * np.std(shares, ddof=1):.1f}"
@@ -255,6 +282,8 @@ def test_thesis_says_what_leaks_and_is_no_failure(thesis: Written) -> None:
     assert generators[0] == "generators" and generators[3] == str(2 * 56)  # all images of two classes, two seeds
     twins = sum(run.results["split"]["test_images_with_a_twin_in_training"])
     assert twins > 0 and f"{twins} of 96 test images have a near-duplicate" in page.text
+    assert "the generators read 56 of the 96 test images" in page.text
+    assert "had seen neither it" not in page.text and "its training images only" not in page.text
     assert "no evidence of benefit" in page.text and "come out too good" in page.text
     placebo = page.table("Differences, in percentage points")[3]
     assert placebo[0].startswith("real + generated") and "placebo" in placebo[0]
@@ -272,6 +301,29 @@ def test_a_training_that_read_a_test_image_fails_the_report(small: Written, tmp_
     assert "Do not use these results" in page.text and "FAILED" in page.text
 
 
+def test_a_training_that_read_an_image_nobody_knows_fails_the_report(small: Written, tmp_path: Path) -> None:
+    run = copied(small.run, tmp_path)
+    path = run.folder / "folds" / "real-seed0-fold00.json"
+    fold = json.loads(path.read_text())
+    fold["reads"]["classifier"][0] = "e" * 64
+    path.write_text(json.dumps(fold))
+    with pytest.raises(GateError, match=r"no image of the split has: found 1 \(real-seed0-fold00.json: eeeeeeeeeeee\)"):
+        write_report(*run)
+
+
+@pytest.mark.parametrize(("name", "message"), [("hashes", "1 with other pixels"), ("fold_of", "another split plan")])
+def test_a_split_of_other_images_or_folds_fails_the_report(
+    small: Written, tmp_path: Path, name: str, message: str
+) -> None:
+    run = copied(small.run, tmp_path)
+    path = run.folder / "splits.json"
+    plan = json.loads(path.read_text())
+    plan[name][0] = "e" * 64 if name == "hashes" else 1 - plan[name][0]
+    path.write_text(json.dumps(plan))
+    with pytest.raises(GateError, match=message):
+        write_report(*run)
+
+
 def test_a_group_member_in_training_is_found_where_contents_differ(sealed: Written, tmp_path: Path) -> None:
     run = sealed.run
     plans = read_plans(run.folder)
@@ -280,7 +332,7 @@ def test_a_group_member_in_training_is_found_where_contents_differ(sealed: Writt
     twins = np.flatnonzero(groups == np.flatnonzero(np.bincount(groups) == 2)[0])
     fold = plan.fold_of[twins[0]]
     stages = [StageReads("classifier", (plan.hashes[twins[0]],)), StageReads("generated", ("0" * 64,))]
-    write_reads(tmp_path / "folds" / "real.json", 0, fold, stages)
+    write_reads(tmp_path / "folds" / "real.json", plan, fold, stages)
     reads = check_reads(tmp_path, plans)
     assert set(reads) == {"classifier"}
     assert reads["classifier"].same_content == {(0, twins[0])}

@@ -126,7 +126,7 @@ def test_an_arm_that_changes_nothing_is_refused_before_any_work(
 def test_the_terminal_says_what_it_cannot_compute(caplog: pytest.LogCaptureFixture, uninterrupted: Path) -> None:
     results = json.loads((uninterrupted / "results.json").read_text())
     (row,) = results["comparisons"]
-    row["mcnemar"] |= {"first_only": 0, "second_only": 0}
+    row["sign_flip_test"] |= {"first_only": 0, "second_only": 0}
     for nothing in (float("nan"), None):  # as computed, and as read back from results.json
         row["minimum_detectable_difference"] = nothing
         with caplog.at_level("INFO"):

@@ -61,12 +61,17 @@ def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(pictures: Pa
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT to another process is POSIX")
-def test_ctrl_c_closes_the_tick_saves_and_exits_0(pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
+def test_ctrl_c_and_sigterm_close_the_tick_save_and_exit_0(
+    pictures: Path, tmp_path: Path, numbers: list[signal.Signals]
+) -> None:
+    """SIGTERM twice: ``timeout`` signals the program, and then its group."""
     out, log = tmp_path / "runs", tmp_path / "log"
     training = start(log, *TRAIN, "--data", pictures, "--steps", "2000", "--tick-steps", "1000", "--out", out)
     wait_until(lambda: list(out.glob("*/samples/real.png")), training)  # written just before the loop
     time.sleep(0.5)
-    os.kill(training.pid or 0, signal.SIGINT)
+    for number in numbers:
+        os.kill(training.pid or 0, number)
     training.join(120)
     text = log.read_text()
     assert training.exitcode == 0, text

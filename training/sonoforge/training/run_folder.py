@@ -22,6 +22,7 @@ import yaml
 
 from sonoforge.runtime.atomic import plain, write_json, write_text
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.changed_images import name_some
 
 log = logging.getLogger(__name__)
 
@@ -117,9 +118,22 @@ def open_run(root: Path, name: str, config: Mapping[str, Any], *, resume: bool) 
             log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
             return folder
     folder = create_run(root, name, config)
-    suffix = " (nothing to resume: no earlier run with these settings)" if resume else ""
+    suffix = f" (nothing to resume: no earlier run with these settings{_nearest(folder, config)})" if resume else ""
     log.info("run folder %s%s", folder, suffix)
     return folder
+
+
+def _nearest(folder: Path, config: Mapping[str, Any]) -> str:
+    """Say in which settings the run of the same name before this one differs, if there is one."""
+    number, name = folder.name.split("-", 1)
+    others = [path for path in folder.parent.glob(f"*-{name}") if _number(path) < int(number)]
+    others = [path for path in others if path.name.split("-", 1)[1] == name and (path / CONFIG).is_file()]
+    if not others:
+        return ""
+    last = max(others, key=_number)
+    was, now = _compared(read_config(last)), _compared(plain(config))
+    differing = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
+    return f"; {last.name} had " + name_some(f"{key} {was.get(key)}, not {now.get(key)}" for key in differing)
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:

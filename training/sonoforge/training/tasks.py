@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -33,14 +34,22 @@ def default_jobs(device: torch.device) -> int:
 
 @contextlib.contextmanager
 def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
-    """Processes for several calls of `run_tasks`, each started when it is first needed; None for one job or none."""
+    """Processes for several calls of `run_tasks`, each started when it is first needed; None for one job or none.
+
+    An error waits for the tasks that are under way; an interruption ends them in the middle, as a kill does.
+    """
     if jobs <= 1:
         yield None
         return
     context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
         try:
             yield pool
+        except KeyboardInterrupt:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -76,6 +85,9 @@ def _run_here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iter
 
 def _start_worker() -> None:
     torch.set_num_threads(1)
+    # A terminal or a scheduler may signal the whole group; the parent answers for all, and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -90,9 +90,9 @@ def _evaluation(record: ModelRecord) -> list[str]:
         "trained on all images with the same settings and have no test set of their own.",
         "",
         f"Accuracy {_share(accuracy)}, macro-AUC {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}] "
-        f"(95 % intervals, bootstrap by group; accuracy on training images {evaluation['train_accuracy']:.1%}).",
+        f"(95 % intervals by group; accuracy on training images {evaluation['train_accuracy']:.1%}).",
         "",
-        "| class | sensitivity (95 %) | specificity (95 %) |",
+        "| class | sensitivity (95 % by group) | specificity (95 % by group) |",
         "|---|---|---|",
         *rows,
         "",
@@ -163,7 +163,9 @@ def replace_files(card: str, manifest: ManifestJson) -> str:
     """
     task = manifest["task"]
     rows = [_cells(row, task) for row in manifest["parity"]["formats"].values()]
-    lines = [FILES, "", _EXPLAINED[task], "", f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
+    images = dict.fromkeys(row["images"] for row in manifest["parity"]["formats"].values() if "images" in row)
+    checked_on = f" Checked on {'; '.join(images)}." if images else ""
+    lines = [FILES, "", _EXPLAINED[task] + checked_on, "", f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row.values())} |" for row in rows]
     sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
     kept = [section for section in sections if not section.startswith(FILES)]

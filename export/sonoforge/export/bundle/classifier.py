@@ -21,7 +21,7 @@ from sonoforge.export.bundle.writer import npz, write_bundle
 from sonoforge.export.formats.onnx_graph import BundleGraph, to_onnx
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.table import FORMATS, choose
-from sonoforge.export.gate.images import FEWEST, GateImages, find_images
+from sonoforge.export.gate.images import FEWEST, GateImages, JudgedModel, find_images
 from sonoforge.export.gate.parity import check, compare, run_torch
 from sonoforge.export.gate.row import FormatRow
 from sonoforge.export.gate.tolerance import Answers, problems
@@ -30,7 +30,6 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.errors import GateError
-from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
@@ -65,7 +64,7 @@ def bundle_from_run(run: Path, folder: Path, formats: Sequence[str] = ("onnx",),
     members, record, arrays = load_model(run / "model")
     with replacing_bundle(folder, TASK) as fresh:
         settings = read_config(run) if (run / CONFIG).is_file() else {}
-        images = find_images(data, run, settings, record.classes, str(record.training.get("arm", "")))
+        images = find_images(data, run, settings, JudgedModel(record.classes, record.training, arrays.parity_pixels))
         graph = fill_bundle(members, record, arrays, fresh)
         exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
         rows = add_formats(fresh, exported, names, formats)
@@ -77,8 +76,8 @@ def bundle_from_bundle(
 ) -> list[FormatRow]:
     """Copy a bundle and add the files of these formats; see `bundle_from_run`."""
     names = choose(formats, TASK, _cannot_have)
+    images = find_images(data, None, {}, JudgedModel(bundle.classes, bundle.manifest.raw["training"], None))
     with replacing_bundle(folder, TASK) as fresh:
-        images = find_images(data, None, {}, bundle.classes, "")
         for name in bundle.manifest.files:
             atomic.write_bytes(fresh / name, bundle.read(name))
         atomic.write_json(fresh / "manifest.json", bundle.manifest.raw)
@@ -192,7 +191,7 @@ class ExportedClassifier:
         """Run a file on all images in a subprocess; on images of any size here, one at a time."""
         if FORMATS[name].whole_images:
             run = open_file(name, file)
-            parts = [run([_as_pixels(image)]) for image in self.images.files]
+            parts = [run([_as_pixels(original())]) for original in self.images.originals]
             outputs = [np.concatenate(values) for values in zip(*parts, strict=True)]
         else:
             outputs = run_in_subprocess(name, file, [self.inputs], batch=FORMATS[name].batch)
@@ -224,8 +223,7 @@ def _cannot_have(name: str) -> str:
     return FORMATS[name].missing()
 
 
-def _as_pixels(file: Path) -> NDArray[np.uint8]:
-    pixels = np.asarray(read_image(file))
+def _as_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[None, :, :, None] if pixels.ndim == 2 else pixels[None]
 
 

@@ -1,16 +1,25 @@
-"""The images on which an exported file must answer as the trained network does."""
+"""The images on which an exported file must answer as the trained network does: of the kind that it was trained on."""
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from sonoforge.export.gate.variants import DESCRIPTION, Variant, list_variants, vary
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.training.classifier.weights import HASH_PREFIX
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.selection import evenly_spaced
@@ -22,93 +31,178 @@ FEWEST = 100
 MOST = 1000
 PHANTOMS = 120
 
+_PHANTOM = re.compile(r"phantom-\d+-\d+-[0-9a-f]{8}")  # folder of a simulated set, see `load_images`
+
+Original = Callable[[], NDArray[np.uint8]]
+
+
+class JudgedModel(NamedTuple):
+    """What is known of the model whose files are judged.
+
+    Attributes:
+        classes: Names.
+        training: The record of its training (`TrainingRecord`), as its model folder or manifest has it.
+        kept: (N, S, S, 3) uint8, training images that lie with it; None for a bundle, which carries none.
+    """
+
+    classes: tuple[str, ...]
+    training: Mapping[str, Any]
+    kept: NDArray[np.uint8] | None
+
 
 class GateImages(NamedTuple):
     """Images, and what is known of them.
 
     Attributes:
         pixels: (N, S, S, 3) uint8, as the runtime resizes them.
-        files: The N image files.
+        originals: The N images in their own size when they are called, (H, W) or (H, W, 3) uint8.
+        names: Class folder and file name of each.
         labels: (N,) index of the true class, or None where the set has other classes than the model.
         sealed: (N, C) cross-validated probabilities of these images, each from a model that saw neither the image nor
-            a near-duplicate of it; None where there are none.
+            a near-duplicate of it; of a variant, those of its image; None where there are none.
         source: What the images are, for the record.
+        distinct: Number of images before variants.
     """
 
     pixels: NDArray[np.uint8]
-    files: tuple[Path, ...]
+    originals: tuple[Original, ...]
+    names: tuple[str, ...]
     labels: NDArray[np.int64] | None
     sealed: NDArray[np.float64] | None
     source: str
-
-    @property
-    def names(self) -> list[str]:
-        """Class folder and file name of each image."""
-        return [f"{file.parent.name}/{file.name}" for file in self.files]
+    distinct: int
 
 
-def find_images(
-    data: str, run: Path | None, settings: dict[str, Any], classes: tuple[str, ...], arm: str
-) -> GateImages:
-    """Choose the images: those of ``data``, or the run's own, or else simulated scans.
+def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model: JudgedModel) -> GateImages:
+    """Choose the images: those of ``data``, or the run's own; never images of another kind unless they are asked for.
+
+    Fewer than `FEWEST` are judged in variants of each, see `variants`.  Simulated breast scans stand in only for a
+    bundle that was trained on BUSI or on such scans.
 
     Args:
         data: A folder of images, ``phantom``, or empty for the run's own.
         run: The run folder, whose ``predictions.csv`` has the sealed answers; None for a bundle.
         settings: The run's settings (``data``, ``images``, ``seed``, ``cache``), empty for a bundle.
-        classes: The model's classes.
-        arm: The arm of the comparison that the model belongs to.
+        model: What was trained.
 
     Raises:
-        SonoforgeError: Fewer than `FEWEST` images, or no such folder.
+        SonoforgeError: No such folder, or no images and none given.
     """
     cache_folder = str(settings.get("cache") or "")
     phantoms = ImageSource("phantom", PHANTOMS, 0, cache_folder)
-    own = ImageSource(
-        str(settings.get("data") or "phantom"),
-        int(settings.get("images") or PHANTOMS),
-        int(settings.get("seed") or 0),
-        cache_folder,
-    )
     if data:
-        cache = load_images(phantoms if data == "phantom" else own._replace(data=data))
-    elif own.data != "phantom" and not Path(own.data).is_dir():
-        log.warning("%s: the run's images no longer exist; files are checked on simulated scans", own.data)
-        cache = load_images(phantoms)
-    else:
-        cache = load_images(own)
-        if len(cache.images) < FEWEST:
-            log.info("the run has %d images: files are checked on %d simulated scans", len(cache.images), PHANTOMS)
-            cache = load_images(phantoms)
-    chosen = evenly_spaced(len(cache.images), MOST)
-    if len(chosen) < FEWEST:
+        source = phantoms if data == "phantom" else phantoms._replace(data=data)
+        return _enough(_from_cache(load_images(source), run, model))
+    own = str(settings.get("data") or "")
+    if own == "phantom" or (own and Path(own).is_dir()):
+        number, seed = int(settings.get("images") or PHANTOMS), int(settings.get("seed") or 0)
+        cache = load_images(ImageSource(own, number, seed, cache_folder))
+        if _is_of_training(cache, model):
+            return _enough(_from_cache(cache, run, model))
+        log.warning("%s: holds none of the images that the model was trained on", own)
+    elif own:
+        log.warning("%s: the run's images are no longer there", own)
+    if model.kept is not None:
+        return _enough(_from_kept(model))
+    trained_on = str(model.training.get("data") or "its training")
+    if not _knows_simulated_scans(model.training):
         raise SonoforgeError(
-            f"{cache.dataset.root}: found {len(chosen)} images, expected at least {FEWEST} to check files on; "
-            "give a larger folder as data, or phantom"
+            "a bundle carries no images to check its files on; expected images of the kind that it was trained on "
+            f"({trained_on}): give --data FOLDER"
         )
+    log.info("a bundle carries no images, and this one was trained on %s: simulated breast scans serve", trained_on)
+    return _from_cache(load_images(phantoms), None, model)
+
+
+def _is_of_training(cache: ImageCache, model: JudgedModel) -> bool:
+    """Say whether any image is one of those trained on, as far as they are recorded."""
+    seen = set(model.training.get("images") or ())
+    return not seen or any(name[:HASH_PREFIX] in seen for name in cache.hashes)
+
+
+def _knows_simulated_scans(training: Mapping[str, Any]) -> bool:
+    """Say whether a model was trained on such scans, or for the greater part on images of BUSI, as the shipped one."""
+    if _PHANTOM.fullmatch(str(training.get("data"))):
+        return True
+    own = set(training.get("images") or ())
+    return 2 * len(own & set(open_bundle(None).manifest.raw["training"]["images"])) > len(own)
+
+
+def _from_cache(cache: ImageCache, run: Path | None, model: JudgedModel) -> GateImages:
+    chosen = evenly_spaced(len(cache.images), MOST)
     if cache.size != IMAGENET.size:
         raise SonoforgeError(f"{cache.dataset.root}: found images of {cache.size} pixels, expected {IMAGENET.size}")
     names = [cache.dataset.items[index].path for index in chosen]
-    known = cache.dataset.classes == classes
+    known = cache.dataset.classes == model.classes
+    files = [cache.dataset.root / name for name in names]
+    is_phantom = _PHANTOM.fullmatch(cache.dataset.name)
     return GateImages(
         np.asarray(cache.images[chosen]),
-        tuple(cache.dataset.root / name for name in names),
+        tuple(functools.partial(_decode, file) for file in files),
+        tuple(f"{file.parent.name}/{file.name}" for file in files),
         cache.dataset.labels[chosen] if known else None,
-        _sealed(run, names, classes, arm, cache) if known and run is not None else None,
-        f"{len(chosen)} images of {cache.dataset.name}",
+        _sealed(run, names, model, cache) if known and run is not None else None,
+        f"{len(chosen)} simulated breast scans (phantom)"
+        if is_phantom
+        else f"{len(chosen)} images of {cache.dataset.name}",
+        len(chosen),
     )
 
 
-def _sealed(
-    run: Path, names: list[str], classes: tuple[str, ...], arm: str, cache: ImageCache
-) -> NDArray[np.float64] | None:
+def _from_kept(model: JudgedModel) -> GateImages:
+    """Take the training images that lie in the run's model folder; which class each has is not kept."""
+    assert model.kept is not None  # noqa: S101 - the caller asks
+    name = model.training.get("data") or "the data set"
+    log.info("files are checked on the %d training images that the run keeps beside its model", len(model.kept))
+    return GateImages(
+        model.kept,
+        tuple(functools.partial(np.asarray, pixels) for pixels in model.kept),
+        tuple(f"training image {index + 1}" for index in range(len(model.kept))),
+        None,
+        None,
+        f"{len(model.kept)} training images of {name}, kept with the model",
+        len(model.kept),
+    )
+
+
+def _enough(images: GateImages) -> GateImages:
+    """Repeat few images in variants, each equally often, until there are `FEWEST`."""
+    count = len(images.pixels)
+    if count >= FEWEST:
+        return images
+    changes = list_variants(math.ceil(FEWEST / count))
+    originals = [functools.partial(_varied, original, change) for original in images.originals for change in changes]
+    repeated = np.repeat(np.arange(count), len(changes))
+    source = f"{images.source}, {len(originals)} variants"
+    log.info("%s: each %s", source, DESCRIPTION)
+    return GateImages(
+        np.stack([IMAGENET.resize(Image.fromarray(original())) for original in originals]),
+        tuple(originals),
+        tuple(images.names[index] for index in repeated),
+        None if images.labels is None else images.labels[repeated],
+        None if images.sealed is None else images.sealed[repeated],
+        source,
+        count,
+    )
+
+
+def _decode(file: Path) -> NDArray[np.uint8]:
+    return np.asarray(read_image(file))
+
+
+def _varied(original: Original, change: Variant) -> NDArray[np.uint8]:
+    return vary(original(), change)
+
+
+def _sealed(run: Path, names: list[str], model: JudgedModel, cache: ImageCache) -> NDArray[np.float64] | None:
     """Look the images up among the run's cross-validated predictions."""
     path = run / "predictions.csv"
     if not path.is_file():
         return None
     parts, columns = read_predictions(path)
+    arm = str(model.training.get("arm", ""))
     part = next((part for part in parts if (part.arm, part.protocol) == (arm, "sealed")), None)
-    if part is None or columns != classes:
+    if part is None or columns != model.classes:
         return None
     rows = {file: row for row, file in enumerate(part.files)}
     if any(name not in rows for name in names):

@@ -26,6 +26,7 @@ class FormatRow(TypedDict, total=False):
     calibration: dict[str, int]
     images: str
     count: int
+    distinct: int  # images without their variants
     mean_abs: float
     max_relative: dict[str, float]
     max_abs_logits: float

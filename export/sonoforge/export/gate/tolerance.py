@@ -57,7 +57,8 @@ def compare(answers: Answers, reference: Answers, images: GateImages, classes: t
         classes: Names of the C classes.
 
     Returns:
-        ``images`` and their ``count``; ``max_abs`` and ``mean_abs`` of the probabilities' differences;
+        ``images``, their ``count`` and the ``distinct`` ones among them, less than all where variants were made;
+        ``max_abs`` and ``mean_abs`` of the probabilities' differences;
         ``max_abs_logits``; ``max_relative`` of ``embedding`` and ``cam``; ``labels_equal``; ``worst``: the image with
         the largest difference; ``sensitivity_change`` and ``specificity_change`` by class in points and ``judged_on``:
         ``sealed predictions``, ``own labels``, or nothing where true classes are not known.
@@ -74,6 +75,7 @@ def compare(answers: Answers, reference: Answers, images: GateImages, classes: t
     figures: FormatRow = {
         "images": images.source,
         "count": len(found),
+        "distinct": images.distinct,
         "max_abs": float(differences.max()),
         "mean_abs": float(differences.mean()),
         "max_relative": {

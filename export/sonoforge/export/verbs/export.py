@@ -47,7 +47,7 @@ class Config:
         ("onnx",), help=f"all, or any of {', '.join(FORMATS)}; of a generator {_OF_GENERATORS}"
     )
     data: str = option(
-        "", help="folder of images to check the files on, or phantom (default: the run's own, or else phantom)"
+        "", help="folder of images to check the files on, or phantom: simulated breast scans (default: the run's own)"
     )
     checkpoint: str = option(
         "", help="of a generator: best, last or a step number (default: best, if one was measured)"

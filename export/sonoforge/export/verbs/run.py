@@ -21,8 +21,9 @@ from sonoforge.runtime.verbs import verify
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, check_arms, settings_of_arm
 from sonoforge.training.classifier.comparison import Comparison, compare, log_table
-from sonoforge.training.classifier.final_model import HeldOut, Provenance, record_model, train_final
+from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.classifier.fold_task import ComparisonSettings
+from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
@@ -75,7 +76,9 @@ def main(config: Config) -> Outcome:
         check_arms("--arms", config.arms, cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(Path(config.out), f"run-{cache.dataset.name}", flatten(config), resume=config.resume)
     with run_folder.log_to(folder):
+        check_images(folder, cache)
         if run_folder.is_finished(folder):
+            check_finished(folder, settings)
             results = cast(RunResults, run_folder.read_results(folder))
         else:
             results = _work(folder, config, settings, source, cache, seconds)
@@ -102,8 +105,9 @@ def _work(
     with _chapter("cross-validation", seconds):
         comparison = compare(folder, source, cache, settings, config.final_arm)
     with _chapter("final model", seconds):
+        final = open_final(folder, comparison.made_from[config.final_arm])
         if not (folder / "model" / "model.json").is_file():
-            _train_final_model(folder, config, settings, cache, comparison)
+            _train_final_model(final, config, settings, cache, comparison)
     with _chapter("export and parity", seconds):
         bundle_from_run(folder, folder / "bundle")
         manifest = open_bundle(folder / "bundle").manifest.raw
@@ -124,13 +128,14 @@ def _work(
 
 
 def _train_final_model(
-    folder: Path, config: Config, settings: ComparisonSettings, cache: ImageCache, comparison: Comparison
+    final: Path, config: Config, settings: ComparisonSettings, cache: ImageCache, comparison: Comparison
 ) -> None:
     """Train the final arm on all images, and calibrate it on the predictions of the cross-validation."""
+    folder = final.parent
     everything = np.arange(len(cache.dataset.items))
     arm_settings = settings_of_arm(ARMS[config.final_arm], settings.classifier)
     trained = train_final(
-        folder / "final",
+        final,
         cache.labelled(everything, scan_groups(cache)),
         config.final_arm,
         ClassifierJob(comparison.backbone, arm_settings, config.seed, find_device(config.device)),

@@ -103,6 +103,7 @@ def peak_memory() -> int | None:
 
 
 if __name__ == "__main__":
+    runners.leave_with_parent()
     try:
         main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     except SonoforgeError as error:

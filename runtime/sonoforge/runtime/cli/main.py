@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from sonoforge.runtime.cli import options
+from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
 log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" under python -m
@@ -163,12 +164,13 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and print what went wrong, in one line.
 
     Returns:
-        Exit code: 0; 1, a gate failed; 2, wrong usage or input; 130, interrupted.
+        Exit code: 0; 1, a gate failed; 2, wrong usage or input; 130, interrupted by Ctrl-C or SIGTERM.
     """
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-        return code
+        with sigterm_as_ctrl_c():
+            code = _run(arguments)
+            sys.stdout.flush()
+            return code
     except SystemExit as stopped:  # argparse, after --help
         return int(stopped.code or 0)
     except KeyboardInterrupt:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sonoforge.runtime.atomic import write_bytes
+from sonoforge.runtime.atomic import replacing, write_bytes
 from sonoforge.runtime.errors import SonoforgeError
 
 Pixels = NDArray[np.uint8]
@@ -101,18 +100,11 @@ def open_target(
         if target.suffix in (".zip", ".npz"):
             if target.exists():
                 raise SonoforgeError(f"{target}: exists already; choose another target")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.partial")
-            try:
-                with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-                    if target.suffix == ".zip":
-                        put = archive.writestr
-                        yield from _pictures(put, origin, image_channels)
-                    else:
-                        yield from _arrays(archive, origin, count, image_channels)
-                os.replace(partial, target)  # noqa: PTH105 - the name must be taken at once
-            finally:
-                partial.unlink(missing_ok=True)
+            with replacing(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                if target.suffix == ".zip":
+                    yield from _pictures(archive.writestr, origin, image_channels)
+                else:
+                    yield from _arrays(archive, origin, count, image_channels)
         else:
             _refuse_other_files(target, origin)
             yield from _pictures(lambda name, content: write_bytes(target / name, content), origin, image_channels)

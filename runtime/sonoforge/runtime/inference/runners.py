@@ -17,6 +17,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +47,7 @@ NOT_TRUSTED = "a program; --trust runs it, for bundles whose maker you trust"
 """Why ``verify`` and ``bench`` leave a file alone."""
 
 _LONGEST = 1800  # seconds that one process may take: thousands of images on a slow machine, and what hangs ends
+_WATCH_SECONDS = 1.0  # between two looks whether the parent lives
 
 
 def runner(name: str) -> ModuleType:
@@ -173,6 +176,18 @@ def run_module(
     )
 
 
+def leave_with_parent() -> None:
+    """End this process, which `run_module` started, when the one that started it is gone, killed included."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:  # another one takes over its children; on Windows none does
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _run_task(folder: Path) -> None:
     """Run the task that `run_in_subprocess` wrote to a folder."""
     task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
@@ -194,6 +209,7 @@ def _run_task(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    leave_with_parent()
     try:
         _run_task(Path(sys.argv[1]))
     except SonoforgeError as error:

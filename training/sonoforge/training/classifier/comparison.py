@@ -14,16 +14,18 @@ import numpy as np
 from torch import Tensor
 
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.classifier.arms import ARMS, settings_of_arm
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, fold_path
 from sonoforge.training.classifier.folds import prepare_worker, run_fold, train_shared_generators
 from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
+from sonoforge.training.classifier.kept_folds import keep_plan
+from sonoforge.training.classifier.made_from import MadeFrom, check_made_from, made_from
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.data.split_plan import SplitPlan, save_plan
+from sonoforge.training.data.split_plan import SplitPlan, plan_path
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
@@ -51,6 +53,7 @@ class Comparison:
 
     results: ComparisonResults  # for `results.json`
     backbone: Backbone  # the initial weights that it used
+    made_from: dict[str, MadeFrom]  # what each arm's classifiers of the first seed were made from
     maps: Tensor | None  # (V, N, C, H, W) of the frozen blocks for the final arm's images, if they are still known
 
 
@@ -62,6 +65,9 @@ def compare(
     Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `fold_result.FoldResult`), ``gan/``
     (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate`
     writes.  A fold that was finished before an interruption is not computed again.
+
+    Raises:
+        SonoforgeError: What an earlier call left there was made from other images, settings or weights.
     """
     device = find_device(settings.device)
     paths = [
@@ -77,17 +83,28 @@ def compare(
                 pool.submit(prepare_worker, source)  # while this process loads the weights and deals the folds
         backbone = load_backbone(settings.weights, cache.images, cache.hashes)
         log.info("initial weights: %s", backbone.source)
+        generator = open_job(settings.generator, settings.device).record()
         plans = _make_plans(folder, cache, settings)
-        run_folder.write_environment(
-            folder, run_folder.describe_environment(str(device), settings.seeds[0], plans[0].fingerprint)
-        )
-        second_opinion = check_plans(folder, cache, plans, source.folder)
+        made = {
+            (plan.seed, arm): made_from(
+                plan, arm, settings_of_arm(ARMS[arm], settings.classifier), backbone.digest, generator
+            )
+            for plan in plans
+            for arm in settings.arms
+        }
         tasks = [
-            FoldTask(folder, source, plan=plan, fold=fold, arm=arm, settings=settings, backbone=backbone)
+            FoldTask(folder, source, plan, fold, arm, settings, backbone, made[plan.seed, arm])
             for plan in plans
             for arm in settings.arms
             for fold in range(plan.folds)
         ]
+        for task in tasks:
+            if task.path.is_file():
+                check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
+        run_folder.write_environment(
+            folder, run_folder.describe_environment(str(device), settings.seeds[0], plans[0].fingerprint)
+        )
+        second_opinion = check_plans(folder, cache, plans, source.folder)
         _run_missing(tasks, jobs, pool)
     final = next((task for task in tasks if task.arm == final_arm), None)
     maps = read_all_maps(final) if final else None
@@ -104,7 +121,7 @@ def compare(
         protocol=settings.protocol,
         budget=settings.budget,
         classifier=dataclasses.asdict(settings.classifier),
-        gan=open_job(settings.generator, settings.device).record(),
+        gan=generator,
         weights=backbone.source,
         arms={
             arm: _arm_result(figures, [own for own in folds if (own.arm, own.seed) == (arm, plans[0].seed)])
@@ -113,14 +130,14 @@ def compare(
         comparisons=evaluation["comparisons"],
         split=_describe_split(plans[0], cache, second_opinion),
     )
-    return Comparison(results, backbone, maps)
+    return Comparison(results, backbone, {arm: made[plans[0].seed, arm] for arm in settings.arms}, maps)
 
 
 def _make_plans(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> list[SplitPlan]:
     """Make one split plan a seed; write the first as ``splits.json``, the others beside it."""
     plans = [make_plan(cache, settings.protocol, settings.folds, seed) for seed in settings.seeds]
-    for index, plan in enumerate(plans):
-        save_plan(folder / ("splits.json" if index == 0 else f"splits-seed{plan.seed}.json"), plan)
+    for plan in plans:
+        keep_plan(plan_path(folder, plan.seed, settings.seeds[0]), plan)
     return plans
 
 
@@ -189,21 +206,21 @@ def _describe_split(plan: SplitPlan, cache: ImageCache, second_opinion: SecondOp
 def log_table(results: ComparisonResults) -> None:
     """Log the table of arms and their paired comparison."""
     log.info("")
-    log.info("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % interval", "bal. acc.", "macro-AUC")
+    log.info("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % by group", "bal. acc.", "macro-AUC")
     for figures in results["arms"].values():
         accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
         log.info("%-38s %s %9.3f %9.3f", figures["title"], accuracy, balanced, area)
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
-        test = f"McNemar exact p {row['mcnemar']['p_value']:.3f}"
-        power = _detectable(row, results["split"]["images"])
+        test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
+        power = _detectable(row, results["split"])
         log.info("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)
 
 
-def _detectable(row: ComparisonRow, images: int) -> str:
+def _detectable(row: ComparisonRow, split: SplitResult) -> str:
     """Say which differences a comparison can show; results read back from a file have None for NaN."""
     smallest = row["minimum_detectable_difference"]
     if smallest is None or math.isnan(smallest):
-        return f"which differences it can show cannot be computed: {why_not_detectable(row, images)}"
-    return f"{images} images can show differences from {smallest:.3f} up"
+        return f"which differences it can show cannot be computed: {why_not_detectable(row)}"
+    return f"{split['images']} images in {split['groups']} groups can show differences from {smallest:.3f} up"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, train_arm
 from sonoforge.training.classifier.balancing import GeneratorJob, balance
 from sonoforge.training.classifier.fine_tuning import EpochRow
+from sonoforge.training.classifier.made_from import REMEDY, MadeFrom, check_made_from
 from sonoforge.training.classifier.model_folder import (
     ConformalRecord,
     EvaluationRecord,
@@ -64,6 +68,26 @@ class Provenance:
     budget: str
     weights: str
     settings: ClassifierSettings
+
+
+def open_final(run: Path, made: MadeFrom) -> Path:
+    """Return the folder that `train_final` works in, after a note of what the model is made from.
+
+    Raises:
+        SonoforgeError: It holds a training, or ``model/`` a model, made from something else or nobody knows what.
+    """
+    folder = run / "final"
+    note = folder / "made_from.json"
+    if note.is_file():
+        try:
+            before = MadeFrom(**json.loads(note.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise SonoforgeError(f"{note}: cannot be read ({error}); {REMEDY}") from error
+        check_made_from(folder, before, made)
+    elif (run / "model").exists() or (folder.is_dir() and any(folder.iterdir())):
+        raise SonoforgeError(f"{note}: missing, so nothing says what the kept model was made from; {REMEDY}")
+    write_json(note, made)
+    return folder
 
 
 def train_final(

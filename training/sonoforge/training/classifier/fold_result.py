@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime import atomic
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.made_from import REMEDY, MadeFrom
 
 CLASSIFIER, GENERATOR, GENERATED = "classifier", "generator", "generated"
 
@@ -46,6 +48,7 @@ class FoldResult:
     added: int  # number of images that the arm added
     seconds: float  # of the whole fold
     reads: tuple[StageReads, ...]  # every stage with its images
+    made_from: MadeFrom  # what a resumed run must start from to keep this result
 
 
 def write_fold(path: Path, result: FoldResult) -> None:
@@ -56,10 +59,22 @@ def write_fold(path: Path, result: FoldResult) -> None:
 
 
 def read_fold(path: Path) -> FoldResult:
-    """Read `write_fold`'s file."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    reads = []
-    for key, hashes in values.pop("reads").items():
-        stage, _, class_name = key.partition(" ")
-        reads.append(StageReads(stage, tuple(hashes), class_name))
-    return FoldResult(**values, reads=tuple(reads))
+    """Read `write_fold`'s file.
+
+    Raises:
+        SonoforgeError: It cannot be read, or does not say what it was made from.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        made_from = values.pop("made_from", None)
+        if made_from is None:
+            raise SonoforgeError(
+                f"{path}: does not say what it was made from, as results of earlier versions; {REMEDY}"
+            )
+        reads = []
+        for key, hashes in values.pop("reads").items():
+            stage, _, class_name = key.partition(" ")
+            reads.append(StageReads(stage, tuple(hashes), class_name))
+        return FoldResult(**values, reads=tuple(reads), made_from=MadeFrom(**made_from))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SonoforgeError(f"{path}: not a readable fold result ({error}); {REMEDY}") from error

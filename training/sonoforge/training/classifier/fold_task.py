@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.arms import ARMS, settings_of_arm
+from sonoforge.training.classifier.made_from import MadeFrom
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.load import ImageSource
@@ -46,6 +47,7 @@ class FoldTask:
     arm: str  # row of `arms.ARMS`
     settings: ComparisonSettings  # of the whole comparison
     backbone: Backbone  # initial weights
+    made_from: MadeFrom  # what its result is kept for
 
     @property
     def path(self) -> Path:

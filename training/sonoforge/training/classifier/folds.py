@@ -78,6 +78,7 @@ def run_fold(task: FoldTask) -> FoldResult:
         added=0 if added is None else len(added),
         seconds=time.perf_counter() - started,
         reads=(StageReads(CLASSIFIER, _hashes(cache, train)), *generator_reads),
+        made_from=task.made_from,
     )
     write_fold(task.path, result)
     return result

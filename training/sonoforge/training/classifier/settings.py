@@ -27,9 +27,10 @@ class ClassifierSettings:
 
 
 BUDGETS: dict[str, ClassifierSettings] = {
-    # Chosen on BUSI's sealed folds of seed 0.  One network: accuracy .845 to .851 (three seeds), macro-AUC .943 to
-    # .949; three together: .867 and .954.  Averaging their weights instead (.851), batch norm in eval mode (.742), 8 or
-    # 12 epochs, mixing of images, stronger augmentation, half or double the rate did not help; the mirror image did.
+    # Chosen on BUSI's sealed folds of seed 0, which reports say (`budget_choice`).  One network: accuracy .845 to .851
+    # (three seeds), macro-AUC .943 to .949; three together: .867 and .954.  Averaging their weights instead (.851),
+    # batch norm in eval mode (.742), 8 or 12 epochs, mixing of images, stronger augmentation, half or double the rate
+    # did not help; the mirror image did.
     "quick": ClassifierSettings(epochs=5, members=3, mirror=True),
     # The published run: every block, 20 epochs (more over-fitted there).
     "paper": ClassifierSettings(frozen_blocks=0, epochs=20, learning_rate=5e-4, averaging=0.99),

@@ -20,19 +20,22 @@ from sonoforge.models.mobilenetv2 import load_folded, mobilenet_v2, restore_batc
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.pretrained import download_weights, mismatches, read_weights
+from sonoforge.training.pretrained import DIGEST, Weights, download_weights, mismatches, read_weights
 
 log = logging.getLogger(__name__)
 
 HASH_PREFIX = 16
 """Hex digits of a content hash that a bundle keeps of each image it was trained on."""
+_IMAGENET = "MobileNet_V2_Weights.IMAGENET1K_V1"
+_CHOICES = "expected imagenet, shipped, none or a .safetensors file"
 
 
 class Backbone(NamedTuple):
-    """Initial weights: a torchvision ``features.*`` state, and one line saying where they come from."""
+    """Initial weights: a torchvision ``features.*`` state, one line saying where they come from, `weights_digest`."""
 
     state: dict[str, torch.Tensor]
     source: str
+    digest: str
 
 
 def load_backbone(choice: str, pixels: NDArray[np.uint8], hashes: Sequence[str]) -> Backbone:
@@ -50,7 +53,7 @@ def load_backbone(choice: str, pixels: NDArray[np.uint8], hashes: Sequence[str])
     """
     if choice == "none":
         log.warning("weights: none; the network starts from random numbers, expect a far lower accuracy")
-        return Backbone({}, "random initialisation (--weights none)")
+        return Backbone({}, "random initialisation (--weights none)", "")
     if choice == "imagenet":
         return _download()
     if choice == "shipped":
@@ -58,18 +61,37 @@ def load_backbone(choice: str, pixels: NDArray[np.uint8], hashes: Sequence[str])
     return _from_file(Path(choice))
 
 
+def weights_digest(choice: str) -> str:
+    """Return what tells the weights of a choice from all others: a hash of their file, or the name of published ones.
+
+    Raises:
+        SonoforgeError: An unreadable file.
+    """
+    if choice == "none":
+        return ""
+    if choice == "imagenet":
+        return _IMAGENET
+    if choice == "shipped":
+        return f"sha256 {open_bundle(None).manifest.files['model.onnx'].sha256[:DIGEST]}"
+    return _file_digest(read_weights(Path(choice), _CHOICES))
+
+
+def _file_digest(weights: Weights) -> str:
+    return f"sha256 {weights.digest}"
+
+
 def _download() -> Backbone:
-    name = "MobileNet_V2_Weights.IMAGENET1K_V1"
     weights = download_weights(
-        name,
+        _IMAGENET,
         "give weights: a .safetensors file with torchvision's key names, or none to start from random numbers",
     )
-    return Backbone(_features_only(weights.state, "weights"), f"torchvision {name}")
+    return Backbone(_features_only(weights.state, "weights"), f"torchvision {_IMAGENET}", _IMAGENET)
 
 
 def _from_file(path: Path) -> Backbone:
-    weights = read_weights(path, "expected imagenet, shipped, none or a .safetensors file")
-    return Backbone(_features_only(weights.state, str(path)), f"{path.name} (sha256 {weights.digest})")
+    weights = read_weights(path, _CHOICES)
+    digest = _file_digest(weights)
+    return Backbone(_features_only(weights.state, str(path)), f"{path.name} ({digest})", digest)
 
 
 def _features_only(state: dict[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
@@ -105,7 +127,8 @@ def _shipped(pixels: NDArray[np.uint8], hashes: Sequence[str]) -> Backbone:
     batches = (torch.from_numpy(IMAGENET.normalise(pixels[i : i + 32])) for i in range(0, min(len(pixels), 192), 32))
     restore_batch_norm(net, batches)
     state = {key: value for key, value in net.state_dict().items() if key.startswith("features.")}
-    return Backbone(state, f"shipped bundle {bundle.manifest.name} {bundle.manifest.version} (trained on BUSI)")
+    source = f"shipped bundle {bundle.manifest.name} {bundle.manifest.version} (trained on BUSI)"
+    return Backbone(state, source, weights_digest("shipped"))
 
 
 def apply_backbone(net: Any, backbone: Backbone) -> None:

@@ -77,9 +77,15 @@ class ImageCache:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @property
+    def contents(self) -> dict[str, str]:
+        """Content hash of each image by its path."""
+        return dict(zip((item.path for item in self.dataset.items), self.hashes, strict=True))
+
+    @property
     def class_counts(self) -> list[int]:
         """Number of images of each class."""
-        return np.bincount(self.dataset.labels, minlength=len(self.dataset.classes)).tolist()
+        counts: list[int] = np.bincount(self.dataset.labels, minlength=len(self.dataset.classes)).tolist()
+        return counts
 
     def labelled(self, indices: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> LabelledImages:
         """Return some of the images; ``groups`` (N,) are those of all images, if they are known."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +16,8 @@ from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 
 PROTOCOLS = ("sealed", "thesis")
+FILE = "splits.json"
+"""The plan of a run folder; of several seeds, that of the first."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,16 @@ class SplitPlan:
     # given groups stand alone.
     by_appearance: bool = True
 
+    @property
+    def digest(self) -> str:
+        """Sha256 of the whole plan: equal for equal images in equal folds and groups."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def images(self) -> dict[str, str]:
+        """Content hash of each image by its path."""
+        return dict(zip(self.files, self.hashes, strict=True))
+
     def train(self, fold: int) -> NDArray[np.int64]:
         """Return the indices of the images that fold ``fold`` may train on."""
         return np.flatnonzero(np.array(self.fold_of) != self._checked(fold))
@@ -47,6 +63,57 @@ class SplitPlan:
         return fold
 
 
+def plan_path(folder: Path, seed: int, first_seed: int) -> Path:
+    """Where a run folder keeps the plan of a seed."""
+    return folder / (FILE if seed == first_seed else f"splits-seed{seed}.json")
+
+
 def save_plan(path: Path, plan: SplitPlan) -> None:
     """Write ``splits.json``."""
     write_json(path, asdict(plan))
+
+
+def read_plan(path: Path) -> SplitPlan:
+    """Read `save_plan`'s file.
+
+    Raises:
+        SonoforgeError: It cannot be read, or is not a plan that gives every file one fold.
+    """
+    remedy = "restore it, or begin a new run"
+    try:
+        read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = {key: tuple(own) if isinstance(own, list) else own for key, own in read.items()}
+        plan = SplitPlan(**values)
+    except OSError as error:
+        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        expected = ", ".join(field.name for field in fields(SplitPlan))
+        raise SonoforgeError(f"{path}: not a split plan ({error}), expected {expected}; {remedy}") from error
+    rows = (plan.files, plan.hashes, plan.labels, plan.groups, plan.fold_of)
+    lengths = [len(row) if isinstance(row, tuple) else -1 for row in rows]
+    if len(set(lengths)) > 1:
+        raise SonoforgeError(
+            f"{path}: found lists of {', '.join(map(str, lengths))} entries (files, hashes, labels, groups, fold_of), "
+            f"expected one entry an image in each; {remedy}"
+        )
+    twice = [file for file, count in Counter(plan.files).items() if count > 1]
+    if twice:
+        raise SonoforgeError(f"{path}: lists {twice[0]} twice, expected every file once; {remedy}")
+    for file, fold in zip(plan.files, plan.fold_of, strict=True):
+        if not isinstance(fold, int) or not 0 <= fold < plan.folds:
+            raise SonoforgeError(f"{path}: {file} is in fold {fold}, expected 0 to {plan.folds - 1}; {remedy}")
+    return plan
+
+
+def plan_difference(before: SplitPlan, now: SplitPlan) -> str:
+    """Name the first difference of two plans of the same images; empty where they are equal."""
+    for name in ("protocol", "seed", "folds", "fingerprint", "by_appearance"):
+        if getattr(before, name) != getattr(now, name):
+            return f"{name} {getattr(before, name)}, expected {getattr(now, name)}"
+    for name, label in (("hashes", "content hash"), ("labels", "class"), ("fold_of", "fold"), ("groups", "group")):
+        rows = zip(now.files, getattr(before, name), getattr(now, name), strict=True)
+        differing = [f"{file} in {label} {was}, expected {own}" for file, was, own in rows if was != own]
+        if differing:
+            more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
+            return differing[0] + more
+    return "" if before.files == now.files else "the files in another order"

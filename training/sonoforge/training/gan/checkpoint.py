@@ -3,16 +3,17 @@
 ``checkpoints/step-00001234/`` holds the two networks, the averaged generator, the state of the two
 optimisers, the numbers that losses and regularisers carry along, and ``checkpoint.json`` (what was
 trained, how far, the hash of each file).  It is written under a temporary name, synced to disk and
-renamed.  Nothing is ever unpickled.
+renamed; to be removed, it is first renamed back.  Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import logging
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sonoforge.runtime.atomic import replacing_folder
+from sonoforge.runtime.atomic import remove_folder, replacing_folder
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.leftovers import remove_leftovers
+
+log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
@@ -122,10 +126,32 @@ def load_state(checkpoint: Path, stem: str) -> dict[str, Tensor]:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Return the whole checkpoints in a ``checkpoints`` folder, oldest first."""
+    """Return the whole checkpoints in a ``checkpoints`` folder, oldest first; a warning names each that is not whole.
+
+    Whole is one whose description can be read and whose files are all there.  Their hashes are checked when they are
+    read, see `load_state`.
+    """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir() and _is_whole(path))
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        files = describe(checkpoint).files
+    except SonoforgeError as error:
+        _pass_over(checkpoint, str(error))
+        return False
+    missing = [name for name in files if not (checkpoint / name).is_file()]
+    if missing:
+        _pass_over(checkpoint, f"{checkpoint}: found no {missing[0]}")
+    return not missing
+
+
+@functools.cache
+def _pass_over(checkpoint: Path, reason: str) -> None:
+    """Warn once, however often the folder is listed."""
+    log.warning("%s: not a whole checkpoint, passed over (%s)", checkpoint, reason.removeprefix(f"{checkpoint}: "))
 
 
 def criterion(settings: Mapping[str, Any]) -> str:
@@ -149,13 +175,12 @@ def best_checkpoint(folder: Path) -> Path | None:
 
 
 def remove_old(folder: Path, keep: int) -> None:
-    """Delete all but the newest ``keep`` checkpoints and the best, and what a killed run left half-written."""
+    """Remove all but the newest ``keep`` checkpoints and the best, and what a killed run left half-written."""
+    remove_leftovers(folder)
     best = best_checkpoint(folder)
     for path in list_checkpoints(folder)[:-keep]:
         if path != best:
-            shutil.rmtree(path)
-    for path in folder.glob(".partial-*"):
-        shutil.rmtree(path, ignore_errors=True)
+            remove_folder(path)
 
 
 def find_checkpoint(path: Path, which: str = "last") -> Path:

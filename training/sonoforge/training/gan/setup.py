@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
+from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.batches.expansion import expand
@@ -22,6 +24,9 @@ from sonoforge.training.gan.settings import NOT_COMPARED, GanSettings, Plan, com
 from sonoforge.training.gan.transfer import check_transfer
 
 log = logging.getLogger(__name__)
+
+SOURCES = "images.json"
+"""Content hash of each image file that a training is of, by path."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,16 +120,29 @@ def newest_checkpoint(folder: Path, setup: TrainingSetup, *, resume: bool) -> Pa
     found = gan_checkpoint.list_checkpoints(folder / "checkpoints")
     if not found:
         return None
+    if setup.originals.sources:
+        check_unchanged(str(folder), _read_sources(folder / SOURCES), setup.originals.sources)
     before, now = gan_checkpoint.describe(found[-1]), setup.description
     keys = [key for key in now.settings if before.settings.get(key) != now.settings[key] and key not in NOT_COMPARED]
     if keys:
         changed = ", ".join(f"{key} was {before.settings.get(key)!r}, is {now.settings[key]!r}" for key in keys)
         raise SonoforgeError(f"{folder}: holds a training with other settings ({changed}); choose another folder")
     if before.fingerprint != now.fingerprint:
-        raise SonoforgeError(f"{folder}: holds a training on other images; choose another folder")
+        raise SonoforgeError(f"{folder}: holds a training on other images, or masks; choose another folder")
     if not resume and not run_folder.is_finished(folder):
         raise SonoforgeError(f"{folder}: holds an unfinished training; resume it or choose another folder")
     return found[-1]
+
+
+def _read_sources(path: Path) -> dict[str, str]:
+    try:
+        sources: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SonoforgeError(
+            f"{path}: cannot be read ({error}), so nothing says which images this training is of; leave --resume out "
+            "to begin anew"
+        ) from error
+    return sources
 
 
 def log_setup(setup: TrainingSetup) -> None:

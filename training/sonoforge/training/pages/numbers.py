@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 MISSING = "n/a"
 _NO_BREAK = "\u00a0"
 _MINUS = "\u2212"
 
 
-def is_number(value: float | None) -> bool:
+def is_number(value: float | None) -> TypeGuard[float]:
     """Whether there is a finite value to print."""
     return value is not None and math.isfinite(value)
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from sonoforge.runtime.atomic import replacing_folder
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.phantom.marks import draw_marks
 from sonoforge.training.phantom.scanner import compress, draw_scanner, scan
@@ -169,20 +168,8 @@ def write_phantom_set(
         raise SonoforgeError(f"{root}: expected a new or empty folder, found files in it; name another")
     images = generate_phantom_set(count, seed, size, balance, marks)
     # One rename publishes the set: hundreds of single fsyncs would cost more than the simulation.
-    temporary = root.with_name(f".{root.name[:100]}.{os.urandom(6).hex()}.tmp")
-    try:
-        try:
-            written = _write_all(temporary, images, f"seed {seed}, {FIELD_MM:g} mm over {size} pixels")
-            if root.exists():
-                root.rmdir()
-            temporary.rename(root)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SonoforgeError(f"{root}: cannot be written ({reason}); choose another folder, or free space") from error
-    return written
+    with replacing_folder(root, durable=False) as temporary:
+        return _write_all(temporary, images, f"seed {seed}, {FIELD_MM:g} mm over {size} pixels")
 
 
 def _write_all(root: Path, images: Iterator[PhantomImage], settings: str) -> WrittenSet:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from sonoforge.training.statistics.intervals import Floats, Interval, Labels, wilson_interval
+from sonoforge.training.statistics.intervals import Floats, Interval, Labels, wilson_by_group
 
 
 def confusion_matrix(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
@@ -15,15 +15,16 @@ def confusion_matrix(labels: Labels, predicted: Labels, classes: int) -> NDArray
     return counts.reshape(classes, classes).astype(np.int64)
 
 
-def sensitivity(confusion: NDArray[np.int64], label: int) -> Interval:
-    """Share of the images of one class that are called so, with its Wilson 95 % interval."""
-    return wilson_interval(int(confusion[label, label]), int(confusion[label].sum()))
+def sensitivity(labels: Labels, predicted: Labels, groups: Labels, label: int) -> Interval:
+    """Share of the images of one class that are called so, with its 95 % interval by group."""
+    own = labels == label
+    return wilson_by_group(predicted[own] == label, groups[own])
 
 
-def specificity(confusion: NDArray[np.int64], label: int) -> Interval:
-    """Share of the images of the other classes that are not called so, with its Wilson 95 % interval."""
-    negatives = np.delete(confusion, label, axis=0)
-    return wilson_interval(int(np.delete(negatives, label, axis=1).sum()), int(negatives.sum()))
+def specificity(labels: Labels, predicted: Labels, groups: Labels, label: int) -> Interval:
+    """Share of the images of the other classes that are not called so, with its 95 % interval by group."""
+    others = labels != label
+    return wilson_by_group(predicted[others] != label, groups[others])
 
 
 def accuracy(labels: Labels, probabilities: Floats) -> float:

@@ -14,6 +14,8 @@ Floats = NDArray[np.float64]
 
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
+PRIOR_GROUPS = 2
+"""Two errors more, as in Agresti & Coull's interval (Am. Stat. 52, 1998); chosen by `tests/benchmarks/by_group.py`."""
 
 
 class Interval(NamedTuple):
@@ -24,8 +26,11 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson_interval(successes: int, trials: int) -> Interval:
-    """Wilson's 95 % score interval of a proportion (Wilson, JASA 22, 1927, p. 209); (nan, 0, 1) without trials."""
+def wilson_interval(successes: float, trials: float) -> Interval:
+    """Wilson's 95 % score interval of a proportion (Wilson, JASA 22, 1927, p. 209); (nan, 0, 1) without trials.
+
+    For independent trials; both numbers may be fractions, for an effective number of trials.
+    """
     if trials == 0:
         return Interval(float("nan"), 0.0, 1.0)
     z = float(stats.norm.ppf(0.975))
@@ -34,6 +39,40 @@ def wilson_interval(successes: int, trials: int) -> Interval:
     half = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return Interval(share, max(0.0, float((centre - half) / scale)), min(1.0, float((centre + half) / scale)))
+
+
+def wilson_by_group(hits: NDArray[np.bool_], groups: Labels) -> Interval:
+    """Wilson's 95 % interval of the share of ``hits`` (N,) among images that come in ``groups`` (N,).
+
+    Both counts are divided by the `design_effect`, as Rao & Scott (Biometrics 48, 1992) do for tests and
+    Saha, Miller & Wang (Int. J. Biostat. 12, 2016) for this interval.  Wilson's own where no group has two images.
+    """
+    if len(hits) == 0:
+        return wilson_interval(0, 0)
+    effect = design_effect(hits, groups)
+    interval = wilson_interval(float(hits.sum()) / effect, len(hits) / effect)
+    return interval._replace(value=float(hits.mean()))
+
+
+def design_effect(hits: NDArray[np.bool_], groups: Labels) -> float:
+    """Return how many images (N,) of these groups tell as much about a share as one independent image; at least 1.
+
+    The variance of the share as a ratio over groups, by that of independent images (Rao & Scott 1992).
+    A few groups estimate it badly: where hardly any group has an error it is far too small too often.  So it counts
+    `PRIOR_GROUPS` further groups of the rarer outcome that bear it wholly, whose design effect is the largest that
+    one probability for all groups allows, sum n^2 / sum n over the groups' sizes n.
+    """
+    _, inverse = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(inverse).astype(np.float64)
+    inside = np.bincount(inverse, weights=hits)
+    images, count, share = len(hits), len(sizes), float(np.mean(hits))
+    whole = float((sizes**2).sum() / images)
+    rarer = min(int((inside > 0).sum()), int((inside < sizes).sum()))
+    if rarer == 0 or count == 1:
+        return whole
+    between = float(((inside - share * sizes) ** 2).sum()) * count / (count - 1)
+    independent = share * (1 - share) * images * images / (images - 1)
+    return max(1.0, (rarer * between / independent + PRIOR_GROUPS * whole) / (rarer + PRIOR_GROUPS))
 
 
 def resample_groups(groups: Labels) -> list[Labels]:

@@ -84,8 +84,8 @@ class ArmResult(EvaluatedArm):
     distances: list[float]
 
 
-class McNemarResult(TypedDict):
-    """See `paired.McNemar`."""
+class SignFlipResult(TypedDict):
+    """See `paired.SignFlipTest`."""
 
     first_only: int
     second_only: int
@@ -100,7 +100,7 @@ class ComparisonRow(TypedDict):
     seed: int
     accuracy_difference: IntervalResult
     macro_auc_difference: IntervalResult
-    mcnemar: McNemarResult
+    sign_flip_test: SignFlipResult
     minimum_detectable_difference: float | None  # NaN, or None as read from JSON, where it cannot be computed
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import calibration, classification, conformal, paired
-from sonoforge.training.statistics.intervals import group_bootstrap
+from sonoforge.training.statistics.intervals import group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import (
     ArmFigures,
@@ -17,8 +17,8 @@ from sonoforge.training.statistics.results import (
     EvaluatedArm,
     Evaluation,
     FoldAccuracy,
-    McNemarResult,
     SeedFigures,
+    SignFlipResult,
     interval_result,
 )
 
@@ -33,22 +33,21 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
     confusion = classification.confusion_matrix(labels, part.predicted, len(classes))
     by_fold = [classification.accuracy(labels[part.folds == f], raw[part.folds == f]) for f in np.unique(part.folds)]
     coverage, set_size = conformal.conformal_coverage(labels, calibrated, part.folds, ALPHA)
-    accuracy, balanced_accuracy, macro_f1, macro_auc = (
+    balanced_accuracy, macro_f1, macro_auc = (
         interval_result(group_bootstrap(figure, labels, raw, part.groups))
-        for figure in (
-            classification.accuracy,
-            classification.balanced_accuracy,
-            classification.macro_f1,
-            classification.macro_auc,
-        )
+        for figure in (classification.balanced_accuracy, classification.macro_f1, classification.macro_auc)
+    )
+    sensitivity, specificity = (
+        {name: interval_result(figure(labels, part.predicted, part.groups, i)) for i, name in enumerate(classes)}
+        for figure in (classification.sensitivity, classification.specificity)
     )
     return ArmFigures(
         images=len(labels),
         groups=len(np.unique(part.groups)),
         confusion=confusion.tolist(),
-        sensitivity={name: interval_result(classification.sensitivity(confusion, i)) for i, name in enumerate(classes)},
-        specificity={name: interval_result(classification.specificity(confusion, i)) for i, name in enumerate(classes)},
-        accuracy=accuracy,
+        sensitivity=sensitivity,
+        specificity=specificity,
+        accuracy=interval_result(wilson_by_group(part.predicted == labels, part.groups)),
         balanced_accuracy=balanced_accuracy,
         macro_f1=macro_f1,
         macro_auc=macro_auc,
@@ -79,7 +78,7 @@ def compare_arms(first: Predictions, second: Predictions) -> ComparisonRow:
     theirs = second.probabilities[match]
     first_right = first.predicted == first.labels
     second_right = second.predicted[match] == first.labels
-    test = paired.mcnemar_exact(first_right, second_right)
+    test = paired.sign_flip_test(first_right, second_right, first.groups)
     accuracy, macro_auc = (
         interval_result(paired.paired_bootstrap(figure, first.labels, first.probabilities, theirs, groups=first.groups))
         for figure in (classification.accuracy, classification.macro_auc)
@@ -90,10 +89,8 @@ def compare_arms(first: Predictions, second: Predictions) -> ComparisonRow:
         seed=first.seed,
         accuracy_difference=accuracy,
         macro_auc_difference=macro_auc,
-        mcnemar=McNemarResult(first_only=test.first_only, second_only=test.second_only, p_value=test.p_value),
-        minimum_detectable_difference=paired.minimum_detectable_difference(
-            len(first.labels), float(np.mean(first_right != second_right))
-        ),
+        sign_flip_test=SignFlipResult(first_only=test.first_only, second_only=test.second_only, p_value=test.p_value),
+        minimum_detectable_difference=paired.minimum_detectable_difference(first_right, second_right, first.groups),
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sonoforge.training.statistics.results import ComparisonRow
 
 
-def why_not_detectable(row: ComparisonRow, images: int) -> str:
+def why_not_detectable(row: ComparisonRow) -> str:
     """Say why a comparison has no smallest detectable difference, as the end of a sentence."""
-    test = row["mcnemar"]
+    test = row["sign_flip_test"]
     if test["first_only"] + test["second_only"] == 0:
         return "both arms classified exactly the same images correctly"
-    return f"{images} images are too few"
+    return "too few groups of images tell the arms apart"

@@ -15,6 +15,7 @@ from sonoforge.training.classifier.arms import ARMS, check_arms
 from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
 from sonoforge.training.classifier.comparison import compare, log_table
 from sonoforge.training.classifier.fold_task import ComparisonSettings
+from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.devices import find_device
@@ -84,7 +85,9 @@ def main(config: Config) -> Outcome:
         Path(config.out), f"crossval-{cache.dataset.name}", flatten(config), resume=config.resume
     )
     with run_folder.log_to(folder):
+        check_images(folder, cache)
         if run_folder.is_finished(folder):
+            check_finished(folder, settings)
             results = cast(ComparisonResults, run_folder.read_results(folder))
         else:
             results = compare(folder, source, cache, settings).results

@@ -46,7 +46,7 @@ sonoforge gan train --recipe stylegan2 --data BUSI --start-from ffhq.safetensors
 sonoforge gan train --data BUSI --class-name malignant --resume  continue where a stopped run was
 torchrun --nproc-per-node 4 -m sonoforge.runtime.cli.main gan train --data BUSI --class-name malignant
 
-Ctrl-C closes the current tick, saves, and ends with exit code 0; a second one stops at once.
+Ctrl-C, or SIGTERM, closes the current tick, saves, and ends with exit code 0; a second one stops at once.
 """
 
 
@@ -138,7 +138,10 @@ def _needs_groups(settings: GanSettings) -> bool:
 
 @contextlib.contextmanager
 def finishing_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C only be noted while inside, and hand out the function that tells; the second one stops."""
+    """Let the first Ctrl-C only be noted while inside, and hand out the function that tells; the second one stops.
+
+    The command line answers SIGTERM likewise, see `cli.interruption`.
+    """
     noted = False
 
     def note(number: int, frame: FrameType | None) -> None:

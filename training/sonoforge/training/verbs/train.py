@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,16 @@ from sonoforge.runtime.inference.trust import distances
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, check_arms, settings_of_arm
 from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
-from sonoforge.training.classifier.final_model import HeldOut, Provenance, record_model, train_final
+from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_final, record_model, train_final
+from sonoforge.training.classifier.kept_folds import check_images, keep_plan
+from sonoforge.training.classifier.made_from import made_from
 from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.options import ClassifierOptions
-from sonoforge.training.classifier.weights import load_backbone
+from sonoforge.training.classifier.weights import load_backbone, weights_digest
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.settings import GanSettings
@@ -64,27 +65,33 @@ def main(config: Config) -> Outcome:
     folder = run_folder.open_run(
         Path(config.out), f"train-{config.arm}-{cache.dataset.name}", flatten(config), resume=config.resume
     )
+    settings = settings_of_arm(ARMS[config.arm], config.classifier.settings())
+    generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
+    weights = config.classifier.weights or ("shipped" if config.data == "phantom" else "imagenet")
     with run_folder.log_to(folder):
+        check_images(folder, cache)
         if run_folder.is_finished(folder):
+            plan = read_plan(folder / FILE)
+            open_final(folder, made_from(plan, config.arm, settings, weights_digest(weights), asdict(generator)))
             return Outcome({"run": str(folder), **run_folder.read_results(folder)}, f"sonoforge export {folder}")
-        weights = config.classifier.weights or ("shipped" if config.data == "phantom" else "imagenet")
         backbone = load_backbone(weights, cache.images, cache.hashes)
         log.info("initial weights: %s", backbone.source)
         plan = make_plan(cache, "sealed", max(2, round(1 / config.holdout)), config.seed)
+        keep_plan(folder / FILE, plan)
+        final = open_final(folder, made_from(plan, config.arm, settings, backbone.digest, asdict(generator)))
         environment = run_folder.describe_environment(str(device), config.seed, plan.fingerprint)
         run_folder.write_environment(folder, environment)
         train = plan.train(0)
         check_sealed(plan, 0, "classifier", train, cache)
-        sides = dataclasses.replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
+        sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
         check_plans(folder, cache, [sides], source.folder)
-        settings = settings_of_arm(ARMS[config.arm], config.classifier.settings())
         job = ClassifierJob(backbone, settings, config.seed, device)
         trained = train_final(
-            folder / "final",
+            final,
             cache.labelled(train, np.array(plan.groups)),
             config.arm,
             job,
-            GanSettings(**GENERATOR_BUDGETS[config.classifier.budget]),
+            generator,
         )
         record = record_model(
             folder / "model",

@@ -28,7 +28,7 @@ from sonoforge.export.formats.tensorrt.engine import gpu_capability
 from sonoforge.export.formats.tensorrt.record import FORMAT_VERSION, PORTABLE, SUFFIXES, Record, parse_record, to_json
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference.runners import run_module
+from sonoforge.runtime.inference.runners import leave_with_parent, run_module
 
 if TYPE_CHECKING:
     from sonoforge.export.formats.source import Source
@@ -321,4 +321,5 @@ def _cause(text: str) -> str:
 
 
 if __name__ == "__main__":
+    leave_with_parent()
     _build_task(Path(sys.argv[1]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ class TrainingSet:
     name: str = ""  # of the data set
     # (N,) int64, equal for images of one scan; None: unknown, each is taken for a scan of its own.
     groups: NDArray[np.int64] | None = None
+    # Content hash of each image's file by its path, of those held out, too; empty where the images are of no files.
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number N of images."""
@@ -43,7 +46,7 @@ class TrainingSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Sha256 of everything but name and groups: two trainings on equal sets see the same."""
+        """Sha256 of everything but name, groups and sources: two trainings on equal sets see the same."""
         digest = hashlib.sha256(repr((self.pixels.shape, self.image_channels, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         if self.labels is not None:
@@ -111,6 +114,7 @@ def read_training_set(
         images,
         name="phantom" if data == "phantom" else cache.dataset.name,
         groups=scan_groups(cache)[chosen] if groups else None,
+        sources={cache.dataset.items[i].path: cache.hashes[i] for i in chosen},
     )
 
 

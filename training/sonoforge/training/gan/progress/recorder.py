@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sonoforge.runtime.atomic import write_text
+from sonoforge.runtime.atomic import write_json, write_text
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training import run_folder
@@ -38,7 +38,7 @@ from sonoforge.training.gan.progress.ticks import (
     read_stats,
     stalled,
 )
-from sonoforge.training.gan.setup import TrainingSetup
+from sonoforge.training.gan.setup import SOURCES, TrainingSetup
 from sonoforge.training.gan.state import TrainingState
 from sonoforge.training.progress import progress_bar
 
@@ -54,8 +54,9 @@ class Recorder:
     """The records of one training; enter it around the loop.
 
     Writes into the folder: ``stats.jsonl`` (one object a tick), ``samples/`` (a grid of the same 64 latents a tick,
-    ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``tensorboard/``, ``checkpoints/``, with
-    metrics ``metrics.png``, and at the end ``results.json``.  Only the main process writes.
+    ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``images.json`` (the content hash of each image
+    file), ``tensorboard/``, ``checkpoints/``, with metrics ``metrics.png``, and at the end ``results.json``.  Only the
+    main process writes.
     """
 
     def __init__(
@@ -74,9 +75,12 @@ class Recorder:
         self._show_progress = show_progress and self._is_main
         self.stalled = False  # whether KID has not fallen for as many measurements as `stop_after` says
         if self._is_main:
+            gan_checkpoint.remove_old(self._checkpoints, setup.settings.keep)  # what a killed run came not to remove
             write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
             images = setup.originals
             spread = evenly_spaced(len(images), GRID)
+            if images.sources:
+                write_json(folder / SOURCES, images.sources)
             write_grid(images.pixels[spread, ..., : images.image_channels], folder / "samples" / "real.png")
         settings = setup.settings
         compared = setup.originals

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.classifier.fold_result import read_fold
-from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.changed_images import describe_changes, name_some
+from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.statistics.calibration import BINS
 from sonoforge.training.statistics.classification import confusion_matrix
-from sonoforge.training.statistics.intervals import Interval, wilson_interval
+from sonoforge.training.statistics.intervals import Interval, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import ArmResult
 
@@ -40,9 +41,8 @@ class Check(NamedTuple):
 
 def read_plans(folder: Path) -> dict[int, SplitPlan]:
     """Read ``splits.json`` and those of further seeds, by seed; the report's first plan comes first."""
-    paths = [folder / "splits.json", *sorted(folder.glob("splits-seed*.json"))]
-    plans = [SplitPlan(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
-    return {plan.seed: plan for plan in plans}
+    paths = [folder / FILE, *sorted(folder.glob("splits-seed*.json"))]
+    return {plan.seed: plan for plan in map(read_plan, paths)}
 
 
 def class_counts(plan: SplitPlan, classes: int) -> NDArray[np.int64]:
@@ -68,6 +68,8 @@ class Reads:
     same_content: set[tuple[int, int]] = field(default_factory=set)
     # Test images with a member of their group among what such a run read.
     same_group: set[tuple[int, int]] = field(default_factory=set)
+    # Content hashes among what was read that no image of the split has, each after its fold's file.
+    unknown: list[str] = field(default_factory=list)
 
 
 def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads]:
@@ -80,6 +82,8 @@ def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads
     generators: set[tuple[int, int, str]] = set()
     for path in sorted((folder / "folds").glob("*.json")):
         result = read_fold(path)
+        if result.seed not in plans:
+            continue  # `origin_checks` names it
         plan, seed, fold = plans[result.seed], result.seed, result.fold
         test = plan.test(fold).tolist()
         groups = dict(zip(plan.hashes, plan.groups, strict=True))
@@ -95,9 +99,42 @@ def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads
             reads.runs += 1
             reads.images += len(own.hashes)
             contents, seen = set(own.hashes), {groups[h] for h in own.hashes if h in groups}
+            reads.unknown += [f"{path.name}: {h[:12]}" for h in sorted(contents - groups.keys())]
             reads.same_content |= {(seed, i) for i in test if plan.hashes[i] in contents}
             reads.same_group |= {(seed, i) for i in test if plan.groups[i] in seen}
     return found
+
+
+def origin_checks(
+    folder: Path, plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], images: Mapping[str, str]
+) -> list[Check]:
+    """List what must hold under every protocol: split, folds and reads are of these very images.
+
+    Args:
+        folder: The run folder.
+        plans: See `read_plans`.
+        reads: See `check_reads`.
+        images: Content hash of each image of the data set by its path.
+    """
+    changes = "; ".join({describe_changes(plan.images, images): None for plan in plans.values()})
+    foreign = [
+        path.name
+        for path in sorted((folder / "folds").glob("*.json"))
+        for fold in [read_fold(path)]
+        if fold.seed not in plans or fold.made_from.plan != plans[fold.seed].digest
+    ]
+    checks = [
+        Check("the split is of the images of the data set", changes or "yes", not changes),
+        Check("folds made with another split plan", name_some(foreign) or "0", not foreign),
+    ]
+    for kind, own in reads.items():
+        what = f"content hashes that a {kind} read and no image of the split has"
+        checks.append(Check(what, f"{len(own.unknown)}{_in_brackets(own.unknown)}", not own.unknown))
+    return checks
+
+
+def _in_brackets(names: Sequence[str]) -> str:
+    return f" ({name_some(names)})" if names else ""
 
 
 def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], twins: int) -> list[Check]:
@@ -147,7 +184,7 @@ class Bin(NamedTuple):
     images: int
 
 
-def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[Bin]:
+def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float64], groups: NDArray[np.int64]) -> list[Bin]:
     """Group images by their highest probability into `BINS` equal intervals; empty ones are left out."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
@@ -155,7 +192,7 @@ def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -
     bins = []
     for index in np.unique(bin_of):
         inside = bin_of == index
-        share = wilson_interval(int(correct[inside].sum()), int(inside.sum()))
+        share = wilson_by_group(correct[inside], groups[inside])
         bins.append(Bin(float(confidence[inside].mean()), share, int(inside.sum())))
     return bins
 

@@ -17,18 +17,21 @@ from PIL import Image
 
 from sonoforge.runtime.errors import GateError
 from sonoforge.training import run_folder
+from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import BUSI_CLASSES, is_busi
+from sonoforge.training.data.simulated import count_simulated
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.clusters import cluster_cards
 from sonoforge.training.pages.embedding import Picture, embed
 from sonoforge.training.pages.numbers import bracket, counted, is_number, number, points, share
-from sonoforge.training.pages.run import charts
+from sonoforge.training.pages.run import charts, statements
 from sonoforge.training.pages.run.evidence import (
     GeneratorRuns,
     check_predictions,
     check_reads,
     class_counts,
+    origin_checks,
     read_generators,
     read_plans,
     reliability,
@@ -79,7 +82,6 @@ def write_report(folder: Path, cache: ImageCache, audited: Mapping[str, Any], re
 
 def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], results: RunResults) -> dict[str, Any]:
     """Collect what the page shows; see `write_report` for the arguments."""
-    config = run_folder.read_config(folder)
     runs = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"]
     parts, classes = read_predictions(folder / "predictions.csv")
     plans = read_plans(folder)
@@ -91,9 +93,34 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
     generators = read_generators(folder, classes)
     sampled = [name for name in classes if all(_grid(folder, kind, name).is_file() for kind in ("real", "generated"))]
     clusters = [] if audited["duplicates"]["shares_layout"] else _handful(audited["clusters"])
+    checks = [
+        *origin_checks(folder, plans, reads, cache.contents),
+        *split_checks(plans, reads, twins),
+        *check_predictions(parts, arms, len(plan.files)),
+    ]
+    facts = statements.RunFacts(
+        protocol=results["protocol"],
+        folds=split["folds"],
+        images=split["images"],
+        groups=split["groups"],
+        classes=len(classes),
+        arms=tuple(arms),
+        filled=tuple(runs.name for runs in generators),
+        added=tuple(arms["gan"]["generated_per_fold"]) if "gan" in arms else (),
+        simulated=count_simulated(cache.dataset),
+        by_appearance=plan.by_appearance,
+        given_groups=audited["given_groups"] or 0,
+        twins=twins,
+        generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
+        passed=all(check.passed for check in checks),
+    )
+    busi = count_busi_images(plan.hashes)
     return {
         "folder": folder.resolve().name,
-        "simulated": config.get("data") == "phantom",
+        "run": facts,
+        "said": statements,
+        "choice": describe_choice(results["budget"], results["classifier"], busi, len(plan.hashes)),
+        "asks_gan": gan_comparison(comparisons) is not None,
         "config": (folder / run_folder.CONFIG).read_text(encoding="utf-8"),
         "environment": runs[-1],
         "runs": len(runs),
@@ -103,7 +130,7 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "classes": classes,
         "arms": arms,
         "titles": _titles(arms),
-        "verdicts": _conclude(arms, comparisons, results["protocol"]),
+        "verdicts": _conclude(arms, comparisons, statements.explain_leaks(facts)),
         "facts": _facts(results, comparisons),
         "budget": gan_budget(results["gan"], results["budget"], [r.name for r in generators]) if generators else "",
         "audit": audited,
@@ -112,7 +139,7 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "fold_counts": class_counts(plan, len(classes)).tolist(),
         "twins": twins,
         "reads": reads,
-        "checks": [*split_checks(plans, reads, twins), *check_predictions(parts, arms, len(plan.files))],
+        "checks": checks,
         "comparisons": comparisons,
         "judge": judge,
         "is_number": is_number,
@@ -145,7 +172,7 @@ def _with_placebo(comparisons: Sequence[ComparisonRow], parts: Sequence[Predicti
     return [*comparisons, tables.compare_arms(first_seed[pair[0]], first_seed[pair[1]])]
 
 
-def _conclude(arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow], protocol: str) -> list[Verdict]:
+def _conclude(arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow], leaks: str) -> list[Verdict]:
     """Answer the run's question: does the GAN help; without that arm, what each other arm changes."""
     gan = gan_comparison(comparisons)
     if gan is None:
@@ -154,7 +181,7 @@ def _conclude(arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow
     for row in comparisons:
         if {row["first"], row["second"]} == {"duplicates", "gan"} and gan["first"] != "duplicates":
             placebo = row if row["second"] == "gan" else flipped(row)
-    return [judge_gan(gan, placebo, arms, protocol)]
+    return [judge_gan(gan, placebo, arms, leaks)]
 
 
 class Fact(NamedTuple):
@@ -184,7 +211,7 @@ def _facts(results: RunResults, comparisons: Sequence[ComparisonRow]) -> list[Fa
         change, smallest = gan["accuracy_difference"], gan["minimum_detectable_difference"]
         least = f"smallest change this run can be expected to detect: {points(smallest, sign='')}"
         if not is_number(smallest):
-            why = why_not_detectable(gan, split["images"])
+            why = why_not_detectable(gan)
             least = f"the smallest change this run can detect cannot be computed: {why}"
         detail = f"{_interval(change, '+')}; {least}"
         rows.append(Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
@@ -215,7 +242,7 @@ def _charts(
     for name in list(arms)[:_CHARTED_CALIBRATIONS]:
         part = next(p for p in parts if p.arm == name)
         calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.folds)
-        raw_bins, bins = reliability(part.labels, part.probabilities), reliability(part.labels, calibrated)
+        raw_bins, bins = (reliability(part.labels, p, part.groups) for p in (part.probabilities, calibrated))
         diagrams.append((titles[name], charts.reliability_diagram(raw_bins, bins, titles[name])))
     return Charts(
         folds=charts.fold_strip(arms),

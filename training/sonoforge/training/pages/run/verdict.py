@@ -9,11 +9,12 @@ from typing import Any
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.pages.numbers import counted, is_number, p_value, points, share
+from sonoforge.training.pages.run.statements import describe_added
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult
 from sonoforge.training.statistics.wording import why_not_detectable
 
 LEVEL = 0.05
-"""Significance level of McNemar's test in the verdict; the interval's is the same (95 %)."""
+"""Significance level of the sign-flip test in the verdict; the interval's is the same (95 %)."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Verdict:
 
 
 def judge(comparison: ComparisonRow) -> str:
-    """Judge a paired comparison: ``better`` or ``worse`` where interval and McNemar agree, else ``undecided``."""
-    change, p = comparison["accuracy_difference"], comparison["mcnemar"]["p_value"]
+    """Judge a paired comparison: ``better`` or ``worse`` where interval and test agree, else ``undecided``."""
+    change, p = comparison["accuracy_difference"], comparison["sign_flip_test"]["p_value"]
     if not (is_number(change["low"]) and is_number(change["high"])):
         return "undecided"
     if change["low"] > 0 and p < LEVEL:
@@ -41,14 +42,14 @@ def flipped(comparison: ComparisonRow) -> ComparisonRow:
     def negative(interval: IntervalResult) -> IntervalResult:
         return IntervalResult(value=-interval["value"], low=-interval["high"], high=-interval["low"])
 
-    test = comparison["mcnemar"]
+    test = comparison["sign_flip_test"]
     return {
         **comparison,
         "first": comparison["second"],
         "second": comparison["first"],
         "accuracy_difference": negative(comparison["accuracy_difference"]),
         "macro_auc_difference": negative(comparison["macro_auc_difference"]),
-        "mcnemar": {**test, "first_only": test["second_only"], "second_only": test["first_only"]},
+        "sign_flip_test": {**test, "first_only": test["second_only"], "second_only": test["first_only"]},
     }
 
 
@@ -67,28 +68,27 @@ def judge_gan(
     comparison: ComparisonRow,
     placebo: ComparisonRow | None,
     arms: Mapping[str, ArmResult],
-    protocol: str,
+    leaks: str,
 ) -> Verdict:
-    """Answer "does the GAN help?" from the paired interval and McNemar's test, and from nothing else.
+    """Answer "does the GAN help?" from the paired interval and the sign-flip test, and from nothing else.
 
     Args:
         comparison: ``gan`` against its baseline, oriented ``gan - baseline``.
         placebo: ``gan`` against ``duplicates``, oriented ``gan - duplicates``; None where that arm was not run.
         arms: Figures by arm.
-        protocol: ``sealed`` or ``thesis``.
+        leaks: What training read of its test images, and what follows; empty where it read none.
     """
     outcome = judge(comparison)
-    baseline = arms[comparison["first"]]
-    grounds = [_grounds(comparison, baseline, arms["gan"])]
-    if protocol != "sealed" and outcome == "better":
+    baseline, added = arms[comparison["first"]], arms["gan"]["generated_per_fold"]
+    if not sum(added):
+        return Verdict("open", "Nothing to judge: no training fold was given a generated image", ())
+    grounds = [_grounds(comparison, baseline, arms["gan"]), describe_added(added)]
+    if leaks and outcome == "better":
         level, headline = (
             "open",
-            "Accuracy rose, but this is no evidence of benefit: the protocol leaks test images",
+            "Accuracy rose, but this is no evidence of benefit: test images leaked into training",
         )
-        grounds.append(
-            "The generators were trained on all images, test images included, so leakage alone may explain the "
-            "gain. Only the sealed protocol can tell."
-        )
+        grounds.append(leaks)
     elif outcome == "better" and placebo is not None and judge(placebo) != "better":
         level, headline = "open", "Accuracy rose, but the gain is not shown to come from the generator"
         grounds.append(
@@ -123,15 +123,15 @@ def judge_arm(comparison: ComparisonRow, arms: Mapping[str, ArmResult]) -> Verdi
 
 
 def _difference(comparison: ComparisonRow) -> str:
-    change, p = comparison["accuracy_difference"], comparison["mcnemar"]["p_value"]
+    change, p = comparison["accuracy_difference"], comparison["sign_flip_test"]["p_value"]
     return (
         f"{points(change['value'])} points, 95 % interval {points(change['low'])} to {points(change['high'])}, "
-        f"McNemar p {p_value(p)}"
+        f"sign-flip test by group p {p_value(p)}"
     )
 
 
 def _grounds(comparison: ComparisonRow, first: ArmResult, second: ArmResult) -> str:
-    change, test = comparison["accuracy_difference"], comparison["mcnemar"]
+    change, test = comparison["accuracy_difference"], comparison["sign_flip_test"]
     sentence = (
         f"Accuracy: {share(first['accuracy']['value'])} with {first['title']}, {share(second['accuracy']['value'])} "
         f"with {second['title']}; the difference is {_difference(comparison)}. "
@@ -147,7 +147,7 @@ def _grounds(comparison: ComparisonRow, first: ArmResult, second: ArmResult) -> 
     significant = test["p_value"] < LEVEL
     if excludes_zero != significant:
         sentence += (
-            f" The interval {'excludes' if excludes_zero else 'includes'} zero while McNemar's test does "
+            f" The interval {'excludes' if excludes_zero else 'includes'} zero while the sign-flip test does "
             f"{'' if significant else 'not '}call the difference significant; this report counts a difference as "
             "shown only where both agree."
         )
@@ -161,7 +161,7 @@ def _power(comparison: ComparisonRow, images: int) -> str:
     if not is_number(smallest):
         return (
             "Which differences this comparison can detect cannot be computed: "
-            f"{why_not_detectable(comparison, images)}. A small effect would go unnoticed."
+            f"{why_not_detectable(comparison)}. A small effect would go unnoticed."
         )
     return (
         f"With {counted(images, 'image')}, this comparison can be expected to detect differences of about "

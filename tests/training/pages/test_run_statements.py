@@ -1,0 +1,96 @@
+"""Sentences of a run's report follow from its counts: each kind of run is planted, and others' sentences are absent."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scans import write_set
+from sonoforge.training.classifier.budget_choice import CHOSEN, count_busi_images, describe_choice
+from sonoforge.training.classifier.settings import BUDGETS
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.simulated import count_simulated
+from sonoforge.training.pages.run import statements
+from sonoforge.training.pages.run.statements import RunFacts
+from sonoforge.training.phantom.dataset import write_phantom_set
+
+SEALED = RunFacts(
+    protocol="sealed",
+    folds=5,
+    images=90,
+    groups=70,
+    classes=3,
+    arms=("real", "gan"),
+    filled=("normal", "malignant"),
+    added=(20, 22, 20),
+    simulated=0,
+    by_appearance=True,
+    given_groups=0,
+    twins=0,
+    generator_reads=0,
+    passed=True,
+)
+SAID = ("ask", "judged_by", "warn_of_leaks", "explain_leaks", "name_groups", "count_twins", "name_simulated")
+
+
+def say(**changes: Any) -> str:
+    """All sentences of a run that differs so from a sealed one."""
+    facts = dataclasses.replace(SEALED, **changes)
+    return " ".join(getattr(statements, name)(facts) for name in (*SAID, "place_generators"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "not_said"),
+    [
+        ({}, ["20 to 22 images of normal and malignant, drawn by a GAN", "neither it nor a near-duplicate of it"],
+         ["leak", "too good", "simulated", "given with the data"]),
+        ({"passed": False}, ["checks against the run folder failed"], ["had seen neither"]),
+        ({"arms": ("real",), "added": (), "filled": ()}, ["How well does a classifier that sorts 90 images"], ["GAN"]),
+        ({"arms": ("real", "classical"), "added": (), "filled": ()}, ["How should a classifier"], ["GAN"]),
+        ({"added": (0, 0, 0), "filled": ()}, ["How should a classifier"], ["GAN"]),
+        ({"by_appearance": False, "given_groups": 70},
+         ["another image of its group", "equal contents and the 70 groups given with the data", "an identical image"],
+         ["near-duplicate"]),
+        ({"simulated": 90}, ["The images are simulated ultrasound"], []),
+        ({"simulated": 30}, ["30 of the 90 images are simulated ultrasound"], ["The images are simulated"]),
+        ({"protocol": "thesis", "twins": 12, "generator_reads": 60},
+         ["12 of 90 test images have a near-duplicate or an identical image in their own training set, and the "
+          "generators read 60 of the 90 test images", "come out too good", "leakage alone may explain",
+          "trained once, on all images"], ["had seen neither", "its training images only"]),
+        ({"protocol": "thesis", "twins": 12, "arms": ("real",), "added": (), "filled": ()},
+         ["12 of 90 test images", "come out too good"], ["generators read"]),
+        ({"protocol": "thesis", "arms": ("real",), "added": (), "filled": ()},
+         ["0 of 90 test images", "does not prevent it"], ["too good", "leakage alone"]),
+    ],
+)  # fmt: skip
+def test_each_kind_of_run_says_what_it_did(changes: dict[str, Any], said: list[str], not_said: list[str]) -> None:
+    text = say(**changes)
+    for words in said:
+        assert words in text
+    for words in not_said:
+        assert words not in text
+
+
+def test_simulated_images_are_recognised_wherever_they_lie(tmp_path: Path) -> None:
+    write_phantom_set(tmp_path / "breast scans", 6, 0, size=64)
+    assert count_simulated(read_dataset(tmp_path / "breast scans")) == 6
+    (tmp_path / "breast scans" / "groups.csv").unlink()
+    write_set(tmp_path / "breast scans", {"benign": 2})
+    assert count_simulated(read_dataset(tmp_path / "breast scans")) == 6
+    assert count_simulated(read_dataset(write_set(tmp_path / "cells", {"a": 2, "b": 1}))) == 0
+
+
+def test_what_was_chosen_where_is_said_for_every_budget() -> None:
+    assert set(CHOSEN) == set(BUDGETS)
+    for budget, settings in BUDGETS.items():
+        said = describe_choice(budget, vars(settings), 0, 10)
+        assert "BUSI" in said and "optimistic" not in said and "departs" not in said
+    changed = vars(dataclasses.replace(BUDGETS["quick"], epochs=9, augmentation="classical"))
+    assert "departs from the budget (epochs 9 instead of 5);" in describe_choice("quick", changed, 0, 10)
+
+
+def test_busi_is_known_by_content() -> None:
+    assert count_busi_images(["0" * 64, "00074fd0a4703c18" + "0" * 48]) == 1

@@ -1,0 +1,322 @@
+"""``--resume`` keeps what the same images, folds, settings and weights would make again, and refuses all else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from program import refused, sonoforge, succeed
+from scans import draw_scan, save, write_set
+from sonoforge.export.verbs import run
+from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import run_folder
+
+CLASSIFIER = ["--weights", "first.safetensors", "--frozen-blocks", "17", "--epochs", "1", "--members", "1"]
+COMPARISON = ["--data", "scans", "--arms", "real", "--folds", "2", "--device", "cpu", "--jobs", "1", *CLASSIFIER]
+COMMANDS = {
+    "crossval": ["crossval", *COMPARISON, "--out", "runs"],
+    "run": ["run", *COMPARISON, "--out", "runs"],
+    "gan train": [
+        *("gan", "train", "--data", "scans", "--class-name", "malignant", "--recipe", "dcgan", "--width", "4"),
+        *(
+            "--image-size",
+            "32",
+            "--steps",
+            "2",
+            "--batch",
+            "4",
+            "--metrics",
+            "none",
+            "--device",
+            "cpu",
+            "--out",
+            "runs",
+        ),
+    ],
+}
+FIRST, SECOND = "benign/scan (1).png", "malignant/scan (1).png"
+
+
+def write_weights(path: Path, seed: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        save_file(mobilenet_v2(3).state_dict(), path)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images, weights and runs of all commands, to be copied."""
+    base = tmp_path_factory.mktemp("begun")
+    write_set(base / "scans", {"benign": 6, "malignant": 6})
+    write_weights(base / "first.safetensors", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(base)
+        patch.setenv("SONOFORGE_CACHE", str(base / "cache"))
+        # The bundle and the report of `run` take longest, and no part of them is ever kept.
+        patch.setattr(run, "bundle_from_run", stop)
+        for verb, command in COMMANDS.items():
+            assert sonoforge(*command).code == (2 if verb == "run" else 0)
+        (run_of(base, "run") / "results.json").write_text("{}")
+    return base
+
+
+def stop(*_: object) -> None:
+    raise SonoforgeError("stopped before the export")
+
+
+@pytest.fixture
+def place(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to work in, under the same relative names, so that runs are found again."""
+    shutil.copytree(begun, tmp_path / "place", ignore=shutil.ignore_patterns("cache"))
+    monkeypatch.chdir(tmp_path / "place")
+    monkeypatch.setenv("SONOFORGE_CACHE", str(begun / "cache"))
+    return tmp_path / "place"
+
+
+def run_of(place: Path, verb: str) -> Path:
+    (folder,) = place.glob(f"runs/*-{verb.replace(' train', '')}-*")
+    return folder
+
+
+def interrupt(folder: Path) -> None:
+    """Leave what a run leaves that is killed after its first fold."""
+    for name in ("results.json", "predictions.csv"):
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("folds/*-fold01.json"):
+        path.unlink()
+
+
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def swap(place: Path) -> None:
+    first, second = place / "scans" / FIRST, place / "scans" / SECOND
+    first.rename(place / "between")
+    second.rename(first)
+    (place / "between").rename(second)
+
+
+def change_pixel(place: Path) -> None:
+    path = place / "scans" / SECOND
+    pixels = np.array(Image.open(path))
+    pixels[0, 0] ^= 1
+    save(path, pixels)
+
+
+def add(place: Path) -> None:
+    save(place / "scans" / "malignant" / "scan (7).png", draw_scan(99))
+
+
+def remove(place: Path) -> None:
+    (place / "scans" / SECOND).unlink()
+
+
+def rename(place: Path) -> None:
+    (place / "scans" / SECOND).rename(place / "scans" / "malignant" / "scan (0).png")
+
+
+def rename_all(place: Path) -> None:
+    for path in (place / "scans" / "benign").iterdir():
+        path.rename(path.with_name(f"new {path.name}"))
+
+
+CHANGED_IMAGES = [
+    (swap, f"2 of another class ({SECOND} is now {FIRST}, {FIRST} is now {SECOND})"),
+    (change_pixel, f"1 with other pixels ({SECOND})"),
+    (add, "1 new (malignant/scan (7).png)"),
+    (remove, f"1 gone ({SECOND})"),
+    (rename, f"1 renamed ({SECOND} is now malignant/scan (0).png)"),
+]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("verb", ["crossval", "run"])
+@pytest.mark.parametrize(
+    ("change", "message"), [*CHANGED_IMAGES, (rename_all, "6 renamed (benign/scan (1).png is now benign/new")]
+)
+def test_changed_images_are_refused_and_named(
+    place: Path, verb: str, change: Callable[[Path], None], message: str, finished: bool
+) -> None:
+    folder = run_of(place, verb)
+    if not finished:
+        interrupt(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*.json")}
+    change(place)
+    line = refused(*COMMANDS[verb], "--resume")
+    assert message in line and "put the files back" in line
+    assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(("change", "message"), CHANGED_IMAGES[1:])
+def test_a_generator_never_goes_on_with_changed_images(
+    place: Path, change: Callable[[Path], None], message: str, finished: bool
+) -> None:
+    folder = run_of(place, "gan train")
+    if not finished:
+        (folder / "results.json").unlink()
+    change(place)
+    assert message in refused(*COMMANDS["gan train"], "--resume")
+
+
+def test_a_generator_never_goes_on_with_an_image_of_another_class(place: Path) -> None:
+    swap(place)
+    assert f"1 with other pixels ({SECOND})" in refused(*COMMANDS["gan train"], "--resume")
+
+
+def test_a_generator_whose_images_nobody_knows_is_not_continued(place: Path) -> None:
+    (run_of(place, "gan train") / "images.json").unlink()
+    assert "nothing says which images" in refused(*COMMANDS["gan train"], "--resume")
+
+
+def test_images_put_back_give_the_predictions_of_an_uninterrupted_run(place: Path) -> None:
+    folder = run_of(place, "crossval")
+    expected = (folder / "predictions.csv").read_bytes()
+    interrupt(folder)
+    swap(place)
+    refused(*COMMANDS["crossval"], "--resume")
+    swap(place)
+    assert succeed(*COMMANDS["crossval"], "--resume").json["run"] == str(folder.relative_to(place))
+    assert (folder / "predictions.csv").read_bytes() == expected
+
+
+def edit_plan(folder: Path) -> None:
+    edit(folder / "splits.json", lambda plan: plan["fold_of"].reverse())
+
+
+def edit_plan_before_any_fold(folder: Path) -> None:
+    shutil.rmtree(folder / "folds")
+    edit(folder / "splits.json", lambda plan: plan["fold_of"].__setitem__(0, 1 - plan["fold_of"][0]))
+
+
+def list_an_image_twice(folder: Path) -> None:
+    edit(folder / "splits.json", lambda plan: plan["files"].__setitem__(1, plan["files"][0]))
+
+
+def leave_an_image_out(folder: Path) -> None:
+    edit(folder / "splits.json", lambda plan: plan["fold_of"].pop())
+
+
+def name_a_missing_fold(folder: Path) -> None:
+    edit(folder / "splits.json", lambda plan: plan["fold_of"].__setitem__(0, 2))
+
+
+def cut_the_plan(folder: Path) -> None:
+    (folder / "splits.json").write_text('{"protocol": ')
+
+
+def remove_the_plan(folder: Path) -> None:
+    (folder / "splits.json").unlink()
+
+
+def group_images(folder: Path) -> None:
+    files = json.loads((folder / "splits.json").read_text())["files"]
+    rows = [f"{file},{'one patient' if number < 2 else ''}" for number, file in enumerate(files)]
+    (folder.parents[1] / "scans" / "groups.csv").write_text("\n".join(["file,group", *rows]) + "\n")
+
+
+def change_settings(folder: Path) -> None:
+    for path in (folder / "folds").iterdir():
+        edit(path, lambda fold: fold["made_from"]["settings"]["classifier"].update(epochs=5))
+
+
+def change_weights(folder: Path) -> None:
+    write_weights(folder.parents[1] / "first.safetensors", 1)
+
+
+def forget(folder: Path) -> None:
+    for path in (folder / "folds").iterdir():
+        edit(path, lambda fold: fold.pop("made_from"))
+
+
+@pytest.mark.parametrize("verb", ["crossval", "run"])
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        (edit_plan, ["splits.json: is not the plan that real-seed0-fold00.json was made with"]),
+        (edit_plan_before_any_fold, ["splits.json: found benign/scan (1).png in fold", "was edited"]),
+        (list_an_image_twice, ["splits.json: lists benign/scan (1).png twice"]),
+        (leave_an_image_out, ["splits.json: found lists of 12, 12, 12, 12, 11 entries"]),
+        (name_a_missing_fold, ["splits.json: benign/scan (1).png is in fold 2, expected 0 to 1"]),
+        (cut_the_plan, ["splits.json: not a split plan"]),
+        (remove_the_plan, ["without splits.json"]),
+        (group_images, ["splits.json: found benign/scan", "groups.csv"]),
+        (change_settings, ["real-seed0-fold00.json: was made with classifier.epochs 5, expected 1"]),
+        (change_weights, ["real-seed0-fold00.json: was made from initial weights sha256", "expected sha256"]),
+        (forget, ["real-seed0-fold00.json: does not say what it was made from"]),
+    ],
+)
+def test_a_fold_made_from_anything_else_is_not_kept(
+    place: Path, verb: str, change: Callable[[Path], None], messages: list[str]
+) -> None:
+    folder = run_of(place, verb)
+    interrupt(folder)
+    change(folder)
+    line = refused(*COMMANDS[verb], "--resume")
+    for message in messages:
+        assert message in line
+    assert "leave --resume out" in line or "begin a new run" in line
+
+
+@pytest.mark.parametrize("change", [change_weights, change_settings, forget, edit_plan])
+def test_a_finished_comparison_made_from_anything_else_is_not_returned(
+    place: Path, change: Callable[[Path], None]
+) -> None:
+    change(run_of(place, "crossval"))
+    assert "leave --resume out" in refused(*COMMANDS["crossval"], "--resume")
+
+
+def forget_the_final_model(folder: Path) -> None:
+    (folder / "final" / "made_from.json").unlink()
+
+
+def change_the_final_model(folder: Path) -> None:
+    edit(folder / "final" / "made_from.json", lambda made: made["settings"]["classifier"].update(members=7))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (forget_the_final_model, "nothing says what the kept model was made from"),
+        (change_the_final_model, "final: was made with classifier.members 7, expected 1"),
+    ],
+)
+def test_a_final_model_made_from_anything_else_is_not_kept(
+    place: Path, change: Callable[[Path], None], message: str
+) -> None:
+    folder = run_of(place, "run")
+    (folder / "results.json").unlink()
+    change(folder)
+    assert message in refused(*COMMANDS["run"], "--resume")
+
+
+def test_one_classifier_is_not_returned_for_other_images_or_weights(place: Path) -> None:
+    command = ["train", "--data", "scans", "--holdout", "0.3", "--device", "cpu", *CLASSIFIER, "--out", "runs"]
+    succeed(*command)
+    assert sonoforge(*command, "--resume").code == 0
+    change_weights(run_of(place, "train"))
+    assert "final: was made from initial weights" in refused(*command, "--resume")
+    swap(place)
+    assert "2 of another class" in refused(*command, "--resume")
+
+
+def test_other_settings_begin_a_new_run_and_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = run_folder.open_run(tmp_path, "crossval-scans", {"seed": 1, "folds": 10, "jobs": 1}, resume=True)
+    with caplog.at_level(logging.INFO, "sonoforge"):
+        second = run_folder.open_run(tmp_path, "crossval-scans", {"seed": 1, "folds": 5, "jobs": 2}, resume=True)
+    assert first != second
+    assert "nothing to resume" in caplog.text and "00000-crossval-scans had folds 10, not 5)" in caplog.text

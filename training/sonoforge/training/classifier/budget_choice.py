@@ -1,0 +1,53 @@
+"""On which images the classifier's budgets were chosen, so that figures on the same images can say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.training.classifier.settings import BUDGETS
+
+CHOSEN = {
+    # See `settings.BUDGETS`.
+    "quick": "The settings of budget quick (epochs, frozen blocks, number of networks, mirror image) were chosen on "
+    "BUSI's sealed folds with seed 0",
+    # "20 epochs (more over-fits)" is said there of BUSI.
+    "paper": "The number of epochs of budget paper is that of the MSc thesis it follows, which chose it on BUSI; how "
+    "its other settings were chosen is not recorded",
+}
+# What an arm changes of its budget is no choice of the run.
+_OF_ARMS = ("class_weights", "augmentation")
+
+
+def count_busi_images(hashes: Sequence[str]) -> int:
+    """Count the images that BUSI holds, by content hash; the shipped bundle lists those that it was trained on."""
+    known = open_bundle(None).manifest.raw["training"]["images"]
+    digits, busi = len(known[0]), set(known)
+    return sum(content[:digits] in busi for content in hashes)
+
+
+def describe_choice(budget: str, settings: Mapping[str, Any], busi: int, images: int) -> str:
+    """Say where a run's settings were chosen, and what that means for figures on its images.
+
+    Args:
+        budget: Row of `settings.BUDGETS`.
+        settings: Fields of `ClassifierSettings`, as the run had them.
+        busi: Number of the run's images that are BUSI's, see `count_busi_images`.
+        images: Number of the run's images.
+    """
+    if busi:
+        shared = "These images are BUSI's" if busi == images else f"{busi} of these {images} images are BUSI's"
+        effect = f"{shared}, so the figures are optimistic, by an amount that was not measured."
+    else:
+        effect = "None of these images is BUSI's: the choice was made elsewhere."
+    said = f"{CHOSEN[budget]}. {effect}"
+    own = vars(BUDGETS[budget])
+    changed = [
+        f"{name.replace('_', ' ')} {settings[name]} instead of {own[name]}"
+        for name in own
+        if name not in _OF_ARMS and settings[name] != own[name]
+    ]
+    if changed:
+        said += f" This run departs from the budget ({', '.join(changed)}); how that was chosen is not recorded."
+    return said

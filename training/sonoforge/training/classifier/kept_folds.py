@@ -1,0 +1,82 @@
+"""What an earlier call left in a run folder is used again only where this call would make the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import run_folder
+from sonoforge.training.classifier.arms import ARMS, settings_of_arm
+from sonoforge.training.classifier.fold_result import read_fold
+from sonoforge.training.classifier.fold_task import ComparisonSettings, fold_path
+from sonoforge.training.classifier.made_from import check_made_from, made_from
+from sonoforge.training.classifier.weights import weights_digest
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.changed_images import check_unchanged
+from sonoforge.training.data.split_plan import FILE, SplitPlan, plan_difference, plan_path, read_plan, save_plan
+from sonoforge.training.gan.job import open_job
+
+_RESULTS = ("folds", "final", "model", run_folder.RESULTS)
+
+
+def check_images(folder: Path, cache: ImageCache) -> None:
+    """Refuse to go on in a run folder, finished or not, that was begun with other images.
+
+    Raises:
+        SonoforgeError: It was, or it does not say with which; or its split plan is not that of its folds.
+    """
+    if not (folder / FILE).is_file():
+        kept = [name for name in _RESULTS if (folder / name).exists()]
+        if kept:
+            raise SonoforgeError(
+                f"{folder}: holds {', '.join(kept)} without {FILE}, so nothing says which images they are of; leave "
+                "--resume out to begin anew"
+            )
+        return
+    plans: dict[int, tuple[Path, SplitPlan]] = {}
+    for path in sorted(folder.glob("splits*.json")):
+        plan = read_plan(path)
+        plans[plan.seed] = path, plan
+    for path in sorted((folder / "folds").glob("*.json")):
+        fold = read_fold(path)
+        if fold.seed not in plans or fold.made_from.plan != plans[fold.seed][1].digest:
+            named = plans[fold.seed][0] if fold.seed in plans else folder / FILE
+            raise SonoforgeError(
+                f"{named}: is not the plan that {path.name} was made with; restore it, or leave --resume out to begin "
+                "anew"
+            )
+    for _, plan in plans.values():
+        check_unchanged(str(folder), plan.images, cache.contents)
+
+
+def keep_plan(path: Path, plan: SplitPlan) -> None:
+    """Write a split plan, or find it written by an earlier call.
+
+    Raises:
+        SonoforgeError: There is another one.
+    """
+    if path.is_file():
+        difference = plan_difference(read_plan(path), plan)
+        if difference:
+            raise SonoforgeError(
+                f"{path}: found {difference}: it was edited, or groups.csv or the version changed; restore it, or "
+                "leave --resume out to begin anew"
+            )
+    save_plan(path, plan)
+
+
+def check_finished(folder: Path, settings: ComparisonSettings) -> None:
+    """Refuse to return a finished comparison that this call would make from something else.
+
+    Raises:
+        SonoforgeError: Its folds were made with other settings, weights or plans, or do not say with which.
+    """
+    weights = weights_digest(settings.weights)
+    generator = open_job(settings.generator, settings.device).record()
+    for seed in settings.seeds:
+        plan = read_plan(plan_path(folder, seed, settings.seeds[0]))
+        for arm in settings.arms:
+            expected = made_from(plan, arm, settings_of_arm(ARMS[arm], settings.classifier), weights, generator)
+            for fold in range(plan.folds):
+                path = fold_path(folder, arm, seed, fold)
+                check_made_from(path, read_fold(path).made_from, expected)

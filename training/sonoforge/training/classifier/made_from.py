@@ -1,0 +1,68 @@
+"""What a kept result was made from: another call may use it again only where it would start from the very same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sonoforge.runtime.atomic import plain
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.data.changed_images import name_some
+from sonoforge.training.data.split_plan import SplitPlan
+
+REMEDY = "restore what changed, or leave --resume out to begin anew"
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """All that determines a classifier of an arm, beside the fold."""
+
+    plan: str  # `SplitPlan.digest`: the images, their classes, groups and folds, and the seed
+    weights: str  # `weights.Backbone.digest` of the initial weights
+    settings: Mapping[str, Any]  # `classifier`, and `generator` where the arm has one, as JSON has them
+
+
+def made_from(
+    plan: SplitPlan, arm: str, classifier: ClassifierSettings, weights: str, generator: Mapping[str, Any]
+) -> MadeFrom:
+    """Collect what a classifier is made from.
+
+    Args:
+        plan: The split plan.
+        arm: Row of `arms.ARMS`.
+        classifier: The settings of the arm's classifier.
+        weights: `weights.Backbone.digest`.
+        generator: Settings of the generators, see `gan.job.GanJob.record`; an arm without generators ignores them.
+    """
+    settings: dict[str, Any] = {"classifier": dataclasses.asdict(classifier)}
+    if ARMS[arm].fill == "gan":
+        settings["generator"] = generator
+    return MadeFrom(plan.digest, weights, plain(settings))
+
+
+def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
+    """Refuse a kept result that was made from something else.
+
+    Raises:
+        SonoforgeError: It was; names what differs.
+    """
+    if before == now:
+        return
+    if before.plan != now.plan:
+        found = "with another split plan than this run's"
+    elif before.weights != now.weights:
+        found = f"from initial weights {before.weights or 'none'}, expected {now.weights or 'none'}"
+    else:
+        was, is_now = _flat(before.settings), _flat(now.settings)
+        differing = [name for name in sorted({*was, *is_now}) if was.get(name) != is_now.get(name)]
+        found = "with " + name_some(f"{name} {was.get(name)}, expected {is_now.get(name)}" for name in differing)
+    raise SonoforgeError(f"{path}: was made {found}; {REMEDY}")
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{part}.{name}": value for part, values in settings.items() for name, value in values.items()}

@@ -1,0 +1,135 @@
+"""Sentences of the report that depend on what the run did: pure functions of its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sonoforge.training.pages.numbers import counted, listed
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run did, in counts."""
+
+    protocol: str  # `sealed` or `thesis`
+    folds: int
+    images: int
+    groups: int
+    classes: int
+    arms: tuple[str, ...]
+    filled: tuple[str, ...]  # classes that generators were trained for
+    added: tuple[int, ...]  # images that the arm `gan` added to each training fold; empty without that arm
+    simulated: int  # images that say of themselves that they are simulated
+    by_appearance: bool  # whether near-duplicates took part in the groups
+    given_groups: int  # groups that came with the data
+    twins: int  # test images with a near-duplicate or an identical image in their own training set
+    generator_reads: int  # test images that a generator for their fold read
+    passed: bool  # whether every check of the results against the run folder passed
+
+    @property
+    def leaks(self) -> bool:
+        """Whether any training read something of its test fold."""
+        return bool(self.twins or self.generator_reads)
+
+
+def ask(facts: RunFacts) -> str:
+    """Return the question that the run can answer."""
+    sorts = f"a classifier that sorts {counted(facts.images, 'image')} into {facts.classes} classes"
+    if len(facts.arms) == 1:
+        return f"How well does {sorts} do?"
+    if not sum(facts.added):
+        return f"How should {sorts} be trained?"
+    classes = f" of {listed(facts.filled)}" if facts.filled else ""
+    return f"Does {sorts} improve when {spread(facts.added)} images{classes}, drawn by a GAN, join each training fold?"
+
+
+def judged_by(facts: RunFacts) -> str:
+    """Say what the models that judged each image had seen of it."""
+    if facts.protocol == "sealed":
+        if not facts.passed:
+            return (
+                f"Protocol sealed, {facts.folds} folds; but checks against the run folder failed, so it is not known "
+                "that no model had seen its test images."
+            )
+        kin = "a near-duplicate of it" if facts.by_appearance else "another image of its group"
+        return (
+            f"Each image was judged once, by a model that had seen neither it nor {kin} in training (protocol sealed, "
+            f"{facts.folds} folds)."
+        )
+    said = (
+        f"Protocol {facts.protocol}, {facts.folds} folds, as published: {facts.twins} of {facts.images} test images "
+        f"have {_twin(facts)} in their own training set"
+    )
+    if facts.generator_reads:
+        said += f", and the generators read {facts.generator_reads} of the {facts.images} test images"
+    return said + "."
+
+
+def warn_of_leaks(facts: RunFacts) -> str:
+    """Say what leakage means for the figures; empty where the protocol is sealed."""
+    if facts.protocol == "sealed":
+        return ""
+    if facts.leaks:
+        return "Its figures come out too good: they do not tell how well new images would be classified."
+    return "Nothing of a test fold was found in its training here, though the protocol does not prevent it."
+
+
+def explain_leaks(facts: RunFacts) -> str:
+    """Say why a gain is no evidence; empty where nothing leaked."""
+    if not facts.leaks:
+        return ""
+    read = f"the generators read {facts.generator_reads} of the {facts.images} test images"
+    twins = f"{facts.twins} of {facts.images} test images have {_twin(facts)} in their own training set"
+    causes = " and ".join([read] * bool(facts.generator_reads) + [twins] * bool(facts.twins))
+    return f"{causes[0].upper()}{causes[1:]}, so leakage alone may explain the gain. Only the sealed protocol can tell."
+
+
+def name_groups(facts: RunFacts) -> str:
+    """Say what was joined into groups."""
+    kinds = ["near-duplicates"] if facts.by_appearance else []
+    kinds += ["equal contents"]
+    kinds += [f"the {facts.given_groups} groups given with the data"] if facts.given_groups else []
+    return listed(kinds)
+
+
+def count_twins(facts: RunFacts) -> str:
+    """Count the test images with something like them in training."""
+    return f"{facts.twins} of {facts.images} test images have {_twin(facts)} in their own training set."
+
+
+def name_simulated(facts: RunFacts) -> str:
+    """Say which images are simulated; empty where none says so."""
+    if not facts.simulated:
+        return ""
+    if facts.simulated == facts.images:
+        return "The images are simulated ultrasound: no figure here carries over to real scans."
+    return (
+        f"{facts.simulated} of the {facts.images} images are simulated ultrasound, so no figure is of real scans alone."
+    )
+
+
+def place_generators(facts: RunFacts) -> str:
+    """Say what the generators learned from."""
+    if facts.protocol != "sealed":
+        return "Each was trained once, on all images of its class."
+    if facts.generator_reads:
+        return f"They read {counted(facts.generator_reads, 'test image')} of the folds that they were made for."
+    return "Each fold has its own generators, which read its training images only."
+
+
+def spread(counts: Sequence[int]) -> str:
+    """Print counts as one number or as a range: ``20``, ``19 to 21``."""
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def describe_added(added: Sequence[int]) -> str:
+    """Say how many generated images joined the training folds."""
+    none = sum(count == 0 for count in added)
+    said = f"{spread(added)} generated images were added to each training fold."
+    return said + (f" To {none} of {len(added)} folds, none was added." if none else "")
+
+
+def _twin(facts: RunFacts) -> str:
+    return "a near-duplicate or an identical image" if facts.by_appearance else "an identical image"
