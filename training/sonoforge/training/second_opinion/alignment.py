@@ -50,7 +50,7 @@ def _refine(fixed: Picture, moving: Picture, matrix: Matrix) -> Matrix:
         _, refined = cv2.findTransformECC(fixed, moving, begin, cv2.MOTION_AFFINE, criteria, None, 3)  # type: ignore[call-overload]
     except cv2.error:  # it does not converge, as for most pictures that have nothing in common
         return matrix
-    return refined.astype(np.float64)
+    return np.asarray(refined, np.float64)
 
 
 def _judge(fixed: Picture, moving: Picture, matrix: Matrix) -> Alignment:

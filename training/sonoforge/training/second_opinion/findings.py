@@ -1,4 +1,4 @@
-"""What the second opinion found: as a record, as pictures to judge, and as a ``groups.csv`` that joins it."""
+"""What the second opinion found: as a record, as pictures to judge, and as the tables that settle it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from sonoforge.runtime import atomic
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.duplicates import join_groups
-from sonoforge.training.pages.embedding import Picture as Embedded
-from sonoforge.training.pages.embedding import embed
-from sonoforge.training.pages.shell import write_page
 from sonoforge.training.second_opinion.copies import Match
-from sonoforge.training.second_opinion.pose_search import mirror, shrink, warp
+from sonoforge.training.second_opinion.pose_search import Picture, mirror, shrink, warp
 from sonoforge.training.statistics.results import SecondOpinionPair
 
-_PICTURE = 240  # pixels of the longest side on the page
-_MOST_SHOWN = 200  # pairs on the page: some 10 MB
+_PICTURE, _GAP, _CAPTION = 240, 6, 18  # pixels: longest side, space between pictures, line of text
+_MOST_SHOWN = 100  # rows of the sheet
 
 
 class Finding(NamedTuple):
@@ -40,6 +38,12 @@ class Finding(NamedTuple):
         facts += ["mirrored"] * self.match.mirrored + ["inverted"] * self.match.inverted
         return ", ".join(facts)
 
+    @property
+    def sentence(self) -> str:
+        """Which images they are, and where."""
+        (first, second), (one, other) = self.files, self.folds
+        return f"{first} (fold {one}) and {second} (fold {other}) show one scan"
+
     def record(self) -> SecondOpinionPair:
         """Return the entry of ``second-opinion.json``."""
         return SecondOpinionPair(
@@ -55,39 +59,44 @@ class Finding(NamedTuple):
         )
 
 
-class Card(NamedTuple):
-    """One pair on the page."""
+def write_sheet(path: Path, cache: ImageCache, findings: Sequence[Finding]) -> None:
+    """Draw a PNG picture with one row for each pair: both as they are, then both where they show the same.
 
-    finding: Finding
-    pictures: list[Embedded]  # both as they are, then both laid on each other
+    The first is mirrored where only its mirror image matches, and dimmed outside the common part; the second is turned,
+    moved and scaled onto it.
+    """
+    shown = findings[:_MOST_SHOWN]
+    sheet = Image.new("L", (4 * (_PICTURE + _GAP), len(shown) * (_PICTURE + _CAPTION)), 255)
+    for row, finding in enumerate(shown):
+        top = row * (_PICTURE + _CAPTION)
+        ImageDraw.Draw(sheet).text((_GAP, top + 2), f"{finding.sentence} ({finding.facts})", fill=0)
+        for column, picture in enumerate(_pictures(cache, finding)):
+            picture.thumbnail((_PICTURE, _PICTURE), Image.Resampling.LANCZOS)
+            sheet.paste(picture, (column * (_PICTURE + _GAP), top + _CAPTION))
+    with atomic.replacing(path) as file:
+        sheet.save(file, "PNG")
 
 
-def write_findings(path: Path, cache: ImageCache, findings: Sequence[Finding], threshold: float) -> None:
-    """Write the page: each pair side by side, and the second image laid on the first."""
-    context = {
-        "name": cache.dataset.name,
-        "findings": findings,
-        "cards": [_card(cache, finding) for finding in findings[:_MOST_SHOWN]],
-        "threshold": threshold,
-    }
-    write_page(path, "second_opinion/page.html.j2", context)
-
-
-def _card(cache: ImageCache, finding: Finding) -> Card:
+def _pictures(cache: ImageCache, finding: Finding) -> list[Image.Image]:
     originals = [read_image(cache.dataset.root / name).convert("L") for name in finding.files]
     query, key = (shrink(np.asarray(image)) for image in originals)
     match = finding.match
     shown = mirror(query) if match.mirrored else query
     laid = warp(1 - key if match.inverted else key, match.matrix, shown.shape)
     seen = warp(np.ones_like(key), match.matrix, shown.shape) > 0.5
-    pictures = [*originals, _grey(np.where(seen, shown, shown / 3)), _grey(laid)]
-    titles = (*finding.files, f"{finding.files[0]}, where both show the same", f"{finding.files[1]}, laid on the first")
-    return Card(finding, [embed(image, _PICTURE, title) for image, title in zip(pictures, titles, strict=True)])
+    return [*originals, _grey(np.where(seen, shown, shown / 3)), _grey(laid)]
 
 
-def _grey(picture: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Image.Image:
+def _grey(picture: Picture) -> Image.Image:
     image = Image.fromarray(np.clip(picture * 255, 0, 255).astype(np.uint8))
-    return image.resize((_PICTURE, round(_PICTURE * image.height / image.width)), Image.Resampling.BICUBIC)
+    scale = _PICTURE / max(image.size)
+    size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def proposed_distinct(findings: Sequence[Finding]) -> str:
+    """Return all pairs as a ``distinct.csv``, of which the user keeps the lines that are true."""
+    return _table([("file", "other"), *(finding.files for finding in findings)])
 
 
 def proposed_groups(cache: ImageCache, findings: Sequence[Finding]) -> str:
@@ -108,8 +117,11 @@ def proposed_groups(cache: ImageCache, findings: Sequence[Finding]) -> str:
     in_finding = {index for finding in findings for index in (finding.match.query, finding.match.key)}
     for index in sorted(in_finding):
         names.setdefault(int(joined[index]), f"like {items[index].path}")
+    rows = [(item.path, names.get(group, "")) for item, group in zip(items, joined.tolist(), strict=True)]
+    return _table([("file", "group"), *rows])
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
     stream = io.StringIO()
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(("file", "group"))
-    table.writerows((item.path, names.get(group, "")) for item, group in zip(items, joined.tolist(), strict=True))
+    csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()

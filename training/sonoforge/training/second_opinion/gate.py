@@ -14,13 +14,14 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.distinct import DISTINCT, read_distinct
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.second_opinion.copies import Match
-from sonoforge.training.second_opinion.findings import Finding, proposed_groups, write_findings
+from sonoforge.training.second_opinion.findings import Finding, proposed_distinct, proposed_groups, write_sheet
 from sonoforge.training.second_opinion.recall import recall_copies
 from sonoforge.training.statistics.results import SecondOpinion
 
 log = logging.getLogger(__name__)
 
-RECORD, PAGE, GROUPS = "second-opinion.json", "second-opinion.html", "second-opinion-groups.csv"
+RECORD, SHEET = "second-opinion.json", "second-opinion.png"
+PROPOSED_GROUPS, PROPOSED_DISTINCT = "second-opinion-groups.csv", "second-opinion-distinct.csv"
 
 
 def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], cache_folder: Path) -> SecondOpinion:
@@ -29,8 +30,8 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], cache_
     Pairs in ``distinct.csv`` are let through and recorded.  Under ``thesis`` what leaks is only said.
 
     Args:
-        run: The run folder.  Gets ``second-opinion.json`` and, where something was found, its pictures and a
-            ``groups.csv`` that joins it.
+        run: The run folder.  Gets ``second-opinion.json`` and, where something was found, its pictures, a
+            ``groups.csv`` that joins it and a ``distinct.csv`` that waves it through.
         cache: The images.
         plans: Of the same images and groups; one for each seed.
         cache_folder: That of decoded images, which keeps what need not be searched again.
@@ -56,8 +57,9 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], cache_
     if not leaks:
         log.info("second opinion: no scan on two sides (%d pairs, r below %.2f)", found.compared, found.threshold)
         return record
-    write_findings(run / PAGE, cache, leaks, found.threshold)
-    atomic.write_text(run / GROUPS, proposed_groups(cache, leaks))
+    write_sheet(run / SHEET, cache, leaks)
+    atomic.write_text(run / PROPOSED_GROUPS, proposed_groups(cache, leaks))
+    atomic.write_text(run / PROPOSED_DISTINCT, proposed_distinct(leaks))
     message = _message(run, cache, leaks)
     if plans[0].protocol == "sealed":
         raise GateError(f"sealed: {message}")
@@ -75,11 +77,10 @@ def _across(match: Match, plans: Sequence[SplitPlan]) -> Finding | None:
 
 
 def _message(run: Path, cache: ImageCache, leaks: Sequence[Finding]) -> str:
-    first = leaks[0]
-    more = f", and {len(leaks) - 1} more pairs" if len(leaks) > 1 else ""
+    more = f"; and {len(leaks) - 1} more pairs" if len(leaks) > 1 else ""
+    root = cache.dataset.root
     return (
-        f"{first.files[0]} (fold {first.folds[0]}) and {first.files[1]} (fold {first.folds[1]}) show one scan "
-        f"({first.facts}){more}; see {run / PAGE}, then copy {run / GROUPS} to {cache.dataset.root / 'groups.csv'} "
-        f"to keep them in one fold, or list pairs that you see are different in {cache.dataset.root / DISTINCT} "
-        "(columns file,other)"
+        f"{leaks[0].sentence} ({leaks[0].facts}){more}; look at {run / SHEET}: what is one scan belongs in one group, "
+        f"copy {run / PROPOSED_GROUPS} to {root / 'groups.csv'}; what is not, list in {root / DISTINCT}, copy its lines "
+        f"from {run / PROPOSED_DISTINCT}"
     )

@@ -27,6 +27,9 @@ from numpy.typing import NDArray
 Picture = NDArray[np.float32]  # (H, W) grey in [0, 1]
 Matrix = NDArray[np.float64]  # (2, 3): a point (x, y, 1) of the query to the point (x, y) of the key, in pixels
 
+# Pictures this small gain nothing from OpenCV's own threads, which a forked process would wait for in vain.
+cv2.setNumThreads(1)
+
 SIDE = 128
 """Longest side of a picture in pixels."""
 
@@ -92,19 +95,20 @@ def detail(picture: Picture, cell: float) -> Picture:
     """Keep what is about as large as a cell (pixels), at the same strength everywhere."""
     band = cv2.GaussianBlur(picture, (0, 0), 0.5 * cell) - cv2.GaussianBlur(picture, (0, 0), 2 * cell)
     strength = np.sqrt(cv2.GaussianBlur(band * band, (0, 0), 3 * cell))
-    evened: Picture = band / (strength + np.float32(_FAINT))
+    evened: Picture = np.divide(band, strength + _FAINT, dtype=np.float32)
     return evened
 
 
 def cell_of(picture: Picture, size: float = 1.0) -> float:
     """Return the side of a cell in pixels."""
-    return _WINDOW * min(picture.shape) * size / _CELLS
+    return _WINDOW * float(min(picture.shape)) * size / _CELLS
 
 
 def search(pictures: Sequence[Picture], advance: Callable[[int], None] = lambda done: None) -> Found:
     """Score every pair of N pictures; ``advance`` hears how many keys are done."""
     count = len(pictures)
-    vectors = np.concatenate([_query(picture) for picture in pictures + [mirror(picture) for picture in pictures]])
+    mirrored = [mirror(picture) for picture in pictures]
+    vectors = np.concatenate([_query(picture) for picture in (*pictures, *mirrored)])
     project = _projection(vectors)
     queries = project(vectors)
     found = Found(np.zeros((count, count), np.float16), np.zeros((count, count), np.int32))

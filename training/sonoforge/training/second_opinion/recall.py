@@ -75,6 +75,6 @@ def _read(path: Path, groups: Groups) -> Copies | None:
         if len(np.unique(np.stack((before, groups)), axis=1)[0]) != len(np.unique(before)):
             return None
         rows = known.pop("matches")
-        return Copies([Match(*row[:-1], np.array(row[-1])) for row in rows], **known)
+        return Copies([Match._make((*row[:-1], np.array(row[-1]))) for row in rows], **known)
     except (OSError, ValueError, KeyError, TypeError):
         return None
