@@ -38,6 +38,7 @@ def test_its_card_tells_the_sealed_figures_of_its_manifest() -> None:
     accuracy = np.trace(confusion) / confusion.sum()
     assert evaluation["accuracy"]["value"] == pytest.approx(accuracy)
     assert f"Accuracy {accuracy:.1%}" in card
+    assert "These images are BUSI's, so the figures are optimistic, by an amount that was not measured." in card
 
 
 def test_golden_vectors_are_simulated_not_patients(classifier: Classifier) -> None:

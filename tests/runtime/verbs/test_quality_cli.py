@@ -53,6 +53,17 @@ def embeddings(bundle: Path, folder: Path) -> np.ndarray:
     return factory.forward(np.stack(pixels))["embedding"]
 
 
+def test_a_reference_of_another_kind_is_warned_of(bundle: Path, real: Path, tmp_path: Path) -> None:
+    stripes = np.tile(np.repeat(np.array([0, 255], np.uint8), 6), (120, 10))
+    (tmp_path / "stripes").mkdir()
+    for index in range(8):
+        Image.fromarray(np.roll(stripes, index, 1)).save(tmp_path / "stripes" / f"{index}.png")
+    for reference, warned in ((tmp_path / "stripes", True), (real, False)):
+        folder = [Classifier(bundle).classify(file)["trust"]["in_distribution"] for file in reference.glob("*.png")]
+        assert (np.mean(folder) < 0.1) == warned
+        assert ("so it was trained on another kind" in quality(bundle, real, "--against", reference)[2]) == warned
+
+
 def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_path: Path) -> None:
     folder = write_scans(tmp_path / "scans", range(3))
     Image.fromarray(np.full((90, 120), 3, np.uint8)).save(folder / "black.png")

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from clustered import BUSI, LARGER, World, draw_answers, draw_pair
 from group_loops import design_effect, group_sums, sign_flip_p, wilson_ends
 from sonoforge.training.statistics import intervals, paired
 from sonoforge.training.statistics.paired import minimum_detectable_difference, sign_flip_test
@@ -162,3 +163,32 @@ def test_too_few_differing_images_state_no_detectable_difference(differing: int)
     first[:differing] = False
     assert np.isnan(minimum_detectable_difference(first, second, np.arange(100)))
     assert paired.LEVEL < 2 / 2**5  # five images all of one kind are not significant: nothing could be found
+
+
+# ---- what they promise, by simulation; `tests/benchmarks/by_group.py` prints the whole table
+
+
+def test_intervals_by_group_cover_and_those_by_image_do_not() -> None:
+    world, rng = World(BUSI, correlation=0.9, slope=-1), np.random.default_rng(0)
+    true, held = world.mean_share(0.95), np.zeros(2)
+    for _ in range(600):
+        correct, group = draw_answers(world, 0.95, rng)
+        for kind, own in enumerate((group, np.arange(len(group)))):
+            _, low, high = intervals.wilson_by_group(correct, own)
+            held[kind] += low <= true <= high
+    assert 0.93 < held[0] / 600 < 0.97
+    assert held[1] / 600 < 0.90
+
+
+def test_the_test_errs_as_seldom_as_it_says_and_finds_what_it_states() -> None:
+    world, rng = World(LARGER, correlation=0.6, slope=1), np.random.default_rng(0)
+    wrong, stated = np.zeros(2), []
+    for _ in range(400):
+        first, second, group = draw_pair(world, 0.08, 0.0, rng)
+        stated.append(minimum_detectable_difference(first, second, group))
+        wrong += [sign_flip_test(first, second, own).p_value < 0.05 for own in (group, np.arange(len(group)))]
+    assert 0.02 < wrong[0] / 400 < 0.06
+    assert wrong[1] / 400 > 0.08
+    difference = float(np.mean(stated))
+    found = sum(sign_flip_test(*draw_pair(world, 0.08, difference, rng)).p_value < 0.05 for _ in range(400))
+    assert 0.75 < found / 400 < 0.86

@@ -18,6 +18,7 @@ from sonoforge.training.classifier.comparison import log_table
 from sonoforge.training.classifier.fold_result import read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.data.datasets import BUSI_FINGERPRINT
 from sonoforge.training.gan.settings import GanSettings
 from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.tables import evaluate
@@ -134,6 +135,20 @@ def test_the_terminal_says_what_it_cannot_compute(caplog: pytest.LogCaptureFixtu
             log_table(results)
         assert "nan" not in caplog.text and "None" not in caplog.text
         assert "cannot be computed: both arms classified exactly the same images correctly" in caplog.text
+
+
+def test_the_terminal_says_why_figures_come_out_too_good(caplog: pytest.LogCaptureFixture, uninterrupted: Path) -> None:
+    def said(**split: Any) -> str:
+        results = json.loads((uninterrupted / "results.json").read_text())
+        results["split"] |= split
+        caplog.clear()
+        log_table(results)
+        return " ".join(record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+
+    assert said() == ""
+    leaked = said(protocol="thesis", test_images_with_a_twin_in_training=[2, 0, 1])
+    assert "3 of 60 test images have a twin in training" in leaked and "generators were trained on all images" in leaked
+    assert "chosen on BUSI: these figures are optimistic" in said(fingerprint=BUSI_FINGERPRINT)
 
 
 def resolved(generator: GanSettings | None = None, **classifier: Any) -> ComparisonSettings:

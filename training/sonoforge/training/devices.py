@@ -90,7 +90,7 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def deterministic_kernels(device: torch.device) -> Iterator[None]:
-    """Only deterministic kernels while inside, on the CPU, where exact resumption is promised."""
+    """Only deterministic kernels while inside, on the CPU, where exact resumption is promised, with one thread."""
     before = torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory

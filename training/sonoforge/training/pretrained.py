@@ -61,17 +61,27 @@ def download_weights(name: str, ways_out: str) -> Weights:
         SonoforgeError: There is no network, or what came is not what torchvision published.
     """
     weights = import_torchvision().models.get_weight(name)
+    file = _file_of(weights.url)
     try:
         # torch announces the download on stdout, which belongs to --json.
         with contextlib.redirect_stdout(sys.stderr):
             state = weights.get_state_dict(progress=False, check_hash=True)
-        digest = _digest(Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name)
+        digest = _digest(file)
     except (OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise SonoforgeError(
             f"ImageNet weights: {weights.url} could not be downloaded ({reason}); {ways_out}"
         ) from error
     return Weights(_widened(state), digest)
+
+
+def is_downloaded(name: str) -> bool:
+    """Whether `download_weights` would find torchvision's weights of this name in torch's folder."""
+    return _file_of(import_torchvision().models.get_weight(name).url).is_file()
+
+
+def _file_of(url: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
 
 
 def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:

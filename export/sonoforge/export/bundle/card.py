@@ -5,24 +5,30 @@ Sections after Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from sonoforge.export.gate.row import FormatRow, ManifestJson
+from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.model_folder import ModelRecord
-from sonoforge.training.statistics.results import IntervalResult
-
-BUSI_LIMITS = (
-    "- Published models trained on BUSI alone fall to an AUC of .64 to .79 (malignant against benign) on other "
-    "hospitals' scans.",
-    "- No patient identifiers are published with BUSI, so images of one patient that do not look alike may still be on "
-    "both sides of a fold.",
+from sonoforge.training.data.datasets import is_busi
+from sonoforge.training.pages.run.statements import (
+    RunFacts,
+    count_twins,
+    judged_by,
+    name_groups,
+    name_simulated,
+    warn_of_leaks,
 )
+from sonoforge.training.statistics.results import IntervalResult
 
 
 def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
-    """Render a classifier's card, without its files."""
-    training, evaluation = record.training, record.evaluation
+    """Render a classifier's card, without its files; every sentence follows from the record."""
+    training = record.training
+    facts = _facts(record)
     lines = [
         f"# {record.name} {record.version}",
         "",
@@ -34,30 +40,24 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         "",
         "## Model",
         "",
-        f"MobileNetV2 (torchvision), 224 x 224, classes: {', '.join(record.classes)}. First weights: "
-        f"{training['weights']}. Training: {training['title']}; budget `{training['budget']}` "
+        f"MobileNetV2 (torchvision), {IMAGENET.size} x {IMAGENET.size}, classes: {', '.join(record.classes)}. First "
+        f"weights: {training['weights']}. Training: {training['title']}; budget `{training['budget']}` "
         f"({training['epochs']} epochs, {training['frozen_blocks']} of 19 blocks frozen), seed {training['seed']}."
         + (f" {training['members']} networks answer together." if training["members"] > 1 else "")
-        + (" It answers on the mean embedding of the image and its mirror image." if record.mirror else ""),
+        + (" It answers on the mean embedding of the image and its mirror image." if training["mirror"] else ""),
         "",
         "## Data",
         "",
-        f"{training['data']}: {training['count']} images ("
-        + ", ".join(f"{name} {count}" for name, count in training["class_counts"].items())
-        + f"), {training['groups']} groups of near-duplicates. Fingerprint `{training['fingerprint'][:16]}`.",
+        " ".join(_data(record, facts)),
         "",
-    ]
-    lines += (
-        _evaluation(record) if evaluation else ["## Evaluation", "", "None: this model was not cross-validated.", ""]
-    )
-    lines += [
+        *_evaluation(record, facts),
         "## Calibration and trust",
         "",
-        f"Temperature {record.temperature:.3f}, fitted on out-of-fold predictions. Prediction sets at "
+        f"Temperature {record.temperature:.3f}, fitted on {calibrated_on(record)}. Prediction sets at "
         f"{1 - record.conformal['alpha']:.0%}: measured coverage "
         + ", ".join(f"{name} {share:.1%}" for name, share in record.conformal["measured_coverage"].items())
         + f"; mean size {record.conformal['mean_set_size']:.2f}. An image farther from the training images than "
-        "95 % of held-out images is reported as out of distribution.",
+        "95 % of these images were is reported as out of distribution.",
         "",
         "## Export",
         "",
@@ -67,30 +67,90 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         "",
         "## Limits",
         "",
-        "- One collection: images from other places and machines must be expected to be judged worse.",
-        *(BUSI_LIMITS if training["data"] == "BUSI" else ()),
-        "- The class-activation map shows where the evidence lies, not why.",
+        *(f"- {limit}" for limit in _limits(record, facts)),
         "",
     ]
     return "\n".join(lines)
 
 
-def _evaluation(record: ModelRecord) -> list[str]:
+def calibrated_on(record: ModelRecord) -> str:
+    """Name the images that the temperature was fitted on, which the networks that answered had not trained on."""
+    images = record.evaluation["images"]
+    return (
+        f"the {images} held-out images" if _is_judged_itself(record) else f"out-of-fold predictions of {images} images"
+    )
+
+
+def _is_judged_itself(record: ModelRecord) -> bool:
+    """Whether the figures are of these very weights; else they are of those that cross-validation trained."""
+    return record.training["count"] < record.training["data_images"]
+
+
+def _facts(record: ModelRecord) -> RunFacts:
+    training, evaluation = record.training, record.evaluation
+    return RunFacts(
+        protocol=evaluation["protocol"],
+        folds=evaluation["folds"],
+        images=evaluation["images"],
+        groups=evaluation["groups"],
+        classes=len(record.classes),
+        arms=(evaluation["arm"],),
+        filled=(),
+        added=(),
+        simulated=training["simulated"],
+        by_appearance=training["by_appearance"],
+        given_groups=training["given_groups"],
+        twins=evaluation["twins"],
+        generator_reads=evaluation["generator_reads"],
+        passed=evaluation["twins"] == evaluation["generator_reads"] == 0,
+    )
+
+
+def _data(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
+    """Say what the weights were trained on."""
+    training = record.training
+    counts = ", ".join(f"{name} {count}" for name, count in training["class_counts"].items())
+    yield (
+        f"{training['data']}: {training['count']} of {training['data_images']} images ({counts}), in "
+        f"{training['groups']} groups (joined: {name_groups(facts)})."
+    )
+    added = {name: count for name, count in training["added"].items() if count}
+    named = ", ".join(f"{name} {count}" for name, count in added.items())
+    generator = training["generator"]
+    if generator:
+        yield (
+            f"To these, {sum(added.values())} generated images were added ({named}), each drawn by a generator that "
+            f"was trained on these images of its class (recipe `{generator['recipe']}`)."
+        )
+    elif added:
+        yield f"To these, {sum(added.values())} copies of themselves were added ({named})."
+    else:
+        yield "Nothing was added to them."
+    yield f"Fingerprint of the whole set `{training['fingerprint'][:16]}`."
+
+
+def _evaluation(record: ModelRecord, facts: RunFacts) -> list[str]:
     evaluation = record.evaluation
     accuracy, area = evaluation["accuracy"], evaluation["macro_auc"]
     rows = [
         f"| {name} | {_share(evaluation['sensitivity'][name])} | {_share(evaluation['specificity'][name])} |"
         for name in record.classes
     ]
+    figures = (
+        f"Accuracy {_share(accuracy)}, macro-AUC {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}] "
+        "(95 % intervals by group; accuracy of the weights in this bundle on their own training images "
+        f"{evaluation['train_accuracy']:.1%})."
+    )
+    seeds = evaluation["seed_accuracy"]
+    if len(seeds) > 1:
+        each = ", ".join(f"{value:.1%} with seed {seed}" for seed, value in seeds.items())
+        figures += f" These figures are of seed {record.training['seed']}; accuracy was {each}."
     return [
         "## Evaluation",
         "",
-        f"Protocol `{evaluation['protocol']}`, {evaluation['folds']} folds, each image predicted once by a model that "
-        f"saw neither it nor a near-duplicate of it; budget `{evaluation['budget']}`. The shipped weights were then "
-        "trained on all images with the same settings and have no test set of their own.",
+        " ".join(_judged(record, facts)),
         "",
-        f"Accuracy {_share(accuracy)}, macro-AUC {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}] "
-        f"(95 % intervals by group; accuracy on training images {evaluation['train_accuracy']:.1%}).",
+        figures,
         "",
         "| class | sensitivity (95 % by group) | specificity (95 % by group) |",
         "|---|---|---|",
@@ -100,6 +160,43 @@ def _evaluation(record: ModelRecord) -> list[str]:
         f"temperature scaling; Brier score {evaluation['brier']:.3f} and {evaluation['brier_calibrated']:.3f}.",
         "",
     ]
+
+
+def _judged(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
+    """Say on which images the figures were measured, what the networks had seen of them, what was chosen on them."""
+    training = record.training
+    if _is_judged_itself(record):
+        yield (
+            f"These weights were judged on {facts.images} images of {facts.groups} groups, which were held out of "
+            f"their training. {count_twins(facts)}"
+        )
+    else:
+        yield judged_by(facts)
+        yield from filter(None, [warn_of_leaks(facts)])
+        yield (
+            f"The weights in this bundle were then trained on all {training['count']} images with the same settings "
+            "and have no test set of their own."
+        )
+    yield training["choice"]
+
+
+def _limits(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
+    training = record.training
+    if training["simulated"]:
+        yield name_simulated(dataclasses.replace(facts, images=training["data_images"]))
+    if training["simulated"] < training["data_images"]:
+        yield (
+            f"Trained on {training['data']} alone: images from other places and machines must be expected to be judged "
+            "worse."
+        )
+    if is_busi(training["fingerprint"]):
+        yield (
+            "Published models trained on BUSI alone fall to an AUC of .64 to .79 (malignant against benign) on other "
+            "hospitals' scans."
+        )
+    if not training["given_groups"]:
+        yield "The data name no patients: images of one patient may lie on both sides of the split."
+    yield "The class-activation map shows where the evidence lies, not why."
 
 
 def _share(interval: IntervalResult) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.export.bundle.add_formats import add_formats
-from sonoforge.export.bundle.card import classifier_card
+from sonoforge.export.bundle.card import calibrated_on, classifier_card
 from sonoforge.export.bundle.folder import replacing_bundle
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.bundle.writer import npz, write_bundle
@@ -112,7 +112,7 @@ def fill_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArrays
         "classes": list(record.classes),
         "preprocessing": IMAGENET.to_dict(),
         "outputs": {name: list(golden[name].shape[1:]) for name in OUTPUTS},
-        "calibration": {"temperature": record.temperature, "protocol": "fitted on out-of-fold predictions"},
+        "calibration": {"temperature": record.temperature, "protocol": f"fitted on {calibrated_on(record)}"},
         "conformal": record.conformal,
         "trust": {"method": "ppca-mahalanobis", **record.trust},
         "quality": record.quality,

@@ -29,6 +29,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
+from sonoforge.training.pages.run.evidence import check_reads, read_plans
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.results import RunResults
@@ -65,7 +66,7 @@ def main(config: Config) -> Outcome:
     if config.final_arm not in config.arms:
         raise SonoforgeError(
             f"--final-arm: found {config.final_arm!r}, expected one of --arms ({', '.join(config.arms)}), "
-            "so that its sealed figures are known"
+            "so that its figures are known"
         )
     config = crossval.fill_defaults(config)
     settings = crossval.resolve_settings(config)
@@ -144,17 +145,26 @@ def _train_final_model(
     )
     predictions, _ = read_predictions(folder / "predictions.csv")
     held_out = next(own for own in predictions if (own.arm, own.seed) == (config.final_arm, config.seed))
-    distances = np.array(comparison.results["arms"][config.final_arm]["distances"])
+    figures = comparison.results["arms"][config.final_arm]
+    seeds = figures["seeds"]
+    reads = check_reads(folder, read_plans(folder)) if ARMS[config.final_arm].fill == "gan" else {}
     record_model(
         folder / "model",
         trained,
         cache,
         everything,
-        HeldOut(held_out, distances),
+        HeldOut(
+            held_out,
+            np.array(figures["distances"]),
+            twins=sum(comparison.results["split"]["test_images_with_a_twin_in_training"]),
+            generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
+            seed_accuracy={str(seed): value for seed, value in zip(seeds["seeds"], seeds["accuracy"], strict=True)},
+        ),
         Provenance(
             name=config.name or f"mobilenetv2-{cache.dataset.name.lower()}",
             budget=settings.budget,
             weights=comparison.backbone.source,
             settings=arm_settings,
+            generator=settings.generator,
         ),
     )

@@ -174,6 +174,8 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
     """Read the reference images, measure the distances to them and print both; see the top for the result."""
     import numpy as np  # noqa: PLC0415 - only with --against
 
+    from sonoforge.runtime.inference import trust  # noqa: PLC0415
+
     manifest = classifier.bundle.manifest
     files, failures = expand((config.against,), config.recursive)
     reference, failed = [], []
@@ -188,6 +190,13 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
         raise SonoforgeError(
             f"--against {printable(config.against)}: found {len(given)} usable images given and {len(reference)} "
             "reference images, expected at least 2 of each, and 8 for every floor; give more images"
+        )
+    known = trust.known_share(np.stack(reference), classifier.bundle)
+    if known < trust.LEAST_KNOWN:
+        log.warning(
+            "the bundle knows %.0f%% of the reference images, so it was trained on another kind: distances in its "
+            "network say little about them; give --bundle of your own, or see sonoforge evaluate",
+            100 * known,
         )
     distances, size = _distances(np.stack(given), np.stack(reference))
     protocol = _protocol(classifier, len(given), len(reference), size)

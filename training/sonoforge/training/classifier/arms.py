@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.runtime.errors import SonoforgeError
@@ -89,12 +90,16 @@ class ClassifierJob:
 
 
 class Trained(NamedTuple):
-    """A trained arm: its members, their mean learning curve, accuracy on its own training images, trust reference."""
+    """A trained arm: its members, their mean learning curve, accuracy on its own training images, trust reference.
+
+    ``added`` is the number of images of each class, (C,), that the arm added to the real ones.
+    """
 
     members: list[Any]
     history: list[EpochRow]
     train_accuracy: float
     reference: TrustReference
+    added: NDArray[np.int64]
 
 
 def train_arm(
@@ -150,4 +155,5 @@ def train_arm(
     ]
     answers = answer(members, views, settings.frozen_blocks, device)
     train_accuracy = float((answers.probabilities.argmax(axis=1) == labels).mean())
-    return Trained(members, history, train_accuracy, fit_reference(answers.embeddings[: len(images)]))
+    counts = np.zeros(len(images.classes), np.int64) if added is None else added.counts
+    return Trained(members, history, train_accuracy, fit_reference(answers.embeddings[: len(images)]), counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from sonoforge.training.classifier.kept_folds import keep_plan
 from sonoforge.training.classifier.made_from import MadeFrom, check_made_from, made_from
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import SplitPlan, plan_path
@@ -216,6 +217,24 @@ def log_table(results: ComparisonResults) -> None:
         test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
         power = _detectable(row, results["split"])
         log.info("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)
+    for warning in _warnings(results):
+        log.warning("%s", warning)
+
+
+def _warnings(results: ComparisonResults) -> Iterator[str]:
+    """Say why the figures come out too good, where they do."""
+    split = results["split"]
+    twins = sum(split["test_images_with_a_twin_in_training"])
+    if twins:
+        yield f"{twins} of {split['images']} test images have a twin in training: these figures come out too good"
+    generated = [arm for arm in results["arms"] if ARMS[arm].fill == "gan"]
+    if split["protocol"] == "thesis" and any(sum(results["arms"][arm]["generated_per_fold"]) for arm in generated):
+        yield "the generators were trained on all images, test images included: their arm's figures come out too good"
+    if is_busi(split["fingerprint"]):
+        yield (
+            f"the settings of budget {results['budget']} were chosen on BUSI: these figures are optimistic, by an "
+            "amount that was not measured"
+        )
 
 
 def _detectable(row: ComparisonRow, split: SplitResult) -> str:

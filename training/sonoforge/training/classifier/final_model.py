@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, train_arm
 from sonoforge.training.classifier.balancing import GeneratorJob, balance
+from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
 from sonoforge.training.classifier.fine_tuning import EpochRow
 from sonoforge.training.classifier.made_from import REMEDY, MadeFrom, check_made_from
 from sonoforge.training.classifier.model_folder import (
@@ -33,6 +34,7 @@ from sonoforge.training.classifier.weights import HASH_PREFIX
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.data.simulated import count_simulated
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.settings import GanSettings
@@ -48,26 +50,31 @@ INTENDED_USE = (
     "Research on computer-aided reading of {data} images: sorting single still images into {classes}. Not for "
     "diagnosis, triage or any decision about a patient; not cleared by any authority."
 )
+SIMULATED = "simulated breast ultrasound"
 PARITY_IMAGES = 128
 GOLDEN_IMAGES = 6
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images that their model did not train on: its predictions, and their distances (N,) from its training images."""
+    """Images that their model did not train on."""
 
     predictions: Predictions
-    distances: NDArray[np.float64]
+    distances: NDArray[np.float64]  # (N,) from the training images of their model
+    twins: int  # images with a near-duplicate or an identical image among these
+    generator_reads: int  # images that a generator read which their model's training images came from
+    seed_accuracy: dict[str, float]  # accuracy by seed, where the training was repeated with several; else empty
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a model was made: its name, budget, initial weights in words, and the settings of its arm."""
+    """How a model was made: its name, budget, initial weights in words, the settings of its arm and generators."""
 
     name: str
     budget: str
     weights: str
     settings: ClassifierSettings
+    generator: GanSettings
 
 
 def open_final(run: Path, made: MadeFrom) -> Path:
@@ -135,6 +142,7 @@ def record_model(
 ) -> ModelRecord:
     """Calibrate on held-out predictions and write the model folder that ``export`` reads."""
     classes = cache.dataset.classes
+    training = _describe_training(cache, indices, trained, held_out.predictions, provenance)
     record = ModelRecord(
         name=provenance.name,
         version="1.0.0",
@@ -147,9 +155,12 @@ def record_model(
             median=float(np.median(held_out.distances)), threshold=float(np.percentile(held_out.distances, 95))
         ),
         quality=quality_reference(cache, indices),
-        training=_describe_training(cache, indices, held_out.predictions, provenance),
-        evaluation=_evaluate(held_out.predictions, classes, trained, provenance),
-        intended_use=INTENDED_USE.format(data=cache.dataset.name, classes=" / ".join(classes)),
+        training=training,
+        evaluation=_evaluate(held_out, classes, trained, provenance),
+        intended_use=INTENDED_USE.format(
+            data=SIMULATED if training["simulated"] == training["data_images"] else cache.dataset.name,
+            classes=" / ".join(classes),
+        ),
     )
     chosen = indices[evenly_spaced(len(indices), PARITY_IMAGES)]
     # Golden vectors are simulated scans, so that a bundle carries no patient's image.
@@ -181,17 +192,25 @@ def _prediction_sets(held_out: Predictions, classes: tuple[str, ...]) -> Conform
 
 
 def _describe_training(
-    cache: ImageCache, indices: NDArray[np.int64], held_out: Predictions, provenance: Provenance
+    cache: ImageCache, indices: NDArray[np.int64], trained: Trained, held_out: Predictions, provenance: Provenance
 ) -> TrainingRecord:
     labels, settings = cache.dataset.labels[indices], provenance.settings
+    arm, added, busi = ARMS[held_out.arm], trained.added.tolist(), count_busi_images(cache.hashes)
     return TrainingRecord(
         data=cache.dataset.name,
+        data_images=len(cache.dataset.items),
+        simulated=count_simulated(cache.dataset),
         count=len(indices),
         class_counts={name: int((labels == label).sum()) for label, name in enumerate(cache.dataset.classes)},
         groups=len(np.unique(scan_groups(cache)[indices])),
+        by_appearance=not cache.duplicates.shares_layout,
+        given_groups=len({item.group for item in cache.dataset.items} - {None}),
+        added=dict(zip(cache.dataset.classes, added, strict=True)),
+        generator=asdict(provenance.generator) if arm.fill == "gan" and sum(added) else {},
+        choice=describe_choice(provenance.budget, asdict(settings), busi, len(cache.hashes)),
         fingerprint=cache.fingerprint,
         arm=held_out.arm,
-        title=ARMS[held_out.arm].title,
+        title=arm.title,
         budget=provenance.budget,
         epochs=settings.epochs,
         frozen_blocks=settings.frozen_blocks,
@@ -204,13 +223,17 @@ def _describe_training(
 
 
 def _evaluate(
-    held_out: Predictions, classes: tuple[str, ...], trained: Trained, provenance: Provenance
+    held_out: HeldOut, classes: tuple[str, ...], trained: Trained, provenance: Provenance
 ) -> EvaluationRecord:
+    predictions = held_out.predictions
     return EvaluationRecord(
-        protocol=held_out.protocol,
-        folds=len(np.unique(held_out.folds)),
+        protocol=predictions.protocol,
+        folds=len(np.unique(predictions.folds)),
         budget=provenance.budget,
-        arm=held_out.arm,
+        arm=predictions.arm,
         train_accuracy=trained.train_accuracy,
-        **describe_arm(held_out, classes),
+        twins=held_out.twins,
+        generator_reads=held_out.generator_reads,
+        seed_accuracy=held_out.seed_accuracy,
+        **describe_arm(predictions, classes),
     )

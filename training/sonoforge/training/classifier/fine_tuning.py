@@ -84,7 +84,7 @@ def fit(
     """Train the blocks after the frozen ones and the classifier, in place.
 
     Order, augmentation and dropout derive from (seed, epoch), so a run that continues from ``checkpoint``
-    ends with the weights of an uninterrupted one (bit for bit on CPU with as many threads).
+    ends with the weights of an uninterrupted one (bit for bit on a CPU with one thread).
 
     Args:
         net: A torchvision ``MobileNetV2``.

@@ -48,12 +48,27 @@ class QualityRange(TypedDict):
 
 
 class TrainingRecord(TypedDict):
-    """What the model was trained on and how; ``images`` are prefixes of the content hashes."""
+    """What the model was trained on and how; ``images`` are prefixes of the content hashes.
+
+    ``data_images`` counts the images of the data set, of which it trained on ``count``; ``simulated`` counts those that
+    say that they are simulated.  ``groups`` are those of the training images: ``by_appearance`` says whether
+    near-duplicates took part, ``given_groups`` counts those that came with the whole data set.
+    ``added`` has the images that the arm added to each class, ``generator`` the settings (`GanSettings`) of the
+    generators that drew them, empty where none did.  ``choice`` says where the settings were chosen, see
+    `budget_choice.describe_choice`.
+    """
 
     data: str
+    data_images: int
+    simulated: int
     count: int
     class_counts: dict[str, int]
     groups: int
+    by_appearance: bool
+    given_groups: int
+    added: dict[str, int]
+    generator: dict[str, Any]
+    choice: str
     fingerprint: str
     arm: str
     title: str
@@ -68,8 +83,15 @@ class TrainingRecord(TypedDict):
 
 
 class EvaluationRecord(ArmFigures):
-    """Figures on held-out images of models trained with the same settings."""
+    """Figures on held-out images of models trained with the same settings.
 
+    ``twins`` counts the test images with a near-duplicate or an identical image in their own training set,
+    ``generator_reads`` those that a generator for their fold read; ``seed_accuracy`` has the accuracy of each seed.
+    """
+
+    twins: int
+    generator_reads: int
+    seed_accuracy: dict[str, float]
     protocol: str
     folds: int
     budget: str
@@ -131,6 +153,7 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
     try:
         values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         record = ModelRecord(**{**values, "classes": tuple(values["classes"])})
+        _check_keys(record)
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
             arrays = ModelArrays(**{key: archive[key] for key in ModelArrays._fields})
         state = load((folder / "model.safetensors").read_bytes())
@@ -143,3 +166,11 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise SonoforgeError(f"{folder}: not a complete model folder ({' '.join(str(error).split())[:160]})") from error
     return members, record, arrays
+
+
+def _check_keys(record: ModelRecord) -> None:
+    """Refuse the record of another revision, whose model card would leave out what it does not know."""
+    expected = TrainingRecord.__required_keys__ | EvaluationRecord.__required_keys__
+    missing = sorted(expected - {*record.training, *record.evaluation})
+    if missing:
+        raise KeyError(f"model.json lacks {', '.join(missing)}: another revision wrote it, train again")

@@ -127,7 +127,8 @@ def _shipped(pixels: NDArray[np.uint8], hashes: Sequence[str]) -> Backbone:
     batches = (torch.from_numpy(IMAGENET.normalise(pixels[i : i + 32])) for i in range(0, min(len(pixels), 192), 32))
     restore_batch_norm(net, batches)
     state = {key: value for key, value in net.state_dict().items() if key.startswith("features.")}
-    source = f"shipped bundle {bundle.manifest.name} {bundle.manifest.version} (trained on BUSI)"
+    data = bundle.manifest.raw["training"]["data"]
+    source = f"shipped bundle {bundle.manifest.name} {bundle.manifest.version} (trained on {data})"
     return Backbone(state, source, weights_digest("shipped"))
 
 

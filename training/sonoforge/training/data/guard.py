@@ -40,8 +40,8 @@ def check_sealed(
         )
         more = f"; and {len(leaks) - 3} more pairs" if len(leaks) > 3 else ""
         raise GateError(
-            f"sealed: fold {fold}, stage {stage} would train on its test fold: {named}{more}; keep such images in "
-            "one fold (delete splits.json to have it made again) or remove them"
+            f"sealed: fold {fold}, stage {stage} would train on its test fold: {named}{more}; give such images "
+            "one group in groups.csv, or remove them, and begin a new run"
         )
 
 

@@ -16,7 +16,9 @@ from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.data.duplicates import find_duplicates, join_scans
 from sonoforge.training.data.fingerprints import content_hash, make_thumbnail
 from sonoforge.training.data.pixels import Pixels, prepare_images
+from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.pictures import Pictures
+from sonoforge.training.metrics.suited_space import SAMPLED
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class ImageSet:
     class_name: str
     synthetic: bool | None
     resize: str  # how the images came to their size, in words
+    originals: tuple[Pixels, ...] = ()  # some of them as they were stored, (H, W, C) uint8 each
 
     def __len__(self) -> int:
         """Return the number N of images."""
@@ -113,4 +116,5 @@ def resized(source: str, stored: StoredSet, size: int, channels: int, resize: st
     pixels = np.empty((len(stored.images), size, size, channels), np.uint8)
     for indices in by_shape.values():
         pixels[indices] = prepare_images(np.stack([stored.images[index] for index in indices]), size, channels)
-    return ImageSet(source, pixels, tuple(stored.described), stored.class_name, stored.synthetic, resize)
+    originals = tuple(stored.images[index] for index in evenly_spaced(len(stored.images), SAMPLED))
+    return ImageSet(source, pixels, tuple(stored.described), stored.class_name, stored.synthetic, resize, originals)

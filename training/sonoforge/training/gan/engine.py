@@ -1,8 +1,9 @@
 """The one loop that trains every GAN recipe.
 
 Each step's images, latents and augmentation are drawn from (seed, purpose, step) alone, so a run
-continued from a checkpoint repeats exactly what the uninterrupted run would have done; on CPU with
-the same versions and number of threads, bit for bit.
+continued from a checkpoint repeats what the uninterrupted run would have done; on a CPU with one thread
+(``OMP_NUM_THREADS=1``) and the same versions, bit for bit.  With more threads no two runs promise the same last bits:
+torch's matrix library makes no such promise, and ``tests/benchmarks/repeat_training.py`` counts how often they differ.
 """
 
 from __future__ import annotations

@@ -10,14 +10,12 @@ import torch
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import open_fabric
+from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.settings import PRECISIONS, GanSettings
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import Space, network_space, open_space
-
-# Needs neither a download nor torch.  It learned from BUSI, so its distances are no neutral figures there; but it has
-# seen no generator's images, and the checkpoints of one training may be compared in it.
-DEFAULT_SPACE = "bundle"
+from sonoforge.training.metrics.suited_space import choose_space
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,8 +43,8 @@ class GanJob:
 def open_job(settings: GanSettings, device: str = "auto") -> GanJob:
     """Open what the settings name.
 
-    The metrics are measured in ``metric_features``, else in the network of the perceptual term, else in the shipped
-    bundle.
+    The metrics are measured in ``metric_features``, else in the network of the perceptual term; else `with_space`
+    chooses, once the images are known.
 
     Raises:
         SonoforgeError: A network or file that cannot be opened, or a device that does not exist.
@@ -59,7 +57,7 @@ def open_job(settings: GanSettings, device: str = "auto") -> GanJob:
     return GanJob(settings, device, features, space, start_from)
 
 
-def _open_space(settings: GanSettings, features: Features | None, device: torch.device) -> Space:
+def _open_space(settings: GanSettings, features: Features | None, device: torch.device) -> Space | None:
     if settings.metric_weights and not settings.metric_features:
         raise SonoforgeError(
             f"metric_weights: found {settings.metric_weights} without metric_features, expected both; name the space "
@@ -67,4 +65,20 @@ def _open_space(settings: GanSettings, features: Features | None, device: torch.
         )
     if features is not None and not settings.metric_features:
         return network_space(features)
-    return open_space(settings.metric_features or DEFAULT_SPACE, settings.metric_weights or None, device)
+    if not settings.metric_features:
+        return None
+    return open_space(settings.metric_features, settings.metric_weights or None, device)
+
+
+def with_space(job: GanJob, images: TrainingSet) -> GanJob:
+    """Give a job that measures, and that names no feature space, one that suits the images.
+
+    Raises:
+        SonoforgeError: See `suited_space.choose_space`.
+    """
+    if not job.settings.metrics or job.space is not None:
+        return job
+    originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals
+    choice = choose_space(list(originals), images.name or "the training images", "--metric-features")
+    device = open_fabric(job.device, PRECISIONS[job.settings.precision]).device
+    return dataclasses.replace(job, space=open_space(choice, None, device))

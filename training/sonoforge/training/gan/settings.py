@@ -87,7 +87,8 @@ class GanSettings:
     metric_features: str = option(
         "",
         help="feature space of the metrics, such as inception, mobilenetv2-imagenet, bundle or pixels "
-        "(default: the network of the perceptual term, else bundle: the shipped one)",
+        "(default: the network of the perceptual term, else bundle, the shipped one, where it knows this kind of "
+        "image, else mobilenetv2-imagenet if it was downloaded before)",
         metavar="SPACE",
     )
     metric_weights: str = option("", help="weights file of that space, instead of a download", metavar="FILE")

@@ -81,6 +81,6 @@ def _message(run: Path, cache: ImageCache, leaks: Sequence[Finding]) -> str:
     root = cache.dataset.root
     return (
         f"{leaks[0].sentence} ({leaks[0].facts}){more}; look at {run / SHEET}: what is one scan belongs in one group, "
-        f"copy {run / PROPOSED_GROUPS} to {root / 'groups.csv'}; what is not, list in {root / DISTINCT}, copy its lines "
+        f"copy {run / PROPOSED_GROUPS} to {root / 'groups.csv'}; what is not, list in {root / DISTINCT}, copy lines "
         f"from {run / PROPOSED_DISTINCT}"
     )

@@ -37,6 +37,7 @@ from sonoforge.training.evaluation.tasks import METRICS, EmbeddedSets, list_task
 from sonoforge.training.metrics.feature_cache import embed_cached
 from sonoforge.training.metrics.lpips import open_lpips
 from sonoforge.training.metrics.spaces import Space, open_space
+from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.evaluation import answers, gallery
 from sonoforge.training.pages.evaluation.page import write_evaluation
 from sonoforge.training.pages.numbers import bracket, figure, times
@@ -69,9 +70,10 @@ class Config:
     real: str = argument("", help="real images: what the generator was trained on")
     fake: str = argument("", help="generated images, or a run of sonoforge gan train")
     features: tuple[str, ...] = option(
-        ("bundle",),
+        (),
         help="comma-separated feature spaces: inception, mobilenetv2-imagenet, squeezenet-imagenet, vgg16-imagenet, "
-        "bundle (the shipped one; trained on BUSI), bundle:PATH, pixels",
+        "bundle (the shipped one; trained on BUSI), bundle:PATH, pixels (default: bundle where it knows this kind of "
+        "image, else mobilenetv2-imagenet if it was downloaded before)",
         metavar="SPACE,...",
     )
     weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
@@ -110,10 +112,13 @@ def main(config: Config) -> Outcome:
     _check(config)
     started = time.monotonic()
     device = str(find_device(config.device))
-    spaces = open_spaces(config.features, config.weights, device)
+    spaces = open_spaces(config.features, config.weights, device) if config.features else []
     lpips = open_lpips(config.lpips, config.lpips_heads or None, device) if config.lpips else None
     cache = Path(config.cache) if config.cache else None
     real, fake = read_image_sets(_inputs(config, cache))
+    if not spaces:
+        config = dataclasses.replace(config, features=(choose_space(real.originals, config.real, "--features"),))
+        spaces = open_spaces(config.features, "", device)
     held_out = read_held_out(config.held_out, real, cache) if config.held_out else None
     draws = Draws(matched_size(real.groups, len(fake), config.repeats, config.seed), config.repeats, config.seed)
     protocol = make_protocol(real, len(fake), spaces, draws, metric_settings(lpips))
@@ -220,6 +225,8 @@ def _check(config: Config) -> None:
     for flag, given, name in (("--lpips", config.lpips, "lpips"), ("--held-out", config.held_out, "copies")):
         if given and name not in config.metrics:
             raise SonoforgeError(f"{flag}: found {given}, but --metrics leaves {name} out; add it, or leave {flag} out")
+    if config.weights and not config.features:
+        raise SonoforgeError(f"--weights: found {config.weights} without --features; name the network that they are of")
     if config.lpips and config.lpips != LPIPS_DOWNLOAD and not Path(config.lpips).is_file():
         raise SonoforgeError(
             f"--lpips: found no file {config.lpips}, expected SqueezeNet as .safetensors, or {LPIPS_DOWNLOAD} to "

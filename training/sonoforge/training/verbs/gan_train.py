@@ -23,7 +23,7 @@ from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.job import open_job
+from sonoforge.training.gan.job import open_job, with_space
 from sonoforge.training.gan.progress.curves import PICTURE
 from sonoforge.training.gan.settings import PRECISIONS, GanSettings, make_plan
 from sonoforge.training.gan.setup import set_up
@@ -47,6 +47,8 @@ sonoforge gan train --data BUSI --class-name malignant --resume  continue where 
 torchrun --nproc-per-node 4 -m sonoforge.runtime.cli.main gan train --data BUSI --class-name malignant
 
 Ctrl-C, or SIGTERM, closes the current tick, saves, and ends with exit code 0; a second one stops at once.
+With OMP_NUM_THREADS=1 in the environment, a resumed training on a CPU ends with the very weights of an uninterrupted
+one.
 """
 
 
@@ -69,7 +71,7 @@ def main(config: Config) -> Outcome:
     cache_folder = Path(config.cache) if config.cache else None
     images = read_training_set(config.data, job.settings, groups=_needs_groups(job.settings), cache_folder=cache_folder)
     settings = dataclasses.replace(job.settings, held_out=held_out_share(job.settings, images))
-    job = dataclasses.replace(job, settings=settings)
+    job = with_space(dataclasses.replace(job, settings=settings), images)
     set_up(images, job)  # refuses bad settings before a folder is made
     fabric = open_fabric(config.device, PRECISIONS[settings.precision])
     fabric.launch()

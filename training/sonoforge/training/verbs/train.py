@@ -20,7 +20,7 @@ from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.weights import load_backbone, weights_digest
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.guard import check_sealed
+from sonoforge.training.data.guard import check_sealed, leaked_images
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import make_plan
@@ -86,6 +86,7 @@ def main(config: Config) -> Outcome:
         sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
         check_plans(folder, cache, [sides], source.folder)
         job = ClassifierJob(backbone, settings, config.seed, device)
+        generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
         trained = train_final(
             final,
             cache.labelled(train, np.array(plan.groups)),
@@ -104,6 +105,7 @@ def main(config: Config) -> Outcome:
                 budget=config.classifier.budget,
                 weights=backbone.source,
                 settings=settings,
+                generator=generator,
             ),
         )
         held_out = len(plan.test(0))
@@ -137,4 +139,10 @@ def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: 
         labels=cache.dataset.labels[test],
         probabilities=answers.probabilities,
     )
-    return HeldOut(predictions, distances(answers.embeddings, trained.reference))
+    return HeldOut(
+        predictions,
+        distances(answers.embeddings, trained.reference),
+        twins=len(leaked_images(plan, 0, cache)),
+        generator_reads=0,  # generators, too, are trained on the training images
+        seed_accuracy={},
+    )

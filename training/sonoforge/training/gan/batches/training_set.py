@@ -18,9 +18,11 @@ from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.masks import read_masks
 from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images
+from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.gan.batches.joint_masks import join_masks
 from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.metrics.suited_space import SAMPLED
 
 PHANTOM_IMAGES = 400  # in all classes; always the same set, whatever the training's seed
 HELD_OUT_LEAST = 8  # images; a distance to fewer says next to nothing
@@ -39,6 +41,7 @@ class TrainingSet:
     groups: NDArray[np.int64] | None = None
     # Content hash of each image's file by its path, of those held out, too; empty where the images are of no files.
     sources: Mapping[str, str] = field(default_factory=dict)
+    originals: Pixels | None = None  # (M, H, W, C) uint8, some of them before they were brought to size, if known
 
     def __len__(self) -> int:
         """Return the number N of images."""
@@ -46,7 +49,7 @@ class TrainingSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Sha256 of everything but name, groups and sources: two trainings on equal sets see the same."""
+        """Sha256 of pixels, labels and class names: two trainings on equal sets see the same."""
         digest = hashlib.sha256(repr((self.pixels.shape, self.image_channels, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         if self.labels is not None:
@@ -115,6 +118,7 @@ def read_training_set(
         name="phantom" if data == "phantom" else cache.dataset.name,
         groups=scan_groups(cache)[chosen] if groups else None,
         sources={cache.dataset.items[i].path: cache.hashes[i] for i in chosen},
+        originals=cache.images[chosen[evenly_spaced(len(chosen), SAMPLED)]],
     )
 
 

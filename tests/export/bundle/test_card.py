@@ -1,0 +1,277 @@
+"""Every sentence of a model card follows from facts of its run: none that no check knows passes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from card_facts import CardFacts, read_facts
+from program import succeed
+from scans import draw_scan, save, write_set
+from small_run import CLASSIFIER, GENERATOR, SmallRun
+from sonoforge.export.bundle.card import classifier_card
+from sonoforge.export.gate import images
+from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier import weights
+from sonoforge.training.classifier.model_folder import load_model
+from sonoforge.training.classifier.weights import Backbone
+from sonoforge.training.verbs import train
+
+PARITY = {
+    "torch": "2.0",
+    "onnxruntime": "1.0",
+    "images": "9 training images of cells",
+    "max_abs": {"logits": 2e-6, "probabilities": 1e-7},
+    "labels_equal": 9,
+    "count": 9,
+}
+IMAGENET = "torchvision MobileNet_V2_Weights.IMAGENET1K_V1"
+SENTENCES = re.compile(r"(?<=[.]) (?=[A-Z0-9`])")
+HEADINGS = ["Intended use", "Model", "Data", "Evaluation", "Calibration and trust", "Export", "Files", "Limits"]
+
+
+class Card(NamedTuple):
+    """A card and the facts of its run; ``parity`` as the bundle's manifest or the planted one has it."""
+
+    text: str
+    facts: CardFacts
+    parity: dict[str, Any]
+
+
+class Check(NamedTuple):
+    """One kind of sentence: when it must stand in a card, and what it must then say."""
+
+    when: Callable[[CardFacts], bool]
+    said: Callable[[CardFacts], str]
+
+
+def always(facts: CardFacts) -> bool:
+    return True
+
+
+def named(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def share(interval: dict[str, float]) -> str:
+    return f"{interval['value']:.1%} [{interval['low']:.1%}, {interval['high']:.1%}]"
+
+
+def title(facts: CardFacts) -> str:
+    return {"real": "real images (System 1)", "gan": "real + generated images (System 2)",
+            "duplicates": "placebo: real + duplicated images"}[facts.arm]  # fmt: skip
+
+
+def departures(facts: CardFacts) -> str:
+    asked = {name: facts.config[name] for name in ("frozen_blocks", "epochs", "members")}
+    own = {"frozen_blocks": 11, "epochs": 5, "members": 3}
+    changed = [f"{name.replace('_', ' ')} {asked[name]} instead of {own[name]}" for name in own]
+    return ", ".join(text for text, name in zip(changed, own, strict=True) if asked[name] != own[name])
+
+
+def twin_words(facts: CardFacts) -> str:
+    count = f"{facts.twins} of {facts.judged} test images"
+    return f"{count} have a near-duplicate or an identical image in their own training set"
+
+
+def groups_of(facts: CardFacts) -> str:
+    given = f" and the {facts.given_groups} groups given with the data" if facts.given_groups else ""
+    return f"near-duplicates, equal contents{given}" if given else "near-duplicates and equal contents"
+
+
+CHECKS = [
+    Check(always, lambda f: r"\*\*Research use, not a medical device.\*\*"),
+    # intended use
+    Check(always, lambda f: re.escape(
+        f"Research on computer-aided reading of {'simulated breast ultrasound' if f.simulated else 'cells'} images: "
+        f"sorting single still images into {' / '.join(f.classes)}.")),
+    Check(always, lambda f: "Not for diagnosis, triage or any decision about a patient; not cleared by any authority."),
+    # model
+    Check(always, lambda f: re.escape(f"MobileNetV2 (torchvision), 224 x 224, classes: {', '.join(f.classes)}.")),
+    Check(always, lambda f: re.escape(f"First weights: {f.weights}.")),
+    Check(always, lambda f: re.escape(
+        f"Training: {title(f)}; budget `{f.config['budget']}` ({f.config['epochs']} epochs, "
+        f"{f.config['frozen_blocks']} of 19 blocks frozen), seed {f.config['seed']}.")),
+    Check(lambda f: f.config["members"] > 1, lambda f: f"{f.config['members']} networks answer together."),
+    Check(always, lambda f: "It answers on the mean embedding of the image and its mirror image."),  # of budget quick
+    # data
+    Check(always, lambda f: rf"\S+: {sum(f.trained.values())} of {sum(f.images.values())} images "
+          rf"\({named(f.trained)}\), in \d+ groups \(joined: {groups_of(f)}\)."),
+    Check(lambda f: f.arm == "gan", lambda f: re.escape(
+        f"To these, {sum(f.added.values())} generated images were added ({named(f.added)}), each drawn by a generator "
+        "that was trained on these images of its class (recipe ") + r"`[\w-]+`\)."),
+    Check(lambda f: f.arm == "duplicates", lambda f: re.escape(
+        f"To these, {sum(f.added.values())} copies of themselves were added ({named(f.added)}).")),
+    Check(lambda f: f.arm == "real", lambda f: "Nothing was added to them."),
+    Check(always, lambda f: "Fingerprint of the whole set `[0-9a-f]{16}`."),
+    # what the figures were measured on
+    Check(lambda f: not f.cross_validated, lambda f:
+          rf"These weights were judged on {f.judged} images of \d+ groups, which were held out of their training."),
+    Check(lambda f: not f.cross_validated, lambda f: f"{twin_words(f)}."),
+    Check(lambda f: f.cross_validated and not f.thesis, lambda f: re.escape(
+        "Each image was judged once, by a model that had seen neither it nor a near-duplicate of it in training "
+        f"(protocol sealed, {f.config['folds']} folds).")),
+    Check(lambda f: f.thesis, lambda f: f"Protocol thesis, {f.config['folds']} folds, as published: {twin_words(f)}" + (
+        f", and the generators read {f.generator_reads} of the {f.judged} test images." if f.generator_reads else ".")),
+    Check(lambda f: bool(f.twins or f.generator_reads), lambda f:
+          "Its figures come out too good: they do not tell how well new images would be classified."),
+    Check(lambda f: f.thesis and not (f.twins or f.generator_reads), lambda f:
+          "Nothing of a test fold was found in its training here, though the protocol does not prevent it."),
+    Check(lambda f: f.cross_validated, lambda f:
+          f"The weights in this bundle were then trained on all {sum(f.images.values())} images with the same settings "
+          "and have no test set of their own."),
+    # choice
+    Check(always, lambda f: r"The settings of budget quick \(.*\) were chosen on BUSI's sealed folds with seed 0."),
+    Check(always, lambda f: "None of these images is BUSI's: the choice was made elsewhere."),
+    Check(always, lambda f: re.escape(
+        f"This run departs from the budget ({departures(f)}); how that was chosen is not recorded.")),
+    # figures
+    Check(always, lambda f: re.escape(
+        f"Accuracy {share(f.figures['accuracy'])}, macro-AUC {f.figures['macro_auc']['value']:.3f} "
+        f"[{f.figures['macro_auc']['low']:.3f}, {f.figures['macro_auc']['high']:.3f}] (95 % intervals by "
+        "group; accuracy of the weights in this bundle on their own training images ") + r"\d+\.\d%\)."),
+    Check(lambda f: f.config.get("seeds", 1) > 1, lambda f: "These figures are of seed 0; accuracy was " + ", ".join(
+        f"{f.accuracy(seed):.1%} with seed {seed}" for seed in range(f.config["seeds"])) + "."),
+    Check(always, lambda f: re.escape(
+        f"Calibration error (ECE) {f.figures['ece']:.3f} before and {f.figures['ece_calibrated']:.3f} after "
+        f"temperature scaling; Brier score {f.figures['brier']:.3f} and {f.figures['brier_calibrated']:.3f}.")),
+    Check(always, lambda f: f"Temperature {f.figures['temperature']:.3f}, fitted on " + (
+        f"out-of-fold predictions of {f.judged} images." if f.cross_validated else f"the {f.judged} held-out images.")),
+    Check(always, lambda f: "Prediction sets at 90%: measured coverage " + ", ".join(
+        f"{name} {value:.1%}" for name, value in f.figures["conformal"]["coverage"].items()) +
+        f"; mean size {f.figures['conformal']['mean_set_size']:.2f}."),
+    Check(always, lambda f: "An image farther from the training images than 95 % of these images were is reported as "
+          "out of distribution."),
+    # limits
+    Check(lambda f: f.simulated, lambda f:
+          "The images are simulated ultrasound: no figure here carries over to real scans."),
+    Check(lambda f: not f.simulated, lambda f: "Trained on cells alone: images from other places and machines must be "
+          "expected to be judged worse."),
+    Check(lambda f: not f.given_groups, lambda f:
+          "The data name no patients: images of one patient may lie on both sides of the split."),
+    Check(always, lambda f: "The class-activation map shows where the evidence lies, not why."),
+]  # fmt: skip
+
+
+def check_card(card: Card) -> None:
+    """Every sentence is what exactly one check expects, and every check that applies finds its sentence."""
+    facts, found = card.facts, []
+    expected = [check.said(facts) for check in CHECKS if check.when(facts)]
+    parity = card.parity
+    expected.append(re.escape(
+        f"torch {parity['torch']} against onnxruntime {parity['onnxruntime']} on {parity['images']}: largest "
+        f"difference {parity['max_abs']['logits']:.1e} in logits, {parity['max_abs']['probabilities']:.1e} in "
+        f"probabilities, {parity['labels_equal']} of {parity['count']} labels equal."))  # fmt: skip
+    # The table of files and the words above it are the gate's, and tested with it.
+    text = re.sub(r"^## Files\n.*?(?=^## )", "", card.text, flags=re.MULTILINE | re.DOTALL)
+    for line in filter(None, text.splitlines()):
+        if line.startswith("#"):
+            assert line.lstrip("# ") in [*HEADINGS, *re.findall(r"^# (mobilenetv2-\S+ 1\.0\.0)$", line)]
+        elif line.startswith("|"):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if cells[0] in facts.classes:
+                figures = facts.figures
+                assert cells[1:] == [share(figures[kind][cells[0]]) for kind in ("sensitivity", "specificity")]
+        else:
+            for sentence in SENTENCES.split(line.removeprefix("- ")):
+                matching = [pattern for pattern in expected if re.fullmatch(pattern, sentence)]
+                assert len(matching) == 1, f"no check expects this of the card: {sentence!r}"
+                found += matching
+    assert sorted(found) == sorted(expected)
+
+
+# ---- the kinds of runs
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of two classes of 10 and 14, two of them with a brighter copy."""
+    root = write_set(tmp_path_factory.mktemp("data") / "cells", {"round": 9, "long": 13})
+    for name, seed in (("round", 0), ("long", 9)):
+        save(root / name / "copy.png", (draw_scan(seed) * 0.8 + 20).astype(np.uint8))
+    return root
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_file(mobilenet_v2(1).state_dict(), path)
+    return path
+
+
+def small(weights_choice: object) -> list[object]:
+    return ["--weights", weights_choice, *CLASSIFIER[2:], "--epochs", "1", "--members", "1", "--device", "cpu"]
+
+
+def trained(folder: Path, data: Path | str, arm: str, weights_choice: object, cache: Path) -> Card:
+    """Train one classifier, and render its card without an export."""
+    done = succeed("train", "--data", data, "--arm", arm, "--holdout", "0.3", "--images", "60", *small(weights_choice),
+                   "--out", folder, "--cache", cache)  # fmt: skip
+    run = Path(done.json["run"])
+    root = next(cache.glob("phantom-60-0-*")) if data == "phantom" else Path(data)
+    _, record, _ = load_model(run / "model")
+    return Card(classifier_card(record, PARITY), read_facts(run, root, arm, done.json), PARITY)
+
+
+def test_run_sealed_on_phantoms(small_run: SmallRun) -> None:
+    card = (small_run.folder / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    root = next(small_run.cache.glob("phantom-60-0-*"))
+    facts = read_facts(small_run.folder, root, "real", small_run.result)
+    check_card(Card(card, facts, small_run.result["parity"]))
+    for planted in ("It detects cancer.", "The weights were checked by a radiologist."):
+        with pytest.raises(AssertionError, match="no check expects"):
+            check_card(
+                Card(card.replace("## Limits\n", f"## Limits\n\n{planted}\n"), facts, small_run.result["parity"])
+            )
+    with pytest.raises(AssertionError):  # a sentence that is missing
+        check_card(Card(card.replace("Nothing was added to them. ", ""), facts, small_run.result["parity"]))
+
+
+def test_run_thesis_on_own_data_with_generated_images_and_two_seeds(
+    cells: Path, weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "FEWEST", 20)  # else the bundle's files are checked on many phantoms
+    done = succeed("run", "--data", cells, "--protocol", "thesis", "--arms", "gan", "--final-arm", "gan",
+                   "--folds", "2", "--seeds", "2", "--jobs", "1", *small(weights_file), *GENERATOR, "--out", tmp_path,
+                   "--cache", tmp_path / "cache")  # fmt: skip
+    run = Path(done.json["run"])
+    facts = read_facts(run, cells, "gan", done.json)
+    assert facts.generator_reads == 10  # all images of the smaller class
+    check_card(Card((run / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8"), facts, done.json["parity"]))
+
+
+def test_train_on_phantoms_with_generated_images_from_shipped_weights(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(train.GENERATOR_BUDGETS, "quick", {"image_size": 16, "steps": 2, "batch": 4})
+    card = trained(tmp_path, "phantom", "gan", "shipped", small_run.cache)
+    assert "shipped bundle mobilenetv2-busi 1.0.0 (trained on BUSI)" in card.text
+    check_card(card)
+
+
+def test_train_on_own_data_from_imagenet_and_from_nothing(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "_download", lambda: Backbone({}, IMAGENET, "0" * 64))
+    card = trained(tmp_path, cells, "real", "imagenet", tmp_path / "cache")
+    check_card(card)
+    record = card.facts.folder / "model" / "model.json"
+    record.write_text(record.read_text().replace('"twins"', '"other"'))
+    with pytest.raises(SonoforgeError, match="lacks twins: another revision wrote it, train again"):
+        load_model(record.parent)
+    rows = [f"{(name := path.relative_to(cells).as_posix())},of {name}" for path in sorted(cells.rglob("*.png"))]
+    (cells / "groups.csv").write_text("\n".join(["file,group", *rows]) + "\n")
+    try:
+        check_card(trained(tmp_path, cells, "duplicates", "none", tmp_path / "cache"))
+    finally:
+        (cells / "groups.csv").unlink()
