@@ -24,7 +24,7 @@ EXAMPLES = """
 sonoforge export runs/00003-run-BUSI                              model.onnx alone
 sonoforge export runs/00003-run-BUSI --formats all                every format that this machine can write
 sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
-sonoforge export my_bundle.zip --formats tensorrt-fp16 --out server
+sonoforge export my_bundle.zip --formats tensorrt-fp16 --data scans/ --out server
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
 sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
 
