@@ -168,8 +168,9 @@ def null_limit(matches: Matches, pictures: int) -> float:
 
     The scores of a set's candidates are those of unrelated pairs, but for those that show one scan: the certain ones
     are left out, and the rest are few.  The upper quarter is taken as exponential, which overestimates the tail of a
-    normal one, and extrapolated to one false pair in 1000 pictures (peaks over threshold: Coles, "An Introduction to Statistical Modeling of Extreme
-    Values", 2001, section 4.3, with shape 0).  Quantiles, not means, so that true pairs hardly move it.
+    normal one, and extrapolated to one false pair in 1000 pictures (peaks over threshold: Coles, "An Introduction to
+    Statistical Modeling of Extreme Values", 2001, section 4.3, with shape 0).  Quantiles, not means, so that true pairs
+    hardly move it.
 
     Args:
         matches: All candidates, compared.
