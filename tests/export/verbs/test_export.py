@@ -58,7 +58,10 @@ def test_the_bundle_recognises_the_images_that_it_was_trained_on(
 ) -> None:
     own = read_dataset(next(small_run.cache.glob("phantom-*")))
     other = next(iter(generate_phantom_set(1, 99)))
-    for name, image in (("a", ImageOps.mirror(Image.open(own.root / own.items[7].path))), ("b", Image.fromarray(other.pixels))):
+    for name, image in (
+        ("a", ImageOps.mirror(Image.open(own.root / own.items[7].path))),
+        ("b", Image.fromarray(other.pixels)),
+    ):
         (tmp_path / "set" / name).mkdir(parents=True)
         image.save(tmp_path / "set" / name / "scan.png")
     seen = find_seen(open_bundle(bundle), open_cache(read_dataset(tmp_path / "set"), 64, tmp_path))
