@@ -65,7 +65,7 @@ def test_the_bundle_recognises_the_images_that_it_was_trained_on(
         (tmp_path / "set" / name).mkdir(parents=True)
         image.save(tmp_path / "set" / name / "scan.png")
     seen = find_seen(open_bundle(bundle), open_cache(read_dataset(tmp_path / "set"), 64, tmp_path))
-    assert [found.index for found in seen] == [0]
+    assert [found.image for found in seen] == [0]
     assert "mirrored" in seen[0].why
 
 

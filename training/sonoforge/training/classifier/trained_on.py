@@ -44,7 +44,7 @@ _LABELS = {"labels": ArrayKind(np.uint8, (None,))}
 class Seen(NamedTuple):
     """An image that shows what the model was trained on."""
 
-    index: int  # of the image
+    image: int  # its index
     why: str  # which training image it shows, and how
 
 
@@ -65,8 +65,8 @@ def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[See
     """
     exact = set(bundle.manifest.raw["training"]["images"])
     found = {i: Seen(i, "the same pixels") for i, name in enumerate(cache.hashes) if name[:HASH_PREFIX] in exact}
-    found |= {seen.index: seen for seen in _stored_copies(bundle, cache)}
-    return [found[index] for index in sorted(found)]
+    found |= {seen.image: seen for seen in _stored_copies(bundle, cache)}
+    return [found[image] for image in sorted(found)]
 
 
 def refuse_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> None:
@@ -77,7 +77,7 @@ def refuse_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> None:
     """
     seen = find_seen(bundle, cache)
     if seen:
-        named = "; ".join(f"{cache.dataset.items[index].path} ~ {why}" for index, why in seen[:_NAMED])
+        named = "; ".join(f"{cache.dataset.items[image].path} ~ {why}" for image, why in seen[:_NAMED])
         more = f"; and {len(seen) - _NAMED} more" if len(seen) > _NAMED else ""
         raise GateError(
             f"weights: the shipped backbone was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
@@ -93,7 +93,7 @@ def _stored_copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> lis
     path = cache.store / f"seen{_VERSION}-opencv{cv2.__version__}" / f"{name}.bin"
     known = read_checked(path)
     if known is not None:
-        return [Seen(index, why) for index, why in known[0]]
+        return [Seen(image, why) for image, why in known[0]]
     copies = _copies(bundle, cache)
     write_checked(path, [], [list(seen) for seen in copies])
     return copies

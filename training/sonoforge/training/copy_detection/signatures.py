@@ -122,7 +122,7 @@ def _restore(signatures: Signatures) -> list[LocalFeatures]:
         height=SIDE,
         points=signatures.points.astype(np.float32),
         sizes=np.exp2(signatures.sizes / np.float32(_STEPS_AN_OCTAVE)),
-        angles=signatures.angles / np.float32(_STEPS_A_TURN),
+        angles=signatures.angles.astype(np.float32) / np.float32(_STEPS_A_TURN),
         descriptors=np.clip(np.round(descriptors), 0, 255).astype(np.uint8),
     )
     ends = np.cumsum(signatures.counts, dtype=np.int64)
