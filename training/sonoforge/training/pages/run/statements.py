@@ -25,7 +25,7 @@ class RunFacts:
     simulated: int  # images that say of themselves that they are simulated
     given_groups: int  # groups that came with the data
     twins: int  # test images with a near-duplicate or an identical image in their own training set
-    second_views: int  # pairs of images in different folds that may be second views of one lesion
+    second_views: int | None  # pairs in different folds that may be second views of one lesion; None: not recorded
     generator_reads: int  # test images that a generator for their fold read
     passed: bool  # whether every check of the results against the run folder passed
 
