@@ -57,20 +57,20 @@ def written(run: Run) -> Written:
 def make_cache(classes: Sequence[str], counts: Sequence[int], seed: int = 0) -> ImageCache:
     """Noise images; the first image of each class has a brighter copy, the first two classes share a scan."""
     rng = np.random.default_rng(seed)
-    items, thumbnails = [], []
+    items, pictures = [], []
     for label, (name, count) in enumerate(zip(classes, counts, strict=True)):
         for number in range(count):
             items.append(Item(f"{name}/{name} ({number + 1}).png", label))
-            thumbnails.append(rng.integers(40, 200, (64, 64), dtype=np.uint8))
-        thumbnails[-1] = thumbnails[-count] // 2 + 60
-    thumbnails[1] = thumbnails[counts[0] + 1].copy()
-    small = np.stack(thumbnails)
+            pictures.append(rng.integers(40, 200, (64, 64), dtype=np.uint8))
+        pictures[-1] = pictures[-count] // 2 + 60
+    pictures[1] = pictures[counts[0] + 1].copy()
+    small = np.stack(pictures)
     images = np.repeat(small[:, ::2, ::2, None], 3, axis=3)
     hashes = tuple(hashlib.sha256(f"{i}".encode() + image.tobytes()).hexdigest() for i, image in enumerate(small))
     sizes = np.stack([rng.integers(200, 900, len(items)), rng.integers(200, 700, len(items))], axis=1)
     dataset = Dataset("invented", Path("/invented"), tuple(classes), tuple(items))
     modes = tuple("L" if i % 3 else "RGB grey" for i in range(len(items)))
-    return ImageCache(dataset, 32, images, hashes, small, sizes.astype(np.int64), modes, {})
+    return ImageCache(dataset, 32, images, hashes, list(small), sizes.astype(np.int64), modes, {})
 
 
 def invented_probabilities(labels: Any, classes: int, right: float, seed: int) -> Any:
@@ -159,6 +159,7 @@ def make_run(
         "groups": len(set(plans[0].groups)),
         "fold_sizes": [len(plans[0].test(fold)) for fold in range(folds)],
         "test_images_with_a_twin_in_training": [len(leaked_images(plans[0], f, cache)) for f in range(folds)],
+        "second_opinion": {"compared": 3000, "threshold": 0.5, "leaks": [], "distinct_by_hand": []},
         "fingerprint": cache.fingerprint,
     }
     if any(arm == "gan" for arm, _ in arms):

@@ -237,6 +237,17 @@ def test_run_sealed_on_phantoms(small_run: SmallRun) -> None:
         check_card(Card(card.replace("Nothing was added to them. ", ""), facts, small_run.result["parity"]))
 
 
+def test_a_card_of_figures_that_leaked_says_so(small_run: SmallRun) -> None:
+    _, record, _ = load_model(small_run.folder / "model")
+    record.evaluation.update(protocol="thesis", twins=7, generator_reads=33, seed_accuracy={"0": 0.5, "1": 0.625})
+    card = classifier_card(record, PARITY)
+    assert "7 of 60 test images have a near-duplicate or an identical image in their own training set" in card
+    assert "the generators read 33 of the 60 test images" in card and "Its figures come out too good" in card
+    assert "These figures are of seed 0; accuracy was 50.0% with seed 0, 62.5% with seed 1." in card
+    assert "had seen neither" not in card
+
+
+@pytest.mark.slow  # half a minute: a whole run, with its export
 def test_run_thesis_on_own_data_with_generated_images_and_two_seeds(
     cells: Path, weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 """Killed and terminated at any moment, every long command goes on to the results of an uninterrupted run.
 
-About five minutes on one core:  pytest -m slow -n 0 tests/export/verbs/test_kills.py
+About ten minutes on one core:  pytest -m slow -n 0 tests/export/verbs/test_kills.py
 """
 
 from __future__ import annotations

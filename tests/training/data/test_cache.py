@@ -56,7 +56,8 @@ def test_pixels_are_those_of_the_runtime(root: Path) -> None:
             assert image.size == tuple(size)
             np.testing.assert_array_equal(pixels, Preprocessing(size=SIZE).resize(image))
     assert cache.modes == ("L", "L", "L", "RGB", "L", "L")
-    assert cache.thumbnails.shape == (6, 64, 64)
+    # Grey, the longest side 256, the shape kept: 128 x 128 and 128 x 100 pixels.
+    assert [picture.shape for picture in cache.pictures] == [(256, 256)] * 3 + [(200, 256)] + [(256, 256)] * 2
     with pytest.raises(ValueError, match="read-only"):
         cache.images[0, 0, 0, 0] = 1
 
@@ -138,7 +139,7 @@ def test_a_file_changed_within_one_tick_of_a_coarse_clock_is_noticed(
 @pytest.mark.parametrize("kind", ["images", "sets", "folders"])
 def test_a_damaged_cache_file_is_rebuilt(root: Path, kind: str, harm: str) -> None:
     good = opened(root)
-    expected = np.array(good.images), good.hashes, np.array(good.thumbnails)
+    expected = np.array(good.images), good.hashes, [np.array(picture) for picture in good.pictures]
     del good
     folder = root.parent / "cache"
     if kind == "images":  # single images are read where the set has no file
@@ -159,7 +160,8 @@ def test_a_damaged_cache_file_is_rebuilt(root: Path, kind: str, harm: str) -> No
         file.write_bytes(data)
     again = opened(root)
     np.testing.assert_array_equal(again.images, expected[0])
-    np.testing.assert_array_equal(again.thumbnails, expected[2])
+    for picture, before in zip(again.pictures, expected[2], strict=True):
+        np.testing.assert_array_equal(picture, before)
     assert again.hashes == expected[1]
 
 

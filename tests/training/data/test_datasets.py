@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from scans import draw_scan, save, write_set
 from sonoforge.runtime.bundle.reader import open_bundle
@@ -171,3 +172,13 @@ def test_every_known_set_says_where_and_under_which_terms() -> None:
     for known in KNOWN_SETS:
         assert re.search(r"https?://", known.obtain)
         assert all(known[:6])
+
+
+def test_a_folder_of_masks_is_no_class(tmp_path: Path) -> None:
+    root = write_set(tmp_path / "eyes", {"healthy": 3})
+    for number in (1, 2):
+        (root / "ground truth").mkdir(exist_ok=True)
+        Image.fromarray(PIXELS > 90).save(root / "ground truth" / f"eye_{number}_OD.png")
+    message = one_line_error(root)
+    assert "ground truth: all of its 2 images are 1-bit" in message
+    assert "NAME_mask.png" in message

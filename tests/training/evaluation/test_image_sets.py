@@ -162,7 +162,7 @@ def test_a_folder_a_zip_and_a_training_give_the_same_pixels(real: Path, tmp_path
     assert np.array_equal(packed.pixels, expected)
     assert [image.content for image in folder.described] == [image.content for image in packed.described]
     for one, other in zip(folder.described, packed.described, strict=True):
-        assert np.array_equal(one.thumbnail, other.thumbnail)
+        assert np.array_equal(one.picture, other.picture)
     assert [f"set/{name}" for name in folder.names] == list(packed.names)
     assert folder.class_name == packed.class_name == "malignant"
     assert folder.fingerprint == packed.fingerprint

@@ -10,6 +10,7 @@ import pytest
 
 from program import sonoforge, succeed
 from scans import draw_scan, save, write_set
+from sonoforge.training.copy_detection.planting import KINDS, TWO_AT_ONCE
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
@@ -43,16 +44,14 @@ def test_audit_counts_what_was_put_there(cache: ImageCache) -> None:
     assert result["modes"] == {"L": 11, "RGB": 1, "RGB grey": 1}
     assert list(result["unreadable"]) == ["b/broken.png"]
     assert result["given_groups"] is None
-    duplicates = {key: value for key, value in result["duplicates"].items() if key != "sensitivity"}
+    duplicates = {key: value for key, value in result["duplicates"].items() if key not in ("sensitivity", "threshold")}
     assert duplicates == {
-        "threshold": 0.6,
         "groups": 10,
         "clusters": 2,
         "images_in_clusters": 5,
         "largest_cluster": 3,
         "mixed_label_clusters": 1,
         "same_pixels": 1,
-        "shares_layout": False,
     }
     mixed, alike = result["clusters"]
     assert mixed["files"] == ["a/scan (1).png", "b/equal.png"]
@@ -62,8 +61,28 @@ def test_audit_counts_what_was_put_there(cache: ImageCache) -> None:
     assert sorted(alike["files"]) == ["a/copy.png", "a/copy2.png", "a/scan (2).png"]
     assert not alike["mixed"]
     assert [pair["mirrored"] for pair in alike["pairs"]].count(True) == 2
-    row = next(row for row in result["duplicates"]["sensitivity"] if row["threshold"] == 0.6)
-    assert row == {"threshold": 0.6, "groups": 10, "clusters": 2, "images": 5, "largest": 3, "mixed": 1}
+    used = result["duplicates"]["threshold"]
+    row = next(row for row in result["duplicates"]["sensitivity"] if row["threshold"] == used)
+    assert row == {"threshold": used, "groups": 10, "clusters": 2, "images": 5, "largest": 3, "mixed": 1}
+    assert (result["planted"], result["against"]) == ([], None)
+
+
+def test_planted_copies_are_counted_by_kind(cache: ImageCache) -> None:
+    rows = audit(cache, plant=2)["planted"]
+    assert [row["kind"] for row in rows] == [*KINDS, TWO_AT_ONCE]
+    assert {row["planted"] for row in rows} == {2}
+    assert all(row["recall"]["value"] == row["found"] / 2 for row in rows)
+    assert rows[0]["found"] == 2
+
+
+def test_images_that_are_in_two_collections_are_named(root: Path, tmp_path: Path) -> None:
+    other = write_set(tmp_path / "other", {"c": 3, "d": 2}, first_seed=90)
+    save(other / "c" / "zoomed.png", draw_scan(2)[20:110, 15:105])  # of a/scan (3)
+    done = succeed("data", "audit", "--data", root, "--against", other, "--cache", tmp_path / "cache")
+    pairs = done.json["against"]["pairs"]
+    assert [(pair["first"], pair["second"]) for pair in pairs] == [("a/scan (3).png", "c/zoomed.png")]
+    assert pairs[0]["scale"] == pytest.approx(128 / 90, abs=0.03)
+    assert "1 pair of one scan with other" in done.err
 
 
 def test_the_command_prints_json_alone_on_stdout_and_names_the_next(root: Path, tmp_path: Path) -> None:

@@ -195,6 +195,17 @@ def test_the_table_of_recipes_gives_the_published_numbers() -> None:
 # Run folders.
 
 
+def test_a_kill_while_a_run_folder_is_made_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The description is written before the folder has its name, so that --resume finds every folder that is there."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run_folder, "_renamed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run_folder.create_run(tmp_path, "gan", {"seed": 1})
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+    folder = run_folder.create_run(tmp_path, "gan", {"seed": 1})
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name] == ["00000-gan"]
+    assert [path.name for path in folder.iterdir()] == ["config.yaml"]
+
+
 def test_run_numbers_go_on_after_the_largest(tmp_path: Path) -> None:
     (tmp_path / "00041-other").mkdir()
     (tmp_path / "notes").mkdir()

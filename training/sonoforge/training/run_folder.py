@@ -7,6 +7,7 @@ A run folder holds ``config.yaml`` (what was asked), ``environment.json`` (with 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import json
 import logging
@@ -20,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from sonoforge.runtime import leftovers
 from sonoforge.runtime.atomic import plain, write_json, write_text
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.changed_images import name_some
@@ -35,28 +37,40 @@ _PACKAGES = ("sonoforge", "torch", "torchvision", "lightning-fabric", "numpy", "
 
 
 def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
-    """Make the next numbered folder under ``root`` and write its ``config.yaml``.
+    """Make the next numbered folder under ``root`` with its ``config.yaml``, at once: a kill leaves none without it.
 
     Raises:
         SonoforgeError: ``root`` cannot be written to.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
+        leftovers.remove_leftovers(root)
         number = 1 + max((_number(path) for path in root.iterdir()), default=-1)
-        while True:
-            folder = root / f"{number:05d}-{name}"
-            # Another process may take the number between the look and the making.
-            if not any(_number(path) == number for path in root.iterdir()):
-                with contextlib.suppress(FileExistsError):
-                    folder.mkdir()
+        temporary = leftovers.temporary_name(root / name)
+        with leftovers.new_folder(temporary):
+            write_text(temporary / CONFIG, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+            while True:
+                folder = root / f"{number:05d}-{name}"
+                # Another process may take the number between the look and the renaming.
+                if not any(_number(path) == number for path in root.iterdir()) and _renamed(temporary, folder):
                     break
-            number += 1
-        write_text(folder / CONFIG, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+                number += 1
     except OSError as error:
         raise SonoforgeError(
             f"{root}: cannot make a run folder here ({error.strerror}); choose another folder"
         ) from error
     return folder
+
+
+def _renamed(folder: Path, target: Path) -> bool:
+    """Rename a folder unless another one, which is not empty, has the name."""
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
 
 
 def _number(path: Path) -> int:

@@ -98,7 +98,6 @@ def _facts(record: ModelRecord) -> RunFacts:
         filled=(),
         added=(),
         simulated=training["simulated"],
-        by_appearance=training["by_appearance"],
         given_groups=training["given_groups"],
         twins=evaluation["twins"],
         generator_reads=evaluation["generator_reads"],

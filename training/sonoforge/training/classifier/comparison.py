@@ -31,9 +31,17 @@ from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.second_opinion.gate import check_plans
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
-from sonoforge.training.statistics.results import ArmResult, ComparisonResults, ComparisonRow, EvaluatedArm, SplitResult
+from sonoforge.training.statistics.results import (
+    ArmResult,
+    ComparisonResults,
+    ComparisonRow,
+    EvaluatedArm,
+    SecondOpinion,
+    SplitResult,
+)
 from sonoforge.training.statistics.wording import why_not_detectable
 from sonoforge.training.tasks import default_jobs, run_tasks, worker_pool
 
@@ -56,8 +64,8 @@ def compare(
     """Run every arm over every fold and seed in a run folder, and compute the results.
 
     Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `fold_result.FoldResult`), ``gan/``
-    (the generators), ``samples/`` (real and generated images) and ``predictions.csv``.  A fold that was finished
-    before an interruption is not computed again.
+    (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate`
+    writes.  A fold that was finished before an interruption is not computed again.
 
     Raises:
         SonoforgeError: What an earlier call left there was made from other images, settings or weights.
@@ -97,6 +105,7 @@ def compare(
         run_folder.write_environment(
             folder, run_folder.describe_environment(str(device), settings.seeds[0], plans[0].fingerprint)
         )
+        second_opinion = check_plans(folder, cache, plans, source.folder)
         _run_missing(tasks, jobs, pool)
     final = next((task for task in tasks if task.arm == final_arm), None)
     maps = read_all_maps(final) if final else None
@@ -120,7 +129,7 @@ def compare(
             for arm, figures in evaluation["arms"].items()
         },
         comparisons=evaluation["comparisons"],
-        split=_describe_split(plans[0], cache),
+        split=_describe_split(plans[0], cache, second_opinion),
     )
     return Comparison(results, backbone, {arm: made[plans[0].seed, arm] for arm in settings.arms}, maps)
 
@@ -182,7 +191,7 @@ def _arm_result(figures: EvaluatedArm, folds: Sequence[FoldResult]) -> ArmResult
     )
 
 
-def _describe_split(plan: SplitPlan, cache: ImageCache) -> SplitResult:
+def _describe_split(plan: SplitPlan, cache: ImageCache, second_opinion: SecondOpinion) -> SplitResult:
     return SplitResult(
         protocol=plan.protocol,
         folds=plan.folds,
@@ -190,6 +199,7 @@ def _describe_split(plan: SplitPlan, cache: ImageCache) -> SplitResult:
         groups=len(set(plan.groups)),
         fold_sizes=[len(plan.test(fold)) for fold in range(plan.folds)],
         test_images_with_a_twin_in_training=[len(leaked_images(plan, fold, cache)) for fold in range(plan.folds)],
+        second_opinion=second_opinion,
         fingerprint=plan.fingerprint,
     )
 

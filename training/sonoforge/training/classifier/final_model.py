@@ -203,7 +203,6 @@ def _describe_training(
         count=len(indices),
         class_counts={name: int((labels == label).sum()) for label, name in enumerate(cache.dataset.classes)},
         groups=len(np.unique(scan_groups(cache)[indices])),
-        by_appearance=not cache.duplicates.shares_layout,
         given_groups=len({item.group for item in cache.dataset.items} - {None}),
         added=dict(zip(cache.dataset.classes, added, strict=True)),
         generator=asdict(provenance.generator) if arm.fill == "gan" and sum(added) else {},

@@ -51,8 +51,8 @@ class TrainingRecord(TypedDict):
     """What the model was trained on and how; ``images`` are prefixes of the content hashes.
 
     ``data_images`` counts the images of the data set, of which it trained on ``count``; ``simulated`` counts those that
-    say that they are simulated.  ``groups`` are those of the training images: ``by_appearance`` says whether
-    near-duplicates took part, ``given_groups`` counts those that came with the whole data set.
+    say that they are simulated.  ``groups`` are those of the training images, ``given_groups`` counts
+    those that came with the whole data set.
     ``added`` has the images that the arm added to each class, ``generator`` the settings (`GanSettings`) of the
     generators that drew them, empty where none did.  ``choice`` says where the settings were chosen, see
     `budget_choice.describe_choice`.
@@ -64,7 +64,6 @@ class TrainingRecord(TypedDict):
     count: int
     class_counts: dict[str, int]
     groups: int
-    by_appearance: bool
     given_groups: int
     added: dict[str, int]
     generator: dict[str, Any]

@@ -38,7 +38,8 @@ def write_checked(path: Path, arrays: Iterable[NDArray[Any]], facts: list[Any]) 
             check = zlib.crc32(block, check)
 
         for array in arrays:
-            add(np.ascontiguousarray(array).data.cast("B"))
+            if array.size:  # an empty one has no bytes to cast
+                add(np.ascontiguousarray(array).data.cast("B"))
         begin = file.tell()
         add(json.dumps(facts).encode())
         file.seek(0)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -102,6 +103,11 @@ def _read(root: Path) -> Dataset:
                 f"{root / class_name}: found no images, expected at least one ({', '.join(sorted(IMAGE_SUFFIXES))}); "
                 "add images or remove the folder"
             )
+        if all(_is_one_bit(root / image) for image in images):
+            raise SonoforgeError(
+                f"{root / class_name}: all of its {len(images)} images are 1-bit, so this is a folder of masks, "
+                "expected a class; put each mask beside its image as NAME_mask.png, or move the folder away"
+            )
         items += [Item(image, label, groups.get(image), tuple(masks[image])) for image in images]
     _check_groups(root, groups, items)
     folder = root.resolve().name
@@ -169,6 +175,15 @@ def _images_and_masks(root: Path, class_name: str) -> tuple[list[str], dict[str,
         else:
             images.append(file.as_posix())
     return images, masks
+
+
+def _is_one_bit(path: Path) -> bool:
+    """Whether an image holds black and white alone, by its header; False where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.mode == "1"
+    except OSError:
+        return False
 
 
 def _read_groups(root: Path) -> dict[str, str | None]:

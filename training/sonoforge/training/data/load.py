@@ -18,6 +18,11 @@ class ImageSource(NamedTuple):
     seed: int
     cache: str  # folder of decoded images; empty for `cache.default_folder`
 
+    @property
+    def folder(self) -> Path:
+        """The folder of decoded images."""
+        return Path(self.cache) if self.cache else default_folder()
+
 
 def load_images(source: ImageSource) -> ImageCache:
     """Open a data set's decoded images.
@@ -25,16 +30,15 @@ def load_images(source: ImageSource) -> ImageCache:
     Raises:
         SonoforgeError: The folder holds no data set.
     """
-    folder = Path(source.cache) if source.cache else default_folder()
     if source.data != "phantom":
-        return open_cache(read_dataset(Path(source.data)), folder=folder)
+        return open_cache(read_dataset(Path(source.data)), folder=source.folder)
     # The simulator needs SciPy, which a folder of images does not.
     from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set  # noqa: PLC0415
 
     # Another version of the simulator draws another first picture, so it never finds an old set.
     first = next(iter(generate_phantom_set(source.images, source.seed)))
     digest = hashlib.sha256(first.pixels.tobytes()).hexdigest()[:8]
-    root = folder / f"phantom-{source.images}-{source.seed}-{digest}"
+    root = source.folder / f"phantom-{source.images}-{source.seed}-{digest}"
     if not (root / "groups.csv").is_file():
         write_phantom_set(root, source.images, source.seed)
-    return open_cache(read_dataset(root), folder=folder)
+    return open_cache(read_dataset(root), folder=source.folder)

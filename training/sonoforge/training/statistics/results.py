@@ -111,6 +111,29 @@ class Evaluation(TypedDict):
     comparisons: list[ComparisonRow]
 
 
+class SecondOpinionPair(TypedDict):
+    """Two images of different folds that show one scan; ``zoom`` is how much larger the first shows it."""
+
+    file: str
+    other: str
+    folds: list[int]
+    seed: int
+    correlation: float
+    overlap: float
+    zoom: float
+    mirrored: bool
+    inverted: bool
+
+
+class SecondOpinion(TypedDict):
+    """What the search that did not shape the folds found between them, see `second_opinion.gate`."""
+
+    compared: int
+    threshold: float
+    leaks: list[SecondOpinionPair]
+    distinct_by_hand: list[SecondOpinionPair]
+
+
 class SplitResult(TypedDict):
     """The first seed's folds, and the test images of each that have a near-duplicate in its training part."""
 
@@ -120,6 +143,7 @@ class SplitResult(TypedDict):
     groups: int
     fold_sizes: list[int]
     test_images_with_a_twin_in_training: list[int]
+    second_opinion: SecondOpinion
     fingerprint: str
 
 

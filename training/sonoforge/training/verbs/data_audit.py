@@ -117,7 +117,9 @@ def _against(result: Audit) -> list[Table | str]:
     other = result["against"]
     if other is None:
         return []
-    said = f"{len(other['pairs'])} pairs of one scan with {other['name']} (score {other['threshold']} or more)"
+    count = len(other["pairs"])
+    pairs = "pair" if count == 1 else "pairs"
+    said = f"{count} {pairs} of one scan with {other['name']} (score {other['threshold']} or more)"
     if not other["pairs"]:
         return [said]
     table = Table(title=said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.second_opinion.gate import check_plans
 from sonoforge.training.statistics.predictions import Predictions
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class Config:
 def main(config: Config) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
     device = find_device(config.device)
-    cache = load_images(ImageSource(config.data, config.images, config.seed, config.cache))
+    source = ImageSource(config.data, config.images, config.seed, config.cache)
+    cache = load_images(source)
     check_arms("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(
         Path(config.out), f"train-{config.arm}-{cache.dataset.name}", flatten(config), resume=config.resume
@@ -81,6 +83,8 @@ def main(config: Config) -> Outcome:
         run_folder.write_environment(folder, environment)
         train = plan.train(0)
         check_sealed(plan, 0, "classifier", train, cache)
+        sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
+        check_plans(folder, cache, [sides], source.folder)
         job = ClassifierJob(backbone, settings, config.seed, device)
         generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
         trained = train_final(

@@ -1,0 +1,201 @@
+"""All ways in: copies planted on two sides of a split stop the run and are named, whatever the split believed."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from program import Finished, sonoforge
+from scans import draw_scan, save, write_set
+from small_run import CLASSIFIER, GENERATOR
+from sonoforge.runtime.errors import GateError
+from sonoforge.training.classifier import comparison, folds
+from sonoforge.training.classifier.fold_task import FoldTask
+from sonoforge.training.data.cache import ImageCache, open_cache
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.splits import make_plan
+from sonoforge.training.second_opinion import recall
+from sonoforge.training.second_opinion.gate import check_plans
+from sonoforge.training.verbs import train
+
+ORIGINAL, PLANTED = "a/scan (1).png", "b/planted.png"
+
+
+def zoomed(scan: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    edge = len(scan) // 8
+    return np.asarray(Image.fromarray(scan[edge:-edge, edge:-edge]).resize(scan.shape, Image.Resampling.BICUBIC))
+
+
+COPIES = {"zoomed": zoomed, "equal": lambda scan: scan, "mirrored": lambda scan: scan[:, ::-1]}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two classes of six scans, and an enlarged copy of one scan in the other class."""
+    root = write_set(tmp_path / "set", {"a": 6, "b": 6})
+    save(root / PLANTED, zoomed(draw_scan(0)))
+    return root
+
+
+def blind_plan(cache: ImageCache, protocol: str, folds: int = 2, seed: int = 0) -> SplitPlan:
+    """Split as if nothing looked alike: the copy is apart from its original, and no group says otherwise."""
+    names = tuple(item.path for item in cache.dataset.items)
+    fold_of = [index % folds for index in range(len(names))]
+    fold_of[names.index(ORIGINAL)], fold_of[names.index(PLANTED)] = 0, 1
+    return SplitPlan(
+        protocol=protocol,
+        seed=seed,
+        folds=folds,
+        fingerprint=cache.fingerprint,
+        files=names,
+        hashes=cache.hashes,
+        labels=tuple(cache.dataset.labels.tolist()),
+        groups=tuple(range(len(names))),
+        fold_of=tuple(fold_of),
+        by_appearance=False,
+    )
+
+
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "make_plan", blind_plan)
+    monkeypatch.setattr(train, "make_plan", blind_plan)
+
+
+def crossval(data: Path, *arguments: object) -> Finished:
+    runs, cache = data.parent / "runs", data.parent / "cache"
+    settings = ["--folds", 2, "--device", "cpu", "--jobs", 1, *CLASSIFIER, *GENERATOR, "--out", runs, "--cache", cache]
+    return sonoforge("crossval", "--data", data, *settings, *arguments)
+
+
+@pytest.mark.usefixtures("blind")
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_that_the_split_does_not_see_stops_the_run(data: Path, kind: str) -> None:
+    save(data / PLANTED, COPIES[kind](draw_scan(0)))
+    stopped = crossval(data)
+    assert stopped.code == 1
+    (line,) = [line for line in stopped.err.splitlines() if "error" in line]
+    assert f"{ORIGINAL} (fold 0)" in line and f"{PLANTED} (fold 1)" in line
+    assert ("mirrored" in line) == (kind == "mirrored")
+    assert "distinct.csv" in line and "groups.csv" in line
+    (run,) = (data.parent / "runs").iterdir()
+    assert str(run / "second-opinion.png") in line
+    assert not (run / "folds").exists()  # nothing was trained
+    with Image.open(run / "second-opinion.png") as sheet:  # one row of four pictures, the aligned ones alike
+        pixels = np.asarray(sheet)[18:, : sheet.width // 4 * 4].astype(float)
+    _, _, first, second = np.split(pixels, 4, axis=1)
+    seen = second > 0
+    assert np.corrcoef(first[seen], second[seen])[0, 1] > 0.9
+    header, pair = (run / "second-opinion-distinct.csv").read_text().splitlines()
+    assert header == "file,other" and set(pair.split(",")) == {ORIGINAL, PLANTED}
+
+
+@pytest.mark.usefixtures("blind")
+def test_train_refuses_what_its_held_out_images_give_away(data: Path) -> None:
+    folder = data.parent
+    settings = ["--holdout", 0.5, "--device", "cpu", *CLASSIFIER, "--out", folder / "runs", "--cache", folder / "cache"]
+    stopped = sonoforge("train", "--data", data, *settings)
+    assert stopped.code == 1
+    assert ORIGINAL in stopped.err and PLANTED in stopped.err
+
+
+def test_a_generator_that_would_read_the_test_fold_is_stopped(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / PLANTED).unlink()
+    (data / "b" / "scan (6).png").unlink()  # so that class b is filled up
+    honest = folds._generator_job
+
+    def leaking(task: FoldTask, cache: ImageCache) -> tuple[NDArray[np.int64], object]:
+        return np.arange(len(cache.hashes)), honest(task, cache)[1]
+
+    monkeypatch.setattr(folds, "_generator_job", leaking)
+    stopped = crossval(data, "--arms", "gan")
+    assert stopped.code == 1
+    assert "stage generator of b would train on its test fold" in stopped.err
+    assert "the same file" in stopped.err
+
+
+@pytest.mark.usefixtures("blind")
+def test_pairs_declared_distinct_pass_and_are_recorded(data: Path) -> None:
+    (data / "distinct.csv").write_text(f"file,other\n{PLANTED},{ORIGINAL}\n")
+    finished = crossval(data, "--arms", "real", "--json")
+    assert finished.code == 0, finished.err
+    results = finished.json
+    opinion = results["split"]["second_opinion"]
+    assert opinion["leaks"] == []
+    (pair,) = opinion["distinct_by_hand"]
+    assert {pair["file"], pair["other"]} == {ORIGINAL, PLANTED}
+    assert pair["correlation"] > 0.8
+    assert opinion == json.loads((Path(results["run"]) / "second-opinion.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("one,two\n", "expected file,other"),
+        ("file,other\na/scan (1).png,a/none.png\n", "line 2 names 'a/none.png', expected an image of the set"),
+        ("file,other\na/scan (1).png,a/scan (1).png\n", "twice, expected two images"),
+    ],
+)
+def test_a_wrong_distinct_csv_is_refused(data: Path, text: str, expected: str) -> None:
+    (data / "distinct.csv").write_text(text)
+    stopped = crossval(data, "--arms", "real")
+    assert stopped.code == 2
+    assert expected in stopped.err
+
+
+def test_the_proposed_groups_are_the_remedy(data: Path) -> None:
+    names = [item.path for item in read_dataset(data).items]
+    given = {"a/scan (2).png": "p1", "a/scan (1).png": "p2", "b/scan (3).png": "p2"}
+    (data / "groups.csv").write_text("file,group\n" + "".join(f"{name},{given.get(name, '')}\n" for name in names))
+    run, cache = data.parent / "run", open_cache(read_dataset(data), 32, data.parent / "cache")
+    with pytest.raises(GateError, match="show one scan"):
+        check_plans(run, cache, [blind_plan(cache, "sealed")], data.parent / "cache")
+    shutil.copy(run / "second-opinion-groups.csv", data / "groups.csv")
+    with (data / "groups.csv").open() as file:
+        groups = {row["file"]: row["group"] for row in csv.DictReader(file)}
+    assert groups == dict.fromkeys(names, "") | given | {PLANTED: "p2"}
+    again = open_cache(read_dataset(data), 32, data.parent / "cache")
+    opinion = check_plans(run, again, [make_plan(again, "sealed", 3)], data.parent / "cache")
+    assert opinion["leaks"] == []
+
+
+def test_thesis_says_what_leaks_and_goes_on(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = open_cache(read_dataset(data), 32, data.parent / "cache")
+    opinion = check_plans(data.parent, cache, [blind_plan(cache, "thesis")], data.parent / "cache")
+    assert [{pair["file"], pair["other"]} for pair in opinion["leaks"]] == [{ORIGINAL, PLANTED}]
+    assert "show one scan" in caplog.text
+
+
+def test_what_was_found_is_remembered_until_groups_come_apart(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, folder = open_cache(read_dataset(data), 32, data.parent / "cache"), data.parent / "cache"
+    apart = np.arange(len(cache.hashes))
+    joined = apart.copy()
+    joined[1] = joined[0]
+    first = recall.recall_copies(cache, joined, folder)
+
+    def no_search(*_: object) -> None:
+        raise AssertionError("searched again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recall, "find_copies", no_search)
+        again = recall.recall_copies(cache, joined, folder)
+        assert [one[:-1] for one in again.matches] == [one[:-1] for one in first.matches]
+        assert np.array_equal(again.matches[0].matrix, first.matches[0].matrix)
+        assert recall.recall_copies(cache, np.zeros_like(apart), folder).matches == []  # coarser groups
+        with pytest.raises(AssertionError, match="searched again"):
+            recall.recall_copies(cache, apart, folder)
+        other = dataclasses.replace(cache, hashes=cache.hashes[::-1])
+        with pytest.raises(AssertionError, match="searched again"):
+            recall.recall_copies(other, joined, folder)
+    (file,) = (folder / "second-opinion").iterdir()
+    file.write_bytes(file.read_bytes()[:-20])
+    assert len(recall.recall_copies(cache, joined, folder).matches) == len(first.matches)
