@@ -36,7 +36,7 @@ def read(side: int, folder: str | None) -> tuple[NDArray[np.uint8], NDArray[np.i
 
 def part_of(whole: Wanted, indices: NDArray[np.int64]) -> Wanted:
     """Select images that are already prepared."""
-    places = (np.arange(len(SHAPES))[:, None] * whole.count + indices).reshape(-1).tolist()
+    places = (np.arange(len(SHAPES))[:, None] * whole.number + indices).reshape(-1).tolist()
     pictures, features = whole.shaped
     return Wanted(Prepared([pictures[at] for at in places], [features[at] for at in places]), len(indices))
 

@@ -15,7 +15,13 @@ images are true ones, and it takes the null from the candidates.
 near-duplicate group; those depend on each other (two images may be each other's best).
 
 *Recall.*  Copies of the user's own training images are planted (`planted_copies`): that no copies are found says
-something of those kinds alone of which nearly all planted ones are found.
+something of those kinds alone of which nearly all planted ones are found.  Of BUSI's 210 malignant images at 64 x 64,
+459 of 460 planted copies are found, 20 of each of 23 kinds, and 45 core-seconds are needed.
+
+*False alarms*, measured on thirds (training, calibration, fresh) of 600 phantoms at 64 x 64, 10 splits by near-duplicate
+group, with `tests/benchmarks/copy_test_false_alarms.py`: calibrated on held-out images 0.6 % on average and 2.0 % in the
+worst split, calibrated on training images 1.7 % and 3.9 %; of 780 images of
+BUSI, 5 splits, 0.3 % and 0.8 % with either.
 """
 
 from __future__ import annotations

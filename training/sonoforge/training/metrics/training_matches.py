@@ -33,12 +33,12 @@ class Wanted(NamedTuple):
     """Training images, prepared to be found: M times the `SHAPES`."""
 
     shaped: Prepared  # place s M + i is image i in shape s
-    count: int  # number M of training images
+    number: int  # M of training images
 
     @property
     def square(self) -> Prepared:
         """The images as they are, to be looked for themselves."""
-        return Prepared(self.shaped.pictures[: self.count], self.shaped.features[: self.count])
+        return Prepared(self.shaped.pictures[: self.number], self.shaped.features[: self.number])
 
 
 def grey_pictures(images: NDArray[np.uint8]) -> list[Picture]:
@@ -68,7 +68,7 @@ def match_training(images: Prepared, wanted: Wanted, groups: NDArray[np.int64] |
     count = len(images.pictures)
     score, place, mirrored = np.zeros(count), np.full(count, NOTHING, np.int64), np.zeros(count, np.bool_)
     found = match_pictures(wanted.shaped, images)
-    index = found.first % wanted.count
+    index = found.first % wanted.number
     counts = found.score > 0
     if groups is not None:
         counts &= groups[index] != groups[found.second]
