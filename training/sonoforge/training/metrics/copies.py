@@ -18,10 +18,13 @@ near-duplicate group; those depend on each other (two images may be each other's
 something of those kinds alone of which nearly all planted ones are found.  Of BUSI's 210 malignant images at 64 x 64,
 459 of 460 planted copies are found, 20 of each of 23 kinds, and 45 core-seconds are needed.
 
-*False alarms*, measured on thirds (training, calibration, fresh) of 600 phantoms at 64 x 64, 10 splits by near-duplicate
-group, with `tests/benchmarks/copy_test_false_alarms.py`: calibrated on held-out images 0.6 % on average and 2.0 % in the
-worst split, calibrated on training images 1.7 % and 3.9 %; of 780 images of
-BUSI, 5 splits, 0.3 % and 0.8 % with either.
+*False alarms*, on thirds (training, calibration, fresh) at 64 x 64, split by near-duplicate group, measured with
+`tests/benchmarks/copy_test_false_alarms.py`:
+
+| mean (worst split)            | BUSI, 5 splits | 600 phantoms, 10 splits |
+|-------------------------------|----------------|-------------------------|
+| calibrated on held-out images | 0.3 % (0.8 %)  | 0.6 % (2.0 %)           |
+| calibrated on training images | 0.3 % (0.8 %)  | 1.7 % (3.9 %)           |
 """
 
 from __future__ import annotations
