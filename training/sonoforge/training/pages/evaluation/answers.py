@@ -286,7 +286,7 @@ def _kinds(copies: CopyResult) -> list[str]:
     sentences = []
     if held:
         sentences.append(
-            f"This holds for {listed(held, len(held))}: of copies of these kinds, made of the training images at this "
+            f"The answer holds for {listed(held, len(held))}: of copies of these kinds, made of the training images at this "
             f"size, at least {share(STANDS, 0)} were found."
         )
     if missed:
