@@ -81,7 +81,7 @@ def _write(folder: Path, members: list[nn.Module], shared_blocks: int, mirror: b
         *(rng.normal(size=1280).astype(np.float32), rng.normal(size=(1280, 8)).astype(np.float32)),
         *(np.array([0.5], np.float32), _noise(1, 3), _noise(2, 4)),
     )
-    fill_bundle(members, record, arrays, folder)
+    fill_bundle(members, record, arrays, b"signatures", folder)
     return folder
 
 

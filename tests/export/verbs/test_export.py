@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from PIL import Image, ImageOps
 
 from places import CHECKOUT
 from small_run import SmallRun
@@ -20,6 +21,10 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.training.classifier.model_folder import load_model
+from sonoforge.training.classifier.trained_on import find_seen
+from sonoforge.training.data.cache import open_cache
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.phantom.dataset import generate_phantom_set
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +51,22 @@ def test_the_reader_accepts_the_bundle_and_answers_as_torch_does(
     answers = Classifier(bundle).predict(pixels)
     assert np.abs(answers["probabilities"] - expected["probabilities"]).max() < 1e-5
     assert np.abs(answers["logits"] - expected["logits"]).max() < 1e-4
+
+
+def test_the_bundle_recognises_the_images_that_it_was_trained_on(
+    small_run: SmallRun, bundle: Path, tmp_path: Path
+) -> None:
+    own = read_dataset(next(small_run.cache.glob("phantom-*")))
+    other = next(iter(generate_phantom_set(1, 99)))
+    for name, image in (
+        ("a", ImageOps.mirror(Image.open(own.root / own.items[7].path))),
+        ("b", Image.fromarray(other.pixels)),
+    ):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        image.save(tmp_path / "set" / name / "scan.png")
+    seen = find_seen(open_bundle(bundle), open_cache(read_dataset(tmp_path / "set"), 64, tmp_path))
+    assert [found.image for found in seen] == [0]
+    assert "mirrored" in seen[0].why
 
 
 def test_any_batch_size_gives_the_same_answers(bundle: Path, pixels: np.ndarray) -> None:

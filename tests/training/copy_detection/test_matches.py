@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from scans import draw_scan
-from sonoforge.training.copy_detection.matches import HIGHEST_LIMIT, LOWEST_LIMIT, match_pictures, null_limit, prepare
+from sonoforge.training.copy_detection.matches import (
+    HIGHEST_LIMIT,
+    LOWEST_LIMIT,
+    Matches,
+    match_pictures,
+    null_limit,
+    prepare,
+)
 from sonoforge.training.copy_detection.planting import KINDS, TWO_AT_ONCE, plant
 from sonoforge.training.copy_detection.recall import measure_recall
 
@@ -22,26 +30,34 @@ def test_planted_copies_of_every_kind_are_found() -> None:
 
 def test_nothing_else_is_found() -> None:
     found = match_pictures(prepare(SCANS))
-    assert found.score.max(initial=0) < null_limit(found.score, len(SCANS))
+    assert found.score.max(initial=0) < null_limit(found, len(SCANS))
 
 
 def test_two_sets_are_compared_with_each_other_only() -> None:
     rng = np.random.default_rng(0)
     other = [SCANS[3], plant("zoom 1.4", SCANS[5], rng), draw_scan(99, 200), plant("mirrored", SCANS[7], rng), SCANS[3]]
-    found = match_pictures(prepare(SCANS), prepare(other)).at_least(LOWEST_LIMIT)
+    found = match_pictures(prepare(SCANS), prepare(other)).confirmed(LOWEST_LIMIT)
     pairs = zip(found.first.tolist(), found.second.tolist(), found.mirrored.tolist(), strict=True)
     assert list(pairs) == [(3, 0, False), (3, 4, False), (5, 1, False), (7, 3, True)]
+
+
+def scored(score: NDArray[np.float64]) -> Matches:
+    """Pairs of which only the score matters."""
+    nothing = np.zeros(len(score))
+    pairs = nothing.astype(np.int64)
+    matrix = np.zeros((len(score), 2, 3))
+    return Matches(pairs, pairs, score, nothing, nothing, pairs, nothing > 0, nothing > 0, matrix)
 
 
 def test_the_limit_follows_the_null_and_hardly_the_copies() -> None:
     rng = np.random.default_rng(0)
     scores = rng.exponential(1.5, 4000) + 4
-    limit = null_limit(scores, 1000)
+    limit = null_limit(scored(scores), 1000)
     # Of an exponential tail the extrapolation is exact: 4000 exp(-(x - 4) / 1.5) = 1000 / 1000.
     assert limit == pytest.approx(4 + 1.5 * np.log(4000), rel=0.07)
-    assert null_limit(np.concatenate((scores, rng.uniform(20, 60, 400))), 1000) == pytest.approx(limit, rel=0.1)
-    assert null_limit(scores * 3, 1000) == HIGHEST_LIMIT
-    assert null_limit(scores[:5], 1000) == LOWEST_LIMIT
+    assert null_limit(scored(np.concatenate((scores, rng.uniform(20, 60, 400)))), 1000) == pytest.approx(limit, rel=0.1)
+    assert null_limit(scored(scores * 3), 1000) == HIGHEST_LIMIT
+    assert null_limit(scored(scores[:5]), 1000) == LOWEST_LIMIT
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
-from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord, load_model
+from sonoforge.training.classifier.model_folder import SIGNATURES, ModelArrays, ModelRecord, load_model
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.run_folder import CONFIG, read_config
 
@@ -65,7 +65,7 @@ def bundle_from_run(run: Path, folder: Path, formats: Sequence[str] = ("onnx",),
     with replacing_bundle(folder, TASK) as fresh:
         settings = read_config(run) if (run / CONFIG).is_file() else {}
         images = find_images(data, run, settings, JudgedModel(record.classes, record.training, arrays.parity_pixels))
-        graph = fill_bundle(members, record, arrays, fresh)
+        graph = fill_bundle(members, record, arrays, (run / "model" / SIGNATURES).read_bytes(), fresh)
         exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
         rows = add_formats(fresh, exported, names, formats)
     return rows
@@ -85,13 +85,16 @@ def bundle_from_bundle(
         return add_formats(fresh, exported, names, formats)
 
 
-def fill_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArrays, folder: Path) -> BundleGraph:
+def fill_bundle(
+    members: Sequence[Any], record: ModelRecord, arrays: ModelArrays, signatures: bytes, folder: Path
+) -> BundleGraph:
     """Export the model as ONNX, pass the first parity check, and write all files of a bundle.
 
     Args:
         members: The trained networks, on the CPU.
         record: What the manifest says of it.
         arrays: Trust reference and images.
+        signatures: What recognises copies of the training images, `training.classifier.trained_on`.
         folder: An empty folder.
 
     Returns:
@@ -133,6 +136,7 @@ def fill_bundle(members: Sequence[Any], record: ModelRecord, arrays: ModelArrays
             compressed=False,
         ),
         "golden.npz": npz({"pixels": arrays.golden_pixels, **golden}),
+        SIGNATURES: signatures,
         "MODEL_CARD.md": classifier_card(record, parity).encode(),
     }
     write_bundle(folder, TASK, about, contents)

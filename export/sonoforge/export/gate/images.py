@@ -19,7 +19,7 @@ from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.classifier.weights import HASH_PREFIX
+from sonoforge.training.classifier.model_folder import HASH_PREFIX
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.selection import evenly_spaced

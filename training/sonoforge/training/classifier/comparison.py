@@ -82,7 +82,7 @@ def compare(
         if pool is not None:
             for _ in range(jobs):
                 pool.submit(prepare_worker, source)  # while this process loads the weights and deals the folds
-        backbone = load_backbone(settings.weights, cache.images, cache.hashes)
+        backbone = load_backbone(settings.weights, cache)
         log.info("initial weights: %s", backbone.source)
         generator = open_job(settings.generator, settings.device).record()
         plans = _make_plans(folder, cache, settings)

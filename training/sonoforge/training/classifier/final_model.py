@@ -20,6 +20,7 @@ from sonoforge.training.classifier.budget_choice import count_busi_images, descr
 from sonoforge.training.classifier.fine_tuning import EpochRow
 from sonoforge.training.classifier.made_from import REMEDY, MadeFrom, check_made_from
 from sonoforge.training.classifier.model_folder import (
+    HASH_PREFIX,
     ConformalRecord,
     EvaluationRecord,
     ModelArrays,
@@ -30,7 +31,7 @@ from sonoforge.training.classifier.model_folder import (
     save_model,
 )
 from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.classifier.weights import HASH_PREFIX
+from sonoforge.training.classifier.trained_on import write_signatures
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.selection import evenly_spaced
@@ -172,7 +173,7 @@ def record_model(
         parity_pixels=np.asarray(cache.images[chosen]),
         golden_pixels=np.stack([np.repeat(image.pixels[:, :, None], 3, axis=2) for image in phantoms]),
     )
-    save_model(folder, trained.members, record, arrays)
+    save_model(folder, trained.members, record, arrays, write_signatures(cache, indices))
     return record
 
 

@@ -1,7 +1,8 @@
 """What training hands to export: ``model/`` in a run folder, files only.
 
 ``model.safetensors`` (torchvision's key names after the member's number), ``model.json`` (`ModelRecord`),
-``arrays.npz`` (trust reference, real images for the parity check, synthetic ones for the golden vectors).
+``arrays.npz`` (trust reference, real images for the parity check, synthetic ones for the golden vectors), `SIGNATURES`
+(what recognises copies of the training images, see `trained_on`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics.results import ArmFigures
+
+SIGNATURES = "image-signatures.npz"
+HASH_PREFIX = 16
+"""Hex digits of a content hash that a bundle keeps of each image it was trained on."""
 
 
 class ConformalRecord(TypedDict):
@@ -126,7 +131,9 @@ class ModelArrays(NamedTuple):
     golden_pixels: NDArray[np.uint8]
 
 
-def save_model(folder: Path, members: Sequence[Any], record: ModelRecord, arrays: ModelArrays) -> None:
+def save_model(
+    folder: Path, members: Sequence[Any], record: ModelRecord, arrays: ModelArrays, signatures: bytes
+) -> None:
     """Write a trained model; ``model.json`` last, so that a folder with it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {
@@ -138,6 +145,7 @@ def save_model(folder: Path, members: Sequence[Any], record: ModelRecord, arrays
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays._asdict())
     atomic.write_bytes(folder / "arrays.npz", buffer.getvalue())
+    atomic.write_bytes(folder / SIGNATURES, signatures)
     atomic.write_json(folder / "model.json", asdict(record))
 
 
@@ -149,6 +157,8 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
     """
     if not (folder / "model.json").is_file():
         raise SonoforgeError(f"{folder}: no model.json; expected the model/ folder of a finished run or train")
+    if not (folder / SIGNATURES).is_file():
+        raise SonoforgeError(f"{folder}: no {SIGNATURES}: another revision wrote it, or it was removed; train again")
     try:
         values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         record = ModelRecord(**{**values, "classes": tuple(values["classes"])})

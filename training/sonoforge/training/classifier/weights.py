@@ -1,31 +1,27 @@
 """Where the classifier's first weights come from, said aloud and never substituted.
 
 ``imagenet``: torchvision's own (downloaded once, or from torch's download folder);
-``shipped``: the backbone of the bundle inside the runtime package (trained on BUSI, so BUSI refuses it);
+``shipped``: the backbone of the bundle inside the runtime package, refused where it has seen an image (`trained_on`);
 ``none``: random; anything else: a ``.safetensors`` file with torchvision's key names.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sonoforge.models.mobilenetv2 import load_folded, mobilenet_v2, restore_batch_norm
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.pretrained import DIGEST, Weights, download_weights, mismatches, read_weights
 
 log = logging.getLogger(__name__)
 
-HASH_PREFIX = 16
-"""Hex digits of a content hash that a bundle keeps of each image it was trained on."""
 _IMAGENET = "MobileNet_V2_Weights.IMAGENET1K_V1"
 _CHOICES = "expected imagenet, shipped, none or a .safetensors file"
 
@@ -38,14 +34,12 @@ class Backbone(NamedTuple):
     digest: str
 
 
-def load_backbone(choice: str, pixels: NDArray[np.uint8], hashes: Sequence[str]) -> Backbone:
+def load_backbone(choice: str, cache: ImageCache) -> Backbone:
     """Open the initial weights that the user chose.
 
     Args:
         choice: ``imagenet``, ``shipped``, ``none`` or the path of a ``.safetensors`` file.
-        pixels: A sample of the training images, uint8 (N, S, S, 3); used to restore the batch-norm
-            statistics of ``shipped``.
-        hashes: Content hashes of *all* images of the data set, to refuse ``shipped`` where it has seen them.
+        cache: All images of the data set, to refuse ``shipped`` where it has seen one of them.
 
     Raises:
         SonoforgeError: Nothing to download from, an unreadable file, or keys that do not fit.
@@ -57,7 +51,7 @@ def load_backbone(choice: str, pixels: NDArray[np.uint8], hashes: Sequence[str])
     if choice == "imagenet":
         return _download()
     if choice == "shipped":
-        return _shipped(pixels, hashes)
+        return _shipped(cache)
     return _from_file(Path(choice))
 
 
@@ -107,24 +101,21 @@ def _features_only(state: dict[str, torch.Tensor], where: str) -> dict[str, torc
     return {key: kept[key] for key in expected}
 
 
-def _shipped(pixels: NDArray[np.uint8], hashes: Sequence[str]) -> Backbone:
+def _shipped(cache: ImageCache) -> Backbone:
     import onnx  # noqa: PLC0415 - heavy, needed for this choice only
     from onnx import numpy_helper  # noqa: PLC0415
 
+    from sonoforge.training.classifier.trained_on import refuse_seen  # noqa: PLC0415 - needs OpenCV
+
     bundle = open_bundle(None)
-    seen = set(bundle.manifest.raw["training"]["images"])
-    overlap = sum(h[:HASH_PREFIX] in seen for h in hashes)
-    if overlap:
-        raise GateError(
-            f"weights: the shipped backbone was trained on {overlap} of these {len(hashes)} images, so any "
-            "figure on them would be leaked; use imagenet or a file"
-        )
+    refuse_seen(bundle, cache)
     graph = onnx.load_model_from_string(bundle.read("model.onnx")).graph
     tensors = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}
     biased = [node for node in graph.node if node.op_type == "Conv" and len(node.input) == 3]
     net = mobilenet_v2(1)
     load_folded(net, [(tensors[node.input[1]], tensors[node.input[2]]) for node in biased])
-    batches = (torch.from_numpy(IMAGENET.normalise(pixels[i : i + 32])) for i in range(0, min(len(pixels), 192), 32))
+    pixels = cache.images[:192]
+    batches = (torch.from_numpy(IMAGENET.normalise(pixels[i : i + 32])) for i in range(0, len(pixels), 32))
     restore_batch_norm(net, batches)
     state = {key: value for key, value in net.state_dict().items() if key.startswith("features.")}
     data = bundle.manifest.raw["training"]["data"]

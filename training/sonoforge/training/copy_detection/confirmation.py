@@ -100,14 +100,14 @@ def _cut_overlap(first: Picture, second: Picture, matrix: NDArray[np.float64]) -
     target = int(size[0]), int(size[1])
     one, two = _sample(first, view[:2], target), _sample(second, onward[:2], target)
     known = _sample(np.full(second.shape, 255, np.uint8), onward[:2], target) > 254
-    known &= ~(_padding(one) | _padding(two))
+    known &= ~(padding(one) | padding(two))
     area = float(extent.prod()) * float(known.mean())
     overlap = area / min(height * width, rows * columns / abs(np.linalg.det(matrix[:, :2])))
     return _Views(one, two, known.astype(np.float32), overlap)
 
 
-def _padding(view: Plane) -> NDArray[np.bool_]:
-    """Where a view is constant, and the edges of such places: bars, borders, the background around an eye or a cell."""
+def padding(view: Plane) -> NDArray[np.bool_]:
+    """Find bars, borders and blank background of an (h, w) view, and their edges: where it is constant."""
     mean = cv2.blur(view, (5, 5))
     variance = cv2.blur(view * view, (5, 5)) - mean * mean
     flat = (variance < _CONSTANT**2).astype(np.uint8)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sonoforge.training.copy_detection.confirmation import padding
 from sonoforge.training.copy_detection.pictures import Picture
 
 Plant = Callable[[Picture, np.random.Generator], Picture]
@@ -72,17 +73,26 @@ def invert(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def half(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Keep the left, right, upper or lower half."""
+    """Keep the left, right, upper or lower half, see `_showing_something`."""
     rows, columns = picture.shape[0] // 2, picture.shape[1] // 2
-    parts = (picture[:, :columns], picture[:, columns:], picture[:rows], picture[rows:])
-    return parts[int(rng.integers(4))]
+    parts = [picture[:, :columns], picture[:, columns:], picture[:rows], picture[rows:]]
+    return _showing_something(parts, picture, rng)
 
 
 def quarter(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Keep one of the four quarters."""
+    """Keep one of the four quarters, see `_showing_something`."""
     rows, columns = picture.shape[0] // 2, picture.shape[1] // 2
-    part = (picture[:rows], picture[rows:])[int(rng.integers(2))]
-    return (part[:, :columns], part[:, columns:])[int(rng.integers(2))]
+    parts = [
+        part[:, side] for part in (picture[:rows], picture[rows:]) for side in (slice(columns), slice(columns, None))
+    ]
+    return _showing_something(parts, picture, rng)
+
+
+def _showing_something(parts: Sequence[Picture], picture: Picture, rng: np.random.Generator) -> Picture:
+    """Draw a part with at least half its fair share of what is not padding; others show nothing to know them by."""
+    shown = (~padding(picture.astype(np.float32))).mean()
+    enough = [part for part in parts if (~padding(part.astype(np.float32))).mean() >= 0.5 * shown]
+    return enough[int(rng.integers(len(enough)))]
 
 
 def compress(quality: int, picture: Picture, rng: np.random.Generator) -> Picture:

@@ -49,7 +49,7 @@ def measure_recall(
         for kind, row in zip(kinds, originals.tolist(), strict=True)
         for original in row
     ]
-    matches = match_pictures(prepare(pictures), prepare(copies), advance).at_least(limit)
+    matches = match_pictures(prepare(pictures), prepare(copies), advance).confirmed(limit)
     hits = np.zeros(originals.size, bool)
     hits[matches.second[originals.reshape(-1)[matches.second] == matches.first]] = True
     found = hits.reshape(originals.shape).sum(axis=1).tolist()

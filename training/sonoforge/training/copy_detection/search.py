@@ -24,7 +24,6 @@ _SAMPLE = 40_000
 _ROUNDS = 6  # of k-means; the cells need not be optimal
 _NEAREST = 12  # matches of one descriptor that are kept, so that a common one does not fill the memory
 _TURNS = 12
-_QUANTILE = 0.005  # of the distances to the nearest descriptor of a negative: what counts as near
 
 
 class Candidates(NamedTuple):
@@ -55,7 +54,11 @@ class _Index(NamedTuple):
 
 
 def find_candidates(
-    indexed: Sequence[LocalFeatures], asked: Sequence[LocalFeatures] | None = None, fewest: int = 3, most: int = 8
+    indexed: Sequence[LocalFeatures],
+    asked: Sequence[LocalFeatures] | None = None,
+    fewest: int = 3,
+    most: int = 8,
+    near_by_chance: float = 0.005,
 ) -> Candidates:
     """Find the pairs of pictures that share local features.
 
@@ -64,6 +67,7 @@ def find_candidates(
         asked: Features of M pictures of another set, each looked for in the first; None: pairs within ``indexed``.
         fewest: Number of near descriptors from which a pair is a candidate.
         most: Number of candidates kept of each picture, those with the most votes.
+        near_by_chance: Share of unrelated descriptors that find one so near that it votes; coarse ones need more.
     """
     base = _stack(indexed)
     queries = base if asked is None else _stack(asked)
@@ -73,7 +77,7 @@ def find_candidates(
     sample = np.random.default_rng(0).permutation(len(base.vectors))[:_SAMPLE]
     space = _principal_axes(base.vectors[sample])
     index = _build_index(_project(base.vectors, space), sample)
-    limit = _near_limit(index, queries.vectors, space)
+    limit = _near_limit(index, queries.vectors, space, near_by_chance)
     found = []
     for look in range(len(LOOKS)):
         near = _near_descriptors(index, _project(queries.vectors[:, descriptor_order(LOOKS[look])], space), limit)
@@ -172,7 +176,7 @@ def _distances(index: _Index, cell: int, points: NDArray[np.float32]) -> NDArray
     return distance
 
 
-def _near_limit(index: _Index, vectors: NDArray[np.uint8], space: _Space) -> float:
+def _near_limit(index: _Index, vectors: NDArray[np.uint8], space: _Space, quantile: float) -> float:
     """Return the squared distance below which two descriptors are unusually near.
 
     The null distribution is that of descriptors of negatives: real collections hold none, while they may hold any
@@ -188,7 +192,7 @@ def _near_limit(index: _Index, vectors: NDArray[np.uint8], space: _Space) -> flo
             for cell, visitors in _visits(index, points):
                 distance = _distances(index, cell, points[visitors])
                 nearest[visitors] = np.minimum(nearest[visitors], distance.min(axis=1))
-            limits.append(float(np.quantile(nearest + (points * points).sum(axis=1), _QUANTILE)))
+            limits.append(float(np.quantile(nearest + (points * points).sum(axis=1), quantile)))
     return max(limits)
 
 

@@ -196,8 +196,8 @@ def _against(cache: ImageCache, other: ImageCache) -> Against:
         measured = match_pictures(
             prepare(cache.pictures), prepare(other.pictures), lambda done, total: advance(1000 * done // total, None)
         )
-    threshold = max(null_limit(measured.score, len(other.pictures)), cache.duplicates.threshold)
-    found = measured.at_least(threshold)
+    threshold = max(null_limit(measured, len(other.pictures)), cache.duplicates.threshold)
+    found = measured.confirmed(threshold)
     names = [item.path for item in cache.dataset.items], [item.path for item in other.dataset.items]
     return {
         "name": other.dataset.name,

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.training.copy_detection.alignment import MOST_MATCHES
 from sonoforge.training.copy_detection.matches import HIGHEST_LIMIT, Matches, match_pictures, null_limit, prepare
 from sonoforge.training.copy_detection.pictures import Picture
 from sonoforge.training.data.checked_file import read_checked, write_checked
@@ -20,7 +21,7 @@ from sonoforge.training.progress import is_interactive, progress_bar
 SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 """Multiples of the limit at which an audit counts again."""
 
-_VERSION = 1  # of the detector; results stored by another one are not read
+_VERSION = 2  # of the detector; results stored by another one are not read
 
 
 class Sensitivity(NamedTuple):
@@ -63,8 +64,8 @@ def find_duplicates(pictures: Sequence[Picture], hashes: Sequence[str] = (), sto
         store: Folder that keeps what was found, by the content hashes; None: found anew.
     """
     measured = _joined(_stored_matches(pictures, hashes, store), _equal_contents(hashes))
-    threshold = null_limit(measured.score, len(pictures))
-    pairs = measured.at_least(threshold)
+    threshold = null_limit(measured, len(pictures))
+    pairs = measured.confirmed(threshold)
     return Duplicates(threshold, join_groups(len(pictures), pairs.first, pairs.second), pairs, measured)
 
 
@@ -73,8 +74,7 @@ def threshold_sensitivity(duplicates: Duplicates, labels: NDArray[np.int64]) -> 
     rows = []
     for factor in SENSITIVITY:
         threshold = factor * duplicates.threshold
-        equal = duplicates.measured.correlation == 1
-        pairs = duplicates.measured.take(equal | (duplicates.measured.score >= threshold))
+        pairs = duplicates.measured.confirmed(threshold)
         groups = join_groups(len(labels), pairs.first, pairs.second)
         sizes = np.bincount(groups)
         several = sizes[sizes > 1]
@@ -138,22 +138,23 @@ def _measure(pictures: Sequence[Picture]) -> Matches:
 
 
 def _pack(matches: Matches) -> NDArray[np.float64]:
-    """(P, 13): the columns of the pairs, the matrix last."""
+    """(P, 14): the columns of the pairs, the matrix last."""
     columns = [field.astype(np.float64) for field in matches[:-1]]
     return np.column_stack([*columns, matches.matrix.reshape(-1, 6)])
 
 
 def _unpack(values: NDArray[np.float64]) -> Matches:
-    rows = values.reshape(-1, 13)
+    rows = values.reshape(-1, 14)
     return Matches(
         first=rows[:, 0].astype(np.int64),
         second=rows[:, 1].astype(np.int64),
         score=rows[:, 2],
         correlation=rows[:, 3],
         overlap=rows[:, 4],
-        mirrored=rows[:, 5].astype(bool),
-        inverted=rows[:, 6].astype(bool),
-        matrix=rows[:, 7:].reshape(-1, 2, 3),
+        agreeing=rows[:, 5].astype(np.int64),
+        mirrored=rows[:, 6].astype(bool),
+        inverted=rows[:, 7].astype(bool),
+        matrix=rows[:, 8:].reshape(-1, 2, 3),
     )
 
 
@@ -164,7 +165,17 @@ def _equal_contents(hashes: Sequence[str]) -> Matches:
     first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     ones, nothing = np.ones(len(pairs)), np.zeros(len(pairs), bool)
     same_place = np.tile(np.eye(2, 3), (len(pairs), 1, 1))
-    return Matches(first, second, HIGHEST_LIMIT * ones, ones, ones, nothing, nothing, same_place)
+    return Matches(
+        first=first,
+        second=second,
+        score=HIGHEST_LIMIT * ones,
+        correlation=ones,
+        overlap=ones,
+        agreeing=np.full(len(pairs), MOST_MATCHES),
+        mirrored=nothing,
+        inverted=nothing,
+        matrix=same_place,
+    )
 
 
 def _joined(one: Matches, other: Matches) -> Matches:

@@ -74,7 +74,7 @@ def main(config: Config) -> Outcome:
             plan = read_plan(folder / FILE)
             open_final(folder, made_from(plan, config.arm, settings, weights_digest(weights), asdict(generator)))
             return Outcome({"run": str(folder), **run_folder.read_results(folder)}, f"sonoforge export {folder}")
-        backbone = load_backbone(weights, cache.images, cache.hashes)
+        backbone = load_backbone(weights, cache)
         log.info("initial weights: %s", backbone.source)
         plan = make_plan(cache, "sealed", max(2, round(1 / config.holdout)), config.seed)
         keep_plan(folder / FILE, plan)

@@ -1,0 +1,172 @@
+"""What a set of pictures leaves behind that recognises their copies, and from which no picture can be made again.
+
+Of each picture, `KEYPOINTS` local features (`local_features`), large and far apart first.  Of each feature, its place,
+size and angle to a byte each, and of its 128 numbers the signs of `BITS` projections: the Hamming embedding of Jegou,
+Douze, Schmid ("Hamming embedding and weak geometric consistency for large scale image search", ECCV 2008, section 3).
+That is 12 bytes a feature, 0.6 kB a picture, and no grey level.
+
+A sign stands for the mean length of its projection, so the signs give a coarse descriptor back, and a picture's
+features are looked for among these as among any others (`search`, `alignment`; unequal precision of both sides: Jegou,
+Douze, Schmid, "Product quantization for nearest neighbor search", TPAMI 33(1), 2011, section III).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.training.copy_detection.alignment import Alignment, align, match_features
+from sonoforge.training.copy_detection.local_features import LOOKS, LocalFeatures, Look, extract_features
+from sonoforge.training.copy_detection.pictures import SIDE, Picture
+from sonoforge.training.copy_detection.search import find_candidates
+
+KEYPOINTS = 48
+BITS = 64
+FEWEST_AGREEING = 6
+"""Features at different places that must agree on one transform: of unrelated pictures no more than three do
+(``training/docs/trained-on.md``)."""
+
+_STEPS_AN_OCTAVE = 24  # of a size: 3 %
+_STEPS_A_TURN = 256 / (2 * np.pi)
+_FAR = 60.0  # pixels; keypoints farther apart than this count as far apart
+_NEAR_BY_CHANCE = 0.25  # as coarse as the descriptors are; .05 misses a third of the crops, .6 finds no more
+_LARGE = 0.7  # power of the size: between the best for crops (0, all over) and for blur (1, the largest)
+
+
+class Signatures(NamedTuple):
+    """Those of N pictures, with T keypoints altogether."""
+
+    middle: NDArray[np.float32]  # (128,) mean of the descriptors
+    axes: NDArray[np.float32]  # (128, BITS) orthonormal directions of the projections
+    spread: NDArray[np.float32]  # (BITS,) mean length of the projections
+    counts: NDArray[np.uint8]  # (N,) keypoints of each picture
+    points: NDArray[np.uint8]  # (T, 2) pixels of the fitted picture
+    sizes: NDArray[np.uint8]  # (T,) 1/24 octaves
+    angles: NDArray[np.uint8]  # (T,) 1/256 turns
+    bits: NDArray[np.uint8]  # (T, BITS / 8)
+
+
+class Copy(NamedTuple):
+    """A picture that is recognised."""
+
+    picture: int  # its index
+    original: int  # index of the picture that the signature is of
+    look: Look  # how the picture has to be seen to fit
+    alignment: Alignment  # takes the original to the picture as it is seen
+
+
+def make_signatures(pictures: Sequence[Picture]) -> Signatures:
+    """Reduce grey (H, W) uint8 pictures to signatures; 25 ms each on one core."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return _reduce(list(pool.map(_strongest, pictures)))
+
+
+def _strongest(picture: Picture) -> LocalFeatures:
+    features = extract_features(picture)
+    return _take(features, _spread_out(features.points, features.sizes))
+
+
+def _take(features: LocalFeatures, which: NDArray[np.int64]) -> LocalFeatures:
+    return features._replace(
+        points=features.points[which],
+        sizes=features.sizes[which],
+        angles=features.angles[which],
+        descriptors=features.descriptors[which],
+    )
+
+
+def _spread_out(points: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Choose keypoints one by one: the one whose size times distance to those chosen is largest."""
+    chosen: list[int] = []
+    apart = np.full(len(points), _FAR)
+    for _ in range(min(KEYPOINTS, len(points))):
+        best = int((apart * sizes**_LARGE).argmax())
+        chosen.append(best)
+        apart = np.minimum(apart, np.hypot(*(points - points[best]).T))
+    return np.array(chosen, np.int64)
+
+
+def _reduce(pictures: Sequence[LocalFeatures]) -> Signatures:
+    descriptors = np.concatenate([np.zeros((1, 128), np.uint8), *(one.descriptors for one in pictures)])[1:]
+    middle = descriptors.mean(axis=0, dtype=np.float32) if len(descriptors) else np.zeros(128, np.float32)
+    # Random directions do (section 3.1 of the paper), once they are fixed.
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(128, BITS)))[0].astype(np.float16).astype(np.float32)
+    projected = (descriptors.astype(np.float32) - middle) @ axes
+    points = np.concatenate([np.empty((0, 2), np.float32), *(one.points for one in pictures)])
+    sizes = np.concatenate([np.empty(0, np.float32), *(one.sizes for one in pictures)])
+    angles = np.concatenate([np.empty(0, np.float32), *(one.angles for one in pictures)])
+    return Signatures(
+        middle=middle,
+        axes=axes,
+        spread=np.abs(projected).mean(axis=0) if len(projected) else np.zeros(BITS, np.float32),
+        counts=np.array([len(one.points) for one in pictures], np.uint8),
+        points=np.clip(np.round(points), 0, SIDE - 1).astype(np.uint8),
+        sizes=np.clip(np.round(np.log2(sizes) * _STEPS_AN_OCTAVE), 0, 255).astype(np.uint8),
+        angles=(np.round(angles * _STEPS_A_TURN).astype(np.int64) % 256).astype(np.uint8),
+        bits=np.packbits(projected > 0, axis=1),
+    )
+
+
+def _restore(signatures: Signatures) -> list[LocalFeatures]:
+    """Return the features as far as the signatures still have them."""
+    signs = np.unpackbits(signatures.bits, axis=1, count=BITS).astype(np.float32) * 2 - 1
+    descriptors = signatures.middle + (signs * signatures.spread) @ signatures.axes.T
+    whole = LocalFeatures(
+        width=SIDE,
+        height=SIDE,
+        points=signatures.points.astype(np.float32),
+        sizes=np.exp2(signatures.sizes / np.float32(_STEPS_AN_OCTAVE)),
+        angles=signatures.angles.astype(np.float32) / np.float32(_STEPS_A_TURN),
+        descriptors=np.clip(np.round(descriptors), 0, 255).astype(np.uint8),
+    )
+    ends = np.cumsum(signatures.counts, dtype=np.int64)
+    return [
+        _take(whole, np.arange(end - count, end))
+        for end, count in zip(ends.tolist(), signatures.counts.tolist(), strict=True)
+    ]
+
+
+def find_copies(
+    signatures: Signatures, pictures: Sequence[Picture], advance: Callable[[int], None] = lambda done: None
+) -> list[Copy]:
+    """Find the pictures that show what the signatures are of, or a part of it, each with the original that fits best.
+
+    Args:
+        signatures: Of N pictures.
+        pictures: M grey (H, W) uint8 pictures.
+        advance: Hears how many pictures are read.
+
+    Returns:
+        At most one copy a picture, in the order of the pictures.
+    """
+    features = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(extract_features, pictures):
+            features.append(found)
+            advance(len(features))
+        known = _restore(signatures)
+        candidates = find_candidates(known, features, near_by_chance=_NEAR_BY_CHANCE)
+        asked = zip(candidates.first.tolist(), candidates.second.tolist(), candidates.look.tolist(), strict=True)
+        copies = [copy for copy in pool.map(functools.partial(_compare, known, features), asked) if copy is not None]
+    best: dict[int, Copy] = {}
+    for copy in copies:
+        if copy.picture not in best or copy.alignment.agreeing > best[copy.picture].alignment.agreeing:
+            best[copy.picture] = copy
+    return [best[picture] for picture in sorted(best)]
+
+
+def _compare(
+    known: Sequence[LocalFeatures], features: Sequence[LocalFeatures], candidate: tuple[int, int, int]
+) -> Copy | None:
+    original, picture, look = candidate
+    seen = features[picture].seen(LOOKS[look])
+    alignment = align(known[original], seen, match_features(known[original], seen))
+    if alignment is None or alignment.agreeing < FEWEST_AGREEING:
+        return None
+    return Copy(picture, original, LOOKS[look], alignment)
