@@ -286,8 +286,8 @@ def _kinds(copies: CopyResult) -> list[str]:
     sentences = []
     if held:
         sentences.append(
-            f"The answer holds for {listed(held, len(held))}: of copies of these kinds, made of the training images at this "
-            f"size, at least {share(STANDS, 0)} were found."
+            f"The answer holds for {listed(held, len(held))}: of copies of these kinds, made of the training images at "
+            f"this size, at least {share(STANDS, 0)} were found."
         )
     if missed:
         sentences.append(f"It cannot say whether there are other copies: {listed(missed, len(missed))} were found.")
