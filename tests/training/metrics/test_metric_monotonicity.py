@@ -22,12 +22,15 @@ from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kid import kernel_distance
 from sonoforge.runtime.distances.laplacian import laplacian_swd
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
-from sonoforge.training.metrics.copies import find_copies
+from sonoforge.training.copy_detection.matches import prepare
+from sonoforge.training.metrics.copies import OTHER_GROUPS, copy_test
 from sonoforge.training.metrics.feature_cache import embed_cached
 from sonoforge.training.metrics.linear_probe import linear_probe
 from sonoforge.training.metrics.lpips import distance_matrix, open_lpips
 from sonoforge.training.metrics.ms_ssim import mean_ms_ssim
+from sonoforge.training.metrics.nearest_training import data_copying, nearest_other_group, nearest_training
 from sonoforge.training.metrics.spaces import Space, open_space
+from sonoforge.training.metrics.training_matches import Best, grey_pictures, match_training, prepare_training
 from sonoforge.training.phantom.dataset import generate_phantom_set
 
 Pixels = NDArray[np.uint8]
@@ -227,19 +230,26 @@ def test_copies_show_in_the_copy_test_and_nowhere_else(halves: Halves, bundle: S
     copied[::2] = copied[::2, :, ::-1]  # and mirrored
     planted = np.clip(np.rint(copied), 0, 255).astype(np.uint8)
     real = bundle.embed(halves.real).features
+    wanted = prepare_training(halves.real)
+    themselves = match_training(wanted.square, wanted, np.arange(IMAGES))
+    others = nearest_other_group(halves.real, np.arange(IMAGES))
+    # Each image is looked for on its own, so those of a mixed set are found as in the sets that it is mixed from.
+    matched = [match_training(prepare(grey_pictures(some)), wanted) for some in (planted, halves.other)]
+    pairs = list(zip(*matched, strict=True))
     shares, scores, probabilities, kid, fid, probe = [], [], [], [], [], []
     numbers = (0, 7, 25, IMAGES)
     order = rng.permutation(IMAGES)
     for number in numbers:
         images = halves.other.copy()
         images[order[:number]] = planted[order[:number]]
-        test, nearest = find_copies(images, halves.real, np.arange(IMAGES))
+        best = Best._make(np.where(np.isin(np.arange(IMAGES), order[:number]), *parts) for parts in pairs)
+        test = copy_test(best.score, themselves.score, np.arange(IMAGES), OTHER_GROUPS, IMAGES)
         shares.append(test.share.value)
-        scores.append(test.data_copying)
+        scores.append(data_copying(nearest_training(images, halves.real).distance, others.distance))
         probabilities.append(test.p_value)
-        flagged = np.flatnonzero(nearest.distance < test.threshold)
+        flagged = np.flatnonzero(best.score > test.threshold)
         assert set(order[:number]) <= set(flagged)
-        assert np.array_equal(nearest.training_index[order[:number]], order[:number])
+        assert np.array_equal(best.training_index[order[:number]], order[:number])
         # What is not planted is flagged no more often than chance allows.
         assert len(flagged) - number <= 0.06 * IMAGES
         features = bundle.embed(images).features

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evaluation_results import answered, change, good, row
+from evaluation_results import answered, change, good, planted, row
 from sonoforge.training.metrics.copies import OTHER_GROUPS
 from sonoforge.training.pages.evaluation.answers import FEW
 from sonoforge.training.pages.numbers import share
@@ -22,6 +22,10 @@ def test_nothing_found_against_a_generator_gives_good_answers_with_their_limits(
     assert "105 images per set" in verdicts["realistic"]["headline"]
     assert "for a specialist to judge" in verdicts["realistic"]["text"]
     assert "up to 3.9" in verdicts["copied"]["text"]
+    # No sign of copies, of the kinds alone that are found.
+    assert "cannot say for 1 of 3 kinds" in verdicts["copied"]["headline"]
+    assert "holds for exact and crop 10 %" in verdicts["copied"]["text"]
+    assert "other copies: half (11 of 20) were found" in verdicts["copied"]["text"]
     assert "prove" not in " ".join(part for verdict in verdicts.values() for part in verdict.values())
 
 
@@ -43,6 +47,9 @@ def test_nothing_found_against_a_generator_gives_good_answers_with_their_limits(
         ("copies", {"calibration": OTHER_GROUPS, "data_copying_z": -2.0}, ("yes", "yes", "no")),
         ("copies", {"data_copying_z": None}, ("yes", "yes", "no")),
         ("copies", {"images": 49}, ("yes", "yes", "unknown")),
+        ("copies", {"memorised": 0.004, "p_value": 0.3}, ("yes", "yes", "partly")),
+        ("copies", {"recall": [planted("exact", 18)]}, ("yes", "yes", "unknown")),
+        ("copies", {"recall": [planted("exact", 18)], "p_value": 0.001}, ("yes", "yes", "yes")),
     ],
 )
 def test_each_answer_follows_its_own_figures(metric: str, figures: dict[str, Any], expected: tuple[str, ...]) -> None:

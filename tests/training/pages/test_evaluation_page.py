@@ -51,9 +51,12 @@ def test_page_shows_every_figure_and_every_setting(whole: Page) -> None:
             assert figure(metric[name]) in " ".join(cells)
         assert cells[4] == times(metric["ratio"])
     copies = {cells[0]: cells[1:] for cells in whole.table("Copy test")}
-    assert copies["threshold"][0] == "2.37"
+    assert copies["threshold"][0] == figure(12.37)
     assert copies["p value"][0] == "= 0.480"
-    assert copies["generated images too close"] == ["2.0 %", "95 % interval 1.0 % to 3.9 %"]
+    assert copies["generated images that match"] == ["2.0 %", "95 % interval 1.0 % to 3.9 %"]
+    planted = {cells[0]: cells[1:] for cells in whole.table("Copies of the training images")}
+    assert planted["crop 10 %"] == ["20", "19", "76.4 % to 99.1 %", "holds"]
+    assert planted["half"][1:] == ["11", "34.2 % to 74.2 %", "cannot say"]
     settings = dict(whole.table("Every setting"))
     assert settings == {"size": "128", "features": "bundle 1a2b", "repeats": "100", "kernel": '{"degree": 3}'}
     for text in (

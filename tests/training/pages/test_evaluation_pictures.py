@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from evaluation_results import good, row
 from sonoforge.training.evaluation.projections import Projection, hull_overlap
-from sonoforge.training.metrics.copies import Nearest
+from sonoforge.training.metrics.nearest_training import Nearest
 from sonoforge.training.pages.charts import PAPER, png_bytes, svg
-from sonoforge.training.pages.evaluation.charts import distance_histogram, draw_projection, draw_ratios
+from sonoforge.training.pages.evaluation.charts import copy_histogram, draw_projection, draw_ratios
 from sonoforge.training.pages.evaluation.sheets import nearest_sheet, sample_sheet
 from sonoforge.training.pages.numbers import share
 
@@ -19,21 +19,21 @@ def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def test_nearest_sheet_shows_the_closest_first_mirrored_where_mirrored_and_framed_where_flagged() -> None:
+def test_nearest_sheet_shows_training_images_mirrored_where_mirrored_and_frames_copies() -> None:
     dark, bright = np.full((16, 16, 1), 60, np.uint8), np.full((16, 16, 1), 120, np.uint8)
     half = np.zeros((16, 16, 1), np.uint8)
     half[:, 8:] = 255
-    fakes, training = np.stack([dark, half[:, ::-1]]), np.stack([bright, half])
-    indices, distances = np.array([[0, 1], [1, 0]]), np.array([[2.0, 3.0], [0.5, 4.0]])
-    mirrored = np.array([[False, False], [True, False]])
-    figure = nearest_sheet(fakes, training, Nearest(distances, indices, mirrored), np.array([False, True]))
+    fakes, training = np.stack([half[:, ::-1], dark]), np.stack([bright, half])
+    indices, distances = np.array([[1, 0], [0, 1]]), np.array([[0.5, 4.0], [2.0, 3.0]])
+    mirrored = np.array([[True, False], [False, False]])
+    figure = nearest_sheet(fakes, training, Nearest(distances, indices, mirrored), np.array([41.26, 0.0]))
     cells = np.array([axes.images[0].get_array() for axes in figure.axes], dtype=np.uint8)[..., 0].reshape(2, 3, 16, 16)
     np.testing.assert_array_equal(cells[0, 0], half[:, ::-1, 0])
     np.testing.assert_array_equal(cells[0, 1], cells[0, 0])
     np.testing.assert_array_equal(cells[1], np.stack([dark, bright, half])[..., 0])
     assert [axes.get_xlabel() for axes in figure.axes] == [
-        "generated: too close",
-        "0.5, mirrored",
+        "generated: a copy",
+        "score 41.3, mirrored",
         "4",
         "generated",
         "2",
@@ -44,12 +44,11 @@ def test_nearest_sheet_shows_the_closest_first_mirrored_where_mirrored_and_frame
 
 def test_nearest_sheet_of_one_neighbour_each_puts_two_pairs_on_a_line() -> None:
     fakes, training = noise(9, 8, 8, 1), noise(4, 8, 8, 1, seed=1)
-    order = np.random.default_rng(0).permutation(9)
     indices, none = np.arange(9)[:, None] % 4, np.zeros((9, 1), bool)
-    figure = nearest_sheet(fakes, training, Nearest(order[:, None] / 10, indices, none), none[:, 0], rows=3)
+    figure = nearest_sheet(fakes[:3], training, Nearest(np.ones((3, 1)), indices, none), np.zeros(3))
     shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     assert (len(figure.axes), len(shown)) == (8, 6)
-    for place, fake in enumerate(np.argsort(order)[:3]):
+    for place, fake in enumerate(range(3)):
         np.testing.assert_array_equal(np.asarray(shown[2 * place])[..., 0], fakes[fake, ..., 0])
         np.testing.assert_array_equal(np.asarray(shown[2 * place + 1])[..., 0], training[fake % 4, ..., 0])
 
@@ -103,10 +102,12 @@ def test_projection_draws_two_shapes_their_hulls_and_the_explained_variance() ->
 
 
 def test_distances_are_drawn_as_measured() -> None:
-    figure = distance_histogram(np.array([0.1, 2.0, 2.3]), np.array([2.0, 2.5, 3.0, 3.5]), 1.5, "left out")
+    measured = np.array([0.1, 2.0, 2.3]), np.array([2.0, 2.5, 3.0, 3.5])
+    figure = copy_histogram(*measured, "left out", "distance", 1.5)
     heights = [patch.get_xy()[:, 1].max() for patch in figure.axes[0].patches]
     assert heights == pytest.approx([1 / 4, 1 / 3])
     assert figure.axes[0].lines[0].get_xdata()[0] == 1.5
+    assert not copy_histogram(*measured, "left out", "distance").axes[0].lines
     assert any("left out, 4" in text.get_text() for text in figure.legends[0].get_texts())
 
 

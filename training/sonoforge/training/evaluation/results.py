@@ -38,11 +38,26 @@ class MetricRow(TypedDict):
     note: str
 
 
+class KindRecall(TypedDict):
+    """Planted copies of one kind; ``low`` and ``high`` end the recall's 95 % interval.
+
+    ``holds`` says whether "no copies" holds for the kind: recall is at least `metrics.planted_copies.STANDS`.
+    """
+
+    kind: str
+    planted: int
+    found: int
+    recall: float
+    low: float
+    high: float
+    holds: bool
+
+
 class CopyResult(TypedDict):
     """The copy test, see `metrics.copies.CopyTest`; ``low`` and ``high`` end the share's 95 % interval.
 
-    ``flagged`` are the names of the generated images that lie too close, the closest first, ``nearest`` those of the
-    training images beside them.
+    ``flagged`` are the names of the generated images that count as copies, the highest score first, ``nearest`` those
+    of the training images that they match, ``scores`` how well.
     """
 
     calibration: str
@@ -60,6 +75,8 @@ class CopyResult(TypedDict):
     data_copying_z: float | None
     flagged: list[str]
     nearest: list[str]
+    scores: list[float]
+    recall: list[KindRecall]
 
 
 class Answer(TypedDict):

@@ -140,7 +140,7 @@ def main(config: Config) -> Outcome:
         figures: gallery.Figures = {}
         if "copies" in config.metrics:
             try:
-                copies, figures = gallery.find_and_draw_copies(real, fake, held_out)
+                copies, figures = gallery.find_and_draw_copies(real, fake, held_out, config.seed)
             except SonoforgeError as error:
                 not_measured.append({"name": "Copy test", "why": str(error)})
         if not rows and copies is None:

@@ -11,8 +11,10 @@ Realistic: the kernel distance (KID) decides, because it alone among the usual d
 numbers; a linear probe that tries to tell the sets apart is the second voice.  Diverse: recall and coverage decide;
 similarity or distance between pairs of generated images is the second voice.  The answer is ``no`` if everything that
 decides is outside, ``yes`` if nothing of either voice is unclear or outside, otherwise ``partly``.  Copied: the
-copy test decides (p below 0.05: ``yes``), and data-copying in bulk is the second voice (``partly``).  With fewer than
-`FEW` images, finding nothing means little, and the answer is ``unknown``.
+copy test decides (p below 0.05: ``yes``; more than expected by chance: ``partly``), and data-copying in bulk is the
+second voice (``partly``).  ``no`` stands for the kinds of copies alone that the test finds when they are planted; where
+it finds none, the answer is ``unknown``.  With fewer than `FEW` images, finding nothing means little, and the answer is
+``unknown``.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from collections.abc import Sequence
 from sonoforge.training.evaluation.results import Answer, CopyResult, MetricRow
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.metrics.copies import HELD_OUT
+from sonoforge.training.metrics.planted_copies import STANDS
 from sonoforge.training.pages.numbers import MISSING, bracket, counted, figure, listed, p_value, share, times
 from sonoforge.training.pages.run.verdict import LEVEL
 
@@ -93,9 +96,8 @@ def warnings(
             )
     if copies and copies["p_value"] < LEVEL:
         found.append(
-            f"Copies found: {copies['copies']} of {counted(copies['images'], 'generated image')} are closer to a "
-            "training image than the test allows. Images of patients may be among them: do not pass them on as "
-            "anonymous."
+            f"Copies found: {copies['copies']} of {counted(copies['images'], 'generated image')} match a "
+            "training image. Images of patients may be among them: do not pass them on as anonymous."
         )
     if n is not None and n < FEW:
         found.append(
@@ -229,11 +231,16 @@ def _more_alike(row: MetricRow) -> bool:
 
 def _copied(copies: CopyResult | None) -> Answer:
     if copies is None:
-        return _unmeasured("Distance to the training images")
+        return _unmeasured("Whether training images were copied")
     images, flagged, z = copies["images"], copies["copies"], copies["data_copying_z"]
     in_bulk = z is not None and z < COPYING_Z
+    held = [row["kind"] for row in copies["recall"] if row["holds"]]
+    missed = [row["kind"] for row in copies["recall"] if not row["holds"]]
     if copies["p_value"] < LEVEL:
-        answer, headline = "yes", f"Yes: {flagged} of {images} generated images are too close to a training image"
+        answer, headline = "yes", f"Yes: {flagged} of {images} generated images match a training image"
+    elif copies["memorised"] > 0:
+        answer = "partly"
+        headline = f"Perhaps: {flagged} of {images} generated images match a training image; chance may explain it"
     elif in_bulk:
         answer, headline = (
             "partly",
@@ -241,14 +248,18 @@ def _copied(copies: CopyResult | None) -> Answer:
         )
     elif images < FEW:
         answer, headline = "unknown", f"Cannot be said: no copies found, but among only {counted(images, 'image')}"
+    elif not held:
+        answer, headline = "unknown", "Cannot be said: the test does not find copies of such images"
     else:
         answer, headline = "no", f"No sign of copies beyond chance among {counted(images, 'generated image')}"
-    source = "training images measured against other groups (no held-out images were given)"
+        if missed:
+            headline += f"; cannot say for {len(missed)} of {len(held) + len(missed)} kinds of copies"
+    source = "training images matched with other groups (no held-out images were given)"
     if copies["calibration"] == HELD_OUT:
         source = "real images that were not trained on"
     sentences = [
-        f"{share(copies['share'])} of the generated images are closer to a training image than the threshold; of "
-        f"{source}, about {share(copies['false_alarm'])} are (p {p_value(copies['p_value'])})."
+        f"{share(copies['share'])} of the generated images match a training image above the threshold; of "
+        f"{source}, at most about {share(copies['false_alarm'])} do (p {p_value(copies['p_value'])})."
     ]
     if answer == "yes":
         sentences.append(f"Beyond what chance explains: {share(copies['memorised'])}.")
@@ -257,13 +268,27 @@ def _copied(copies: CopyResult | None) -> Answer:
         sentences.append(f"As a whole they are {side} real images are (data-copying z {figure(z)}).")
     if answer != "yes":
         sentences.append(f"With this number of images, a share of up to {share(copies['high'])} cannot be ruled out.")
-    sentences.append("The test sees whole images, mirrored ones too; it does not detect copied parts.")
     return Answer(
         answer=answer,
         headline=headline,
-        text=" ".join(sentences),
-        figure="Generated images closer to a training image than the threshold",
+        text=" ".join([*sentences, *_kinds(copies)]),
+        figure="Generated images that match a training image above the threshold",
         value=share(copies["share"]),
         detail=f"{flagged} of {images}; 95{_NO_BREAK}% interval {share(copies['low'])} to {share(copies['high'])}; "
-        f"real images: about {share(copies['false_alarm'])}",
+        f"real images: at most about {share(copies['false_alarm'])}",
     )
+
+
+def _kinds(copies: CopyResult) -> list[str]:
+    """Say for which kinds of copies the test speaks: of copies planted in the training images, it finds nearly all."""
+    held = [row["kind"] for row in copies["recall"] if row["holds"]]
+    missed = [f"{row['kind']} ({row['found']} of {row['planted']})" for row in copies["recall"] if not row["holds"]]
+    sentences = []
+    if held:
+        sentences.append(
+            f"The answer holds for {listed(held, len(held))}: of copies of these kinds, made of the training images at "
+            f"this size, at least {share(STANDS, 0)} were found."
+        )
+    if missed:
+        sentences.append(f"It cannot say whether there are other copies: {listed(missed, len(missed))} were found.")
+    return sentences

@@ -124,12 +124,16 @@ def _known(value: float | None) -> float:
 
 
 @styled
-def distance_histogram(
-    fake_to_train: NDArray[np.floating], real_to_train: NDArray[np.floating], threshold: float, reference: str
+def copy_histogram(
+    fake_to_train: NDArray[np.floating],
+    real_to_train: NDArray[np.floating],
+    reference: str,
+    label: str,
+    threshold: float | None = None,
 ) -> Figure:
-    """Draw how close generated images, and the real ones that set the threshold, come to the closest training image."""
+    """Draw how generated images, and the real ones that set the threshold, stand to the closest training image."""
     figure, axes = new_chart(330)
-    both = np.concatenate([fake_to_train, real_to_train, [threshold]])
+    both = np.concatenate([fake_to_train, real_to_train, [] if threshold is None else [threshold]])
     edges = np.histogram_bin_edges(both, bins=30, range=(min(0.0, float(both.min())), float(both.max())))
     sets = ((real_to_train, reference, REAL, "", 0.35), (fake_to_train, "generated", FAKE, "////", 0.0))
     for values, name, colour, hatch, opacity in sets:
@@ -144,8 +148,9 @@ def distance_histogram(
             linewidth=1.4,
             label=f"{name}, {len(values)}",
         )
-    axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=f"threshold {threshold:.3g}")
-    axes.set(xlabel="distance to the closest training image", ylabel="share of the images")
+    if threshold is not None:
+        axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=f"threshold {threshold:.3g}")
+    axes.set(xlabel=label, ylabel="share of the images")
     axes.yaxis.set_major_formatter(percent_axis())
     figure.legend(loc="outside lower left")
     return figure

@@ -14,11 +14,19 @@ from numpy.typing import NDArray
 from sonoforge.training import run_folder
 from sonoforge.training.evaluation.image_set import ImageSet, joined_sets
 from sonoforge.training.evaluation.projections import embedding_map, hull_overlap, pca_projection
-from sonoforge.training.evaluation.results import CopyResult, MetricRow
+from sonoforge.training.evaluation.results import CopyResult, KindRecall, MetricRow
 from sonoforge.training.gan.checkpoint import DESCRIPTION
 from sonoforge.training.gan.progress.curves import draw_curves
 from sonoforge.training.gan.progress.ticks import read_stats
-from sonoforge.training.metrics import copies
+from sonoforge.training.metrics.copies import FoundCopies, find_copies
+from sonoforge.training.metrics.nearest_training import (
+    Nearest,
+    data_copying,
+    nearest_few,
+    nearest_other_group,
+    nearest_training,
+)
+from sonoforge.training.metrics.planted_copies import stands
 from sonoforge.training.metrics.spaces import Embedded
 from sonoforge.training.pages.evaluation import charts, sheets
 
@@ -28,9 +36,9 @@ Figures = dict[str, Figure]
 
 
 def find_and_draw_copies(
-    real: ImageSet, fake: ImageSet, held_out: tuple[ImageSet, NDArray[np.int64]] | None
+    real: ImageSet, fake: ImageSet, held_out: tuple[ImageSet, NDArray[np.int64]] | None, seed: int
 ) -> tuple[CopyResult, Figures]:
-    """Run the copy test and draw ``distances`` and ``nearest``.
+    """Run the copy test and draw ``scores``, ``distances`` and ``nearest``; ``seed`` is of the planted copies.
 
     Raises:
         SonoforgeError: Too few groups to calibrate with.
@@ -39,37 +47,70 @@ def find_and_draw_copies(
     if held_out is not None:
         groups = joined_sets(real, held_out[0]).groups[: len(real)]
         calibrating = (held_out[0].pixels, held_out[1])
-    found, nearest = copies.find_copies(fake.pixels, real.pixels, groups, calibrating)
+    found = find_copies(fake.pixels, real.pixels, groups, calibrating, seed=seed)
+    distance = nearest_training(fake.pixels, real.pixels).distance
     if calibrating is None:
-        compared = copies.nearest_other_group(real.pixels, groups)
+        compared = nearest_other_group(real.pixels, groups).distance
     else:
-        compared = copies.nearest_training(calibrating[0], real.pixels)
-    order = np.argsort(nearest.distance, kind="stable")
-    shown, flagged = order[:SHOWN_COPIES], order[: found.copies]
-    few = copies.nearest_few(fake.pixels[shown], real.pixels, SHOWN_NEAREST)
-    too_close = nearest.distance[shown] < found.threshold
+        compared = nearest_training(calibrating[0], real.pixels).distance
+    test, score = found.test, np.where(found.best.score > found.test.threshold, found.best.score, 0.0)
+    order = np.lexsort((distance, -score))  # copies first, then those nearest to a training image
+    shown, flagged = order[:SHOWN_COPIES], order[: test.copies]
+    few = _matched_first(nearest_few(fake.pixels[shown], real.pixels, SHOWN_NEAREST), found, shown)
     figures = {
-        "distances": charts.distance_histogram(nearest.distance, compared.distance, found.threshold, found.calibration),
-        "nearest": sheets.nearest_sheet(fake.pixels[shown], real.pixels, few, too_close, rows=SHOWN_COPIES),
+        "scores": charts.copy_histogram(
+            found.best.score, found.real.score, test.calibration, "score of the best match", test.threshold
+        ),
+        "distances": charts.copy_histogram(
+            distance, compared, test.calibration, "distance to the closest training image"
+        ),
+        "nearest": sheets.nearest_sheet(fake.pixels[shown], real.pixels, few, score[shown]),
     }
     result = CopyResult(
-        calibration=found.calibration,
-        calibrating=found.calibrating,
-        alpha=found.alpha,
-        false_alarm=found.level,
-        threshold=found.threshold,
-        images=found.generated,
-        copies=found.copies,
-        share=found.share.value,
-        low=found.share.low,
-        high=found.share.high,
-        memorised=found.memorised,
-        p_value=found.p_value,
-        data_copying_z=found.data_copying,
+        calibration=test.calibration,
+        calibrating=test.calibrating,
+        alpha=test.alpha,
+        false_alarm=test.level,
+        threshold=test.threshold,
+        images=test.generated,
+        copies=test.copies,
+        share=test.share.value,
+        low=test.share.low,
+        high=test.share.high,
+        memorised=test.memorised,
+        p_value=test.p_value,
+        data_copying_z=data_copying(distance, compared),
         flagged=[fake.names[index] for index in flagged],
-        nearest=[real.names[nearest.training_index[index]] for index in flagged],
+        nearest=[real.names[found.best.training_index[index]] for index in flagged],
+        scores=score[flagged].tolist(),
+        recall=[
+            KindRecall(
+                kind=row.kind,
+                planted=row.planted,
+                found=row.found,
+                recall=row.recall.value,
+                low=row.recall.low,
+                high=row.recall.high,
+                holds=stands(row),
+            )
+            for row in found.recall
+        ],
     )
     return result, figures
+
+
+def _matched_first(nearest: Nearest, found: FoundCopies, shown: NDArray[np.intp]) -> Nearest:
+    """Put the training image that a copy was found to be of before the nearest ones, (N, k) of images ``shown``."""
+    result = Nearest(nearest.distance.copy(), nearest.training_index.copy(), nearest.mirrored.copy())
+    for row, index in enumerate(shown.tolist()):
+        matched = int(found.best.training_index[index])
+        if found.best.score[index] <= found.test.threshold:
+            continue
+        kept = np.flatnonzero(nearest.training_index[row] != matched)[: nearest.training_index.shape[1] - 1]
+        result.training_index[row] = [matched, *nearest.training_index[row, kept]]
+        result.mirrored[row] = [found.best.mirrored[index], *nearest.mirrored[row, kept]]
+        result.distance[row] = [0.0, *nearest.distance[row, kept]]
+    return result
 
 
 def draw_projections(

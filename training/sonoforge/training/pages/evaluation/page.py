@@ -28,8 +28,9 @@ ALTS = {
     "samples": "Rows of real images above rows of generated, synthetic images",
     "ratios": "Each metric of generated against real images, in multiples of the limit of real against real; the table "
     "below has the figures",
-    "distances": "Histograms of the distance to the closest training image, of generated and of real images, with the "
-    "threshold",
+    "scores": "Histograms of the score of the best match with a training image, of generated and of real images, with "
+    "the threshold",
+    "distances": "Histograms of the distance to the closest training image, of generated and of real images",
     "nearest": "Generated images, each beside its closest training images",
     "pca": "Real and generated images on the first two principal components of the real images' pixels",
     "tsne": "t-SNE map of real and generated images",

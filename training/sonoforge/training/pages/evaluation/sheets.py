@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.metrics.copies import Nearest
+from sonoforge.training.metrics.nearest_training import Nearest
 
 _FLAGGED = "#c00000"
 _GAP = 2  # pixels between images
@@ -40,38 +40,45 @@ def sample_sheet(real: NDArray[np.uint8], fake: NDArray[np.uint8], columns: int 
 
 @_styled
 def nearest_sheet(
-    fakes: NDArray[np.uint8], training: NDArray[np.uint8], nearest: Nearest, flagged: NDArray[np.bool_], rows: int = 8
+    fakes: NDArray[np.uint8], training: NDArray[np.uint8], nearest: Nearest, score: NDArray[np.float64]
 ) -> Figure:
-    """Draw generated images, each beside its closest training images; the likeliest copies come first.
+    """Draw generated images (N, S, S, C), in their order, each beside its closest training images.
 
     A training image that is closest as its mirror image is shown mirrored, and marked so.  With one training image
     for each, two pairs share a line.
+
+    Args:
+        fakes: The generated images, N >= 1.
+        training: (M, S, S, C) all training images.
+        nearest: Fields (N, k); of a copy, the first is the one that it is a copy of.
+        score: (N,) score of the match with that one; 0 for an image that is no copy.
     """
     width = nearest.distance.shape[1] + 1
     across = max(1, 5 // width)
-    order = np.argsort(nearest.distance[:, 0], kind="stable")[:rows]
-    lines = math.ceil(len(order) / across)
+    lines = math.ceil(len(fakes) / across)
     size = (1.45 * width * across, 1.72 * lines + 0.7)
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.03, hspace=0.03))
     grid = figure.subplots(lines, width * across, squeeze=False)
     cells = grid.reshape(lines * across, width)
-    for axes in cells[len(order) :].flat:
+    for axes in cells[len(fakes) :].flat:
         axes.set_axis_off()
-    for line, fake in zip(cells[: len(order)], order, strict=True):
-        copied = bool(flagged[fake])
+    for fake, line in enumerate(cells[: len(fakes)]):
+        copied = bool(score[fake] > 0)
         _show(line[0], fakes[fake], framed=copied)
-        line[0].set_xlabel("generated: too close" if copied else "generated", fontsize=8, labelpad=2)
+        line[0].set_xlabel("generated: a copy" if copied else "generated", fontsize=8, labelpad=2)
         for rank, axes in enumerate(line[1:]):
             near, mirrored = training[nearest.training_index[fake, rank]], nearest.mirrored[fake, rank]
             _show(axes, near[:, ::-1] if mirrored else near, framed=copied and rank == 0)
-            distance = round(float(nearest.distance[fake, rank]), 6)
-            axes.set_xlabel(f"{distance:.3g}{', mirrored' if mirrored else ''}", fontsize=8, labelpad=2)
+            figure_of_it = f"{round(float(nearest.distance[fake, rank]), 6):.3g}"
+            if copied and rank == 0:
+                figure_of_it = f"score {score[fake]:.3g}"
+            axes.set_xlabel(f"{figure_of_it}{', mirrored' if mirrored else ''}", fontsize=8, labelpad=2)
     ordinals = ["closest training", *(f"{rank}." for rank in range(2, width))]
     for axes, title in zip(grid[0], ["synthetic", *ordinals] * across, strict=True):
         axes.set_title(title, fontsize=8.5)
     figure.supxlabel(
-        f"The {len(order)} of {len(fakes)} generated images that are closest to a training image, with the distances.\n"
-        "Framed: closer than the copy test allows.",
+        "Copies first, then the generated images that are closest to a training image, with the distances.\n"
+        "Framed: found to be a copy of the training image beside it, with the score of the match.",
         fontsize=8,
     )
     return figure

@@ -1,0 +1,138 @@
+"""How far each image is from its nearest training image, and whether a set as a whole is too near.
+
+*Distance.*  1 minus the largest correlation, over {as it is, mirrored left to right}, of two grey 32x32 thumbnails
+(area averages) whose slow variation is removed: 0 for a copy, 0.6 to 0.8 from most breast scans to the nearest
+unrelated one of some hundred.  A change of brightness or contrast leaves it alone, clipping and JPEG nearly so.
+Without the removal, unrelated scans correlate through the layers that all of them have.  Every image has a distance,
+also where nothing was copied; which images *are* copies, also shifted, turned or cropped ones, `copies` finds.
+
+*Data copying.*  The statistic of Meehan, Chaudhuri, Dasgupta, "A Non-Parametric Test to Detect Data-Copying in
+Generative Models", AISTATS 2020, section 3, on these distances, over the whole space at once (one cell): it sees a
+generator that is systematically too near to its training images even where no single image is a copy.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, stats
+
+from sonoforge.runtime.errors import SonoforgeError
+
+SIDE = 32
+_SMOOTH = SIDE / 16  # as `sonoforge.training.data.duplicates` relative to the side, and for its reason
+_FLAT = 0.5  # grey levels; below, an image has no detail to compare
+_BLOCK = 1024
+
+Pixels = NDArray[np.uint8]
+Vectors = NDArray[np.float32]
+Groups = NDArray[np.int64]
+
+
+class Nearest(NamedTuple):
+    """The nearest training image of each of N images."""
+
+    # (N,) float64, 0 (a copy) to 2; 1 where either has no detail. `nearest_few` gives (N, k) of all three.
+    distance: NDArray[np.float64]
+    training_index: NDArray[np.int64]  # (N,) int64, its place among the training images
+    mirrored: NDArray[np.bool_]  # (N,) bool, True where the training image's mirror image is meant
+
+
+def nearest_training(images: Pixels, training: Pixels) -> Nearest:
+    """Find the nearest of the training images (M, S', S', C') for each image (N, S, S, C) uint8, C = 1 or 3."""
+    return _nearest(copy_vectors(images), copy_vectors(training), None)
+
+
+def nearest_few(images: Pixels, training: Pixels, count: int) -> Nearest:
+    """Find the ``count`` nearest training images of each of N images, nearest first: fields (N, count)."""
+    vectors, training_vectors = copy_vectors(images), copy_vectors(training)
+    plain, flipped = vectors @ training_vectors.T, vectors @ _mirrored(training_vectors).T
+    best = np.maximum(plain, flipped)
+    index = np.argsort(-best, axis=1, kind="stable")[:, :count]
+    distance = np.maximum(1.0 - np.take_along_axis(best, index, 1), 0.0).astype(np.float64)
+    return Nearest(distance, index, np.take_along_axis(flipped > plain, index, 1))
+
+
+def nearest_other_group(training: Pixels, groups: Groups) -> Nearest:
+    """Find, for each training image, the nearest training image of another of the near-duplicate groups (M,).
+
+    Raises:
+        SonoforgeError: Only one group.
+    """
+    if len(np.unique(groups)) < 2:
+        raise SonoforgeError(
+            "copy test: found training images of one near-duplicate group only, expected at least two groups; "
+            "give held-out real images"
+        )
+    vectors = copy_vectors(training)
+    return _nearest(vectors, vectors, groups)
+
+
+def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> float:
+    """Return C_T of Meehan 2020 in one cell: the z-score of Mann and Whitney's U.
+
+    U counts the pairs in which the generated image is farther from the training images than the real one.  Its mean is
+    N K / 2 and its variance N K (N + K + 1) / 12 where both are from one distribution without ties.
+
+    Args:
+        generated: (N,) distances to the nearest training image.
+        real: (K,) the same of real images.
+    """
+    n, k = len(generated), len(real)
+    ranks = stats.rankdata(np.concatenate([generated, real]))
+    farther = ranks[:n].sum() - n * (n + 1) / 2
+    return float((farther - n * k / 2) / math.sqrt(n * k * (n + k + 1) / 12))
+
+
+def copy_vectors(images: Pixels) -> Vectors:
+    """Return vectors whose products are the correlations: (N, T * T) float32, T = min(S, 32), of norm 1 or 0."""
+    if images.ndim != 4 or images.shape[1] != images.shape[2]:
+        raise ValueError(f"copy test: found images of shape {images.shape}, expected (N, S, S, C)")
+    averaging = _area_average(images.shape[1], min(images.shape[1], SIDE))
+    parts = [np.empty((0, len(averaging) ** 2), np.float32)]
+    for start in range(0, len(images), _BLOCK):
+        grey = images[start : start + _BLOCK].mean(axis=3, dtype=np.float32)
+        small = averaging @ grey @ averaging.T
+        smooth = _SMOOTH * len(averaging) / SIDE
+        detail = small - ndimage.gaussian_filter(small, (0, smooth, smooth), mode="nearest")
+        detail -= detail.mean(axis=(1, 2), keepdims=True)
+        spread = detail.std(axis=(1, 2), keepdims=True)
+        scaled = np.where(spread > _FLAT, detail / (len(averaging) * np.maximum(spread, _FLAT)), 0)
+        parts.append(scaled.reshape(len(grey), -1).astype(np.float32))
+    return np.concatenate(parts)
+
+
+def _area_average(side: int, target: int) -> NDArray[np.float32]:
+    """(target, side): the share of each pixel in each of the equal parts of the side; rows sum to 1."""
+    bounds = np.linspace(0, side, target + 1)
+    pixel = np.arange(side)
+    overlap = np.minimum(bounds[1:, None], pixel + 1) - np.maximum(bounds[:-1, None], pixel)
+    share: NDArray[np.float32] = (np.clip(overlap, 0, None) * (target / side)).astype(np.float32)
+    return share
+
+
+def _nearest(vectors: Vectors, training: Vectors, groups: Groups | None) -> Nearest:
+    """Compare (N, D) with (M, D), block by block to save memory; with groups, both are one set."""
+    if vectors.shape[1] != training.shape[1] or not len(training):
+        raise ValueError(f"copy test: found {training.shape} training vectors for {vectors.shape}")
+    mirror = _mirrored(training)
+    distance, index, mirrored = np.empty(len(vectors)), np.empty(len(vectors), np.int64), np.empty(len(vectors), bool)
+    for start in range(0, len(vectors), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        plain, flipped = vectors[rows] @ training.T, vectors[rows] @ mirror.T
+        best = np.maximum(plain, flipped)
+        if groups is not None:
+            best[groups[rows, None] == groups[None, :]] = -np.inf
+        found = best.argmax(axis=1)
+        at = np.arange(len(found)), found
+        # Rounding may leave a correlation of 1 + 1e-7.
+        distance[rows], index[rows], mirrored[rows] = np.maximum(1.0 - best[at], 0.0), found, flipped[at] > plain[at]
+    return Nearest(distance, index, mirrored)
+
+
+def _mirrored(vectors: Vectors) -> Vectors:
+    side = math.isqrt(vectors.shape[1])
+    return np.ascontiguousarray(vectors.reshape(-1, side, side)[:, :, ::-1]).reshape(vectors.shape)
