@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from sonoforge.models.mobilenetv2 import BLOCKS, EMBEDDING, load_folded, mobilenet_v2, restore_batch_norm
+from sonoforge.models.mobilenetv2 import (
+    BLOCKS,
+    EMBEDDING,
+    load_folded,
+    measure_batch_norm,
+    mobilenet_v2,
+    restore_batch_norm,
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,7 @@ def test_restored_batch_norm_leaves_the_function_and_takes_the_data_statistics(t
     batches = [torch.randn(8, 3, 64, 64) for _ in range(3)]
     with torch.inference_mode():
         before = net.features(batches[0])
-    restore_batch_norm(net, batches)
+    restore_batch_norm(net, *measure_batch_norm(net, batches))
     with torch.inference_mode():
         assert torch.allclose(net.features(batches[0]), before, atol=1e-3)
     stem = net.features[0]

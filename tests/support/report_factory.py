@@ -159,7 +159,13 @@ def make_run(
         "groups": len(set(plans[0].groups)),
         "fold_sizes": [len(plans[0].test(fold)) for fold in range(folds)],
         "test_images_with_a_twin_in_training": [len(leaked_images(plans[0], f, cache)) for f in range(folds)],
-        "second_opinion": {"compared": 3000, "threshold": 0.5, "leaks": [], "distinct_by_hand": []},
+        "second_opinion": {
+            "compared": 3000,
+            "threshold": 0.5,
+            "leaks": [],
+            "possible_second_views": [],
+            "distinct_by_hand": [],
+        },
         "fingerprint": cache.fingerprint,
     }
     if any(arm == "gan" for arm, _ in arms):

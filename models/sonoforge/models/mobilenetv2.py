@@ -69,15 +69,15 @@ def load_folded(net: Any, convolutions: list[tuple[Tensor, Tensor]]) -> None:
 
 
 @torch.no_grad()
-def restore_batch_norm(net: Any, batches: Iterable[Tensor]) -> None:
-    """Give every batch norm the statistics of ``batches`` without changing what the network computes.
-
-    The affine part absorbs the change, so outputs in eval mode stay equal (to rounding) while
-    train mode, which normalises by the batch's own statistics, sees ordinary activations.
+def measure_batch_norm(net: Any, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Measure what reaches every batch norm on ``batches``.
 
     Args:
         net: A torchvision ``MobileNetV2`` in any mode; left in eval mode.
         batches: Inputs ``(N, 3, S, S)``, normalised.
+
+    Returns:
+        Mean and variance of each channel of all batch norms, in forward order, (17056,) float32.
     """
     norms = [m for m in net.features.modules() if isinstance(m, nn.BatchNorm2d)]
     sums = {norm: [torch.zeros(norm.num_features, dtype=torch.float64) for _ in range(2)] for norm in norms}
@@ -97,9 +97,27 @@ def restore_batch_norm(net: Any, batches: Iterable[Tensor]) -> None:
     finally:
         for handle in handles:
             handle.remove()
-    for norm in norms:
-        mean = sums[norm][0] / counts[norm]
-        variance = (sums[norm][1] / counts[norm] - mean.square()).clamp_min(1e-8)
+    means = [sums[norm][0] / counts[norm] for norm in norms]
+    squares = [sums[norm][1] / counts[norm] for norm in norms]
+    variances = [(square - mean.square()).clamp_min(1e-8) for square, mean in zip(squares, means, strict=True)]
+    return torch.cat(means).float(), torch.cat(variances).float()
+
+
+@torch.no_grad()
+def restore_batch_norm(net: Any, means: Tensor, variances: Tensor) -> None:
+    """Give every batch norm the statistics that `measure_batch_norm` returns, not changing what the network computes.
+
+    The affine part absorbs the change, so outputs in eval mode stay equal (to rounding) while
+    train mode, which normalises by the batch's own statistics, sees ordinary activations.
+
+    Raises:
+        ValueError: Their number is not that of the network's channels.
+    """
+    norms = [m for m in net.features.modules() if isinstance(m, nn.BatchNorm2d)]
+    sizes = [norm.num_features for norm in norms]
+    if len(means) != sum(sizes) or len(variances) != sum(sizes):
+        raise ValueError(f"found statistics of {len(means)} and {len(variances)} channels, expected {sum(sizes)}")
+    for norm, mean, variance in zip(norms, means.double().split(sizes), variances.double().split(sizes), strict=True):
         old_mean, old_variance = norm.running_mean, norm.running_var
         if old_mean is None or old_variance is None:
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +74,7 @@ def _offline(*_: object, **__: object) -> None:
 def test_shipped_backbone_computes_the_embedding_of_the_bundle() -> None:
     bundle = open_bundle(None)
     golden = bundle.golden()
-    backbone = load_backbone("shipped", replace(NO_IMAGES, images=golden["pixels"]))
+    backbone = load_backbone("shipped", NO_IMAGES)
     net = mobilenet_v2(3).eval()
     apply_backbone(net, backbone)
     views = pixel_views(golden["pixels"], bundle.manifest.raw["training"]["mirror"])

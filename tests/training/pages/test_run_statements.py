@@ -29,6 +29,7 @@ SEALED = RunFacts(
     simulated=0,
     given_groups=0,
     twins=0,
+    second_views=0,
     generator_reads=0,
     passed=True,
 )
@@ -46,6 +47,10 @@ def say(**changes: Any) -> str:
     [
         ({}, ["20 to 22 images of normal and malignant, drawn by a GAN", "neither it nor a near-duplicate of it"],
          ["leak", "too good", "simulated", "given with the data"]),
+        ({"second_views": 1}, ["neither it nor", "But 1 pair that may be second views of one lesion lies in different"],
+         ["too good"]),
+        ({"second_views": 2}, ["neither it nor", "But 2 pairs that may be second views of one lesion lie in different"],
+         ["too good"]),
         ({"passed": False}, ["checks against the run folder failed"], ["had seen neither"]),
         ({"arms": ("real",), "added": (), "filled": ()}, ["How well does a classifier that sorts 90 images"], ["GAN"]),
         ({"arms": ("real", "classical"), "added": (), "filled": ()}, ["How should a classifier"], ["GAN"]),

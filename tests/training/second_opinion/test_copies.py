@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,9 +13,10 @@ from PIL import Image
 from places import SHARED
 from scans import draw_scan
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.splits import make_plan
 from sonoforge.training.second_opinion.copies import find_copies, threshold_of
+from sonoforge.training.second_opinion.gate import check_plans
 from sonoforge.training.second_opinion.pose_search import SIDE, shrink
-from sonoforge.training.second_opinion.recall import read_pictures
 
 SCANS = [draw_scan(seed, 192) for seed in range(20)]
 
@@ -44,6 +48,8 @@ COPIES = {
     "cropped": lambda s: s[: int(0.8 * len(s)), int(0.25 * len(s)) :],
     "letterboxed": lambda s: np.pad(s, ((0, 0), (48, 30))),
     "inverted": lambda s: 255 - s,
+    "upside down": lambda s: s[::-1],
+    "half turn, zoomed": lambda s: copy(s, zoom=1.2)[::-1, ::-1],
     "stretched": lambda s: np.asarray(Image.fromarray(s).resize((len(s), int(1.1 * len(s))))),
 }
 
@@ -107,7 +113,19 @@ ONE_VIEW = ((14, 114), (114, 123), (95, 96), (95, 97), (65, 66), (98, 99), (11, 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the images of BUSI beside the checkout")
 def test_busi_holds_the_known_views_at_other_zooms(busi: ImageCache) -> None:
     names = [item.path for item in busi.dataset.items]
-    found = find_copies(read_pictures(busi), np.arange(len(names)))
+    found = find_copies([shrink(picture) for picture in busi.pictures], np.arange(len(names)))
     pairs = {frozenset((names[one.query], names[one.key])) for one in found.matches}
     for numbers in ONE_VIEW:
         assert frozenset(f"malignant/malignant ({number}).png" for number in numbers) in pairs
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the images of BUSI beside the checkout")
+def test_busis_sealed_folds_divide_two_possible_second_views_and_no_scan(busi: ImageCache, tmp_path: Path) -> None:
+    plan = make_plan(busi, "sealed")
+    opinion = check_plans(tmp_path, busi, [dataclasses.replace(plan, fold_of=plan.groups)])  # each group a fold
+    assert opinion["leaks"] == []
+    assert {frozenset((pair["file"], pair["other"])) for pair in opinion["possible_second_views"]} == {
+        frozenset(("malignant/malignant (120).png", "malignant/malignant (122).png")),
+        frozenset(("benign/benign (101).png", "benign/benign (115).png")),
+    }

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,14 @@ from small_run import CLASSIFIER, GENERATOR
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.classifier import comparison, folds
 from sonoforge.training.classifier.fold_task import FoldTask
+from sonoforge.training.copy_detection.pictures import Picture
+from sonoforge.training.data import duplicates
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.duplicates import Duplicates, find_duplicates
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.second_opinion import recall
+from sonoforge.training.second_opinion import findings, recall
 from sonoforge.training.second_opinion.gate import check_plans
 from sonoforge.training.verbs import train
 
@@ -61,12 +65,18 @@ def blind_plan(cache: ImageCache, protocol: str, folds: int = 2, seed: int = 0) 
         labels=tuple(cache.dataset.labels.tolist()),
         groups=tuple(range(len(names))),
         fold_of=tuple(fold_of),
-        by_appearance=False,
     )
 
 
 @pytest.fixture
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first search find nothing, and the folds be dealt by that."""
+
+    def nothing_alike(pictures: Sequence[Picture], *_: object) -> Duplicates:
+        none = find_duplicates(pictures[:1])
+        return dataclasses.replace(none, groups=np.arange(len(pictures)))
+
+    monkeypatch.setattr(duplicates, "find_duplicates", nothing_alike)
     monkeypatch.setattr(comparison, "make_plan", blind_plan)
     monkeypatch.setattr(train, "make_plan", blind_plan)
 
@@ -158,44 +168,65 @@ def test_the_proposed_groups_are_the_remedy(data: Path) -> None:
     (data / "groups.csv").write_text("file,group\n" + "".join(f"{name},{given.get(name, '')}\n" for name in names))
     run, cache = data.parent / "run", open_cache(read_dataset(data), 32, data.parent / "cache")
     with pytest.raises(GateError, match="show one scan"):
-        check_plans(run, cache, [blind_plan(cache, "sealed")], data.parent / "cache")
+        check_plans(run, cache, [blind_plan(cache, "sealed")])
     shutil.copy(run / "second-opinion-groups.csv", data / "groups.csv")
     with (data / "groups.csv").open() as file:
         groups = {row["file"]: row["group"] for row in csv.DictReader(file)}
     assert groups == dict.fromkeys(names, "") | given | {PLANTED: "p2"}
     again = open_cache(read_dataset(data), 32, data.parent / "cache")
-    opinion = check_plans(run, again, [make_plan(again, "sealed", 3)], data.parent / "cache")
+    opinion = check_plans(run, again, [make_plan(again, "sealed", 3)])
     assert opinion["leaks"] == []
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_possible_second_view_is_shown_and_warned_of_but_stops_nothing(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "ONE_SCAN", 0.999)  # the copy, enlarged, agrees a little less
+    finished = crossval(data, "--arms", "real", "--json")
+    assert finished.code == 0, finished.err
+    run = Path(finished.json["run"])
+    (line,) = [line for line in finished.err.splitlines() if "second views" in line]
+    assert ORIGINAL in line and PLANTED in line and str(run / "second-opinion.png") in line
+    assert "groups.csv" in line and "distinct.csv" in line
+    opinion = finished.json["split"]["second_opinion"]
+    assert opinion["leaks"] == [] == opinion["distinct_by_hand"]
+    (pair,) = opinion["possible_second_views"]
+    assert {pair["file"], pair["other"]} == {ORIGINAL, PLANTED} and 0.6 < pair["correlation"] < 0.999
+    with Image.open(run / "second-opinion.png") as sheet:
+        assert sheet.height < 300  # one row
+    assert len((run / "second-opinion-distinct.csv").read_text().splitlines()) == 2
 
 
 def test_thesis_says_what_leaks_and_goes_on(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = open_cache(read_dataset(data), 32, data.parent / "cache")
-    opinion = check_plans(data.parent, cache, [blind_plan(cache, "thesis")], data.parent / "cache")
+    opinion = check_plans(data.parent, cache, [blind_plan(cache, "thesis")])
     assert [{pair["file"], pair["other"]} for pair in opinion["leaks"]] == [{ORIGINAL, PLANTED}]
     assert "show one scan" in caplog.text
 
 
 def test_what_was_found_is_remembered_until_groups_come_apart(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache, folder = open_cache(read_dataset(data), 32, data.parent / "cache"), data.parent / "cache"
+    cache = open_cache(read_dataset(data), 32, data.parent / "cache")
     apart = np.arange(len(cache.hashes))
     joined = apart.copy()
     joined[1] = joined[0]
-    first = recall.recall_copies(cache, joined, folder)
+    first = recall.recall_copies(cache, joined)
 
     def no_search(*_: object) -> None:
         raise AssertionError("searched again")
 
     with monkeypatch.context() as patched:
         patched.setattr(recall, "find_copies", no_search)
-        again = recall.recall_copies(cache, joined, folder)
+        again = recall.recall_copies(cache, joined)
         assert [one[:-1] for one in again.matches] == [one[:-1] for one in first.matches]
         assert np.array_equal(again.matches[0].matrix, first.matches[0].matrix)
-        assert recall.recall_copies(cache, np.zeros_like(apart), folder).matches == []  # coarser groups
+        assert recall.recall_copies(cache, np.zeros_like(apart)).matches == []  # coarser groups
         with pytest.raises(AssertionError, match="searched again"):
-            recall.recall_copies(cache, apart, folder)
+            recall.recall_copies(cache, apart)
         other = dataclasses.replace(cache, hashes=cache.hashes[::-1])
         with pytest.raises(AssertionError, match="searched again"):
-            recall.recall_copies(other, joined, folder)
-    (file,) = (folder / "second-opinion").iterdir()
+            recall.recall_copies(other, joined)
+    assert cache.store is not None
+    (file,) = (cache.store / "second-opinion").iterdir()
     file.write_bytes(file.read_bytes()[:-20])
-    assert len(recall.recall_copies(cache, joined, folder).matches) == len(first.matches)
+    assert len(recall.recall_copies(cache, joined).matches) == len(first.matches)

@@ -100,6 +100,7 @@ def _facts(record: ModelRecord) -> RunFacts:
         simulated=training["simulated"],
         given_groups=training["given_groups"],
         twins=evaluation["twins"],
+        second_views=None,
         generator_reads=evaluation["generator_reads"],
         passed=evaluation["twins"] == evaluation["generator_reads"] == 0,
     )

@@ -105,7 +105,7 @@ def compare(
         run_folder.write_environment(
             folder, run_folder.describe_environment(str(device), settings.seeds[0], plans[0].fingerprint)
         )
-        second_opinion = check_plans(folder, cache, plans, source.folder)
+        second_opinion = check_plans(folder, cache, plans)
         _run_missing(tasks, jobs, pool)
     final = next((task for task in tasks if task.arm == final_arm), None)
     maps = read_all_maps(final) if final else None

@@ -11,18 +11,20 @@ import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from sonoforge.models.mobilenetv2 import load_folded, mobilenet_v2, restore_batch_norm
+from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.pretrained import DIGEST, Weights, download_weights, mismatches, read_weights
 
 log = logging.getLogger(__name__)
 
 _IMAGENET = "MobileNet_V2_Weights.IMAGENET1K_V1"
+_BATCH_NORM = dict.fromkeys(("means", "variances"), ArrayKind(np.float32, ("N",)))
 _CHOICES = "expected imagenet, shipped, none or a .safetensors file"
 
 
@@ -114,9 +116,9 @@ def _shipped(cache: ImageCache) -> Backbone:
     biased = [node for node in graph.node if node.op_type == "Conv" and len(node.input) == 3]
     net = mobilenet_v2(1)
     load_folded(net, [(tensors[node.input[1]], tensors[node.input[2]]) for node in biased])
-    pixels = cache.images[:192]
-    batches = (torch.from_numpy(IMAGENET.normalise(pixels[i : i + 32])) for i in range(0, len(pixels), 32))
-    restore_batch_norm(net, batches)
+    # Those of its own training images, by `measure_batch_norm`: the images at hand are test images, too.
+    statistics = bundle.arrays("batch-norm.npz", _BATCH_NORM)
+    restore_batch_norm(net, torch.from_numpy(statistics["means"]), torch.from_numpy(statistics["variances"]))
     state = {key: value for key, value in net.state_dict().items() if key.startswith("features.")}
     data = bundle.manifest.raw["training"]["data"]
     source = f"shipped bundle {bundle.manifest.name} {bundle.manifest.version} (trained on {data})"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from sonoforge.training.second_opinion.pose_search import Matrix, Picture, Start, cell_of, detail, mirror, warp
+from sonoforge.training.second_opinion.pose_search import Matrix, Picture, Start, cell_of, detail, flip, warp
 
 LEAST_OVERLAP = 0.2
 """Of the area of either picture; less can agree by chance."""
@@ -26,7 +27,7 @@ class Alignment(NamedTuple):
 
     correlation: float  # of fine detail where both are seen, in [-1, 1]; -1 where they cannot be laid on each other
     overlap: float  # smaller share of the two areas that both show, in [0, 1]
-    matrix: Matrix  # see `pose_search.Matrix`; the query mirrored first, if it is
+    matrix: Matrix  # see `pose_search.Matrix`; the query flipped first, if it is
 
 
 def align(query: Picture, key: Picture, start: Start) -> Alignment:
@@ -34,11 +35,10 @@ def align(query: Picture, key: Picture, start: Start) -> Alignment:
 
     The correlation is zero-mean and normalised, over the pixels of the query that the key covers.
     """
-    shown = mirror(query) if start.mirrored else query
+    shown, sign = flip(query, start.mirrored, start.upside_down), -1 if start.inverted else 1
     matrix = start.matrix
     for size in (_COARSER, _FINER):
-        fixed, moving = detail(shown, size * cell_of(shown)), detail(key, size * cell_of(key))
-        moving *= -1 if start.inverted else 1
+        fixed, moving = detail(shown, size * cell_of(shown)), sign * detail(key, size * cell_of(key))
         matrix = _refine(fixed, moving, matrix)
     return max((_judge(fixed, moving, tried) for tried in (start.matrix, matrix)), key=lambda found: found.correlation)
 
@@ -55,15 +55,17 @@ def _refine(fixed: Picture, moving: Picture, matrix: Matrix) -> Matrix:
 
 def _judge(fixed: Picture, moving: Picture, matrix: Matrix) -> Alignment:
     nothing = Alignment(-1.0, 0.0, matrix)
-    largest, smallest = np.linalg.svd(matrix[:, :2], compute_uv=False)
-    area = float(np.linalg.det(matrix[:, :2]))  # pixels of the key for one of the query
+    (a, b), (c, d) = matrix[:, :2].tolist()
+    area = a * d - b * c  # pixels of the key for one of the query
+    half, root = (a * a + b * b + c * c + d * d) / 2, math.hypot(a * a - d * d + c * c - b * b, 2 * (a * b + c * d)) / 2
+    largest, smallest = math.sqrt(half + root), math.sqrt(max(half - root, 0))  # singular values
     if area <= 0 or smallest < _SCALES[0] or largest > _SCALES[1] or largest > _MOST_STRETCH * smallest:
         return nothing
     seen = warp(np.ones_like(moving), matrix, fixed.shape) > 0.999
     overlap = seen.sum() * min(1 / fixed.size, area / moving.size)
     if overlap < LEAST_OVERLAP:
         return nothing
-    a, b = fixed[seen], warp(moving, matrix, fixed.shape)[seen]
-    a, b = a - a.mean(), b - b.mean()
-    energy = float(np.sqrt((a @ a) * (b @ b)))
-    return Alignment(float(a @ b) / energy, float(overlap), matrix) if energy > 0 else nothing
+    one, other = fixed[seen], warp(moving, matrix, fixed.shape)[seen]
+    one, other = one - one.mean(), other - other.mean()
+    energy = float(np.sqrt((one @ one) * (other @ other)))
+    return Alignment(float(one @ other) / energy, float(overlap), matrix) if energy > 0 else nothing

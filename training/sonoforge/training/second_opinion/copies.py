@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from sonoforge.training.second_opinion.alignment import Alignment, align
 from sonoforge.training.second_opinion.pose_search import Found, Matrix, Picture, Start, search, start_of
@@ -34,8 +35,9 @@ class Match(NamedTuple):
     correlation: float  # of fine detail in their overlap
     overlap: float  # share of the area that both show
     mirrored: bool
+    upside_down: bool
     inverted: bool
-    matrix: Matrix  # query (mirrored first, if it is) to key, in pixels of `pose_search.shrink`
+    matrix: Matrix  # query (flipped first, if it is) to key, in pixels of `pose_search.shrink`
 
     @property
     def zoom(self) -> float:
@@ -55,6 +57,13 @@ def find_copies(
     pictures: Sequence[Picture], groups: Groups, advance: Callable[[int], None] = lambda done: None
 ) -> Copies:
     """Find the pairs of N pictures that show one scan, but for pairs of one group; ``advance`` counts to 2 N."""
+    # Both steps run in threads of their own. Their products are too small to be shared out once more: that took four
+    # times as long on two cores.
+    with threadpool_limits(1, "blas"):
+        return _find_copies(pictures, groups, advance)
+
+
+def _find_copies(pictures: Sequence[Picture], groups: Groups, advance: Callable[[int], None]) -> Copies:
     count = len(pictures)
     found = search(pictures, advance)
     first, second = candidates(found, groups)
@@ -76,7 +85,9 @@ def find_copies(
 
 
 def _match(query: int, key: int, start: Start, found: Alignment) -> Match:
-    return Match(query, key, found.correlation, found.overlap, start.mirrored, start.inverted, found.matrix)
+    return Match(
+        query, key, found.correlation, found.overlap, start.mirrored, start.upside_down, start.inverted, found.matrix
+    )
 
 
 def candidates(found: Found, groups: Groups) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -14,7 +14,13 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.distinct import DISTINCT, read_distinct
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.second_opinion.copies import Match
-from sonoforge.training.second_opinion.findings import Finding, proposed_distinct, proposed_groups, write_sheet
+from sonoforge.training.second_opinion.findings import (
+    ONE_SCAN,
+    Finding,
+    proposed_distinct,
+    proposed_groups,
+    write_sheet,
+)
 from sonoforge.training.second_opinion.recall import recall_copies
 from sonoforge.training.statistics.results import SecondOpinion
 
@@ -24,42 +30,49 @@ RECORD, SHEET = "second-opinion.json", "second-opinion.png"
 PROPOSED_GROUPS, PROPOSED_DISTINCT = "second-opinion-groups.csv", "second-opinion-distinct.csv"
 
 
-def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], cache_folder: Path) -> SecondOpinion:
+def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan]) -> SecondOpinion:
     """Refuse plans under which a network is tested on an image and trained on another picture of the same scan.
 
-    Pairs in ``distinct.csv`` are let through and recorded.  Under ``thesis`` what leaks is only said.
+    Pairs that may only be second views of one scan are warned of, pairs in ``distinct.csv`` are let through, and both
+    are recorded.  Under ``thesis`` what leaks is only said.
 
     Args:
         run: The run folder.  Gets ``second-opinion.json`` and, where something was found, its pictures, a
             ``groups.csv`` that joins it and a ``distinct.csv`` that waves it through.
         cache: The images.
         plans: Of the same images and groups; one for each seed.
-        cache_folder: That of decoded images, which keeps what need not be searched again.
 
     Raises:
         GateError: Two images of different folds show one scan; names both, and the remedy.
         SonoforgeError: ``distinct.csv`` cannot be read.
     """
     distinct = read_distinct(cache.dataset)
-    found = recall_copies(cache, np.array(plans[0].groups), cache_folder)
+    found = recall_copies(cache, np.array(plans[0].groups))
     findings = [finding for match in found.matches if (finding := _across(match, plans)) is not None]
     declared = [finding for finding in findings if frozenset(finding.files) in distinct]
-    leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]
+    open_ones = [finding for finding in findings if frozenset(finding.files) not in distinct]
+    leaks = [finding for finding in open_ones if finding.is_one_scan]
+    views = [finding for finding in open_ones if not finding.is_one_scan]
     record = SecondOpinion(
         compared=found.compared,
         threshold=found.threshold,
         leaks=[finding.record() for finding in leaks],
+        possible_second_views=[finding.record() for finding in views],
         distinct_by_hand=[finding.record() for finding in declared],
     )
     atomic.write_json(run / RECORD, record)
     if declared:
         log.info("second opinion: %d pairs were declared distinct by hand (%s)", len(declared), DISTINCT)
+    if open_ones:
+        write_sheet(run / SHEET, cache, open_ones)
+        atomic.write_text(run / PROPOSED_GROUPS, proposed_groups(cache, open_ones))
+        atomic.write_text(run / PROPOSED_DISTINCT, proposed_distinct(open_ones))
+    if views:
+        log.warning("second opinion: %s", _message(run, cache, views))
     if not leaks:
-        log.info("second opinion: no scan on two sides (%d pairs, r below %.2f)", found.compared, found.threshold)
+        limit = ONE_SCAN if views else found.threshold
+        log.info("second opinion: no scan on two sides (%d pairs, r below %.2f)", found.compared, limit)
         return record
-    write_sheet(run / SHEET, cache, leaks)
-    atomic.write_text(run / PROPOSED_GROUPS, proposed_groups(cache, leaks))
-    atomic.write_text(run / PROPOSED_DISTINCT, proposed_distinct(leaks))
     message = _message(run, cache, leaks)
     if plans[0].protocol == "sealed":
         raise GateError(f"sealed: {message}")
@@ -76,11 +89,13 @@ def _across(match: Match, plans: Sequence[SplitPlan]) -> Finding | None:
     return None
 
 
-def _message(run: Path, cache: ImageCache, leaks: Sequence[Finding]) -> str:
-    more = f"; and {len(leaks) - 1} more pairs" if len(leaks) > 1 else ""
+def _message(run: Path, cache: ImageCache, pairs: Sequence[Finding]) -> str:
+    """Name the first of pairs of one kind, count the rest, and say what to do."""
+    others = len(pairs) - 1
+    more = f"; and {others} more {'pair' if others == 1 else 'pairs'}" if others else ""
     root = cache.dataset.root
     return (
-        f"{leaks[0].sentence} ({leaks[0].facts}){more}; look at {run / SHEET}: what is one scan belongs in one group, "
+        f"{pairs[0].sentence} ({pairs[0].facts}){more}; look at {run / SHEET}: what is one scan belongs in one group, "
         f"copy {run / PROPOSED_GROUPS} to {root / 'groups.csv'}; what is not, list in {root / DISTINCT}, copy lines "
         f"from {run / PROPOSED_DISTINCT}"
     )

@@ -8,7 +8,11 @@ square anywhere in another picture, at 5 sizes and 5 angles: some 5000 windows. 
 scale of the cells, evened out by its local strength so that marks and borders weigh no more than tissue, whitened by
 the covariance of the set's own queries, so that what all pictures share (layers, an outline) counts for little, and
 scaled to length 1.  The score of a pair is the largest scalar product over all windows, of the query or its mirror
-image, of either sign (an inverted copy).  Because either picture of a pair may be the query, sizes below 1 suffice.
+image, upright or upside down (together: a half turn), of either sign (an inverted copy).  Because either picture of a
+pair may be the query, sizes below 1 suffice.
+
+Vectors have two parts, which hold what is even and what is odd under mirroring.  Mirroring only turns the sign of the
+second, so the best of query and mirror image, of either sign, is the sum of two magnitudes: half the products.
 
 Time grows with the square of the number of pictures, memory is 6 bytes a pair.
 """
@@ -43,6 +47,7 @@ _REACH = 0.27  # of width and height: how far the middle of a window may lie fro
 _DIMENSIONS = 64  # hold 96 % of the variance of BUSI's queries
 _WHITENING = 0.7  # of the exponent of full whitening, which would raise the noise of the weakest directions
 _FLAT = 0.15  # RMS of evened-out detail (1 where there is any) below which a window shows nothing
+_BLOCK = 64  # queries at a time, so that their products with 5000 windows stay in the processor's cache
 _BAR = 16  # grey levels, between the 5th and the 95th percentile of a line; noise of 4 spans 13
 _FAINT = 0.004  # of full scale: one grey level, below which detail is noise
 
@@ -60,13 +65,15 @@ class Found(NamedTuple):
     """The best window for each pair: rows are keys, columns queries."""
 
     scores: NDArray[np.float16]  # (N, N) in [0, 1]
-    codes: NDArray[np.int32]  # (N, N): 4 x number of the window + 2 where mirrored + 1 where inverted
+    # (N, N): 8 x number of the window + 4 where upside down + 2 where mirrored + 1 where inverted
+    codes: NDArray[np.int32]
 
 
 class Start(NamedTuple):
     """How a query lies in a key, as far as the grid tells."""
 
     mirrored: bool  # the query is to be mirrored first
+    upside_down: bool  # top and bottom of the query are to be exchanged first
     inverted: bool  # bright is dark
     matrix: Matrix
 
@@ -107,23 +114,20 @@ def cell_of(picture: Picture, size: float = 1.0) -> float:
 def search(pictures: Sequence[Picture], advance: Callable[[int], None] = lambda done: None) -> Found:
     """Score every pair of N pictures; ``advance`` hears how many keys are done."""
     count = len(pictures)
-    mirrored = [mirror(picture) for picture in pictures]
-    vectors = np.concatenate([_query(picture) for picture in (*pictures, *mirrored)])
-    project = _projection(vectors)
-    queries = project(vectors)
+    vectors = np.concatenate([_query(picture) for picture in pictures])
+    project = _Projection(vectors)
+    upright, upside_down = project(vectors), project(_flipped(vectors, 0))
     found = Found(np.zeros((count, count), np.float16), np.zeros((count, count), np.int32))
 
     def score(key: int) -> None:
-        products = queries @ project(_windows(pictures[key])).T
-        best = np.zeros(count, np.float32)
-        for turn, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
-            own = products[turn * count : (turn + 1) * count]
-            window = own.argmax(axis=1) if sign > 0 else own.argmin(axis=1)
-            value = sign * own[np.arange(count), window]
-            better = value > best
-            best[better] = value[better]
-            found.codes[key, better] = 4 * window[better] + 2 * turn + (sign < 0)
-        found.scores[key] = best
+        windows = project(_windows(pictures[key]))
+        for begin in range(0, count, _BLOCK):
+            some = slice(begin, begin + _BLOCK)
+            for turned, queries in enumerate((upright, upside_down)):
+                value, window, flips = _best_window(queries, windows, some)
+                better = value > found.scores[key, some]
+                found.scores[key, some][better] = value[better]
+                found.codes[key, some][better] = (8 * window + 4 * turned + flips)[better]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, _ in enumerate(pool.map(score, range(count)), start=1):
@@ -131,14 +135,30 @@ def search(pictures: Sequence[Picture], advance: Callable[[int], None] = lambda 
     return found
 
 
-def mirror(picture: Picture) -> Picture:
-    """Mirror a picture left to right."""
-    return np.ascontiguousarray(picture[:, ::-1])
+def _best_window(
+    queries: _Parts, windows: _Parts, some: slice
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the score of some queries, the number of the window, and 2 where mirrored + 1 where inverted."""
+    even, odd = queries.even[some], queries.odd[some]
+    products, other = even @ windows.even.T, odd @ windows.odd.T
+    np.abs(products, out=products)
+    products += np.abs(other, out=other)
+    best = products.argmax(axis=1)
+    first = np.einsum("ij,ij->i", even, windows.even[best])
+    second = np.einsum("ij,ij->i", odd, windows.odd[best])
+    mirrored = first * second < 0
+    inverted = first + np.where(mirrored, -second, second) < 0
+    return products[np.arange(len(best)), best], best, 2 * mirrored + inverted
+
+
+def flip(picture: Picture, mirrored: bool, upside_down: bool) -> Picture:
+    """Exchange left and right, top and bottom, or both, or neither."""
+    return np.ascontiguousarray(picture[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
 
 
 def start_of(code: int, query: Picture, key: Picture) -> Start:
     """Return how the query lies in the key by a code of `Found`."""
-    window = code // 4
+    window = code // 8
     for grid in _grids(key):
         columns = 2 * grid.across + 1
         number = columns * (2 * grid.down + 1)
@@ -148,9 +168,9 @@ def start_of(code: int, query: Picture, key: Picture) -> Start:
             middle = _middle(key) + turn @ (grid.cell * np.array([column - grid.across, row - grid.down]))
             linear = turn * grid.cell / cell_of(query)
             matrix = np.column_stack((linear, middle - linear @ _middle(query)))
-            return Start(bool(code & 2), bool(code & 1), matrix)
+            return Start(bool(code & 2), bool(code & 4), bool(code & 1), matrix)
         window -= number
-    raise ValueError(f"found window {code // 4}, the key has fewer")
+    raise ValueError(f"found window {code // 8}, the key has fewer")
 
 
 def _grids(picture: Picture) -> list[Grid]:
@@ -196,23 +216,39 @@ def warp(picture: Picture, matrix: Matrix, shape: tuple[int, ...]) -> Picture:
     return warped
 
 
-def _projection(queries: NDArray[np.float32]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return the function that whitens (K, 144) windows into (K, D) vectors of length 1, or 0 for flat windows."""
-    centred = queries - queries.mean(axis=1, keepdims=True)
-    values, axes = np.linalg.eigh(centred.T @ centred / len(centred))
-    values, axes = values[::-1][:_DIMENSIONS], axes[:, ::-1][:, :_DIMENSIONS]
-    basis = axes * np.maximum(values, values[0] * 1e-3) ** (-_WHITENING / 2)
-    basis = (basis - basis.mean(axis=0)).astype(np.float32)  # leaves out the mean of each window
+class _Parts(NamedTuple):
+    """Vectors of K windows: what is even and what is odd under mirroring."""
 
-    def project(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        vectors = windows @ basis
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    even: NDArray[np.float32]  # (K, E)
+    odd: NDArray[np.float32]  # (K, D - E)
+
+
+class _Projection:
+    """Whitens (K, 144) windows into vectors of length 1, or 0 for flat windows, by what (N, 144) queries have."""
+
+    def __init__(self, queries: NDArray[np.float32]) -> None:
+        centred = queries - queries.mean(axis=1, keepdims=True)
+        mirrored = _flipped(centred, 1)
+        # The covariance of queries and mirror images together falls into these two.
+        parts = [np.linalg.eigh(part.T @ part / len(part)) for part in (centred + mirrored, centred - mirrored)]
+        values = np.sort(np.concatenate([values for values, _ in parts]))[::-1]
+        self._bases = []
+        for own, axes in parts:
+            kept = own >= values[_DIMENSIONS - 1]
+            basis = axes[:, kept] * np.maximum(own[kept], values[0] * 1e-3) ** (-_WHITENING / 2)
+            self._bases.append((basis - basis.mean(axis=0)).astype(np.float32))  # leaves out the mean of each window
+
+    def __call__(self, windows: NDArray[np.float32]) -> _Parts:
+        even, odd = (windows @ basis for basis in self._bases)
+        square = np.einsum("ij,ij->i", even, even) + np.einsum("ij,ij->i", odd, odd)
         flat = np.einsum("ij,ij->i", windows, windows) < _FLAT**2 * _CELLS**2
-        length[flat] = np.inf
-        projected: NDArray[np.float32] = vectors / np.maximum(length, 1e-6)
-        return projected
+        scale = np.where(flat, 0, 1 / np.maximum(np.sqrt(square), 1e-6)).astype(np.float32)[:, None]
+        return _Parts(even * scale, odd * scale)
 
-    return project
+
+def _flipped(windows: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Exchange top and bottom (axis 0) or left and right (axis 1) of (K, 144) windows."""
+    return np.flip(windows.reshape(-1, _CELLS, _CELLS), axis + 1).reshape(-1, _CELLS * _CELLS)
 
 
 def _rotation(angle: float) -> NDArray[np.float64]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +12,18 @@ import cv2
 import numpy as np
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.progress import is_interactive, progress_bar
 from sonoforge.training.second_opinion.copies import Copies, Groups, Match, find_copies
-from sonoforge.training.second_opinion.pose_search import Picture, shrink
+from sonoforge.training.second_opinion.pose_search import shrink
 
 log = logging.getLogger(__name__)
 
 
-def recall_copies(cache: ImageCache, groups: Groups, folder: Path) -> Copies:
+def recall_copies(cache: ImageCache, groups: Groups) -> Copies:
     """Return what `find_copies` finds in a set, from an earlier search where one answers the same question.
+
+    What is found is kept in ``second-opinion`` below the cache's store, if it has one.
 
     A search answers for its images in their order, and for groups (N,) that join at least what its own joined: it
     compared every pair that is still apart.
@@ -32,29 +31,20 @@ def recall_copies(cache: ImageCache, groups: Groups, folder: Path) -> Copies:
     Args:
         cache: The images.
         groups: (N,) group of each.
-        folder: That of decoded images; what is found is kept in ``second-opinion`` below it.
     """
-    path = folder / "second-opinion" / f"{_key(cache)}.json"
-    known = _read(path, groups)
+    path = cache.store / "second-opinion" / f"{_key(cache)}.json" if cache.store else None
+    known = _read(path, groups) if path else None
     if known is None:
         log.info("second opinion: comparing every image with those of other groups")
         with progress_bar("second opinion", 2 * len(groups), show=is_interactive()) as advance:
-            known = find_copies(read_pictures(cache), groups, lambda done: advance(done, None))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows = [match._replace(matrix=match.matrix.tolist()) for match in known.matches]
-        atomic.write_json(path, {"groups": groups.tolist(), **known._replace(matches=rows)._asdict()})
+            pictures = [shrink(picture) for picture in cache.pictures]
+            known = find_copies(pictures, groups, lambda done: advance(done, None))
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = [match._replace(matrix=match.matrix.tolist()) for match in known.matches]
+            atomic.write_json(path, {"groups": groups.tolist(), **known._replace(matches=rows)._asdict()})
     apart = [match for match in known.matches if groups[match.query] != groups[match.key]]
     return known._replace(matches=apart)
-
-
-def read_pictures(cache: ImageCache) -> list[Picture]:
-    """Read the images once more, grey, in their own proportions and not squeezed to squares."""
-
-    def read(name: str) -> Picture:
-        return shrink(np.asarray(read_image(cache.dataset.root / name).convert("L")))
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(read, [item.path for item in cache.dataset.items]))
 
 
 def _key(cache: ImageCache) -> str:

@@ -112,7 +112,7 @@ class Evaluation(TypedDict):
 
 
 class SecondOpinionPair(TypedDict):
-    """Two images of different folds that show one scan; ``zoom`` is how much larger the first shows it."""
+    """Two images of different folds that show one scan, or may; ``zoom`` is how much larger the first shows it."""
 
     file: str
     other: str
@@ -122,6 +122,7 @@ class SecondOpinionPair(TypedDict):
     overlap: float
     zoom: float
     mirrored: bool
+    upside_down: bool
     inverted: bool
 
 
@@ -131,6 +132,7 @@ class SecondOpinion(TypedDict):
     compared: int
     threshold: float
     leaks: list[SecondOpinionPair]
+    possible_second_views: list[SecondOpinionPair]  # of one lesion: less alike than copies, more than other scans
     distinct_by_hand: list[SecondOpinionPair]
 
 

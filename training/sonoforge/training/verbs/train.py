@@ -84,7 +84,7 @@ def main(config: Config) -> Outcome:
         train = plan.train(0)
         check_sealed(plan, 0, "classifier", train, cache)
         sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
-        check_plans(folder, cache, [sides], source.folder)
+        check_plans(folder, cache, [sides])
         job = ClassifierJob(backbone, settings, config.seed, device)
         generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
         trained = train_final(
