@@ -21,10 +21,10 @@ something of those kinds alone of which nearly all planted ones are found.  Of B
 *False alarms*, on thirds (training, calibration, fresh) at 64 x 64, split by near-duplicate group, measured with
 `tests/benchmarks/copy_test_false_alarms.py`:
 
-| mean (worst split)            | BUSI, 5 splits | 600 phantoms, 10 splits |
-|-------------------------------|----------------|-------------------------|
-| calibrated on held-out images | 0.3 % (0.8 %)  | 0.6 % (2.0 %)           |
-| calibrated on training images | 0.3 % (0.8 %)  | 1.7 % (3.9 %)           |
+| mean (worst of 10 splits)     | BUSI          | 600 phantoms  |
+|-------------------------------|---------------|---------------|
+| calibrated on held-out images | 0.3 % (0.8 %) | 0.6 % (2.0 %) |
+| calibrated on training images | 0.3 % (0.8 %) | 1.7 % (3.9 %) |
 """
 
 from __future__ import annotations
