@@ -6,12 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copy_detection.matches import match_pictures, prepare
 from sonoforge.training.copy_detection.pictures import Picture
 from sonoforge.training.copy_detection.planting import KINDS, TWO_AT_ONCE, plant
 from sonoforge.training.statistics.intervals import Interval, wilson_interval
+
+PLANTED_KINDS = (*KINDS, TWO_AT_ONCE)
+
+Plant = Callable[[str, Picture, np.random.Generator], Picture]
 
 
 class PlantedRow(NamedTuple):
@@ -41,19 +46,36 @@ def measure_recall(
         seed: Of the choice of originals and places.
         advance: Hears how many candidates of how many are compared.
     """
-    kinds = [*KINDS, TWO_AT_ONCE]
+    originals, copies = plant_copies(pictures, count, seed)
+    matches = match_pictures(prepare(pictures), prepare(copies), advance).confirmed(limit)
+    hits = np.zeros(len(copies), bool)
+    hits[matches.second[originals[matches.second] == matches.first]] = True
+    return count_found(hits)
+
+
+def plant_copies(
+    pictures: Sequence[Picture], count: int, seed: int, how: Plant = plant
+) -> tuple[NDArray[np.int64], list[Picture]]:
+    """Plant ``count`` copies of each of the `PLANTED_KINDS`, one kind after the other.
+
+    Returns:
+        The index of each copy's original, (kinds * count,), and the copies.
+    """
     rng = np.random.default_rng(derive_seed(seed, "planted copies"))
-    originals = rng.integers(0, len(pictures), (len(kinds), count))
+    originals = rng.integers(0, len(pictures), (len(PLANTED_KINDS), count))
     copies = [
-        plant(kind, pictures[original], rng)
-        for kind, row in zip(kinds, originals.tolist(), strict=True)
+        how(kind, pictures[original], rng)
+        for kind, row in zip(PLANTED_KINDS, originals.tolist(), strict=True)
         for original in row
     ]
-    matches = match_pictures(prepare(pictures), prepare(copies), advance).confirmed(limit)
-    hits = np.zeros(originals.size, bool)
-    hits[matches.second[originals.reshape(-1)[matches.second] == matches.first]] = True
-    found = hits.reshape(originals.shape).sum(axis=1).tolist()
+    return originals.reshape(-1), copies
+
+
+def count_found(hits: NDArray[np.bool_]) -> list[PlantedRow]:
+    """Count by kind which copies of `plant_copies` were found, (kinds * count,)."""
+    by_kind = hits.reshape(len(PLANTED_KINDS), -1)
+    count = by_kind.shape[1]
     return [
         PlantedRow(kind, count, number, wilson_interval(number, count))
-        for kind, number in zip(kinds, found, strict=True)
+        for kind, number in zip(PLANTED_KINDS, by_kind.sum(axis=1).tolist(), strict=True)
     ]

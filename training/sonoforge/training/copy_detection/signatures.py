@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from sonoforge.training.copy_detection.alignment import Alignment, align, match_features
 from sonoforge.training.copy_detection.local_features import LOOKS, LocalFeatures, Look, extract_features
+from sonoforge.training.copy_detection.matches import prepare
 from sonoforge.training.copy_detection.pictures import SIDE, Picture
 from sonoforge.training.copy_detection.search import find_candidates
 
@@ -145,12 +146,9 @@ def find_copies(
     Returns:
         At most one copy a picture, in the order of the pictures.
     """
-    features = []
+    features = prepare(pictures, advance).features
+    known = _restore(signatures)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for found in pool.map(extract_features, pictures):
-            features.append(found)
-            advance(len(features))
-        known = _restore(signatures)
         candidates = find_candidates(known, features, near_by_chance=_NEAR_BY_CHANCE)
         asked = zip(candidates.first.tolist(), candidates.second.tolist(), candidates.look.tolist(), strict=True)
         copies = [copy for copy in pool.map(functools.partial(_compare, known, features), asked) if copy is not None]

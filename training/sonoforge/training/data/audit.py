@@ -8,6 +8,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from sonoforge.training.copy_detection.alignment import Alignment
 from sonoforge.training.copy_detection.matches import Matches, match_pictures, null_limit, prepare
 from sonoforge.training.copy_detection.recall import measure_recall
 from sonoforge.training.data.cache import ImageCache
@@ -212,15 +213,15 @@ def _against(cache: ImageCache, other: ImageCache) -> Against:
 
 
 def _pair(matches: Matches, k: int, names: tuple[Sequence[str], Sequence[str]], *, same_pixels: bool) -> Pair:
-    linear = matches.matrix[k, :, :2]
+    alignment = Alignment(matches.matrix[k], int(matches.agreeing[k]))
     return {
         "first": names[0][matches.first[k]],
         "second": names[1][matches.second[k]],
         "score": round(float(matches.score[k]), 1),
         "correlation": round(float(matches.correlation[k]), 4),
         "overlap": round(float(matches.overlap[k]), 2),
-        "scale": round(float(np.sqrt(abs(np.linalg.det(linear)))), 2),
-        "degrees": round(float(np.degrees(np.arctan2(linear[1, 0], linear[0, 0])))),
+        "scale": round(alignment.scale, 2),
+        "degrees": round(alignment.degrees),
         "mirrored": bool(matches.mirrored[k]),
         "inverted": bool(matches.inverted[k]),
         "same_pixels": same_pixels,

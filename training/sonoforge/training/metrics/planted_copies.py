@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copy_detection.matches import prepare
 from sonoforge.training.copy_detection.pictures import Picture
-from sonoforge.training.copy_detection.planting import KINDS, TWO_AT_ONCE, plant
-from sonoforge.training.copy_detection.recall import PlantedRow
+from sonoforge.training.copy_detection.planting import plant
+from sonoforge.training.copy_detection.recall import PlantedRow, count_found, plant_copies
 from sonoforge.training.metrics.training_matches import Wanted, grey_pictures, match_training
-from sonoforge.training.statistics.intervals import wilson_interval
 
 PLANTED = 20
 """Copies of each kind: one missed leaves the kind standing, two do not; of all kinds, 25 core-seconds."""
@@ -41,17 +39,8 @@ def measure_recall(
         count: Copies of each kind, at least 1.
         seed: Of the choice of originals and places.
     """
-    pictures = grey_pictures(training)
-    kinds = [*KINDS, TWO_AT_ONCE]
-    rng = np.random.default_rng(derive_seed(seed, "planted copies"))
-    originals = rng.integers(0, len(pictures), (len(kinds), count)).tolist()
-    copies = [plant_squared(kind, pictures[at], rng) for kind, row in zip(kinds, originals, strict=True) for at in row]
-    score = match_training(prepare(copies), wanted).score
-    found = (score > threshold).reshape(len(kinds), count).sum(axis=1).tolist()
-    return [
-        PlantedRow(kind, count, number, wilson_interval(number, count))
-        for kind, number in zip(kinds, found, strict=True)
-    ]
+    _, copies = plant_copies(grey_pictures(training), count, seed, plant_squared)
+    return count_found(match_training(prepare(copies), wanted).score > threshold)
 
 
 def plant_squared(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:
