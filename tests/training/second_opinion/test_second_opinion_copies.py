@@ -15,7 +15,7 @@ from scans import draw_scan
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.second_opinion.copies import find_copies, threshold_of
-from sonoforge.training.second_opinion.gate import check_plans
+from sonoforge.training.second_opinion.gate import check_plans, find_second_views
 from sonoforge.training.second_opinion.pose_search import SIDE, shrink
 
 SCANS = [draw_scan(seed, 192) for seed in range(20)]
@@ -121,9 +121,13 @@ def test_busi_holds_the_known_views_at_other_zooms(busi: ImageCache) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the images of BUSI beside the checkout")
-def test_busis_sealed_folds_divide_two_possible_second_views_and_no_scan(busi: ImageCache, tmp_path: Path) -> None:
-    plan = make_plan(busi, "sealed")
-    opinion = check_plans(tmp_path, busi, [dataclasses.replace(plan, fold_of=plan.groups)])  # each group a fold
+def test_busis_sealed_folds_keep_two_possible_second_views_together_and_divide_no_scan(
+    busi: ImageCache, tmp_path: Path
+) -> None:
+    views = find_second_views(busi)
+    plan = make_plan(busi, "sealed", together=[(view.query, view.key) for view in views])
+    assert len(set(plan.groups)) == len(set(make_plan(busi, "sealed").groups)) - 2
+    opinion = check_plans(tmp_path, busi, [dataclasses.replace(plan, fold_of=plan.groups)], views)  # each group a fold
     assert opinion["leaks"] == []
     assert {frozenset((pair["file"], pair["other"])) for pair in opinion["possible_second_views"]} == {
         frozenset(("malignant/malignant (120).png", "malignant/malignant (122).png")),

@@ -25,9 +25,9 @@ from sonoforge.training.data import duplicates
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.duplicates import Duplicates, find_duplicates
-from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.split_plan import SplitPlan, read_plan
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.second_opinion import findings, recall
+from sonoforge.training.second_opinion import findings, gate, recall
 from sonoforge.training.second_opinion.gate import check_plans
 from sonoforge.training.verbs import train
 
@@ -50,7 +50,7 @@ def data(tmp_path: Path) -> Path:
     return root
 
 
-def blind_plan(cache: ImageCache, protocol: str, folds: int = 2, seed: int = 0) -> SplitPlan:
+def blind_plan(cache: ImageCache, protocol: str, folds: int = 2, seed: int = 0, _: object = ()) -> SplitPlan:
     """Split as if nothing looked alike: the copy is apart from its original, and no group says otherwise."""
     names = tuple(item.path for item in cache.dataset.items)
     fold_of = [index % folds for index in range(len(names))]
@@ -69,14 +69,19 @@ def blind_plan(cache: ImageCache, protocol: str, folds: int = 2, seed: int = 0) 
 
 
 @pytest.fixture
-def blind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the first search find nothing, and the folds be dealt by that."""
+def blind_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first search find nothing."""
 
     def nothing_alike(pictures: Sequence[Picture], *_: object) -> Duplicates:
         none = find_duplicates(pictures[:1])
         return dataclasses.replace(none, groups=np.arange(len(pictures)))
 
     monkeypatch.setattr(duplicates, "find_duplicates", nothing_alike)
+
+
+@pytest.fixture
+def blind(blind_search: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first search find nothing, and the folds part the copy from its original."""
     monkeypatch.setattr(comparison, "make_plan", blind_plan)
     monkeypatch.setattr(train, "make_plan", blind_plan)
 
@@ -168,39 +173,44 @@ def test_the_proposed_groups_are_the_remedy(data: Path) -> None:
     (data / "groups.csv").write_text("file,group\n" + "".join(f"{name},{given.get(name, '')}\n" for name in names))
     run, cache = data.parent / "run", open_cache(read_dataset(data), 32, data.parent / "cache")
     with pytest.raises(GateError, match="show one scan"):
-        check_plans(run, cache, [blind_plan(cache, "sealed")])
+        check_plans(run, cache, [blind_plan(cache, "sealed")], [])
     shutil.copy(run / "second-opinion-groups.csv", data / "groups.csv")
     with (data / "groups.csv").open() as file:
         groups = {row["file"]: row["group"] for row in csv.DictReader(file)}
     assert groups == dict.fromkeys(names, "") | given | {PLANTED: "p2"}
     again = open_cache(read_dataset(data), 32, data.parent / "cache")
-    opinion = check_plans(run, again, [make_plan(again, "sealed", 3)])
+    opinion = check_plans(run, again, [make_plan(again, "sealed", 3)], [])
     assert opinion["leaks"] == []
 
 
-@pytest.mark.usefixtures("blind")
-def test_a_possible_second_view_is_shown_and_warned_of_but_stops_nothing(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(findings, "ONE_SCAN", 0.999)  # the copy, enlarged, agrees a little less
-    finished = crossval(data, "--arms", "real", "--json")
+@pytest.mark.usefixtures("blind_search")
+def test_possible_second_views_are_shown_and_kept_in_one_fold(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (findings, gate):
+        monkeypatch.setattr(module, "ONE_SCAN", 0.999)  # the copy, enlarged, agrees a little less
+    finished = crossval(data, "--arms", "real", "--seeds", 6, "--json")
     assert finished.code == 0, finished.err
     run = Path(finished.json["run"])
     (line,) = [line for line in finished.err.splitlines() if "second views" in line]
-    assert ORIGINAL in line and PLANTED in line and str(run / "second-opinion.png") in line
-    assert "groups.csv" in line and "distinct.csv" in line
-    opinion = finished.json["split"]["second_opinion"]
+    assert "1 pair" in line and "stay in one fold" in line and str(run / "second-opinion.png") in line
+    opinion, groups = finished.json["split"]["second_opinion"], finished.json["split"]["groups"]
+    assert groups == 12  # of 13 images
+    for path in run.glob("splits*.json"):  # by chance, six seeds would keep the pair together once in 64
+        plan = read_plan(path)
+        assert len({plan.fold_of[plan.files.index(name)] for name in (ORIGINAL, PLANTED)}) == 1
     assert opinion["leaks"] == [] == opinion["distinct_by_hand"]
     (pair,) = opinion["possible_second_views"]
     assert {pair["file"], pair["other"]} == {ORIGINAL, PLANTED} and 0.6 < pair["correlation"] < 0.999
     with Image.open(run / "second-opinion.png") as sheet:
         assert sheet.height < 300  # one row
-    assert len((run / "second-opinion-distinct.csv").read_text().splitlines()) == 2
+    shutil.copy(run / "second-opinion-distinct.csv", data / "distinct.csv")
+    apart = crossval(data, "--arms", "real", "--json")
+    assert apart.json["split"]["groups"] == 13
+    assert apart.json["split"]["second_opinion"]["possible_second_views"] == []
 
 
 def test_thesis_says_what_leaks_and_goes_on(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = open_cache(read_dataset(data), 32, data.parent / "cache")
-    opinion = check_plans(data.parent, cache, [blind_plan(cache, "thesis")])
+    opinion = check_plans(data.parent, cache, [blind_plan(cache, "thesis")], [])
     assert [{pair["file"], pair["other"]} for pair in opinion["leaks"]] == [{ORIGINAL, PLANTED}]
     assert "show one scan" in caplog.text
 

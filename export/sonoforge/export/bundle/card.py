@@ -99,8 +99,8 @@ def _facts(record: ModelRecord) -> RunFacts:
         added=(),
         simulated=training["simulated"],
         given_groups=training["given_groups"],
+        second_views=0,
         twins=evaluation["twins"],
-        second_views=None,
         generator_reads=evaluation["generator_reads"],
         passed=evaluation["twins"] == evaluation["generator_reads"] == 0,
     )

@@ -31,7 +31,7 @@ from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.progress import is_interactive, progress_bar
-from sonoforge.training.second_opinion.gate import check_plans
+from sonoforge.training.second_opinion.gate import check_plans, find_second_views
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.results import (
@@ -85,7 +85,8 @@ def compare(
         backbone = load_backbone(settings.weights, cache)
         log.info("initial weights: %s", backbone.source)
         generator = open_job(settings.generator, settings.device).record()
-        plans = _make_plans(folder, cache, settings)
+        views = find_second_views(cache)
+        plans = _make_plans(folder, cache, settings, [(view.query, view.key) for view in views])
         made = {
             (plan.seed, arm): made_from(
                 plan, arm, settings_of_arm(ARMS[arm], settings.classifier), backbone.digest, generator
@@ -105,7 +106,7 @@ def compare(
         run_folder.write_environment(
             folder, run_folder.describe_environment(str(device), settings.seeds[0], plans[0].fingerprint)
         )
-        second_opinion = check_plans(folder, cache, plans)
+        second_opinion = check_plans(folder, cache, plans, views)
         _run_missing(tasks, jobs, pool)
     final = next((task for task in tasks if task.arm == final_arm), None)
     maps = read_all_maps(final) if final else None
@@ -134,9 +135,11 @@ def compare(
     return Comparison(results, backbone, {arm: made[plans[0].seed, arm] for arm in settings.arms}, maps)
 
 
-def _make_plans(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> list[SplitPlan]:
+def _make_plans(
+    folder: Path, cache: ImageCache, settings: ComparisonSettings, together: Sequence[tuple[int, int]]
+) -> list[SplitPlan]:
     """Make one split plan a seed; write the first as ``splits.json``, the others beside it."""
-    plans = [make_plan(cache, settings.protocol, settings.folds, seed) for seed in settings.seeds]
+    plans = [make_plan(cache, settings.protocol, settings.folds, seed, together) for seed in settings.seeds]
     for plan in plans:
         keep_plan(plan_path(folder, plan.seed, settings.seeds[0]), plan)
     return plans

@@ -5,6 +5,8 @@ Two protocols, see `make_plan`.  What was split is checked again in `guard`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -13,16 +15,18 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.duplicates import join_scans
+from sonoforge.training.data.duplicates import join_groups, join_scans
 from sonoforge.training.data.split_plan import PROTOCOLS, SplitPlan
 
 
-def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) -> SplitPlan:
+def make_plan(
+    cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0, together: Sequence[tuple[int, int]] = ()
+) -> SplitPlan:
     """Split the images into folds, at least two.
 
-    ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents and
-    the groups given with the data.  ``thesis``: plain stratified k-fold, which lets repeated scans end up on both
-    sides; kept to reproduce published figures and to measure the effect.
+    ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents, the
+    groups given with the data, and the pairs of images ``together``.  ``thesis``: plain stratified k-fold, which
+    lets repeated scans end up on both sides; kept to reproduce published figures and to measure the effect.
 
     Raises:
         SonoforgeError: An unknown protocol, or a class with fewer groups (images) than folds.
@@ -32,7 +36,7 @@ def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) 
     if folds < 2:
         raise SonoforgeError(f"folds: found {folds}, expected at least 2")
     labels = cache.dataset.labels
-    groups = scan_groups(cache)
+    groups = scan_groups(cache, together)
     _check_enough(cache.dataset, groups if protocol == "sealed" else np.arange(len(labels)), folds)
     fold_of = np.empty(len(labels), np.int64)
     splitter = StratifiedGroupKFold if protocol == "sealed" else StratifiedKFold
@@ -54,9 +58,15 @@ def make_plan(cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0) 
     )
 
 
-def scan_groups(cache: ImageCache) -> NDArray[np.int64]:
-    """Return the (N,) group of each image, see `duplicates.join_scans`."""
-    return join_scans(cache.duplicates, [item.group for item in cache.dataset.items], cache.hashes)
+def scan_groups(cache: ImageCache, together: Sequence[tuple[int, int]] = ()) -> NDArray[np.int64]:
+    """Return the (N,) group of each image, see `duplicates.join_scans`; also joined are the pairs ``together``."""
+    groups = join_scans(cache.duplicates, [item.group for item in cache.dataset.items], cache.hashes)
+    if not together:
+        return groups
+    first = np.unique(groups, return_index=True)[1]  # an image of each group
+    links = [*zip(range(len(groups)), first[groups].tolist(), strict=True), *together]
+    one, other = np.array(links, dtype=np.int64).T
+    return join_groups(len(groups), one, other)
 
 
 def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> None:

@@ -13,6 +13,7 @@ from sonoforge.runtime.errors import GateError
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.distinct import DISTINCT, read_distinct
 from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.second_opinion.copies import Match
 from sonoforge.training.second_opinion.findings import (
     ONE_SCAN,
@@ -30,17 +31,35 @@ RECORD, SHEET = "second-opinion.json", "second-opinion.png"
 PROPOSED_GROUPS, PROPOSED_DISTINCT = "second-opinion-groups.csv", "second-opinion-distinct.csv"
 
 
-def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan]) -> SecondOpinion:
+def find_second_views(cache: ImageCache) -> list[Match]:
+    """Return the pairs of different groups that may be second views of one lesion: folds keep them together.
+
+    Less alike than copies, more than other scans, and not in ``distinct.csv``.
+
+    Raises:
+        SonoforgeError: ``distinct.csv`` cannot be read.
+    """
+    distinct = read_distinct(cache.dataset)
+    items = cache.dataset.items
+    return [
+        match
+        for match in recall_copies(cache, scan_groups(cache)).matches
+        if match.correlation < ONE_SCAN and frozenset((items[match.query].path, items[match.key].path)) not in distinct
+    ]
+
+
+def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views: Sequence[Match]) -> SecondOpinion:
     """Refuse plans under which a network is tested on an image and trained on another picture of the same scan.
 
-    Pairs that may only be second views of one scan are warned of, pairs in ``distinct.csv`` are let through, and both
-    are recorded.  Under ``thesis`` what leaks is only said.
+    Pairs in ``distinct.csv`` are let through; they and the possible second views are recorded.  Under ``thesis`` what
+    leaks is only said.
 
     Args:
         run: The run folder.  Gets ``second-opinion.json`` and, where something was found, its pictures, a
             ``groups.csv`` that joins it and a ``distinct.csv`` that waves it through.
         cache: The images.
         plans: Of the same images and groups; one for each seed.
+        views: See `find_second_views`.
 
     Raises:
         GateError: Two images of different folds show one scan; names both, and the remedy.
@@ -50,29 +69,29 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan]) -> Sec
     found = recall_copies(cache, np.array(plans[0].groups))
     findings = [finding for match in found.matches if (finding := _across(match, plans)) is not None]
     declared = [finding for finding in findings if frozenset(finding.files) in distinct]
-    open_ones = [finding for finding in findings if frozenset(finding.files) not in distinct]
-    leaks = [finding for finding in open_ones if finding.is_one_scan]
-    views = [finding for finding in open_ones if not finding.is_one_scan]
+    leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]
+    seen_twice = [_find(match, plans[0]) for match in views]
     record = SecondOpinion(
         compared=found.compared,
         threshold=found.threshold,
         leaks=[finding.record() for finding in leaks],
-        possible_second_views=[finding.record() for finding in views],
+        possible_second_views=[finding.record() for finding in seen_twice],
         distinct_by_hand=[finding.record() for finding in declared],
     )
     atomic.write_json(run / RECORD, record)
     if declared:
         log.info("second opinion: %d pairs were declared distinct by hand (%s)", len(declared), DISTINCT)
-    if open_ones:
-        write_sheet(run / SHEET, cache, open_ones)
-        atomic.write_text(run / PROPOSED_GROUPS, proposed_groups(cache, open_ones))
-        atomic.write_text(run / PROPOSED_DISTINCT, proposed_distinct(open_ones))
-    if views:
-        log.warning("second opinion: %s", _message(run, cache, views))
+    if leaks or seen_twice:
+        write_sheet(run / SHEET, cache, [*leaks, *seen_twice])
+        atomic.write_text(run / PROPOSED_DISTINCT, proposed_distinct([*leaks, *seen_twice]))
+    if seen_twice:
+        count = f"{len(seen_twice)} {'pair' if len(seen_twice) == 1 else 'pairs'} may be second views of one lesion"
+        kept = "and stay in one fold" if plans[0].protocol == "sealed" else "whatever their folds"
+        log.info("second opinion: %s, %s (%s)", count, kept, run / SHEET)
     if not leaks:
-        limit = ONE_SCAN if views else found.threshold
-        log.info("second opinion: no scan on two sides (%d pairs, r below %.2f)", found.compared, limit)
+        log.info("second opinion: no scan on two sides (%d pairs, r below %.2f)", found.compared, found.threshold)
         return record
+    atomic.write_text(run / PROPOSED_GROUPS, proposed_groups(cache, leaks))
     message = _message(run, cache, leaks)
     if plans[0].protocol == "sealed":
         raise GateError(f"sealed: {message}")
@@ -82,15 +101,17 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan]) -> Sec
 
 def _across(match: Match, plans: Sequence[SplitPlan]) -> Finding | None:
     """Return the match with its folds under the first plan that puts its images apart."""
-    for plan in plans:
-        folds = plan.fold_of[match.query], plan.fold_of[match.key]
-        if folds[0] != folds[1]:
-            return Finding(match, (plan.files[match.query], plan.files[match.key]), folds, plan.seed)
-    return None
+    findings = (_find(match, plan) for plan in plans)
+    return next((finding for finding in findings if finding.folds[0] != finding.folds[1]), None)
+
+
+def _find(match: Match, plan: SplitPlan) -> Finding:
+    files = plan.files[match.query], plan.files[match.key]
+    return Finding(match, files, (plan.fold_of[match.query], plan.fold_of[match.key]), plan.seed)
 
 
 def _message(run: Path, cache: ImageCache, pairs: Sequence[Finding]) -> str:
-    """Name the first of pairs of one kind, count the rest, and say what to do."""
+    """Name the first of the pairs, count the rest, and say what to do."""
     others = len(pairs) - 1
     more = f"; and {others} more {'pair' if others == 1 else 'pairs'}" if others else ""
     root = cache.dataset.root

@@ -26,7 +26,7 @@ from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.settings import GanSettings
-from sonoforge.training.second_opinion.gate import check_plans
+from sonoforge.training.second_opinion.gate import check_plans, find_second_views
 from sonoforge.training.statistics.predictions import Predictions
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,9 @@ def main(config: Config) -> Outcome:
             return Outcome({"run": str(folder), **run_folder.read_results(folder)}, f"sonoforge export {folder}")
         backbone = load_backbone(weights, cache)
         log.info("initial weights: %s", backbone.source)
-        plan = make_plan(cache, "sealed", max(2, round(1 / config.holdout)), config.seed)
+        views = find_second_views(cache)
+        together = [(view.query, view.key) for view in views]
+        plan = make_plan(cache, "sealed", max(2, round(1 / config.holdout)), config.seed, together)
         keep_plan(folder / FILE, plan)
         final = open_final(folder, made_from(plan, config.arm, settings, backbone.digest, asdict(generator)))
         environment = run_folder.describe_environment(str(device), config.seed, plan.fingerprint)
@@ -84,7 +86,7 @@ def main(config: Config) -> Outcome:
         train = plan.train(0)
         check_sealed(plan, 0, "classifier", train, cache)
         sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
-        check_plans(folder, cache, [sides])
+        check_plans(folder, cache, [sides], views)
         job = ClassifierJob(backbone, settings, config.seed, device)
         generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
         trained = train_final(

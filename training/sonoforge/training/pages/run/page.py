@@ -109,8 +109,8 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         added=tuple(arms["gan"]["generated_per_fold"]) if "gan" in arms else (),
         simulated=count_simulated(cache.dataset),
         given_groups=audited["given_groups"] or 0,
-        twins=twins,
         second_views=len(split["second_opinion"]["possible_second_views"]),
+        twins=twins,
         generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
         passed=all(check.passed for check in checks),
     )

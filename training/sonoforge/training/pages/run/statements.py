@@ -24,8 +24,8 @@ class RunFacts:
     added: tuple[int, ...]  # images that the arm `gan` added to each training fold; empty without that arm
     simulated: int  # images that say of themselves that they are simulated
     given_groups: int  # groups that came with the data
+    second_views: int  # pairs joined because they may be second views of one lesion
     twins: int  # test images with a near-duplicate or an identical image in their own training set
-    second_views: int | None  # pairs in different folds that may be second views of one lesion; None: not recorded
     generator_reads: int  # test images that a generator for their fold read
     passed: bool  # whether every check of the results against the run folder passed
 
@@ -56,7 +56,7 @@ def judged_by(facts: RunFacts) -> str:
             )
         return (
             "Each image was judged once, by a model that had seen neither it nor a near-duplicate of it in training "
-            f"(protocol sealed, {facts.folds} folds).{_warn_of_second_views(facts)}"
+            f"(protocol sealed, {facts.folds} folds)."
         )
     said = (
         f"Protocol {facts.protocol}, {facts.folds} folds, as published: {facts.twins} of {facts.images} test images "
@@ -65,16 +65,6 @@ def judged_by(facts: RunFacts) -> str:
     if facts.generator_reads:
         said += f", and the generators read {facts.generator_reads} of the {facts.images} test images"
     return said + "."
-
-
-def _warn_of_second_views(facts: RunFacts) -> str:
-    if not facts.second_views:
-        return ""
-    lie = "lies" if facts.second_views == 1 else "lie"
-    return (
-        f" But {counted(facts.second_views, 'pair')} that may be second views of one lesion {lie} in different folds: "
-        "see Split and proof."
-    )
 
 
 def warn_of_leaks(facts: RunFacts) -> str:
@@ -99,6 +89,7 @@ def explain_leaks(facts: RunFacts) -> str:
 def name_groups(facts: RunFacts) -> str:
     """Say what was joined into groups."""
     kinds = ["near-duplicates", "equal contents"]
+    kinds += ["possible second views of one lesion"] if facts.second_views else []
     kinds += [f"the {facts.given_groups} groups given with the data"] if facts.given_groups else []
     return listed(kinds)
 
