@@ -166,6 +166,7 @@ def make_run(
             "possible_second_views": [],
             "distinct_by_hand": [],
         },
+        "busi_images": 0,
         "fingerprint": cache.fingerprint,
     }
     if any(arm == "gan" for arm, _ in arms):

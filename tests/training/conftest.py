@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from once import made_once
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
@@ -16,11 +16,10 @@ from sonoforge.training.data.datasets import read_dataset
 
 @pytest.fixture(scope="session")
 def busi(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageCache:
-    """BUSI at 64 pixels, decoded once for all test processes, its near-duplicates found once in each."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    return open_cache(read_dataset(shared / "data" / "BUSI"), 64, folder / "busi")
+    """BUSI at 64 pixels, decoded and searched for near-duplicates once for all test processes."""
+    dataset = read_dataset(shared / "data" / "BUSI")
+    folder = made_once(tmp_path_factory, "busi", lambda folder: open_cache(dataset, 64, folder).duplicates)
+    return open_cache(dataset, 64, folder)
 
 
 @pytest.fixture(scope="session")

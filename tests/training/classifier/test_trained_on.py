@@ -13,6 +13,7 @@ from program import sonoforge
 from scans import write_set
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError
+from sonoforge.training.classifier.budget_choice import count_busi_images
 from sonoforge.training.classifier.trained_on import find_seen, refuse_seen
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
@@ -88,6 +89,7 @@ def test_simulated_scans_are_accepted_and_with_one_image_among_them_refused(
     for _ in range(2):  # the second time from what was kept
         with pytest.raises(GateError, match=r"1 of these 31 .*malignant/one\.png ~ training image \d+ \(benign\), mir"):
             refuse_seen(bundle, cache)
+    assert count_busi_images(cache) == 1
 
 
 def test_a_refusal_names_three_images_and_counts_the_others(shared: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scans import write_set
-from sonoforge.training.classifier.budget_choice import CHOSEN, count_busi_images, describe_choice
+from sonoforge.training.classifier.budget_choice import CHOSEN, describe_choice
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.simulated import count_simulated
@@ -89,7 +89,3 @@ def test_what_was_chosen_where_is_said_for_every_budget() -> None:
         assert "BUSI" in said and "optimistic" not in said and "departs" not in said
     changed = vars(dataclasses.replace(BUDGETS["quick"], epochs=9, augmentation="classical"))
     assert "departs from the budget (epochs 9 instead of 5);" in describe_choice("quick", changed, 0, 10)
-
-
-def test_busi_is_known_by_content() -> None:
-    assert count_busi_images(["0" * 64, "00074fd0a4703c18" + "0" * 48]) == 1

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from evaluations import Sets, write_sets
+from sonoforge.training.metrics.copies import find_copies
+from sonoforge.training.pages.evaluation import gallery
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache and a working folder of each file's own."""
+    """A cache and a working folder of each file's own, and few planted copies an evaluation."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SONOFORGE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.chdir(tmp_path_factory.mktemp("work"))
+        patch.setattr(gallery, "find_copies", partial(find_copies, planted=2))
         yield
 
 

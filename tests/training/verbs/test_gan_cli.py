@@ -254,3 +254,9 @@ def test_the_bar_is_shown_and_log_lines_go_above_it(monkeypatch: pytest.MonkeyPa
     assert logger.handlers[0].stream is terminal  # type: ignore[attr-defined]
     logger.handlers[0].setLevel(logging.WARNING)  # --quiet
     assert not progress.is_interactive()
+
+
+def test_a_log_within_a_log_writes_each_message_once(tmp_path: Path) -> None:
+    with run_folder.log_to(tmp_path), run_folder.log_to(tmp_path):
+        logging.getLogger("sonoforge.anything").info("one message")
+    assert (tmp_path / "log.txt").read_text().count("one message") == 1

@@ -77,8 +77,8 @@ def keep_freed_memory() -> None:
     """Let this process reuse the memory of freed tensors instead of returning it to the system.
 
     A step of a training frees and allocates the same large tensors again.  By default glibc maps each of them anew,
-    and the kernel fills every page with zeros when it is first touched: with MobileNetV2 on a CPU that took a third of
-    the time.  Where the C library is another one, nothing changes.
+    and the kernel fills every page with zeros when it is first touched: with MobileNetV2 on a CPU that took a third to
+    half of the time.  Where the C library is another one, nothing changes.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

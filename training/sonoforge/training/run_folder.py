@@ -205,11 +205,15 @@ def git_revision() -> str | None:
 
 @contextlib.contextmanager
 def log_to(folder: Path) -> Iterator[None]:
-    """Write the ``sonoforge`` loggers' messages to ``log.txt`` as well, with the time, while inside."""
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    """Write the ``sonoforge`` loggers' messages to ``log.txt`` as well, with the time, while inside; once if nested."""
+    logger = logging.getLogger("sonoforge")
+    path = (folder / "log.txt").resolve()
+    if any(isinstance(other, logging.FileHandler) and Path(other.baseFilename) == path for other in logger.handlers):
+        yield
+        return
+    handler = logging.FileHandler(path, encoding="utf-8")
     handler.setLevel(logging.INFO)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("sonoforge")
     logger.addHandler(handler)
     level = logger.level
     logger.setLevel(min(level, logging.INFO) if level else logging.INFO)

@@ -16,6 +16,7 @@ from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.devices import keep_freed_memory
 from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def main(config: Config) -> Outcome:
         GateError: The ONNX file itself does not answer as the network does.
         SonoforgeError: No such run, format or image folder.
     """
+    keep_freed_memory()
     source = SHIPPED if config.run == "shipped" else Path(config.run)
     if not source.exists():
         raise SonoforgeError(f"{source}: no such run folder or bundle; sonoforge run, train and gan train make runs")

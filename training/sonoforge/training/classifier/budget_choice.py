@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.training.classifier.settings import BUDGETS
+from sonoforge.training.classifier.trained_on import find_seen
+from sonoforge.training.data.cache import ImageCache
 
 CHOSEN = {
     # See `settings.BUDGETS`.
@@ -20,11 +22,9 @@ CHOSEN = {
 _OF_ARMS = ("class_weights", "augmentation")
 
 
-def count_busi_images(hashes: Sequence[str]) -> int:
-    """Count the images that BUSI holds, by content hash; the shipped bundle lists those that it was trained on."""
-    known = open_bundle(None).manifest.raw["training"]["images"]
-    digits, busi = len(known[0]), set(known)
-    return sum(content[:digits] in busi for content in hashes)
+def count_busi_images(cache: ImageCache) -> int:
+    """Count the images that BUSI holds, changed copies included: the shipped bundle knows them, see `find_seen`."""
+    return len(find_seen(open_bundle(None), cache))
 
 
 def describe_choice(budget: str, settings: Mapping[str, Any], busi: int, images: int) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS, settings_of_arm
+from sonoforge.training.classifier.budget_choice import count_busi_images
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, fold_path
 from sonoforge.training.classifier.folds import prepare_worker, run_fold, train_shared_generators
@@ -23,7 +24,6 @@ from sonoforge.training.classifier.kept_folds import keep_plan
 from sonoforge.training.classifier.made_from import MadeFrom, check_made_from, made_from
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import SplitPlan, plan_path
@@ -203,6 +203,7 @@ def _describe_split(plan: SplitPlan, cache: ImageCache, second_opinion: SecondOp
         fold_sizes=[len(plan.test(fold)) for fold in range(plan.folds)],
         test_images_with_a_twin_in_training=[len(leaked_images(plan, fold, cache)) for fold in range(plan.folds)],
         second_opinion=second_opinion,
+        busi_images=count_busi_images(cache),
         fingerprint=plan.fingerprint,
     )
 
@@ -233,9 +234,10 @@ def _warnings(results: ComparisonResults) -> Iterator[str]:
     generated = [arm for arm in results["arms"] if ARMS[arm].fill == "gan"]
     if split["protocol"] == "thesis" and any(sum(results["arms"][arm]["generated_per_fold"]) for arm in generated):
         yield "the generators were trained on all images, test images included: their arm's figures come out too good"
-    if is_busi(split["fingerprint"]):
+    if split["busi_images"]:
+        held = f"BUSI, which holds {split['busi_images']} of these {split['images']} images"
         yield (
-            f"the settings of budget {results['budget']} were chosen on BUSI: these figures are optimistic, by an "
+            f"the settings of budget {results['budget']} were chosen on {held}: these figures are optimistic, by an "
             "amount that was not measured"
         )
 

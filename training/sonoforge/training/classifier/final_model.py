@@ -196,7 +196,7 @@ def _describe_training(
     cache: ImageCache, indices: NDArray[np.int64], trained: Trained, held_out: Predictions, provenance: Provenance
 ) -> TrainingRecord:
     labels, settings = cache.dataset.labels[indices], provenance.settings
-    arm, added, busi = ARMS[held_out.arm], trained.added.tolist(), count_busi_images(cache.hashes)
+    arm, added, busi = ARMS[held_out.arm], trained.added.tolist(), count_busi_images(cache)
     return TrainingRecord(
         data=cache.dataset.name,
         data_images=len(cache.dataset.items),

@@ -17,7 +17,7 @@ from PIL import Image
 
 from sonoforge.runtime.errors import GateError
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
+from sonoforge.training.classifier.budget_choice import describe_choice
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import BUSI_CLASSES, is_busi
 from sonoforge.training.data.simulated import count_simulated
@@ -114,12 +114,11 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
         passed=all(check.passed for check in checks),
     )
-    busi = count_busi_images(plan.hashes)
     return {
         "folder": folder.resolve().name,
         "run": facts,
         "said": statements,
-        "choice": describe_choice(results["budget"], results["classifier"], busi, len(plan.hashes)),
+        "choice": describe_choice(results["budget"], results["classifier"], split["busi_images"], split["images"]),
         "asks_gan": gan_comparison(comparisons) is not None,
         "config": (folder / run_folder.CONFIG).read_text(encoding="utf-8"),
         "environment": runs[-1],
