@@ -1,7 +1,7 @@
 """The torch-free side: read a bundle, classify images, say when not to answer.
 
 from sonoforge.runtime import Classifier
-answer = Classifier().classify("scan.png")
+result = Classifier().classify("scan.png")
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sonoforge.runtime.bundle.reader import Bundle, open_bundle
+    from sonoforge.runtime.images.decoding import ImageError
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.inference.generator import Generator
+    from sonoforge.runtime.inference.result import Result
 
-__all__ = ["Bundle", "Classifier", "Generator", "open_bundle"]
+__all__ = ["Bundle", "Classifier", "Generator", "ImageError", "Result", "open_bundle"]
 
 _MODULES = {
     "Bundle": "bundle.reader",
     "Classifier": "inference.classifier",
     "Generator": "inference.generator",
+    "ImageError": "images.decoding",
+    "Result": "inference.result",
     "open_bundle": "bundle.reader",
 }
 

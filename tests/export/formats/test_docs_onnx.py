@@ -46,8 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(folder: Path) -> dict[str, float]:
-    answer: dict[str, float] = Classifier().classify(folder / "scan.png")["probabilities"]
-    return answer
+    return Classifier().classify(folder / "scan.png").probabilities
 
 
 CODE = [(page, index) for page in ("onnx.md", "ort.md") for index in range(len(blocks(page, "python")))]

@@ -56,7 +56,7 @@ def test_the_page_runs_an_engine(bundle: Path, monkeypatch: pytest.MonkeyPatch) 
     tensorrt_stand_in.install(monkeypatch, bundle / "model.onnx", version=VERSION)
     probabilities = run("run")["probabilities"]
     answer = Classifier(bundle).classify(bundle / "scan.png")
-    expected = [answer["probabilities"][name] for name in ("normal", "benign", "malignant")]
+    expected = [answer.probabilities[name] for name in ("normal", "benign", "malignant")]
     assert probabilities[0].tolist() == pytest.approx(expected, abs=1e-6)
 
 

@@ -31,7 +31,7 @@ def test_the_bundle_answers_and_carries_the_sealed_figures(small_run: SmallRun) 
     assert manifest["parity"]["labels_equal"] == manifest["parity"]["count"] > 0
     image = next(small_run.folder.glob("samples/real-*.png"))
     answer = Classifier(small_run.result["bundle"]).classify(image)
-    assert answer["ok"] and set(answer["probabilities"]) == {"normal", "benign", "malignant"}
+    assert set(answer.probabilities) == {"normal", "benign", "malignant"}
 
 
 def test_the_report_shows_the_figures_of_the_run(small_run: SmallRun) -> None:

@@ -20,8 +20,7 @@ def classifier() -> Classifier:
 
 def share_flagged(classifier: Classifier, files: list[Path]) -> float:
     answers = [classifier.classify(file) for file in files]
-    assert all(answer["ok"] for answer in answers)
-    return float(np.mean([not answer["trust"]["in_distribution"] for answer in answers]))
+    return float(np.mean([not answer.trust.in_distribution for answer in answers]))
 
 
 def test_it_verifies_and_is_small_enough_to_ship() -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import bundle_factory as factory
-from sonoforge.runtime import Classifier, open_bundle
+from sonoforge.runtime import Classifier, ImageError, open_bundle
 from sonoforge.runtime.images import quality_metrics as image_quality
 
 
@@ -50,7 +50,8 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
 ) -> None:
     path = save(tmp_path / "a.png", seed)
     expected = factory.forward(prepared(path))
-    result = classifier.classify(path)
+    answered = classifier.classify(path)
+    result = answered.to_dict()
     assert list(result) == ["file", "ok", "label", "probabilities", "set", "trust", "quality", "model", "ms"]
     assert result["ok"] is True
     assert result["file"] == str(path)
@@ -71,53 +72,117 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     assert all(part > 0 for part in parts)
     assert sum(parts) <= result["ms"]["total"]
     assert json.loads(json.dumps(result)) == result
+    assert answered.size == (120, 90)
+    assert answered.map == pytest.approx(expected["cam"][0, factory.CLASSES.index(answered.label)], abs=1e-4)
+    assert answered.embedding == pytest.approx(expected["embedding"][0], abs=1e-4)
 
 
 def test_class_thresholds_make_the_set(tmp_path: Path) -> None:
     folder = factory.write_bundle(tmp_path / "b")
     path = save(tmp_path / "a.png", 61)
-    p = Classifier(folder).classify(path)["probabilities"]
+    p = Classifier(folder).classify(path).probabilities
     just = {name: float(np.nextafter(value, 2)) for name, value in p.items()}  # a hair too high for each
     just["benign"] = p["benign"]
     factory.edit_manifest(folder, lambda m: m["conformal"].update(thresholds=just))
-    assert Classifier(folder).classify(path)["set"] == ["benign"]
+    assert Classifier(folder).classify(path).set == ("benign",)
 
 
 def test_foreign_and_poor_images_are_pointed_out(classifier: Classifier, tmp_path: Path) -> None:
     Image.new("L", (300, 300), 255).save(tmp_path / "white.png")
     result = classifier.classify(tmp_path / "white.png")
-    assert result["ok"]
-    assert not result["trust"]["in_distribution"]
-    assert "unlike the training images" in result["trust"]["reasons"][0]
-    assert {"saturated_high", "contrast_low", "brightness_high"} <= set(result["quality"]["flags"])
+    assert not result.trust.in_distribution
+    assert "unlike the training images" in result.trust.reasons[0]
+    assert {"saturated_high", "contrast_low", "brightness_high"} <= set(result.quality.flags)
     ordinary = classifier.classify(save(tmp_path / "a.png", 5))  # one of the reference images
-    assert ordinary["trust"]["in_distribution"]
-    assert ordinary["trust"]["score"] > result["trust"]["score"]
-    assert ordinary["quality"]["flags"] == []
+    assert ordinary.trust.in_distribution
+    assert ordinary.trust.score > result.trust.score
+    assert ordinary.quality.flags == ()
 
 
-def test_a_bad_file_is_an_answer_not_an_exception(classifier: Classifier, tmp_path: Path) -> None:
-    (tmp_path / "two\nlines.png").write_bytes(b"junk")
-    result = classifier.classify(tmp_path / "two\nlines.png")
-    assert result["ok"] is False
-    assert result["error"]["code"] == "not_an_image"
-    assert "\n" not in result["error"]["message"]
-    assert set(result) == {"file", "ok", "error"}
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_file_a_picture_and_an_array_get_the_same_answer(
+    classifier: Classifier, tmp_path: Path, colour: bool
+) -> None:
+    pixels = factory.scan(3)
+    if colour:
+        pixels = np.stack([pixels, pixels // 2, pixels[::-1]], axis=2)
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    expected = classifier.classify(path)
+    for given in (str(path), pixels, np.asfortranarray(pixels), Image.open(path), Image.fromarray(pixels)):
+        found = classifier.classify(given)
+        assert found.file == (given if isinstance(given, str) else None)
+        assert {**found.to_dict(), "file": 0, "ms": 0} == {**expected.to_dict(), "file": 0, "ms": 0}
+        assert np.array_equal(found.map, expected.map)
+
+
+def test_a_picture_is_turned_upright_as_its_file_is(classifier: Classifier, tmp_path: Path) -> None:
+    image = Image.fromarray(factory.scan(4))
+    exif = image.getexif()
+    exif[274] = 6
+    image.save(tmp_path / "a.png", exif=exif)
+    expected = classifier.classify(tmp_path / "a.png")
+    assert expected.size == (90, 120)
+    assert classifier.classify(Image.open(tmp_path / "a.png")).probabilities == expected.probabilities
+    assert classifier.classify(np.rot90(factory.scan(4), -1)).probabilities == expected.probabilities
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "message"),
+    [
+        (np.zeros((90, 120), np.float32), "unsupported", "array: found float32 (90, 120), expected uint8"),
+        (np.zeros((90, 120), np.uint16), "unsupported", "array: found uint16 (90, 120), expected uint8"),
+        (np.zeros((90, 120, 4), np.uint8), "unsupported", "array: found uint8 (90, 120, 4), expected uint8"),
+        (np.zeros((1, 90, 120), np.uint8), "unsupported", "array: found uint8 (1, 90, 120), expected uint8"),
+        (np.zeros((0, 120), np.uint8), "too_small", "array: found 120x0 pixels"),
+        (Image.new("F", (90, 120)), "unsupported", "image: found F pixels"),
+        (Image.new("L", (9, 120)), "too_small", "image: found 9x120 pixels"),
+    ],
+)
+def test_other_arrays_and_pictures_are_refused(
+    classifier: Classifier, given: np.ndarray | Image.Image, code: str, message: str
+) -> None:
+    with pytest.raises(ImageError) as refusal:
+        classifier.classify(given)
+    assert refusal.value.code == code
+    assert str(refusal.value).startswith(message)
+
+
+def test_what_is_no_picture_at_all_is_a_type_error(classifier: Classifier) -> None:
+    with pytest.raises(TypeError, match="found bytes, expected a path, a Pillow image or a numpy array"):
+        classifier.classify(b"scan.png")  # type: ignore[arg-type]
+
+
+def test_a_picture_cut_off_in_its_file_is_refused(classifier: Classifier, tmp_path: Path) -> None:
+    whole = save(tmp_path / "a.png", 1).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    for given in (tmp_path / "cut.png", Image.open(tmp_path / "cut.png")):
+        with pytest.raises(ImageError) as refusal:
+            classifier.classify(given)
+        assert refusal.value.code == "truncated"
+
+
+def test_a_bad_file_raises_what_is_wrong_with_it(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"junk")
+    with pytest.raises(ImageError) as refusal:
+        classifier.classify(tmp_path / "a.png")
+    assert refusal.value.code == "not_an_image"
+    assert str(refusal.value).startswith(str(tmp_path / "a.png"))
 
 
 def test_one_classifier_serves_many_threads(classifier: Classifier, tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{i}.png", i) for i in range(16)]
-    expected = [classifier.classify(path)["probabilities"] for path in paths]
+    expected = [classifier.classify(path).probabilities for path in paths]
     with ThreadPoolExecutor(8) as pool:
-        assert [result["probabilities"] for result in pool.map(classifier.classify, paths)] == expected
+        assert [result.probabilities for result in pool.map(classifier.classify, paths)] == expected
 
 
 def test_an_opened_bundle_and_more_threads_answer_alike(classifier: Classifier, tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", 3)
     other = Classifier(open_bundle(classifier.bundle.path), threads=2)
     assert other.provider == "CPUExecutionProvider"
-    expected = classifier.classify(path)["probabilities"]
-    assert other.classify(path)["probabilities"] == pytest.approx(expected, abs=1e-5)
+    expected = classifier.classify(path).probabilities
+    assert other.classify(path).probabilities == pytest.approx(expected, abs=1e-5)
 
 
 def python(code: str, *arguments: str) -> str:
@@ -179,7 +244,7 @@ print(os.environ["ORT_DISABLE_TELEMETRY"], "onnxruntime" in sys.modules)
 def test_public_names() -> None:
     import sonoforge.runtime as runtime
 
-    assert runtime.__all__ == ["Bundle", "Classifier", "Generator", "open_bundle"]
+    assert runtime.__all__ == ["Bundle", "Classifier", "Generator", "ImageError", "Result", "open_bundle"]
     for name in runtime.__all__:
         assert getattr(runtime, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Clasifier'"):

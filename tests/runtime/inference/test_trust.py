@@ -50,8 +50,8 @@ def test_score_falls_with_distance_without_ties() -> None:
 def test_beyond_the_threshold_the_reason_is_told() -> None:
     limits = TrustLimits(30.0, 40.0)
     near, far = trust.assess(40.0, limits), trust.assess(40.01, limits)
-    assert near["in_distribution"]
-    assert near["reasons"] == []
-    assert not far["in_distribution"]
-    assert "distance 40.0" in far["reasons"][0]
-    assert far["score"] < 0.05 <= near["score"] + 1e-12
+    assert near.in_distribution
+    assert near.reasons == ()
+    assert not far.in_distribution
+    assert "distance 40.0" in far.reasons[0]
+    assert far.score < 0.05 <= near.score + 1e-12

@@ -16,7 +16,7 @@ from PIL import Image
 
 import bundle_factory as factory
 from program import sonoforge
-from sonoforge.runtime import Classifier
+from sonoforge.runtime import Classifier, ImageError
 from sonoforge.runtime.images import quality_metrics as image_quality
 
 
@@ -36,6 +36,13 @@ def scans(tmp_path: Path) -> Path:
     return folder
 
 
+def _entry(classifier: Classifier, path: Path) -> dict[str, Any]:
+    try:
+        return classifier.classify(path).to_dict()
+    except ImageError as error:
+        return {"file": str(path), "ok": False, "error": {"code": error.code, "message": str(error)}}
+
+
 def classify(bundle: Path, *arguments: object) -> tuple[int, dict[str, Any], str]:
     done = sonoforge("classify", *arguments, "--bundle", bundle, "--json")
     return done.code, done.json, done.err
@@ -49,7 +56,7 @@ def test_one_file(bundle: Path, scans: Path) -> None:
     code, answer, text = classify(bundle, scans / "a.PNG")
     assert code == 0
     assert list(answer) == ["results", "model", "summary", "notice"]
-    expected = Classifier(bundle).classify(scans / "a.PNG")
+    expected = Classifier(bundle).classify(scans / "a.PNG").to_dict()
     del expected["ms"], answer["results"][0]["ms"]
     assert answer["results"] == [expected]
     assert answer["model"] == expected["model"]
@@ -101,6 +108,14 @@ def test_bad_files_never_stop_a_batch(bundle: Path, scans: Path) -> None:
     assert all("error (" in line for line in text.splitlines())
 
 
+def test_an_error_is_one_line_even_for_a_name_of_two(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "two\nlines.png").write_bytes(b"junk")
+    _, answer, _ = classify(bundle, tmp_path / "two\nlines.png")
+    (result,) = answer["results"]
+    assert set(result) == {"file", "ok", "error"}
+    assert "\n" not in result["error"]["message"]
+
+
 def test_csv_holds_what_json_holds(bundle: Path, scans: Path, tmp_path: Path) -> None:
     (scans / 'bad, or "worse".png').write_bytes(b"junk")
     target = tmp_path / "new" / "answers.csv"
@@ -131,7 +146,7 @@ def test_files_at_a_time_change_no_answer_and_no_order(bundle: Path, tmp_path: P
     (tmp_path / "33.png").write_bytes(b"junk")
     answers = {workers: classify(bundle, tmp_path, "--workers", workers) for workers in (1, 2, 5)}
     one_by_one = Classifier(bundle)
-    expected = [one_by_one.classify(tmp_path / f"{i:02}.png") for i in range(70)]
+    expected = [_entry(one_by_one, tmp_path / f"{i:02}.png") for i in range(70)]
     for code, answer, text in answers.values():
         assert code == 2
         for found, wanted in zip(answer["results"], expected, strict=True):

@@ -59,7 +59,7 @@ def test_a_reference_of_another_kind_is_warned_of(bundle: Path, real: Path, tmp_
     for index in range(8):
         Image.fromarray(np.roll(stripes, index, 1)).save(tmp_path / "stripes" / f"{index}.png")
     for reference, warned in ((tmp_path / "stripes", True), (real, False)):
-        folder = [Classifier(bundle).classify(file)["trust"]["in_distribution"] for file in reference.glob("*.png")]
+        folder = [Classifier(bundle).classify(file).trust.in_distribution for file in reference.glob("*.png")]
         assert (np.mean(folder) < 0.1) == warned
         assert ("so it was trained on another kind" in quality(bundle, real, "--against", reference)[2]) == warned
 
@@ -72,7 +72,7 @@ def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_pa
     assert list(answer) == ["results", "model", "summary", "against", "notice"]
     classifier = Classifier(bundle)
     for result in answer["results"]:
-        expected = classifier.classify(result["file"])
+        expected = classifier.classify(result["file"]).to_dict()
         assert result == {"file": result["file"], "ok": True, "quality": expected["quality"]}
     assert answer["model"] == classifier.model
     assert answer["against"] is None

@@ -109,7 +109,7 @@ def test_the_share_is_that_of_the_trust_that_classify_shows(tmp_path: Path) -> N
     trusted = 0
     for index, pixels in enumerate(images):
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
-        trusted += Classifier().classify(tmp_path / f"{index}.png")["trust"]["in_distribution"]
+        trusted += Classifier().classify(tmp_path / f"{index}.png").trust.in_distribution
     assert 0 < trusted < len(images)
     assert known_share(images) == pytest.approx(trusted / len(images))
 

@@ -13,15 +13,19 @@ Rules, so that the same file gives the same pixels everywhere:
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
 import struct
 import zlib
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
@@ -98,8 +102,15 @@ def decode_image(data: bytes, path: Path | str) -> Image.Image:
     Raises:
         ImageError: And nothing else.
     """
-    try:
+    with _one_error(path):
         return _decode(data, path)
+
+
+@contextlib.contextmanager
+def _one_error(path: Path | str) -> Iterator[None]:
+    """Turn whatever a decoder raises into an `ImageError`."""
+    try:
+        yield
     except ImageError:
         raise
     except MemoryError as error:
@@ -109,6 +120,34 @@ def decode_image(data: bytes, path: Path | str) -> Image.Image:
         raise ImageError(
             "truncated", f"{path}: the image data is cut off or damaged ({reason}); obtain the file again"
         ) from error
+
+
+def as_image(image: Path | str | Image.Image | NDArray[Any]) -> Image.Image:
+    """Turn whatever holds one picture into an image of mode ``L`` or ``RGB``, 8 bits a channel, upright.
+
+    Args:
+        image: A file, read by `read_image`; a Pillow image, under the same rules; or an array (H, W) of grey or
+            (H, W, 3) of red, green and blue, uint8.
+
+    Raises:
+        ImageError: The picture cannot be used; its ``code`` says why.
+        TypeError: It is something else.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        with _one_error("image"):
+            return _usable(image, "image")
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"found {type(image).__name__}, expected a path, a Pillow image or a numpy array")
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise ImageError(
+            "unsupported",
+            f"array: found {image.dtype} {image.shape}, expected uint8 (H, W) or (H, W, 3), black 0 and white 255; "
+            "scale and convert it",
+        )
+    _check_size(image.shape[1], image.shape[0], "array")
+    return Image.fromarray(np.ascontiguousarray(image))
 
 
 def _read_file(path: Path | str) -> bytes:
@@ -149,7 +188,14 @@ def _decode(data: bytes, path: Path | str) -> Image.Image:
         image: Image.Image = getattr(import_module(f"PIL.{module}"), name)(io.BytesIO(data))
     except SyntaxError as error:  # how Pillow's readers say "not mine"
         raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({error})") from error
-    width, height = image.size
+    # Before the checksums, which take time.
+    _check_size(image.width, image.height, path)
+    if name == "PngImageFile":
+        _check_png(data)
+    return _usable(image, path)
+
+
+def _check_size(width: int, height: int, path: Path | str) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
             "too_large",
@@ -157,10 +203,13 @@ def _decode(data: bytes, path: Path | str) -> Image.Image:
         )
     if min(width, height) < MIN_SIDE:
         raise ImageError("too_small", f"{path}: found {width}x{height} pixels, expected at least {MIN_SIDE} a side")
+
+
+def _usable(image: Image.Image, path: Path | str) -> Image.Image:
+    """Apply the rules at the top of this module to an image that Pillow has opened."""
+    _check_size(image.width, image.height, path)
     if getattr(image, "is_animated", False):
         raise ImageError("animated", f"{path}: animated or several pages; save the one picture to use as PNG")
-    if name == "PngImageFile":
-        _check_png(data)
     image.load()
     orientation = _orientation(image)
     upright = _to_8_bit(image, path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,35 @@ METRICS: dict[str, tuple[str, ...]] = {
 # A resize averages a clipped pixel with its neighbours: a few levels from the ends still count as clipped.
 _SATURATED_FROM = 251
 _BLACK_UP_TO = 4
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good an image is; the numbers are those of `measure`.
+
+    Attributes:
+        sharpness: Squared grey levels; falls with blur.
+        noise: Grey levels; rises with noise.
+        contrast: Grey levels, 0..255.
+        brightness: Grey level, 0..255.
+        saturated: Share of pixels at the white end, 0..1.
+        black: Share of pixels at the black end, 0..1.
+        resolution: The shorter side of the original, in pixels.
+        flags: Metrics beyond the faulty side of the training images' range, as ``sharpness_low``.
+    """
+
+    sharpness: float
+    noise: float
+    contrast: float
+    brightness: float
+    saturated: float
+    black: float
+    resolution: float
+    flags: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, ready for JSON."""
+        return {**asdict(self), "flags": list(self.flags)}
 
 
 def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, float]:
@@ -71,10 +101,10 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
     }
 
 
-def assess(pixels: NDArray[np.uint8], size: tuple[int, int], limits: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metrics of an image and its ``flags``; ``size`` is the original's width and height, see `measure`."""
+def assess(pixels: NDArray[np.uint8], size: tuple[int, int], limits: Mapping[str, Any]) -> Quality:
+    """Return the metrics of an image and its flags; ``size`` is the original's width and height, see `measure`."""
     values = measure(pixels, *size)
-    return {**values, "flags": flags(values, limits)}
+    return Quality(**values, flags=tuple(flags(values, limits)))
 
 
 def flags(values: Mapping[str, float], limits: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.images import quality_metrics
-from sonoforge.runtime.images.decoding import ImageError, read_image
-from sonoforge.runtime.images.inputs import failure
+from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.onnx_session import load_session
+from sonoforge.runtime.inference.result import Result
 
 if TYPE_CHECKING:
     import onnxruntime
+    from PIL import Image
 
 # Softmax in float32 here against softmax in the graph, on logits up to some hundreds.
 _SOFTMAX_TOLERANCE = 1e-4
@@ -31,7 +32,9 @@ class Classifier:
 
     Example:
         >>> from sonoforge.runtime import Classifier
-        >>> answer = Classifier("bundle.zip").classify("scan.png")  # doctest: +SKIP
+        >>> classifier = Classifier()  # the shipped bundle
+        >>> classifier.classify("scan.png").label in classifier.bundle.classes
+        True
 
     Attributes:
         bundle: The opened `Bundle`.
@@ -87,45 +90,54 @@ class Classifier:
             )
         return outputs
 
-    def classify(self, path: Path | str) -> dict[str, Any]:
-        """Classify one image file.
+    def classify(self, image: Path | str | Image.Image | NDArray[np.uint8]) -> Result:
+        """Classify one scan.
 
-        Returns:
-            ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes at 1 - alpha], "trust":
-            {"score", "in_distribution", "reasons", "distance"}, "quality": {metric: value, ..., "flags": []},
-            "model": {"name", "version", "sha256"}, "ms": {"decode", "preprocess", "infer", "total"}}``,
-            or, for a file that cannot be used, ``{"file", "ok": False, "error": {"code", "message"}}`` with the
-            codes of `ImageError`.  An empty ``set`` means that no class is plausible, not that all are ruled out.
+        Example:
+            >>> import numpy as np
+            >>> from sonoforge.runtime import Classifier
+            >>> result = Classifier().classify(np.zeros((300, 400), np.uint8))
+            >>> result.trust.in_distribution, result.quality.flags[-1]
+            (False, 'black_high')
+
+        Args:
+            image: A file; a Pillow image; or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.  The
+                same picture gives the same answer in each form.
+
+        Raises:
+            ImageError: The file or picture cannot be used; its ``code`` says why.
+            TypeError: It is something else.
+            BundleError: The network's answer contradicts the manifest.
         """
         started = perf_counter()
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            return failure(str(path), error.code, str(error))
-        decoded = perf_counter()
-        pixels = self._preprocessing.resize(image)
+        decoded = as_image(image)
+        read = perf_counter()
+        pixels = self._preprocessing.resize(decoded)
         prepared = perf_counter()
         outputs = self.predict(pixels[None])
         inferred = perf_counter()
         manifest = self.bundle.manifest
         probabilities = dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True))
+        label = max(probabilities, key=probabilities.__getitem__)
         distance = float(trust.distances(outputs["embedding"], self._reference)[0])
-        return {
-            "file": str(path),
-            "ok": True,
-            "label": max(probabilities, key=probabilities.__getitem__),
-            "probabilities": probabilities,
-            "set": [name for name, p in probabilities.items() if p >= manifest.thresholds[name]],
-            "trust": trust.assess(distance, manifest.trust),
-            "quality": quality_metrics.assess(pixels, image.size, manifest.quality),
-            "model": self.model,
-            "ms": {
-                "decode": 1e3 * (decoded - started),
-                "preprocess": 1e3 * (prepared - decoded),
+        return Result(
+            file=str(image) if isinstance(image, str | Path) else None,
+            label=label,
+            probabilities=probabilities,
+            set=tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name]),
+            trust=trust.assess(distance, manifest.trust),
+            quality=quality_metrics.assess(pixels, decoded.size, manifest.quality),
+            model=self.model,
+            ms={
+                "decode": 1e3 * (read - started),
+                "preprocess": 1e3 * (prepared - read),
                 "infer": 1e3 * (inferred - prepared),
                 "total": 1e3 * (perf_counter() - started),
             },
-        }
+            size=decoded.size,
+            map=outputs["cam"][0, manifest.classes.index(label)],
+            embedding=outputs["embedding"][0],
+        )
 
 
 def _load_session(bundle: Bundle[ClassifierManifest], threads: int) -> onnxruntime.InferenceSession:

@@ -9,6 +9,7 @@ is counted as well: noise, black frames and other organs differ there, and hardl
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,27 @@ from sonoforge.runtime.bundle.reader import Bundle, BundleError
 LEAST_KNOWN = 0.1
 """Smallest share of a set within the threshold for its kind to be called known: mammograms, fundus photographs and
 cells had 0 of 30 to 40 images there, the least of three other collections of breast ultrasound 0.17."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whether a network knows the kind of image that it answered for.
+
+    Attributes:
+        score: `tail_probability` of the distance: 1 typical, 0 foreign.
+        in_distribution: Whether the distance is within the threshold.
+        reasons: Lines that say why not; empty when trusted.
+        distance: Mahalanobis distance from the training images, 0 or more.
+    """
+
+    score: float
+    in_distribution: bool
+    reasons: tuple[str, ...]
+    distance: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, ready for JSON."""
+        return {**asdict(self), "reasons": list(self.reasons)}
 
 
 class TrustReference(NamedTuple):
@@ -93,22 +115,8 @@ def tail_probability(distance: float, limits: TrustLimits) -> float:
     return 0.5 ** math.exp(exponent) if exponent < 700 else 0.0
 
 
-def assess(distance: float, limits: TrustLimits) -> dict[str, Any]:
-    """Judge one distance.
-
-    Returns:
-        ``score``: `tail_probability`, 1 typical and 0 foreign; ``in_distribution``: within the threshold;
-        ``reasons``: lines that say why not, empty when trusted; ``distance``: as given.
-    """
+def assess(distance: float, limits: TrustLimits) -> Trust:
+    """Judge one distance."""
     known = distance <= limits.threshold
-    reasons = []
-    if not known:
-        reasons.append(
-            f"unlike the training images: distance {distance:.1f}, 95 % of them are within {limits.threshold:.1f}"
-        )
-    return {
-        "score": tail_probability(distance, limits),
-        "in_distribution": known,
-        "reasons": reasons,
-        "distance": distance,
-    }
+    why = f"unlike the training images: distance {distance:.1f}, 95 % of them are within {limits.threshold:.1f}"
+    return Trust(tail_probability(distance, limits), known, () if known else (why,), distance)

@@ -1,7 +1,8 @@
 """``sonoforge classify``: answer for images, folders and globs, offline.
 
-JSON (``--json``) is one object: ``results``, one entry for each file as `Classifier.classify` documents it, in the
-order given; ``model``, ``{"name", "version", "sha256"}``; ``summary``, ``{"files", "ok", "failed", "labels": {class:
+JSON (``--json``) is one object: ``results``, one entry for each file in the order given, as `Result.to_dict` documents
+it or, for a file that cannot be used, ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of
+`ImageError`; ``model``, ``{"name", "version", "sha256"}``; ``summary``, ``{"files", "ok", "failed", "labels": {class:
 count}, "not_trusted", "quality_flagged"}``; ``notice``.  CSV (``--csv``) holds one row for each file; Ctrl-C writes the
 rows of the files answered so far.
 
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoforge.runtime.cli.options import Outcome, argument, option
-from sonoforge.runtime.images.inputs import cell, column_width, expand, printable, silent_decoders, write_csv
+from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
 
 EXAMPLES = """
 sonoforge classify scan.png
@@ -56,7 +57,8 @@ class Config:
 
 def main(config: Config) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
-    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - --help and a wrong flag do without it
+    from sonoforge.runtime.images.decoding import ImageError  # noqa: PLC0415 - --help and a wrong flag do without it
+    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
 
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -69,7 +71,12 @@ def main(config: Config) -> Outcome:
         log.info("%s", _row(widths, ("file", "label", "prob.", "trust", f"set at {coverage:.0%}")))
 
     def answer(file: str) -> dict[str, Any]:
-        return failures.get(file) or classifier.classify(file)
+        if file in failures:
+            return failures[file]
+        try:
+            return classifier.classify(file).to_dict()
+        except ImageError as error:
+            return failure(file, error.code, str(error))
 
     try:
         for result in _answers(answer, files, _workers(config, len(files))):

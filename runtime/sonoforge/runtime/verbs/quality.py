@@ -155,7 +155,7 @@ def _measure(
         return failure(file, error.code, str(error)), None
     pixels = manifest.preprocessing.resize(image)
     embedding = classifier.predict(pixels[None])["embedding"][0] if classifier else None
-    return {"file": file, "ok": True, "quality": assess(pixels, image.size, manifest.quality)}, embedding
+    return {"file": file, "ok": True, "quality": assess(pixels, image.size, manifest.quality).to_dict()}, embedding
 
 
 def _print_result(result: dict[str, Any], width: int) -> None:

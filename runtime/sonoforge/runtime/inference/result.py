@@ -1,0 +1,73 @@
+"""What a classifier says of one scan, as a typed value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.images.quality_metrics import Quality
+from sonoforge.runtime.inference.trust import Trust
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The answer for one scan.
+
+    Example:
+        >>> from sonoforge.runtime import Classifier
+        >>> result = Classifier().classify("scan.png")
+        >>> result.label in result.probabilities
+        True
+        >>> result.map.shape
+        (7, 7)
+
+    Attributes:
+        file: The path as given; None for an array or a Pillow image.
+        label: The most probable class.
+        probabilities: Calibrated probability of each class; they sum to 1.
+        set: Every class that cannot be ruled out at the bundle's error rate alpha.  Empty means that no class is
+            plausible, not that all are ruled out.
+        trust: Whether the scan is of the kind that the network was trained on.
+        quality: Metrics of the image, and those outside the training images' range.
+        model: ``{"name", "version", "sha256"}`` of the model that answered.
+        ms: Milliseconds of ``decode``, ``preprocess``, ``infer`` and in ``total``.
+        size: Width and height of the scan in pixels, upright.
+        map: (h, w) float32 class-activation map of ``label``, laid over the whole scan: its mean is the label's logit
+            less the bias (Zhou et al., Learning deep features for discriminative localization, CVPR 2016, section 2).
+        embedding: (D,) float32, the scan's features before the last layer.
+    """
+
+    file: str | None
+    label: str
+    probabilities: dict[str, float]
+    set: tuple[str, ...]
+    trust: Trust
+    quality: Quality
+    model: dict[str, str]
+    ms: dict[str, float]
+    size: tuple[int, int]
+    map: NDArray[np.float32] = field(repr=False)
+    embedding: NDArray[np.float32] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of ``sonoforge classify --json`` for this scan.
+
+        Returns:
+            ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "trust": {"score",
+            "in_distribution", "reasons", "distance"}, "quality": {metric: value, ..., "flags": []}, "model": {"name",
+            "version", "sha256"}, "ms": {"decode", "preprocess", "infer", "total"}}``.
+        """
+        return {
+            "file": self.file,
+            "ok": True,
+            "label": self.label,
+            "probabilities": dict(self.probabilities),
+            "set": list(self.set),
+            "trust": self.trust.to_dict(),
+            "quality": self.quality.to_dict(),
+            "model": dict(self.model),
+            "ms": dict(self.ms),
+        }
