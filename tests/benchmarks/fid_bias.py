@@ -22,6 +22,7 @@ from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.halves import draw_halves
 from sonoforge.runtime.distances.kid import kernel_distance
+from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.metrics.feature_cache import embed_cached
 from sonoforge.training.metrics.spaces import open_space
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1600)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    cache = load_images(ImageSource(arguments.data, arguments.images, 0, ""))
+    cache = load_images(ImageSource(arguments.data, arguments.images, 0, default_folder()))
     space = open_space("bundle")
     features = embed_cached(space, np.asarray(cache.images)).features
     counts = [n for n in (10, 20, 50, 100, 200, 400, 800) if 2 * n <= len(features)]

@@ -21,6 +21,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.model_folder import HASH_PREFIX
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.statistics.predictions import read_predictions
@@ -88,7 +89,7 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
     Raises:
         SonoforgeError: No such folder, or no images and none given.
     """
-    cache_folder = str(settings.get("cache") or "")
+    cache_folder = CacheSettings(str(settings.get("cache") or "")).open()
     phantoms = ImageSource("phantom", PHANTOMS, 0, cache_folder)
     if data:
         source = phantoms if data == "phantom" else phantoms._replace(data=data)

@@ -47,6 +47,7 @@ VERBS = {
     "data list": Verb("training.verbs.data_list", "train", "known data sets and where to get them"),
     "data audit": Verb("training.verbs.data_audit", "train", "counts, sizes, unreadable files, near-duplicates"),
     "data phantom": Verb("training.verbs.data_phantom", "train", "write a simulated ultrasound data set"),
+    "data cache": Verb("training.verbs.data_cache", "train", "the decoded images that are kept; removes them"),
     "data import": Verb("training.verbs.data_import", "dicom", "convert a mammography set to a folder of classes"),
     "gan recipes": Verb("training.verbs.gan_recipes", "train", "the table of GAN recipes"),
     "gan train": Verb("training.verbs.gan_train", "train", "train one generator"),
@@ -196,11 +197,11 @@ def main() -> None:
 
     ``classify`` of one image spends more time on starting and ending Python than on the image.  So garbage collection
     pauses until the verb starts, as it would find nothing; and the process ends without unloading numpy and
-    onnxruntime, unless torch is loaded, which has threads and files of its own to close.
+    onnxruntime; torch and training have threads and files of their own to close.
     """
     gc.disable()
     code = run(sys.argv[1:])
-    if "torch" in sys.modules or "--debug" in sys.argv:
+    if {"torch", "sonoforge.training"} & sys.modules.keys() or "--debug" in sys.argv:
         sys.exit(code)
     with contextlib.suppress(OSError):
         sys.stdout.flush()

@@ -15,11 +15,12 @@ changed less than 2 s before it was hashed is hashed again next time: the clocks
 second change within one tick would show in no time stamp.
 
 A damaged file is made again, never used.  Files are replaced whole, so processes may share the folder without locks:
-the worst a race can do is the same work twice.  To free the space, delete the folder.
+the worst a race can do is the same work twice.  `cache_settings` limits the space that they take.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -41,6 +42,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.copy_detection.pictures import SIDE, Picture, fit, fitted_size
+from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.checked_file import read_checked, write_checked
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.fingerprints import content_hash
@@ -104,11 +106,6 @@ class ImageCache:
         return find_duplicates(self.pictures, self.hashes, self.store)
 
 
-def default_folder() -> Path:
-    """Return ``$SONOFORGE_CACHE``, or ``~/.cache/sonoforge`` where it is not set."""
-    return Path(os.environ.get("SONOFORGE_CACHE") or Path.home() / ".cache" / "sonoforge")
-
-
 def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None) -> ImageCache:
     """Decode what was never decoded before and map the rest.
 
@@ -132,7 +129,10 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None) ->
     digests = {item.path: digests[item.path] for item in items}
     path = base / f"sets-{size}" / (hashlib.sha256("\n".join(digests.values()).encode()).hexdigest()[:32] + ".bin")
     whole = _read(path, len(items), size)
-    if whole is None:
+    if whole is not None:
+        with contextlib.suppress(OSError):
+            os.utime(path)  # in use, whatever is removed to make room
+    else:
         _write(path, (decoder.image(name, digest) for name, digest in digests.items()))
         whole = _read(path, len(items), size)
         if whole is None:

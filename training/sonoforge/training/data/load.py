@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from sonoforge.training.data.cache import ImageCache, default_folder, open_cache
+from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
 
 
@@ -16,12 +16,7 @@ class ImageSource(NamedTuple):
     data: str  # a folder, or `phantom`
     images: int  # number of phantom images
     seed: int
-    cache: str  # folder of decoded images; empty for `cache.default_folder`
-
-    @property
-    def folder(self) -> Path:
-        """The folder of decoded images."""
-        return Path(self.cache) if self.cache else default_folder()
+    cache: Path  # folder of decoded images, see `cache_settings`
 
 
 def load_images(source: ImageSource) -> ImageCache:
@@ -31,14 +26,14 @@ def load_images(source: ImageSource) -> ImageCache:
         SonoforgeError: The folder holds no data set.
     """
     if source.data != "phantom":
-        return open_cache(read_dataset(Path(source.data)), folder=source.folder)
+        return open_cache(read_dataset(Path(source.data)), folder=source.cache)
     # The simulator needs SciPy, which a folder of images does not.
     from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set  # noqa: PLC0415
 
     # Another version of the simulator draws another first picture, so it never finds an old set.
     first = next(iter(generate_phantom_set(source.images, source.seed)))
     digest = hashlib.sha256(first.pixels.tobytes()).hexdigest()[:8]
-    root = source.folder / f"phantom-{source.images}-{source.seed}-{digest}"
+    root = source.cache / f"phantom-{source.images}-{source.seed}-{digest}"
     if not (root / "groups.csv").is_file():
         write_phantom_set(root, source.images, source.seed)
-    return open_cache(read_dataset(root), folder=source.folder)
+    return open_cache(read_dataset(root), folder=source.cache)

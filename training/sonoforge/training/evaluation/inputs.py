@@ -39,7 +39,7 @@ class EvaluationInput:
     count: int | None = None  # images to generate from a run; None for as many as there are real ones
     seed: int = 0  # of the generated images: image i depends on (seed, i) alone
     checkpoint: str = "last"  # of a run: `last`, `best` or a step
-    cache_folder: Path | None = None  # of decoded real images; `cache.default_folder` where None
+    cache_folder: Path | None = None  # of decoded real images; `cache_settings.default_folder` where None
     device: str = "cpu"  # that generates: `auto`, `cpu`, `cuda` or `cuda:N`
 
 

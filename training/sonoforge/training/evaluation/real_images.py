@@ -35,7 +35,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
         class_name: The class to take; empty for the one that the generated images show.
         generated: That class; empty where it is unknown.
         size: Common side S, pixels.
-        cache_folder: Of decoded images; `cache.default_folder` where None.
+        cache_folder: Of decoded images; `cache_settings.default_folder` where None.
 
     Raises:
         SonoforgeError: No such images or class, too many that cannot be read, or generated ones.

@@ -17,6 +17,7 @@ from sonoforge.training.classifier.comparison import compare, log_table
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
@@ -61,7 +62,7 @@ class Config:
     images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     jobs: int | None = option(None, help="folds run at a time (default: one a core; 1 on a GPU)", limits=(1, 64))
-    cache: str = option("", help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge)")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = option("runs", help="folder of the numbered run folders")
     resume: bool = option(False, help="continue the newest run with the same settings")
 
@@ -78,7 +79,7 @@ def main(config: Config) -> Outcome:
     """Run the comparison in a run folder and write its tables."""
     config = fill_defaults(config)
     settings = resolve_settings(config)
-    source = ImageSource(config.data, config.images, config.seed, config.cache)
+    source = ImageSource(config.data, config.images, config.seed, config.storage.open())
     cache = load_images(source)
     check_arms("--arms", config.arms, cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(

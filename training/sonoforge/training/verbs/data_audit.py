@@ -10,9 +10,10 @@ from pathlib import Path
 from rich.table import Table
 
 from sonoforge.runtime.atomic import write_text
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome, group, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.audit import Audit, audit
+from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.pages.audit.page import audit_page_html
 from sonoforge.training.terminal import as_text
@@ -40,17 +41,16 @@ class Config:
     against: str = option("", help="folder of another collection: also find images that are in both", metavar="FOLDER")
     images: int = option(300, help="number of images of the phantom set", limits=(30, None))
     seed: int = option(0, help="seed of the phantom set", limits=(0, None))
-    cache: str = option("", help="folder of decoded images (default: $SONOFORGE_CACHE or ~/.cache/sonoforge)")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
 
 
 def main(config: Config) -> Outcome:
     """Audit a data set; the result is an `Audit`."""
     if config.html and Path(config.html).is_dir():
         raise SonoforgeError(f"--html: {config.html} is a folder, expected a file name such as audit.html")
-    cache = load_images(ImageSource(config.data, config.images, config.seed, config.cache))
-    other = (
-        load_images(ImageSource(config.against, config.images, config.seed, config.cache)) if config.against else None
-    )
+    source = ImageSource(config.data, config.images, config.seed, config.storage.open())
+    cache = load_images(source)
+    other = load_images(source._replace(data=config.against)) if config.against else None
     result = audit(cache, config.plant, other)
     log.info("%s", _describe(result))
     if config.html:

@@ -24,10 +24,11 @@ from pathlib import Path
 import numpy as np
 
 from sonoforge.runtime.atomic import write_text
-from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.options import Outcome, argument, group, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
+from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.inputs import EvaluationInput, read_held_out, read_image_sets
@@ -101,7 +102,7 @@ class Config:
     compare: tuple[str, ...] = option((), help="compare earlier evaluations, side by side", metavar="RUN,RUN")
     seed: int = option(0, help="seed of generated images, halves, subsets and projections", limits=(0, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    cache: str = option("", help="folder of decoded images and features (default: ~/.cache/sonoforge)")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = option("runs", help="folder for run folders")
 
 
@@ -114,7 +115,7 @@ def main(config: Config) -> Outcome:
     device = str(find_device(config.device))
     spaces = open_spaces(config.features, config.weights, device) if config.features else []
     lpips = open_lpips(config.lpips, config.lpips_heads or None, device) if config.lpips else None
-    cache = Path(config.cache) if config.cache else None
+    cache = config.storage.open()
     real, fake = read_image_sets(_inputs(config, cache))
     if not spaces:
         config = dataclasses.replace(config, features=(choose_space(real.originals, config.real, "--features"),))

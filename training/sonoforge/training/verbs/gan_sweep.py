@@ -25,6 +25,7 @@ from sonoforge.runtime.atomic import write_bytes, write_text
 from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
+from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.pixels import Pixels, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
@@ -69,7 +70,7 @@ class Config:
         without=("recipe", "perceptual_weight", "metrics", "metric_features", "metric_weights"),
     )
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    cache: str = option("", help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge)")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = option("runs", help="folder for run folders")
     resume: bool = option(False, help="continue the newest sweep with the same settings, if there is one")
 
@@ -88,7 +89,7 @@ def main(config: Config) -> Outcome:
     if not config.gan.features:
         raise SonoforgeError("--features: missing; KID and FID need a feature network: a .safetensors file or vgg16")
     shared = open_job(dataclasses.replace(config.gan, metrics=("kid", "fid")), config.device)
-    cache_folder = Path(config.cache) if config.cache else None
+    cache_folder = config.storage.open()
     read: dict[tuple[int, bool], TrainingSet] = {}
     trainings = []
     for recipe, weight in itertools.product(config.recipes, _weights(config.weights)):

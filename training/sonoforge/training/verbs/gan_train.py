@@ -19,6 +19,7 @@ import torch
 from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
+from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
@@ -60,7 +61,7 @@ class Config:
     gan: GanSettings = group(GanSettings(metrics=("kid",)), title="the training")
     minutes: float | None = option(None, help="stop and save after so long; --resume goes on", limits=(0.001, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    cache: str = option("", help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge)")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = option("runs", help="folder for run folders")
     resume: bool = option(False, help="continue the newest run with the same settings, if there is one")
 
@@ -68,7 +69,7 @@ class Config:
 def main(config: Config) -> Outcome:
     """Train, or continue, or report that it is done."""
     job = open_job(config.gan, config.device)
-    cache_folder = Path(config.cache) if config.cache else None
+    cache_folder = config.storage.open()
     images = read_training_set(config.data, job.settings, groups=_needs_groups(job.settings), cache_folder=cache_folder)
     settings = dataclasses.replace(job.settings, held_out=held_out_share(job.settings, images))
     job = with_space(dataclasses.replace(job, settings=settings), images)

@@ -20,6 +20,7 @@ from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.weights import load_backbone, weights_digest
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.guard import check_sealed, leaked_images
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
@@ -51,7 +52,7 @@ class Config:
     seed: int = option(0, help="seed of split and training", limits=(0, None))
     images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    cache: str = option("", help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge)")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = option("runs", help="folder of the numbered run folders")
     resume: bool = option(False, help="continue the newest run with the same settings")
 
@@ -59,7 +60,7 @@ class Config:
 def main(config: Config) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
     device = find_device(config.device)
-    source = ImageSource(config.data, config.images, config.seed, config.cache)
+    source = ImageSource(config.data, config.images, config.seed, config.storage.open())
     cache = load_images(source)
     check_arms("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(

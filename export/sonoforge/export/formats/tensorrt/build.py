@@ -15,7 +15,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import os
 import platform
 import re
 import sys
@@ -29,6 +28,7 @@ from sonoforge.export.formats.tensorrt.record import FORMAT_VERSION, PORTABLE, S
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference.runners import leave_with_parent, run_module
+from sonoforge.training.data.cache_settings import default_folder
 
 if TYPE_CHECKING:
     from sonoforge.export.formats.source import Source
@@ -199,8 +199,7 @@ def write_engine_int8(source: Source, module: str = "tensorrt_rtx") -> dict[str,
 def _write(source: Source, onnx: bytes, stem: str, precision: str, module: str) -> dict[str, bytes]:
     cache = None
     if module == "tensorrt":  # it times every kernel on its GPU, once for all later builds
-        folder = os.environ.get("SONOFORGE_CACHE") or Path.home() / ".cache" / "sonoforge"
-        cache = Path(folder) / "tensorrt-timing.cache"
+        cache = default_folder() / "tensorrt-timing.cache"
     engine, record = build_engine(
         onnx, "model.onnx", precision, Target(module=module, timing_cache=cache), source=source.onnx
     )

@@ -15,6 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import open_cache
+from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.masks import read_masks
 from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images
@@ -101,7 +102,7 @@ def read_training_set(
     """
     recipe = compose(settings)
     size = settings.image_size or recipe.image_size
-    cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, str(cache_folder or "")))
+    cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, cache_folder or default_folder()))
     if size > cache.size:
         cache = open_cache(cache.dataset, size, cache_folder)
     classes, labels = cache.dataset.classes, cache.dataset.labels

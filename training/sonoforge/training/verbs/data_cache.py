@@ -1,0 +1,51 @@
+"""``data cache``: what is kept of the images that were read, and how to remove it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.cache_settings import default_folder, kept_files, kept_folders
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """
+sonoforge data cache            where decoded images are kept, and how much space they take
+sonoforge data cache --clear    remove them all; they are decoded again when they are needed
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``data cache``."""
+
+    cache: str = option("", help="the folder (default: SONOFORGE_CACHE or ~/.cache/sonoforge)", metavar="FOLDER")
+    clear: bool = option(False, help="remove everything that is kept there")
+
+
+def main(config: Config) -> Outcome:
+    """Show or empty the folder; the result: ``{"folder", "files", "bytes", "removed"}``, what was there before.
+
+    Raises:
+        SonoforgeError: A file cannot be removed.
+    """
+    folder = Path(config.cache or default_folder())
+    own = kept_folders(folder)
+    files = kept_files(own)
+    size = sum(file.bytes for file in files)
+    log.info("%s: %d files, %.2f GB (decoded images, features and simulated sets)", folder, len(files), size / 1e9)
+    if config.clear:
+        try:
+            for path in own:
+                shutil.rmtree(path)
+        except OSError as error:
+            raise SonoforgeError(
+                f"{error.filename}: cannot be removed ({error.strerror}); remove it by hand"
+            ) from error
+        log.info("removed")
+    result = {"folder": str(folder), "files": len(files), "bytes": size, "removed": config.clear}
+    return Outcome(result, "" if config.clear or not files else "sonoforge data cache --clear")
