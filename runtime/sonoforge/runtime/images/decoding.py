@@ -2,7 +2,8 @@
 
 Rules, so that the same file gives the same pixels everywhere:
 
-* The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM.
+* The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM and, with the extra
+  ``dicom``, DICOM (see `images.dicom.reader` for its rules).
 * EXIF (and TIFF) orientation is applied; a damaged orientation record counts as upright.
 * 16-bit grey becomes round(v / 257), the whole range to the whole range; 16-bit colour keeps the high byte.
 * Palettes are looked up; alpha is composited on black, the background of ultrasound; CMYK and YCbCr
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.dicom.opening import is_dicom
 
 MAX_FILE_BYTES = 200_000_000
 MAX_PIXELS = 50_000_000
@@ -191,9 +193,13 @@ def _read_file(path: Path | str) -> bytes:
 
 def _decode(data: bytes, path: Path | str) -> Image.Image:
     opening = next((reader for reader in _READERS if data.startswith(reader[0])), None)
+    if (opening is None or data[128:132] == b"DICM") and is_dicom(data):
+        from sonoforge.runtime.images.dicom.reader import decode_dicom  # noqa: PLC0415 - needs an extra
+
+        return decode_dicom(data, path)
     if opening is None or (opening[0] == b"RIFF" and data[8:12] != b"WEBP"):
         raise ImageError(
-            "not_an_image", f"{path}: not an image; expected PNG, JPEG, TIFF, BMP, GIF, WebP or PNM content"
+            "not_an_image", f"{path}: not an image; expected PNG, JPEG, TIFF, BMP, GIF, WebP, PNM or DICOM content"
         )
     _, module, name = opening
     # The reader class itself, not Image.open: that imports five readers for one and warns through global state.

@@ -1,10 +1,10 @@
 """``sonoforge classify``: answer for images, folders and globs, offline.
 
 JSON (``--json``) is one object: ``results``, one entry for each file in the order given, as `Result.to_dict` documents
-it or, for a file that cannot be used, ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of
-`ImageError`; ``model``, ``{"name", "version", "sha256"}``; ``summary``, ``{"files", "ok", "failed", "labels": {class:
-count}, "not_trusted", "quality_flagged"}``; ``notice``.  CSV (``--csv``) holds one row for each file; Ctrl-C writes the
-rows of the files answered so far.
+it, with ``--overlay`` also ``overlay``, the path of its picture; or, for a file that cannot be used, ``{"file", "ok":
+False, "error": {"code", "message"}}`` with the codes of `ImageError`; ``model``, ``{"name", "version", "sha256"}``;
+``summary``, ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged"}``; ``notice``.  CSV
+(``--csv``) holds one row for each file; Ctrl-C writes the rows of the files answered so far.
 
 Several files are classified at a time, one on each core: decoding and inference both let other threads run.  No answer
 depends on it, but the ``ms`` of a file are longer where the cores are shared.
@@ -19,21 +19,22 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
+from sonoforge.runtime.notice import NOTICE
 
 EXAMPLES = """
 sonoforge classify scan.png
 sonoforge classify scans/ --recursive --csv answers.csv
+sonoforge classify scans/ --overlay looked-at/
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
 sonoforge classify scan.png --bundle bundle.zip
 
 exit code: 0 every file was answered; 2 at least one could not be (the others still are)
 """
-
-NOTICE = "Research use, not a medical device."
 
 # At most this many decoded images are in memory at a time by default, on however many cores.
 _MOST_WORKERS = 8
@@ -49,6 +50,7 @@ class Config:
 
     paths: tuple[str, ...] = argument(help="images, folders (without their masks) and globs, which may be quoted")
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
+    overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
     csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
     recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads for one inference", limits=(1, 256))
@@ -64,6 +66,11 @@ def main(config: Config) -> Outcome:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     classifier = Classifier(config.bundle or None, config.threads)
     files, failures = expand(config.paths, config.recursive)
+    pictures = {}
+    if config.overlay:
+        from sonoforge.runtime.explanations.files import targets, write  # noqa: PLC0415 - only with --overlay
+
+        pictures = targets([file for file in files if file not in failures], Path(config.overlay))
     results: list[dict[str, Any]] = []
     widths = (column_width(files), max(map(len, (*classifier.bundle.classes, "label"))))
     if files:
@@ -74,7 +81,11 @@ def main(config: Config) -> Outcome:
         if file in failures:
             return failures[file]
         try:
-            return classifier.classify(file).to_dict()
+            result = classifier.classify(file)
+            if not pictures:
+                return result.to_dict()
+            write(pictures[file], file, result)
+            return {**result.to_dict(), "overlay": str(pictures[file])}
         except ImageError as error:
             return failure(file, error.code, str(error))
 
@@ -92,6 +103,8 @@ def main(config: Config) -> Outcome:
         NOTICE,
     )
     _write_csv(config.csv, results, classifier.bundle.classes)
+    if pictures:
+        log.info("written: pictures in %s", config.overlay)
     result = {"results": results, "model": classifier.model, "summary": summary, "notice": NOTICE}
     next_command = f"sonoforge verify '{config.bundle}'" if config.bundle else "sonoforge verify"
     return Outcome(result, next_command, 2 if summary["failed"] else 0)
