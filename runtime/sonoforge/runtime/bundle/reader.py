@@ -41,6 +41,11 @@ Kind_co = TypeVar("Kind_co", bound=Manifest, covariant=True)
 class Bundle(Generic[Kind_co]):
     """An opened bundle.
 
+    Example:
+        >>> from sonoforge.runtime import open_bundle
+        >>> open_bundle().manifest.preprocessing.size
+        224
+
     Attributes:
         path: The folder or the ``.zip`` file.
         manifest: Its checked manifest, a `ClassifierManifest` or a `GeneratorManifest`.
@@ -109,6 +114,11 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
     """Open a bundle and check its manifest and that every listed file is there with its size.
 
     The content of a file is checked when it is read, before use.
+
+    Example:
+        >>> from sonoforge.runtime import open_bundle
+        >>> open_bundle().classes
+        ('normal', 'benign', 'malignant')
 
     Args:
         path: A bundle's folder or ``.zip``; None for the bundle shipped with sonoforge.
