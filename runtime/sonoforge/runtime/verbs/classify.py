@@ -1,6 +1,6 @@
 """``sonoforge classify``: answer for images, folders and globs, offline.
 
-JSON (``--json``) is one object: ``results``, one entry for each file in the order given, as `Result.to_dict` documents
+JSON (``--json``) is one object: ``results``, one entry for each file in the order given, as `answer_file` documents
 it, with ``--overlay`` also ``overlay``, the path of its picture; or, for a file that cannot be used, ``{"file", "ok":
 False, "error": {"code", "message"}}`` with the codes of `ImageError`; ``model``, ``{"name", "version", "sha256"}``;
 ``summary``, ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged"}``; ``notice``.  CSV
@@ -61,6 +61,7 @@ def main(config: Config) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
     from sonoforge.runtime.images.decoding import ImageError  # noqa: PLC0415 - --help and a wrong flag do without it
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
+    from sonoforge.runtime.inference.clips import answer_file  # noqa: PLC0415
 
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -81,11 +82,11 @@ def main(config: Config) -> Outcome:
         if file in failures:
             return failures[file]
         try:
-            result = classifier.classify(file)
+            answered = answer_file(classifier, file)
             if not pictures:
-                return result.to_dict()
-            write(pictures[file], file, result)
-            return {**result.to_dict(), "overlay": str(pictures[file])}
+                return answered.entry
+            write(pictures[file], answered.picture(), answered.result)
+            return {**answered.entry, "overlay": str(pictures[file])}
         except ImageError as error:
             return failure(file, error.code, str(error))
 
@@ -161,7 +162,9 @@ def _print_result(result: dict[str, Any], widths: tuple[int, int]) -> None:
     probability = f"{result['probabilities'][label]:.3f}"
     score = f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}"
     row = _row(widths, (name, label, probability, score, ", ".join(result["set"]) or "none"))
-    remarks = "; ".join([*trust["reasons"], *result["quality"]["flags"]])
+    clip = result.get("clip")
+    pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
+    remarks = "; ".join([*pooled, *trust["reasons"], *result["quality"]["flags"]])
     log.info("%s", f"{row}  [{remarks}]" if remarks else row)
 
 
