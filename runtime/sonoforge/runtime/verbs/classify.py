@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
 from sonoforge.runtime.notice import NOTICE
 
@@ -52,6 +53,8 @@ class Config:
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
     overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
     csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
+    beside: bool = option(False, help="also write each answer as JSON beside its file: NAME.sonoforge.json")
+    anonymous: bool = option(False, help="name files by a hash of their contents in all that is printed and written")
     recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads for one inference", limits=(1, 256))
     workers: int = option(0, help="files classified at a time; 0: one for each core, at most 8", limits=(0, 256))
@@ -63,30 +66,44 @@ def main(config: Config) -> Outcome:
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
     from sonoforge.runtime.inference.clips import answer_file  # noqa: PLC0415
 
+    if config.anonymous and config.beside:
+        raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     classifier = Classifier(config.bundle or None, config.threads)
     files, failures = expand(config.paths, config.recursive)
+    names = dict(zip(files, files, strict=True))
+    if config.anonymous:
+        from sonoforge.runtime.images.anonymous import hide, pseudonyms  # noqa: PLC0415 - only with --anonymous
+
+        names = pseudonyms(files)
     pictures = {}
     if config.overlay:
         from sonoforge.runtime.explanations.files import targets, write  # noqa: PLC0415 - only with --overlay
 
-        pictures = targets([file for file in files if file not in failures], Path(config.overlay))
+        pictures = targets([names[file] for file in files if file not in failures], Path(config.overlay))
     results: list[dict[str, Any]] = []
-    widths = (column_width(files), max(map(len, (*classifier.bundle.classes, "label"))))
+    widths = (column_width(list(names.values())), max(map(len, (*classifier.bundle.classes, "label"))))
     if files:
         coverage = 1 - classifier.bundle.manifest.alpha
         log.info("%s", _row(widths, ("file", "label", "prob.", "trust", f"set at {coverage:.0%}")))
 
     def answer(file: str) -> dict[str, Any]:
-        if file in failures:
-            return failures[file]
+        entry = failures.get(file) or classified(file)
+        if config.beside and entry["ok"]:
+            from sonoforge.runtime.atomic import write_json  # noqa: PLC0415 - only with --beside
+
+            write_json(f"{file}.sonoforge.json", {**entry, "notice": NOTICE})
+        return hide(entry, file, names[file]) if config.anonymous else entry
+
+    def classified(file: str) -> dict[str, Any]:
         try:
             answered = answer_file(classifier, file)
             if not pictures:
                 return answered.entry
-            write(pictures[file], answered.picture(), answered.result)
-            return {**answered.entry, "overlay": str(pictures[file])}
+            picture = pictures[names[file]]
+            write(picture, answered.picture(), answered.result)
+            return {**answered.entry, "overlay": str(picture)}
         except ImageError as error:
             return failure(file, error.code, str(error))
 
