@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
 
@@ -68,7 +69,7 @@ def main(config: Config) -> Outcome:
     widths = (column_width(files), max(map(len, (*classifier.bundle.classes, "label"))))
     if files:
         coverage = 1 - classifier.bundle.manifest.alpha
-        log.info("%s", _row(widths, ("file", "label", "prob.", "trust", f"set at {coverage:.0%}")))
+        say("%s", _row(widths, ("file", "label", "prob.", "trust", f"set at {coverage:.0%}")))
 
     def answer(file: str) -> dict[str, Any]:
         if file in failures:
@@ -86,7 +87,7 @@ def main(config: Config) -> Outcome:
         _write_csv(config.csv, results, classifier.bundle.classes)
         raise
     summary = _summary(results, classifier.bundle.classes)
-    log.info(
+    say(
         "%d of %d files answered, %d not trusted, %d with quality flags.  %s",
         *(summary[key] for key in ("ok", "files", "not_trusted", "quality_flagged")),
         NOTICE,
@@ -142,14 +143,14 @@ def _print_result(result: dict[str, Any], widths: tuple[int, int]) -> None:
     name = cell(result["file"], widths[0])
     if not result["ok"]:
         message = printable(result["error"]["message"])
-        log.warning("%-*s  error (%s): %s", widths[0], name, result["error"]["code"], message)
+        log.error("%-*s  error (%s): %s", widths[0], name, result["error"]["code"], message)
         return
     label, trust = result["label"], result["trust"]
     probability = f"{result['probabilities'][label]:.3f}"
     score = f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}"
     row = _row(widths, (name, label, probability, score, ", ".join(result["set"]) or "none"))
     remarks = "; ".join([*trust["reasons"], *result["quality"]["flags"]])
-    log.info("%s", f"{row}  [{remarks}]" if remarks else row)
+    say("%s", f"{row}  [{remarks}]" if remarks else row)
 
 
 def _row(widths: tuple[int, int], cells: tuple[str, str, str, str, str]) -> str:
