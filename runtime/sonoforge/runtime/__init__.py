@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sonoforge.runtime.bundle.reader import Bundle, open_bundle
+    from sonoforge.runtime.explanations.overlay import draw as draw_overlay
     from sonoforge.runtime.images.decoding import ImageError
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.inference.generator import Generator
     from sonoforge.runtime.inference.result import Result
 
-__all__ = ["Bundle", "Classifier", "Generator", "ImageError", "Result", "open_bundle"]
+__all__ = ["Bundle", "Classifier", "Generator", "ImageError", "Result", "draw_overlay", "open_bundle"]
 
+# Module and name in it of each public name.
 _MODULES = {
-    "Bundle": "bundle.reader",
-    "Classifier": "inference.classifier",
-    "Generator": "inference.generator",
-    "ImageError": "images.decoding",
-    "Result": "inference.result",
-    "open_bundle": "bundle.reader",
+    "Bundle": ("bundle.reader", "Bundle"),
+    "Classifier": ("inference.classifier", "Classifier"),
+    "Generator": ("inference.generator", "Generator"),
+    "ImageError": ("images.decoding", "ImageError"),
+    "Result": ("inference.result", "Result"),
+    "draw_overlay": ("explanations.overlay", "draw"),
+    "open_bundle": ("bundle.reader", "open_bundle"),
 }
 
 
@@ -33,4 +36,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415
 
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module, own = _MODULES[name]
+    return getattr(import_module(f"{__name__}.{module}"), own)

@@ -52,7 +52,7 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     expected = factory.forward(prepared(path))
     answered = classifier.classify(path)
     result = answered.to_dict()
-    assert list(result) == ["file", "ok", "label", "probabilities", "set", "trust", "quality", "model", "ms"]
+    assert list(result) == ["file", "ok", "label", "probabilities", "set", "trust", "quality", "model", "map", "ms"]
     assert result["ok"] is True
     assert result["file"] == str(path)
     found = np.array([result["probabilities"][name] for name in factory.CLASSES])
@@ -244,8 +244,16 @@ print(os.environ["ORT_DISABLE_TELEMETRY"], "onnxruntime" in sys.modules)
 def test_public_names() -> None:
     import sonoforge.runtime as runtime
 
-    assert runtime.__all__ == ["Bundle", "Classifier", "Generator", "ImageError", "Result", "open_bundle"]
+    assert runtime.__all__ == [
+        "Bundle",
+        "Classifier",
+        "Generator",
+        "ImageError",
+        "Result",
+        "draw_overlay",
+        "open_bundle",
+    ]
     for name in runtime.__all__:
-        assert getattr(runtime, name).__name__ == name
+        assert getattr(runtime, name).__name__ == {"draw_overlay": "draw"}.get(name, name)
     with pytest.raises(AttributeError, match="no attribute 'Clasifier'"):
         _ = runtime.Clasifier

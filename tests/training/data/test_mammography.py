@@ -124,18 +124,20 @@ def test_damaged_dicom_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "c" / "x.dcm"
     save_dicom(path, draw_film())
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(SonoforgeError, match=r"x\.dcm: cannot be read as a DICOM picture") as caught:
+    with pytest.raises(SonoforgeError, match=r"x\.dcm: damaged, or not as DICOM demands") as caught:
         read_dicom(path)
     assert "\n" not in str(caught.value)
     path.write_bytes(b"no DICOM")
-    with pytest.raises(SonoforgeError, match="cannot be read"):
+    with pytest.raises(SonoforgeError, match="does not begin as DICOM"):
         read_dicom(path)
 
 
 def test_missing_pydicom_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pydicom", None)
+    save_dicom(tmp_path / "a" / "b" / "c" / "x.dcm", draw_film())
+    for name in [name for name in sys.modules if name.split(".")[0] == "pydicom"]:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SonoforgeError, match=r"pip install 'sonoforge\[dicom\]'"):
-        read_dicom(tmp_path / "x.dcm")
+        read_dicom(tmp_path / "a" / "b" / "c" / "x.dcm")
 
 
 # ---- CBIS-DDSM

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from sonoforge.runtime.images.dicom.opening import begins_as_dicom
+
 log = logging.getLogger(__name__)
 
 # Suffixes of a folder's image files; a file named on the command line is judged by its content alone.
 _SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".webp"),
-    *(".pnm", ".pbm", ".pgm", ".ppm"),
+    *(".pnm", ".pbm", ".pgm", ".ppm", ".dcm", ".dicom"),
 )
 _WIDEST_NAME = 48
 
@@ -42,6 +44,9 @@ def expand(paths: Sequence[str], recursive: bool) -> tuple[list[str], dict[str, 
         else:
             matches = [path]
         for match in matches:
+            if Path(match).name.upper() == "DICOMDIR" and Path(match).is_file():
+                _add_listed(match, files, failures)
+                continue
             if not Path(match).is_dir():
                 files[match] = None
                 continue
@@ -54,11 +59,35 @@ def expand(paths: Sequence[str], recursive: bool) -> tuple[list[str], dict[str, 
     return list(files), failures
 
 
+def _add_listed(directory: str, files: dict[str, None], failures: dict[str, dict[str, Any]]) -> None:
+    """Add the image files that a DICOMDIR names, or its own failure."""
+    from sonoforge.runtime.images.decoding import ImageError  # noqa: PLC0415 - for a DICOMDIR only
+    from sonoforge.runtime.images.dicom.directory import listed_images  # noqa: PLC0415
+
+    try:
+        found = listed_images(directory)
+        if not found:
+            raise ImageError("not_an_image", f"{directory}: names no image files")
+        files.update(dict.fromkeys(found))
+    except ImageError as error:
+        files[directory] = None
+        failures[directory] = failure(directory, error.code, str(error))
+
+
+def _is_image(parent: str, name: str) -> bool:
+    """Whether a folder's file counts: by its suffix or, as scanners name files by number alone, by how it begins."""
+    if name.startswith(".") or name.upper() == "DICOMDIR":
+        return False
+    suffix = Path(name).suffix[1:]
+    bare = not suffix or suffix.isdecimal()
+    return name.lower().endswith(_SUFFIXES) or (bare and begins_as_dicom(Path(parent) / name))
+
+
 def _images_in(folder: str, recursive: bool) -> Iterator[str]:
-    """Yield the image files of a folder by suffix, sorted; hidden ones and masks beside their image are left out."""
+    """Yield the image files of a folder, sorted; hidden ones and masks beside their image are left out."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
-        images = [name for name in sorted(names) if name.lower().endswith(_SUFFIXES) and not name.startswith(".")]
+        images = [name for name in sorted(names) if _is_image(parent, name)]
         stems = {Path(name).stem for name in images}
         for name in images:
             if not _is_mask(Path(name).stem, stems):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.images.quality_metrics import Quality
+from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.trust import Trust
 
 
@@ -52,13 +53,30 @@ class Result:
     map: NDArray[np.float32] = field(repr=False)
     embedding: NDArray[np.float32] = field(repr=False)
 
+    @property
+    def peak(self) -> activation_map.Peak:
+        """The scan's pixel where the map is strongest, and its value there."""
+        return activation_map.peak(self.map, self.size[0], self.size[1])
+
+    def map_on_scan(self) -> NDArray[np.float32]:
+        """Return the map at the scan's own size, (H, W) float32; see `activation_map.at_size`.
+
+        Example:
+            >>> import numpy as np
+            >>> from sonoforge.runtime import Classifier
+            >>> Classifier().classify(np.zeros((300, 400), np.uint8)).map_on_scan().shape
+            (300, 400)
+        """
+        return activation_map.at_size(self.map, self.size[0], self.size[1])
+
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of ``sonoforge classify --json`` for this scan.
 
         Returns:
             ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "trust": {"score",
             "in_distribution", "reasons", "distance"}, "quality": {metric: value, ..., "flags": []}, "model": {"name",
-            "version", "sha256"}, "ms": {"decode", "preprocess", "infer", "total"}}``.
+            "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth"}, "ms": {"decode",
+            "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere.
         """
         return {
             "file": self.file,
@@ -69,5 +87,9 @@ class Result:
             "trust": self.trust.to_dict(),
             "quality": self.quality.to_dict(),
             "model": dict(self.model),
+            "map": {
+                "peak": self.peak._asdict(),
+                "share_in_brightest_tenth": activation_map.share_in_brightest(self.map),
+            },
             "ms": dict(self.ms),
         }

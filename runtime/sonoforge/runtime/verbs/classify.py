@@ -1,10 +1,10 @@
 """``sonoforge classify``: answer for images, folders and globs, offline.
 
-JSON (``--json``) is one object: ``results``, one entry for each file in the order given, as `Result.to_dict` documents
-it or, for a file that cannot be used, ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of
-`ImageError`; ``model``, ``{"name", "version", "sha256"}``; ``summary``, ``{"files", "ok", "failed", "labels": {class:
-count}, "not_trusted", "quality_flagged"}``; ``notice``.  CSV (``--csv``) holds one row for each file; Ctrl-C writes the
-rows of the files answered so far.
+JSON (``--json``) is one object: ``results``, one entry for each file in the order given, as `answer_file` documents
+it, with ``--overlay`` also ``overlay``, the path of its picture; or, for a file that cannot be used, ``{"file", "ok":
+False, "error": {"code", "message"}}`` with the codes of `ImageError`; ``model``, ``{"name", "version", "sha256"}``;
+``summary``, ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged"}``; ``notice``.  CSV
+(``--csv``) holds one row for each file; Ctrl-C writes the rows of the files answered so far.
 
 Several files are classified at a time, one on each core: decoding and inference both let other threads run.  No answer
 depends on it, but the ``ms`` of a file are longer where the cores are shared.
@@ -19,22 +19,23 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
+from sonoforge.runtime.notice import NOTICE
 
 EXAMPLES = """
 sonoforge classify scan.png
 sonoforge classify scans/ --recursive --csv answers.csv
+sonoforge classify scans/ --overlay looked-at/
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
 sonoforge classify scan.png --bundle bundle.zip
 
 exit code: 0 every file was answered; 2 at least one could not be (the others still are)
 """
-
-NOTICE = "Research use, not a medical device."
 
 # At most this many decoded images are in memory at a time by default, on however many cores.
 _MOST_WORKERS = 8
@@ -50,6 +51,7 @@ class Config:
 
     paths: tuple[str, ...] = argument(help="images, folders (without their masks) and globs, which may be quoted")
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
+    overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
     csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
     recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads for one inference", limits=(1, 256))
@@ -60,11 +62,17 @@ def main(config: Config) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
     from sonoforge.runtime.images.decoding import ImageError  # noqa: PLC0415 - --help and a wrong flag do without it
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
+    from sonoforge.runtime.inference.clips import answer_file  # noqa: PLC0415
 
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     classifier = Classifier(config.bundle or None, config.threads)
     files, failures = expand(config.paths, config.recursive)
+    pictures = {}
+    if config.overlay:
+        from sonoforge.runtime.explanations.files import targets, write  # noqa: PLC0415 - only with --overlay
+
+        pictures = targets([file for file in files if file not in failures], Path(config.overlay))
     results: list[dict[str, Any]] = []
     widths = (column_width(files), max(map(len, (*classifier.bundle.classes, "label"))))
     if files:
@@ -75,7 +83,11 @@ def main(config: Config) -> Outcome:
         if file in failures:
             return failures[file]
         try:
-            return classifier.classify(file).to_dict()
+            answered = answer_file(classifier, file)
+            if not pictures:
+                return answered.entry
+            write(pictures[file], answered.picture(), answered.result)
+            return {**answered.entry, "overlay": str(pictures[file])}
         except ImageError as error:
             return failure(file, error.code, str(error))
 
@@ -93,6 +105,8 @@ def main(config: Config) -> Outcome:
         NOTICE,
     )
     _write_csv(config.csv, results, classifier.bundle.classes)
+    if pictures:
+        log.info("written: pictures in %s", config.overlay)
     result = {"results": results, "model": classifier.model, "summary": summary, "notice": NOTICE}
     next_command = f"sonoforge verify '{config.bundle}'" if config.bundle else "sonoforge verify"
     return Outcome(result, next_command, 2 if summary["failed"] else 0)
@@ -149,7 +163,9 @@ def _print_result(result: dict[str, Any], widths: tuple[int, int]) -> None:
     probability = f"{result['probabilities'][label]:.3f}"
     score = f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}"
     row = _row(widths, (name, label, probability, score, ", ".join(result["set"]) or "none"))
-    remarks = "; ".join([*trust["reasons"], *result["quality"]["flags"]])
+    clip = result.get("clip")
+    pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
+    remarks = "; ".join([*pooled, *trust["reasons"], *result["quality"]["flags"]])
     say("%s", f"{row}  [{remarks}]" if remarks else row)
 
 

@@ -39,7 +39,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
-from sonoforge.runtime.verbs.classify import NOTICE
+from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

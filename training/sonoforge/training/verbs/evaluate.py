@@ -27,6 +27,7 @@ from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, group, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.devices import find_device
@@ -58,7 +59,6 @@ REAL: phantom, a folder of images or of class folders, a .zip or an .npz.  FAKE:
 Figures of different protocols (network, numbers of images, size, seed, ...) are not comparable, and not compared.
 """
 
-NOTICE = "Research use, not a medical device."
 TABLE = "metrics.csv"
 PLOTS = ("pca", "tsne", "umap")
 LPIPS_DOWNLOAD = "squeezenet1_1"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.dicom.reader import open_dicom
 
 
 def read_dicom(path: Path) -> NDArray[Any]:
@@ -24,26 +25,14 @@ def read_dicom(path: Path) -> NDArray[Any]:
         SonoforgeError: pydicom is not installed, or the file is no grey picture, is damaged, or is compressed in a
             way that needs a further decoder.
     """
-    try:
-        import pydicom  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        raise SonoforgeError(f"{path}: reading DICOM needs pydicom; pip install 'sonoforge[dicom]'") from error
-    try:
-        file = pydicom.dcmread(path)
-        interpretation = str(file.PhotometricInterpretation)
-        pixels: NDArray[Any] = file.pixel_array
-        bits, signed = int(file.BitsStored), bool(file.PixelRepresentation)
-    except Exception as error:  # a decoder meets damaged bytes: any of its errors is the file's fault
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+    image = open_dicom(path)
+    if image.photometric not in ("MONOCHROME1", "MONOCHROME2") or image.frame_count != 1:
         raise SonoforgeError(
-            f"{path}: cannot be read as a DICOM picture ({reason}); obtain the file again, or install the decoder named"
-        ) from error
-    if interpretation not in ("MONOCHROME1", "MONOCHROME2") or pixels.ndim != 2:
-        raise SonoforgeError(
-            f"{path}: found {interpretation} pixels of shape {pixels.shape}, expected one grey frame; leave it out"
+            f"{path}: found {image.frame_count} {image.photometric} frames, expected one grey frame; leave it out"
         )
-    if interpretation == "MONOCHROME1":
+    (pixels,) = image.stored_frames()
+    if image.photometric == "MONOCHROME1":
         # The stored levels run from lowest to highest; their sum minus a level swaps the ends, in its own type.
-        lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+        lowest, highest = image.stored_range
         pixels = (lowest + highest - pixels.astype(np.int64)).astype(pixels.dtype)
     return pixels

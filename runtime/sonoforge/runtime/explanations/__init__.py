@@ -1,0 +1,1 @@
+"""Pictures of where in a scan the evidence for an answer lies."""

@@ -1,0 +1,182 @@
+"""The picture of an answer: the scan at its own size under a heat map, and below it the answer in words.
+
+The upper left corner is the scan's, so a pixel of the scan has the same place in the picture.  A narrow scan's picture
+is wider than the scan, for the words.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from sonoforge.runtime.explanations.colours import LEVELS, heat
+from sonoforge.runtime.images.decoding import as_image
+from sonoforge.runtime.inference import activation_map
+from sonoforge.runtime.inference.result import Result
+from sonoforge.runtime.notice import NOTICE
+
+MARK = "sonoforge:overlay"
+"""Key of a PNG's text that says that it is such a picture."""
+
+# The heat map is transparent where there is no evidence, and never hides the scan.
+_MOST_OPAQUE = 0.55
+_NARROWEST = 260  # pixels: room for about 40 letters of the smallest size
+_GROUND, _INK = (16, 16, 16), (235, 235, 235)
+
+
+def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) -> Image.Image:
+    """Draw the picture of an answer.
+
+    Example:
+        >>> from sonoforge.runtime import Classifier, draw_overlay
+        >>> picture = draw_overlay("scan.png", Classifier().classify("scan.png"))
+        >>> picture.mode
+        'RGB'
+
+    Args:
+        image: The scan, as `Classifier.classify` was given it.
+        result: Its answer.
+
+    Returns:
+        RGB, at least as wide as the scan and higher than it.
+
+    Raises:
+        ImageError: The scan cannot be read.
+        ValueError: The scan is not of the size that the answer is about.
+    """
+    scan = as_image(image)
+    if scan.size != result.size:
+        raise ValueError(f"found a scan of {scan.size}, expected {result.size}, that of the answer")
+    painted = Image.fromarray(_painted(np.asarray(scan.convert("RGB")), result))
+    width = max(scan.width, _NARROWEST)
+    points = min(max(width // 38, 12), 40)
+    font = ImageFont.load_default(points)
+    gap = points // 2
+    lines = [line for text in caption(result) for line in _wrapped(text, font, width - 2 * gap)]
+    step = round(1.35 * points)
+    bar = points
+    picture = Image.new("RGB", (width, scan.height + 3 * gap + bar + step * (len(lines) + 1)), _GROUND)
+    picture.paste(painted)
+    draft = ImageDraw.Draw(picture)
+    top = scan.height + gap
+    picture.paste(Image.fromarray(_bar(width - 2 * gap, bar)), (gap, top))
+    top += bar + gap // 2
+    strongest = f"{max(float(result.map.max()), 0):.1f}"
+    draft.text((gap, top), "0", _INK, font)
+    draft.text((width - gap - font.getlength(strongest), top), strongest, _INK, font)
+    for line in lines:
+        top += step
+        draft.text((gap, top), line, _INK, font)
+    return picture
+
+
+def png(picture: Image.Image, result: Result) -> bytes:
+    """Encode the picture as a PNG whose text says that it is derived, and by which model."""
+    text = PngInfo()
+    text.add_text(MARK, "1")
+    text.add_text("Description", f"Derived picture, not a scan: a network's heat map drawn over a scan. {NOTICE}")
+    text.add_text("Software", "sonoforge classify")
+    for key in ("name", "version", "sha256"):
+        text.add_itxt(f"sonoforge:model_{key}", result.model[key])
+    text.add_itxt("sonoforge:label", result.label)
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", pnginfo=text)
+    return stream.getvalue()
+
+
+def caption(result: Result) -> list[str]:
+    """Return the answer in words, one item for each paragraph."""
+    share = activation_map.share_in_brightest(result.map)
+    trust = "; ".join(result.trust.reasons) or "like the training images"
+    where = (
+        f"The map holds no evidence for {result.label} anywhere."
+        if share is None
+        else f"Colour: evidence for {result.label}, in units of the logit. The line encloses the brightest tenth of "
+        f"the area, which holds {100 * share:.0f} % of the evidence."
+    )
+    return [
+        f"{result.label}, probability {result.probabilities[result.label]:.2f}",
+        f"Cannot be ruled out: {', '.join(result.set) or 'none of the classes fits'}",
+        f"Trust {result.trust.score:.2f}: {trust}",
+        f"Image quality: {', '.join(result.quality.flags) or 'no flags'}",
+        where,
+        NOTICE,
+    ]
+
+
+def _painted(pixels: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
+    """Lay colours and contour over (H, W, 3) pixels."""
+    height, width, _ = pixels.shape
+    values = activation_map.at_size(result.map, width, height)
+    top = float(result.map.max())
+    if top <= 0:
+        return pixels
+    levels = np.rint(np.clip(values / top, 0, 1) * (LEVELS - 1)).astype(np.uint8)
+    blended = _blended()
+    painted = np.stack([blended[levels, pixels[..., channel], channel] for channel in range(3)], axis=2)
+    inside = values >= max(activation_map.limit_of_brightest(result.map), float(np.finfo(np.float32).tiny))
+    line = max(1, round(min(width, height) / 350))
+    outer, inner = _grown(inside, line) & ~inside, inside & ~_shrunk(inside, line)
+    painted[outer], painted[inner] = 0, 255  # white in black shows on every ground
+    return painted
+
+
+def _blended() -> NDArray[np.uint8]:
+    """(256, 256, 3): each heat level over each grey level."""
+    opacity = _MOST_OPAQUE * np.sqrt(np.linspace(0, 1, LEVELS))[:, None, None]
+    grey = np.arange(256)[None, :, None]
+    mixed: NDArray[np.uint8] = np.rint((1 - opacity) * grey + opacity * heat()[:, None, :]).astype(np.uint8)
+    return mixed
+
+
+def _bar(width: int, height: int) -> NDArray[np.uint8]:
+    """(height, width, 3): the colours from 0 to the strongest, as over mid grey."""
+    row = _blended()[np.linspace(0, LEVELS - 1, width).round().astype(np.uint8), 128]
+    return np.repeat(row[None], height, axis=0)
+
+
+def _grown(inside: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
+    """Add the four neighbours of every pixel, several times."""
+    for _ in range(steps):
+        grown = inside.copy()
+        grown[1:] |= inside[:-1]
+        grown[:-1] |= inside[1:]
+        grown[:, 1:] |= inside[:, :-1]
+        grown[:, :-1] |= inside[:, 1:]
+        inside = grown
+    return inside
+
+
+def _shrunk(inside: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
+    """Take away every pixel with a neighbour outside, several times; the border of the picture is no outside."""
+    return ~_grown(~inside, steps)
+
+
+def _wrapped(text: str, font: Any, width: int) -> Iterator[str]:
+    """Break a paragraph into lines that fit, between words where it can and within them where it must."""
+    line = ""
+    for word in text.split():
+        for piece in _pieces(word, font, width):
+            longer = f"{line} {piece}" if line else piece
+            if font.getlength(longer) <= width:
+                line = longer
+                continue
+            yield line
+            line = piece
+    yield line
+
+
+def _pieces(word: str, font: Any, width: int) -> Iterator[str]:
+    while font.getlength(word) > width:
+        fits = next(count for count in range(len(word), 0, -1) if count == 1 or font.getlength(word[:count]) <= width)
+        yield word[:fits]
+        word = word[fits:]
+    if word:
+        yield word

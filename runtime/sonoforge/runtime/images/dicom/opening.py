@@ -1,0 +1,35 @@
+"""Recognise a DICOM file by its first bytes, without pydicom."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+HEAD_BYTES = 132
+
+# A data set without preamble: its first element is of group 0002 (file meta) or 0008 (identification), in either byte
+# order, and is followed by one of the standard's value representations or, in implicit VR, by a length below 64 KiB.
+# DICOM PS3.5, sections 7.1.2, 7.1.3 and 6.2; PS3.10, section 7.1.
+_VR = rb"(?:AE|AS|AT|CS|DA|DS|DT|FD|FL|IS|LO|LT|OB|OF|OW|PN|SH|SL|SQ|SS|ST|TM|UC|UI|UL|UN|UR|US|UT)"
+_BARE = re.compile(
+    rb"(?:[\x02\x08]\x00[\x00-\xff]\x00|\x00[\x02\x08]\x00[\x00-\xff])"
+    + _VR
+    + rb"|[\x02\x08]\x00[\x00-\xff]\x00..\x00\x00",
+    re.DOTALL,
+)
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether a file that begins so is DICOM; ``head`` holds at least `HEAD_BYTES` bytes where the file has them."""
+    return head[128:132] == b"DICM" or _BARE.match(head) is not None
+
+
+def begins_as_dicom(path: Path | str) -> bool:
+    """Whether a regular file begins as DICOM; False for one that cannot be read."""
+    try:
+        if not Path(path).is_file():
+            return False
+        with open(path, "rb") as file:  # noqa: PTH123 - str and Path alike
+            return is_dicom(file.read(HEAD_BYTES))
+    except (OSError, ValueError):
+        return False

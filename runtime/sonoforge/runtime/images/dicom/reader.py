@@ -1,0 +1,213 @@
+"""Open one DICOM file as frames of 8-bit grey or RGB, under the rules of `images.decoding`.
+
+* Nothing of the patient is read: only the elements named here are taken from the file, and no message quotes a value.
+  A message names the file as it was given.
+* Frames are decoded one at a time, so a long clip needs the memory of one frame.
+* One decoder serves each transfer syntax, so the same file gives the same pixels on every machine.
+* Frames are cropped to the largest two-dimensional tissue region of ultrasound, if the machine recorded one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoforge.runtime.images.decoding import MAX_PIXELS, MIN_SIDE, ImageError
+from sonoforge.runtime.images.dicom.header import (
+    DECODERS,
+    DEFLATED,
+    INSTALL,
+    check_file,
+    check_kind,
+    import_pydicom,
+    one_line,
+    open_source,
+    read_header,
+    read_whole,
+)
+from sonoforge.runtime.images.dicom.levels import Levels, stored_range
+from sonoforge.runtime.images.dicom.opening import HEAD_BYTES, is_dicom
+from sonoforge.runtime.images.dicom.regions import Region, Spacing, read_region, read_spacing
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+# A minute of clip at 60 frames a second, and some; 4000 million pixels are 5000 frames of 1024 x 768.
+MAX_FRAMES = 5000
+MAX_CLIP_PIXELS = 4_000_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class DicomImage:
+    """One DICOM file that holds a picture or a clip.
+
+    Attributes:
+        path: The file as given.
+        width: Columns of the whole picture.
+        height: Rows of the whole picture.
+        frame_count: Number of frames; 1 for a still.
+        region: What `frames` crops to; None where the file records no two-dimensional tissue region.
+        spacing: Size of a pixel; None where the file does not say.
+        frame_time_ms: Milliseconds from frame to frame; None where the file does not say.
+        photometric: ``MONOCHROME2``, ``RGB``, ...
+        transfer_syntax: UID of how the pixels are stored.
+    """
+
+    path: Path | str
+    width: int
+    height: int
+    frame_count: int
+    region: Region | None
+    spacing: Spacing | None
+    frame_time_ms: float | None
+    photometric: str
+    transfer_syntax: str
+    _source: Path | str | bytes
+    _header: Dataset
+
+    @property
+    def stored_range(self) -> tuple[int, int]:
+        """The least and the greatest value that the stored bits can hold."""
+        return stored_range(self._header)
+
+    def frames(self) -> Iterator[Image.Image]:
+        """Yield each frame as mode ``L`` or ``RGB``, 8 bits a channel, cropped to the region.
+
+        Raises:
+            ImageError: And nothing else.
+        """
+        levels = Levels(self._header, self.path)
+        for values in self.stored_frames():
+            with one_line(self.path):
+                # A palette of greys only stays in colour: the file says that it is a colour picture.
+                image = Image.fromarray(np.ascontiguousarray(levels.convert(values)))
+                frame = image.crop(self.region.box) if self.region else image
+            yield frame
+
+    def stored_frames(self) -> Iterator[NDArray[Any]]:
+        """Yield each frame's values as pydicom answers them: (H, W) integers, or (H, W, 3) RGB; not cropped.
+
+        Raises:
+            ImageError: And nothing else.
+        """
+        with one_line(self.path):
+            from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - an extra
+            from pydicom.pixels.utils import iter_pixels  # noqa: PLC0415 - an extra
+            from pydicom.uid import UID  # noqa: PLC0415
+
+            plugin, syntax = DECODERS[self.transfer_syntax], UID(self.transfer_syntax)
+            if plugin and plugin not in get_decoder(syntax).available_plugins:
+                raise ImageError("unsupported", f"{self.path}: stored as {syntax.name}, whose decoder needs {INSTALL}")
+        count = 0
+        with contextlib.ExitStack() as opened:
+            with one_line(self.path):
+                stream = opened.enter_context(open_source(self._source))
+                if syntax == DEFLATED:  # which pydicom does not decode frame by frame
+                    pixels = iter_pixels(read_whole(stream, self.path), decoding_plugin=plugin)
+                else:
+                    pixels = iter_pixels(stream, decoding_plugin=plugin, transfer_syntax_uid=syntax)
+                frames = islice(
+                    opened.enter_context(contextlib.closing(cast(Generator[NDArray[Any], None, None], pixels))),
+                    self.frame_count,
+                )
+            while True:
+                with one_line(self.path):
+                    values = next(frames, None)
+                if values is None:
+                    break
+                count += 1
+                yield values
+        if count < self.frame_count:
+            raise ImageError(
+                "truncated",
+                f"{self.path}: found {count} frames, expected {self.frame_count} as its header says; obtain it again",
+            )
+
+
+def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
+    """Read what a DICOM file says of its pixels, and check it; no pixel is decoded yet.
+
+    Args:
+        path: The file, or its name for messages.
+        data: The whole file, if it has been read already.
+
+    Raises:
+        ImageError: And nothing else, whatever the file holds; its ``code`` says which kind.
+    """
+    with one_line(path):
+        source = path if data is None else data
+        if data is None:
+            check_file(Path(path))
+        import_pydicom(path)
+        with open_source(source) as stream:
+            if not is_dicom(stream.read(HEAD_BYTES)):
+                raise ImageError("not_an_image", f"{path}: does not begin as DICOM; obtain the file again")
+            stream.seek(0)
+            header, syntax = read_header(stream, path)
+        return _describe(header, syntax, path, source)
+
+
+def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
+    """Decode the one frame of a still, as `images.decoding.read_image` needs it.
+
+    Raises:
+        ImageError: And nothing else; ``animated`` for a clip.
+    """
+    image = open_dicom(path, data)
+    if image.frame_count > 1:
+        raise ImageError(
+            "animated",
+            f"{path}: a clip of {image.frame_count} frames, expected one picture; sonoforge classify answers clips",
+        )
+    (frame,) = image.frames()
+    return frame
+
+
+def _describe(header: Dataset, syntax: str, path: Path | str, source: Path | str | bytes) -> DicomImage:
+    if any(name not in header for name in ("Rows", "Columns", "PhotometricInterpretation")):
+        raise ImageError("not_an_image", f"{path}: DICOM without a picture (a report or a directory); leave it out")
+    check_kind(header, syntax, path)
+    width, height, frames = int(header.Columns), int(header.Rows), int(header.get("NumberOfFrames") or 1)
+    if width * height > MAX_PIXELS:
+        most = MAX_PIXELS // 1_000_000
+        raise ImageError(
+            "too_large", f"{path}: found {width}x{height} pixels, expected at most {most} million; scale it down"
+        )
+    if min(width, height) < MIN_SIDE:
+        raise ImageError("too_small", f"{path}: found {width}x{height} pixels, expected at least {MIN_SIDE} a side")
+    if not 1 <= frames <= MAX_FRAMES or frames * width * height > MAX_CLIP_PIXELS:
+        raise ImageError(
+            "too_large",
+            f"{path}: found {frames} frames of {width}x{height} pixels, expected 1 to {MAX_FRAMES} frames and at most "
+            f"{MAX_CLIP_PIXELS // 1_000_000} million pixels in all; cut the clip",
+        )
+    region, spacing = read_region(header, width, height)
+    return DicomImage(
+        path=path,
+        width=width,
+        height=height,
+        frame_count=frames,
+        region=region,
+        spacing=spacing or read_spacing(header),
+        frame_time_ms=_frame_time(header),
+        photometric=str(header.PhotometricInterpretation),
+        transfer_syntax=syntax,
+        _source=source,
+        _header=header,
+    )
+
+
+def _frame_time(header: Dataset) -> float | None:
+    """Return milliseconds from frame to frame (PS3.3, C.7.6.5), or 1000 through the frames a second."""
+    if header.get("FrameTime"):
+        return float(header.FrameTime)
+    rate = header.get("CineRate") or header.get("RecommendedDisplayFrameRate")
+    return 1000 / float(rate) if rate else None

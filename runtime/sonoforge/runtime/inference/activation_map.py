@@ -1,0 +1,92 @@
+"""Where in the scan a class's evidence lies: the class-activation map, at the scan's size and in two numbers.
+
+Source: Zhou et al., Learning deep features for discriminative localization, CVPR 2016, section 2: for a network that
+ends in a mean over positions and one linear layer, the map of a class is the layer's weights applied at each position,
+and its mean is the class's logit less the bias.  It is exact: nothing is estimated by gradients or by trials.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+BRIGHTEST = 0.1
+"""Share of the area that counts as a map's brightest part."""
+
+# The brightest tenth is found on a grid of this many points a side: of a map of 7 x 7, finer ones give the same share.
+_GRID = 100
+_BRIGHTEST_POINTS = round(BRIGHTEST * _GRID**2)
+
+
+class Peak(NamedTuple):
+    """The strongest place of a map.
+
+    Attributes:
+        x: Column of the scan's pixel at the centre of the strongest cell, from 0 at the left.
+        y: Row of that pixel, from 0 at the top.
+        value: The map's value there, in units of the logit.
+    """
+
+    x: int
+    y: int
+    value: float
+
+
+def at_size(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    """Enlarge a map to a picture's size.
+
+    The whole picture was squeezed to the network's square, so each cell covers the same share of the picture's width
+    and height.  Between the centres of cells the values are bilinear; outside the outermost centres they are constant.
+
+    Args:
+        values: (h, w).
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
+
+    Returns:
+        (height, width).
+    """
+    rows, columns = values.shape
+    return np.asarray(_bilinear(rows, height) @ values @ _bilinear(columns, width).T, np.float32)
+
+
+def peak(values: NDArray[np.float32], width: int, height: int) -> Peak:
+    """Find the strongest cell of a map (h, w) laid over a picture; the first in reading order, of several."""
+    rows, columns = values.shape
+    row, column = divmod(int(values.argmax()), columns)
+    return Peak((2 * column + 1) * width // (2 * columns), (2 * row + 1) * height // (2 * rows), float(values.max()))
+
+
+def share_in_brightest(values: NDArray[np.float32]) -> float | None:
+    """Return the share of a map's positive mass inside the brightest tenth of the area.
+
+    Returns:
+        0.1 for a map that is the same everywhere, up to 1.0 for one that is positive nowhere else; None where the map
+        is positive nowhere.
+    """
+    ordered = _in_order(values)
+    positive = np.maximum(ordered, 0, dtype=np.float64)
+    total = float(positive.sum())
+    return float(positive[-_BRIGHTEST_POINTS:].sum()) / total if total > 0 else None
+
+
+def limit_of_brightest(values: NDArray[np.float32]) -> float:
+    """Return the value from which a place of the map belongs to its brightest tenth; it may be below 0."""
+    return float(_in_order(values)[-_BRIGHTEST_POINTS])
+
+
+def _in_order(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the map's values on the grid, all of the brightest tenth after all others and the least of it first."""
+    return np.partition(at_size(values, _GRID, _GRID).ravel(), -_BRIGHTEST_POINTS)
+
+
+@functools.lru_cache(maxsize=8)
+def _bilinear(cells: int, length: int) -> NDArray[np.float32]:
+    """(length, cells): the weight of each cell in each pixel of one axis."""
+    centres = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
+    distance = np.abs(centres[:, None] - np.arange(cells))
+    weights: NDArray[np.float32] = np.maximum(0, 1 - distance).astype(np.float32)
+    return weights

@@ -1,0 +1,3 @@
+"""What stands beside every answer."""
+
+NOTICE = "Research use, not a medical device."

@@ -1,0 +1,278 @@
+"""DICOM as pictures: against pydicom's own pixels, against levels computed anew, and against damage."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
+
+import pydicom
+import pydicom.data
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+
+from dicom_files import PLANTED, colour_scan, data_set, plant, region, save, scan, with_jpeg
+from program import sonoforge
+from sonoforge.runtime.images.decoding import ImageError, read_image
+from sonoforge.runtime.images.dicom import header, reader
+from sonoforge.runtime.images.dicom.reader import open_dicom
+
+SHIPPED = sorted(path for path in Path(pydicom.data.__file__).parent.rglob("*") if path.is_file())
+
+
+def pictures(path: Path) -> np.ndarray:
+    return np.stack([np.asarray(frame) for frame in open_dicom(path).frames()])
+
+
+# ---- transfer syntaxes and interpretations
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL"])
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian),
+        *(uid.ExplicitVRBigEndian, uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless),
+    ],
+)
+@pytest.mark.parametrize("frames", [1, 3])
+def test_lossless_files_give_pydicom_s_pixels(tmp_path: Path, photometric: str, syntax: uid.UID, frames: int) -> None:
+    grey = photometric.startswith("MONO")
+    if photometric == "YBR_FULL" and syntax == uid.JPEG2000Lossless:
+        pytest.skip("pydicom's encoder takes no YBR_FULL")
+    pixels = scan(frames) if grey else colour_scan(frames)
+    file = data_set(pixels, photometric)
+    if syntax.is_encapsulated:
+        file.compress(syntax, generate_instance_uid=False)
+    path = save(file, tmp_path / "x.dcm", syntax)
+    expected = pydicom.dcmread(path).pixel_array.reshape(pixels.shape)
+    if photometric != "YBR_FULL":
+        np.testing.assert_array_equal(expected, pixels)
+    np.testing.assert_array_equal(pictures(path), 255 - expected if photometric == "MONOCHROME1" else expected)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "YBR_FULL_422", "RGB"])
+def test_lossy_files_give_pydicom_s_pixels(tmp_path: Path, photometric: str) -> None:
+    pixels = scan(2) if photometric == "MONOCHROME2" else colour_scan(2)
+    options = {"keep_rgb": True} if photometric == "RGB" else {}
+    path = save(with_jpeg(data_set(pixels, photometric), pixels, **options), tmp_path / "x.dcm")
+    got = pictures(path)
+    np.testing.assert_array_equal(got, pydicom.dcmread(path).pixel_array)
+    assert np.abs(got.astype(int) - pixels).mean() < (25 if photometric == "YBR_FULL_422" else 8)  # and it is the scan
+    file = data_set(pixels, photometric if photometric != "YBR_FULL_422" else "RGB")
+    file.compress(uid.JPEG2000, generate_instance_uid=False, j2k_cr=[5])
+    path = save(file, tmp_path / "y.dcm")
+    np.testing.assert_array_equal(pictures(path), pydicom.dcmread(path).pixel_array)
+
+
+def test_planes_apart_are_put_together(tmp_path: Path) -> None:
+    pixels = colour_scan(2)
+    path = save(data_set(pixels.transpose(0, 3, 1, 2), "RGB"), tmp_path / "x.dcm")
+    file = pydicom.dcmread(path)
+    file.Rows, file.Columns, file.PlanarConfiguration = *pixels.shape[1:3], 1
+    np.testing.assert_array_equal(pictures(save(file, path)), pixels)
+
+
+def test_subsampled_colour_without_compression(tmp_path: Path) -> None:
+    path = next(path for path in SHIPPED if path.name == "SC_ybr_full_422_uncompressed.dcm")
+    np.testing.assert_array_equal(pictures(path)[0], pydicom.dcmread(path).pixel_array)
+
+
+@pytest.mark.parametrize(("bits", "signed"), [(8, False), (8, True), (12, False), (12, True), (16, False), (16, True)])
+def test_grey_of_any_depth_fills_the_range_of_its_bits(tmp_path: Path, bits: int, signed: bool) -> None:
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    kind = f"{'i' if signed else 'u'}{1 if bits == 8 else 2}"
+    stored = np.linspace(low, high, 48 * 64).round().astype(kind).reshape(1, 48, 64)
+    path = save(data_set(stored, BitsStored=bits), tmp_path / "x.dcm")
+    expected = np.floor((stored.astype(float) - low) * 255 / (high - low) + 0.5)
+    assert np.abs(pictures(path) - expected).max() <= (bits != 8)  # a half may be rounded either way
+    assert pictures(path).min() == 0 and pictures(path).max() == 255
+
+
+def test_the_first_window_is_applied_after_rescaling(tmp_path: Path) -> None:
+    stored = np.arange(48 * 64, dtype=np.uint16).reshape(1, 48, 64)
+    elements = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": [500, 9], "WindowWidth": [1000, 9]}
+    path = save(data_set(stored, BitsStored=12, **elements), tmp_path / "x.dcm")
+    value = 2.0 * stored - 1000  # PS3.3, C.11.2.1.2.1, by hand
+    expected = np.clip(((value - 499.5) / 999 + 0.5) * 255, 0, 255)
+    assert np.abs(pictures(path) - expected).max() <= 0.51
+    inverted = save(data_set(stored, "MONOCHROME1", BitsStored=12, **elements), tmp_path / "y.dcm")
+    np.testing.assert_array_equal(pictures(inverted), 255 - pictures(path))
+
+
+@pytest.mark.parametrize(("place", "bits"), [("ModalityLUTSequence", 16), ("VOILUTSequence", 12)])
+def test_tables_are_applied(tmp_path: Path, place: str, bits: int) -> None:
+    table = (np.arange(256) ** 2 >> 16 - bits).astype(np.uint16)
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [256, 0, bits], table.tobytes()
+    item["LUTDescriptor"].VR, item["LUTData"].VR = "US", "OW"
+    if place == "ModalityLUTSequence":
+        item.ModalityLUTType = "US"
+    stored = scan()
+    path = save(data_set(stored, **{place: [item]}), tmp_path / "x.dcm")
+    assert np.abs(pictures(path) - table[stored] * 255.0 / (2**bits - 1)).max() <= 0.51
+
+
+def test_palette_colours_are_looked_up(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    tables = rng.integers(0, 65536, (3, 256)).astype(np.uint16)
+    elements: dict[str, object] = {}
+    for name, table in zip(("Red", "Green", "Blue"), tables, strict=True):
+        elements[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        elements[f"{name}PaletteColorLookupTableData"] = table.tobytes()
+    stored = scan()
+    path = save(data_set(stored, "PALETTE COLOR", **elements), tmp_path / "x.dcm")
+    expected = tables.T[stored] / 257
+    assert np.abs(pictures(path) - expected).max() <= 0.51
+
+
+# ---- what the machine says of the picture
+
+
+def test_the_largest_tissue_region_is_cut_out_with_its_spacing(tmp_path: Path) -> None:
+    regions = [region((0, 0, 20, 20)), region((0, 0, 63, 47), data_type=3), region((10, 5, 63, 40), delta=0.02)]
+    pixels = scan(2)
+    file = data_set(pixels, SequenceOfUltrasoundRegions=regions, PixelSpacing=[9, 9], FrameTime=40)
+    image = open_dicom(save(file, tmp_path / "x.dcm"))
+    assert image.region is not None and image.region.box == (10, 5, 64, 41) and image.region.count == 2
+    assert image.spacing is not None and image.spacing.source == "region"
+    assert (image.spacing.vertical, image.spacing.horizontal) == pytest.approx((0.4, 0.2))
+    assert image.frame_time_ms == 40
+    np.testing.assert_array_equal(np.stack([np.asarray(frame) for frame in image.frames()]), pixels[:, 5:41, 10:64])
+
+
+@pytest.mark.parametrize("name", ["PixelSpacing", "ImagerPixelSpacing"])
+def test_spacing_without_regions(tmp_path: Path, name: str) -> None:
+    image = open_dicom(save(data_set(scan(), CineRate=25, **{name: [0.1, 0.2]}), tmp_path / "x.dcm"))
+    assert image.region is None and image.spacing is not None and image.frame_time_ms == 40
+    assert (image.spacing.vertical, image.spacing.horizontal, image.spacing.source) == (0.1, 0.2, name)
+
+
+def test_a_region_beyond_the_picture_is_clipped_and_a_tiny_one_ignored(tmp_path: Path) -> None:
+    beyond = open_dicom(save(data_set(scan(), SequenceOfUltrasoundRegions=[region((8, 0, 999, 999))]), tmp_path / "x"))
+    assert beyond.region is not None and beyond.region.box == (8, 0, 64, 48)
+    tiny = open_dicom(save(data_set(scan(), SequenceOfUltrasoundRegions=[region((0, 0, 5, 5))]), tmp_path / "y"))
+    assert tiny.region is None
+
+
+# ---- the files that pydicom ships
+
+
+def test_shipped_files_are_answered_as_pydicom_answers_or_refused_in_one_line() -> None:
+    equal, refused = 0, {}
+    for path in SHIPPED:
+        try:
+            image = open_dicom(path)
+            frames = list(image.stored_frames())
+            shown = list(image.frames())
+        except ImageError as error:
+            assert "\n" not in str(error) and str(error).startswith(f"{path}: ")
+            refused[path.name] = error.code
+            continue
+        file = pydicom.dcmread(path, force=True)
+        np.testing.assert_array_equal(np.stack(frames).reshape(file.pixel_array.shape), file.pixel_array, path.name)
+        if image.photometric == "PALETTE COLOR":
+            expected = apply_color_lut(file.pixel_array, file)
+            expected = expected if expected.dtype == np.uint8 else np.rint(expected / 257)
+            assert image.region is not None  # the shipped one is a scan of a Hitachi machine
+            left, top, right, bottom = image.region.box
+            np.testing.assert_array_equal(np.asarray(shown[0]), expected[top:bottom, left:right])
+        elif image.photometric == "MONOCHROME2" and "WindowCenter" in file and image.frame_count == 1:
+            windowed = apply_voi_lut(apply_modality_lut(file.pixel_array, file), file).astype(float)
+            inside = np.asarray(shown[0])
+            order = np.argsort(windowed, axis=None)
+            assert (np.diff(inside.ravel()[order].astype(int)) >= 0).all()  # the same order of levels
+        equal += 1
+    assert equal >= 85
+    with_picture = {name: code for name, code in refused.items() if code not in ("not_an_image", "truncated")}
+    assert set(with_picture.values()) == {"too_small", "unsupported"}
+    assert {"MR_truncated.dcm", "JPEG2000-embedded-sequence-delimiter.dcm"} <= set(refused)
+
+
+# ---- refusals
+
+
+def test_no_damage_gives_anything_but_one_line(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sources = []
+    for number, syntax in enumerate((uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEG2000Lossless)):
+        file = plant(
+            data_set(scan(2), SequenceOfUltrasoundRegions=[region((0, 0, 40, 40))], WindowCenter=100, WindowWidth=90)
+        )
+        if syntax.is_encapsulated:
+            file.compress(syntax, generate_instance_uid=False)
+        sources.append(save(file, tmp_path / f"{number}.dcm", syntax).read_bytes())
+    sources.append(save(with_jpeg(plant(data_set(scan(2))), scan(2)), tmp_path / "j.dcm").read_bytes())
+    sources.append(save(plant(data_set(scan(2))), tmp_path / "d.dcm", uid.DeflatedExplicitVRLittleEndian).read_bytes())
+    answered, refused = 0, 0
+    for number in range(300):
+        data = bytearray(sources[number % len(sources)])
+        if number % 3 == 0:
+            data = data[: int(rng.integers(132, len(data)))]
+        else:
+            reach = len(data) if number % 3 == 1 else min(len(data), 1200)  # anywhere; or in the header, most often
+            for place in rng.integers(132, reach, int(rng.integers(1, 9))):
+                data[place] = rng.integers(256)
+        try:
+            for _ in open_dicom("scan.dcm", bytes(data)).frames():
+                pass
+            answered += 1
+        except ImageError as error:
+            refused += 1
+            assert str(error).startswith("scan.dcm: ") and "\n" not in str(error) and PLANTED not in str(error)
+            assert error.__context__ is None or error.__suppress_context__  # a traceback would quote the file
+    assert answered > 30 and refused > 100
+
+
+def refusal(path: Path) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        list(open_dicom(path).frames())
+    return caught.value
+
+
+def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(save(data_set(scan(), NumberOfFrames=reader.MAX_FRAMES + 1), tmp_path / "a")).code == "too_large"
+    assert refusal(save(data_set(scan(), Rows=60000, Columns=60000), tmp_path / "b")).code == "too_large"
+    assert refusal(save(data_set(scan(1, 8, 8)), tmp_path / "c")).code == "too_small"
+    assert refusal(save(data_set(scan(2), NumberOfFrames=3), tmp_path / "d")).code == "truncated"
+    monkeypatch.setattr(header, "MAX_INFLATED_BYTES", 2000)
+    deflated = save(data_set(scan()), tmp_path / "e", uid.DeflatedExplicitVRLittleEndian)
+    assert refusal(deflated).code == "too_large"
+
+
+def test_a_damaged_interpretation_is_not_quoted(tmp_path: Path) -> None:
+    error = refusal(save(data_set(scan(), PLANTED.upper()), tmp_path / "x"))
+    assert error.code == "unsupported" and PLANTED.upper() not in str(error)
+
+
+def test_without_pydicom_one_line_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(data_set(scan()), tmp_path / "x.dcm")
+    for name in [name for name in sys.modules if name.split(".")[0] == "pydicom"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImageError, match=r"DICOM needs pip install 'sonoforge\[dicom\]'"):
+        read_image(path)
+
+
+# ---- at the border
+
+
+def test_stills_are_images_as_others_and_name_no_patient(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    for name in ("IM000001", "1.2.840.5", "still.dcm"):
+        save(plant(data_set(scan(1, 200, 240))), study / name)
+    (study / "notes").write_text("no image")
+    (study / "broken").write_bytes((study / "still.dcm").read_bytes()[:2000])
+    with caplog.at_level(logging.DEBUG):
+        done = sonoforge("classify", study, "--json")
+    answers = {Path(answer["file"]).name: answer for answer in done.json["results"]}
+    assert done.code == 2 and set(answers) == {"IM000001", "1.2.840.5", "still.dcm", "broken"}
+    assert [name for name, answer in answers.items() if not answer["ok"]] == ["broken"]
+    assert answers["IM000001"]["probabilities"] == answers["still.dcm"]["probabilities"]
+    assert PLANTED not in done.out + done.err + caplog.text
