@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
@@ -86,7 +87,7 @@ def main(config: Config) -> Outcome:
     widths = (column_width(list(names.values())), max(map(len, (*classifier.bundle.classes, "label"))))
     if files:
         coverage = 1 - classifier.bundle.manifest.alpha
-        log.info("%s", _row(widths, ("file", "label", "prob.", "trust", f"set at {coverage:.0%}")))
+        say("%s", _row(widths, ("file", "label", "prob.", "trust", f"set at {coverage:.0%}")))
 
     def answer(file: str) -> dict[str, Any]:
         entry = failures.get(file) or classified(file)
@@ -115,7 +116,7 @@ def main(config: Config) -> Outcome:
         _write_csv(config.csv, results, classifier.bundle.classes)
         raise
     summary = _summary(results, classifier.bundle.classes)
-    log.info(
+    say(
         "%d of %d files answered, %d not trusted, %d with quality flags.  %s",
         *(summary[key] for key in ("ok", "files", "not_trusted", "quality_flagged")),
         NOTICE,
@@ -173,7 +174,7 @@ def _print_result(result: dict[str, Any], widths: tuple[int, int]) -> None:
     name = cell(result["file"], widths[0])
     if not result["ok"]:
         message = printable(result["error"]["message"])
-        log.warning("%-*s  error (%s): %s", widths[0], name, result["error"]["code"], message)
+        log.error("%-*s  error (%s): %s", widths[0], name, result["error"]["code"], message)
         return
     label, trust = result["label"], result["trust"]
     probability = f"{result['probabilities'][label]:.3f}"
@@ -182,7 +183,7 @@ def _print_result(result: dict[str, Any], widths: tuple[int, int]) -> None:
     clip = result.get("clip")
     pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
     remarks = "; ".join([*pooled, *trust["reasons"], *result["quality"]["flags"]])
-    log.info("%s", f"{row}  [{remarks}]" if remarks else row)
+    say("%s", f"{row}  [{remarks}]" if remarks else row)
 
 
 def _row(widths: tuple[int, int], cells: tuple[str, str, str, str, str]) -> str:
