@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from image_files import COLOUR, GREY, RNG, png_chunk, tiff
+from sonoforge.runtime.images import decoding
 from sonoforge.runtime.images.decoding import read_image
 
 # EXIF 2.32, tag 274: which side of the stored picture is the upper and the left one.
@@ -185,3 +186,26 @@ def test_real_scans_equal_pillow(shared: Path) -> None:
     for path in sorted((shared / "data" / "BUSI").rglob("*.png"))[::101]:
         expected = Image.open(io.BytesIO(path.read_bytes()))
         assert np.array_equal(np.asarray(read_image(path).convert("RGB")), np.asarray(expected.convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", ["16-bit", "white is zero", "RGBA", "LA", "palette"])
+def test_a_conversion_in_strips_gives_the_pixels_of_one_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    rng = np.random.default_rng(3)
+    path = tmp_path / ("a.tif" if kind == "white is zero" else "a.png")
+    if kind == "16-bit":
+        Image.fromarray(rng.integers(0, 65536, (61, 37)).astype(np.uint16)).save(path)
+    elif kind == "white is zero":
+        path.write_bytes(tiff(rng.integers(0, 65536, (61, 37)).astype(np.uint16), "<", 0))
+    elif kind == "palette":
+        image = Image.fromarray(rng.integers(0, 9, (61, 37)).astype(np.uint8), "P")
+        image.putpalette(rng.integers(0, 256, 27).astype(np.uint8).tobytes())
+        image.save(path, transparency=bytes(range(0, 252, 28)))
+    else:
+        Image.fromarray(rng.integers(0, 256, (61, 37, len(kind))).astype(np.uint8), kind).save(path)
+    whole = np.asarray(read_image(path))
+    monkeypatch.setattr(decoding, "_STRIP_PIXELS", 37 * 7)
+    assert (np.asarray(read_image(path)) == whole).all()
+    monkeypatch.setattr(decoding, "_LARGE_PIXELS", 10)
+    assert (np.asarray(read_image(path)) == whole).all()

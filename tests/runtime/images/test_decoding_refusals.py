@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -120,6 +122,16 @@ def test_size_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert read_image(tmp_path / "small.png").size == (width, height)
         else:
             assert refused(tmp_path / "small.png")[0] == "too_small"
+    for width, height, wanted in ((16, 320, True), (16, 321, False), (400, 19, False)):
+        Image.new("L", (width, height)).save(tmp_path / "thin.png")
+        if wanted:
+            assert read_image(tmp_path / "thin.png").size == (width, height)
+        else:
+            assert refused(tmp_path / "thin.png") == (
+                "unsupported",
+                f"{tmp_path}/thin.png: found {width}x{height} pixels, expected one side at most 20 times the other; "
+                "crop it",
+            )
     with (tmp_path / "sparse.png").open("wb") as file:
         file.truncate(imagefile.MAX_FILE_BYTES + 1)
     assert refused(tmp_path / "sparse.png")[0] == "too_large"
@@ -133,3 +145,32 @@ def test_huge_dimensions_warn_nobody(tmp_path: Path, recwarn: pytest.WarningsRec
         )
         assert refused(tmp_path / "a.bmp")[0] == "too_large"
     assert not recwarn.list
+
+
+MEASURE = """
+import resource, sys
+from sonoforge.runtime.images.decoding import ImageError, read_image
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_image(sys.argv[1])
+except ImageError:
+    pass
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count memory in other units")
+@pytest.mark.parametrize(
+    ("mode", "size", "most"),
+    [("RGBA", (16, 3_000_000), 5e6), ("I;16", (5000, 5000), 150e6), ("RGBA", (5000, 5000), 300e6)],
+)
+def test_a_small_file_takes_no_large_memory(tmp_path: Path, mode: str, size: tuple[int, int], most: float) -> None:
+    """The pixels of the second take 50 MB, those of the third 100."""
+    path = tmp_path / "a.png"
+    Image.new(mode, size).save(path)
+    assert path.stat().st_size < 1e6
+    # A shell between: Linux counts the largest size of the process that forked, too.
+    command = ["sh", "-c", '"$0" -c "$1" "$2"', sys.executable, MEASURE, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert float(done.stdout) <= most

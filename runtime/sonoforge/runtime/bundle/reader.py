@@ -150,7 +150,7 @@ def parse_manifest(data: bytes) -> Manifest:
     raw = load_json(data)
     version, task = raw.get("format_version"), raw.get("task")
     if type(version) is not int or version != FORMAT_VERSION:  # True == 1
-        raise ManifestError(f"format_version: found {version!r}, expected {FORMAT_VERSION}; update sonoforge")
+        raise ManifestError(f"format_version: found {version!r:.80}, expected {FORMAT_VERSION}; update sonoforge")
     kind = TASKS.get(task) if isinstance(task, str) else None
     if kind is None:
         raise ManifestError(f"task: found {task!r:.80}, expected {' or '.join(map(repr, TASKS))}; update sonoforge")

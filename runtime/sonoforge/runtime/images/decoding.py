@@ -15,12 +15,14 @@ Rules, so that the same file gives the same pixels everywhere:
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import stat
 import struct
+import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,17 @@ from sonoforge.runtime.images.dicom.opening import is_dicom
 MAX_FILE_BYTES = 200_000_000
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 16
+MAX_WEBP_PIXELS = 16_000_000
+"""Its decoder needs 15 bytes a pixel."""
+MAX_ASPECT = 20
+"""Longest side in shortest sides; a panoramic scan has about six.  Resizing a thread of pixels to a square would take
+gigabytes."""
+
+# Conversions go strip by strip, and large pictures are decoded one at a time whatever the number of threads, so that
+# no file takes more than a few hundred megabytes.
+_STRIP_PIXELS = 1_000_000
+_LARGE_PIXELS = 8_000_000
+_large_ones = threading.Lock()
 
 # Opening bytes -> Pillow's reader. Only these: none of them starts another program (EPS would).
 _READERS = (
@@ -195,20 +208,25 @@ def _decode(data: bytes, path: Path | str) -> Image.Image:
     except SyntaxError as error:  # how Pillow's readers say "not mine"
         raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({error})") from error
     # Before the checksums, which take time.
-    _check_size(image.width, image.height, path)
+    _check_size(image.width, image.height, path, MAX_WEBP_PIXELS if name == "WebPImageFile" else MAX_PIXELS)
     if name == "PngImageFile":
         _check_png(data)
     return _usable(image, path)
 
 
-def _check_size(width: int, height: int, path: Path | str) -> None:
-    if width * height > MAX_PIXELS:
+def _check_size(width: int, height: int, path: Path | str, most: int = MAX_PIXELS) -> None:
+    if width * height > most:
         raise ImageError(
             "too_large",
-            f"{path}: found {width}x{height} pixels, expected at most {MAX_PIXELS // 1_000_000} million; scale it down",
+            f"{path}: found {width}x{height} pixels, expected at most {most // 1_000_000} million; scale it down",
         )
     if min(width, height) < MIN_SIDE:
         raise ImageError("too_small", f"{path}: found {width}x{height} pixels, expected at least {MIN_SIDE} a side")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError(
+            "unsupported",
+            f"{path}: found {width}x{height} pixels, expected one side at most {MAX_ASPECT} times the other; crop it",
+        )
 
 
 def _usable(image: Image.Image, path: Path | str) -> Image.Image:
@@ -216,6 +234,11 @@ def _usable(image: Image.Image, path: Path | str) -> Image.Image:
     _check_size(image.width, image.height, path)
     if getattr(image, "is_animated", False):
         raise ImageError("animated", f"{path}: animated or several pages; save the one picture to use as PNG")
+    with _large_ones if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
+        return _upright(image, path)
+
+
+def _upright(image: Image.Image, path: Path | str) -> Image.Image:
     image.load()
     orientation = _orientation(image)
     upright = _to_8_bit(image, path)
@@ -269,7 +292,7 @@ def _to_8_bit(image: Image.Image, path: Path | str) -> Image.Image:
         grey = palette[0::3] == palette[1::3] == palette[2::3]
     target = "L" if grey else "RGB"
     if mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        return _on_black(image.convert("RGBA"), target)
+        return _in_strips(image, target, functools.partial(_on_black, mode=target))
     return image if mode == target else image.convert(target)
 
 
@@ -278,14 +301,30 @@ def _from_16_bit(image: Image.Image, path: Path | str) -> Image.Image:
     bits = tags.get(_BITS_PER_SAMPLE, (16,))
     if tuple(bits) != (16,):
         raise ImageError("unsupported", f"{path}: found {bits[0]}-bit pixels, expected 8 or 16 bits; save it as PNG")
-    values = np.asarray(image).astype(np.uint32)
-    if tags.get(_PHOTOMETRIC) == 0:  # TIFF "white is zero", which Pillow undoes for 8 bits only
-        values = 65535 - values
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    white_is_zero = tags.get(_PHOTOMETRIC) == 0  # which Pillow undoes for 8 bits only
+
+    def convert(strip: Image.Image) -> Image.Image:
+        values = np.asarray(strip).astype(np.uint32)
+        if white_is_zero:
+            values = 65535 - values
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+    return _in_strips(image, "L", convert)
+
+
+def _in_strips(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert an image to a mode, some rows at a time."""
+    whole = Image.new(mode, image.size)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        whole.paste(convert(strip), (0, top))
+    return whole
 
 
 def _on_black(image: Image.Image, mode: str) -> Image.Image:
-    """Composite an RGBA image on black; grey stays exact, as its three channels are equal."""
+    """Composite an image with transparency on black; grey stays exact, as its three channels are equal."""
+    image = image.convert("RGBA")
     black = Image.new(mode, image.size)
     colour = image.getchannel("R") if mode == "L" else image.convert("RGB")
     black.paste(colour, mask=image.getchannel("A"))
