@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.cli import main
 
 
 class Finished(NamedTuple):
-    """Exit code, and what was printed to stdout and stderr."""
+    """Exit code; what was printed to stdout and stderr; and the answer as text, which ``--json`` does not print."""
 
     code: int
     out: str
     err: str
+    said: str
 
     @property
     def json(self) -> Any:
@@ -25,10 +27,15 @@ class Finished(NamedTuple):
 
 def sonoforge(*arguments: object) -> Finished:
     """Run ``sonoforge ARGUMENTS`` here and now."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main.run([str(argument) for argument in arguments])
-    return Finished(code, out.getvalue(), err.getvalue())
+    out, err, said = io.StringIO(), io.StringIO(), io.StringIO()
+    answers, recorder = logging.getLogger("sonoforge.answer"), logging.StreamHandler(said)
+    answers.addHandler(recorder)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main.run([str(argument) for argument in arguments])
+    finally:
+        answers.removeHandler(recorder)
+    return Finished(code, out.getvalue(), err.getvalue(), said.getvalue())
 
 
 def succeed(*arguments: object) -> Finished:

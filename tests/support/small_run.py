@@ -16,7 +16,7 @@ SMALL = [*DATA, *CLASSIFIER, *GENERATOR]
 
 
 class SmallRun(NamedTuple):
-    """The run folder, the printed result, what went to stderr, and the folder of decoded images."""
+    """The run folder, the printed result, the log with the answer as text, and the folder of decoded images."""
 
     folder: Path
     result: dict[str, Any]
@@ -28,7 +28,7 @@ def make_small_run(out: Path) -> None:
     """Run the whole job in this process, one fold after the other."""
     done = succeed("run", *SMALL, "--jobs", "1", "--out", out / "runs", "--cache", out / "cache")
     (out / "result.json").write_text(done.out, encoding="utf-8")
-    (out / "log.txt").write_text(done.err, encoding="utf-8")
+    (out / "log.txt").write_text(done.said + done.err, encoding="utf-8")
 
 
 def read_small_run(out: Path) -> SmallRun:

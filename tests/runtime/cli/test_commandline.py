@@ -165,7 +165,10 @@ def test_overview_names_every_verb() -> None:
 def test_the_program_exits_with_the_code_of_its_verb() -> None:
     command = [sys.executable, "-m", "sonoforge.runtime.cli.main", "classify", "absent.png"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout.splitlines()[1:]) == (
+        2,
+        ["0 of 1 files answered, 0 not trusted, 0 with quality flags.  Research use, not a medical device."],
+    )
     assert "absent.png" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -254,12 +257,12 @@ def call(monkeypatch: pytest.MonkeyPatch, do: object, *flags: str) -> Finished:
 def test_every_error_is_one_line_and_the_traceback_is_for_debug(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, expected: str
 ) -> None:
-    found, out, err = call(monkeypatch, error)
+    found, out, err, _ = call(monkeypatch, error)
     assert (found, out) == (code, "")
     assert expected in err
     assert len(err.splitlines()) == 1
     if not isinstance(error, KeyboardInterrupt):
-        found, _, err = call(monkeypatch, error, "--debug")
+        found, _, err, _ = call(monkeypatch, error, "--debug")
         assert found == code
         assert "Traceback" in err
 
@@ -281,7 +284,7 @@ def test_sigterm_is_ctrl_c(monkeypatch: pytest.MonkeyPatch, ctrl_c: Any) -> None
     monkeypatch.setattr(cli, "_import", lambda *_: WaitingVerb([signal.SIGTERM]))
     before, terminated = signal.signal(signal.SIGINT, ctrl_c), signal.getsignal(signal.SIGTERM)
     try:
-        found, out, err = sonoforge("classify", "x")
+        found, out, err, _ = sonoforge("classify", "x")
     finally:
         signal.signal(signal.SIGINT, before)
     assert (found, out) == (130, "")
@@ -343,11 +346,11 @@ def test_an_error_that_names_an_argument_is_shown_with_its_flag(
 
 def test_outcome_gives_exit_code_json_and_next_command(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = Outcome({"path": Path("a/b"), "auc": float("nan")}, "sonoforge verify", 1)
-    code, out, err = call(monkeypatch, outcome, "--json")
+    code, out, err, _ = call(monkeypatch, outcome, "--json")
     assert code == 1
     assert json.loads(out) == {"path": "a/b", "auc": None}
     assert err == "next: sonoforge verify\n"
-    code, out, err = call(monkeypatch, outcome, "--quiet")
+    code, out, err, _ = call(monkeypatch, outcome, "--quiet")
     assert (code, out, err) == (1, "", "")
 
 

@@ -174,7 +174,7 @@ def test_a_second_bundle_gives_ratios_in_the_formats_of_both(bundle: Path, tmp_p
     result = done.json
     assert done.code == 0 and result["written"] == []
     assert {row["format"]: row["status"] for row in result["files"]} == {"onnx": "measured", "onnx-int8": "measured"}
-    assert "onnx-int8: the other bundle has no such file" in done.err
+    assert "onnx-int8: the other bundle has no such file" in done.said
     assert list(result["ratios"]) == ["onnx"]
     (theirs,), ours, ratio = result["against"]["files"], result["files"][0], result["ratios"]["onnx"]
     assert ratio["latency"] == pytest.approx(theirs["latency_ms"]["p50"] / ours["latency_ms"]["p50"])
@@ -279,11 +279,11 @@ def test_the_program_prints_a_table(bundle: Path) -> None:
     done = sonoforge("bench", bundle, *options)
     assert done.code == 0
     assert done.json["batches"] == [1, 2] and done.json["threads"] == 1
-    header, first, second = [line for line in done.err.splitlines() if line.startswith(("format", "onnx"))]
+    header, first, second = [line for line in done.said.splitlines() if line.startswith(("format", "onnx"))]
     assert len(header) == len(first) == len(second)
     assert header.split()[0] == "format" and second.startswith("onnx-int8 ")
     assert "nothing was written; --out" in done.err
-    assert max(map(len, done.err.splitlines())) <= 130
+    assert max(map(len, done.said.splitlines())) <= 130
 
 
 def test_the_record_of_an_engine_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,9 +61,31 @@ def test_one_file(bundle: Path, scans: Path) -> None:
     assert answer["results"] == [expected]
     assert answer["model"] == expected["model"]
     assert answer["summary"]["labels"][expected["label"]] == 1
-    assert "Research use, not a medical device." in text
-    assert f"{expected['probabilities'][expected['label']]:.3f}" in text
-    assert text.splitlines()[-1] == f"next: sonoforge verify '{bundle}'"
+    assert text == f"next: sonoforge verify '{bundle}'\n"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_answer_goes_to_stdout_and_all_else_to_stderr(bundle: Path, scans: Path, quiet: bool) -> None:
+    (scans / "bad.png").write_bytes(b"junk")
+    done = sonoforge("classify", scans, "--bundle", bundle, *["--quiet"] * quiet)
+    expected = Classifier(bundle).classify(scans / "a.PNG")
+    header, *rows, summary = done.out.splitlines()
+    assert header.split() == ["file", "label", "prob.", "trust", "set", "at", "90%"]
+    assert [row[header.index("label") :].split()[0] in factory.CLASSES for row in rows] == [True] * 3
+    assert f"{expected.probabilities[expected.label]:.3f}" in rows[0]
+    assert summary.startswith("3 of 4 files answered, ")
+    assert summary.endswith("Research use, not a medical device.")
+    bad, *rest = done.err.splitlines()
+    assert "error (not_an_image)" in bad
+    assert rest == ([] if quiet else [f"next: sonoforge verify '{bundle}'"])
+
+
+def test_a_reader_that_leaves_ends_it_without_a_word(bundle: Path, scans: Path) -> None:
+    program = f"{sys.executable} -m sonoforge.runtime.cli.main classify {scans} --bundle {bundle} --workers 1"
+    done = subprocess.run(
+        ["sh", "-c", f"{program} --quiet | true"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_folder_recursive_glob_and_repetition(bundle: Path, scans: Path) -> None:
@@ -151,8 +173,8 @@ def test_files_at_a_time_change_no_answer_and_no_order(bundle: Path, tmp_path: P
         assert code == 2
         for found, wanted in zip(answer["results"], expected, strict=True):
             assert {**found, "ms": 0} == {**wanted, "ms": 0}
-        lines = text.splitlines()[1:71]
-        assert [line.split()[0][-6:] for line in lines] == [f"{i:02}.png" for i in range(70)]
+        assert [result["file"][-6:] for result in answer["results"]] == [f"{i:02}.png" for i in range(70)]
+        assert "33.png" in text
 
 
 def test_ctrl_c_keeps_the_rows_of_the_files_answered_so_far(bundle: Path, scans: Path, tmp_path: Path) -> None:
@@ -193,16 +215,6 @@ def test_csv_that_cannot_be_written_is_one_line(bundle: Path, scans: Path) -> No
     assert "cannot be written" in done.err.splitlines()[-1]
 
 
-def test_without_json_stdout_stays_empty(bundle: Path, scans: Path) -> None:
-    done = sonoforge("classify", scans, "--bundle", bundle)
-    assert done.code == 0
-    assert done.out == ""
-    header, *rows = done.err.splitlines()
-    assert header.split() == ["file", "label", "prob.", "trust", "set", "at", "90%"]
-    label_column = header.index("label")
-    assert all(row[label_column:].split()[0] in factory.CLASSES for row in rows[:3])
-
-
 def test_an_unusable_bundle_is_one_line(scans: Path, tmp_path: Path) -> None:
     done = sonoforge("classify", scans / "a.PNG", "--bundle", tmp_path / "absent")
     assert done.code == 2
@@ -229,7 +241,7 @@ def test_verify_passes_a_sound_bundle(bundle: Path, tmp_path: Path) -> None:
         assert max(result["golden"]["max_abs_difference"].values()) < 1e-4
         assert result["provider"] == "CPUExecutionProvider"
         assert {"python", "numpy", "onnxruntime", "pillow"} <= set(result["versions"])
-        assert "passed" in done.err
+        assert "passed" in done.said
 
 
 @pytest.mark.parametrize("output", ["logits", "embedding", "cam"])
@@ -244,7 +256,7 @@ def test_verify_fails_when_the_answers_differ(bundle: Path, tmp_path: Path, outp
     assert done.code == 1
     assert result["ok"] is False
     assert f"{output} differs by 0.002" in result["problems"][0]
-    assert "FAILED" in done.err
+    assert "FAILED" in done.said
 
 
 def test_verify_fails_a_damaged_bundle_and_names_the_file(bundle: Path, tmp_path: Path) -> None:

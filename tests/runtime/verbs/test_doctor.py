@@ -19,17 +19,17 @@ from sonoforge.runtime.verbs import doctor
 
 
 def spawned(before: str) -> tuple[int, dict[str, Any], str]:
-    """Run ``doctor --json`` in a process of its own, after other code."""
-    code = f"{before}\nfrom sonoforge.runtime.cli import main\nmain.main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "doctor", "--json"], capture_output=True, text=True, timeout=120, check=False
-    )
+    """Run ``doctor`` in a process of its own, after other code; return the exit code and the answer in both forms."""
+    code = f"{before}\nfrom sonoforge.runtime.cli import main\nmain.run(['doctor'])\nprint('===')\n"
+    code += "import sys\nsys.exit(main.run(['doctor', '--json']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert "Traceback" not in done.stderr
-    return done.returncode, json.loads(done.stdout), done.stderr
+    text, _, answer = done.stdout.partition("===")
+    return done.returncode, json.loads(answer), text
 
 
 def test_it_tells_what_is_installed() -> None:
-    code, text, result = (done := sonoforge("doctor", "--json")).code, done.err, done.json
+    code, text, result = (done := sonoforge("doctor", "--json")).code, done.said + done.err, done.json
     assert code == 0 and result["ok"] and result["problems"] == []
     assert {"numpy", "onnxruntime", "pillow"} <= set(result["base"])
     assert result["base"] == {name: metadata.version(name) for name in result["base"]}
@@ -72,8 +72,8 @@ def test_a_broken_base_install_is_told_and_fails(module: str, monkeypatch: pytes
     done = sonoforge("doctor", "--json")
     package = "pillow" if module == "PIL" else module
     assert done.code == 1 and not done.json["ok"] and done.json["base"][package] is None
-    assert f"problem     {package}: cannot be imported" in done.err and "pip install" in done.err
-    assert "BROKEN" in done.err
+    assert f"problem     {package}: cannot be imported" in done.said and "pip install" in done.said
+    assert "BROKEN" in done.said
 
 
 def test_a_broken_torch_is_told_and_harms_nothing(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_mias_by_command(mias: Path, tmp_path: Path) -> None:
 
 
 def test_data_list_tells_how_to_get_and_read_both() -> None:
-    text = " ".join(sonoforge("data", "list").err.replace("│", " ").split())
+    text = " ".join(sonoforge("data", "list").out.replace("│", " ").split())
     for wanted in ("data import mini-mias FOLDER OUT", "data import cbis-ddsm FOLDER OUT", "'sonoforge[dicom]'"):
         assert wanted in text
 

@@ -82,7 +82,7 @@ def test_images_that_are_in_two_collections_are_named(root: Path, tmp_path: Path
     pairs = done.json["against"]["pairs"]
     assert [(pair["first"], pair["second"]) for pair in pairs] == [("a/scan (3).png", "c/zoomed.png")]
     assert pairs[0]["scale"] == pytest.approx(128 / 90, abs=0.03)
-    assert "1 pair of one scan with other" in done.err
+    assert "1 pair of one scan with other" in done.said
 
 
 def test_the_command_prints_json_alone_on_stdout_and_names_the_next(root: Path, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_command_prints_json_alone_on_stdout_and_names_the_next(root: Path, 
     assert done.json["images"] == 13
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert f"next: sonoforge crossval --data '{root}'" in done.err
-    assert "with mixed labels" in done.err.replace("\n", " ")
+    assert "with mixed labels" in done.said.replace("\n", " ")
 
 
 def test_data_list_finds_a_set_and_corrects_a_name() -> None:

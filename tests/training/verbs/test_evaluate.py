@@ -143,7 +143,7 @@ def test_fakes_of_one_number_have_one_protocol_and_stand_side_by_side(plain: dic
     assert table["protocol_id"] == plain["protocol_id"]
     assert [row["fake"]["source"] for row in table["rows"]] == ["inner/fake", str(sets.blurred)]
     assert [row["metrics"]["kid"] for row in table["rows"]] == [plain["metrics"][0], other["metrics"][0]]
-    assert str(sets.blurred) in done.err
+    assert str(sets.blurred) in done.said
 
 
 def test_different_protocols_are_refused_by_what_differs(plain: dict[str, Any], sets: Sets) -> None:

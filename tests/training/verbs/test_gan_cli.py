@@ -19,7 +19,7 @@ from PIL import Image
 
 from gan_trainings import write_pictures
 from processes import start, wait_until
-from program import refused, succeed
+from program import refused, sonoforge, succeed
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import progress, run_folder
 
@@ -185,11 +185,11 @@ def test_the_table_of_recipes_gives_the_published_numbers() -> None:
     row = table.json["recipes"]["dcgan-thesis"]
     assert (row["generator_optimiser"], row["latent_size"]) == (["adam", 0.001, [0.5, 0.999]], 100)
     assert row["class_budgets"] == {"malignant": [4200, 150], "normal": [2500, 100]}
-    assert all(name in table.err for name in ("dcgan-thesis", "wgan-gp", "began", "dgan-wp-tl-bce"))
-    assert succeed("gan", "recipes", "--quiet").err == ""
+    assert all(name in table.said for name in ("dcgan-thesis", "wgan-gp", "began", "dgan-wp-tl-bce"))
+    assert (quiet := sonoforge("gan", "recipes", "--quiet")).err == "" and quiet.out == table.said
     explained = succeed("gan", "recipes", "wgan-gp")
     assert list(explained.json["recipes"]) == ["wgan-gp"]
-    assert "Gulrajani" in explained.err
+    assert "Gulrajani" in explained.said
 
 
 # Run folders.

@@ -20,7 +20,7 @@ def is_interactive() -> bool:
 
 
 def quiet() -> bool:
-    """Whether the log shows warnings and errors only (``--quiet``)."""
+    """Whether the log shows errors only (``--quiet``)."""
     return all(handler.level > logging.INFO for handler in _stderr_handlers())
 
 

@@ -1,4 +1,4 @@
-"""Tables for people, as text that can go through the log to stderr."""
+"""Tables for people, as text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from rich.console import Console, RenderableType
 
 
 def as_text(*renderables: RenderableType) -> str:
-    """Render rich tables to text, with colour and the terminal's width where stderr is a terminal."""
-    terminal = sys.stderr.isatty()
-    width = shutil.get_terminal_size().columns if terminal else 110
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=width)
+    """Render rich tables to text without colour, in the terminal's width where stdout is a terminal."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 110
+    console = Console(file=io.StringIO(), width=width, highlight=False)
     with console.capture() as captured:
         for renderable in renderables:
             console.print(renderable)

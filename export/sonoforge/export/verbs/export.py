@@ -14,6 +14,7 @@ from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.gate.row import FormatRow
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import keep_freed_memory
@@ -106,21 +107,21 @@ def _zip_target(folder: Path, source: Path) -> Path:
 
 
 def _report(folder: Path, target: Path | None, rows: list[FormatRow]) -> Outcome:
-    """Log what is in the bundle and what was left out; pack it if there is a target."""
+    """Print what is in the bundle and what was left out; pack it if there is a target."""
     manifest = open_bundle(folder, Manifest).manifest
     result: dict[str, Any] = {"bundle": str(folder), "parity": manifest.raw["parity"], "formats": rows}
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
-    log.info("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(manifest.files), size)
+    say("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(manifest.files), size)
     if target is not None:
         write_zip(folder, target)
         result["zip"] = str(target)
-        log.info("%s: the same as one file", target)
+        say("%s: the same as one file", target)
     unchecked = [row["format"] for row in rows if row["status"] == "not checked"]
     if unchecked:
-        log.warning("in the bundle, and checked by nothing on this machine: %s", ", ".join(unchecked))
+        say("in the bundle, and checked by nothing on this machine: %s", ", ".join(unchecked))
     failed = [row["format"] for row in rows if row["status"] == "failed"]
     if failed:
-        log.error("failed the gate and left out: %s", ", ".join(failed))
+        say("failed the gate and left out: %s", ", ".join(failed))
         return Outcome(result, "", 1)
     if manifest.task == "generation":
         return Outcome(result, f"sonoforge gan sample --bundle {folder}")

@@ -15,6 +15,7 @@ import numpy as np
 from sonoforge.export.bundle.classifier import bundle_from_run
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten, option
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.verbs import verify
@@ -85,8 +86,8 @@ def main(config: Config) -> Outcome:
             results = _work(folder, config, settings, source, cache, seconds)
             run_folder.write_results(folder, results)
         log_table(results)
-        log.info("report: %s", folder / "report.html")
-        log.info("bundle: %s   (research use, not a medical device)", folder / "bundle")
+        say("report: %s", folder / "report.html")
+        say("bundle: %s   (research use, not a medical device)", folder / "bundle")
     example = cache.dataset.root / cache.dataset.items[0].path
     result = {"run": str(folder), "report": str(folder / "report.html"), "bundle": str(folder / "bundle"), **results}
     return Outcome(result, f"sonoforge classify '{example}' --bundle {folder / 'bundle'}")

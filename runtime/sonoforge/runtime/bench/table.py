@@ -1,4 +1,4 @@
-"""The figures of ``sonoforge bench`` as a table in the log."""
+"""The figures of ``sonoforge bench`` as a table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sonoforge.runtime.bench.results import Report, Row, joules
+from sonoforge.runtime.cli.answer import say
 
 log = logging.getLogger(__name__)
 
@@ -19,31 +20,31 @@ _COLUMNS = (
 
 
 def print_head(report: Report) -> None:
-    """Log what is measured, and where."""
+    """Print what is measured, and where."""
     machine, model = report["machine"], report["model"]
     instructions = (
         "instructions not readable" if machine["instructions"] is None else ", ".join(machine["instructions"])
     )
     batches = ", ".join(map(str, report["batches"]))
-    log.info("bundle    %s: %s %s", report["bundle"], model["name"], model["version"])
-    log.info("machine   %s, %d cores, %s", machine["cpu"], machine["cores"], instructions)
+    say("bundle    %s: %s %s", report["bundle"], model["name"], model["version"])
+    say("machine   %s, %d cores, %s", machine["cpu"], machine["cores"], instructions)
     plan = (report["threads"], batches, report["seconds"], report["rounds"])
-    log.info("timing    threads %d, batches %s, %g s a file in %d rounds", *plan)
+    say("timing    threads %d, batches %s, %g s a file in %d rounds", *plan)
 
 
 def print_figures(report: Report) -> None:
-    """Log the tables of both bundles, what could not be measured, and how to read the figures."""
+    """Print the tables of both bundles, what could not be measured, and how to read the figures."""
     _print_files(report["files"], report["golden_images"])
     if "against" in report:
-        log.info("\nthe other bundle: %s", report["against"]["bundle"])
+        say("\nthe other bundle: %s", report["against"]["bundle"])
         _print_files(report["against"]["files"], report["golden_images"])
         _print_ratios(report)
     measured = [row for row in report["files"] if row["status"] == "measured"]
-    log.info("\nrun by    %s", "; ".join(sorted({row["program"] for row in measured})) or "nothing")
-    log.info("load      from the program's import until the file can answer; the smallest of the rounds")
-    log.info("memory    what the process of a file needs beyond one without a model, its program included")
+    say("\nrun by    %s", "; ".join(sorted({row["program"] for row in measured})) or "nothing")
+    say("load      from the program's import until the file can answer; the smallest of the rounds")
+    say("memory    what the process of a file needs beyond one without a model, its program included")
     if report["energy"] != "read":
-        log.info("energy    not readable on this machine")
+        say("energy    not readable on this machine")
     on_cpu = [row for row in measured if row["latency_ms"] and not row["format"].startswith("tensorrt")]
     busy = np.mean([row["batches"]["1"]["cores"] for row in on_cpu]) if on_cpu else 1
     if busy < _BUSY:
@@ -54,26 +55,26 @@ def _print_files(rows: Sequence[Row], images: int) -> None:
     table = [_COLUMNS, *(_cells(row, images) for row in rows if row["status"] == "measured")]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     if len(table) > 1:
-        log.info("")
+        say("")
         for cells in table:
-            log.info("%s", f"{cells[0]:<{widths[0]}}  " + "  ".join(map(str.rjust, cells[1:], widths[1:])))
+            say("%s", f"{cells[0]:<{widths[0]}}  " + "  ".join(map(str.rjust, cells[1:], widths[1:])))
     for row in rows:
         if row["status"] != "measured":
-            log.warning("%s: %s: %s", row["format"], row["status"], row["reason"])
+            say("%s: %s: %s", row["format"], row["status"], row["reason"])
             continue
         for batch, values in row["batches"].items():
             if "error" in values:
-                log.info("%s: does not run at batch %s: %s", row["format"], batch, values["error"])
+                say("%s: does not run at batch %s: %s", row["format"], batch, values["error"])
 
 
 def _print_ratios(report: Report) -> None:
     others = {row["format"] for row in report["against"]["files"]}
     for row in report["files"]:
         if row["format"] not in others:
-            log.warning("%s: the other bundle has no such file: nothing to compare with", row["format"])
+            say("%s: the other bundle has no such file: nothing to compare with", row["format"])
     for name, ratio in report["ratios"].items():
         text = ", ".join(f"{key} {value:.2f}" for key, value in ratio.items() if value is not None)
-        log.info("%s: times better than the other bundle: %s", name, text)
+        say("%s: times better than the other bundle: %s", name, text)
 
 
 def _cells(row: Row, images: int) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import json
 import logging
 import os
@@ -124,7 +125,7 @@ def _run(arguments: Sequence[str]) -> int:
     given = vars(parser.parse_intermixed_args(rest))
     common = {key: given.pop(key, None) for key in ("config", "json", "quiet", "dry_run", "debug")}
     config = options.resolve_config(config_class, given, Path(common["config"]) if common["config"] else None)
-    options.configure_logging(bool(common["quiet"]))
+    options.configure_logging(bool(common["quiet"]), answers=not common["json"])
     if common["dry_run"]:
         _print_json(options.flatten(config))
         return 0
@@ -200,6 +201,8 @@ def main() -> None:
     onnxruntime; torch and training have threads and files of their own to close.
     """
     gc.disable()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without box-drawing characters, as stderr already does
+        sys.stdout.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
     if {"torch", "sonoforge.training"} & sys.modules.keys() or "--debug" in sys.argv:
         sys.exit(code)

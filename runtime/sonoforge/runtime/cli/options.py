@@ -1,8 +1,9 @@
 """A frozen dataclass is the only source of a verb's flags, config keys, defaults and checks.
 
 A verb is a module with ``Config`` (a frozen dataclass whose fields are made with `option`),
-``EXAMPLES`` (lines for ``--help``) and ``main(config) -> Outcome``.  Human text goes through
-`logging` to stderr; the result object goes to stdout when ``--json`` is given.
+``EXAMPLES`` (lines for ``--help``) and ``main(config) -> Outcome``.  The answer goes to stdout: as
+text through `sonoforge.runtime.cli.answer.say`, or with ``--json`` as the one object that ``main``
+returns.  All else goes through `logging` to stderr.
 
 argparse rather than typer: the base install is numpy, onnxruntime and pillow alone, and
 ``sonoforge classify`` must start in the time that those three take to import.
@@ -20,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sonoforge.runtime.cli.answer import AnswerHandler, is_answer
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
 
@@ -193,8 +195,8 @@ def build_parser(program: str, summary: str, config_class: Any, examples: str) -
             section.add_argument(*flags, dest=key, help=text, metavar=metavar or shown_choices)
     common = parser.add_argument_group("on every command")
     common.add_argument("--config", metavar="FILE", help="read settings from a YAML or JSON file; flags win")
-    common.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    common.add_argument("--quiet", action="store_true", help="print warnings and errors only")
+    common.add_argument("--json", action="store_true", help="print the answer as one JSON object")
+    common.add_argument("--quiet", action="store_true", help="print the answer and errors only")
     common.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -312,13 +314,20 @@ class _Printable(logging.Formatter):
         return printable(super().format(record))
 
 
-def configure_logging(quiet: bool) -> None:
-    """Send the ``sonoforge`` loggers' messages to stderr, as plain lines."""
+def configure_logging(quiet: bool, answers: bool = True) -> None:
+    """Send the ``sonoforge`` loggers' messages to stderr and the answers among them to stdout, as plain lines.
+
+    Args:
+        quiet: Leave out what is neither an answer nor an error.
+        answers: Print answers; not with ``--json``.
+    """
     logger = logging.getLogger("sonoforge")
     logger.handlers[:] = []
     handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING if quiet else logging.INFO)
-    handler.setFormatter(_Printable("%(message)s"))
-    logger.addHandler(handler)
+    handler.setLevel(logging.ERROR if quiet else logging.INFO)
+    handler.addFilter(lambda record: not is_answer(record))
+    for own in (handler, AnswerHandler()) if answers else (handler,):
+        own.setFormatter(_Printable("%(message)s"))
+        logger.addHandler(own)
     logger.setLevel(logging.INFO)
     logger.propagate = False

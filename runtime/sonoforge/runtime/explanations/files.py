@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.explanations import overlay
@@ -42,14 +44,14 @@ def targets(files: Sequence[str], folder: Path) -> dict[str, Path]:
     return chosen
 
 
-def write(target: Path, file: str, result: Result) -> None:
-    """Draw the picture of a file's answer and write it, whole or not at all.
+def write(target: Path, scan: str | Image.Image, result: Result) -> None:
+    """Draw the picture of an answer for a file or a frame and write it, whole or not at all.
 
     Raises:
         ImageError: The file cannot be read any more.
         SonoforgeError: The picture cannot be written.
     """
-    atomic.write_bytes(target, overlay.png(overlay.draw(file, result), result))
+    atomic.write_bytes(target, overlay.png(overlay.draw(scan, result), result))
 
 
 def _is_overlay(path: Path) -> bool:

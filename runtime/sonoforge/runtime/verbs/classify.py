@@ -1,6 +1,6 @@
 """``sonoforge classify``: answer for images, folders and globs, offline.
 
-JSON (``--json``) is one object: ``results``, one entry for each file in the order given, as `Result.to_dict` documents
+JSON (``--json``) is one object: ``results``, one entry for each file in the order given, as `answer_file` documents
 it, with ``--overlay`` also ``overlay``, the path of its picture; or, for a file that cannot be used, ``{"file", "ok":
 False, "error": {"code", "message"}}`` with the codes of `ImageError`; ``model``, ``{"name", "version", "sha256"}``;
 ``summary``, ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged"}``; ``notice``.  CSV
@@ -22,7 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
 from sonoforge.runtime.notice import NOTICE
 
@@ -52,6 +54,8 @@ class Config:
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
     overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
     csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
+    beside: bool = option(False, help="also write each answer as JSON beside its file: NAME.sonoforge.json")
+    anonymous: bool = option(False, help="name files by a hash of their contents in all that is printed and written")
     recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads for one inference", limits=(1, 256))
     workers: int = option(0, help="files classified at a time; 0: one for each core, at most 8", limits=(0, 256))
@@ -61,31 +65,46 @@ def main(config: Config) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
     from sonoforge.runtime.images.decoding import ImageError  # noqa: PLC0415 - --help and a wrong flag do without it
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
+    from sonoforge.runtime.inference.clips import answer_file  # noqa: PLC0415
 
+    if config.anonymous and config.beside:
+        raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     classifier = Classifier(config.bundle or None, config.threads)
     files, failures = expand(config.paths, config.recursive)
+    names = dict(zip(files, files, strict=True))
+    if config.anonymous:
+        from sonoforge.runtime.images.anonymous import hide, pseudonyms  # noqa: PLC0415 - only with --anonymous
+
+        names = pseudonyms(files)
     pictures = {}
     if config.overlay:
         from sonoforge.runtime.explanations.files import targets, write  # noqa: PLC0415 - only with --overlay
 
-        pictures = targets([file for file in files if file not in failures], Path(config.overlay))
+        pictures = targets([names[file] for file in files if file not in failures], Path(config.overlay))
     results: list[dict[str, Any]] = []
-    widths = (column_width(files), max(map(len, (*classifier.bundle.classes, "label"))))
+    widths = (column_width(list(names.values())), max(map(len, (*classifier.bundle.classes, "label"))))
     if files:
         coverage = 1 - classifier.bundle.manifest.alpha
-        log.info("%s", _row(widths, ("file", "label", "prob.", "trust", f"set at {coverage:.0%}")))
+        say("%s", _row(widths, ("file", "label", "prob.", "trust", f"set at {coverage:.0%}")))
 
     def answer(file: str) -> dict[str, Any]:
-        if file in failures:
-            return failures[file]
+        entry = failures.get(file) or classified(file)
+        if config.beside and entry["ok"]:
+            from sonoforge.runtime.atomic import write_json  # noqa: PLC0415 - only with --beside
+
+            write_json(f"{file}.sonoforge.json", {**entry, "notice": NOTICE})
+        return hide(entry, file, names[file]) if config.anonymous else entry
+
+    def classified(file: str) -> dict[str, Any]:
         try:
-            result = classifier.classify(file)
+            answered = answer_file(classifier, file)
             if not pictures:
-                return result.to_dict()
-            write(pictures[file], file, result)
-            return {**result.to_dict(), "overlay": str(pictures[file])}
+                return answered.entry
+            picture = pictures[names[file]]
+            write(picture, answered.picture(), answered.result)
+            return {**answered.entry, "overlay": str(picture)}
         except ImageError as error:
             return failure(file, error.code, str(error))
 
@@ -97,7 +116,7 @@ def main(config: Config) -> Outcome:
         _write_csv(config.csv, results, classifier.bundle.classes)
         raise
     summary = _summary(results, classifier.bundle.classes)
-    log.info(
+    say(
         "%d of %d files answered, %d not trusted, %d with quality flags.  %s",
         *(summary[key] for key in ("ok", "files", "not_trusted", "quality_flagged")),
         NOTICE,
@@ -155,14 +174,16 @@ def _print_result(result: dict[str, Any], widths: tuple[int, int]) -> None:
     name = cell(result["file"], widths[0])
     if not result["ok"]:
         message = printable(result["error"]["message"])
-        log.warning("%-*s  error (%s): %s", widths[0], name, result["error"]["code"], message)
+        log.error("%-*s  error (%s): %s", widths[0], name, result["error"]["code"], message)
         return
     label, trust = result["label"], result["trust"]
     probability = f"{result['probabilities'][label]:.3f}"
     score = f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}"
     row = _row(widths, (name, label, probability, score, ", ".join(result["set"]) or "none"))
-    remarks = "; ".join([*trust["reasons"], *result["quality"]["flags"]])
-    log.info("%s", f"{row}  [{remarks}]" if remarks else row)
+    clip = result.get("clip")
+    pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
+    remarks = "; ".join([*pooled, *trust["reasons"], *result["quality"]["flags"]])
+    say("%s", f"{row}  [{remarks}]" if remarks else row)
 
 
 def _row(widths: tuple[int, int], cells: tuple[str, str, str, str, str]) -> str:

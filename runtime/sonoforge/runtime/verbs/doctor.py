@@ -14,7 +14,6 @@ is broken.
 from __future__ import annotations
 
 import importlib
-import logging
 import platform
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from typing import TypedDict
 from packaging.requirements import Requirement
 
 from sonoforge.runtime import machine
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 
 EXAMPLES = """
@@ -35,8 +35,6 @@ sonoforge doctor --json
 
 exit code: 0, whatever is missing; 1 when the base install itself is broken
 """
-
-log = logging.getLogger(__name__)
 
 _BASE = ("numpy", "onnxruntime", "packaging", "pillow")
 _UNIONS = ("all", "dev")  # of the other extras, and tools of developers
@@ -237,26 +235,26 @@ def _gpus() -> list[str]:
 def _print(report: Report) -> None:
     here = report["machine"]
     instructions = "not readable" if here["instructions"] is None else ", ".join(here["instructions"]) or "none of note"
-    log.info("machine     %s, %d cores; Python %s, %s", here["cpu"], here["cores"], here["python"], here["platform"])
-    log.info("            instructions: %s", instructions)
-    log.info("            GPUs: %s", "; ".join(here["gpus"]) or "none that nvidia-smi sees")
-    log.info("            free disk here: %.1f GB", here["free_disk_bytes"] / 1e9)
-    log.info("base        %s", ", ".join(f"{name} {version or 'MISSING'}" for name, version in report["base"].items()))
+    say("machine     %s, %d cores; Python %s, %s", here["cpu"], here["cores"], here["python"], here["platform"])
+    say("            instructions: %s", instructions)
+    say("            GPUs: %s", "; ".join(here["gpus"]) or "none that nvidia-smi sees")
+    say("            free disk here: %.1f GB", here["free_disk_bytes"] / 1e9)
+    say("base        %s", ", ".join(f"{name} {version or 'MISSING'}" for name, version in report["base"].items()))
     if report["bundle"]:
-        log.info("bundle      %s %s, shipped", report["bundle"]["name"], report["bundle"]["version"])
-    log.info("\nextras")
+        say("bundle      %s %s, shipped", report["bundle"]["name"], report["bundle"]["version"])
+    say("\nextras")
     for name, extra in report["extras"].items():
         state = "complete" if extra["complete"] else f"{extra['install']}  (missing: {', '.join(extra['missing'])})"
-        log.info("  %-10s  %s", name, state)
+        say("  %-10s  %s", name, state)
     if not report["extras"]:
-        log.info("  unknown: sonoforge runs from a folder and is not installed")
-    log.info("\nmodel files%s", "" if report["programs"] else ": unknown until the base install works")
+        say("  unknown: sonoforge runs from a folder and is not installed")
+    say("\nmodel files%s", "" if report["programs"] else ": unknown until the base install works")
     for name, reason in report["programs"].items():
-        log.info("  %-12s  %s", name, reason or "can run")
-    log.info("\nonnxruntime's providers (classify and bench use the CPU's)")
+        say("  %-12s  %s", name, reason or "can run")
+    say("\nonnxruntime's providers (classify and bench use the CPU's)")
     for name, provider in report["providers"].items():
         state = "available" if provider["available"] else provider["install"]
-        log.info("  %-31s  %s: %s", name, provider["for"], state)
+        say("  %-31s  %s: %s", name, provider["for"], state)
     for problem in report["problems"]:
-        log.error("problem     %s", problem)
-    log.info("\nresult      %s", "the base install works" if report["ok"] else "the base install is BROKEN")
+        say("problem     %s", problem)
+    say("\nresult      %s", "the base install works" if report["ok"] else "the base install is BROKEN")

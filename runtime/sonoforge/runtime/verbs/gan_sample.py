@@ -7,19 +7,17 @@ From a run folder, `sonoforge.training.verbs.gan_sample` does so with these sett
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-log = logging.getLogger(__name__)
 
 EXAMPLES = """
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 227
@@ -126,7 +124,7 @@ def write(config: Config, source: Source) -> Outcome:
     with open_target(target, source.origin, config.count, source.image_channels) as add:
         for pixels in source.batches(config.count):
             add(pixels)
-    log.info("%d synthetic images in %s", config.count, target)
+    say("%d synthetic images in %s", config.count, target)
     return Outcome({"target": str(target), "count": config.count, **source.origin})
 
 
@@ -187,5 +185,5 @@ def _write_strips(config: Config, steps: int, source: Source) -> Outcome:
         strip = np.concatenate([*source.generate(latents)[..., : source.image_channels]], axis=1)
         paths.append(folder / f"interpolation-{source.name}-{config.seed}-{index:05d}.png")
         write_picture(paths[-1], strip, {**source.origin, "index": index})
-    log.info("%d strips of %d synthetic images in %s", config.count, steps, folder)
+    say("%d strips of %d synthetic images in %s", config.count, steps, folder)
     return Outcome({"target": str(folder), "count": config.count, "strips": [str(p) for p in paths], **source.origin})

@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
@@ -115,7 +116,7 @@ def main(config: Config) -> Outcome:
     results, embeddings = [], []
     width = column_width(files)
     if files:
-        log.info("%-*s  %s", width, "file", " ".join(f"{heading:>7}" for heading, _ in _COLUMNS.values()))
+        say("%-*s  %s", width, "file", " ".join(f"{heading:>7}" for heading, _ in _COLUMNS.values()))
     for file in files:
         result, embedding = (failures[file], None) if file in failures else _measure(file, bundle.manifest, classifier)
         results.append(result)
@@ -123,7 +124,7 @@ def main(config: Config) -> Outcome:
             embeddings.append(embedding)
         _print_result(result, width)
     summary = _summary(results)
-    log.info(
+    say(
         "%d of %d files measured, %d with quality flags.  %s",
         *(summary[key] for key in ("ok", "files", "quality_flagged")),
         NOTICE,
@@ -162,12 +163,12 @@ def _print_result(result: dict[str, Any], width: int) -> None:
     name = cell(result["file"], width)
     if not result["ok"]:
         error = result["error"]
-        log.warning("%-*s  error (%s): %s", width, name, error["code"], printable(error["message"]))
+        log.error("%-*s  error (%s): %s", width, name, error["code"], printable(error["message"]))
         return
     quality = result["quality"]
     numbers = " ".join(f"{quality[metric]:>7{form}}" for metric, (_, form) in _COLUMNS.items())
     flags = f"  [{'; '.join(quality['flags'])}]" if quality["flags"] else ""
-    log.info("%-*s  %s%s", width, name, numbers, flags)
+    say("%-*s  %s%s", width, name, numbers, flags)
 
 
 def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) -> dict[str, Any]:
@@ -216,7 +217,7 @@ def _distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dict[str, 
     import numpy as np  # noqa: PLC0415 - only with --against
 
     from sonoforge.runtime.distances.halves import Measured, draw_halves, summarise  # noqa: PLC0415
-    from sonoforge.runtime.distances.kid import kernel_distance  # noqa: PLC0415
+    from sonoforge.runtime.distances.kernel import kernel_distance  # noqa: PLC0415
 
     full = _figures(given, reference)
     matched: dict[str, list[float]] = defaultdict(list)
@@ -244,7 +245,7 @@ def _distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dict[str, 
 def _figures(given: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
     """Return each distance between (N, D) and (M, D) that so many images allow."""
     from sonoforge.runtime.distances.fid import frechet_distance  # noqa: PLC0415 - only with --against
-    from sonoforge.runtime.distances.kid import kernel_distance  # noqa: PLC0415
+    from sonoforge.runtime.distances.kernel import kernel_distance  # noqa: PLC0415
     from sonoforge.runtime.distances.neighbours import precision_recall  # noqa: PLC0415
     from sonoforge.runtime.distances.sliced import sliced_wasserstein  # noqa: PLC0415
 
@@ -281,18 +282,16 @@ def _protocol(classifier: Classifier, given: int, reference: int, size: int) -> 
 
 
 def _print_distances(distances: dict[str, dict[str, Any] | None], protocol: dict[str, Any]) -> None:
-    log.info(
+    say(
         "%-18s  %9s  %-31s  %-31s  %s",
         "", "value", f"{protocol['n']} and {protocol['n']} (95 %)", "reference against itself (95 %)", "ratio",
     )  # fmt: skip
     for name, (title, fewest, _) in DISTANCES.items():
         found = distances[name]
         if found is None:
-            log.warning("%-18s  too few images, expected at least %d of each", title, fewest)
+            say("%-18s  too few images, expected at least %d of each", title, fewest)
         elif found["matched"] is None:
-            log.warning(
-                "%-18s  %9.4g  no floor: expected at least %d images of each", title, found["value"], 2 * fewest
-            )
+            say("%-18s  %9.4g  no floor: expected at least %d images of each", title, found["value"], 2 * fewest)
         else:
             spans = [
                 f"{found[kind]:9.4g} [{found[f'{kind}_low']:.4g}, {found[f'{kind}_high']:.4g}]"
@@ -300,8 +299,8 @@ def _print_distances(distances: dict[str, dict[str, Any] | None], protocol: dict
             ]
             ratio = "-" if found["ratio"] is None else f"{found['ratio']:.2f}"
             error = f"  standard error {found['standard_error']:.2g}" if name == "kid" else ""
-            log.info("%-18s  %9.4g  %-31s  %-31s  %s%s", title, found["value"], *spans, ratio, error)
-    log.info(
+            say("%-18s  %9.4g  %-31s  %-31s  %s%s", title, found["value"], *spans, ratio, error)
+    say(
         "ratio up to 1: indistinguishable from reference images at this number.  %s (model sha256 %s), %d given and %d "
         "reference images, halves of %d, %d repeats, seed %d, resize %s, groups: %s, sonoforge %s.  %s",
         protocol["features"], protocol["model_sha256"][:16], protocol["given"], protocol["reference"], protocol["n"],

@@ -15,7 +15,6 @@ Exit code 0 when the bundle passes, 1 when it fails, 2 when there is no bundle t
 
 from __future__ import annotations
 
-import logging
 import platform
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, Bundle, DamagedBundleError, open_bundle
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference import golden
@@ -38,8 +38,6 @@ sonoforge verify my-own-bundle --trust
 
 exit code: 0 the bundle passes; 1 it fails; 2 there is no bundle to check
 """
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,21 +94,21 @@ def _versions() -> dict[str, str]:
 
 
 def _print(result: dict[str, Any]) -> None:
-    log.info("bundle    %s", result["bundle"])
+    say("bundle    %s", result["bundle"])
     if "model" in result:
-        log.info("model     %s %s, sha256 %s", *(result["model"][key] for key in ("name", "version", "sha256")))
-        log.info("files     %d, every size and SHA-256 as stated", len(result["files"]))
+        say("model     %s %s, sha256 %s", *(result["model"][key] for key in ("name", "version", "sha256")))
+        say("files     %d, every size and SHA-256 as stated", len(result["files"]))
         golden = result["golden"]
-        log.info("golden    %d images, tolerance %g", golden["images"], golden["tolerance"])
+        say("golden    %d images, tolerance %g", golden["images"], golden["tolerance"])
         for name, difference in golden["max_abs_difference"].items():
-            log.info("          %-13s max. difference %.2g", name, difference)
+            say("          %-13s max. difference %.2g", name, difference)
         for name, row in result.get("formats", {}).items():
             figure = f"max. difference {row['max_abs_difference']:.2g}" if "max_abs_difference" in row else ""
-            log.info("format    %-17s %-7s %s", name, row["status"], figure or row["reason"])
+            say("format    %-17s %-7s %s", name, row["status"], figure or row["reason"])
         for name, reason in result.get("not_run", {}).items():
-            log.info("          %-13s not run: %s", name, reason)
-        log.info("provider  %s", result["provider"])
-        log.info("versions  %s", ", ".join(f"{name} {version}" for name, version in result["versions"].items()))
+            say("          %-13s not run: %s", name, reason)
+        say("provider  %s", result["provider"])
+        say("versions  %s", ", ".join(f"{name} {version}" for name, version in result["versions"].items()))
     for problem in result["problems"]:
-        log.error("problem   %s", problem)
-    log.info("result    %s", "passed" if result["ok"] else "FAILED")
+        say("problem   %s", problem)
+    say("result    %s", "passed" if result["ok"] else "FAILED")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS, settings_of_arm
 from sonoforge.training.classifier.budget_choice import count_busi_images
@@ -209,20 +210,20 @@ def _describe_split(plan: SplitPlan, cache: ImageCache, second_opinion: SecondOp
 
 
 def log_table(results: ComparisonResults) -> None:
-    """Log the table of arms and their paired comparison."""
-    log.info("")
-    log.info("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % by group", "bal. acc.", "macro-AUC")
+    """Print the table of arms and their paired comparison."""
+    say("")
+    say("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % by group", "bal. acc.", "macro-AUC")
     for figures in results["arms"].values():
         accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
-        log.info("%-38s %s %9.3f %9.3f", figures["title"], accuracy, balanced, area)
+        say("%-38s %s %9.3f %9.3f", figures["title"], accuracy, balanced, area)
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
         test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
         power = _detectable(row, results["split"])
-        log.info("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)
+        say("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)
     for warning in _warnings(results):
-        log.warning("%s", warning)
+        say("%s", warning)
 
 
 def _warnings(results: ComparisonResults) -> Iterator[str]:

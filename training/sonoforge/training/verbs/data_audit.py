@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from sonoforge.runtime.atomic import write_text
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, group, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.audit import Audit, audit
@@ -17,8 +17,6 @@ from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.pages.audit.page import audit_page_html
 from sonoforge.training.terminal import as_text
-
-log = logging.getLogger(__name__)
 
 EXAMPLES = """
 sonoforge data audit --data BUSI/                       counts, sizes, near-duplicates as a table
@@ -52,10 +50,10 @@ def main(config: Config) -> Outcome:
     cache = load_images(source)
     other = load_images(source._replace(data=config.against)) if config.against else None
     result = audit(cache, config.plant, other)
-    log.info("%s", _describe(result))
+    say("%s", _describe(result))
     if config.html:
         write_text(config.html, audit_page_html(result, cache))
-        log.info("pictures of the clusters: %s", config.html)
+        say("pictures of the clusters: %s", config.html)
     return Outcome({**result}, f"sonoforge crossval --data {shlex.quote(config.data)}")
 
 

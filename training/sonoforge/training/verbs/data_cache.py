@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache_settings import default_folder, kept_files, kept_folders
-
-log = logging.getLogger(__name__)
 
 EXAMPLES = """
 sonoforge data cache            where decoded images are kept, and how much space they take
@@ -37,7 +35,7 @@ def main(config: Config) -> Outcome:
     own = kept_folders(folder)
     files = kept_files(own)
     size = sum(file.bytes for file in files)
-    log.info("%s: %d files, %.2f GB (decoded images, features and simulated sets)", folder, len(files), size / 1e9)
+    say("%s: %d files, %.2f GB (decoded images, features and simulated sets)", folder, len(files), size / 1e9)
     if config.clear:
         try:
             for path in own:
@@ -46,6 +44,6 @@ def main(config: Config) -> Outcome:
             raise SonoforgeError(
                 f"{error.filename}: cannot be removed ({error.strerror}); remove it by hand"
             ) from error
-        log.info("removed")
+        say("removed")
     result = {"folder": str(folder), "files": len(files), "bytes": size, "removed": config.clear}
     return Outcome(result, "" if config.clear or not files else "sonoforge data cache --clear")

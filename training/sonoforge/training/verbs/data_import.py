@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -11,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.importing import ImportSettings, file_digest, write_set
 from sonoforge.training.data.collections.known_sets import COLLECTIONS
-
-log = logging.getLogger(__name__)
 
 EXAMPLES = """
 sonoforge data import mini-mias all-mias/ mias-films                        whole films, cropped to the breast
@@ -61,6 +59,6 @@ def main(config: Config) -> Outcome:
     }
     written = write_set(out, planned, provenance, resume=config.resume)
     counts = ", ".join(f"{number} {name}" for name, number in written.images.items())
-    log.info("%s: %d pictures (%s)", out, sum(written.images.values()), counts)
+    say("%s: %d pictures (%s)", out, sum(written.images.values()), counts)
     result = {"folder": config.out, "images": written.images, "left_out": written.left_out}
     return Outcome(result, f"sonoforge data audit --data {shlex.quote(config.out)}")

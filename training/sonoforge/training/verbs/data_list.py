@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from rich.markup import escape
 from rich.table import Table
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.data.collections.known_sets import KNOWN_SETS, KnownSet
 from sonoforge.training.terminal import as_text
-
-log = logging.getLogger(__name__)
 
 EXAMPLES = """
 sonoforge data list                all known sets
@@ -51,7 +49,7 @@ def main(config: Config) -> Outcome:
             f"reading: {known.reader}",
         )
         table.add_row(known.name, escape("\n".join(lines)))
-    log.info("%s", as_text(table))
+    say("%s", as_text(table))
     return Outcome({"sets": [_described(known) for known in wanted]}, "sonoforge data audit --data FOLDER")
 
 

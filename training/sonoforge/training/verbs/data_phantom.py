@@ -7,6 +7,7 @@ import shlex
 import time
 from dataclasses import dataclass
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.training.phantom.dataset import BALANCE, CLASSES, MARKED, write_phantom_set
 from sonoforge.training.phantom.lesion import ideal_observer_accuracy
@@ -41,13 +42,13 @@ def main(config: Config) -> Outcome:
     if missing:
         log.warning("no picture of class %s: raise --images or change --balance", ", ".join(missing))
     counts = ", ".join(f"{number} {name}" for name, number in written.images.items())
-    log.info("%s: %d pictures (%s) of %d phantoms", config.out, config.images, counts, written.groups)
-    log.info("%.1f s, %.0f pictures a second with writing", seconds, config.images / seconds)
+    say("%s: %d pictures (%s) of %d phantoms", config.out, config.images, counts, written.groups)
+    say("%.1f s, %.0f pictures a second with writing", seconds, config.images / seconds)
     ceiling = None
     if config.balance[1] + config.balance[2] > 0:
         share = config.balance[2] / (config.balance[1] + config.balance[2])
         ceiling = ideal_observer_accuracy(share) if 0 < share < 1 else 1.0
-        log.info("an ideal reader of the descriptors tells benign from malignant in %.1f %%", 100 * ceiling)
+        say("an ideal reader of the descriptors tells benign from malignant in %.1f %%", 100 * ceiling)
     result = {
         "folder": config.out,
         "images": written.images,

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from sonoforge.runtime.atomic import write_text
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, group, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import NOTICE
@@ -174,7 +175,7 @@ def main(config: Config) -> Outcome:
         page = write_evaluation(folder, results, figures)
         run_folder.write_results(folder, results)
         _print(results)
-        log.info("report: %s   table: %s   %.0f s", page, folder / TABLE, results["seconds"])
+        say("report: %s   table: %s   %.0f s", page, folder / TABLE, results["seconds"])
     real_again, run_again = shlex.quote(config.real), shlex.quote(f"{folder},OTHER-RUN")
     next_command = f"sonoforge evaluate {real_again} OTHER-FAKE, then sonoforge evaluate --compare {run_again}"
     return Outcome({"run": str(folder), "report": str(page), **results}, next_command)
@@ -267,13 +268,13 @@ def _csv(rows: Sequence[MetricRow]) -> str:
 
 def _print(results: EvaluationResults) -> None:
     """Print the figures as a table, and the answers."""
-    log.info("")
-    log.info("%-30s %17s  %-27s %-27s %7s", "", "value", "matched [95 %]", "real against real [95 %]", "ratio")
+    say("")
+    say("%-30s %17s  %-27s %-27s %7s", "", "value", "matched [95 %]", "real against real [95 %]", "ratio")
     space = None
     for row in results["metrics"]:
         if row["space"] != space:
             space = row["space"]
-            log.info("in %s:", space)
+            say("in %s:", space)
         ends = (
             (row["matched"], row["matched_low"], row["matched_high"]),
             (row["floor"], row["floor_low"], row["floor_high"]),
@@ -281,15 +282,15 @@ def _print(results: EvaluationResults) -> None:
         figures = [f"{figure(value)} {bracket(figure(low), figure(high))}" for value, low, high in ends]
         error = "" if row["standard_error"] is None else f" ± {figure(row['standard_error'])}"
         value = figure(row["value"]) + error
-        log.info("  %-28s %17s  %-27s %-27s %7s", row["title"], value, *figures, times(row["ratio"]))
+        say("  %-28s %17s  %-27s %-27s %7s", row["title"], value, *figures, times(row["ratio"]))
     for item in results["not_measured"]:
-        log.info("  %-28s not measured: %s", item["name"], item["why"])
-    log.info("protocol %s.  Ratio up to 1: within what real images score.", results["protocol_id"])
+        say("  %-28s not measured: %s", item["name"], item["why"])
+    say("protocol %s.  Ratio up to 1: within what real images score.", results["protocol_id"])
     for warning in answers.warnings(results["metrics"], results["copies"], results["n"], results["warnings"]):
-        log.warning("%s", warning)
+        say("%s", warning)
     for question, verdict in results["verdicts"].items():
-        log.info("%s: %s. %s", question, verdict["answer"], verdict["text"])
-    log.info("%s", NOTICE)
+        say("%s: %s. %s", question, verdict["answer"], verdict["text"])
+    say("%s", NOTICE)
 
 
 def _compare(config: Config) -> Outcome:
@@ -301,16 +302,16 @@ def _compare(config: Config) -> Outcome:
     results = [read_result(Path(run)) for run in config.compare]
     rows = compare(results)
     for number, row in enumerate(rows, start=1):
-        log.info("(%d) %s in %s", number, row["fake"].get("source", ""), row["run"])
+        say("(%d) %s in %s", number, row["fake"].get("source", ""), row["run"])
     names = list(rows[0]["metrics"])
     width = max(map(len, names), default=6)
-    log.info("%s", "  ".join([f"{'':<{width}}", *(f"{f'({number})':<22}" for number in range(1, len(rows) + 1))]))
+    say("%s", "  ".join([f"{'':<{width}}", *(f"{f'({number})':<22}" for number in range(1, len(rows) + 1))]))
     for name in names:
         cells = []
         for row in rows:
             found = row["metrics"][name]
             text = "-" if found is None else f"{figure(found['value'])}  (ratio {times(found['ratio'])})"
             cells.append(f"{text:<22}")
-        log.info("%s", "  ".join([f"{name:<{width}}", *cells]))
-    log.info("one protocol: %s.  %s", results[0]["protocol_id"], NOTICE)
+        say("%s", "  ".join([f"{name:<{width}}", *cells]))
+    say("one protocol: %s.  %s", results[0]["protocol_id"], NOTICE)
     return Outcome({"protocol_id": results[0]["protocol_id"], "rows": rows})

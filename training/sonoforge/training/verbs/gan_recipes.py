@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument
 from sonoforge.training.gan.recipes import RECIPES, Recipe, find_recipe
-from sonoforge.training.progress import quiet
-
-log = logging.getLogger(__name__)
+from sonoforge.training.terminal import as_text
 
 EXAMPLES = """
 sonoforge gan recipes
@@ -30,15 +27,12 @@ class Config:
 
 
 def main(config: Config) -> Outcome:
-    """Show the table, or the sources of the named recipes, on stderr, and return the same as data."""
+    """Show the table, or the sources of the named recipes, and return the same as data."""
     chosen = {name: find_recipe(name) for name in config.recipes} or RECIPES
-    if not quiet():
-        console = Console(stderr=True)
-        if config.recipes:
-            for name, recipe in chosen.items():
-                console.print(_explain(name, recipe), highlight=False)
-        else:
-            console.print(_table())
+    if config.recipes:
+        say("%s", as_text(*(_explain(name, recipe) for name, recipe in chosen.items())))
+    else:
+        say("%s", as_text(_table()))
     rows = {name: dataclasses.asdict(recipe) for name, recipe in chosen.items()}
     first = next(iter(chosen))
     command = f"sonoforge gan train --recipe {first} --class-name malignant"

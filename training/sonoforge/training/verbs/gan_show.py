@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime.atomic import write_bytes, write_json
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import NOTICE
@@ -23,8 +23,6 @@ from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE, Squa
 from sonoforge.training.gan.latent_space.sheets import NOTE
 from sonoforge.training.gan.synthetic import describe_origin
 from sonoforge.training.metrics.lpips import open_lpips
-
-log = logging.getLogger(__name__)
 
 EXAMPLES = """
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant
@@ -94,17 +92,17 @@ def main(config: Config) -> Outcome:
     )
     for name in config.what or LOOKS:
         if name in reasons:
-            log.info("%s: %s", name, reasons[name])
+            say("%s: %s", name, reasons[name])
             continue
         look = LOOKS[name](subject)
         for file, content in look.files.items():
             write_bytes(folder / file, content)
         hashes = {file: hashlib.sha256(content).hexdigest() for file, content in look.files.items()}
         entries[name] = {"files": hashes, **look.entry}
-        log.info("%s: %s", name, ", ".join(str(folder / file) for file in hashes))
+        say("%s: %s", name, ", ".join(str(folder / file) for file in hashes))
     result = {**origin, "notice": NOTICE, "use": NOTE, "looks": entries, "not_applicable": reasons}
     write_json(folder / RECORD, result)
-    log.info("figures, and how they were measured: %s", folder / RECORD)
+    say("figures, and how they were measured: %s", folder / RECORD)
     return Outcome(result)
 
 

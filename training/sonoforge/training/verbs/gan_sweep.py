@@ -22,6 +22,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sonoforge.runtime.atomic import write_bytes, write_text
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
@@ -116,8 +117,8 @@ def main(config: Config) -> Outcome:
             _write_table(folder / TABLE, rows)
             _write_picture(folder / PICTURE, folder, rows, trainings[0].images)
         best = min(rows, key=lambda row: row["kid"])
-        log.info("lowest KID %.4f: %s, perceptual weight %g", best["kid"], best["recipe"], best["perceptual_weight"])
-        log.info("table: %s   picture: %s", folder / TABLE, folder / PICTURE)
+        say("lowest KID %.4f: %s, perceptual weight %g", best["kid"], best["recipe"], best["perceptual_weight"])
+        say("table: %s   picture: %s", folder / TABLE, folder / PICTURE)
     run_folder.write_results(folder, {"rows": rows})
     result = {"run": str(folder), "finished": True, "table": str(folder / TABLE), "picture": str(folder / PICTURE)}
     which = "best" if best["best_step"] is not None else "last"

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
@@ -101,9 +102,9 @@ def main(config: Config) -> Outcome:
         )
     finished = run_folder.is_finished(folder)
     best = gan_checkpoint.best_checkpoint(folder / "checkpoints")
-    log.info("samples: %s", folder / "samples")
+    say("samples: %s", folder / "samples")
     if settings.metrics:
-        log.info("curves: %s   best checkpoint: %s", folder / PICTURE, best.name if best else "none")
+        say("curves: %s   best checkpoint: %s", folder / PICTURE, best.name if best else "none")
     result: dict[str, Any] = {"run": str(folder), "finished": finished, "checkpoint": str(checkpoint)}
     if not finished:
         log.info("stopped before its end; to go on: the same command with --resume")

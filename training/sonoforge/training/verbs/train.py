@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten, group, option
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training import run_folder
@@ -115,7 +116,7 @@ def main(config: Config) -> Outcome:
         results = {"evaluation": record.evaluation, "history": trained.history, "held_out": held_out}
         run_folder.write_results(folder, results)
         accuracy, area = record.evaluation["accuracy"], record.evaluation["macro_auc"]
-        log.info(
+        say(
             "%d held-out images: accuracy %.3f [%.3f, %.3f], macro-AUC %.3f",
             held_out,
             accuracy["value"],

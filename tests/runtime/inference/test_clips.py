@@ -1,0 +1,88 @@
+"""Clips: near-equal frames skipped, probabilities pooled, the best frame named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
+
+from dicom_files import PLANTED, data_set, plant, region, save
+from program import sonoforge
+from sonoforge.runtime import Classifier
+from sonoforge.runtime.inference.clips import classify_clip, distinct_frames
+
+
+def drawn(seed: int, height: int = 200, width: int = 240) -> np.ndarray:
+    """Blobs of random brightness, as coarse as tissue."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 10)).astype(np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier()
+
+
+def test_near_equal_frames_are_skipped_and_a_slow_movement_is_not() -> None:
+    still = drawn(0)
+    noise = np.random.default_rng(1).integers(-3, 4, (5, *still.shape))
+    frozen = [Image.fromarray((still + one).clip(0, 255).astype(np.uint8)) for one in noise]
+    assert [number for number, _ in distinct_frames(frozen)] == [1]
+    moving = [Image.fromarray(np.roll(drawn(0, 200, 600), -shift, axis=1)[:, :240]) for shift in range(40)]
+    numbers = [number for number, _ in distinct_frames(moving)]
+    assert numbers[0] == 1 and 3 < len(numbers) < 40
+    assert [number for number, _ in distinct_frames([*frozen, Image.fromarray(drawn(9)), *frozen])] == [1, 6, 7]
+
+
+def test_a_clip_of_one_picture_is_answered_as_the_picture(classifier: Classifier) -> None:
+    image = Image.fromarray(drawn(3))
+    clip, still = classify_clip(classifier, [image] * 7), classifier.classify(image)
+    assert (clip.frames, clip.distinct, clip.agreeing, clip.best_frame) == (7, 1, 1, 1)
+    assert clip.probabilities == still.probabilities and clip.set == still.set
+
+
+def test_distinct_frames_are_pooled_with_equal_weight(classifier: Classifier) -> None:
+    images = [Image.fromarray(drawn(seed)) for seed in range(6)]
+    alone = [classifier.classify(image) for image in images]
+    clip = classify_clip(classifier, [image for image in images for _ in range(3)])
+    assert (clip.frames, clip.distinct) == (18, 6)
+    for name, value in clip.probabilities.items():
+        assert value == pytest.approx(sum(result.probabilities[name] for result in alone) / 6)
+    assert clip.agreeing == sum(result.label == clip.label for result in alone) > 0
+    best = alone[(clip.best_frame - 1) // 3]
+    assert best.label == clip.label and best.probabilities == clip.best.probabilities
+    rivals = [result for result in alone if result.label == clip.label]
+    flags = [
+        len(result.quality.flags) for result in rivals if result.trust.in_distribution == best.trust.in_distribution
+    ]
+    assert len(best.quality.flags) == min(flags)
+    with pytest.raises(ValueError, match="no frame"):
+        classify_clip(classifier, [])
+
+
+def test_classify_answers_clips_and_stills_of_a_study(tmp_path: Path) -> None:
+    frames = np.stack([drawn(seed) for seed in (1, 1, 2)])
+    framed = np.pad(frames, ((0, 0), (20, 0), (30, 0)), constant_values=255)
+    banner = region((30, 20, 269, 219), delta=0.01)
+    clip = plant(data_set(framed, SequenceOfUltrasoundRegions=[banner], FrameTime=50))
+    save(clip, tmp_path / "CLIP")  # type: ignore[arg-type]
+    save(data_set(framed[:1], SequenceOfUltrasoundRegions=[banner]), tmp_path / "STILL")
+    Image.fromarray(frames[0]).save(tmp_path / "still.png")
+    done = sonoforge("classify", tmp_path, "--json", "--overlay", tmp_path / "looked-at")
+    assert done.code == 0, done.err
+    answers = {Path(answer["file"]).name: answer for answer in done.json["results"]}
+    assert answers["STILL"]["probabilities"] == answers["still.png"]["probabilities"]  # cut to the scan
+    assert answers["CLIP"]["clip"] == {**answers["CLIP"]["clip"], "frames": 3, "distinct": 2}
+    assert answers["CLIP"]["dicom"] == {
+        **{"frames": 3, "region": [30, 20, 270, 220], "regions": 1, "spacing_mm": [0.2, 0.1]},
+        **{"spacing_from": "region", "frame_time_ms": 50},
+    }
+    for answer in answers.values():
+        with Image.open(answer["overlay"]) as picture:
+            assert PLANTED not in str(picture.info)
+            assert min(picture.size) > 200
+    assert PLANTED not in done.out + done.err
