@@ -54,7 +54,8 @@ def test_python_examples_run(
 
     monkeypatch.chdir(tmp_path)
     Image.fromarray(next(iter(generate_phantom_set(1, 0))).pixels).save("scan.png")
-    for example in blocks(PAGES[0], "python"):
+    explanations = CHECKOUT / "runtime" / "docs" / "explanations.md"
+    for example in [*blocks(PAGES[0], "python"), *blocks(explanations, "python")]:
         exec(compile(example, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert any(label in printed for label in ("normal", "benign", "malignant")) and "trust" in printed

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from feature_rows import other_library
 from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kid import subset_kernel_distance
+from sonoforge.runtime.distances.kernel import subset_kernel_distance
 from sonoforge.runtime.distances.neighbours import precision_recall
 
 SUBSETS, SUBSET_SIZE, NEIGHBOURS = 100, 100, 3

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sonoforge.runtime import distances, quality
     from sonoforge.runtime.bundle.reader import Bundle, open_bundle
     from sonoforge.runtime.explanations.overlay import draw as draw_overlay
     from sonoforge.runtime.images.decoding import ImageError
@@ -16,17 +17,29 @@ if TYPE_CHECKING:
     from sonoforge.runtime.inference.generator import Generator
     from sonoforge.runtime.inference.result import Result
 
-__all__ = ["Bundle", "Classifier", "Generator", "ImageError", "Result", "draw_overlay", "open_bundle"]
+__all__ = [
+    "Bundle",
+    "Classifier",
+    "Generator",
+    "ImageError",
+    "Result",
+    "distances",
+    "draw_overlay",
+    "open_bundle",
+    "quality",
+]
 
-# Module and name in it of each public name.
+# Module of each public name, and its name there; none for the module itself.
 _MODULES = {
     "Bundle": ("bundle.reader", "Bundle"),
     "Classifier": ("inference.classifier", "Classifier"),
     "Generator": ("inference.generator", "Generator"),
     "ImageError": ("images.decoding", "ImageError"),
     "Result": ("inference.result", "Result"),
+    "distances": ("distances", ""),
     "draw_overlay": ("explanations.overlay", "draw"),
     "open_bundle": ("bundle.reader", "open_bundle"),
+    "quality": ("quality", ""),
 }
 
 
@@ -37,4 +50,5 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module  # noqa: PLC0415
 
     module, own = _MODULES[name]
-    return getattr(import_module(f"{__name__}.{module}"), own)
+    found = import_module(f"{__name__}.{module}")
+    return getattr(found, own) if own else found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import importlib.util
 import json
 import os
@@ -302,6 +303,16 @@ def test_a_generator_that_fails_the_gate_leaves_what_was_there(
         assert "\n" not in str(error.value)
     assert {file.name: file.read_bytes() for file in bundle.iterdir()} == before
     assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".*"))
+
+
+def test_the_example_of_the_python_interface_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generators: Any
+) -> None:
+    shutil.copytree(generators("began").bundle, tmp_path / "generator")
+    monkeypatch.chdir(tmp_path)
+    report: list[str] = []
+    (example,) = [found for found in doctest.DocTestFinder().find(Generator, "Generator") if found.examples]
+    assert doctest.DocTestRunner().run(example, out=report.append).failed == 0, "".join(report)
 
 
 def test_a_bundle_replaces_only_one_of_its_own_task(bundle: Path, tmp_path: Path, generators: Any) -> None:

@@ -15,7 +15,7 @@ import bundle_factory as factory
 from program import sonoforge
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kid import kernel_distance
+from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.runtime.images import quality_metrics as image_quality

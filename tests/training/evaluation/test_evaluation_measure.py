@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.halves import draw_halves
-from sonoforge.runtime.distances.kid import kernel_distance
+from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.runtime.distances.laplacian import laplacian_swd
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gan_trainings import StopAt, assert_same_tensors, read_rows
-from sonoforge.runtime.distances.kid import Kid
+from sonoforge.runtime.distances.kernel import Kid
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kid import kernel_distance
+from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.runtime.distances.laplacian import laplacian_swd
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
 from sonoforge.training.copy_detection.matches import prepare

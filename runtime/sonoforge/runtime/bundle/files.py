@@ -185,7 +185,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         name = info.orig_filename  # filename is cut at a null byte and has its separators turned round
         parts = name.replace("\\", "/").split("/")
         if parts[0] == "" or ".." in parts or ":" in name or "\x00" in name:
-            raise BundleError(f"{path}: the entry {name!r} points outside the bundle; do not trust this file")
+            raise BundleError(f"{path}: the entry {name!r:.120} points outside the bundle; do not trust this file")
     files = [info for info in infos if not info.is_dir()]
     tops = {info.filename.split("/")[0] for info in files}
     prefix = f"{tops.pop()}/" if len(tops) == 1 and all("/" in info.filename for info in files) else ""

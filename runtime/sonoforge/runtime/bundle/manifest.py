@@ -7,8 +7,8 @@ range is refused in one line.  Each task adds its own keys: `classification`, `g
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -199,7 +199,8 @@ def exact_keys(name: str, value: Mapping[str, Any], expected: Sequence[str]) -> 
 
 def number(name: str, value: Any) -> float:
     """Return a finite number."""
-    if type(value) not in (int, float) or not math.isfinite(value):
+    # Integers that no float can hold, too.
+    if type(value) not in (int, float) or not -sys.float_info.max <= value <= sys.float_info.max:
         raise ManifestError(f"{name}: found {value!r:.80}, expected a number")
     return float(value)
 

@@ -41,6 +41,11 @@ Kind_co = TypeVar("Kind_co", bound=Manifest, covariant=True)
 class Bundle(Generic[Kind_co]):
     """An opened bundle.
 
+    Example:
+        >>> from sonoforge.runtime import open_bundle
+        >>> open_bundle().manifest.preprocessing.size
+        224
+
     Attributes:
         path: The folder or the ``.zip`` file.
         manifest: Its checked manifest, a `ClassifierManifest` or a `GeneratorManifest`.
@@ -110,6 +115,11 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
 
     The content of a file is checked when it is read, before use.
 
+    Example:
+        >>> from sonoforge.runtime import open_bundle
+        >>> open_bundle().classes
+        ('normal', 'benign', 'malignant')
+
     Args:
         path: A bundle's folder or ``.zip``; None for the bundle shipped with sonoforge.
         kind: What it must be; `Manifest` for a bundle of any task.
@@ -140,7 +150,7 @@ def parse_manifest(data: bytes) -> Manifest:
     raw = load_json(data)
     version, task = raw.get("format_version"), raw.get("task")
     if type(version) is not int or version != FORMAT_VERSION:  # True == 1
-        raise ManifestError(f"format_version: found {version!r}, expected {FORMAT_VERSION}; update sonoforge")
+        raise ManifestError(f"format_version: found {version!r:.80}, expected {FORMAT_VERSION}; update sonoforge")
     kind = TASKS.get(task) if isinstance(task, str) else None
     if kind is None:
         raise ManifestError(f"task: found {task!r:.80}, expected {' or '.join(map(repr, TASKS))}; update sonoforge")

@@ -9,7 +9,6 @@ feeds the same bits to the network.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -93,20 +92,23 @@ class Preprocessing:
             raise SonoforgeError(f"preprocessing: found {found}, expected {', '.join(sorted(expected))}")
         size, resample = values["size"], values["resample"]
         if type(size) is not int or not 16 <= size <= 4096:
-            raise SonoforgeError(f"preprocessing: found size {size!r}, expected a whole number from 16 to 4096")
+            raise SonoforgeError(f"preprocessing: found size {size!r:.80}, expected a whole number from 16 to 4096")
         if not isinstance(resample, str) or resample not in _FILTERS:
-            raise SonoforgeError(f"preprocessing: found resample {resample!r}, expected {' or '.join(_FILTERS)}")
+            raise SonoforgeError(f"preprocessing: found resample {resample!r:.80}, expected {' or '.join(_FILTERS)}")
         mean, std = _triple("mean", values["mean"]), _triple("std", values["std"])
         if min(std) <= 0:
             raise SonoforgeError(f"preprocessing: found std {list(std)}, expected numbers above zero")
         return cls(size, resample, mean, std)
 
 
+_LARGEST = 1e6  # of a mean or deviation, which are between 0 and 1: keeps integers that no float can hold out
+
+
 def _triple(name: str, raw: Any) -> tuple[float, float, float]:
     numbers = list(raw) if isinstance(raw, list | tuple) else []
-    valid = [type(number) in (int, float) and math.isfinite(number) for number in numbers]
+    valid = [type(number) in (int, float) and abs(number) < _LARGEST for number in numbers]
     if len(numbers) != 3 or not all(valid):
-        raise SonoforgeError(f"preprocessing: found {name} {raw!r}, expected three numbers")
+        raise SonoforgeError(f"preprocessing: found {name} {raw!r:.80}, expected three numbers")
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 

@@ -97,8 +97,8 @@ class Classifier:
             >>> import numpy as np
             >>> from sonoforge.runtime import Classifier
             >>> result = Classifier().classify(np.zeros((300, 400), np.uint8))
-            >>> result.trust.in_distribution, result.quality.flags[-1]
-            (False, 'black_high')
+            >>> result.trust.in_distribution, "black_high" in result.quality.flags
+            (False, True)
 
         Args:
             image: A file; a Pillow image; or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.  The

@@ -24,8 +24,10 @@ class Generator:
     """A generator's bundle made ready to answer.
 
     Example:
-        >>> from sonoforge.runtime.inference.generator import Generator
-        >>> images = Generator("generator.zip").generate(16, seed=3)  # doctest: +SKIP
+        >>> from sonoforge.runtime import Generator
+        >>> images = Generator("generator").generate(2, seed=3)
+        >>> images.dtype
+        dtype('uint8')
 
     Attributes:
         bundle: The opened `Bundle`.

@@ -65,6 +65,8 @@ class Config:
     csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")
     jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
     resume: bool = option(False, help="continue --csv or --jsonl: answer only the files that it lacks")
+    beside: bool = option(False, help="also write each answer as JSON beside its file: NAME.sonoforge.json")
+    anonymous: bool = option(False, help="name files by a hash of their contents in all that is printed and written")
     recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads for one inference", limits=(1, 256))
     workers: int = option(0, help="files classified at a time; 0: one for each core, at most 8", limits=(0, 256))
@@ -76,37 +78,51 @@ def main(config: Config) -> Outcome:
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
     from sonoforge.runtime.inference.clips import answer_file  # noqa: PLC0415
 
+    if config.anonymous and config.beside:
+        raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     classifier = Classifier(config.bundle or None, config.threads)
     files, failures = expand(config.paths, config.recursive)
+    names = dict(zip(files, files, strict=True))
+    if config.anonymous:
+        from sonoforge.runtime.images.anonymous import hide, pseudonyms  # noqa: PLC0415 - only with --anonymous
+
+        names = pseudonyms(files)
     pictures = {}
     if config.overlay:
         from sonoforge.runtime.explanations.files import targets, write  # noqa: PLC0415 - only with --overlay
 
-        pictures = targets([file for file in files if file not in failures], Path(config.overlay))
+        pictures = targets([names[file] for file in files if file not in failures], Path(config.overlay))
     kept = _open_files(config, classifier)
     if config.resume:
         already = len(files)
-        files = [file for file in files if not all(own.holds(file) for own in kept)]
+        files = [file for file in files if not all(own.holds(names[file]) for own in kept)]
         already -= len(files)
         log.info("%d files are answered already, %d are left", already, len(files))
     results: list[dict[str, Any]] = []
     counts = Counter[str]()
-    widths = (column_width(files), max(map(len, (*classifier.bundle.classes, "label"))))
+    widths = (column_width(list(names.values())), max(map(len, (*classifier.bundle.classes, "label"))))
     if files:
         coverage = 1 - classifier.bundle.manifest.alpha
         say("%s", _row(widths, ("file", "label", "prob.", "trust", f"set at {coverage:.0%}")))
 
     def answer(file: str) -> dict[str, Any]:
-        if file in failures:
-            return failures[file]
+        entry = failures.get(file) or classified(file)
+        if config.beside and entry["ok"]:
+            from sonoforge.runtime.atomic import write_json  # noqa: PLC0415 - only with --beside
+
+            write_json(f"{file}.sonoforge.json", {**entry, "notice": NOTICE})
+        return hide(entry, file, names[file]) if config.anonymous else entry
+
+    def classified(file: str) -> dict[str, Any]:
         try:
             answered = answer_file(classifier, file)
             if not pictures:
                 return answered.entry
-            write(pictures[file], answered.picture(), answered.result)
-            return {**answered.entry, "overlay": str(pictures[file])}
+            picture = pictures[names[file]]
+            write(picture, answered.picture(), answered.result)
+            return {**answered.entry, "overlay": str(picture)}
         except ImageError as error:
             return failure(file, error.code, str(error))
 

@@ -217,7 +217,7 @@ def _distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dict[str, 
     import numpy as np  # noqa: PLC0415 - only with --against
 
     from sonoforge.runtime.distances.halves import Measured, draw_halves, summarise  # noqa: PLC0415
-    from sonoforge.runtime.distances.kid import kernel_distance  # noqa: PLC0415
+    from sonoforge.runtime.distances.kernel import kernel_distance  # noqa: PLC0415
 
     full = _figures(given, reference)
     matched: dict[str, list[float]] = defaultdict(list)
@@ -245,7 +245,7 @@ def _distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dict[str, 
 def _figures(given: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
     """Return each distance between (N, D) and (M, D) that so many images allow."""
     from sonoforge.runtime.distances.fid import frechet_distance  # noqa: PLC0415 - only with --against
-    from sonoforge.runtime.distances.kid import kernel_distance  # noqa: PLC0415
+    from sonoforge.runtime.distances.kernel import kernel_distance  # noqa: PLC0415
     from sonoforge.runtime.distances.neighbours import precision_recall  # noqa: PLC0415
     from sonoforge.runtime.distances.sliced import sliced_wasserstein  # noqa: PLC0415
 

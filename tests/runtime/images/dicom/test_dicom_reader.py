@@ -15,6 +15,7 @@ import pydicom
 import pydicom.data
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 from dicom_files import PLANTED, colour_scan, data_set, plant, region, save, scan, with_jpeg
@@ -228,6 +229,16 @@ def test_no_damage_gives_anything_but_one_line(tmp_path: Path) -> None:
             assert str(error).startswith("scan.dcm: ") and "\n" not in str(error) and PLANTED not in str(error)
             assert error.__context__ is None or error.__suppress_context__  # a traceback would quote the file
     assert answered > 30 and refused > 100
+
+
+def test_runs_longer_than_the_frame_do_not_end_the_program(tmp_path: Path) -> None:
+    """Some decoders panic there, which `except Exception` does not see."""
+    start = np.array([1, 64, *[0] * 14], "<u4").tobytes()  # PS3.5, G.5: one segment, which begins at byte 64
+    file = data_set(scan())
+    file.PixelData = encapsulate([start + b"\x81\x05" * (48 * 64 // 128 + 2)])  # runs of 128 times 5
+    file["PixelData"].VR, file["PixelData"].is_undefined_length = "OB", True
+    path = save(file, tmp_path / "x.dcm", uid.RLELossless)
+    assert (pictures(path) == 5).all()
 
 
 def refusal(path: Path) -> ImageError:

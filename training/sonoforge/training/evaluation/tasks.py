@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kid import kernel_distance, subset_kernel_distance
+from sonoforge.runtime.distances.kernel import kernel_distance, subset_kernel_distance
 from sonoforge.runtime.distances.laplacian import laplacian_swd, level_sides
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein

@@ -25,8 +25,8 @@ MAX_INFLATED_BYTES = 200_000_000
 
 INSTALL = "pip install 'sonoforge[dicom]'"
 
-# Transfer syntax -> the one decoder used, of pydicom's. Pillow, pylibjpeg-openjpeg, pylibjpeg-rle, pyjpegls and
-# python-gdcm are under MIT-like licences or Apache-2.0; pylibjpeg-libjpeg, under the GPL, is not needed.
+# Transfer syntax -> the one decoder used, of pydicom's. Pillow, pylibjpeg-openjpeg, pyjpegls and python-gdcm are under
+# MIT-like licences or Apache-2.0; pylibjpeg-libjpeg, under the GPL, is not needed.
 _JPEG, _JPEG_2000 = "1.2.840.10008.1.2.4.", "pylibjpeg"
 DECODERS = {
     **dict.fromkeys(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"), ""),
@@ -34,7 +34,7 @@ DECODERS = {
     **dict.fromkeys((_JPEG + "57", _JPEG + "70"), "gdcm"),
     **dict.fromkeys((_JPEG + "80", _JPEG + "81"), "pyjpegls"),
     **dict.fromkeys((_JPEG + "90", _JPEG + "91", _JPEG + "201", _JPEG + "202", _JPEG + "203"), _JPEG_2000),
-    "1.2.840.10008.1.2.5": "pylibjpeg",
+    "1.2.840.10008.1.2.5": "pydicom",  # its own: pylibjpeg-rle panics on damaged runs, past every `except Exception`
 }
 DEFLATED, _JPEG_EXTENDED = "1.2.840.10008.1.2.1.99", _JPEG + "51"
 _REFUSED = ("YBR_PARTIAL_420", "YBR_PARTIAL_422", "ARGB", "CMYK", "HSV", "XYB")

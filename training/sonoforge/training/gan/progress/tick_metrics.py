@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kid import kernel_distance
+from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan.batches.draws import draw_latents

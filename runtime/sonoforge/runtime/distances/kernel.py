@@ -61,17 +61,26 @@ def polynomial_kernel(first: Embeddings, second: Embeddings) -> NDArray[np.float
     return values * values * values  # DEGREE factors: a general power takes a hundred times as long
 
 
-def kernel_distance(generated: NDArray[Any], real: NDArray[Any], features: str) -> Kid:
+def kernel_distance(generated: NDArray[Any], real: NDArray[Any], features: str = "") -> Kid:
     """Measure KID from the whole sets at once, with its jackknife standard error.
 
     The jackknife leaves out one image at a time, first of one set, then of the other, and adds the two
     variances (Arvesen, Ann. Math. Statist. 40, 1969).  On average it errs on the wide side (Efron, Stein,
     Ann. Statist. 9, 1981).  It takes the images as independent of each other.
 
+    Example:
+        >>> import numpy as np
+        >>> from sonoforge.runtime import Classifier, distances
+        >>> noise, classifier = np.random.default_rng(0), Classifier()
+        >>> scans = [noise.integers(0, high, (64, 64), np.uint8) for high in (60, 70, 80, 200, 220, 240)]
+        >>> embeddings = np.stack([classifier.classify(scan).embedding for scan in scans])
+        >>> distances.kid(embeddings[:3], embeddings[3:]).value > 0
+        True
+
     Args:
         generated: (N, D), N >= 3.
         real: (M, D), M >= 3.
-        features: Name of the network the vectors are from.
+        features: Name of the network the vectors are from, to quote the figure with.
 
     Raises:
         SonoforgeError: Fewer than three images in a set, or a feature that is not a finite number.

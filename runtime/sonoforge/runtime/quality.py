@@ -1,0 +1,42 @@
+"""How good a scan is, without asking the network: neither onnxruntime nor a model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.reader import Bundle, open_bundle
+from sonoforge.runtime.images.decoding import as_image
+from sonoforge.runtime.images.quality_metrics import Quality, assess
+
+
+def measure(
+    image: Path | str | Image.Image | NDArray[np.uint8], bundle: Bundle[ClassifierManifest] | None = None
+) -> Quality:
+    """Measure one scan, with flags for what lies outside the range of a bundle's training images.
+
+    Example:
+        >>> import numpy as np
+        >>> from sonoforge.runtime import quality
+        >>> found = quality.measure(np.full((300, 400), 255, np.uint8))
+        >>> found.contrast, found.saturated, "brightness_high" in found.flags
+        (0.0, 1.0, True)
+
+    Args:
+        image: A file; a Pillow image; or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.
+        bundle: Whose ranges and whose view of the image; None for the shipped one, opened anew each time.
+
+    Returns:
+        The same as `Result.quality`.
+
+    Raises:
+        ImageError: The file or picture cannot be used.
+        SonoforgeError: The shipped bundle is missing or damaged.
+    """
+    manifest = (bundle or open_bundle()).manifest
+    decoded = as_image(image)
+    return assess(manifest.preprocessing.resize(decoded), decoded.size, manifest.quality)

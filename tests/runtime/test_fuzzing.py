@@ -1,0 +1,226 @@
+"""Whatever bytes a file holds, it is read or refused by the one error type, in seconds.
+
+Small files of every kind are changed at random.  A few hundred examples each run with the suite; many more with
+``SONOFORGE_FUZZ_EXAMPLES=20000 pytest -n 0 tests/runtime/test_fuzzing.py``.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import bundle_factory as factory
+import dicom_files
+from sonoforge.runtime.bundle.files import load_arrays
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle, parse_manifest
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.decoding import ImageError, decode_image
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow and pydicom warn of damaged metadata
+
+EXAMPLES = int(os.environ.get("SONOFORGE_FUZZ_EXAMPLES", "150"))
+LONGEST_SECONDS = 5.0
+fuzzed = settings(
+    max_examples=EXAMPLES,
+    deadline=None,  # measured below, without the making of the example
+    derandomize="SONOFORGE_FUZZ_EXAMPLES" not in os.environ,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@functools.cache
+def image_files() -> list[bytes]:
+    """Smallest images of all kinds that are read."""
+    rng = np.random.default_rng(0)
+    grey = Image.fromarray(rng.integers(0, 256, (17, 20)).astype(np.uint8))
+    colour = Image.fromarray(rng.integers(0, 256, (17, 20, 4)).astype(np.uint8))
+    files = []
+    for image, kind, options in (
+        *((grey, kind, {}) for kind in ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")),
+        (colour, "PNG", {}),
+        (colour, "TIFF", {"compression": "tiff_lzw"}),
+        (colour.convert("CMYK"), "TIFF", {"compression": "tiff_deflate"}),
+        (grey.convert("P"), "PNG", {"transparency": 3}),
+        (Image.fromarray(rng.integers(0, 65536, (17, 20)).astype(np.uint16)), "PNG", {}),
+        (colour.convert("RGB"), "JPEG", {"progressive": True}),
+    ):
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        files.append(buffer.getvalue())
+    return files
+
+
+@functools.cache
+def dicom_file_bytes(tmp: Path) -> list[bytes]:
+    """A small DICOM file, uncompressed and RLE."""
+    from pydicom.uid import RLELossless
+
+    files = []
+    for compressed in (False, True):
+        written = dicom_files.data_set(dicom_files.scan())
+        if compressed:
+            written.compress(RLELossless)
+        files.append(dicom_files.save(written, tmp / f"{len(files)}.dcm").read_bytes())
+    return files
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.sampled_from(("replace", "insert", "delete", "repeat", "cut")),
+        st.floats(0, 1, exclude_max=True),
+        st.one_of(
+            st.binary(min_size=1, max_size=8),
+            st.sampled_from([b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x7f\xff\xff\xff", b"\x80\x00", b"\x01"]),
+        ),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def edit(data: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
+    """Change some bytes; most changes hit the first 512, where headers are."""
+    for number, (kind, place, new) in enumerate(edits):
+        at = int(place * (min(len(data), 512) if number % 3 else len(data)))
+        if kind == "replace":
+            data = data[:at] + new + data[at + len(new) :]
+        elif kind == "insert":
+            data = data[:at] + new + data[at:]
+        elif kind == "delete":
+            data = data[:at] + data[at + len(new) :]
+        elif kind == "repeat":
+            data = data[:at] + data[at : at + 64] * len(new) + data[at:]
+        elif number == 0:
+            data = data[:at]
+    return data
+
+
+def check(read: Callable[[], object], allowed: type[Exception]) -> None:
+    """Read, and let one line of the one error type pass."""
+    started = time.perf_counter()
+    try:
+        read()
+    except allowed as error:
+        assert "\n" not in str(error) and len(str(error)) < 2000
+    assert time.perf_counter() - started < LONGEST_SECONDS
+
+
+@fuzzed
+@given(st.integers(0, 100), EDITS)
+def test_damaged_images_are_read_or_refused(number: int, edits: list[tuple[str, float, bytes]]) -> None:
+    files = image_files()
+    data = edit(files[number % len(files)], edits)
+    check(lambda: decode_image(data, "image"), ImageError)
+
+
+@fuzzed
+@given(st.integers(0, 1), EDITS)
+def test_damaged_dicom_files_are_read_or_refused(number: int, edits: list[tuple[str, float, bytes]]) -> None:
+    pytest.importorskip("pydicom")
+    data = edit(dicom_file_bytes(_FOLDER)[number], edits)
+    check(lambda: decode_image(data, "scan.dcm"), ImageError)
+
+
+@fuzzed
+@given(EDITS)
+def test_damaged_archives_of_arrays_are_read_or_refused(edits: list[tuple[str, float, bytes]]) -> None:
+    data = edit(factory.npz(a=np.arange(6, dtype=np.float32), b=np.zeros((2, 3), np.uint8)), edits)
+    check(lambda: load_arrays("a.npz", data), SonoforgeError)
+
+
+@fuzzed
+@given(EDITS)
+def test_damaged_zip_bundles_are_read_or_refused(edits: list[tuple[str, float, bytes]]) -> None:
+    path = _FOLDER / "damaged.zip"
+    path.write_bytes(edit(_zipped(), edits))
+
+    def read() -> None:
+        bundle = open_bundle(path)
+        for name in bundle.manifest.files:
+            bundle.read(name)
+        bundle.golden()
+
+    check(read, SonoforgeError)
+
+
+ODD = st.sampled_from(
+    [
+        *(None, True, "", "\ud800", "a\nb", "x" * 100_000, 0, -1, 1.5, 10**400, -(10**30), 2**63, 1e308, [], {}, [[]]),
+        *([1] * 1000, {"": 0}, {"a": {"b": 1}}, functools.reduce(lambda inner, _: [inner], range(200), [0])),
+    ]
+)
+
+
+def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON document."""
+    keys = document.keys() if isinstance(document, dict) else range(len(document)) if isinstance(document, list) else ()
+    return [path, *(found for key in keys for found in places(document[key], (*path, key)))]
+
+
+@fuzzed
+@given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), ODD, st.booleans()), min_size=1, max_size=3))
+def test_odd_manifests_are_read_or_refused(changes: list[tuple[float, Any, bool]]) -> None:
+    document = copy.deepcopy(_manifest())
+    for place, value, removed in changes:
+        found = places(document)[1:]
+        if not found:
+            break
+        *parents, key = found[math.floor(place * len(found))]
+        target = functools.reduce(lambda inner, step: inner[step], parents, document)
+        if removed and isinstance(target, dict):
+            del target[key]
+        else:
+            target[key] = copy.deepcopy(value)
+    data = json.dumps(document).encode()
+    check(lambda: parse_manifest(data), SonoforgeError)
+
+
+@fuzzed
+@given(EDITS)
+def test_damaged_manifests_are_read_or_refused(edits: list[tuple[str, float, bytes]]) -> None:
+    data = edit((SHIPPED / "manifest.json").read_bytes(), edits)
+    check(lambda: parse_manifest(data), SonoforgeError)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_manifest_of_ten_thousand_levels_is_refused(opening: str) -> None:
+    with pytest.raises(SonoforgeError, match="not valid JSON"):
+        parse_manifest(opening.encode() * 10_000)
+
+
+@functools.cache
+def _manifest() -> Any:
+    """The shipped manifest, its longest list cut."""
+    document = json.loads((SHIPPED / "manifest.json").read_bytes())
+    document["training"]["images"] = document["training"]["images"][:2]
+    return document
+
+
+@functools.cache
+def _zipped() -> bytes:
+    folder = factory.write_bundle(_FOLDER / "bundle")
+    return factory.zip_bundle(folder, _FOLDER / "whole.zip").read_bytes()
+
+
+_FOLDER = Path()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _in_a_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    global _FOLDER  # noqa: PLW0603 - hypothesis repeats a test within one call, and fixtures do not reach its helpers
+    _FOLDER = tmp_path_factory.mktemp("fuzz")
