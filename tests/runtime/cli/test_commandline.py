@@ -197,7 +197,12 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
     assert done.json == {
         "paths": ["x.png"],
         "bundle": "",
+        "overlay": "",
         "csv": "from-flag.csv",
+        "jsonl": "",
+        "resume": False,
+        "beside": False,
+        "anonymous": False,
         "recursive": True,
         "threads": 1,
         "workers": 0,

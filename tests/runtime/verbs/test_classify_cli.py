@@ -209,10 +209,10 @@ cli.main()
         assert all(row["ok"] == "true" for row in rows)
 
 
-def test_csv_that_cannot_be_written_is_one_line(bundle: Path, scans: Path) -> None:
+def test_csv_that_cannot_be_written_is_told_before_anything_is_answered(bundle: Path, scans: Path) -> None:
     done = sonoforge("classify", scans / "a.PNG", "--bundle", bundle, "--csv", scans)
-    assert done.code == 2
-    assert "cannot be written" in done.err.splitlines()[-1]
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert "cannot be written" in done.err
 
 
 def test_an_unusable_bundle_is_one_line(scans: Path, tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ class AnswerHandler(logging.StreamHandler[TextIO]):
         self.flush()
 
 
+def prints_text() -> bool:
+    """Whether answers are printed as text: not with ``--json``, nor where no command line was started."""
+    return any(isinstance(handler, AnswerHandler) for handler in logging.getLogger("sonoforge").handlers)
+
+
 def is_answer(record: logging.LogRecord) -> bool:
     """Whether a log message is part of the answer."""
     return record.name == _logger.name

@@ -21,6 +21,8 @@ _SUFFIXES = (
     *(".pnm", ".pbm", ".pgm", ".ppm", ".dcm", ".dicom"),
 )
 _WIDEST_NAME = 48
+# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, "CSV Injection").
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def expand(paths: Sequence[str], recursive: bool) -> tuple[list[str], dict[str, dict[str, Any]]]:
@@ -146,10 +148,17 @@ def write_csv(
     writer = csv.DictWriter(buffer, header, restval="", lineterminator="\n")
     writer.writeheader()
     for result in results:
-        row = cells(result) if result["ok"] else {f"error_{key}": text for key, text in result["error"].items()}
-        writer.writerow({"file": result["file"], "ok": str(result["ok"]).lower(), **row})
+        row = (
+            cells(result) if result["ok"] else {f"error_{key}": defused(text) for key, text in result["error"].items()}
+        )
+        writer.writerow({"file": defused(result["file"]), "ok": str(result["ok"]).lower(), **row})
     write_text(path, buffer.getvalue())
     log.info("written: %s", path)
+
+
+def defused(text: str) -> str:
+    """Return a text for a CSV cell that no spreadsheet runs: an apostrophe goes before what would be a formula."""
+    return "'" + text if text.startswith(_FORMULA) else text
 
 
 def column_width(files: Sequence[str]) -> int:

@@ -3,8 +3,11 @@
 JSON (``--json``) is one object: ``results``, one entry for each file in the order given, as `answer_file` documents
 it, with ``--overlay`` also ``overlay``, the path of its picture; or, for a file that cannot be used, ``{"file", "ok":
 False, "error": {"code", "message"}}`` with the codes of `ImageError`; ``model``, ``{"name", "version", "sha256"}``;
-``summary``, ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged"}``; ``notice``.  CSV
-(``--csv``) holds one row for each file; Ctrl-C writes the rows of the files answered so far.
+``summary``, ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged"}``; ``notice``.
+
+CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
+Ctrl-C, SIGTERM or kill loses none but those being worked on.  ``--resume`` answers the files that such a file lacks,
+each once; a file that has changed since is answered anew.
 
 Several files are classified at a time, one on each core: decoding and inference both let other threads run.  No answer
 depends on it, but the ``ms`` of a file are longer where the cores are shared.
@@ -17,20 +20,26 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import prints_text, say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
+from sonoforge.runtime.images.inputs import cell, column_width, defused, expand, failure, printable, silent_decoders
 from sonoforge.runtime.notice import NOTICE
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.cli.answer_files import AnswerFile
+    from sonoforge.runtime.inference.classifier import Classifier
 
 EXAMPLES = """
 sonoforge classify scan.png
 sonoforge classify scans/ --recursive --csv answers.csv
+sonoforge classify scans/ --csv answers.csv --resume
 sonoforge classify scans/ --overlay looked-at/
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
 sonoforge classify scan.png --bundle bundle.zip
@@ -53,7 +62,9 @@ class Config:
     paths: tuple[str, ...] = argument(help="images, folders (without their masks) and globs, which may be quoted")
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
     overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
-    csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
+    csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")
+    jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
+    resume: bool = option(False, help="continue --csv or --jsonl: answer only the files that it lacks")
     beside: bool = option(False, help="also write each answer as JSON beside its file: NAME.sonoforge.json")
     anonymous: bool = option(False, help="name files by a hash of their contents in all that is printed and written")
     recursive: bool = option(False, help="also search subfolders")
@@ -83,7 +94,14 @@ def main(config: Config) -> Outcome:
         from sonoforge.runtime.explanations.files import targets, write  # noqa: PLC0415 - only with --overlay
 
         pictures = targets([names[file] for file in files if file not in failures], Path(config.overlay))
+    kept = _open_files(config, classifier)
+    if config.resume:
+        already = len(files)
+        files = [file for file in files if not all(own.holds(names[file]) for own in kept)]
+        already -= len(files)
+        log.info("%d files are answered already, %d are left", already, len(files))
     results: list[dict[str, Any]] = []
+    counts = Counter[str]()
     widths = (column_width(list(names.values())), max(map(len, (*classifier.bundle.classes, "label"))))
     if files:
         coverage = 1 - classifier.bundle.manifest.alpha
@@ -108,20 +126,26 @@ def main(config: Config) -> Outcome:
         except ImageError as error:
             return failure(file, error.code, str(error))
 
-    try:
-        for result in _answers(answer, files, _workers(config, len(files))):
+    def keep(result: dict[str, Any]) -> None:
+        for own in kept:
+            if not own.holds(result["file"]):
+                own.add(result)
+
+    all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
+    for result in _answers(answer, keep, files, _workers(config, len(files))):
+        _count(result, counts)
+        if all_at_once:
             results.append(result)
-            _print_result(result, widths)
-    except KeyboardInterrupt:
-        _write_csv(config.csv, results, classifier.bundle.classes)
-        raise
-    summary = _summary(results, classifier.bundle.classes)
+        _print_result(result, widths)
+    for own in kept:
+        own.close()
+        log.info("written: %s", own.path)
+    summary = _summary(counts, classifier.bundle.classes)
     say(
         "%d of %d files answered, %d not trusted, %d with quality flags.  %s",
         *(summary[key] for key in ("ok", "files", "not_trusted", "quality_flagged")),
         NOTICE,
     )
-    _write_csv(config.csv, results, classifier.bundle.classes)
     if pictures:
         log.info("written: pictures in %s", config.overlay)
     result = {"results": results, "model": classifier.model, "summary": summary, "notice": NOTICE}
@@ -138,8 +162,13 @@ def _workers(config: Config, files: int) -> int:
     return max(1, min(cores() // config.threads, _MOST_WORKERS))
 
 
-def _answers(answer: Callable[[str], dict[str, Any]], files: Sequence[str], workers: int) -> Iterator[dict[str, Any]]:
-    """Yield the answer for each file, in order, working on several at a time.
+def _answers(
+    answer: Callable[[str], dict[str, Any]],
+    keep: Callable[[dict[str, Any]], None],
+    files: Sequence[str],
+    workers: int,
+) -> Iterator[dict[str, Any]]:
+    """Yield the answer for each file, in order, working on several at a time; ``keep`` each as soon as it is known.
 
     Silencing the decoders silences all of stderr, so a whole block of files is answered before any of it is yielded.
     On Ctrl-C, what is finished of the block is yielded before the interruption is raised again.
@@ -148,6 +177,7 @@ def _answers(answer: Callable[[str], dict[str, Any]], files: Sequence[str], work
         for file in files:
             with silent_decoders():
                 result = answer(file)
+            keep(result)
             yield result
         return
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
@@ -161,6 +191,7 @@ def _answers(answer: Callable[[str], dict[str, Any]], files: Sequence[str], work
                 try:
                     for future in futures:
                         finished.append(future.result())
+                        keep(finished[-1])
                 except KeyboardInterrupt:
                     interrupted = True
             yield from finished
@@ -192,37 +223,55 @@ def _row(widths: tuple[int, int], cells: tuple[str, str, str, str, str]) -> str:
     return f"{name:<{widths[0]}}  {label:<{widths[1]}}  {probability:>5}  {trust:<6}  {label_set}"
 
 
-def _summary(results: list[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
-    answered = [result for result in results if result["ok"]]
-    labels = [result["label"] for result in answered]
+def _count(result: dict[str, Any], counts: Counter[str]) -> None:
+    counts["files"] += 1
+    if result["ok"]:
+        counts["ok"] += 1
+        counts[f"label {result['label']}"] += 1
+        counts["not_trusted"] += not result["trust"]["in_distribution"]
+        counts["quality_flagged"] += bool(result["quality"]["flags"])
+
+
+def _summary(counts: Counter[str], classes: Sequence[str]) -> dict[str, Any]:
     return {
-        "files": len(results),
-        "ok": len(answered),
-        "failed": len(results) - len(answered),
-        "labels": {name: labels.count(name) for name in classes},
-        "not_trusted": sum(not result["trust"]["in_distribution"] for result in answered),
-        "quality_flagged": sum(bool(result["quality"]["flags"]) for result in answered),
+        "files": counts["files"],
+        "ok": counts["ok"],
+        "failed": counts["files"] - counts["ok"],
+        "labels": {name: counts[f"label {name}"] for name in classes},
+        "not_trusted": counts["not_trusted"],
+        "quality_flagged": counts["quality_flagged"],
     }
 
 
-def _write_csv(path: str, results: list[dict[str, Any]], classes: Sequence[str]) -> None:
-    """Write the rows to a file, if one was given; lists are joined by ``|``."""
-    if not path:
-        return
-    from sonoforge.runtime.images.quality_metrics import METRICS  # noqa: PLC0415 - only with --csv
+def _open_files(config: Config, classifier: Classifier) -> list[AnswerFile]:
+    """Open what answers are appended to, before anything is answered."""
+    if not (config.csv or config.jsonl):
+        if config.resume:
+            raise SonoforgeError("--resume: found neither --csv nor --jsonl, expected the file to continue")
+        return []
+    from sonoforge.runtime.cli.answer_files import AnswerFile, CsvFormat, JsonLinesFormat  # noqa: PLC0415
+    from sonoforge.runtime.images.quality_metrics import METRICS  # noqa: PLC0415
 
-    def cells(result: dict[str, Any]) -> dict[str, str]:
-        trust, quality = result["trust"], result["quality"]
-        return {
-            "label": result["label"],
-            **{f"p_{name}": repr(value) for name, value in result["probabilities"].items()},
-            "set": "|".join(result["set"]),
-            "trust_score": repr(trust["score"]),
-            "in_distribution": str(trust["in_distribution"]).lower(),
-            "trust_reasons": "|".join(trust["reasons"]),
-            **{name: repr(quality[name]) for name in METRICS},
-            "quality_flags": "|".join(quality["flags"]),
-        }
+    columns = ["label", *(f"p_{name}" for name in classifier.bundle.classes), "set", "trust_score", "in_distribution"]
+    columns += ["trust_reasons", *METRICS, "quality_flags"]
+    model, kept = classifier.model["sha256"], []
+    if config.csv:
+        kept.append(AnswerFile(config.csv, CsvFormat(columns, _cells), model, config.resume))
+    if config.jsonl:
+        kept.append(AnswerFile(config.jsonl, JsonLinesFormat(), model, config.resume))
+    return kept
 
-    columns = ["label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution", "trust_reasons"]
-    write_csv(path, results, [*columns, *METRICS, "quality_flags"], cells)
+
+def _cells(result: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cells of an answer by column; lists are joined by ``|``."""
+    trust, quality = result["trust"], result["quality"]
+    return {
+        "label": defused(result["label"]),
+        **{f"p_{name}": repr(value) for name, value in result["probabilities"].items()},
+        "set": defused("|".join(result["set"])),
+        "trust_score": repr(trust["score"]),
+        "in_distribution": str(trust["in_distribution"]).lower(),
+        "trust_reasons": defused("|".join(trust["reasons"])),
+        **{name: repr(value) for name, value in quality.items() if name != "flags"},
+        "quality_flags": "|".join(quality["flags"]),
+    }

@@ -1,0 +1,193 @@
+"""Files that grow by one line with each answer, so that a killed command loses at most the line being written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sonoforge.runtime.atomic import plain, replacing
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.inputs import defused
+
+Entry = Mapping[str, Any]
+
+# With which image and which model an answer was made: an answer of another is not taken for this one's.
+IDENTITY = ("bytes", "modified_ns", "model_sha256")
+
+
+def identity(file: str, model_sha256: str) -> dict[str, str]:
+    """Return the values of `IDENTITY`; size and time are empty for what is no file."""
+    try:
+        about = os.stat(file)  # noqa: PTH116 - thousands of files
+    except (OSError, ValueError):
+        return dict(zip(IDENTITY, ("", "", model_sha256), strict=True))
+    return dict(zip(IDENTITY, (str(about.st_size), str(about.st_mtime_ns), model_sha256), strict=True))
+
+
+class CsvFormat:
+    """One row for each file, with its error if it could not be used."""
+
+    def __init__(self, columns: Sequence[str], cells: Callable[[Entry], Mapping[str, str]]) -> None:
+        """Take the columns of an answer, and what gives their cells."""
+        self._header = ["file", "ok", *columns, "error_code", "error_message", *IDENTITY]
+        self._cells = cells
+        self.head = self._text(self._header)
+
+    def line(self, entry: Entry, about: Mapping[str, str]) -> str:
+        """Return the row of one answer."""
+        if entry["ok"]:
+            row = dict(self._cells(entry))
+        else:
+            row = {f"error_{key}": defused(text) for key, text in entry["error"].items()}
+        row |= {"file": defused(entry["file"]), "ok": str(entry["ok"]).lower(), **about}
+        return self._text([row.get(name, "") for name in self._header])
+
+    def read(self, text: str, path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
+        """Yield name, identity and text of each row; SonoforgeError for other columns."""
+        rows = csv.reader(io.StringIO(text, newline=""))
+        found = next(rows, [])
+        if found != self._header:
+            other = sorted(set(found) ^ set(self._header)) or ["their order"]
+            raise SonoforgeError(
+                f"{path}: cannot be continued, its columns differ ({', '.join(other)}); choose another file"
+            )
+        for row in rows:
+            own = dict(zip(self._header, row, strict=True))
+            yield own["file"], {name: own[name] for name in IDENTITY}, self._text(row)
+
+    def name(self, file: str) -> str:
+        """Return a file's name as `read` yields it."""
+        return defused(file)
+
+    @staticmethod
+    def whole(data: bytes) -> int:
+        """Return the length of the whole rows: up to the last line end that is not inside a quoted cell."""
+        end = data.rfind(b"\n") + 1
+        while end and data.count(b'"', 0, end) % 2:
+            end = data.rfind(b"\n", 0, end - 1) + 1
+        return end
+
+    @staticmethod
+    def _text(row: Sequence[str]) -> str:
+        buffer = io.StringIO(newline="")
+        csv.writer(buffer, lineterminator="\r\n").writerow(row)  # only so is a cell with a carriage return quoted
+        return buffer.getvalue().removesuffix("\r\n") + "\n"
+
+
+class JsonLinesFormat:
+    """One JSON object for each file, as in ``results`` of ``--json``, with the values of `IDENTITY`."""
+
+    head = ""
+
+    def line(self, entry: Entry, about: Mapping[str, str]) -> str:
+        """Return the line of one answer."""
+        return json.dumps(plain({**entry, **about}), allow_nan=False) + "\n"
+
+    def read(self, text: str, path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
+        """Yield name, identity and text of each line; SonoforgeError for one that is no answer."""
+        for number, line in enumerate(text.split("\n")[:-1], start=1):
+            try:
+                own = json.loads(line)
+                yield own["file"], {name: own[name] for name in IDENTITY}, line + "\n"
+            except (ValueError, TypeError, KeyError) as error:
+                raise SonoforgeError(
+                    f"{path}: line {number} is not an answer of this command; choose another file"
+                ) from error
+
+    def name(self, file: str) -> str:
+        """Return a file's name as `read` yields it."""
+        return file
+
+    @staticmethod
+    def whole(data: bytes) -> int:
+        """Return the length of the whole lines."""
+        return data.rfind(b"\n") + 1
+
+
+class AnswerFile:
+    """One growing file of answers.
+
+    Attributes:
+        answered: Names of the files that it holds answers for, as the format writes them.
+    """
+
+    def __init__(self, path: str, form: CsvFormat | JsonLinesFormat, model_sha256: str, resume: bool) -> None:
+        """Open the file, before anything is answered.
+
+        A row that was half written is removed, and so are rows of files that have changed since.
+
+        Args:
+            path: The file; missing parent folders are created.
+            form: How an answer is written.
+            model_sha256: Of the model that answers.
+            resume: Continue an existing file.
+
+        Raises:
+            SonoforgeError: The file cannot be written; it exists and ``resume`` is False; or it was made with another
+                model or other columns.
+        """
+        self.path, self._form, self._model = Path(path), form, model_sha256
+        self.answered: set[str] = set()
+        try:
+            data = self.path.read_bytes() if self.path.exists() else b""
+            if data and not resume:
+                raise SonoforgeError(
+                    f"{self.path}: exists already; --resume continues it, or remove it or choose another file"
+                )
+            kept = self._kept(data)
+            if kept is not None:
+                with replacing(self.path) as file:
+                    file.write(kept)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise SonoforgeError(
+                f"{self.path}: cannot be written ({error.strerror}); choose another path or free this one"
+            ) from error
+
+    def _kept(self, data: bytes) -> bytes | None:
+        """Note what an existing file answers; return its new content where it must change, None where not."""
+        whole = data[: self._form.whole(data)]
+        if not whole:
+            return self._form.head.encode()
+        lines = [self._form.head]
+        for name, about, line in self._form.read(whole.decode(errors="surrogateescape"), self.path):
+            if about["model_sha256"] != self._model:
+                raise SonoforgeError(
+                    f"{self.path}: cannot be continued, it was made with model sha256 {about['model_sha256'][:16]} and "
+                    f"this is {self._model[:16]}; give the same --bundle or choose another file"
+                )
+            file = name[1:] if name.startswith("'") and self._form.name(name[1:]) == name else name
+            if name not in self.answered and about == identity(file, self._model):
+                self.answered.add(name)
+                lines.append(line)
+        kept = "".join(lines).encode(errors="surrogateescape")
+        return None if kept == data else kept
+
+    def holds(self, file: str) -> bool:
+        """Whether a file is answered in it."""
+        return self._form.name(file) in self.answered
+
+    def add(self, entry: Entry) -> None:
+        """Append one answer, handed to the operating system at once.
+
+        Raises:
+            SonoforgeError: It cannot be written, such as on a full disk.
+        """
+        line = self._form.line(entry, identity(entry["file"], self._model)).encode(errors="surrogateescape")
+        try:
+            self._stream.write(line)
+        except OSError as error:
+            raise SonoforgeError(
+                f"{self.path}: cannot be written ({error.strerror}); free the disk, then --resume"
+            ) from error
+
+    def close(self) -> None:
+        """Make all lines survive a power cut."""
+        with self._stream:
+            os.fsync(self._stream.fileno())

@@ -1,0 +1,136 @@
+"""What ``sonoforge classify`` has answered is in its file, however it ends, and ``--resume`` answers the rest."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import bundle_factory as factory
+from program import refused, sonoforge
+
+COUNT = 300
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    Image.fromarray(factory.scan(0)).save(folder / "000.png")
+    for i in range(1, COUNT):
+        shutil.copy(folder / "000.png", folder / f"{i:03}.png")
+    return folder
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for i in range(3):
+        Image.fromarray(factory.scan(i)).save(folder / f"{i}.png")
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_command_keeps_its_answers_and_resumes(
+    number: signal.Signals, bundle: Path, many: Path, tmp_path: Path
+) -> None:
+    table, lines = tmp_path / "a.csv", tmp_path / "a.jsonl"
+    command = ["classify", many, "--bundle", bundle, "--csv", table, "--jsonl", lines, "--workers", "2"]
+    program = [sys.executable, "-m", "sonoforge.runtime.cli.main", *map(str, command)]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not (table.exists() and table.read_bytes().count(b"\n") > 20) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(number)
+    assert process.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    before = rows(table)
+    assert 20 <= len(before) < COUNT, "it ended before it could be killed"
+    assert [row["file"] for row in before] == [str(many / f"{i:03}.png") for i in range(len(before))]
+    assert all(row["ok"] == "true" for row in before)
+    done = sonoforge(*command, "--resume")
+    assert done.code == 0, done.err
+    expected = [str(many / f"{i:03}.png") for i in range(COUNT)]
+    assert [row["file"] for row in rows(table)] == expected
+    assert [json.loads(line)["file"] for line in lines.read_text().splitlines()] == expected
+    assert rows(table)[: len(before)] == before
+    again = sonoforge(*command, "--resume")
+    assert "0 of 0 files answered" in again.out and f"{COUNT} files are answered already" in again.err
+
+
+def test_a_row_cut_anywhere_is_answered_again(bundle: Path, few: Path, tmp_path: Path) -> None:
+    (few / 'two\nlines, "quoted".png').write_bytes((few / "0.png").read_bytes())
+    whole = tmp_path / "whole.csv"
+    assert sonoforge("classify", few, "--bundle", bundle, "--csv", whole).code == 0
+    data = whole.read_bytes()
+    names = [row["file"] for row in rows(whole)]
+    assert len(names) == 4
+    for cut in (0, 1, 90, len(data) // 2, data.index(b"two\n") + 4, data.index(b"two\n") + 6, len(data) - 1):
+        table = tmp_path / f"{cut}.csv"
+        table.write_bytes(data[:cut])
+        done = sonoforge("classify", few, "--bundle", bundle, "--csv", table, "--resume")
+        assert done.code == 0, done.err
+        assert table.read_bytes() == data
+
+
+def test_a_changed_file_is_answered_anew_and_once(bundle: Path, few: Path, tmp_path: Path) -> None:
+    table = tmp_path / "a.csv"
+    command = ("classify", few, "--bundle", bundle, "--csv", table)
+    assert sonoforge(*command).code == 0
+    Image.fromarray(factory.scan(8, 200, 150)).save(few / "1.png")
+    before = rows(table)
+    assert "1 of 1 files answered" in sonoforge(*command, "--resume").out
+    after = {row["file"]: row for row in rows(table)}
+    assert len(after) == len(rows(table)) == 3
+    assert [after[row["file"]] == row for row in before] == [True, False, True]
+
+
+def test_what_cannot_be_continued_is_refused_and_left_alone(bundle: Path, few: Path, tmp_path: Path) -> None:
+    table = tmp_path / "a.csv"
+    command = ("classify", few, "--csv", table)
+    assert sonoforge(*command, "--bundle", bundle).code == 0
+    data = table.read_bytes()
+    assert "exists already; --resume continues it" in refused(*command, "--bundle", bundle)
+    other = factory.write_bundle(tmp_path / "other", seed=1)
+    assert "made with model sha256" in refused(*command, "--bundle", other, "--resume")
+    assert table.read_bytes() == data
+    table.write_text("file,diagnosis\nx.png,benign\n", encoding="utf-8")
+    assert "its columns differ (" in refused(*command, "--bundle", bundle, "--resume")
+    assert table.read_text(encoding="utf-8") == "file,diagnosis\nx.png,benign\n"
+    lines = tmp_path / "a.jsonl"
+    lines.write_text("a diary\n", encoding="utf-8")
+    assert "line 1 is not an answer" in refused("classify", few, "--bundle", bundle, "--jsonl", lines, "--resume")
+    assert "expected the file to continue" in refused("classify", few, "--bundle", bundle, "--resume")
+
+
+def test_no_cell_is_a_formula(bundle: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(few)
+    names = ["=HYPERLINK(1).png", "+1.png", "@x.png", "\tx.png", "\rx.png"]
+    for name in names:
+        shutil.copy("0.png", name)
+    table = tmp_path / "a.csv"
+    command = ("classify", *names, "--bundle", bundle, "--csv", table)
+    assert sonoforge(*command).code == 0
+    assert [row["file"] for row in rows(table)] == ["'" + name for name in names]
+    for row in rows(table):
+        assert 0 <= float(row["p_benign"]) <= 1  # a number stays one
+    assert "0 of 0 files answered" in sonoforge(*command, "--resume").out
