@@ -7,7 +7,6 @@ import csv
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from group_loops import group_sums, sign_flip_p, wilson_ends
 from pages import Page, check_page
 from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.classifier import budget_choice
 from sonoforge.training.classifier.fold_result import StageReads
 from sonoforge.training.data import datasets
 from sonoforge.training.pages.numbers import share
@@ -230,15 +228,11 @@ def test_sentences_follow_from_what_the_run_did(sealed: Written, small: Written)
     assert "GAN" not in small.page.text[: small.page.text.index("Glossary")] and "Generators:" not in small.page.text
 
 
-def test_figures_on_images_that_settings_were_chosen_on_say_so(
-    small: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_figures_on_images_that_settings_were_chosen_on_say_so(small: Written, tmp_path: Path) -> None:
     run = copied(small.run, tmp_path)
     for known, words in ((36, "These images are BUSI's, so the figures are optimistic, by an amount that was not"),
                          (9, "9 of these 36 images are BUSI's, so the figures are optimistic")):  # fmt: skip
-        raw = {"training": {"images": [h[:16] for h in run.cache.hashes[:known]]}}
-        bundle = SimpleNamespace(manifest=SimpleNamespace(raw=raw))
-        monkeypatch.setattr(budget_choice, "open_bundle", lambda _, bundle=bundle: bundle)
+        run.results["split"]["busi_images"] = known
         for budget in ("quick", "paper"):
             run.results["budget"] = budget
             text = written(run).page.text

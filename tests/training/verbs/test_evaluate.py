@@ -113,6 +113,7 @@ def test_planted_copies_are_named_with_their_originals(whole: dict[str, Any], se
     assert whole["verdicts"]["copied"]["answer"] == "yes"
 
 
+@pytest.mark.slow  # half a minute: the same evaluation once more
 def test_held_out_images_set_the_threshold(whole: dict[str, Any], sets: Sets) -> None:
     """Without them it is set by the training images themselves."""
     alone = evaluate(sets.real, sets.copying, *FAST, "--metrics", "copies", "--plots", "pca")["copies"]
