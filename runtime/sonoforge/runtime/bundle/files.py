@@ -100,8 +100,7 @@ def load_arrays(where: str, data: bytes) -> dict[str, NDArray[Any]]:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except Exception as error:  # zip, header or dtype: whatever is wrong, the file is not usable
-        reason = " ".join(str(error).split())[:120]
-        raise BundleError(f"{where}: not a plain numpy archive ({reason})") from error
+        raise BundleError(f"{where}: not a plain numpy archive ({_reason(error)})") from error
 
 
 def checked_arrays(
@@ -135,6 +134,11 @@ def checked_arrays(
     return result
 
 
+def _reason(error: Exception) -> str:
+    """Return an error's text in one short line: some quote the damaged bytes."""
+    return " ".join(str(error).split())[:120]
+
+
 def _sizes(path: Path) -> dict[str, int]:
     """Return the size in bytes that the folder or archive states for each file."""
     if path.is_dir():
@@ -162,7 +166,7 @@ def _read_member(path: Path, name: str, limit: int) -> bytes:
             with archive.open(member) as stream:
                 return stream.read(limit + 1)
         except Exception as error:  # zipfile's, zlib's or lzma's own: whatever it is, the archive is damaged
-            raise DamagedBundleError(f"{path}: {name}: cannot be unpacked ({error})") from error
+            raise DamagedBundleError(f"{path}: {name}: cannot be unpacked ({_reason(error)})") from error
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
@@ -173,7 +177,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
             raise BundleError(f"{path}: found neither a folder nor a file, expected a bundle")
         return zipfile.ZipFile(path)
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise BundleError(f"{path}: not a bundle: neither a folder nor a readable .zip ({error})") from error
+        raise BundleError(f"{path}: not a bundle: neither a folder nor a readable .zip ({_reason(error)})") from error
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -131,7 +131,7 @@ def load_json(data: bytes) -> dict[str, Any]:
     try:
         raw = json.loads(data.decode("utf-8"), object_pairs_hook=refuse_duplicates, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise ManifestError(f"not valid JSON ({error})") from error
+        raise ManifestError(f"not valid JSON ({str(error)[:120]})") from error
     return mapping("manifest", raw)
 
 
