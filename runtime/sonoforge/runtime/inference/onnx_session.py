@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Before onnxruntime is imported: its Linux wheels start a telemetry thread and a database otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+CPU = "CPUExecutionProvider"
+
 OUTSIDE = "found weights that lie in another file, expected all inside; write it again as one file"
 """Why a file that `reads_other_files` finds is refused."""
 
@@ -51,16 +53,14 @@ def reads_other_files(content: bytes) -> bool:
     return b"location" in content and re.search(rb"[\x00\x08]location", content) is not None
 
 
-def load_session(
-    content: bytes, where: str, threads: int = 1, provider: str = "CPUExecutionProvider"
-) -> onnxruntime.InferenceSession:
+def load_session(content: bytes, where: str, threads: int = 1, provider: str = CPU) -> onnxruntime.InferenceSession:
     """Load an ``.onnx`` or ``.ort`` file from its bytes.
 
     Args:
         content: The file.
         where: Its path, as an error names it.
         threads: Threads for one inference.
-        provider: Execution provider; the CPU's takes over what it cannot run.
+        provider: Execution provider, which must run the whole file: nothing is left to the CPU without a word.
 
     Raises:
         SonoforgeError: onnxruntime cannot load the file, or has no such provider; or the file needs other files.
@@ -69,18 +69,33 @@ def load_session(
 
     if reads_other_files(content):
         raise SonoforgeError(f"{where}: {OUTSIDE}")
-    providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
+    offered = onnxruntime.get_available_providers()
+    if provider not in offered:
+        raise SonoforgeError(
+            f"provider: found {provider!r}, expected one of {', '.join(offered)}, those that onnxruntime has here; see "
+            "sonoforge doctor"
+        )
+    options = session_options(threads)
+    if provider != CPU:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        options.log_severity_level = 4  # what fails is raised as well
     try:
-        session = onnxruntime.InferenceSession(content, session_options(threads), providers=providers)
+        session = onnxruntime.InferenceSession(content, options, providers=[provider], enable_fallback=0)
     except Exception as error:  # onnxruntime raises a family of its own that has no common base
         reason = " ".join(str(error).split())[:160]
-        raise SonoforgeError(f"{where}: onnxruntime cannot load it ({reason})") from error
-    if session.get_providers()[0] != provider:  # an unknown provider only warns
-        raise SonoforgeError(f"{where}: found {session.get_providers()[0]}, expected {provider}; see sonoforge doctor")
+        what = (
+            "cannot load it" if provider == CPU else f"cannot run all of it on {provider}, and leaves none to the CPU"
+        )
+        raise SonoforgeError(f"{where}: onnxruntime {what} ({reason})") from error
+    if session.get_providers()[0] != provider:  # such as where a driver is missing
+        raise SonoforgeError(
+            f"{where}: onnxruntime would run it on {session.get_providers()[0]}, expected {provider}; install what "
+            "sonoforge doctor names for it"
+        )
     return session
 
 
-def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Answer:
+def open_file(path: Path, threads: int = 1, provider: str = CPU) -> Answer:
     """Load a file; see `load_session`.
 
     Raises:
