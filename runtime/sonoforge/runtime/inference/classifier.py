@@ -146,7 +146,12 @@ def _load_session(bundle: Bundle[ClassifierManifest], threads: int) -> onnxrunti
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(bundle.read, "model.onnx")
         import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help
-    session = load_session(reading.result(), f"{bundle.path}: model.onnx", threads)
+    where, content = f"{bundle.path}: model.onnx", reading.result()
+    if not bundle.is_shipped:  # whose content the release has checked
+        from sonoforge.runtime.bundle.onnx_graph import check_graph  # noqa: PLC0415 - for other bundles only
+
+        check_graph(content, where)
+    session = load_session(content, where, threads)
     _check_interface(bundle, session)
     return session
 

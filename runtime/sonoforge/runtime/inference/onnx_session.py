@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 # Before onnxruntime is imported: its Linux wheels start a telemetry thread and a database otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-OUTSIDE = "found weights that lie in another file, expected all inside; write it again as one file"
-"""Why a file that `reads_other_files` finds is refused."""
+_ORT = b"ORTM"
+"""At byte 4 of an ``.ort`` file; onnxruntime goes by it, whatever the file's name is."""
 
 
 def missing() -> str:
@@ -42,19 +41,10 @@ def session_options(threads: int) -> Any:
     return options
 
 
-def reads_other_files(content: bytes) -> bool:
-    """Whether an ONNX file keeps weights in other files, which onnxruntime would read from wherever it says.
-
-    A bundle's hashes do not cover such files.  Each is named under the key ``location`` (ONNX, "External data"), a text
-    preceded by its length: the byte 8, or a longer number that ends in 0 (Protocol Buffers, "Encoding").
-    """
-    return b"location" in content and re.search(rb"[\x00\x08]location", content) is not None
-
-
 def load_session(
     content: bytes, where: str, threads: int = 1, provider: str = "CPUExecutionProvider"
 ) -> onnxruntime.InferenceSession:
-    """Load an ``.onnx`` or ``.ort`` file from its bytes.
+    """Load an ``.onnx`` or ``.ort`` file from its bytes, whatever it holds; see `check_graph`.
 
     Args:
         content: The file.
@@ -63,12 +53,10 @@ def load_session(
         provider: Execution provider; the CPU's takes over what it cannot run.
 
     Raises:
-        SonoforgeError: onnxruntime cannot load the file, or has no such provider; or the file needs other files.
+        SonoforgeError: onnxruntime cannot load the file, or has no such provider.
     """
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
 
-    if reads_other_files(content):
-        raise SonoforgeError(f"{where}: {OUTSIDE}")
     providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
     try:
         session = onnxruntime.InferenceSession(content, session_options(threads), providers=providers)
@@ -84,12 +72,16 @@ def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvide
     """Load a file; see `load_session`.
 
     Raises:
-        SonoforgeError: The file cannot be read or loaded.
+        SonoforgeError: The file cannot be read or loaded, or is an ONNX file that `check_graph` refuses.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
+    if content[4:8] != _ORT:
+        from sonoforge.runtime.bundle.onnx_graph import check_graph  # noqa: PLC0415 - the shipped bundle is not checked
+
+        check_graph(content, str(path))
     session = load_session(content, str(path), threads, provider)
     names = [item.name for item in session.get_inputs()]
 
