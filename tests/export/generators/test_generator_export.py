@@ -27,6 +27,7 @@ from sonoforge.models.stylegan.mapping import MappingNetwork
 from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
 
+
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case[:2])))
 def exported(request: pytest.FixtureRequest, generators: Any) -> tuple[str, ExportedGenerator, bytes]:
     """Recipe, checkpoint and bundle, and the file."""

@@ -190,8 +190,15 @@ def test_sizes_of_our_exports_pass() -> None:
         helper.make_node("Resize", ["x", "", "twice"], ["y"]),
         helper.make_node("Slice", ["x", "zero", "end"], ["y"]),
     ]
-    constants = [constant("shape", [8, 3, 1024, 1024]), constant("zero", 0), constant("one", 1), constant("end", 2**63 - 1)]
-    check_graph(file(nodes, [*constants, constant("twice", [1, 1, 2, 2], np.float32)]).SerializeToString(), "model.onnx")
+    constants = [
+        constant("shape", [8, 3, 1024, 1024]),
+        constant("zero", 0),
+        constant("one", 1),
+        constant("end", 2**63 - 1),
+    ]
+    check_graph(
+        file(nodes, [*constants, constant("twice", [1, 1, 2, 2], np.float32)]).SerializeToString(), "model.onnx"
+    )
 
 
 def test_a_name_is_not_taken_for_the_place_of_weights() -> None:

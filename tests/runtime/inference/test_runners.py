@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,6 @@ import onnx
 import pytest
 
 import bundle_factory as factory
-from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference import onnx_session, runners
@@ -162,9 +160,7 @@ def test_an_error_names_the_file_as_it_was_given(tmp_path: Path, monkeypatch: py
     with pytest.raises(GateError) as error:
         runners.run_in_subprocess("onnx", Path("model.onnx"), [np.zeros((1, 2), np.float32)])
     assert str(tmp_path) not in str(error.value)
-    assert str(error.value).startswith(
-        "model.onnx: the program that runs it ended with exit code 1: not an ONNX file"
-    )
+    assert str(error.value).startswith("model.onnx: the program that runs it ended with exit code 1: not an ONNX file")
 
 
 def test_a_broken_torch_is_one_line(tmp_path: Path) -> None:
