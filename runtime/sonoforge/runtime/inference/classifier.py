@@ -17,7 +17,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.onnx_session import CPU, load_session
+from sonoforge.runtime.inference.onnx_session import CPU, is_ort, load_session
 from sonoforge.runtime.inference.result import Result
 
 if TYPE_CHECKING:
@@ -184,7 +184,12 @@ def _load_session(
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(bundle.read, file)
         import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help
-    session = load_session(reading.result(), f"{bundle.path}: {file}", threads, provider)
+    where, content = f"{bundle.path}: {file}", reading.result()
+    if not (bundle.is_shipped or is_ort(content)):  # the content of the shipped one was checked by the release
+        from sonoforge.runtime.bundle.onnx_graph import check_graph  # noqa: PLC0415 - for other bundles only
+
+        check_graph(content, where)
+    session = load_session(content, where, threads, provider)
     _check_interface(bundle, file, session)
     return session
 

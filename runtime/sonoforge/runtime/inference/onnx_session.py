@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 CPU = "CPUExecutionProvider"
-
-OUTSIDE = "found weights that lie in another file, expected all inside; write it again as one file"
-"""Why a file that `reads_other_files` finds is refused."""
 
 
 def missing() -> str:
@@ -44,17 +40,13 @@ def session_options(threads: int) -> Any:
     return options
 
 
-def reads_other_files(content: bytes) -> bool:
-    """Whether an ONNX file keeps weights in other files, which onnxruntime would read from wherever it says.
-
-    A bundle's hashes do not cover such files.  Each is named under the key ``location`` (ONNX, "External data"), a text
-    preceded by its length: the byte 8, or a longer number that ends in 0 (Protocol Buffers, "Encoding").
-    """
-    return b"location" in content and re.search(rb"[\x00\x08]location", content) is not None
+def is_ort(content: bytes) -> bool:
+    """Whether a file is of ORT format; onnxruntime goes by its opening, whatever its name is."""
+    return content[4:8] == b"ORTM"
 
 
 def load_session(content: bytes, where: str, threads: int = 1, provider: str = CPU) -> onnxruntime.InferenceSession:
-    """Load an ``.onnx`` or ``.ort`` file from its bytes.
+    """Load an ``.onnx`` or ``.ort`` file from its bytes, whatever it holds; see `check_graph`.
 
     Args:
         content: The file.
@@ -63,12 +55,10 @@ def load_session(content: bytes, where: str, threads: int = 1, provider: str = C
         provider: Execution provider, which must run the whole file: nothing is left to the CPU without a word.
 
     Raises:
-        SonoforgeError: onnxruntime cannot load the file, or has no such provider; or the file needs other files.
+        SonoforgeError: onnxruntime cannot load the file, or has no such provider.
     """
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
 
-    if reads_other_files(content):
-        raise SonoforgeError(f"{where}: {OUTSIDE}")
     offered = onnxruntime.get_available_providers()
     if provider not in offered:
         raise SonoforgeError(
@@ -99,12 +89,16 @@ def open_file(path: Path, threads: int = 1, provider: str = CPU) -> Answer:
     """Load a file; see `load_session`.
 
     Raises:
-        SonoforgeError: The file cannot be read or loaded.
+        SonoforgeError: The file cannot be read or loaded, or is an ONNX file that `check_graph` refuses.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
+    if not is_ort(content):
+        from sonoforge.runtime.bundle.onnx_graph import check_graph  # noqa: PLC0415 - the shipped bundle is not checked
+
+        check_graph(content, str(path))
     session = load_session(content, str(path), threads, provider)
     names = [item.name for item in session.get_inputs()]
 
