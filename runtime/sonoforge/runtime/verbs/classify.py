@@ -36,8 +36,9 @@ from typing import TYPE_CHECKING, Any
 from sonoforge.runtime.cli.answer import prints_text, say
 from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import STDIN, defused, expand, failure, read_stdin
+from sonoforge.runtime.images.inputs import STDIN, expand, failure, read_stdin
 from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.notice import NOTICE
 
