@@ -19,9 +19,7 @@ def scan(seed: int = 0) -> Image.Image:
 
 def centres(image: Image.Image) -> list[tuple[int, int]]:
     found = find_marks(image).marks
-    return sorted(
-        ((m.box[0] + m.box[2]) // 2, (m.box[1] + m.box[3]) // 2) for m in found if m.kind == "caliper"
-    )
+    return sorted(((m.box[0] + m.box[2]) // 2, (m.box[1] + m.box[3]) // 2) for m in found if m.kind == "caliper")
 
 
 def near(found: tuple[int, int], true: tuple[int, int]) -> bool:

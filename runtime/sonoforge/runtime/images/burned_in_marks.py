@@ -25,14 +25,15 @@ SENTENCE = "Burned-in marks can be a shortcut: scans with and without them may g
 
 # The longest side that is searched; larger pictures are averaged by a whole factor first, so that time stays bounded.
 _LONGEST = 1024
-_PLURAL = {"caliper": "calipers", "dotted line": "dotted lines", "text": "text", "body mark": "body marks"}
+Kind = Literal["caliper", "dotted line", "text", "body mark"]
+_PLURAL: dict[Kind, str] = {"caliper": "calipers", "dotted line": "dotted lines", "text": "text", "body mark": "body marks"}
 
 
 @dataclass(frozen=True)
 class Mark:
     """One mark: what it is, and left, top, right and bottom in the picture's pixels, the last two exclusive."""
 
-    kind: Literal["caliper", "dotted line", "text", "body mark"]
+    kind: Kind
     box: tuple[int, int, int, int]
 
 
@@ -61,9 +62,7 @@ class Marks:
         )
 
 
-def find_marks(
-    image: Image.Image | NDArray[np.uint8], box: tuple[int, int, int, int] | None = None
-) -> Marks:
+def find_marks(image: Image.Image | NDArray[np.uint8], box: tuple[int, int, int, int] | None = None) -> Marks:
     """Find calipers, dotted lines, text and body marks.
 
     Example:
@@ -87,7 +86,9 @@ def find_marks(
     crosses = [cross.box for cross in find_crosses(levels)]
     written = find_lettering(levels, crosses)
     texts = [item.box for item in written if item.kind == "text"]
-    found = [("caliper", own) for own in crosses if not any(_overlaps(own, text) for text in texts)]
+    found: list[tuple[Kind, tuple[int, int, int, int]]] = [
+        ("caliper", own) for own in crosses if not any(_overlaps(own, text) for text in texts)
+    ]
     found += sorted((item.kind, item.box) for item in written)
 
     def on_picture(own: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

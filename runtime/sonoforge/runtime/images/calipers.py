@@ -3,7 +3,8 @@
 A grey-level hit-or-miss transform (Serra, *Image analysis and mathematical morphology*, 1982, chapter XII; for grey
 levels Naegel, Passat, Ronse, *Grey-level hit-or-miss transforms*, Pattern Recognition 40(2), 2007): a pixel is the
 centre of a cross if the darkest pixel of its four arms is brighter, by a contrast, than the brightest pixel between
-them in three of the four quarters; in the fourth may stand its number.  Tissue is smooth at the scale of a pen's stroke, so it has hardly any such place.
+them in three of the four quarters; in the fourth may stand its number.  Tissue is smooth at the scale of a pen's
+stroke, so it has hardly any such place.
 
 One comparison at a distance of three pixels, for the whole picture at once, leaves a few candidates; only these are
 followed along their arms.

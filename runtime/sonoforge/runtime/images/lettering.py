@@ -79,15 +79,13 @@ def _sharp_steps(levels: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[n
     return rows, columns
 
 
-def _groups(
-    rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, ...]
-) -> list[NDArray[np.intp]]:
+def _groups(rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
     """Join the steps of cells that touch, or lie one cell apart in a row; returns the indices of each group's steps."""
     down, across = -(-shape[0] // _CELL), -(-shape[1] // _CELL)
     cells = rows // _CELL * across + columns // _CELL
     full = (np.bincount(cells, minlength=down * across) >= _FEWEST).reshape(down, across)
     wide = np.pad(full, 1)
-    wide = (wide[1:-1, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:])
+    wide = wide[1:-1, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
     # Every run of cells in a row has a number; numbers of runs that touch are made equal, the smallest wins.
     begins = wide & ~np.pad(wide, ((0, 0), (1, 0)))[:, :-1]
     runs = np.cumsum(begins.ravel()).reshape(down, across)
@@ -115,9 +113,9 @@ def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np
     left, top, right, bottom = _box(rows, columns)
     width, height = right - left, bottom - top
     filled = len(rows) / (width * height)
-    if _LOWEST <= height <= _HIGHEST and width >= _NARROWEST:
-        if filled >= (_TEXT if width >= _WIDER * height else _LINES):
-            return "text"
+    fewest = _TEXT if width >= _WIDER * height else _LINES
+    if _LOWEST <= height <= _HIGHEST and width >= _NARROWEST and filled >= fewest:
+        return "text"
     if not alone:
         return None
     ink = np.sort(np.maximum(levels[rows, columns], levels[rows, columns + 1]))
@@ -125,7 +123,7 @@ def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np
     if low < _BRIGHT or high - low > _EVEN:
         return None
     small, large = sorted((width, height))
-    if _SMALLEST_DRAWING <= small and large <= _LARGEST_DRAWING * max(levels.shape) and filled >= _DRAWING:
+    if small >= _SMALLEST_DRAWING and large <= _LARGEST_DRAWING * max(levels.shape) and filled >= _DRAWING:
         return "body mark"
     return "dotted line" if _is_dotted(rows, columns) else None
 
