@@ -26,7 +26,12 @@ SENTENCE = "Burned-in marks can be a shortcut: scans with and without them may g
 # The longest side that is searched; larger pictures are averaged by a whole factor first, so that time stays bounded.
 _LONGEST = 1024
 Kind = Literal["caliper", "dotted line", "text", "body mark"]
-_PLURAL: dict[Kind, str] = {"caliper": "calipers", "dotted line": "dotted lines", "text": "text", "body mark": "body marks"}
+_PLURAL: dict[Kind, str] = {
+    "caliper": "calipers",
+    "dotted line": "dotted lines",
+    "text": "text",
+    "body mark": "body marks",
+}
 
 
 @dataclass(frozen=True)
