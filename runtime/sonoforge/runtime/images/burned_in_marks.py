@@ -53,7 +53,7 @@ class Marks:
     marks: tuple[Mark, ...]
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[Kind, int]:
         """How many of each kind, of the kinds that were found."""
         found = Counter(mark.kind for mark in self.marks)
         return {kind: found[kind] for kind in _PLURAL if found[kind]}
