@@ -205,6 +205,7 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
         "resume": False,
         "beside": False,
         "anonymous": False,
+        "watch": "",
         "recursive": True,
         "threads": 1,
         "workers": 0,
