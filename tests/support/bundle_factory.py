@@ -66,6 +66,7 @@ def model_bytes(
     arrays = {
         **w,
         "head_1x1": w["head"][:, :, None, None],
+        "rows_and_columns": np.array([2, 3]),
         "low": np.float32(0),
         "high": np.float32(6),
         "inverse_temperature": np.float32(1 / temperature),
@@ -73,8 +74,7 @@ def model_bytes(
     nodes = [
         helper.make_node("Conv", ["input", "kernel", "kernel_bias"], ["conv"], strides=[PATCH, PATCH]),
         helper.make_node("Clip", ["conv", "low", "high"], ["maps"]),
-        helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["embedding"]),
+        helper.make_node("ReduceMean", ["maps", "rows_and_columns"], ["embedding"], keepdims=0),
         helper.make_node("Gemm", ["embedding", "head", "head_bias"], ["logits"], transB=1),
         helper.make_node("Mul", ["logits", "inverse_temperature"], ["scaled"]),
         helper.make_node("Softmax", ["scaled"], ["probabilities"], axis=1),

@@ -10,6 +10,19 @@ from typing import Any, NamedTuple
 # Every format that a generator and this machine can have, and engines, which are written without a GPU if asked for.
 ALL = ("all", *(("tensorrt", "tensorrt-fp16") if find_spec("tensorrt_rtx") else ()))
 
+# Recipe, classes, masks, formats of the bundle: those that other tests read.
+CASES = [
+    ("stylegan1", 0, 0, ("onnx",)),
+    ("stylegan2", 2, 0, ("onnx",)),
+    ("stylegan3-t", 2, 0, ALL),
+    ("stylegan3-r", 2, 0, ("onnx",)),
+    ("dcgan-thesis", 0, 0, ("onnx",)),
+    ("dcgan", 0, 0, ("onnx",)),
+    ("dcgan", 2, 1, ("onnx",)),
+    ("began", 2, 0, ("onnx",)),
+    ("progan", 2, 0, ALL),
+]
+
 
 class ExportedGenerator(NamedTuple):
     """A checkpoint, its bundle's folder, and the manifest."""

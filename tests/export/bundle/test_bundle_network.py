@@ -21,6 +21,7 @@ from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.gate.parity import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle.classification import OUTPUTS
+from sonoforge.runtime.bundle.onnx_graph import OPERATORS, operators
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
@@ -101,6 +102,7 @@ def test_members_answer_together_on_both_views_and_the_maps_stay_exact(pair: lis
     for index in range(SHARED):
         second.features[index] = first.features[index]  # type: ignore[union-attr, index, operator]
     inputs, model = IMAGENET.normalise(_noise(3, 5)), open_bundle(joint).read("model.onnx")
+    assert operators(model) <= OPERATORS
     mirrored = np.ascontiguousarray(inputs[..., ::-1])
     found = _onnxruntime(model, inputs)
     with torch.inference_mode():
@@ -166,7 +168,7 @@ def _replace_model(folder: Path, change: Callable[[onnx.ModelProto], None]) -> N
 
 # Changes to a copy of the shipped bundle whose manifest states the new size and hash, and words of the one line.
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "not ONNX": (lambda folder: factory.replace_file(folder, "model.onnx", b"\xff" * 100), "no ONNX file"),
+    "not ONNX": (lambda folder: factory.replace_file(folder, "model.onnx", b"\xff" * 100), "not an ONNX file"),
     "another kind": (
         lambda folder: factory.replace_file(folder, "model.onnx", factory.model_bytes()),
         "'kernel', expected a MobileNetV2",

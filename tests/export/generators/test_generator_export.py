@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from exported_generators import ALL, ExportedGenerator
+from exported_generators import CASES, ExportedGenerator
 from generator_checkpoints import PLAIN, STYLED, image_side, small_checkpoint
 from sonoforge.export.formats.executorch import fold, missing
 from sonoforge.export.formats.onnx_graph import OPSET
@@ -26,19 +26,6 @@ from sonoforge.export.generators.graph import (
 from sonoforge.models.stylegan.mapping import MappingNetwork
 from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
-
-# Recipe, classes, masks, formats of the bundle: those that other tests read.
-CASES = [
-    ("stylegan1", 0, 0, ("onnx",)),
-    ("stylegan2", 2, 0, ("onnx",)),
-    ("stylegan3-t", 2, 0, ALL),
-    ("stylegan3-r", 2, 0, ("onnx",)),
-    ("dcgan-thesis", 0, 0, ("onnx",)),
-    ("dcgan", 0, 0, ("onnx",)),
-    ("dcgan", 2, 1, ("onnx",)),
-    ("began", 2, 0, ("onnx",)),
-    ("progan", 2, 0, ALL),
-]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case[:2])))

@@ -352,7 +352,7 @@ def test_a_model_without_the_temperature_is_refused_when_it_answers(bundle: Path
 
 def test_bytes_that_are_no_model_are_refused(bundle: Path) -> None:
     factory.replace_file(bundle, "model.onnx", b"not a model")
-    assert "onnxruntime cannot load it" in refused(bundle, Classifier)
+    assert "not an ONNX file" in refused(bundle, Classifier)
 
 
 def test_parse_manifest_reads_what_the_file_says(pristine: Path) -> None:

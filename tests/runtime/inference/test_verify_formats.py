@@ -113,7 +113,7 @@ def test_a_crash_is_a_reason_without_the_temporary_folder(tmp_path: Path, monkey
     factory.add_file(folder, "model.ort", b"not a model", "ort")
     row = verify.main(verify.Config(str(folder))).result["formats"]["ort"]
     assert row["status"] == "failed" and row["reason"].startswith("model.ort: the program that runs it ended with")
-    assert "onnxruntime cannot load it" in row["reason"] and "sonoforge-" not in row["reason"]
+    assert "not an ONNX file" in row["reason"] and "sonoforge-" not in row["reason"]
     monkeypatch.setitem(runners.RUNNERS, "ort", "sonoforge.runtime.absent_program")
     row = verify.main(verify.Config(str(folder))).result["formats"]["ort"]
     assert row["status"] == "not run" and "not installed" in row["reason"]

@@ -55,7 +55,7 @@ def names(answer: dict[str, Any], folder: Path) -> list[str]:
 def test_one_file(bundle: Path, scans: Path) -> None:
     code, answer, text = classify(bundle, scans / "a.PNG")
     assert code == 0
-    assert list(answer) == ["results", "model", "summary", "notice"]
+    assert list(answer) == ["results", "model", "provider", "summary", "notice"]
     expected = Classifier(bundle).classify(scans / "a.PNG").to_dict()
     del expected["ms"], answer["results"][0]["ms"]
     assert answer["results"] == [expected]
@@ -77,7 +77,7 @@ def test_the_answer_goes_to_stdout_and_all_else_to_stderr(bundle: Path, scans: P
     assert summary.endswith("Research use, not a medical device.")
     bad, *rest = done.err.splitlines()
     assert "error (not_an_image)" in bad
-    assert rest == ([] if quiet else [f"next: sonoforge verify '{bundle}'"])
+    assert rest == ([] if quiet else ["1 file skipped: 1 text", f"next: sonoforge verify '{bundle}'"])
 
 
 def test_a_reader_that_leaves_ends_it_without_a_word(bundle: Path, scans: Path) -> None:

@@ -14,9 +14,9 @@ from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.gate.parity import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.inference.onnx_session import OUTSIDE, reads_other_files
 
 TOLERANCE = 1e-5
 """Largest difference from the golden vectors: in probabilities; in other outputs, in units of their largest value."""
@@ -40,8 +40,7 @@ def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
     """
     where = f"{bundle.path}: model.onnx"
     data = bundle.read("model.onnx")
-    if reads_other_files(data):
-        raise SonoforgeError(f"{where}: {OUTSIDE}")
+    check_graph(data, where)
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's own

@@ -59,6 +59,11 @@ class Bundle(Generic[Kind_co]):
         """Class names in the order of outputs or labels."""
         return self.manifest.classes
 
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it is the bundle that came with sonoforge."""
+        return self.path.resolve() == SHIPPED.resolve()
+
     def read(self, name: str) -> bytes:
         """Read one file, checked against its size and SHA-256.
 

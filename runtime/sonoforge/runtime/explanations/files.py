@@ -7,41 +7,63 @@ from pathlib import Path
 
 from PIL import Image
 
-from sonoforge.runtime import atomic
+from sonoforge.runtime import atomic, leftovers
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.explanations import overlay
 from sonoforge.runtime.inference.result import Result
 
 _OPENING = 4096  # bytes of a PNG that hold its text, which is written before the pixels
+_TRIAL_BYTES = 65536  # of a small picture
 
 
-def targets(files: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Choose where each file's picture goes: ``STEM-overlay.png``, or ``STEM-2-overlay.png`` for a second of that stem.
+class OverlayFolder:
+    """Where each file's picture goes: ``STEM-overlay.png``, or ``STEM-2-overlay.png`` for a second of that stem."""
 
-    Args:
-        files: The scans, each once.
-        folder: For the pictures; made if it is not there.
+    def __init__(self, folder: Path) -> None:
+        """Make the folder if it is not there, and write into it on trial.
 
-    Raises:
-        SonoforgeError: The folder cannot be made, or a picture's name belongs to a file that is no overlay.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SonoforgeError(f"{folder}: no folder can be made ({error.strerror}); choose another") from error
-    chosen: dict[str, Path] = {}
-    taken: set[str] = set()
-    for file in files:
-        stem, number = Path(file).stem, 1
-        name = f"{stem}-overlay.png"
-        while name.casefold() in taken:  # some file systems do not tell A from a
-            number += 1
-            name = f"{stem}-{number}-overlay.png"
-        taken.add(name.casefold())
-        chosen[file] = folder / name
-        if chosen[file].exists() and not _is_overlay(chosen[file]):
-            raise SonoforgeError(f"{chosen[file]}: exists and is no overlay of sonoforge; choose another folder")
-    return chosen
+        Raises:
+            SonoforgeError: It cannot be made or written, such as on a full disk.
+        """
+        self._folder = folder
+        self._chosen: dict[str, Path] = {}
+        self._taken: set[str] = set()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SonoforgeError(f"{folder}: no folder can be made ({error.strerror}); choose another") from error
+        trial = leftovers.temporary_name(folder / "trial")
+        try:
+            try:
+                with leftovers.open_new(trial) as file:
+                    file.write(bytes(_TRIAL_BYTES))
+            finally:
+                trial.unlink(missing_ok=True)
+        except OSError as error:
+            raise SonoforgeError(
+                f"{folder}: cannot be written ({error.strerror}); choose another folder or make room"
+            ) from error
+
+    def reserve(self, files: Sequence[str]) -> None:
+        """Choose the names of more files' pictures, each once, in this order.
+
+        Raises:
+            SonoforgeError: A picture's name belongs to a file that is no overlay.
+        """
+        for file in files:
+            stem, number = Path(file).stem, 1
+            name = f"{stem}-overlay.png"
+            while name.casefold() in self._taken:  # some file systems do not tell A from a
+                number += 1
+                name = f"{stem}-{number}-overlay.png"
+            self._taken.add(name.casefold())
+            target = self._chosen[file] = self._folder / name
+            if target.exists() and not _is_overlay(target):
+                raise SonoforgeError(f"{target}: exists and is no overlay of sonoforge; choose another folder")
+
+    def target(self, file: str) -> Path:
+        """Return where the picture of a file goes."""
+        return self._chosen[file]
 
 
 def write(target: Path, scan: str | Image.Image, result: Result) -> None:

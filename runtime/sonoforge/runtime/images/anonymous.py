@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,39 @@ from typing import Any
 _DIGITS = 16
 
 
-def pseudonyms(files: Sequence[str]) -> dict[str, str]:
+def pseudonyms(files: Sequence[str], contents: Mapping[str, bytes]) -> dict[str, str]:
     """Name each file by its contents: the first 16 digits of their SHA-256, the same in every run.
 
-    The hash of a name would tell whether a guessed name is right; the contents must be at hand to find theirs.  A file
-    that cannot be read is named by its place among the files, ``unread-3``.
+    The hash of a name would tell whether a guessed name is right; the contents must be at hand to find theirs.  Files
+    of the same contents are told apart by a number, ``1f0c...-2``.  A file that cannot be read is named by its place
+    among the files, ``unread-3``.
+
+    Args:
+        files: Each once.
+        contents: Of files that have been read already.
     """
-    return {file: _pseudonym(file, place) for place, file in enumerate(files, start=1)}
+    names: dict[str, str] = {}
+    seen = Counter[str]()
+    for place, file in enumerate(files, start=1):
+        digest = hashlib.sha256(contents[file]).hexdigest() if file in contents else _digest(file)
+        name = digest[:_DIGITS] or f"unread-{place}"
+        seen[name] += 1
+        names[file] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+    return names
 
 
-def _pseudonym(file: str, place: int) -> str:
+def _digest(file: str) -> str:
+    """Return the SHA-256 of a file in hex, or nothing if it cannot be read."""
     try:
         if Path(file).is_file():  # a pipe is never opened
             with open(file, "rb") as stream:  # noqa: PTH123 - str and Path alike
                 digest = hashlib.sha256()
                 while block := stream.read(1 << 20):
                     digest.update(block)
-                return digest.hexdigest()[:_DIGITS]
+                return digest.hexdigest()
     except (OSError, ValueError):
         pass
-    return f"unread-{place}"
+    return ""
 
 
 def hide(entry: dict[str, Any], file: str, name: str) -> dict[str, Any]:

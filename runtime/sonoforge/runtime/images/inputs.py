@@ -7,11 +7,16 @@ import glob
 import io
 import logging
 import os
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom
+from sonoforge.runtime.images.skipped import kind_of_other, made_by_sonoforge
 
 log = logging.getLogger(__name__)
 
@@ -21,23 +26,34 @@ _SUFFIXES = (
     *(".pnm", ".pbm", ".pgm", ".ppm", ".dcm", ".dicom"),
 )
 _WIDEST_NAME = 48
-# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+STDIN = "-"
+"""The name under which one image is read from standard input."""
 
 
-def expand(paths: Sequence[str], recursive: bool) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Turn files, folders and globs into files, each once, in order; and the failures among them by name.
+class Found(NamedTuple):
+    """Files to read, in order; the `failure` of each that is known to fail; what folders hold besides, by kind."""
+
+    files: list[str]
+    failures: dict[str, dict[str, Any]]
+    skipped: Counter[str]
+
+
+def expand(paths: Sequence[str], recursive: bool, generated: bool = True) -> Found:
+    """Turn files, folders and globs into files, each once, in order.
 
     Args:
-        paths: As given on the command line; a name that exists is never taken as a glob.
+        paths: As given on the command line; a name that exists is never taken as a glob, nor is `STDIN`.
         recursive: Look into the subfolders of folders.
-
-    Returns:
-        The files, and for each that is known to fail its `failure`.
+        generated: Whether a folder's generated images count as images.
     """
     files: dict[str, None] = {}
     failures = {}
+    skipped = Counter[str]()
     for path in paths:
+        if path == STDIN:
+            files[path] = None
+            continue
         if not os.path.lexists(path) and glob.has_magic(path):
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute patterns too
             if not matches:
@@ -52,13 +68,36 @@ def expand(paths: Sequence[str], recursive: bool) -> tuple[list[str], dict[str, 
             if not Path(match).is_dir():
                 files[match] = None
                 continue
-            found = list(_images_in(match, recursive))
+            others = Counter[str]()
+            found = list(images_in(match, recursive, generated, others))
             files.update(dict.fromkeys(found))
+            skipped.update(others)
             if not found and match == path:  # a folder that a glob happened to match may hold none
                 files[match] = None
                 hint = "" if recursive else "; --recursive also searches its subfolders"
+                hint += "; name generated images one by one or by a glob" if others["generated image"] else ""
                 failures[match] = failure(match, "is_directory", f"{match}: this folder holds no image files{hint}")
-    return list(files), failures
+    return Found(list(files), failures, skipped)
+
+
+def read_stdin() -> bytes:
+    """Return what standard input holds, of a file's greatest size at most.
+
+    Raises:
+        SonoforgeError: It is a terminal, empty, or holds more.
+    """
+    from sonoforge.runtime.images.decoding import MAX_FILE_BYTES  # noqa: PLC0415 - numpy, which --help does not wait for
+
+    if sys.stdin is None or sys.stdin.isatty():
+        raise SonoforgeError(
+            "-: found a terminal, expected an image on standard input; sonoforge classify - < scan.png"
+        )
+    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    if not data:
+        raise SonoforgeError("-: found nothing on standard input, expected an image")
+    if len(data) > MAX_FILE_BYTES:
+        raise SonoforgeError(f"-: found more than {MAX_FILE_BYTES / 1e6:.0f} MB on standard input; save it smaller")
+    return data
 
 
 def _add_listed(directory: str, files: dict[str, None], failures: dict[str, dict[str, Any]]) -> None:
@@ -85,15 +124,24 @@ def _is_image(parent: str, name: str) -> bool:
     return name.lower().endswith(_SUFFIXES) or (bare and begins_as_dicom(Path(parent) / name))
 
 
-def _images_in(folder: str, recursive: bool) -> Iterator[str]:
-    """Yield the image files of a folder, sorted; hidden ones and masks beside their image are left out."""
+def images_in(folder: str, recursive: bool, generated: bool, others: Counter[str]) -> Iterator[str]:
+    """Yield a folder's image files, sorted, and count what is left out, but for hidden files, by kind in ``others``.
+
+    Left out are masks beside their image and pictures that sonoforge drew; generated images where ``generated`` is
+    False.
+    """
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
         images = [name for name in sorted(names) if _is_image(parent, name)]
+        others.update(kind_of_other(name) for name in set(names) - set(images) if not name.startswith("."))
         stems = {Path(name).stem for name in images}
         for name in images:
-            if not _is_mask(Path(name).stem, stems):
-                yield str(Path(parent) / name)
+            path = str(Path(parent) / name)
+            kind = "mask" if _is_mask(Path(name).stem, stems) else made_by_sonoforge(path)
+            if kind and not (generated and kind == "generated image"):
+                others[kind] += 1
+            else:
+                yield path
 
 
 def _is_mask(stem: str, stems: set[str]) -> bool:
@@ -154,11 +202,6 @@ def write_csv(
         writer.writerow({"file": defused(result["file"]), "ok": str(result["ok"]).lower(), **row})
     write_text(path, buffer.getvalue())
     log.info("written: %s", path)
-
-
-def defused(text: str) -> str:
-    """Return a text for a CSV cell that no spreadsheet runs: an apostrophe goes before what would be a formula."""
-    return "'" + text if text.startswith(_FORMULA) else text
 
 
 def column_width(files: Sequence[str]) -> int:

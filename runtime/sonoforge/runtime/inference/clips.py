@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images.dicom.opening import begins_as_dicom
+from sonoforge.runtime.images.decoding import decode_image
+from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_dicom
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.result import Result
 
@@ -140,19 +141,24 @@ class Answer:
 
     entry: dict[str, Any]
     result: Result
-    _file: str
+    _source: str | Image.Image
     _dicom: DicomImage | None = None
 
     def picture(self) -> str | Image.Image:
-        """Return what ``result`` answers for: the file, or the frame of DICOM, decoded once more."""
+        """Return what ``result`` answers for: the file or its picture, or the frame of DICOM, decoded once more."""
         if self._dicom is None:
-            return self._file
+            return self._source
         frame = self.entry["clip"]["best_frame"] if "clip" in self.entry else 1
         return next(islice(self._dicom.frames(), frame - 1, None))
 
 
-def answer_file(classifier: Classifier, path: str) -> Answer:
+def answer_file(classifier: Classifier, path: str, data: bytes | None = None) -> Answer:
     """Answer one file, still or clip.
+
+    Args:
+        classifier: The bundle that answers.
+        path: The file, or its name for messages.
+        data: The whole file, if it has been read already.
 
     Returns:
         Its entry is `Result.to_dict` or `Clip.to_dict`; of DICOM with ``"dicom": {"frames", "region": [left, top,
@@ -162,12 +168,13 @@ def answer_file(classifier: Classifier, path: str) -> Answer:
     Raises:
         ImageError: The file cannot be used.
     """
-    if not begins_as_dicom(path):
-        result = classifier.classify(path)
-        return Answer(result.to_dict(), result, path)
+    if not (begins_as_dicom(path) if data is None else is_dicom(data)):
+        source = path if data is None else decode_image(data, path)
+        result = replace(classifier.classify(source), file=path)
+        return Answer(result.to_dict(), result, source)
     from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - for DICOM only
 
-    image = open_dicom(path)
+    image = open_dicom(path, data)
     if image.frame_count == 1:
         started = perf_counter()
         (frame,) = image.frames()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import Pixels, to_pixels
@@ -48,7 +49,9 @@ class Generator:
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, GeneratorManifest)
         where = f"{self.bundle.path}: {file}"
-        self._session = load_session(self.bundle.read(file), where, threads)
+        content = self.bundle.read(file)
+        check_graph(content, where)
+        self._session = load_session(content, where, threads)
         found = [item.name for item in self._session.get_inputs()]
         if found != list(self.manifest.raw["inputs"]):
             raise BundleError(f"{where}: found inputs {', '.join(found)}, expected those of the manifest")

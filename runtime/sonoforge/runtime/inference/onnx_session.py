@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 # Before onnxruntime is imported: its Linux wheels start a telemetry thread and a database otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-OUTSIDE = "found weights that lie in another file, expected all inside; write it again as one file"
-"""Why a file that `reads_other_files` finds is refused."""
+CPU = "CPUExecutionProvider"
 
 
 def missing() -> str:
@@ -42,54 +40,65 @@ def session_options(threads: int) -> Any:
     return options
 
 
-def reads_other_files(content: bytes) -> bool:
-    """Whether an ONNX file keeps weights in other files, which onnxruntime would read from wherever it says.
-
-    A bundle's hashes do not cover such files.  Each is named under the key ``location`` (ONNX, "External data"), a text
-    preceded by its length: the byte 8, or a longer number that ends in 0 (Protocol Buffers, "Encoding").
-    """
-    return b"location" in content and re.search(rb"[\x00\x08]location", content) is not None
+def is_ort(content: bytes) -> bool:
+    """Whether a file is of ORT format; onnxruntime goes by its opening, whatever its name is."""
+    return content[4:8] == b"ORTM"
 
 
-def load_session(
-    content: bytes, where: str, threads: int = 1, provider: str = "CPUExecutionProvider"
-) -> onnxruntime.InferenceSession:
-    """Load an ``.onnx`` or ``.ort`` file from its bytes.
+def load_session(content: bytes, where: str, threads: int = 1, provider: str = CPU) -> onnxruntime.InferenceSession:
+    """Load an ``.onnx`` or ``.ort`` file from its bytes, whatever it holds; see `check_graph`.
 
     Args:
         content: The file.
         where: Its path, as an error names it.
         threads: Threads for one inference.
-        provider: Execution provider; the CPU's takes over what it cannot run.
+        provider: Execution provider, which must run the whole file: nothing is left to the CPU without a word.
 
     Raises:
-        SonoforgeError: onnxruntime cannot load the file, or has no such provider; or the file needs other files.
+        SonoforgeError: onnxruntime cannot load the file, or has no such provider.
     """
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
 
-    if reads_other_files(content):
-        raise SonoforgeError(f"{where}: {OUTSIDE}")
-    providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
+    offered = onnxruntime.get_available_providers()
+    if provider not in offered:
+        raise SonoforgeError(
+            f"provider: found {provider!r}, expected one of {', '.join(offered)}, those that onnxruntime has here; see "
+            "sonoforge doctor"
+        )
+    options = session_options(threads)
+    if provider != CPU:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        options.log_severity_level = 4  # what fails is raised as well
     try:
-        session = onnxruntime.InferenceSession(content, session_options(threads), providers=providers)
+        session = onnxruntime.InferenceSession(content, options, providers=[provider], enable_fallback=0)
     except Exception as error:  # onnxruntime raises a family of its own that has no common base
         reason = " ".join(str(error).split())[:160]
-        raise SonoforgeError(f"{where}: onnxruntime cannot load it ({reason})") from error
-    if session.get_providers()[0] != provider:  # an unknown provider only warns
-        raise SonoforgeError(f"{where}: found {session.get_providers()[0]}, expected {provider}; see sonoforge doctor")
+        what = (
+            "cannot load it" if provider == CPU else f"cannot run all of it on {provider}, and leaves none to the CPU"
+        )
+        raise SonoforgeError(f"{where}: onnxruntime {what} ({reason})") from error
+    if session.get_providers()[0] != provider:  # such as where a driver is missing
+        raise SonoforgeError(
+            f"{where}: onnxruntime would run it on {session.get_providers()[0]}, expected {provider}; install what "
+            "sonoforge doctor names for it"
+        )
     return session
 
 
-def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Answer:
+def open_file(path: Path, threads: int = 1, provider: str = CPU) -> Answer:
     """Load a file; see `load_session`.
 
     Raises:
-        SonoforgeError: The file cannot be read or loaded.
+        SonoforgeError: The file cannot be read or loaded, or is an ONNX file that `check_graph` refuses.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
+    if not is_ort(content):
+        from sonoforge.runtime.bundle.onnx_graph import check_graph  # noqa: PLC0415 - the shipped bundle is not checked
+
+        check_graph(content, str(path))
     session = load_session(content, str(path), threads, provider)
     names = [item.name for item in session.get_inputs()]
 

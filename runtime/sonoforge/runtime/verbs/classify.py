@@ -1,9 +1,17 @@
 """``sonoforge classify``: answer for images, folders and globs, offline.
 
-JSON (``--json``) is one object: ``results``, one entry for each file in the order given, as `answer_file` documents
-it, with ``--overlay`` also ``overlay``, the path of its picture; or, for a file that cannot be used, ``{"file", "ok":
-False, "error": {"code", "message"}}`` with the codes of `ImageError`; ``model``, ``{"name", "version", "sha256"}``;
-``summary``, ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged"}``; ``notice``.
+JSON (``--json``) is one object:
+
+* ``results``: one entry for each file in the order given, as `answer_file` documents it; with ``--overlay`` also
+  ``overlay``, the path of its picture; where anything that was asked for beside an answer could not be written,
+  ``unwritten``, the reasons.  For a file that cannot be used ``{"file", "ok": False, "error": {"code", "message"}}``
+  with the codes of `ImageError`;
+* ``model``: ``{"name", "version", "sha256"}`` of the file that answered;
+* ``provider``: onnxruntime's, that ran it;
+* ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged", "unwritten",
+  "skipped": {kind: count}}``.  Skipped are files of a folder that are no scans: those of other kinds, masks beside
+  their image, and pictures that sonoforge itself drew or generated;
+* ``notice``.
 
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
 Ctrl-C, SIGTERM or kill loses none but those being worked on.  ``--resume`` answers the files that such a file lacks,
@@ -12,29 +20,33 @@ each once; a file that has changed since is answered anew.
 Several files are classified at a time, one on each core: decoding and inference both let other threads run.  No answer
 depends on it, but the ``ms`` of a file are longer where the cores are shared.
 
-Exit code 0 when every file was answered; 2 when any could not be: its entry says why, and the other answers are still
-printed and written.
+Exit code 0 when every file was answered; 2 when any could not be, or anything of it not be written: its entry says why,
+and the other answers are still printed and written.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.cli.answer import prints_text, say
+from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import cell, column_width, defused, expand, failure, printable, silent_decoders
+from sonoforge.runtime.images.inputs import STDIN, expand, failure, read_stdin
+from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
     from sonoforge.runtime.cli.answer_files import AnswerFile
+    from sonoforge.runtime.explanations.files import OverlayFolder
     from sonoforge.runtime.inference.classifier import Classifier
+    from sonoforge.runtime.inference.clips import Answer
 
 EXAMPLES = """
 sonoforge classify scan.png
@@ -42,15 +54,11 @@ sonoforge classify scans/ --recursive --csv answers.csv
 sonoforge classify scans/ --csv answers.csv --resume
 sonoforge classify scans/ --overlay looked-at/
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
-sonoforge classify scan.png --bundle bundle.zip
+sonoforge classify - < scan.png
+sonoforge classify scan.png --bundle bundle.zip --file model.int8.onnx
 
 exit code: 0 every file was answered; 2 at least one could not be (the others still are)
 """
-
-# At most this many decoded images are in memory at a time by default, on however many cores.
-_MOST_WORKERS = 8
-# Files per worker in a block, whose lines are printed together: few enough to watch, enough to keep all cores busy.
-_BLOCK = 16
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +67,10 @@ log = logging.getLogger(__name__)
 class Config:
     """Settings of ``sonoforge classify``."""
 
-    paths: tuple[str, ...] = argument(help="images, folders (without their masks) and globs, which may be quoted")
+    paths: tuple[str, ...] = argument(help="images, folders and globs, which may be quoted; - for standard input")
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
+    file: str = option("model.onnx", help="model file of the bundle to answer with, such as model.int8.onnx")
+    provider: str = option("CPUExecutionProvider", help="what onnxruntime runs it on; see sonoforge doctor")
     overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
     csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")
     jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
@@ -74,26 +84,16 @@ class Config:
 
 def main(config: Config) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
-    from sonoforge.runtime.images.decoding import ImageError  # noqa: PLC0415 - --help and a wrong flag do without it
-    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
-    from sonoforge.runtime.inference.clips import answer_file  # noqa: PLC0415
+    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - not for --help or a wrong flag
+    from sonoforge.runtime.inference.in_order import answers_in_order, workers_for  # noqa: PLC0415
 
-    if config.anonymous and config.beside:
-        raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
+    _check(config)
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    classifier = Classifier(config.bundle or None, config.threads)
-    files, failures = expand(config.paths, config.recursive)
-    names = dict(zip(files, files, strict=True))
-    if config.anonymous:
-        from sonoforge.runtime.images.anonymous import hide, pseudonyms  # noqa: PLC0415 - only with --anonymous
-
-        names = pseudonyms(files)
-    pictures = {}
-    if config.overlay:
-        from sonoforge.runtime.explanations.files import targets, write  # noqa: PLC0415 - only with --overlay
-
-        pictures = targets([names[file] for file in files if file not in failures], Path(config.overlay))
+    classifier = Classifier(config.bundle or None, config.threads, config.file, config.provider)
+    files, failures, skipped = expand(config.paths, config.recursive, generated=False)
+    answering = _Answering(config, classifier, failures)
+    names = answering.name(files)
     kept = _open_files(config, classifier)
     if config.resume:
         already = len(files)
@@ -101,146 +101,120 @@ def main(config: Config) -> Outcome:
         already -= len(files)
         log.info("%d files are answered already, %d are left", already, len(files))
     results: list[dict[str, Any]] = []
-    counts = Counter[str]()
-    widths = (column_width(list(names.values())), max(map(len, (*classifier.bundle.classes, "label"))))
-    if files:
-        coverage = 1 - classifier.bundle.manifest.alpha
-        say("%s", _row(widths, ("file", "label", "prob.", "trust", f"set at {coverage:.0%}")))
+    table = AnswerTable(classifier.bundle.classes, 1 - classifier.bundle.manifest.alpha)
+    table.skip(skipped)
+    table.begin([names[file] for file in files])
 
-    def answer(file: str) -> dict[str, Any]:
-        entry = failures.get(file) or classified(file)
-        if config.beside and entry["ok"]:
-            from sonoforge.runtime.atomic import write_json  # noqa: PLC0415 - only with --beside
-
-            write_json(f"{file}.sonoforge.json", {**entry, "notice": NOTICE})
-        return hide(entry, file, names[file]) if config.anonymous else entry
-
-    def classified(file: str) -> dict[str, Any]:
-        try:
-            answered = answer_file(classifier, file)
-            if not pictures:
-                return answered.entry
-            picture = pictures[names[file]]
-            write(picture, answered.picture(), answered.result)
-            return {**answered.entry, "overlay": str(picture)}
-        except ImageError as error:
-            return failure(file, error.code, str(error))
-
-    def keep(result: dict[str, Any]) -> None:
+    def keep(entry: dict[str, Any]) -> None:
         for own in kept:
-            if not own.holds(result["file"]):
-                own.add(result)
+            if not own.holds(entry["file"]):
+                own.add(entry)
 
     all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
-    for result in _answers(answer, keep, files, _workers(config, len(files))):
-        _count(result, counts)
+    workers = config.workers or workers_for(len(files), config.threads)
+    for entry in answers_in_order(answering.answer, keep, files, workers):
+        table.add(entry)
         if all_at_once:
-            results.append(result)
-        _print_result(result, widths)
+            results.append(entry)
     for own in kept:
         own.close()
         log.info("written: %s", own.path)
-    summary = _summary(counts, classifier.bundle.classes)
+    summary = table.summary()
     say(
         "%d of %d files answered, %d not trusted, %d with quality flags.  %s",
         *(summary[key] for key in ("ok", "files", "not_trusted", "quality_flagged")),
         NOTICE,
     )
-    if pictures:
+    if skipped:
+        log.info("%s", in_words(skipped))
+    if config.overlay:
         log.info("written: pictures in %s", config.overlay)
-    result = {"results": results, "model": classifier.model, "summary": summary, "notice": NOTICE}
-    next_command = f"sonoforge verify '{config.bundle}'" if config.bundle else "sonoforge verify"
-    return Outcome(result, next_command, 2 if summary["failed"] else 0)
-
-
-def _workers(config: Config, files: int) -> int:
-    """Return how many files to answer at a time."""
-    if config.workers or files < 2:
-        return config.workers or 1
-    from sonoforge.runtime.machine import cores  # noqa: PLC0415 - one file does not wait for it
-
-    return max(1, min(cores() // config.threads, _MOST_WORKERS))
-
-
-def _answers(
-    answer: Callable[[str], dict[str, Any]],
-    keep: Callable[[dict[str, Any]], None],
-    files: Sequence[str],
-    workers: int,
-) -> Iterator[dict[str, Any]]:
-    """Yield the answer for each file, in order, working on several at a time; ``keep`` each as soon as it is known.
-
-    Silencing the decoders silences all of stderr, so a whole block of files is answered before any of it is yielded.
-    On Ctrl-C, what is finished of the block is yielded before the interruption is raised again.
-    """
-    if workers == 1:
-        for file in files:
-            with silent_decoders():
-                result = answer(file)
-            keep(result)
-            yield result
-        return
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for begin in range(0, len(files), _BLOCK * workers):
-            futures = [pool.submit(answer, file) for file in files[begin : begin + _BLOCK * workers]]
-            finished, interrupted = [], False
-            with silent_decoders():
-                try:
-                    for future in futures:
-                        finished.append(future.result())
-                        keep(finished[-1])
-                except KeyboardInterrupt:
-                    interrupted = True
-            yield from finished
-            if interrupted:
-                raise KeyboardInterrupt
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _print_result(result: dict[str, Any], widths: tuple[int, int]) -> None:
-    name = cell(result["file"], widths[0])
-    if not result["ok"]:
-        message = printable(result["error"]["message"])
-        log.error("%-*s  error (%s): %s", widths[0], name, result["error"]["code"], message)
-        return
-    label, trust = result["label"], result["trust"]
-    probability = f"{result['probabilities'][label]:.3f}"
-    score = f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}"
-    row = _row(widths, (name, label, probability, score, ", ".join(result["set"]) or "none"))
-    clip = result.get("clip")
-    pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
-    remarks = "; ".join([*pooled, *trust["reasons"], *result["quality"]["flags"]])
-    say("%s", f"{row}  [{remarks}]" if remarks else row)
-
-
-def _row(widths: tuple[int, int], cells: tuple[str, str, str, str, str]) -> str:
-    """Return file, label, probability, trust and prediction set as one line; ``widths`` of the first two columns."""
-    name, label, probability, trust, label_set = cells
-    return f"{name:<{widths[0]}}  {label:<{widths[1]}}  {probability:>5}  {trust:<6}  {label_set}"
-
-
-def _count(result: dict[str, Any], counts: Counter[str]) -> None:
-    counts["files"] += 1
-    if result["ok"]:
-        counts["ok"] += 1
-        counts[f"label {result['label']}"] += 1
-        counts["not_trusted"] += not result["trust"]["in_distribution"]
-        counts["quality_flagged"] += bool(result["quality"]["flags"])
-
-
-def _summary(counts: Counter[str], classes: Sequence[str]) -> dict[str, Any]:
-    return {
-        "files": counts["files"],
-        "ok": counts["ok"],
-        "failed": counts["files"] - counts["ok"],
-        "labels": {name: counts[f"label {name}"] for name in classes},
-        "not_trusted": counts["not_trusted"],
-        "quality_flagged": counts["quality_flagged"],
+    result = {
+        "results": results,
+        "model": classifier.model,
+        "provider": classifier.provider,
+        "summary": summary,
+        "notice": NOTICE,
     }
+    next_command = f"sonoforge verify '{config.bundle}'" if config.bundle else "sonoforge verify"
+    return Outcome(result, next_command, 2 if summary["failed"] or summary["unwritten"] else 0)
+
+
+def _check(config: Config) -> None:
+    """Refuse settings that contradict each other."""
+    if config.anonymous and config.beside:
+        raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
+    if STDIN in config.paths and (config.beside or config.resume):
+        flag = "--beside" if config.beside else "--resume"
+        raise SonoforgeError(f"{flag}: needs a file's name and time, which standard input (-) has not; give the file")
+
+
+class _Answering:
+    """Answers one file after another, in several threads, with all that is written for each."""
+
+    def __init__(self, config: Config, classifier: Classifier, failures: Mapping[str, dict[str, Any]]) -> None:
+        """Check that pictures can be written, and read standard input if it was asked for."""
+        self._config, self._classifier, self._failures = config, classifier, failures
+        self._names: dict[str, str] = {}
+        self._input = read_stdin() if STDIN in config.paths else b""
+        self._overlays: OverlayFolder | None = None
+        if config.overlay:
+            from sonoforge.runtime.explanations.files import OverlayFolder  # noqa: PLC0415 - only with --overlay
+
+            self._overlays = OverlayFolder(Path(config.overlay))
+
+    def name(self, files: Sequence[str]) -> dict[str, str]:
+        """Return what to call each file in all that is printed and written, and reserve its picture's name."""
+        names = dict(zip(files, files, strict=True))
+        if self._config.anonymous:
+            from sonoforge.runtime.images.anonymous import pseudonyms  # noqa: PLC0415 - only with --anonymous
+
+            names = pseudonyms(files, {STDIN: self._input})
+        self._names.update(names)
+        if self._overlays:
+            self._overlays.reserve([names[file] for file in files if file not in self._failures])
+        return names
+
+    def answer(self, file: str) -> dict[str, Any]:
+        """Return the entry of a file."""
+        entry = self._failures.get(file) or self._classified(file)
+        if not self._config.anonymous:
+            return entry
+        from sonoforge.runtime.images.anonymous import hide  # noqa: PLC0415 - only with --anonymous
+
+        return hide(entry, file, self._names[file])
+
+    def _classified(self, file: str) -> dict[str, Any]:
+        from sonoforge.runtime.images.decoding import ImageError  # noqa: PLC0415 - --help and a wrong flag do without
+        from sonoforge.runtime.inference.clips import answer_file  # noqa: PLC0415
+
+        try:
+            answered = answer_file(self._classifier, file, self._input if file == STDIN else None)
+            return {**answered.entry, **self._write(file, answered)}
+        except ImageError as error:
+            return failure(file, error.code, str(error))
+
+    def _write(self, file: str, answered: Answer) -> dict[str, Any]:
+        """Write what goes with an answer; what cannot be written is noted in it, as the answer itself stands."""
+        more: dict[str, Any] = {}
+        unwritten = []
+        if self._overlays:
+            from sonoforge.runtime.explanations.files import write  # noqa: PLC0415 - only with --overlay
+
+            picture = self._overlays.target(self._names[file])
+            try:
+                write(picture, answered.picture(), answered.result)
+                more["overlay"] = str(picture)
+            except SonoforgeError as error:
+                unwritten.append(str(error))
+        if self._config.beside:
+            from sonoforge.runtime.atomic import write_json  # noqa: PLC0415 - only with --beside
+
+            try:
+                write_json(f"{file}.sonoforge.json", {**answered.entry, **more, "notice": NOTICE})
+            except SonoforgeError as error:
+                unwritten.append(str(error))
+        return {**more, "unwritten": unwritten} if unwritten else more
 
 
 def _open_files(config: Config, classifier: Classifier) -> list[AnswerFile]:

@@ -112,7 +112,7 @@ def main(config: Config) -> Outcome:
         raise SonoforgeError(f"--against {printable(config.against)}: no such folder; give one of reference images")
     bundle = open_bundle(config.bundle or None)
     classifier = Classifier(bundle, config.threads) if config.against else None
-    files, failures = expand(config.paths, config.recursive)
+    files, failures, _ = expand(config.paths, config.recursive)
     results, embeddings = [], []
     width = column_width(files)
     if files:
@@ -178,7 +178,7 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
     from sonoforge.runtime.inference import trust  # noqa: PLC0415
 
     manifest = classifier.bundle.manifest
-    files, failures = expand((config.against,), config.recursive)
+    files, failures, _ = expand((config.against,), config.recursive)
     reference, failed = [], []
     for file in files:
         result, embedding = (failures[file], None) if file in failures else _measure(file, manifest, classifier)

@@ -49,7 +49,7 @@ def test_a_file_outside_the_folder_is_refused(tmp_path: Path, name: object) -> N
     path = write_directory(tmp_path / "DICOMDIR", name)
     with pytest.raises(ImageError, match="names a file outside its folder"):
         listed_images(path)
-    files, failures = expand([str(path)], recursive=False)
+    files, failures, _ = expand([str(path)], recursive=False)
     assert files == [str(path)] and list(failures) == [str(path)]
 
 

@@ -1,0 +1,83 @@
+"""The answers of ``sonoforge classify`` as text: one line for each file, and how many of each kind there were."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.images.inputs import cell, column_width, printable
+
+log = logging.getLogger(__name__)
+
+Entry = Mapping[str, Any]
+
+
+class AnswerTable:
+    """Prints answers as lines of one table and counts them."""
+
+    def __init__(self, classes: Sequence[str], coverage: float) -> None:
+        """Take the classes and the share of scans whose class is in its set."""
+        self._classes, self._coverage = classes, coverage
+        self._counts = Counter[str]()
+        self._skipped = Counter[str]()
+        self._widths = (4, max(map(len, (*classes, "label"))))
+
+    def begin(self, names: Sequence[str]) -> None:
+        """Print the heading of a column wide enough for these names, if there are any."""
+        if names:
+            self._widths = (max(column_width(names), len("file")), self._widths[1])
+            say("%s", self._row("file", "label", "prob.", "trust", f"set at {self._coverage:.0%}"))
+
+    def skip(self, skipped: Mapping[str, int]) -> None:
+        """Count files that are not read, by kind."""
+        self._skipped.update(skipped)
+
+    def add(self, entry: Entry) -> None:
+        """Print one answer, a failure on stderr, and count it."""
+        self._count(entry)
+        name = cell(entry["file"], self._widths[0])
+        if not entry["ok"]:
+            message = printable(entry["error"]["message"])
+            log.error("%-*s  error (%s): %s", self._widths[0], name, entry["error"]["code"], message)
+            return
+        label, trust = entry["label"], entry["trust"]
+        probability = f"{entry['probabilities'][label]:.3f}"
+        score = f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}"
+        row = self._row(name, label, probability, score, ", ".join(entry["set"]) or "none")
+        clip = entry.get("clip")
+        pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
+        remarks = "; ".join([*pooled, *trust["reasons"], *entry["quality"]["flags"]])
+        say("%s", f"{row}  [{remarks}]" if remarks else row)
+        for message in entry.get("unwritten", ()):
+            log.error("%-*s  %s", self._widths[0], name, printable(message))
+
+    def summary(self) -> dict[str, Any]:
+        """Return ``{"files", "ok", "failed", "labels", "not_trusted", "quality_flagged", "unwritten", "skipped"}``."""
+        counts = self._counts
+        return {
+            "files": counts["files"],
+            "ok": counts["ok"],
+            "failed": counts["files"] - counts["ok"],
+            "labels": {name: counts[f"label {name}"] for name in self._classes},
+            "not_trusted": counts["not_trusted"],
+            "quality_flagged": counts["quality_flagged"],
+            "unwritten": counts["unwritten"],
+            "skipped": dict(sorted(self._skipped.items())),
+        }
+
+    def _count(self, entry: Entry) -> None:
+        counts = self._counts
+        counts["files"] += 1
+        if entry["ok"]:
+            counts["ok"] += 1
+            counts[f"label {entry['label']}"] += 1
+            counts["not_trusted"] += not entry["trust"]["in_distribution"]
+            counts["quality_flagged"] += bool(entry["quality"]["flags"])
+            counts["unwritten"] += bool(entry.get("unwritten"))
+
+    def _row(self, name: str, label: str, probability: str, trust: str, label_set: str) -> str:
+        """Return file, label, probability, trust and prediction set as one line."""
+        return f"{name:<{self._widths[0]}}  {label:<{self._widths[1]}}  {probability:>5}  {trust:<6}  {label_set}"

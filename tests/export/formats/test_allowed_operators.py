@@ -1,0 +1,25 @@
+"""The runtime accepts the operators of the ONNX files that sonoforge writes, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from exported_generators import CASES, ExportedGenerator
+from sonoforge.export.formats.half_precision import to_half
+from sonoforge.export.formats.preprocessing_graph import with_preprocessing
+from sonoforge.export.formats.quantisation import to_int8
+from sonoforge.runtime.bundle.onnx_graph import OPERATORS, check_graph, operators
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.images.preprocessing import IMAGENET
+
+
+def test_the_list_is_what_exports_of_all_kinds_hold(generators: Callable[..., ExportedGenerator]) -> None:
+    model = (SHIPPED / "model.onnx").read_bytes()
+    int8 = to_int8(model, IMAGENET.normalise(open_bundle().golden()["pixels"])).data
+    files = [model, to_half(model), int8, with_preprocessing(model, IMAGENET)]
+    for recipe, classes, masks, formats in CASES:
+        made = generators(recipe, classes, formats, masks)
+        files += [path.read_bytes() for path in sorted(made.bundle.glob("*.onnx"))]
+    for content in files:
+        check_graph(content, "model.onnx")
+    assert frozenset().union(*map(operators, files)) == OPERATORS

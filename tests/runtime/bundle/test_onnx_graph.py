@@ -1,0 +1,233 @@
+"""Model files that are refused before their engine sees them: written by the onnx package, read without it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import bundle_factory as factory
+from sonoforge.runtime.bundle.onnx_graph import OPERATORS, check_graph, operators
+from sonoforge.runtime.bundle.reader import BundleError, open_bundle
+
+
+def file(nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto] = ()) -> onnx.ModelProto:
+    """A model of these operators."""
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
+    return helper.make_model(helper.make_graph(list(nodes), "g", [value], [value], list(constants)))
+
+
+def constant(name: str, values: Any, dtype: type = np.int64) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.asarray(values, dtype), name)
+
+
+def refused(model: onnx.ModelProto | bytes) -> str:
+    content = model if isinstance(model, bytes) else model.SerializeToString()
+    with pytest.raises(BundleError) as caught:
+        check_graph(content, "model.onnx")
+    said = str(caught.value)
+    assert said.startswith("model.onnx: ")
+    assert "\n" not in said and len(said) < 400
+    return said
+
+
+def test_operators_are_those_that_onnx_reads() -> None:
+    for content in (factory.model_bytes(), open_bundle().read("model.onnx")):
+        expected = {node.op_type for node in onnx.load_model_from_string(content).graph.node}
+        assert operators(content) == expected
+        check_graph(content, "model.onnx")
+
+
+def test_the_domain_belongs_to_the_name() -> None:
+    nodes = [helper.make_node("Add", ["x", "x"], ["a"], domain="com.evil"), helper.make_node("Mul", ["x", "x"], ["b"])]
+    assert operators(file(nodes).SerializeToString()) == {"com.evil.Add", "Mul"}
+    assert "found 'com.evil.Add', expected the operators of our exports" in refused(file(nodes))
+    nodes = [helper.make_node("Add", ["x", "x"], ["a"], domain="ai.onnx")]
+    check_graph(file(nodes).SerializeToString(), "model.onnx")
+
+
+@pytest.mark.parametrize("operator", ["Loop", "If", "Scan", "Tile", "ConstantOfShape", "RandomNormal", "NonZero", ""])
+def test_operators_that_no_export_uses_are_refused(operator: str) -> None:
+    assert operator not in OPERATORS
+    assert f"found {operator!r}" in refused(file([helper.make_node(operator, ["x"], ["y"])]))
+
+
+def with_graph(name: str) -> onnx.ModelProto:
+    inner = file([helper.make_node("Loop", ["x"], ["y"])]).graph
+    return file([helper.make_node("Add", ["x", "x"], ["y"], **{name: inner if name == "body" else [inner]})])
+
+
+def with_function() -> onnx.ModelProto:
+    model = file([helper.make_node("Add", ["x", "x"], ["y"])])
+    node = helper.make_node("Add", ["a", "a"], ["b"])
+    model.functions.append(helper.make_function("", "Add", ["a"], ["b"], [node], [helper.make_opsetid("", 18)]))
+    return model
+
+
+def with_sparse_constant() -> onnx.ModelProto:
+    model = file([helper.make_node("Add", ["x", "x"], ["y"])])
+    model.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(constant("v", [1.0], np.float32), constant("i", [3]), [1_000_000_000])
+    )
+    return model
+
+
+def outside(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    onnx.external_data_helper.set_external_data(tensor, "/etc/passwd")
+    tensor.ClearField("raw_data")
+    return tensor
+
+
+def unsaid(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    tensor = outside(tensor)
+    tensor.ClearField("data_location")
+    return tensor
+
+
+HUGE = 2**40
+REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
+    "a loop's body": (lambda: with_graph("body"), "found a graph within 'Add'"),
+    "a list of graphs": (lambda: with_graph("bodies"), "found a graph within 'Add'"),
+    "functions": (with_function, "found functions or training steps"),
+    "sparse": (with_sparse_constant, "found sparse constants"),
+    "outside": (lambda: file([], [outside(constant("w", [1, 2]))]), "found weights that lie in another file"),
+    "outside unsaid": (lambda: file([], [unsaid(constant("w", [1, 2]))]), "found weights that lie in another file"),
+    "outside, in an attribute": (
+        lambda: file([helper.make_node("Constant", [], ["w"], value=outside(constant("w", [1, 2])))]),
+        "found weights that lie in another file",
+    ),
+    "too few values": (
+        lambda: file([], [TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[65536, 65536], raw_data=b"1234")]),
+        "found a constant of 65536x65536 elements",
+    ),
+    "a negative size": (
+        lambda: file([], [TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[-4, -4], raw_data=b"1234" * 16)]),
+        "found a constant of -4x-4 elements",
+    ),
+    "expanded": (
+        lambda: file([helper.make_node("Expand", ["x", "s"], ["y"])], [constant("s", [65536, 65536])]),
+        "found 'Expand' to 4.29e+09 elements",
+    ),
+    "expanded by an attribute": (
+        lambda: file(
+            [
+                helper.make_node("Constant", [], ["s"], value_ints=[65536, 65536]),
+                helper.make_node("Expand", ["x", "s"], ["y"]),
+            ]
+        ),
+        "found 'Expand' to 4.29e+09 elements",
+    ),
+    "counted": (
+        lambda: file(
+            [helper.make_node("Range", ["a", "b", "c"], ["y"])],
+            [constant("a", 0), constant("b", HUGE), constant("c", 1)],
+        ),
+        "found 'Range' to 1.1e+12 elements",
+    ),
+    "counted in tiny steps": (
+        lambda: file(
+            [helper.make_node("Range", ["a", "b", "c"], ["y"])],
+            [constant("a", 0, np.float32), constant("b", 1, np.float32), constant("c", 1e-12, np.float32)],
+        ),
+        "found 'Range' to 1e+12 elements",
+    ),
+    "counted in steps of nothing": (
+        lambda: file(
+            [helper.make_node("Range", ["a", "b", "c"], ["y"])],
+            [constant("a", 0), constant("b", 1), constant("c", 0)],
+        ),
+        "found 'Range' to inf elements",
+    ),
+    "enlarged": (
+        lambda: file(
+            [helper.make_node("Resize", ["x", "", "s"], ["y"])], [constant("s", [1, 1, 1e6, 1e6], np.float32)]
+        ),
+        "found 'Resize' to 1e+12 times the size",
+    ),
+    "enlarged to a size": (
+        lambda: file([helper.make_node("Resize", ["x", "", "", "s"], ["y"])], [constant("s", [1, 3, 99999, 99999])]),
+        "found 'Resize' to 3e+10 elements",
+    ),
+    "enlarged by no number": (
+        lambda: file([helper.make_node("Resize", ["x", "", "s"], ["y"])], [constant("s", [np.nan] * 4, np.float32)]),
+        "found 'Resize' to inf times the size",
+    ),
+    "enlarged by floats of their own field": (
+        lambda: file(
+            [helper.make_node("Resize", ["x", "", "s"], ["y"])],
+            [helper.make_tensor("s", TensorProto.FLOAT, [2], [1e6, 1e6])],
+        ),
+        "found 'Resize' to 1e+12 times the size",
+    ),
+    "padded": (
+        lambda: file([helper.make_node("Conv", ["x", "w"], ["y"], pads=[HUGE, 0, 0, 0])]),
+        f"found {HUGE} as a setting of 'Conv'",
+    ),
+    "too many": (
+        lambda: file([helper.make_node("Add", ["x", "x"], ["y"])] * 20_001),
+        "found more than 20000 operators",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_graphs_that_no_export_has_are_refused(kind: str) -> None:
+    make, said = REFUSED[kind]
+    assert said in refused(make())
+
+
+def test_sizes_of_our_exports_pass() -> None:
+    nodes = [
+        helper.make_node("Expand", ["x", "shape"], ["y"]),
+        helper.make_node("Expand", ["x", "computed"], ["y"]),
+        helper.make_node("Range", ["zero", "computed", "one"], ["y"]),
+        helper.make_node("Resize", ["x", "", "", "shape"], ["y"]),
+        helper.make_node("Resize", ["x", "", "twice"], ["y"]),
+        helper.make_node("Slice", ["x", "zero", "end"], ["y"]),
+    ]
+    constants = [
+        constant("shape", [8, 3, 1024, 1024]),
+        constant("zero", 0),
+        constant("one", 1),
+        constant("end", 2**63 - 1),
+    ]
+    check_graph(
+        file(nodes, [*constants, constant("twice", [1, 1, 2, 2], np.float32)]).SerializeToString(), "model.onnx"
+    )
+
+
+def test_a_name_is_not_taken_for_the_place_of_weights() -> None:
+    model = file([helper.make_node("Add", ["location", "x"], ["y"])], [constant("location", [1])])
+    helper.set_model_props(model, {"sonoforge.classes": json.dumps(["location", "allocation"])})
+    check_graph(model.SerializeToString(), "model.onnx")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a model", b"\x3a", b"\x3a\xff\xff\xff\xff\x7f", b"\x3b\x3c", b"\xff" * 20, b"\x3a\x04\x0a\x02\x22\xff"],
+)
+def test_bytes_that_are_no_model_are_refused(content: bytes) -> None:
+    assert "not an ONNX file" in refused(content)
+
+
+def test_a_file_of_millions_of_nothings_is_refused() -> None:
+    nothings = b"\x0a\x00" * 3_000_000  # operators without a name, two bytes each
+    length = len(nothings)
+    size = bytearray()
+    while length > 127:
+        size.append(length & 127 | 128)
+        length >>= 7
+    assert "too many parts" in refused(b"\x3a" + bytes([*size, length]) + nothings)
+
+
+def test_parts_of_a_graph_that_is_given_twice_are_all_read() -> None:
+    """Protocol Buffers join a message that is given twice, so that one half may hide behind the other."""
+    innocent, other = factory.model_bytes(), file([helper.make_node("Loop", ["x"], ["y"])]).SerializeToString()
+    joined = onnx.load_model_from_string(innocent + other)
+    assert "Loop" in {node.op_type for node in joined.graph.node}
+    assert "'Loop'" in refused(innocent + other)
