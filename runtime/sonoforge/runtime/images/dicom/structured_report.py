@@ -10,7 +10,10 @@ the scan into the report as they stand, and nowhere else.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import uuid
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,26 +36,36 @@ _SNOMED = {"normal": "17621005", "benign": "30807003", "malignant": "21594007"}
 _YES, _NO = ("373066001", "Yes"), ("373067005", "No")
 _SERIES_NUMBER = 9000  # beyond what a machine counts up to in one study
 _MOST_LETTERS = 64  # of a long string and of a code's meaning (PS3.5, 6.2)
+_NOT_OF_THE_ANSWER = ("file", "ms", "overlay")  # other every time, or no part of what is reported
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 
 
-def write_report(target: Path, path: str, entry: dict[str, Any]) -> None:
+def write_report(folder: Path, path: str, entry: dict[str, Any]) -> Path:
     """Write the answer for one DICOM file as a structured report, whole or not at all.
 
+    The report is named by its SOP Instance UID, which follows from the image and the answer: the same answer for the
+    same image is the same report, is not written again, and is filed by an archive once.
+
     Args:
-        target: Where the report goes.
+        folder: Where the report goes.
         path: The DICOM file that was answered.
         entry: Its answer, as ``sonoforge classify --json`` prints it.
+
+    Returns:
+        The report's path.
 
     Raises:
         ImageError: The file cannot be read any more, or does not say which study and series it belongs to.
         SonoforgeError: highdicom is not installed, or the report cannot be written.
     """
-    stream = io.BytesIO()
     report = make_report(path, entry)
-    with one_line(path):
-        report.save_as(stream, enforce_file_format=True)
-    atomic.write_bytes(target, stream.getvalue())
+    target = folder / f"{report.SOPInstanceUID}.dcm"
+    if not target.exists():
+        stream = io.BytesIO()
+        with one_line(path):
+            report.save_as(stream, enforce_file_format=True)
+        atomic.write_bytes(target, stream.getvalue())
+    return target
 
 
 def make_report(path: str, entry: dict[str, Any]) -> Dataset:
@@ -63,7 +76,6 @@ def make_report(path: str, entry: dict[str, Any]) -> Dataset:
     except ModuleNotFoundError:
         raise SonoforgeError(f"structured reports need highdicom: {INSTALL}") from None
     from pydicom import dcmread  # noqa: PLC0415 - an extra
-    from pydicom.uid import generate_uid  # noqa: PLC0415 - an extra
 
     warnings.filterwarnings("ignore", module=r"highdicom(\.|$)")  # they quote the patient's name
     with one_line(path):
@@ -73,12 +85,14 @@ def make_report(path: str, entry: dict[str, Any]) -> Dataset:
             raise ImageError(
                 "unsupported", f"{path}: found no {', '.join(missing)}, without which no archive can file a report"
             )
+        answer = {key: value for key, value in entry.items() if key not in _NOT_OF_THE_ANSWER}
+        identity = f"{scan.SOPInstanceUID} {json.dumps(answer, sort_keys=True)}"
         report: Dataset = ComprehensiveSR(
             evidence=[scan],
-            content=_content(scan, entry),
-            series_instance_uid=generate_uid(prefix=None),
+            content=_content(scan, entry, identity),
+            series_instance_uid=_uid("series", identity),
             series_number=_SERIES_NUMBER,
-            sop_instance_uid=generate_uid(prefix=None),
+            sop_instance_uid=_uid("report", identity),
             instance_number=1,
             manufacturer="sonoforge",
             is_complete=True,
@@ -88,11 +102,10 @@ def make_report(path: str, entry: dict[str, Any]) -> Dataset:
         return report
 
 
-def _content(scan: Dataset, entry: dict[str, Any]) -> Dataset:
+def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
     """Build the content tree, TID 1500."""
     from highdicom import sr  # noqa: PLC0415 - an extra
     from pydicom.sr.codedict import codes  # noqa: PLC0415 - an extra
-    from pydicom.uid import generate_uid  # noqa: PLC0415 - an extra
 
     classes = {name: _class_code(index, name) for index, name in enumerate(entry["probabilities"], start=1)}
     trusted = _YES if entry["trust"]["in_distribution"] else _NO
@@ -107,7 +120,7 @@ def _content(scan: Dataset, entry: dict[str, Any]) -> Dataset:
         ),
     ]
     group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(prefix=None), identifier="classification"),
+        tracking_identifier=sr.TrackingIdentifier(uid=_uid("finding", identity), identifier="classification"),
         algorithm_id=sr.AlgorithmIdentification(
             name=entry["model"]["name"],
             version=entry["model"]["version"],
@@ -125,7 +138,7 @@ def _content(scan: Dataset, entry: dict[str, Any]) -> Dataset:
         source_images=[sr.SourceImageForMeasurementGroup(scan.SOPClassUID, scan.SOPInstanceUID, frames)],
     )
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=generate_uid(prefix=None), name="sonoforge", manufacturer_name="sonoforge", model_name=_model(entry)
+        uid=_uid("device", _model(entry)), name="sonoforge", manufacturer_name="sonoforge", model_name=_model(entry)
     )
     return sr.MeasurementReport(
         observation_context=sr.ObservationContext(
@@ -142,6 +155,12 @@ def _content(scan: Dataset, entry: dict[str, Any]) -> Dataset:
 
 def _model(entry: dict[str, Any]) -> str:
     return f"{entry['model']['name']} {entry['model']['version']}"[:_MOST_LETTERS]
+
+
+def _uid(kind: str, of: str) -> str:
+    """Return a UID from a hash, under the root for UUIDs (PS3.5, B.2)."""
+    digest = hashlib.sha256(f"sonoforge {kind} {of}".encode()).digest()
+    return f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}"
 
 
 def _class_code(index: int, name: str) -> Code:
