@@ -16,7 +16,7 @@ from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.onnx_session import load_session
+from sonoforge.runtime.inference.onnx_session import load_session, run_session
 from sonoforge.runtime.inference.result import Result
 
 if TYPE_CHECKING:
@@ -78,14 +78,22 @@ class Classifier:
             BundleError: The network's answer contradicts the manifest.
         """
         names = list(self.bundle.manifest.outputs)
-        values = self._session.run(names, {"input": self._preprocessing.normalise(pixels)})
+        where = f"{self.bundle.path}: model.onnx"
+        values = run_session(self._session, {"input": self._preprocessing.normalise(pixels)}, where, names)
         outputs: dict[str, NDArray[np.float32]] = dict(zip(names, values, strict=True))
+        for name, value in outputs.items():
+            expected = (len(pixels), *self.bundle.manifest.outputs[name])
+            if value.shape != expected or not np.isfinite(value).all():
+                found = f"numbers that are not finite in {name}" if value.shape == expected else f"{name} {value.shape}"
+                raise BundleError(
+                    f"{where}: found {found}, expected finite numbers {expected}; export the bundle again"
+                )
         scaled = outputs["logits"] / self.bundle.manifest.temperature
         exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        expected = exponentials / exponentials.sum(axis=1, keepdims=True)
-        if not (np.abs(expected - outputs["probabilities"]) <= _SOFTMAX_TOLERANCE).all():  # also catches NaN
+        softmax = exponentials / exponentials.sum(axis=1, keepdims=True)
+        if not (np.abs(softmax - outputs["probabilities"]) <= _SOFTMAX_TOLERANCE).all():
             raise BundleError(
-                f"{self.bundle.path}: model.onnx: its probabilities are not softmax(logits / temperature) for the "
+                f"{where}: its probabilities are not softmax(logits / temperature) for the "
                 f"manifest's temperature {self.bundle.manifest.temperature}; export the bundle again"
             )
         return outputs
@@ -144,16 +152,22 @@ def _load_session(bundle: Bundle[ClassifierManifest], threads: int) -> onnxrunti
     """Load the checked model and compare its interface with the manifest."""
     # The model is read and hashed while onnxruntime is imported: each takes a large part of the start-up.
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(bundle.read, "model.onnx")
+        reading = pool.submit(_read_model, bundle)
         import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help
-    where, content = f"{bundle.path}: model.onnx", reading.result()
-    if not bundle.is_shipped:  # whose content the release has checked
-        from sonoforge.runtime.bundle.onnx_graph import check_graph  # noqa: PLC0415 - for other bundles only
-
-        check_graph(content, where)
-    session = load_session(content, where, threads)
+    session = load_session(reading.result(), f"{bundle.path}: model.onnx", threads)
     _check_interface(bundle, session)
     return session
+
+
+def _read_model(bundle: Bundle[ClassifierManifest]) -> bytes:
+    """Read the model; one that did not come with sonoforge is first tried in a process of its own."""
+    content = bundle.read("model.onnx")
+    if not bundle.is_shipped:
+        from sonoforge.runtime.inference.trial import admit  # noqa: PLC0415 - for other bundles only
+
+        inputs = {"input": bundle.manifest.preprocessing.normalise(bundle.golden()["pixels"][:1])}
+        admit(content, f"{bundle.path}: model.onnx", inputs)
+    return content
 
 
 def _check_interface(bundle: Bundle[ClassifierManifest], session: onnxruntime.InferenceSession) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.bundle.files import BundleError
+from sonoforge.runtime.errors import SonoforgeError, reason
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -29,7 +30,7 @@ def missing() -> str:
 
 
 def session_options(threads: int) -> Any:
-    """Return onnxruntime's options: threads that sleep while they wait, and no warnings."""
+    """Return onnxruntime's options: threads that sleep while they wait, and no log."""
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
 
     options = onnxruntime.SessionOptions()
@@ -37,7 +38,7 @@ def session_options(threads: int) -> Any:
     # Waiting threads sleep instead of burning the cores that the next decode needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only: warnings about unused initialisers are not the user's
+    options.log_severity_level = 4  # none: what fails is raised as well, and the rest is not the user's
     return options
 
 
@@ -53,19 +54,48 @@ def load_session(
         provider: Execution provider; the CPU's takes over what it cannot run.
 
     Raises:
-        SonoforgeError: onnxruntime cannot load the file, or has no such provider.
+        BundleError: onnxruntime cannot load the file.
+        SonoforgeError: It has no such provider.
     """
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
 
     providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
     try:
-        session = onnxruntime.InferenceSession(content, session_options(threads), providers=providers)
+        # Its fallback to other providers would print to stdout, and try again what it cannot load.
+        session = onnxruntime.InferenceSession(
+            content, session_options(threads), providers=providers, enable_fallback=0
+        )
     except Exception as error:  # onnxruntime raises a family of its own that has no common base
-        reason = " ".join(str(error).split())[:160]
-        raise SonoforgeError(f"{where}: onnxruntime cannot load it ({reason})") from error
+        raise BundleError(f"{where}: onnxruntime cannot load it ({reason(error)})") from error
     if session.get_providers()[0] != provider:  # an unknown provider only warns
         raise SonoforgeError(f"{where}: found {session.get_providers()[0]}, expected {provider}; see sonoforge doctor")
     return session
+
+
+def run_session(
+    session: onnxruntime.InferenceSession,
+    inputs: Mapping[str, NDArray[Any]],
+    where: str,
+    names: list[str] | None = None,
+) -> list[NDArray[Any]]:
+    """Run a loaded file.
+
+    Args:
+        session: Of `load_session`.
+        inputs: By name.
+        where: The file's path, as an error names it.
+        names: Of the outputs; None for all.
+
+    Returns:
+        Outputs in the order of ``names``, or of the file.
+
+    Raises:
+        BundleError: onnxruntime cannot run it.
+    """
+    try:
+        return list(session.run(names, dict(inputs)))
+    except Exception as error:  # onnxruntime raises a family of its own that has no common base
+        raise BundleError(f"{where}: onnxruntime cannot run it ({reason(error)})") from error
 
 
 def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Answer:
@@ -86,6 +116,6 @@ def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvide
     names = [item.name for item in session.get_inputs()]
 
     def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        return list(session.run(None, dict(zip(names, inputs, strict=True))))
+        return run_session(session, dict(zip(names, inputs, strict=True)), path.name)
 
     return answer
