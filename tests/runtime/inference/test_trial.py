@@ -183,7 +183,13 @@ def test_answers_of_another_shape_and_raw_errors_are_one_line(bundle: Path, monk
 def test_only_our_own_line_is_printed_of_a_model_that_cannot_be_loaded(capfd: pytest.CaptureFixture[str]) -> None:
     model = onnx.load_model_from_string(factory.model_bytes())
     model.graph.node[-1].op_type = "Gemm"
-    for content in (model.SerializeToString(), factory.model_bytes().replace(b"cam", b"c\xffm")):
+    plain = factory.model_bytes()
+    for content in (
+        model.SerializeToString(),
+        plain.replace(b"maps", b"m\xffps", 1),
+        plain.replace(b"cam", b"c\xffm"),
+        plain.replace(b"sonoforge.prep", b"sonoforge.\xffrep"),
+    ):
         with pytest.raises(BundleError, match="onnxruntime cannot load it"):
             load_session(content, "model.onnx")
     assert capfd.readouterr() == ("", "")

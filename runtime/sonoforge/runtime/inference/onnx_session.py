@@ -65,6 +65,9 @@ def load_session(
         session = onnxruntime.InferenceSession(
             content, session_options(threads), providers=providers, enable_fallback=0
         )
+        # What the file says of itself is decoded when it is asked for, and may be no text.
+        _ = [item.name for item in (*session.get_inputs(), *session.get_outputs())]
+        _ = session.get_modelmeta().custom_metadata_map
     except Exception as error:  # onnxruntime raises a family of its own that has no common base
         raise BundleError(f"{where}: onnxruntime cannot load it ({reason(error)})") from error
     if session.get_providers()[0] != provider:  # an unknown provider only warns
