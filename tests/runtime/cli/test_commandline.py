@@ -197,6 +197,8 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
     assert done.json == {
         "paths": ["x.png"],
         "bundle": "",
+        "file": "model.onnx",
+        "provider": "CPUExecutionProvider",
         "overlay": "",
         "csv": "from-flag.csv",
         "jsonl": "",

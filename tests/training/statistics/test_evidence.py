@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from pathlib import Path
 
@@ -81,3 +82,16 @@ def test_a_file_that_is_not_a_prediction_table_is_refused(tmp_path: Path) -> Non
     path.write_text("a,b\n1,2\n")
     with pytest.raises(SonoforgeError, match=r"not a predictions\.csv"):
         read_predictions(path)
+
+
+def test_no_cell_of_the_predictions_is_a_formula(tmp_path: Path) -> None:
+    part = predictions("real", 0.1)
+    part = dataclasses.replace(part, files=tuple(f"=cmd/{file}" for file in part.files))
+    classes = ("@a", *CLASSES[1:])
+    write_predictions(tmp_path / "predictions.csv", [part], classes)
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        cells = [cell for row in csv.reader(stream) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    (again,), names = read_predictions(tmp_path / "predictions.csv")
+    assert (again.files, names) == (part.files, classes)
+    assert np.array_equal(again.labels, part.labels)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime.atomic import plain, replacing
+from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import defused
 
 Entry = Mapping[str, Any]
 

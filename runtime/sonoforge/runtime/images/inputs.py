@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom
 from sonoforge.runtime.images.skipped import kind_of_other, made_by_sonoforge
@@ -25,8 +26,6 @@ _SUFFIXES = (
     *(".pnm", ".pbm", ".pgm", ".ppm", ".dcm", ".dicom"),
 )
 _WIDEST_NAME = 48
-# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 STDIN = "-"
 """The name under which one image is read from standard input."""
@@ -203,11 +202,6 @@ def write_csv(
         writer.writerow({"file": defused(result["file"]), "ok": str(result["ok"]).lower(), **row})
     write_text(path, buffer.getvalue())
     log.info("written: %s", path)
-
-
-def defused(text: str) -> str:
-    """Return a text for a CSV cell that no spreadsheet runs: an apostrophe goes before what would be a formula."""
-    return "'" + text if text.startswith(_FORMULA) else text
 
 
 def column_width(files: Sequence[str]) -> int:

@@ -6,25 +6,29 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.onnx_session import load_session, run_session
+from sonoforge.runtime.inference.onnx_session import CPU, load_session, run_session
 from sonoforge.runtime.inference.result import Result
 
 if TYPE_CHECKING:
     import onnxruntime
     from PIL import Image
 
-# Softmax in float32 here against softmax in the graph, on logits up to some hundreds.
-_SOFTMAX_TOLERANCE = 1e-4
+# Softmax in float32 here against softmax in the graph, on logits up to some hundreds; in 16-bit floats, two steps of
+# the numbers just below 1.
+_SOFTMAX_TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "int8": 1e-4}
+_RUNS = ("onnx", "ort")  # what the names of formats begin with that onnxruntime runs
+_FROM_PIXELS = "-uint8"  # what the names of formats end with that resize and normalise by themselves
 
 
 class Classifier:
@@ -38,26 +42,37 @@ class Classifier:
 
     Attributes:
         bundle: The opened `Bundle`.
-        model: ``{"name", "version", "sha256"}`` of the model, as each result carries it.
+        model: ``{"name", "version", "sha256"}`` of the model file that answers, as each result carries it.
     """
 
-    def __init__(self, bundle: Bundle[ClassifierManifest] | Path | str | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        bundle: Bundle[ClassifierManifest] | Path | str | None = None,
+        threads: int = 1,
+        file: str = ClassifierManifest.model,
+        provider: str = CPU,
+    ) -> None:
         """Open the bundle and load its model.
 
         Args:
             bundle: An opened bundle, or the folder or ``.zip`` of one; None for the bundle shipped with sonoforge.
             threads: Threads for one inference.  One starts fastest and is the steadiest on a busy machine; more pay
                 only for large batches given to `predict`.
+            file: The bundle's model file to answer with, ONNX or ORT, such as ``model.int8.onnx``.  Calibration, sets
+                and the limits of trust were set with ``model.onnx``; the gate of the export bounds the difference.
+            provider: onnxruntime's execution provider.
 
         Raises:
-            SonoforgeError: The bundle is missing, damaged, or not one that this version knows.
+            SonoforgeError: The bundle is missing, damaged, or not one that this version knows; or there is no such
+                file or provider here.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         manifest = self.bundle.manifest
         self._preprocessing = manifest.preprocessing
-        self._session = _load_session(self.bundle, threads)
+        self._session = _load_session(self.bundle, _known(self.bundle, file), threads, provider)
         self._reference = trust.read_reference(self.bundle)
-        self.model = manifest.identity
+        self._name, self._file = file, manifest.files[file]
+        self.model = {**manifest.identity, "sha256": self._file.sha256}
 
     @property
     def provider(self) -> str:
@@ -78,8 +93,8 @@ class Classifier:
             BundleError: The network's answer contradicts the manifest.
         """
         names = list(self.bundle.manifest.outputs)
-        where = f"{self.bundle.path}: model.onnx"
-        values = run_session(self._session, {"input": self._preprocessing.normalise(pixels)}, where, names)
+        where = f"{self.bundle.path}: {self._name}"
+        values = run_session(self._session, _inputs(self.bundle, self._name, pixels), where, names)
         outputs: dict[str, NDArray[np.float32]] = dict(zip(names, values, strict=True))
         for name, value in outputs.items():
             expected = (len(pixels), *self.bundle.manifest.outputs[name])
@@ -91,7 +106,7 @@ class Classifier:
         scaled = outputs["logits"] / self.bundle.manifest.temperature
         exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         softmax = exponentials / exponentials.sum(axis=1, keepdims=True)
-        if not (np.abs(softmax - outputs["probabilities"]) <= _SOFTMAX_TOLERANCE).all():
+        if not (np.abs(softmax - outputs["probabilities"]) <= _SOFTMAX_TOLERANCE[self._file.precision]).all():
             raise BundleError(
                 f"{where}: its probabilities are not softmax(logits / temperature) for the "
                 f"manifest's temperature {self.bundle.manifest.temperature}; export the bundle again"
@@ -148,33 +163,58 @@ class Classifier:
         )
 
 
-def _load_session(bundle: Bundle[ClassifierManifest], threads: int) -> onnxruntime.InferenceSession:
+def _known(bundle: Bundle[ClassifierManifest], file: str) -> str:
+    """Return the name of a model file that onnxruntime runs."""
+    entries = bundle.manifest.files
+    usable = [name for name, entry in entries.items() if entry.format.split("-", maxsplit=1)[0] in _RUNS]
+    if file in usable:
+        return file
+    if file in entries:
+        found = f"one of format {entries[file].format}" if entries[file].format else "no model file"
+    else:
+        found = f"no such file in {bundle.path}"
+    raise SonoforgeError(
+        f"file: found {file!r}, {found}; expected one of {', '.join(usable)}{did_you_mean(file, usable)}"
+    )
+
+
+def _load_session(
+    bundle: Bundle[ClassifierManifest], file: str, threads: int, provider: str
+) -> onnxruntime.InferenceSession:
     """Load the checked model and compare its interface with the manifest."""
     # The model is read and hashed while onnxruntime is imported: each takes a large part of the start-up.
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(_read_model, bundle)
+        reading = pool.submit(_read_model, bundle, file)
         import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help
-    session = load_session(reading.result(), f"{bundle.path}: model.onnx", threads)
-    _check_interface(bundle, session)
+    session = load_session(reading.result(), f"{bundle.path}: {file}", threads, provider)
+    _check_interface(bundle, file, session)
     return session
 
 
-def _read_model(bundle: Bundle[ClassifierManifest]) -> bytes:
+def _read_model(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
     """Read the model; one that did not come with sonoforge is first tried in a process of its own."""
-    content = bundle.read("model.onnx")
+    content = bundle.read(file)
     if not bundle.is_shipped:
         from sonoforge.runtime.inference.trial import admit  # noqa: PLC0415 - for other bundles only
 
-        inputs = {"input": bundle.manifest.preprocessing.normalise(bundle.golden()["pixels"][:1])}
-        admit(content, f"{bundle.path}: model.onnx", inputs)
+        admit(content, f"{bundle.path}: {file}", _inputs(bundle, file, bundle.golden()["pixels"][:1]))
     return content
 
 
-def _check_interface(bundle: Bundle[ClassifierManifest], session: onnxruntime.InferenceSession) -> None:
+def _inputs(bundle: Bundle[ClassifierManifest], file: str, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """Return the inputs of a model file, by name, for pixels (N, S, S, 3)."""
+    manifest = bundle.manifest
+    if manifest.files[file].format.endswith(_FROM_PIXELS):
+        return {"pixels": pixels}
+    return {"input": manifest.preprocessing.normalise(pixels)}
+
+
+def _check_interface(bundle: Bundle[ClassifierManifest], file: str, session: onnxruntime.InferenceSession) -> None:
     """Compare the model's inputs, outputs and preprocessing with the manifest's."""
-    where, manifest = f"{bundle.path}: model.onnx", bundle.manifest
-    side = manifest.preprocessing.size
-    expected = {"input": (3, side, side)}
+    where, manifest = f"{bundle.path}: {file}", bundle.manifest
+    side, from_pixels = manifest.preprocessing.size, manifest.files[file].format.endswith(_FROM_PIXELS)
+    expected = {"pixels": ("height", "width", "channels")} if from_pixels else {"input": (3, side, side)}
+    kinds = {"input": "tensor(uint8)" if from_pixels else "tensor(float)", "output": "tensor(float)"}
     inputs = {item.name: item for item in session.get_inputs()}
     outputs = {item.name: item for item in session.get_outputs()}
     for found, wanted, kind in ((inputs, expected, "input"), (outputs, manifest.outputs, "output")):
@@ -182,10 +222,10 @@ def _check_interface(bundle: Bundle[ClassifierManifest], session: onnxruntime.In
             raise BundleError(f"{where}: found {kind} {', '.join(found)}, expected {', '.join(wanted)}")
         for name, item in found.items():
             batch, *shape = item.shape
-            if item.type != "tensor(float)" or tuple(shape) != tuple(wanted[name]) or isinstance(batch, int):
+            if item.type != kinds[kind] or tuple(shape) != tuple(wanted[name]) or isinstance(batch, int):
                 raise BundleError(
                     f"{where}: {kind} {name}: found {item.type} {item.shape}, "
-                    f"expected tensor(float) with any batch and {list(wanted[name])}"
+                    f"expected {kinds[kind]} with any batch and {list(wanted[name])}"
                 )
     text = session.get_modelmeta().custom_metadata_map.get("sonoforge.preprocessing", "null")
     try:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 # Before onnxruntime is imported: its Linux wheels start a telemetry thread and a database otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-_ORT = b"ORTM"
-"""At byte 4 of an ``.ort`` file; onnxruntime goes by it, whatever the file's name is."""
+CPU = "CPUExecutionProvider"
 
 
 def missing() -> str:
@@ -42,16 +41,19 @@ def session_options(threads: int) -> Any:
     return options
 
 
-def load_session(
-    content: bytes, where: str, threads: int = 1, provider: str = "CPUExecutionProvider"
-) -> onnxruntime.InferenceSession:
+def is_ort(content: bytes) -> bool:
+    """Whether a file is of ORT format; onnxruntime goes by its opening, whatever its name is."""
+    return content[4:8] == b"ORTM"
+
+
+def load_session(content: bytes, where: str, threads: int = 1, provider: str = CPU) -> onnxruntime.InferenceSession:
     """Load an ``.onnx`` or ``.ort`` file from its bytes, whatever it holds; see `check_graph`.
 
     Args:
         content: The file.
         where: Its path, as an error names it.
         threads: Threads for one inference.
-        provider: Execution provider; the CPU's takes over what it cannot run.
+        provider: Execution provider, which must run the whole file: nothing is left to the CPU without a word.
 
     Raises:
         BundleError: onnxruntime cannot load the file.
@@ -59,19 +61,31 @@ def load_session(
     """
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
 
-    providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
+    offered = onnxruntime.get_available_providers()
+    if provider not in offered:
+        raise SonoforgeError(
+            f"provider: found {provider!r}, expected one of {', '.join(offered)}, those that onnxruntime has here; see "
+            "sonoforge doctor"
+        )
+    options = session_options(threads)
+    if provider != CPU:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         # Its fallback to other providers would print to stdout, and try again what it cannot load.
-        session = onnxruntime.InferenceSession(
-            content, session_options(threads), providers=providers, enable_fallback=0
-        )
+        session = onnxruntime.InferenceSession(content, options, providers=[provider], enable_fallback=0)
         # What the file says of itself is decoded when it is asked for, and may be no text.
         _ = [item.name for item in (*session.get_inputs(), *session.get_outputs())]
         _ = session.get_modelmeta().custom_metadata_map
     except Exception as error:  # onnxruntime raises a family of its own that has no common base
-        raise BundleError(f"{where}: onnxruntime cannot load it ({reason(error)})") from error
-    if session.get_providers()[0] != provider:  # an unknown provider only warns
-        raise SonoforgeError(f"{where}: found {session.get_providers()[0]}, expected {provider}; see sonoforge doctor")
+        what = (
+            "cannot load it" if provider == CPU else f"cannot run all of it on {provider}, and leaves none to the CPU"
+        )
+        raise BundleError(f"{where}: onnxruntime {what} ({reason(error)})") from error
+    if session.get_providers()[0] != provider:  # such as where a driver is missing
+        raise SonoforgeError(
+            f"{where}: onnxruntime would run it on {session.get_providers()[0]}, expected {provider}; install what "
+            "sonoforge doctor names for it"
+        )
     return session
 
 
@@ -101,7 +115,7 @@ def run_session(
         raise BundleError(f"{where}: onnxruntime cannot run it ({reason(error)})") from error
 
 
-def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Answer:
+def open_file(path: Path, threads: int = 1, provider: str = CPU) -> Answer:
     """Load a file; see `load_session`.
 
     Raises:
@@ -111,7 +125,7 @@ def open_file(path: Path, threads: int = 1, provider: str = "CPUExecutionProvide
         content = path.read_bytes()
     except OSError as error:
         raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
-    if content[4:8] != _ORT:
+    if not is_ort(content):
         from sonoforge.runtime.bundle.onnx_graph import check_graph  # noqa: PLC0415 - the shipped bundle is not checked
 
         check_graph(content, str(path))

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.bundle.files import BundleError
 from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.errors import SonoforgeError, reason
-from sonoforge.runtime.inference.onnx_session import load_session, run_session
+from sonoforge.runtime.inference.onnx_session import is_ort, load_session, run_session
 from sonoforge.runtime.inference.runners import module_environment
 
 SECONDS = 60
@@ -42,7 +42,7 @@ _passed: set[str] = set()
 
 
 def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]]) -> None:
-    """Look into a foreign ONNX file and try it once, unless this process has done so before.
+    """Look into a foreign ONNX file, or take an ORT file as it is, and try it once in the life of this process.
 
     Args:
         content: The file.
@@ -55,7 +55,8 @@ def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]]) -> Non
     digest = hashlib.sha256(content).hexdigest()
     if digest in _passed:
         return
-    check_graph(content, where)
+    if not is_ort(content):
+        check_graph(content, where)
     problem = _try_in_child(content, inputs)
     if problem:
         raise BundleError(f"{where}: {problem}; do not use this bundle")

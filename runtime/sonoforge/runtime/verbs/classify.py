@@ -1,12 +1,17 @@
 """``sonoforge classify``: answer for images, folders and globs, offline.
 
-JSON (``--json``) is one object: ``results``, one entry for each file in the order given, as `answer_file` documents
-it, with ``--overlay`` also ``overlay``, the path of its picture; ``unwritten``, why what was asked for beside an answer
-could not be written, where that is so; or, for a file that cannot be used, ``{"file", "ok": False, "error": {"code",
-"message"}}`` with the codes of `ImageError`; ``model``, ``{"name", "version", "sha256"}``; ``summary``, ``{"files",
-"ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged", "unwritten", "skipped": {kind: count}}``;
-``notice``.  Skipped are files of a folder that are no scans: those of other kinds, masks beside their image, and
-pictures that sonoforge itself drew or generated.
+JSON (``--json``) is one object:
+
+* ``results``: one entry for each file in the order given, as `answer_file` documents it; with ``--overlay`` also
+  ``overlay``, the path of its picture; where anything that was asked for beside an answer could not be written,
+  ``unwritten``, the reasons.  For a file that cannot be used ``{"file", "ok": False, "error": {"code", "message"}}``
+  with the codes of `ImageError`;
+* ``model``: ``{"name", "version", "sha256"}`` of the file that answered;
+* ``provider``: onnxruntime's, that ran it;
+* ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged", "unwritten",
+  "skipped": {kind: count}}``.  Skipped are files of a folder that are no scans: those of other kinds, masks beside
+  their image, and pictures that sonoforge itself drew or generated;
+* ``notice``.
 
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
 Ctrl-C, SIGTERM or kill loses none but those being worked on.  ``--resume`` answers the files that such a file lacks,
@@ -31,8 +36,9 @@ from typing import TYPE_CHECKING, Any
 from sonoforge.runtime.cli.answer import prints_text, say
 from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import STDIN, defused, expand, failure, read_stdin
+from sonoforge.runtime.images.inputs import STDIN, expand, failure, read_stdin
 from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.notice import NOTICE
 
@@ -49,7 +55,7 @@ sonoforge classify scans/ --csv answers.csv --resume
 sonoforge classify scans/ --overlay looked-at/
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
 sonoforge classify - < scan.png
-sonoforge classify scan.png --bundle bundle.zip
+sonoforge classify scan.png --bundle bundle.zip --file model.int8.onnx
 
 exit code: 0 every file was answered; 2 at least one could not be (the others still are)
 """
@@ -63,6 +69,8 @@ class Config:
 
     paths: tuple[str, ...] = argument(help="images, folders and globs, which may be quoted; - for standard input")
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
+    file: str = option("model.onnx", help="model file of the bundle to answer with, such as model.int8.onnx")
+    provider: str = option("CPUExecutionProvider", help="what onnxruntime runs it on; see sonoforge doctor")
     overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
     csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")
     jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
@@ -82,7 +90,7 @@ def main(config: Config) -> Outcome:
     _check(config)
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    classifier = Classifier(config.bundle or None, config.threads)
+    classifier = Classifier(config.bundle or None, config.threads, config.file, config.provider)
     files, failures, skipped = expand(config.paths, config.recursive, generated=False)
     answering = _Answering(config, classifier, failures)
     names = answering.name(files)
@@ -121,7 +129,13 @@ def main(config: Config) -> Outcome:
         log.info("%s", in_words(skipped))
     if config.overlay:
         log.info("written: pictures in %s", config.overlay)
-    result = {"results": results, "model": classifier.model, "summary": summary, "notice": NOTICE}
+    result = {
+        "results": results,
+        "model": classifier.model,
+        "provider": classifier.provider,
+        "summary": summary,
+        "notice": NOTICE,
+    }
     next_command = f"sonoforge verify '{config.bundle}'" if config.bundle else "sonoforge verify"
     return Outcome(result, next_command, 2 if summary["failed"] or summary["unwritten"] else 0)
 

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sonoforge.runtime.csv_cells import undefused
 from sonoforge.runtime.errors import SonoforgeError
 
 log = logging.getLogger(__name__)
@@ -217,9 +218,17 @@ def read_table(path: Path, remedy: str) -> tuple[list[dict[str, str | None]], Se
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            return list(reader), reader.fieldnames or []
+            rows = [
+                {column: undefused(cell) if isinstance(cell, str) else cell for column, cell in row.items()}
+                for row in reader
+            ]
+            return rows, reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SonoforgeError(f"{path}: cannot be read ({error}); {remedy}") from error
+
+
+def _as_written(cell: str | None) -> str | None:
+    return undefused(cell) if isinstance(cell, str) else cell  # a list where a row has too many cells
 
 
 def _check_groups(root: Path, groups: dict[str, str | None], items: Sequence[Item]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sonoforge.runtime import atomic
+from sonoforge.runtime.csv_cells import defused
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.duplicates import join_groups
 from sonoforge.training.second_opinion.copies import Match
@@ -141,5 +142,5 @@ def proposed_groups(cache: ImageCache, findings: Sequence[Finding]) -> str:
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
+    csv.writer(stream, lineterminator="\n").writerows(map(defused, row) for row in rows)
     return stream.getvalue()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime import atomic
+from sonoforge.runtime.csv_cells import defused, undefused
 from sonoforge.runtime.errors import SonoforgeError
 
 Indices = NDArray[np.int64]
@@ -44,10 +45,9 @@ def write_predictions(path: Path, predictions: Sequence[Predictions], classes: S
     writer.writerow(["file", "group", "fold", "arm", "protocol", "seed", "label", *(f"p_{name}" for name in classes)])
     for part in predictions:
         for i, file in enumerate(part.files):
-            writer.writerow(
-                [file, part.groups[i], part.folds[i], part.arm, part.protocol, part.seed, classes[part.labels[i]]]
-                + [repr(float(p)) for p in part.probabilities[i]]
-            )
+            row = [defused(file), part.groups[i], part.folds[i], part.arm, part.protocol, part.seed]
+            probabilities = [repr(float(p)) for p in part.probabilities[i]]
+            writer.writerow([*row, defused(classes[part.labels[i]]), *probabilities])
     atomic.write_text(path, buffer.getvalue())
 
 
@@ -70,10 +70,10 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
                     arm=arm,
                     protocol=protocol,
                     seed=seed,
-                    files=tuple(row["file"] for row in own),
+                    files=tuple(undefused(row["file"]) for row in own),
                     groups=np.array([int(row["group"]) for row in own]),
                     folds=np.array([int(row["fold"]) for row in own]),
-                    labels=np.array([classes.index(row["label"]) for row in own]),
+                    labels=np.array([classes.index(undefused(row["label"])) for row in own]),
                     probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in own]),
                 )
             )

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.atomic import plain, write_bytes, write_json, write_text
+from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.progress import is_interactive, progress_bar
 
@@ -139,7 +140,7 @@ def _table(pictures: Sequence[PlannedPicture]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "group", *(pictures[0].facts if pictures else ())))
-    writer.writerows((picture.path, picture.group, *picture.facts.values()) for picture in pictures)
+    writer.writerows(map(defused, (picture.path, picture.group, *picture.facts.values())) for picture in pictures)
     return text.getvalue()
 
 

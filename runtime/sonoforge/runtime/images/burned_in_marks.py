@@ -1,0 +1,107 @@
+"""Find what was burned into a scan: calipers, text, body marks.
+
+Sonographers measure, label and mark scans before they store them.  A network that was trained on such scans can learn
+the marks instead of the tissue: lesions are measured, normal breasts are not.
+
+Classical, numpy and Pillow only: crosses in `calipers`, all else in `lettering`.  Found and missed are counted in
+``runtime/docs/burned-in-marks.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoforge.runtime.images.calipers import find_crosses
+from sonoforge.runtime.images.lettering import find_lettering
+
+SENTENCE = "Burned-in marks can be a shortcut: scans with and without them may get different answers for one tissue."
+
+# The longest side that is searched; larger pictures are averaged by a whole factor first, so that time stays bounded.
+_LONGEST = 1024
+Kind = Literal["caliper", "dotted line", "text", "body mark"]
+_PLURAL: dict[Kind, str] = {
+    "caliper": "calipers",
+    "dotted line": "dotted lines",
+    "text": "text",
+    "body mark": "body marks",
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One mark: what it is, and left, top, right and bottom in the picture's pixels, the last two exclusive."""
+
+    kind: Kind
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The marks of one picture.
+
+    Attributes:
+        marks: Calipers first; empty if none was found.
+    """
+
+    marks: tuple[Mark, ...]
+
+    @property
+    def counts(self) -> dict[Kind, int]:
+        """How many of each kind, of the kinds that were found."""
+        found = Counter(mark.kind for mark in self.marks)
+        return {kind: found[kind] for kind in _PLURAL if found[kind]}
+
+    @property
+    def summary(self) -> str:
+        """What was found in words, such as ``2 calipers, text``; empty if nothing was."""
+        return ", ".join(
+            kind if kind == "text" else f"{count} {kind if count == 1 else _PLURAL[kind]}"
+            for kind, count in self.counts.items()
+        )
+
+
+def find_marks(image: Image.Image | NDArray[np.uint8], box: tuple[int, int, int, int] | None = None) -> Marks:
+    """Find calipers, dotted lines, text and body marks.
+
+    Example:
+        >>> import numpy as np
+        >>> scan = np.full((300, 400), 90, np.uint8)
+        >>> scan[100, 140:155] = scan[93:108, 147] = 230
+        >>> find_marks(scan).summary
+        '1 caliper'
+
+    Args:
+        image: A Pillow image, or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.
+        box: Where to search, such as `scan_area.ScanArea.box`; None for the whole picture.
+    """
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    left, top, right, bottom = box or (0, 0, picture.width, picture.height)
+    grey = (picture.crop(box) if box else picture).convert("L")
+    factor = max(1, math.ceil(max(grey.size) / _LONGEST))
+    levels = np.asarray(grey.reduce(factor) if factor > 1 else grey)
+    if min(levels.shape) < 2:
+        return Marks(())
+    crosses = [cross.box for cross in find_crosses(levels)]
+    written = find_lettering(levels, crosses)
+    texts = [item.box for item in written if item.kind == "text"]
+    found: list[tuple[Kind, tuple[int, int, int, int]]] = [
+        ("caliper", own) for own in crosses if not any(_overlaps(own, text) for text in texts)
+    ]
+    found += sorted((item.kind, item.box) for item in written)
+
+    def on_picture(own: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        x0, y0, x1, y1 = (edge * factor for edge in own)
+        return max(left + x0, left), max(top + y0, top), min(left + x1, right), min(top + y1, bottom)
+
+    return Marks(tuple(Mark(kind, on_picture(own)) for kind, own in found))
+
+
+def _overlaps(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

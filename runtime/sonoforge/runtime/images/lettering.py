@@ -1,0 +1,139 @@
+"""Find what is written or drawn into a scan: text, body marks, dotted lines.
+
+A scan is blurred by its beam, so neighbouring pixels of tissue hardly ever differ by much; ink has edges of one pixel
+(that text is where sharp steps are dense is the oldest way to find it: Wu, Manmatha, Riseman, *TextFinder*, IEEE TPAMI
+21(11), 1999; Jung, Kim, Jain, *Text information extraction in images and video: a survey*, Pattern Recognition 37(5),
+2004, section 3.2).  Steps between horizontal neighbours are collected in cells, cells are joined to groups, and a
+group is told by its shape, how densely it is filled, and whether its ink is of one level.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["text", "body mark", "dotted line"]
+_Box = tuple[int, int, int, int]
+
+# A step that counts, in levels of 255: the first at which at most this share of the pixels is a step.  Strongly
+# contrasted speckle (the older scanners of BUS-BRA) has some of 50; ink on it has 100 and more.
+_STEPS = (50, 80, 110)
+_MOST_STEPS = 0.015
+_CELL = 4
+_FEWEST = 2  # steps in a cell that counts: one alone is chance, a stroke has two edges
+# Text: line heights of 5 to 36 pixels, and at least two letters wide.
+_LOWEST, _HIGHEST, _NARROWEST = 5, 36, 18
+_WIDER = 1.6
+# Share of the box's pixels that are steps.  A line of text has 0.05 to 0.35; several short lines at least 0.15; the
+# outline of a body mark 0.03 to 0.15, a dotted line less.
+_TEXT, _LINES, _DRAWING = 0.05, 0.15, 0.03
+# Ink of one level: its 25th and 90th percentile are this close, and it is at least this bright; tissue is neither.
+_EVEN, _BRIGHT = 40, 140
+# A body mark is at least so many pixels and at most this share of the picture's longer side.
+_SMALLEST_DRAWING, _LARGEST_DRAWING = 20, 0.34
+# A dotted line: its steps lie this close to a straight line, in pixels, on at least this length, with gaps.
+_STRAIGHT, _SHORTEST_LINE, _COVERED = 2.0, 25, 0.8
+# Steps of the smallest mark: a letter of five rows has two in each.
+_FEWEST_STEPS = 10
+
+
+class Lettering(NamedTuple):
+    """What is written or drawn, and its box: left, top, right, bottom, right and bottom exclusive."""
+
+    kind: Kind
+    box: _Box
+
+
+def find_lettering(levels: NDArray[np.uint8], calipers: list[_Box]) -> list[Lettering]:
+    """Find text, body marks and dotted lines of a picture (H, W) uint8.
+
+    Args:
+        levels: The picture.
+        calipers: Their boxes: a group of steps that reaches into one is no body mark, and its line no other line.
+    """
+    rows, columns = _sharp_steps(levels)
+    taken = np.zeros(len(rows), np.bool_)
+    for left, top, right, bottom in calipers:
+        taken |= (rows >= top - 1) & (rows <= bottom) & (columns >= left - 2) & (columns <= right)
+    found = []
+    for members in _groups(rows, columns, levels.shape):
+        own = members[~taken[members]]
+        if len(own) >= _FEWEST_STEPS:
+            kind = _kind(levels, rows[own], columns[own], alone=len(own) == len(members))
+            if kind:
+                found.append(Lettering(kind, _box(rows[own], columns[own])))
+    return found
+
+
+def _sharp_steps(levels: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return row and column of the left pixel of each step; the threshold rises where speckle itself has many."""
+    left, right = levels[:, :-1], levels[:, 1:]
+    size = np.maximum(left, right) - np.minimum(left, right)
+    for limit in _STEPS:
+        places = np.flatnonzero(size >= limit)
+        if len(places) <= _MOST_STEPS * size.size:
+            break
+    rows, columns = np.divmod(places, size.shape[1])
+    return rows, columns
+
+
+def _groups(rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
+    """Join the steps of cells that touch, or lie one cell apart in a row; returns the indices of each group's steps."""
+    down, across = -(-shape[0] // _CELL), -(-shape[1] // _CELL)
+    cells = rows // _CELL * across + columns // _CELL
+    full = (np.bincount(cells, minlength=down * across) >= _FEWEST).reshape(down, across)
+    wide = np.pad(full, 1)
+    wide = wide[1:-1, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+    # Every run of cells in a row has a number; numbers of runs that touch are made equal, the smallest wins.
+    begins = wide & ~np.pad(wide, ((0, 0), (1, 0)))[:, :-1]
+    runs = np.cumsum(begins.ravel()).reshape(down, across)
+    touching = wide[:-1] & wide[1:]
+    upper, lower = runs[:-1][touching], runs[1:][touching]
+    number = np.arange(int(runs[-1, -1]) + 1) if runs.size else np.zeros(1, np.intp)
+    while (number[upper] != number[lower]).any():
+        smallest = np.minimum(number[upper], number[lower])
+        np.minimum.at(number, upper, smallest)
+        np.minimum.at(number, lower, smallest)
+        number = number[number]
+    counted = np.flatnonzero(full.ravel()[cells])
+    labels = number[runs.ravel()[cells[counted]]]
+    order = np.argsort(labels, kind="stable")
+    parts = np.split(counted[order], np.flatnonzero(np.diff(labels[order])) + 1)
+    return [part for part in parts if len(part) >= _FEWEST_STEPS]
+
+
+def _box(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> _Box:
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 2, int(rows.max()) + 1
+
+
+def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np.intp], alone: bool) -> Kind | None:
+    """Say what a group of steps is, None if it is nothing known; ``alone``: no caliper is part of it."""
+    left, top, right, bottom = _box(rows, columns)
+    width, height = right - left, bottom - top
+    filled = len(rows) / (width * height)
+    fewest = _TEXT if width >= _WIDER * height else _LINES
+    if _LOWEST <= height <= _HIGHEST and width >= _NARROWEST and filled >= fewest:
+        return "text"
+    if not alone:
+        return None
+    ink = np.sort(np.maximum(levels[rows, columns], levels[rows, columns + 1]))
+    low, high = int(ink[len(ink) // 4]), int(ink[len(ink) * 9 // 10])
+    if low < _BRIGHT or high - low > _EVEN:
+        return None
+    small, large = sorted((width, height))
+    if small >= _SMALLEST_DRAWING and large <= _LARGEST_DRAWING * max(levels.shape) and filled >= _DRAWING:
+        return "body mark"
+    return "dotted line" if _is_dotted(rows, columns) else None
+
+
+def _is_dotted(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
+    """Whether the steps lie on one straight line, long enough and with gaps."""
+    points = np.stack([columns - columns.mean(), rows - rows.mean()])
+    direction = np.linalg.eigh(points @ points.T)[1]
+    across, along = direction.T @ points
+    length = np.ptp(along)
+    beside = np.sort(np.abs(across))[len(across) * 9 // 10]
+    covered = len(np.unique(np.rint(along))) / (length + 1)
+    return bool(length >= _SHORTEST_LINE and beside <= _STRAIGHT and covered <= _COVERED)

@@ -1,0 +1,128 @@
+"""Burned-in marks: drawn ones are found where they are, on simulated texture; and nothing else is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+import planted_marks as plant
+from places import SHARED
+from sonoforge.runtime.images.burned_in_marks import find_marks
+
+BUSI = SHARED / "data" / "BUSI" / "Dataset_BUSI_with_GT"
+
+
+def scan(seed: int = 0) -> Image.Image:
+    return Image.fromarray(plant.speckle(400, 500, seed))
+
+
+def centres(image: Image.Image) -> list[tuple[int, int]]:
+    found = find_marks(image).marks
+    return sorted(((m.box[0] + m.box[2]) // 2, (m.box[1] + m.box[3]) // 2) for m in found if m.kind == "caliper")
+
+
+def near(found: tuple[int, int], true: tuple[int, int]) -> bool:
+    return max(abs(found[0] - true[0]), abs(found[1] - true[1])) <= 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("compressed", [True, False])
+def test_texture_alone_has_no_marks(seed: int, compressed: bool) -> None:
+    assert find_marks(plant.speckle(400, 500, seed, compressed)).marks == ()
+
+
+@pytest.mark.parametrize("shape", ["+", "x"])
+@pytest.mark.parametrize(("arm", "width"), [(4, 1), (6, 1), (8, 3)])
+def test_crosses_are_found_at_their_places(shape: str, arm: int, width: int) -> None:
+    picture, places = scan(), [(120, 200), (300, 210)]
+    for at in places:
+        plant.cross(ImageDraw.Draw(picture), at, arm, width, 240, shape)
+    found = centres(plant.as_jpeg(picture, 90))
+    assert len(found) == 2 and all(map(near, found, places)), found
+
+
+def test_most_measurements_are_found_and_few_crosses_invented() -> None:
+    hit = drawn = invented = 0
+    for seed in range(12):
+        rng, picture = np.random.default_rng(seed), scan(seed)
+        places = plant.calipers(picture, (150, 120, 320, 260), rng)
+        found = centres(picture)
+        hit += sum(any(near(one, at) for one in found) for at in places)
+        invented += sum(not any(near(one, at) for at in places) for one in found)
+        drawn += len(places)
+    assert hit >= 0.9 * drawn and invented <= 1
+
+
+def test_text_is_found_as_text_and_its_letters_are_no_calipers() -> None:
+    picture = scan()
+    box = plant.text(picture, "RT AXILLA", np.random.default_rng(1))
+    marks = find_marks(picture)
+    assert marks.summary == "text"
+    left, top, right, bottom = marks.marks[0].box
+    assert left >= box[0] - 3 and top >= box[1] - 3 and right <= box[2] + 3 and bottom <= box[3] + 3
+
+
+def test_a_body_mark_is_found() -> None:
+    picture = scan()
+    box = plant.body_mark(picture, np.random.default_rng(0))
+    found = find_marks(picture).marks
+    assert [mark.kind for mark in found] == ["body mark"]
+    assert max(abs(a - b) for a, b in zip(found[0].box, box, strict=True)) <= 6
+
+
+def test_a_dotted_line_alone_is_found() -> None:
+    picture = scan()
+    plant.dotted(ImageDraw.Draw(picture), (100, 100), (300, 180), 235)
+    assert find_marks(picture).summary == "1 dotted line"
+
+
+def test_the_summary_counts_calipers_and_only_names_text() -> None:
+    picture = scan()
+    for at in ((120, 100), (300, 100)):
+        plant.cross(ImageDraw.Draw(picture), at, 6, 1, 240)
+    plant.text(picture, "LEFT 10:00", np.random.default_rng(3))
+    assert find_marks(picture).summary == "2 calipers, text"
+
+
+def test_a_box_limits_the_search_and_marks_stay_in_the_pixels_of_the_picture() -> None:
+    picture = scan()
+    draw = ImageDraw.Draw(picture)
+    plant.cross(draw, (60, 60), 6, 1, 240)
+    plant.cross(draw, (300, 210), 6, 1, 240)
+    found = find_marks(picture, (200, 100, 500, 400)).marks
+    assert [mark.box for mark in found] == [(294, 204, 307, 217)]
+
+
+def test_colour_array_and_picture_agree() -> None:
+    picture = scan()
+    plant.cross(ImageDraw.Draw(picture), (60, 60), 6, 1, 240)
+    assert find_marks(picture) == find_marks(np.asarray(picture.convert("RGB")))
+
+
+def test_a_large_picture_is_searched_smaller_and_answered_in_its_own_pixels() -> None:
+    picture = scan()
+    plant.cross(ImageDraw.Draw(picture), (60, 60), 6, 1, 240)
+    large = picture.resize((1500, 1200), Image.Resampling.NEAREST)
+    (mark,) = find_marks(large).marks
+    assert max(abs(a - b) for a, b in zip(mark.box, (162, 162, 201, 201), strict=True)) <= 9
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 3)])
+@pytest.mark.parametrize("level", [0, 255])
+def test_flat_and_tiny_pictures_have_no_marks(size: tuple[int, int], level: int) -> None:
+    assert find_marks(Image.new("L", size, level)).marks == ()
+
+
+@pytest.mark.skipif(not BUSI.is_dir(), reason="needs BUSI beside the checkout")
+@pytest.mark.parametrize(
+    ("name", "summary"),
+    [
+        ("benign (218)", "4 calipers"),  # looked at: two measurements with dotted lines
+        ("benign (206)", "4 calipers, text"),  # and a corner of the maker's name
+        ("normal (118)", "1 body mark"),
+        ("malignant (3)", ""),
+    ],
+)
+def test_real_scans(name: str, summary: str) -> None:
+    assert find_marks(Image.open(BUSI / name.split(maxsplit=1)[0] / f"{name}.png")).summary == summary

@@ -1,0 +1,113 @@
+"""Draw the marks of a sonographer into a scan, with Pillow: what `burned_in_marks` must find."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Box = tuple[int, int, int, int]
+
+
+def cross(draw: ImageDraw.ImageDraw, at: tuple[int, int], arm: int, width: int, ink: int, shape: str = "+") -> None:
+    """Draw one cross."""
+    x, y = at
+    if shape == "+":
+        half = width // 2
+        draw.rectangle((x - arm, y - half, x + arm, y - half + width - 1), fill=ink)
+        draw.rectangle((x - half, y - arm, x - half + width - 1, y + arm), fill=ink)
+    else:
+        draw.line((x - arm, y - arm, x + arm, y + arm), fill=ink, width=width)
+        draw.line((x - arm, y + arm, x + arm, y - arm), fill=ink, width=width)
+
+
+def dotted(draw: ImageDraw.ImageDraw, start: tuple[int, int], end: tuple[int, int], ink: int) -> None:
+    """Draw dots of 2 x 2 pixels on a line, five pixels apart."""
+    length = np.hypot(end[0] - start[0], end[1] - start[1])
+    for part in np.arange(8, length - 8, 5) / max(length, 1):
+        x, y = (round(a + part * (b - a)) for a, b in zip(start, end, strict=True))
+        draw.rectangle((x, y, x + 1, y + 1), fill=ink)
+
+
+def calipers(scan: Image.Image, box: Box, rng: np.random.Generator, lines: bool | None = None) -> list[tuple[int, int]]:
+    """Draw a measurement across a lesion's box, and at times a second one upright; returns the centres of the crosses.
+
+    Sizes, widths and levels are those of BUSI and BUS-BRA; half of them have numbers and, without ``lines``, half have
+    dotted lines.
+    """
+    draw = ImageDraw.Draw(scan)
+    arm, width = int(rng.integers(4, 9)), int(rng.integers(1, 4))
+    ink = int(rng.integers(190, 256))
+    shape = "+" if rng.random() < 0.75 else "x"
+    left, top, right, bottom = box
+    middle, centre = (top + bottom) // 2, (left + right) // 2
+    pairs = [((left, middle), (right, middle))]
+    if rng.random() < 0.6:
+        pairs.append(((centre, top), (centre, bottom)))
+    room = arm + 2
+    numbered = rng.random() < 0.5
+    lined = rng.random() < 0.5 if lines is None else lines
+    places = []
+    for number, pair in enumerate(pairs, start=1):
+        ends = [(min(max(x, room), scan.width - room), min(max(y, room), scan.height - room)) for x, y in pair]
+        for end in ends:
+            cross(draw, end, arm, width, ink, shape)
+            places.append(end)
+        if numbered:
+            draw.text((ends[0][0] - arm - 6, ends[0][1] - arm - 10), str(number), fill=ink)
+        if lined:
+            dotted(draw, ends[0], ends[1], ink)
+    return places
+
+
+def text(scan: Image.Image, words: str, rng: np.random.Generator) -> Box:
+    """Write a label into the lower half; returns its box."""
+    draw = ImageDraw.Draw(scan)
+    font = ImageFont.load_default(int(rng.integers(10, 19)))
+    width = draw.textlength(words, font)
+    at = (int(rng.uniform(4, max(5, scan.width - width - 4))), int(rng.uniform(0.55, 0.85) * scan.height))
+    draw.text(at, words, fill=int(rng.integers(190, 256)), font=font)
+    box = draw.textbbox(at, words, font)
+    return int(box[0]), int(box[1]), int(box[2]), int(box[3])
+
+
+def body_mark(scan: Image.Image, rng: np.random.Generator) -> Box:
+    """Draw a breast from the front, with the position of the probe, in a lower corner; returns its box."""
+    draw = ImageDraw.Draw(scan)
+    side, ink = int(rng.integers(44, 80)), int(rng.integers(200, 256))
+    left = 6 if rng.random() < 0.5 else scan.width - side - 6
+    top = scan.height - side - 6
+    draw.ellipse((left, top, left + side, top + side), outline=ink)
+    middle = (left + side // 2, top + side // 2)
+    draw.ellipse((middle[0] - 4, middle[1] - 4, middle[0] + 4, middle[1] + 4), outline=ink)
+    angle = rng.uniform(0, 2 * np.pi)
+    tip = (middle[0] + 0.4 * side * np.cos(angle), middle[1] + 0.4 * side * np.sin(angle))
+    draw.line((*middle, *tip), fill=ink, width=2)
+    return left, top, left + side + 1, top + side + 1
+
+
+def as_jpeg(scan: Image.Image, quality: int) -> Image.Image:
+    """Pack and unpack."""
+    stream = io.BytesIO()
+    scan.save(stream, "JPEG", quality=quality)
+    return Image.open(stream).convert(scan.mode)
+
+
+def speckle(height: int, width: int, seed: int = 0, compressed: bool = True) -> NDArray[np.uint8]:
+    """A scan's texture, (H, W) uint8: the envelope of complex noise that a beam has blurred.
+
+    ``compressed``: 70 dB of it are shown on a logarithmic scale, as scanners do; else the envelope itself, whose
+    contrast is far stronger.
+    """
+    rng = np.random.default_rng(seed)
+    field = rng.normal(size=(2, height + 16, width + 16))
+    for axis, span in ((1, 9), (2, 15)):  # pixels: a beam is wider than it is long
+        window = np.hanning(span + 2)[1:-1]
+        field = np.apply_along_axis(np.convolve, axis, field, window / window.sum(), mode="same")
+    envelope = np.hypot(*field)[8:-8, 8:-8]
+    envelope /= envelope.mean()
+    shown = 70 + 255 / 70 * 20 * np.log10(np.maximum(envelope, 1e-6)) if compressed else 60 * envelope
+    levels: NDArray[np.uint8] = shown.clip(0, 255).astype(np.uint8)
+    return levels
