@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,39 +19,50 @@ if TYPE_CHECKING:
     from sonoforge.runtime.inference.classifier import Classifier
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What is written with each answer; empty for nothing.
+
+    Attributes:
+        overlay: Folder of pictures.
+        sr: Folder of DICOM structured reports.
+        beside: Also write each answer beside its file.
+        anonymous: Name files by their contents.
+    """
+
+    overlay: str = ""
+    sr: str = ""
+    beside: bool = False
+    anonymous: bool = False
+
+
 class Answering:
     """Answers files, in several threads if need be, and writes what goes with each."""
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        failures: Mapping[str, dict[str, Any]],
-        overlay: str = "",
-        anonymous: bool = False,
-        beside: bool = False,
-    ) -> None:
-        """Check that pictures can be written.
+    def __init__(self, classifier: Classifier, failures: Mapping[str, dict[str, Any]], extras: Extras) -> None:
+        """Check that what goes with answers can be written.
 
         Args:
             classifier: The bundle that answers.
             failures: Entries of files that are known to fail.
-            overlay: Folder of the pictures; empty for none.
-            anonymous: Name files by their contents.
-            beside: Also write each answer beside its file.
+            extras: What goes with each answer.
 
         Raises:
-            SonoforgeError: The pictures' folder cannot be written.
+            SonoforgeError: A folder cannot be written.
         """
-        self._classifier, self._failures = classifier, failures
-        self._anonymous, self._beside = anonymous, beside
+        self._classifier, self._failures, self._extras = classifier, failures, extras
         self._names: dict[str, str] = {}
         self._seen = Counter[str]()
         self._input = b""
         self._overlays: OverlayFolder | None = None
-        if overlay:
+        if extras.overlay:
             from sonoforge.runtime.explanations.files import OverlayFolder  # noqa: PLC0415 - only with --overlay
 
-            self._overlays = OverlayFolder(Path(overlay))
+            self._overlays = OverlayFolder(Path(extras.overlay))
+        if extras.sr:
+            from sonoforge.runtime.atomic import prepare_folder  # noqa: PLC0415 - only with --sr
+
+            prepare_folder(Path(extras.sr))
 
     def name(self, files: Sequence[str]) -> dict[str, str]:
         """Return what to call each file in all that is printed and written, and reserve its picture's name.
@@ -60,7 +72,7 @@ class Answering:
         if STDIN in files:
             self._input = read_stdin()
         names = dict(zip(files, files, strict=True))
-        if self._anonymous:
+        if self._extras.anonymous:
             from sonoforge.runtime.images.anonymous import pseudonyms  # noqa: PLC0415 - only with --anonymous
 
             names = pseudonyms(files, {STDIN: self._input}, self._seen)
@@ -72,7 +84,7 @@ class Answering:
     def answer(self, file: str) -> dict[str, Any]:
         """Return the entry of a file."""
         entry = self._failures.get(file) or self._classified(file)
-        if not self._anonymous:
+        if not self._extras.anonymous:
             return entry
         from sonoforge.runtime.images.anonymous import hide  # noqa: PLC0415 - only with --anonymous
 
@@ -98,7 +110,14 @@ class Answering:
                 more["overlay"] = str(picture)
             except SonoforgeError as error:
                 unwritten.append(str(error))
-        if self._beside:
+        if self._extras.sr and "dicom" in answered.entry:
+            from sonoforge.runtime.images.dicom.structured_report import write_report  # noqa: PLC0415 - only with --sr
+
+            try:
+                more["sr"] = str(write_report(Path(self._extras.sr), file, answered.entry))
+            except SonoforgeError as error:
+                unwritten.append(str(error))
+        if self._extras.beside:
             from sonoforge.runtime.atomic import write_json  # noqa: PLC0415 - only with --beside
 
             try:

@@ -3,9 +3,9 @@
 JSON (``--json``) is one object:
 
 * ``results``: one entry for each file in the order given, as `answer_file` documents it; with ``--overlay`` also
-  ``overlay``, the path of its picture; where anything that was asked for beside an answer could not be written,
-  ``unwritten``, the reasons.  For a file that cannot be used ``{"file", "ok": False, "error": {"code", "message"}}``
-  with the codes of `ImageError`;
+  ``overlay``, the path of its picture; with ``--sr`` and for DICOM ``sr``, the path of its report; where anything
+  that was asked for beside an answer could not be written, ``unwritten``, the reasons.  For a file that cannot be
+  used ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of `ImageError`;
 * ``model``: ``{"name", "version", "sha256"}`` of the file that answered;
 * ``provider``: onnxruntime's, that ran it;
 * ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged", "unwritten",
@@ -80,6 +80,7 @@ class Config:
     jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
     resume: bool = option(False, help="continue --csv or --jsonl: answer only the files that it lacks")
     beside: bool = option(False, help="also write each answer as JSON beside its file: NAME.sonoforge.json")
+    sr: str = option("", help="also write answers for DICOM as structured reports in this folder", metavar="FOLDER")
     anonymous: bool = option(False, help="name files by a hash of their contents in all that is printed and written")
     watch: str = option("", help="answer each scan that appears in this folder, until Ctrl-C", metavar="FOLDER")
     recursive: bool = option(False, help="also search subfolders")
@@ -89,7 +90,7 @@ class Config:
 
 def main(config: Config) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
-    from sonoforge.runtime.cli.answering import Answering  # noqa: PLC0415 - not for --help or a wrong flag
+    from sonoforge.runtime.cli.answering import Answering, Extras  # noqa: PLC0415 - not for --help or a wrong flag
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
 
     _check(config)
@@ -97,7 +98,8 @@ def main(config: Config) -> Outcome:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     classifier = Classifier(config.bundle or None, config.threads, config.file, config.provider)
     found = expand(config.paths, config.recursive, generated=False)
-    answering = Answering(classifier, found.failures, config.overlay, config.anonymous, config.beside)
+    extras = Extras(config.overlay, config.sr, config.beside, config.anonymous)
+    answering = Answering(classifier, found.failures, extras)
     kept = _open_files(config, classifier)
     results: list[dict[str, Any]] = []
     all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
@@ -122,6 +124,8 @@ def main(config: Config) -> Outcome:
         log.info("%s", in_words(found.skipped))
     if config.overlay:
         log.info("written: pictures in %s", config.overlay)
+    if config.sr:
+        log.info("written: reports on DICOM files in %s", config.sr)
     result = {
         "results": results,
         "model": classifier.model,
@@ -139,9 +143,11 @@ def _check(config: Config) -> None:
         raise SonoforgeError("PATHS is missing: images, folders and globs, or - for standard input")
     if config.anonymous and config.beside:
         raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
-    if STDIN in config.paths and (config.beside or config.resume):
-        flag = "--beside" if config.beside else "--resume"
-        raise SonoforgeError(f"{flag}: needs a file's name and time, which standard input (-) has not; give the file")
+    if config.anonymous and config.sr:
+        raise SonoforgeError("--sr writes reports that hold the patient's name, which --anonymous must not; choose one")
+    for flag in ("beside", "resume", "sr"):
+        if STDIN in config.paths and getattr(config, flag):
+            raise SonoforgeError(f"--{flag}: needs a file's name, which standard input (-) has not; give the file")
 
 
 def _batches(config: Config, files: list[str]) -> Iterator[list[str]]:

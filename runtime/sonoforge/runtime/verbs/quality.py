@@ -120,8 +120,8 @@ def main(config: Config) -> Outcome:
         say("%-*s  %s", width, "file", " ".join(f"{heading:>7}" for heading, _ in _COLUMNS.values()))
     with progress("measuring", len(files)) as advance:
         for file in files:
-            known = failures.get(file)
-            result, embedding = (known, None) if known else _measure(file, bundle.manifest, classifier)
+            failed_before = failures.get(file)
+            result, embedding = (failed_before, None) if failed_before else _measure(file, bundle.manifest, classifier)
             results.append(result)
             if embedding is not None:
                 embeddings.append(embedding)
@@ -186,8 +186,8 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
     reference, failed = [], []
     with progress("measuring the reference images", len(files)) as advance:
         for file in files:
-            known = failures.get(file)
-            result, embedding = (known, None) if known else _measure(file, manifest, classifier)
+            failed_before = failures.get(file)
+            result, embedding = (failed_before, None) if failed_before else _measure(file, manifest, classifier)
             if embedding is not None:
                 reference.append(embedding)
             else:
