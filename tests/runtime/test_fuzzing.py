@@ -12,12 +12,14 @@ import io
 import json
 import math
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,15 +27,19 @@ from PIL import Image
 
 import bundle_factory as factory
 import dicom_files
+from model_worker import ModelWorker
 from sonoforge.runtime.bundle.files import load_arrays
+from sonoforge.runtime.bundle.onnx_graph import OPERATORS
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle, parse_manifest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import ImageError, decode_image
+from sonoforge.runtime.inference.classifier import Classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow and pydicom warn of damaged metadata
 
 EXAMPLES = int(os.environ.get("SONOFORGE_FUZZ_EXAMPLES", "150"))
 LONGEST_SECONDS = 5.0
+MEMORY = 4_000_000_000  # bytes that a model may take in these tests, beside what pytest itself holds
 fuzzed = settings(
     max_examples=EXAMPLES,
     deadline=None,  # measured below, without the making of the example
@@ -156,6 +162,81 @@ def test_damaged_zip_bundles_are_read_or_refused(edits: list[tuple[str, float, b
         bundle.golden()
 
     check(read, SonoforgeError)
+
+
+SHARE = st.floats(0, 1, exclude_max=True)
+REWIRINGS = st.lists(
+    st.tuples(st.sampled_from(("operator", "input", "setting", "size", "value", "drop", "double")), SHARE, SHARE),
+    min_size=1,
+    max_size=4,
+)
+NUMBERS = (-(2**63), -(2**31), -1, 0, 1, 2, 3, 7, 255, 65535, 2**31 - 1, 2**31, 2**62)
+
+
+def rewired(changes: list[tuple[str, float, float]]) -> bytes:
+    """Return a sound ONNX file whose graph makes little sense: the patch network with a few changes."""
+    model = onnx.load_model_from_string(factory.model_bytes())
+    graph = model.graph
+
+    def one(items: Any, share: float) -> Any:
+        return items[math.floor(share * len(items))]
+
+    for kind, where, what in changes:
+        node, tensor = one(graph.node, where), one(graph.initializer, where)
+        names = [name for other in graph.node for name in (*other.input, *other.output)]
+        settings_ = [
+            item for item in node.attribute if item.type in (onnx.AttributeProto.INT, onnx.AttributeProto.INTS)
+        ]
+        if kind == "operator":
+            node.op_type = one(sorted(OPERATORS), what)
+        elif kind == "input":
+            node.input[math.floor(what * len(node.input))] = one(names, what)
+        elif kind == "setting" and settings_:
+            item = one(settings_, what)
+            if item.type == onnx.AttributeProto.INTS:
+                item.ints[0] = one(NUMBERS, what)
+            else:
+                item.i = one(NUMBERS, what)
+        elif kind == "size" and tensor.dims:
+            tensor.dims[math.floor(what * len(tensor.dims))] = one(NUMBERS, what)
+        elif kind == "value":
+            values = bytearray(tensor.raw_data)
+            values[:8] = one((b"\0" * 8, b"\xff" * 8, b"\0\0\x80\x7f" * 2), what)
+            tensor.raw_data = bytes(values)
+        elif kind == "drop" and len(graph.node) > 1:
+            graph.node.remove(node)
+        elif kind == "double":
+            graph.node.add().CopyFrom(node)
+    return bytes(model.SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[ModelWorker]:
+    started = ModelWorker((1, 3, factory.SIZE, factory.SIZE), MEMORY)
+    yield started
+    started.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the memory of a process is limited on Linux alone")
+def test_damaged_models_answer_or_are_refused(worker: ModelWorker, tmp_path: Path) -> None:
+    """Those that end their process, or take too long, are refused by the trial that foreign bundles go through."""
+    harmful: list[bytes] = []
+
+    @fuzzed
+    @given(st.booleans(), EDITS, REWIRINGS)
+    def change(sound: bool, edits: list[tuple[str, float, bytes]], rewirings: list[tuple[str, float, float]]) -> None:
+        content = rewired(rewirings) if sound else edit(factory.model_bytes(), edits)
+        outcome = worker.try_model(content)
+        assert outcome.kind != "raw", outcome.said
+        assert "\n" not in outcome.said and len(outcome.said) < 2000
+        if outcome.kind in ("crashed", "hung"):
+            harmful.append(content)
+
+    change()
+    for number, content in enumerate(harmful):
+        folder = factory.write_bundle(tmp_path / str(number), model=content)
+        with pytest.raises(SonoforgeError, match="do not use this bundle"):
+            Classifier(folder)
 
 
 ODD = st.sampled_from(

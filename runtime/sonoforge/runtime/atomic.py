@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 from sonoforge.runtime import leftovers
 from sonoforge.runtime.errors import SonoforgeError
 
+_TRIAL_BYTES = 65536  # of a small picture
+
 
 @contextlib.contextmanager
 def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
@@ -101,6 +103,26 @@ def replacing_folder(path: Path | str, durable: bool = True) -> Iterator[Path]:
             _sync_folder(target.parent)
     except OSError as error:
         raise _unwritable(target, error) from error
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder that many files will be written into, and write into it on trial.
+
+    Raises:
+        SonoforgeError: It cannot be made or written, such as on a full disk.
+    """
+    trial = leftovers.temporary_name(folder / "trial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with leftovers.open_new(trial) as file:
+                file.write(bytes(_TRIAL_BYTES))
+        finally:
+            trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise SonoforgeError(
+            f"{folder}: cannot be written ({error.strerror or error}); choose another folder or make room"
+        ) from error
 
 
 def _take_name(temporary: Path, target: Path) -> None:

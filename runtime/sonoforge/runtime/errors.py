@@ -20,6 +20,12 @@ class GateError(SonoforgeError):
     exit_code = 1
 
 
+def reason(error: object) -> str:
+    """Return what another program's error says as one short line; some quote the bytes of a hostile file."""
+    text = " ".join(str(error).split()) or (type(error).__name__ if isinstance(error, Exception) else "")
+    return "".join(character if character.isprintable() else "?" for character in text[:160])
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Return `` (did you mean X?)`` for a mistyped name, or an empty string."""
     import difflib  # noqa: PLC0415 - for a mistake only

@@ -414,10 +414,10 @@ def test_a_changed_file_is_refused_before_it_is_used(bundle: Path, name: str) ->
 def test_a_model_that_is_another_than_the_manifest_says_is_refused(bundle: Path, generators: Any) -> None:
     other = generators("began", 2).bundle
     replace_file(bundle, "generator.onnx", (other / "generator.onnx").read_bytes())
-    with pytest.raises(BundleError, match="found inputs latents, labels"):
+    with pytest.raises(BundleError, match="labels"):
         Generator(bundle)
     replace_file(bundle, "generator.onnx", b"no model")
-    with pytest.raises(SonoforgeError, match="onnxruntime cannot load it"):
+    with pytest.raises(SonoforgeError, match="not an ONNX file"):
         Generator(bundle)
 
 

@@ -340,6 +340,9 @@ def test_a_model_that_contradicts_the_manifest_is_refused(
 
 def test_shapes_of_model_and_manifest_must_agree(bundle: Path) -> None:
     factory.edit_manifest(bundle, lambda m: m["outputs"].update(embedding=[13]))
+    with np.load(bundle / "golden.npz") as archive:
+        golden = {**archive, "embedding": np.zeros((4, 13), np.float32)}
+    factory.replace_file(bundle, "golden.npz", factory.npz(**golden))
     assert "output embedding: found tensor(float)" in refused(bundle, Classifier)
 
 

@@ -204,6 +204,7 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
         "jsonl": "",
         "resume": False,
         "beside": False,
+        "sr": "",
         "anonymous": False,
         "recursive": True,
         "threads": 1,

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from sonoforge.runtime import atomic, leftovers
+from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.explanations import overlay
 from sonoforge.runtime.inference.result import Result
 
 _OPENING = 4096  # bytes of a PNG that hold its text, which is written before the pixels
-_TRIAL_BYTES = 65536  # of a small picture
 
 
 class OverlayFolder:
@@ -28,21 +27,7 @@ class OverlayFolder:
         self._folder = folder
         self._chosen: dict[str, Path] = {}
         self._taken: set[str] = set()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SonoforgeError(f"{folder}: no folder can be made ({error.strerror}); choose another") from error
-        trial = leftovers.temporary_name(folder / "trial")
-        try:
-            try:
-                with leftovers.open_new(trial) as file:
-                    file.write(bytes(_TRIAL_BYTES))
-            finally:
-                trial.unlink(missing_ok=True)
-        except OSError as error:
-            raise SonoforgeError(
-                f"{folder}: cannot be written ({error.strerror}); choose another folder or make room"
-            ) from error
+        atomic.prepare_folder(folder)
 
     def reserve(self, files: Sequence[str]) -> None:
         """Choose the names of more files' pictures, each once, in this order.

@@ -19,7 +19,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.onnx_session import CPU, is_ort, load_session
+from sonoforge.runtime.inference.onnx_session import CPU, load_session, run_session
 from sonoforge.runtime.inference.result import Result
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Classifier:
             )
         self._session = _load_session(self.bundle, _known(self.bundle, file), threads, provider)
         self._reference = trust.read_reference(self.bundle)
-        self._file = manifest.files[file]
+        self._name, self._file = file, manifest.files[file]
         self.model = {**manifest.identity, "sha256": self._file.sha256}
 
     @property
@@ -108,20 +108,22 @@ class Classifier:
             BundleError: The network's answer contradicts the manifest.
         """
         names = list(self.bundle.manifest.outputs)
-        if self._file.format.endswith(_FROM_PIXELS):
-            inputs: dict[str, NDArray[Any]] = {"pixels": pixels}
-        else:
-            inputs = {"input": self._preprocessing.normalise(pixels)}
-        values = self._session.run(names, inputs)
+        where = f"{self.bundle.path}: {self._name}"
+        values = run_session(self._session, _inputs(self.bundle, self._name, pixels), where, names)
         outputs: dict[str, NDArray[np.float32]] = dict(zip(names, values, strict=True))
+        for name, value in outputs.items():
+            expected = (len(pixels), *self.bundle.manifest.outputs[name])
+            if value.shape != expected or not np.isfinite(value).all():
+                found = f"numbers that are not finite in {name}" if value.shape == expected else f"{name} {value.shape}"
+                raise BundleError(
+                    f"{where}: found {found}, expected finite numbers {expected}; export the bundle again"
+                )
         scaled = outputs["logits"] / self.bundle.manifest.temperature
         exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        expected = exponentials / exponentials.sum(axis=1, keepdims=True)
-        if not (
-            np.abs(expected - outputs["probabilities"]) <= _SOFTMAX_TOLERANCE[self._file.precision]
-        ).all():  # also catches NaN
+        softmax = exponentials / exponentials.sum(axis=1, keepdims=True)
+        if not (np.abs(softmax - outputs["probabilities"]) <= _SOFTMAX_TOLERANCE[self._file.precision]).all():
             raise BundleError(
-                f"{self.bundle.path}: the model's probabilities are not softmax(logits / temperature) for the "
+                f"{where}: its probabilities are not softmax(logits / temperature) for the "
                 f"manifest's temperature {self.bundle.manifest.temperature}; export the bundle again"
             )
         return outputs
@@ -200,16 +202,29 @@ def _load_session(
     """Load the checked model and compare its interface with the manifest."""
     # The model is read and hashed while onnxruntime is imported: each takes a large part of the start-up.
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(bundle.read, file)
+        reading = pool.submit(_read_model, bundle, file)
         import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help
-    where, content = f"{bundle.path}: {file}", reading.result()
-    if not (bundle.is_shipped or is_ort(content)):  # the content of the shipped one was checked by the release
-        from sonoforge.runtime.bundle.onnx_graph import check_graph  # noqa: PLC0415 - for other bundles only
-
-        check_graph(content, where)
-    session = load_session(content, where, threads, provider)
+    session = load_session(reading.result(), f"{bundle.path}: {file}", threads, provider)
     _check_interface(bundle, file, session)
     return session
+
+
+def _read_model(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
+    """Read the model; one that did not come with sonoforge is first tried in a process of its own."""
+    content = bundle.read(file)
+    if not bundle.is_shipped:
+        from sonoforge.runtime.inference.trial import admit  # noqa: PLC0415 - for other bundles only
+
+        admit(content, f"{bundle.path}: {file}", _inputs(bundle, file, bundle.golden()["pixels"][:1]))
+    return content
+
+
+def _inputs(bundle: Bundle[ClassifierManifest], file: str, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """Return the inputs of a model file, by name, for pixels (N, S, S, 3)."""
+    manifest = bundle.manifest
+    if manifest.files[file].format.endswith(_FROM_PIXELS):
+        return {"pixels": pixels}
+    return {"input": manifest.preprocessing.normalise(pixels)}
 
 
 def _check_interface(bundle: Bundle[ClassifierManifest], file: str, session: onnxruntime.InferenceSession) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.generation import GeneratorManifest
-from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import Pixels, to_pixels
 from sonoforge.runtime.inference.latents import check_limit, draw_latent
-from sonoforge.runtime.inference.onnx_session import load_session
+from sonoforge.runtime.inference.onnx_session import load_session, run_session
+from sonoforge.runtime.inference.trial import admit
 
 # Images computed together: as many as training's own sampling computes on a CPU.
 BATCH = 8
@@ -50,12 +50,19 @@ class Generator:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, GeneratorManifest)
         where = f"{self.bundle.path}: {file}"
         content = self.bundle.read(file)
-        check_graph(content, where)
+        admit(content, where, self._golden_input())
         self._session = load_session(content, where, threads)
         found = [item.name for item in self._session.get_inputs()]
         if found != list(self.manifest.raw["inputs"]):
             raise BundleError(f"{where}: found inputs {', '.join(found)}, expected those of the manifest")
         self._where = where
+
+    def _golden_input(self) -> dict[str, NDArray[Any]]:
+        """Return the inputs of the first golden image, by name."""
+        about, golden = self.manifest, self.bundle.golden()
+        latent = draw_latent(int(golden["seeds"][0]), 0, about.latent_size, about.distribution)
+        rows = {"latents": latent[None], "psi": golden["psi"][:1], "labels": golden["labels"][:1]}
+        return {name: rows[name] for name in about.raw["inputs"]}
 
     @property
     def manifest(self) -> GeneratorManifest:
@@ -139,11 +146,7 @@ class Generator:
             raise SonoforgeError(f"{self._where}: found label {label}, expected {'a' if about.classes else 'no'} label")
         if about.classes:
             fed["labels"] = np.full(len(latents), label, np.int64)
-        try:
-            images: NDArray[np.float32] = self._session.run(["images"], fed)[0]
-        except Exception as error:  # onnxruntime raises a family of its own that has no common base
-            reason = " ".join(str(error).split())[:160]
-            raise BundleError(f"{self._where}: onnxruntime cannot run it ({reason})") from error
+        images: NDArray[np.float32] = run_session(self._session, fed, self._where, ["images"])[0]
         expected = (len(latents), about.channels, about.image_size, about.image_size)
         if images.shape != expected or images.dtype != np.float32 or not np.isfinite(images).all():
             raise BundleError(

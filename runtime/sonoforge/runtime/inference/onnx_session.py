@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.bundle.files import BundleError
+from sonoforge.runtime.errors import SonoforgeError, reason
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -28,7 +29,7 @@ def missing() -> str:
 
 
 def session_options(threads: int) -> Any:
-    """Return onnxruntime's options: threads that sleep while they wait, and no warnings."""
+    """Return onnxruntime's options: threads that sleep while they wait, and no log."""
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
 
     options = onnxruntime.SessionOptions()
@@ -36,7 +37,7 @@ def session_options(threads: int) -> Any:
     # Waiting threads sleep instead of burning the cores that the next decode needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only: warnings about unused initialisers are not the user's
+    options.log_severity_level = 4  # none: what fails is raised as well, and the rest is not the user's
     return options
 
 
@@ -55,7 +56,8 @@ def load_session(content: bytes, where: str, threads: int = 1, provider: str = C
         provider: Execution provider, which must run the whole file: nothing is left to the CPU without a word.
 
     Raises:
-        SonoforgeError: onnxruntime cannot load the file, or has no such provider.
+        BundleError: onnxruntime cannot load the file.
+        SonoforgeError: It has no such provider.
     """
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
 
@@ -68,21 +70,49 @@ def load_session(content: bytes, where: str, threads: int = 1, provider: str = C
     options = session_options(threads)
     if provider != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        options.log_severity_level = 4  # what fails is raised as well
     try:
+        # Its fallback to other providers would print to stdout, and try again what it cannot load.
         session = onnxruntime.InferenceSession(content, options, providers=[provider], enable_fallback=0)
+        # What the file says of itself is decoded when it is asked for, and may be no text.
+        _ = [item.name for item in (*session.get_inputs(), *session.get_outputs())]
+        _ = session.get_modelmeta().custom_metadata_map
     except Exception as error:  # onnxruntime raises a family of its own that has no common base
-        reason = " ".join(str(error).split())[:160]
         what = (
             "cannot load it" if provider == CPU else f"cannot run all of it on {provider}, and leaves none to the CPU"
         )
-        raise SonoforgeError(f"{where}: onnxruntime {what} ({reason})") from error
+        raise BundleError(f"{where}: onnxruntime {what} ({reason(error)})") from error
     if session.get_providers()[0] != provider:  # such as where a driver is missing
         raise SonoforgeError(
             f"{where}: onnxruntime would run it on {session.get_providers()[0]}, expected {provider}; install what "
             "sonoforge doctor names for it"
         )
     return session
+
+
+def run_session(
+    session: onnxruntime.InferenceSession,
+    inputs: Mapping[str, NDArray[Any]],
+    where: str,
+    names: list[str] | None = None,
+) -> list[NDArray[Any]]:
+    """Run a loaded file.
+
+    Args:
+        session: Of `load_session`.
+        inputs: By name.
+        where: The file's path, as an error names it.
+        names: Of the outputs; None for all.
+
+    Returns:
+        Outputs in the order of ``names``, or of the file.
+
+    Raises:
+        BundleError: onnxruntime cannot run it.
+    """
+    try:
+        return list(session.run(names, dict(inputs)))
+    except Exception as error:  # onnxruntime raises a family of its own that has no common base
+        raise BundleError(f"{where}: onnxruntime cannot run it ({reason(error)})") from error
 
 
 def open_file(path: Path, threads: int = 1, provider: str = CPU) -> Answer:
@@ -103,6 +133,6 @@ def open_file(path: Path, threads: int = 1, provider: str = CPU) -> Answer:
     names = [item.name for item in session.get_inputs()]
 
     def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        return list(session.run(None, dict(zip(names, inputs, strict=True))))
+        return run_session(session, dict(zip(names, inputs, strict=True)), path.name)
 
     return answer

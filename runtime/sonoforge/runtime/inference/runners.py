@@ -159,21 +159,26 @@ def run_module(
     Raises:
         subprocess.TimeoutExpired: It took longer, and was ended.
     """
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    # What the user set counts from the user's folder; an empty entry would mean that folder itself.
-    given = [entry for entry in environment.pop("PYTHONPATH", "").split(os.pathsep) if entry]
-    if given:
-        environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in given)
     return subprocess.run(  # noqa: S603 - by this very interpreter
         [sys.executable, "-m", module, str(argument)],
         capture_output=True,
         text=True,
         check=False,
         errors="replace",
-        env=environment,
+        env=module_environment(),
         cwd=folder,
         timeout=limit,
     )
+
+
+def module_environment() -> dict[str, str]:
+    """Return the environment of a process that imports nothing from the user's folder; see `run_module`."""
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    # What the user set counts from the user's folder; an empty entry would mean that folder itself.
+    given = [entry for entry in environment.pop("PYTHONPATH", "").split(os.pathsep) if entry]
+    if given:
+        environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in given)
+    return environment
 
 
 def leave_with_parent() -> None:

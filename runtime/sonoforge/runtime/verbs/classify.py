@@ -3,9 +3,9 @@
 JSON (``--json``) is one object:
 
 * ``results``: one entry for each file in the order given, as `answer_file` documents it; with ``--overlay`` also
-  ``overlay``, the path of its picture; where anything that was asked for beside an answer could not be written,
-  ``unwritten``, the reasons.  For a file that cannot be used ``{"file", "ok": False, "error": {"code", "message"}}``
-  with the codes of `ImageError`;
+  ``overlay``, the path of its picture; with ``--sr`` and for DICOM ``sr``, the path of its report; where anything
+  that was asked for beside an answer could not be written, ``unwritten``, the reasons.  For a file that cannot be
+  used ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of `ImageError`;
 * ``model``: ``{"name", "version", "sha256"}`` of the file that answered;
 * ``provider``: onnxruntime's, that ran it;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
@@ -82,6 +82,7 @@ class Config:
     jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
     resume: bool = option(False, help="continue --csv or --jsonl: answer only the files that it lacks")
     beside: bool = option(False, help="also write each answer as JSON beside its file: NAME.sonoforge.json")
+    sr: str = option("", help="also write answers for DICOM as structured reports in this folder", metavar="FOLDER")
     anonymous: bool = option(False, help="name files by a hash of their contents in all that is printed and written")
     recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads for one inference", limits=(1, 256))
@@ -141,6 +142,8 @@ def main(config: Config) -> Outcome:
         log.info("%s", in_words(skipped))
     if config.overlay:
         log.info("written: pictures in %s", config.overlay)
+    if config.sr:
+        log.info("written: reports on DICOM files in %s", config.sr)
     result = {
         "results": results,
         "model": classifier.model,
@@ -157,6 +160,8 @@ def _check(config: Config) -> None:
     """Refuse settings that contradict each other."""
     if config.anonymous and config.beside:
         raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
+    if config.anonymous and config.sr:
+        raise SonoforgeError("--sr writes reports that hold the patient's name, which --anonymous must not; choose one")
     if STDIN in config.paths and (config.beside or config.resume):
         flag = "--beside" if config.beside else "--resume"
         raise SonoforgeError(f"{flag}: needs a file's name and time, which standard input (-) has not; give the file")
@@ -175,6 +180,10 @@ class _Answering:
             from sonoforge.runtime.explanations.files import OverlayFolder  # noqa: PLC0415 - only with --overlay
 
             self._overlays = OverlayFolder(Path(config.overlay))
+        if config.sr:
+            from sonoforge.runtime.atomic import prepare_folder  # noqa: PLC0415 - only with --sr
+
+            prepare_folder(Path(config.sr))
 
     def name(self, files: Sequence[str]) -> dict[str, str]:
         """Return what to call each file in all that is printed and written, and reserve its picture's name."""
@@ -219,6 +228,14 @@ class _Answering:
                 write(picture, answered.picture(), answered.result)
                 more["overlay"] = str(picture)
             except SonoforgeError as error:
+                unwritten.append(str(error))
+        if self._config.sr and "dicom" in answered.entry:
+            from sonoforge.runtime.images.decoding import ImageError  # noqa: PLC0415 - only with --sr
+            from sonoforge.runtime.images.dicom.structured_report import write_report  # noqa: PLC0415 - only with --sr
+
+            try:
+                more["sr"] = str(write_report(Path(self._config.sr), file, answered.entry))
+            except (SonoforgeError, ImageError) as error:
                 unwritten.append(str(error))
         if self._config.beside:
             from sonoforge.runtime.atomic import write_json  # noqa: PLC0415 - only with --beside

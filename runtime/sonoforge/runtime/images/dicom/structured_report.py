@@ -1,0 +1,179 @@
+"""An answer as a DICOM structured report, for the archive that holds the scan.
+
+The content is a measurement report (PS3.16, TID 1500) with one group of measurements and evaluations (TID 1501) that
+refers to the image; the object is a Comprehensive SR (PS3.3, A.35.3) in a series of its own in the scan's study.  It is
+marked complete, preliminary and unverified: no person has looked at it.
+
+An archive files a report by its patient, so this is the one place where the patient's elements are read: they go from
+the scan into the report as they stand, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import uuid
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sonoforge.runtime import atomic
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.decoding import ImageError
+from sonoforge.runtime.images.dicom.header import INSTALL, import_pydicom, one_line
+from sonoforge.runtime.notice import NOTICE
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+    from pydicom.sr.coding import Code
+
+SCHEME = "99SONOFORGE"
+"""Designator of the private codes, for what the standard has no code for; 99 is for private schemes (PS3.16, 8)."""
+
+# SNOMED CT, PS3.16, CID 222 and its like; other classes get a private code that carries their name.
+_SNOMED = {"normal": "17621005", "benign": "30807003", "malignant": "21594007"}
+_YES, _NO = ("373066001", "Yes"), ("373067005", "No")
+_SERIES_NUMBER = 9000  # beyond what a machine counts up to in one study
+_MOST_LETTERS = 64  # of a long string and of a code's meaning (PS3.5, 6.2)
+_NOT_OF_THE_ANSWER = ("file", "ms", "overlay")  # other every time, or no part of what is reported
+_NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+
+
+def write_report(folder: Path, path: str, entry: dict[str, Any]) -> Path:
+    """Write the answer for one DICOM file as a structured report, whole or not at all.
+
+    The report is named by its SOP Instance UID, which follows from the image and the answer: the same answer for the
+    same image is the same report, is not written again, and is filed by an archive once.
+
+    Args:
+        folder: Where the report goes.
+        path: The DICOM file that was answered.
+        entry: Its answer, as ``sonoforge classify --json`` prints it.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        ImageError: The file cannot be read any more, or does not say which study and series it belongs to.
+        SonoforgeError: highdicom is not installed, or the report cannot be written.
+    """
+    report = make_report(path, entry)
+    target = folder / f"{report.SOPInstanceUID}.dcm"
+    if not target.exists():
+        stream = io.BytesIO()
+        with one_line(path):
+            report.save_as(stream, enforce_file_format=True)
+        atomic.write_bytes(target, stream.getvalue())
+    return target
+
+
+def make_report(path: str, entry: dict[str, Any]) -> Dataset:
+    """Build the structured report for one DICOM file; see `write_report`."""
+    import_pydicom(path)
+    try:
+        from highdicom.sr import ComprehensiveSR  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError:
+        raise SonoforgeError(f"structured reports need highdicom: {INSTALL}") from None
+    from pydicom import dcmread  # noqa: PLC0415 - an extra
+
+    warnings.filterwarnings("ignore", module=r"highdicom(\.|$)")  # they quote the patient's name
+    with one_line(path):
+        scan = dcmread(path, stop_before_pixels=True)
+        missing = [name for name in _NEEDED if not scan.get(name)]
+        if missing:
+            raise ImageError(
+                "unsupported", f"{path}: found no {', '.join(missing)}, without which no archive can file a report"
+            )
+        answer = {key: value for key, value in entry.items() if key not in _NOT_OF_THE_ANSWER}
+        identity = f"{scan.SOPInstanceUID} {json.dumps(answer, sort_keys=True)}"
+        report: Dataset = ComprehensiveSR(
+            evidence=[scan],
+            content=_content(scan, entry, identity),
+            series_instance_uid=_uid("series", identity),
+            series_number=_SERIES_NUMBER,
+            sop_instance_uid=_uid("report", identity),
+            instance_number=1,
+            manufacturer="sonoforge",
+            is_complete=True,
+            series_description=f"sonoforge: {NOTICE}"[:_MOST_LETTERS],
+        )
+        report.SoftwareVersions = _model(entry)
+        return report
+
+
+def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
+    """Build the content tree, TID 1500."""
+    from highdicom import sr  # noqa: PLC0415 - an extra
+    from pydicom.sr.codedict import codes  # noqa: PLC0415 - an extra
+
+    classes = {name: _class_code(index, name) for index, name in enumerate(entry["probabilities"], start=1)}
+    trusted = _YES if entry["trust"]["in_distribution"] else _NO
+    frames = [entry["clip"]["best_frame"]] if "clip" in entry else None
+    evaluations = [
+        (_private("LABEL", "Most probable class"), classes[entry["label"]]),
+        *((_private("SET", "Class that cannot be ruled out"), classes[name]) for name in entry["set"]),
+        (_private("KNOWN", "Like the images of the training"), _snomed(*trusted)),
+        *(
+            (_private("QUALITY", "Quality outside the training's range"), _private(name, name))
+            for name in entry["quality"]["flags"]
+        ),
+    ]
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=_uid("finding", identity), identifier="classification"),
+        algorithm_id=sr.AlgorithmIdentification(
+            name=entry["model"]["name"],
+            version=entry["model"]["version"],
+            parameters=[NOTICE, f"sha256 of the network: {entry['model']['sha256']}"],
+        ),
+        measurements=[
+            sr.Measurement(
+                name=_private(f"PROBABILITY-{index}", f"Probability of {name}"),
+                value=entry["probabilities"][name],
+                unit=codes.UCUM.NoUnits,
+            )
+            for index, name in enumerate(classes, start=1)
+        ],
+        qualitative_evaluations=[sr.QualitativeEvaluation(name, value) for name, value in evaluations],
+        source_images=[sr.SourceImageForMeasurementGroup(scan.SOPClassUID, scan.SOPInstanceUID, frames)],
+    )
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=_uid("device", _model(entry)), name="sonoforge", manufacturer_name="sonoforge", model_name=_model(entry)
+    )
+    return sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(
+                observer_type=codes.DCM.Device, observer_identifying_attributes=device
+            )
+        ),
+        procedure_reported=_private("PROCEDURE", "Image classification"),
+        imaging_measurements=[group],
+        title=codes.DCM.ImagingMeasurementReport,
+        referenced_images=[scan],
+    )[0]
+
+
+def _model(entry: dict[str, Any]) -> str:
+    return f"{entry['model']['name']} {entry['model']['version']}"[:_MOST_LETTERS]
+
+
+def _uid(kind: str, of: str) -> str:
+    """Return a UID from a hash, under the root for UUIDs (PS3.5, B.2)."""
+    digest = hashlib.sha256(f"sonoforge {kind} {of}".encode()).digest()
+    return f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}"
+
+
+def _class_code(index: int, name: str) -> Code:
+    return _snomed(_SNOMED[name], name.capitalize()) if name in _SNOMED else _private(f"CLASS-{index}", name)
+
+
+def _snomed(value: str, meaning: str) -> Code:
+    from pydicom.sr.coding import Code  # noqa: PLC0415 - an extra
+
+    return Code(value, "SCT", meaning)
+
+
+def _private(value: str, meaning: str) -> Code:
+    from pydicom.sr.coding import Code  # noqa: PLC0415 - an extra
+
+    return Code(value, SCHEME, meaning[:_MOST_LETTERS])

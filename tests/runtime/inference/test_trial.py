@@ -1,0 +1,195 @@
+"""A foreign model is tried in a process of its own: whatever it does to its engine, it is refused in one line."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+import bundle_factory as factory
+from program import refused, succeed
+from sonoforge.runtime.bundle.reader import SHIPPED, BundleError
+from sonoforge.runtime.inference import trial
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.onnx_session import load_session
+
+posix = pytest.mark.skipif(os.name != "posix", reason="a shell script stands for the interpreter")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return factory.write_bundle(tmp_path_factory.mktemp("trial") / "b")
+
+
+@pytest.fixture
+def bundle(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A foreign bundle, untried."""
+    monkeypatch.setattr(trial, "_passed", set())
+    return Path(shutil.copytree(whole, tmp_path / "b"))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    Image.fromarray(factory.scan(0)).save(tmp_path / "scan.png")
+    return tmp_path / "scan.png"
+
+
+def interpreter(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a shell script stand for the child's interpreter."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(path))
+
+
+@posix
+@pytest.mark.parametrize("signal", ["SEGV", "ABRT", "KILL"])
+def test_a_model_that_crashes_its_engine_is_refused(
+    bundle: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal: str
+) -> None:
+    interpreter(tmp_path, f"cat > /dev/null; kill -{signal} $$", monkeypatch)
+    line = refused("classify", picture, "--bundle", bundle)
+    assert "model.onnx: found that onnxruntime ends with signal" in line
+
+
+@posix
+def test_one_that_ends_before_it_has_read_its_model_is_refused(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter(tmp_path, "printf 'no\\033[2J good\\n' >&2; exit 3", monkeypatch)
+    with pytest.raises(BundleError, match=r"ends with exit code 3 \(no\?\[2J good\), expected an answer"):
+        Classifier(bundle)
+
+
+@posix
+def test_a_model_that_hangs_is_refused(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interpreter(tmp_path, "exec sleep 60", monkeypatch)
+    monkeypatch.setattr(trial, "SECONDS", 0.3)
+    started = time.monotonic()
+    with pytest.raises(BundleError, match=r"found no answer to its golden input within 0\.3 s"):
+        Classifier(bundle)
+    assert time.monotonic() - started < 10
+
+
+def test_without_an_interpreter_it_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(bundle / "absent"))
+    with pytest.raises(BundleError, match="it could not be tried in a process of its own"):
+        Classifier(bundle)
+
+
+def doubled(times: int) -> bytes:
+    """The patch network with an output that grows to 2**times copies of the image."""
+    model = onnx.load_model_from_string(factory.model_bytes())
+    names = ["input", *(f"copies{number}" for number in range(times))]
+    for before, after in itertools.pairwise(names):
+        model.graph.node.append(helper.make_node("Concat", [before, before], [after], axis=0))
+    model.graph.node.append(helper.make_node("ReduceMean", [names[-1]], ["one"], keepdims=0))
+    model.graph.node.append(helper.make_node("Mul", ["logits", "one"], ["ignored"]))
+    (logits,) = (item for item in model.graph.output if item.name == "logits")
+    for node in model.graph.node:
+        node.output[:] = ["plain" if name == "logits" else name for name in node.output]
+        node.input[:] = ["plain" if name == "logits" else name for name in node.input]
+    model.graph.node.append(helper.make_node("Add", ["plain", "ignored"], [logits.name]))
+    return model.SerializeToString()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux limits a process's memory")
+def test_a_model_that_swallows_memory_is_refused(bundle: Path) -> None:
+    factory.replace_file(bundle, "model.onnx", doubled(16))  # 3 GB of 48 kB
+    with pytest.raises(BundleError, match=r"model\.onnx: onnxruntime cannot run it \(.*; do not use this bundle"):
+        Classifier(bundle)
+
+
+def test_one_that_passed_is_not_tried_again(bundle: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    label = succeed("classify", picture, "--bundle", bundle).json["results"][0]["label"]
+
+    def fail(*_: Any, **__: Any) -> None:
+        pytest.fail("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    assert Classifier(bundle).classify(picture).label == label
+
+
+def test_the_shipped_bundle_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        pytest.fail("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    assert Classifier().provider == Classifier(SHIPPED).provider
+
+
+def test_it_imports_nothing_from_the_users_folder(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('taken from the wrong folder')\n")
+    monkeypatch.chdir(tmp_path)
+    assert Classifier(bundle).bundle.classes == factory.CLASSES
+
+
+def changed_weights(name: str, value: float) -> bytes:
+    model = onnx.load_model_from_string(factory.model_bytes())
+    (tensor,) = (item for item in model.graph.initializer if item.name == name)
+    array = numpy_helper.to_array(tensor).copy()
+    array.flat[0] = value
+    tensor.CopyFrom(numpy_helper.from_array(array, name))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(("name", "value"), [("head_1x1", np.nan), ("head", np.inf)])
+def test_answers_that_are_no_numbers_are_refused(bundle: Path, picture: Path, name: str, value: float) -> None:
+    factory.replace_file(bundle, "model.onnx", changed_weights(name, value))
+    assert "model.onnx: found outputs that are not finite numbers" in refused("classify", picture, "--bundle", bundle)
+
+
+class Stand:
+    """A session that answers on some images as it did not on its golden one, or fails as onnxruntime does."""
+
+    def __init__(self, answer: Exception | np.ndarray) -> None:
+        self.answer = answer
+
+    def run(self, names: list[str], fed: dict[str, Any]) -> list[np.ndarray]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return [self.answer for _ in names]
+
+
+def test_answers_of_another_shape_and_raw_errors_are_one_line(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+
+    classifier = Classifier(bundle)
+    pixels = np.zeros((2, factory.SIZE, factory.SIZE, 3), np.uint8)
+    for answer, said in (
+        (np.zeros((2, 1), np.float32), r"found logits \(2, 1\), expected finite numbers \(2, 3\)"),
+        (np.full((2, 3), np.nan, np.float32), "found numbers that are not finite in logits"),
+        (RuntimeException("bad\nnode"), r"onnxruntime cannot run it \(bad node\)"),
+    ):
+        monkeypatch.setattr(classifier, "_session", Stand(answer))
+        with pytest.raises(BundleError, match=rf"model\.onnx: {said}"):
+            classifier.predict(pixels)
+
+
+def test_only_our_own_line_is_printed_of_a_model_that_cannot_be_loaded(capfd: pytest.CaptureFixture[str]) -> None:
+    model = onnx.load_model_from_string(factory.model_bytes())
+    model.graph.node[-1].op_type = "Gemm"
+    plain = factory.model_bytes()
+    for content in (
+        model.SerializeToString(),
+        plain.replace(b"maps", b"m\xffps", 1),
+        plain.replace(b"cam", b"c\xffm"),
+        plain.replace(b"sonoforge.prep", b"sonoforge.\xffrep"),
+    ):
+        with pytest.raises(BundleError, match="onnxruntime cannot load it"):
+            load_session(content, "model.onnx")
+    assert capfd.readouterr() == ("", "")
