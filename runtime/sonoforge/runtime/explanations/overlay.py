@@ -104,7 +104,11 @@ def caption(result: Result) -> list[str]:
     return [
         f"{result.label}, probability {result.probabilities[result.label]:.2f}",
         f"Cannot be ruled out: {', '.join(result.set) or 'none of the classes fits'}",
-        *([f"The network saw a part of the image: {result.crop.reason}"] if result.crop and result.crop.kept < 1 else []),
+        *(
+            [f"The network saw a part of the image: {result.crop.reason}"]
+            if result.crop and result.crop.kept < 1
+            else []
+        ),
         f"Trust {result.trust.score:.2f}: {trust}",
         f"Image quality: {', '.join(result.quality.flags) or 'no flags'}",
         where,

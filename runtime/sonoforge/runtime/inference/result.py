@@ -96,7 +96,8 @@ class Result:
             "in_distribution", "reasons", "distance"}, "quality": {metric: value, ..., "flags": []}, "model": {"name",
             "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth"}, "crop", "ms":
             {"decode", "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere; ``crop``
-            is null where the network saw the whole image, else ``{"box": [left, top, right, bottom], "outline", "kept", "reason"}``.
+            is null where the network saw the whole image, else ``{"box": [left, top, right, bottom], "outline", "kept",
+            "reason"}``.
         """
         return {
             "file": self.file,
