@@ -52,7 +52,8 @@ class AnswerTable:
         row = self._row(name, label, probability, score, ", ".join(entry["set"]) or "none")
         clip = entry.get("clip")
         pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
-        remarks = "; ".join([*pooled, *trust["reasons"], *entry["quality"]["flags"]])
+        crop = [f"cropped to {entry['crop']['reason']}"] if entry["crop"] and entry["crop"]["kept"] < 1 else []
+        remarks = "; ".join([*pooled, *crop, *trust["reasons"], *entry["quality"]["flags"]])
         say("%s", f"{row}  [{remarks}]" if remarks else row)
         for message in entry.get("unwritten", ()):
             log.error("%-*s  %s", self._widths[0], name, printable(message))

@@ -8,6 +8,7 @@ JSON (``--json``) is one object:
   used ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of `ImageError`;
 * ``model``: ``{"name", "version", "sha256"}`` of the file that answered;
 * ``provider``: onnxruntime's, that ran it;
+* ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
 * ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged", "unwritten",
   "skipped": {kind: count}}``.  Skipped are files of a folder that are no scans: those of other kinds, masks beside
   their image, and pictures that sonoforge itself drew or generated;
@@ -75,6 +76,11 @@ class Config:
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
     file: str = option("model.onnx", help="model file of the bundle to answer with, such as model.int8.onnx")
     provider: str = option("CPUExecutionProvider", help="what onnxruntime runs it on; see sonoforge doctor")
+    crop: str = option(
+        "bundle",
+        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
+        choices=("bundle", "auto", "none"),
+    )
     overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
     csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")
     jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
@@ -96,7 +102,8 @@ def main(config: Config) -> Outcome:
     _check(config)
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    classifier = Classifier(config.bundle or None, config.threads, config.file, config.provider)
+    crop = None if config.crop == "bundle" else config.crop
+    classifier = Classifier(config.bundle or None, config.threads, config.file, config.provider, crop)
     found = expand(config.paths, config.recursive, generated=False)
     extras = Extras(config.overlay, config.sr, config.beside, config.anonymous)
     answering = Answering(classifier, found.failures, extras)
@@ -130,6 +137,7 @@ def main(config: Config) -> Outcome:
         "results": results,
         "model": classifier.model,
         "provider": classifier.provider,
+        "crop": {"used": classifier.crop, "in_training": classifier.bundle.manifest.preprocessing.crop},
         "summary": summary,
         "notice": NOTICE,
     }
@@ -195,6 +203,8 @@ def _open_files(config: Config, classifier: Classifier) -> list[AnswerFile]:
     from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat  # noqa: PLC0415 - only with these
 
     model, kept = classifier.model["sha256"], []
+    if config.crop not in ("bundle", classifier.bundle.manifest.preprocessing.crop):
+        model = f"crop {config.crop} {model}"  # such answers are not mixed with others in one file
     if config.csv:
         kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.classes), model, config.resume))
     if config.jsonl:

@@ -155,7 +155,7 @@ def _measure(
 
     try:
         with silent_decoders():
-            image = read_image(file)
+            image = manifest.preprocessing.seen(read_image(file))
     except ImageError as error:
         return failure(file, error.code, str(error)), None
     pixels = manifest.preprocessing.resize(image)
