@@ -70,7 +70,8 @@ def make_cache(classes: Sequence[str], counts: Sequence[int], seed: int = 0) -> 
     sizes = np.stack([rng.integers(200, 900, len(items)), rng.integers(200, 700, len(items))], axis=1)
     dataset = Dataset("invented", Path("/invented"), tuple(classes), tuple(items))
     modes = tuple("L" if i % 3 else "RGB grey" for i in range(len(items)))
-    return ImageCache(dataset, 32, images, hashes, list(small), sizes.astype(np.int64), modes, {})
+    boxes = np.pad(sizes.astype(np.int64), ((0, 0), (2, 0)))
+    return ImageCache(dataset, 32, images, hashes, list(small), sizes.astype(np.int64), boxes, modes, {})
 
 
 def invented_probabilities(labels: Any, classes: int, right: float, seed: int) -> Any:

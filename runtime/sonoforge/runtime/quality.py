@@ -39,4 +39,5 @@ def measure(
     """
     manifest = (bundle or open_bundle()).manifest
     decoded = as_image(image)
-    return assess(manifest.preprocessing.resize(decoded), decoded.size, manifest.quality)
+    seen = manifest.preprocessing.seen(decoded)
+    return assess(manifest.preprocessing.resize(seen), seen.size, manifest.quality)

@@ -66,7 +66,9 @@ def pair() -> list[nn.Module]:
     return [first.eval(), second.eval()]
 
 
-def _write(folder: Path, members: list[nn.Module], shared_blocks: int, mirror: bool) -> Path:
+def _write(
+    folder: Path, members: list[nn.Module], shared_blocks: int, mirror: bool = False, crop: str = "none"
+) -> Path:
     manifest = open_bundle().manifest
     rng = np.random.default_rng(1)
     # What a card says of the training and the test, and the shipped bundle, which is older, does not record.
@@ -82,6 +84,7 @@ def _write(folder: Path, members: list[nn.Module], shared_blocks: int, mirror: b
         temperature=1.7,
         trust={"median": 8.0, "threshold": 12.0},
         intended_use="Tests.",
+        crop=crop,
     )
     arrays = ModelArrays(
         *(rng.normal(size=1280).astype(np.float32), rng.normal(size=(1280, 8)).astype(np.float32)),
@@ -122,6 +125,13 @@ def test_members_that_share_their_first_blocks_are_trained_and_exported_alike(pa
     answers = answer(pair, (pixels,), SHARED, torch.device("cpu"))
     found = run_torch(BundleGraph(pair, 1.0, SHARED), IMAGENET.normalise(pixels))
     assert np.abs(answers.probabilities - found["probabilities"]).max() < 1e-4
+
+
+def test_the_bundle_records_whether_training_cropped(pair: list[nn.Module], joint: Path, tmp_path: Path) -> None:
+    cropping = open_bundle(_write(tmp_path / "bundle", pair[:1], 0, crop="auto"))
+    assert cropping.manifest.raw["preprocessing"]["crop"] == cropping.manifest.preprocessing.crop == "auto"
+    assert "not menus round it" in cropping.read("MODEL_CARD.md").decode()
+    assert open_bundle(joint).manifest.raw["preprocessing"]["crop"] == "none"
 
 
 def test_members_shared_blocks_and_mirror_come_back(pair: list[nn.Module], joint: Path) -> None:

@@ -46,7 +46,7 @@ def test_folder_and_zip_hold_the_same(bundle: Path, tmp_path: Path) -> None:
     folder = open_bundle(bundle)
     assert folder.classes == factory.CLASSES
     assert folder.manifest.temperature == factory.TEMPERATURE
-    assert folder.manifest.preprocessing.to_dict() == factory.PREPROCESSING
+    assert folder.manifest.preprocessing.to_dict() == {**factory.PREPROCESSING, "crop": "none"}
     for prefix in ("", "patches-1/"):
         zipped = open_bundle(factory.zip_bundle(bundle, tmp_path / "b.zip", prefix))
         assert zipped.manifest == folder.manifest

@@ -19,6 +19,7 @@ def test_imagenet_constants() -> None:
         "resample": "bilinear",
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
+        "crop": "none",
     }
 
 

@@ -52,7 +52,10 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     expected = factory.forward(prepared(path))
     answered = classifier.classify(path)
     result = answered.to_dict()
-    assert list(result) == ["file", "ok", "label", "probabilities", "set", "trust", "quality", "model", "map", "ms"]
+    assert list(result) == [
+        *("file", "ok", "label", "probabilities", "set", "trust", "quality", "model", "map", "crop", "ms")
+    ]
+    assert result["crop"] is None
     assert result["ok"] is True
     assert result["file"] == str(path)
     found = np.array([result["probabilities"][name] for name in factory.CLASSES])

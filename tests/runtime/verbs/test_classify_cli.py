@@ -55,7 +55,7 @@ def names(answer: dict[str, Any], folder: Path) -> list[str]:
 def test_one_file(bundle: Path, scans: Path) -> None:
     code, answer, text = classify(bundle, scans / "a.PNG")
     assert code == 0
-    assert list(answer) == ["results", "model", "provider", "summary", "notice"]
+    assert list(answer) == ["results", "model", "provider", "crop", "summary", "notice"]
     expected = Classifier(bundle).classify(scans / "a.PNG").to_dict()
     del expected["ms"], answer["results"][0]["ms"]
     assert answer["results"] == [expected]

@@ -128,9 +128,8 @@ def test_standard_input_that_cannot_be_used(bundle: Path, tmp_path: Path, monkey
     monkeypatch.setattr("sonoforge.runtime.images.decoding.MAX_FILE_BYTES", 1000)
     pipe(monkeypatch, bytes(1001))
     assert "found more than 0 MB on standard input" in refused("classify", "-", "--bundle", bundle)
-    for flag in ("--resume", "--beside"):
-        table = tmp_path / "a.csv"
-        assert f"{flag}: needs a file's name" in refused("classify", "-", flag, "--csv", table, "--bundle", bundle)
+    for flag in (("--resume", "--csv", tmp_path / "a.csv"), ("--beside",), ("--sr", tmp_path)):
+        assert f"{flag[0]}: needs a file's name" in refused("classify", "-", *flag, "--bundle", bundle)
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write to")

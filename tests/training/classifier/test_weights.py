@@ -25,6 +25,7 @@ NO_IMAGES = ImageCache(
     hashes=(),
     pictures=(),
     sizes=np.empty((0, 2), np.int64),
+    boxes=np.empty((0, 4), np.int64),
     modes=(),
     unreadable={},
 )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,9 @@ def bundle_from_run(run: Path, folder: Path, formats: Sequence[str] = ("onnx",),
     members, record, arrays = load_model(run / "model")
     with replacing_bundle(folder, TASK) as fresh:
         settings = read_config(run) if (run / CONFIG).is_file() else {}
-        images = find_images(data, run, settings, JudgedModel(record.classes, record.training, arrays.parity_pixels))
+        images = find_images(
+            data, run, settings, JudgedModel(record.classes, record.training, arrays.parity_pixels, record.crop)
+        )
         graph = fill_bundle(members, record, arrays, (run / "model" / SIGNATURES).read_bytes(), fresh)
         exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
         rows = add_formats(fresh, exported, names, formats)
@@ -76,7 +78,12 @@ def bundle_from_bundle(
 ) -> list[FormatRow]:
     """Copy a bundle and add the files of these formats; see `bundle_from_run`."""
     names = choose(formats, TASK, _cannot_have)
-    images = find_images(data, None, {}, JudgedModel(bundle.classes, bundle.manifest.raw["training"], None))
+    images = find_images(
+        data,
+        None,
+        {},
+        JudgedModel(bundle.classes, bundle.manifest.raw["training"], None, bundle.manifest.preprocessing.crop),
+    )
     with replacing_bundle(folder, TASK) as fresh:
         for name in bundle.manifest.files:
             atomic.write_bytes(fresh / name, bundle.read(name))
@@ -104,7 +111,8 @@ def fill_bundle(
         GateError: onnxruntime does not answer as torch does.
     """
     graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror).eval()
-    model = to_onnx(graph, IMAGENET.size, _metadata(IMAGENET, record.classes, f"{record.name} {record.version}"))
+    preprocessing = replace(IMAGENET, crop=record.crop)
+    model = to_onnx(graph, IMAGENET.size, _metadata(preprocessing, record.classes, f"{record.name} {record.version}"))
     images = f"{len(arrays.parity_pixels)} training images of {record.training.get('data', 'the data set')}"
     parity = compare(graph, model, arrays.parity_pixels, IMAGENET, images)
     check(parity)
@@ -113,7 +121,7 @@ def fill_bundle(
         "name": record.name,
         "version": record.version,
         "classes": list(record.classes),
-        "preprocessing": IMAGENET.to_dict(),
+        "preprocessing": preprocessing.to_dict(),
         "outputs": {name: list(golden[name].shape[1:]) for name in OUTPUTS},
         "calibration": {"temperature": record.temperature, "protocol": f"fitted on {calibrated_on(record)}"},
         "conformal": record.conformal,

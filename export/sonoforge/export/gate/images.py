@@ -18,7 +18,7 @@ from sonoforge.export.gate.variants import DESCRIPTION, Variant, list_variants, 
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.classifier.model_folder import HASH_PREFIX
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.cache_settings import CacheSettings
@@ -44,11 +44,13 @@ class JudgedModel(NamedTuple):
         classes: Names.
         training: The record of its training (`TrainingRecord`), as its model folder or manifest has it.
         kept: (N, S, S, 3) uint8, training images that lie with it; None for a bundle, which carries none.
+        crop: What it saw of each image, row of `preprocessing.CROPS`.
     """
 
     classes: tuple[str, ...]
     training: Mapping[str, Any]
     kept: NDArray[np.uint8] | None
+    crop: str = "none"
 
 
 class GateImages(NamedTuple):
@@ -56,7 +58,8 @@ class GateImages(NamedTuple):
 
     Attributes:
         pixels: (N, S, S, 3) uint8, as the runtime resizes them.
-        originals: The N images in their own size when they are called, (H, W) or (H, W, 3) uint8.
+        originals: The N images in their own size when they are called, (H, W) or (H, W, 3) uint8; of a model that sees
+            cropped images, these.
         names: Class folder and file name of each.
         labels: (N,) index of the true class, or None where the set has other classes than the model.
         sealed: (N, C) cross-validated probabilities of these images, each from a model that saw neither the image nor
@@ -90,14 +93,14 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
         SonoforgeError: No such folder, or no images and none given.
     """
     cache_folder = CacheSettings(str(settings.get("cache") or "")).open()
-    phantoms = ImageSource("phantom", PHANTOMS, 0, cache_folder)
+    phantoms = ImageSource("phantom", PHANTOMS, 0, cache_folder, model.crop)
     if data:
         source = phantoms if data == "phantom" else phantoms._replace(data=data)
         return _enough(_from_cache(load_images(source), run, model))
     own = str(settings.get("data") or "")
     if own == "phantom" or (own and Path(own).is_dir()):
         number, seed = int(settings.get("images") or PHANTOMS), int(settings.get("seed") or 0)
-        cache = load_images(ImageSource(own, number, seed, cache_folder))
+        cache = load_images(ImageSource(own, number, seed, cache_folder, model.crop))
         if _is_of_training(cache, model):
             return _enough(_from_cache(cache, run, model))
         log.warning("%s: holds none of the images that the model was trained on", own)
@@ -139,7 +142,7 @@ def _from_cache(cache: ImageCache, run: Path | None, model: JudgedModel) -> Gate
     is_phantom = _PHANTOM.fullmatch(cache.dataset.name)
     return GateImages(
         np.asarray(cache.images[chosen]),
-        tuple(functools.partial(_decode, file) for file in files),
+        tuple(functools.partial(_decode, file, model.crop) for file in files),
         tuple(f"{file.parent.name}/{file.name}" for file in files),
         cache.dataset.labels[chosen] if known else None,
         _sealed(run, names, model, cache) if known and run is not None else None,
@@ -187,8 +190,8 @@ def _enough(images: GateImages) -> GateImages:
     )
 
 
-def _decode(file: Path) -> NDArray[np.uint8]:
-    return np.asarray(read_image(file))
+def _decode(file: Path, crop: str) -> NDArray[np.uint8]:
+    return np.asarray(Preprocessing(crop=crop).seen(read_image(file)))
 
 
 def _varied(original: Original, change: Variant) -> NDArray[np.uint8]:

@@ -73,7 +73,7 @@ def main(config: Config) -> Outcome:
     settings = crossval.resolve_settings(config)
     seconds: dict[str, float] = {}
     with _chapter("data", seconds):
-        source = ImageSource(config.data, config.images, config.seed, config.storage.open())
+        source = ImageSource(config.data, config.images, config.seed, config.storage.open(), config.classifier.crop)
         cache = load_images(source)
         check_arms("--arms", config.arms, cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(Path(config.out), f"run-{cache.dataset.name}", flatten(config), resume=config.resume)

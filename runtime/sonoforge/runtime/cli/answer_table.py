@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.images.inputs import cell, column_width, printable
+from sonoforge.runtime.images.inputs import WIDEST_NAME, cell, column_width, printable
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +23,16 @@ class AnswerTable:
         self._classes, self._coverage = classes, coverage
         self._counts = Counter[str]()
         self._skipped = Counter[str]()
+        self._begun = False
         self._widths = (4, max(map(len, (*classes, "label"))))
 
-    def begin(self, names: Sequence[str]) -> None:
-        """Print the heading of a column wide enough for these names, if there are any."""
-        if names:
-            self._widths = (max(column_width(names), len("file")), self._widths[1])
-            say("%s", self._row("file", "label", "prob.", "trust", f"set at {self._coverage:.0%}"))
+    def begin(self, names: Sequence[str], more: bool = False) -> None:
+        """Print the heading once, of a column wide enough for these names, or for ``more`` to come."""
+        if self._begun or not (names or more):
+            return
+        self._begun = True
+        self._widths = (WIDEST_NAME if more else max(column_width(names), len("file")), self._widths[1])
+        say("%s", self._row("file", "label", "prob.", "trust", f"set at {self._coverage:.0%}"))
 
     def skip(self, skipped: Mapping[str, int]) -> None:
         """Count files that are not read, by kind."""
@@ -49,7 +52,8 @@ class AnswerTable:
         row = self._row(name, label, probability, score, ", ".join(entry["set"]) or "none")
         clip = entry.get("clip")
         pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
-        remarks = "; ".join([*pooled, *trust["reasons"], *entry["quality"]["flags"]])
+        crop = [f"cropped to {entry['crop']['reason']}"] if entry["crop"] and entry["crop"]["kept"] < 1 else []
+        remarks = "; ".join([*pooled, *crop, *trust["reasons"], *entry["quality"]["flags"]])
         say("%s", f"{row}  [{remarks}]" if remarks else row)
         for message in entry.get("unwritten", ()):
             log.error("%-*s  %s", self._widths[0], name, printable(message))

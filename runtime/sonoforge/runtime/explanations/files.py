@@ -30,12 +30,14 @@ class OverlayFolder:
         atomic.prepare_folder(folder)
 
     def reserve(self, files: Sequence[str]) -> None:
-        """Choose the names of more files' pictures, each once, in this order.
+        """Choose the names of more files' pictures, in this order; a file keeps the one it has.
 
         Raises:
             SonoforgeError: A picture's name belongs to a file that is no overlay.
         """
         for file in files:
+            if file in self._chosen:
+                continue
             stem, number = Path(file).stem, 1
             name = f"{stem}-overlay.png"
             while name.casefold() in self._taken:  # some file systems do not tell A from a

@@ -104,6 +104,11 @@ def caption(result: Result) -> list[str]:
     return [
         f"{result.label}, probability {result.probabilities[result.label]:.2f}",
         f"Cannot be ruled out: {', '.join(result.set) or 'none of the classes fits'}",
+        *(
+            [f"The network saw a part of the image: {result.crop.reason}"]
+            if result.crop and result.crop.kept < 1
+            else []
+        ),
         f"Trust {result.trust.score:.2f}: {trust}",
         f"Image quality: {', '.join(result.quality.flags) or 'no flags'}",
         where,
@@ -114,7 +119,7 @@ def caption(result: Result) -> list[str]:
 def _painted(pixels: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
     """Lay colours and contour over (H, W, 3) pixels."""
     height, width, _ = pixels.shape
-    values = activation_map.at_size(result.map, width, height)
+    values = result.map_on_scan()
     top = float(result.map.max())
     if top <= 0:
         return pixels

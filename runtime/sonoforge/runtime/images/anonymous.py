@@ -13,7 +13,7 @@ from typing import Any
 _DIGITS = 16
 
 
-def pseudonyms(files: Sequence[str], contents: Mapping[str, bytes]) -> dict[str, str]:
+def pseudonyms(files: Sequence[str], contents: Mapping[str, bytes], seen: Counter[str]) -> dict[str, str]:
     """Name each file by its contents: the first 16 digits of their SHA-256, the same in every run.
 
     The hash of a name would tell whether a guessed name is right; the contents must be at hand to find theirs.  Files
@@ -23,10 +23,10 @@ def pseudonyms(files: Sequence[str], contents: Mapping[str, bytes]) -> dict[str,
     Args:
         files: Each once.
         contents: Of files that have been read already.
+        seen: How many files had each name before; these are added.
     """
     names: dict[str, str] = {}
-    seen = Counter[str]()
-    for place, file in enumerate(files, start=1):
+    for place, file in enumerate(files, start=seen.total() + 1):
         digest = hashlib.sha256(contents[file]).hexdigest() if file in contents else _digest(file)
         name = digest[:_DIGITS] or f"unread-{place}"
         seen[name] += 1

@@ -9,14 +9,14 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom
-from sonoforge.runtime.images.skipped import kind_of_other, made_by_sonoforge
+from sonoforge.runtime.images.skipped import GENERATED, kind_of_other, made_by_sonoforge
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,9 @@ _SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".webp"),
     *(".pnm", ".pbm", ".pgm", ".ppm", ".dcm", ".dicom"),
 )
-_WIDEST_NAME = 48
+
+WIDEST_NAME = 48
+"""Characters of a name in a table."""
 
 STDIN = "-"
 """The name under which one image is read from standard input."""
@@ -69,13 +71,13 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True) -> Fou
                 files[match] = None
                 continue
             others = Counter[str]()
-            found = list(images_in(match, recursive, generated, others))
+            found = list(_images_in(match, recursive, generated, others))
             files.update(dict.fromkeys(found))
             skipped.update(others)
             if not found and match == path:  # a folder that a glob happened to match may hold none
                 files[match] = None
                 hint = "" if recursive else "; --recursive also searches its subfolders"
-                hint += "; name generated images one by one or by a glob" if others["generated image"] else ""
+                hint += "; name generated images one by one or by a glob" if others[GENERATED] else ""
                 failures[match] = failure(match, "is_directory", f"{match}: this folder holds no image files{hint}")
     return Found(list(files), failures, skipped)
 
@@ -117,14 +119,14 @@ def _add_listed(directory: str, files: dict[str, None], failures: dict[str, dict
 
 def _is_image(parent: str, name: str) -> bool:
     """Whether a folder's file counts: by its suffix or, as scanners name files by number alone, by how it begins."""
-    if name.startswith(".") or name.upper() == "DICOMDIR":
+    if name.upper() == "DICOMDIR":
         return False
     suffix = Path(name).suffix[1:]
     bare = not suffix or suffix.isdecimal()
     return name.lower().endswith(_SUFFIXES) or (bare and begins_as_dicom(Path(parent) / name))
 
 
-def images_in(folder: str, recursive: bool, generated: bool, others: Counter[str]) -> Iterator[str]:
+def _images_in(folder: str, recursive: bool, generated: bool, others: Counter[str]) -> Iterator[str]:
     """Yield a folder's image files, sorted, and count what is left out, but for hidden files, by kind in ``others``.
 
     Left out are masks beside their image and pictures that sonoforge drew; generated images where ``generated`` is
@@ -132,19 +134,29 @@ def images_in(folder: str, recursive: bool, generated: bool, others: Counter[str
     """
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
-        images = [name for name in sorted(names) if _is_image(parent, name)]
-        others.update(kind_of_other(name) for name in set(names) - set(images) if not name.startswith("."))
-        stems = {Path(name).stem for name in images}
-        for name in images:
-            path = str(Path(parent) / name)
-            kind = "mask" if _is_mask(Path(name).stem, stems) else made_by_sonoforge(path)
-            if kind and not (generated and kind == "generated image"):
+        stems = {Path(name).stem for name in names if name.lower().endswith(_SUFFIXES)}
+        for name in sorted(name for name in names if not name.startswith(".")):
+            kind = kind_of(parent, name, stems)
+            if kind and not (generated and kind == GENERATED):
                 others[kind] += 1
             else:
-                yield path
+                yield str(Path(parent) / name)
 
 
-def _is_mask(stem: str, stems: set[str]) -> bool:
+def kind_of(parent: str, name: str, stems: Collection[str]) -> str:
+    """Return the kind of a folder's file that is no scan, see `skipped`; empty for a scan.
+
+    Args:
+        parent: The folder.
+        name: The file's, which does not begin with a full stop.
+        stems: Those of the images beside it.
+    """
+    if not _is_image(parent, name):
+        return kind_of_other(name)
+    return "mask" if _is_mask(Path(name).stem, stems) else made_by_sonoforge(str(Path(parent) / name))
+
+
+def _is_mask(stem: str, stems: Collection[str]) -> bool:
     """Whether it is ``NAME_mask`` or ``NAME_mask_1`` beside an image ``NAME``, as in BUSI."""
     image, found, number = stem.rpartition("_mask")
     return bool(found) and image in stems and (not number or (number[0] == "_" and number[1:].isdecimal()))
@@ -206,7 +218,7 @@ def write_csv(
 
 def column_width(files: Sequence[str]) -> int:
     """Return the width of the column of file names, in characters."""
-    return min(_WIDEST_NAME, max((len(printable(file)) for file in files), default=4))
+    return min(WIDEST_NAME, max((len(printable(file)) for file in files), default=4))
 
 
 def cell(file: str, width: int) -> str:

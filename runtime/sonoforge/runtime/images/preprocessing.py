@@ -1,9 +1,9 @@
 """From a decoded image to the network's input: one definition, from training to the phone.
 
-The whole image is squeezed to a square (the aspect ratio is not kept), in 8 bits, by Pillow's
-antialiased filter, first its rows, then its columns; then each of the 256 grey levels has one
-float32 value per channel, looked up in a table, so that every device that holds the same pixels
-feeds the same bits to the network.
+The image, or with ``crop`` the scan in it, is squeezed to a square (the aspect ratio is not kept), in 8
+bits, by Pillow's antialiased filter, first its rows, then its columns; then each of the 256 grey levels has
+one float32 value per channel, looked up in a table, so that every device that holds the same pixels feeds
+the same bits to the network.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.images.scan_area import ScanArea
+
+CROPS = ("none", "auto")
+"""Whether the network sees the whole image, or the scan that `scan_area.find_scan_area` finds in it."""
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -31,6 +37,7 @@ class Preprocessing:
         resample: ``bilinear`` or ``bicubic``: Pillow's antialiased filter of that name.
         mean: Mean of each channel (red, green, blue) on the 0..1 scale.
         std: Standard deviation of each channel on the 0..1 scale.
+        crop: Row of `CROPS`.
     """
 
     size: int = 224
@@ -38,6 +45,23 @@ class Preprocessing:
     # Of the ImageNet training images, as torchvision's pretrained weights expect them.
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    crop: str = "none"
+
+    def scan_area(self, image: Image.Image) -> ScanArea | None:
+        """Return where the scan lies in an image, None if the whole image is what the network sees.
+
+        Training and runtime both crop by it, and masks are cropped by their image's.
+        """
+        if self.crop == "none":
+            return None
+        from sonoforge.runtime.images.scan_area import find_scan_area  # noqa: PLC0415 - for bundles that crop only
+
+        return find_scan_area(image)
+
+    def seen(self, image: Image.Image) -> Image.Image:
+        """Return the part of an image that the network sees, to be resized."""
+        area = self.scan_area(image)
+        return image.crop(area.box) if area else image
 
     def resize(self, image: Image.Image) -> NDArray[np.uint8]:
         """Squeeze an image of mode ``L`` or ``RGB`` to (S, S, 3) uint8.
@@ -83,11 +107,13 @@ class Preprocessing:
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         """Read the form written by `to_dict`, refusing what this version does not know.
 
+        Bundles from before there was ``crop`` lack it: they see whole images.
+
         Raises:
             SonoforgeError: A missing or unknown key, a wrong type or a value out of range.
         """
         expected = {"size", "resample", "mean", "std"}
-        if not isinstance(values, Mapping) or set(values) != expected:
+        if not isinstance(values, Mapping) or set(values) - {"crop"} != expected:
             found = ", ".join(sorted(map(str, values))) if isinstance(values, Mapping) else repr(values)
             raise SonoforgeError(f"preprocessing: found {found}, expected {', '.join(sorted(expected))}")
         size, resample = values["size"], values["resample"]
@@ -95,10 +121,13 @@ class Preprocessing:
             raise SonoforgeError(f"preprocessing: found size {size!r:.80}, expected a whole number from 16 to 4096")
         if not isinstance(resample, str) or resample not in _FILTERS:
             raise SonoforgeError(f"preprocessing: found resample {resample!r:.80}, expected {' or '.join(_FILTERS)}")
+        crop = values.get("crop", "none")
+        if crop not in CROPS:
+            raise SonoforgeError(f"preprocessing: found crop {crop!r:.80}, expected {' or '.join(CROPS)}")
         mean, std = _triple("mean", values["mean"]), _triple("std", values["std"])
         if min(std) <= 0:
             raise SonoforgeError(f"preprocessing: found std {list(std)}, expected numbers above zero")
-        return cls(size, resample, mean, std)
+        return cls(size, resample, mean, std, crop)
 
 
 _LARGEST = 1e6  # of a mean or deviation, which are between 0 and 1: keeps integers that no float can hold out

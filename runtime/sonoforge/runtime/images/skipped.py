@@ -19,6 +19,9 @@ _KINDS = {
 }
 _UNCOUNTED = ("text", "data", "other")  # words without a plural
 
+GENERATED = "generated image"
+"""The kind of pictures that a network of sonoforge made."""
+
 # Every picture that sonoforge draws says so in its text: PNG as the keyword Software (PNG specification, section
 # 11.3.3.2), GIF in a comment of JSON.  Simulated scans say something else, and are read as scans.
 _SOFTWARE = re.compile(rb'Software\x00sonoforge([ a-z]*)|"Software": ?"sonoforge([ a-z]*)')
@@ -46,7 +49,7 @@ def made_by_sonoforge(path: str) -> str:
     if found is None:
         return ""
     program = (found[1] or found[2] or b"").decode()
-    return "generated image" if program.startswith(_GENERATES) else "picture of sonoforge"
+    return GENERATED if program.startswith(_GENERATES) else "picture of sonoforge"
 
 
 def in_words(skipped: Mapping[str, int]) -> str:

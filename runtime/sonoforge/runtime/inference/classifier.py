@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     import onnxruntime
     from PIL import Image
 
+log = logging.getLogger(__name__)
+
 # Softmax in float32 here against softmax in the graph, on logits up to some hundreds; in 16-bit floats, two steps of
 # the numbers just below 1.
 _SOFTMAX_TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "int8": 1e-4}
@@ -43,6 +47,7 @@ class Classifier:
     Attributes:
         bundle: The opened `Bundle`.
         model: ``{"name", "version", "sha256"}`` of the model file that answers, as each result carries it.
+        crop: Row of `preprocessing.CROPS` by which it answers.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Classifier:
         threads: int = 1,
         file: str = ClassifierManifest.model,
         provider: str = CPU,
+        crop: str | None = None,
     ) -> None:
         """Open the bundle and load its model.
 
@@ -61,6 +67,7 @@ class Classifier:
             file: The bundle's model file to answer with, ONNX or ORT, such as ``model.int8.onnx``.  Calibration, sets
                 and the limits of trust were set with ``model.onnx``; the gate of the export bounds the difference.
             provider: onnxruntime's execution provider.
+            crop: Row of `preprocessing.CROPS`; None for what the bundle's training did.  Another one is warned of.
 
         Raises:
             SonoforgeError: The bundle is missing, damaged, or not one that this version knows; or there is no such
@@ -68,7 +75,15 @@ class Classifier:
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         manifest = self.bundle.manifest
-        self._preprocessing = manifest.preprocessing
+        self.crop, trained = crop or manifest.preprocessing.crop, manifest.preprocessing.crop
+        self._preprocessing = replace(manifest.preprocessing, crop=self.crop)
+        if self.crop != trained:
+            log.warning(
+                "crop %s DIFFERS FROM THE TRAINING of this model, which had crop %s: its accuracy, sets, trust and "
+                "quality limits were not measured this way",
+                self.crop,
+                trained,
+            )
         self._session = _load_session(self.bundle, _known(self.bundle, file), threads, provider)
         self._reference = trust.read_reference(self.bundle)
         self._name, self._file = file, manifest.files[file]
@@ -135,7 +150,9 @@ class Classifier:
         started = perf_counter()
         decoded = as_image(image)
         read = perf_counter()
-        pixels = self._preprocessing.resize(decoded)
+        area = self._preprocessing.scan_area(decoded)
+        seen = decoded.crop(area.box) if area else decoded
+        pixels = self._preprocessing.resize(seen)
         prepared = perf_counter()
         outputs = self.predict(pixels[None])
         inferred = perf_counter()
@@ -149,7 +166,7 @@ class Classifier:
             probabilities=probabilities,
             set=tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name]),
             trust=trust.assess(distance, manifest.trust),
-            quality=quality_metrics.assess(pixels, decoded.size, manifest.quality),
+            quality=quality_metrics.assess(pixels, seen.size, manifest.quality),
             model=self.model,
             ms={
                 "decode": 1e3 * (read - started),
@@ -160,6 +177,7 @@ class Classifier:
             size=decoded.size,
             map=outputs["cam"][0, manifest.classes.index(label)],
             embedding=outputs["embedding"][0],
+            crop=area,
         )
 
 
@@ -232,7 +250,7 @@ def _check_interface(bundle: Bundle[ClassifierManifest], file: str, session: onn
         stated = json.loads(text)
     except ValueError:
         stated = text
-    if stated != manifest.preprocessing.to_dict():
+    if not isinstance(stated, dict) or {"crop": "none", **stated} != manifest.preprocessing.to_dict():
         raise BundleError(
             f"{where}: its metadata key sonoforge.preprocessing holds {text:.120}, "
             f"the manifest {json.dumps(manifest.preprocessing.to_dict())}; export the bundle again"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from sonoforge.runtime.images.quality_metrics import Quality
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.trust import Trust
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.images.scan_area import ScanArea
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +39,11 @@ class Result:
         model: ``{"name", "version", "sha256"}`` of the model that answered.
         ms: Milliseconds of ``decode``, ``preprocess``, ``infer`` and in ``total``.
         size: Width and height of the scan in pixels, upright.
-        map: (h, w) float32 class-activation map of ``label``, laid over the whole scan: its mean is the label's logit
-            less the bias (Zhou et al., Learning deep features for discriminative localization, CVPR 2016, section 2).
+        map: (h, w) float32 class-activation map of ``label``, laid over what the network saw: its mean is the label's
+            logit less the bias (Zhou et al., Learning deep features for discriminative localization, CVPR 2016,
+            section 2).
         embedding: (D,) float32, the scan's features before the last layer.
+        crop: Where the scan lies in the image, if the network saw that part alone; None if it saw the whole image.
     """
 
     file: str | None
@@ -52,14 +57,22 @@ class Result:
     size: tuple[int, int]
     map: NDArray[np.float32] = field(repr=False)
     embedding: NDArray[np.float32] = field(repr=False)
+    crop: ScanArea | None = None
 
     @property
     def peak(self) -> activation_map.Peak:
         """The scan's pixel where the map is strongest, and its value there."""
-        return activation_map.peak(self.map, self.size[0], self.size[1])
+        left, top, right, bottom = self._seen
+        found = activation_map.peak(self.map, right - left, bottom - top)
+        return found._replace(x=left + found.x, y=top + found.y)
+
+    @property
+    def _seen(self) -> tuple[int, int, int, int]:
+        """The box that the network saw: left, top, right and bottom in the image's pixels."""
+        return self.crop.box if self.crop else (0, 0, *self.size)
 
     def map_on_scan(self) -> NDArray[np.float32]:
-        """Return the map at the scan's own size, (H, W) float32; see `activation_map.at_size`.
+        """Return the map at the image's own size, (H, W) float32, 0 where it was cropped; see `activation_map.at_size`.
 
         Example:
             >>> import numpy as np
@@ -67,7 +80,13 @@ class Result:
             >>> Classifier().classify(np.zeros((300, 400), np.uint8)).map_on_scan().shape
             (300, 400)
         """
-        return activation_map.at_size(self.map, self.size[0], self.size[1])
+        left, top, right, bottom = self._seen
+        inside = activation_map.at_size(self.map, right - left, bottom - top)
+        if self.crop is None:
+            return inside
+        whole = np.zeros((self.size[1], self.size[0]), np.float32)
+        whole[top:bottom, left:right] = inside
+        return whole
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of ``sonoforge classify --json`` for this scan.
@@ -75,8 +94,10 @@ class Result:
         Returns:
             ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "trust": {"score",
             "in_distribution", "reasons", "distance"}, "quality": {metric: value, ..., "flags": []}, "model": {"name",
-            "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth"}, "ms": {"decode",
-            "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere.
+            "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth"}, "crop", "ms":
+            {"decode", "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere; ``crop``
+            is null where the network saw the whole image, else ``{"box": [left, top, right, bottom], "outline", "kept",
+            "reason"}``.
         """
         return {
             "file": self.file,
@@ -91,5 +112,6 @@ class Result:
                 "peak": self.peak._asdict(),
                 "share_in_brightest_tenth": activation_map.share_in_brightest(self.map),
             },
+            "crop": asdict(self.crop) if self.crop else None,
             "ms": dict(self.ms),
         }

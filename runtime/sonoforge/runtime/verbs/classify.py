@@ -8,6 +8,7 @@ JSON (``--json``) is one object:
   used ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of `ImageError`;
 * ``model``: ``{"name", "version", "sha256"}`` of the file that answered;
 * ``provider``: onnxruntime's, that ran it;
+* ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
 * ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged", "unwritten",
   "skipped": {kind: count}}``.  Skipped are files of a folder that are no scans: those of other kinds, masks beside
   their image, and pictures that sonoforge itself drew or generated;
@@ -16,6 +17,9 @@ JSON (``--json``) is one object:
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
 Ctrl-C, SIGTERM or kill loses none but those being worked on.  ``--resume`` answers the files that such a file lacks,
 each once; a file that has changed since is answered anew.
+
+With ``--watch`` each scan that appears in a folder is answered once, when its size no longer changes; Ctrl-C or SIGTERM
+ends it as a command that is done.
 
 Several files are classified at a time, one on each core: decoding and inference both let other threads run.  No answer
 depends on it, but the ``ms`` of a file are longer where the cores are shared.
@@ -26,27 +30,27 @@ and the other answers are still printed and written.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.cli.answer import prints_text, say
 from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.cli.options import Outcome, argument, option
-from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.cli.progress import progress
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import STDIN, expand, failure, read_stdin
+from sonoforge.runtime.images.inputs import STDIN, expand, printable
 from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
     from sonoforge.runtime.cli.answer_files import AnswerFile
-    from sonoforge.runtime.explanations.files import OverlayFolder
+    from sonoforge.runtime.cli.answering import Answering
     from sonoforge.runtime.inference.classifier import Classifier
-    from sonoforge.runtime.inference.clips import Answer
 
 EXAMPLES = """
 sonoforge classify scan.png
@@ -55,6 +59,7 @@ sonoforge classify scans/ --csv answers.csv --resume
 sonoforge classify scans/ --overlay looked-at/
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
 sonoforge classify - < scan.png
+sonoforge classify --watch incoming/ --csv answers.csv
 sonoforge classify scan.png --bundle bundle.zip --file model.int8.onnx
 
 exit code: 0 every file was answered; 2 at least one could not be (the others still are)
@@ -67,10 +72,15 @@ log = logging.getLogger(__name__)
 class Config:
     """Settings of ``sonoforge classify``."""
 
-    paths: tuple[str, ...] = argument(help="images, folders and globs, which may be quoted; - for standard input")
+    paths: tuple[str, ...] = argument((), help="images, folders and globs, which may be quoted; - for standard input")
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
     file: str = option("model.onnx", help="model file of the bundle to answer with, such as model.int8.onnx")
     provider: str = option("CPUExecutionProvider", help="what onnxruntime runs it on; see sonoforge doctor")
+    crop: str = option(
+        "bundle",
+        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
+        choices=("bundle", "auto", "none"),
+    )
     overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
     csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")
     jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
@@ -78,6 +88,7 @@ class Config:
     beside: bool = option(False, help="also write each answer as JSON beside its file: NAME.sonoforge.json")
     sr: str = option("", help="also write answers for DICOM as structured reports in this folder", metavar="FOLDER")
     anonymous: bool = option(False, help="name files by a hash of their contents in all that is printed and written")
+    watch: str = option("", help="answer each scan that appears in this folder, until Ctrl-C", metavar="FOLDER")
     recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads for one inference", limits=(1, 256))
     workers: int = option(0, help="files classified at a time; 0: one for each core, at most 8", limits=(0, 256))
@@ -85,38 +96,28 @@ class Config:
 
 def main(config: Config) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
-    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - not for --help or a wrong flag
-    from sonoforge.runtime.inference.in_order import answers_in_order, workers_for  # noqa: PLC0415
+    from sonoforge.runtime.cli.answering import Answering, Extras  # noqa: PLC0415 - not for --help or a wrong flag
+    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
 
     _check(config)
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    classifier = Classifier(config.bundle or None, config.threads, config.file, config.provider)
-    files, failures, skipped = expand(config.paths, config.recursive, generated=False)
-    answering = _Answering(config, classifier, failures)
-    names = answering.name(files)
+    crop = None if config.crop == "bundle" else config.crop
+    classifier = Classifier(config.bundle or None, config.threads, config.file, config.provider, crop)
+    found = expand(config.paths, config.recursive, generated=False)
+    extras = Extras(config.overlay, config.sr, config.beside, config.anonymous)
+    answering = Answering(classifier, found.failures, extras)
     kept = _open_files(config, classifier)
-    if config.resume:
-        already = len(files)
-        files = [file for file in files if not all(own.holds(names[file]) for own in kept)]
-        already -= len(files)
-        log.info("%d files are answered already, %d are left", already, len(files))
     results: list[dict[str, Any]] = []
-    table = AnswerTable(classifier.bundle.classes, 1 - classifier.bundle.manifest.alpha)
-    table.skip(skipped)
-    table.begin([names[file] for file in files])
-
-    def keep(entry: dict[str, Any]) -> None:
-        for own in kept:
-            if not own.holds(entry["file"]):
-                own.add(entry)
-
     all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
-    workers = config.workers or workers_for(len(files), config.threads)
-    for entry in answers_in_order(answering.answer, keep, files, workers):
-        table.add(entry)
-        if all_at_once:
-            results.append(entry)
+    table = AnswerTable(classifier.bundle.classes, 1 - classifier.bundle.manifest.alpha)
+    table.skip(found.skipped)
+    with contextlib.suppress(KeyboardInterrupt) if config.watch else contextlib.nullcontext():
+        for files in _batches(config, found.files):
+            for entry in _answers(config, answering, kept, files, table):
+                table.add(entry)
+                if all_at_once:
+                    results.append(entry)
     for own in kept:
         own.close()
         log.info("written: %s", own.path)
@@ -126,8 +127,8 @@ def main(config: Config) -> Outcome:
         *(summary[key] for key in ("ok", "files", "not_trusted", "quality_flagged")),
         NOTICE,
     )
-    if skipped:
-        log.info("%s", in_words(skipped))
+    if found.skipped:
+        log.info("%s", in_words(found.skipped))
     if config.overlay:
         log.info("written: pictures in %s", config.overlay)
     if config.sr:
@@ -136,6 +137,7 @@ def main(config: Config) -> Outcome:
         "results": results,
         "model": classifier.model,
         "provider": classifier.provider,
+        "crop": {"used": classifier.crop, "in_training": classifier.bundle.manifest.preprocessing.crop},
         "summary": summary,
         "notice": NOTICE,
     }
@@ -145,93 +147,50 @@ def main(config: Config) -> Outcome:
 
 def _check(config: Config) -> None:
     """Refuse settings that contradict each other."""
+    if not (config.paths or config.watch):
+        raise SonoforgeError("PATHS is missing: images, folders and globs, or - for standard input")
     if config.anonymous and config.beside:
         raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
     if config.anonymous and config.sr:
         raise SonoforgeError("--sr writes reports that hold the patient's name, which --anonymous must not; choose one")
-    if STDIN in config.paths and (config.beside or config.resume):
-        flag = "--beside" if config.beside else "--resume"
-        raise SonoforgeError(f"{flag}: needs a file's name and time, which standard input (-) has not; give the file")
+    for flag in ("beside", "resume", "sr"):
+        if STDIN in config.paths and getattr(config, flag):
+            raise SonoforgeError(f"--{flag}: needs a file's name, which standard input (-) has not; give the file")
 
 
-class _Answering:
-    """Answers one file after another, in several threads, with all that is written for each."""
+def _batches(config: Config, files: list[str]) -> Iterator[list[str]]:
+    """Yield the files given; then, with ``--watch``, those that appear, until Ctrl-C or SIGTERM."""
+    if files or not config.watch:
+        yield files
+    if config.watch:
+        from sonoforge.runtime.images.watching import whole_files  # noqa: PLC0415 - only with --watch
 
-    def __init__(self, config: Config, classifier: Classifier, failures: Mapping[str, dict[str, Any]]) -> None:
-        """Check that pictures can be written, and read standard input if it was asked for."""
-        self._config, self._classifier, self._failures = config, classifier, failures
-        self._names: dict[str, str] = {}
-        self._input = read_stdin() if STDIN in config.paths else b""
-        self._overlays: OverlayFolder | None = None
-        if config.overlay:
-            from sonoforge.runtime.explanations.files import OverlayFolder  # noqa: PLC0415 - only with --overlay
+        log.info("watching %s; Ctrl-C ends it", printable(config.watch))
+        yield from whole_files(config.watch, config.recursive)
 
-            self._overlays = OverlayFolder(Path(config.overlay))
-        if config.sr:
-            from sonoforge.runtime.atomic import prepare_folder  # noqa: PLC0415 - only with --sr
 
-            prepare_folder(Path(config.sr))
+def _answers(
+    config: Config, answering: Answering, kept: Sequence[AnswerFile], files: Sequence[str], table: AnswerTable
+) -> Iterator[dict[str, Any]]:
+    """Yield the answer for each file that ``--resume`` leaves, kept as soon as it is known."""
+    from sonoforge.runtime.inference.in_order import answers_in_order, workers_for  # noqa: PLC0415 - not for --help
 
-    def name(self, files: Sequence[str]) -> dict[str, str]:
-        """Return what to call each file in all that is printed and written, and reserve its picture's name."""
-        names = dict(zip(files, files, strict=True))
-        if self._config.anonymous:
-            from sonoforge.runtime.images.anonymous import pseudonyms  # noqa: PLC0415 - only with --anonymous
+    names = answering.name(files)
+    left = [file for file in files if not (config.resume and all(own.holds(names[file]) for own in kept))]
+    if config.resume and files:
+        log.info("%d files are answered already, %d are left", len(files) - len(left), len(left))
+    table.begin([names[file] for file in left], more=bool(config.watch))
+    done = itertools.count(1)
+    with progress("classifying", len(left)) as advance:
 
-            names = pseudonyms(files, {STDIN: self._input})
-        self._names.update(names)
-        if self._overlays:
-            self._overlays.reserve([names[file] for file in files if file not in self._failures])
-        return names
+        def keep(entry: dict[str, Any]) -> None:
+            for own in kept:
+                if not own.holds(entry["file"]):
+                    own.add(entry)
+            advance(next(done))
 
-    def answer(self, file: str) -> dict[str, Any]:
-        """Return the entry of a file."""
-        entry = self._failures.get(file) or self._classified(file)
-        if not self._config.anonymous:
-            return entry
-        from sonoforge.runtime.images.anonymous import hide  # noqa: PLC0415 - only with --anonymous
-
-        return hide(entry, file, self._names[file])
-
-    def _classified(self, file: str) -> dict[str, Any]:
-        from sonoforge.runtime.images.decoding import ImageError  # noqa: PLC0415 - --help and a wrong flag do without
-        from sonoforge.runtime.inference.clips import answer_file  # noqa: PLC0415
-
-        try:
-            answered = answer_file(self._classifier, file, self._input if file == STDIN else None)
-            return {**answered.entry, **self._write(file, answered)}
-        except ImageError as error:
-            return failure(file, error.code, str(error))
-
-    def _write(self, file: str, answered: Answer) -> dict[str, Any]:
-        """Write what goes with an answer; what cannot be written is noted in it, as the answer itself stands."""
-        more: dict[str, Any] = {}
-        unwritten = []
-        if self._overlays:
-            from sonoforge.runtime.explanations.files import write  # noqa: PLC0415 - only with --overlay
-
-            picture = self._overlays.target(self._names[file])
-            try:
-                write(picture, answered.picture(), answered.result)
-                more["overlay"] = str(picture)
-            except SonoforgeError as error:
-                unwritten.append(str(error))
-        if self._config.sr and "dicom" in answered.entry:
-            from sonoforge.runtime.images.decoding import ImageError  # noqa: PLC0415 - only with --sr
-            from sonoforge.runtime.images.dicom.structured_report import write_report  # noqa: PLC0415 - only with --sr
-
-            try:
-                more["sr"] = str(write_report(Path(self._config.sr), file, answered.entry))
-            except (SonoforgeError, ImageError) as error:
-                unwritten.append(str(error))
-        if self._config.beside:
-            from sonoforge.runtime.atomic import write_json  # noqa: PLC0415 - only with --beside
-
-            try:
-                write_json(f"{file}.sonoforge.json", {**answered.entry, **more, "notice": NOTICE})
-            except SonoforgeError as error:
-                unwritten.append(str(error))
-        return {**more, "unwritten": unwritten} if unwritten else more
+        workers = config.workers or workers_for(len(left), config.threads)
+        yield from answers_in_order(answering.answer, keep, left, workers)
 
 
 def _open_files(config: Config, classifier: Classifier) -> list[AnswerFile]:
@@ -240,29 +199,14 @@ def _open_files(config: Config, classifier: Classifier) -> list[AnswerFile]:
         if config.resume:
             raise SonoforgeError("--resume: found neither --csv nor --jsonl, expected the file to continue")
         return []
-    from sonoforge.runtime.cli.answer_files import AnswerFile, CsvFormat, JsonLinesFormat  # noqa: PLC0415
-    from sonoforge.runtime.images.quality_metrics import METRICS  # noqa: PLC0415
+    from sonoforge.runtime.cli.answer_columns import csv_format  # noqa: PLC0415
+    from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat  # noqa: PLC0415 - only with these
 
-    columns = ["label", *(f"p_{name}" for name in classifier.bundle.classes), "set", "trust_score", "in_distribution"]
-    columns += ["trust_reasons", *METRICS, "quality_flags"]
     model, kept = classifier.model["sha256"], []
+    if config.crop not in ("bundle", classifier.bundle.manifest.preprocessing.crop):
+        model = f"crop {config.crop} {model}"  # such answers are not mixed with others in one file
     if config.csv:
-        kept.append(AnswerFile(config.csv, CsvFormat(columns, _cells), model, config.resume))
+        kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.classes), model, config.resume))
     if config.jsonl:
         kept.append(AnswerFile(config.jsonl, JsonLinesFormat(), model, config.resume))
     return kept
-
-
-def _cells(result: Mapping[str, Any]) -> dict[str, str]:
-    """Return the cells of an answer by column; lists are joined by ``|``."""
-    trust, quality = result["trust"], result["quality"]
-    return {
-        "label": defused(result["label"]),
-        **{f"p_{name}": repr(value) for name, value in result["probabilities"].items()},
-        "set": defused("|".join(result["set"])),
-        "trust_score": repr(trust["score"]),
-        "in_distribution": str(trust["in_distribution"]).lower(),
-        "trust_reasons": defused("|".join(trust["reasons"])),
-        **{name: repr(value) for name, value in quality.items() if name != "flags"},
-        "quality_flags": "|".join(quality["flags"]),
-    }

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.progress import progress
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
 from sonoforge.runtime.notice import NOTICE
@@ -117,12 +118,15 @@ def main(config: Config) -> Outcome:
     width = column_width(files)
     if files:
         say("%-*s  %s", width, "file", " ".join(f"{heading:>7}" for heading, _ in _COLUMNS.values()))
-    for file in files:
-        result, embedding = (failures[file], None) if file in failures else _measure(file, bundle.manifest, classifier)
-        results.append(result)
-        if embedding is not None:
-            embeddings.append(embedding)
-        _print_result(result, width)
+    with progress("measuring", len(files)) as advance:
+        for file in files:
+            failed_before = failures.get(file)
+            result, embedding = (failed_before, None) if failed_before else _measure(file, bundle.manifest, classifier)
+            results.append(result)
+            if embedding is not None:
+                embeddings.append(embedding)
+            _print_result(result, width)
+            advance(len(results))
     summary = _summary(results)
     say(
         "%d of %d files measured, %d with quality flags.  %s",
@@ -151,7 +155,7 @@ def _measure(
 
     try:
         with silent_decoders():
-            image = read_image(file)
+            image = manifest.preprocessing.seen(read_image(file))
     except ImageError as error:
         return failure(file, error.code, str(error)), None
     pixels = manifest.preprocessing.resize(image)
@@ -180,13 +184,16 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
     manifest = classifier.bundle.manifest
     files, failures, _ = expand((config.against,), config.recursive)
     reference, failed = [], []
-    for file in files:
-        result, embedding = (failures[file], None) if file in failures else _measure(file, manifest, classifier)
-        if embedding is not None:
-            reference.append(embedding)
-        else:
-            failed.append(result)
-            _print_result(result, column_width(files))
+    with progress("measuring the reference images", len(files)) as advance:
+        for file in files:
+            failed_before = failures.get(file)
+            result, embedding = (failed_before, None) if failed_before else _measure(file, manifest, classifier)
+            if embedding is not None:
+                reference.append(embedding)
+            else:
+                failed.append(result)
+                _print_result(result, column_width(files))
+            advance(len(reference) + len(failed))
     if min(len(given), len(reference)) < 2:
         raise SonoforgeError(
             f"--against {printable(config.against)}: found {len(given)} usable images given and {len(reference)} "

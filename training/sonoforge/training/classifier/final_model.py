@@ -123,7 +123,8 @@ def train_final(
 
 def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> dict[str, QualityRange]:
     """1st and 99th percentile of every image-quality metric over the training images."""
-    rows = [image_quality.measure(cache.images[i], int(cache.sizes[i][0]), int(cache.sizes[i][1])) for i in indices]
+    sizes = cache.boxes[:, 2:] - cache.boxes[:, :2]
+    rows = [image_quality.measure(cache.images[i], int(sizes[i][0]), int(sizes[i][1])) for i in indices]
     return {
         name: QualityRange(
             low=float(np.percentile([row[name] for row in rows], 1)),
@@ -158,6 +159,7 @@ def record_model(
         quality=quality_reference(cache, indices),
         training=training,
         evaluation=_evaluate(held_out, classes, trained, provenance),
+        crop=provenance.settings.crop,
         intended_use=INTENDED_USE.format(
             data=SIMULATED if training["simulated"] == training["data_images"] else cache.dataset.name,
             classes=" / ".join(classes),

@@ -119,6 +119,7 @@ class ModelRecord:
     training: TrainingRecord  # provenance
     evaluation: EvaluationRecord  # figures on held-out images
     intended_use: str
+    crop: str = "none"  # what the network saw of each image, row of `preprocessing.CROPS`
 
 
 class ModelArrays(NamedTuple):

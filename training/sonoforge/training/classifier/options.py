@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoforge.runtime.cli.options import option
+from sonoforge.runtime.images.preprocessing import CROPS
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 
 
@@ -25,6 +26,7 @@ class ClassifierOptions:
     frozen_blocks: int | None = option(None, help="frozen leading blocks, of 19", limits=(0, 18))
     members: int | None = option(None, help="networks that answer together", limits=(1, 16))
     learning_rate: float | None = option(None, help="classifier's peak learning rate", limits=(1e-8, None))
+    crop: str = option("none", help="auto: train on the scan found in each image; none: on whole images", choices=CROPS)
     precision: str = option("fp32", help="arithmetic of the classifier's training", choices=("fp32", "bf16"))
 
     def settings(self) -> ClassifierSettings:
@@ -36,4 +38,4 @@ class ClassifierOptions:
             "learning_rate": self.learning_rate,
         }
         changes = {name: value for name, value in given.items() if value is not None}
-        return dataclasses.replace(BUDGETS[self.budget], precision=self.precision, **changes)
+        return dataclasses.replace(BUDGETS[self.budget], crop=self.crop, precision=self.precision, **changes)

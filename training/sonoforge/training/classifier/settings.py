@@ -23,6 +23,7 @@ class ClassifierSettings:
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
     members: int = 1
     mirror: bool = False  # answer on the mean embedding of the image and its mirror image; twice the work of one answer
+    crop: str = "none"  # row of `preprocessing.CROPS`: whole images, or the scan found in each
     precision: str = "fp32"  # `fp32`, or `bf16`: forward and backward passes in bfloat16 autocast, weights in float32
 
 

@@ -7,6 +7,7 @@ Below a name made of the format's version and Pillow's (another Pillow may decod
   files share these.
 * ``sets-S/KEY.bin``: all images of one set in its order, in the same format, to be mapped as one array; KEY is a hash
   of their files' hashes.
+* ``images-S-crop/``, ``sets-S-crop/``: the same of images cropped to their scans, see `Preprocessing.crop`.
 * ``folders/KEY.json``: which file of a data set had which sha256, so that opening it again need not read it.
 
 A file's recorded sha256 is trusted while its size, inode, modification time and status-change time (ctime) are
@@ -70,6 +71,7 @@ class ImageCache:
     hashes: tuple[str, ...]
     pictures: Sequence[Picture]  # N grey (H, W) uint8, longest side 256, shape kept; read-only memory maps
     sizes: NDArray[np.int64]  # (N, 2) int64 width and height as stored in the file (upright)
+    boxes: NDArray[np.int64]  # (N, 4) int64 left, top, right, bottom of what was resized to ``images``
     modes: tuple[str, ...]  # `L`, `RGB`, or `RGB grey` where the three channels are equal
     unreadable: dict[str, str]  # message for each file that was left out, by its relative path
     store: Path | None = None  # folder for what is found out about the set, so that it is found once
@@ -106,10 +108,12 @@ class ImageCache:
         return find_duplicates(self.pictures, self.hashes, self.store)
 
 
-def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None) -> ImageCache:
+def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, crop: str = "none") -> ImageCache:
     """Decode what was never decoded before and map the rest.
 
-    Pixels are those of `read_image` followed by ``Preprocessing(size).resize``: the runtime's own.
+    Pixels are those of `read_image` followed by ``seen`` and ``resize`` of ``Preprocessing(size, crop=crop)``: the
+    runtime's own.  Hashes and grey pictures are of whole images, so that a set has the same groups and folds however
+    it is cropped.
 
     Raises:
         SonoforgeError: The cache folder cannot be written, or a class has no readable image.
@@ -122,12 +126,13 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None) ->
             f"{base}: the image cache cannot be written ({error.strerror}); set SONOFORGE_CACHE to another folder"
         ) from error
     digests, unreadable = _hash_files(dataset, base / "folders")
-    decoder = _Decoder(base / f"images-{size}", dataset.root, size)
+    kind = f"{size}" if crop == "none" else f"{size}-crop"
+    decoder = _Decoder(base / f"images-{kind}", dataset.root, Preprocessing(size=size, crop=crop))
     unreadable |= decoder.decode_missing(digests)
     items = [item for item in dataset.items if item.path not in unreadable]
     _check_classes(dataset, items, unreadable)
     digests = {item.path: digests[item.path] for item in items}
-    path = base / f"sets-{size}" / (hashlib.sha256("\n".join(digests.values()).encode()).hexdigest()[:32] + ".bin")
+    path = base / f"sets-{kind}" / (hashlib.sha256("\n".join(digests.values()).encode()).hexdigest()[:32] + ".bin")
     whole = _read(path, len(items), size)
     if whole is not None:
         with contextlib.suppress(OSError):
@@ -147,6 +152,7 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None) ->
         hashes=tuple(fact.content for fact in whole.facts),
         pictures=whole.pictures,
         sizes=np.array([(fact.width, fact.height) for fact in whole.facts], dtype=np.int64),
+        boxes=np.array([fact.box or (0, 0, fact.width, fact.height) for fact in whole.facts], dtype=np.int64),
         modes=tuple(fact.mode for fact in whole.facts),
         unreadable=dict(sorted(unreadable.items())),
         store=base,
@@ -226,6 +232,7 @@ class _Facts(NamedTuple):
     width: int
     height: int
     mode: str
+    box: tuple[int, int, int, int] | None = None  # what was cut out of it; None for all of it
 
 
 class _Image(NamedTuple):
@@ -237,10 +244,10 @@ class _Image(NamedTuple):
 class _Decoder:
     """Decodes the files of one data set, each once."""
 
-    def __init__(self, folder: Path, root: Path, size: int) -> None:
+    def __init__(self, folder: Path, root: Path, preprocessing: Preprocessing) -> None:
         self._folder = folder
         self._root = root
-        self._preprocessing = Preprocessing(size=size)
+        self._preprocessing = preprocessing
 
     def decode_missing(self, digests: dict[str, str]) -> dict[str, str]:
         """Decode every image that was never decoded; return the message of each that cannot be, by path."""
@@ -282,9 +289,10 @@ class _Decoder:
             red, green, blue = picture.split()
             if red.tobytes() == green.tobytes() == blue.tobytes():
                 picture, mode = red, "RGB grey"
+        area = self._preprocessing.scan_area(picture)
         image = _Image(
-            _Facts(content_hash(picture), *picture.size, mode),
-            self._preprocessing.resize(picture),
+            _Facts(content_hash(picture), *picture.size, mode, area.box if area else None),
+            self._preprocessing.resize(picture.crop(area.box) if area else picture),
             fit(np.asarray(picture.convert("L"))),
         )
         if _sha256(path) != digest:

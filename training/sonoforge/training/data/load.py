@@ -17,6 +17,7 @@ class ImageSource(NamedTuple):
     images: int  # number of phantom images
     seed: int
     cache: Path  # folder of decoded images, see `cache_settings`
+    crop: str = "none"  # row of `preprocessing.CROPS`
 
 
 def load_images(source: ImageSource) -> ImageCache:
@@ -26,7 +27,7 @@ def load_images(source: ImageSource) -> ImageCache:
         SonoforgeError: The folder holds no data set.
     """
     if source.data != "phantom":
-        return open_cache(read_dataset(Path(source.data)), folder=source.cache)
+        return open_cache(read_dataset(Path(source.data)), folder=source.cache, crop=source.crop)
     # The simulator needs SciPy, which a folder of images does not.
     from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set  # noqa: PLC0415
 
@@ -36,4 +37,4 @@ def load_images(source: ImageSource) -> ImageCache:
     root = source.cache / f"phantom-{source.images}-{source.seed}-{digest}"
     if not (root / "groups.csv").is_file():
         write_phantom_set(root, source.images, source.seed)
-    return open_cache(read_dataset(root), folder=source.cache)
+    return open_cache(read_dataset(root), folder=source.cache, crop=source.crop)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import Dataset, Item
 
@@ -18,7 +20,8 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
     """Read the union of each image's masks in the geometry of the cached images: (M, S, S) uint8, covered share of 255.
 
     To the image cache the mask files are just another data set, so they are decoded, resized and cached by the same
-    code.  An image without a mask file has an empty mask if no image of its class has one.
+    code; masks of images that were cropped are cropped to the same box.  An image without a mask file has an empty mask
+    if no image of its class has one.
 
     Raises:
         SonoforgeError: The data set has no masks at all; one is missing, cannot be read, has another size than its
@@ -46,6 +49,10 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
                 raise SonoforgeError(masks.unreadable[path])
             _check_size(dataset, item, path, cache.sizes[index], masks.sizes[rows[path]])
             level = masks.images[rows[path]].max(axis=2)
+            if tuple(cache.boxes[index]) != (0, 0, *cache.sizes[index]):
+                left, top, right, bottom = cache.boxes[index].tolist()
+                cut = read_image(dataset.root / path).crop((left, top, right, bottom))
+                level = Preprocessing(cache.size).resize(cut).max(axis=2)
             _check_levels(dataset.root / path, level)
             # The sum is exact for masks that do not overlap; the maximum would lose pixels that they cover together.
             np.add(union, np.minimum(level, 255 - union), out=union)

@@ -79,7 +79,7 @@ def main(config: Config) -> Outcome:
     """Run the comparison in a run folder and write its tables."""
     config = fill_defaults(config)
     settings = resolve_settings(config)
-    source = ImageSource(config.data, config.images, config.seed, config.storage.open())
+    source = ImageSource(config.data, config.images, config.seed, config.storage.open(), config.classifier.crop)
     cache = load_images(source)
     check_arms("--arms", config.arms, cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(

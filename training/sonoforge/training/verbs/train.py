@@ -61,7 +61,7 @@ class Config:
 def main(config: Config) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
     device = find_device(config.device)
-    source = ImageSource(config.data, config.images, config.seed, config.storage.open())
+    source = ImageSource(config.data, config.images, config.seed, config.storage.open(), config.classifier.crop)
     cache = load_images(source)
     check_arms("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(

@@ -1,0 +1,31 @@
+"""The columns of ``sonoforge classify --csv``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sonoforge.runtime.cli.answer_files import CsvFormat
+from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.images.quality_metrics import METRICS
+
+
+def csv_format(classes: Sequence[str]) -> CsvFormat:
+    """Return how an answer with these classes is written as a row."""
+    columns = ["label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution"]
+    return CsvFormat([*columns, "trust_reasons", *METRICS, "quality_flags"], _cells)
+
+
+def _cells(result: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cells of an answer by column; lists are joined by ``|``."""
+    trust, quality = result["trust"], result["quality"]
+    return {
+        "label": defused(result["label"]),
+        **{f"p_{name}": repr(value) for name, value in result["probabilities"].items()},
+        "set": defused("|".join(result["set"])),
+        "trust_score": repr(trust["score"]),
+        "in_distribution": str(trust["in_distribution"]).lower(),
+        "trust_reasons": defused("|".join(trust["reasons"])),
+        **{name: repr(value) for name, value in quality.items() if name != "flags"},
+        "quality_flags": "|".join(quality["flags"]),
+    }

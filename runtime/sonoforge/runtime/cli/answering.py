@@ -1,0 +1,127 @@
+"""Answer one file after another, with all that is written for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.decoding import ImageError
+from sonoforge.runtime.images.inputs import STDIN, failure, read_stdin
+from sonoforge.runtime.inference.clips import Answer, answer_file
+from sonoforge.runtime.notice import NOTICE
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.explanations.files import OverlayFolder
+    from sonoforge.runtime.inference.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is written with each answer; empty for nothing.
+
+    Attributes:
+        overlay: Folder of pictures.
+        sr: Folder of DICOM structured reports.
+        beside: Also write each answer beside its file.
+        anonymous: Name files by their contents.
+    """
+
+    overlay: str = ""
+    sr: str = ""
+    beside: bool = False
+    anonymous: bool = False
+
+
+class Answering:
+    """Answers files, in several threads if need be, and writes what goes with each."""
+
+    def __init__(self, classifier: Classifier, failures: Mapping[str, dict[str, Any]], extras: Extras) -> None:
+        """Check that what goes with answers can be written.
+
+        Args:
+            classifier: The bundle that answers.
+            failures: Entries of files that are known to fail.
+            extras: What goes with each answer.
+
+        Raises:
+            SonoforgeError: A folder cannot be written.
+        """
+        self._classifier, self._failures, self._extras = classifier, failures, extras
+        self._names: dict[str, str] = {}
+        self._seen = Counter[str]()
+        self._input = b""
+        self._overlays: OverlayFolder | None = None
+        if extras.overlay:
+            from sonoforge.runtime.explanations.files import OverlayFolder  # noqa: PLC0415 - only with --overlay
+
+            self._overlays = OverlayFolder(Path(extras.overlay))
+        if extras.sr:
+            from sonoforge.runtime.atomic import prepare_folder  # noqa: PLC0415 - only with --sr
+
+            prepare_folder(Path(extras.sr))
+
+    def name(self, files: Sequence[str]) -> dict[str, str]:
+        """Return what to call each file in all that is printed and written, and reserve its picture's name.
+
+        Reads standard input if that is among them.
+        """
+        if STDIN in files:
+            self._input = read_stdin()
+        names = dict(zip(files, files, strict=True))
+        if self._extras.anonymous:
+            from sonoforge.runtime.images.anonymous import pseudonyms  # noqa: PLC0415 - only with --anonymous
+
+            names = pseudonyms(files, {STDIN: self._input}, self._seen)
+        if self._overlays:
+            self._overlays.reserve([names[file] for file in files if file not in self._failures])
+        self._names.update(names)
+        return names
+
+    def answer(self, file: str) -> dict[str, Any]:
+        """Return the entry of a file."""
+        entry = self._failures.get(file) or self._classified(file)
+        if not self._extras.anonymous:
+            return entry
+        from sonoforge.runtime.images.anonymous import hide  # noqa: PLC0415 - only with --anonymous
+
+        return hide(entry, file, self._names[file])
+
+    def _classified(self, file: str) -> dict[str, Any]:
+        try:
+            answered = answer_file(self._classifier, file, self._input if file == STDIN else None)
+            return {**answered.entry, **self._write(file, answered)}
+        except ImageError as error:
+            return failure(file, error.code, str(error))
+
+    def _write(self, file: str, answered: Answer) -> dict[str, Any]:
+        """Write what goes with an answer; what cannot be written is noted in it, as the answer itself stands."""
+        more: dict[str, Any] = {}
+        unwritten = []
+        if self._overlays:
+            from sonoforge.runtime.explanations.files import write  # noqa: PLC0415 - only with --overlay
+
+            picture = self._overlays.target(self._names[file])
+            try:
+                write(picture, answered.picture(), answered.result)
+                more["overlay"] = str(picture)
+            except SonoforgeError as error:
+                unwritten.append(str(error))
+        if self._extras.sr and "dicom" in answered.entry:
+            from sonoforge.runtime.images.dicom.structured_report import write_report  # noqa: PLC0415 - only with --sr
+
+            try:
+                more["sr"] = str(write_report(Path(self._extras.sr), file, answered.entry))
+            except SonoforgeError as error:
+                unwritten.append(str(error))
+        if self._extras.beside:
+            from sonoforge.runtime.atomic import write_json  # noqa: PLC0415 - only with --beside
+
+            try:
+                write_json(f"{file}.sonoforge.json", {**answered.entry, **more, "notice": NOTICE})
+            except SonoforgeError as error:
+                unwritten.append(str(error))
+        return {**more, "unwritten": unwritten} if unwritten else more
