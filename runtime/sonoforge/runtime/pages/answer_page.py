@@ -24,7 +24,7 @@ _OWN_STYLE = """
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 29rem), 1fr)); gap: 1rem; }
 .card { border: 1px solid var(--line); border-left: 4px solid var(--mark); border-radius: 0 6px 6px 0;
   padding: .8rem .9rem; background: var(--panel); break-inside: avoid; min-width: 0; }
-.card.no { --mark: var(--no); } .card.open { --mark: var(--open); } 
+.card.no { --mark: var(--no); } .card.open { --mark: var(--open); }
 /* A clear answer is not good news: no green. */
 .card.clear { --mark: var(--accent); }
 .card h3 { margin: 0 0 .1rem; color: var(--mark); font-size: 1.1rem; overflow-wrap: anywhere; }
@@ -51,7 +51,7 @@ class _Verdict(NamedTuple):
     heading: str
 
 
-def verdict(entry: Mapping[str, Any]) -> _Verdict:  # noqa: PLR0911 - one line for each
+def verdict(entry: Mapping[str, Any]) -> _Verdict:
     """Judge the entry of one file."""
     if not entry["ok"]:
         return _Verdict(0, "no", "No answer")
