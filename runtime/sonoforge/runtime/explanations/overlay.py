@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from sonoforge.runtime.explanations.colours import LEVELS, heat
+from sonoforge.runtime.images.burned_in_marks import SENTENCE
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.result import Result
@@ -120,6 +121,7 @@ def caption(result: Result) -> list[str]:
         ),
         f"Trust {result.trust.score:.2f}: {trust}",
         f"Image quality: {', '.join(result.quality.flags) or 'no flags'}",
+        *([f"Burned in: {result.marks.summary}. {SENTENCE}"] if result.marks.marks else []),
         where,
         NOTICE,
     ]

@@ -9,9 +9,9 @@ JSON (``--json``) is one object:
 * ``model``: ``{"name", "version", "sha256"}`` of the file that answered;
 * ``provider``: onnxruntime's, that ran it;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
-* ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged", "unwritten",
-  "skipped": {kind: count}}``.  Skipped are files of a folder that are no scans: those of other kinds, masks beside
-  their image, and pictures that sonoforge itself drew or generated;
+* ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged", "marked",
+  "unwritten", "skipped": {kind: count}}``.  Marked scans carry burned-in marks.  Skipped are files of a folder that
+  are no scans: those of other kinds, masks beside their image, and pictures that sonoforge itself drew or generated;
 * ``notice``.
 
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
@@ -139,6 +139,10 @@ def main(config: Config) -> Outcome:
         *(summary[key] for key in ("ok", "files", "not_trusted", "quality_flagged")),
         NOTICE,
     )
+    if summary["marked"]:
+        from sonoforge.runtime.images.burned_in_marks import SENTENCE  # noqa: PLC0415 - for marked scans only
+
+        log.warning("%d of %d scans carry burned-in marks.  %s", summary["marked"], summary["ok"], SENTENCE)
     if found.skipped:
         log.info("%s", in_words(found.skipped))
     if config.overlay:
