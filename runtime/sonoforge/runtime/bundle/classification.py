@@ -6,10 +6,12 @@ the answer and may hold anything.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.manifest import (
     ArrayKind,
@@ -105,6 +107,15 @@ class ClassifierManifest(Manifest):
         side = self.preprocessing.size
         outputs = {name: ArrayKind(np.float32, ("N", *shape)) for name, shape in self.outputs.items()}
         return {"pixels": ArrayKind(np.uint8, ("N", side, side, 3)), **outputs}
+
+    def golden_problem(self, arrays: Mapping[str, NDArray[Any]]) -> str:
+        """Refuse so many images that answering them together fills the memory."""
+        count = len(arrays["pixels"])
+        return f"found {count} images, expected {_MOST_GOLDEN} at most" if count > _MOST_GOLDEN else ""
+
+
+# Our exports record six; each is answered at once with the others.
+_MOST_GOLDEN = 32
 
 
 def _outputs(value: Any, count: int) -> dict[str, tuple[int, ...]]:

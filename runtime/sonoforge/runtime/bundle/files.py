@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import stat
+import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.bundle.manifest import MAX_FILE_BYTES, ArrayKind, FileEntry
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.bundle.manifest import ArrayKind, FileEntry
+from sonoforge.runtime.errors import SonoforgeError, reason
 
 if TYPE_CHECKING:
     import zipfile
 
 _MAX_MANIFEST_BYTES = 4_000_000
+_MAX_ARRAY_BYTES = 100_000_000  # of one file: eight images of 1024 x 1024 pixels, float32
 _MAX_ZIP_ENTRIES = 1000
+# Of the list of its entries, which is read as a whole: a kilobyte for each.
+_MAX_DIRECTORY_BYTES = 1_000_000
+_PIECE = 1_000_000
+_END = struct.Struct("<4s4H2LH")  # the record at the end of a .zip: ..., size of the list, its place, comment
 
 
 class BundleError(SonoforgeError):
@@ -93,14 +101,15 @@ def load_arrays(where: str, data: bytes) -> dict[str, NDArray[Any]]:
     import zipfile  # noqa: PLC0415 - kept off the start-up path of --help and of errors
 
     try:
+        _check_directory(io.BytesIO(data))
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            total = sum(member.file_size for member in archive.infolist())
-        if total > MAX_FILE_BYTES:
-            raise ValueError(f"{total / 1e6:.0f} MB of arrays")
+            total = sum(_checked_entry(member).file_size for member in archive.infolist())
+        if total > _MAX_ARRAY_BYTES:
+            raise ValueError(f"{total / 1e6:.0f} MB of arrays, expected at most {_MAX_ARRAY_BYTES / 1e6:.0f}")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except Exception as error:  # zip, header or dtype: whatever is wrong, the file is not usable
-        raise BundleError(f"{where}: not a plain numpy archive ({_reason(error)})") from error
+        raise BundleError(f"{where}: not a plain numpy archive ({reason(error)})") from error
 
 
 def checked_arrays(
@@ -134,11 +143,6 @@ def checked_arrays(
     return result
 
 
-def _reason(error: Exception) -> str:
-    """Return an error's text in one short line: some quote the damaged bytes."""
-    return " ".join(str(error).split())[:120]
-
-
 def _sizes(path: Path) -> dict[str, int]:
     """Return the size in bytes that the folder or archive states for each file."""
     if path.is_dir():
@@ -163,10 +167,49 @@ def _read_member(path: Path, name: str, limit: int) -> bytes:
         if member is None:
             raise DamagedBundleError(f"{path}: {name} is missing; expected a bundle's folder or .zip")
         try:
-            with archive.open(member) as stream:
-                return stream.read(limit + 1)
+            with archive.open(_checked_entry(member)) as stream:
+                return _read_pieces(stream, limit + 1)
         except Exception as error:  # zipfile's, zlib's or lzma's own: whatever it is, the archive is damaged
-            raise DamagedBundleError(f"{path}: {name}: cannot be unpacked ({_reason(error)})") from error
+            raise DamagedBundleError(f"{path}: {name}: cannot be unpacked ({reason(error)})") from error
+
+
+def _read_pieces(stream: IO[bytes], most: int) -> bytes:
+    """Read up to so many bytes; at once, zipfile would join its pieces again and again and hold all twice."""
+    buffer = io.BytesIO()
+    while buffer.tell() < most:
+        piece = stream.read(min(_PIECE, most - buffer.tell()))
+        if not piece:
+            break
+        buffer.write(piece)
+    return buffer.getvalue()
+
+
+def _checked_entry(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """Return an entry of an archive, unless it is a link or compressed in a way that may ask for gigabytes."""
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise ValueError("it is a link")
+    if entry.compress_type not in (0, 8):  # APPNOTE 4.4.5: stored, deflated
+        raise ValueError(f"it is compressed by method {entry.compress_type}, expected stored or deflated")
+    return entry
+
+
+def _check_directory(file: IO[bytes]) -> None:
+    """Refuse a huge list of entries, which zipfile would read as a whole.
+
+    Source: APPNOTE 4.3.16; the record is looked for where zipfile does.
+
+    Raises:
+        ValueError: The list is too large.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 65535 - _END.size))  # the longest comment
+    tail = file.read()
+    for at in {len(tail) - _END.size, tail.rfind(b"PK\x05\x06")}:
+        if at < 0 or tail[at : at + 4] != b"PK\x05\x06" or at + _END.size > len(tail):
+            continue
+        directory = _END.unpack_from(tail, at)[5]
+        if directory > _MAX_DIRECTORY_BYTES or tail[max(0, at - 20) : at].startswith(b"PK\x06\x07"):  # ZIP64
+            raise ValueError(f"its list of entries is larger than {_MAX_DIRECTORY_BYTES} bytes")
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
@@ -175,9 +218,11 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         if not path.is_file():
             raise BundleError(f"{path}: found neither a folder nor a file, expected a bundle")
+        with path.open("rb") as file:
+            _check_directory(file)
         return zipfile.ZipFile(path)
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise BundleError(f"{path}: not a bundle: neither a folder nor a readable .zip ({_reason(error)})") from error
+        raise BundleError(f"{path}: not a bundle: neither a folder nor a readable .zip ({reason(error)})") from error
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -44,7 +44,7 @@ OPERATORS = frozenset(
 """The operators of every ONNX file that sonoforge writes; none branches, repeats or draws random numbers."""
 
 # The largest of our kinds, StyleGAN3 of all 14 layers, has 1825 operators and 19 041 fields.
-_MOST_FIELDS, _MOST_OPERATORS = 500_000, 20_000
+_MOST_FIELDS, _MOST_OPERATORS = 200_000, 20_000
 # As many float32 as a file may hold.
 _MOST_ELEMENTS = MAX_FILE_BYTES // 4
 # A generator doubles the sides of its maps; 64 x 64 is far from that.

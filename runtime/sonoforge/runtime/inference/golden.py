@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -19,6 +17,7 @@ from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, run_in_subprocess, runs_code
+from sonoforge.runtime.temporary import temporary_folder
 
 # float32 sums in another order: 3e-6 between thread counts and optimisation levels on one x86 CPU (measured with
 # MobileNetV2); 1e-3 leaves room for other processors and is far below what moves a probability's third digit.
@@ -201,8 +200,8 @@ def _failures(formats: Mapping[str, FormatCheck]) -> list[str]:
 
 def _run_extracted(bundle: Bundle[Manifest], name: str, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """Run a file in a subprocess, in a temporary folder that its errors do not name."""
-    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
+    with temporary_folder() as folder:
         try:
-            return run_in_subprocess(bundle.manifest.files[name].format, bundle.extract(name, Path(folder)), inputs)
+            return run_in_subprocess(bundle.manifest.files[name].format, bundle.extract(name, folder), inputs)
         except GateError as error:
             raise GateError(str(error).replace(f"{folder}/", "")) from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +20,31 @@ if TYPE_CHECKING:
 
     from sonoforge.runtime.inference.runners import Answer
 
-# Before onnxruntime is imported: its Linux wheels start a telemetry thread and a database otherwise.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+_TELEMETRY_SWITCH = "ORT_DISABLE_TELEMETRY"
+
+
+def switch_off_telemetry() -> None:
+    """Keep onnxruntime from telling its maker of this machine; to be called before it is imported.
+
+    The Linux wheels of 1.31.1, measured: while it is imported, unless the switch is "1", it opens a database in the
+    user's cache folder, writes down what machine this is (system, processor, memory, an identifier), and a thread of
+    its own sends that within seconds.  ``disable_telemetry_events`` takes nothing of this back.  With the switch it
+    opens no socket, writes no file and starts no thread.
+    """
+    switched_on = os.environ.get(_TELEMETRY_SWITCH) != "1"
+    os.environ[_TELEMETRY_SWITCH] = "1"
+    if switched_on and "onnxruntime" in sys.modules:
+        with contextlib.suppress(AttributeError):  # an older or a half-imported onnxruntime
+            sys.modules["onnxruntime"].disable_telemetry_events()
+        warnings.warn(
+            "onnxruntime was imported before sonoforge.runtime, with its telemetry on: it may already have sent what "
+            f"machine this is; set {_TELEMETRY_SWITCH}=1, or import sonoforge.runtime.Classifier first",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+switch_off_telemetry()
 
 CPU = "CPUExecutionProvider"
 

@@ -16,7 +16,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.temporary import temporary_folder
 
 Answer = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
 """Inputs in the order of the file's interface, each with the batch first, to outputs in theirs."""
@@ -122,8 +122,7 @@ def run_in_subprocess(
     Raises:
         GateError: The process ended without answers, or did not end in half an hour; the message says how.
     """
-    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
-        task_folder = Path(folder)
+    with temporary_folder() as task_folder:
         for index, values in enumerate(inputs):
             np.save(task_folder / f"input-{index}.npy", values)
         task = {"name": name, "path": str(path.absolute()), "inputs": len(inputs), "batch": batch, "threads": threads}

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, runs_code
+from sonoforge.runtime.temporary import temporary_folder
 
 EXAMPLES = """
 sonoforge bench
@@ -120,8 +120,8 @@ def _measure(
 ) -> dict[str, list[Row]]:
     """Return a row for each model file of each side."""
     rows = {side: _rows(bundle, config.formats, config.trust) for side, bundle in sides.items()}
-    with tempfile.TemporaryDirectory(prefix="sonoforge-bench-") as temporary:
-        folder, files = Path(temporary), []
+    with temporary_folder() as folder:
+        files = []
         for side, bundle in sides.items():
             (folder / f"{side}files").mkdir()
             for row in rows[side]:

@@ -1,0 +1,156 @@
+"""What the runtime leaves alone: the network, the user's folders, the machine's other users."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import bundle_factory as factory
+from processes import FORK
+from program import sonoforge
+from sonoforge.runtime.inference import onnx_session
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at /proc, or at system calls")
+traced = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+
+
+@pytest.fixture(scope="module")
+def picture() -> Iterator[Path]:
+    """A scan that every user of the machine may read, which pytest's own folders are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "scan.png"
+        Image.fromarray(factory.scan(0)).save(path)
+        yield path
+
+
+def fresh(home: Path | None) -> dict[str, str]:
+    """The environment with another home, or none, and without the switch of onnxruntime's telemetry."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "ORT_DISABLE_TELEMETRY")}
+    kept = {name: value for name, value in kept.items() if not name.startswith("XDG_")}
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **({"HOME": str(home)} if home else {})}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "sonoforge.runtime.cli.main", *map(str, arguments)]
+
+
+@linux
+@traced
+@pytest.mark.parametrize("verb", ["classify", "quality"])
+def test_no_socket_no_file_and_no_thread_but_its_own(verb: str, picture: Path, tmp_path: Path) -> None:
+    home, trace = tmp_path / "home", tmp_path / "trace"
+    home.mkdir()
+    calls = "trace=%network,%process,openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat"
+    tracer = ["strace", "-f", "-qq", "-e", calls, "-e", "signal=none", "-o", str(trace)]
+    subprocess.run(
+        [*tracer, *command(verb, picture, "--quiet")], check=True, env=fresh(home), stdout=subprocess.DEVNULL
+    )
+    lines = trace.read_text().splitlines()
+    assert any(str(picture) in line for line in lines), "the trace shows what was read"
+    said = re.compile(r"\d+ +(\w+)\((.*)")
+    seen = [found.groups() for line in lines if (found := said.match(line))]
+    network = {name for name, _ in seen} & {"socket", "connect", "sendto", "sendmsg", "bind", "socketpair"}
+    assert not network
+    changed = [line for line in seen if line[0] in ("creat", "mkdir", "mkdirat", "rename", "renameat", "unlink")]
+    opened = [what for name, what in seen if name in ("open", "openat") and re.search("O_WRONLY|O_RDWR|O_CREAT", what)]
+    assert changed == [] and [what for what in opened if '"/dev/null"' not in what] == []
+    started = [what for name, what in seen if name in ("clone", "clone3", "fork", "vfork")]
+    # One thread reads the model while onnxruntime is imported.
+    assert len(started) == (1 if verb == "classify" else 0)
+    assert list(home.iterdir()) == []
+
+
+AUDITED = """
+import json, os, sys
+seen = []
+def note(event, arguments):
+    write = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    if event.startswith(("socket.", "subprocess.", "urllib.", "http.", "os.mkdir", "os.system", "os.exec")) or write:
+        seen.append([event, str(arguments[0])])
+sys.addaudithook(note)
+import threading
+from sonoforge.runtime import Classifier, quality
+result = Classifier().classify(sys.argv[1])
+quality.measure(sys.argv[1])
+tasks = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 1
+print(json.dumps([seen, [thread.name for thread in threading.enumerate()], tasks, result.label]))
+"""
+
+
+@pytest.mark.parametrize("home", ["fresh", "read-only", "none"])
+def test_from_python_with_any_home(home: str, picture: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o500 if home == "read-only" else 0o700)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", AUDITED, str(picture)],
+        check=True,
+        env=fresh(None if home == "none" else folder),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    seen, threads, tasks, label = json.loads(done.stdout)
+    assert seen == [] and threads == ["MainThread"] and tasks == 1
+    assert label in ("normal", "benign", "malignant")
+    assert list(folder.iterdir()) == []
+
+
+def _as_nobody(picture: Path, log: Path) -> None:
+    os.environ["HOME"] = "/nonexistent"
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    done = sonoforge("classify", picture, "--json", "--quiet")
+    log.write_text(json.dumps([done.code, done.err, done.out]))
+
+
+@linux
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root may become another user")
+def test_as_a_user_without_a_home(picture: Path) -> None:
+    assert sonoforge("classify", picture, "--quiet").code == 0  # imports what nobody may not read
+    log = picture.parent / "log"
+    log.touch()
+    log.chmod(0o666)
+    process = FORK.Process(target=_as_nobody, args=(picture, log))
+    process.start()
+    process.join()
+    code, err, out = json.loads(log.read_text())
+    assert (code, err) == (0, "") and json.loads(out)["summary"]["ok"] == 1
+
+
+def test_telemetry_of_an_onnxruntime_that_was_imported_first_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    other = types.ModuleType("onnxruntime")
+    other.disable_telemetry_events = lambda: called.append("off")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "onnxruntime", other)
+    for value, times in ((None, 1), ("0", 1), ("", 1), ("1", 0)):
+        called.clear()
+        if value is None:
+            monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+        else:
+            monkeypatch.setenv("ORT_DISABLE_TELEMETRY", value)
+        if times:
+            with pytest.warns(RuntimeWarning, match="onnxruntime was imported before sonoforge"):
+                onnx_session.switch_off_telemetry()
+        else:
+            onnx_session.switch_off_telemetry()
+        assert called == ["off"] * times and os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_an_onnxruntime_that_is_imported_later_is_silent_and_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    onnx_session.switch_off_telemetry()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
