@@ -156,6 +156,8 @@ class Classifier:
             TypeError: It is something else.
             BundleError: The network's answer contradicts the manifest.
         """
+        from sonoforge.runtime.images.burned_in_marks import find_marks  # noqa: PLC0415 - not needed to start
+
         started = perf_counter()
         decoded = as_image(image)
         read = perf_counter()
@@ -179,6 +181,7 @@ class Classifier:
             set=classes,
             trust=judged,
             quality=quality,
+            marks=find_marks(decoded, area.box if area else None),
             model=self.model,
             ms={
                 "decode": 1e3 * (read - started),

@@ -14,6 +14,7 @@ from sonoforge.runtime.inference.trust import Trust
 from sonoforge.runtime.notice import UNCERTAIN
 
 if TYPE_CHECKING:
+    from sonoforge.runtime.images.burned_in_marks import Marks
     from sonoforge.runtime.images.scan_area import ScanArea
 
 
@@ -37,6 +38,7 @@ class Result:
             plausible, not that all are ruled out.
         trust: Whether the answer may be used, and why not.
         quality: Metrics of the image, and those outside the training images' range.
+        marks: Calipers, text and body marks burned into what the network saw; they can be a shortcut.
         model: ``{"name", "version", "sha256"}`` of the model that answered.
         ms: Milliseconds of ``decode``, ``preprocess``, ``infer`` and in ``total``.
         size: Width and height of the scan in pixels, upright.
@@ -54,6 +56,7 @@ class Result:
     set: tuple[str, ...]
     trust: Trust
     quality: Quality
+    marks: Marks
     model: dict[str, str]
     ms: dict[str, float]
     size: tuple[int, int]
@@ -101,11 +104,11 @@ class Result:
 
         Returns:
             ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "trust": {"score",
-            "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality": {metric: value, ..., "flags": []}, "model": {"name",
-            "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth"}, "crop", "ms":
-            {"decode", "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere; ``crop``
-            is null where the network saw the whole image, else ``{"box": [left, top, right, bottom], "outline", "kept",
-            "reason"}``.
+            "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality":
+            {metric: value, ..., "flags": []}, "marks": {"summary", "counts": {kind: number}, "note"}, "model": {"name", "version", "sha256"}, "map": {"peak":
+            {"x", "y", "value"}, "share_in_brightest_tenth"}, "crop", "ms": {"decode", "preprocess", "infer",
+            "total"}}``; the share is null where the map is positive nowhere; ``crop`` is null where the network saw the
+            whole image, else ``{"box": [left, top, right, bottom], "outline", "kept", "reason"}``.
         """
         return {
             "file": self.file,
@@ -115,6 +118,7 @@ class Result:
             "set": list(self.set),
             "trust": self.trust.to_dict(),
             "quality": self.quality.to_dict(),
+            "marks": self.marks.to_dict(),
             "model": dict(self.model),
             "map": {
                 "peak": self.peak._asdict(),
