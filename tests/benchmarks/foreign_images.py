@@ -56,7 +56,9 @@ def _half_off(image: Pixels) -> Pixels:
     """Lose contact on the left 60 % of the probe: only the bright near field remains there."""
     lost = image.copy()
     width, depth = round(0.6 * _SIDE), np.arange(_SIDE)[:, None, None]
-    lost[:, :width] = (image[:, :width] * np.exp(-np.maximum(depth - 0.08 * _SIDE, 0) / (0.04 * _SIDE))).astype(np.uint8)
+    lost[:, :width] = (image[:, :width] * np.exp(-np.maximum(depth - 0.08 * _SIDE, 0) / (0.04 * _SIDE))).astype(
+        np.uint8
+    )
     return lost
 
 
@@ -81,7 +83,7 @@ def _stack(pictures: Iterator[Image.Image]) -> Pixels:
 
 
 def _photographs(rng: np.random.Generator) -> Iterator[Image.Image]:
-    from sklearn.datasets import load_sample_image  # noqa: PLC0415
+    from sklearn.datasets import load_sample_image
 
     photographs = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
     for index in range(COUNT):

@@ -67,7 +67,9 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     ]
     assert list(result["quality"]) == [*image_quality.METRICS, "flags"]
     assert result["quality"]["resolution"] == 90
-    assert set(result["trust"]) == {*("score", "in_distribution", "causes", "reasons", "distance", "neighbour_distance")}
+    assert set(result["trust"]) == {
+        *("score", "in_distribution", "causes", "reasons", "distance", "neighbour_distance")
+    }
     reference = np.load(classifier.bundle.path / "reference.npz")
     distance = np.linalg.norm((expected["embedding"][0] - reference["trust_mean"]) @ reference["trust_components"])
     assert result["trust"]["distance"] == pytest.approx(distance, rel=1e-3)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import bundle_factory as factory
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import BundleError, open_bundle
-
 from sonoforge.runtime.bundle.trust_limits import TailLimits
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.nearest_training import NeighbourReference, neighbour_distances
 from sonoforge.runtime.inference.trust import Cause, Evidence, assess, withheld
-import bundle_factory as factory
 
 
 def test_distance_is_mahalanobis_with_the_full_covariance() -> None:
@@ -94,7 +92,11 @@ def test_each_cause_is_told_apart_with_its_figures(tmp_path: Path) -> None:
         "lifted": (Cause.POOR_SCAN,),
         "blurred": (Cause.POOR_SCAN,),
     }
-    assert [name for name, trust in found.items() if not trust.in_distribution] == ["farther", "no neighbour", "foreign"]
+    assert [name for name, trust in found.items() if not trust.in_distribution] == [
+        "farther",
+        "no neighbour",
+        "foreign",
+    ]
     assert "upside down" in found["turned"].reasons[0]
     assert "out of contact: 51%" in found["lifted"].reasons[0]
     assert found["blurred"].reasons == ("poor scan: sharpness low",)

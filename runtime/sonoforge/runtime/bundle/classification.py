@@ -20,7 +20,6 @@ from sonoforge.runtime.bundle.manifest import (
     exact_keys,
     mapping,
     number,
-    one_of,
     positive,
     read_classes,
     read_files,

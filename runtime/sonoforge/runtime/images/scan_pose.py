@@ -7,6 +7,7 @@ the skin, nothing comes back from below.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """
     rows = pixels.mean(axis=(2, 3), dtype=np.float64)
     starts = np.arange(ROWS + 1) * rows.shape[1] // ROWS
-    bands = np.stack([rows[:, first:last].mean(axis=1) for first, last in zip(starts, starts[1:], strict=False)], axis=1)
+    bands = np.stack([rows[:, first:last].mean(axis=1) for first, last in pairwise(starts)], axis=1)
     relative = bands / (1 + bands.mean(axis=1, keepdims=True))
     turned: NDArray[np.float64] = relative - relative[:, ::-1]
     return turned

@@ -3,8 +3,8 @@
 The Mahalanobis distance of `trust` tells other kinds of images; this one tells scans that lie between the training
 images.  Directions are compared, not lengths: the network's last layer hardly looks at the length.
 
-The reference holds at most `AXES` numbers of each training image in half precision: the position of its embedding's direction
-on the leading axes of all.
+The reference holds at most `AXES` numbers of each training image in half precision: where the direction of its
+embedding lies on the leading axes of all.
 """
 
 from __future__ import annotations

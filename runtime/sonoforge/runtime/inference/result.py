@@ -105,10 +105,11 @@ class Result:
         Returns:
             ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "trust": {"score",
             "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality":
-            {metric: value, ..., "flags": []}, "marks": {"summary", "counts": {kind: number}, "note"}, "model": {"name", "version", "sha256"}, "map": {"peak":
-            {"x", "y", "value"}, "share_in_brightest_tenth"}, "crop", "ms": {"decode", "preprocess", "infer",
-            "total"}}``; the share is null where the map is positive nowhere; ``crop`` is null where the network saw the
-            whole image, else ``{"box": [left, top, right, bottom], "outline", "kept", "reason"}``.
+            {metric: value, ..., "flags": []}, "marks": {"summary", "counts": {kind: number}, "note"}, "model":
+            {"name", "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth"}, "crop",
+            "ms": {"decode", "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere;
+            ``crop`` is null where the network saw the whole image, else ``{"box": [left, top, right, bottom],
+            "outline", "kept", "reason"}``.
         """
         return {
             "file": self.file,

@@ -29,7 +29,7 @@ POOR_FLAGS = ("sharpness_low", "contrast_low")
 """Quality flags that make a poor scan: scans with the others were not answered worse, sealed folds of BUSI."""
 
 _BEYOND = 0.01
-"""Share of the training images that a limit of quality or pose leaves outside, which bounds the score of a poor scan."""
+"""Share of the training images that a limit of quality or pose leaves outside: bounds the score of a poor scan."""
 
 LEAST_KNOWN = 0.1
 """Smallest share of a set within the threshold for its kind to be called known: mammograms, fundus photographs and
@@ -184,7 +184,9 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     scores = [tail_probability(distance, limits)]
     faults = _faults(evidence, manifest)
     if foreign:
-        found.append((Cause.NOT_ULTRASOUND, f"{Cause.NOT_ULTRASOUND.value}: distance {distance:.1f}, {_within(limits)}"))
+        found.append(
+            (Cause.NOT_ULTRASOUND, f"{Cause.NOT_ULTRASOUND.value}: distance {distance:.1f}, {_within(limits)}")
+        )
     if faults:
         found.append((Cause.POOR_SCAN, f"{Cause.POOR_SCAN.value}: {', '.join(faults)}"))
         scores.append(_BEYOND)

@@ -10,8 +10,9 @@ JSON (``--json``) is one object:
 * ``provider``: onnxruntime's, that ran it;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
 * ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "uncertain", "not_trusted", "quality_flagged",
-  "marked", "unwritten", "skipped": {kind: count}}``.  Marked scans carry burned-in marks.  Skipped are files of a folder that
-  are no scans: those of other kinds, masks beside their image, and pictures that sonoforge itself drew or generated;
+  "marked", "unwritten", "skipped": {kind: count}}``.  Marked scans carry burned-in marks.  Skipped are files of a
+  folder that are no scans: those of other kinds, masks beside their image, and pictures that sonoforge itself drew or
+  generated;
 * ``notice``.
 
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
