@@ -17,6 +17,11 @@ def scan(seed: int = 0) -> Image.Image:
     return Image.fromarray(plant.speckle(400, 500, seed))
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_noise_without_any_blur_has_no_marks(seed: int) -> None:
+    assert find_marks(np.random.default_rng(seed).integers(0, 256, (300, 400)).astype(np.uint8)).marks == ()
+
+
 def centres(image: Image.Image) -> list[tuple[int, int]]:
     found = find_marks(image).marks
     return sorted(((m.box[0] + m.box[2]) // 2, (m.box[1] + m.box[3]) // 2) for m in found if m.kind == "caliper")

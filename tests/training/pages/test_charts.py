@@ -26,7 +26,7 @@ def test_a_chart_is_themed_by_the_page_alone() -> None:
     drawn = chart("some chart")
     assert {"var(--s0)", "var(--ink)", "var(--soft)", "var(--line)"} <= set(re.findall(r"var\(--\w+\)", drawn))
     assert not re.findall(r"#[0-9a-f]{6}[;\"]", drawn)
-    style = resources.files("sonoforge.training.pages").joinpath("templates", "style.css").read_text(encoding="utf-8")
+    style = resources.files("sonoforge.runtime.pages").joinpath("style.css").read_text(encoding="utf-8")
     light = dict(re.findall(r"--(\w+): (#\w+)", style[: style.index("@media")]))
     assert [light[f"s{n}"] for n in range(6)] == list(charts.SERIES)
     assert light["ink"] == charts.INK

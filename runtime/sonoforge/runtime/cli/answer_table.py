@@ -53,13 +53,14 @@ class AnswerTable:
         clip = entry.get("clip")
         pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
         crop = [f"cropped to {entry['crop']['reason']}"] if entry["crop"] and entry["crop"]["kept"] < 1 else []
-        remarks = "; ".join([*pooled, *crop, *trust["reasons"], *entry["quality"]["flags"]])
+        marks = [f"burned-in marks: {entry['marks']['summary']}"] if entry["marks"]["summary"] else []
+        remarks = "; ".join([*pooled, *crop, *trust["reasons"], *entry["quality"]["flags"], *marks])
         say("%s", f"{row}  [{remarks}]" if remarks else row)
         for message in entry.get("unwritten", ()):
             log.error("%-*s  %s", self._widths[0], name, printable(message))
 
     def summary(self) -> dict[str, Any]:
-        """Return ``{"files", "ok", "failed", "labels", "not_trusted", "quality_flagged", "unwritten", "skipped"}``."""
+        """Return the counts that ``sonoforge classify --json`` calls ``summary``."""
         counts = self._counts
         return {
             "files": counts["files"],
@@ -68,6 +69,7 @@ class AnswerTable:
             "labels": {name: counts[f"label {name}"] for name in self._classes},
             "not_trusted": counts["not_trusted"],
             "quality_flagged": counts["quality_flagged"],
+            "marked": counts["marked"],
             "unwritten": counts["unwritten"],
             "skipped": dict(sorted(self._skipped.items())),
         }
@@ -80,6 +82,7 @@ class AnswerTable:
             counts[f"label {entry['label']}"] += 1
             counts["not_trusted"] += not entry["trust"]["in_distribution"]
             counts["quality_flagged"] += bool(entry["quality"]["flags"])
+            counts["marked"] += bool(entry["marks"]["counts"])
             counts["unwritten"] += bool(entry.get("unwritten"))
 
     def _row(self, name: str, label: str, probability: str, trust: str, label_set: str) -> str:

@@ -17,6 +17,7 @@ from sonoforge.runtime.notice import NOTICE
 if TYPE_CHECKING:
     from sonoforge.runtime.explanations.files import OverlayFolder
     from sonoforge.runtime.inference.classifier import Classifier
+    from sonoforge.runtime.pages.answer_page import AnswerPage
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class Extras:
     Attributes:
         overlay: Folder of pictures.
         sr: Folder of DICOM structured reports.
+        page: The page of answers.
         beside: Also write each answer beside its file.
         anonymous: Name files by their contents.
     """
 
     overlay: str = ""
     sr: str = ""
+    page: AnswerPage | None = None
     beside: bool = False
     anonymous: bool = False
 
@@ -117,6 +120,8 @@ class Answering:
                 more["sr"] = str(write_report(Path(self._extras.sr), file, answered.entry))
             except SonoforgeError as error:
                 unwritten.append(str(error))
+        if self._extras.page:
+            self._extras.page.picture(self._names[file], self._thumbnails(answered))
         if self._extras.beside:
             from sonoforge.runtime.atomic import write_json  # noqa: PLC0415 - only with --beside
 
@@ -125,3 +130,10 @@ class Answering:
             except SonoforgeError as error:
                 unwritten.append(str(error))
         return {**more, "unwritten": unwritten} if unwritten else more
+
+    def _thumbnails(self, answered: Answer) -> list[str]:
+        from sonoforge.runtime.pages.thumbnails import map_alone, thumbnails  # noqa: PLC0415 - only with --html
+
+        if self._extras.anonymous:
+            return map_alone(answered.result)
+        return thumbnails(answered.picture(), answered.result)

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from sonoforge.runtime.explanations.colours import LEVELS, heat
+from sonoforge.runtime.images.burned_in_marks import SENTENCE
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.result import Result
@@ -52,9 +53,7 @@ def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) ->
         ValueError: The scan is not of the size that the answer is about.
     """
     scan = as_image(image)
-    if scan.size != result.size:
-        raise ValueError(f"found a scan of {scan.size}, expected {result.size}, that of the answer")
-    painted = Image.fromarray(_painted(np.asarray(scan.convert("RGB")), result))
+    coloured = painted(scan, result)
     width = max(scan.width, _NARROWEST)
     points = min(max(width // 38, 12), 40)
     font = ImageFont.load_default(points)
@@ -63,7 +62,7 @@ def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) ->
     step = round(1.35 * points)
     bar = points
     picture = Image.new("RGB", (width, scan.height + 3 * gap + bar + step * (len(lines) + 1)), _GROUND)
-    picture.paste(painted)
+    picture.paste(coloured)
     draft = ImageDraw.Draw(picture)
     top = scan.height + gap
     picture.paste(Image.fromarray(_bar(width - 2 * gap, bar)), (gap, top))
@@ -75,6 +74,17 @@ def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) ->
         top += step
         draft.text((gap, top), line, _INK, font)
     return picture
+
+
+def painted(scan: Image.Image, result: Result) -> Image.Image:
+    """Return a scan under the heat map of its answer, RGB of its size.
+
+    Raises:
+        ValueError: The scan is not of the size that the answer is about.
+    """
+    if scan.size != result.size:
+        raise ValueError(f"found a scan of {scan.size}, expected {result.size}, that of the answer")
+    return Image.fromarray(_painted(np.asarray(scan.convert("RGB")), result))
 
 
 def png(picture: Image.Image, result: Result) -> bytes:
@@ -111,6 +121,7 @@ def caption(result: Result) -> list[str]:
         ),
         f"Trust {result.trust.score:.2f}: {trust}",
         f"Image quality: {', '.join(result.quality.flags) or 'no flags'}",
+        *([f"Burned in: {result.marks.summary}. {SENTENCE}"] if result.marks.marks else []),
         where,
         NOTICE,
     ]

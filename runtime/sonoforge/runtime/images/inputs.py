@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.dicom.opening import begins_as_dicom
-from sonoforge.runtime.images.skipped import GENERATED, kind_of_other, made_by_sonoforge
+from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_non_image
+from sonoforge.runtime.images.skipped import GENERATED, NON_IMAGE, kind_of_other, made_by_sonoforge
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +153,10 @@ def kind_of(parent: str, name: str, stems: Collection[str]) -> str:
     """
     if not _is_image(parent, name):
         return kind_of_other(name)
-    return "mask" if _is_mask(Path(name).stem, stems) else made_by_sonoforge(str(Path(parent) / name))
+    path = str(Path(parent) / name)
+    if begins_as_dicom(path):
+        return NON_IMAGE if is_non_image(path) else ""
+    return "mask" if _is_mask(Path(name).stem, stems) else made_by_sonoforge(path)
 
 
 def _is_mask(stem: str, stems: Collection[str]) -> bool:

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 Kind = Literal["text", "body mark", "dotted line"]
 _Box = tuple[int, int, int, int]
 
-# A step that counts, in levels of 255: the first at which at most this share of the pixels is a step.  Strongly
-# contrasted speckle (the older scanners of BUS-BRA) has some of 50; ink on it has 100 and more.
-_STEPS = (50, 80, 110)
-_MOST_STEPS = 0.015
+# A step that counts, in levels of 255; none in most scans, but for the ink in them.
+_STEP = 50
 _CELL = 4
 _FEWEST = 2  # steps in a cell that counts: one alone is chance, a stroke has two edges
 # Text: line heights of 5 to 36 pixels, and at least two letters wide.
@@ -46,14 +44,29 @@ class Lettering(NamedTuple):
     box: _Box
 
 
-def find_lettering(levels: NDArray[np.uint8], calipers: list[_Box]) -> list[Lettering]:
+class Steps(NamedTuple):
+    """Row and column of the left pixel of each sharp step, (N,) both."""
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+
+
+def sharp_steps(levels: NDArray[np.uint8]) -> Steps:
+    """Find the steps of a picture (H, W) uint8 between horizontal neighbours."""
+    left, right = levels[:, :-1], levels[:, 1:]
+    places = np.flatnonzero(np.maximum(left, right) - np.minimum(left, right) >= _STEP)
+    return Steps(*np.divmod(places, left.shape[1]))
+
+
+def find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box]) -> list[Lettering]:
     """Find text, body marks and dotted lines of a picture (H, W) uint8.
 
     Args:
         levels: The picture.
+        steps: Its `sharp_steps`.
         calipers: Their boxes: a group of steps that reaches into one is no body mark, and its line no other line.
     """
-    rows, columns = _sharp_steps(levels)
+    rows, columns = steps
     taken = np.zeros(len(rows), np.bool_)
     for left, top, right, bottom in calipers:
         taken |= (rows >= top - 1) & (rows <= bottom) & (columns >= left - 2) & (columns <= right)
@@ -65,18 +78,6 @@ def find_lettering(levels: NDArray[np.uint8], calipers: list[_Box]) -> list[Lett
             if kind:
                 found.append(Lettering(kind, _box(rows[own], columns[own])))
     return found
-
-
-def _sharp_steps(levels: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return row and column of the left pixel of each step; the threshold rises where speckle itself has many."""
-    left, right = levels[:, :-1], levels[:, 1:]
-    size = np.maximum(left, right) - np.minimum(left, right)
-    for limit in _STEPS:
-        places = np.flatnonzero(size >= limit)
-        if len(places) <= _MOST_STEPS * size.size:
-            break
-    rows, columns = np.divmod(places, size.shape[1])
-    return rows, columns
 
 
 def _groups(rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, ...]) -> list[NDArray[np.intp]]:

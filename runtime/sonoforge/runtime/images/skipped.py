@@ -22,6 +22,9 @@ _UNCOUNTED = ("text", "data", "other")  # words without a plural
 GENERATED = "generated image"
 """The kind of pictures that a network of sonoforge made."""
 
+NON_IMAGE = "non-image DICOM object"
+"""The kind of reports, presentation states and the like, which lie in a study beside its scans."""
+
 # Every picture that sonoforge draws says so in its text: PNG as the keyword Software (PNG specification, section
 # 11.3.3.2), GIF in a comment of JSON.  Simulated scans say something else, and are read as scans.
 _SOFTWARE = re.compile(rb'Software\x00sonoforge([ a-z]*)|"Software": ?"sonoforge([ a-z]*)')

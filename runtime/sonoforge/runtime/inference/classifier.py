@@ -147,6 +147,8 @@ class Classifier:
             TypeError: It is something else.
             BundleError: The network's answer contradicts the manifest.
         """
+        from sonoforge.runtime.images.burned_in_marks import find_marks  # noqa: PLC0415 - not needed to start
+
         started = perf_counter()
         decoded = as_image(image)
         read = perf_counter()
@@ -167,6 +169,7 @@ class Classifier:
             set=tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name]),
             trust=trust.assess(distance, manifest.trust),
             quality=quality_metrics.assess(pixels, seen.size, manifest.quality),
+            marks=find_marks(decoded, area.box if area else None),
             model=self.model,
             ms={
                 "decode": 1e3 * (read - started),

@@ -13,6 +13,7 @@ from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.trust import Trust
 
 if TYPE_CHECKING:
+    from sonoforge.runtime.images.burned_in_marks import Marks
     from sonoforge.runtime.images.scan_area import ScanArea
 
 
@@ -36,6 +37,7 @@ class Result:
             plausible, not that all are ruled out.
         trust: Whether the scan is of the kind that the network was trained on.
         quality: Metrics of the image, and those outside the training images' range.
+        marks: Calipers, text and body marks burned into what the network saw; they can be a shortcut.
         model: ``{"name", "version", "sha256"}`` of the model that answered.
         ms: Milliseconds of ``decode``, ``preprocess``, ``infer`` and in ``total``.
         size: Width and height of the scan in pixels, upright.
@@ -52,6 +54,7 @@ class Result:
     set: tuple[str, ...]
     trust: Trust
     quality: Quality
+    marks: Marks
     model: dict[str, str]
     ms: dict[str, float]
     size: tuple[int, int]
@@ -93,11 +96,11 @@ class Result:
 
         Returns:
             ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "trust": {"score",
-            "in_distribution", "reasons", "distance"}, "quality": {metric: value, ..., "flags": []}, "model": {"name",
-            "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth"}, "crop", "ms":
-            {"decode", "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere; ``crop``
-            is null where the network saw the whole image, else ``{"box": [left, top, right, bottom], "outline", "kept",
-            "reason"}``.
+            "in_distribution", "reasons", "distance"}, "quality": {metric: value, ..., "flags": []}, "marks":
+            {"summary", "counts": {kind: number}, "note"}, "model": {"name", "version", "sha256"}, "map": {"peak":
+            {"x", "y", "value"}, "share_in_brightest_tenth"}, "crop", "ms": {"decode", "preprocess", "infer",
+            "total"}}``; the share is null where the map is positive nowhere; ``crop`` is null where the network saw the
+            whole image, else ``{"box": [left, top, right, bottom], "outline", "kept", "reason"}``.
         """
         return {
             "file": self.file,
@@ -107,6 +110,7 @@ class Result:
             "set": list(self.set),
             "trust": self.trust.to_dict(),
             "quality": self.quality.to_dict(),
+            "marks": self.marks.to_dict(),
             "model": dict(self.model),
             "map": {
                 "peak": self.peak._asdict(),

@@ -9,9 +9,9 @@ JSON (``--json``) is one object:
 * ``model``: ``{"name", "version", "sha256"}`` of the file that answered;
 * ``provider``: onnxruntime's, that ran it;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
-* ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged", "unwritten",
-  "skipped": {kind: count}}``.  Skipped are files of a folder that are no scans: those of other kinds, masks beside
-  their image, and pictures that sonoforge itself drew or generated;
+* ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged", "marked",
+  "unwritten", "skipped": {kind: count}}``.  Marked scans carry burned-in marks.  Skipped are files of a folder that
+  are no scans: those of other kinds, masks beside their image, and pictures that sonoforge itself drew or generated;
 * ``notice``.
 
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
@@ -58,6 +58,7 @@ sonoforge classify scans/ --recursive --csv answers.csv
 sonoforge classify scans/ --csv answers.csv --resume
 sonoforge classify scans/ --overlay looked-at/
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
+sonoforge classify scans/ --html answers.html
 sonoforge classify - < scan.png
 sonoforge classify --watch incoming/ --csv answers.csv
 sonoforge classify scan.png --bundle bundle.zip --file model.int8.onnx
@@ -82,6 +83,7 @@ class Config:
         choices=("bundle", "auto", "none"),
     )
     overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
+    html: str = option("", help="also write one page of scans and answers, the worst first", metavar="PAGE")
     csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")
     jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
     resume: bool = option(False, help="continue --csv or --jsonl: answer only the files that it lacks")
@@ -105,7 +107,12 @@ def main(config: Config) -> Outcome:
     crop = None if config.crop == "bundle" else config.crop
     classifier = Classifier(config.bundle or None, config.threads, config.file, config.provider, crop)
     found = expand(config.paths, config.recursive, generated=False)
-    extras = Extras(config.overlay, config.sr, config.beside, config.anonymous)
+    page = None
+    if config.html:
+        from sonoforge.runtime.pages.answer_page import AnswerPage  # noqa: PLC0415 - only with --html
+
+        page = AnswerPage(config.html, classifier.model, 1 - classifier.bundle.manifest.alpha, config.anonymous)
+    extras = Extras(config.overlay, config.sr, page, config.beside, config.anonymous)
     answering = Answering(classifier, found.failures, extras)
     kept = _open_files(config, classifier)
     results: list[dict[str, Any]] = []
@@ -116,17 +123,26 @@ def main(config: Config) -> Outcome:
         for files in _batches(config, found.files):
             for entry in _answers(config, answering, kept, files, table):
                 table.add(entry)
+                if page:
+                    page.add(entry)
                 if all_at_once:
                     results.append(entry)
     for own in kept:
         own.close()
         log.info("written: %s", own.path)
     summary = table.summary()
+    if page:
+        page.write(summary)
+        log.info("written: %s", page.path)
     say(
         "%d of %d files answered, %d not trusted, %d with quality flags.  %s",
         *(summary[key] for key in ("ok", "files", "not_trusted", "quality_flagged")),
         NOTICE,
     )
+    if summary["marked"]:
+        from sonoforge.runtime.images.burned_in_marks import SENTENCE  # noqa: PLC0415 - for marked scans only
+
+        log.warning("%d of %d scans carry burned-in marks.  %s", summary["marked"], summary["ok"], SENTENCE)
     if found.skipped:
         log.info("%s", in_words(found.skipped))
     if config.overlay:
@@ -153,6 +169,10 @@ def _check(config: Config) -> None:
         raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
     if config.anonymous and config.sr:
         raise SonoforgeError("--sr writes reports that hold the patient's name, which --anonymous must not; choose one")
+    if config.html and config.resume:
+        raise SonoforgeError(
+            "--html shows the answers of this run alone, and --resume leaves out the others; choose one"
+        )
     for flag in ("beside", "resume", "sr"):
         if STDIN in config.paths and getattr(config, flag):
             raise SonoforgeError(f"--{flag}: needs a file's name, which standard input (-) has not; give the file")

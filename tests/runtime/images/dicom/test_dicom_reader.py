@@ -21,7 +21,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from dicom_files import PLANTED, colour_scan, data_set, plant, region, save, scan, with_jpeg
 from program import sonoforge
 from sonoforge.runtime.images.decoding import ImageError, read_image
-from sonoforge.runtime.images.dicom import header, reader
+from sonoforge.runtime.images.dicom import header, opening, reader
 from sonoforge.runtime.images.dicom.reader import open_dicom
 
 SHIPPED = sorted(path for path in Path(pydicom.data.__file__).parent.rglob("*") if path.is_file())
@@ -287,3 +287,26 @@ def test_stills_are_images_as_others_and_name_no_patient(tmp_path: Path, caplog:
     assert [name for name, answer in answers.items() if not answer["ok"]] == ["broken"]
     assert answers["IM000001"]["probabilities"] == answers["still.dcm"]["probabilities"]
     assert PLANTED not in done.out + done.err + caplog.text
+
+
+def test_the_classes_without_a_picture_are_those_that_the_standard_names_so() -> None:
+    from pydicom.uid import UID_dictionary
+
+    without = (
+        "SR",
+        "Report",
+        "Presentation State",
+        "Encapsulated",
+        "Waveform",
+        "ECG",
+        "Registration",
+        "Raw Data",
+        "Log",
+    )
+    storage = {uid: entry[0] for uid, entry in UID_dictionary.items() if entry[0].endswith("Storage")}
+    pictures = [uid for uid, name in storage.items() if "Image Storage" in name]
+    reports = [uid for uid, name in storage.items() if any(word in name.split(" - ")[0] for word in without)]
+    assert len(pictures) > 50 and not any(opening._is_non_image_class(uid) for uid in pictures)
+    # Reports on glasses, maculas and luggage do not lie in a study of scans.
+    missed = {storage[uid].split(" ")[0] for uid in reports if not opening._is_non_image_class(uid)}
+    assert len(reports) > 40 and missed == {"DICOS", "Macular", "Spectacle"}

@@ -128,6 +128,11 @@ def test_classify_writes_one_report_for_each_dicom_file_and_none_twice(tmp_path:
     before = (reports / f"{report.SOPInstanceUID}.dcm").read_bytes()
     assert sonoforge("classify", study, "--sr", reports, "--quiet").code == 0
     assert [path.read_bytes() for path in reports.iterdir()] == [before]
+    # Put into the study, as an archive would, it is no scan.
+    (study / "IM2").write_bytes(before)
+    again = sonoforge("classify", study, "--json")
+    assert (again.code, again.json["summary"]["files"]) == (0, 2)
+    assert again.json["summary"]["skipped"] == {"non-image DICOM object": 1}
 
 
 def test_an_answer_stands_where_its_report_cannot_be_written(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What every page shares: the template environment and the writing of one file that loads nothing else.
 
 A page is a template in ``templates/`` that extends ``base.html.j2``; ``macros.html.j2`` holds its building blocks,
-``style.css`` its look, `numbers` the way figures are printed, and `charts` its charts.
+``style.css`` of `sonoforge.runtime.pages` its look, `numbers` the way figures are printed, and `charts` its charts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import jinja2
 
 from sonoforge.runtime import atomic
+from sonoforge.runtime.pages import STYLE
 from sonoforge.training.pages import numbers
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,9 @@ log = logging.getLogger(__name__)
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sonoforge.training.pages"),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader("sonoforge.training.pages"), jinja2.FileSystemLoader(STYLE.parent)]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

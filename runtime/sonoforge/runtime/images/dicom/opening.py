@@ -1,4 +1,4 @@
-"""Recognise a DICOM file by its first bytes, without pydicom."""
+"""Recognise a DICOM file, and one that holds no picture, by its first bytes, without pydicom."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ _BARE = re.compile(
 )
 
 
+# The file meta's second element, Media Storage SOP Class UID, always little-endian with explicit VR; PS3.10, 7.1.
+_STORAGE_CLASS = re.compile(rb"\x02\x00\x02\x00UI..([0-9.]+)", re.DOTALL)
+_META_BYTES = 1024
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+# Storage classes without a picture of the patient: waveforms, presentation states, raw data with registrations and
+# segmentations, real-world values, structured reports, encapsulated documents; PS3.4, annex B.5.
+_NO_PICTURE = (*(f"{_STORAGE}{family}." for family in (9, 11, 88, 104)), f"{_STORAGE}66", f"{_STORAGE}67")
+
+
 def is_dicom(head: bytes) -> bool:
     """Whether a file that begins so is DICOM; ``head`` holds at least `HEAD_BYTES` bytes where the file has them."""
     return head[128:132] == b"DICM" or _BARE.match(head) is not None
@@ -33,3 +42,18 @@ def begins_as_dicom(path: Path | str) -> bool:
             return is_dicom(file.read(HEAD_BYTES))
     except (OSError, ValueError):
         return False
+
+
+def is_non_image(path: Path | str) -> bool:
+    """Whether a DICOM file says at its beginning that it is of a class without pictures, such as a report."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - str and Path alike
+            head = file.read(_META_BYTES)
+    except (OSError, ValueError):
+        return False
+    found = _STORAGE_CLASS.search(head, HEAD_BYTES) if head[128:132] == b"DICM" else None
+    return found is not None and _is_non_image_class(found[1].decode())
+
+
+def _is_non_image_class(uid: str) -> bool:
+    return uid.startswith(_NO_PICTURE)

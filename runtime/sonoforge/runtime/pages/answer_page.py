@@ -1,0 +1,224 @@
+"""One self-contained page of a batch's answers for people, those to look at first on top.
+
+Whatever comes from a file, a bundle or a name is escaped, and the page loads and runs nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sonoforge.runtime import atomic
+from sonoforge.runtime.images.inputs import printable
+from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.pages import STYLE
+
+MOST_PICTURES = 300
+"""Answers with pictures: a page of some ten megabytes.  The others are listed."""
+
+_OWN_STYLE = """
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 29rem), 1fr)); gap: 1rem; }
+.card { border: 1px solid var(--line); border-left: 4px solid var(--mark); border-radius: 0 6px 6px 0;
+  padding: .8rem .9rem; background: var(--panel); break-inside: avoid; min-width: 0; }
+.card.no { --mark: var(--no); } .card.open { --mark: var(--open); }
+/* A clear answer is not good news: no green. */
+.card.clear { --mark: var(--accent); }
+.card h3 { margin: 0 0 .1rem; color: var(--mark); font-size: 1.1rem; overflow-wrap: anywhere; }
+.card .file { margin: 0 0 .6rem; font-size: .85rem; color: var(--soft); overflow-wrap: anywhere; }
+.card .seen { display: flex; gap: .5rem; margin: 0 0 .6rem; align-items: flex-start; }
+.card .seen img { max-height: 14rem; max-width: calc(50% - .25rem); width: auto; }
+.card table { width: 100%; min-width: 0; font-size: .88rem; }
+.card td, .card th { border: 0; padding: .12rem .5rem .12rem 0; min-width: 0; }
+.card tbody th { min-width: 0; white-space: nowrap; }
+.card td.share { width: 55%; }
+.card td.share span { display: block; height: .5rem; border-radius: 3px; background: var(--soft); }
+.card .note { margin: .5rem 0 0; font-size: .88rem; line-height: 1.45; overflow-wrap: anywhere; }
+.card .note b { font-weight: 650; }
+.banner { border: 2px solid var(--no); border-radius: 6px; padding: .6rem .9rem; font-weight: 600; margin: 1.1rem 0;
+  max-width: none; }
+"""
+
+
+class _Verdict(NamedTuple):
+    """How an answer is to be taken: its rank, the worst first; its look; and its heading."""
+
+    rank: int
+    look: str
+    heading: str
+
+
+def verdict(entry: Mapping[str, Any]) -> _Verdict:
+    """Judge the entry of one file."""
+    if not entry["ok"]:
+        return _Verdict(0, "no", "No answer")
+    trust, classes = entry["trust"], entry["set"]
+    if not trust["in_distribution"]:
+        return _Verdict(1, "no", "Do not use: unlike the training images")
+    if not classes:
+        return _Verdict(2, "no", "Nothing fits")
+    if len(classes) > 1:
+        return _Verdict(3, "open", f"Open: {' or '.join(classes)}")
+    if entry["quality"]["flags"]:
+        return _Verdict(4, "open", f"{classes[0]}, from a poor image")
+    return _Verdict(5, "clear", str(classes[0]))
+
+
+class AnswerPage:
+    """Gathers answers and writes the page.  Pictures may come from several threads."""
+
+    def __init__(self, path: str, model: Mapping[str, str], coverage: float, anonymous: bool) -> None:
+        """Check that the page can be written.
+
+        Args:
+            path: The page.
+            model: ``{"name", "version", "sha256"}`` of what answers.
+            coverage: Share of scans whose class is in its set, as the bundle promises.
+            anonymous: Whether files are named by their contents, and no pixel of a scan is shown.
+
+        Raises:
+            SonoforgeError: It cannot be written.
+        """
+        self.path = Path(path)
+        self._model, self._coverage, self._anonymous = model, coverage, anonymous
+        self._entries: list[tuple[tuple[int, float, str], Mapping[str, Any]]] = []
+        self._pictures: dict[str, list[str]] = {}
+        self._shown: list[tuple[int, float, str]] = []  # heap, the best first
+        self._lock = threading.Lock()
+        atomic.write_text(self.path, self._page({"files": 0}))
+
+    def picture(self, name: str, addresses: list[str]) -> None:
+        """Keep the pictures of a file until its answer comes."""
+        with self._lock:
+            self._pictures[name] = addresses
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Take one answer; only the worst `MOST_PICTURES` keep their pictures."""
+        probability = entry["probabilities"][entry["label"]] if entry["ok"] else 0.0
+        order = (verdict(entry).rank, probability, str(entry["file"]))
+        self._entries.append((order, entry))
+        with self._lock:
+            heapq.heappush(self._shown, (-order[0], -order[1], order[2]))
+            if len(self._shown) > MOST_PICTURES:
+                self._pictures.pop(heapq.heappop(self._shown)[2], None)
+
+    def write(self, summary: Mapping[str, Any]) -> None:
+        """Write the page.
+
+        Raises:
+            SonoforgeError: It cannot be written.
+        """
+        atomic.write_text(self.path, self._page(summary))
+
+    def _page(self, summary: Mapping[str, Any]) -> str:
+        ordered = [entry for _, entry in sorted(self._entries, key=lambda pair: pair[0])]
+        cards, rows = ordered[:MOST_PICTURES], ordered[MOST_PICTURES:]
+        model, sha256 = f"{self._model['name']} {self._model['version']}", self._model["sha256"][:16]
+        parts = [
+            "<!DOCTYPE html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+            'img-src data:">',
+            f"<title>Answers for {_counted(summary['files'], 'scan')}</title>",
+            f"<style>{STYLE.read_text(encoding='utf-8')}{_OWN_STYLE}</style></head><body>",
+            '<div class="page"><header>',
+            f"<h1>Answers for {_counted(summary['files'], 'scan')}</h1>",
+            f'<p class="meta">Model {_text(model)}, SHA-256 <span class="hash">{_text(sha256)}</span></p>',
+            f'<p class="banner">{NOTICE} No answer here is a diagnosis.</p>',
+            _facts(ordered, summary),
+            f"<p>The scans to look at first come first. Each answer lists the classes that cannot be ruled out at "
+            f"{self._coverage:.0%}: one class is a clear answer, several or none are not. A scan unlike the training "
+            f"images gets no answer that may be used.{self._about_pictures()}</p>",
+            '</header><main><div class="cards">',
+            *(self._card(entry) for entry in cards),
+            "</div>",
+            _list(rows),
+            f"</main><footer><p>{NOTICE} Written by sonoforge classify. This page loads nothing from elsewhere.</p>",
+            "</footer></div></body></html>\n",
+        ]
+        return "\n".join(parts)
+
+    def _about_pictures(self) -> str:
+        if self._anonymous:
+            return (
+                " Files are named by a hash of their contents. Of each, only the map of the evidence is shown: a scan "
+                "may bear a name in its pixels."
+            )
+        return " Beside each scan, colour shows where the evidence for the most probable class lies."
+
+    def _card(self, entry: Mapping[str, Any]) -> str:
+        judged, name = verdict(entry), str(entry["file"])
+        images = "".join(
+            f'<img src="{address}" alt="{_text(alt)}" loading="lazy">'
+            for address, alt in zip(
+                self._pictures.get(name, ()), (f"{name}, as given", f"{name}, evidence in colour"), strict=False
+            )
+        )
+        parts = [
+            f'<article class="card {judged.look}"><h3>{_text(judged.heading)}</h3><p class="file">{_text(name)}</p>',
+            f'<div class="seen">{images}</div>' if images else "",
+        ]
+        if not entry["ok"]:
+            return "".join([*parts, _note("Why", entry["error"]["message"]), "</article>"])
+        parts.append("<table><tbody>")
+        for label, value in sorted(entry["probabilities"].items(), key=lambda pair: -pair[1]):
+            parts.append(
+                f'<tr><th scope="row">{_text(label)}</th><td class="n">{100 * value:.0f} %</td>'
+                f'<td class="share"><span style="width: {100 * value:.1f}%"></span></td></tr>'
+            )
+        parts.append("</tbody></table>")
+        trust = entry["trust"]
+        parts.append(_note("Cannot be ruled out", ", ".join(entry["set"]) or "none of the classes fits"))
+        parts.append(_note(f"Trust {trust['score']:.2f}", "; ".join(trust["reasons"]) or "like the training images"))
+        parts.append(_note("Image quality", ", ".join(entry["quality"]["flags"]) or "no flags"))
+        if "clip" in entry:
+            clip = entry["clip"]
+            about = f"{clip['distinct']} distinct of {clip['frames']} frames, the best is {clip['best_frame']}"
+            parts.append(_note("Clip", about))
+        parts += [_note("Not written", message) for message in entry.get("unwritten", ())]
+        return "".join([*parts, "</article>"])
+
+
+def _facts(entries: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
+    ranks = [verdict(entry).rank for entry in entries]
+    figures = {
+        "clear answers": ranks.count(5),
+        "open, or from a poor image": ranks.count(4) + ranks.count(3),
+        "not to be used": ranks.count(1) + ranks.count(2),
+        "no answer": ranks.count(0),
+        "files skipped": sum(summary.get("skipped", {}).values()),
+    }
+    cells = "".join(f"<div><dt>{name}</dt><dd>{count}</dd></div>" for name, count in figures.items())
+    return f'<dl class="facts">{cells}</dl>'
+
+
+def _list(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return the answers without pictures, as a table."""
+    if not entries:
+        return ""
+    rows = []
+    for entry in entries:
+        probability = f"{100 * entry['probabilities'][entry['label']]:.0f} %" if entry["ok"] else ""
+        cells = f'<td>{_text(verdict(entry).heading)}</td><td class="n">{probability}</td>'
+        rows.append(f'<tr><th scope="row">{_text(str(entry["file"]))}</th>{cells}</tr>')
+    head = '<tr><th scope="col">file</th><th scope="col">answer</th><th scope="col" class="n">probability</th></tr>'
+    return (
+        f'<h2>{_counted(len(entries), "further answer")}</h2><div class="scroll"><table><thead>{head}</thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _note(title: str, text: str) -> str:
+    return f'<p class="note"><b>{_text(title)}:</b> {_text(text)}</p>'
+
+
+def _text(value: str) -> str:
+    return escape(printable(value))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
