@@ -6,6 +6,7 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -233,20 +234,26 @@ def _load_session(
     """Load the checked model and compare its interface with the manifest."""
     # The model is read and hashed while onnxruntime is imported: each takes a large part of the start-up.
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(_read_model, bundle, file)
-        import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help
-    session = load_session(reading.result(), f"{bundle.path}: {file}", threads, provider)
+        if bundle.is_shipped:
+            reading = pool.submit(bundle.read, file)
+            import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help
+
+            content = reading.result()
+        else:
+            importing = pool.submit(import_module, "onnxruntime")
+            content = _read_tried(bundle, file)  # in this thread, where Ctrl-C ends it
+            importing.result()
+    session = load_session(content, f"{bundle.path}: {file}", threads, provider)
     _check_interface(bundle, file, session)
     return session
 
 
-def _read_model(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
-    """Read the model; one that did not come with sonoforge is first tried in a process of its own."""
-    content = bundle.read(file)
-    if not bundle.is_shipped:
-        from sonoforge.runtime.inference.trial import admit  # noqa: PLC0415 - for other bundles only
+def _read_tried(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
+    """Read a model that did not come with sonoforge, and try it in a process of its own."""
+    from sonoforge.runtime.inference.trial import admit  # noqa: PLC0415 - not for the shipped bundle
 
-        admit(content, f"{bundle.path}: {file}", _inputs(bundle, file, bundle.golden()["pixels"][:1]))
+    content = bundle.read(file)
+    admit(content, f"{bundle.path}: {file}", _inputs(bundle, file, bundle.golden()["pixels"][:1]))
     return content
 
 
