@@ -8,6 +8,7 @@ implementation agrees; ``runtime/docs/quality.md`` states them in words, with wh
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ _EMPTY_UP_TO = 4
 _LEAST_SPREAD = 0.5  # of a tile, in grey levels: half a step of the recording
 
 
-def measure(levels: NDArray[np.uint8]) -> dict[str, float]:
+def measure(levels: NDArray[np.uint8], names: Sequence[str] = ()) -> dict[str, float]:
     """Measure a scan.
 
     Example:
@@ -37,19 +38,12 @@ def measure(levels: NDArray[np.uint8]) -> dict[str, float]:
 
     Args:
         levels: (H, W) uint8, the scan alone in its own pixels, grey by ITU-R BT.601 as Pillow's mode ``L``.
+        names: Metrics of `quality_table.SCAN` to measure; empty for all.
 
     Returns:
-        The value of each metric of `quality_table.SCAN`; NaN where the picture is too small or too empty for it.
+        The value of each of these metrics; NaN where the picture is too small or too empty for it.
     """
-    tiles = _tiles(levels)
-    return {
-        "edge_sharpness": _edge_sharpness(levels),
-        "speckle_snr": _speckle_snr(tiles),
-        "grey_levels": _grey_levels(levels),
-        "effective_resolution": _effective_resolution(levels),
-        "blockiness": _blockiness(levels),
-        "coverage": float((tiles.mean(axis=(1, 3)) > _EMPTY_UP_TO).mean()) if tiles.size else math.nan,
-    }
+    return {name: _METRICS[name](levels) for name in names or _METRICS}
 
 
 def _tiles(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -75,8 +69,9 @@ def _edge_sharpness(levels: NDArray[np.uint8]) -> float:
     return float(np.percentile(steps[inside], _STEEPEST) / (high - low)) if high > low else math.nan
 
 
-def _speckle_snr(tiles: NDArray[np.float32]) -> float:
+def _speckle_snr(levels: NDArray[np.uint8]) -> float:
     """Median over the tiles of mean / standard deviation (Burckhardt 1978, on the compressed levels of the display)."""
+    tiles = _tiles(levels)
     if not tiles.size:
         return math.nan
     means, spread = tiles.mean(axis=(1, 3)), tiles.std(axis=(1, 3))
@@ -88,7 +83,7 @@ def _grey_levels(levels: NDArray[np.uint8]) -> float:
     """2 to the entropy (in bits) of the levels above black: how many equally frequent levels would say as much."""
     counts = np.bincount(levels.ravel(), minlength=256)[_EMPTY_UP_TO + 1 :]
     shares = counts[counts > 0] / max(1, counts.sum())
-    return float(2 ** -(shares @ np.log2(shares))) if len(shares) else math.nan
+    return math.pow(2, -float(shares @ np.log2(shares))) if len(shares) else math.nan
 
 
 def _effective_resolution(levels: NDArray[np.uint8]) -> float:
@@ -101,7 +96,7 @@ def _effective_resolution(levels: NDArray[np.uint8]) -> float:
     if not len(windows):
         return math.nan
     widths = [_half_maximum(windows), _half_maximum(windows.swapaxes(1, 2))]
-    return min(levels.shape) / (sum(widths) / 2)
+    return float(min(levels.shape) / (sum(widths) / 2))
 
 
 def _half_maximum(windows: NDArray[np.float32]) -> float:
@@ -130,3 +125,19 @@ def _blockiness(levels: NDArray[np.uint8]) -> float:
         middle = float(np.median(on_grid))
         ratios.append(float(on_grid.max()) / middle if middle > 0 else 1.0)
     return sum(ratios) / 2
+
+
+def _coverage(levels: NDArray[np.uint8]) -> float:
+    """Share of the tiles that are brighter than black."""
+    tiles = _tiles(levels)
+    return float((tiles.mean(axis=(1, 3)) > _EMPTY_UP_TO).mean()) if tiles.size else math.nan
+
+
+_METRICS: dict[str, Callable[[NDArray[np.uint8]], float]] = {
+    "edge_sharpness": _edge_sharpness,
+    "speckle_snr": _speckle_snr,
+    "grey_levels": _grey_levels,
+    "effective_resolution": _effective_resolution,
+    "blockiness": _blockiness,
+    "coverage": _coverage,
+}
