@@ -43,7 +43,6 @@ def test_whole_groups_make_wider_intervals() -> None:
     rng = np.random.default_rng(1)
     confidence = np.repeat(rng.uniform(0.4, 1, 100), 6)
     wrong = np.repeat(rng.uniform(size=100) < (1 - np.unique(confidence)[::-1]) * 0.2 + 0.1, 6)
-    alone, together = (
-        cuts(wrong, confidence, groups)[0].handed_back for groups in (np.arange(600), np.arange(600) // 6)
-    )
+    images = np.arange(600)
+    alone, together = (cuts(wrong, confidence, groups)[0].handed_back for groups in (images, images // 6))
     assert together.high - together.low > alone.high - alone.low
