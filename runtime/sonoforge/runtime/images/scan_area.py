@@ -1,12 +1,14 @@
 """Find where the scan lies in an exported screen: among banners, rulers, depth scales, grey bars and borders.
 
 A scan is speckle: hardly two neighbouring pixels are equal.  A screen is flat: one colour, with thin text and lines on
-it.  The method follows from that, in four steps:
+it.  The method follows from that, in five steps:
 
 1. Cut the picture into cells; a cell is *textured* if few of its pixels have the cell's median level.
 2. Close holes of one cell, then erase what is thinner than a share of the picture (text, rulers, bars, frames).
 3. Keep the largest connected part, and parts below or above it that are as wide (a dark band may cut a scan in two).
 4. Move each side of its box to the pixel at which the rows (or columns) turn flat.
+5. Move it on while the picture goes on there: smooth tissue (a cyst at the edge, the skin of a breast) is not textured,
+   but its profile along the side goes on as it was, and a screen's does not.
 
 The constants are set on synthetic screens round scans of BUSI, BUS-BRA and BrEaST
 (``tests/benchmarks/scan_area.py``; figures in ``runtime/docs/scan-area.md``).
@@ -54,6 +56,11 @@ _ROWS_INSIDE = 0.15
 _BLACK = 4
 # Farthest that a side moves outwards from the cells, in cells: speckle too dark for step 1.
 _REACH = 4
+# Strips of so many lines follow each other while the profile of the next, smoothed over so many pixels, is not flat
+# (standard deviation in levels), correlates with the one before, and is as bright (mean difference in levels).  A grey
+# bar along the side correlates by chance, but lies behind a gap.
+_STRIP, _SMOOTH = 8, 9
+_ALIVE, _ALIKE, _AS_BRIGHT = 4.0, 0.7, 30.0
 # A rectangle fills its box; an annular sector of 60 degrees and more leaves at least a tenth of it empty (its corners).
 _SECTOR_CORNER = 0.25
 
@@ -190,7 +197,38 @@ def _refine(levels: NDArray[np.uint8], box: tuple[int, int, int, int], side: int
     if min(np.median(edge) for edge in (levels[-1], levels[:, 0], levels[:, -1])) > _BLACK + 4:
         black = np.median(strip[bottom:], axis=1) <= _BLACK
         bottom += int(np.argmin(np.append(black, False)))
+    return _continued(levels, (left, top, right, bottom))
+
+
+def _continued(levels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Move each side outwards while the picture goes on beyond it."""
+    left, top, right, bottom = box
+    right += _further(levels[top:bottom, right - _STRIP :].T)
+    left -= _further(levels[top:bottom, left + _STRIP - 1 :: -1].T)
+    bottom += _further(levels[bottom - _STRIP :, left:right])
+    top -= _further(levels[top + _STRIP - 1 :: -1, left:right])
     return left, top, right, bottom
+
+
+def _further(lines: NDArray[np.uint8]) -> int:
+    """Return by how many lines a side moves: ``lines`` begin with the strip inside it and go outwards."""
+    if lines.shape[0] < _STRIP or lines.shape[1] < 2 * _SMOOTH:
+        return 0
+    before = _profile(lines[:_STRIP])
+    for begin in range(_STRIP, len(lines), _STRIP):
+        after = _profile(lines[begin : begin + _STRIP])
+        if after.std() < _ALIVE or np.abs(after - before).mean() > _AS_BRIGHT:
+            return begin - _STRIP
+        if before.std() == 0 or np.corrcoef(before, after)[0, 1] < _ALIKE:
+            return begin - _STRIP
+        before = after
+    return len(lines) - _STRIP
+
+
+def _profile(strip: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean level along a side, smoothed."""
+    smooth: NDArray[np.float64] = np.convolve(strip.mean(axis=0), np.full(_SMOOTH, 1 / _SMOOTH), "valid")
+    return smooth
 
 
 def _end(active: NDArray[np.bool_], start: int, reach: int) -> int:
