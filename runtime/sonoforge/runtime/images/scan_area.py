@@ -52,8 +52,9 @@ _STEP = 2
 # Where the search for a side starts, as a share of the box: outside it may be a bar or text that the cells joined.
 _COLUMNS_INSIDE = 0.25
 _ROWS_INSIDE = 0.15
-# The highest level that is black.
-_BLACK = 4
+# Rows below the scan belong to its depth if their medians differ from its last rows by at most so many levels, and from
+# the screen by more.
+_SAME = 6
 # Farthest that a side moves outwards from the cells, in cells: speckle too dark for step 1.
 _REACH = 4
 # Strips of so many lines follow each other while the profile of the next, smoothed over so many pixels, is not flat
@@ -193,10 +194,12 @@ def _refine(levels: NDArray[np.uint8], box: tuple[int, int, int, int], side: int
     outer_top = height - _end(across[::-1] >= _ACTIVE_ROW, height - 1 - (top + inside), inside + _REACH * side)
     bottom = _end(across >= _ACTIVE_ROW, bottom - 1 - inside, inside + _REACH * side)
     top = outer_top
-    # Echoes fade with depth, so a scan may end in black: told from the screen only where the screen is not black.
-    if min(np.median(edge) for edge in (levels[-1], levels[:, 0], levels[:, -1])) > _BLACK + 4:
-        black = np.median(strip[bottom:], axis=1) <= _BLACK
-        bottom += int(np.argmin(np.append(black, False)))
+    # Echoes fade with depth, so a scan may end in one dark level: told from the screen where that has another.
+    depth = np.median(strip[max(bottom - side, top) :], axis=1)
+    alike = np.abs(depth - np.median(depth[:side])) <= _SAME
+    for edge in (levels[-1], levels[:, 0], levels[:, -1]):
+        alike &= np.abs(depth - np.median(edge)) > _SAME
+    bottom += int(np.argmin(np.append(alike[side:], False)))
     return _continued(levels, (left, top, right, bottom))
 
 
