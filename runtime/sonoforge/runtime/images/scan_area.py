@@ -62,6 +62,8 @@ _REACH = 4
 # bar along the side correlates by chance, but lies behind a gap.
 _STRIP, _SMOOTH = 8, 9
 _ALIVE, _ALIKE, _AS_BRIGHT = 4.0, 0.7, 30.0
+# A picture that goes on over more than this share of the box is smooth in good part, as a mammogram is: not cut at all.
+_MOST_BEYOND = 0.05
 # A rectangle fills its box; an annular sector of 60 degrees and more leaves at least a tenth of it empty (its corners).
 _SECTOR_CORNER = 0.25
 
@@ -73,7 +75,7 @@ class ScanArea:
     Attributes:
         box: Left, top, right and bottom in pixels, right and bottom exclusive, as Pillow's ``crop`` takes it.
         outline: ``rectangle`` (linear array), ``sector`` (curved array, phased array), or ``unknown``: no scan was
-            found, and ``box`` is the whole picture.
+            found, or one that goes on beyond its texture (a mammogram), and ``box`` is the whole picture.
         kept: The box's share of the picture's area, 0 to 1.
         reason: One line for a person.
     """
@@ -108,13 +110,19 @@ def find_scan_area(image: Image.Image | NDArray[np.uint8]) -> ScanArea:
         return ScanArea((0, 0, grey.width, grey.height), "unknown", 1.0, "no textured area; the whole picture is kept")
     rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
     cells = part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    box = _refine(levels, (columns[0] * side, rows[0] * side, (columns[-1] + 1) * side, (rows[-1] + 1) * side), side)
+    cut = _refine(levels, (columns[0] * side, rows[0] * side, (columns[-1] + 1) * side, (rows[-1] + 1) * side), side)
+    box = _continued(levels, cut)
+    outline: Literal["rectangle", "sector"] = "sector" if _has_empty_corners(cells) else "rectangle"
+    # A sector's narrow ends are little texture on both sides; what goes on otherwise is no speckle in a screen.
+    widened = outline == "sector" and box[0] < cut[0] and box[2] > cut[2]
+    if _area(box) > (1 + _MOST_BEYOND) * _area(cut) and not widened:
+        whole = (0, 0, grey.width, grey.height)
+        return ScanArea(whole, "unknown", 1.0, "the picture goes on beyond its texture; the whole of it is kept")
     left, top, right, bottom = (
-        min(edge * factor, limit)
+        int(min(edge * factor, limit))
         for edge, limit in zip(box, (grey.width, grey.height, grey.width, grey.height), strict=True)
     )
     kept = (right - left) * (bottom - top) / (grey.width * grey.height)
-    outline: Literal["rectangle", "sector"] = "sector" if _has_empty_corners(cells) else "rectangle"
     size = f"{right - left} x {bottom - top} of {grey.width} x {grey.height} pixels"
     return ScanArea((left, top, right, bottom), outline, kept, f"{outline} of {size}")
 
@@ -200,7 +208,7 @@ def _refine(levels: NDArray[np.uint8], box: tuple[int, int, int, int], side: int
     for edge in (levels[-1], levels[:, 0], levels[:, -1]):
         alike &= np.abs(depth - np.median(edge)) > _SAME
     bottom += int(np.argmin(np.append(alike[side:], False)))
-    return _continued(levels, (left, top, right, bottom))
+    return left, top, right, bottom
 
 
 def _continued(levels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
@@ -211,6 +219,10 @@ def _continued(levels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> tup
     bottom += _further(levels[bottom - _STRIP :, left:right])
     top -= _further(levels[top + _STRIP - 1 :: -1, left:right])
     return left, top, right, bottom
+
+
+def _area(box: tuple[int, int, int, int]) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _further(lines: NDArray[np.uint8]) -> int:
