@@ -38,7 +38,7 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.simulated import count_simulated
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import deterministic_kernels
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import is_interactive, progress_bar
 from sonoforge.training.statistics import calibration, conformal
