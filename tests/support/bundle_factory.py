@@ -118,13 +118,14 @@ def npz(**arrays: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def reference(embeddings: NDArray[np.float64]) -> tuple[bytes, dict[str, object]]:
+def reference(embeddings: NDArray[np.float64], checked: bool = False) -> tuple[bytes, dict[str, object]]:
     """Fit the trust reference to (N, D) embeddings; return reference.npz and the manifest's ``trust``."""
+    arrays, record = checks(embeddings) if checked else ({}, {})
     mean = embeddings.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(embeddings.T) + 1e-4 * np.eye(embeddings.shape[1]))
     components = vectors / np.sqrt(values)
     distances = np.linalg.norm((embeddings - mean) @ components, axis=1)
-    trust = {
+    trust: dict[str, object] = {
         "method": "ppca-mahalanobis",
         "median": float(np.median(distances)),
         "threshold": float(np.quantile(distances, 0.95)),
@@ -133,8 +134,9 @@ def reference(embeddings: NDArray[np.float64]) -> tuple[bytes, dict[str, object]
         trust_mean=mean.astype(np.float32),
         trust_components=components.astype(np.float32),
         trust_residual=np.ones(1, np.float32),
+        **arrays,
     )
-    return data, trust
+    return data, {**trust, **({"checks": record} if checked else {})}
 
 
 def pack(folder: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Path:
@@ -149,13 +151,36 @@ def pack(folder: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Pat
     return folder
 
 
-def write_bundle(folder: Path, seed: int = 0, *, model: bytes | None = None) -> Path:
-    """Write a whole valid bundle with the patch network and return its folder."""
+def checks(embeddings: NDArray[np.float64]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return what a bundle records beside the distance: arrays of reference.npz, and ``trust.checks``."""
+    units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    mean = units.mean(axis=0)
+    axes = np.linalg.svd(units - mean, full_matrices=False)[2][:8].T
+    arrays = {
+        "neighbour_mean": mean.astype(np.float32),
+        "neighbour_axes": axes.astype(np.float16),
+        "neighbour_points": ((units - mean) @ axes).astype(np.float16),
+    }
+    apart = np.linalg.norm(units[:, None] - units[None], axis=2)
+    nearest = np.sort(apart, axis=1)[:, 1:11].mean(axis=1)
+    record = {
+        "neighbours": {"median": float(np.median(nearest)), "threshold": float(1.5 * nearest.max())},
+        "foreign": 1e4,
+        "upright": [(13.5 - band) / 100 for band in range(28)],
+        "contact": 0.5,
+        "policy": {"always": False, "error": 0.05, "least_probability": 0.5},
+        "source": "scans for tests",
+    }
+    return arrays, record
+
+
+def write_bundle(folder: Path, seed: int = 0, *, model: bytes | None = None, checked: bool = False) -> Path:
+    """Write a whole valid bundle with the patch network, and ``trust.checks`` if asked; return its folder."""
     from sonoforge.runtime.images import quality_metrics as image_quality
 
     pixels = np.stack([_prepared(scan(i)) for i in range(48)])
     expected = forward(pixels, seed)
-    reference_file, trust = reference(expected["embedding"])
+    reference_file, trust = reference(expected["embedding"], checked)
     measured = [image_quality.measure(image, 120, 90) for image in pixels]
     limits = {
         name: dict(zip(("low", "high"), np.quantile([m[name] for m in measured], (0, 1)).tolist(), strict=True))

@@ -16,6 +16,7 @@ from PIL import Image
 import bundle_factory as factory
 from sonoforge.runtime import Classifier, ImageError, open_bundle
 from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.inference.trust import Cause
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,9 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     ]
     assert list(result["quality"]) == [*image_quality.METRICS, "flags"]
     assert result["quality"]["resolution"] == 90
-    assert set(result["trust"]) == {"score", "in_distribution", "reasons", "distance"}
+    assert set(result["trust"]) == {
+        *("score", "in_distribution", "causes", "reasons", "distance", "neighbour_distance")
+    }
     reference = np.load(classifier.bundle.path / "reference.npz")
     distance = np.linalg.norm((expected["embedding"][0] - reference["trust_mean"]) @ reference["trust_components"])
     assert result["trust"]["distance"] == pytest.approx(distance, rel=1e-3)
@@ -94,7 +97,7 @@ def test_foreign_and_poor_images_are_pointed_out(classifier: Classifier, tmp_pat
     Image.new("L", (300, 300), 255).save(tmp_path / "white.png")
     result = classifier.classify(tmp_path / "white.png")
     assert not result.trust.in_distribution
-    assert "unlike the training images" in result.trust.reasons[0]
+    assert Cause.UNLIKE_TRAINING in result.trust.causes
     assert {"saturated_high", "contrast_low", "brightness_high"} <= set(result.quality.flags)
     ordinary = classifier.classify(save(tmp_path / "a.png", 5))  # one of the reference images
     assert ordinary.trust.in_distribution

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sonoforge.runtime.bundle.classification import TrustLimits
+import bundle_factory as factory
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.reader import BundleError, open_bundle
+from sonoforge.runtime.bundle.trust_limits import TailLimits
 from sonoforge.runtime.inference import trust
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.nearest_training import NeighbourReference, neighbour_distances
+from sonoforge.runtime.inference.trust import Cause, Evidence, assess, withheld
 
 
 def test_distance_is_mahalanobis_with_the_full_covariance() -> None:
@@ -28,7 +36,7 @@ def test_distance_is_mahalanobis_with_the_full_covariance() -> None:
 
 
 def test_score_passes_through_the_two_measured_points() -> None:
-    limits = TrustLimits(median=7.0, threshold=11.0)
+    limits = TailLimits(median=7.0, threshold=11.0)
     assert trust.tail_probability(7.0, limits) == pytest.approx(0.5)
     assert trust.tail_probability(11.0, limits) == pytest.approx(0.05)
     assert trust.tail_probability(0.0, limits) == 1.0
@@ -37,21 +45,103 @@ def test_score_passes_through_the_two_measured_points() -> None:
 
 def test_score_is_exact_for_weibull_distances() -> None:
     # Rayleigh: P(D > d) = exp(-d^2 / 2)
-    limits = TrustLimits(median=math.sqrt(2 * math.log(2)), threshold=math.sqrt(2 * math.log(20)))
+    limits = TailLimits(median=math.sqrt(2 * math.log(2)), threshold=math.sqrt(2 * math.log(20)))
     for d in (0.1, 0.5, 1.0, 2.0, 4.0):
         assert trust.tail_probability(d, limits) == pytest.approx(math.exp(-d * d / 2))
 
 
 def test_score_falls_with_distance_without_ties() -> None:
-    scores = [trust.tail_probability(d, TrustLimits(30.0, 40.0)) for d in np.linspace(5, 90, 200)]
+    scores = [trust.tail_probability(d, TailLimits(30.0, 40.0)) for d in np.linspace(5, 90, 200)]
     assert all(0 < later < earlier <= 1 for earlier, later in pairwise(scores))
 
 
-def test_beyond_the_threshold_the_reason_is_told() -> None:
-    limits = TrustLimits(30.0, 40.0)
-    near, far = trust.assess(40.0, limits), trust.assess(40.01, limits)
-    assert near.in_distribution
-    assert near.reasons == ()
-    assert not far.in_distribution
-    assert "distance 40.0" in far.reasons[0]
-    assert far.score < 0.05 <= near.score + 1e-12
+def manifest(folder: Path, checked: bool = True) -> ClassifierManifest:
+    """Return the manifest of a bundle whose limits are round numbers."""
+
+    def round_numbers(raw: dict[str, Any]) -> None:
+        raw["trust"] |= {"median": 30.0, "threshold": 40.0}
+        if checked:
+            raw["trust"]["checks"] |= {"foreign": 60.0, "neighbours": {"median": 0.2, "threshold": 0.4}}
+
+    factory.edit_manifest(factory.write_bundle(folder, checked=checked), round_numbers)
+    return open_bundle(folder).manifest
+
+
+PLAIN = Evidence(35.0, neighbour=0.3, upright=1.0, dark=0.1)
+
+
+def test_each_cause_is_told_apart_with_its_figures(tmp_path: Path) -> None:
+    limits = manifest(tmp_path / "b")
+    found = {
+        "ordinary": assess(PLAIN, limits),
+        "at the limits": assess(PLAIN._replace(distance=40.0, neighbour=0.4, upright=0.0, dark=0.5), limits),
+        "farther": assess(PLAIN._replace(distance=40.01), limits),
+        "no neighbour": assess(PLAIN._replace(neighbour=0.41), limits),
+        "foreign": assess(PLAIN._replace(distance=60.01, neighbour=0.9), limits),
+        "turned": assess(PLAIN._replace(upright=-0.01), limits),
+        "lifted": assess(PLAIN._replace(dark=0.51), limits),
+        "blurred": assess(PLAIN._replace(flags=("sharpness_low", "saturated_high")), limits),
+    }
+    assert {name: trust.causes for name, trust in found.items()} == {
+        "ordinary": (),
+        "at the limits": (),
+        "farther": (Cause.UNLIKE_TRAINING,),
+        "no neighbour": (Cause.UNLIKE_TRAINING,),
+        "foreign": (Cause.NOT_ULTRASOUND,),
+        "turned": (Cause.POOR_SCAN,),
+        "lifted": (Cause.POOR_SCAN,),
+        "blurred": (Cause.POOR_SCAN,),
+    }
+    assert [name for name, trust in found.items() if not trust.in_distribution] == [
+        "farther",
+        "no neighbour",
+        "foreign",
+    ]
+    assert "upside down" in found["turned"].reasons[0]
+    assert "out of contact: 51%" in found["lifted"].reasons[0]
+    assert found["blurred"].reasons == ("poor scan: sharpness low",)
+    assert found["foreign"].score < found["farther"].score < 0.05 < found["ordinary"].score
+    assert found["turned"].score == pytest.approx(0.01)
+
+
+def test_the_set_adds_and_takes_back_its_cause(tmp_path: Path) -> None:
+    trust = assess(PLAIN, manifest(tmp_path / "b"))
+    two = trust.with_set(("benign", "malignant"))
+    assert two.causes == (Cause.BETWEEN_CLASSES,)
+    assert two.reasons == ("between two classes: benign or malignant",)
+    assert two.in_distribution
+    assert two.with_set(("benign",)) == trust == trust.with_set(("normal",))
+    assert trust.with_set(()).causes == (Cause.BETWEEN_CLASSES,)
+
+
+def test_a_bundle_of_an_earlier_version_judges_by_its_distance_alone(tmp_path: Path) -> None:
+    old = manifest(tmp_path / "b", checked=False)
+    assert old.checks is None
+    assert assess(Evidence(1e6), old).causes == (Cause.UNLIKE_TRAINING,)
+    with pytest.raises(BundleError, match="export it again"):
+        Classifier(tmp_path / "b", abstain=True)
+
+
+def test_scans_are_handed_back_for_what_lies_in_them_and_for_doubt(tmp_path: Path) -> None:
+    limits = manifest(tmp_path / "b")
+    ordinary, turned = assess(PLAIN, limits), assess(PLAIN._replace(upright=-1.0), limits)
+    assert not withheld(ordinary, 0.5, limits)
+    assert withheld(ordinary, 0.49, limits)
+    assert withheld(turned, 1.0, limits)
+    assert not withheld(ordinary.with_set(("benign", "malignant")), 0.6, limits)
+
+
+def test_neighbour_distance_is_the_plain_mean_over_the_nearest() -> None:
+    rng = np.random.default_rng(1)
+    axes = np.linalg.qr(rng.normal(size=(20, 6)))[0]
+    mean, points = rng.normal(size=20) / 9, rng.normal(size=(40, 6))
+    reference = NeighbourReference(mean.astype(np.float32), axes.astype(np.float16), points.astype(np.float16))
+    embeddings = rng.normal(size=(7, 20)).astype(np.float32)
+    expected = []
+    for embedding in embeddings.astype(float):
+        place = (embedding / np.sqrt(sum(x * x for x in embedding)) - mean) @ axes
+        expected.append(sum(sorted(math.dist(place, point) for point in points)[:10]) / 10)
+    assert neighbour_distances(embeddings, reference) == pytest.approx(expected, rel=2e-3)
+    longer = neighbour_distances(3 * embeddings, reference)
+    assert longer == pytest.approx(neighbour_distances(embeddings, reference), rel=1e-5)
+    assert np.isfinite(neighbour_distances(np.zeros((1, 20), np.float32), reference)).all()

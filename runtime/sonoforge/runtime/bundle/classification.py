@@ -20,23 +20,16 @@ from sonoforge.runtime.bundle.manifest import (
     exact_keys,
     mapping,
     number,
-    one_of,
     positive,
     read_classes,
     read_files,
 )
+from sonoforge.runtime.bundle.trust_limits import TailLimits, TrustChecks, read_checks, read_distance
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.quality_metrics import METRICS
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam")
 """Outputs of a model file, in order."""
-
-
-class TrustLimits(NamedTuple):
-    """Median and 95th percentile of the Mahalanobis distance of held-out reference images."""
-
-    median: float
-    threshold: float
 
 
 class Limits(NamedTuple):
@@ -56,7 +49,8 @@ class ClassifierManifest(Manifest):
         temperature: Calibration temperature, inside the ONNX ``probabilities``; above 0.
         alpha: Error rate of the conformal sets, for each class; between 0 and 1.
         thresholds: Probability from which a class belongs to the set.
-        trust: Distances that tell known from unknown images.
+        trust: Of the Mahalanobis distance from the training images.
+        checks: What else an answer is judged by; None in a bundle of an earlier version.
         quality: Reference range of each image-quality metric.
     """
 
@@ -65,7 +59,8 @@ class ClassifierManifest(Manifest):
     temperature: float
     alpha: float
     thresholds: dict[str, float]
-    trust: TrustLimits
+    trust: TailLimits
+    checks: TrustChecks | None
     quality: dict[str, Limits]
 
     task: ClassVar[str] = "classification"
@@ -100,7 +95,8 @@ class ClassifierManifest(Manifest):
             temperature=positive("calibration.temperature", calibration.get("temperature")),
             alpha=alpha,
             thresholds=_thresholds(conformal.get("thresholds"), classes),
-            trust=_trust(raw["trust"]),
+            trust=read_distance(raw["trust"]),
+            checks=read_checks(raw["trust"]),
             quality=_quality(raw["quality"]),
         )
 
@@ -141,18 +137,6 @@ def _thresholds(value: Any, classes: tuple[str, ...]) -> dict[str, float]:
         if not 0 <= found <= 1:
             raise ManifestError(f"conformal.thresholds.{name}: found {found}, expected a probability")
     return numbers
-
-
-def _trust(value: Any) -> TrustLimits:
-    trust = mapping("trust", value)
-    one_of("trust.method", trust.get("method"), ("ppca-mahalanobis",))
-    limits = TrustLimits(
-        median=positive("trust.median", trust.get("median")),
-        threshold=positive("trust.threshold", trust.get("threshold")),
-    )
-    if limits.median >= limits.threshold:
-        raise ManifestError(f"trust: found median {limits.median}, expected less than threshold {limits.threshold}")
-    return limits
 
 
 def _quality(value: Any) -> dict[str, Limits]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.images.inputs import WIDEST_NAME, cell, column_width, printable
+from sonoforge.runtime.notice import UNCERTAIN
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class AnswerTable:
         self._counts = Counter[str]()
         self._skipped = Counter[str]()
         self._begun = False
-        self._widths = (4, max(map(len, (*classes, "label"))))
+        self._widths = (4, max(map(len, (*classes, "label", UNCERTAIN))))
 
     def begin(self, names: Sequence[str], more: bool = False) -> None:
         """Print the heading once, of a column wide enough for these names, or for ``more`` to come."""
@@ -47,7 +48,7 @@ class AnswerTable:
             log.error("%-*s  error (%s): %s", self._widths[0], name, entry["error"]["code"], message)
             return
         label, trust = entry["label"], entry["trust"]
-        probability = f"{entry['probabilities'][label]:.3f}"
+        probability = f"{max(entry['probabilities'].values()):.3f}"
         score = f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}"
         row = self._row(name, label, probability, score, ", ".join(entry["set"]) or "none")
         clip = entry.get("clip")
@@ -67,6 +68,7 @@ class AnswerTable:
             "ok": counts["ok"],
             "failed": counts["files"] - counts["ok"],
             "labels": {name: counts[f"label {name}"] for name in self._classes},
+            "uncertain": counts[f"label {UNCERTAIN}"],
             "not_trusted": counts["not_trusted"],
             "quality_flagged": counts["quality_flagged"],
             "marked": counts["marked"],

@@ -95,7 +95,7 @@ def png(picture: Image.Image, result: Result) -> bytes:
     text.add_text("Software", "sonoforge classify")
     for key in ("name", "version", "sha256"):
         text.add_itxt(f"sonoforge:model_{key}", result.model[key])
-    text.add_itxt("sonoforge:label", result.label)
+    text.add_itxt("sonoforge:label", result.answer)
     stream = io.BytesIO()
     picture.save(stream, "PNG", pnginfo=text)
     return stream.getvalue()
@@ -112,7 +112,7 @@ def caption(result: Result) -> list[str]:
         f"the area, which holds {100 * share:.0f} % of the evidence."
     )
     return [
-        f"{result.label}, probability {result.probabilities[result.label]:.2f}",
+        f"{result.answer}, probability {result.probabilities[result.label]:.2f}",
         f"Cannot be ruled out: {', '.join(result.set) or 'none of the classes fits'}",
         *(
             [f"The network saw a part of the image: {result.crop.reason}"]

@@ -16,12 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import os
 import stat
-import struct
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +30,8 @@ from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.opening import is_dicom
+from sonoforge.runtime.images.png import check_chunks
+from sonoforge.runtime.images.stalling import TimedBytes, TooSlowError, has_many_scans
 
 MAX_FILE_BYTES = 200_000_000
 MAX_PIXELS = 50_000_000
@@ -82,7 +81,7 @@ class ImageError(SonoforgeError):
 
     Attributes:
         code: ``not_found``, ``is_directory``, ``unreadable``, ``empty``, ``not_an_image``, ``truncated``,
-            ``too_large``, ``too_small``, ``animated`` or ``unsupported``.
+            ``too_large``, ``too_small``, ``too_slow``, ``animated`` or ``unsupported``.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -128,6 +127,8 @@ def _one_error(path: Path | str) -> Iterator[None]:
         yield
     except ImageError:
         raise
+    except TooSlowError:
+        raise ImageError("too_slow", f"{path}: decoding it takes minutes; save the picture anew as PNG") from None
     except MemoryError as error:
         raise ImageError("too_large", f"{path}: needs more memory than this machine has free; scale it down") from error
     except Exception as error:  # a decoder meets hostile bytes: any of its errors is the file's fault
@@ -179,6 +180,8 @@ def _read_file(path: Path | str) -> bytes:
                 f"{path}: found {status.st_size / 1e6:.0f} MB, expected at most {MAX_FILE_BYTES / 1e6:.0f} MB; "
                 "save it smaller",
             )
+        if not status.st_size:  # also those of /proc, which may wait for the kernel
+            raise ImageError("empty", f"{path}: the file is empty (0 bytes); obtain it again")
         with open(path, "rb") as file:  # noqa: PTH123
             data = file.read(MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
@@ -186,8 +189,6 @@ def _read_file(path: Path | str) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError("unreadable", f"{path}: cannot be read ({reason})") from error
-    if not data:
-        raise ImageError("empty", f"{path}: the file is empty (0 bytes); obtain it again")
     return data
 
 
@@ -204,13 +205,15 @@ def _decode(data: bytes, path: Path | str) -> Image.Image:
     _, module, name = opening
     # The reader class itself, not Image.open: that imports five readers for one and warns through global state.
     try:
-        image: Image.Image = getattr(import_module(f"PIL.{module}"), name)(io.BytesIO(data))
+        image: Image.Image = getattr(import_module(f"PIL.{module}"), name)(TimedBytes(data))
     except SyntaxError as error:  # how Pillow's readers say "not mine"
         raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({error})") from error
     # Before the checksums, which take time.
     _check_size(image.width, image.height, path, MAX_WEBP_PIXELS if name == "WebPImageFile" else MAX_PIXELS)
     if name == "PngImageFile":
-        _check_png(data)
+        check_chunks(data)
+    if name == "JpegImageFile" and has_many_scans(data):
+        raise TooSlowError
     return _usable(image, path)
 
 
@@ -245,26 +248,6 @@ def _upright(image: Image.Image, path: Path | str) -> Image.Image:
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
     return upright
-
-
-def _check_png(data: bytes) -> None:
-    """Check every chunk's CRC and the presence of the end chunk, which Pillow does not do for pixel data.
-
-    Source: PNG specification, third edition, sections 5.3 and 5.6.
-    """
-    position, kind = 8, b""
-    while kind != b"IEND":
-        if position + 12 > len(data):
-            raise ValueError("the end of the PNG is missing")
-        (length,) = struct.unpack_from(">I", data, position)
-        end = position + 12 + length
-        if end > len(data):
-            raise ValueError("the last PNG chunk is cut off")
-        kind = data[position + 4 : position + 8]
-        (checksum,) = struct.unpack_from(">I", data, end - 4)
-        if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != checksum:
-            raise ValueError(f"wrong checksum in PNG chunk {kind.decode('latin-1')}")
-        position = end
 
 
 def _orientation(image: Image.Image) -> int:

@@ -6,6 +6,7 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.runtime.images import quality_metrics
+from sonoforge.runtime.images import quality_metrics, scan_pose
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.inference import trust
+from sonoforge.runtime.inference.nearest_training import neighbour_distances, read_neighbours
 from sonoforge.runtime.inference.onnx_session import CPU, load_session, run_session
 from sonoforge.runtime.inference.result import Result
 
@@ -48,6 +50,7 @@ class Classifier:
         bundle: The opened `Bundle`.
         model: ``{"name", "version", "sha256"}`` of the model file that answers, as each result carries it.
         crop: Row of `preprocessing.CROPS` by which it answers.
+        abstains: Whether it hands back scans without a label, see `trust.withheld`.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Classifier:
         file: str = ClassifierManifest.model,
         provider: str = CPU,
         crop: str | None = None,
+        abstain: bool = False,
     ) -> None:
         """Open the bundle and load its model.
 
@@ -68,6 +72,7 @@ class Classifier:
                 and the limits of trust were set with ``model.onnx``; the gate of the export bounds the difference.
             provider: onnxruntime's execution provider.
             crop: Row of `preprocessing.CROPS`; None for what the bundle's training did.  Another one is warned of.
+            abstain: Hand scans back without a label by the bundle's policy, which may do so unasked.
 
         Raises:
             SonoforgeError: The bundle is missing, damaged, or not one that this version knows; or there is no such
@@ -86,6 +91,11 @@ class Classifier:
             )
         self._session = _load_session(self.bundle, _known(self.bundle, file), threads, provider)
         self._reference = trust.read_reference(self.bundle)
+        checks = manifest.checks
+        self._neighbours = read_neighbours(self.bundle) if checks else None
+        if abstain and checks is None:
+            raise BundleError(f"{self.bundle.path}: records no limits for handing scans back; export it again")
+        self.abstains = checks is not None and (abstain or checks.policy.always)
         self._name, self._file = file, manifest.files[file]
         self.model = {**manifest.identity, "sha256": self._file.sha256}
 
@@ -161,14 +171,17 @@ class Classifier:
         manifest = self.bundle.manifest
         probabilities = dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True))
         label = max(probabilities, key=probabilities.__getitem__)
-        distance = float(trust.distances(outputs["embedding"], self._reference)[0])
+        classes = tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name])
+        quality = quality_metrics.assess(pixels, seen.size, manifest.quality)
+        judged = trust.assess(self._evidence(pixels, outputs["embedding"], quality), manifest).with_set(classes)
+        withheld = self.abstains and trust.withheld(judged, probabilities[label], manifest)
         return Result(
             file=str(image) if isinstance(image, str | Path) else None,
             label=label,
             probabilities=probabilities,
-            set=tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name]),
-            trust=trust.assess(distance, manifest.trust),
-            quality=quality_metrics.assess(pixels, seen.size, manifest.quality),
+            set=classes,
+            trust=judged,
+            quality=quality,
             marks=find_marks(decoded, area.box if area else None),
             model=self.model,
             ms={
@@ -181,6 +194,22 @@ class Classifier:
             map=outputs["cam"][0, manifest.classes.index(label)],
             embedding=outputs["embedding"][0],
             crop=area,
+            withheld=withheld,
+        )
+
+    def _evidence(
+        self, pixels: NDArray[np.uint8], embedding: NDArray[np.float32], quality: quality_metrics.Quality
+    ) -> trust.Evidence:
+        """Measure what one image (S, S, 3), embedding (1, D), is judged by."""
+        distance, checks = float(trust.distances(embedding, self._reference)[0]), self.bundle.manifest.checks
+        if checks is None or self._neighbours is None:
+            return trust.Evidence(distance, flags=quality.flags)
+        return trust.Evidence(
+            distance,
+            neighbour=float(neighbour_distances(embedding, self._neighbours)[0]),
+            upright=float(scan_pose.upright_score(pixels[None], checks.upright)[0]),
+            dark=float(scan_pose.dark_columns(pixels[None])[0]),
+            flags=quality.flags,
         )
 
 
@@ -205,20 +234,26 @@ def _load_session(
     """Load the checked model and compare its interface with the manifest."""
     # The model is read and hashed while onnxruntime is imported: each takes a large part of the start-up.
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(_read_model, bundle, file)
-        import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help
-    session = load_session(reading.result(), f"{bundle.path}: {file}", threads, provider)
+        if bundle.is_shipped:
+            reading = pool.submit(bundle.read, file)
+            import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help
+
+            content = reading.result()
+        else:
+            importing = pool.submit(import_module, "onnxruntime")
+            content = _read_tried(bundle, file)  # in this thread, where Ctrl-C ends it
+            importing.result()
+    session = load_session(content, f"{bundle.path}: {file}", threads, provider)
     _check_interface(bundle, file, session)
     return session
 
 
-def _read_model(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
-    """Read the model; one that did not come with sonoforge is first tried in a process of its own."""
-    content = bundle.read(file)
-    if not bundle.is_shipped:
-        from sonoforge.runtime.inference.trial import admit  # noqa: PLC0415 - for other bundles only
+def _read_tried(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
+    """Read a model that did not come with sonoforge, and try it in a process of its own."""
+    from sonoforge.runtime.inference.trial import admit  # noqa: PLC0415 - not for the shipped bundle
 
-        admit(content, f"{bundle.path}: {file}", _inputs(bundle, file, bundle.golden()["pixels"][:1]))
+    content = bundle.read(file)
+    admit(content, f"{bundle.path}: {file}", _inputs(bundle, file, bundle.golden()["pixels"][:1]))
     return content
 
 

@@ -16,6 +16,8 @@ from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_dicom
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.result import Result
+from sonoforge.runtime.inference.trust import withheld
+from sonoforge.runtime.notice import UNCERTAIN
 
 if TYPE_CHECKING:
     from sonoforge.runtime.images.dicom.reader import DicomImage
@@ -45,6 +47,7 @@ class Clip:
         best: Its own answer: among the frames that agree (all, if none does), one like the training images before one
             that is not, then the one with fewest quality flags, then the one surest of the clip's label.
         ms: Milliseconds for the whole clip.
+        withheld: Whether it is handed back without a label, by the best frame's trust and the pooled probability.
     """
 
     label: str
@@ -56,6 +59,7 @@ class Clip:
     best_frame: int
     best: Result
     ms: float
+    withheld: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of ``sonoforge classify --json``: as for a still, with trust and quality of the best frame.
@@ -64,7 +68,12 @@ class Clip:
             `Result.to_dict` of the pooled answer, and ``"clip": {"frames", "distinct", "agreeing", "best_frame"}``.
         """
         counts = {name: getattr(self, name) for name in ("frames", "distinct", "agreeing", "best_frame")}
-        pooled = {"label": self.label, "probabilities": dict(self.probabilities), "set": list(self.set)}
+        pooled = {
+            "label": UNCERTAIN if self.withheld else self.label,
+            "probabilities": dict(self.probabilities),
+            "set": list(self.set),
+            "trust": self.best.trust.with_set(self.set).to_dict(),
+        }
         return {**self.best.to_dict(), **pooled, "clip": counts, "ms": {**self.best.ms, "total": self.ms}}
 
 
@@ -127,6 +136,7 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image]) -> Clip
         best_frame=best_frame,
         best=best,
         ms=1e3 * (perf_counter() - started),
+        withheld=classifier.abstains and withheld(best.trust, probabilities[label], manifest),
     )
 
 

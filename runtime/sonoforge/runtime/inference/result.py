@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.images.quality_metrics import Quality
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.trust import Trust
+from sonoforge.runtime.notice import UNCERTAIN
 
 if TYPE_CHECKING:
     from sonoforge.runtime.images.burned_in_marks import Marks
@@ -35,7 +36,7 @@ class Result:
         probabilities: Calibrated probability of each class; they sum to 1.
         set: Every class that cannot be ruled out at the bundle's error rate alpha.  Empty means that no class is
             plausible, not that all are ruled out.
-        trust: Whether the scan is of the kind that the network was trained on.
+        trust: Whether the answer may be used, and why not.
         quality: Metrics of the image, and those outside the training images' range.
         marks: Calipers, text and body marks burned into what the network saw; they can be a shortcut.
         model: ``{"name", "version", "sha256"}`` of the model that answered.
@@ -46,6 +47,7 @@ class Result:
             section 2).
         embedding: (D,) float32, the scan's features before the last layer.
         crop: Where the scan lies in the image, if the network saw that part alone; None if it saw the whole image.
+        withheld: Whether the scan is handed back without a label, see `trust.withheld`.
     """
 
     file: str | None
@@ -61,6 +63,12 @@ class Result:
     map: NDArray[np.float32] = field(repr=False)
     embedding: NDArray[np.float32] = field(repr=False)
     crop: ScanArea | None = None
+    withheld: bool = False
+
+    @property
+    def answer(self) -> str:
+        """``label``, or "uncertain" where the scan is handed back without one."""
+        return UNCERTAIN if self.withheld else self.label
 
     @property
     def peak(self) -> activation_map.Peak:
@@ -96,16 +104,17 @@ class Result:
 
         Returns:
             ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "trust": {"score",
-            "in_distribution", "reasons", "distance"}, "quality": {metric: value, ..., "flags": []}, "marks":
-            {"summary", "counts": {kind: number}, "note"}, "model": {"name", "version", "sha256"}, "map": {"peak":
-            {"x", "y", "value"}, "share_in_brightest_tenth"}, "crop", "ms": {"decode", "preprocess", "infer",
-            "total"}}``; the share is null where the map is positive nowhere; ``crop`` is null where the network saw the
-            whole image, else ``{"box": [left, top, right, bottom], "outline", "kept", "reason"}``.
+            "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality":
+            {metric: value, ..., "flags": []}, "marks": {"summary", "counts": {kind: number}, "note"}, "model":
+            {"name", "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth"}, "crop",
+            "ms": {"decode", "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere;
+            ``crop`` is null where the network saw the whole image, else ``{"box": [left, top, right, bottom],
+            "outline", "kept", "reason"}``.
         """
         return {
             "file": self.file,
             "ok": True,
-            "label": self.label,
+            "label": self.answer,
             "probabilities": dict(self.probabilities),
             "set": list(self.set),
             "trust": self.trust.to_dict(),

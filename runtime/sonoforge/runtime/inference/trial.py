@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import signal
 import subprocess
 import sys
 import threading
@@ -118,6 +119,7 @@ def _talk(child: subprocess.Popen[bytes], parts: Sequence[bytes]) -> str:
 
 def _answer_once() -> None:
     """Be the child: read a model and its inputs from stdin, within limits, and answer."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would wait for the engine to return
     stream = sys.stdin.buffer
     size = int(stream.read(_DIGITS))
     _limit(_BASE_BYTES + _BYTES_PER_BYTE * size)

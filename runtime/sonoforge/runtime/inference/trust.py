@@ -1,4 +1,7 @@
-"""Does the network know this kind of image?  The distance of its embedding from the training images'.
+"""May a reader use this answer?  One judgement with its reasons, from what the bundle records of held-out scans.
+
+`Cause` keeps apart what a reading must not mix up.  Each limit was set on scans that the network which judged them had
+not seen, see `bundle.trust_limits`.  Which causes predict errors, and how well, is in ``runtime/docs/trust.md``.
 
 Sources: Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018, with one
 Gaussian for all classes, as the question is "an image of this kind?" and not "which class?"; Tipping & Bishop,
@@ -9,40 +12,98 @@ is counted as well: noise, black frames and other organs differ there, and hardl
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.bundle.classification import ClassifierManifest, TrustLimits
+from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import Bundle, BundleError
+from sonoforge.runtime.bundle.trust_limits import TailLimits
+
+POOR_FLAGS = ("sharpness_low", "contrast_low")
+"""Quality flags that make a poor scan: scans with the others were not answered worse, sealed folds of BUSI."""
+
+_BEYOND = 0.01
+"""Share of the training images that a limit of quality or pose leaves outside: bounds the score of a poor scan."""
 
 LEAST_KNOWN = 0.1
 """Smallest share of a set within the threshold for its kind to be called known: mammograms, fundus photographs and
 cells had 0 of 30 to 40 images there, the least of three other collections of breast ultrasound 0.17."""
 
 
+class Cause(Enum):
+    """Why an answer must not be used as it stands."""
+
+    NOT_ULTRASOUND = "not an ultrasound scan"
+    POOR_SCAN = "poor scan"
+    UNLIKE_TRAINING = "unlike the training scans"
+    BETWEEN_CLASSES = "between two classes"
+
+
 @dataclass(frozen=True)
 class Trust:
-    """Whether a network knows the kind of image that it answered for.
+    """Whether an answer may be used.
 
     Attributes:
-        score: `tail_probability` of the distance: 1 typical, 0 foreign.
-        in_distribution: Whether the distance is within the threshold.
-        reasons: Lines that say why not; empty when trusted.
+        score: The smallest of the `tail_probability` of each distance, and 0.01 for a poor scan: 1 typical, 0 foreign.
+            Which class it is does not enter.
+        in_distribution: Whether the scan is of the kind that the network was trained on: neither no ultrasound scan
+            nor unlike the training scans.
+        causes: Why not to use the answer, in the order of `Cause`; empty when trusted.
+        reasons: One line for each cause.
         distance: Mahalanobis distance from the training images, 0 or more.
+        neighbour_distance: Mean distance from the nearest training images, see `nearest_training`; None where the
+            bundle does not record them.
     """
 
     score: float
     in_distribution: bool
+    causes: tuple[Cause, ...]
     reasons: tuple[str, ...]
     distance: float
+    neighbour_distance: float | None = None
+
+    def with_set(self, classes: Sequence[str]) -> Trust:
+        """Judge also by the classes that cannot be ruled out: one is a clear answer."""
+        kept = [pair for pair in zip(self.causes, self.reasons, strict=True) if pair[0] is not Cause.BETWEEN_CLASSES]
+        if len(classes) != 1:
+            named = " or ".join(classes) or "none is likely enough"
+            kept.append((Cause.BETWEEN_CLASSES, f"{Cause.BETWEEN_CLASSES.value}: {named}"))
+        return replace(self, causes=tuple(c for c, _ in kept), reasons=tuple(reason for _, reason in kept))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes by name, ready for JSON."""
-        return {**asdict(self), "reasons": list(self.reasons)}
+        """Return the attributes by name, ready for JSON; causes by their phrase."""
+        return {
+            "score": self.score,
+            "in_distribution": self.in_distribution,
+            "causes": [cause.value for cause in self.causes],
+            "reasons": list(self.reasons),
+            "distance": self.distance,
+            "neighbour_distance": self.neighbour_distance,
+        }
+
+
+class Evidence(NamedTuple):
+    """What one image is judged by.
+
+    Attributes:
+        distance: `distances`.
+        neighbour: `nearest_training.neighbour_distances`; None where the bundle does not record them, as the next two.
+        upright: `scan_pose.upright_score`.
+        dark: `scan_pose.dark_columns`.
+        flags: Of the image quality.
+    """
+
+    distance: float
+    neighbour: float | None = None
+    upright: float | None = None
+    dark: float | None = None
+    flags: tuple[str, ...] = ()
 
 
 class TrustReference(NamedTuple):
@@ -102,7 +163,7 @@ def known_share(embeddings: NDArray[np.float32], bundle: Bundle[ClassifierManife
     return float((found <= bundle.manifest.trust.threshold).mean())
 
 
-def tail_probability(distance: float, limits: TrustLimits) -> float:
+def tail_probability(distance: float, limits: TailLimits) -> float:
     """Return the chance that an image like the reference images lies at least this far out, in 0..1.
 
     A Weibull tail through the two measured points: 0.5 at the median and 0.05 at the threshold (the 95th
@@ -115,8 +176,65 @@ def tail_probability(distance: float, limits: TrustLimits) -> float:
     return 0.5 ** math.exp(exponent) if exponent < 700 else 0.0
 
 
-def assess(distance: float, limits: TrustLimits) -> Trust:
-    """Judge one distance."""
-    known = distance <= limits.threshold
-    why = f"unlike the training images: distance {distance:.1f}, 95 % of them are within {limits.threshold:.1f}"
-    return Trust(tail_probability(distance, limits), known, () if known else (why,), distance)
+def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
+    """Judge one image, all but its set of classes (`Trust.with_set`)."""
+    checks, limits, distance = manifest.checks, manifest.trust, evidence.distance
+    foreign = checks is not None and distance > checks.foreign
+    found: list[tuple[Cause, str]] = []
+    scores = [tail_probability(distance, limits)]
+    faults = _faults(evidence, manifest)
+    if foreign:
+        found.append(
+            (Cause.NOT_ULTRASOUND, f"{Cause.NOT_ULTRASOUND.value}: distance {distance:.1f}, {_within(limits)}")
+        )
+    if faults:
+        found.append((Cause.POOR_SCAN, f"{Cause.POOR_SCAN.value}: {', '.join(faults)}"))
+        scores.append(_BEYOND)
+    unlike = [f"distance {distance:.1f}, {_within(limits)}"] if distance > limits.threshold else []
+    if checks and evidence.neighbour is not None:
+        scores.append(tail_probability(evidence.neighbour, checks.neighbours))
+        if evidence.neighbour > checks.neighbours.threshold:
+            near = f"{evidence.neighbour:.3f} from the nearest, {_within(checks.neighbours, 3)}"
+            unlike.append(near)
+    if unlike and not foreign:
+        found.append((Cause.UNLIKE_TRAINING, f"{Cause.UNLIKE_TRAINING.value}: {'; '.join(unlike)}"))
+    return Trust(
+        score=min(scores),
+        in_distribution=not (foreign or unlike),
+        causes=tuple(cause for cause, _ in found),
+        reasons=tuple(reason for _, reason in found),
+        distance=distance,
+        neighbour_distance=evidence.neighbour,
+    )
+
+
+def withheld(trust: Trust, probability: float, manifest: ClassifierManifest) -> bool:
+    """Whether to hand a scan back without a label, by the bundle's policy.
+
+    So it is for each cause that lies in the scan, and where the label is less probable than the policy asks.
+
+    Args:
+        trust: Of the scan.
+        probability: Of its most probable class.
+        manifest: With `checks`.
+    """
+    policy = manifest.checks.policy if manifest.checks else None
+    if policy is None:
+        raise BundleError(f"{manifest.name}: records no limits for handing scans back; export it again")
+    in_the_scan = set(trust.causes) - {Cause.BETWEEN_CLASSES}
+    return bool(in_the_scan) or probability < policy.least_probability
+
+
+def _faults(evidence: Evidence, manifest: ClassifierManifest) -> list[str]:
+    """Name what is wrong with the scan itself."""
+    faults = [flag.replace("_", " ") for flag in evidence.flags if flag in POOR_FLAGS]
+    checks = manifest.checks
+    if checks and evidence.upright is not None and evidence.upright < 0:
+        faults.append("upside down")
+    if checks and evidence.dark is not None and evidence.dark > checks.contact:
+        faults.append(f"out of contact: {evidence.dark:.0%} of the columns without echo")
+    return faults
+
+
+def _within(limits: TailLimits, digits: int = 1) -> str:
+    return f"95 % of held-out scans within {limits.threshold:.{digits}f}"

@@ -97,7 +97,7 @@ class AnswerPage:
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Take one answer; only the worst `MOST_PICTURES` keep their pictures."""
-        probability = entry["probabilities"][entry["label"]] if entry["ok"] else 0.0
+        probability = max(entry["probabilities"].values()) if entry["ok"] else 0.0
         order = (verdict(entry).rank, probability, str(entry["file"]))
         self._entries.append((order, entry))
         with self._lock:

@@ -9,9 +9,10 @@ JSON (``--json``) is one object:
 * ``model``: ``{"name", "version", "sha256"}`` of the file that answered;
 * ``provider``: onnxruntime's, that ran it;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
-* ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "not_trusted", "quality_flagged", "marked",
-  "unwritten", "skipped": {kind: count}}``.  Marked scans carry burned-in marks.  Skipped are files of a folder that
-  are no scans: those of other kinds, masks beside their image, and pictures that sonoforge itself drew or generated;
+* ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "uncertain", "not_trusted", "quality_flagged",
+  "marked", "unwritten", "skipped": {kind: count}}``.  Marked scans carry burned-in marks.  Skipped are files of a
+  folder that are no scans: those of other kinds, masks beside their image, and pictures that sonoforge itself drew or
+  generated;
 * ``notice``.
 
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
@@ -82,6 +83,7 @@ class Config:
         help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
         choices=("bundle", "auto", "none"),
     )
+    abstain: bool = option(False, help="print uncertain instead of a label where the bundle's policy hands a scan back")
     overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
     html: str = option("", help="also write one page of scans and answers, the worst first", metavar="PAGE")
     csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")
@@ -105,7 +107,9 @@ def main(config: Config) -> Outcome:
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     crop = None if config.crop == "bundle" else config.crop
-    classifier = Classifier(config.bundle or None, config.threads, config.file, config.provider, crop)
+    classifier = Classifier(
+        config.bundle or None, config.threads, config.file, config.provider, crop, abstain=config.abstain
+    )
     found = expand(config.paths, config.recursive, generated=False)
     page = None
     if config.html:

@@ -111,7 +111,10 @@ def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
     trusted = _YES if entry["trust"]["in_distribution"] else _NO
     frames = [entry["clip"]["best_frame"]] if "clip" in entry else None
     evaluations = [
-        (_private("LABEL", "Most probable class"), classes[entry["label"]]),
+        (
+            _private("LABEL", "Most probable class"),
+            classes.get(entry["label"], _private("UNCERTAIN", "No label given")),
+        ),
         *((_private("SET", "Class that cannot be ruled out"), classes[name]) for name in entry["set"]),
         (_private("KNOWN", "Like the images of the training"), _snomed(*trusted)),
         *(

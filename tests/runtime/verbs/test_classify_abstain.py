@@ -1,0 +1,111 @@
+"""``sonoforge classify --abstain``: scans handed back without a label."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bundle_factory as factory
+from program import sonoforge
+from sonoforge.runtime import Classifier
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return factory.write_bundle(tmp_path / "b", checked=True)
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    (tmp_path / "scans").mkdir()
+    for i in range(8):
+        Image.fromarray(factory.scan(i)).save(tmp_path / "scans" / f"{i}.png")
+    return tmp_path / "scans"
+
+
+def policy(bundle: Path, **changed: object) -> None:
+    factory.edit_manifest(bundle, lambda raw: raw["trust"]["checks"]["policy"].update(changed))
+
+
+def test_a_doubtful_scan_is_uncertain_and_the_exit_code_stays(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    answers = {path.name: Classifier(bundle).classify(path) for path in sorted(scans.glob("*.png"))}
+    surest = {name: max(answer.probabilities.values()) for name, answer in answers.items()}
+    limit = float(np.median(list(surest.values())))
+    policy(bundle, least_probability=limit)
+    plain = sonoforge("classify", scans, "--bundle", bundle, "--json")
+    assert [entry["label"] for entry in plain.json["results"]] == [answer.label for answer in answers.values()]
+    assert plain.json["summary"]["uncertain"] == 0
+
+    table = tmp_path / "a.csv"
+    done = sonoforge("classify", scans, "--bundle", bundle, "--json", "--abstain", "--csv", table)
+    assert done.code == 0
+    expected = [
+        answer.label if surest[name] >= limit and not answer.trust.causes else "uncertain"
+        for name, answer in answers.items()
+    ]
+    assert 0 < expected.count("uncertain") < 8
+    assert [entry["label"] for entry in done.json["results"]] == expected
+    assert done.json["summary"]["uncertain"] == expected.count("uncertain")
+    assert [row["label"] for row in csv.DictReader(table.open(encoding="utf-8"))] == expected
+    assert [entry["probabilities"] for entry in done.json["results"]] == [a.probabilities for a in answers.values()]
+
+
+def test_a_bundle_may_abstain_unasked(bundle: Path, scans: Path) -> None:
+    policy(bundle, always=True, least_probability=1.0)
+    done = sonoforge("classify", scans, "--bundle", bundle)
+    assert done.code == 0
+    assert done.out.count("uncertain") == 8
+
+
+def test_a_bundle_without_limits_says_so(tmp_path: Path, scans: Path) -> None:
+    done = sonoforge("classify", scans, "--bundle", factory.write_bundle(tmp_path / "old"), "--abstain")
+    assert done.code == 2
+    assert "records no limits for handing scans back; export it again" in done.err
+
+
+def test_a_scan_held_upside_down_is_named(bundle: Path, tmp_path: Path) -> None:
+    fading = np.linspace(0.2, 1, 90)[:, None] * factory.scan(3)
+    Image.fromarray(fading.astype(np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(fading[::-1].astype(np.uint8)).save(tmp_path / "b.png")
+    done = sonoforge("classify", tmp_path / "a.png", tmp_path / "b.png", "--bundle", bundle, "--json")
+    turned, upright = (entry["trust"] for entry in done.json["results"])
+    assert "poor scan" in turned["causes"]
+    assert any("upside down" in reason for reason in turned["reasons"])
+    assert not any("upside down" in reason for reason in upright["reasons"])
+
+
+EDITS: dict[str, tuple[Any, str]] = {
+    "unknown": (lambda c: c.update(mood=1), "trust.checks: unknown key 'mood'"),
+    "missing": (lambda c: c.pop("contact"), "trust.checks: contact is missing"),
+    "order": (lambda c: c["neighbours"].update(median=9.0), "trust.checks.neighbours: found median 9.0"),
+    "foreign": (lambda c: c.update(foreign=0.1), "expected at least trust.threshold"),
+    "weights": (lambda c: c.update(upright=[1.0]), "expected 28 numbers"),
+    "a weight": (lambda c: c.update(upright=[1e9] * 28), "found a weight beyond"),
+    "share": (lambda c: c.update(contact=2), "trust.checks.contact: found 2.0"),
+    "always": (lambda c: c["policy"].update(always=1), "policy.always: found 1, expected true or false"),
+    "probability": (lambda c: c["policy"].update(least_probability=7), "least_probability: found 7.0"),
+    "source": (lambda c: c.update(source=""), "trust.checks.source"),
+}
+
+
+@pytest.mark.parametrize("case", EDITS)
+def test_limits_that_are_not_understood_are_refused(bundle: Path, case: str) -> None:
+    edit, expected = EDITS[case]
+    factory.edit_manifest(bundle, lambda raw: edit(raw["trust"]["checks"]))
+    done = sonoforge("classify", "x.png", "--bundle", bundle)
+    assert done.code == 2
+    assert expected in done.err
+
+
+def test_a_reference_of_too_few_images_is_refused(bundle: Path) -> None:
+    arrays = dict(np.load(bundle / "reference.npz"))
+    arrays["neighbour_points"] = arrays["neighbour_points"][:9]
+    factory.replace_file(bundle, "reference.npz", factory.npz(**arrays))
+    done = sonoforge("classify", "x.png", "--bundle", bundle)
+    assert done.code == 2
+    assert "found 9 points of 8 numbers, expected at least 10 of 8" in done.err
