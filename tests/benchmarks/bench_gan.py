@@ -25,7 +25,7 @@ from sonoforge.models import dcgan, dcgan_thesis
 from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.options import GanSettings
 
 RECIPES = ("dcgan-thesis", "dcgan", "wgan-gp")
 

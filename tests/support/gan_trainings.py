@@ -17,7 +17,7 @@ from sonoforge.training.gan.batches.joint_masks import join_masks
 from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.metrics.spaces import open_space
 
 SETTINGS = GanSettings(

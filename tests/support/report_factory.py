@@ -25,7 +25,7 @@ from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.split_plan import SplitPlan, save_plan
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions

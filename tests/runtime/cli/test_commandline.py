@@ -204,7 +204,7 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_the_examples_of_every_verb_are_understood(verb: str) -> None:
     lines = [
-        line for line in importlib.import_module(f"sonoforge.{cli.VERBS[verb].module}").EXAMPLES.splitlines() if line
+        line for line in importlib.import_module(f"sonoforge.{cli.VERBS[verb].settings}").EXAMPLES.splitlines() if line
     ]
     examples = [re.split("[#>]|  ", line)[0] for line in lines if line.startswith("sonoforge ")]  # then what it does
     assert examples

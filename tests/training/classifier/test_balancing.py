@@ -18,8 +18,8 @@ from sonoforge.training.classifier.balancing import (
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import setup
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
-from sonoforge.training.gan.settings import GanSettings
 
 
 def test_placebo_and_balance_fill_every_class_up_to_the_largest() -> None:

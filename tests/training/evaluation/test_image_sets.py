@@ -25,7 +25,7 @@ from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.inputs import EvaluationInput, read_image_sets
 from sonoforge.training.gan.batches.training_set import read_training_set
 from sonoforge.training.gan.generator import load_generator, sample
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import write_phantom_set
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]

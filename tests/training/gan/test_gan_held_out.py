@@ -15,7 +15,7 @@ from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.gan import updates as gan_updates
 from sonoforge.training.gan.batches.sampling import RealBatch
 from sonoforge.training.gan.batches.training_set import hold_out, read_training_set
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.options import GanSettings
 
 SIDE = 32
 

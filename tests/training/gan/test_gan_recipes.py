@@ -20,9 +20,10 @@ from sonoforge.training.gan.batches.training_set import TrainingSet, make_traini
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.job import GanJob
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.recipes import RECIPES
-from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.gan.settings import compose
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import network_space
 from sonoforge.training.phantom import dataset as phantom

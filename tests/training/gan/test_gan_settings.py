@@ -9,7 +9,8 @@ import pytest
 
 from gan_trainings import draw_discs, train
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan.settings import GanSettings, compose, make_plan, parse_regularisers
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.settings import compose, make_plan, parse_regularisers
 
 
 def test_published_budgets_of_the_thesis() -> None:

@@ -20,7 +20,7 @@ from sonoforge.training.gan.batches.training_set import (
     TrainingSet,
     read_training_set,
 )
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.options import GanSettings
 
 SIZE = 32
 

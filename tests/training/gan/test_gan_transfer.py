@@ -25,7 +25,8 @@ from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import build_networks, generator_options, outline_networks
-from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.setup import set_up
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.gan.state import build_state

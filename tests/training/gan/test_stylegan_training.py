@@ -32,10 +32,10 @@ from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import generate, load_generator, sample
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import build_networks, generator_options
-from sonoforge.training.gan.optimisers import OptimiserSettings
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
-from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe
-from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.gan.recipes import RECIPES, Budget, OptimiserSettings, Recipe
+from sonoforge.training.gan.settings import compose
 from sonoforge.training.metrics.spaces import open_space
 from tiny_recipes import LATENT, STYLED, tiny_recipes
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages.run.verdict import gan_budget, gan_comparison, judge, judge_arm, judge_gan
 
 

@@ -18,7 +18,7 @@ from sonoforge.training.classifier.comparison import log_table
 from sonoforge.training.classifier.fold_result import read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.options import ClassifierOptions
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.verbs import crossval

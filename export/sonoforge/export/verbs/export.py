@@ -3,59 +3,23 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_run
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.bundle.zip_file import write_zip
-from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.gate.row import FormatRow
+from sonoforge.export.verbs.settings.export import Config
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import keep_freed_memory
 from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
 
 log = logging.getLogger(__name__)
-
-EXAMPLES = """
-sonoforge export runs/00003-run-BUSI                              model.onnx alone
-sonoforge export runs/00003-run-BUSI --formats all                every format that this machine can write
-sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
-sonoforge export my_bundle.zip --formats tensorrt-fp16 --data scans/ --out server
-sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
-sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
-
-all leaves out what this machine cannot write or cannot check; given by name, a file that nothing here can run, such
-as a TensorRT engine without a GPU, goes in unchecked and is marked so.
-
-exit code: 0 every file in the bundle is as it should be; 1 one failed its gate and was left out; 2 wrong usage or input
-"""
-
-
-_OF_GENERATORS = ", ".join(name for name, form in FORMATS.items() if form.serves("generation"))
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of ``export``."""
-
-    run: str = argument(help="run folder of run, train or gan train; or a bundle (folder, .zip, or the word shipped)")
-    formats: tuple[str, ...] = option(
-        ("onnx",), help=f"all, or any of {', '.join(FORMATS)}; of a generator {_OF_GENERATORS}"
-    )
-    data: str = option(
-        "", help="folder of images to check the files on, or phantom: simulated breast scans (default: the run's own)"
-    )
-    checkpoint: str = option(
-        "", help="of a generator: best, last or a step number (default: best, if one was measured)"
-    )
-    out: str = option("", help="folder of the bundle (default: RUN/bundle, or the bundle itself)")
-    zip: bool = option(False, help="also pack the bundle as OUT.zip")
 
 
 def main(config: Config) -> Outcome:

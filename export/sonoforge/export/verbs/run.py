@@ -6,17 +6,17 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from sonoforge.export.bundle.classifier import bundle_from_run
+from sonoforge.export.verbs.settings.run import Config
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, flatten, option
+from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.verbs import verify
 from sonoforge.training import run_folder
@@ -37,21 +37,6 @@ from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.verbs import crossval
 
 log = logging.getLogger(__name__)
-
-EXAMPLES = """
-sonoforge run                                          the whole way on simulated ultrasound, in minutes
-sonoforge run --data BUSI/                             10 sealed folds of both arms, then a bundle and a report
-sonoforge run --data BUSI/ --budget paper --protocol thesis --device cuda
-sonoforge run --data BUSI/ --resume                    continue a run that was interrupted
-"""
-
-
-@dataclass(frozen=True)
-class Config(crossval.Config):
-    """Settings of ``run``: those of ``crossval``, and the final model."""
-
-    final_arm: str = option("real", help="arm of the final model, trained on all images")
-    name: str = option("", help="name of the model in the bundle (default: the data set's)")
 
 
 @contextmanager

@@ -42,6 +42,12 @@ class Verb(NamedTuple):
     summary: str
     instead: Instead | None = None
 
+    @property
+    def settings(self) -> str:
+        """The module of its ``Config`` and ``EXAMPLES``, which needs the base install alone."""
+        package, _, name = self.module.partition(".verbs.")
+        return self.module if package == "runtime" else f"{package}.verbs.settings.{name}"
+
 
 VERBS = {
     "run": Verb("export.verbs.run", "train,export", "the whole job: from images to a verified bundle and a report"),
@@ -119,8 +125,8 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     name, rest = _split(arguments)
     verb = VERBS[name]
-    module = _import(name, verb.module, verb.extra)
-    config_class, examples = module.Config, module.EXAMPLES
+    settings = _import(name, verb.settings, verb.extra)
+    config_class, examples = settings.Config, settings.EXAMPLES
     parser = options.build_parser(f"sonoforge {name}", verb.summary, config_class, examples)
     given = vars(parser.parse_intermixed_args(rest))
     common = {key: given.pop(key, None) for key in ("config", "json", "quiet", "dry_run", "debug")}
@@ -133,6 +139,8 @@ def _run(arguments: Sequence[str]) -> int:
     if verb.instead and getattr(config, verb.instead.setting):
         setting, other, extra, otherwise = verb.instead
         module = _import(f"{name} {setting.upper()}", other, extra, otherwise)
+    else:
+        module = _import(name, verb.module, verb.extra)
     try:
         outcome: options.Outcome = module.main(config)
     except SonoforgeError as error:

@@ -1,7 +1,7 @@
 """A frozen dataclass is the only source of a verb's flags, config keys, defaults and checks.
 
-A verb is a module with ``Config`` (a frozen dataclass whose fields are made with `option`),
-``EXAMPLES`` (lines for ``--help``) and ``main(config) -> Outcome``.  The answer goes to stdout: as
+A verb is a module with ``main(config) -> Outcome``, and another, or the same one, with ``Config`` (a frozen dataclass
+whose fields are made with `option`) and ``EXAMPLES`` (lines for ``--help``).  The answer goes to stdout: as
 text through `sonoforge.runtime.cli.answer.say`, or with ``--json`` as the one object that ``main``
 returns.  All else goes through `logging` to stderr.
 

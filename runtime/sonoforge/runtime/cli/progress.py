@@ -21,7 +21,7 @@ _NARROWEST_BAR = 10  # characters
 Advance = Callable[[int], None]
 
 
-def stderr_handlers() -> list[logging.Handler]:
+def stderr_handlers() -> list[logging.StreamHandler[TextIO]]:
     """Return the handlers that show ``sonoforge``'s messages on stderr."""
     return [handler for handler in logging.getLogger("sonoforge").handlers if type(handler) is logging.StreamHandler]
 

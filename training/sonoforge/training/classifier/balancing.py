@@ -19,7 +19,8 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.job import open_job
-from sonoforge.training.gan.settings import GanSettings, make_plan
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.settings import make_plan
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import SplitPlan
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.options import GanSettings
 
 
 @dataclass(frozen=True)

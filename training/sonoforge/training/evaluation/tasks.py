@@ -25,11 +25,6 @@ from sonoforge.training.metrics.spaces import Embedded
 
 log = logging.getLogger(__name__)
 
-METRICS = (
-    *("kid", "fid", "swd", "precision-recall", "density-coverage", "probe", "inception-score"),
-    *("ms-ssim", "lpips", "copies"),
-)
-"""What ``--metrics`` takes."""
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 100  # of few images; published figures have 100 subsets of 1000
 PAIRS = 200  # that MS-SSIM is averaged over
 LPIPS_IMAGES = 500  # of a set, at most: their distances to each other are held at once

@@ -23,9 +23,9 @@ from sonoforge.training.gan.distributed.processes import any_process, average_st
 from sonoforge.training.gan.ema import ema_decay, update_average
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.optimisers import set_learning_rate
+from sonoforge.training.gan.options import PRECISIONS
 from sonoforge.training.gan.progress.recorder import Recorder
 from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
-from sonoforge.training.gan.settings import PRECISIONS
 from sonoforge.training.gan.setup import TrainingSetup, log_setup, newest_checkpoint, set_up
 from sonoforge.training.gan.state import TrainingState, build_state
 from sonoforge.training.gan.updates import draw_batch, update_carried, update_discriminator, update_generator

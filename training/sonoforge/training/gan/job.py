@@ -11,7 +11,7 @@ import torch
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan.batches.training_set import TrainingSet
-from sonoforge.training.gan.settings import PRECISIONS, GanSettings
+from sonoforge.training.gan.options import PRECISIONS, GanSettings
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import Space, network_space, open_space

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-
-class OptimiserSettings(NamedTuple):
-    """What a recipe says of one network's optimiser."""
-
-    name: str  # `adam` or `rmsprop`
-    learning_rate: float  # before any schedule
-    # Of Adam; the first is unused by RMSprop, whose smoothing constant is the second.
-    betas: tuple[float, float] = (0.5, 0.999)
+from sonoforge.training.gan.recipes import OptimiserSettings
 
 
 def build_optimiser(

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.gan.optimisers import OptimiserSettings
+
+
+class OptimiserSettings(NamedTuple):
+    """What a recipe says of one network's optimiser."""
+
+    name: str  # `adam` or `rmsprop`
+    learning_rate: float  # before any schedule
+    # Of Adam; the first is unused by RMSprop, whose smoothing constant is the second.
+    betas: tuple[float, float] = (0.5, 0.999)
 
 
 class Budget(NamedTuple):

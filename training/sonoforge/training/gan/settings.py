@@ -1,4 +1,4 @@
-"""The options of a GAN training, and how those left open are filled in from the recipe."""
+"""How the options of a GAN training that were left open are filled in from the recipe."""
 
 from __future__ import annotations
 
@@ -7,105 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.networks import ARCHITECTURES
-from sonoforge.training.gan.objectives.conditioning import CONDITIONINGS
 from sonoforge.training.gan.objectives.losses import LOSSES
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
-from sonoforge.training.gan.recipes import RECIPES, Recipe, Strength, find_recipe, r1_gamma
-from sonoforge.training.gan.schedules import SCHEDULES
-
-METRICS = ("kid", "fid")
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to Fabric's names
-
-
-@dataclasses.dataclass(frozen=True)
-class GanSettings:
-    """Every option of a generator's training, as the user gave it; what is None is as the recipe publishes it.
-
-    The options of ``gan train``, ``gan sweep`` and of the generators inside ``crossval``.  What files and networks
-    they name is opened by `job.open_job`.
-    """
-
-    recipe: str = option("dcgan-thesis", help="see sonoforge gan recipes", choices=tuple(RECIPES))
-    preset: str = option("paper", help="paper, or small-data for the style-based: see sonoforge gan recipes NAME")
-    class_name: str = option(
-        "", help="class to learn, for example malignant; left out with --conditioning", aliases=("class",)
-    )
-    epochs: float | None = option(None, help="passes over the images", limits=(0.001, None))
-    steps: int | None = option(None, help="generator updates, instead of epochs", limits=(1, None))
-    kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", limits=(0.001, None))
-    batch: int | None = option(None, help="images a step", limits=(2, None))
-    image_size: int | None = option(
-        None, help="side in pixels: 32, 64, 128, 224, 256, 512", limits=(16, 1024), aliases=("size",)
-    )
-    channels: str = option("auto", help="auto: 1 if at least 90 % of the images are grey", choices=("auto", "1", "3"))
-    learning_rate: float | None = option(None, help="of both networks", limits=(1e-9, None))
-    discriminator_learning_rate: float | None = option(None, help="of the discriminator alone", limits=(1e-9, None))
-    n_critic: int | None = option(None, help="discriminator updates for each of the generator", limits=(1, None))
-    loss: str | None = option(None, help="adversarial loss", choices=tuple(LOSSES))
-    regularisers: str | None = option(None, help="none, or NAME=WEIGHT:INTERVAL,... such as r1=10:16")
-    perceptual_weight: float | None = option(None, help="lambda of the perceptual term", limits=(0, None))
-    features: str = option("", help="network of the perceptual term: .safetensors file or vgg16", metavar="NET")
-    augmentation: str | None = option(
-        None, help="of what the discriminator sees, real and generated", choices=tuple(AUGMENTATIONS)
-    )
-    conditioning: str | None = option(
-        None, help="one class-conditional generator of all classes", choices=CONDITIONINGS
-    )
-    schedule: str | None = option(None, help="of the learning rates", choices=tuple(SCHEDULES))
-    masks: bool = option(False, help="train images and their masks jointly")
-    mirror: bool = option(False, help="double the images by left-right flips")
-    affine: bool = option(False, help="rotate, scale, shift and shear every real image a little, at random")
-    expand: int = option(
-        1, help="images for each image, by affine distortion once (7: Berezsky 2024)", limits=(1, None)
-    )
-    balanced: bool = option(False, help="show every class equally often")
-    width: int | None = option(
-        None, help="number of channels of the base layer, for smaller or larger networks", limits=(1, None)
-    )
-    start_from: str = option(
-        "",
-        help="start with the weights of a run or checkpoint of the same architecture, of any size, or of a "
-        ".safetensors or .npz file with the official networks' tensors, named G/... and D/...",
-        metavar="CHECKPOINT",
-    )
-    freeze_discriminator: int = option(
-        0, help="blocks of the discriminator, those nearest the image, that are not trained", limits=(0, None)
-    )
-    precision: str = option("fp32", help="arithmetic: bf16 and fp16 are mixed", choices=tuple(PRECISIONS))
-    accumulate: int = option(
-        1, help="parts that each batch is computed in, one after the other, to save memory", limits=(1, None)
-    )
-    compile: bool = option(False, help="compile the networks (torch.compile)")
-    metrics: tuple[str, ...] = option(
-        (), help="measured while training, comma-separated; KID chooses the best", choices=(*METRICS, "none")
-    )
-    every: int = option(1, help="ticks between measurements; the last tick is always measured", limits=(1, None))
-    metric_features: str = option(
-        "",
-        help="feature space of the metrics, such as inception, mobilenetv2-imagenet, bundle or pixels "
-        "(default: the network of the perceptual term, else bundle, the shipped one, where it knows this kind of "
-        "image, else mobilenetv2-imagenet if it was downloaded before)",
-        metavar="SPACE",
-    )
-    metric_weights: str = option("", help="weights file of that space, instead of a download", metavar="FILE")
-    held_out: float | None = option(
-        None,
-        help="share of the images, whole scans, to measure the metrics against instead of training on them; 0: the "
-        "metrics are measured against the training images, so that copies of them score best (gan train by default: "
-        "0.1 where that is enough)",
-        limits=(0, 0.5),
-    )
-    stop_after: int | None = option(None, help="stop once KID has not fallen in so many measurements", limits=(1, None))
-    seed: int = option(0, help="of weights, order, latents and samples", limits=(0, None))
-    tick_steps: int | None = option(
-        None, help="steps between samples and checkpoints (default: 50 times)", limits=(1, None)
-    )
-    keep: int = option(2, help="newest checkpoints kept, beside the best", limits=(1, None))
-
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.recipes import Recipe, Strength, find_recipe, r1_gamma
 
 # Settings that do not change what is computed; a training may be continued with others.  What is measured and how
 # often changes no weight either, but is compared: the figures of one folder are measured in one way.

@@ -19,8 +19,9 @@ from sonoforge.training.gan.batches.expansion import expand
 from sonoforge.training.gan.batches.training_set import TrainingSet, check_enough_images, hold_out
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import generator_options, outline_networks
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import Recipe
-from sonoforge.training.gan.settings import NOT_COMPARED, GanSettings, Plan, compose, make_plan
+from sonoforge.training.gan.settings import NOT_COMPARED, Plan, compose, make_plan
 from sonoforge.training.gan.transfer import check_transfer
 
 log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from sonoforge.training.gan.networks import build_networks
 from sonoforge.training.gan.objectives.losses import LOSSES, Loss
 from sonoforge.training.gan.objectives.perceptual import perceptual_loss
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
-from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser, optimiser_tensors, restore_optimiser
-from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.optimisers import build_optimiser, optimiser_tensors, restore_optimiser
+from sonoforge.training.gan.recipes import OptimiserSettings, Recipe
 from sonoforge.training.gan.setup import TrainingSetup
 from sonoforge.training.gan.starting_weights import StartingWeights
 from sonoforge.training.gan.transfer import freeze, transfer_weights

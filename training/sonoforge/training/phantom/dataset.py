@@ -21,14 +21,11 @@ from PIL import Image, PngImagePlugin
 
 from sonoforge.runtime.atomic import replacing_folder
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.phantom.composition import BALANCE, CLASSES, MARKED
 from sonoforge.training.phantom.marks import draw_marks
 from sonoforge.training.phantom.scanner import compress, draw_scanner, scan
 from sonoforge.training.phantom.tissue import FIELD_MM, build_tissue
 
-CLASSES = ("normal", "benign", "malignant")
-# Shares of the classes in BUSI: 133, 437 and 210 of 780 (Al-Dhabyani et al., Data in Brief 28, 2020).
-BALANCE = (0.17, 0.56, 0.27)
-MARKED = 0.35  # share of the phantoms with burned-in marks
 SHIFT_MM = 3.0  # the probe moves this far to either side between the frames of one phantom
 MARKER = "synthetic: sonoforge phantom"
 

@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, group, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.audit import Audit, audit
-from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.pages.audit.page import audit_page_html
 from sonoforge.training.terminal import as_text
-
-EXAMPLES = """
-sonoforge data audit --data BUSI/                       counts, sizes, near-duplicates as a table
-sonoforge data audit --data BUSI/ --html audit.html     the same, with the pictures of every cluster
-sonoforge data audit --data BUSI/ --plant 30            also which kinds of copies are found in these images
-sonoforge data audit --data BUSI/ --against BrEaST/     also images that are in both collections
-sonoforge data audit --data BUSI/ --json > audit.json   the same for a program
-"""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of ``data audit``."""
-
-    data: str = option("phantom", help="folder with one folder for each class, or phantom", metavar="FOLDER")
-    html: str = option("", help="also write a self-contained page with the clusters' pictures", metavar="FILE")
-    plant: int = option(
-        0, help="plant this many copies of each kind and report which are found (0: none)", limits=(0, 1000)
-    )
-    against: str = option("", help="folder of another collection: also find images that are in both", metavar="FOLDER")
-    images: int = option(300, help="number of images of the phantom set", limits=(30, None))
-    seed: int = option(0, help="seed of the phantom set", limits=(0, None))
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+from sonoforge.training.verbs.settings.data_audit import Config
 
 
 def main(config: Config) -> Outcome:

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache_settings import default_folder, kept_files, kept_folders
-
-EXAMPLES = """
-sonoforge data cache            where decoded images are kept, and how much space they take
-sonoforge data cache --clear    remove them all; they are decoded again when they are needed
-"""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of ``data cache``."""
-
-    cache: str = option("", help="the folder (default: SONOFORGE_CACHE or ~/.cache/sonoforge)", metavar="FOLDER")
-    clear: bool = option(False, help="remove everything that is kept there")
+from sonoforge.training.verbs.settings.data_cache import Config
 
 
 def main(config: Config) -> Outcome:

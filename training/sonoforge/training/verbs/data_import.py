@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,31 +11,11 @@ import numpy as np
 import PIL
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.importing import ImportSettings, file_digest, write_set
 from sonoforge.training.data.collections.known_sets import COLLECTIONS
-
-EXAMPLES = """
-sonoforge data import mini-mias all-mias/ mias-films                        whole films, cropped to the breast
-sonoforge data import mini-mias all-mias/ mias-regions --mode roi --masks   each abnormality, with its circle
-sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi          each abnormality, cut from its film
-sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi --resume
-"""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of ``data import``."""
-
-    set: str = argument(help="which set: " + ", ".join(sorted(COLLECTIONS)), choices=tuple(sorted(COLLECTIONS)))
-    folder: str = argument(help="folder with the unpacked set, see sonoforge data list")
-    out: str = argument(help="folder to write, new or empty")
-    mode: str = option("full", help="whole films, or each abnormality", choices=("full", "roi"))
-    masks: bool = option(False, help="also write NAME_mask.png; pictures without a readable mask are left out")
-    margin: float = option(1.5, help="side of a region over that of the abnormality", limits=(1, 10))
-    longest: int = option(1024, help="side of the square pictures at most, pixels", limits=(64, 7000))
-    resume: bool = option(False, help="continue an import that was interrupted, with the same settings")
+from sonoforge.training.verbs.settings.data_import import Config
 
 
 def main(config: Config) -> Outcome:

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rich.markup import escape
 from rich.table import Table
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.data.collections.known_sets import KNOWN_SETS, KnownSet
 from sonoforge.training.terminal import as_text
-
-EXAMPLES = """
-sonoforge data list                all known sets
-sonoforge data list --name BUSI    one set
-sonoforge data list --json         the same for a program
-"""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of ``data list``."""
-
-    name: str = option("", help="show only the set of this name")
+from sonoforge.training.verbs.settings.data_list import Config
 
 
 def main(config: Config) -> Outcome:

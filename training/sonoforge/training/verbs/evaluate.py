@@ -25,18 +25,18 @@ import numpy as np
 
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument, group, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
-from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.inputs import EvaluationInput, read_held_out, read_image_sets
 from sonoforge.training.evaluation.measure import matched_size, measure_all
+from sonoforge.training.evaluation.metric_names import METRICS
 from sonoforge.training.evaluation.protocol import Draws, compare, make_protocol, protocol_id, read_result
 from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, MetricRow
-from sonoforge.training.evaluation.tasks import METRICS, EmbeddedSets, list_tasks, metric_settings
+from sonoforge.training.evaluation.tasks import EmbeddedSets, list_tasks, metric_settings
 from sonoforge.training.metrics.feature_cache import embed_cached
 from sonoforge.training.metrics.lpips import open_lpips
 from sonoforge.training.metrics.spaces import Space, open_space
@@ -44,67 +44,16 @@ from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.evaluation import answers, gallery
 from sonoforge.training.pages.evaluation.page import write_evaluation
 from sonoforge.training.pages.numbers import bracket, figure, times
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.verbs.settings.evaluate import Config
 
 log = logging.getLogger(__name__)
 
-EXAMPLES = """
-sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant
-sonoforge evaluate BUSI/ generated/ --class-name malignant --features inception,bundle
-sonoforge evaluate training-scans/ generated.npz --held-out other-scans/ --features mobilenetv2-imagenet --weights FILE
-sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --lpips squeezenet1_1 --plots pca,tsne,umap
-sonoforge evaluate --compare runs/00003-evaluate-dcgan,runs/00004-evaluate-wgan-gp
-
-REAL: phantom, a folder of images or of class folders, a .zip or an .npz.  FAKE: the same, or a run of gan train.
-Figures of different protocols (network, numbers of images, size, seed, ...) are not comparable, and not compared.
-"""
 
 TABLE = "metrics.csv"
 PLOTS = ("pca", "tsne", "umap")
 LPIPS_DOWNLOAD = "squeezenet1_1"
 _LONGEST_SLUG = 80  # characters of FAKE's name in the run folder's
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of ``sonoforge evaluate``."""
-
-    real: str = argument("", help="real images: what the generator was trained on")
-    fake: str = argument("", help="generated images, or a run of sonoforge gan train")
-    features: tuple[str, ...] = option(
-        (),
-        help="comma-separated feature spaces: inception, mobilenetv2-imagenet, squeezenet-imagenet, vgg16-imagenet, "
-        "bundle (the shipped one; trained on BUSI), bundle:PATH, pixels (default: bundle where it knows this kind of "
-        "image, else mobilenetv2-imagenet if it was downloaded before)",
-        metavar="SPACE,...",
-    )
-    weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
-    metrics: tuple[str, ...] = option(METRICS, help="comma-separated", metavar="NAME,...")
-    held_out: str = option("", help="real images that the generator never saw, for the copy test", metavar="REAL")
-    lpips: str = option(
-        "", help="SqueezeNet of LPIPS: a .safetensors file, or squeezenet1_1 to download it", metavar="FILE"
-    )
-    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
-    class_name: str = option(
-        "", help="class of the real images (default: the one that FAKE says it shows)", aliases=("class",)
-    )
-    image_size: int | None = option(
-        None, help="side in pixels at which to compare (default: FAKE's)", limits=(16, 1024), aliases=("size",)
-    )
-    channels: str = option("auto", help="1 to compare as grey", choices=("auto", "1", "3"))
-    count: int | None = option(
-        None, help="images to generate from a run (default: as many as REAL has)", limits=(2, None)
-    )
-    checkpoint: str = option("last", help="of a run: last, best, or a step number")
-    repeats: int = option(
-        100, help="number of random halves for floors and intervals; a tenth for slow metrics", limits=(5, None)
-    )
-    plots: tuple[str, ...] = option(("pca", "tsne"), help="comma-separated: pca, tsne, umap", metavar="NAME,...")
-    compare: tuple[str, ...] = option((), help="compare earlier evaluations, side by side", metavar="RUN,RUN")
-    seed: int = option(0, help="seed of generated images, halves, subsets and projections", limits=(0, None))
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = option("runs", help="folder for run folders")
 
 
 def main(config: Config) -> Outcome:
@@ -242,7 +191,7 @@ def _check(config: Config) -> None:
 
 def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> EmbeddedSets:
     log.info("features: %s", space.name)
-    with progress_bar("embedding", len(real) + len(fake), show=is_interactive()) as advance:
+    with progress_bar("embedding", len(real) + len(fake), show=is_shown()) as advance:
         first = embed_cached(space, real.pixels, cache, advance)
         second = embed_cached(space, fake.pixels, cache, lambda done, state: advance(len(real) + done, state))
     return EmbeddedSets(space.short_name, first, second)

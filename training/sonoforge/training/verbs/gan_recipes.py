@@ -8,22 +8,10 @@ from rich import box
 from rich.table import Table
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.training.gan.recipes import RECIPES, Recipe, find_recipe
 from sonoforge.training.terminal import as_text
-
-EXAMPLES = """
-sonoforge gan recipes
-sonoforge gan recipes wgan-gp        where each of its numbers is from
-sonoforge gan recipes --json
-"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of ``sonoforge gan recipes``."""
-
-    recipes: tuple[str, ...] = argument((), help="recipes to explain; none: the table of all")
+from sonoforge.training.verbs.settings.gan_recipes import Config
 
 
 def main(config: Config) -> Outcome:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime.atomic import write_bytes, write_json
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.runtime.inference.generator import find_label
@@ -23,47 +23,11 @@ from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE, Squa
 from sonoforge.training.gan.latent_space.sheets import NOTE
 from sonoforge.training.gan.synthetic import describe_origin
 from sonoforge.training.metrics.lpips import open_lpips
-
-EXAMPLES = """
-sonoforge gan show runs/00000-gan-stylegan2-busi-malignant
-sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation,mixing --count 8 --seed 3
-sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what path --lpips squeezenet1_1 --samples 1000
-sonoforge gan show runs/00001-gan-stylegan3-t-busi-malignant --checkpoint best --what equivariance --samples 500
-sonoforge gan show runs/00002-gan-lsgan-busi --class-name normal --out looks-of-normal
-
-Written: truncation.png, style-mixing.png, interpolation.png and .gif (looping; no video file), path-length.png,
-equivariance.png and .json, and looks.json with every figure and how it was measured.  Style mixing needs StyleGAN 1
-to 3, equivariance StyleGAN3; truncation is by psi in StyleGAN, else by the largest number in a latent.
-"""
+from sonoforge.training.verbs.settings.gan_show import Config
 
 RECORD = "looks.json"
 
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of ``sonoforge gan show``."""
-
-    run: str = argument(help="run folder of sonoforge gan train, or one of its checkpoints")
-    what: tuple[str, ...] = option(
-        (),
-        help="comma-separated: truncation, mixing, interpolation, path, equivariance (default: all that apply)",
-        choices=tuple(LOOKS),
-        metavar="NAME,...",
-    )
-    class_name: str = option("", help="class to show, for a generator of several")
-    count: int = option(6, help="images of a row or column", limits=(2, 16))
-    samples: int = option(64, help="images, or pairs, to measure path length and equivariance on", limits=(2, None))
-    seed: int = option(0, help="of images; image i is that of gan sample with this seed", limits=(0, None))
-    lpips: str = option(
-        "",
-        help="SqueezeNet of LPIPS, for the perceptual path length: a .safetensors file, or squeezenet1_1 to download "
-        "it (default: the path length in pixels)",
-        metavar="FILE",
-    )
-    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
-    checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")
-    out: str = option("", help="folder for the pictures (default: looks/ in the run folder)")
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+log = logging.getLogger(__name__)
 
 
 def main(config: Config) -> Outcome:
@@ -90,10 +54,13 @@ def main(config: Config) -> Outcome:
         _open_distance(config, about.image_channels),
         origin,
     )
-    for name in config.what or LOOKS:
+    wanted = config.what or tuple(LOOKS)
+    for name in wanted:
         if name in reasons:
             say("%s: %s", name, reasons[name])
-            continue
+    names = [name for name in wanted if name not in reasons]
+    for number, name in enumerate(names, start=1):
+        log.info("looking at %s (%d of %d)", name, number, len(names))
         look = LOOKS[name](subject)
         for file, content in look.files.items():
             write_bytes(folder / file, content)

@@ -23,10 +23,9 @@ from matplotlib.figure import Figure
 
 from sonoforge.runtime.atomic import write_bytes, write_text
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, flatten, group, option
+from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.pixels import Pixels, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
@@ -34,19 +33,14 @@ from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.progress.ticks import read_stats
-from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.setup import set_up
-from sonoforge.training.progress import is_interactive
+from sonoforge.training.progress import is_shown
 from sonoforge.training.verbs.gan_train import finishing_on_interrupt
+from sonoforge.training.verbs.settings.gan_sweep import Config
 
 log = logging.getLogger(__name__)
 
-EXAMPLES = """
-sonoforge gan sweep --data BUSI --class-name malignant --features vgg16
-sonoforge gan sweep --data BUSI --class-name malignant --features squeezenet.safetensors --weights 0.5,5 --kimg 10
-sonoforge gan sweep --recipes dcgan,lsgan,wgan-gp --weights 0 --kimg 10 --features vgg16    on the phantom set
-sonoforge gan sweep --data BUSI --class-name malignant --features vgg16 --resume    trainings that are done are kept
-"""
 
 TABLE = "sweep.csv"
 PICTURE = "sweep.png"
@@ -56,24 +50,6 @@ COLUMNS = (
     *("collapsed", "best_kid", "best_step", "seconds_per_kimg", "images", "features", "metric_reference"),
     *("metric_real", "metric_generated", "run"),
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of ``sonoforge gan sweep``."""
-
-    data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
-    recipes: tuple[str, ...] = option(("dgan-wp-tl-wgangp", "dgan-wp-tl-bce"), help="comma-separated recipes")
-    weights: tuple[str, ...] = option(("0.5", "3", "5", "7", "10"), help="comma-separated perceptual weights; 0: none")
-    gan: GanSettings = group(
-        GanSettings(class_name="malignant", held_out=0.0),
-        title="each training",
-        without=("recipe", "perceptual_weight", "metrics", "metric_features", "metric_weights"),
-    )
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = option("runs", help="folder for run folders")
-    resume: bool = option(False, help="continue the newest sweep with the same settings, if there is one")
 
 
 class Training(NamedTuple):
@@ -109,7 +85,7 @@ def main(config: Config) -> Outcome:
         for number, (recipe, weight, job, images) in enumerate(trainings):
             log.info("== %d of %d: %s, perceptual weight %g", number + 1, len(trainings), recipe, weight)
             own = folder / f"{recipe}-{weight:g}"
-            train_gan(images, job, own, resume=True, show_progress=is_interactive(), stop=interrupted)
+            train_gan(images, job, own, resume=True, show_progress=is_shown(), stop=interrupted)
             if not run_folder.is_finished(own):
                 log.info("stopped before its end; to go on: the same command with --resume")
                 return Outcome({"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan sweep --resume")

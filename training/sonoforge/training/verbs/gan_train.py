@@ -17,54 +17,24 @@ from typing import Any
 import torch
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, flatten, group, option
+from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import open_job, with_space
+from sonoforge.training.gan.options import PRECISIONS, GanSettings
 from sonoforge.training.gan.progress.curves import PICTURE
-from sonoforge.training.gan.settings import PRECISIONS, GanSettings, make_plan
+from sonoforge.training.gan.settings import make_plan
 from sonoforge.training.gan.setup import set_up
-from sonoforge.training.progress import is_interactive
+from sonoforge.training.progress import is_shown
+from sonoforge.training.verbs.settings.gan_train import Config
 
 log = logging.getLogger(__name__)
 
 HELD_OUT_SHARE = 0.1
-
-EXAMPLES = """
-sonoforge gan train --data BUSI --class-name malignant          the thesis' budget: hours on a CPU
-sonoforge gan train --data BUSI --class-name normal --recipe wgan-gp --image-size 64 --epochs 200
-sonoforge gan train --class-name benign --recipe dcgan --kimg 20 --augmentation ada    on the built-in phantom set
-sonoforge gan train --recipe lsgan --conditioning projection    all classes in one generator
-sonoforge gan train --data BUSI --class-name malignant --recipe dgan-wp-tl-wgangp --features vgg16
-sonoforge gan train --data BUSI --class-name malignant --metrics kid,fid --metric-features inception --every 5
-sonoforge gan train --recipe stylegan3-t --data BUSI --class malignant --size 512    hours on a GPU
-sonoforge gan train --recipe stylegan2 --data BUSI --class malignant --start-from runs/00001-gan-stylegan2-busi-benign
-sonoforge gan train --recipe stylegan2 --data BUSI --start-from ffhq.safetensors --freeze-discriminator 4 --class normal
-sonoforge gan train --data BUSI --class-name malignant --resume  continue where a stopped run was
-torchrun --nproc-per-node 4 -m sonoforge.runtime.cli.main gan train --data BUSI --class-name malignant
-
-Ctrl-C, or SIGTERM, closes the current tick, saves, and ends with exit code 0; a second one stops at once.
-With OMP_NUM_THREADS=1 in the environment, a resumed training on a CPU ends with the very weights of an uninterrupted
-one.
-"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of ``sonoforge gan train``; what is left out is as the recipe has it."""
-
-    data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
-    gan: GanSettings = group(GanSettings(metrics=("kid",)), title="the training")
-    minutes: float | None = option(None, help="stop and save after so long; --resume goes on", limits=(0.001, None))
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = option("runs", help="folder for run folders")
-    resume: bool = option(False, help="continue the newest run with the same settings, if there is one")
 
 
 def main(config: Config) -> Outcome:
@@ -97,7 +67,7 @@ def main(config: Config) -> Outcome:
             job,
             folder,
             resume=config.resume,
-            show_progress=is_interactive(),
+            show_progress=is_shown(),
             stop=lambda: interrupted() or time.monotonic() > deadline,
         )
     finished = run_folder.is_finished(folder)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, flatten, group, option
+from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, check_arms, settings_of_arm
@@ -18,44 +18,19 @@ from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_
 from sonoforge.training.classifier.kept_folds import check_images, keep_plan
 from sonoforge.training.classifier.made_from import made_from
 from sonoforge.training.classifier.network import answer, pixel_views
-from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.weights import load_backbone, weights_digest
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.guard import check_sealed, leaked_images
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
-from sonoforge.training.gan.settings import GanSettings
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.second_opinion.gate import check_plans, find_second_views
 from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.verbs.settings.train import Config
 
 log = logging.getLogger(__name__)
-
-EXAMPLES = """
-sonoforge train --data BUSI/                           hold out a sixth of the groups, train on the rest
-sonoforge train --data BUSI/ --arm classical --budget paper
-sonoforge train --data scans/ --weights backbone.safetensors --resume
-"""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of ``train``."""
-
-    data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
-    arm: str = option("real", help="what to train on", choices=tuple(ARMS))
-    holdout: float = option(
-        0.16, help="share of the images, in whole groups, kept to judge and calibrate", limits=(0.05, 0.5)
-    )
-    classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
-    seed: int = option(0, help="seed of split and training", limits=(0, None))
-    images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = option("runs", help="folder of the numbered run folders")
-    resume: bool = option(False, help="continue the newest run with the same settings")
 
 
 def main(config: Config) -> Outcome:

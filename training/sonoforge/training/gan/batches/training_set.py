@@ -22,7 +22,8 @@ from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_imag
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.gan.batches.joint_masks import join_masks
-from sonoforge.training.gan.settings import GanSettings, compose
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.settings import compose
 from sonoforge.training.metrics.suited_space import SAMPLED
 
 PHANTOM_IMAGES = 400  # in all classes; always the same set, whatever the training's seed

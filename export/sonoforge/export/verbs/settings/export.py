@@ -1,0 +1,59 @@
+"""The settings of ``sonoforge export``, which ``--help`` lists without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sonoforge.runtime.cli.options import argument, option
+
+# Of `formats.table.FORMATS`, whose writers need torch.
+FORMAT_NAMES = (
+    "onnx",
+    "onnx-fp16",
+    "onnx-int8",
+    "onnx-uint8",
+    "ort",
+    "torchscript",
+    "torchscript-lite",
+    "executorch",
+    "executorch-int8",
+    "tensorrt",
+    "tensorrt-fp16",
+    "tensorrt-int8",
+    "tensorrt-server",
+    "tensorrt-server-fp16",
+    "tensorrt-server-int8",
+)
+GENERATOR_FORMAT_NAMES = ("onnx", "onnx-fp16", "torchscript", "executorch", "tensorrt", "tensorrt-fp16")
+
+EXAMPLES = """
+sonoforge export runs/00003-run-BUSI                              model.onnx alone
+sonoforge export runs/00003-run-BUSI --formats all                every format that this machine can write
+sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
+sonoforge export my_bundle.zip --formats tensorrt-fp16 --data scans/ --out server
+sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
+sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
+
+all leaves out what this machine cannot write or cannot check; given by name, a file that nothing here can run, such
+as a TensorRT engine without a GPU, goes in unchecked and is marked so.
+
+exit code: 0 every file in the bundle is as it should be; 1 one failed its gate and was left out; 2 wrong usage or input
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``export``."""
+
+    run: str = argument(help="run folder of run, train or gan train; or a bundle (folder, .zip, or the word shipped)")
+    formats: tuple[str, ...] = option(
+        ("onnx",), help=f"all, or any of {', '.join(FORMAT_NAMES)}; of a generator {', '.join(GENERATOR_FORMAT_NAMES)}"
+    )
+    data: str = option(
+        "", help="folder of images to check the files on, or phantom: simulated breast scans (default: the run's own)"
+    )
+    checkpoint: str = option(
+        "", help="of a generator: best, last or a step number (default: best, if one was measured)"
+    )
+    out: str = option("", help="folder of the bundle (default: RUN/bundle, or the bundle itself)")
+    zip: bool = option(False, help="also pack the bundle as OUT.zip")

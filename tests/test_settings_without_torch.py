@@ -1,0 +1,74 @@
+"""Help, typos and --dry-run of every verb need the base install alone, and name all that the verbs' tables hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from sonoforge.runtime.cli.main import VERBS
+
+PROGRAM = """
+import sys
+
+class Absent:
+    base = {"numpy", "onnxruntime", "PIL", "packaging", "sonoforge"}
+
+    def find_spec(self, name, path=None, target=None):
+        if "." not in name and name not in self.base and name not in sys.stdlib_module_names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from sonoforge.runtime.cli import main
+
+for verb in main.VERBS:
+    print(f"== {verb}")
+    assert main.run([*verb.split(), "--help"]) == 0, verb
+    assert main.run([*verb.split(), "--no-such-flag"]) == 2, verb
+assert main.run(["crossval", "--dry-run"]) == 0
+assert main.run(["crossval"]) == 2
+heavy = {"torch", "scipy", "rich", "sklearn", "matplotlib", "cv2"} & sys.modules.keys()
+assert not heavy, heavy
+"""
+
+
+def test_every_verb_answers_help_and_typos_on_the_base_install() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    parts = done.stdout.split("== ")[1:]
+    assert [part.partition("\n")[0] for part in parts] == list(VERBS)
+    for verb, part in zip(VERBS, parts, strict=True):
+        assert f"usage: sonoforge {verb}" in part and "examples:" in part
+    *typos, missing = done.stderr.splitlines()
+    assert len(typos) == len(VERBS)
+    assert all(
+        f"sonoforge {verb}: unrecognized arguments: --no-such-flag" in line
+        for verb, line in zip(VERBS, typos, strict=True)
+    )
+    assert missing.startswith("sonoforge: error: sonoforge crossval: ")
+    assert missing.endswith("is not installed; pip install 'sonoforge[train]'")
+
+
+def test_the_names_in_help_are_those_of_the_tables() -> None:
+    pytest.importorskip("torch")
+    from sonoforge.export.formats.table import FORMATS
+    from sonoforge.export.verbs.settings import export
+    from sonoforge.training.classifier.arms import ARMS
+    from sonoforge.training.data.collections.known_sets import COLLECTIONS
+    from sonoforge.training.gan import options
+    from sonoforge.training.gan.augmentations import AUGMENTATIONS
+    from sonoforge.training.gan.latent_space.looks import LOOKS
+    from sonoforge.training.gan.objectives.conditioning import CONDITIONINGS
+    from sonoforge.training.gan.objectives.losses import LOSSES
+    from sonoforge.training.verbs.settings import data_import, gan_show, train
+
+    assert tuple(LOSSES) == options.LOSS_NAMES
+    assert tuple(AUGMENTATIONS) == options.AUGMENTATION_NAMES
+    assert tuple(CONDITIONINGS) == options.CONDITIONING_NAMES
+    assert tuple(LOOKS) == gan_show.LOOK_NAMES
+    assert tuple(ARMS) == train.ARM_NAMES
+    assert tuple(sorted(COLLECTIONS)) == data_import.COLLECTION_NAMES
+    assert tuple(FORMATS) == export.FORMAT_NAMES
+    of_generators = tuple(name for name, form in FORMATS.items() if form.serves("generation"))
+    assert of_generators == export.GENERATOR_FORMAT_NAMES

@@ -1,0 +1,49 @@
+"""The settings of ``sonoforge crossval``, which ``--help`` lists without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sonoforge.runtime.cli.options import group, option
+from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.gan.options import GanSettings
+
+EXAMPLES = """
+sonoforge crossval --data BUSI/                        sealed 10 folds, real images against real + GAN
+sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
+sonoforge crossval --data BUSI/ --protocol thesis --budget paper --device cuda
+sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
+sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``crossval``."""
+
+    data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
+    protocol: str = option("sealed", help="sealed: no leakage; thesis: as published", choices=("sealed", "thesis"))
+    arms: tuple[str, ...] = option(("real", "gan"), help="comma-separated arms; the first is the baseline")
+    folds: int | None = option(None, help="number of folds (default: 10; phantom: 5)", limits=(2, 100))
+    seed: int = option(0, help="seed of split and training", limits=(0, None))
+    seeds: int = option(1, help="repeat everything with this many seeds", limits=(1, 100))
+    classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
+    # Each generator learns one class, so what tells classes apart does not apply; KID chooses its best checkpoint.
+    generator: GanSettings = group(
+        GanSettings(),
+        title="the generators",
+        prefix="gan_",
+        without=("class_name", "seed", "conditioning", "balanced", "masks", "metrics"),
+    )
+    gan_checkpoint: str = option(
+        "last",
+        help="last, or best: lowest KID on a tenth of the training fold that the generator does not see",
+        choices=("last", "best"),
+    )
+    images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    jobs: int | None = option(None, help="folds run at a time (default: one a core; 1 on a GPU)", limits=(1, 64))
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = option("runs", help="folder of the numbered run folders")
+    resume: bool = option(False, help="continue the newest run with the same settings")

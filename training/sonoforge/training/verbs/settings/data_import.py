@@ -1,0 +1,31 @@
+"""The settings of ``sonoforge data import``, which ``--help`` lists without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sonoforge.runtime.cli.options import argument, option
+
+# Of `known_sets.COLLECTIONS`, whose readers need more than the base install.
+COLLECTION_NAMES = ("cbis-ddsm", "mini-mias")
+
+EXAMPLES = """
+sonoforge data import mini-mias all-mias/ mias-films                        whole films, cropped to the breast
+sonoforge data import mini-mias all-mias/ mias-regions --mode roi --masks   each abnormality, with its circle
+sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi          each abnormality, cut from its film
+sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi --resume
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``data import``."""
+
+    set: str = argument(help="which set: " + ", ".join(COLLECTION_NAMES), choices=COLLECTION_NAMES)
+    folder: str = argument(help="folder with the unpacked set, see sonoforge data list")
+    out: str = argument(help="folder to write, new or empty")
+    mode: str = option("full", help="whole films, or each abnormality", choices=("full", "roi"))
+    masks: bool = option(False, help="also write NAME_mask.png; pictures without a readable mask are left out")
+    margin: float = option(1.5, help="side of a region over that of the abnormality", limits=(1, 10))
+    longest: int = option(1024, help="side of the square pictures at most, pixels", limits=(64, 7000))
+    resume: bool = option(False, help="continue an import that was interrupted, with the same settings")

@@ -1,0 +1,36 @@
+"""The settings of ``sonoforge train``, which ``--help`` lists without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sonoforge.runtime.cli.options import group, option
+from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.data.cache_settings import CacheSettings
+
+# Of `arms.ARMS`, which needs torch.
+ARM_NAMES = ("real", "gan", "duplicates", "weighted", "classical")
+
+EXAMPLES = """
+sonoforge train --data BUSI/                           hold out a sixth of the groups, train on the rest
+sonoforge train --data BUSI/ --arm classical --budget paper
+sonoforge train --data scans/ --weights backbone.safetensors --resume
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``train``."""
+
+    data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
+    arm: str = option("real", help="what to train on", choices=ARM_NAMES)
+    holdout: float = option(
+        0.16, help="share of the images, in whole groups, kept to judge and calibrate", limits=(0.05, 0.5)
+    )
+    classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
+    seed: int = option(0, help="seed of split and training", limits=(0, None))
+    images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = option("runs", help="folder of the numbered run folders")
+    resume: bool = option(False, help="continue the newest run with the same settings")
