@@ -8,6 +8,7 @@ the rule is the same on every system.  Processor time of this thread alone count
 from __future__ import annotations
 
 import io
+import math
 import re
 import time
 
@@ -18,6 +19,7 @@ MOST_SCANS = 100
 """Of a JPEG: one piece may hold thousands of empty ones, each of which visits all pixels.  Cameras and libjpeg's own
 ``jpegtran -progressive`` write some ten."""
 
+_PIECES = 100  # between two looks at the clock, each of which may cost some microseconds; an ordinary file has ten
 _MOST_SEGMENTS = 100_000
 _SCAN, _END = 0xDA, 0xD9
 # Any marker but stuffed bytes, restarts and fill bytes; ITU-T T.81, B.1.1.2 and table B.1.
@@ -33,16 +35,20 @@ class TimedBytes(io.BytesIO):
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
-        self._end = time.thread_time() + SECONDS
+        self._reads, self._end = 0, math.inf
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read as a file does.
 
         Raises:
-            TooSlowError: This thread has taken longer than it may since the file was opened.
+            TooSlowError: This thread has taken longer than it may since the first hundred pieces.
         """
-        if time.thread_time() > self._end:
-            raise TooSlowError
+        self._reads += 1
+        if self._reads % _PIECES == 0:
+            now = time.thread_time()
+            if now > self._end:
+                raise TooSlowError
+            self._end = min(self._end, now + SECONDS)
         return super().read(size)
 
 

@@ -42,7 +42,7 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.statistics import calibration, conformal
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
@@ -111,13 +111,13 @@ def train_final(
     """Train one arm on all the given images, continuing from ``folder`` if it was interrupted."""
     generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
     added = balance(ARMS[arm].fill, images, generators)
-    interactive, epochs = is_interactive(), job.settings.epochs
-    with deterministic_kernels(job.device), progress_bar("final model", epochs, show=interactive) as advance:
+    with (
+        deterministic_kernels(job.device),
+        progress_bar("final model", job.settings.epochs, show=is_shown()) as advance,
+    ):
 
         def on_epoch(row: EpochRow) -> None:
             advance(int(row["epoch"]), f"loss {row['loss']:.3f}")
-            if not interactive:
-                log.info("epoch %d of %d: loss %.3f", row["epoch"], epochs, row["loss"])
 
         features = None if maps is None else maps.to(job.device)
         return train_arm(images, added, job, features=features, checkpoint=folder / "checkpoint.pt", on_epoch=on_epoch)
