@@ -114,7 +114,6 @@ OWN = {
     "blockiness": [("JPEG", (jpeg, (50, 35, 22, 14, 8)), 1)],
     "coverage": [("no contact", COVER, -1)],
     "gcnr": [("speckle", SPECKLE, -1)],
-    "cnr": [("speckle", SPECKLE, -1)],
 }
 HARMLESS: dict[str, Callable[[Picture], Picture]] = {
     "mirror": lambda scan: scan.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
@@ -143,7 +142,6 @@ IGNORES = {
     "blockiness": (*_ALWAYS, *_GAIN, "border"),
     "coverage": (*_ALWAYS, *_GAIN, "noise 3"),
     "gcnr": (*_ALWAYS, *_GAIN, "border", "noise 3"),
-    "cnr": (*_ALWAYS, *_GAIN, "border", "noise 3"),
 }
 
 

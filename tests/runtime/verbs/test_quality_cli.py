@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
+from sonoforge.runtime.images import lesion_contrast, quality_table, scan_quality
 from sonoforge.runtime.images import quality_metrics as image_quality
 
 NAMES = ["frechet", "kid", "sliced_wasserstein", "precision", "recall"]
@@ -70,21 +72,65 @@ def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_pa
     Image.fromarray(np.full((90, 120), 3, np.uint8)).save(folder / "black.png")
     code, answer, text = quality(bundle, folder)
     assert code == 0
-    assert list(answer) == ["results", "model", "summary", "against", "notice"]
+    assert list(answer) == ["results", "model", "summary", "reference", "against", "notice"]
     classifier = Classifier(bundle)
     for result in answer["results"]:
         expected = classifier.classify(result["file"]).to_dict()
-        assert result == {"file": result["file"], "ok": True, "quality": expected["quality"]}
+        closer = scan_quality.judge(Image.open(result["file"]), {}).to_dict()
+        found = {"file": result["file"], "ok": True, "quality": expected["quality"], "scan": closer}
+        assert result == {**found, "marks": expected["marks"]["summary"], "copy_of": None}
     assert answer["model"] == classifier.model
     assert answer["against"] is None
     flags = answer["results"][-1]["quality"]["flags"]
     assert "brightness_low" in flags and "black_high" in flags
     assert answer["summary"]["quality_flagged"] == 1
     assert answer["summary"]["flags"] == dict.fromkeys(sorted(flags), 1)
+    assert answer["reference"] == {"images": 0, "bands": {}}
+    assert "no reference for edge_sharpness, speckle_snr" in text
     header, *rows = text.splitlines()
     assert header.split()[0] == "file"
     assert "brightness_low" in rows[3]
     assert "4 of 4 files measured, 1 with quality flags.  Research use, not a medical device." in text
+
+
+def test_a_scan_out_of_the_bands_is_flagged_and_shown_first(bundle: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(bundle, own)
+    bands = {"coverage": {"low": 0.9, "high": 1.0}, "blockiness": {"low": 1.0, "high": 9.0}}
+    factory.edit_manifest(own, lambda manifest: manifest["quality"].update(scan={"count": 7, "bands": bands}))
+    folder = write_scans(tmp_path / "scans", range(2))
+    names = sorted(file.name for file in folder.iterdir())
+    covered = np.array(Image.open(folder / names[0]).convert("L"))
+    mask = np.zeros_like(covered)
+    mask[30:60, 40:80] = 255
+    Image.fromarray(mask).save(folder / names[0].replace(".png", "_mask.png"))
+    covered[:, : covered.shape[1] // 2] = 0
+    Image.fromarray(covered).save(folder / "z<b>.png")
+    shutil.copy(folder / names[1], folder / "copy.png")
+    page, table = tmp_path / "page.html", tmp_path / "table.csv"
+    code, answer, text = quality(own, folder, "--html", page, "--csv", table)
+    assert code == 0
+    assert answer["reference"] == {"images": 7, "bands": {"coverage": [0.9, 1.0], "blockiness": [1.0, 9.0]}}
+    found = {Path(result["file"]).name: result for result in answer["results"]}
+    worst = found["z<b>.png"]["scan"]
+    assert worst["flags"] == ["coverage_low"]
+    assert worst["advice"] == [quality_table.SCAN["coverage"].advice]
+    assert worst["severity"] == pytest.approx((0.9 - worst["metrics"]["coverage"]) / 0.1)
+    expected = lesion_contrast.measure(np.asarray(Image.open(folder / names[0]).convert("L")), mask > 0)
+    assert found[names[0]]["scan"]["lesion"] == expected
+    assert found[names[1]]["scan"]["lesion"] is None
+    assert found["copy.png"]["copy_of"] == str(folder / names[1])
+    assert found[names[1]]["copy_of"] is None
+    assert answer["summary"]["flags"]["coverage_low"] == 1
+    assert "coverage_low" in next(line for line in text.splitlines() if "z<b>.png" in line)
+    html = page.read_text(encoding="utf-8")
+    assert "<b>" not in html and "<script" not in html and "http" not in html.replace("http-equiv", "")
+    assert html.index("z&lt;b&gt;.png") < min(html.index(name) for name in names)
+    assert html.count("data:image/jpeg;base64,") == 4
+    rows = {Path(row["file"]).name: row for row in csv.DictReader(io.StringIO(table.read_text(encoding="utf-8")))}
+    assert rows["z<b>.png"]["scan_flags"] == "coverage_low"
+    assert float(rows["z<b>.png"]["coverage"]) == worst["metrics"]["coverage"]
+    assert (rows[names[1]]["gcnr"], float(rows[names[0]]["gcnr"])) == ("", expected["gcnr"])
 
 
 def test_a_bad_file_never_stops_the_batch(bundle: Path, tmp_path: Path) -> None:

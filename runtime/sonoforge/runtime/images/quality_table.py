@@ -89,12 +89,4 @@ LESION: dict[str, Metric] = {
         "Rodriguez-Molares et al., IEEE Trans. UFFC 67 (2020), section II, equation 5",
         "The lesion's grey levels are mostly those of its surround.",
     ),
-    "cnr": Metric(
-        "CNR",
-        "standard deviations",
-        "0 and above",
-        "higher",
-        "Patterson and Foster, Ultrason. Imaging 5 (1983); in amplitudes |m1 - m2| / sqrt(s1^2 + s2^2)",
-        "The lesion stands out little from its surround.",
-    ),
 }

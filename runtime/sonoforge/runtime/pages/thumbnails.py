@@ -25,15 +25,16 @@ def thumbnails(scan: Path | str | Image.Image, result: Result) -> list[str]:
         ImageError: The scan cannot be read any more.
     """
     image = as_image(scan)
-    return [_address(image), _address(painted(image, result))]
+    return [address(image), address(painted(image, result))]
 
 
 def map_alone(result: Result) -> list[str]:
     """Return the address of the heat map over even grey: nothing of the scan, which may bear a name in its pixels."""
-    return [_address(painted(Image.new("L", result.size, _GROUND), result))]
+    return [address(painted(Image.new("L", result.size, _GROUND), result))]
 
 
-def _address(image: Image.Image) -> str:
+def address(image: Image.Image) -> str:
+    """Return the address of a small copy of a picture, without anything else that its file says."""
     small = image if image.mode == "L" else image.convert("RGB")
     small = small.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)

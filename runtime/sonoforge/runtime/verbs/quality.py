@@ -3,10 +3,16 @@
 JSON (``--json``) is one object:
 
 * ``results``: one entry for each file in the order given, ``{"file", "ok": True, "quality": {metric: value, ...,
-  "flags": []}}`` with the metrics of `images.quality_metrics.measure` and the flags against the bundle's
-  training images, or ``{"file", "ok": False, "error": {"code", "message"}}``;
+  "flags": []}, "scan": {"metrics", "lesion", "flags", "advice", "severity"}, "marks", "copy_of"}``, or
+  ``{"file", "ok": False, "error": {"code", "message"}}``.  ``quality`` has the metrics of
+  `images.quality_metrics.measure`, in the network's view, as ``classify`` gives them; ``scan`` those of
+  `images.quality_table`, in the scan's own pixels: ``lesion`` is null without a mask ``NAME_mask.png`` beside the file;
+  ``advice`` has a sentence for each flag, ``severity`` says how far out of range they are, in widths of the band.
+  ``marks`` says what is burned in, as text; ``copy_of`` names the first file of the batch with the same picture;
 * ``model``: ``{"name", "version", "sha256"}`` of the bundle that the reference ranges and the embedding are from;
-* ``summary``: ``{"files", "ok", "failed", "quality_flagged", "flags": {flag: count}}``;
+* ``summary``: ``{"files", "ok", "failed", "quality_flagged", "flags": {flag: count}}``, of both kinds of flags;
+* ``reference``: ``{"images", "bands": {metric: [low, high]}}`` for ``scan``: 5th and 95th percentile of so many
+  training images; no bands where the bundle has none;
 * ``against``: null, or with ``--against FOLDER`` ``{"folder", "files", "ok", "failed": [entries], "distances",
   "protocol"}``.  ``distances`` holds for each of ``frechet``, ``kid``, ``sliced_wasserstein``, ``precision`` and
   ``recall`` the fields of `sonoforge.runtime.distances.halves.Measured`: the value on all images, its mean and 95 %
@@ -16,7 +22,7 @@ JSON (``--json``) is one object:
   the sets are.  ``protocol`` is what a figure must be quoted with: features, counts, resize, seed, repeats;
 * ``notice``.
 
-CSV (``--csv``) holds one row for each file.
+CSV (``--csv``) holds one row for each file; ``--html`` shows the scans with their figures, the worst first.
 
 Near-duplicates are unknown here: each image counts as its own group, so that copies among the reference images make
 the floor too low.  Images that are in both sets make the distances too small, and KID negative.
@@ -27,6 +33,7 @@ still are.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import warnings
 from collections import Counter, defaultdict
@@ -38,19 +45,22 @@ from typing import TYPE_CHECKING, Any
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.cli.progress import progress
+from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
+from sonoforge.runtime.images.quality_table import LESION, SCAN
 from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
 
     from sonoforge.runtime.bundle.classification import ClassifierManifest
     from sonoforge.runtime.inference.classifier import Classifier
 
 EXAMPLES = """
 sonoforge quality scan.png
-sonoforge quality scans/ --recursive --csv quality.csv
+sonoforge quality scans/ --recursive --csv quality.csv --html quality.html
 sonoforge quality generated/ --against real/ --json > distances.json
 
 exit code: 0 every file was measured; 2 at least one could not be (the others still are)
@@ -87,6 +97,10 @@ _COLUMNS = {
     "resolution": ("pixels", ".0f"),
 }
 
+_SCAN_FORMATS = dict(zip(SCAN, (".2f", ".1f", ".0f", ".1f", ".2f", ".2f"), strict=True))
+_SCAN_CELLS = ("scan_flags", "severity", "marks", "copy_of")
+_HEADINGS = (*(heading for heading, _ in _COLUMNS.values()), *(metric.title for metric in SCAN.values()))
+
 log = logging.getLogger(__name__)
 
 
@@ -98,6 +112,7 @@ class Config:
     against: str = option("", help="folder of reference images: also measure the distance from them", metavar="FOLDER")
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
     csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
+    html: str = option("", help="also write one page of scans and figures, the worst first", metavar="PAGE")
     recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads for one inference", limits=(1, 256))
 
@@ -115,52 +130,113 @@ def main(config: Config) -> Outcome:
     classifier = Classifier(bundle, config.threads) if config.against else None
     files, failures, _ = expand(config.paths, config.recursive)
     results, embeddings = [], []
+    pictures: dict[str, str] = {}
+    first: dict[bytes, str] = {}  # the file of each picture, by its hash
+    bands = bundle.manifest.scan_bands
     width = column_width(files)
     if files:
-        say("%-*s  %s", width, "file", " ".join(f"{heading:>7}" for heading, _ in _COLUMNS.values()))
+        say("%-*s  %s", width, "file", " ".join(f"{heading:>7}" for heading in _HEADINGS))
     with progress("measuring", len(files)) as advance:
         for file in files:
             failed_before = failures.get(file)
-            result, embedding = (failed_before, None) if failed_before else _measure(file, bundle.manifest, classifier)
+            result, embedding, whole = (
+                (failed_before, None, None) if failed_before else _measure(file, bundle.manifest, classifier)
+            )
             results.append(result)
             if embedding is not None:
                 embeddings.append(embedding)
+            if whole is not None:
+                _look_closer(result, whole, bundle.manifest, first, pictures if config.html else None)
             _print_result(result, width)
             advance(len(results))
     summary = _summary(results)
+    if not bands.limits:
+        say("no reference for %s: the bundle has no bands of them", ", ".join(SCAN))
     say(
         "%d of %d files measured, %d with quality flags.  %s",
         *(summary[key] for key in ("ok", "files", "quality_flagged")),
         NOTICE,
     )
     if config.csv:
-        write_csv(config.csv, results, [*_COLUMNS, "quality_flags"], _cells)
+        write_csv(config.csv, results, [*_COLUMNS, "quality_flags", *SCAN, *LESION, *_SCAN_CELLS], _cells)
     against = _compare(config, classifier, embeddings) if classifier else None
     result = {
         "results": results,
         "model": bundle.manifest.identity,
         "summary": summary,
+        "reference": {"images": bands.images, "bands": {name: list(band) for name, band in bands.limits.items()}},
         "against": against,
         "notice": NOTICE,
     }
+    if config.html:
+        from sonoforge.runtime.atomic import write_text  # noqa: PLC0415 - only with --html
+        from sonoforge.runtime.pages.quality_page import quality_page  # noqa: PLC0415 - only with --html
+
+        model = f"{bundle.manifest.name} {bundle.manifest.version}"
+        write_text(config.html, quality_page(results, pictures, model, bands.limits))
+        log.info("written: %s", config.html)
     return Outcome(result, exit_code=2 if summary["failed"] or (against and against["failed"]) else 0)
 
 
 def _measure(
     file: str, manifest: ClassifierManifest, classifier: Classifier | None
-) -> tuple[dict[str, Any], NDArray[Any] | None]:
-    """Return a file's result and, where there is a classifier, its embedding (D,); None if it cannot be used."""
+) -> tuple[dict[str, Any], NDArray[Any] | None, Image.Image | None]:
+    """Return a file's result; its embedding (D,) where there is a classifier; and the picture, None if unusable."""
     from sonoforge.runtime.images.decoding import ImageError, read_image  # noqa: PLC0415 - numpy and Pillow, not for --help
     from sonoforge.runtime.images.quality_metrics import assess  # noqa: PLC0415
 
     try:
         with silent_decoders():
-            image = manifest.preprocessing.seen(read_image(file))
+            whole = read_image(file)
+            image = manifest.preprocessing.seen(whole)
     except ImageError as error:
-        return failure(file, error.code, str(error)), None
+        return failure(file, error.code, str(error)), None, None
     pixels = manifest.preprocessing.resize(image)
     embedding = classifier.predict(pixels[None])["embedding"][0] if classifier else None
-    return {"file": file, "ok": True, "quality": assess(pixels, image.size, manifest.quality).to_dict()}, embedding
+    quality = assess(pixels, image.size, manifest.quality).to_dict()
+    return {"file": file, "ok": True, "quality": quality}, embedding, whole
+
+
+def _look_closer(
+    result: dict[str, Any],
+    whole: Image.Image,
+    manifest: ClassifierManifest,
+    first: dict[bytes, str],
+    pictures: dict[str, str] | None,
+) -> None:
+    """Add to a file's result what its own pixels show: ``scan``, ``marks``, ``copy_of``; and its small picture."""
+    from sonoforge.runtime.images.burned_in_marks import find_marks  # noqa: PLC0415 - numpy and Pillow, not for --help
+    from sonoforge.runtime.images.scan_quality import judge  # noqa: PLC0415
+
+    file = result["file"]
+    area = manifest.preprocessing.scan_area(whole)
+    scan = whole.crop(area.box) if area else whole
+    mask = _mask_of(file, whole)
+    result["scan"] = judge(scan, manifest.scan_bands.limits, mask.crop(area.box) if mask and area else mask).to_dict()
+    result["marks"] = find_marks(whole, area.box if area else None).summary
+    picture = hashlib.sha256(repr(whole.size).encode() + whole.convert("L").tobytes()).digest()
+    result["copy_of"] = None if first.setdefault(picture, file) == file else first[picture]
+    if pictures is not None:
+        from sonoforge.runtime.pages.thumbnails import address  # noqa: PLC0415 - only with --html
+
+        pictures[file] = address(whole)
+
+
+def _mask_of(file: str, scan: Image.Image) -> Image.Image | None:
+    """Return the mask beside a scan; None where there is none, none that can be read, or one of another size."""
+    from sonoforge.runtime.images.decoding import ImageError, read_image  # noqa: PLC0415
+
+    path = Path(file)
+    beside = path.with_name(f"{path.stem}_mask.png")
+    try:
+        mask = read_image(beside) if beside.is_file() else None
+    except ImageError as error:
+        log.warning("%s; its scan has no gCNR", error)
+        return None
+    if mask and mask.size != scan.size:
+        log.warning("%s: found %s pixels, expected %s as its scan has; no gCNR", beside, mask.size, scan.size)
+        return None
+    return mask
 
 
 def _print_result(result: dict[str, Any], width: int) -> None:
@@ -171,7 +247,20 @@ def _print_result(result: dict[str, Any], width: int) -> None:
         return
     quality = result["quality"]
     numbers = " ".join(f"{quality[metric]:>7{form}}" for metric, (_, form) in _COLUMNS.items())
-    flags = f"  [{'; '.join(quality['flags'])}]" if quality["flags"] else ""
+    found = result.get("scan")
+    if found:
+        numbers += "".join(
+            f" {'-' if value is None else format(value, _SCAN_FORMATS[name]):>7}"
+            for name, value in found["metrics"].items()
+        )
+    told = [*quality["flags"], *(found["flags"] if found else ())]
+    if found and found["lesion"] and found["lesion"]["gcnr"] is not None:
+        told.append(f"lesion gCNR {found['lesion']['gcnr']:.2f}")
+    if result.get("marks"):
+        told.append(f"burned in: {result['marks']}")
+    if result.get("copy_of"):
+        told.append(f"same picture as {printable(result['copy_of'])}")
+    flags = f"  [{'; '.join(told)}]" if told else ""
     say("%-*s  %s%s", width, name, numbers, flags)
 
 
@@ -187,7 +276,9 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
     with progress("measuring the reference images", len(files)) as advance:
         for file in files:
             failed_before = failures.get(file)
-            result, embedding = (failed_before, None) if failed_before else _measure(file, manifest, classifier)
+            result, embedding, _ = (
+                (failed_before, None, None) if failed_before else _measure(file, manifest, classifier)
+            )
             if embedding is not None:
                 reference.append(embedding)
             else:
@@ -317,17 +408,30 @@ def _print_distances(distances: dict[str, dict[str, Any] | None], protocol: dict
 
 def _summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     measured = [result for result in results if result["ok"]]
-    flags = Counter(flag for result in measured for flag in result["quality"]["flags"])
+    flags = Counter(flag for result in measured for flag in _all_flags(result))
     return {
         "files": len(results),
         "ok": len(measured),
         "failed": len(results) - len(measured),
-        "quality_flagged": sum(bool(result["quality"]["flags"]) for result in measured),
+        "quality_flagged": sum(bool(_all_flags(result)) for result in measured),
         "flags": dict(sorted(flags.items())),
     }
 
 
+def _all_flags(result: dict[str, Any]) -> list[str]:
+    return [*result["quality"]["flags"], *result["scan"]["flags"]]
+
+
 def _cells(result: dict[str, Any]) -> dict[str, str]:
     """Return a file's values in the CSV by column; flags are joined by ``|``."""
-    quality = result["quality"]
-    return {**{name: repr(quality[name]) for name in _COLUMNS}, "quality_flags": "|".join(quality["flags"])}
+    quality, scan = result["quality"], result["scan"]
+    closer = {**scan["metrics"], **(scan["lesion"] or {})}
+    return {
+        **{name: repr(quality[name]) for name in _COLUMNS},
+        "quality_flags": "|".join(quality["flags"]),
+        **{name: repr(value) for name, value in closer.items() if value is not None},
+        "scan_flags": "|".join(scan["flags"]),
+        "severity": repr(scan["severity"]),
+        "marks": result["marks"],
+        "copy_of": defused(result["copy_of"] or ""),
+    }

@@ -1,0 +1,86 @@
+"""One scan in its own pixels judged against a bundle's bands: values, flags, sentences, and how far out of range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from sonoforge.runtime.images import lesion_contrast, scan_metrics
+from sonoforge.runtime.images.quality_table import LESION, SCAN
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.bundle.classification import Limits
+
+
+@dataclass(frozen=True)
+class ScanQuality:
+    """How good a scan is in its own pixels.
+
+    Attributes:
+        metrics: Value of each metric of `quality_table.SCAN`; None where it cannot be measured.
+        lesion: Value of each metric of `quality_table.LESION`; None without a mask of the scan's size.
+        flags: Metrics beyond the faulty side of their band, as ``coverage_low``.
+        advice: A sentence for each flag.
+        severity: Sum over the flags of how far out of its band a value is, in widths of the band; 0 without flags.
+    """
+
+    metrics: dict[str, float | None]
+    lesion: dict[str, float | None] | None
+    flags: tuple[str, ...]
+    advice: tuple[str, ...]
+    severity: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, ready for JSON."""
+        return {
+            "metrics": self.metrics,
+            "lesion": self.lesion,
+            "flags": list(self.flags),
+            "advice": list(self.advice),
+            "severity": self.severity,
+        }
+
+
+def judge(scan: Image.Image, bands: Mapping[str, Limits], mask: Image.Image | None = None) -> ScanQuality:
+    """Measure a scan and compare it with the bands of a bundle; a metric without a band is never flagged.
+
+    Args:
+        scan: The part of a picture that is scan.
+        bands: `ScanBands.limits` of the bundle's manifest.
+        mask: Bright where the lesion is, of the scan's size.
+
+    Raises:
+        ValueError: The mask has another size.
+    """
+    levels = np.asarray(scan.convert("L"))
+    values = scan_metrics.measure(levels)
+    flags, advice, severity = [], [], 0.0
+    for name, metric in SCAN.items():
+        if name not in bands or math.isnan(values[name]):
+            continue
+        low, high = bands[name].low, bands[name].high
+        beyond = low - values[name] if metric.better == "higher" else values[name] - high
+        if beyond > 0:
+            flags.append(f"{name}_{'low' if metric.better == 'higher' else 'high'}")
+            advice.append(metric.advice)
+            severity += beyond / (high - low) if high > low else 1.0
+    lesion = lesion_contrast.measure(levels, np.asarray(mask.convert("L")) > _MASK_FROM) if mask else None
+    return ScanQuality(
+        metrics=_without_nan(values),
+        lesion=_without_nan({name: lesion[name] for name in LESION}) if lesion else None,
+        flags=tuple(flags),
+        advice=tuple(advice),
+        severity=severity,
+    )
+
+
+_MASK_FROM = 127  # of 255: the middle, as masks that were scaled have grey edges
+
+
+def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
