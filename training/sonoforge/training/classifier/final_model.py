@@ -14,6 +14,7 @@ from torch import Tensor
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, train_arm
 from sonoforge.training.classifier.balancing import GeneratorJob, balance
 from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
@@ -30,6 +31,7 @@ from sonoforge.training.classifier.model_folder import (
     TrustRecord,
     save_model,
 )
+from sonoforge.training.classifier.scan_bands import scan_bands
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trained_on import write_signatures
 from sonoforge.training.data.cache import ImageCache
@@ -156,7 +158,10 @@ def record_model(
         trust=TrustRecord(
             median=float(np.median(held_out.distances)), threshold=float(np.percentile(held_out.distances, 95))
         ),
-        quality=quality_reference(cache, indices),
+        quality={
+            **quality_reference(cache, indices),
+            "scan": scan_bands(cache, indices, Preprocessing(crop=provenance.settings.crop)),
+        },
         training=training,
         evaluation=_evaluate(held_out, classes, trained, provenance),
         crop=provenance.settings.crop,
