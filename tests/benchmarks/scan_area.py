@@ -104,11 +104,12 @@ def _masks(scan: Path) -> NDArray[Any] | None:
 
 def untouched(folder: Path, every: int) -> None:
     """Print what is kept of the pictures as they are."""
-    kept, lesion, lost = [], [], []
+    kept, lesion, lost, unknown = [], [], [], 0
     for file in scans(folder)[::every]:
         picture = Image.open(file)
         area = find_scan_area(picture)
         kept.append(area.kept)
+        unknown += area.outline == "unknown"
         mask = _masks(file)
         if folder.name == "MIAS":
             mask = _breast(np.asarray(picture.convert("L")))
@@ -120,6 +121,7 @@ def untouched(folder: Path, every: int) -> None:
                 lost.append(f"{file.name} {share:.3f}")
     q = np.quantile(kept, (0.01, 0.05, 0.25, 0.5))
     whole = np.mean(np.array(lesion) >= 0.97)
+    print(f"{folder.name}: left whole: {np.mean(np.array(kept) == 1):.3f}, as unknown: {unknown / len(kept):.3f}")
     print(f"{folder.name}: {len(kept)} pictures; kept at 1, 5, 25, 50 %: {q.round(3)}; mask >= 0.97: {whole:.4f}")
     print(f"  any mask pixel lost: {len(lost)} ({len(lost) / max(1, len(lesion)):.4f}) {lost[:8]}")
 

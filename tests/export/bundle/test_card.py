@@ -88,6 +88,12 @@ def groups_of(facts: CardFacts) -> str:
 
 
 CHECKS = [
+    # what it takes to err less
+    Check(always, lambda f: re.escape(
+        "Share of these scans that must be handed back, the least probable labels first, so that few of the others are "
+        "wrong: " + "; ".join(f"{share(own['handed_back'])} for at most {own['error']:.0%} wrong"
+                              for own in f.figures["risk_coverage"]["targets"]) + " (95 % intervals by group).")),
+    Check(always, lambda f: re.escape("`sonoforge classify --abstain` hands scans back.")),
     Check(always, lambda f: r"\*\*Research use, not a medical device.\*\*"),
     # intended use
     Check(always, lambda f: re.escape(

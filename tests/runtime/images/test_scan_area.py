@@ -94,9 +94,42 @@ def test_colour_and_grey_of_one_picture_agree() -> None:
 
 
 @pytest.mark.skipif(not (SHARED / "data" / "BUSI").is_dir(), reason="needs BUSI beside the checkout")
-@pytest.mark.parametrize("name", ["benign (1)", "benign (200)", "malignant (1)", "malignant (120)"])
+@pytest.mark.parametrize("name", ["benign (1)", "benign (200)", "malignant (1)", "malignant (21)", "malignant (120)"])
 def test_real_lesions_stay_in_the_box(name: str) -> None:
     folder = SHARED / "data" / "BUSI" / "Dataset_BUSI_with_GT" / name.split(maxsplit=1)[0]
     mask = np.asarray(Image.open(folder / f"{name}_mask.png").convert("L")) > 0
     left, top, right, bottom = find_scan_area(Image.open(folder / f"{name}.png")).box
     assert mask[top:bottom, left:right].sum() == mask.sum()
+
+
+def test_a_smooth_dark_lesion_at_the_edge_is_not_cut() -> None:
+    rows, columns = np.mgrid[:400, :500]
+    scan = speckle(400, 500) // 2 + 40
+    cyst = np.hypot(rows - 200, columns / 0.8) < 130
+    levels = np.where(cyst, 12 + np.hypot(rows - 200, columns) / 8, scan).astype(np.uint8)
+    left, top, right, bottom = find_scan_area(levels).box
+    assert cyst[top:bottom, left:right].sum() == cyst.sum()
+
+
+@pytest.mark.parametrize("background", [0, 60, 255])
+def test_the_dark_depth_of_a_scan_is_told_from_another_background(background: int) -> None:
+    screen = np.full((600, 800), background, np.uint8)
+    gain = np.clip(np.linspace(1, -0.33, 400), 0, None)[:, None]  # the last quarter has no echoes
+    screen[100:500, 150:650] = 25 + 0.9 * gain * speckle(400, 500)
+    assert_near(find_scan_area(screen).box, BOX, 2)
+
+
+def test_a_smooth_bright_shape_with_some_grain_is_no_scan() -> None:
+    """A mammogram: the breast is smooth towards its skin, and black lies round it."""
+    rows, columns = np.mgrid[:512, :512]
+    depth = 1 - np.hypot((rows - 256) / 230, columns / 300)
+    grain = np.random.default_rng(0).normal(0, 12, (512, 512)) * (depth > 0.35)
+    levels = (np.clip(depth, 0, 1) * 230 + grain).clip(0, 255).astype(np.uint8)
+    area = find_scan_area(levels)
+    assert (area.outline, area.box) == ("unknown", (0, 0, 512, 512))
+
+
+@pytest.mark.skipif(not (SHARED / "data" / "MIAS").is_dir(), reason="needs MIAS beside the checkout")
+def test_most_mammograms_are_left_whole() -> None:
+    films = sorted((SHARED / "data" / "MIAS").glob("*.png"))[::20]
+    assert np.mean([find_scan_area(Image.open(film)).kept == 1 for film in films]) >= 0.8

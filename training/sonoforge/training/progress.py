@@ -1,52 +1,63 @@
-"""A progress bar with time left on stderr, where somebody watches; nothing elsewhere."""
+"""How far a task is, on stderr: a bar with time left where somebody watches, a line every half minute elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
+
+from sonoforge.runtime.cli.progress import LINE_SECONDS, quiet, stderr_handlers, time_left
+
+log = logging.getLogger(__name__)
 
 # (steps done, a few words on the state, or None to keep them)
 Advance = Callable[[int, str | None], None]
 
 
 def is_interactive() -> bool:
-    """Whether stderr is a terminal and ``--quiet`` was not given."""
+    """Whether bars are drawn: stderr is a terminal, and ``--quiet`` was not given."""
     return sys.stderr.isatty() and not quiet()
 
 
-def quiet() -> bool:
-    """Whether the log shows errors only (``--quiet``)."""
-    return all(handler.level > logging.INFO for handler in _stderr_handlers())
-
-
-def _stderr_handlers() -> list[logging.StreamHandler]:  # type: ignore[type-arg]
-    handlers = logging.getLogger("sonoforge").handlers
-    return [handler for handler in handlers if type(handler) is logging.StreamHandler]
+def is_shown() -> bool:
+    """Whether there is anybody to tell: not with ``--quiet``, nor in a process of a fold."""
+    return not quiet()
 
 
 @contextlib.contextmanager
 def progress_bar(title: str, total: int, done: int = 0, *, show: bool) -> Iterator[Advance]:
-    """Show a bar while inside, and hand out the function that moves it."""
+    """Show a bar, or lines, while inside, and hand out the function that tells how far it is.
+
+    Args:
+        title: A word or two.
+        total: Steps in all.
+        done: Steps that were done before.
+        show: False for nothing.
+    """
     if not show:
         yield lambda step, state: None
         return
+    if not sys.stderr.isatty():
+        yield _lines(title, total, done)
+        return
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("ETA", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=2)),
     )
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-        for handler in _stderr_handlers():  # log lines must go above the bar, not through it
+        bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True, expand=True))
+        for handler in stderr_handlers():  # log lines must go above the bar, not through it
             stack.callback(handler.setStream, handler.setStream(sys.stderr) or sys.stderr)
         task = bar.add_task(title, total=total, completed=done, state="")
 
@@ -57,3 +68,17 @@ def progress_bar(title: str, total: int, done: int = 0, *, show: bool) -> Iterat
                 bar.update(task, completed=step, state=state)
 
         yield advance
+
+
+def _lines(title: str, total: int, done: int) -> Advance:
+    begun = told = time.monotonic()
+
+    def advance(step: int, state: str | None) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= LINE_SECONDS and done < step < total:
+            left = time_left((now - begun) / (step - done) * (total - step))
+            log.info("%s: %d of %d, about %s%s", title, step, total, left, f"; {state}" if state else "")
+            told = now
+
+    return advance

@@ -52,6 +52,7 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         " ".join(_data(record, facts)),
         "",
         *_evaluation(record, facts),
+        *_handed_back(record),
         "## Calibration and trust",
         "",
         f"Temperature {record.temperature:.3f}, fitted on {calibrated_on(record)}. Prediction sets at "
@@ -161,6 +162,22 @@ def _evaluation(record: ModelRecord, facts: RunFacts) -> list[str]:
         f"temperature scaling; Brier score {evaluation['brier']:.3f} and {evaluation['brier_calibrated']:.3f}.",
         "",
     ]
+
+
+def _handed_back(record: ModelRecord) -> list[str]:
+    """Say how many scans must be handed back for how few errors."""
+    figures = record.evaluation.get("risk_coverage")
+    if figures is None:
+        text = "How many scans must be handed back for a given error rate was not recorded."
+    else:
+        parts = [
+            f"{_share(target['handed_back'])} for at most {target['error']:.0%} wrong" for target in figures["targets"]
+        ]
+        text = (
+            "Share of these scans that must be handed back, the least probable labels first, so that few of the others "
+            f"are wrong: {'; '.join(parts)} (95 % intervals by group). `sonoforge classify --abstain` hands scans back."
+        )
+    return [text, ""]
 
 
 def _judged(record: ModelRecord, facts: RunFacts) -> Iterator[str]:

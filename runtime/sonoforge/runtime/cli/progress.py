@@ -21,7 +21,7 @@ _NARROWEST_BAR = 10  # characters
 Advance = Callable[[int], None]
 
 
-def stderr_handlers() -> list[logging.Handler]:
+def stderr_handlers() -> list[logging.StreamHandler[TextIO]]:
     """Return the handlers that show ``sonoforge``'s messages on stderr."""
     return [handler for handler in logging.getLogger("sonoforge").handlers if type(handler) is logging.StreamHandler]
 
@@ -81,7 +81,7 @@ class _Meter:
     def advance(self, done: int) -> None:
         """Show the progress, if it is time."""
         now = time.monotonic()
-        if now < self._next:
+        if now < self._next or not (self._is_terminal or done < self._total):
             return
         left = time_left((now - self._begun) / done * (self._total - done)) if done else ""
         if self._is_terminal:

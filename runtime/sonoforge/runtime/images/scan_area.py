@@ -1,12 +1,14 @@
 """Find where the scan lies in an exported screen: among banners, rulers, depth scales, grey bars and borders.
 
 A scan is speckle: hardly two neighbouring pixels are equal.  A screen is flat: one colour, with thin text and lines on
-it.  The method follows from that, in four steps:
+it.  The method follows from that, in five steps:
 
 1. Cut the picture into cells; a cell is *textured* if few of its pixels have the cell's median level.
 2. Close holes of one cell, then erase what is thinner than a share of the picture (text, rulers, bars, frames).
 3. Keep the largest connected part, and parts below or above it that are as wide (a dark band may cut a scan in two).
 4. Move each side of its box to the pixel at which the rows (or columns) turn flat.
+5. Move it on while the picture goes on there: smooth tissue (a cyst at the edge, the skin of a breast) is not textured,
+   but its profile along the side goes on as it was, and a screen's does not.
 
 The constants are set on synthetic screens round scans of BUSI, BUS-BRA and BrEaST
 (``tests/benchmarks/scan_area.py``; figures in ``runtime/docs/scan-area.md``).
@@ -50,10 +52,18 @@ _STEP = 2
 # Where the search for a side starts, as a share of the box: outside it may be a bar or text that the cells joined.
 _COLUMNS_INSIDE = 0.25
 _ROWS_INSIDE = 0.15
-# The highest level that is black.
-_BLACK = 4
+# Rows below the scan belong to its depth if their medians differ from its last rows by at most so many levels, and from
+# the screen by more.
+_SAME = 6
 # Farthest that a side moves outwards from the cells, in cells: speckle too dark for step 1.
 _REACH = 4
+# Strips of so many lines follow each other while the profile of the next, smoothed over so many pixels, is not flat
+# (standard deviation in levels), correlates with the one before, and is as bright (mean difference in levels).  A grey
+# bar along the side correlates by chance, but lies behind a gap.
+_STRIP, _SMOOTH = 8, 9
+_ALIVE, _ALIKE, _AS_BRIGHT = 4.0, 0.7, 30.0
+# A picture that goes on over more than this share of the box is smooth in good part, as a mammogram is: not cut at all.
+_MOST_BEYOND = 0.05
 # A rectangle fills its box; an annular sector of 60 degrees and more leaves at least a tenth of it empty (its corners).
 _SECTOR_CORNER = 0.25
 
@@ -65,7 +75,7 @@ class ScanArea:
     Attributes:
         box: Left, top, right and bottom in pixels, right and bottom exclusive, as Pillow's ``crop`` takes it.
         outline: ``rectangle`` (linear array), ``sector`` (curved array, phased array), or ``unknown``: no scan was
-            found, and ``box`` is the whole picture.
+            found, or one that goes on beyond its texture (a mammogram), and ``box`` is the whole picture.
         kept: The box's share of the picture's area, 0 to 1.
         reason: One line for a person.
     """
@@ -100,13 +110,19 @@ def find_scan_area(image: Image.Image | NDArray[np.uint8]) -> ScanArea:
         return ScanArea((0, 0, grey.width, grey.height), "unknown", 1.0, "no textured area; the whole picture is kept")
     rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
     cells = part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    box = _refine(levels, (columns[0] * side, rows[0] * side, (columns[-1] + 1) * side, (rows[-1] + 1) * side), side)
+    cut = _refine(levels, (columns[0] * side, rows[0] * side, (columns[-1] + 1) * side, (rows[-1] + 1) * side), side)
+    box = _continued(levels, cut)
+    outline: Literal["rectangle", "sector"] = "sector" if _has_empty_corners(cells) else "rectangle"
+    # A sector's narrow ends are little texture on both sides; what goes on otherwise is no speckle in a screen.
+    widened = outline == "sector" and box[0] < cut[0] and box[2] > cut[2]
+    if _area(box) > (1 + _MOST_BEYOND) * _area(cut) and not widened:
+        whole = (0, 0, grey.width, grey.height)
+        return ScanArea(whole, "unknown", 1.0, "the picture goes on beyond its texture; the whole of it is kept")
     left, top, right, bottom = (
-        min(edge * factor, limit)
+        int(min(edge * factor, limit))
         for edge, limit in zip(box, (grey.width, grey.height, grey.width, grey.height), strict=True)
     )
     kept = (right - left) * (bottom - top) / (grey.width * grey.height)
-    outline: Literal["rectangle", "sector"] = "sector" if _has_empty_corners(cells) else "rectangle"
     size = f"{right - left} x {bottom - top} of {grey.width} x {grey.height} pixels"
     return ScanArea((left, top, right, bottom), outline, kept, f"{outline} of {size}")
 
@@ -186,11 +202,48 @@ def _refine(levels: NDArray[np.uint8], box: tuple[int, int, int, int], side: int
     outer_top = height - _end(across[::-1] >= _ACTIVE_ROW, height - 1 - (top + inside), inside + _REACH * side)
     bottom = _end(across >= _ACTIVE_ROW, bottom - 1 - inside, inside + _REACH * side)
     top = outer_top
-    # Echoes fade with depth, so a scan may end in black: told from the screen only where the screen is not black.
-    if min(np.median(edge) for edge in (levels[-1], levels[:, 0], levels[:, -1])) > _BLACK + 4:
-        black = np.median(strip[bottom:], axis=1) <= _BLACK
-        bottom += int(np.argmin(np.append(black, False)))
+    # Echoes fade with depth, so a scan may end in one dark level: told from the screen where that has another.
+    depth = np.median(strip[max(bottom - side, top) :], axis=1)
+    alike = np.abs(depth - np.median(depth[:side])) <= _SAME
+    for edge in (levels[-1], levels[:, 0], levels[:, -1]):
+        alike &= np.abs(depth - np.median(edge)) > _SAME
+    bottom += int(np.argmin(np.append(alike[side:], False)))
     return left, top, right, bottom
+
+
+def _continued(levels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Move each side outwards while the picture goes on beyond it."""
+    left, top, right, bottom = box
+    right += _further(levels[top:bottom, right - _STRIP :].T)
+    left -= _further(levels[top:bottom, left + _STRIP - 1 :: -1].T)
+    bottom += _further(levels[bottom - _STRIP :, left:right])
+    top -= _further(levels[top + _STRIP - 1 :: -1, left:right])
+    return left, top, right, bottom
+
+
+def _area(box: tuple[int, int, int, int]) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _further(lines: NDArray[np.uint8]) -> int:
+    """Return by how many lines a side moves: ``lines`` begin with the strip inside it and go outwards."""
+    if lines.shape[0] < _STRIP or lines.shape[1] < 2 * _SMOOTH:
+        return 0
+    before = _profile(lines[:_STRIP])
+    for begin in range(_STRIP, len(lines), _STRIP):
+        after = _profile(lines[begin : begin + _STRIP])
+        if after.std() < _ALIVE or np.abs(after - before).mean() > _AS_BRIGHT:
+            return begin - _STRIP
+        if before.std() == 0 or np.corrcoef(before, after)[0, 1] < _ALIKE:
+            return begin - _STRIP
+        before = after
+    return len(lines) - _STRIP
+
+
+def _profile(strip: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean level along a side, smoothed."""
+    smooth: NDArray[np.float64] = np.convolve(strip.mean(axis=0), np.full(_SMOOTH, 1 / _SMOOTH), "valid")
+    return smooth
 
 
 def _end(active: NDArray[np.bool_], start: int, reach: int) -> int:

@@ -31,7 +31,7 @@ from sonoforge.training.data.split_plan import SplitPlan, plan_path
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.second_opinion.gate import check_plans, find_second_views
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
@@ -156,7 +156,7 @@ def _run_missing(tasks: Sequence[FoldTask], jobs: int, pool: ProcessPoolExecutor
     log.info("%d folds to run, %d at a time on %s", len(missing), jobs, device)
     write_maps(missing, pool)
     train_shared_generators(missing)
-    with progress_bar("folds", len(tasks), done, show=is_interactive()) as advance:
+    with progress_bar("folds", len(tasks), done, show=is_shown()) as advance:
         for result in run_tasks(run_fold, missing, pool):
             done += 1
             where = f"{result.arm}: fold {result.fold + 1} of {tasks[0].plan.folds} (seed {result.seed})"

@@ -14,6 +14,7 @@ from torch import Tensor
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, train_arm
 from sonoforge.training.classifier.balancing import GeneratorJob, balance
 from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
@@ -30,6 +31,7 @@ from sonoforge.training.classifier.model_folder import (
     TrustRecord,
     save_model,
 )
+from sonoforge.training.classifier.scan_bands import scan_bands
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trained_on import write_signatures
 from sonoforge.training.data.cache import ImageCache
@@ -40,7 +42,7 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.statistics import calibration, conformal
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
@@ -109,13 +111,13 @@ def train_final(
     """Train one arm on all the given images, continuing from ``folder`` if it was interrupted."""
     generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
     added = balance(ARMS[arm].fill, images, generators)
-    interactive, epochs = is_interactive(), job.settings.epochs
-    with deterministic_kernels(job.device), progress_bar("final model", epochs, show=interactive) as advance:
+    with (
+        deterministic_kernels(job.device),
+        progress_bar("final model", job.settings.epochs, show=is_shown()) as advance,
+    ):
 
         def on_epoch(row: EpochRow) -> None:
             advance(int(row["epoch"]), f"loss {row['loss']:.3f}")
-            if not interactive:
-                log.info("epoch %d of %d: loss %.3f", row["epoch"], epochs, row["loss"])
 
         features = None if maps is None else maps.to(job.device)
         return train_arm(images, added, job, features=features, checkpoint=folder / "checkpoint.pt", on_epoch=on_epoch)
@@ -156,7 +158,10 @@ def record_model(
         trust=TrustRecord(
             median=float(np.median(held_out.distances)), threshold=float(np.percentile(held_out.distances, 95))
         ),
-        quality=quality_reference(cache, indices),
+        quality={
+            **quality_reference(cache, indices),
+            "scan": scan_bands(cache, indices, Preprocessing(crop=provenance.settings.crop)),
+        },
         training=training,
         evaluation=_evaluate(held_out, classes, trained, provenance),
         crop=provenance.settings.crop,

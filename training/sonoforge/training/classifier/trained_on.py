@@ -22,7 +22,7 @@ from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
 from sonoforge.training.copy_detection.signatures import BITS, Copy, Signatures, find_copies, make_signatures
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.checked_file import read_checked, write_checked
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def _copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]
     signatures = Signatures(**bundle.arrays(SIGNATURES, _ARRAYS))
     labels = bundle.arrays(SIGNATURES, _LABELS)["labels"]
     count = len(cache.pictures)
-    with progress_bar("looking for images it has seen", count, show=count > 100 and is_interactive()) as advance:
+    with progress_bar("looking for images it has seen", count, show=count > 100 and is_shown()) as advance:
         copies = find_copies(signatures, cache.pictures, lambda done: advance(done, None))
     return [Seen(copy.picture, _describe(copy, bundle.classes[labels[copy.original]])) for copy in copies]
 

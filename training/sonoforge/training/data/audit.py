@@ -14,7 +14,7 @@ from sonoforge.training.copy_detection.recall import measure_recall
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.duplicates import threshold_sensitivity
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
 
 
 class ClassCounts(TypedDict):
@@ -178,7 +178,7 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
 
 
 def _planted(cache: ImageCache, count: int) -> list[Planted]:
-    with progress_bar("looking for planted copies", 1000, show=is_interactive()) as advance:
+    with progress_bar("looking for planted copies", 1000, show=is_shown()) as advance:
         rows = measure_recall(
             cache.pictures,
             cache.duplicates.threshold,
@@ -192,7 +192,7 @@ def _planted(cache: ImageCache, count: int) -> list[Planted]:
 
 def _against(cache: ImageCache, other: ImageCache) -> Against:
     """Compare two sets; the higher limit of both counts, or that of the pairs between them."""
-    show = is_interactive()
+    show = is_shown()
     with progress_bar("comparing the two sets", 1000, show=show) as advance:
         measured = match_pictures(
             prepare(cache.pictures), prepare(other.pictures), lambda done, total: advance(1000 * done // total, None)

@@ -48,7 +48,7 @@ from sonoforge.training.data.checked_file import read_checked, write_checked
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.fingerprints import content_hash
 from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
 
 if TYPE_CHECKING:
     from sonoforge.training.data.duplicates import Duplicates
@@ -265,7 +265,7 @@ class _Decoder:
             log.info("decoding %d new images of %s", len(missing), self._root.name)
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
-            progress_bar("decoding", len(missing), show=len(missing) > 50 and is_interactive()) as advance,
+            progress_bar("decoding", len(missing), show=len(missing) > 50 and is_shown()) as advance,
         ):
             for done, _ in enumerate(pool.map(decode, missing), start=1):
                 advance(done, None)

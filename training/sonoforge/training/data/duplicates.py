@@ -16,7 +16,7 @@ from sonoforge.training.copy_detection.alignment import MOST_MATCHES
 from sonoforge.training.copy_detection.matches import HIGHEST_LIMIT, Matches, match_pictures, null_limit, prepare
 from sonoforge.training.copy_detection.pictures import Picture
 from sonoforge.training.data.checked_file import read_checked, write_checked
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
 
 SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 """Multiples of the limit at which an audit counts again."""
@@ -130,7 +130,7 @@ def _stored_matches(pictures: Sequence[Picture], hashes: Sequence[str], store: P
 
 
 def _measure(pictures: Sequence[Picture]) -> Matches:
-    show = len(pictures) > 100 and is_interactive()
+    show = len(pictures) > 100 and is_shown()
     with progress_bar("reading features", len(pictures), show=show) as advance:
         prepared = prepare(pictures, lambda done: advance(done, None))
     with progress_bar("comparing look-alikes", 1000, show=show) as advance:

@@ -16,7 +16,7 @@ from sonoforge.runtime.distances.halves import draw_halves, summarise
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.results import MetricRow, Unmeasured
 from sonoforge.training.evaluation.tasks import Figure, Task
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
 
 SLOW = 10  # what costs seconds is repeated on a tenth of the halves
 FEWEST_REPEATS = 5
@@ -27,7 +27,7 @@ def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[Me
     rows: list[MetricRow] = []
     left_out: list[Unmeasured] = []
     done = 0
-    with progress_bar("measuring", sum(rounds(task, repeats) for task in tasks), show=is_interactive()) as advance:
+    with progress_bar("measuring", sum(rounds(task, repeats) for task in tasks), show=is_shown()) as advance:
 
         def tick(title: str) -> None:
             nonlocal done

@@ -13,7 +13,7 @@ import numpy as np
 
 from sonoforge.runtime import atomic
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.second_opinion.copies import Copies, Groups, Match, find_copies
 from sonoforge.training.second_opinion.pose_search import shrink
 
@@ -36,7 +36,7 @@ def recall_copies(cache: ImageCache, groups: Groups) -> Copies:
     known = _read(path, groups) if path else None
     if known is None:
         log.info("second opinion: comparing every image with those of other groups")
-        with progress_bar("second opinion", 2 * len(groups), show=is_interactive()) as advance:
+        with progress_bar("second opinion", 2 * len(groups), show=is_shown()) as advance:
             pictures = [shrink(picture) for picture in cache.pictures]
             known = find_copies(pictures, groups, lambda done: advance(done, None))
         if path:

@@ -37,7 +37,29 @@ class ConformalResult(TypedDict):
     mean_set_size: float
 
 
-class ArmFigures(TypedDict):
+class HandedBack(TypedDict):
+    """See `risk_coverage.Cut`."""
+
+    error: float
+    least_probability: float
+    handed_back: IntervalResult
+
+
+class RiskCoverage(TypedDict):
+    """Scans handed back by probability: what each target takes, area, and the curve: share kept, error rate."""
+
+    targets: list[HandedBack]
+    area: float
+    curve: list[tuple[float, float]]
+
+
+class _LaterFigures(TypedDict, total=False):
+    """Figures that earlier versions did not record."""
+
+    risk_coverage: RiskCoverage
+
+
+class ArmFigures(_LaterFigures):
     """All figures of one arm with one seed; ``sensitivity`` and ``specificity`` by class."""
 
     images: int

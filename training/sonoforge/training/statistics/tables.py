@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.statistics import calibration, classification, conformal, paired
-from sonoforge.training.statistics.intervals import group_bootstrap, wilson_by_group
+from sonoforge.training.statistics import calibration, classification, conformal, paired, risk_coverage
+from sonoforge.training.statistics.intervals import Floats, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import (
     ArmFigures,
@@ -17,11 +17,15 @@ from sonoforge.training.statistics.results import (
     EvaluatedArm,
     Evaluation,
     FoldAccuracy,
+    HandedBack,
+    RiskCoverage,
     SeedFigures,
     SignFlipResult,
     interval_result,
 )
 
+POINTS = 120
+"""Of a risk-coverage curve, at most."""
 ALPHA = 0.1
 """Error rate of the conformal sets (evidence protocol: sets at 90 %)."""
 
@@ -62,6 +66,23 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
             coverage=dict(zip(classes, coverage.tolist(), strict=True)),
             mean_set_size=set_size,
         ),
+        risk_coverage=_risk_coverage(part, calibrated),
+    )
+
+
+def _risk_coverage(part: Predictions, calibrated: Floats) -> RiskCoverage:
+    wrong, sure = part.predicted != part.labels, calibrated.max(axis=1)
+    risk, kept, _ = risk_coverage.risks(wrong, sure)
+    shown = np.linspace(0, len(kept) - 1, min(len(kept), POINTS)).astype(int)
+    return RiskCoverage(
+        targets=[
+            HandedBack(
+                error=cut.error, least_probability=cut.least_probability, handed_back=interval_result(cut.handed_back)
+            )
+            for cut in risk_coverage.cuts(wrong, sure, part.groups)
+        ],
+        area=risk_coverage.area_under_risk(wrong, sure),
+        curve=[(float(kept[i]) / len(wrong), float(risk[i])) for i in shown],
     )
 
 

@@ -44,7 +44,7 @@ from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.evaluation import answers, gallery
 from sonoforge.training.pages.evaluation.page import write_evaluation
 from sonoforge.training.pages.numbers import bracket, figure, times
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.verbs.settings.evaluate import Config
 
 log = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ def _check(config: Config) -> None:
 
 def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> EmbeddedSets:
     log.info("features: %s", space.name)
-    with progress_bar("embedding", len(real) + len(fake), show=is_interactive()) as advance:
+    with progress_bar("embedding", len(real) + len(fake), show=is_shown()) as advance:
         first = embed_cached(space, real.pixels, cache, advance)
         second = embed_cached(space, fake.pixels, cache, lambda done, state: advance(len(real) + done, state))
     return EmbeddedSets(space.short_name, first, second)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from sonoforge.training.metrics.lpips import open_lpips
 from sonoforge.training.verbs.settings.gan_show import Config
 
 RECORD = "looks.json"
+
+log = logging.getLogger(__name__)
 
 
 def main(config: Config) -> Outcome:
@@ -51,10 +54,13 @@ def main(config: Config) -> Outcome:
         _open_distance(config, about.image_channels),
         origin,
     )
-    for name in config.what or LOOKS:
+    wanted = config.what or tuple(LOOKS)
+    for name in wanted:
         if name in reasons:
             say("%s: %s", name, reasons[name])
-            continue
+    names = [name for name in wanted if name not in reasons]
+    for number, name in enumerate(names, start=1):
+        log.info("looking at %s (%d of %d)", name, number, len(names))
         look = LOOKS[name](subject)
         for file, content in look.files.items():
             write_bytes(folder / file, content)

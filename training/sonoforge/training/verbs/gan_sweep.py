@@ -35,7 +35,7 @@ from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.progress.ticks import read_stats
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.setup import set_up
-from sonoforge.training.progress import is_interactive
+from sonoforge.training.progress import is_shown
 from sonoforge.training.verbs.gan_train import finishing_on_interrupt
 from sonoforge.training.verbs.settings.gan_sweep import Config
 
@@ -85,7 +85,7 @@ def main(config: Config) -> Outcome:
         for number, (recipe, weight, job, images) in enumerate(trainings):
             log.info("== %d of %d: %s, perceptual weight %g", number + 1, len(trainings), recipe, weight)
             own = folder / f"{recipe}-{weight:g}"
-            train_gan(images, job, own, resume=True, show_progress=is_interactive(), stop=interrupted)
+            train_gan(images, job, own, resume=True, show_progress=is_shown(), stop=interrupted)
             if not run_folder.is_finished(own):
                 log.info("stopped before its end; to go on: the same command with --resume")
                 return Outcome({"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan sweep --resume")

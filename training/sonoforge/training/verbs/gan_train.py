@@ -29,7 +29,7 @@ from sonoforge.training.gan.options import PRECISIONS, GanSettings
 from sonoforge.training.gan.progress.curves import PICTURE
 from sonoforge.training.gan.settings import make_plan
 from sonoforge.training.gan.setup import set_up
-from sonoforge.training.progress import is_interactive
+from sonoforge.training.progress import is_shown
 from sonoforge.training.verbs.settings.gan_train import Config
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def main(config: Config) -> Outcome:
             job,
             folder,
             resume=config.resume,
-            show_progress=is_interactive(),
+            show_progress=is_shown(),
             stop=lambda: interrupted() or time.monotonic() > deadline,
         )
     finished = run_folder.is_finished(folder)

@@ -28,7 +28,7 @@ from PIL import Image
 from sonoforge.runtime.atomic import plain, write_bytes, write_json, write_text
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_shown, progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def _write_pictures(root: Path, planned: Sequence[PlannedPicture]) -> dict[str, 
 
     pool = ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1))
     try:
-        with progress_bar("importing", len(planned), show=is_interactive()) as advance:
+        with progress_bar("importing", len(planned), show=is_shown()) as advance:
             for done, _ in enumerate(pool.map(write, planned), start=1):
                 advance(done, None)
     finally:

@@ -40,7 +40,7 @@ from sonoforge.training.gan.progress.ticks import (
 )
 from sonoforge.training.gan.setup import SOURCES, TrainingSetup
 from sonoforge.training.gan.state import TrainingState
-from sonoforge.training.progress import progress_bar
+from sonoforge.training.progress import is_interactive, progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,8 @@ class Recorder:
         self._save(done, figures)
         self._log_best(figures, done)
         summary = _summary(row)
-        self._advance(done, summary)
+        if self._show_progress and is_interactive():  # elsewhere the line below says more
+            self._advance(done, summary)
         self._follow_collapse(done, figures["diversity"])
         if time.monotonic() - self._logged_at > LOG_SECONDS or last:
             log.info(

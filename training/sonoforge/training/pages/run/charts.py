@@ -122,6 +122,26 @@ def reliability_diagram(raw: Sequence[Bin], calibrated: Sequence[Bin], title: st
 
 
 @styled
+def risk_coverage(arms: Mapping[str, ArmResult]) -> Markup:
+    """Draw the error rate of the scans that keep their label against their share; empty where not recorded."""
+    recorded = {name: f for name, f in arms.items() if f.get("risk_coverage")}
+    if not recorded:
+        return Markup()
+    figure, axes = new_chart(370)
+    for series, figures in enumerate(recorded.values()):
+        shares, errors = np.array(figures["risk_coverage"]["curve"]).T
+        axes.plot(shares, errors, color=_colour(series), linewidth=1.4, label=figures["title"])
+    for target in next(iter(recorded.values()))["risk_coverage"]["targets"]:
+        axes.axhline(target["error"], color=SOFT, linewidth=1, linestyle=(0, (5, 4)))
+    axes.set(xlim=(0, 1.01), xlabel="share of scans that keep their label", ylabel="share of them that is wrong")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(percent_axis())
+    axes.yaxis.set_major_formatter(percent_axis())
+    figure.legend(loc="outside lower left")
+    return svg(figure, "Risk-coverage curve: error rate of the scans that keep their label, the surest first")
+
+
+@styled
 def generator_losses(runs: GeneratorRuns) -> Markup:
     """Draw both losses of one class's generators by step: thin lines are trainings, thick ones their mean."""
     figure, axes = new_chart(290)

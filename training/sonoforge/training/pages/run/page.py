@@ -231,6 +231,7 @@ class Charts(NamedTuple):
     loss: Markup
     accuracy: Markup
     reliability: list[tuple[str, Markup]]
+    risk_coverage: Markup
 
 
 def _charts(
@@ -249,6 +250,7 @@ def _charts(
         loss=charts.learning_curves(arms, "loss", "training loss"),
         accuracy=charts.learning_curves(arms, "accuracy", "training accuracy"),
         reliability=diagrams,
+        risk_coverage=charts.risk_coverage(arms),
     )
 
 
