@@ -144,6 +144,12 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "trust order": (lambda m: m["trust"].update(median=1e9), "expected less than threshold"),
     "unknown metric": (lambda m: m["quality"].update(beauty={"low": 0, "high": 1}), "unknown key 'beauty'"),
     "metric order": (lambda m: m["quality"]["noise"].update(low=9, high=1), "low 9.0 above high 1.0"),
+    "scan bands without a count": (lambda m: m["quality"].update(scan={"bands": {}}), "quality.scan: count is missing"),
+    "part of a count": (lambda m: m["quality"].update(scan={"count": 1.5, "bands": {}}), "scan.count: found 1.5"),
+    "band order": (
+        lambda m: m["quality"].update(scan={"count": 2, "bands": {"coverage": {"low": 2, "high": 1}}}),
+        "quality.scan.bands.coverage: found low 2.0 above high 1.0",
+    ),
     "metric key": (lambda m: m["quality"]["noise"].update(median=1), "quality.noise: unknown key"),
 }
 
@@ -366,3 +372,8 @@ def test_parse_manifest_reads_what_the_file_says(pristine: Path) -> None:
     assert manifest.trust == (raw["trust"]["median"], raw["trust"]["threshold"])
     assert manifest.quality["noise"].high == raw["quality"]["noise"]["high"]
     assert manifest.thresholds == raw["conformal"]["thresholds"]
+    assert manifest.scan_bands == (0, {})  # of a bundle of before they were known
+    raw["quality"]["scan"] = {"count": 9, "bands": {"coverage": {"low": 0.5, "high": 1}, "of a later version": {}}}
+    manifest = parse_manifest(json.dumps(raw).encode())
+    assert isinstance(manifest, ClassifierManifest)
+    assert manifest.scan_bands == (9, {"coverage": (0.5, 1.0)})

@@ -76,7 +76,7 @@ def _lines(title: str, total: int, done: int) -> Advance:
     def advance(step: int, state: str | None) -> None:
         nonlocal told
         now = time.monotonic()
-        if now - told >= LINE_SECONDS and step > done:
+        if now - told >= LINE_SECONDS and done < step < total:
             left = time_left((now - begun) / (step - done) * (total - step))
             log.info("%s: %d of %d, about %s%s", title, step, total, left, f"; {state}" if state else "")
             told = now

@@ -27,6 +27,7 @@ from sonoforge.runtime.bundle.manifest import (
 from sonoforge.runtime.bundle.trust_limits import TailLimits, TrustChecks, read_checks, read_distance
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.quality_metrics import METRICS
+from sonoforge.runtime.images.quality_table import SCAN
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam")
 """Outputs of a model file, in order."""
@@ -37,6 +38,13 @@ class Limits(NamedTuple):
 
     low: float
     high: float
+
+
+class ScanBands(NamedTuple):
+    """5th and 95th percentile of the metrics of `quality_table.SCAN` over so many training ``images``."""
+
+    images: int
+    limits: dict[str, Limits]
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,8 @@ class ClassifierManifest(Manifest):
         thresholds: Probability from which a class belongs to the set.
         trust: Of the Mahalanobis distance from the training images.
         checks: What else an answer is judged by; None in a bundle of an earlier version.
-        quality: Reference range of each image-quality metric.
+        quality: Reference range of each image-quality metric of the network's view.
+        scan_bands: Reference bands of the metrics in the scan's own pixels; empty for a bundle without.
     """
 
     preprocessing: Preprocessing
@@ -62,6 +71,7 @@ class ClassifierManifest(Manifest):
     trust: TailLimits
     checks: TrustChecks | None
     quality: dict[str, Limits]
+    scan_bands: ScanBands
 
     task: ClassVar[str] = "classification"
     owner: ClassVar[str] = "a classifier"
@@ -98,6 +108,7 @@ class ClassifierManifest(Manifest):
             trust=read_distance(raw["trust"]),
             checks=read_checks(raw["trust"]),
             quality=_quality(raw["quality"]),
+            scan_bands=_scan_bands(raw["quality"]),
         )
 
     @property
@@ -141,15 +152,26 @@ def _thresholds(value: Any, classes: tuple[str, ...]) -> dict[str, float]:
 
 def _quality(value: Any) -> dict[str, Limits]:
     quality = mapping("quality", value)
-    exact_keys("quality", quality, tuple(METRICS))
-    result = {}
-    for name in METRICS:
-        entry = mapping(f"quality.{name}", quality[name])
-        exact_keys(f"quality.{name}", entry, ("low", "high"))
-        limits = Limits(
-            low=number(f"quality.{name}.low", entry["low"]), high=number(f"quality.{name}.high", entry["high"])
-        )
-        if limits.low > limits.high:
-            raise ManifestError(f"quality.{name}: found low {limits.low} above high {limits.high}")
-        result[name] = limits
-    return result
+    exact_keys("quality", {name: value for name, value in quality.items() if name != "scan"}, tuple(METRICS))
+    return {name: _limits(f"quality.{name}", quality[name]) for name in METRICS}
+
+
+def _scan_bands(quality: Mapping[str, Any]) -> ScanBands:
+    """Read ``quality.scan``: older bundles have none, later ones may have more metrics."""
+    scan = mapping("quality.scan", quality.get("scan", {"count": 0, "bands": {}}))
+    exact_keys("quality.scan", scan, ("count", "bands"))
+    count, bands = number("quality.scan.count", scan["count"]), mapping("quality.scan.bands", scan["bands"])
+    if count < 0 or count != int(count):
+        raise ManifestError(f"quality.scan.count: found {count}, expected a whole number")
+    return ScanBands(
+        int(count), {name: _limits(f"quality.scan.bands.{name}", bands[name]) for name in SCAN if name in bands}
+    )
+
+
+def _limits(name: str, value: Any) -> Limits:
+    entry = mapping(name, value)
+    exact_keys(name, entry, ("low", "high"))
+    limits = Limits(low=number(f"{name}.low", entry["low"]), high=number(f"{name}.high", entry["high"]))
+    if limits.low > limits.high:
+        raise ManifestError(f"{name}: found low {limits.low} above high {limits.high}")
+    return limits

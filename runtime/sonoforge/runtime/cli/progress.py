@@ -81,7 +81,7 @@ class _Meter:
     def advance(self, done: int) -> None:
         """Show the progress, if it is time."""
         now = time.monotonic()
-        if now < self._next:
+        if now < self._next or not (self._is_terminal or done < self._total):
             return
         left = time_left((now - self._begun) / done * (self._total - done)) if done else ""
         if self._is_terminal:

@@ -14,6 +14,7 @@ from torch import Tensor
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, train_arm
 from sonoforge.training.classifier.balancing import GeneratorJob, balance
 from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
@@ -29,6 +30,7 @@ from sonoforge.training.classifier.model_folder import (
     TrainingRecord,
     save_model,
 )
+from sonoforge.training.classifier.scan_bands import scan_bands
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trained_on import write_signatures
 from sonoforge.training.classifier.trust_limits import record_trust
@@ -156,7 +158,10 @@ def record_model(
         temperature=calibration.fit_temperature(held_out.predictions.labels, held_out.predictions.probabilities),
         conformal=_prediction_sets(held_out.predictions, classes),
         trust=record_trust(held_out.distances, held_out.trust, held_out.predictions, trained.upright),
-        quality=quality_reference(cache, indices),
+        quality={
+            **quality_reference(cache, indices),
+            "scan": scan_bands(cache, indices, Preprocessing(crop=provenance.settings.crop)),
+        },
         training=training,
         evaluation=_evaluate(held_out, classes, trained, provenance),
         crop=provenance.settings.crop,

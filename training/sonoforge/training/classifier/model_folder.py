@@ -121,7 +121,7 @@ class ModelRecord:
     temperature: float  # calibration temperature, fitted on out-of-fold predictions
     conformal: ConformalRecord  # prediction sets
     trust: TrustRecord  # distances of held-out images
-    quality: dict[str, QualityRange]  # reference range of each quality metric
+    quality: dict[str, Any]  # a `QualityRange` for each metric of the network's view; ``scan``: `ScanBands`
     training: TrainingRecord  # provenance
     evaluation: EvaluationRecord  # figures on held-out images
     intended_use: str
