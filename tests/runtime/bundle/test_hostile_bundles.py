@@ -135,6 +135,14 @@ def nonsense_numbers(folder: Path) -> Path:
     return folder
 
 
+def nonsense_preprocessing(value: Any) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        factory.edit_manifest(folder, lambda m: m.update(preprocessing=value))
+        return folder
+
+    return make
+
+
 def replaced(name: str, content: bytes) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         (folder / name).write_bytes(content)
@@ -169,6 +177,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a link in a zip": (link, "it is a link"),
     "another compression": (packed_by_lzma, "compressed by method 14, expected stored or deflated"),
     "a number of 4000 digits": (nonsense_numbers, "trust.threshold: found 1000"),
+    "a list instead of settings": (nonsense_preprocessing([1] * 1000), "preprocessing: found [1, 1, 1"),
+    "settings without end": (nonsense_preprocessing({"x" * 100_000: 1}), "preprocessing: found xxx"),
     "a number of 2 million digits": (replaced("manifest.json", b"[" + b"1" * 2_000_000 + b"]"), "not valid JSON"),
     "a million levels": (replaced("manifest.json", b"[" * 1_000_000), "not valid JSON"),
     "a million objects": (replaced("manifest.json", b"[" + b"{}," * 1_000_000 + b"{}]"), "expected an object"),

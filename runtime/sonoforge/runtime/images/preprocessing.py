@@ -115,7 +115,7 @@ class Preprocessing:
         expected = {"size", "resample", "mean", "std"}
         if not isinstance(values, Mapping) or set(values) - {"crop"} != expected:
             found = ", ".join(sorted(map(str, values))) if isinstance(values, Mapping) else repr(values)
-            raise SonoforgeError(f"preprocessing: found {found}, expected {', '.join(sorted(expected))}")
+            raise SonoforgeError(f"preprocessing: found {found:.200}, expected {', '.join(sorted(expected))}")
         size, resample = values["size"], values["resample"]
         if type(size) is not int or not 16 <= size <= 4096:
             raise SonoforgeError(f"preprocessing: found size {size!r:.80}, expected a whole number from 16 to 4096")
