@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from sonoforge.runtime.images import lesion_contrast, scan_metrics
 from sonoforge.runtime.images.quality_table import LESION, SCAN
-
-if TYPE_CHECKING:
-    from sonoforge.runtime.bundle.classification import Limits
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,12 @@ class ScanQuality:
         }
 
 
-def judge(scan: Image.Image, bands: Mapping[str, Limits], mask: Image.Image | None = None) -> ScanQuality:
+def judge(scan: Image.Image, bands: Mapping[str, Any], mask: Image.Image | None = None) -> ScanQuality:
     """Measure a scan and compare it with the bands of a bundle; a metric without a band is never flagged.
 
     Args:
         scan: The part of a picture that is scan.
-        bands: `ScanBands.limits` of the bundle's manifest.
+        bands: For each metric, its ``low`` and ``high``: `ScanBands.limits` of the bundle's manifest.
         mask: Bright where the lesion is, of the scan's size.
 
     Raises:
