@@ -32,6 +32,7 @@ from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.nearest_training import ARRAYS
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
 from sonoforge.training.classifier.model_folder import SIGNATURES, ModelArrays, ModelRecord, load_model
 from sonoforge.training.data.selection import evenly_spaced
@@ -140,6 +141,7 @@ def fill_bundle(
                 "trust_mean": arrays.trust_mean,
                 "trust_components": arrays.trust_components,
                 "trust_residual": arrays.trust_residual,
+                **_neighbours(arrays),
             },
             compressed=False,
         ),
@@ -233,6 +235,11 @@ def _prepare(
 
 def _cannot_have(name: str) -> str:
     return FORMATS[name].missing()
+
+
+def _neighbours(arrays: ModelArrays) -> dict[str, NDArray[Any]]:
+    """Return the points of the training images for ``reference.npz``; none from a model of an earlier version."""
+    return {name: getattr(arrays, name) for name in ARRAYS if getattr(arrays, name) is not None}
 
 
 def _as_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

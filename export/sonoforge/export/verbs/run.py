@@ -25,6 +25,7 @@ from sonoforge.training.classifier.comparison import Comparison, compare, log_ta
 from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
+from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
@@ -132,7 +133,7 @@ def _train_final_model(
     predictions, _ = read_predictions(folder / "predictions.csv")
     held_out = next(own for own in predictions if (own.arm, own.seed) == (config.final_arm, config.seed))
     figures = comparison.results["arms"][config.final_arm]
-    seeds = figures["seeds"]
+    seeds, judged = figures["seeds"], figures.get("trust")
     reads = check_reads(folder, read_plans(folder)) if ARMS[config.final_arm].fill == "gan" else {}
     record_model(
         folder / "model",
@@ -144,6 +145,7 @@ def _train_final_model(
             np.array(figures["distances"]),
             twins=sum(comparison.results["split"]["test_images_with_a_twin_in_training"]),
             generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
+            trust=None if judged is None else HeldOutTrust(**judged),
             seed_accuracy={str(seed): value for seed, value in zip(seeds["seeds"], seeds["accuracy"], strict=True)},
         ),
         Provenance(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import ImageError
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from sonoforge.runtime.pages.answer_page import AnswerPage
 
 
-@dataclass(frozen=True)
-class Extras:
+class Extras(NamedTuple):
     """What is written with each answer; empty for nothing.
 
     Attributes:

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference.nearest_training import NeighbourReference
 from sonoforge.runtime.inference.trust import TrustReference
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels
 from sonoforge.training.classifier.fine_tuning import EpochRow, feature_inputs, fit, pixel_inputs
 from sonoforge.training.classifier.network import all_features, answer, build_network, pixel_views
 from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.classifier.trust_reference import fit_reference
+from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.labelled_images import LabelledImages
 
@@ -92,7 +93,8 @@ class ClassifierJob:
 class Trained(NamedTuple):
     """A trained arm: its members, their mean learning curve, accuracy on its own training images, trust reference.
 
-    ``added`` is the number of images of each class, (C,), that the arm added to the real ones.
+    ``added`` is the number of images of each class, (C,), that the arm added to the real ones; ``neighbours`` and
+    ``upright``, as the reference, are fitted without them.
     """
 
     members: list[Any]
@@ -100,6 +102,8 @@ class Trained(NamedTuple):
     train_accuracy: float
     reference: TrustReference
     added: NDArray[np.int64]
+    neighbours: NeighbourReference | None
+    upright: NDArray[np.float64]
 
 
 def train_arm(
@@ -156,4 +160,13 @@ def train_arm(
     answers = answer(members, views, settings.frozen_blocks, device)
     train_accuracy = float((answers.probabilities.argmax(axis=1) == labels).mean())
     counts = np.zeros(len(images.classes), np.int64) if added is None else added.counts
-    return Trained(members, history, train_accuracy, fit_reference(answers.embeddings[: len(images)]), counts)
+    embeddings = answers.embeddings[: len(images)]
+    return Trained(
+        members=members,
+        history=history,
+        train_accuracy=train_accuracy,
+        reference=fit_reference(embeddings),
+        added=counts,
+        neighbours=fit_neighbours(embeddings),
+        upright=fit_upright(images.pixels),
+    )

@@ -23,6 +23,7 @@ from sonoforge.training.classifier.folds import prepare_worker, run_fold, train_
 from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
 from sonoforge.training.classifier.kept_folds import keep_plan
 from sonoforge.training.classifier.made_from import MadeFrom, check_made_from, made_from
+from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import leaked_images
@@ -192,7 +193,16 @@ def _arm_result(figures: EvaluatedArm, folds: Sequence[FoldResult]) -> ArmResult
         seconds=float(sum(fold.seconds for fold in folds)),
         generated_per_fold=[fold.added for fold in folds],
         distances=[distance for fold in folds for distance in fold.distances],
+        trust=_pooled_trust(folds),
     )
+
+
+def _pooled_trust(folds: Sequence[FoldResult]) -> dict[str, list[float]] | None:
+    """Put what the folds' images are judged by one after another, as ``distances``; None where a fold lacks it."""
+    judged = [fold.trust for fold in folds if fold.trust is not None]
+    if len(judged) < len(folds):
+        return None
+    return {key: [value for own in judged for value in getattr(own, key)] for key in HeldOutTrust._fields}
 
 
 def _describe_split(plan: SplitPlan, cache: ImageCache, second_opinion: SecondOpinion) -> SplitResult:

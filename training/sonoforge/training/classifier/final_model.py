@@ -28,12 +28,13 @@ from sonoforge.training.classifier.model_folder import (
     ModelRecord,
     QualityRange,
     TrainingRecord,
-    TrustRecord,
     save_model,
 )
 from sonoforge.training.classifier.scan_bands import scan_bands
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trained_on import write_signatures
+from sonoforge.training.classifier.trust_limits import record_trust
+from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.selection import evenly_spaced
@@ -67,6 +68,7 @@ class HeldOut:
     twins: int  # images with a near-duplicate or an identical image among these
     generator_reads: int  # images that a generator read which their model's training images came from
     seed_accuracy: dict[str, float]  # accuracy by seed, where the training was repeated with several; else empty
+    trust: HeldOutTrust | None = None  # what else they are judged by; None where a fold of an earlier version lacks it
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,7 @@ def record_model(
         mirror=provenance.settings.mirror,
         temperature=calibration.fit_temperature(held_out.predictions.labels, held_out.predictions.probabilities),
         conformal=_prediction_sets(held_out.predictions, classes),
-        trust=TrustRecord(
-            median=float(np.median(held_out.distances)), threshold=float(np.percentile(held_out.distances, 95))
-        ),
+        trust=record_trust(held_out.distances, held_out.trust, held_out.predictions, trained.upright),
         quality={
             **quality_reference(cache, indices),
             "scan": scan_bands(cache, indices, Preprocessing(crop=provenance.settings.crop)),
@@ -173,10 +173,14 @@ def record_model(
     chosen = indices[evenly_spaced(len(indices), PARITY_IMAGES)]
     # Golden vectors are simulated scans, so that a bundle carries no patient's image.
     phantoms = generate_phantom_set(GOLDEN_IMAGES, 0, cache.images.shape[1])
+    neighbours = trained.neighbours
     arrays = ModelArrays(
         trust_mean=trained.reference.mean,
         trust_components=trained.reference.components,
         trust_residual=trained.reference.residual,
+        neighbour_mean=neighbours.mean if neighbours else None,
+        neighbour_axes=neighbours.axes if neighbours else None,
+        neighbour_points=neighbours.points if neighbours else None,
         parity_pixels=np.asarray(cache.images[chosen]),
         golden_pixels=np.stack([np.repeat(image.pixels[:, :, None], 3, axis=2) for image in phantoms]),
     )

@@ -11,6 +11,7 @@ from typing import Any
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.made_from import REMEDY, MadeFrom
+from sonoforge.training.classifier.trust_reference import HeldOutTrust
 
 CLASSIFIER, GENERATOR, GENERATED = "classifier", "generator", "generated"
 
@@ -49,13 +50,16 @@ class FoldResult:
     seconds: float  # of the whole fold
     reads: tuple[StageReads, ...]  # every stage with its images
     made_from: MadeFrom  # what a resumed run must start from to keep this result
+    # What the test images are judged by beside the distance; None as earlier versions wrote it, or for few images.
+    trust: HeldOutTrust | None = None
 
 
 def write_fold(path: Path, result: FoldResult) -> None:
     """Write the result; in the file, ``reads`` maps ``generator benign``, for example, to hashes."""
     values: dict[str, Any] = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
     reads = {f"{own.stage} {own.class_name}".rstrip(): own.hashes for own in result.reads}
-    atomic.write_json(path, values | {"reads": reads})
+    trust = None if result.trust is None else result.trust._asdict()
+    atomic.write_json(path, values | {"reads": reads, "trust": trust})
 
 
 def read_fold(path: Path) -> FoldResult:
@@ -75,6 +79,8 @@ def read_fold(path: Path) -> FoldResult:
         for key, hashes in values.pop("reads").items():
             stage, _, class_name = key.partition(" ")
             reads.append(StageReads(stage, tuple(hashes), class_name))
-        return FoldResult(**values, reads=tuple(reads), made_from=MadeFrom(**made_from))
+        trust = values.pop("trust", None)
+        judged = None if trust is None else HeldOutTrust(**trust)
+        return FoldResult(**values, reads=tuple(reads), made_from=MadeFrom(**made_from), trust=judged)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SonoforgeError(f"{path}: not a readable fold result ({error}); {REMEDY}") from error

@@ -24,6 +24,7 @@ from sonoforge.training.classifier.fold_result import (
 from sonoforge.training.classifier.fold_task import FoldTask
 from sonoforge.training.classifier.frozen_maps import open_images, read_maps
 from sonoforge.training.classifier.network import answer, pixel_views
+from sonoforge.training.classifier.trust_reference import judge_held_out
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -79,6 +80,7 @@ def run_fold(task: FoldTask) -> FoldResult:
         seconds=time.perf_counter() - started,
         reads=(StageReads(CLASSIFIER, _hashes(cache, train)), *generator_reads),
         made_from=task.made_from,
+        trust=judge_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
     )
     write_fold(task.path, result)
     return result

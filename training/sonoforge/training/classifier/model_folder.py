@@ -38,7 +38,13 @@ class ConformalRecord(TypedDict):
     mean_set_size: float
 
 
-class TrustRecord(TypedDict):
+class _LaterTrust(TypedDict, total=False):
+    """What earlier versions did not record: ``trust.checks`` of a bundle's manifest."""
+
+    checks: dict[str, Any]
+
+
+class TrustRecord(_LaterTrust):
     """Distance of held-out images from the training images: median and 95th percentile."""
 
     median: float
@@ -130,6 +136,9 @@ class ModelArrays(NamedTuple):
     trust_residual: NDArray[np.float32]
     parity_pixels: NDArray[np.uint8]
     golden_pixels: NDArray[np.uint8]
+    neighbour_mean: NDArray[np.float32] | None = None  # `NeighbourReference`; None where ``trust`` has no checks
+    neighbour_axes: NDArray[np.float16] | None = None
+    neighbour_points: NDArray[np.float16] | None = None
 
 
 def save_model(
@@ -144,7 +153,7 @@ def save_model(
     }
     atomic.write_bytes(folder / "model.safetensors", save(state))
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays._asdict())
+    np.savez_compressed(buffer, **{key: array for key, array in arrays._asdict().items() if array is not None})
     atomic.write_bytes(folder / "arrays.npz", buffer.getvalue())
     atomic.write_bytes(folder / SIGNATURES, signatures)
     atomic.write_json(folder / "model.json", asdict(record))
@@ -165,7 +174,7 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
         record = ModelRecord(**{**values, "classes": tuple(values["classes"])})
         _check_keys(record)
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
-            arrays = ModelArrays(**{key: archive[key] for key in ModelArrays._fields})
+            arrays = ModelArrays(**{key: archive[key] for key in ModelArrays._fields if key in archive})
         state = load((folder / "model.safetensors").read_bytes())
         members = []
         for index in sorted({int(key.split(".")[0]) for key in state}):

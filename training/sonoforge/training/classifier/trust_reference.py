@@ -1,11 +1,69 @@
-"""Fit the Gaussian that the runtime measures an embedding's distance from."""
+"""Fit what the runtime judges an image by: the Gaussian and the points of the training embeddings, and their pose."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.images.scan_pose import ROWS, dark_columns, profile, upright_score
+from sonoforge.runtime.inference.nearest_training import (
+    AXES,
+    NEIGHBOURS,
+    NeighbourReference,
+    directions,
+    neighbour_distances,
+)
 from sonoforge.runtime.inference.trust import TrustReference
+
+_RIDGE = 1.0
+"""Added to the diagonal of the profiles' moments; with 780 images 0.1 to 10 turn the same scans the right way up."""
+
+
+class HeldOutTrust(NamedTuple):
+    """What each image (N,) is judged by, measured with a network that had not seen it."""
+
+    neighbours: list[float]  # `nearest_training.neighbour_distances`
+    upright: list[float]  # `scan_pose.upright_score`
+    dark: list[float]  # `scan_pose.dark_columns`
+
+
+def fit_neighbours(embeddings: NDArray[np.float32]) -> NeighbourReference | None:
+    """Place training embeddings (N, D) on the leading axes of their directions; None for too few to compare with."""
+    if len(embeddings) < NEIGHBOURS:
+        return None
+    own = directions(embeddings)
+    mean = own.mean(axis=0)
+    axes = np.linalg.svd(own - mean, full_matrices=False)[2][:AXES].T.astype(np.float16)
+    points = (own - mean) @ axes.astype(np.float32)
+    return NeighbourReference(mean.astype(np.float32), axes, points.astype(np.float16))
+
+
+def fit_upright(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Weights (`ROWS`,) that give the profiles of upright images (N, S, S, 3) about 1, and so turned ones about -1.
+
+    Ridge regression of 1 on the profiles, without an intercept.
+    """
+    rows = np.concatenate([profile(pixels[first : first + 64]) for first in range(0, len(pixels), 64)])
+    weights: NDArray[np.float64] = np.linalg.solve(rows.T @ rows + _RIDGE * np.eye(ROWS), rows.sum(axis=0))
+    return weights
+
+
+def judge_held_out(
+    pixels: NDArray[np.uint8],
+    embeddings: NDArray[np.float32],
+    neighbours: NeighbourReference | None,
+    upright: NDArray[np.float64],
+) -> HeldOutTrust | None:
+    """Measure images (N, S, S, 3) with embeddings (N, D); None where there are too few training images."""
+    if neighbours is None:
+        return None
+    return HeldOutTrust(
+        neighbours=neighbour_distances(embeddings, neighbours).tolist(),
+        upright=upright_score(pixels, upright.tolist()).tolist(),
+        dark=dark_columns(pixels).tolist(),
+    )
 
 
 def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> TrustReference:

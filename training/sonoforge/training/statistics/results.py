@@ -95,7 +95,13 @@ class EvaluatedArm(ArmFigures):
     seeds: SeedFigures
 
 
-class ArmResult(EvaluatedArm):
+class _LaterTraining(TypedDict, total=False):
+    """What earlier versions did not record: `trust_reference.HeldOutTrust` by name, None where a fold lacks it."""
+
+    trust: dict[str, list[float]] | None
+
+
+class ArmResult(EvaluatedArm, _LaterTraining):
     """An arm's figures and its training: learning curve, images added and seconds of each fold."""
 
     title: str

@@ -18,6 +18,7 @@ from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_
 from sonoforge.training.classifier.kept_folds import check_images, keep_plan
 from sonoforge.training.classifier.made_from import made_from
 from sonoforge.training.classifier.network import answer, pixel_views
+from sonoforge.training.classifier.trust_reference import judge_held_out
 from sonoforge.training.classifier.weights import load_backbone, weights_digest
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed, leaked_images
@@ -124,4 +125,5 @@ def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: 
         twins=len(leaked_images(plan, 0, cache)),
         generator_reads=0,  # generators, too, are trained on the training images
         seed_accuracy={},
+        trust=judge_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
     )

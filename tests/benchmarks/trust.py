@@ -1,0 +1,117 @@
+"""What trust finds: foreign pictures, spoilt scans and errors, each judged by networks that had not seen the scan.
+
+    python tests/benchmarks/trust.py DATA WEIGHTS KEEP [FOLDS]
+
+DATA holds BUSI and the other collections, WEIGHTS is an ImageNet MobileNetV2, KEEP a folder for the networks of the
+sealed folds (seed 0, budget `quick` with one network), which are trained where they are missing: half an hour of one
+core.  The figures of ``runtime/docs/trust.md``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from foreign_images import SPOILT, foreign_images, other_ultrasound
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from scipy.stats import mannwhitneyu
+
+from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.runtime.bundle.trust_limits import TailLimits
+from sonoforge.runtime.images import quality_metrics
+from sonoforge.runtime.inference.trust import distances, tail_probability
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.classifier.arms import ClassifierJob, train_arm
+from sonoforge.training.classifier.network import answer
+from sonoforge.training.classifier.settings import BUDGETS
+from sonoforge.training.classifier.trust_limits import FOREIGN
+from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright, judge_held_out
+from sonoforge.training.classifier.weights import load_backbone
+from sonoforge.training.data.cache import open_cache
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.splits import make_plan
+from sonoforge.training.second_opinion.gate import find_second_views
+from sonoforge.training.statistics.risk_coverage import area_under_risk, cuts
+
+SETTINGS = dataclasses.replace(BUDGETS["quick"], members=1, mirror=False)
+POOR = ("sharpness", "contrast")
+_CPU = torch.device("cpu")
+Floats = NDArray[np.float64]
+
+
+def auroc(clean: Floats, others: Floats) -> float:
+    """Chance that another picture has the higher value than a clean scan."""
+    return float(mannwhitneyu(others, clean).statistic) / (len(clean) * len(others))
+
+
+def main(data: Path, weights: str, keep: Path, folds: int) -> None:
+    cache = open_cache(read_dataset(data / "BUSI"))
+    plan = make_plan(cache, "sealed", 10, 0, [(view.query, view.key) for view in find_second_views(cache)])
+    labels, backbone = cache.dataset.labels, load_backbone(weights, cache)
+    pictures = {**foreign_images(data), **other_ultrasound(data)}
+    found: dict[str, list[Floats]] = {}
+    wrong, sure, groups = [], [], []
+    for fold in range(folds):
+        train, test = plan.train(fold), plan.test(fold)
+        file = keep / f"fold{fold}.safetensors"
+        if not file.is_file():
+            job = ClassifierJob(backbone, SETTINGS, derive_seed(0, "fold", fold), _CPU)
+            save_file(train_arm(cache.labelled(train), None, job).members[0].state_dict(), str(file))
+        net = mobilenet_v2(len(cache.dataset.classes)).eval()
+        net.load_state_dict(load_file(str(file)))
+        own = answer([net], [cache.images[train]], 0, _CPU).embeddings
+        reference, near, upright = fit_reference(own), fit_neighbours(own), fit_upright(cache.images[train])
+        scans = np.asarray(cache.images[test])
+        spoilt = {name: np.stack([spoil(scan) for scan in scans[::4]]) for name, spoil in SPOILT.items()}
+        for name, pixels in {"held-out": scans, **pictures, **spoilt}.items():
+            answers = answer([net], [pixels], 0, _CPU)
+            judged = judge_held_out(pixels, answers.embeddings, near, upright)
+            assert judged is not None
+            quality = [quality_metrics.measure(image, 400, 400) for image in pixels]
+            columns = [distances(answers.embeddings, reference), *judged]
+            columns += [[row[metric] for row in quality] for metric in POOR]
+            found.setdefault(name, []).append(np.array(columns, dtype=np.float64).T)
+            if name == "held-out":
+                wrong.append(answers.probabilities.argmax(axis=1) != labels[test])
+                sure.append(answers.probabilities.max(axis=1))
+                groups.append(np.array(plan.groups)[test])
+    rows = {name: np.concatenate(parts) for name, parts in found.items()}
+    _print_kinds(rows)
+    _print_errors(rows["held-out"], np.concatenate(wrong), np.concatenate(sure), np.concatenate(groups))
+
+
+def _print_kinds(rows: dict[str, Floats]) -> None:
+    """Print the AUROC of the score for each kind of picture, and the share with each cause."""
+    clean = rows["held-out"]
+    far, near = (TailLimits(float(np.median(c)), float(np.percentile(c, 95))) for c in (clean[:, 0], clean[:, 1]))
+    contact, lowest = clean[:, 3].max(), np.percentile(clean[:, 4:], 1, axis=0)
+    foreign = far.median + FOREIGN * (far.threshold - far.median)
+    scores = {}
+    for name, r in rows.items():
+        poor = (r[:, 2] < 0) | (r[:, 3] > contact) | (r[:, 4:] < lowest).any(axis=1)
+        tails = [min(tail_probability(d, far), tail_probability(k, near)) for d, k in r[:, :2].tolist()]
+        scores[name] = np.where(poor, np.minimum(tails, 0.01), tails)
+        unlike = (r[:, 0] > far.threshold) | (r[:, 1] > near.threshold)
+        shares = {"not ultrasound": r[:, 0] > foreign, "known kind": ~unlike, "poor": poor}
+        shares |= {"upside down": r[:, 2] < 0, "out of contact": r[:, 3] > contact}
+        area = auroc(-scores["held-out"], -scores[name])
+        print(f"{name:20} AUROC {area:.3f}  " + ", ".join(f"{k} {v.mean():.3f}" for k, v in shares.items()))
+
+
+def _print_errors(rows: Floats, wrong: NDArray[np.bool_], sure: Floats, groups: NDArray[np.int64]) -> None:
+    """Print the error rate of flagged scans and of the others, and the risk-coverage curve by probability."""
+    flags = {name: rows[:, i] > np.percentile(rows[:, i], 95) for i, name in enumerate(("distance", "neighbours"))}
+    flags |= {f"{m} low": rows[:, i] < np.percentile(rows[:, i], 1) for i, m in enumerate(POOR, start=4)}
+    for name, flag in flags.items():
+        print(f"{name:20} {flag.sum()} scans, {wrong[flag].mean():.3f} wrong, others {wrong[~flag].mean():.3f}")
+    print(f"area under risk {area_under_risk(wrong, sure):.4f}; -k {area_under_risk(wrong, -rows[:, 1]):.4f}")
+    for cut in cuts(wrong, sure, groups):
+        print(f"at most {cut.error:.0%} wrong: hand back {cut.handed_back}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 10)

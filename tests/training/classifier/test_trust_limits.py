@@ -1,0 +1,91 @@
+"""What a fold records and a bundle's limits are set from, against plain recounts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sonoforge.runtime.bundle.trust_limits import read_checks
+from sonoforge.runtime.images.scan_pose import ROWS
+from sonoforge.runtime.inference.nearest_training import neighbour_distances
+from sonoforge.training.classifier.fold_result import FoldResult, read_fold, write_fold
+from sonoforge.training.classifier.made_from import MadeFrom
+from sonoforge.training.classifier.trust_limits import record_trust
+from sonoforge.training.classifier.trust_reference import HeldOutTrust, fit_neighbours, fit_upright, judge_held_out
+from sonoforge.training.statistics.predictions import Predictions
+
+
+def fading(count: int, side: int = 56) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    depth = np.linspace(1, 0.2, side)[None, :, None, None]
+    return np.clip(depth * rng.uniform(50, 250, (count, side, side, 1)), 0, 255).astype(np.uint8).repeat(3, axis=3)
+
+
+def test_training_images_are_nearer_to_themselves_than_others_are() -> None:
+    rng = np.random.default_rng(1)
+    own, others = (rng.normal(centre, 1, (60, 50)).astype(np.float32) for centre in (1.5, -1.5))
+    reference = fit_neighbours(own)
+    assert reference is not None
+    assert reference.points.shape == (60, 32)
+    assert reference.axes.dtype == reference.points.dtype == np.float16
+    assert neighbour_distances(own, reference).max() < neighbour_distances(others, reference).min()
+    assert fit_neighbours(own[:9]) is None
+
+
+def test_turned_images_are_told_from_upright_ones() -> None:
+    pixels = fading(40)
+    reference = fit_neighbours(np.random.default_rng(2).normal(size=(40, 8)).astype(np.float32))
+    weights = fit_upright(pixels[:30])
+    assert weights.shape == (ROWS,)
+    embeddings = np.ones((10, 8), np.float32)
+    upright = judge_held_out(pixels[30:], embeddings, reference, weights)
+    turned = judge_held_out(pixels[30:, ::-1], embeddings, reference, weights)
+    assert upright is not None
+    assert turned is not None
+    assert min(upright.upright) > 0.5
+    assert turned.upright == pytest.approx([-score for score in upright.upright])
+    assert judge_held_out(pixels[30:], embeddings, None, weights) is None
+
+
+def test_a_fold_keeps_what_its_images_are_judged_by_and_old_folds_are_read(tmp_path: Path) -> None:
+    result = FoldResult(
+        arm="real", protocol="sealed", seed=0, fold=0, files=["a.png"], probabilities=[[0.5, 0.5]], accuracy=1.0,
+        distances=[3.0], train_accuracy=1.0, history=[], added=0, seconds=1.0, reads=(),
+        made_from=MadeFrom("plan", "weights", {}), trust=HeldOutTrust([0.25], [0.9], [0.0]),
+    )  # fmt: skip
+    path = tmp_path / "fold.json"
+    write_fold(path, result)
+    assert read_fold(path) == result
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["trust"]
+    path.write_text(json.dumps(values), encoding="utf-8")
+    assert read_fold(path) == replace(result, trust=None)
+
+
+def test_limits_are_those_of_the_held_out_images() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 400)
+    right = rng.uniform(0.3, 1, 400)
+    held_out = Predictions(
+        arm="real", protocol="sealed", seed=0, files=tuple(map(str, range(400))), groups=np.arange(400),
+        folds=np.arange(400) % 10, labels=labels,
+        probabilities=np.where(labels[:, None] == [0, 1], right[:, None], 1 - right[:, None]),
+    )  # fmt: skip
+    distances, near = rng.uniform(20, 60, 400), rng.uniform(0.1, 0.5, 400)
+    judged = HeldOutTrust(near.tolist(), [1.0] * 400, rng.uniform(0, 0.4, 400).tolist())
+    record = record_trust(distances, judged, held_out, np.linspace(1, -1, ROWS))
+    checks = read_checks({"method": "ppca-mahalanobis", **record})  # the runtime's reader accepts it
+    assert checks is not None
+    assert (near > checks.neighbours.threshold).mean() == pytest.approx(0.05)
+    assert record["median"] == np.median(distances)
+    assert checks.foreign == pytest.approx(record["median"] + 4.5 * (record["threshold"] - record["median"]))
+    assert checks.contact == max(judged.dark)
+    assert "400 images" in checks.source
+    assert 0 < checks.policy.least_probability < 1
+    assert "checks" not in record_trust(distances, None, held_out, np.ones(ROWS))
+    same = judged._replace(neighbours=[0.2] * 400)
+    assert "checks" not in record_trust(distances, same, held_out, np.ones(ROWS))

@@ -1,0 +1,56 @@
+"""The limits of trust, from images that the network which judged them had not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.training.classifier.model_folder import TrustRecord
+from sonoforge.training.classifier.trust_reference import HeldOutTrust
+from sonoforge.training.statistics import calibration, risk_coverage
+from sonoforge.training.statistics.predictions import Predictions
+
+FOREIGN = 4.5
+"""Beyond the median by so many times the way from the median to the 95th percentile, an image is called no ultrasound
+scan.  Set so that hardly any breast ultrasound of other hospitals is, see ``runtime/docs/trust.md``."""
+ERROR = 0.05
+"""Error rate among the scans that keep their label, which the policy of a bundle is set for."""
+
+
+def record_trust(
+    distances: NDArray[np.float64], judged: HeldOutTrust | None, held_out: Predictions, upright: NDArray[np.float64]
+) -> TrustRecord:
+    """Set the limits that a bundle records, see `bundle.trust_limits`.
+
+    Args:
+        distances: Of held-out images (N,) from the training images of their network.
+        judged: What else they are judged by; None leaves ``checks`` out, as they cannot be set.
+        held_out: The same images' answers.
+        upright: Weights of the final model's training images.
+    """
+    median, threshold = float(np.median(distances)), float(np.percentile(distances, 95))
+    record = TrustRecord(median=median, threshold=threshold)
+    if judged is None:
+        return record
+    near, far = float(np.median(judged.neighbours)), float(np.percentile(judged.neighbours, 95))
+    if not 0 < near < far:  # too few images to tell near from far
+        return record
+    labels, folds = held_out.labels, held_out.folds
+    calibrated = calibration.cross_fitted_temperature(labels, held_out.probabilities, folds)
+    cuts = risk_coverage.cuts(held_out.predicted != labels, calibrated.max(axis=1), held_out.groups)
+    record["checks"] = {
+        "neighbours": {"median": near, "threshold": far},
+        "foreign": median + FOREIGN * (threshold - median),
+        "upright": upright.tolist(),
+        "contact": max(judged.dark),  # no held-out scan was flagged: dark columns of real scans predicted no error
+        "policy": {
+            "always": False,
+            "error": ERROR,
+            "least_probability": next(cut.least_probability for cut in cuts if cut.error == ERROR),
+        },
+        "source": (
+            f"{len(labels)} images held out of training ({held_out.protocol}, {len(np.unique(folds))} parts, seed "
+            f"{held_out.seed}, arm {held_out.arm}), each judged by a network that had not seen it"
+        ),
+    }
+    return record
