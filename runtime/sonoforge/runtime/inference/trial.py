@@ -36,7 +36,7 @@ SECONDS = 60
 GENERATOR_BYTES = 4_000_000_000
 """Memory of a generator: the maps of StyleGAN3 are upsampled to gigabytes."""
 
-# Of a classifier: the libraries and a MobileNetV2 take 105 MB; weights are held up to three times while they are loaded.
+# Of a classifier: the libraries and a MobileNetV2 take 105 MB; weights are held up to three times during loading.
 _BASE_BYTES, _BYTES_PER_BYTE = 300_000_000, 8
 _DIGITS = 20  # of the limit and of the model's size, which are sent first
 _MOST_SAID = 100_000  # bytes of a child's messages
