@@ -15,7 +15,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import Pixels, to_pixels
 from sonoforge.runtime.inference.latents import check_limit, draw_latent
 from sonoforge.runtime.inference.onnx_session import load_session, run_session
-from sonoforge.runtime.inference.trial import admit
+from sonoforge.runtime.inference.trial import GENERATOR_BYTES, admit
 
 # Images computed together: as many as training's own sampling computes on a CPU.
 BATCH = 8
@@ -50,7 +50,7 @@ class Generator:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, GeneratorManifest)
         where = f"{self.bundle.path}: {file}"
         content = self.bundle.read(file)
-        admit(content, where, self._golden_input())
+        admit(content, where, self._golden_input(), GENERATOR_BYTES)
         self._session = load_session(content, where, threads)
         found = [item.name for item in self._session.get_inputs()]
         if found != list(self.manifest.raw["inputs"]):

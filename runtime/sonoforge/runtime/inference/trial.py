@@ -33,22 +33,25 @@ from sonoforge.runtime.inference.runners import module_environment
 SECONDS = 60
 """Time to import onnxruntime, load the model and answer once: 0.4 s for the shipped one; the rest is for slow disks."""
 
-# Bytes of memory: the libraries and a MobileNetV2 take 105 MB; weights are held up to three times while they are
-# loaded, and a large generator's maps take a few times its weights.
+GENERATOR_BYTES = 4_000_000_000
+"""Memory of a generator: the maps of StyleGAN3 are upsampled to gigabytes."""
+
+# Of a classifier: the libraries and a MobileNetV2 take 105 MB; weights are held up to three times during loading.
 _BASE_BYTES, _BYTES_PER_BYTE = 300_000_000, 8
-_DIGITS = 20  # of the model's size, which is sent first
+_DIGITS = 20  # of the limit and of the model's size, which are sent first
 _MOST_SAID = 100_000  # bytes of a child's messages
 
 _passed: set[str] = set()
 
 
-def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]]) -> None:
+def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]], memory: int = 0) -> None:
     """Look into a foreign ONNX file, or take an ORT file as it is, and try it once in the life of this process.
 
     Args:
         content: The file.
         where: Its path, as an error names it.
         inputs: What it is tried on, by name.
+        memory: Bytes that its process may take; 0 for those of a classifier of this size.
 
     Raises:
         BundleError: `check_graph` refuses it, or its process crashed, failed, or took too much time or memory.
@@ -58,13 +61,13 @@ def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]]) -> Non
         return
     if not is_ort(content):
         check_graph(content, where)
-    problem = _try_in_child(content, inputs)
+    problem = _try_in_child(content, inputs, memory or _BASE_BYTES + _BYTES_PER_BYTE * len(content))
     if problem:
         raise BundleError(f"{where}: {problem}; do not use this bundle")
     _passed.add(digest)
 
 
-def _try_in_child(content: bytes, inputs: Mapping[str, NDArray[Any]]) -> str:
+def _try_in_child(content: bytes, inputs: Mapping[str, NDArray[Any]], memory: int) -> str:
     """Return what went wrong; nothing if the model answered."""
     arrays = io.BytesIO()
     np.savez(arrays, **inputs)  # type: ignore[arg-type]
@@ -89,7 +92,7 @@ def _try_in_child(content: bytes, inputs: Mapping[str, NDArray[Any]]) -> str:
     timer = threading.Timer(SECONDS, end)
     timer.start()
     try:
-        said = _talk(child, (b"%0*d" % (_DIGITS, len(content)), content, arrays.getvalue()))
+        said = _talk(child, (_number(memory), _number(len(content)), content, arrays.getvalue()))
     finally:
         timer.cancel()
         child.kill()
@@ -102,6 +105,10 @@ def _try_in_child(content: bytes, inputs: Mapping[str, NDArray[Any]]) -> str:
         return said
     ended = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
     return f"found that onnxruntime ends with {ended} ({said}), expected an answer to its golden input"
+
+
+def _number(value: int) -> bytes:
+    return b"%0*d" % (_DIGITS, value)
 
 
 def _talk(child: subprocess.Popen[bytes], parts: Sequence[bytes]) -> str:
@@ -121,9 +128,8 @@ def _answer_once() -> None:
     """Be the child: read a model and its inputs from stdin, within limits, and answer."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would wait for the engine to return
     stream = sys.stdin.buffer
-    size = int(stream.read(_DIGITS))
-    _limit(_BASE_BYTES + _BYTES_PER_BYTE * size)
-    content = stream.read(size)
+    _limit(int(stream.read(_DIGITS)))
+    content = stream.read(int(stream.read(_DIGITS)))
     with np.load(io.BytesIO(stream.read()), allow_pickle=False) as archive:
         inputs = {name: archive[name] for name in archive.files}
     for values in run_session(load_session(content, ""), inputs, ""):
