@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from sonoforge.runtime.inference.runners import Answer
 
+# Its prefix, and the line and function of its sources: ``/onnxruntime_src/.../ops.h:560 void Append(ptrdiff_t) ``.
+_SOURCE_PLACE = re.compile(r"\[ONNXRuntimeError\] : \d+ : |(?:Status Message: )?/\S+:\d+ [^()]*\([^()]*\)(?: const)? ")
 _TELEMETRY_SWITCH = "ORT_DISABLE_TELEMETRY"
 
 
@@ -106,13 +109,18 @@ def load_session(content: bytes, where: str, threads: int = 1, provider: str = C
         what = (
             "cannot load it" if provider == CPU else f"cannot run all of it on {provider}, and leaves none to the CPU"
         )
-        raise BundleError(f"{where}: onnxruntime {what} ({reason(error)})") from error
+        raise BundleError(f"{where}: onnxruntime {what} ({_reason(error)})") from error
     if session.get_providers()[0] != provider:  # such as where a driver is missing
         raise SonoforgeError(
             f"{where}: onnxruntime would run it on {session.get_providers()[0]}, expected {provider}; install what "
             "sonoforge doctor names for it"
         )
     return session
+
+
+def _reason(error: Exception) -> str:
+    """Return what onnxruntime's error says, without the place in its sources that it begins with."""
+    return reason(_SOURCE_PLACE.sub("", str(error)))
 
 
 def run_session(
@@ -138,7 +146,7 @@ def run_session(
     try:
         return list(session.run(names, dict(inputs)))
     except Exception as error:  # onnxruntime raises a family of its own that has no common base
-        raise BundleError(f"{where}: onnxruntime cannot run it ({reason(error)})") from error
+        raise BundleError(f"{where}: onnxruntime cannot run it ({_reason(error)})") from error
 
 
 def open_file(path: Path, threads: int = 1, provider: str = CPU) -> Answer:
