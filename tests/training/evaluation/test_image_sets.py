@@ -17,6 +17,7 @@ from program import succeed
 from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import open_target
+from sonoforge.training.data import duplicates
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.splits import scan_groups
@@ -457,3 +458,19 @@ def test_busi_is_found_in_the_folder_that_its_archive_makes(tmp_path: Path) -> N
             Image.new("L", (40, 30), 20 * number).save(folder / f"{name} ({number}).png")
     found = sources.find_images(tmp_path / "BUSI")
     assert (found.name, found.classes, len(found.items)) == ("BUSI", ("benign", "malignant"), 6)
+
+
+def test_near_duplicates_are_sought_once_in_the_same_real_images(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(real.parent / "fake.npz", images=_noise(4))
+    first, _ = read(str(real), str(real.parent / "fake.npz"), class_name="benign")
+    found = first.groups
+
+    def sought_again(*_: object) -> None:
+        raise AssertionError("sought again")
+
+    monkeypatch.setattr(duplicates, "_measure", sought_again)
+    second, _ = read(str(real), str(real.parent / "fake.npz"), class_name="benign")
+    assert np.array_equal(second.groups, found)
+    other, _ = read(str(real), str(real.parent / "fake.npz"), class_name="malignant")
+    with pytest.raises(AssertionError, match="sought again"):
+        _ = other.groups

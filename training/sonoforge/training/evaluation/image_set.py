@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ class StoredSet(NamedTuple):
     described: Sequence[Described]
     class_name: str = ""  # what they show; empty where that is unknown
     synthetic: bool | None = None  # whether the set says that it was generated; None where it says nothing
+    store: Path | None = None  # folder that keeps which of the images are near-duplicates; None: not kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,7 @@ class ImageSet:
     synthetic: bool | None
     resize: str  # how the images came to their size, in words
     originals: tuple[Pixels, ...] = ()  # some of them as they were stored, (H, W, C) uint8 each
+    store: Path | None = None  # as in `StoredSet`
 
     def __len__(self) -> int:
         """Return the number N of images."""
@@ -68,7 +71,7 @@ class ImageSet:
     def groups(self) -> NDArray[np.int64]:
         """(N,) group of each image: near-duplicates, equal contents and given groups are one."""
         contents = [image.content for image in self.described]
-        found = find_duplicates([image.picture for image in self.described], contents)
+        found = find_duplicates([image.picture for image in self.described], contents, self.store)
         return join_scans(found, [image.group for image in self.described], contents)
 
     @functools.cached_property
@@ -111,4 +114,6 @@ def resized(source: str, stored: StoredSet, size: int, channels: int, resize: st
     for indices in by_shape.values():
         pixels[indices] = prepare_images(np.stack([stored.images[index] for index in indices]), size, channels)
     originals = tuple(stored.images[index] for index in evenly_spaced(len(stored.images), SAMPLED))
-    return ImageSet(source, pixels, tuple(stored.described), stored.class_name, stored.synthetic, resize, originals)
+    return ImageSet(
+        source, pixels, tuple(stored.described), stored.class_name, stored.synthetic, resize, originals, stored.store
+    )

@@ -74,7 +74,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
         )
         for index in chosen
     ]
-    return StoredSet(list(cache.images[chosen]), described, shown)
+    return StoredSet(list(cache.images[chosen]), described, shown, store=cache.store)
 
 
 def _read_archive(path: Path, choose: Callable[[Sequence[str]], str], size: int) -> StoredSet:
