@@ -13,12 +13,13 @@ from sonoforge.runtime.images.quality_metrics import METRICS
 def csv_format(classes: Sequence[str]) -> CsvFormat:
     """Return how an answer with these classes is written as a row."""
     columns = ["label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution"]
-    return CsvFormat([*columns, "trust_reasons", *METRICS, "quality_flags"], _cells)
+    return CsvFormat([*columns, "trust_reasons", *METRICS, "quality_flags", "motion_per_frame", "motion_flags"], _cells)
 
 
 def _cells(result: Mapping[str, Any]) -> dict[str, str]:
     """Return the cells of an answer by column; lists are joined by ``|``."""
     trust, quality = result["trust"], result["quality"]
+    motion = result["clip"]["motion"] if "clip" in result else {"per_frame": None, "flags": []}
     return {
         "label": defused(result["label"]),
         **{f"p_{name}": repr(value) for name, value in result["probabilities"].items()},
@@ -28,4 +29,6 @@ def _cells(result: Mapping[str, Any]) -> dict[str, str]:
         "trust_reasons": defused("|".join(trust["reasons"])),
         **{name: repr(value) for name, value in quality.items() if name != "flags"},
         "quality_flags": "|".join(quality["flags"]),
+        "motion_per_frame": "" if motion["per_frame"] is None else repr(motion["per_frame"]),
+        "motion_flags": "|".join(motion["flags"]),
     }

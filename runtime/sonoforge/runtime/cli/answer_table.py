@@ -53,9 +53,10 @@ class AnswerTable:
         row = self._row(name, label, probability, score, ", ".join(entry["set"]) or "none")
         clip = entry.get("clip")
         pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
+        moved = [sentence.rstrip(".") for sentence in clip["motion"]["advice"]] if clip else []
         crop = [f"cropped to {entry['crop']['reason']}"] if entry["crop"] and entry["crop"]["kept"] < 1 else []
         marks = [f"burned-in marks: {entry['marks']['summary']}"] if entry["marks"]["summary"] else []
-        remarks = "; ".join([*pooled, *crop, *trust["reasons"], *entry["quality"]["flags"], *marks])
+        remarks = "; ".join([*pooled, *moved, *crop, *trust["reasons"], *entry["quality"]["flags"], *marks])
         say("%s", f"{row}  [{remarks}]" if remarks else row)
         for message in entry.get("unwritten", ()):
             log.error("%-*s  %s", self._widths[0], name, printable(message))

@@ -178,7 +178,10 @@ class AnswerPage:
         if "clip" in entry:
             clip = entry["clip"]
             about = f"{clip['distinct']} distinct of {clip['frames']} frames, the best is {clip['best_frame']}"
-            parts.append(_note("Clip", about))
+            motion = clip["motion"]
+            if motion["per_frame"] is not None:
+                about += f"; moves by {motion['per_frame']:.1f} {motion['unit']}"
+            parts.append(_note("Clip", ". ".join([about, *motion["advice"]])))
         parts += [_note("Not written", message) for message in entry.get("unwritten", ())]
         return "".join([*parts, "</article>"])
 
