@@ -78,7 +78,7 @@ def test_a_killed_command_keeps_its_answers_and_resumes(
 
 
 def test_a_row_cut_anywhere_is_answered_again(bundle: Path, few: Path, tmp_path: Path) -> None:
-    (few / 'two\nlines, "quoted".png').write_bytes((few / "0.png").read_bytes())
+    Image.fromarray(factory.scan(7)).save(few / 'two\nlines, "quoted".png')
     whole = tmp_path / "whole.csv"
     assert sonoforge("classify", few, "--bundle", bundle, "--csv", whole).code == 0
     data = whole.read_bytes()

@@ -78,7 +78,7 @@ def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_pa
         expected = classifier.classify(result["file"]).to_dict()
         closer = scan_quality.judge(Image.open(result["file"]), {}).to_dict()
         found = {"file": result["file"], "ok": True, "quality": expected["quality"], "scan": closer}
-        assert result == {**found, "marks": expected["marks"]["summary"], "copy_of": None}
+        assert result == {**found, "marks": expected["marks"]["summary"], "copy_of": None, "seems_copy_of": None}
     assert answer["model"] == classifier.model
     assert answer["against"] is None
     flags = answer["results"][-1]["quality"]["flags"]

@@ -12,8 +12,9 @@ from sonoforge.runtime.images.quality_metrics import METRICS
 
 def csv_format(classes: Sequence[str]) -> CsvFormat:
     """Return how an answer with these classes is written as a row."""
-    columns = ["label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution"]
-    return CsvFormat([*columns, "trust_reasons", *METRICS, "quality_flags", "motion_per_frame", "motion_flags"], _cells)
+    answer = ("label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution", "trust_reasons")
+    remarks = ("quality_flags", "motion_per_frame", "motion_flags", "copy_of", "seems_copy_of")
+    return CsvFormat([*answer, *METRICS, *remarks], _cells)
 
 
 def _cells(result: Mapping[str, Any]) -> dict[str, str]:
@@ -31,4 +32,5 @@ def _cells(result: Mapping[str, Any]) -> dict[str, str]:
         "quality_flags": "|".join(quality["flags"]),
         "motion_per_frame": "" if motion["per_frame"] is None else repr(motion["per_frame"]),
         "motion_flags": "|".join(motion["flags"]),
+        **{name: defused(result[name] or "") for name in ("copy_of", "seems_copy_of")},
     }
