@@ -18,7 +18,8 @@ JSON (``--json``) is one object:
 
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
 Ctrl-C, SIGTERM or kill loses none but those being worked on.  ``--resume`` answers the files that such a file lacks,
-each once; a file that has changed since is answered anew.  Repeats are told of files of the same run alone.
+each once; a file that has changed since is answered anew, and rows of another bundle, model file, crop or ``--abstain``
+are refused, by their column ``settings``.  Repeats are told of files of the same run alone.
 
 With ``--watch`` each scan that appears in a folder is answered once, when its size no longer changes; Ctrl-C or SIGTERM
 ends it as a command that is done.
@@ -226,13 +227,22 @@ def _open_files(config: Config, classifier: Classifier) -> list[AnswerFile]:
             raise SonoforgeError("--resume: found neither --csv nor --jsonl, expected the file to continue")
         return []
     from sonoforge.runtime.cli.answer_columns import csv_format  # noqa: PLC0415
-    from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat  # noqa: PLC0415 - only with these
+    from sonoforge.runtime.cli.answer_files import (  # noqa: PLC0415 - only with these
+        AnswerFile,
+        JsonLinesFormat,
+        Origin,
+        settings_in_words,
+    )
 
-    model, kept = classifier.model["sha256"], []
-    if config.crop not in ("bundle", classifier.bundle.manifest.preprocessing.crop):
-        model = f"crop {config.crop} {model}"  # such answers are not mixed with others in one file
+    settings = {
+        "bundle": classifier.bundle.manifest_sha256[:16],
+        "file": config.file,
+        "crop": classifier.crop,
+        "abstain": "yes" if classifier.abstains else "no",
+    }
+    origin, kept = Origin(classifier.model["sha256"], settings_in_words(settings)), []
     if config.csv:
-        kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.classes), model, config.resume))
+        kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.classes), origin, config.resume))
     if config.jsonl:
-        kept.append(AnswerFile(config.jsonl, JsonLinesFormat(), model, config.resume))
+        kept.append(AnswerFile(config.jsonl, JsonLinesFormat(), origin, config.resume))
     return kept

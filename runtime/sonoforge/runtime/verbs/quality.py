@@ -12,7 +12,8 @@ JSON (``--json``) is one object:
   ``marks`` says what is burned in, as text; ``copy_of`` names the first file of the batch with the same pixels,
   ``seems_copy_of`` an earlier one that seems to show the same picture, saved again, scaled or brightened;
 * ``model``: ``{"name", "version", "sha256"}`` of the bundle that the reference ranges and the embedding are from;
-* ``summary``: ``{"files", "ok", "failed", "quality_flagged", "flags": {flag: count}}``, of both kinds of flags;
+* ``summary``: ``{"files", "ok", "failed", "quality_flagged", "flags": {flag: count}, "skipped": {kind:
+  count}}``: flags of both kinds; skipped are files of a folder that are no scans, as ``classify`` counts them;
 * ``reference``: ``{"images", "bands": {metric: [low, high]}}`` for ``scan``: 5th and 95th percentile of so many
   training images; no bands where the bundle has none;
 * ``against``: null, or with ``--against FOLDER`` ``{"folder", "files", "ok", "failed": [entries], "distances",
@@ -50,6 +51,7 @@ from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
 from sonoforge.runtime.images.quality_table import LESION, SCAN
+from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
@@ -131,7 +133,7 @@ def main(config: Config) -> Outcome:
         raise SonoforgeError(f"--against {printable(config.against)}: no such folder; give one of reference images")
     bundle = open_bundle(config.bundle or None)
     classifier = Classifier(bundle, config.threads) if config.against else None
-    files, failures, _ = expand(config.paths, config.recursive)
+    files, failures, skipped = expand(config.paths, config.recursive)
     results, embeddings = [], []
     pictures: dict[str, str] = {}
     repeats = Repeats()
@@ -152,7 +154,7 @@ def main(config: Config) -> Outcome:
                 _look_closer(result, whole, bundle.manifest, repeats, pictures if config.html else None)
             _print_result(result, width)
             advance(len(results))
-    summary = _summary(results)
+    summary = {**_summary(results), "skipped": dict(sorted(skipped.items()))}
     if not bands.limits:
         say("no reference for %s: the bundle has no bands of them", ", ".join(SCAN))
     say(
@@ -160,6 +162,8 @@ def main(config: Config) -> Outcome:
         *(summary[key] for key in ("ok", "files", "quality_flagged")),
         NOTICE,
     )
+    if skipped:
+        log.info("%s", in_words(skipped))
     if config.csv:
         write_csv(config.csv, results, [*_COLUMNS, "quality_flags", *SCAN, *LESION, *_SCAN_CELLS], _cells)
     against = _compare(config, classifier, embeddings) if classifier else None
@@ -261,9 +265,9 @@ def _print_result(result: dict[str, Any], width: int) -> None:
         told.append(f"lesion gCNR {found['lesion']['gcnr']:.2f}")
     if result.get("marks"):
         told.append(f"burned in: {result['marks']}")
-    from sonoforge.runtime.images.repeats import in_words  # noqa: PLC0415 - numpy, which --help does not wait for
+    from sonoforge.runtime.images.repeats import in_words as repeat  # noqa: PLC0415 - numpy, not for --help
 
-    told += [printable(sentence) for sentence in in_words(result)]
+    told += [printable(sentence) for sentence in repeat(result)]
     flags = f"  [{'; '.join(told)}]" if told else ""
     say("%-*s  %s%s", width, name, numbers, flags)
 
