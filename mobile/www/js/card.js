@@ -15,6 +15,7 @@ export function makeCard(answer, { colours, remove, enlarge }) {
   const part = (selector) => card.querySelector(selector);
   part(".file").textContent = answer.file;
   part(".remove").textContent = say("remove");
+  part(".remove").setAttribute("aria-label", `${say("remove")} ${answer.file}`);
   part(".remove").addEventListener("click", () => remove(answer));
   if (!answer.result) {
     card.classList.add("failed", "no");
