@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,32 @@ def test_classify_answers_clips_and_stills_of_a_study(tmp_path: Path) -> None:
             assert PLANTED not in str(picture.info)
             assert min(picture.size) > 200
     assert PLANTED not in done.out + done.err
+
+
+def test_a_clip_says_that_it_moves_too_fast_or_not_at_all(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    grain = Image.fromarray(rng.integers(0, 256, (120, 450), dtype=np.uint8)).resize(
+        (900, 240), Image.Resampling.BICUBIC
+    )
+    wide = np.asarray(grain)
+    swept = {"fast": 15, "slow": 2, "frozen": 0}
+    for name, shift in swept.items():
+        save(data_set(np.stack([wide[:, n * shift : n * shift + 320] for n in range(4)])), tmp_path / f"{name}.dcm")
+    pages = ("--csv", tmp_path / "a.csv", "--html", tmp_path / "a.html")
+    done = sonoforge("classify", tmp_path, "--json", *pages)
+    assert done.code == 0, done.err
+    motions = {Path(answer["file"]).stem: answer["clip"]["motion"] for answer in done.json["results"]}
+    for name, shift in swept.items():
+        assert motions[name]["per_frame"] == pytest.approx(100 * shift / 240, rel=0.05)
+    assert {name: motion["flags"] for name, motion in motions.items()} == {
+        **{"fast": ["motion_high"], "slow": [], "frozen": ["frozen"]}
+    }
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = {Path(row["file"]).stem: row for row in csv.DictReader(file)}
+    page, text = (tmp_path / "a.html").read_text(), sonoforge("classify", tmp_path).out
+    for name, motion in motions.items():
+        assert float(rows[name]["motion_per_frame"]) == motion["per_frame"]
+        assert rows[name]["motion_flags"] == "|".join(motion["flags"])
+        for sentence in motion["advice"]:
+            assert sentence in page and sentence.rstrip(".") in text
+    assert "moves by 6.2 % of the shorter side per frame" in page

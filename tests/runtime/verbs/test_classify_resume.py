@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -78,7 +79,7 @@ def test_a_killed_command_keeps_its_answers_and_resumes(
 
 
 def test_a_row_cut_anywhere_is_answered_again(bundle: Path, few: Path, tmp_path: Path) -> None:
-    (few / 'two\nlines, "quoted".png').write_bytes((few / "0.png").read_bytes())
+    Image.fromarray(factory.scan(7)).save(few / 'two\nlines, "quoted".png')
     whole = tmp_path / "whole.csv"
     assert sonoforge("classify", few, "--bundle", bundle, "--csv", whole).code == 0
     data = whole.read_bytes()
@@ -111,7 +112,7 @@ def test_what_cannot_be_continued_is_refused_and_left_alone(bundle: Path, few: P
     data = table.read_bytes()
     assert "exists already; --resume continues it" in refused(*command, "--bundle", bundle)
     other = factory.write_bundle(tmp_path / "other", seed=1)
-    assert "made with model sha256" in refused(*command, "--bundle", other, "--resume")
+    assert "made with bundle=" in refused(*command, "--bundle", other, "--resume")
     assert table.read_bytes() == data
     table.write_text("file,diagnosis\nx.png,benign\n", encoding="utf-8")
     assert "its columns differ (" in refused(*command, "--bundle", bundle, "--resume")
@@ -120,6 +121,37 @@ def test_what_cannot_be_continued_is_refused_and_left_alone(bundle: Path, few: P
     lines.write_text("a diary\n", encoding="utf-8")
     assert "line 1 is not an answer" in refused("classify", few, "--bundle", bundle, "--jsonl", lines, "--resume")
     assert "expected the file to continue" in refused("classify", few, "--bundle", bundle, "--resume")
+
+
+@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
+def test_rows_of_other_settings_are_refused_and_left_alone(form: str, few: Path, tmp_path: Path) -> None:
+    table = tmp_path / "answers"
+    command = ("classify", few, form, table)
+    own = tmp_path / "own"
+    factory.write_bundle(own, checked=True)
+    shutil.copy(own / "model.onnx", own / "copy.onnx")
+
+    def list_copy(manifest: dict[str, Any]) -> None:
+        entry = {**manifest["files"]["model.onnx"], "format": "onnx-int8", "precision": "int8"}
+        manifest["files"]["copy.onnx"] = entry
+
+    factory.edit_manifest(own, list_copy)
+    renamed = Path(shutil.copytree(own, tmp_path / "renamed"))
+    factory.edit_manifest(renamed, lambda manifest: manifest.update(version="9"))
+    assert sonoforge(*command, "--bundle", own).code == 0
+    data = table.read_bytes()
+    others = {
+        "abstain=no and not abstain=yes": ("--abstain",),
+        "crop=none and not crop=auto": ("--crop", "auto"),
+        "file=model.onnx and not file=copy.onnx": ("--file", "copy.onnx"),
+        "bundle=": ("--bundle", renamed),  # the same model under another manifest
+    }
+    for difference, flags in others.items():
+        line = refused(*command, "--resume", "--bundle", own, *flags)
+        assert f"cannot be continued, it was made with {difference}" in line
+        assert line.endswith("give the same settings or choose another file")
+        assert table.read_bytes() == data
+    assert "0 of 0 files answered" in sonoforge(*command, "--bundle", own, "--resume", "--crop", "none").out
 
 
 def test_no_cell_is_a_formula(bundle: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_ctrl_c_and_sigterm_end_it_as_a_command_that_is_done(
     processes.wait_until(lambda: table.exists() and len(rows()) == 1, process)
     shutil.copy(scan, incoming / "1.png")
     (incoming / "2.png").write_bytes(b"junk")
-    processes.wait_until(lambda: len(rows()) == 3, process)
+    processes.wait_until(lambda: len(rows()) == lines.read_text().count("\n") == 3, process)
     os.kill(process.pid or 0, number)
     process.join(60)
     assert process.exitcode == 2  # as one file could not be answered

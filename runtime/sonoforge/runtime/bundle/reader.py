@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,11 @@ class Bundle(Generic[Kind_co]):
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of outputs or labels."""
         return self.manifest.classes
+
+    @property
+    def manifest_sha256(self) -> str:
+        """SHA-256 of ``manifest.json``, which holds those of all other files: of the whole bundle, then."""
+        return hashlib.sha256(files.read_manifest(self.path)).hexdigest()
 
     @property
     def is_shipped(self) -> bool:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sonoforge.runtime.atomic import plain, replacing
 from sonoforge.runtime.csv_cells import defused
@@ -16,17 +16,35 @@ from sonoforge.runtime.errors import SonoforgeError
 
 Entry = Mapping[str, Any]
 
-# With which image and which model an answer was made: an answer of another is not taken for this one's.
-IDENTITY = ("bytes", "modified_ns", "model_sha256")
+# With which image, which model and which settings an answer was made: one of others is not taken for this one's.
+IDENTITY = ("bytes", "modified_ns", "model_sha256", "settings")
 
 
-def identity(file: str, model_sha256: str) -> dict[str, str]:
+class Origin(NamedTuple):
+    """What answers.
+
+    Attributes:
+        model_sha256: Of the model file.
+        settings: What else an answer depends on, as ``name=value`` with semicolons between; see `settings_in_words`.
+    """
+
+    model_sha256: str
+    settings: str
+
+
+def settings_in_words(settings: Mapping[str, str]) -> str:
+    """Return settings as a row holds them, such as ``crop=none; abstain=no``."""
+    return "; ".join(f"{name}={value}" for name, value in settings.items())
+
+
+def identity(file: str, origin: Origin) -> dict[str, str]:
     """Return the values of `IDENTITY`; size and time are empty for what is no file."""
     try:
         about = os.stat(file)  # noqa: PTH116 - thousands of files
+        found = str(about.st_size), str(about.st_mtime_ns)
     except (OSError, ValueError):
-        return dict(zip(IDENTITY, ("", "", model_sha256), strict=True))
-    return dict(zip(IDENTITY, (str(about.st_size), str(about.st_mtime_ns), model_sha256), strict=True))
+        found = "", ""
+    return dict(zip(IDENTITY, (*found, *origin), strict=True))
 
 
 class CsvFormat:
@@ -116,7 +134,7 @@ class AnswerFile:
         answered: Names of the files that it holds answers for, as the format writes them.
     """
 
-    def __init__(self, path: str, form: CsvFormat | JsonLinesFormat, model_sha256: str, resume: bool) -> None:
+    def __init__(self, path: str, form: CsvFormat | JsonLinesFormat, origin: Origin, resume: bool) -> None:
         """Open the file, before anything is answered.
 
         A row that was half written is removed, and so are rows of files that have changed since.
@@ -124,14 +142,14 @@ class AnswerFile:
         Args:
             path: The file; missing parent folders are created.
             form: How an answer is written.
-            model_sha256: Of the model that answers.
+            origin: What answers.
             resume: Continue an existing file.
 
         Raises:
             SonoforgeError: The file cannot be written; it exists and ``resume`` is False; or it was made with another
-                model or other columns.
+                model, other settings or other columns.
         """
-        self.path, self._form, self._model = Path(path), form, model_sha256
+        self.path, self._form, self._origin = Path(path), form, origin
         self.answered: set[str] = set()
         try:
             data = self.path.read_bytes() if self.path.exists() else b""
@@ -157,17 +175,25 @@ class AnswerFile:
             return self._form.head.encode()
         lines = [self._form.head]
         for name, about, line in self._form.read(whole.decode(errors="surrogateescape"), self.path):
-            if about["model_sha256"] != self._model:
+            if (about["model_sha256"], about["settings"]) != self._origin:
                 raise SonoforgeError(
-                    f"{self.path}: cannot be continued, it was made with model sha256 {about['model_sha256'][:16]} and "
-                    f"this is {self._model[:16]}; give the same --bundle or choose another file"
+                    f"{self.path}: cannot be continued, it was made with {self._difference(about)}; give the same "
+                    "settings or choose another file"
                 )
             file = name[1:] if name.startswith("'") and self._form.name(name[1:]) == name else name
-            if name not in self.answered and about == identity(file, self._model):
+            if name not in self.answered and about == identity(file, self._origin):
                 self.answered.add(name)
                 lines.append(line)
         kept = "".join(lines).encode(errors="surrogateescape")
         return None if kept == data else kept
+
+    def _difference(self, about: Mapping[str, str]) -> str:
+        """Return ``crop=none and not crop=auto``: the settings of a row that differ from this command's."""
+        theirs, ours = about["settings"].split("; "), self._origin.settings.split("; ")
+        other = [setting for setting in theirs if setting not in ours]
+        if not other:
+            return f"model sha256 {about['model_sha256'][:16]} and not {self._origin.model_sha256[:16]}"
+        return f"{', '.join(other)[:160]} and not {', '.join(own for own in ours if own not in theirs)}"
 
     def holds(self, file: str) -> bool:
         """Whether a file is answered in it."""
@@ -179,7 +205,7 @@ class AnswerFile:
         Raises:
             SonoforgeError: It cannot be written, such as on a full disk.
         """
-        line = self._form.line(entry, identity(entry["file"], self._model)).encode(errors="surrogateescape")
+        line = self._form.line(entry, identity(entry["file"], self._origin)).encode(errors="surrogateescape")
         try:
             self._stream.write(line)
         except OSError as error:

@@ -41,6 +41,8 @@ class AnswerTable:
 
     def add(self, entry: Entry) -> None:
         """Print one answer, a failure on stderr, and count it."""
+        from sonoforge.runtime.images.repeats import in_words  # noqa: PLC0415 - numpy, which --help does not wait for
+
         self._count(entry)
         name = cell(entry["file"], self._widths[0])
         if not entry["ok"]:
@@ -53,9 +55,20 @@ class AnswerTable:
         row = self._row(name, label, probability, score, ", ".join(entry["set"]) or "none")
         clip = entry.get("clip")
         pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
+        moved = [sentence.rstrip(".") for sentence in clip["motion"]["advice"]] if clip else []
         crop = [f"cropped to {entry['crop']['reason']}"] if entry["crop"] and entry["crop"]["kept"] < 1 else []
         marks = [f"burned-in marks: {entry['marks']['summary']}"] if entry["marks"]["summary"] else []
-        remarks = "; ".join([*pooled, *crop, *trust["reasons"], *entry["quality"]["flags"], *marks])
+        remarks = "; ".join(
+            [
+                *pooled,
+                *moved,
+                *crop,
+                *trust["reasons"],
+                *entry["quality"]["flags"],
+                *marks,
+                *map(printable, in_words(entry)),
+            ]
+        )
         say("%s", f"{row}  [{remarks}]" if remarks else row)
         for message in entry.get("unwritten", ()):
             log.error("%-*s  %s", self._widths[0], name, printable(message))
@@ -72,6 +85,7 @@ class AnswerTable:
             "not_trusted": counts["not_trusted"],
             "quality_flagged": counts["quality_flagged"],
             "marked": counts["marked"],
+            "repeated": counts["repeated"],
             "unwritten": counts["unwritten"],
             "skipped": dict(sorted(self._skipped.items())),
         }
@@ -85,6 +99,7 @@ class AnswerTable:
             counts["not_trusted"] += not entry["trust"]["in_distribution"]
             counts["quality_flagged"] += bool(entry["quality"]["flags"])
             counts["marked"] += bool(entry["marks"]["counts"])
+            counts["repeated"] += bool(entry["copy_of"] or entry["seems_copy_of"])
             counts["unwritten"] += bool(entry.get("unwritten"))
 
     def _row(self, name: str, label: str, probability: str, trust: str, label_set: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import ImageError
 from sonoforge.runtime.images.inputs import STDIN, failure, read_stdin
+from sonoforge.runtime.images.repeats import Fingerprint, Repeats
 from sonoforge.runtime.inference.clips import Answer, answer_file
 from sonoforge.runtime.notice import NOTICE
 
@@ -55,6 +56,8 @@ class Answering:
         self._names: dict[str, str] = {}
         self._seen = Counter[str]()
         self._input = b""
+        self._repeats = Repeats()
+        self._fingerprints: dict[str, Fingerprint] = {}
         self._overlays: OverlayFolder | None = None
         if extras.overlay:
             from sonoforge.runtime.explanations.files import OverlayFolder  # noqa: PLC0415 - only with --overlay
@@ -91,9 +94,16 @@ class Answering:
 
         return hide(entry, file, self._names[file])
 
+    def mark_repeat(self, entry: dict[str, Any]) -> None:
+        """Note in the entry of a file which earlier one shows the same picture; called in the order of the files."""
+        own = self._fingerprints.pop(entry["file"], None)
+        if own:
+            entry.update(self._repeats.find(entry["file"], own))
+
     def _classified(self, file: str) -> dict[str, Any]:
         try:
             answered = answer_file(self._classifier, file, self._input if file == STDIN else None)
+            self._fingerprints[self._names[file]] = answered.result.fingerprint
             return {**answered.entry, **self._write(file, answered)}
         except ImageError as error:
             return failure(file, error.code, str(error))

@@ -1,7 +1,7 @@
 """What each metric of image quality is, and what to tell a person when it is out of range: data, no code.
 
 ``SCAN`` is measured by `scan_metrics.measure` in the scan's own pixels, ``LESION`` by `lesion_contrast.measure` with a
-mask.  `quality_metrics` has those of the network's view.
+mask, ``CLIP`` by `frame_motion` between the frames of a clip.  `quality_metrics` has those of the network's view.
 """
 
 from __future__ import annotations
@@ -88,5 +88,16 @@ LESION: dict[str, Metric] = {
         "higher",
         "Rodriguez-Molares et al., IEEE Trans. UFFC 67 (2020), section II, equation 5",
         "The lesion's grey levels are mostly those of its surround.",
+    ),
+}
+
+CLIP: dict[str, Metric] = {
+    "motion": Metric(
+        "motion",
+        "% of the shorter side per frame",
+        "0 to about 15",
+        "lower",
+        "phase correlation: Kuglin and Hines, Proc. IEEE Conf. Cybernetics and Society (1975)",
+        "The probe moved so fast that frames are smeared: sweep more slowly.",
     ),
 }

@@ -19,6 +19,7 @@ from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images import quality_metrics, scan_pose, speckle_grain
 from sonoforge.runtime.images.decoding import as_image
+from sonoforge.runtime.images.repeats import fingerprint
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.nearest_training import neighbour_distances, read_neighbours
 from sonoforge.runtime.inference.onnx_session import CPU, load_session, run_session
@@ -193,6 +194,7 @@ class Classifier:
             size=decoded.size,
             map=outputs["cam"][0, manifest.classes.index(label)],
             embedding=outputs["embedding"][0],
+            fingerprint=fingerprint(decoded, pixels),
             crop=area,
             withheld=withheld,
         )

@@ -14,6 +14,7 @@ from PIL import Image
 
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_dicom
+from sonoforge.runtime.images.frame_motion import Motion, MotionMeter
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.trust import withheld
@@ -44,6 +45,7 @@ class Clip:
         distinct: Number of frames that were classified; the others are near-equal to the one kept before them.
         agreeing: How many of these have the clip's label by themselves.
         best_frame: Number of the best frame, from 1.
+        motion: How far the picture moves from one frame to the next.
         best: Its own answer: among the frames that agree (all, if none does), one like the training images before one
             that is not, then the one with fewest quality flags, then the one surest of the clip's label.
         ms: Milliseconds for the whole clip.
@@ -57,6 +59,7 @@ class Clip:
     distinct: int
     agreeing: int
     best_frame: int
+    motion: Motion
     best: Result
     ms: float
     withheld: bool = False
@@ -65,7 +68,8 @@ class Clip:
         """Return the entry of ``sonoforge classify --json``: as for a still, with trust and quality of the best frame.
 
         Returns:
-            `Result.to_dict` of the pooled answer, and ``"clip": {"frames", "distinct", "agreeing", "best_frame"}``.
+            `Result.to_dict` of the pooled answer, and ``"clip": {"frames", "distinct", "agreeing", "best_frame",
+            "motion": {"per_frame", "pairs", "followed", "still", "unit", "limit", "flags": [], "advice": []}}``.
         """
         counts = {name: getattr(self, name) for name in ("frames", "distinct", "agreeing", "best_frame")}
         pooled = {
@@ -74,7 +78,12 @@ class Clip:
             "set": list(self.set),
             "trust": self.best.trust.with_set(self.set).to_dict(),
         }
-        return {**self.best.to_dict(), **pooled, "clip": counts, "ms": {**self.best.ms, "total": self.ms}}
+        return {
+            **self.best.to_dict(),
+            **pooled,
+            "clip": {**counts, "motion": self.motion.to_dict()},
+            "ms": {**self.best.ms, "total": self.ms},
+        }
 
 
 def distinct_frames(frames: Iterable[Image.Image]) -> Iterator[tuple[int, Image.Image]]:
@@ -102,15 +111,16 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image]) -> Clip
         ValueError: There is no frame.
     """
     started = perf_counter()
-    seen = 0
+    seen, meter = 0, MotionMeter()
 
-    def counted() -> Iterator[Image.Image]:
+    def watched() -> Iterator[Image.Image]:
         nonlocal seen
         for frame in frames:
             seen += 1
+            meter.add(frame)
             yield frame
 
-    answers = [(number, classifier.classify(frame)) for number, frame in distinct_frames(counted())]
+    answers = [(number, classifier.classify(frame)) for number, frame in distinct_frames(watched())]
     if not answers:
         raise ValueError("found no frame, expected at least one")
     manifest = classifier.bundle.manifest
@@ -134,6 +144,7 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image]) -> Clip
         distinct=len(answers),
         agreeing=len(agreeing),
         best_frame=best_frame,
+        motion=meter.motion(),
         best=best,
         ms=1e3 * (perf_counter() - started),
         withheld=classifier.abstains and withheld(best.trust, probabilities[label], manifest),

@@ -15,6 +15,7 @@ from sonoforge.runtime.notice import UNCERTAIN
 
 if TYPE_CHECKING:
     from sonoforge.runtime.images.burned_in_marks import Marks
+    from sonoforge.runtime.images.repeats import Fingerprint
     from sonoforge.runtime.images.scan_area import ScanArea
 
 
@@ -46,6 +47,7 @@ class Result:
             logit less the bias (Zhou et al., Learning deep features for discriminative localization, CVPR 2016,
             section 2).
         embedding: (D,) float32, the scan's features before the last layer.
+        fingerprint: What the picture is recognised by, when it is given again; see `images.repeats`.
         crop: Where the scan lies in the image, if the network saw that part alone; None if it saw the whole image.
         withheld: Whether the scan is handed back without a label, see `trust.withheld`.
     """
@@ -62,6 +64,7 @@ class Result:
     size: tuple[int, int]
     map: NDArray[np.float32] = field(repr=False)
     embedding: NDArray[np.float32] = field(repr=False)
+    fingerprint: Fingerprint = field(repr=False)
     crop: ScanArea | None = None
     withheld: bool = False
 

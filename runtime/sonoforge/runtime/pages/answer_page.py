@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.images.inputs import printable
+from sonoforge.runtime.images.repeats import in_words
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.pages import STYLE
 
@@ -178,7 +179,11 @@ class AnswerPage:
         if "clip" in entry:
             clip = entry["clip"]
             about = f"{clip['distinct']} distinct of {clip['frames']} frames, the best is {clip['best_frame']}"
-            parts.append(_note("Clip", about))
+            motion = clip["motion"]
+            if motion["per_frame"] is not None:
+                about += f"; moves by {motion['per_frame']:.1f} {motion['unit']}"
+            parts.append(_note("Clip", ". ".join([about, *motion["advice"]])))
+        parts += [_note("Repeated", sentence) for sentence in in_words(entry)]
         parts += [_note("Not written", message) for message in entry.get("unwritten", ())]
         return "".join([*parts, "</article>"])
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sonoforge.runtime.images.inputs import printable
 from sonoforge.runtime.images.quality_table import LESION, SCAN
+from sonoforge.runtime.images.repeats import in_words
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.pages import STYLE
 
@@ -101,8 +102,7 @@ def _card(entry: Mapping[str, Any], picture: str, bands: Mapping[str, Sequence[f
         notes.append(f"In the network's view: {', '.join(view)}.")
     if entry["marks"]:
         notes.append(f"Burned in: {entry['marks']}.")
-    if entry["copy_of"]:
-        notes.append(f"The same picture as {entry['copy_of']}.")
+    notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in in_words(entry)]
     image = f'<img src="{picture}" alt="{name}" loading="lazy">' if picture else ""
     look = " open" if scan["flags"] or view else ""
     told = "".join(f"<p>{_text(note)}</p>" for note in notes)

@@ -2,22 +2,24 @@
 
 JSON (``--json``) is one object:
 
-* ``results``: one entry for each file in the order given, as `answer_file` documents it; with ``--overlay`` also
-  ``overlay``, the path of its picture; with ``--sr`` and for DICOM ``sr``, the path of its report; where anything
-  that was asked for beside an answer could not be written, ``unwritten``, the reasons.  For a file that cannot be
-  used ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of `ImageError`;
+* ``results``: one entry for each file in the order given, as `answer_file` documents it, and ``copy_of``, the first
+  file of this run with the same pixels, or ``seems_copy_of``, an earlier one that seems to show the same picture; with
+  ``--overlay`` also ``overlay``, the path of its picture; with ``--sr`` and for DICOM ``sr``, the path of its report;
+  where anything that was asked for beside an answer could not be written, ``unwritten``, the reasons.  For a file that
+  cannot be used ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of `ImageError`;
 * ``model``: ``{"name", "version", "sha256"}`` of the file that answered;
 * ``provider``: onnxruntime's, that ran it;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
 * ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "uncertain", "not_trusted", "quality_flagged",
-  "marked", "unwritten", "skipped": {kind: count}}``.  Marked scans carry burned-in marks.  Skipped are files of a
-  folder that are no scans: those of other kinds, masks beside their image, and pictures that sonoforge itself drew or
-  generated;
+  "marked", "repeated", "unwritten", "skipped": {kind: count}}``.  Marked scans carry burned-in marks; repeated ones
+  have ``copy_of`` or ``seems_copy_of``.  Skipped are files of a folder that are no scans: those of other kinds, masks
+  beside their image, and pictures that sonoforge itself drew or generated;
 * ``notice``.
 
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
 Ctrl-C, SIGTERM or kill loses none but those being worked on.  ``--resume`` answers the files that such a file lacks,
-each once; a file that has changed since is answered anew.
+each once; a file that has changed since is answered anew, and rows of another bundle, model file, crop or ``--abstain``
+are refused, by their column ``settings``.  Repeats are told of files of the same run alone.
 
 With ``--watch`` each scan that appears in a folder is answered once, when its size no longer changes; Ctrl-C or SIGTERM
 ends it as a command that is done.
@@ -208,6 +210,7 @@ def _answers(
     with progress("classifying", len(left)) as advance:
 
         def keep(entry: dict[str, Any]) -> None:
+            answering.mark_repeat(entry)
             for own in kept:
                 if not own.holds(entry["file"]):
                     own.add(entry)
@@ -224,13 +227,22 @@ def _open_files(config: Config, classifier: Classifier) -> list[AnswerFile]:
             raise SonoforgeError("--resume: found neither --csv nor --jsonl, expected the file to continue")
         return []
     from sonoforge.runtime.cli.answer_columns import csv_format  # noqa: PLC0415
-    from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat  # noqa: PLC0415 - only with these
+    from sonoforge.runtime.cli.answer_files import (  # noqa: PLC0415 - only with these
+        AnswerFile,
+        JsonLinesFormat,
+        Origin,
+        settings_in_words,
+    )
 
-    model, kept = classifier.model["sha256"], []
-    if config.crop not in ("bundle", classifier.bundle.manifest.preprocessing.crop):
-        model = f"crop {config.crop} {model}"  # such answers are not mixed with others in one file
+    settings = {
+        "bundle": classifier.bundle.manifest_sha256[:16],
+        "file": config.file,
+        "crop": classifier.crop,
+        "abstain": "yes" if classifier.abstains else "no",
+    }
+    origin, kept = Origin(classifier.model["sha256"], settings_in_words(settings)), []
     if config.csv:
-        kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.classes), model, config.resume))
+        kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.classes), origin, config.resume))
     if config.jsonl:
-        kept.append(AnswerFile(config.jsonl, JsonLinesFormat(), model, config.resume))
+        kept.append(AnswerFile(config.jsonl, JsonLinesFormat(), origin, config.resume))
     return kept

@@ -3,14 +3,17 @@
 JSON (``--json``) is one object:
 
 * ``results``: one entry for each file in the order given, ``{"file", "ok": True, "quality": {metric: value, ...,
-  "flags": []}, "scan": {"metrics", "lesion", "flags", "advice", "severity"}, "marks", "copy_of"}``, or
+  "flags": []}, "scan": {"metrics", "lesion", "flags", "advice", "severity"}, "marks", "copy_of",
+  "seems_copy_of"}``, or
   ``{"file", "ok": False, "error": {"code", "message"}}``.  ``quality`` has the metrics of
   `images.quality_metrics.measure`, in the network's view, as ``classify`` gives them; ``scan`` those of
   `images.quality_table`, in the scan's own pixels: ``lesion`` is null without a mask ``NAME_mask.png`` beside the file;
   ``advice`` has a sentence for each flag, ``severity`` says how far out of range they are, in widths of the band.
-  ``marks`` says what is burned in, as text; ``copy_of`` names the first file of the batch with the same picture;
+  ``marks`` says what is burned in, as text; ``copy_of`` names the first file of the batch with the same pixels,
+  ``seems_copy_of`` an earlier one that seems to show the same picture, saved again, scaled or brightened;
 * ``model``: ``{"name", "version", "sha256"}`` of the bundle that the reference ranges and the embedding are from;
-* ``summary``: ``{"files", "ok", "failed", "quality_flagged", "flags": {flag: count}}``, of both kinds of flags;
+* ``summary``: ``{"files", "ok", "failed", "quality_flagged", "flags": {flag: count}, "skipped": {kind:
+  count}}``: flags of both kinds; skipped are files of a folder that are no scans, as ``classify`` counts them;
 * ``reference``: ``{"images", "bands": {metric: [low, high]}}`` for ``scan``: 5th and 95th percentile of so many
   training images; no bands where the bundle has none;
 * ``against``: null, or with ``--against FOLDER`` ``{"folder", "files", "ok", "failed": [entries], "distances",
@@ -33,7 +36,6 @@ still are.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
 from collections import Counter, defaultdict
@@ -49,6 +51,7 @@ from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
 from sonoforge.runtime.images.quality_table import LESION, SCAN
+from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from sonoforge.runtime.bundle.classification import ClassifierManifest
+    from sonoforge.runtime.images.repeats import Repeats
     from sonoforge.runtime.inference.classifier import Classifier
 
 EXAMPLES = """
@@ -98,7 +102,7 @@ _COLUMNS = {
 }
 
 _SCAN_FORMATS = dict(zip(SCAN, (".2f", ".1f", ".0f", ".1f", ".2f", ".2f"), strict=True))
-_SCAN_CELLS = ("scan_flags", "severity", "marks", "copy_of")
+_SCAN_CELLS = ("scan_flags", "severity", "marks", "copy_of", "seems_copy_of")
 _HEADINGS = (*(heading for heading, _ in _COLUMNS.values()), *(metric.title for metric in SCAN.values()))
 
 log = logging.getLogger(__name__)
@@ -120,6 +124,7 @@ class Config:
 def main(config: Config) -> Outcome:
     """Measure every file, and with ``--against`` the two sets; see the top of this module for the result."""
     from sonoforge.runtime.bundle.reader import open_bundle  # noqa: PLC0415 - not for --help or a wrong flag
+    from sonoforge.runtime.images.repeats import Repeats  # noqa: PLC0415
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
 
     # Pillow's warnings about odd metadata would break up the table.
@@ -128,10 +133,10 @@ def main(config: Config) -> Outcome:
         raise SonoforgeError(f"--against {printable(config.against)}: no such folder; give one of reference images")
     bundle = open_bundle(config.bundle or None)
     classifier = Classifier(bundle, config.threads) if config.against else None
-    files, failures, _ = expand(config.paths, config.recursive)
+    files, failures, skipped = expand(config.paths, config.recursive)
     results, embeddings = [], []
     pictures: dict[str, str] = {}
-    first: dict[bytes, str] = {}  # the file of each picture, by its hash
+    repeats = Repeats()
     bands = bundle.manifest.scan_bands
     width = column_width(files)
     if files:
@@ -146,10 +151,10 @@ def main(config: Config) -> Outcome:
             if embedding is not None:
                 embeddings.append(embedding)
             if whole is not None:
-                _look_closer(result, whole, bundle.manifest, first, pictures if config.html else None)
+                _look_closer(result, whole, bundle.manifest, repeats, pictures if config.html else None)
             _print_result(result, width)
             advance(len(results))
-    summary = _summary(results)
+    summary = {**_summary(results), "skipped": dict(sorted(skipped.items()))}
     if not bands.limits:
         say("no reference for %s: the bundle has no bands of them", ", ".join(SCAN))
     say(
@@ -157,6 +162,8 @@ def main(config: Config) -> Outcome:
         *(summary[key] for key in ("ok", "files", "quality_flagged")),
         NOTICE,
     )
+    if skipped:
+        log.info("%s", in_words(skipped))
     if config.csv:
         write_csv(config.csv, results, [*_COLUMNS, "quality_flags", *SCAN, *LESION, *_SCAN_CELLS], _cells)
     against = _compare(config, classifier, embeddings) if classifier else None
@@ -201,11 +208,12 @@ def _look_closer(
     result: dict[str, Any],
     whole: Image.Image,
     manifest: ClassifierManifest,
-    first: dict[bytes, str],
+    repeats: Repeats,
     pictures: dict[str, str] | None,
 ) -> None:
-    """Add to a file's result what its own pixels show: ``scan``, ``marks``, ``copy_of``; and its small picture."""
+    """Add to a file's result what its own pixels show: ``scan``, ``marks``, what it repeats; and its small picture."""
     from sonoforge.runtime.images.burned_in_marks import find_marks  # noqa: PLC0415 - numpy and Pillow, not for --help
+    from sonoforge.runtime.images.repeats import fingerprint  # noqa: PLC0415
     from sonoforge.runtime.images.scan_quality import judge  # noqa: PLC0415
 
     file = result["file"]
@@ -214,8 +222,7 @@ def _look_closer(
     mask = _mask_of(file, whole)
     result["scan"] = judge(scan, manifest.scan_bands.limits, mask.crop(area.box) if mask and area else mask).to_dict()
     result["marks"] = find_marks(whole, area.box if area else None).summary
-    picture = hashlib.sha256(repr(whole.size).encode() + whole.convert("L").tobytes()).digest()
-    result["copy_of"] = None if first.setdefault(picture, file) == file else first[picture]
+    result.update(repeats.find(file, fingerprint(whole, manifest.preprocessing.resize(scan))))
     if pictures is not None:
         from sonoforge.runtime.pages.thumbnails import address  # noqa: PLC0415 - only with --html
 
@@ -258,8 +265,9 @@ def _print_result(result: dict[str, Any], width: int) -> None:
         told.append(f"lesion gCNR {found['lesion']['gcnr']:.2f}")
     if result.get("marks"):
         told.append(f"burned in: {result['marks']}")
-    if result.get("copy_of"):
-        told.append(f"same picture as {printable(result['copy_of'])}")
+    from sonoforge.runtime.images.repeats import in_words as repeat  # noqa: PLC0415 - numpy, not for --help
+
+    told += [printable(sentence) for sentence in repeat(result)]
     flags = f"  [{'; '.join(told)}]" if told else ""
     say("%-*s  %s%s", width, name, numbers, flags)
 
@@ -434,4 +442,5 @@ def _cells(result: dict[str, Any]) -> dict[str, str]:
         "severity": repr(scan["severity"]),
         "marks": result["marks"],
         "copy_of": defused(result["copy_of"] or ""),
+        "seems_copy_of": defused(result["seems_copy_of"] or ""),
     }

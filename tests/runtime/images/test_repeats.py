@@ -1,0 +1,77 @@
+"""Pictures given twice in a batch, by their pixels and by their detail."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scans import draw_scan
+from sonoforge.runtime.images import repeats
+from sonoforge.runtime.images.repeats import Fingerprint, Repeats, fingerprint
+
+NOTHING = {"copy_of": None, "seems_copy_of": None}
+
+
+def print_of(levels: np.ndarray) -> Fingerprint:
+    picture = Image.fromarray(levels)
+    return fingerprint(picture, np.asarray(picture.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)))
+
+
+def changed(levels: np.ndarray, kind: str) -> np.ndarray:
+    picture = Image.fromarray(levels)
+    if kind == "jpeg":
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=50)
+        picture = Image.open(stream)
+    if kind == "half":
+        picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BILINEAR)
+    gains = {"darker": 0.8, "brighter": 1.2}
+    return np.clip(np.asarray(picture) * gains.get(kind, 1.0), 0, 255).astype(np.uint8)
+
+
+def test_the_detail_is_the_view_less_its_surround_by_a_second_computation() -> None:
+    levels = draw_scan(1, 224)
+    cells = levels.reshape(32, 7, 32, 7).mean(axis=(1, 3))
+    detail = np.empty((32, 32))
+    for row in range(32):
+        for column in range(32):
+            near = [
+                cells[min(31, max(0, row + i)), min(31, max(0, column + j))] for i in (-1, 0, 1) for j in (-1, 0, 1)
+            ]
+            detail[row, column] = cells[row, column] - sum(near) / 9
+    found = fingerprint(Image.fromarray(levels), np.repeat(levels[..., None], 3, axis=2)).detail
+    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-5)
+    assert np.corrcoef(found, detail.ravel())[0, 1] > 0.995  # Pillow rounds each cell to a level
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "half", "darker", "brighter"])
+def test_a_changed_copy_is_found_among_others_and_no_other_is(kind: str) -> None:
+    seen = Repeats()
+    for seed in range(40):
+        assert seen.find(f"{seed}", print_of(draw_scan(seed, 256))) == NOTHING
+    assert seen.find("new", print_of(changed(draw_scan(7, 256), kind))) == {"copy_of": None, "seems_copy_of": "7"}
+    assert seen.find("other", print_of(changed(draw_scan(99, 256), kind))) == NOTHING
+
+
+def test_the_same_pixels_are_a_copy_of_the_first_file_and_an_empty_picture_is_like_no_other() -> None:
+    seen = Repeats()
+    for name in ("a", "b"):
+        found = seen.find(name, print_of(draw_scan(0)))
+    assert found == {"copy_of": "a", "seems_copy_of": None}
+    assert seen.find("white", print_of(np.full((90, 120), 255, np.uint8))) == NOTHING
+    assert seen.find("grey", print_of(np.full((90, 120), 99, np.uint8))) == NOTHING
+    ramp = np.tile(np.linspace(0, 255, 120).astype(np.uint8), (90, 1))
+    assert not np.isnan(print_of(ramp).detail).any()
+
+
+def test_memory_is_bounded_by_forgetting_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "_MOST", 5)
+    seen = Repeats()
+    for seed in range(6):
+        seen.find(f"{seed}", print_of(draw_scan(seed)))
+    assert seen.find("of 0", print_of(changed(draw_scan(0), "jpeg"))) == NOTHING  # forgotten; now 1 is, too
+    assert seen.find("of 5", print_of(changed(draw_scan(5), "jpeg")))["seems_copy_of"] == "5"
+    assert seen.find("of 0 again", print_of(changed(draw_scan(0), "half")))["seems_copy_of"] == "of 0"

@@ -1,0 +1,67 @@
+"""``classify`` and ``quality`` name the earlier file of a batch that shows the same picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import bundle_factory as factory
+from program import sonoforge
+from scans import draw_scan
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Path:
+    folder = tmp_path / "batch"
+    folder.mkdir()
+    for seed in range(3):
+        Image.fromarray(draw_scan(seed, 256)).save(folder / f"{seed}.png")
+    scan = Image.open(folder / "1.png")
+    scan.save(folder / "3-same.tif")
+    scan.resize((128, 128)).save(folder / "4-half.jpg", quality=50)
+    (folder / "5-bad.png").write_bytes(b"junk")
+    return folder
+
+
+@pytest.mark.parametrize("verb", ["classify", "quality"])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_repeat_is_named_in_every_form_of_the_answer(verb: str, workers: int, bundle: Path, batch: Path) -> None:
+    table, page = batch.parent / "a.csv", batch.parent / "a.html"
+    more = ("--workers", workers) if verb == "classify" else ()
+    arguments = (verb, batch, "--bundle", bundle, "--csv", table, "--html", page, *more)
+    done = sonoforge(*arguments, "--json")
+    assert done.code == 2  # of the bad file
+    first = str(batch / "1.png")
+    expected = {"3-same.tif": (first, None), "4-half.jpg": (None, first)}
+    for entry in done.json["results"]:
+        if entry["ok"]:
+            found = entry["copy_of"], entry["seems_copy_of"]
+            assert found == expected.get(Path(entry["file"]).name, (None, None))
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = {Path(row["file"]).name: (row["copy_of"], row["seems_copy_of"]) for row in csv.DictReader(file)}
+    assert rows["3-same.tif"] == (first, "") and rows["4-half.jpg"] == ("", first)
+    assert rows["1.png"] == rows["5-bad.png"] == ("", "")
+    table.unlink()
+    printed = sonoforge(*arguments).out
+    for text in (printed, page.read_text(encoding="utf-8")):
+        assert f"he same picture as {first}" in text and f"eems to be the same picture as {first}" in text
+    if verb == "classify":
+        assert done.json["summary"]["repeated"] == 2
+
+
+def test_pseudonyms_and_json_lines_name_the_repeat_too(bundle: Path, batch: Path) -> None:
+    lines = batch.parent / "a.jsonl"
+    done = sonoforge("classify", batch, "--bundle", bundle, "--jsonl", lines, "--anonymous", "--json")
+    entries = done.json["results"]
+    assert entries[3]["copy_of"] == entries[4]["seems_copy_of"] == entries[1]["file"]
+    assert "1.png" not in done.out + done.err
+    assert [json.loads(line).get("copy_of") for line in lines.read_text().splitlines()][3] == entries[1]["file"]
