@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,7 +112,8 @@ class Evidence(NamedTuple):
     flags: tuple[str, ...] = ()
 
 
-class TrustReference(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class TrustReference:
     """The Gaussian of the training images' embeddings, float32.
 
     Attributes:
@@ -123,6 +125,12 @@ class TrustReference(NamedTuple):
     mean: NDArray[np.float32]
     components: NDArray[np.float32]
     residual: NDArray[np.float32]
+
+    @cached_property
+    def variances(self) -> NDArray[np.float64]:
+        """Variance along each axis, (K,): a component is u_k / sqrt(v_k)."""
+        found: NDArray[np.float64] = 1.0 / np.square(self.components, dtype=np.float64).sum(axis=0)
+        return found
 
 
 def read_reference(bundle: Bundle[ClassifierManifest]) -> TrustReference:
@@ -154,9 +162,8 @@ def distances(embeddings: NDArray[np.float32], reference: TrustReference) -> NDA
     """
     centred = embeddings - reference.mean
     whitened = (centred @ reference.components).astype(np.float64)
-    variance = 1.0 / np.square(reference.components, dtype=np.float64).sum(axis=0)  # a component is u_k / sqrt(v_k)
     inside = np.square(whitened)
-    outside = np.square(centred, dtype=np.float64).sum(axis=1) - (inside * variance).sum(axis=1)
+    outside = np.square(centred, dtype=np.float64).sum(axis=1) - (inside * reference.variances).sum(axis=1)
     squared = inside.sum(axis=1) + np.maximum(outside, 0.0) / float(reference.residual[0]) ** 2
     found: NDArray[np.float64] = np.sqrt(squared)
     return found
