@@ -66,7 +66,7 @@ def test_without_npm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("shutil.which", lambda _: None)
     package = NpmPackage("no-such", "1.0.0", "sha512-", ())
-    with pytest.raises(SonoforgeError, match="npm pack no-such@1.0.0"):
+    with pytest.raises(SonoforgeError, match=r"npm pack no-such@1\.0\.0"):
         npm_package.read_files(package)
 
 

@@ -1,4 +1,4 @@
-"""The built app in a real browser: the same answers as Python, without a network, and none without a passed self-test."""
+"""The built app in a real browser: answers as Python does, without a network, and none before a passed self-test."""
 
 from __future__ import annotations
 
