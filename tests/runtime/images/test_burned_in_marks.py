@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw
 import planted_marks as plant
 from places import SHARED
 from sonoforge.runtime.images.burned_in_marks import find_marks
+from sonoforge.runtime.images.calipers import find_crosses
+from sonoforge.runtime.images.lettering import sharp_steps
 
 BUSI = SHARED / "data" / "BUSI" / "Dataset_BUSI_with_GT"
 
@@ -45,6 +47,30 @@ def test_crosses_are_found_at_their_places(shape: str, arm: int, width: int) -> 
         plant.cross(ImageDraw.Draw(picture), at, arm, width, 240, shape)
     found = centres(plant.as_jpeg(picture, 90))
     assert len(found) == 2 and all(map(near, found, places)), found
+
+
+@pytest.mark.parametrize("shape", ["+", "x"])
+def test_a_screen_full_of_crosses_is_found_whole(shape: str) -> None:
+    picture = Image.new("L", (707, 600), 90)
+    places = [(x, y) for y in range(15, 590, 37) for x in (4, *range(60, 660, 41), 702)]
+    for at in places:
+        plant.cross(ImageDraw.Draw(picture), at, 4, 1, 200, shape)
+    found = find_crosses(np.asarray(picture))
+    assert sorted((one.x, one.y) for one in found) == sorted(places)
+    assert {(one.shape, one.ink, one.contrast) for one in found} == {(shape, 200, 110)}
+
+
+def test_a_bright_right_edge_beside_a_dark_left_one_is_no_mark() -> None:
+    picture = np.tile(np.linspace(10, 240, 500).astype(np.uint8), (400, 1))
+    assert len(sharp_steps(picture).rows) == 0 and find_marks(picture).marks == ()
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (9, 300), (400, 331), (2, 70_000)])
+def test_sharp_steps_are_those_of_the_definition(shape: tuple[int, int]) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    rows, columns = sharp_steps(levels)
+    expected = np.nonzero(np.abs(np.diff(levels.astype(int), axis=1)) >= 50)
+    assert np.array_equal(rows, expected[0]) and np.array_equal(columns, expected[1])
 
 
 def test_most_measurements_are_found_and_few_crosses_invented() -> None:

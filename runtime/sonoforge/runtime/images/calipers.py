@@ -12,7 +12,7 @@ followed along their arms.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ _END = 15
 _EVEN = 40
 # Two crosses are of one kind if arms and ink agree within this; ink varies by a few levels with JPEG.
 _ARMS_AGREE, _INK_AGREES = 1, 20
+# Pixels compared at a time: what lies between stays in the processor's cache.
+_AT_ONCE = 1 << 16
 _STRAIGHT = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)])
 _DIAGONAL = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1)])
 
@@ -52,7 +54,7 @@ class Cross(NamedTuple):
 def find_crosses(levels: NDArray[np.uint8]) -> list[Cross]:
     """Find the crosses of a picture (H, W) uint8, the clearest first."""
     padded = np.pad(levels, _MARGIN, mode="edge")
-    plus, cross = _candidates(padded, levels.shape)
+    plus, cross = _candidates(padded)
     found = _measured(padded, plus, "+", (_STRAIGHT, _DIAGONAL)) + _measured(padded, cross, "x", (_DIAGONAL, _STRAIGHT))
     found.sort(key=lambda one: one.contrast * one.arm, reverse=True)
     kept: list[Cross] = []
@@ -62,34 +64,60 @@ def find_crosses(levels: NDArray[np.uint8]) -> list[Cross]:
     return [one for one in kept if one.contrast >= _CLEAR or any(_of_a_kind(one, other) for other in kept)]
 
 
-def _candidates(padded: NDArray[np.uint8], shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the places, as indices into the padded picture, where four neighbours outshine the other four."""
-    height, width = shape
+def _candidates(padded: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the places, as indices into the padded picture, where four neighbours outshine the other four.
 
-    def moved(down: int, right: int) -> NDArray[np.uint8]:
-        top, left = _MARGIN + SHORTEST * down, _MARGIN + SHORTEST * right
-        return padded[top : top + height, left : left + width]
+    All rows are taken as one line, on which neighbours lie at fixed distances, and some pixels at a time: several times
+    faster than row by row, or than all at once.
+    """
+    width, line = padded.shape[1], padded.ravel()
+    first, down = _MARGIN * width + _MARGIN, SHORTEST * width
+    faintest = np.full(_AT_ONCE, 255 - _FAINT, np.uint8)  # numpy compares two arrays faster than one with a number
+    found: tuple[list[NDArray[np.intp]], list[NDArray[np.intp]]] = ([], [])
+    for begin in range(first, line.size - first, _AT_ONCE):
+        end = min(begin + _AT_ONCE, line.size - first)
+        count = end - begin
+        # Left and right neighbour, from the row above to the row below: there they are the diagonal ones.
+        pairs = _ordered(*(line[begin - down + step : end + down + step] for step in (-SHORTEST, SHORTEST)))
+        above, level, below = (
+            (pairs[0][start : start + count], pairs[1][start : start + count]) for start in (0, down, 2 * down)
+        )
+        straight = _darkest_and_second(
+            level, _ordered(line[begin - down : end - down], line[begin + down : end + down])
+        )
+        diagonal = _darkest_and_second(above, below)
+        for places, arms, between in zip(found, (straight, diagonal), (diagonal, straight), strict=True):
+            limit = np.minimum(between[1], faintest[:count]) + np.uint8(_FAINT)
+            places.append(np.flatnonzero(np.minimum(arms[0], line[begin:end]) > limit) + begin)
+    plus, cross = (np.concatenate(places) for places in found)
+    return _inside(plus, width), _inside(cross, width)
 
-    def extremes(steps: NDArray[np.intp]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        a, b, c, d = (moved(*step) for step in steps.tolist())
-        lower = np.minimum(a, b), np.minimum(c, d)
-        upper = np.maximum(a, b), np.maximum(c, d)
-        return np.minimum(*lower), np.maximum(np.minimum(*upper), np.maximum(*lower))
 
-    straight, diagonal = extremes(_STRAIGHT), extremes(_DIAGONAL)
-    centre = moved(0, 0)
-    places = []
-    for arms, between in ((straight, diagonal), (diagonal, straight)):
-        limit = np.minimum(between[1], 255 - _FAINT) + np.uint8(_FAINT)
-        rows, columns = np.divmod(np.flatnonzero(np.minimum(arms[0], centre) > limit), width)
-        places.append((rows + _MARGIN) * padded.shape[1] + columns + _MARGIN)
-    return places[0], places[1]
+def _inside(places: NDArray[np.intp], width: int) -> NDArray[np.intp]:
+    """Leave out the places in the margins on both sides."""
+    columns = places % width
+    return places[(columns >= _MARGIN) & (columns < width - _MARGIN)]
+
+
+def _ordered(one: NDArray[Any], other: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the smaller and the larger of two arrays, element by element."""
+    return np.minimum(one, other), np.maximum(one, other)
+
+
+def _darkest_and_second(
+    one: tuple[NDArray[Any], NDArray[Any]], other: tuple[NDArray[Any], NDArray[Any]]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the smallest and the second largest of four arrays, given as two `_ordered` pairs."""
+    darkest, next_darkest = _ordered(one[0], other[0])
+    return darkest, np.maximum(np.minimum(one[1], other[1]), next_darkest)
 
 
 def _measured(
     padded: NDArray[np.uint8], places: NDArray[np.intp], shape: str, steps: tuple[NDArray[np.intp], NDArray[np.intp]]
 ) -> list[Cross]:
     """Follow the arms from each place; keep what is a cross with ends."""
+    if not len(places):
+        return []
     width = padded.shape[1]
     reach = np.arange(_MARGIN + 1)
     arms, between = (
@@ -97,19 +125,23 @@ def _measured(
     )
     darkest = np.minimum.accumulate(arms.min(axis=1), axis=1)
     between[:, :, :SHORTEST] = 0  # the stroke itself is up to three pixels wide
-    contrast = darkest - np.sort(np.maximum.accumulate(between, axis=2), axis=1)[:, 2]
+    brightest = np.maximum.accumulate(between, axis=2)
+    first, second, third, fourth = brightest.swapaxes(0, 1)
+    contrast = darkest - _darkest_and_second(_ordered(first, second), _ordered(third, fourth))[1]
     contrast[:, :SHORTEST] = -255
     holds = contrast >= _FAINT
     last = np.where(holds.any(axis=1), _MARGIN - np.argmax(holds[:, ::-1], axis=1), 0)
     crosses = []
     for index in np.flatnonzero((last >= SHORTEST) & (last <= LONGEST)).tolist():
         arm = int(last[index])
-        ink = int(darkest[index, arm])
-        uneven = int(np.ptp(arms[index, :, 1 : arm + 1]))
-        beyond = np.sort(arms[index, :, arm + 1 : arm + 3].min(axis=1))
-        if ink - beyond[2] >= _END and (contrast[index, arm] >= _CLEAR or uneven <= _EVEN):
+        ink, clear = int(darkest[index, arm]), int(contrast[index, arm])
+        # Lists: a few numbers at a time are faster without numpy.
+        along = arms[index, :, 1 : arm + 3].tolist()
+        ended = sum(ink - min(one[arm:]) >= _END for one in along) >= 3
+        levels = [level for one in along for level in one[:arm]]
+        if ended and (clear >= _CLEAR or max(levels) - min(levels) <= _EVEN):
             y, x = divmod(int(places[index]), width)
-            crosses.append(Cross(x - _MARGIN, y - _MARGIN, shape, arm, ink, int(contrast[index, arm])))
+            crosses.append(Cross(x - _MARGIN, y - _MARGIN, shape, arm, ink, clear))
     return crosses
 
 

@@ -79,7 +79,7 @@ class Preprocessing:
         small = narrow.resize((self.size, self.size), _FILTERS[self.resample])
         pixels = np.asarray(small)
         if pixels.ndim == 2:
-            return np.repeat(pixels[:, :, None], 3, axis=2)
+            return np.stack([pixels, pixels, pixels], axis=2)
         return pixels.copy()  # asarray gives a read-only view of Pillow's memory
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -96,7 +96,8 @@ class Preprocessing:
         shape = pixels.shape[:-1]
         result = np.empty((*shape[:-2], 3, *shape[-2:]), np.float32)
         for channel in range(3):
-            result[..., channel, :, :] = table[channel][pixels[..., channel]]
+            # No level is clipped: the mode only spares numpy a check of each.
+            np.take(table[channel], pixels[..., channel], out=result[..., channel, :, :], mode="clip")
         return result
 
     def to_dict(self) -> dict[str, Any]:

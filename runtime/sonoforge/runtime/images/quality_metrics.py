@@ -85,11 +85,11 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
     low, high = np.searchsorted(cumulative, (0.05, 0.95))
     signed = grey.astype(np.int16)
     vertical = signed[:-2] + signed[2:]
-    middle = signed[1:-1, 1:-1]
+    fourfold = 4 * signed[1:-1, 1:-1]
     cross = vertical[:, 1:-1] + signed[1:-1, :-2] + signed[1:-1, 2:]
     corners = vertical[:, :-2] + vertical[:, 2:]
-    laplacian = cross - 4 * middle
-    residual = corners - 2 * cross + 4 * middle
+    laplacian = cross - fourfold
+    residual = corners - 2 * cross + fourfold
     return {
         "sharpness": float(laplacian.var(dtype=np.float32)),
         "noise": float(math.sqrt(math.pi / 2) / 6 * np.abs(residual).mean(dtype=np.float32)),
@@ -126,7 +126,7 @@ def flags(values: Mapping[str, float], limits: Mapping[str, Any]) -> list[str]:
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(S, S) luma of an RGB image (ITU-R BT.601 weights), or the one channel of a grey image."""
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    if np.array_equal(red, green) and np.array_equal(red, blue):
+    if (red == green).all() and (red == blue).all():
         return np.ascontiguousarray(red)
     luma = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
     grey: NDArray[np.uint8] = np.rint(luma).astype(np.uint8)

@@ -30,7 +30,8 @@ def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         (N, `ROWS`): p - reversed(p), with p the mean of band i (rows ``floor(i S / ROWS)`` up to the next) over its
         columns and colours, divided by 1 plus the mean of all bands.
     """
-    rows = pixels.mean(axis=(2, 3), dtype=np.float64)
+    # Whole numbers are added exactly, and faster than floats.
+    rows = pixels.reshape(*pixels.shape[:2], -1).sum(axis=2, dtype=np.uint32) / (pixels.shape[2] * 3)
     starts = np.arange(ROWS + 1) * rows.shape[1] // ROWS
     bands = np.stack([rows[:, first:last].mean(axis=1) for first, last in pairwise(starts)], axis=1)
     relative = bands / (1 + bands.mean(axis=1, keepdims=True))
@@ -50,5 +51,7 @@ def upright_score(pixels: NDArray[np.uint8], weights: Sequence[float]) -> NDArra
 def dark_columns(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the share (N,) of columns of (N, S, S, 3) whose mean below the `NEAR_FIELD` is less than `DARK`."""
     first = round(NEAR_FIELD * pixels.shape[1])
-    share: NDArray[np.float64] = (pixels[:, first:].mean(axis=(1, 3), dtype=np.float64) < DARK).mean(axis=1)
+    judged = pixels[:, first:]
+    sums = judged.sum(axis=1, dtype=np.uint32).sum(axis=2)
+    share: NDArray[np.float64] = (sums < DARK * 3 * judged.shape[1]).mean(axis=1)
     return share
