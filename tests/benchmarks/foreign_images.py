@@ -36,11 +36,10 @@ def foreign_images(data: Path) -> dict[str, Pixels]:
     }
 
 
-def other_ultrasound(data: Path) -> dict[str, Pixels]:
-    """Return (`COUNT`, S, S, 3) breast ultrasound of other hospitals and machines."""
+def other_ultrasound(data: Path, half: int) -> dict[str, Pixels]:
+    """Return (2 `COUNT`, S, S, 3) breast ultrasound of other hospitals and machines; the halves share no image."""
     return {
-        "BUS-BRA": _read(data / "BUS-BRA", "*/*.jpg", 2 * COUNT),
-        "BrEaST": _read(data / "BrEaST", "*/*.jpg", 2 * COUNT),
+        f"{name}, half {half + 1}": _read(data / name, "*/*.jpg", 4 * COUNT)[half::2] for name in ("BUS-BRA", "BrEaST")
     }
 
 

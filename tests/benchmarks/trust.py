@@ -23,22 +23,31 @@ from scipy.stats import mannwhitneyu
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle.trust_limits import TailLimits
 from sonoforge.runtime.images import quality_metrics
+from sonoforge.runtime.images.speckle_grain import flatness
 from sonoforge.runtime.inference.trust import distances, tail_probability
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.arms import ClassifierJob, train_arm
 from sonoforge.training.classifier.network import answer
 from sonoforge.training.classifier.settings import BUDGETS
-from sonoforge.training.classifier.trust_limits import FOREIGN
-from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright, judge_held_out
+from sonoforge.training.classifier.trust_limits import FLAT, FOREIGN, describe_causes
+from sonoforge.training.classifier.trust_reference import (
+    HeldOutTrust,
+    fit_neighbours,
+    fit_reference,
+    fit_upright,
+    judge_held_out,
+)
 from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.second_opinion.gate import find_second_views
+from sonoforge.training.statistics.flagged import beyond, error_ratio
+from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.risk_coverage import area_under_risk, cuts
 
 SETTINGS = dataclasses.replace(BUDGETS["quick"], members=1, mirror=False)
-POOR = ("sharpness", "contrast")
+QUALITY = ("sharpness", "contrast", "saturated")
 _CPU = torch.device("cpu")
 Floats = NDArray[np.float64]
 
@@ -52,9 +61,12 @@ def main(data: Path, weights: str, keep: Path, folds: int) -> None:
     cache = open_cache(read_dataset(data / "BUSI"))
     plan = make_plan(cache, "sealed", 10, 0, [(view.query, view.key) for view in find_second_views(cache)])
     labels, backbone = cache.dataset.labels, load_backbone(weights, cache)
-    pictures = {**foreign_images(data), **other_ultrasound(data)}
+    pictures = {**foreign_images(data), **other_ultrasound(data, 0), **other_ultrasound(data, 1)}
     found: dict[str, list[Floats]] = {}
-    wrong, sure, groups = [], [], []
+    views = [quality_metrics.measure(image, 400, 400) for image in cache.images]
+    looks = np.c_[[[view[metric] for metric in QUALITY] for view in views], flatness(cache.images)]
+    probabilities, order = np.zeros((len(labels), len(cache.dataset.classes))), []
+    clean_errors, spoilt_errors = [], {}
     for fold in range(folds):
         train, test = plan.train(fold), plan.test(fold)
         file = keep / f"fold{fold}.safetensors"
@@ -71,45 +83,69 @@ def main(data: Path, weights: str, keep: Path, folds: int) -> None:
             answers = answer([net], [pixels], 0, _CPU)
             judged = judge_held_out(pixels, answers.embeddings, near, upright)
             assert judged is not None
-            quality = [quality_metrics.measure(image, 400, 400) for image in pixels]
-            columns = [distances(answers.embeddings, reference), *judged]
-            columns += [[row[metric] for row in quality] for metric in POOR]
-            found.setdefault(name, []).append(np.array(columns, dtype=np.float64).T)
+            seen = looks[test] if name == "held-out" else _looks(pixels)
+            found.setdefault(name, []).append(np.c_[distances(answers.embeddings, reference), np.array(judged).T, seen])
             if name == "held-out":
-                wrong.append(answers.probabilities.argmax(axis=1) != labels[test])
-                sure.append(answers.probabilities.max(axis=1))
-                groups.append(np.array(plan.groups)[test])
+                probabilities[test] = answers.probabilities
+                order.append(test)
+            if name in spoilt:
+                errors = answers.probabilities.argmax(axis=1) != labels[test][::4]
+                spoilt_errors.setdefault(name, []).append(errors)
+        clean_errors.append((probabilities[test].argmax(axis=1) != labels[test])[::4])
     rows = {name: np.concatenate(parts) for name, parts in found.items()}
-    _print_kinds(rows)
-    _print_errors(rows["held-out"], np.concatenate(wrong), np.concatenate(sure), np.concatenate(groups))
+    _print_kinds(rows, FLAT * float(np.median(looks[:, -1])))
+    judged_scans = np.concatenate(order)
+    part = Predictions(
+        arm="real", protocol="sealed", seed=0, files=tuple(plan.files[i] for i in judged_scans),
+        groups=np.array(plan.groups)[judged_scans], folds=np.array(plan.fold_of)[judged_scans],
+        labels=labels[judged_scans], probabilities=probabilities[judged_scans],
+    )  # fmt: skip
+    _print_errors(rows["held-out"], part)
+    clean = np.concatenate(clean_errors).mean()
+    for name, parts in spoilt_errors.items():
+        print(f"{name:20} {np.concatenate(parts).mean():.3f} wrong, {clean:.3f} of the same scans clean")
 
 
-def _print_kinds(rows: dict[str, Floats]) -> None:
+def _looks(pixels: NDArray[np.uint8]) -> Floats:
+    """Measure what needs no network: `QUALITY` and the flatness of grain, (N, 4)."""
+    rows = [quality_metrics.measure(image, 400, 400) for image in pixels]
+    return np.c_[[[row[metric] for metric in QUALITY] for row in rows], flatness(pixels)]
+
+
+def _print_kinds(rows: dict[str, Floats], flat: float) -> None:
     """Print the AUROC of the score for each kind of picture, and the share with each cause."""
     clean = rows["held-out"]
     far, near = (TailLimits(float(np.median(c)), float(np.percentile(c, 95))) for c in (clean[:, 0], clean[:, 1]))
-    contact, lowest = clean[:, 3].max(), np.percentile(clean[:, 4:], 1, axis=0)
+    contact, white, lowest = clean[:, 3].max(), clean[:, 6].max(), np.percentile(clean[:, 4:6], 1, axis=0)
     foreign = far.median + FOREIGN * (far.threshold - far.median)
     scores = {}
     for name, r in rows.items():
-        poor = (r[:, 2] < 0) | (r[:, 3] > contact) | (r[:, 4:] < lowest).any(axis=1)
-        tails = [min(tail_probability(d, far), tail_probability(k, near)) for d, k in r[:, :2].tolist()]
+        no_scan = (r[:, 0] > foreign) | ((r[:, 0] > far.threshold) & (r[:, 7] < flat))
+        poor = (r[:, 2] < 0) | (r[:, 3] > contact) | (r[:, 4:6] < lowest).any(axis=1) | (r[:, 6] > white)
+        tails = np.array([tail_probability(k, near) for k in r[:, 1]])
+        tails[no_scan] = np.minimum(tails[no_scan], [tail_probability(d, far) for d in r[no_scan, 0]])
         scores[name] = np.where(poor, np.minimum(tails, 0.01), tails)
         unlike = (r[:, 0] > far.threshold) | (r[:, 1] > near.threshold)
-        shares = {"not ultrasound": r[:, 0] > foreign, "known kind": ~unlike, "poor": poor}
-        shares |= {"upside down": r[:, 2] < 0, "out of contact": r[:, 3] > contact}
+        shares = {"not ultrasound": no_scan, "by distance": r[:, 0] > foreign, "known kind": ~unlike, "poor": poor}
+        shares |= {"upside down": r[:, 2] < 0, "out of contact": r[:, 3] > contact, "white": r[:, 6] > white}
         area = auroc(-scores["held-out"], -scores[name])
         print(f"{name:20} AUROC {area:.3f}  " + ", ".join(f"{k} {v.mean():.3f}" for k, v in shares.items()))
 
 
-def _print_errors(rows: Floats, wrong: NDArray[np.bool_], sure: Floats, groups: NDArray[np.int64]) -> None:
+def _print_errors(rows: Floats, part: Predictions) -> None:
     """Print the error rate of flagged scans and of the others, and the risk-coverage curve by probability."""
-    flags = {name: rows[:, i] > np.percentile(rows[:, i], 95) for i, name in enumerate(("distance", "neighbours"))}
-    flags |= {f"{m} low": rows[:, i] < np.percentile(rows[:, i], 1) for i, m in enumerate(POOR, start=4)}
-    for name, flag in flags.items():
-        print(f"{name:20} {flag.sum()} scans, {wrong[flag].mean():.3f} wrong, others {wrong[~flag].mean():.3f}")
+    for row in describe_causes(part, rows[:, 0], HeldOutTrust(*rows[:, 1:4].T.tolist())):
+        print(row)
+    wrong, sure = part.predicted != part.labels, part.probabilities.max(axis=1)
+    lows = {f"{metric} low": beyond(-rows[:, i], part.folds, 99) for i, metric in enumerate(QUALITY[:2], start=4)}
+    raised = {f"distance beyond {p} %": beyond(rows[:, 0], part.folds, p) for p in (80, 90, 97, 99)}
+    for name, flag in {**lows, **raised}.items():
+        ratio = error_ratio(wrong, flag, part.groups)
+        print(
+            f"{name:20} {flag.sum()} scans, {wrong[flag].mean():.3f} wrong, others {wrong[~flag].mean():.3f}, {ratio}"
+        )
     print(f"area under risk {area_under_risk(wrong, sure):.4f}; -k {area_under_risk(wrong, -rows[:, 1]):.4f}")
-    for cut in cuts(wrong, sure, groups):
+    for cut in cuts(wrong, sure, part.groups):
         print(f"at most {cut.error:.0%} wrong: hand back {cut.handed_back}")
 
 

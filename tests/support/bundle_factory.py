@@ -170,6 +170,7 @@ def checks(embeddings: NDArray[np.float64]) -> tuple[dict[str, NDArray[Any]], di
         "contact": 0.5,
         "policy": {"always": False, "error": 0.05, "least_probability": 0.5},
         "source": "scans for tests",
+        "white": 0.5,
     }
     return arrays, record
 

@@ -28,6 +28,7 @@ from sonoforge.training.data.splits import make_plan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.flagged import describe_flags
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 
 EPOCHS = 3
@@ -150,6 +151,8 @@ def make_run(
             for _ in range(folds)
         ]
         figures["seconds"] = 12.5
+        part = next(own for own in parts if (own.arm, own.seed) == (arm, 0))
+        figures["flags"] = describe_flags(part, 0.1, {"far": rng.random(len(labels))}, {"none": labels < 0})
         fold_classes = [np.bincount(labels[plans[0].train(fold)], minlength=len(classes)) for fold in range(folds)]
         filling = arm in ("gan", "duplicates")
         figures["generated_per_fold"] = [int((c.max() - c).sum()) if filling else 0 for c in fold_classes]

@@ -156,6 +156,9 @@ CHECKS = [
         f"; mean size {f.figures['conformal']['mean_set_size']:.2f}."),
     Check(always, lambda f: "An image farther from the training images than 95 % of these images were is reported as "
           "out of distribution."),
+    Check(always, lambda f: re.escape(
+        "Held-out images with each flag that may be shown beside an answer, limits from those of other folds; a ratio "
+        "below 1.5 is no reason to doubt the label.")),
     # limits
     Check(lambda f: f.simulated, lambda f:
           "The images are simulated ultrasound: no figure here carries over to real scans."),

@@ -61,24 +61,29 @@ def manifest(folder: Path, checked: bool = True) -> ClassifierManifest:
     def round_numbers(raw: dict[str, Any]) -> None:
         raw["trust"] |= {"median": 30.0, "threshold": 40.0}
         if checked:
-            raw["trust"]["checks"] |= {"foreign": 60.0, "neighbours": {"median": 0.2, "threshold": 0.4}}
+            raw["trust"]["checks"] |= {"foreign": 60.0, "neighbours": {"median": 0.2, "threshold": 0.4}, "grain": 0.05}
 
     factory.edit_manifest(factory.write_bundle(folder, checked=checked), round_numbers)
     return open_bundle(folder).manifest
 
 
-PLAIN = Evidence(35.0, neighbour=0.3, upright=1.0, dark=0.1)
+PLAIN = Evidence(35.0, neighbour=0.3, upright=1.0, dark=0.1, white=0.1, grain=0.3)
 
 
 def test_each_cause_is_told_apart_with_its_figures(tmp_path: Path) -> None:
     limits = manifest(tmp_path / "b")
     found = {
         "ordinary": assess(PLAIN, limits),
-        "at the limits": assess(PLAIN._replace(distance=40.0, neighbour=0.4, upright=0.0, dark=0.5), limits),
+        "at the limits": assess(
+            PLAIN._replace(distance=40.0, neighbour=0.4, upright=0.0, dark=0.5, white=0.5, grain=0.0), limits
+        ),
         "farther": assess(PLAIN._replace(distance=40.01), limits),
         "no neighbour": assess(PLAIN._replace(neighbour=0.41), limits),
         "foreign": assess(PLAIN._replace(distance=60.01, neighbour=0.9), limits),
+        "deep grain": assess(PLAIN._replace(distance=40.01, grain=0.049), limits),
+        "flat grain": assess(PLAIN._replace(distance=40.01, grain=0.05), limits),
         "turned": assess(PLAIN._replace(upright=-0.01), limits),
+        "white": assess(PLAIN._replace(white=0.51), limits),
         "lifted": assess(PLAIN._replace(dark=0.51), limits),
         "blurred": assess(PLAIN._replace(flags=("sharpness_low", "saturated_high")), limits),
     }
@@ -88,7 +93,10 @@ def test_each_cause_is_told_apart_with_its_figures(tmp_path: Path) -> None:
         "farther": (Cause.UNLIKE_TRAINING,),
         "no neighbour": (Cause.UNLIKE_TRAINING,),
         "foreign": (Cause.NOT_ULTRASOUND,),
+        "deep grain": (Cause.NOT_ULTRASOUND,),
+        "flat grain": (Cause.UNLIKE_TRAINING,),
         "turned": (Cause.POOR_SCAN,),
+        "white": (Cause.POOR_SCAN,),
         "lifted": (Cause.POOR_SCAN,),
         "blurred": (Cause.POOR_SCAN,),
     }
@@ -96,12 +104,28 @@ def test_each_cause_is_told_apart_with_its_figures(tmp_path: Path) -> None:
         "farther",
         "no neighbour",
         "foreign",
+        "deep grain",
+        "flat grain",
     ]
     assert "upside down" in found["turned"].reasons[0]
     assert "out of contact: 51%" in found["lifted"].reasons[0]
     assert found["blurred"].reasons == ("poor scan: sharpness low",)
-    assert found["foreign"].score < found["farther"].score < 0.05 < found["ordinary"].score
-    assert found["turned"].score == pytest.approx(0.01)
+    assert "grain does not lie flat" in found["deep grain"].reasons[0]
+    assert "overexposed: 51%" in found["white"].reasons[0]
+    assert found["foreign"].score < found["deep grain"].score < 0.05 < found["ordinary"].score
+    assert found["no neighbour"].score < 0.05
+    assert found["turned"].score == found["white"].score == pytest.approx(0.01)
+
+
+def test_distance_lowers_the_score_only_where_nothing_else_judges_the_kind(tmp_path: Path) -> None:
+    limits = manifest(tmp_path / "b")
+    far = PLAIN._replace(distance=50.0)
+    assert assess(far, limits).score == assess(PLAIN, limits).score == trust.tail_probability(0.3, TailLimits(0.2, 0.4))
+    assert assess(far._replace(grain=0.0), limits).score == trust.tail_probability(50.0, TailLimits(30.0, 40.0))
+    factory.edit_manifest(tmp_path / "b", lambda raw: raw["trust"]["checks"].pop("grain"))
+    assert assess(far, open_bundle(tmp_path / "b").manifest).score == trust.tail_probability(
+        50.0, TailLimits(30.0, 40.0)
+    )
 
 
 def test_the_set_adds_and_takes_back_its_cause(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sonoforge.runtime.images.scan_pose import ROWS
 from sonoforge.runtime.inference.nearest_training import neighbour_distances
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold, write_fold
 from sonoforge.training.classifier.made_from import MadeFrom
-from sonoforge.training.classifier.trust_limits import record_trust
+from sonoforge.training.classifier.trust_limits import TrainingLooks, record_trust
 from sonoforge.training.classifier.trust_reference import HeldOutTrust, fit_neighbours, fit_upright, judge_held_out
 from sonoforge.training.statistics.predictions import Predictions
 
@@ -77,7 +77,8 @@ def test_limits_are_those_of_the_held_out_images() -> None:
     )  # fmt: skip
     distances, near = rng.uniform(20, 60, 400), rng.uniform(0.1, 0.5, 400)
     judged = HeldOutTrust(near.tolist(), [1.0] * 400, rng.uniform(0, 0.4, 400).tolist())
-    record = record_trust(distances, judged, held_out, np.linspace(1, -1, ROWS))
+    looks = TrainingLooks(np.linspace(1, -1, ROWS), 0.04, rng.uniform(0.1, 0.5, 300))
+    record = record_trust(distances, judged, held_out, looks)
     checks = read_checks({"method": "ppca-mahalanobis", **record})  # the runtime's reader accepts it
     assert checks is not None
     assert (near > checks.neighbours.threshold).mean() == pytest.approx(0.05)
@@ -86,6 +87,10 @@ def test_limits_are_those_of_the_held_out_images() -> None:
     assert checks.contact == max(judged.dark)
     assert "400 images" in checks.source
     assert 0 < checks.policy.least_probability < 1
-    assert "checks" not in record_trust(distances, None, held_out, np.ones(ROWS))
+    assert checks.white == 0.04
+    assert checks.grain == pytest.approx(np.median(looks.grain) / 5)
+    uneven = looks._replace(grain=rng.uniform(-0.1, 0.5, 300))  # of another kind of images: nothing to tell by
+    assert "grain" not in record_trust(distances, judged, held_out, uneven)["checks"]
+    assert "checks" not in record_trust(distances, None, held_out, looks)
     same = judged._replace(neighbours=[0.2] * 400)
-    assert "checks" not in record_trust(distances, same, held_out, np.ones(ROWS))
+    assert "checks" not in record_trust(distances, same, held_out, looks)

@@ -85,6 +85,22 @@ def test_many_classes_keep_the_layout(tmp_path: Path) -> None:
     assert [row[0] for row in matrix[1:]] == [f"{i + 1} {name}" for i, name in enumerate(classes)]
 
 
+def test_flagged_images_are_counted_beside_the_others_and_older_runs_say_that_they_are_not(
+    small: Written, tmp_path: Path
+) -> None:
+    run, page = small
+    ((title, figures),) = [(own["title"], own) for own in run.results["arms"].values()]
+    rows = page.table(f"Flags and errors of {title}")[1:]
+    assert [(row[0], int(row[1])) for row in rows] == [(own["flag"], own["images"]) for own in figures["flags"]]
+    for row, own in zip(rows, figures["flags"], strict=True):
+        assert row[2].startswith(share(own["errors"]["value"]).replace("\xa0", " "))
+        assert row[3].startswith(share(own["errors_of_others"]["value"]).replace("\xa0", " "))
+    older = copied(run, tmp_path)
+    for own in older.results["arms"].values():
+        del own["flags"]
+    assert f"{title}: not recorded by the version that made this run." in written(older).page.text
+
+
 def test_the_tables_equal_a_second_computation_from_predictions_csv(sealed: Written) -> None:
     run, page = sealed
     results = page.table("Results of all arms")[1:]

@@ -22,6 +22,7 @@ from sonoforge.training.pages.run.statements import (
     name_simulated,
     warn_of_leaks,
 )
+from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.results import IntervalResult
 
 
@@ -61,6 +62,7 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         + f"; mean size {record.conformal['mean_set_size']:.2f}. An image farther from the training images than "
         "95 % of these images were is reported as out of distribution.",
         "",
+        *_flags(record),
         "## Export",
         "",
         f"torch {parity['torch']} against onnxruntime {parity['onnxruntime']} on {parity['images']}: largest "
@@ -178,6 +180,31 @@ def _handed_back(record: ModelRecord) -> list[str]:
             f"are wrong: {'; '.join(parts)} (95 % intervals by group). `sonoforge classify --abstain` hands scans back."
         )
     return [text, ""]
+
+
+def _flags(record: ModelRecord) -> list[str]:
+    """Say whether the causes that speak against an answer predicted errors."""
+    flags = record.evaluation.get("flags")
+    if flags is None:
+        return ["Whether flagged images were answered worse was not recorded.", ""]
+    rows = [
+        f"| {own['flag']} | {own['images']} | {_share(own['errors'])} | {_share(own['errors_of_others'])} | "
+        f"{_ratio(own['ratio'])} |"
+        for own in flags
+    ]
+    return [
+        "Held-out images with each flag that may be shown beside an answer, limits from those of other folds; a ratio "
+        f"below {ENOUGH} is no reason to doubt the label.",
+        "",
+        "| flag | images | wrong (95 % by group) | wrong of the others | ratio |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _ratio(interval: IntervalResult | None) -> str:
+    return "-" if interval is None else f"{interval['value']:.1f} [{interval['low']:.1f}, {interval['high']:.1f}]"
 
 
 def _judged(record: ModelRecord, facts: RunFacts) -> Iterator[str]:

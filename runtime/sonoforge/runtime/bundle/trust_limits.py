@@ -44,6 +44,10 @@ class TrustChecks(NamedTuple):
         contact: Largest share of dark columns, see `scan_pose.dark_columns`.
         policy: When to abstain.
         source: The images that all of these were set on, in words.
+        white: Largest share of pixels at the white end, ``saturated`` of `quality_metrics.measure`; None from an
+            earlier version, which did not judge it.
+        grain: Flatness of the grain under which an image beyond the distance's threshold is called no ultrasound scan,
+            see `speckle_grain`; None from an earlier version, and where the training images have no flat grain.
     """
 
     neighbours: TailLimits
@@ -52,6 +56,8 @@ class TrustChecks(NamedTuple):
     contact: float
     policy: Policy
     source: str
+    white: float | None = None
+    grain: float | None = None
 
 
 def read_distance(value: Any) -> TailLimits:
@@ -67,7 +73,8 @@ def read_checks(value: Any) -> TrustChecks | None:
     if "checks" not in trust:
         return None
     checks, where = mapping("trust.checks", trust["checks"]), "trust.checks"
-    exact_keys(where, checks, TrustChecks._fields)
+    later = {key: checks.get(key) for key in TrustChecks._field_defaults}
+    exact_keys(where, {**later, **checks}, TrustChecks._fields)
     neighbours = mapping(f"{where}.neighbours", checks["neighbours"])
     exact_keys(f"{where}.neighbours", neighbours, TailLimits._fields)
     foreign, threshold = positive(f"{where}.foreign", checks["foreign"]), read_distance(trust).threshold
@@ -94,6 +101,8 @@ def read_checks(value: Any) -> TrustChecks | None:
             least_probability=_share(f"{where}.policy.least_probability", policy["least_probability"]),
         ),
         source=text(f"{where}.source", checks["source"]),
+        white=None if later["white"] is None else _share(f"{where}.white", later["white"]),
+        grain=None if later["grain"] is None else positive(f"{where}.grain", later["grain"]),
     )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.runtime.images import quality_metrics, scan_pose
+from sonoforge.runtime.images import quality_metrics, scan_pose, speckle_grain
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.repeats import fingerprint
 from sonoforge.runtime.inference import trust
@@ -206,8 +206,11 @@ class Classifier:
         distance, checks = float(trust.distances(embedding, self._reference)[0]), self.bundle.manifest.checks
         if checks is None or self._neighbours is None:
             return trust.Evidence(distance, flags=quality.flags)
+        far = distance > self.bundle.manifest.trust.threshold  # nearer images are not judged by their grain
         return trust.Evidence(
             distance,
+            grain=float(speckle_grain.flatness(pixels[None])[0]) if far else None,
+            white=quality.saturated,
             neighbour=float(neighbour_distances(embedding, self._neighbours)[0]),
             upright=float(scan_pose.upright_score(pixels[None], checks.upright)[0]),
             dark=float(scan_pose.dark_columns(pixels[None])[0]),

@@ -1,7 +1,8 @@
 """May a reader use this answer?  One judgement with its reasons, from what the bundle records of held-out scans.
 
 `Cause` keeps apart what a reading must not mix up.  Each limit was set on scans that the network which judged them had
-not seen, see `bundle.trust_limits`.  Which causes predict errors, and how well, is in ``runtime/docs/trust.md``.
+not seen, see `bundle.trust_limits`.  Which causes predict errors, and how well, is in ``runtime/docs/trust.md``: the
+distance from the training images did not on scans of their kind, so it is named and lowers no score there.
 
 Sources: Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018, with one
 Gaussian for all classes, as the question is "an image of this kind?" and not "which class?"; Tipping & Bishop,
@@ -51,8 +52,8 @@ class Trust:
     """Whether an answer may be used.
 
     Attributes:
-        score: The smallest of the `tail_probability` of each distance, and 0.01 for a poor scan: 1 typical, 0 foreign.
-            Which class it is does not enter.
+        score: The smallest of the `tail_probability` of the neighbours' distance, of the other distance for what is
+            no ultrasound scan, and 0.01 for a poor scan: 1 typical, 0 foreign.  Which class it is does not enter.
         in_distribution: Whether the scan is of the kind that the network was trained on: neither no ultrasound scan
             nor unlike the training scans.
         causes: Why not to use the answer, in the order of `Cause`; empty when trusted.
@@ -97,6 +98,8 @@ class Evidence(NamedTuple):
         neighbour: `nearest_training.neighbour_distances`; None where the bundle does not record them, as the next two.
         upright: `scan_pose.upright_score`.
         dark: `scan_pose.dark_columns`.
+        white: ``saturated`` of the image quality.
+        grain: `speckle_grain.flatness`; also None within the distance's threshold, where it is not asked for.
         flags: Of the image quality.
     """
 
@@ -104,6 +107,8 @@ class Evidence(NamedTuple):
     neighbour: float | None = None
     upright: float | None = None
     dark: float | None = None
+    white: float | None = None
+    grain: float | None = None
     flags: tuple[str, ...] = ()
 
 
@@ -186,28 +191,30 @@ def tail_probability(distance: float, limits: TailLimits) -> float:
 def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     """Judge one image, all but its set of classes (`Trust.with_set`)."""
     checks, limits, distance = manifest.checks, manifest.trust, evidence.distance
-    foreign = checks is not None and distance > checks.foreign
+    far = f"distance {distance:.1f}, {_within(limits)}"
+    no_scan = _no_scan(evidence, manifest)
     found: list[tuple[Cause, str]] = []
-    scores = [tail_probability(distance, limits)]
+    # Of scans of the training images' kind, those far away were answered no worse.  Without a limit of the grain,
+    # nothing else tells other kinds of images.
+    judges_kind = bool(no_scan) or checks is None or checks.grain is None or evidence.neighbour is None
+    scores = [tail_probability(distance, limits)] if judges_kind else []
     faults = _faults(evidence, manifest)
-    if foreign:
-        found.append(
-            (Cause.NOT_ULTRASOUND, f"{Cause.NOT_ULTRASOUND.value}: distance {distance:.1f}, {_within(limits)}")
-        )
+    if no_scan:
+        found.append((Cause.NOT_ULTRASOUND, f"{Cause.NOT_ULTRASOUND.value}: {far}{no_scan}"))
     if faults:
         found.append((Cause.POOR_SCAN, f"{Cause.POOR_SCAN.value}: {', '.join(faults)}"))
         scores.append(_BEYOND)
-    unlike = [f"distance {distance:.1f}, {_within(limits)}"] if distance > limits.threshold else []
+    unlike = [far] if distance > limits.threshold else []
     if checks and evidence.neighbour is not None:
         scores.append(tail_probability(evidence.neighbour, checks.neighbours))
         if evidence.neighbour > checks.neighbours.threshold:
             near = f"{evidence.neighbour:.3f} from the nearest, {_within(checks.neighbours, 3)}"
             unlike.append(near)
-    if unlike and not foreign:
+    if unlike and not no_scan:
         found.append((Cause.UNLIKE_TRAINING, f"{Cause.UNLIKE_TRAINING.value}: {'; '.join(unlike)}"))
     return Trust(
         score=min(scores),
-        in_distribution=not (foreign or unlike),
+        in_distribution=not unlike,
         causes=tuple(cause for cause, _ in found),
         reasons=tuple(reason for _, reason in found),
         distance=distance,
@@ -232,6 +239,17 @@ def withheld(trust: Trust, probability: float, manifest: ClassifierManifest) -> 
     return bool(in_the_scan) or probability < policy.least_probability
 
 
+def _no_scan(evidence: Evidence, manifest: ClassifierManifest) -> str:
+    """Say what besides its distance shows that an image is no ultrasound scan; empty where nothing does."""
+    checks = manifest.checks
+    if checks is None:
+        return ""
+    far, grain = evidence.distance > manifest.trust.threshold, evidence.grain
+    if far and checks.grain is not None and grain is not None and grain < checks.grain:
+        return f", and its grain does not lie flat as speckle does ({grain:.2f}, least {checks.grain:.2f})"
+    return f", no scan beyond {checks.foreign:.1f}" if evidence.distance > checks.foreign else ""
+
+
 def _faults(evidence: Evidence, manifest: ClassifierManifest) -> list[str]:
     """Name what is wrong with the scan itself."""
     faults = [flag.replace("_", " ") for flag in evidence.flags if flag in POOR_FLAGS]
@@ -240,6 +258,8 @@ def _faults(evidence: Evidence, manifest: ClassifierManifest) -> list[str]:
         faults.append("upside down")
     if checks and evidence.dark is not None and evidence.dark > checks.contact:
         faults.append(f"out of contact: {evidence.dark:.0%} of the columns without echo")
+    if checks and checks.white is not None and evidence.white is not None and evidence.white > checks.white:
+        faults.append(f"overexposed: {evidence.white:.0%} of the pixels white")
     return faults
 
 

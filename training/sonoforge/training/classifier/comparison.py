@@ -23,6 +23,7 @@ from sonoforge.training.classifier.folds import prepare_worker, run_fold, train_
 from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
 from sonoforge.training.classifier.kept_folds import keep_plan
 from sonoforge.training.classifier.made_from import MadeFrom, check_made_from, made_from
+from sonoforge.training.classifier.trust_limits import describe_causes
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
@@ -128,8 +129,13 @@ def compare(
         gan=generator,
         weights=backbone.source,
         arms={
-            arm: _arm_result(figures, [own for own in folds if (own.arm, own.seed) == (arm, plans[0].seed)])
-            for arm, figures in evaluation["arms"].items()
+            own.arm: _arm_result(
+                evaluation["arms"][own.arm],
+                own,
+                [fold for fold in folds if (fold.arm, fold.seed) == (own.arm, own.seed)],
+            )
+            for own in predictions
+            if own.seed == plans[0].seed
         },
         comparisons=evaluation["comparisons"],
         split=_describe_split(plans[0], cache, second_opinion),
@@ -184,25 +190,37 @@ def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult]) -> Predictions
     )
 
 
-def _arm_result(figures: EvaluatedArm, folds: Sequence[FoldResult]) -> ArmResult:
-    return ArmResult(
+def _arm_result(figures: EvaluatedArm, part: Predictions, folds: Sequence[FoldResult]) -> ArmResult:
+    distances = _pooled(part, [fold.distances for fold in folds])
+    judged = _pooled_trust(part, folds)
+    result = ArmResult(
         **figures,
         title=ARMS[folds[0].arm].title,
         train_accuracy=float(np.mean([fold.train_accuracy for fold in folds])),
         learning_curves=[fold.history for fold in folds],
         seconds=float(sum(fold.seconds for fold in folds)),
         generated_per_fold=[fold.added for fold in folds],
-        distances=[distance for fold in folds for distance in fold.distances],
-        trust=_pooled_trust(folds),
+        distances=distances,
+        trust=None if judged is None else judged._asdict(),
     )
+    if judged is not None:
+        result["flags"] = describe_causes(part, np.array(distances), judged)
+    return result
 
 
-def _pooled_trust(folds: Sequence[FoldResult]) -> dict[str, list[float]] | None:
-    """Put what the folds' images are judged by one after another, as ``distances``; None where a fold lacks it."""
+def _pooled_trust(part: Predictions, folds: Sequence[FoldResult]) -> HeldOutTrust | None:
+    """Put together what the images are judged by, as ``distances``; None where a fold lacks it."""
     judged = [fold.trust for fold in folds if fold.trust is not None]
     if len(judged) < len(folds):
         return None
-    return {key: [value for own in judged for value in getattr(own, key)] for key in HeldOutTrust._fields}
+    return HeldOutTrust(**{key: _pooled(part, [getattr(own, key) for own in judged]) for key in HeldOutTrust._fields})
+
+
+def _pooled(part: Predictions, by_fold: Sequence[Sequence[float]]) -> list[float]:
+    """Put each fold's values of its test images into the order of the data set."""
+    values = np.empty(len(part.files))
+    values[np.argsort(part.folds, kind="stable")] = np.concatenate(by_fold)
+    return values.tolist()
 
 
 def _describe_split(plan: SplitPlan, cache: ImageCache, second_opinion: SecondOpinion) -> SplitResult:

@@ -15,6 +15,7 @@ from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.runtime.images.speckle_grain import flatness
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, train_arm
 from sonoforge.training.classifier.balancing import GeneratorJob, balance
 from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
@@ -33,7 +34,7 @@ from sonoforge.training.classifier.model_folder import (
 from sonoforge.training.classifier.scan_bands import scan_bands
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trained_on import write_signatures
-from sonoforge.training.classifier.trust_limits import record_trust
+from sonoforge.training.classifier.trust_limits import TrainingLooks, describe_causes, record_trust
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -64,7 +65,7 @@ class HeldOut:
     """Images that their model did not train on."""
 
     predictions: Predictions
-    distances: NDArray[np.float64]  # (N,) from the training images of their model
+    distances: NDArray[np.float64]  # (N,) from the training images of their model, in the order of the predictions
     twins: int  # images with a near-duplicate or an identical image among these
     generator_reads: int  # images that a generator read which their model's training images came from
     seed_accuracy: dict[str, float]  # accuracy by seed, where the training was repeated with several; else empty
@@ -125,17 +126,18 @@ def train_final(
         return train_arm(images, added, job, features=features, checkpoint=folder / "checkpoint.pt", on_epoch=on_epoch)
 
 
-def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> dict[str, QualityRange]:
-    """1st and 99th percentile of every image-quality metric over the training images."""
+def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> tuple[dict[str, QualityRange], float]:
+    """1st and 99th percentile of every image-quality metric over the training images; their largest ``saturated``."""
     sizes = cache.boxes[:, 2:] - cache.boxes[:, :2]
     rows = [image_quality.measure(cache.images[i], int(sizes[i][0]), int(sizes[i][1])) for i in indices]
-    return {
+    ranges = {
         name: QualityRange(
             low=float(np.percentile([row[name] for row in rows], 1)),
             high=float(np.percentile([row[name] for row in rows], 99)),
         )
         for name in rows[0]
     }
+    return ranges, max(row["saturated"] for row in rows)
 
 
 def record_model(
@@ -149,6 +151,8 @@ def record_model(
     """Calibrate on held-out predictions and write the model folder that ``export`` reads."""
     classes = cache.dataset.classes
     training = _describe_training(cache, indices, trained, held_out.predictions, provenance)
+    ranges, white = quality_reference(cache, indices)
+    looks = TrainingLooks(trained.upright, white, np.concatenate([flatness(cache.images[[i]]) for i in indices]))
     record = ModelRecord(
         name=provenance.name,
         version="1.0.0",
@@ -157,9 +161,9 @@ def record_model(
         mirror=provenance.settings.mirror,
         temperature=calibration.fit_temperature(held_out.predictions.labels, held_out.predictions.probabilities),
         conformal=_prediction_sets(held_out.predictions, classes),
-        trust=record_trust(held_out.distances, held_out.trust, held_out.predictions, trained.upright),
+        trust=record_trust(held_out.distances, held_out.trust, held_out.predictions, looks),
         quality={
-            **quality_reference(cache, indices),
+            **ranges,
             "scan": scan_bands(cache, indices, Preprocessing(crop=provenance.settings.crop)),
         },
         training=training,
@@ -237,7 +241,7 @@ def _evaluate(
     held_out: HeldOut, classes: tuple[str, ...], trained: Trained, provenance: Provenance
 ) -> EvaluationRecord:
     predictions = held_out.predictions
-    return EvaluationRecord(
+    record = EvaluationRecord(
         protocol=predictions.protocol,
         folds=len(np.unique(predictions.folds)),
         budget=provenance.budget,
@@ -248,3 +252,6 @@ def _evaluate(
         seed_accuracy=held_out.seed_accuracy,
         **describe_arm(predictions, classes),
     )
+    if held_out.trust is not None:
+        record["flags"] = describe_causes(predictions, held_out.distances, held_out.trust)
+    return record

@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.classifier.model_folder import TrustRecord
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.statistics import calibration, risk_coverage
+from sonoforge.training.statistics.flagged import describe_flags
 from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.results import FlagResult
+from sonoforge.training.statistics.tables import ALPHA
 
 FOREIGN = 4.5
 """Beyond the median by so many times the way from the median to the 95th percentile, an image is called no ultrasound
 scan.  Set so that hardly any breast ultrasound of other hospitals is, see ``runtime/docs/trust.md``."""
+FLAT = 0.2
+"""Below this share of the training images' median flatness of grain, an image that lies far away is called no
+ultrasound scan.  A third named twice as many scans out of contact, and more pictures of no kind but cells."""
+_WITHOUT = 0.01
+"""Share of the training images below that limit from which on they have no flat grain: the limit is left out."""
 ERROR = 0.05
 """Error rate among the scans that keep their label, which the policy of a bundle is set for."""
 
 
+class TrainingLooks(NamedTuple):
+    """What the final model's training images look like.
+
+    Attributes:
+        upright: (`ROWS`,) weights, see `fit_upright`.
+        white: Largest share of white pixels.
+        grain: (N,) `speckle_grain.flatness`.
+    """
+
+    upright: NDArray[np.float64]
+    white: float
+    grain: NDArray[np.float64]
+
+
+def describe_causes(part: Predictions, distances: NDArray[np.float64], judged: HeldOutTrust) -> list[FlagResult]:
+    """Count the errors of held-out images with a cause that lowers trust or is named, and of those without it.
+
+    Args:
+        part: Their predictions, N images.
+        distances: (N,) from the training images of their network.
+        judged: What else each is judged by.
+    """
+    return describe_flags(
+        part,
+        ALPHA,
+        {"far from its nearest training scans": np.array(judged.neighbours), "far from the training scans": distances},
+        {"upside down": np.array(judged.upright) < 0},
+    )
+
+
 def record_trust(
-    distances: NDArray[np.float64], judged: HeldOutTrust | None, held_out: Predictions, upright: NDArray[np.float64]
+    distances: NDArray[np.float64], judged: HeldOutTrust | None, held_out: Predictions, looks: TrainingLooks
 ) -> TrustRecord:
     """Set the limits that a bundle records, see `bundle.trust_limits`.
 
@@ -26,7 +66,7 @@ def record_trust(
         distances: Of held-out images (N,) from the training images of their network.
         judged: What else they are judged by; None leaves ``checks`` out, as they cannot be set.
         held_out: The same images' answers.
-        upright: Weights of the final model's training images.
+        looks: Of the final model's training images: no network has to see them for it.
     """
     median, threshold = float(np.median(distances)), float(np.percentile(distances, 95))
     record = TrustRecord(median=median, threshold=threshold)
@@ -41,7 +81,7 @@ def record_trust(
     record["checks"] = {
         "neighbours": {"median": near, "threshold": far},
         "foreign": median + FOREIGN * (threshold - median),
-        "upright": upright.tolist(),
+        "upright": looks.upright.tolist(),
         "contact": max(judged.dark),  # no held-out scan was flagged: dark columns of real scans predicted no error
         "policy": {
             "always": False,
@@ -52,5 +92,9 @@ def record_trust(
             f"{len(labels)} images held out of training ({held_out.protocol}, {len(np.unique(folds))} parts, seed "
             f"{held_out.seed}, arm {held_out.arm}), each judged by a network that had not seen it"
         ),
+        "white": looks.white,
     }
+    flat = FLAT * float(np.median(looks.grain))
+    if flat > 0 and (looks.grain < flat).mean() <= _WITHOUT:
+        record["checks"]["grain"] = flat
     return record

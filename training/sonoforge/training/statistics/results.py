@@ -53,10 +53,24 @@ class RiskCoverage(TypedDict):
     curve: list[tuple[float, float]]
 
 
+class FlagResult(TypedDict):
+    """Held-out images with a flag: how many, error rates of these and of the others, and their ratio.
+
+    ``ratio`` is None where it cannot be computed: too few are flagged, or no other image is answered wrongly.
+    """
+
+    flag: str
+    images: int
+    errors: IntervalResult
+    errors_of_others: IntervalResult
+    ratio: IntervalResult | None
+
+
 class _LaterFigures(TypedDict, total=False):
-    """Figures that earlier versions did not record."""
+    """Figures that earlier versions did not record; ``flags`` also where a fold lacks what its images are judged by."""
 
     risk_coverage: RiskCoverage
+    flags: list[FlagResult]
 
 
 class ArmFigures(_LaterFigures):

@@ -49,6 +49,7 @@ from sonoforge.training.pages.run.verdict import (
 from sonoforge.training.pages.shell import write_page
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.calibration import cross_fitted_temperature
+from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.published import PUBLISHED
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult, RunResults
@@ -154,6 +155,7 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "published": PUBLISHED,
         "manifest": json.loads((folder / "bundle" / "manifest.json").read_text(encoding="utf-8")),
         "collapse": COLLAPSE_FRACTION,
+        "enough": ENOUGH,
     }
 
 

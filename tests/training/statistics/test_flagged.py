@@ -1,0 +1,73 @@
+"""Errors of flagged scans against plain counts, and what a flag that tells nothing, or all, comes out as."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sonoforge.training.statistics.flagged import beyond, describe_flags, error_ratio
+from sonoforge.training.statistics.predictions import Predictions
+
+COUNT = 400
+
+
+def answers(sure: float) -> tuple[Predictions, np.ndarray]:
+    """Two classes, a fifth answered wrongly with the probability ``sure``, the others with 0.9; and which are wrong."""
+    rng = np.random.default_rng(4)
+    labels, wrong = rng.integers(0, 2, COUNT), rng.random(COUNT) < 0.2
+    said = np.where(wrong, 1 - labels, labels)
+    probability = np.where(wrong, sure, rng.uniform(0.88, 0.92, COUNT))
+    probabilities = np.where(said[:, None] == [0, 1], probability[:, None], 1 - probability[:, None])
+    part = Predictions(
+        arm="real", protocol="sealed", seed=0, files=tuple(map(str, range(COUNT))), groups=np.arange(COUNT) // 2,
+        folds=np.arange(COUNT) % 5, labels=labels, probabilities=probabilities,
+    )  # fmt: skip
+    return part, wrong
+
+
+def test_counts_and_rates_are_those_of_the_flagged_and_of_the_others() -> None:
+    part, wrong = answers(0.6)
+    flag = np.random.default_rng(5).random(COUNT) < 0.3
+    rows = {
+        row["flag"]: row for row in describe_flags(part, 0.1, {}, {"odd": flag, "no": flag & ~flag, "all": flag | 1})
+    }
+    assert list(rows) == ["between two classes", "odd"]
+    odd = rows["odd"]
+    assert odd["images"] == flag.sum()
+    assert odd["errors"]["value"] == pytest.approx(wrong[flag].mean())
+    assert odd["errors_of_others"]["value"] == pytest.approx(wrong[~flag].mean())
+    assert odd["ratio"] is not None
+    assert odd["ratio"]["value"] == pytest.approx(wrong[flag].mean() / wrong[~flag].mean())
+    assert odd["ratio"]["low"] < 1 < odd["ratio"]["high"]  # a flag at random
+
+
+def test_unsure_answers_are_between_two_classes_and_more_often_wrong() -> None:
+    part, wrong = answers(0.6)
+    row = describe_flags(part, 0.1, {}, {})[0]
+    assert row["errors"]["low"] > row["errors_of_others"]["high"]
+    assert row["images"] >= wrong.sum() / 2
+
+
+def test_no_limit_comes_from_the_fold_that_it_judges() -> None:
+    folds = np.repeat(np.arange(4), 50)
+    values = np.random.default_rng(6).random(200)
+    values[folds == 3] += 10
+    marked = beyond(values, folds)
+    assert marked[folds == 3].all()
+    assert not marked[folds < 3].any()
+    for fold in range(4):
+        limit = np.percentile(values[folds != fold], 80)
+        assert (beyond(values, folds, 80)[folds == fold] == (values[folds == fold] > limit)).all()
+
+
+def test_the_ratio_has_an_interval_by_group_and_none_where_the_others_make_no_error() -> None:
+    rng = np.random.default_rng(7)
+    flag, groups = rng.random(COUNT) < 0.4, np.arange(COUNT)
+    wrong = rng.random(COUNT) < np.where(flag, 0.4, 0.1)
+    single = error_ratio(wrong, flag, groups)
+    assert single.low > 1.5
+    doubled = error_ratio(np.repeat(wrong, 2), np.repeat(flag, 2), np.repeat(groups, 2))
+    assert doubled.high - doubled.low == pytest.approx(single.high - single.low, rel=0.25)
+    assert np.isinf(error_ratio(flag, flag, groups).value)
+    part, wrong = answers(0.6)
+    assert describe_flags(part, 0.1, {}, {"wrong": wrong})[1]["ratio"] is None

@@ -1,0 +1,97 @@
+"""Do the causes that speak against an answer predict errors?  Error rates of the flagged held-out scans and the others.
+
+A flag whose scans are answered wrongly hardly more often than the others says nothing of accuracy.  No limit is set on
+the scans that it is counted on, but on those of the other folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.training.statistics.calibration import cross_fitted_temperature
+from sonoforge.training.statistics.conformal import conformal_thresholds
+from sonoforge.training.statistics.intervals import (
+    PERCENTILES,
+    Floats,
+    Interval,
+    Labels,
+    resample_groups,
+    wilson_by_group,
+)
+from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.results import FlagResult, interval_result
+
+ENOUGH = 1.5
+"""Error rate of the flagged scans over that of the others, below which a flag is no reason to doubt the label."""
+
+
+def describe_flags(
+    part: Predictions, alpha: float, distances: Mapping[str, Floats], marked: Mapping[str, NDArray[np.bool_]]
+) -> list[FlagResult]:
+    """Count errors by flag; flags of no scan or of all are left out.
+
+    Args:
+        part: Predictions of one arm with one seed, N images.
+        alpha: Error rate of the prediction sets: the first flag marks those without exactly one class.
+        distances: (N,) by flag, which marks what lies beyond the 95th percentile of the other folds' images.
+        marked: (N,) by flag, as the images are.
+    """
+    flags = {
+        "between two classes": ~_one_class(part, alpha),
+        **{name: beyond(values, part.folds) for name, values in distances.items()},
+        **marked,
+    }
+    wrong, groups = part.predicted != part.labels, part.groups
+    found = []
+    for name, flag in flags.items():
+        if flag.any() and not flag.all():
+            ratio = error_ratio(wrong, flag, groups)
+            found.append(
+                FlagResult(
+                    flag=name,
+                    images=int(flag.sum()),
+                    errors=interval_result(wilson_by_group(wrong[flag], groups[flag])),
+                    errors_of_others=interval_result(wilson_by_group(wrong[~flag], groups[~flag])),
+                    ratio=interval_result(ratio) if np.isfinite(ratio).all() else None,
+                )
+            )
+    return found
+
+
+def beyond(values: Floats, folds: Labels, percentile: float = 95) -> NDArray[np.bool_]:
+    """Mark the values (N,) beyond this percentile of those of the other folds."""
+    marked = np.zeros(len(values), dtype=bool)
+    for fold in np.unique(folds):
+        test = folds == fold
+        marked[test] = values[test] > np.percentile(values[~test], percentile)
+    return marked
+
+
+def error_ratio(wrong: NDArray[np.bool_], flag: NDArray[np.bool_], groups: Labels) -> Interval:
+    """Error rate of the flagged images (N,) over that of the others, with a 95 % interval by resampling groups.
+
+    Not finite where a draw has none of the flagged images, or no error among the others.
+    """
+    drawn = [_ratio(wrong[indices], flag[indices]) for indices in resample_groups(groups)]
+    low, high = np.percentile(drawn, PERCENTILES) if np.isfinite(drawn).all() else (0.0, np.inf)
+    return Interval(_ratio(wrong, flag), float(low), float(high))
+
+
+def _ratio(wrong: NDArray[np.bool_], flag: NDArray[np.bool_]) -> float:
+    if not flag.any() or not wrong[~flag].any():
+        return float("inf")
+    return float(wrong[flag].mean() / wrong[~flag].mean())
+
+
+def _one_class(part: Predictions, alpha: float) -> NDArray[np.bool_]:
+    """Whether exactly one class (N,) cannot be ruled out, with temperature and thresholds of the other folds."""
+    calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.folds)
+    one = np.zeros(len(part.labels), dtype=bool)
+    for fold in np.unique(part.folds):
+        test = part.folds == fold
+        thresholds = conformal_thresholds(part.labels[~test], calibrated[~test], alpha)
+        one[test] = (calibrated[test] >= thresholds).sum(axis=1) == 1
+    return one
