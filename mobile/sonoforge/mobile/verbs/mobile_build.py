@@ -53,4 +53,4 @@ def main(config: Config) -> Outcome:
     say(f"version   {about['version']}")
     model = {**manifest.identity, "sha256": manifest.files[config.file].sha256}
     result = {"app": str(out), "model": model, "file": config.file, **about}
-    return Outcome(result, f"python -m http.server --directory '{out}'")
+    return Outcome(result, f"sonoforge serve '{config.bundle}' --open" if config.bundle else "sonoforge serve --open")

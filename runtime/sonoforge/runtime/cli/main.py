@@ -75,6 +75,7 @@ VERBS = {
     "verify": Verb("runtime.verbs.verify", "", "check a bundle's files and golden answers on this machine"),
     "bench": Verb("runtime.verbs.bench", "", "speed, memory and size of a bundle's model files, on this machine"),
     "mobile build": Verb("mobile.verbs.mobile_build", "", "turn a classifier's bundle into an offline web app"),
+    "serve": Verb("mobile.verbs.serve", "", "the web app on this machine, and POST /classify for programs"),
     "doctor": Verb("runtime.verbs.doctor", "", "what is installed, what can run, and what to install"),
 }
 

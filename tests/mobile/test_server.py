@@ -1,0 +1,174 @@
+"""``sonoforge serve``: what it answers, and what it refuses."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle_factory import scan
+from sonoforge.mobile.server import Server, Site
+from sonoforge.runtime.images.decoding import decode_image
+from sonoforge.runtime.inference.classifier import Classifier
+
+PAGE = b"<!doctype html><title>page</title>"
+MOST = 2_000_000
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier()
+
+
+@pytest.fixture(scope="module")
+def port(classifier: Classifier) -> Iterator[int]:
+    files = {"index.html": PAGE, "js/app.js": b"1;"}
+    server = Server(("127.0.0.1", 0), Site(files, classifier, frozenset(("localhost", "127.0.0.1")), MOST))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def png(seed: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(scan(seed, 200, 160)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def asked(
+    port: int, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, dict(answer.getheaders()), content
+
+
+def raw(port: int, data: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        parts = []
+        while part := client.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def code_of(content: bytes) -> str:
+    answer = json.loads(content)
+    assert answer["ok"] is False
+    assert answer["notice"] == "Research use, not a medical device."
+    return str(answer["error"]["code"])
+
+
+def test_an_image_gets_the_answer_of_the_classifier(port: int, classifier: Classifier) -> None:
+    status, headers, content = asked(port, "POST", "/classify", png(1))
+    found: dict[str, Any] = json.loads(content)
+    expected = classifier.classify(decode_image(png(1), "x")).to_dict()
+    assert status == 200
+    assert headers["Content-Type"] == "application/json"
+    for key in ("label", "probabilities", "set", "trust", "quality", "model", "map"):
+        assert found[key] == expected[key], key
+
+
+@pytest.mark.parametrize("count", [48, pytest.param(1000, marks=pytest.mark.slow)])
+def test_requests_from_sixteen_at_once_are_all_answered(port: int, count: int) -> None:
+    bodies = {seed: png(seed) for seed in range(4)}
+    expected = {
+        seed: json.loads(asked(port, "POST", "/classify", body)[2])["probabilities"] for seed, body in bodies.items()
+    }
+
+    def one(number: int) -> bool:
+        status, _, content = asked(port, "POST", "/classify", bodies[number % 4])
+        return status == 200 and json.loads(content)["probabilities"] == expected[number % 4]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(one, range(count)))
+
+
+def test_only_the_files_of_the_app_are_handed_out(port: int) -> None:
+    status, headers, content = asked(port, "GET", "/")
+    assert (status, content) == (200, PAGE)
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert asked(port, "GET", "/js/app.js")[1]["Content-Type"].startswith("text/javascript")
+    assert asked(port, "HEAD", "/")[2] == b""
+    for path in ("/../../etc/passwd", "/js/../../etc/passwd", "//etc/passwd", "/%2e%2e/etc/passwd", "/js", "/LICENSE"):
+        status, _, content = asked(port, "GET", path)
+        assert (status, code_of(content)) == (404, "not_found"), path
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"Host": "evil.example"}, 421, "host"),
+        ({"Host": "localhost.evil.example"}, 421, "host"),
+        ({"Host": ""}, 421, "host"),
+        ({"Host": "[::1"}, 421, "host"),
+        ({"Origin": "http://evil.example"}, 403, "origin"),
+        ({"Origin": "null"}, 403, "origin"),
+        ({"Host": "LOCALHOST:1", "Origin": "http://localhost:1"}, 200, ""),
+    ],
+)
+def test_another_name_or_another_site_is_refused(port: int, headers: dict[str, str], status: int, code: str) -> None:
+    found, _, content = asked(port, "POST", "/classify", png(2), **headers)
+    assert found == status
+    assert not code or code_of(content) == code
+
+
+def test_an_upload_that_is_too_large_is_refused_before_it_is_read(port: int) -> None:
+    head = f"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MOST + 1}\r\n\r\n".encode()
+    answer = raw(port, head)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"expected at most 2 MB" in answer
+
+
+def test_malformed_uploads_get_a_reason(port: int) -> None:
+    rng = np.random.default_rng(0)
+    whole = png(3)
+    bodies = [whole[: int(n)] for n in rng.integers(1, len(whole), 40)]
+    bodies += [rng.bytes(int(n)) for n in rng.integers(1, 5000, 40)]
+    for n in rng.integers(8, len(whole), 20):
+        damaged = bytearray(whole)
+        damaged[int(n)] ^= 255
+        bodies.append(bytes(damaged))
+    for body in bodies:
+        status, _, content = asked(port, "POST", "/classify", body)
+        assert 400 <= status < 500, body[:20]
+        assert json.loads(content)["error"]["message"]
+    assert code_of(asked(port, "POST", "/classify", b"")[2]) == "empty"
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        ("POST /classify HTTP/1.1\r\nHost: localhost\r\n\r\n", 411),
+        ("POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 411),
+        ("POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n", 411),
+        (
+            "POST /classify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n",
+            411,
+        ),
+        ("POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\nshort", 400),
+        ("POST /else HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 404),
+        ("GET /classify HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        ("DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 501),
+        ("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505),
+        ("nonsense\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n" + "X: y\r\n" * 200 + "\r\n", 431),
+    ],
+)
+def test_requests_that_are_none_are_refused(port: int, request_head: str, status: int) -> None:
+    assert f" {status} ".encode() in raw(port, request_head.encode()).split(b"\r\n")[0]
+    assert asked(port, "GET", "/")[0] == 200
