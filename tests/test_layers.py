@@ -26,6 +26,7 @@ BELOW = {
     "runtime": (),
     "training": ("models", "runtime"),
     "export": ("models", "runtime", "training"),
+    "mobile": ("runtime",),
 }
 MOST_PARAMETERS = 6
 

@@ -46,7 +46,7 @@ class Verb(NamedTuple):
     def settings(self) -> str:
         """The module of its ``Config`` and ``EXAMPLES``, which needs the base install alone."""
         package, _, name = self.module.partition(".verbs.")
-        return self.module if package == "runtime" else f"{package}.verbs.settings.{name}"
+        return self.module if package in ("runtime", "mobile") else f"{package}.verbs.settings.{name}"
 
 
 VERBS = {
@@ -74,6 +74,7 @@ VERBS = {
     "quality": Verb("runtime.verbs.quality", "", "image quality, and the distance of a set from a reference set"),
     "verify": Verb("runtime.verbs.verify", "", "check a bundle's files and golden answers on this machine"),
     "bench": Verb("runtime.verbs.bench", "", "speed, memory and size of a bundle's model files, on this machine"),
+    "mobile build": Verb("mobile.verbs.mobile_build", "", "turn a classifier's bundle into an offline web app"),
     "doctor": Verb("runtime.verbs.doctor", "", "what is installed, what can run, and what to install"),
 }
 

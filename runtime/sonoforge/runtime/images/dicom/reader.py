@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images.decoding import MAX_PIXELS, MIN_SIDE, ImageError
+from sonoforge.runtime.images.dicom.frame_limits import checked_plugin
 from sonoforge.runtime.images.dicom.header import (
     DECODERS,
     DEFLATED,
@@ -33,7 +34,7 @@ from sonoforge.runtime.images.dicom.header import (
     read_header,
     read_whole,
 )
-from sonoforge.runtime.images.dicom.levels import Levels, stored_range
+from sonoforge.runtime.images.dicom.levels import GREY, Levels, stored_range
 from sonoforge.runtime.images.dicom.opening import HEAD_BYTES, is_dicom
 from sonoforge.runtime.images.dicom.regions import Region, Spacing, read_region, read_spacing
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 # A minute of clip at 60 frames a second, and some; 4000 million pixels are 5000 frames of 1024 x 768.
 MAX_FRAMES = 5000
 MAX_CLIP_PIXELS = 4_000_000_000
+# Colour is converted in floating point: 30 bytes a pixel, which with the program itself makes 370 MB.
+MAX_COLOUR_PIXELS = 10_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +109,7 @@ class DicomImage:
             plugin, syntax = DECODERS[self.transfer_syntax], UID(self.transfer_syntax)
             if plugin and plugin not in get_decoder(syntax).available_plugins:
                 raise ImageError("unsupported", f"{self.path}: stored as {syntax.name}, whose decoder needs {INSTALL}")
+            plugin = checked_plugin(get_decoder(syntax), plugin) if plugin else ""
         count = 0
         with contextlib.ExitStack() as opened:
             with one_line(self.path):
@@ -176,10 +180,13 @@ def _describe(header: Dataset, syntax: str, path: Path | str, source: Path | str
         raise ImageError("not_an_image", f"{path}: DICOM without a picture (a report or a directory); leave it out")
     check_kind(header, syntax, path)
     width, height, frames = int(header.Columns), int(header.Rows), int(header.get("NumberOfFrames") or 1)
-    if width * height > MAX_PIXELS:
-        most = MAX_PIXELS // 1_000_000
+    grey = header.PhotometricInterpretation in GREY
+    most = MAX_PIXELS if grey else MAX_COLOUR_PIXELS
+    if width * height > most:
         raise ImageError(
-            "too_large", f"{path}: found {width}x{height} pixels, expected at most {most} million; scale it down"
+            "too_large",
+            f"{path}: found {width}x{height} pixels{'' if grey else ' in colour'}, expected at most "
+            f"{most // 1_000_000} million; scale it down",
         )
     if min(width, height) < MIN_SIDE:
         raise ImageError("too_small", f"{path}: found {width}x{height} pixels, expected at least {MIN_SIDE} a side")

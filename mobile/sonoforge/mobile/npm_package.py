@@ -1,0 +1,109 @@
+"""Files of an npm package, in the one version that was tested, checked against its published hash."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import logging
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+
+from sonoforge.runtime import atomic
+from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.temporary import temporary_folder
+
+log = logging.getLogger(__name__)
+
+_SECONDS = 600
+
+
+class NpmPackage(NamedTuple):
+    """A package and what is wanted of it.
+
+    Attributes:
+        name: Of the package.
+        version: The one that was tested.
+        integrity: SHA-512 of its ``.tgz``, as npm publishes it: ``sha512-`` and base64.
+        files: Paths in the package.
+    """
+
+    name: str
+    version: str
+    integrity: str
+    files: tuple[str, ...]
+
+    @property
+    def archive(self) -> str:
+        """Name of its ``.tgz`` as ``npm pack`` writes it."""
+        return f"{self.name.lstrip('@').replace('/', '-')}-{self.version}.tgz"
+
+
+ONNXRUNTIME_WEB = NpmPackage(
+    "onnxruntime-web",
+    "1.30.0",
+    "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+    ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"),
+)
+"""MIT licence.  Its single-threaded WebAssembly build runs in every browser since 2021 (iOS 16.4)."""
+
+
+def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, bytes]:
+    """Return the wanted files of a package by their last name.
+
+    Args:
+        package: The package.
+        archive: Its ``.tgz``; None for the kept one, which npm loads the first time.
+
+    Raises:
+        SonoforgeError: It cannot be had, or is not the one that was tested.
+    """
+    if archive is None:
+        archive = _kept_folder() / package.archive
+        if not archive.is_file():
+            _load(package, archive)
+    try:
+        data = archive.read_bytes()
+    except OSError as error:
+        raise SonoforgeError(f"{archive}: cannot be read ({error.strerror}); check the path") from error
+    found = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
+    if found != package.integrity:
+        raise SonoforgeError(
+            f"{archive}: found {found[:23]}..., expected {package.integrity[:23]}... of {package.name} "
+            f"{package.version}; remove the file and try again"
+        )
+    contents = {}
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
+        for name in package.files:
+            stream = tar.extractfile(f"package/{name}")
+            if stream is None:
+                raise SonoforgeError(f"{archive}: found no file {name}")
+            contents[Path(name).name] = stream.read()
+    return contents
+
+
+def _kept_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sonoforge" / "npm"
+
+
+def _load(package: NpmPackage, archive: Path) -> None:
+    wanted = f"{package.name}@{package.version}"
+    npm = shutil.which("npm")
+    remedy = f"run 'npm pack {wanted}' where there is a network, and give the file with --onnxruntime-web"
+    if npm is None:
+        raise SonoforgeError(f"{wanted}: npm is not installed; install Node.js, or {remedy}")
+    log.info("loading %s with npm, once", wanted)
+    with temporary_folder() as folder:
+        command = [npm, "pack", wanted, "--silent", "--pack-destination", str(folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)  # noqa: S603
+        except subprocess.TimeoutExpired as error:
+            raise SonoforgeError(f"{wanted}: npm did not finish in {_SECONDS} s; {remedy}") from error
+        loaded = folder / package.archive
+        if done.returncode or not loaded.is_file():
+            raise SonoforgeError(f"{wanted}: npm could not load it ({reason(done.stderr)}); {remedy}")
+        atomic.write_bytes(archive, loaded.read_bytes())

@@ -1,0 +1,83 @@
+"""Write the offline web app of a classifier: one folder that any web server, or a phone's web view, can show."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sonoforge.mobile.npm_package import ONNXRUNTIME_WEB, read_files
+from sonoforge.mobile.sources import PWA, WWW
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.reader import Bundle
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.explanations.colours import heat
+from sonoforge.runtime.inference.classifier import Classifier
+
+_WORKER = "service-worker.js"
+_OF_THE_BUNDLE = ("manifest.json", "reference.npz", "golden.npz", "MODEL_CARD.md")
+
+
+def app_files(bundle: Bundle[ClassifierManifest], model: str, archive: Path | None = None) -> dict[str, bytes]:
+    """Return every file of the app by its path.
+
+    Args:
+        bundle: The classifier.
+        model: The model file that answers, such as ``model.onnx``.
+        archive: onnxruntime-web's ``.tgz``, see `read_files`.
+
+    Raises:
+        SonoforgeError: The page cannot answer with this bundle, or a file cannot be had.
+    """
+    _check(bundle, model)
+    files = {
+        **_folder(WWW),
+        **_folder(PWA),
+        **{f"vendor/{name}": data for name, data in read_files(ONNXRUNTIME_WEB, archive).items()},
+        "bundle/manifest.json": json.dumps(bundle.manifest.raw).encode(),
+        **{f"bundle/{name}": bundle.read(name) for name in (model, *_OF_THE_BUNDLE[1:])},
+        "app.json": json.dumps({"model": model, "colours": heat().tolist()}).encode(),
+    }
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items()) if name != _WORKER}
+    version = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:16]
+    worker = files[_WORKER].decode()
+    worker = worker.replace("{/*FILES*/}", json.dumps(hashes, indent=2)).replace("@VERSION@", version)
+    return {**files, _WORKER: worker.encode()}
+
+
+def write_files(files: dict[str, bytes], folder: Path) -> None:
+    """Write an app's files into a new folder."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def _check(bundle: Bundle[ClassifierManifest], model: str) -> None:
+    manifest = bundle.manifest
+    crop = manifest.preprocessing.crop
+    if crop != "none":
+        raise SonoforgeError(
+            f"{bundle.path}: crops scans ({crop}), which the app does not do yet; use a bundle trained with --crop none"
+        )
+    Classifier(bundle, file=model)
+    if not manifest.files[model].format.startswith("onnx") or manifest.files[model].format.endswith("-uint8"):
+        raise SonoforgeError(f"file: found {model!r}, expected an ONNX file with float input, such as model.onnx")
+
+
+def _folder(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in _sorted(folder)}
+
+
+def _sorted(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        raise SonoforgeError(f"{folder}: the app's files are missing; install sonoforge again")
+    yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def summary(files: dict[str, bytes]) -> dict[str, Any]:
+    """Return ``{"files", "bytes", "version"}`` of an app."""
+    worker = files[_WORKER].decode()
+    version = worker.partition('VERSION = "')[2].partition('"')[0]
+    return {"files": len(files), "bytes": sum(map(len, files.values())), "version": version}

@@ -1,0 +1,130 @@
+/** Classify one image, as `sonoforge.runtime.Classifier` does. */
+
+import { peak, shareInBrightest } from "./activation_map.js";
+import { BundleError } from "./errors.js";
+import { networkView, normalise } from "./preprocess.js";
+import { measureQuality, qualityFlags } from "./quality.js";
+import { judge } from "./trust.js";
+
+/**
+ * @typedef {object} Result - The fields of Python's `Result.to_dict()`, and the map itself.
+ * @property {string} label
+ * @property {Record<string, number>} probabilities
+ * @property {string[]} set
+ * @property {import("./trust.js").Trust} trust
+ * @property {Record<string, any>} quality
+ * @property {{name: string, version: string, sha256: string}} model
+ * @property {{peak: {x: number, y: number, value: number}, share_in_brightest_tenth: number | null}} map
+ * @property {import("./activation_map.js").ActivationMap} activation
+ * @property {Record<string, number>} ms
+ */
+
+/** A bundle with its model loaded. */
+export class Classifier {
+  #ort;
+  #session;
+
+  /**
+   * @param {import("./bundle.js").Bundle} bundle
+   * @param {any} ort - onnxruntime-web.
+   * @param {any} session - Its inference session of the bundle's model.
+   */
+  constructor(bundle, ort, session) {
+    this.bundle = bundle;
+    this.#ort = ort;
+    this.#session = session;
+  }
+
+  /**
+   * @param {import("./bundle.js").Bundle} bundle
+   * @param {any} ort
+   * @param {string} provider - `wasm` or `webgpu`.
+   */
+  static async load(bundle, ort, provider = "wasm") {
+    if ((bundle.manifest.preprocessing.crop ?? "none") !== "none") {
+      throw new BundleError("this bundle crops scans, which the page cannot do yet; use sonoforge classify");
+    }
+    const session = await ort.InferenceSession.create(bundle.model, {
+      executionProviders: [provider],
+      graphOptimizationLevel: "all",
+    });
+    return new Classifier(bundle, ort, session);
+  }
+
+  /**
+   * Run the network.
+   *
+   * @param {Uint8Array} pixels - (N, S, S, 3).
+   * @returns {Promise<Record<string, Float32Array>>} `logits`, `probabilities` (N, n), `embedding` (N, D),
+   *   `cam` (N, n, h, w).
+   * @throws {BundleError} A number is not finite, or a shape is not the manifest's.
+   */
+  async predict(pixels) {
+    const { preprocessing, outputs, classes, calibration } = this.bundle.manifest;
+    const { size } = preprocessing;
+    const count = pixels.length / (3 * size * size);
+    const tensor = new this.#ort.Tensor("float32", normalise(pixels, preprocessing), [count, 3, size, size]);
+    const answers = await this.#session.run({ input: tensor });
+    const found = {};
+    for (const [name, shape] of Object.entries(outputs)) {
+      const expected = [count, ...shape];
+      const { dims, data } = answers[name];
+      if (dims.join() !== expected.join() || !data.every(Number.isFinite)) {
+        throw new BundleError(`${name}: found ${dims}, expected finite numbers ${expected}; install the app again`);
+      }
+      found[name] = data;
+    }
+    for (let i = 0; i < count; i++) checkSoftmax(found, i, classes.length, calibration.temperature);
+    return found;
+  }
+
+  /**
+   * @param {import("./png.js").Raster} raster - Upright.
+   * @returns {Promise<Result>}
+   */
+  async classify(raster) {
+    const started = performance.now();
+    const { manifest } = this.bundle;
+    const pixels = networkView(raster, manifest.preprocessing);
+    const prepared = performance.now();
+    const outputs = await this.predict(pixels);
+    const inferred = performance.now();
+    const { classes } = manifest;
+    const values = Array.from(outputs.probabilities);
+    const best = values.indexOf(Math.max(...values));
+    const set = classes.filter((name, i) => values[i] >= manifest.conformal.thresholds[name]);
+    const quality = measureQuality(pixels, raster.width, raster.height);
+    const flags = qualityFlags(quality, manifest.quality);
+    const [rows, columns] = manifest.outputs.cam.slice(1);
+    const cells = rows * columns;
+    const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
+    const { name, version, files } = manifest;
+    return {
+      label: classes[best],
+      probabilities: Object.fromEntries(classes.map((one, i) => [one, values[i]])),
+      set,
+      trust: judge(pixels, outputs.embedding, flags, set, this.bundle),
+      quality: { ...quality, flags },
+      model: { name, version, sha256: files[this.bundle.file].sha256 },
+      map: { peak: peak(activation, raster.width, raster.height), share_in_brightest_tenth: shareInBrightest(activation) },
+      activation,
+      ms: {
+        preprocess: prepared - started,
+        infer: inferred - prepared,
+        total: performance.now() - started,
+      },
+    };
+  }
+}
+
+function checkSoftmax({ logits, probabilities }, image, classes, temperature) {
+  const scaled = Array.from(logits.subarray(image * classes, (image + 1) * classes), (value) => value / temperature);
+  const largest = Math.max(...scaled);
+  const powers = scaled.map((value) => Math.exp(value - largest));
+  const sum = powers.reduce((total, value) => total + value, 0);
+  powers.forEach((power, i) => {
+    if (!(Math.abs(power / sum - probabilities[image * classes + i]) <= 1e-3)) {
+      throw new BundleError("the model's probabilities are not softmax(logits / temperature); install the app again");
+    }
+  });
+}

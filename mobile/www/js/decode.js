@@ -1,0 +1,99 @@
+/** Decode whatever image file a person gives the page, to the pixels that Python's runtime reads. */
+
+import { ImageError } from "./errors.js";
+import { checkSize, LIMITS } from "./limits.js";
+import { findOrientation, markedUpright, upright } from "./orientation.js";
+import { decodePng, isPng } from "./png.js";
+
+const startsWith = (data, ...bytes) => bytes.every((byte, i) => data[i] === byte);
+const ascii = (data, at, length) => String.fromCharCode(...data.subarray(at, at + length));
+
+/**
+ * PNG gives the same bytes as in Python; JPEG and WebP decoders differ by a few grey levels from one to another.
+ *
+ * @param {Blob} file
+ * @returns {Promise<import("./png.js").Raster>} Upright, grey or RGB.
+ * @throws {ImageError} And nothing else, whatever the file holds.
+ */
+export async function decodeImage(file) {
+  if (file.size === 0) throw new ImageError("empty", "the file is empty (0 bytes); obtain it again");
+  if (file.size > LIMITS.fileBytes) {
+    const [found, most] = [file.size, LIMITS.fileBytes].map((bytes) => Math.round(bytes / 1e6));
+    throw new ImageError("too_large", `found ${found} MB, expected at most ${most} MB; save it smaller`);
+  }
+  const data = new Uint8Array(await file.arrayBuffer());
+  const orientation = findOrientation(data);
+  const raster = isPng(data) ? await decodePng(data) : await decodeByBrowser(data, orientation);
+  return upright(raster, orientation?.value ?? 1);
+}
+
+async function decodeByBrowser(data, orientation) {
+  const type = kindOf(data);
+  if (!type) throw new ImageError("not_an_image", whyNot(data));
+  if (frames(data, type) > 1) throw new ImageError("animated", "animated: save the one picture to use as PNG");
+  const bytes = orientation ? markedUpright(data, orientation) : data;
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(new Blob([bytes], { type }), { colorSpaceConversion: "none" });
+  } catch {
+    throw new ImageError("truncated", "the image data is cut off or damaged; obtain the file again");
+  }
+  try {
+    checkSize(bitmap.width, bitmap.height);
+    const { width, height } = bitmap;
+    const canvas = new OffscreenCanvas(width, height);
+    const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true }); // alpha on black
+    context.drawImage(bitmap, 0, 0);
+    const { data: rgba } = context.getImageData(0, 0, width, height);
+    const colours = new Uint8Array(3 * width * height);
+    for (let i = 0, from = 0; i < colours.length; i += 3, from += 4) {
+      colours[i] = rgba[from];
+      colours[i + 1] = rgba[from + 1];
+      colours[i + 2] = rgba[from + 2];
+    }
+    return { width, height, channels: 3, data: colours };
+  } finally {
+    bitmap.close();
+  }
+}
+
+function kindOf(data) {
+  if (startsWith(data, 0xff, 0xd8, 0xff)) return "image/jpeg";
+  if (ascii(data, 0, 4) === "RIFF" && ascii(data, 8, 4) === "WEBP") return "image/webp";
+  if (["GIF87a", "GIF89a"].includes(ascii(data, 0, 6))) return "image/gif";
+  if (ascii(data, 0, 2) === "BM") return "image/bmp";
+  return null;
+}
+
+function whyNot(data) {
+  if (ascii(data, 128, 4) === "DICM") return "DICOM, which this page does not read; use sonoforge serve, or save it as PNG";
+  if (["II*\0", "MM\0*"].includes(ascii(data, 0, 4))) return "TIFF, which browsers do not read; save it as PNG";
+  if (ascii(data, 4, 4) === "ftyp") return "HEIC or video, which this page does not read; save it as JPEG or PNG";
+  return "not an image; expected PNG, JPEG, WebP, GIF or BMP content";
+}
+
+/** The number of pictures in a GIF (counted up to two) or WebP file, else 1. */
+function frames(data, type) {
+  if (type === "image/webp") return ascii(data, 12, 4) === "VP8X" && data[20] & 2 ? 2 : 1;
+  return type === "image/gif" ? gifFrames(data) : 1;
+}
+
+/** Source: GIF89a specification, sections 18 to 26. */
+function gifFrames(data) {
+  const tableSize = (flags) => (flags & 128 ? 3 << ((flags & 7) + 1) : 0);
+  let position = 13 + tableSize(data[10]);
+  let found = 0;
+  while (position < data.length && found < 2) {
+    if (data[position] === 0x2c) {
+      found += 1;
+      position += 11 + tableSize(data[position + 9]);
+    } else if (data[position] === 0x21) {
+      position += 2;
+    } else {
+      break;
+    }
+    while (data[position]) position += data[position] + 1;
+    position += 1;
+  }
+  return found;
+}

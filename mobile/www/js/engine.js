@@ -1,0 +1,48 @@
+/**
+ * The part that computes, in a worker of its own so that the page never waits.
+ *
+ * Messages in: `{id, action: "start"}`, `{id, action: "classify", file}`, `{id, action: "picture", file}`, `{id, action: "selfTest"}`.
+ * Messages out: `{id, ok: true, value}` or `{id, ok: false, code, message}`.
+ */
+
+import * as ort from "../vendor/ort.wasm.bundle.min.mjs";
+import { openBundle } from "./bundle.js";
+import { Classifier } from "./classifier.js";
+import { decodeImage } from "./decode.js";
+import { selfTest } from "./self_test.js";
+import { toBitmap } from "./raster.js";
+
+ort.env.wasm.numThreads = 1; // threads would need isolation headers, which not every host can send
+ort.env.wasm.wasmPaths = { wasm: new URL("../vendor/ort-wasm-simd-threaded.wasm", import.meta.url).href };
+
+let classifier = null;
+
+const actions = {
+  async start() {
+    const settings = await (await fetch(new URL("../app.json", import.meta.url))).json();
+    const bundle = await openBundle(new URL("../bundle/", import.meta.url).href, settings.model);
+    classifier = await Classifier.load(bundle, ort);
+    return { manifest: bundle.manifest, settings };
+  },
+  selfTest: () => selfTest(classifier),
+  async classify({ file }) {
+    const started = performance.now();
+    const raster = await decodeImage(file);
+    const decoded = performance.now();
+    const result = await classifier.classify(raster);
+    result.ms = { decode: decoded - started, ...result.ms, total: performance.now() - started };
+    return { result, size: [raster.width, raster.height], picture: await toBitmap(raster) };
+  },
+  async picture({ file }) {
+    return { picture: await toBitmap(await decodeImage(file), Infinity) };
+  },
+};
+
+self.onmessage = async ({ data: { id, action, ...given } }) => {
+  try {
+    const value = await actions[action](given);
+    self.postMessage({ id, ok: true, value }, value.picture ? [value.picture] : []);
+  } catch (error) {
+    self.postMessage({ id, ok: false, code: error.code ?? error.name, message: error.message });
+  }
+};

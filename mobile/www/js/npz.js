@@ -1,0 +1,105 @@
+/**
+ * Read numpy's `.npz`: a zip of `.npy` arrays.
+ *
+ * Sources: APPNOTE.TXT 6.3 (zip), sections 4.3.12 and 4.3.16; numpy.lib.format, version 1.0 to 3.0.
+ */
+
+import { crc32 } from "./crc32.js";
+import { BundleError } from "./errors.js";
+import { inflate } from "./inflate.js";
+
+/** @typedef {{shape: number[], data: Float32Array | Float64Array | Uint8Array | BigInt64Array}} Matrix */
+
+const MOST_BYTES = 200_000_000;
+
+/**
+ * @param {Uint8Array} data - The whole file.
+ * @param {string} name - For messages.
+ * @returns {Promise<Record<string, Matrix>>} float16 is read as float32.
+ * @throws {BundleError}
+ */
+export async function readNpz(data, name) {
+  const arrays = {};
+  for (const [file, content] of await readZip(data, name)) {
+    if (!file.endsWith(".npy")) throw new BundleError(`${name}: found ${file}, expected arrays alone`);
+    arrays[file.slice(0, -4)] = readNpy(content, `${name}: ${file}`);
+  }
+  return arrays;
+}
+
+async function readZip(data, name) {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  let end = data.length - 22;
+  while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) end--;
+  if (end < 0) throw new BundleError(`${name}: not a zip file; export the bundle again`);
+  const count = view.getUint16(end + 10, true);
+  let position = view.getUint32(end + 16, true);
+  const files = [];
+  let total = 0;
+  for (let i = 0; i < count; i++) {
+    if (view.getUint32(position, true) !== 0x02014b50) throw new BundleError(`${name}: its directory is damaged`);
+    const method = view.getUint16(position + 10, true);
+    const checksum = view.getUint32(position + 16, true);
+    const packed = view.getUint32(position + 20, true);
+    const size = view.getUint32(position + 24, true);
+    const nameLength = view.getUint16(position + 28, true);
+    const skipped = nameLength + view.getUint16(position + 30, true) + view.getUint16(position + 32, true);
+    const local = view.getUint32(position + 42, true);
+    const file = new TextDecoder().decode(data.subarray(position + 46, position + 46 + nameLength));
+    const start = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
+    total += size;
+    if (total > MOST_BYTES) throw new BundleError(`${name}: found more than ${MOST_BYTES / 1e6} MB of arrays`);
+    const raw = data.subarray(start, start + packed);
+    const content = method === 0 ? raw : await inflate(raw, "deflate-raw", size);
+    if (content.length !== size || crc32(content) !== checksum) {
+      throw new BundleError(`${name}: ${file} is damaged; export the bundle again`);
+    }
+    files.push([file, content]);
+    position += 46 + skipped;
+  }
+  return files;
+}
+
+function readNpy(data, name) {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const long = data[6] >= 2;
+  const start = long ? 12 : 10;
+  const length = long ? view.getUint32(8, true) : view.getUint16(8, true);
+  const header = new TextDecoder("latin1").decode(data.subarray(start, start + length));
+  const kind = /'descr': *'([^']+)'/.exec(header)?.[1];
+  const shape = (/'shape': *\(([^)]*)\)/.exec(header)?.[1] ?? "").split(",").filter((s) => s.trim()).map(Number);
+  const columnsFirst = /'fortran_order': *True/.test(header);
+  const size = shape.reduce((product, side) => product * side, 1);
+  const bytes = data.slice(start + length).buffer; // a copy, so that it is aligned
+  const stored = numbers(kind, bytes, size);
+  if (!stored || (columnsFirst && shape.length > 2)) {
+    throw new BundleError(`${name}: found numbers of type ${kind}, expected <f2, <f4, <f8, <i8 or |u1`);
+  }
+  return { shape, data: columnsFirst && shape.length === 2 ? transposed(stored, shape) : stored };
+}
+
+function numbers(kind, bytes, size) {
+  if (kind === "<f4") return new Float32Array(bytes, 0, size);
+  if (kind === "<f8") return new Float64Array(bytes, 0, size);
+  if (kind === "|u1") return new Uint8Array(bytes, 0, size);
+  if (kind === "<i8") return new BigInt64Array(bytes, 0, size);
+  if (kind === "<f2") return Float32Array.from(new Uint16Array(bytes, 0, size), fromHalf);
+  return null;
+}
+
+/** A matrix stored column by column, row by row. */
+function transposed(stored, [rows, columns]) {
+  const out = stored.slice();
+  for (let i = 0; i < rows; i++) for (let k = 0; k < columns; k++) out[i * columns + k] = stored[k * rows + i];
+  return out;
+}
+
+/** IEEE 754 binary16 to a number. */
+function fromHalf(bits) {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 0) return sign * 2 ** -24 * fraction;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * 2 ** (exponent - 15) * (1 + fraction / 1024);
+}

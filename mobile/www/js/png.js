@@ -1,0 +1,244 @@
+/**
+ * Decode PNG to the very pixels that Python's runtime reads.
+ *
+ * A browser's canvas loses them: it multiplies colours by alpha, cuts 16 bits to 8 in its own way and may convert
+ * colours.  The rules are those of `sonoforge.runtime.images.decoding`: 16-bit grey becomes round(v / 257), 16-bit
+ * colour keeps the high byte, palettes are looked up, alpha is composited on black, grey stays one channel.
+ *
+ * Source: PNG specification, third edition: sections 5.3 (chunks), 9 (filters), 8.1 (interlacing), 11.3.1 (tRNS).
+ */
+
+import { crc32 } from "./crc32.js";
+import { ImageError } from "./errors.js";
+import { inflate } from "./inflate.js";
+import { checkSize } from "./limits.js";
+
+/** @typedef {{width: number, height: number, channels: 1 | 3, data: Uint8Array}} Raster */
+
+const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
+const SAMPLES = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
+const DEPTHS = { 0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16] };
+// x and y of the first pixel and the steps between pixels, of each pass of Adam7.
+const ADAM7 = [
+  [0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2],
+];
+
+/** @param {Uint8Array} data */
+export function isPng(data) {
+  return SIGNATURE.every((byte, i) => data[i] === byte);
+}
+
+/**
+ * @param {Uint8Array} data - The whole file.
+ * @returns {Promise<Raster>} Not yet turned upright.
+ * @throws {ImageError}
+ */
+export async function decodePng(data) {
+  const chunks = readChunks(data);
+  const header = readHeader(chunks);
+  checkSize(header.width, header.height);
+  if (chunks.frames > 1) throw new ImageError("animated", "animated: save the one picture to use as PNG");
+  const passes = header.interlaced ? ADAM7.map((pass) => passSize(header, pass)) : [passSize(header, [0, 0, 1, 1])];
+  const expected = passes.reduce((sum, { rowBytes, rows }) => sum + (rowBytes + (rowBytes ? 1 : 0)) * rows, 0);
+  let raw;
+  try {
+    raw = await inflate(chunks.pixels, "deflate", expected + 1_000_000);
+  } catch (error) {
+    throw damaged(error instanceof Error ? error.message : String(error));
+  }
+  if (raw.length < expected) throw damaged("pixels are missing");
+  return toRaster(header, chunks, passes, raw);
+}
+
+/** @param {string} why */
+function damaged(why) {
+  return new ImageError("truncated", `the image data is cut off or damaged (${why}); obtain the file again`);
+}
+
+/** Check every chunk and gather the ones that pixels depend on. */
+function readChunks(data) {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const found = { header: null, palette: null, transparency: null, frames: 1 };
+  const parts = [];
+  let position = 8;
+  for (;;) {
+    if (position + 12 > data.length) throw damaged("the end of the PNG is missing");
+    const length = view.getUint32(position);
+    const end = position + 12 + length;
+    if (end > data.length) throw damaged("the last PNG chunk is cut off");
+    const kind = String.fromCharCode(...data.subarray(position + 4, position + 8));
+    if (crc32(data.subarray(position + 4, end - 4)) !== view.getUint32(end - 4)) {
+      throw damaged(`wrong checksum in PNG chunk ${kind}`);
+    }
+    const content = data.subarray(position + 8, end - 4);
+    if (kind === "IHDR") found.header = content;
+    else if (kind === "PLTE") found.palette = content;
+    else if (kind === "tRNS") found.transparency = content;
+    else if (kind === "acTL" && length >= 4) found.frames = view.getUint32(position + 8);
+    else if (kind === "IDAT") parts.push(content);
+    else if (kind === "IEND") break;
+    position = end;
+  }
+  const pixels = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    pixels.set(part, at);
+    at += part.length;
+  }
+  return { ...found, pixels };
+}
+
+function readHeader({ header, palette }) {
+  if (!header || header.length < 13) throw damaged("the PNG header is missing");
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  const [depth, colour, compression, filter, interlace] = header.subarray(8, 13);
+  if (!DEPTHS[colour]?.includes(depth) || compression || filter || interlace > 1) {
+    throw damaged("a PNG header that no encoder writes");
+  }
+  if (colour === 3 && !palette) throw damaged("the palette is missing");
+  const samples = SAMPLES[colour];
+  const bits = depth * samples;
+  return { width: view.getUint32(0), height: view.getUint32(4), depth, colour, samples, bits, interlaced: !!interlace };
+}
+
+function passSize(header, [left, top, stepX, stepY]) {
+  const columns = Math.max(0, Math.ceil((header.width - left) / stepX));
+  const rows = Math.max(0, Math.ceil((header.height - top) / stepY));
+  const rowBytes = columns && rows ? Math.ceil((columns * header.bits) / 8) : 0;
+  return { left, top, stepX, stepY, columns, rows: rowBytes ? rows : 0, rowBytes };
+}
+
+function toRaster(header, chunks, passes, raw) {
+  const { width, height } = header;
+  const write = pixelWriter(header, chunks);
+  const data = new Uint8Array(width * height * write.channels);
+  const step = Math.max(1, header.bits >> 3);
+  let position = 0;
+  for (const { left, top, stepX, stepY, columns, rows, rowBytes } of passes) {
+    let above = new Uint8Array(rowBytes);
+    for (let row = 0; row < rows; row++) {
+      const filter = raw[position];
+      const line = raw.subarray(position + 1, position + 1 + rowBytes);
+      unfilter(filter, line, above, step);
+      const start = (top + row * stepY) * width + left;
+      for (let column = 0; column < columns; column++) {
+        write.pixel(line, column, data, (start + column * stepX) * write.channels);
+      }
+      above = line;
+      position += 1 + rowBytes;
+    }
+  }
+  return { width, height, channels: write.channels, data };
+}
+
+function unfilter(filter, line, above, step) {
+  const n = line.length;
+  if (filter === 0) return;
+  if (filter === 1) {
+    for (let i = step; i < n; i++) line[i] += line[i - step];
+  } else if (filter === 2) {
+    for (let i = 0; i < n; i++) line[i] += above[i];
+  } else if (filter === 3) {
+    for (let i = 0; i < n; i++) line[i] += ((i < step ? 0 : line[i - step]) + above[i]) >> 1;
+  } else if (filter === 4) {
+    for (let i = 0; i < n; i++) {
+      const a = i < step ? 0 : line[i - step];
+      const b = above[i];
+      const c = i < step ? 0 : above[i - step];
+      const toA = Math.abs(b - c);
+      const toB = Math.abs(a - c);
+      const toC = Math.abs(a + b - 2 * c);
+      line[i] += toA <= toB && toA <= toC ? a : toB <= toC ? b : c;
+    }
+  } else {
+    throw damaged(`an unknown PNG filter ${filter}`);
+  }
+}
+
+/** `value` seen through `alpha` on black, both 0..255, rounded as Pillow rounds. */
+function onBlack(value, alpha) {
+  const t = value * alpha + 128;
+  return (t + (t >> 8)) >> 8;
+}
+
+/** Return how one pixel of a row becomes grey or colour: `{channels, pixel(line, column, out, at)}`. */
+function pixelWriter(header, { palette, transparency }) {
+  const { colour, depth } = header;
+  if (colour === 3) return paletteWriter(depth, palette, transparency);
+  const wide = depth === 16 ? 2 : 1; // of 16 bits, the first byte is the high one
+  if (colour === 0) {
+    if (depth === 16) {
+      const level = (line, column) => Math.trunc((line[2 * column] * 256 + line[2 * column + 1] + 128) / 257);
+      return { channels: 1, pixel: (line, column, out, at) => void (out[at] = level(line, column)) };
+    }
+    const scale = 255 / ((1 << depth) - 1);
+    // Pillow compares with the stored number, but of one bit, where it is black or white.
+    const stored = transparency ? transparency[0] * 256 + transparency[1] : -1;
+    const hidden = depth === 1 && stored >= 0 ? (stored ? 255 : 0) : stored & (stored < 0 ? -1 : 255);
+    return {
+      channels: 1,
+      pixel: (line, column, out, at) => {
+        const level = bitsAt(line, column, depth) * scale;
+        out[at] = level === hidden ? 0 : level;
+      },
+    };
+  }
+  if (colour === 4) {
+    return {
+      channels: 1,
+      pixel: (line, column, out, at) => {
+        out[at] = onBlack(line[2 * wide * column], line[2 * wide * column + wide]);
+      },
+    };
+  }
+  if (colour === 2) {
+    const hidden = transparency ? [transparency[1], transparency[3], transparency[5]] : null;
+    return {
+      channels: 3,
+      pixel: (line, column, out, at) => {
+        const from = 3 * wide * column;
+        const [r, g, b] = [line[from], line[from + wide], line[from + 2 * wide]];
+        if (hidden && r === hidden[0] && g === hidden[1] && b === hidden[2]) return; // stays black
+        out[at] = r;
+        out[at + 1] = g;
+        out[at + 2] = b;
+      },
+    };
+  }
+  return {
+    channels: 3,
+    pixel: (line, column, out, at) => {
+      const from = 4 * wide * column;
+      const alpha = line[from + 3 * wide];
+      for (let k = 0; k < 3; k++) out[at + k] = onBlack(line[from + k * wide], alpha);
+    },
+  };
+}
+
+function paletteWriter(depth, palette, transparency) {
+  const entries = Math.floor(palette.length / 3);
+  const table = new Uint8Array(768);
+  let grey = true;
+  for (let i = 0; i < 256; i++) {
+    const alpha = transparency ? (transparency[i] ?? 255) : 255;
+    for (let k = 0; k < 3; k++) table[3 * i + k] = onBlack(i < entries ? palette[3 * i + k] : 0, alpha);
+  }
+  for (let i = 0; i < entries; i++) {
+    grey &&= palette[3 * i] === palette[3 * i + 1] && palette[3 * i] === palette[3 * i + 2];
+  }
+  const channels = grey ? 1 : 3;
+  return {
+    channels,
+    pixel: (line, column, out, at) => {
+      const from = 3 * bitsAt(line, column, depth);
+      for (let k = 0; k < channels; k++) out[at + k] = table[from + k];
+    },
+  };
+}
+
+function bitsAt(line, column, depth) {
+  if (depth === 8) return line[column];
+  const perByte = 8 / depth;
+  const shift = 8 - depth * (1 + (column % perByte));
+  return (line[Math.floor(column / perByte)] >> shift) & ((1 << depth) - 1);
+}

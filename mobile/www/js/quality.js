@@ -1,0 +1,96 @@
+/**
+ * How good an image is: the seven numbers of `sonoforge.runtime.images.quality_metrics`, and flags against the range
+ * of the training images that the bundle records.
+ */
+
+/** Each metric and the side of its range that is a fault. */
+const METRICS = {
+  sharpness: ["low"], noise: ["high"], contrast: ["low"], brightness: ["low", "high"],
+  saturated: ["high"], black: ["high"], resolution: ["low"],
+};
+const SATURATED_FROM = 251;
+const BLACK_UP_TO = 4;
+
+/**
+ * @param {Uint8Array} pixels - (S, S, 3), the network's view.
+ * @param {number} width - Of the original, in pixels.
+ * @param {number} height
+ * @returns {Record<string, number>} By metric.
+ */
+export function measureQuality(pixels, width, height) {
+  const grey = toGrey(pixels);
+  const side = Math.sqrt(grey.length);
+  const counts = new Float64Array(256);
+  for (const level of grey) counts[level] += 1;
+  const share = counts.map((count) => count / grey.length);
+  let cumulative = 0;
+  let low = -1;
+  let high = -1;
+  let brightness = 0;
+  share.forEach((part, level) => {
+    cumulative += part;
+    brightness += part * level;
+    if (low < 0 && cumulative >= 0.05) low = level;
+    if (high < 0 && cumulative >= 0.95) high = level;
+  });
+  let sum = 0;
+  let squares = 0;
+  let residuals = 0;
+  for (let y = 1; y < side - 1; y++) {
+    for (let x = 1; x < side - 1; x++) {
+      const i = y * side + x;
+      const cross = grey[i - side] + grey[i + side] + grey[i - 1] + grey[i + 1];
+      const corners = grey[i - side - 1] + grey[i + side - 1] + grey[i - side + 1] + grey[i + side + 1];
+      const laplacian = cross - 4 * grey[i];
+      sum += laplacian;
+      squares += laplacian * laplacian;
+      residuals += Math.abs(corners - 2 * cross + 4 * grey[i]);
+    }
+  }
+  const inner = (side - 2) ** 2;
+  const between = (from, to) => share.slice(from, to).reduce((total, part) => total + part, 0);
+  return {
+    sharpness: squares / inner - (sum / inner) ** 2,
+    noise: (Math.sqrt(Math.PI / 2) / 6) * (residuals / inner),
+    contrast: high - low,
+    brightness,
+    saturated: between(SATURATED_FROM, 256),
+    black: between(0, BLACK_UP_TO + 1),
+    resolution: Math.min(width, height),
+  };
+}
+
+/**
+ * @param {Record<string, number>} values - What `measureQuality` returned.
+ * @param {Record<string, {low: number, high: number}>} limits - `quality` of the manifest.
+ * @returns {string[]} Such as `sharpness_low`.
+ */
+export function qualityFlags(values, limits) {
+  return Object.entries(METRICS).flatMap(([name, sides]) =>
+    sides
+      .filter((side) => (side === "low" ? values[name] < limits[name].low : values[name] > limits[name].high))
+      .map((side) => `${name}_${side}`),
+  );
+}
+
+/** The one channel of a grey image, or luma (ITU-R BT.601) in 32 bits, rounded to even. */
+function toGrey(pixels) {
+  const grey = new Uint8Array(pixels.length / 3);
+  let coloured = false;
+  for (let i = 0, from = 0; i < grey.length; i++, from += 3) {
+    grey[i] = pixels[from];
+    coloured ||= pixels[from] !== pixels[from + 1] || pixels[from] !== pixels[from + 2];
+  }
+  if (!coloured) return grey;
+  const [r, g, b] = [0.299, 0.587, 0.114].map(Math.fround);
+  for (let i = 0, from = 0; i < grey.length; i++, from += 3) {
+    grey[i] = toEven(Math.fround(r * pixels[from] + g * pixels[from + 1] + b * pixels[from + 2]));
+  }
+  return grey;
+}
+
+function toEven(value) {
+  const down = Math.floor(value);
+  const rest = value - down;
+  return rest > 0.5 || (rest === 0.5 && down % 2) ? down + 1 : down;
+}

@@ -1,0 +1,167 @@
+/**
+ * May a reader use this answer?  The judgement of `sonoforge.runtime.inference.trust`, from what the bundle records.
+ */
+
+import { darkColumns, uprightScore } from "./scan_pose.js";
+
+export const CAUSES = {
+  notUltrasound: "not an ultrasound scan",
+  poorScan: "poor scan",
+  unlikeTraining: "unlike the training scans",
+  betweenClasses: "between two classes",
+};
+
+const POOR_FLAGS = ["sharpness_low", "contrast_low"];
+const BEYOND = 0.01;
+const NEIGHBOURS = 10;
+
+/**
+ * @typedef {object} Trust
+ * @property {number} score - 1 typical, 0 foreign.
+ * @property {boolean} in_distribution
+ * @property {string[]} causes
+ * @property {string[]} reasons - One line for each cause.
+ * @property {number} distance
+ * @property {number | null} neighbour_distance
+ */
+
+/**
+ * Mahalanobis distance of an embedding under the reference's probabilistic-PCA covariance (Tipping & Bishop 1999).
+ *
+ * @param {Float32Array} embedding - (D,).
+ * @param {Record<string, import("./npz.js").Matrix>} reference - `trust_mean`, `trust_components`, `trust_residual`.
+ * @returns {number}
+ */
+export function mahalanobis(embedding, reference) {
+  const mean = reference.trust_mean.data;
+  const { data: components, shape } = reference.trust_components;
+  const [size, axes] = shape;
+  const whitened = new Float64Array(axes);
+  const precision = new Float64Array(axes);
+  let length = 0;
+  for (let i = 0; i < size; i++) {
+    const centred = embedding[i] - mean[i];
+    length += centred * centred;
+    for (let k = 0; k < axes; k++) {
+      const value = components[i * axes + k];
+      whitened[k] += centred * value;
+      precision[k] += value * value;
+    }
+  }
+  let inside = 0;
+  let explained = 0;
+  for (let k = 0; k < axes; k++) {
+    inside += whitened[k] ** 2;
+    explained += whitened[k] ** 2 / precision[k];
+  }
+  return Math.sqrt(inside + Math.max(length - explained, 0) / reference.trust_residual.data[0] ** 2);
+}
+
+/**
+ * Mean Euclidean distance from the nearest training images, on the leading axes of the embeddings' directions.
+ *
+ * @param {Float32Array} embedding - (D,).
+ * @param {Record<string, import("./npz.js").Matrix>} reference - `neighbour_mean`, `_axes`, `_points`.
+ * @returns {number}
+ */
+export function neighbourDistance(embedding, reference) {
+  const mean = reference.neighbour_mean.data;
+  const { data: axes, shape } = reference.neighbour_axes;
+  const { data: points, shape: pointShape } = reference.neighbour_points;
+  const [size, width] = shape;
+  const length = Math.sqrt(embedding.reduce((sum, value) => sum + value * value, 0)) || 1;
+  const placed = new Float64Array(width);
+  for (let i = 0; i < size; i++) {
+    const centred = embedding[i] / length - mean[i];
+    for (let k = 0; k < width; k++) placed[k] += centred * axes[i * width + k];
+  }
+  const found = new Float64Array(pointShape[0]);
+  for (let n = 0; n < found.length; n++) {
+    let squared = 0;
+    for (let k = 0; k < width; k++) squared += (placed[k] - points[n * width + k]) ** 2;
+    found[n] = Math.sqrt(squared);
+  }
+  return found.sort().subarray(0, NEIGHBOURS).reduce((sum, value) => sum + value, 0) / NEIGHBOURS;
+}
+
+/**
+ * The chance that an image like the reference images lies at least this far out: a Weibull tail through the median
+ * and the 95th percentile.
+ *
+ * @param {number} distance
+ * @param {{median: number, threshold: number}} limits
+ * @returns {number} 0..1.
+ */
+export function tailProbability(distance, { median, threshold }) {
+  const shape = Math.log(Math.log(0.05) / Math.log(0.5)) / Math.log(threshold / median);
+  return distance > 0 ? 0.5 ** ((distance / median) ** shape) : 1;
+}
+
+/**
+ * @param {Uint8Array} pixels - (S, S, 3), the network's view.
+ * @param {Float32Array} embedding - (D,).
+ * @param {string[]} flags - Of the image quality.
+ * @param {string[]} classes - That cannot be ruled out.
+ * @param {import("./bundle.js").Bundle} bundle
+ * @returns {Trust}
+ */
+export function judge(pixels, embedding, flags, classes, bundle) {
+  const { trust: limits } = bundle.manifest;
+  const checks = limits.checks ?? null;
+  const distance = mahalanobis(embedding, bundle.reference);
+  const neighbour = checks ? neighbourDistance(embedding, bundle.reference) : null;
+  const foreign = checks !== null && distance > checks.foreign;
+  const faults = flags.filter((flag) => POOR_FLAGS.includes(flag)).map((flag) => flag.replaceAll("_", " "));
+  if (checks) faults.push(...poseFaults(pixels, checks));
+  const scores = [tailProbability(distance, limits)];
+  const found = [];
+  const far = `distance ${distance.toFixed(1)}, ${within(limits, 1)}`;
+  if (foreign) found.push([CAUSES.notUltrasound, far]);
+  if (faults.length) {
+    found.push([CAUSES.poorScan, faults.join(", ")]);
+    scores.push(BEYOND);
+  }
+  const unlike = distance > limits.threshold ? [far] : [];
+  if (checks) {
+    scores.push(tailProbability(neighbour, checks.neighbours));
+    if (neighbour > checks.neighbours.threshold) {
+      unlike.push(`${neighbour.toFixed(3)} from the nearest, ${within(checks.neighbours, 3)}`);
+    }
+  }
+  if (unlike.length && !foreign) found.push([CAUSES.unlikeTraining, unlike.join("; ")]);
+  if (classes.length !== 1) found.push([CAUSES.betweenClasses, classes.join(" or ") || "none is likely enough"]);
+  return {
+    score: Math.min(...scores),
+    in_distribution: !(foreign || unlike.length),
+    causes: found.map(([cause]) => cause),
+    reasons: found.map(([cause, why]) => `${cause}: ${why}`),
+    distance,
+    neighbour_distance: neighbour,
+  };
+}
+
+function poseFaults(pixels, checks) {
+  const faults = [];
+  if (uprightScore(pixels, checks.upright) < 0) faults.push("upside down");
+  const dark = darkColumns(pixels);
+  if (dark > checks.contact) faults.push(`out of contact: ${Math.round(100 * dark)}% of the columns without echo`);
+  return faults;
+}
+
+function within({ threshold }, digits) {
+  return `95 % of held-out scans within ${threshold.toFixed(digits)}`;
+}
+
+/**
+ * Whether to hand a scan back without a label, by the bundle's policy.
+ *
+ * @param {Trust} trust
+ * @param {number} probability - Of the most probable class.
+ * @param {any} manifest
+ * @returns {boolean}
+ */
+export function withheld(trust, probability, manifest) {
+  const policy = manifest.trust.checks?.policy;
+  if (!policy) return false;
+  return trust.causes.some((cause) => cause !== CAUSES.betweenClasses) || probability < policy.least_probability;
+}

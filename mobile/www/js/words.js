@@ -1,0 +1,40 @@
+/** The page's words in the reader's language, from `words/LANGUAGE.json`; what a language lacks is English. */
+
+export const LANGUAGES = { en: "English", hi: "हिन्दी", kk: "Қазақша" };
+
+let words = {};
+let english = {};
+
+/** @param {string} language */
+export async function loadWords(language) {
+  const read = async (name) => (await fetch(new URL(`../words/${name}.json`, import.meta.url))).json();
+  english = await read("en");
+  words = language === "en" ? english : await read(language);
+  document.documentElement.lang = language;
+  for (const element of document.querySelectorAll("[data-word]")) element.textContent = say(element.dataset.word);
+  for (const element of document.querySelectorAll("[data-label]")) {
+    element.setAttribute("aria-label", say(element.dataset.label));
+  }
+}
+
+/** Whether a native speaker has checked the language that is shown. */
+export const reviewed = () => words.reviewed !== false;
+
+/**
+ * @param {string} key
+ * @param {Record<string, string | number>} [values] - For `{name}` in the text.
+ * @returns {string}
+ */
+export function say(key, values = {}) {
+  const text = words[key] ?? english[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+}
+
+/**
+ * @param {string} name - A class of the bundle.
+ * @returns {string} In the reader's language where it has a word for it, else as the bundle has it.
+ */
+export function className(name) {
+  const key = `class ${name}`;
+  return words[key] ?? english[key] ?? name;
+}

@@ -1,0 +1,99 @@
+"""``sonoforge mobile build``: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from places import CHECKOUT
+from program import refused
+from sonoforge.mobile import npm_package, web_app
+from sonoforge.mobile.npm_package import NpmPackage
+from sonoforge.mobile.sources import WWW
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.errors import SonoforgeError
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime-web, without loading it."""
+    content = {Path(name).name: name.encode() for name in npm_package.ONNXRUNTIME_WEB.files}
+    monkeypatch.setattr(web_app, "read_files", lambda *_: content)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_every_file_is_kept_for_offline_use_with_its_hash() -> None:
+    files = web_app.app_files(open_bundle(), "model.onnx")
+    listed = json.loads(files["service-worker.js"].decode().partition("const FILES = ")[2].partition(";\n")[0])
+    assert set(listed) == set(files) - {"service-worker.js"}
+    assert all(hashlib.sha256(files[name]).hexdigest() == found for name, found in listed.items())
+    manifest = json.loads(files["bundle/manifest.json"])
+    assert manifest == json.loads((SHIPPED / "manifest.json").read_text())
+    assert manifest["files"]["model.onnx"]["sha256"] == listed["bundle/model.onnx"]
+    assert "bundle/image-signatures.npz" not in files
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_another_file_gives_another_version() -> None:
+    bundle = open_bundle()
+    first = web_app.summary(web_app.app_files(bundle, "model.onnx"))["version"]
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert web_app.summary(web_app.app_files(bundle, "model.onnx"))["version"] == first
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_only_an_app_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.docx").write_text("precious")
+    assert "found something other than an app" in refused("mobile", "build", "--out", tmp_path)
+    assert (tmp_path / "thesis.docx").read_text() == "precious"
+
+
+def test_a_package_that_was_not_tested_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "onnxruntime-web-1.30.0.tgz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(CHECKOUT / "LICENSE", "package/dist/ort.wasm.bundle.min.mjs")
+    line = refused("mobile", "build", "--out", tmp_path / "app", "--onnxruntime-web", archive)
+    assert "expected sha512-" in line
+    assert not (tmp_path / "app").exists()
+
+
+def test_without_npm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    package = NpmPackage("no-such", "1.0.0", "sha512-", ())
+    with pytest.raises(SonoforgeError, match=r"npm pack no-such@1\.0\.0"):
+        npm_package.read_files(package)
+
+
+def test_words_of_the_page_and_of_its_languages_are_those_it_says() -> None:
+    english = json.loads((WWW / "words" / "en.json").read_text(encoding="utf-8"))
+    said = set()
+    for script in [*WWW.glob("js/*.js"), WWW / "index.html"]:
+        text = script.read_text(encoding="utf-8")
+        said |= set(re.findall(r'\bsay\("([^"]+)"', text)) | set(re.findall(r'data-(?:word|label)="([^"]+)"', text))
+    assert said - set(english) == set()
+    for file in WWW.glob("words/*.json"):
+        words = json.loads(file.read_text(encoding="utf-8"))
+        assert set(words) - {"reviewed"} <= set(english), file.name
+        if file.stem != "en":
+            assert words["reviewed"] is False
+            assert words["unreviewed"]
+        for key, text in words.items():
+            if key != "reviewed":
+                assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", english[key])), (file.name, key)
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    for file in [*WWW.rglob("*.js"), *WWW.rglob("*.html"), *WWW.rglob("*.css")]:
+        assert not re.findall(r"https?://(?!www\.w3\.org)", file.read_text(encoding="utf-8")), file.name
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', (WWW / "index.html").read_text())
+    assert policy is not None
+    rules = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["connect-src"] == "'self'"
+    assert "unsafe-eval" not in rules["script-src"].replace("wasm-unsafe-eval", "")

@@ -1,0 +1,144 @@
+"""Small DICOM files that claim, or unpack to, gigabytes: refused in one line, with little memory."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
+
+from pydicom import uid
+from pydicom.encaps import encapsulate
+
+from dicom_files import colour_scan, data_set, save, scan
+from places import SUPPORT
+from sonoforge.runtime.images.decoding import ImageError
+from sonoforge.runtime.images.dicom.frame_limits import _rle_bytes, stated_sizes
+from sonoforge.runtime.images.dicom.reader import open_dicom
+
+MOST_MEGABYTES = 400
+
+
+def packed(width: int, height: int, kind: str = "JPEG", mode: str = "L", **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.new(mode, (width, height), 77 if mode == "L" else (9, 99, 200)).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def jpeg_ls(width: int, height: int) -> bytes:
+    """The start of a JPEG-LS frame (ITU-T T.87, annex C.2): SOI, SOF55, SOS."""
+    frame = b"\xff\xd8\xff\xf7" + struct.pack(">HBHHBBBB", 11, 8, height, width, 1, 1, 0x11, 0)
+    return frame + b"\xff\xda" + struct.pack(">HBBBBBB", 8, 1, 1, 0, 0, 0, 0) + b"\x00" * 64
+
+
+def runs(size: int, segments: int = 1) -> bytes:
+    """RLE (PS3.5, annex G) of segments of equal bytes, 128 to a run."""
+    segment = bytes([129, 7]) * (size // 128)
+    offsets = [64 + len(segment) * number for number in range(segments)]
+    return struct.pack("<16L", segments, *offsets, *[0] * (15 - segments)) + segment * segments
+
+
+def write(path: Path, frame: bytes | None, syntax: str, claimed: tuple[int, int, int], colour: bool = False) -> Path:
+    """A file whose header claims rows, columns and frames, and whose only frame is another."""
+    file = data_set(colour_scan() if colour else scan(), "RGB" if colour else "MONOCHROME2")
+    file.Rows, file.Columns, file.NumberOfFrames = claimed
+    if frame is not None:
+        file.PixelData = encapsulate([frame])
+        file["PixelData"].is_undefined_length = True
+    return save(file, path, syntax)
+
+
+def patched(frame: bytes, marker: bytes, skip: int, form: str, *values: int) -> bytes:
+    """Overwrite numbers behind a marker."""
+    changed = bytearray(frame)
+    struct.pack_into(form, changed, frame.index(marker) + skip, *values)
+    return bytes(changed)
+
+
+@pytest.fixture(scope="module")
+def bombs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("bombs")
+    huge, small = (65535, 65535, 10_000), (48, 64, 1)
+    jpeg, big = packed(64, 48), packed(7000, 7000)
+    made = [
+        write(folder / "native-huge", None, uid.ExplicitVRLittleEndian, huge),
+        write(folder / "native-frames", None, uid.ExplicitVRLittleEndian, (7000, 7000, 5000)),
+        write(folder / "native-short", None, uid.ExplicitVRLittleEndian, (7000, 7000, 1)),
+        write(folder / "native-colour", None, uid.ExplicitVRLittleEndian, (7000, 7000, 1), colour=True),
+        write(folder / "rle-huge", runs(3072), uid.RLELossless, huge),
+        write(folder / "rle-runs", runs(400_000_000), uid.RLELossless, small),
+        write(folder / "rle-colour-runs", runs(130_000_000, 3), uid.RLELossless, small, colour=True),
+        write(folder / "rle-colour", runs(128), uid.RLELossless, (7000, 7000, 1), colour=True),
+        write(folder / "jpeg-huge", jpeg, uid.JPEGBaseline8Bit, huge),
+        write(folder / "jpeg-colour", jpeg, uid.JPEGBaseline8Bit, (7000, 7000, 1), colour=True),
+        write(folder / "jpeg-larger", big, uid.JPEGBaseline8Bit, small),
+        write(folder / "jpeg-claims", patched(jpeg, b"\xff\xc0", 5, ">HH", 65500, 65500), uid.JPEGBaseline8Bit, small),
+        write(folder / "lossless-claims", patched(jpeg, b"\xff\xc0", 5, ">HH", 65500, 65500), uid.JPEGLossless, small),
+        write(folder / "ls-claims", jpeg_ls(65500, 65500), uid.JPEGLSLossless, small),
+    ]
+    if features.check_codec("jpg_2000"):
+        frame = packed(64, 48, "JPEG2000", no_jp2=True)
+        for name, skip in (("tiles", 6), ("one-tile", 22)):
+            frame = patched(frame, b"\xff\x51", skip, ">LL", 60000, 60000)
+            made.append(write(folder / f"2000-{name}", frame, uid.JPEG2000Lossless, small))
+    return made
+
+
+def test_each_is_refused_in_one_line_with_a_code(bombs: list[Path]) -> None:
+    for path in bombs:
+        with pytest.raises(ImageError) as refused:
+            for _ in open_dicom(path).frames():
+                pass
+        assert refused.value.code in ("too_large", "truncated"), path.name
+        assert str(refused.value).startswith(f"{path}: ") and "\n" not in str(refused.value)
+        if path.name.endswith("-huge"):
+            assert refused.value.code == "too_large"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the greatest memory as Linux counts it")
+def test_none_takes_much_memory(bombs: list[Path]) -> None:
+    program = f"""
+import resource, sys
+sys.path.insert(0, {str(SUPPORT)!r})
+from program import sonoforge
+done = sonoforge("classify", *sys.argv[1:], "--workers", "1")
+assert done.code == 2 and "0 of {len(bombs)} files answered" in done.out, done
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, bombs)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) / 1024 < MOST_MEGABYTES
+
+
+def test_the_size_that_a_codestream_states_is_the_one_it_decodes_to() -> None:
+    for mode, samples in (("L", 1), ("RGB", 3)):
+        for options in ({}, {"progressive": True}, {"exif": b"Exif\0\0" + b"\xff\xc0" * 40}):
+            assert list(stated_sizes(packed(321, 123, "JPEG", mode, **options))) == [(321, 123, samples)]
+        if features.check_codec("jpg_2000"):
+            assert list(stated_sizes(packed(321, 123, "JPEG2000", mode))) == [(321, 123, samples)]
+    assert list(stated_sizes(jpeg_ls(321, 123))) == [(321, 123, 1)]
+    rng = np.random.default_rng(0)
+    for size in (0, 1, 2, 11, 400):
+        list(stated_sizes(b"\xff\xd8" + rng.integers(0, 256, size, dtype=np.uint8).tobytes()))
+
+
+def test_runs_are_counted_as_they_decode_wherever_a_segment_begins() -> None:
+    from pydicom.pixels.decoders.rle import _rle_decode_segment
+
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        body = rng.integers(0, 256, 300, dtype=np.uint8).tobytes()
+        first, second = sorted(rng.integers(64, 364, 2).tolist())
+        frame = struct.pack("<16L", 2, first, second, *[0] * 13) + body
+        expected = [len(_rle_decode_segment(frame[first:second])), len(_rle_decode_segment(frame[second:]))]
+        # The last run may be cut off: the count is then of what it would have been.
+        assert 0 <= _rle_bytes(frame) - sum(expected) <= 2 * 128
