@@ -14,7 +14,6 @@ from PIL import Image
 
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_dicom
-from sonoforge.runtime.images.frame_motion import Motion, MotionMeter
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.trust import withheld
@@ -22,6 +21,7 @@ from sonoforge.runtime.notice import UNCERTAIN
 
 if TYPE_CHECKING:
     from sonoforge.runtime.images.dicom.reader import DicomImage
+    from sonoforge.runtime.images.frame_motion import Motion
 
 # Two frames are near-equal where their views of 32 x 32 pixels differ by less than this many grey levels on average.
 # Measured on 60 scans of BUSI: JPEG of quality 50 changes a view by 0.2 to 0.4, noise of 10 levels by 0.5 to 1.5, a
@@ -110,6 +110,8 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image]) -> Clip
         ImageError: A frame cannot be used.
         ValueError: There is no frame.
     """
+    from sonoforge.runtime.images.frame_motion import MotionMeter  # noqa: PLC0415 - for clips only
+
     started = perf_counter()
     seen, meter = 0, MotionMeter()
 
