@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from sonoforge.runtime import Classifier
+from sonoforge.runtime.images import lesion_contrast
 from sonoforge.runtime.inference import activation_map
 
 MAP = np.random.default_rng(0).normal(1, 3, (7, 7)).astype(np.float32)
@@ -69,3 +70,8 @@ def test_a_result_tells_its_map_in_pixels_of_the_scan() -> None:
     assert told["peak"] == {"x": result.peak.x, "y": result.peak.y, "value": float(result.map.max())}
     assert on_scan[result.peak.y, result.peak.x] == pytest.approx(on_scan.max(), rel=0.03)
     assert 0.1 <= told["share_in_brightest_tenth"] <= 1
+    # gCNR of the map's area by the definition: in the network's view, of the tenth from the limit of the brightest on.
+    view = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BILINEAR))
+    area = activation_map.at_size(result.map, 224, 224) >= activation_map.limit_of_brightest(result.map)
+    assert area.mean() == pytest.approx(0.1, abs=0.01)
+    assert told["gcnr_of_map_area"] == pytest.approx(lesion_contrast.measure(view, area)["gcnr"], abs=0.01)

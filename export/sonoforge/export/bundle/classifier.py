@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sonoforge.export.bundle.add_formats import add_formats
 from sonoforge.export.bundle.card import calibrated_on, classifier_card
 from sonoforge.export.bundle.folder import replacing_bundle
+from sonoforge.export.bundle.kept_network import KEPT_FILES, keep_network
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.bundle.writer import npz, write_bundle
 from sonoforge.export.formats.onnx_graph import BundleGraph, to_onnx
@@ -45,7 +46,13 @@ CALIBRATION = 128
 _BATCH = 32  # images that torch answers at a time
 
 
-def bundle_from_run(run: Path, folder: Path, formats: Sequence[str] = ("onnx",), data: str = "") -> list[FormatRow]:
+def bundle_from_run(
+    run: Path,
+    folder: Path,
+    formats: Sequence[str] = ("onnx",),
+    data: str = "",
+    network: Bundle[ClassifierManifest] | None = None,
+) -> list[FormatRow]:
     """Export the model of a run folder.
 
     Args:
@@ -53,6 +60,7 @@ def bundle_from_run(run: Path, folder: Path, formats: Sequence[str] = ("onnx",),
         folder: The bundle's; an existing classifier's bundle is replaced, at the very end.
         formats: Rows of `formats.table.FORMATS`, or ``all``, which leaves out what this machine cannot write or check.
         data: Images to judge the files on; empty for the run's own.
+        network: Whose network to keep in the place of the run's, see `kept_network`.
 
     Returns:
         See `add_formats`.
@@ -68,7 +76,13 @@ def bundle_from_run(run: Path, folder: Path, formats: Sequence[str] = ("onnx",),
         images = find_images(
             data, run, settings, JudgedModel(record.classes, record.training, arrays.parity_pixels, record.crop)
         )
-        graph = fill_bundle(members, record, arrays, (run / "model" / SIGNATURES).read_bytes(), fresh)
+        files = {SIGNATURES: (run / "model" / SIGNATURES).read_bytes()}
+        if network is None:
+            graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror).eval()
+        else:
+            graph, record, arrays = keep_network(network, run, record, arrays)
+            files |= {name: network.read(name) for name in KEPT_FILES if name in network.manifest.files}
+        _fill(graph, record, arrays, files, fresh)
         exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
         rows = add_formats(fresh, exported, names, formats)
     return rows
@@ -112,6 +126,14 @@ def fill_bundle(
         GateError: onnxruntime does not answer as torch does.
     """
     graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror).eval()
+    _fill(graph, record, arrays, {SIGNATURES: signatures}, folder)
+    return graph
+
+
+def _fill(
+    graph: BundleGraph, record: ModelRecord, arrays: ModelArrays, files: Mapping[str, bytes], folder: Path
+) -> None:
+    """See `fill_bundle`; ``files`` go in as they are."""
     preprocessing = replace(IMAGENET, crop=record.crop)
     model = to_onnx(graph, IMAGENET.size, _metadata(preprocessing, record.classes, f"{record.name} {record.version}"))
     images = f"{len(arrays.parity_pixels)} training images of {record.training.get('data', 'the data set')}"
@@ -146,14 +168,13 @@ def fill_bundle(
             compressed=False,
         ),
         "golden.npz": npz({"pixels": arrays.golden_pixels, **golden}),
-        SIGNATURES: signatures,
+        **files,
         "MODEL_CARD.md": classifier_card(record, parity).encode(),
     }
     write_bundle(folder, TASK, about, contents)
     bundle = open_bundle(folder)  # the reader must accept what the writer wrote
     Classifier(bundle)
     bundle.golden()
-    return graph
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ def main(config: Config) -> Outcome:
     is_bundle = not is_generator and (source.suffix == ".zip" or (source / "manifest.json").is_file())
     if is_generator and config.data:
         raise SonoforgeError(f"--data: found {config.data}, expected none: a generator's files are checked on latents")
+    if config.network and (is_generator or is_bundle):
+        raise SonoforgeError(f"--network: found {config.network}, expected none: {source} is no run of a classifier")
     if is_bundle and not config.out and (config.run == "shipped" or source.suffix == ".zip"):
         raise SonoforgeError(f"{source}: give the new bundle a folder with --out FOLDER")
     folder = Path(config.out) if config.out else source if is_bundle else source / "bundle"
@@ -46,8 +48,14 @@ def main(config: Config) -> Outcome:
     elif is_bundle:
         rows = bundle_from_bundle(open_bundle(source), folder, config.formats, config.data)
     else:
-        rows = bundle_from_run(source, folder, config.formats, config.data)
+        network = open_bundle(_kept(config.network)) if config.network else None
+        rows = bundle_from_run(source, folder, config.formats, config.data, network)
     return _report(folder, target, rows)
+
+
+def _kept(network: str) -> Path | None:
+    """Return where the bundle is whose network is kept; None for the shipped one."""
+    return None if network == "shipped" else Path(network)
 
 
 def _checkpoint(run: Path, which: str) -> Path:

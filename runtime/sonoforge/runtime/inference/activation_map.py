@@ -78,6 +78,11 @@ def limit_of_brightest(values: NDArray[np.float32]) -> float:
     return float(_in_order(values)[-_BRIGHTEST_POINTS])
 
 
+def brightest_area(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.bool_]:
+    """Return where a picture lies under the brightest tenth of its map: (height, width)."""
+    return at_size(values, width, height) >= limit_of_brightest(values)
+
+
 def _in_order(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the map's values on the grid, all of the brightest tenth after all others and the least of it first."""
     return np.partition(at_size(values, _GRID, _GRID).ravel(), -_BRIGHTEST_POINTS)

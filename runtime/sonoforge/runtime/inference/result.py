@@ -47,6 +47,9 @@ class Result:
             logit less the bias (Zhou et al., Learning deep features for discriminative localization, CVPR 2016,
             section 2).
         embedding: (D,) float32, the scan's features before the last layer.
+        map_gcnr: gCNR of the map's brightest tenth against what surrounds it, in what the network saw; None where
+            either is too small.  A figure of the map's area, not of a lesion: ``runtime/docs/quality.md`` says how
+            little it tells of one.
         fingerprint: What the picture is recognised by, when it is given again; see `images.repeats`.
         crop: Where the scan lies in the image, if the network saw that part alone; None if it saw the whole image.
         withheld: Whether the scan is handed back without a label, see `trust.withheld`.
@@ -64,6 +67,7 @@ class Result:
     size: tuple[int, int]
     map: NDArray[np.float32] = field(repr=False)
     embedding: NDArray[np.float32] = field(repr=False)
+    map_gcnr: float | None
     fingerprint: Fingerprint = field(repr=False)
     crop: ScanArea | None = None
     withheld: bool = False
@@ -109,10 +113,10 @@ class Result:
             ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "trust": {"score",
             "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality":
             {metric: value, ..., "flags": []}, "marks": {"summary", "counts": {kind: number}, "note"}, "model":
-            {"name", "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth"}, "crop",
-            "ms": {"decode", "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere;
-            ``crop`` is null where the network saw the whole image, else ``{"box": [left, top, right, bottom],
-            "outline", "kept", "reason"}``.
+            {"name", "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth",
+            "gcnr_of_map_area"}, "crop", "ms": {"decode", "preprocess", "infer", "total"}}``; the share is null where
+            the map is positive nowhere; ``crop`` is null where the network saw the whole image, else
+            ``{"box": [left, top, right, bottom], "outline", "kept", "reason"}``.
         """
         return {
             "file": self.file,
@@ -127,6 +131,7 @@ class Result:
             "map": {
                 "peak": self.peak._asdict(),
                 "share_in_brightest_tenth": activation_map.share_in_brightest(self.map),
+                "gcnr_of_map_area": self.map_gcnr,
             },
             "crop": asdict(self.crop) if self.crop else None,
             "ms": dict(self.ms),

@@ -32,6 +32,7 @@ sonoforge export runs/00003-run-BUSI --formats all                every format t
 sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
 sonoforge export my_bundle.zip --formats tensorrt-fp16 --data scans/ --out server
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
+sonoforge export runs/00003-run-BUSI --network shipped --out again    this network, what the run measured
 sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
 
 all leaves out what this machine cannot write or cannot check; given by name, a file that nothing here can run, such
@@ -54,6 +55,11 @@ class Config:
     )
     checkpoint: str = option(
         "", help="of a generator: best, last or a step number (default: best, if one was measured)"
+    )
+    network: str = option(
+        "",
+        help="bundle (folder, .zip, or the word shipped) whose network to keep, with the run's record of held-out "
+        "images; both of the same recipe on the same images (default: the run's own network)",
     )
     out: str = option("", help="folder of the bundle (default: RUN/bundle, or the bundle itself)")
     zip: bool = option(False, help="also pack the bundle as OUT.zip")

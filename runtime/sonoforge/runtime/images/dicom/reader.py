@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 # A minute of clip at 60 frames a second, and some; 4000 million pixels are 5000 frames of 1024 x 768.
 MAX_FRAMES = 5000
 MAX_CLIP_PIXELS = 4_000_000_000
-# Colour is converted in floating point: 30 bytes a pixel, which with the program itself makes 370 MB.
-MAX_COLOUR_PIXELS = 10_000_000
+# Colour is converted in floating point, 30 bytes a pixel: with the program and its network 393 MB.
+MAX_COLOUR_PIXELS = 9_000_000
 
 
 @dataclass(frozen=True, eq=False)
