@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from browser import chromium, needs_browser, served
+from bundle_factory import edit_manifest, scan, write_bundle
 from places import SHARED
 from program import succeed
 from sonoforge.runtime.inference.classifier import Classifier
@@ -74,6 +75,26 @@ def opened(page: Page, address: str) -> Page:
     return page
 
 
+def compared(classifier: Classifier, files: list[Path], results: list[dict[str, Any]]) -> list[float]:
+    """The largest difference of a probability of each file, all else being equal."""
+    differences = []
+    for file, found in zip(files, results, strict=True):
+        expected = classifier.classify(file).to_dict()
+        assert found["file"] == file.name
+        for key in ("label", "set", "model"):
+            assert found[key] == expected[key], (file.name, key)
+        for key in ("in_distribution", "causes", "reasons"):
+            assert found["trust"][key] == expected["trust"][key], (file.name, key)
+        assert found["trust"]["score"] == pytest.approx(expected["trust"]["score"], rel=1e-3, abs=1e-6), file.name
+        assert found["quality"].pop("flags") == expected["quality"].pop("flags")
+        # 32-bit sums in numpy, 64-bit ones in JavaScript
+        assert found["quality"] == pytest.approx(expected["quality"], rel=1e-3)
+        assert found["map"]["peak"]["x"] == expected["map"]["peak"]["x"]
+        assert found["map"]["peak"]["y"] == expected["map"]["peak"]["y"]
+        differences.append(max(abs(found["probabilities"][k] - p) for k, p in expected["probabilities"].items()))
+    return differences
+
+
 def test_the_page_answers_as_python_does(app: Path, browser: Browser, files: list[Path]) -> None:
     requests: list[str] = []
     with served(app) as address, browser.new_context() as context:
@@ -83,24 +104,48 @@ def test_the_page_answers_as_python_does(app: Path, browser: Browser, files: lis
         with page.expect_download() as saved:
             page.click("#save-csv")
         rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text())))
-    classifier, differences = Classifier(), []
-    for file, found, row in zip(files, results, rows, strict=True):
-        expected = classifier.classify(file).to_dict()
-        assert found["file"] == row["file"] == file.name
-        for key in ("label", "set", "model"):
-            assert found[key] == expected[key], (file.name, key)
-        for key in ("in_distribution", "causes", "reasons"):
-            assert found["trust"][key] == expected["trust"][key], (file.name, key)
-        assert found["quality"].pop("flags") == expected["quality"].pop("flags")
-        # 32-bit sums in numpy, 64-bit ones in JavaScript
-        assert found["quality"] == pytest.approx(expected["quality"], rel=1e-3)
-        assert found["map"]["peak"]["x"] == expected["map"]["peak"]["x"]
-        assert found["map"]["peak"]["y"] == expected["map"]["peak"]["y"]
-        assert row["label"] == found["label"]
-        differences.append(max(abs(found["probabilities"][k] - p) for k, p in expected["probabilities"].items()))
+    differences = compared(Classifier(), files, results)
+    assert [(row["file"], row["label"]) for row in rows] == [(found["file"], found["label"]) for found in results]
     assert len(differences) >= 50
     assert max(differences) <= 1e-4
     assert {url.split("/", 3)[2] for url in requests if not url.startswith(("blob:", "data:"))} == {address[7:]}
+
+
+def test_every_reason_for_distrust_is_named_as_python_names_it(app: Path, browser: Browser, tmp_path: Path) -> None:
+    """With a bundle that records all limits, on scans, turned scans, lost contact, white ones, noise, colour."""
+    bundle = write_bundle(tmp_path / "bundle", checked=True)
+
+    def limits(manifest: dict[str, Any]) -> None:
+        manifest["trust"]["checks"] |= {"grain": 0.02, "foreign": 1.01 * manifest["trust"]["threshold"]}
+        near = manifest["trust"]["checks"]["neighbours"]
+        near["threshold"] = 1.01 * near["median"]
+
+    edit_manifest(bundle, limits)
+    rng, pictures = np.random.default_rng(0), [scan(i, 200, 150) for i in range(6)]
+    pictures += [picture[::-1] for picture in pictures[:3]]
+    dark = scan(7, 200, 150)
+    dark[:, :150] = 0
+    pictures += [dark, np.full((90, 120), 255, np.uint8), np.full((90, 120), 128, np.uint8)]
+    pictures += [rng.integers(0, 256, (150, 200), dtype=np.uint8), rng.integers(0, 256, (99, 80, 3), dtype=np.uint8)]
+    files = []
+    for i, picture in enumerate(pictures):
+        files.append(tmp_path / f"{i}.png")
+        Image.fromarray(picture).save(files[-1])
+    succeed("mobile", "build", bundle, "--out", tmp_path / "app")
+    with served(tmp_path / "app") as address, browser.new_context() as context:
+        results = answered(opened(context.new_page(), address), files)
+    assert max(compared(Classifier(bundle), files, results)) <= 1e-4
+    reasons = " ".join(reason for result in results for reason in result["trust"]["reasons"])
+    for part in (
+        "not an ultrasound scan",
+        "grain",
+        "no scan beyond",
+        "upside down",
+        "contact",
+        "overexposed",
+        "unlike",
+    ):
+        assert part in reasons, (part, reasons)
 
 
 def test_without_a_network_the_page_loads_again_and_answers(app: Path, browser: Browser, files: list[Path]) -> None:

@@ -103,7 +103,7 @@ export class Classifier {
       label: classes[best],
       probabilities: Object.fromEntries(classes.map((one, i) => [one, values[i]])),
       set,
-      trust: judge(pixels, outputs.embedding, flags, set, this.bundle),
+      trust: judge({ pixels, embedding: outputs.embedding, quality, flags }, set, this.bundle),
       quality: { ...quality, flags },
       model: { name, version, sha256: files[this.bundle.file].sha256 },
       map: { peak: peak(activation, raster.width, raster.height), share_in_brightest_tenth: shareInBrightest(activation) },

@@ -3,6 +3,7 @@
  */
 
 import { darkColumns, uprightScore } from "./scan_pose.js";
+import { flatness } from "./speckle_grain.js";
 
 export const CAUSES = {
   notUltrasound: "not an ultrasound scan",
@@ -98,25 +99,32 @@ export function tailProbability(distance, { median, threshold }) {
 }
 
 /**
- * @param {Uint8Array} pixels - (S, S, 3), the network's view.
- * @param {Float32Array} embedding - (D,).
- * @param {string[]} flags - Of the image quality.
+ * @typedef {object} Evidence
+ * @property {Uint8Array} pixels - (S, S, 3), the network's view.
+ * @property {Float32Array} embedding - (D,).
+ * @property {Record<string, number>} quality - What `measureQuality` returned.
+ * @property {string[]} flags - Of the image quality.
+ */
+
+/**
+ * @param {Evidence} evidence
  * @param {string[]} classes - That cannot be ruled out.
  * @param {import("./bundle.js").Bundle} bundle
  * @returns {Trust}
  */
-export function judge(pixels, embedding, flags, classes, bundle) {
+export function judge(evidence, classes, bundle) {
   const { trust: limits } = bundle.manifest;
   const checks = limits.checks ?? null;
-  const distance = mahalanobis(embedding, bundle.reference);
-  const neighbour = checks ? neighbourDistance(embedding, bundle.reference) : null;
-  const foreign = checks !== null && distance > checks.foreign;
-  const faults = flags.filter((flag) => POOR_FLAGS.includes(flag)).map((flag) => flag.replaceAll("_", " "));
-  if (checks) faults.push(...poseFaults(pixels, checks));
-  const scores = [tailProbability(distance, limits)];
-  const found = [];
+  const distance = mahalanobis(evidence.embedding, bundle.reference);
+  const neighbour = checks ? neighbourDistance(evidence.embedding, bundle.reference) : null;
   const far = `distance ${distance.toFixed(1)}, ${within(limits, 1)}`;
-  if (foreign) found.push([CAUSES.notUltrasound, far]);
+  const noScan = checks ? whyNoScan(evidence.pixels, distance, limits) : "";
+  // Of scans of the training images' kind, those far away were answered no worse.
+  const judgesKind = noScan !== "" || !checks || (checks.grain ?? null) === null;
+  const scores = judgesKind ? [tailProbability(distance, limits)] : [];
+  const found = [];
+  const faults = scanFaults(evidence, checks);
+  if (noScan) found.push([CAUSES.notUltrasound, far + noScan]);
   if (faults.length) {
     found.push([CAUSES.poorScan, faults.join(", ")]);
     scores.push(BEYOND);
@@ -128,16 +136,42 @@ export function judge(pixels, embedding, flags, classes, bundle) {
       unlike.push(`${neighbour.toFixed(3)} from the nearest, ${within(checks.neighbours, 3)}`);
     }
   }
-  if (unlike.length && !foreign) found.push([CAUSES.unlikeTraining, unlike.join("; ")]);
+  if (unlike.length && !noScan) found.push([CAUSES.unlikeTraining, unlike.join("; ")]);
   if (classes.length !== 1) found.push([CAUSES.betweenClasses, classes.join(" or ") || "none is likely enough"]);
   return {
     score: Math.min(...scores),
-    in_distribution: !(foreign || unlike.length),
+    in_distribution: !unlike.length,
     causes: found.map(([cause]) => cause),
     reasons: found.map(([cause, why]) => `${cause}: ${why}`),
     distance,
     neighbour_distance: neighbour,
   };
+}
+
+/** What besides its distance shows that an image is no ultrasound scan; empty where nothing does. */
+function whyNoScan(pixels, distance, { threshold, checks }) {
+  const least = checks.grain ?? null;
+  if (distance > threshold && least !== null) {
+    const grain = flatness(pixels);
+    if (grain < least) {
+      const found = `(${grain.toFixed(2)}, least ${least.toFixed(2)})`;
+      return `, and its grain does not lie flat as speckle does ${found}`;
+    }
+  }
+  return distance > checks.foreign ? `, no scan beyond ${checks.foreign.toFixed(1)}` : "";
+}
+
+/** What is wrong with the scan itself. */
+function scanFaults({ pixels, flags, quality }, checks) {
+  const faults = flags.filter((flag) => POOR_FLAGS.includes(flag)).map((flag) => flag.replaceAll("_", " "));
+  if (checks) {
+    faults.push(...poseFaults(pixels, checks));
+    const white = quality.saturated;
+    if ((checks.white ?? null) !== null && white > checks.white) {
+      faults.push(`overexposed: ${Math.round(100 * white)}% of the pixels white`);
+    }
+  }
+  return faults;
 }
 
 function poseFaults(pixels, checks) {

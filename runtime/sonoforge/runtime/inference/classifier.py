@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.runtime.images import lesion_contrast, quality_metrics, scan_pose, speckle_grain
+from sonoforge.runtime.images import quality_metrics, scan_pose, speckle_grain
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.repeats import fingerprint
-from sonoforge.runtime.inference import activation_map, trust
+from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.nearest_training import neighbour_distances, read_neighbours
 from sonoforge.runtime.inference.onnx_session import CPU, load_session, run_session
 from sonoforge.runtime.inference.result import Result
 
 if TYPE_CHECKING:
     import onnxruntime
+    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,6 @@ class Classifier:
         classes = tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name])
         quality = quality_metrics.assess(pixels, seen.size, manifest.quality)
         judged = trust.assess(self._evidence(pixels, outputs["embedding"], quality), manifest).with_set(classes)
-        activation = outputs["cam"][0, manifest.classes.index(label)]
         withheld = self.abstains and trust.withheld(judged, probabilities[label], manifest)
         return Result(
             file=str(image) if isinstance(image, str | Path) else None,
@@ -193,8 +192,8 @@ class Classifier:
                 "total": 1e3 * (perf_counter() - started),
             },
             size=decoded.size,
-            map=activation,
-            map_gcnr=_contrast(pixels, activation),
+            map=outputs["cam"][0, manifest.classes.index(label)],
+            view=pixels,
             embedding=outputs["embedding"][0],
             fingerprint=fingerprint(decoded, pixels),
             crop=area,
@@ -218,14 +217,6 @@ class Classifier:
             dark=float(scan_pose.dark_columns(pixels[None])[0]),
             flags=quality.flags,
         )
-
-
-def _contrast(pixels: NDArray[np.uint8], activation: NDArray[np.float32]) -> float | None:
-    """Return gCNR of a map's brightest tenth in the network's view (S, S, 3)."""
-    levels = np.asarray(Image.fromarray(pixels).convert("L"))
-    area = activation_map.brightest_area(activation, levels.shape[1], levels.shape[0])
-    found = lesion_contrast.measure(levels, area)["gcnr"]
-    return None if np.isnan(found) else found
 
 
 def _known(bundle: Bundle[ClassifierManifest], file: str) -> str:

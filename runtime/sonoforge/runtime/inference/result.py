@@ -47,9 +47,7 @@ class Result:
             logit less the bias (Zhou et al., Learning deep features for discriminative localization, CVPR 2016,
             section 2).
         embedding: (D,) float32, the scan's features before the last layer.
-        map_gcnr: gCNR of the map's brightest tenth against what surrounds it, in what the network saw; None where
-            either is too small.  A figure of the map's area, not of a lesion: ``runtime/docs/quality.md`` says how
-            little it tells of one.
+        view: (S, S, 3) uint8, what the network saw.
         fingerprint: What the picture is recognised by, when it is given again; see `images.repeats`.
         crop: Where the scan lies in the image, if the network saw that part alone; None if it saw the whole image.
         withheld: Whether the scan is handed back without a label, see `trust.withheld`.
@@ -67,7 +65,7 @@ class Result:
     size: tuple[int, int]
     map: NDArray[np.float32] = field(repr=False)
     embedding: NDArray[np.float32] = field(repr=False)
-    map_gcnr: float | None
+    view: NDArray[np.uint8] = field(repr=False)
     fingerprint: Fingerprint = field(repr=False)
     crop: ScanArea | None = None
     withheld: bool = False
@@ -76,6 +74,21 @@ class Result:
     def answer(self) -> str:
         """``label``, or "uncertain" where the scan is handed back without one."""
         return UNCERTAIN if self.withheld else self.label
+
+    @property
+    def map_gcnr(self) -> float | None:
+        """Return gCNR of the map's brightest tenth against its surround in `view`; None where either is too small.
+
+        A figure of the map's area, not of a lesion: ``runtime/docs/quality.md`` says how little it tells of one.
+        """
+        from PIL import Image  # noqa: PLC0415 - this and the next only for who asks
+
+        from sonoforge.runtime.images import lesion_contrast  # noqa: PLC0415
+
+        levels = np.asarray(Image.fromarray(self.view).convert("L"))
+        area = activation_map.brightest_area(self.map, levels.shape[1], levels.shape[0])
+        found = lesion_contrast.measure(levels, area)["gcnr"]
+        return None if np.isnan(found) else found
 
     @property
     def peak(self) -> activation_map.Peak:
