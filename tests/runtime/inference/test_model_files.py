@@ -50,7 +50,9 @@ def test_the_file_that_was_asked_for_answers(bundle: Path, scan: Path, tmp_path:
     table = tmp_path / "a.csv"
     assert classify(bundle, scan, "--csv", table).code == 0
     other = ("--file", "model.int8.onnx", "--csv", table, "--resume")
-    assert "made with model sha256" in refused("classify", scan, "--bundle", bundle, *other)
+    assert "made with file=model.onnx and not file=model.int8.onnx" in refused(
+        "classify", scan, "--bundle", bundle, *other
+    )
 
 
 def test_a_file_that_resizes_and_normalises_itself_gives_the_same_answer(scan: Path, tmp_path: Path) -> None:
