@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +43,8 @@ class Sets(NamedTuple):
     copied: dict[str, str]  # by the copy's name
 
 
-def write_sets(root: Path) -> Sets:
+def write_sets(root: Path) -> None:
+    """Write all that `read_sets` returns."""
     write_phantom_set(root / "real", 150, 0, size=64)
     fakes = draw_phantoms(FAKES, 1)
     copying, copied = list(fakes), {}
@@ -51,11 +53,13 @@ def write_sets(root: Path) -> Sets:
         flipped = Image.open(root / "real" / file).convert("L").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         copying[number] = flipped.point([min(255, level + 10) for level in range(256)])
         copied[f"{number}.png"] = file.as_posix()
-    return Sets(
-        root / "real",
-        save_images(root / "held-out", draw_phantoms(100, 2)),
-        save_images(root / "fake", fakes),
-        save_images(root / "blurred", [image.filter(ImageFilter.GaussianBlur(2)) for image in fakes]),
-        save_images(root / "copying", copying),
-        copied,
-    )
+    save_images(root / "held-out", draw_phantoms(100, 2))
+    save_images(root / "fake", fakes)
+    save_images(root / "blurred", [image.filter(ImageFilter.GaussianBlur(2)) for image in fakes])
+    save_images(root / "copying", copying)
+    (root / "copied.json").write_text(json.dumps(copied))
+
+
+def read_sets(root: Path) -> Sets:
+    folders = (root / name for name in ("real", "held-out", "fake", "blurred", "copying"))
+    return Sets(*folders, json.loads((root / "copied.json").read_text()))

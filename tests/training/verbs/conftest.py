@@ -7,16 +7,17 @@ from functools import partial
 
 import pytest
 
-from evaluations import Sets, write_sets
+from evaluations import Sets, read_sets, write_sets
+from once import made_once
 from sonoforge.training.metrics.copies import find_copies
 from sonoforge.training.pages.evaluation import gallery
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache and a working folder of each file's own, and few planted copies an evaluation."""
+    """One cache for all, a working folder of each file's own, and few planted copies an evaluation."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SONOFORGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("SONOFORGE_CACHE", str(made_once(tmp_path_factory, "cache of the verbs", lambda folder: None)))
         patch.chdir(tmp_path_factory.mktemp("work"))
         patch.setattr(gallery, "find_copies", partial(find_copies, planted=2))
         yield
@@ -25,4 +26,4 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Sets:
     """The images that evaluations compare; a space in their path."""
-    return write_sets(tmp_path_factory.mktemp("evaluated sets"))
+    return read_sets(made_once(tmp_path_factory, "evaluated sets", write_sets))
