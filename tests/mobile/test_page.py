@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser import chromium, needs_browser, served
+from browser import chromium, needs_archive, needs_browser, served
 from bundle_factory import edit_manifest, scan, write_bundle
 from places import SHARED
 from program import succeed
@@ -24,14 +24,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 READY = 'body[data-state="ready"]'
-ARCHIVE = Path.home() / ".cache" / "sonoforge" / "npm" / "onnxruntime-web-1.30.0.tgz"
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     needs_browser()
-    if not ARCHIVE.is_file() and shutil.which("npm") is None:
-        pytest.skip("needs npm, to load onnxruntime-web")
+    needs_archive()
     folder = tmp_path_factory.mktemp("page") / "app"
     succeed("mobile", "build", "--out", folder)
     return folder

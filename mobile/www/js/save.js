@@ -34,7 +34,7 @@ export function toJson(answers, notice) {
   return JSON.stringify({ notice, results }, null, 2) + "\n";
 }
 
-/** Hand a text to the browser as a download. */
+/** Hand a text, or bytes, to the browser as a download. */
 export function download(name, type, text) {
   const address = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement("a");

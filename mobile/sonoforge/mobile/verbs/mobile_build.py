@@ -1,7 +1,8 @@
 """``sonoforge mobile build``: a classifier's bundle as an offline web app.
 
 The app is a folder of files for any web server with https, or for ``sonoforge serve``.  JSON: ``app`` (the folder),
-``model`` ({"name", "version", "sha256"}), ``file``, ``files`` (their number), ``bytes``, ``version``.
+``model`` ({"name", "version", "sha256"}), ``file``, ``files`` (their number), ``bytes``, ``version``; of an app that
+draws images, too, ``generator`` (as ``model``).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sonoforge.mobile import web_app
+from sonoforge.mobile.drawing import about_distance
 from sonoforge.runtime import atomic
+from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, option
@@ -21,6 +24,7 @@ EXAMPLES = """
 sonoforge mobile build --out app/
 sonoforge mobile build runs/00003-run-busi/bundle --out app/
 sonoforge mobile build bundle.zip --file model.int8.onnx --out app/
+sonoforge mobile build --generator runs/00005-gan-dcgan-busi/bundle --out app/    draws synthetic images, too
 
 The first time, npm loads onnxruntime-web, which runs the network in the browser; without a network, give its .tgz.
 """
@@ -33,6 +37,9 @@ class Config:
     bundle: str = argument("", help="folder or .zip of a classifier's bundle; without it, the one shipped")
     out: str = option("app", help="folder of the app; one that an earlier build wrote is replaced", metavar="FOLDER")
     file: str = option("model.onnx", help="model file of the bundle that answers", metavar="NAME")
+    generator: str = option(
+        "", help="generator's bundle (folder or .zip): adds a page that draws images with it", metavar="BUNDLE"
+    )
     onnxruntime_web: str = option("", help="its .tgz, as npm pack writes it, instead of loading it", metavar="FILE")
 
 
@@ -43,14 +50,20 @@ def main(config: Config) -> Outcome:
     if out.exists() and not (out / "service-worker.js").is_file():
         raise SonoforgeError(f"{out}: found something other than an app; give --out a new folder")
     archive = Path(config.onnxruntime_web) if config.onnxruntime_web else None
-    files = web_app.app_files(bundle, config.file, archive)
+    generator = open_bundle(config.generator, GeneratorManifest) if config.generator else None
+    files = web_app.app_files(bundle, config.file, archive, generator)
     with atomic.replacing_folder(out) as folder:
         web_app.write_files(files, folder)
     manifest, about = bundle.manifest, web_app.summary(files)
     say(f"app       {out}   ({NOTICE[0].lower()}{NOTICE[1:-1]})")
     say(f"model     {manifest.name} {manifest.version}, {config.file}")
+    sha256 = manifest.files[config.file].sha256
+    if generator:
+        drawn = generator.manifest
+        say(f"draws     {drawn.name} {drawn.version} ({about_distance(generator, sha256)})")
     say(f"files     {about['files']}, {about['bytes'] / 1e6:.1f} MB to load once")
     say(f"version   {about['version']}")
-    model = {**manifest.identity, "sha256": manifest.files[config.file].sha256}
-    result = {"app": str(out), "model": model, "file": config.file, **about}
+    result = {"app": str(out), "model": {**manifest.identity, "sha256": sha256}, "file": config.file, **about}
+    if generator:
+        result["generator"] = generator.manifest.identity
     return Outcome(result, f"sonoforge serve '{config.bundle}' --open" if config.bundle else "sonoforge serve --open")

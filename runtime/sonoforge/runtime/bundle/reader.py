@@ -165,7 +165,7 @@ def parse_manifest(data: bytes) -> Manifest:
     kind = TASKS.get(task) if isinstance(task, str) else None
     if kind is None:
         raise ManifestError(f"task: found {task!r:.80}, expected {' or '.join(map(repr, TASKS))}; update sonoforge")
-    exact_keys("manifest", raw, (*_KEYS, *kind.keys))
+    exact_keys("manifest", raw, (*_KEYS, *kind.keys, *(key for key in kind.optional if key in raw)))
     for key in _HEADER:
         text(key, raw[key])
     return kind.parse(raw)
