@@ -66,7 +66,7 @@ def record_golden(bundle: Bundle[ClassifierManifest], model: str) -> OwnGolden |
             f"{ClassifierManifest.model}, expected at most {allowed:g}; export it again, or give another --file"
         )
     stream = io.BytesIO()
-    np.savez_compressed(stream, pixels=golden["pixels"], **answers)
+    np.savez_compressed(stream, pixels=golden["pixels"], **answers)  # type: ignore[arg-type]
     content = stream.getvalue()
     record = {
         "file": "golden.npz",

@@ -1,6 +1,10 @@
 /** The page: takes scans from a person, shows answers, and keeps them in memory alone. */
 
+<<<<<<< HEAD
 import { connect } from "./ask.js";
+=======
+import { connectAndroidApp } from "./android.js";
+>>>>>>> main
 import { makeCard } from "./card.js";
 import { drawHeatMap } from "./heat_map.js";
 import { offerUpdates } from "./offline.js";
@@ -225,4 +229,5 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => add([...(event.clipboardData?.files ?? [])]));
 
 offerUpdates();
+connectAndroidApp(add);
 start();

@@ -1,5 +1,7 @@
 /** Answers as files that a person can keep: the columns and fields of `sonoforge classify --csv` and `--json`. */
 
+import { inAndroidApp, saveWithAndroid } from "./android.js";
+
 const QUALITY = ["sharpness", "noise", "contrast", "brightness", "saturated", "black", "resolution"];
 // What a spreadsheet would run as a formula.
 const FORMULA = /^[=+\-@\t\r]/;
@@ -34,8 +36,12 @@ export function toJson(answers, notice) {
   return JSON.stringify({ notice, results }, null, 2) + "\n";
 }
 
-/** Hand a text, or bytes, to the browser as a download. */
+/** Hand a text, or bytes, to the browser as a download, in the Android app to the phone. */
 export function download(name, type, text) {
+  if (inAndroidApp) {
+    saveWithAndroid(name, type, text);
+    return;
+  }
   const address = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement("a");
   link.href = address;
