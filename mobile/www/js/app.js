@@ -1,10 +1,7 @@
 /** The page: takes scans from a person, shows answers, and keeps them in memory alone. */
 
-<<<<<<< HEAD
-import { connect } from "./ask.js";
-=======
 import { connectAndroidApp } from "./android.js";
->>>>>>> main
+import { connect } from "./ask.js";
 import { makeCard } from "./card.js";
 import { drawHeatMap } from "./heat_map.js";
 import { offerUpdates } from "./offline.js";

@@ -10,7 +10,6 @@ from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_r
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.bundle.zip_file import write_zip
 from sonoforge.export.gate.row import FormatRow
-from sonoforge.export.generators.reference import make_reference
 from sonoforge.export.verbs.settings.export import Config
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
@@ -50,6 +49,8 @@ def main(config: Config) -> Outcome:
         checkpoint = _checkpoint(source, config.checkpoint)
         reference = None
         if config.reference:
+            from sonoforge.export.generators.reference import make_reference  # noqa: PLC0415 - needs the extra train
+
             classifier = open_bundle(_kept(config.reference))
             reference = make_reference(checkpoint, describe(checkpoint), classifier, config.data)
         rows = bundle_from_checkpoint(checkpoint, folder, config.formats, reference)
