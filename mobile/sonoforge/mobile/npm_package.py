@@ -51,6 +51,14 @@ ONNXRUNTIME_WEB = NpmPackage(
 )
 """MIT licence.  Its single-threaded WebAssembly build runs in every browser since 2021 (iOS 16.4)."""
 
+BUNDLETOOL = NpmPackage(
+    "node-bundletool",
+    "1.0.0",
+    "sha512-CrGhe+cEz3rfN/5JaOZ7E+4Ajepz07yzoYqvmO3x0tgiy60YZV3Fwdq8c9Jwt1bpddbqp06QOlidPQgS5+2MuA==",
+    ("bundletool.jar",),
+)
+"""Google's bundletool (Apache-2.0), which holds the dexer D8 3.3.28: Java classes to what Android runs."""
+
 
 def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, bytes]:
     """Return the wanted files of a package by their last name.
@@ -93,7 +101,7 @@ def _kept_folder() -> Path:
 def _load(package: NpmPackage, archive: Path) -> None:
     wanted = f"{package.name}@{package.version}"
     npm = shutil.which("npm")
-    remedy = f"run 'npm pack {wanted}' where there is a network, and give the file with --onnxruntime-web"
+    remedy = f"run 'npm pack {wanted}' where there is a network, and put the file into {archive.parent}"
     if npm is None:
         raise SonoforgeError(f"{wanted}: npm is not installed; install Node.js, or {remedy}")
     log.info("loading %s with npm, once", wanted)

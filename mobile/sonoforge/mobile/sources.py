@@ -17,3 +17,6 @@ WWW = _folder("www")
 
 PWA = _folder("pwa")
 """Web manifest, service worker and icons."""
+
+ANDROID = _folder("android")
+"""Manifest, resources and Java of the Android app."""

@@ -1,5 +1,6 @@
 /** The page: takes scans from a person, shows answers, and keeps them in memory alone. */
 
+import { connectAndroidApp } from "./android.js";
 import { makeCard } from "./card.js";
 import { drawHeatMap } from "./heat_map.js";
 import { offerUpdates } from "./offline.js";
@@ -268,4 +269,5 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => add([...(event.clipboardData?.files ?? [])]));
 
 offerUpdates();
+connectAndroidApp(add);
 start();

@@ -1,8 +1,9 @@
+import { inAndroidApp } from "./android.js";
 import { say } from "./words.js";
 
 /** Install the service worker, and offer a newer version when it has one; nothing is reloaded unasked. */
 export async function offerUpdates() {
-  if (!("serviceWorker" in navigator) || !window.isSecureContext) return;
+  if (inAndroidApp || !("serviceWorker" in navigator) || !window.isSecureContext) return; // the app has the files
   let installation;
   try {
     installation = await navigator.serviceWorker.register("service-worker.js");

@@ -1,5 +1,7 @@
 /** Answers as files that a person can keep: the columns and fields of `sonoforge classify --csv` and `--json`. */
 
+import { inAndroidApp, saveWithAndroid } from "./android.js";
+
 // DICOM and clips, whose columns stay empty, are for `sonoforge serve` and `sonoforge classify`.
 const COLUMNS = [
   "set", "trust_score", "in_distribution", "trust_reasons",
@@ -85,8 +87,12 @@ export function toJson(answers, notice) {
   return JSON.stringify({ notice, results }, null, 2) + "\n";
 }
 
-/** Hand a text to the browser as a download. */
+/** Hand a text to the browser as a download, in the Android app to the phone. */
 export function download(name, type, text) {
+  if (inAndroidApp) {
+    saveWithAndroid(name, type, text);
+    return;
+  }
   const address = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement("a");
   link.href = address;

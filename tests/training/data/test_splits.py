@@ -251,6 +251,7 @@ def test_pictures_that_share_an_outline_are_told_apart(tmp_path: Path) -> None:
         check_sealed(plan, fold, "classifier", plan.train(fold), cache)
 
 
+@pytest.mark.slow
 def test_real_busi_sealed_leaks_nothing_and_thesis_leaks_much(busi: ImageCache) -> None:
     cache, sealed, thesis = busi, make_plan(busi, "sealed"), make_plan(busi, "thesis")
     for fold in range(10):

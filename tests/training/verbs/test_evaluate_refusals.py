@@ -88,7 +88,7 @@ def test_a_run_in_which_nothing_could_be_measured_stays_unfinished(sets: Sets, t
         (["{real}", "{fake}", "--metrics", "kid", "--lpips", "x"], "--metrics leaves lpips out"),
         (["{real}", "{fake}", "--metrics", "kid", "--held-out", "x"], "--metrics leaves copies out"),
         (["{real}", "{fake}", "--held-out", "nowhere"], "nowhere: no such file or folder"),
-        (["{real}", "{fake}", "--held-out", "{real}"], "150 of 150 images repeat one of"),
+        (["{few}", "{fake}", "--held-out", "{few}"], "24 of 24 images repeat one of"),
         (["{real}", "{fake}", "--class-name", "malignan"], "did you mean malignant?"),
         (["{real}", "{fake}", "--repeats", "4"], "--repeats: found 4, expected at least 5"),
         (["{real}", "{fake}", "--device", "cuda:77"], "cuda:77"),
@@ -96,7 +96,8 @@ def test_a_run_in_which_nothing_could_be_measured_stays_unfinished(sets: Sets, t
     ],
 )
 def test_a_wrong_word_is_one_line(sets: Sets, tmp_path: Path, arguments: list[str], message: str) -> None:
-    words = [word.format(real=sets.real, fake=sets.fake) for word in arguments]
+    few = save_images(tmp_path / "few", draw_phantoms(24, 4)) if "{few}" in arguments else ""
+    words = [word.format(real=sets.real, fake=sets.fake, few=few) for word in arguments]
     first = [] if "--features" in words else ["--features", "pixels"]
     assert message in refused("evaluate", *words, *first, "--out", tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

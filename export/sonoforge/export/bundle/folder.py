@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.bundle.reader import TASKS
+from sonoforge.runtime.bundle.reader import manifest_kind
 from sonoforge.runtime.errors import SonoforgeError
 
 log = logging.getLogger(__name__)
@@ -25,12 +25,13 @@ def refuse_other_folder(folder: Path, task: str) -> None:
         return
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        known, found = {"manifest.json", *manifest["files"]}, TASKS[manifest["task"]]
+        known, found = {"manifest.json", *manifest["files"]}, manifest_kind(manifest["task"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SonoforgeError(f"{folder}: exists but is not a bundle; choose another folder") from error
     if found.task != task:
         raise SonoforgeError(
-            f"{folder}: found {found.owner}'s bundle, expected {TASKS[task].owner}'s or none; choose another folder"
+            f"{folder}: found {found.owner}'s bundle, expected {manifest_kind(task).owner}'s or none; choose another "
+            "folder"
         )
     others = sorted(item.name for item in folder.iterdir() if item.name not in known)
     if others:

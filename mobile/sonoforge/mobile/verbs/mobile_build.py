@@ -1,15 +1,22 @@
-"""``sonoforge mobile build``: a classifier's bundle as an offline web app.
+"""``sonoforge mobile build``: a classifier's bundle as an offline web app, and as an app for Android.
 
-The app is a folder of files for any web server with https, or for ``sonoforge serve``.  JSON: ``app`` (the folder),
-``model`` ({"name", "version", "sha256"}), ``file``, ``files`` (their number), ``bytes``, ``version``.
+The web app is a folder of files for any web server with https, or for ``sonoforge serve``; the Android app is one file,
+which shows the same page without any server.  JSON: ``app`` (the folder), ``model`` ({"name", "version", "sha256"}),
+``file``, ``files`` (their number), ``bytes``, ``version``; with ``--apk`` also ``apk`` ({"file", "application",
+"version_code", "bytes", "sha256", "key" ("debug" or "own")}).
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sonoforge.mobile import web_app
+from sonoforge.mobile import android_app, web_app
+from sonoforge.mobile.android_app import Apk, Signer
+from sonoforge.mobile.android_tools import find_tools
+from sonoforge.mobile.signing_key import PASSWORD, debug_key, own_key
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
@@ -17,10 +24,12 @@ from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 
-EXAMPLES = """
+EXAMPLES = f"""
 sonoforge mobile build --out app/
 sonoforge mobile build runs/00003-run-busi/bundle --out app/
 sonoforge mobile build bundle.zip --file model.int8.onnx --out app/
+sonoforge mobile build --out app/ --apk   # also app.apk, for Android 7 or later
+sonoforge mobile build --out app/ --apk --key release.p12   # asks for the password, or reads {PASSWORD}
 
 The first time, npm loads onnxruntime-web, which runs the network in the browser; without a network, give its .tgz.
 """
@@ -40,6 +49,9 @@ class Config:
     )
     abstain: bool = option(False, help="say uncertain instead of a label where the bundle's policy hands a scan back")
     onnxruntime_web: str = option("", help="its .tgz, as npm pack writes it, instead of loading it", metavar="FILE")
+    apk: bool = option(False, help="also write FOLDER.apk, the same app for Android")
+    key: str = option("", help="keystore that signs the .apk, instead of a debug key", metavar="KEYSTORE")
+    key_alias: str = option("", help="name of the key, where the keystore holds several", metavar="NAME")
 
 
 def main(config: Config) -> Outcome:
@@ -48,16 +60,43 @@ def main(config: Config) -> Outcome:
     out = Path(config.out)
     if out.exists() and not (out / "service-worker.js").is_file():
         raise SonoforgeError(f"{out}: found something other than an app; give --out a new folder")
+    signer = _signer(config)
     archive = Path(config.onnxruntime_web) if config.onnxruntime_web else None
     crop = None if config.crop == "bundle" else config.crop
     files = web_app.app_files(bundle, config.file, archive, crop, config.abstain)
+    manifest, about = bundle.manifest, web_app.summary(files)
+    apk = android_app.build_apk(files, manifest, about["version"], signer) if signer else None
     with atomic.replacing_folder(out) as folder:
         web_app.write_files(files, folder)
-    manifest, about = bundle.manifest, web_app.summary(files)
     say(f"app       {out}   ({NOTICE[0].lower()}{NOTICE[1:-1]})")
     say(f"model     {manifest.name} {manifest.version}, {config.file}")
     say(f"files     {about['files']}, {about['bytes'] / 1e6:.1f} MB to load once")
     say(f"version   {about['version']}")
     model = {**manifest.identity, "sha256": manifest.files[config.file].sha256}
-    result = {"app": str(out), "model": model, "file": config.file, **about}
+    result: dict[str, Any] = {"app": str(out), "model": model, "file": config.file, **about}
+    if signer and apk:
+        result["apk"] = _write_apk(out.with_name(f"{out.name}.apk"), apk, signer)
     return Outcome(result, f"sonoforge serve '{config.bundle}' --open" if config.bundle else "sonoforge serve --open")
+
+
+def _signer(config: Config) -> Signer | None:
+    """Find what the Android app needs before the long work; None where none is wanted."""
+    if not config.apk:
+        if config.key or config.key_alias:
+            raise SonoforgeError("key: found without --apk; add --apk, whose file it signs")
+        return None
+    if config.key_alias and not config.key:
+        raise SonoforgeError("key_alias: found without --key; give the keystore that holds this key")
+    tools = find_tools()
+    return Signer(tools, own_key(Path(config.key), config.key_alias) if config.key else debug_key(tools))
+
+
+def _write_apk(path: Path, apk: Apk, signer: Signer) -> dict[str, Any]:
+    app, data = apk
+    atomic.write_bytes(path, data)
+    key = "debug" if signer.key.is_debug else "own"
+    sha256 = hashlib.sha256(data).hexdigest()
+    say(f"android   {path}, {len(data) / 1e6:.1f} MB, {app.application}, Android 7 or later, no permission")
+    say(f"signed    {signer.key.keystore}{', a DEBUG KEY' if signer.key.is_debug else ''}")
+    about = {"file": str(path), "application": app.application, "version_code": app.code}
+    return {**about, "bytes": len(data), "sha256": sha256, "key": key}

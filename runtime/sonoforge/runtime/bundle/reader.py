@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from sonoforge.runtime.bundle import files
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.files import BundleError, DamagedBundleError
-from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.manifest import (
     FORMAT_VERSION,
     ArrayKind,
@@ -29,7 +28,7 @@ __all__ = ["SHIPPED", "Bundle", "BundleError", "DamagedBundleError", "open_bundl
 
 SHIPPED = Path(__file__).parent / "shipped" / "busi"
 
-TASKS: dict[str, type[Manifest]] = {kind.task: kind for kind in (ClassifierManifest, GeneratorManifest)}
+TASKS = ("classification", "generation")
 
 _HEADER = ("name", "version", "created", "intended_use")
 _KEYS = ("format_version", "task", *_HEADER, "classes", "outputs", "files")
@@ -152,6 +151,19 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
     return Bundle(path, manifest)
 
 
+def manifest_kind(task: str) -> type[Manifest]:
+    """Return the manifest's class of one of `TASKS`.
+
+    Raises:
+        KeyError: There is no such task.
+    """
+    if task == ClassifierManifest.task:
+        return ClassifierManifest
+    from sonoforge.runtime.bundle.generation import GeneratorManifest  # noqa: PLC0415 - no classifier waits for it
+
+    return {GeneratorManifest.task: GeneratorManifest}[task]
+
+
 def parse_manifest(data: bytes) -> Manifest:
     """Read and check the content of a ``manifest.json``.
 
@@ -162,9 +174,9 @@ def parse_manifest(data: bytes) -> Manifest:
     version, task = raw.get("format_version"), raw.get("task")
     if type(version) is not int or version != FORMAT_VERSION:  # True == 1
         raise ManifestError(f"format_version: found {version!r:.80}, expected {FORMAT_VERSION}; update sonoforge")
-    kind = TASKS.get(task) if isinstance(task, str) else None
-    if kind is None:
+    if task not in TASKS:
         raise ManifestError(f"task: found {task!r:.80}, expected {' or '.join(map(repr, TASKS))}; update sonoforge")
+    kind = manifest_kind(task)
     exact_keys("manifest", raw, (*_KEYS, *kind.keys))
     for key in _HEADER:
         text(key, raw[key])

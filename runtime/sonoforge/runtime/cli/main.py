@@ -74,7 +74,9 @@ VERBS = {
     "quality": Verb("runtime.verbs.quality", "", "image quality, and the distance of a set from a reference set"),
     "verify": Verb("runtime.verbs.verify", "", "check a bundle's files and golden answers on this machine"),
     "bench": Verb("runtime.verbs.bench", "", "speed, memory and size of a bundle's model files, on this machine"),
-    "mobile build": Verb("mobile.verbs.mobile_build", "", "turn a classifier's bundle into an offline web app"),
+    "mobile build": Verb(
+        "mobile.verbs.mobile_build", "", "a classifier's bundle as an offline web app, also for Android"
+    ),
     "serve": Verb("mobile.verbs.serve", "", "the web app on this machine, and POST /classify for programs"),
     "doctor": Verb("runtime.verbs.doctor", "", "what is installed, what can run, and what to install"),
 }

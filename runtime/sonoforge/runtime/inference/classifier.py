@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -238,20 +239,32 @@ def _load_session(
     bundle: Bundle[ClassifierManifest], file: str, threads: int, provider: str
 ) -> onnxruntime.InferenceSession:
     """Load the checked model and compare its interface with the manifest."""
-    # The model is read and hashed while onnxruntime is imported: each takes a large part of the start-up.
-    with ThreadPoolExecutor(1) as pool:
-        if bundle.is_shipped:
-            reading = pool.submit(bundle.read, file)
-            import onnxruntime  # noqa: F401, PLC0415 - after the telemetry switch in onnx_session, and not for --help
-
-            content = reading.result()
-        else:
-            importing = pool.submit(import_module, "onnxruntime")
-            content = _read_tried(bundle, file)  # in this thread, where Ctrl-C ends it
-            importing.result()
-    session = load_session(content, f"{bundle.path}: {file}", threads, provider)
+    # Two things at a time: reading and hashing, and onnxruntime while it makes a session, leave Python free.
+    engine = _importing("onnxruntime")  # after the telemetry switch in onnx_session, and not for --help
+    try:  # in this thread, where Ctrl-C ends it
+        content = bundle.read(file) if bundle.is_shipped else _read_tried(bundle, file)
+    finally:
+        engine.join()
+    for_images = _importing("PIL.PngImagePlugin", "sonoforge.runtime.images.burned_in_marks")
+    try:
+        session = load_session(content, f"{bundle.path}: {file}", threads, provider)
+    finally:
+        for_images.join()
     _check_interface(bundle, file, session)
     return session
+
+
+def _importing(*modules: str) -> Thread:
+    """Import modules in a thread, which it returns; what stops that is raised where they are used."""
+
+    def run() -> None:
+        with suppress(ImportError):
+            for module in modules:
+                import_module(module)
+
+    thread = Thread(target=run)
+    thread.start()
+    return thread
 
 
 def _read_tried(bundle: Bundle[ClassifierManifest], file: str) -> bytes:

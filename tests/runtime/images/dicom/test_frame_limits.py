@@ -15,12 +15,13 @@ from PIL import Image, features
 pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
 
 from pydicom import uid
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.decoders.base import DecodeRunner
 
 from dicom_files import colour_scan, data_set, save, scan
 from places import SUPPORT
 from sonoforge.runtime.images.decoding import ImageError
-from sonoforge.runtime.images.dicom.frame_limits import _rle_bytes, stated_sizes
+from sonoforge.runtime.images.dicom.frame_limits import _rle_bytes, decode_by_pyjpegls, stated_sizes
 from sonoforge.runtime.images.dicom.reader import open_dicom
 
 MOST_MEGABYTES = 400
@@ -143,3 +144,20 @@ def test_runs_are_counted_as_they_decode_wherever_a_segment_begins() -> None:
         expected = [len(_rle_decode_segment(frame[first:second])), len(_rle_decode_segment(frame[second:]))]
         # The last run may be cut off: the count is then of what it would have been.
         assert 0 <= _rle_bytes(frame) - sum(expected) <= 2 * 128
+
+
+def test_a_cut_jpeg_ls_frame_is_refused_before_its_decoder_loops_on(tmp_path: Path) -> None:
+    """CharLS would count two thousand million bits beyond the end, which takes seconds a frame."""
+    whole = data_set(scan())
+    whole.compress(uid.JPEGLSLossless)
+    (frame,) = generate_frames(whole.PixelData, number_of_frames=1)
+    end = frame.rindex(b"\xff\xd9")
+    claimed = (whole.Rows, whole.Columns, 1)
+    (same,) = open_dicom(write(tmp_path / "whole", frame, uid.JPEGLSLossless, claimed)).stored_frames()
+    np.testing.assert_array_equal(same, scan()[0])
+    for number, kept in enumerate((end, end // 2, 40)):
+        with pytest.raises(ValueError, match="without an end"):
+            decode_by_pyjpegls(frame[:kept], DecodeRunner(uid.JPEGLSLossless))
+        with pytest.raises(ImageError) as caught:
+            list(open_dicom(write(tmp_path / str(number), frame[:kept], uid.JPEGLSLossless, claimed)).stored_frames())
+        assert caught.value.code == "truncated"

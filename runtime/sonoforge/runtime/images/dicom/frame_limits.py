@@ -23,6 +23,7 @@ PLUGIN = "sonoforge"
 # JPEG and JPEG-LS: start-of-frame markers (ITU-T T.81, table B.1; T.87, annex C.1.1), after segments with lengths.
 _FRAME_MARKERS = (*(0xC0 + kind for kind in range(16) if kind not in (4, 8, 12)), 0xF7)
 _SCAN_MARKER = 0xDA
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
 # JPEG 2000: start of codestream and the SIZ segment (ITU-T T.800, A.4.1 and A.5.1).  No other place of a codestream can
 # hold these bytes, as its data never has 0xFF before a byte above 0x8F.
 _SIZ = re.compile(rb"\xff\x4f\xff\x51(?=.{38})", re.DOTALL)
@@ -58,7 +59,9 @@ def decode_by_pylibjpeg(frame: bytes, runner: DecodeRunner) -> bytes:
 
 
 def decode_by_pyjpegls(frame: bytes, runner: DecodeRunner) -> bytes:
-    """Decode a frame of JPEG-LS."""
+    """Decode a frame of JPEG-LS; CharLS 2 reads on for seconds, and in vain, where a frame has no end."""
+    if frame.rfind(_END) < frame.find(_SCAN):
+        raise ValueError("a codestream without an end")
     return _decode("pydicom.pixels.decoders.pyjpegls", frame, runner)
 
 

@@ -1,0 +1,36 @@
+/** Between the page and the Android app around it (`PageActivity.java`); in a browser there is none of it. */
+
+const app = globalThis.sonoforgeAndroid;
+
+/** Whether the page runs in the Android app. */
+export const inAndroidApp = app !== undefined;
+
+/** Have Android ask where to save a text; a web view saves no download by itself. */
+export function saveWithAndroid(name, type, text) {
+  app.save(name, type, text);
+}
+
+/**
+ * Let the app hand over pictures that were shared with it, and close dialogs with the phone's back button.
+ *
+ * @param {(files: File[]) => void} add
+ */
+export function connectAndroidApp(add) {
+  if (!inAndroidApp) return;
+  globalThis.sonoforgeTakeShared = async () => add(await Promise.all(JSON.parse(app.shared()).map(read)));
+  globalThis.sonoforgeBack = closeDialog;
+  globalThis.sonoforgeTakeShared();
+}
+
+/** What cannot be read becomes an empty file, which is answered with that reason. */
+async function read({ address, name }) {
+  const answer = await fetch(address);
+  return new File(answer.ok ? [await answer.blob()] : [], name);
+}
+
+/** @returns {boolean} Whether there was an open one. */
+function closeDialog() {
+  const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
+  dialog?.close();
+  return dialog !== undefined;
+}

@@ -1,0 +1,297 @@
+"""``sonoforge mobile build --apk``: what is in the package, who signed it, and the page's side of its bridge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import stat
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from PIL import Image
+
+from browser import chromium, needs_browser, served
+from bundle_factory import scan
+from places import CHECKOUT
+from program import refused, succeed
+from sonoforge.mobile import android_app, android_tools, npm_package, signing_key
+from sonoforge.mobile.android_tools import find_tools
+from sonoforge.mobile.server import _TYPES
+from sonoforge.mobile.sources import ANDROID, WWW
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference.classifier import Classifier
+
+ORIGIN = "https://appassets.androidplatform.net/"
+
+
+class Built(NamedTuple):
+    folder: Path
+    apk: Path
+    about: dict[str, Any]
+    keystore: Path
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The shipped bundle's app, signed with a debug key that this build makes."""
+    try:
+        find_tools()
+    except SonoforgeError as error:
+        pytest.skip(str(error))
+    kept = npm_package._kept_folder()
+    packages = (npm_package.ONNXRUNTIME_WEB, npm_package.BUNDLETOOL)
+    if shutil.which("npm") is None and not all((kept / package.archive).is_file() for package in packages):
+        pytest.skip("needs npm, to load onnxruntime-web and the dexer")
+    folder = tmp_path_factory.mktemp("android")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        done = succeed("mobile", "build", "--out", folder / "app", "--apk")
+    assert "DEBUG KEY" in done.err
+    about = done.json["apk"]
+    return Built(folder / "app", Path(about["file"]), about, folder / "state" / "sonoforge" / "android-debug.p12")
+
+
+def printed(*command: object) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_both_signatures_of_the_whole_file_hold_and_a_changed_byte_breaks_them(built: Built, tmp_path: Path) -> None:
+    said = printed("apksigner", "verify", "--verbose", built.apk)
+    assert "Verified using v2 scheme (APK Signature Scheme v2): true" in said
+    assert "Verified using v3 scheme (APK Signature Scheme v3): true" in said
+    printed("zipalign", "-c", "4", built.apk)
+    data = bytearray(built.apk.read_bytes())
+    assert hashlib.sha256(data).hexdigest() == built.about["sha256"]
+    assert len(data) <= 30_000_000
+    data[len(data) // 2] ^= 1
+    (tmp_path / "changed.apk").write_bytes(data)
+    assert subprocess.run(["apksigner", "verify", tmp_path / "changed.apk"], capture_output=True).returncode != 0
+
+
+def test_it_asks_for_no_permission_and_keeps_nothing_for_backups(built: Built) -> None:
+    assert printed("aapt2", "dump", "permissions", built.apk) == f"package: {built.about['application']}\n"
+    badging = printed("aapt2", "dump", "badging", built.apk)
+    assert "sdkVersion:'24'" in badging
+    assert "targetSdkVersion:'34'" in badging
+    assert "application-debuggable" not in badging
+    tree = printed("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", built.apk)
+    for name in ("allowBackup", "usesCleartextTraffic", "debuggable"):
+        assert re.search(rf":{name}\(0x[0-9a-f]+\)=false", tree), name
+    assert set(re.findall(r'"(android\.intent\.action\.\w+)"', tree)) == {
+        f"android.intent.action.{name}" for name in ("MAIN", "SEND", "SEND_MULTIPLE")
+    }
+
+
+def test_every_asset_is_the_web_apps_file_and_the_bundles(built: Built) -> None:
+    with zipfile.ZipFile(built.apk) as package:
+        assets = {n.removeprefix("assets/www/"): package.read(n) for n in package.namelist() if n.startswith("assets/")}
+        dex = package.read("classes.dex")
+        stored = [entry.filename for entry in package.infolist() if entry.compress_type == zipfile.ZIP_STORED]
+    files = {p.relative_to(built.folder).as_posix(): p.read_bytes() for p in built.folder.rglob("*") if p.is_file()}
+    assert assets == files
+    manifest = json.loads((SHIPPED / "manifest.json").read_text())
+    for name in ("model.onnx", "reference.npz", "golden.npz"):
+        assert hashlib.sha256(assets[f"bundle/{name}"]).hexdigest() == manifest["files"][name]["sha256"]
+    for name in ("PageActivity", "AppFiles", "CaptureProvider"):
+        assert f"Lsonoforge/android/{name};".encode() in dex
+    assert "resources.arsc" in stored  # Android 11 and later refuse it otherwise
+
+
+def test_the_debug_key_is_its_owners_alone_and_made_once(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stat.S_IMODE(built.keystore.stat().st_mode) == 0o600
+    monkeypatch.setenv("XDG_STATE_HOME", str(built.keystore.parents[1]))
+    before = built.keystore.read_bytes()
+    key = signing_key.debug_key(find_tools())
+    assert key.keystore.read_bytes() == before
+    assert built.about["key"] == "debug"
+
+
+@pytest.mark.slow  # starts Java's signer again
+def test_a_wrong_password_is_told_in_one_line(built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(android_app, "build_unsigned", lambda *_: built.apk.read_bytes())
+    monkeypatch.setenv(signing_key.PASSWORD, "not the password")
+    line = refused("mobile", "build", "--out", tmp_path / "app", "--apk", "--key", built.keystore)
+    assert "check the password" in line
+    assert not (tmp_path / "app").exists()
+    assert not (tmp_path / "app.apk").exists()
+
+
+def test_without_a_password_nothing_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(signing_key.PASSWORD, raising=False)
+    monkeypatch.setattr("sys.stdin", (tmp_path / "nobody").open("w+"))
+    monkeypatch.setattr("sonoforge.mobile.verbs.mobile_build.find_tools", lambda: None)
+    (tmp_path / "own.p12").write_bytes(b"")
+    line = refused("mobile", "build", "--out", tmp_path / "app", "--apk", "--key", tmp_path / "own.p12")
+    assert f"set {signing_key.PASSWORD}" in line
+    assert not (tmp_path / "app").exists()
+    assert "cannot be read" in refused("mobile", "build", "--out", tmp_path / "app", "--apk", "--key", tmp_path / "no")
+    assert "add --apk" in refused("mobile", "build", "--out", tmp_path / "app", "--key", tmp_path / "own.p12")
+
+
+def test_missing_tools_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None if name in ("aapt2", "javac") else f"/usr/bin/{name}")
+    monkeypatch.setattr(android_tools, "_DEBIANS_PLATFORMS", tmp_path)
+    monkeypatch.delenv("ANDROID_HOME", raising=False)
+    line = refused("mobile", "build", "--out", tmp_path / "app", "--apk")
+    assert "found no aapt2, javac, android.jar; install Debian's aapt default-jdk-headless libandroid-23-java" in line
+    for level in ("22", "23", "34", "x"):
+        (tmp_path / "platforms" / f"android-{level}").mkdir(parents=True)
+        (tmp_path / "platforms" / f"android-{level}" / "android.jar").write_bytes(b"")
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setenv("ANDROID_HOME", str(tmp_path))
+    assert find_tools().platform == tmp_path / "platforms" / "android-34" / "android.jar"
+
+
+def test_apps_of_two_bundles_have_two_names() -> None:
+    manifest = open_bundle().manifest
+    names = ["Breast: 3 classes", "breast_4", "7", "УЗИ", "УЗЫ", "@string/x", "a\\u0041"]
+    apps = [android_app.describe_app(manifest.__class__(**{**vars(manifest), "name": name}), "0") for name in names]
+    assert len({app.application for app in apps}) == len(names)
+    for app in apps:  # as Android demands: letters, digits and "_", each part begins with a letter
+        assert re.fullmatch(r"[a-z]\w*(\.[a-z]\w*)+", app.application, re.ASCII), app
+        assert 0 < app.code <= 2_100_000_000
+
+
+def test_an_address_names_a_plain_file_of_the_app_or_none(tmp_path: Path) -> None:
+    """`Addresses.java` on the plain JVM."""
+    if shutil.which("javac") is None:
+        pytest.skip("needs javac: apt-get install default-jdk-headless")
+    sources = [
+        ANDROID / "java" / "sonoforge" / "android" / "Addresses.java",
+        Path(__file__).with_name("AddressesProgram.java"),
+    ]
+    printed("javac", "-J-XX:TieredStopAtLevel=1", "-d", tmp_path, *sources)
+    expected = {
+        "": "index.html text/html -1",
+        "?a=../b#/../c": "index.html text/html -1",
+        "index.html": "index.html text/html -1",
+        "js/app.js?v=1": "js/app.js text/javascript -1",
+        "vendor/ort.wasm.bundle.min.mjs": "vendor/ort.wasm.bundle.min.mjs text/javascript -1",
+        "shared/12": "shared/12 application/octet-stream 12",
+        "shared/1234567890": "shared/1234567890 application/octet-stream -1",
+        "../etc/hosts": "-",
+        "js/../../x": "-",
+        "js/..": "-",
+        "%2e%2e/x": "-",
+        "js/%2E%2E%2Fx": "-",
+        "..\\x": "-",
+        "/etc/hosts": "-",
+        "js//app.js": "-",
+        "js/": "-",
+        ".hidden": "-",
+        "js/.hidden": "-",
+        "a b": "-",
+        "a\nb": "-",
+        "-rf": "-",
+    }
+    addresses = [ORIGIN + path for path in expected]
+    foreign = ["http://appassets.androidplatform.net/", "https://appassets.androidplatform.net", "file:///etc/hosts"]
+    foreign += ["https://appassets.androidplatform.net@example.org/", "https://example.org/index.html", "content://x/y"]
+    found = printed(
+        "java", "-XX:TieredStopAtLevel=1", "-cp", tmp_path, "sonoforge.android.AddressesProgram", *addresses, *foreign
+    )
+    assert found.splitlines() == [*expected.values(), *["-"] * len(foreign)]
+
+
+def test_the_app_and_the_laptop_hand_out_files_of_the_same_types() -> None:
+    text = (ANDROID / "java" / "sonoforge" / "android" / "Addresses.java").read_text()
+    types = dict(re.findall(r'\{"(\.\w+)", "([^"]+)"\}', text))
+    assert types == {suffix: kind.partition(";")[0] for suffix, kind in _TYPES.items()}
+
+
+def test_what_java_and_the_page_call_of_each_other_exists() -> None:
+    java = "".join(file.read_text() for file in (ANDROID / "java").rglob("*.java"))
+    script = (WWW / "js" / "android.js").read_text()
+    assert set(re.findall(r"globalThis\.(sonoforge\w+) =", script)) == set(
+        re.findall(r"window\.(sonoforge\w+)\?", java)
+    )
+    methods = set(re.findall(r"@JavascriptInterface\s+public \w+ (\w+)\(", java))
+    assert set(re.findall(r"\bapp\.(\w+)\(", script)) == methods
+    # A web view saves no download by itself: each must go through the one function that knows.
+    assert [file.name for file in WWW.glob("js/*.js") if ".download = " in file.read_text()] == ["save.js"]
+
+
+BRIDGE = """
+window.saved = [];
+window.waiting = [{ address: "shared/0", name: "first.png" }, { address: "shared/1", name: "gone.png" }];
+window.sonoforgeAndroid = {
+  save: (...given) => window.saved.push(given),
+  shared: () => JSON.stringify(window.waiting.splice(0)),
+};
+"""
+
+
+def test_the_page_answers_shared_pictures_and_saves_through_the_app(built: Built, tmp_path: Path) -> None:
+    """In Chromium, with a stand-in for `PageActivity.Bridge`."""
+    needs_browser()
+    for i in (0, 2):
+        Image.fromarray(scan(i, 200, 150)).save(tmp_path / f"{i}.png")
+    with chromium() as browser, served(built.folder) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.add_init_script(BRIDGE)
+        page.route("**/shared/*", lambda route: _share(route, tmp_path))
+        page.goto(address + "/")
+        page.wait_for_selector(".card:nth-child(2)", timeout=60_000)
+        page.evaluate("waiting.push({ address: 'shared/2', name: 'later.png' }); sonoforgeTakeShared()")
+        page.wait_for_selector(".card:nth-child(3)", timeout=60_000)
+        page.click("#save-json")
+        page.click("#save-csv")
+        (name, kind, text), (_, _, table) = page.evaluate("saved")
+        assert page.evaluate("navigator.serviceWorker.getRegistrations().then((all) => all.length)") == 0
+        assert page.evaluate("sonoforgeBack()") is False
+        page.click("#open-model")
+        page.wait_for_selector("dialog[open]")
+        assert page.evaluate("sonoforgeBack()") is True
+        assert page.query_selector("dialog[open]") is None
+    assert re.fullmatch(r"sonoforge-[\dT-]+\.json", name)
+    assert kind == "application/json"
+    results = {result["file"]: result for result in json.loads(text)["results"]}
+    assert results["gone.png"]["error"]["code"] == "empty"
+    classifier = Classifier()
+    for name, picture in (("first.png", "0.png"), ("later.png", "2.png")):
+        expected = classifier.classify(tmp_path / picture).probabilities
+        assert results[name]["probabilities"] == pytest.approx(expected, abs=1e-4)
+        assert name in table
+
+
+def _share(route: Any, folder: Path) -> None:
+    file = folder / f"{route.request.url.rpartition('/')[2]}.png"
+    if file.is_file():
+        route.fulfill(path=file)
+    else:
+        route.fulfill(status=404, body="")
+
+
+@pytest.mark.slow  # compiles twice
+def test_the_same_bundle_gives_the_same_bytes(built: Built) -> None:
+    files = {p.relative_to(built.folder).as_posix(): p.read_bytes() for p in built.folder.rglob("*") if p.is_file()}
+    tools, app = find_tools(), android_app.describe_app(open_bundle().manifest, "0")
+    first = android_app.build_unsigned(files, app, tools)
+    assert android_app.build_unsigned(dict(reversed(files.items())), app, tools) == first
+
+
+@pytest.mark.slow  # makes a key
+def test_an_own_key_signs_by_its_name(built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(signing_key.PASSWORD, "its password")
+    keystore = tmp_path / "own.jks"
+    for alias in ("first", "second"):
+        key = ["-alias", alias, "-keyalg", "EC", "-groupname", "secp256r1", "-dname", f"CN={alias}"]
+        printed("keytool", "-genkeypair", *key, "-keystore", keystore, "-storepass:env", signing_key.PASSWORD)
+    tools = find_tools()
+    with pytest.raises(SonoforgeError, match="--key-alias"):
+        android_app.sign(built.apk.read_bytes(), signing_key.own_key(keystore, ""), tools)
+    signed = android_app.sign(built.apk.read_bytes(), signing_key.own_key(keystore, "second"), tools)
+    (tmp_path / "own.apk").write_bytes(signed)
+    assert "certificate DN: CN=second" in printed("apksigner", "verify", "--print-certs", tmp_path / "own.apk")
+
+
+def test_the_wheel_carries_the_apps_sources() -> None:
+    assert '"mobile/android" = "sonoforge/mobile/android"' in (CHECKOUT / "pyproject.toml").read_text()
