@@ -74,7 +74,11 @@ def test_marks_area_and_repeats_are_those_of_python(tmp_path: Path) -> None:
     rows, columns = np.mgrid[:300, :420]
     within = (np.hypot(rows + 40, columns - 210) < 330) & (np.abs(columns - 210) < 0.6 * (rows + 60))
     fan[within] = plant.speckle(300, 420, 6)[within]
-    extra = {"large": large, "fan": Image.fromarray(fan), "grain": Image.fromarray(rng.integers(0, 256, (150, 200), np.uint8))}
+    extra = {
+        "large": large,
+        "fan": Image.fromarray(fan),
+        "grain": Image.fromarray(rng.integers(0, 256, (150, 200), np.uint8)),
+    }
     extra |= {"flat": Image.new("L", (64, 48), 90), "thread": Image.fromarray(plant.speckle(16, 320, 7))}
     dotted = Image.fromarray(plant.speckle(300, 400, 8))
     plant.dotted(plant.ImageDraw.Draw(dotted), (40, 200), (330, 90), 250)
