@@ -42,6 +42,12 @@ class Config:
     bundle: str = argument("", help="folder or .zip of a classifier's bundle; without it, the one shipped")
     out: str = option("app", help="folder of the app; one that an earlier build wrote is replaced", metavar="FOLDER")
     file: str = option("model.onnx", help="model file of the bundle that answers", metavar="NAME")
+    crop: str = option(
+        "bundle",
+        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
+        choices=("bundle", "auto", "none"),
+    )
+    abstain: bool = option(False, help="say uncertain instead of a label where the bundle's policy hands a scan back")
     onnxruntime_web: str = option("", help="its .tgz, as npm pack writes it, instead of loading it", metavar="FILE")
     apk: bool = option(False, help="also write FOLDER.apk, the same app for Android")
     key: str = option("", help="keystore that signs the .apk, instead of a debug key", metavar="KEYSTORE")
@@ -56,7 +62,8 @@ def main(config: Config) -> Outcome:
         raise SonoforgeError(f"{out}: found something other than an app; give --out a new folder")
     signer = _signer(config)
     archive = Path(config.onnxruntime_web) if config.onnxruntime_web else None
-    files = web_app.app_files(bundle, config.file, archive)
+    crop = None if config.crop == "bundle" else config.crop
+    files = web_app.app_files(bundle, config.file, archive, crop, config.abstain)
     manifest, about = bundle.manifest, web_app.summary(files)
     apk = android_app.build_apk(files, manifest, about["version"], signer) if signer else None
     with atomic.replacing_folder(out) as folder:

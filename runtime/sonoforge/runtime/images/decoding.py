@@ -237,8 +237,13 @@ def _usable(image: Image.Image, path: Path | str) -> Image.Image:
     _check_size(image.width, image.height, path)
     if getattr(image, "is_animated", False):
         raise ImageError("animated", f"{path}: animated or several pages; save the one picture to use as PNG")
-    with _large_ones if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
+    with large_ones_in_turn(image.width * image.height):
         return _upright(image, path)
+
+
+def large_ones_in_turn(pixels: int) -> contextlib.AbstractContextManager[Any]:
+    """Return what to hold while a picture of so many pixels is decoded: large ones are decoded one at a time."""
+    return _large_ones if pixels > _LARGE_PIXELS else contextlib.nullcontext()
 
 
 def _upright(image: Image.Image, path: Path | str) -> Image.Image:

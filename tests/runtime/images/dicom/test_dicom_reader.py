@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 
 from dicom_files import PLANTED, colour_scan, data_set, plant, region, save, scan, with_jpeg
 from program import sonoforge
+from sonoforge.runtime.images import decoding
 from sonoforge.runtime.images.decoding import ImageError, read_image
 from sonoforge.runtime.images.dicom import header, opening, reader
 from sonoforge.runtime.images.dicom.reader import open_dicom
@@ -310,3 +314,26 @@ def test_the_classes_without_a_picture_are_those_that_the_standard_names_so() ->
     # Reports on glasses, maculas and luggage do not lie in a study of scans.
     missed = {storage[uid].split(" ")[0] for uid in reports if not opening._is_non_image_class(uid)}
     assert len(reports) > 40 and missed == {"DICOS", "Macular", "Spectacle"}
+
+
+@pytest.mark.parametrize(("large", "most", "patience"), [(48 * 64, 2, 60.0), (48 * 64 - 1, 1, 0.3)])
+def test_large_frames_are_decoded_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int, most: int, patience: float
+) -> None:
+    monkeypatch.setattr(decoding, "_LARGE_PIXELS", large)
+    path, both = save(data_set(scan(4)), tmp_path / "x.dcm"), threading.Barrier(2)
+    convert, going, at_once = reader.Levels.convert, [], []
+
+    def slow(levels: reader.Levels, values: np.ndarray) -> np.ndarray:
+        going.append(1)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(patience)
+        at_once.append(len(going))
+        going.pop()
+        return convert(levels, values)
+
+    monkeypatch.setattr(reader.Levels, "convert", slow)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: next(iter(open_dicom(path).frames())), range(2)))
+    assert max(at_once) == most
+    assert all(np.array_equal(answer, answers[0]) for answer in answers)

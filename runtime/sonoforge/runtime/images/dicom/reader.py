@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images.decoding import MAX_PIXELS, MIN_SIDE, ImageError
+from sonoforge.runtime.images.decoding import MAX_PIXELS, MIN_SIDE, ImageError, large_ones_in_turn
 from sonoforge.runtime.images.dicom.frame_limits import checked_plugin
 from sonoforge.runtime.images.dicom.header import (
     DECODERS,
@@ -88,14 +88,20 @@ class DicomImage:
             ImageError: And nothing else.
         """
         levels = Levels(self._header, self.path)
-        for values in self.stored_frames():
-            with one_line(self.path):
-                # A palette of greys only stays in colour: the file says that it is a colour picture.
-                image = Image.fromarray(np.ascontiguousarray(levels.convert(values)))
-                frame = image.crop(self.region.box) if self.region else image
-            yield frame
+        with contextlib.closing(self.stored_frames()) as stored:
+            while True:
+                with large_ones_in_turn(self.width * self.height):
+                    values = next(stored, None)
+                    if values is None:
+                        return
+                    with one_line(self.path):
+                        # A palette of greys only stays in colour: the file says that it is a colour picture.
+                        image = Image.fromarray(np.ascontiguousarray(levels.convert(values)))
+                        frame = image.crop(self.region.box) if self.region else image
+                del values
+                yield frame
 
-    def stored_frames(self) -> Iterator[NDArray[Any]]:
+    def stored_frames(self) -> Generator[NDArray[Any], None, None]:
         """Yield each frame's values as pydicom answers them: (H, W) integers, or (H, W, 3) RGB; not cropped.
 
         Raises:
