@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import bundle_factory as factory
-from browser import chromium, needs_archive, needs_browser, served
+from browser import needs_archive, served
 from generator_factory import CLASSES, write_generator
 from places import CHECKOUT
 from program import refused, sonoforge, succeed
@@ -53,18 +52,11 @@ def generator(tmp_path_factory: pytest.TempPathFactory, classifier: Path) -> Pat
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory, classifier: Path, generator: Path) -> Path:
+def drawing(tmp_path_factory: pytest.TempPathFactory, classifier: Path, generator: Path) -> Path:
     needs_archive()
     folder = tmp_path_factory.mktemp("drawing") / "app"
     succeed("mobile", "build", classifier, "--generator", generator, "--out", folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    needs_browser()
-    with chromium() as started:
-        yield started
 
 
 def opened(page: Page, address: str) -> Page:
@@ -141,9 +133,9 @@ def test_latents_distances_and_rounding_are_those_of_python(tmp_path: Path) -> N
 
 
 def test_pictures_and_their_distance_are_those_of_python(
-    app: Path, browser: Browser, generator: Path, classifier: Path
+    drawing: Path, browser: Browser, generator: Path, classifier: Path
 ) -> None:
-    with served(app) as address, browser.new_context() as context:
+    with served(drawing) as address, browser.new_context() as context:
         page = opened(context.new_page(), address)
         assert page.get_attribute("body", "data-state") == "ready"
         page.select_option("#class", "b")
@@ -169,13 +161,13 @@ def test_pictures_and_their_distance_are_those_of_python(
 
 
 def test_each_saved_picture_says_that_it_is_synthetic(
-    app: Path, browser: Browser, generator: Path, tmp_path: Path
+    drawing: Path, browser: Browser, generator: Path, tmp_path: Path
 ) -> None:
     sonoforge("gan", "sample", "--bundle", generator, "--count", 1, "--class-name", "a", "--out", tmp_path / "ours")
     ours = json.loads((tmp_path / "ours" / "manifest.json").read_text())
     with Image.open(next((tmp_path / "ours").glob("*.png"))) as picture:
         texts = dict(picture.info)
-    with served(app) as address, browser.new_context() as context:
+    with served(drawing) as address, browser.new_context() as context:
         page = opened(context.new_page(), address)
         archive = drawn(page, 8, 0)
         with page.expect_download() as one:
@@ -223,9 +215,9 @@ def test_styles_take_psi_and_no_distance_is_given_without_a_reference(
     assert apart(found, Generator(tmp_path / "bundle").generate(8, 5, "b", psi=0.3))[0] <= 1
 
 
-def test_another_network_is_never_taken_for_the_distance(app: Path, browser: Browser, tmp_path: Path) -> None:
+def test_another_network_is_never_taken_for_the_distance(drawing: Path, browser: Browser, tmp_path: Path) -> None:
     other = tmp_path / "app"
-    shutil.copytree(app, other)
+    shutil.copytree(drawing, other)
     manifest = json.loads((other / "generator" / "manifest.json").read_text())
     manifest["reference"]["model"]["sha256"] = "0" * 64
     (other / "generator" / "manifest.json").write_text(json.dumps(manifest))
@@ -237,9 +229,9 @@ def test_another_network_is_never_taken_for_the_distance(app: Path, browser: Bro
         assert "Nothing else is taken in its place" in (page.text_content("#kid") or "")
 
 
-def test_a_device_that_draws_otherwise_draws_nothing(app: Path, browser: Browser, tmp_path: Path) -> None:
+def test_a_device_that_draws_otherwise_draws_nothing(drawing: Path, browser: Browser, tmp_path: Path) -> None:
     broken = tmp_path / "app"
-    shutil.copytree(app, broken)
+    shutil.copytree(drawing, broken)
     folder = broken / "generator"
     golden = dict(np.load(folder / "golden.npz"))
     golden["images"] = golden["images"] + np.float32(0.002)
@@ -255,10 +247,10 @@ def test_a_device_that_draws_otherwise_draws_nothing(app: Path, browser: Browser
         assert page.is_disabled("#go")
 
 
-def test_the_page_draws_without_a_network(app: Path, browser: Browser) -> None:
+def test_the_page_draws_without_a_network(drawing: Path, browser: Browser) -> None:
     with browser.new_context() as context:
         page = context.new_page()
-        with served(app) as address:
+        with served(drawing) as address:
             page.goto(address + "/")
             page.wait_for_selector("#draw-link:not([hidden])", timeout=60_000)
             page.evaluate("navigator.serviceWorker.ready.then(() => true)")

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import bundle_factory as factory
-from browser import chromium, needs_archive, needs_browser, served
+from browser import needs_archive, served
 from places import SHARED
 from program import refused, succeed
 from sonoforge.runtime.inference.classifier import Classifier
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 FILE = "model.int8.onnx"
 
@@ -83,15 +83,14 @@ def test_a_file_whose_golden_answers_cannot_be_made_is_refused(
     assert not (tmp_path / "app").exists()
 
 
-def test_the_page_compares_itself_with_the_file_that_answers(tmp_path: Path) -> None:
+def test_the_page_compares_itself_with_the_file_that_answers(browser: Browser, tmp_path: Path) -> None:
     """It passes with the file's own answers, and fails with those of ``model.onnx``, 0.25 of which would be allowed."""
-    needs_browser()
     bundle, app = with_int8(tmp_path / "bundle", 1.6), tmp_path / "app"
     recorded = built(bundle, app)
     fp32 = np.load(bundle / "golden.npz")
     apart = float(np.abs(fp32["probabilities"] - recorded["probabilities"]).max())
     assert 0.05 < apart < 0.25
-    with chromium() as browser, served(app) as address, browser.new_context(service_workers="block") as context:
+    with served(app) as address, browser.new_context(service_workers="block") as context:
         page = context.new_page()
         assert opened(page, address) == "ready"
         assert FILE in (page.text_content("#check-list") or "")
@@ -107,9 +106,8 @@ def test_the_page_compares_itself_with_the_file_that_answers(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_shipped_model_in_int8_on_scans_of_busi(tmp_path: Path) -> None:
+def test_the_shipped_model_in_int8_on_scans_of_busi(browser: Browser, tmp_path: Path) -> None:
     """At most 18 MB, and 50 scans answered as Python answers with the same file."""
-    needs_browser()
     data = SHARED / "data" / "BUSI" / "Dataset_BUSI_with_GT"
     if not data.is_dir():
         pytest.skip(f"no real data at {data}")
@@ -117,7 +115,7 @@ def test_the_shipped_model_in_int8_on_scans_of_busi(tmp_path: Path) -> None:
     built(tmp_path / "bundle", tmp_path / "app")
     assert sum(file.stat().st_size for file in (tmp_path / "app").rglob("*") if file.is_file()) <= 18e6
     scans = sorted(path for path in data.rglob("*.png") if "_mask" not in path.name)[::15][:50]
-    with chromium() as browser, served(tmp_path / "app") as address, browser.new_context() as context:
+    with served(tmp_path / "app") as address, browser.new_context() as context:
         page = context.new_page()
         assert opened(page, address) == "ready"
         page.set_input_files("#files", [str(scan) for scan in scans])

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sonoforge.runtime.bundle.classification import ClassifierManifest
-from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.golden import PROBABILITY_TOLERANCES
@@ -40,20 +39,18 @@ class OwnGolden(NamedTuple):
     record: dict[str, Any]
 
 
-def record_golden(bundle: Bundle[ClassifierManifest], model: str) -> OwnGolden | None:
+def record_golden(classifier: Classifier, model: str) -> OwnGolden | None:
     """Let a model file answer for the bundle's golden images; None for a file that the bundle's answers are of.
 
     Args:
-        bundle: The classifier.
-        model: Name of its model file.
+        classifier: A bundle that answers with this file.
+        model: Name of the file.
 
     Raises:
-        SonoforgeError: No such file, one that a page cannot run, or one that does not answer here as it should.
+        SonoforgeError: It does not answer here as it should.
     """
-    form = bundle.manifest.files[model].format if model in bundle.manifest.files else ""
-    if form and (not form.startswith("onnx") or form.endswith("-uint8")):
-        raise SonoforgeError(f"file: found {model!r}, expected an ONNX file with float input, such as model.onnx")
-    classifier, entry = Classifier(bundle, file=model), bundle.manifest.files[model]
+    bundle = classifier.bundle
+    entry = bundle.manifest.files[model]
     if entry.precision == "fp32":
         return None
     golden = bundle.golden()

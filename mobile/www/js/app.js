@@ -5,6 +5,7 @@ import { connect } from "./ask.js";
 import { makeCard } from "./card.js";
 import { drawHeatMap } from "./heat_map.js";
 import { offerUpdates } from "./offline.js";
+import { findRepeat } from "./repeats.js";
 import { download, toCsv, toJson } from "./save.js";
 import { className, loadWords, offerLanguages, reviewed, say } from "./words.js";
 
@@ -105,16 +106,25 @@ async function work() {
     $("state").textContent = say("working", { done: done + 1, total });
     let answer;
     try {
-      answer = { file: file.name, source: file, ...(await ask("classify", { file })) };
+      answer = await ask("classify", { file });
+      Object.assign(answer, findRepeat(answer.result.print, earlier()));
     } catch (error) {
-      answer = { file: file.name, error: error.message, code: error.code };
+      answer = { error: error.message, code: error.code };
     }
+    Object.assign(answer, { file: file.name, source: file, bytes: file.size, modified: file.lastModified });
     done += 1;
     show(answer);
   }
   working = false;
   if (total) $("state").textContent = say("finished", { total });
 }
+
+/** What a new picture is compared with: the first of each, in the order given. */
+const earlier = () =>
+  answers
+    .filter(({ result, copy_of: copy }) => result && !copy)
+    .map(({ file, result }) => ({ file, print: result.print }))
+    .toReversed();
 
 function show(answer) {
   answers.unshift(answer);
@@ -133,7 +143,8 @@ let scale = 1;
 
 async function enlarge(answer, opacity) {
   const { picture } = await ask("picture", { file: answer.source });
-  drawHeatMap($("zoom-canvas"), picture, answer.result.activation, settings.colours, opacity);
+  const evidence = { map: answer.result.activation, box: answer.result.seen };
+  drawHeatMap($("zoom-canvas"), picture, evidence, settings.colours, opacity);
   picture.close();
   $("zoom-title").textContent = answer.file;
   $("zoom").showModal();
@@ -175,6 +186,8 @@ function inOtherWords() {
   }
 }
 
+const origin = () => ({ model: manifest.files[settings.model].sha256, settings: settings.settings });
+
 const stamp = () => new Date().toISOString().slice(0, 19).replaceAll(":", "");
 
 for (const id of ["files", "camera"]) {
@@ -184,7 +197,7 @@ for (const id of ["files", "camera"]) {
   });
 }
 $("save-csv").addEventListener("click", () =>
-  download(`sonoforge-${stamp()}.csv`, "text/csv", toCsv(answers.toReversed(), manifest.classes)),
+  download(`sonoforge-${stamp()}.csv`, "text/csv", toCsv(answers.toReversed(), manifest.classes, origin())),
 );
 $("save-json").addEventListener("click", () =>
   download(`sonoforge-${stamp()}.json`, "application/json", toJson(answers.toReversed(), say("notice"))),

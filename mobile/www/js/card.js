@@ -5,7 +5,7 @@ import { verdict } from "./verdict.js";
 import { className, say } from "./words.js";
 
 /**
- * @param {any} answer - `{file, result, size, picture}`, or `{file, error}`.
+ * @param {any} answer - `{file, result, picture, copy_of, seems_copy_of}`, or `{file, error}`.
  * @param {{colours: number[][], remove: Function, enlarge: Function}} around
  * @returns {HTMLLIElement}
  */
@@ -31,7 +31,7 @@ export function makeCard(answer, { colours, remove, enlarge }) {
   part(".advice").textContent = advice;
   part("caption").textContent = say("probabilities");
   part("tbody").append(...probabilityRows(result));
-  part(".details").append(...details(result));
+  part(".details").append(...details(answer));
   drawPicture(part, answer, colours, enlarge);
   return card;
 }
@@ -40,7 +40,7 @@ function drawPicture(part, answer, colours, enlarge) {
   const { result, picture } = answer;
   const slider = part(".slider input");
   const opacity = () => slider.value / 100;
-  const draw = () => drawHeatMap(part("canvas"), picture, result.activation, colours, opacity());
+  const draw = () => drawHeatMap(part("canvas"), picture, { map: result.activation, box: result.seen }, colours, opacity());
   part(".slider span").textContent = say("heat map");
   part(".picture").setAttribute("aria-label", say("enlarge", { file: answer.file }));
   part(".picture").addEventListener("click", () => enlarge(answer, opacity()));
@@ -69,15 +69,18 @@ function probabilityRows({ probabilities }) {
   });
 }
 
-function details(result) {
+function details({ result, copy_of: copy, seems_copy_of: alike }) {
   const share = result.map.share_in_brightest_tenth;
-  const name = className(result.label);
+  const name = className(result.best);
   const evidence =
     share === null ? say("evidence none", { name }) : say("evidence share", { name, share: Math.round(100 * share) });
   const lines = [
     [say("ruled out"), result.set.map(className).join(", ") || say("none fits")],
     [`${say("trust")} ${result.trust.score.toFixed(2)}`, result.trust.reasons.join("; ") || say("like training")],
     [say("quality"), result.quality.flags.map((flag) => say(`flag ${flag}`)).join(", ") || say("no flags")],
+    ...remarks(result),
+    ...(copy ? [[say("repeated"), say("copy of", { file: copy })]] : []),
+    ...(alike ? [[say("repeated"), say("seems copy of", { file: alike })]] : []),
     [say("evidence"), evidence],
     [say("time"), say("milliseconds", { ms: Math.round(result.ms.total) })],
   ];
@@ -88,4 +91,13 @@ function details(result) {
     description.textContent = text;
     return [term, description];
   });
+}
+
+/** What was found in the picture besides the scan. */
+function remarks({ crop, marks }) {
+  const kinds = Object.keys(marks.counts).map((kind) => say(`mark ${kind}`));
+  return [
+    ...(crop && crop.kept < 1 ? [[say("cropped"), say("cropped to", { share: Math.round(100 * crop.kept) })]] : []),
+    ...(kinds.length ? [[say("marks"), `${kinds.join(", ")}. ${say("marks note")}`]] : []),
+  ];
 }

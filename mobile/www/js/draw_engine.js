@@ -76,7 +76,7 @@ async function featureNetwork({ model }) {
   if (found !== model.sha256) {
     throw new Refused("other network", `${model.name} ${model.version}, SHA-256 ${model.sha256.slice(0, 16)}`);
   }
-  const loaded = await Classifier.load(bundle, ort);
+  const loaded = await Classifier.load(bundle, ort, settings);
   const { passed } = await selfTest(loaded);
   if (!passed) throw new Refused("features differ");
   classifier = loaded;

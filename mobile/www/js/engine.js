@@ -21,7 +21,7 @@ const actions = {
   async start() {
     const settings = await (await fetch(new URL("../app.json", import.meta.url))).json();
     const bundle = await openBundle(new URL("../", import.meta.url).href, settings);
-    classifier = await Classifier.load(bundle, ort);
+    classifier = await Classifier.load(bundle, ort, settings);
     return { manifest: bundle.manifest, settings };
   },
   selfTest: () => selfTest(classifier),

@@ -7,8 +7,9 @@ import { className, say } from "./words.js";
  * @returns {{rank: number, look: "no" | "open" | "clear", heading: string, advice: string}} The worst has rank 1.
  */
 export function verdict(result) {
-  const { trust, set, quality } = result;
+  const { label, best, trust, set, quality } = result;
   const classes = set.map(className);
+  if (label !== best) return { rank: 0, look: "no", heading: say("uncertain"), advice: say("uncertain advice") };
   if (!trust.in_distribution) return { rank: 1, look: "no", heading: say("do not use"), advice: say("do not use advice") };
   if (!set.length) return { rank: 2, look: "no", heading: say("nothing fits"), advice: say("nothing fits advice") };
   if (set.length > 1) {

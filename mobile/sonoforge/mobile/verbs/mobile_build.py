@@ -48,6 +48,12 @@ class Config:
     generator: str = option(
         "", help="generator's bundle (folder or .zip): adds a page that draws images with it", metavar="BUNDLE"
     )
+    crop: str = option(
+        "bundle",
+        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
+        choices=("bundle", "auto", "none"),
+    )
+    abstain: bool = option(False, help="say uncertain instead of a label where the bundle's policy hands a scan back")
     onnxruntime_web: str = option("", help="its .tgz, as npm pack writes it, instead of loading it", metavar="FILE")
     apk: bool = option(False, help="also write FOLDER.apk, the same app for Android")
     key: str = option("", help="keystore that signs the .apk, instead of a debug key", metavar="KEYSTORE")
@@ -63,7 +69,8 @@ def main(config: Config) -> Outcome:
     signer = _signer(config)
     archive = Path(config.onnxruntime_web) if config.onnxruntime_web else None
     generator = open_bundle(config.generator, GeneratorManifest) if config.generator else None
-    files = web_app.app_files(bundle, config.file, archive, generator)
+    crop = None if config.crop == "bundle" else config.crop
+    files = web_app.app_files(bundle, config.file, archive, crop, config.abstain, generator)
     manifest, about = bundle.manifest, web_app.summary(files)
     apk = android_app.build_apk(files, manifest, about["version"], signer) if signer else None
     with atomic.replacing_folder(out) as folder:

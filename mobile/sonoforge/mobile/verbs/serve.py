@@ -47,6 +47,12 @@ class Config:
     )
     most: int = option(100, help="largest upload in MB", limits=(1, 200), metavar="MB")
     open: bool = option(False, help="open the page in this machine's browser")
+    crop: str = option(
+        "bundle",
+        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
+        choices=("bundle", "auto", "none"),
+    )
+    abstain: bool = option(False, help="say uncertain instead of a label where the bundle's policy hands a scan back")
     onnxruntime_web: str = option("", help="its .tgz, as npm pack writes it, instead of loading it", metavar="FILE")
 
 
@@ -55,8 +61,9 @@ def main(config: Config) -> Outcome:
     bundle = open_bundle(config.bundle or None)
     archive = Path(config.onnxruntime_web) if config.onnxruntime_web else None
     generator = open_bundle(config.generator, GeneratorManifest) if config.generator else None
-    files = web_app.app_files(bundle, config.file, archive, generator)
-    classifier = Classifier(bundle, file=config.file)
+    crop = None if config.crop == "bundle" else config.crop
+    files = web_app.app_files(bundle, config.file, archive, crop, config.abstain, generator)
+    classifier = Classifier(bundle, file=config.file, crop=crop, abstain=config.abstain)
     hosts = frozenset((*_HERE, config.host.lower()))
     server = Server((config.host, config.port), Site(files, classifier, hosts, config.most * 1_000_000))
     if config.host not in _HERE:
