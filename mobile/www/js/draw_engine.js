@@ -7,7 +7,7 @@ import { openBundle } from "./bundle.js";
 import { Classifier } from "./classifier.js";
 import { Generator } from "./draw_generator.js";
 import { kernelDistance, LEAST } from "./draw_kid.js";
-import { networkView } from "./preprocess.js";
+import { squeeze } from "./resize.js";
 import { selfTest } from "./self_test.js";
 
 ort.env.wasm.numThreads = 1; // threads would need isolation headers, which not every host can send
@@ -52,6 +52,7 @@ const actions = {
     if (!reference) throw new Refused("no reference");
     if (rasters.length < LEAST) throw new Refused("too few");
     const network = await featureNetwork(reference);
+    const recipe = network.bundle.manifest.preprocessing;
     const { embeddings, labels } = await generator.reference();
     const size = reference.dimension;
     const rows = [...labels.data.keys()].filter((row) => Number(labels.data[row]) === label);
@@ -60,7 +61,7 @@ const actions = {
     rows.forEach((row, k) => real.set(embeddings.data.subarray(row * size, (row + 1) * size), k * size));
     const drawn = new Float32Array(rasters.length * size);
     for (const [i, raster] of rasters.entries()) {
-      const pixels = networkView(raster, network.bundle.manifest.preprocessing);
+      const pixels = squeeze(raster, recipe.size, recipe.resample);
       drawn.set((await network.predict(pixels)).embedding, i * size);
       report({ done: i + 1, total: rasters.length });
     }

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,7 +29,6 @@ from sonoforge.export.generators.graph import (
     tolerance,
     trace_generator,
 )
-from sonoforge.export.generators.reference import Reference
 from sonoforge.export.generators.writers import GeneratorSource, unsuitable
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.bundle.generation import LATENT_RECIPE, REFERENCE, GeneratorManifest
@@ -42,6 +41,9 @@ from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
 from sonoforge.training.gan.generator import Truncation, generate, label_batch, latent_distribution
 from sonoforge.training.run_folder import CONFIG, read_config
+
+if TYPE_CHECKING:
+    from sonoforge.export.generators.reference import Reference
 
 log = logging.getLogger(__name__)
 
