@@ -10,12 +10,12 @@ import stat
 import subprocess
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from PIL import Image
 
-from browser import chromium, needs_browser, served
+from browser import served
 from bundle_factory import scan
 from places import CHECKOUT
 from program import refused, succeed
@@ -26,6 +26,9 @@ from sonoforge.mobile.sources import ANDROID, WWW
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ORIGIN = "https://appassets.androidplatform.net/"
 
@@ -229,12 +232,13 @@ window.sonoforgeAndroid = {
 """
 
 
-def test_the_page_answers_shared_pictures_and_saves_through_the_app(built: Built, tmp_path: Path) -> None:
+def test_the_page_answers_shared_pictures_and_saves_through_the_app(
+    app: Path, browser: Browser, tmp_path: Path
+) -> None:
     """In Chromium, with a stand-in for `PageActivity.Bridge`."""
-    needs_browser()
     for i in (0, 2):
         Image.fromarray(scan(i, 200, 150)).save(tmp_path / f"{i}.png")
-    with chromium() as browser, served(built.folder) as address, browser.new_context() as context:
+    with served(app) as address, browser.new_context() as context:
         page = context.new_page()
         page.add_init_script(BRIDGE)
         page.route("**/shared/*", lambda route: _share(route, tmp_path))
