@@ -47,7 +47,8 @@ def scans(folder: Path, count: int) -> list[Path]:
 
 def png_header(width: int, height: int) -> bytes:
     """A PNG that says how large it is, and holds nothing."""
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
     parts = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
@@ -95,7 +96,7 @@ def test_wrong_files_get_a_plain_sentence_and_the_others_an_answer(app: Path, br
 
 
 def test_a_picture_of_a_camera_is_answered_and_not_trusted(app: Path, browser: Browser, tmp_path: Path) -> None:
-    """Chromium's fake camera shows a green pie: taken, given to the page as a phone's camera does, answered as by Python."""
+    """Chromium's fake camera shows a green pie; its picture comes to the page as that of a phone's camera does."""
     with served(app) as address, browser.new_context(**PHONE) as context:
         page = opened(context.new_page(), address)
         taken = page.evaluate(
@@ -213,7 +214,7 @@ def test_the_scan_is_enlarged_by_keys_and_by_two_fingers(app: Path, browser: Bro
         page.wait_for_selector("#zoom", state="hidden")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_and_every_target_is_large_enough(
     app: Path, browser: Browser, tmp_path: Path, scheme: str
 ) -> None:
@@ -308,7 +309,8 @@ WebAssembly.Memory = new Proxy(WebAssembly.Memory, {construct: (kind, given) => 
                     "heap": session.send("Runtime.getHeapUsage")["usedSize"] / 1e6,
                     "wasm": page.workers[0].evaluate("self.memories.map((one) => one.buffer.byteLength)"),
                     "canvases": page.evaluate(
-                        "[...document.querySelectorAll('canvas')].reduce((n, one) => n + one.width * one.height * 4, 0) / 1e6"
+                        "[...document.querySelectorAll('canvas')]"
+                        ".reduce((sum, {width, height}) => sum + 4 * width * height, 0) / 1e6"
                     ),
                 }
             )

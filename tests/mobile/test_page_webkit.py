@@ -21,6 +21,8 @@ from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
 from webkit import WebKit, needs_webkit, webkit
 
+pytestmark = pytest.mark.slow  # .ci/run runs it
+
 
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
@@ -49,7 +51,8 @@ def opened(window: WebKit, address: str) -> None:
     assert window.evaluate("return document.body.dataset.state") == "ready"
     # What the page would save as a file is kept instead.
     window.evaluate(
-        "const made = URL.createObjectURL; URL.createObjectURL = (one) => { window.kept = one; return made.call(URL, one); }"
+        "const made = URL.createObjectURL;"
+        "URL.createObjectURL = (one) => { window.kept = one; return made.call(URL, one); }"
     )
 
 
@@ -76,13 +79,11 @@ def test_the_other_engine_answers_as_python_does_and_again_offline(
         answered(window, files)
         results: list[dict[str, Any]] = json.loads(saved(window, "#save-json"))["results"]
         table = saved(window, "#save-csv")
-        can_reload = window.evaluate("return 'serviceWorker' in navigator && navigator.serviceWorker.ready.then(() => true)")
+        assert window.evaluate("return navigator.serviceWorker.ready.then(() => true)")
     monkeypatch.chdir(tmp_path)
     expected = Expected(files, tmp_path / "answers.csv")
     assert compare_json(results, expected.results) <= MOST_APART
     compare_csv(table, expected.csv)
-    if not can_reload:
-        pytest.skip(f"WebKit {window.version} has no service workers here: reload without a network was not tried")
     window.reload()  # the server is gone
     window.wait_for("document.body.dataset.state === 'ready'")
     answered(window, files[:1])
@@ -93,7 +94,8 @@ def kinds_of_png(folder: Path) -> list[Path]:
     with Image.open(write_pictures(folder, 1)[0]) as first:
         scan = first.convert("RGB")
     alpha = scan.convert("RGBA")
-    alpha.putalpha(Image.fromarray(np.linspace(0, 255, scan.width * scan.height).reshape(scan.height, -1).astype(np.uint8)))
+    levels = np.linspace(0, 255, scan.width * scan.height).reshape(scan.height, -1)
+    alpha.putalpha(Image.fromarray(levels.astype(np.uint8)))
     alpha.save(folder / "alpha.png")
     scan.convert("P").save(folder / "palette.png")
     wide = np.asarray(scan.convert("L"), np.uint16)[:, :, None] * 257 + 3

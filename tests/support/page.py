@@ -101,7 +101,8 @@ def compare_csv(found: str, expected: str) -> None:
         for column, text in other.items():
             where = (other["file"], column)
             if column == "modified_ns":
-                assert 0 <= int(text) - int(own[column]) < 1_000_000_000, where  # Chromium knows milliseconds, WebKit seconds
+                # Chromium knows milliseconds, WebKit seconds.
+                assert 0 <= int(text) - int(own[column]) < 1_000_000_000, where
             elif _is_number(text):
                 bound = {"abs": MOST_APART} if column.startswith("p_") else {"rel": 1e-3, "abs": 1e-6}
                 assert float(own[column]) == pytest.approx(float(text), **bound), where

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import socket
 import subprocess
 import time
 import urllib.error
@@ -41,7 +42,7 @@ class WebKit:
 
     def evaluate(self, script: str) -> Any:
         """Return what ``script``, the body of an async function, returns."""
-        wrapped = f"const done = arguments[0]; (async () => {{ {script} }})().then(done, (error) => done(String(error)))"
+        wrapped = f"const done = arguments[0]; (async () => {{ {script} }})().then(done, (why) => done(String(why)))"
         return self._call("POST", "/execute/async", {"script": wrapped, "args": []})
 
     def wait_for(self, condition: str, seconds: float = 120) -> None:
@@ -62,7 +63,8 @@ class WebKit:
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._address + path, data, {"Content-Type": "application/json"}, method=method)
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self._address + path, data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=300) as answer:
                 return json.load(answer)["value"]
@@ -90,7 +92,8 @@ def webkit(folder: Path) -> Iterator[WebKit]:
             stack.callback(process.terminate)
             return process
 
-        screen = started(SCREEN, "-displayfd", "1", "-screen", "0", "1024x900x24", "-nolisten", "tcp", stdout=subprocess.PIPE)
+        settings = ("-displayfd", "1", "-screen", "0", "1024x900x24", "-nolisten", "tcp")
+        screen = started(SCREEN, *settings, stdout=subprocess.PIPE)
         assert screen.stdout is not None
         number = screen.stdout.readline().decode().strip()
         port = _free_port()
@@ -102,8 +105,6 @@ def webkit(folder: Path) -> Iterator[WebKit]:
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
