@@ -77,6 +77,7 @@ function drawPicture(part, answer, { colours, enlarge, opacity }) {
     }
   };
   slider.value = opacity;
+  canvas.width = canvas.height = 0;
   canvas.style.aspectRatio = `${picture.width} / ${picture.height}`;
   part(".slider span").textContent = say("heat map");
   part(".picture").setAttribute("aria-label", say("enlarge", { file: answer.file }));
