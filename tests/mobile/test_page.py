@@ -182,25 +182,6 @@ def test_a_changed_file_of_the_bundle_is_refused(app: Path, browser: Browser, tm
         assert "reference.npz: is not the file" in (page.text_content("#blocked") or "")
 
 
-def test_bad_files_are_named_and_the_others_answered(
-    app: Path, browser: Browser, files: list[Path], tmp_path: Path
-) -> None:
-    whole = files[0].read_bytes()
-    bad = {
-        "cut.png": (whole[:5000], "truncated"),
-        "text.png": (b"no picture", "not_an_image"),
-        "nothing.png": (b"", "empty"),
-        "cut.jpg": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "truncated"),
-        "study.dcm": (bytes(128) + b"DICM" + bytes(40), "not_an_image"),
-    }
-    for name, (data, _) in bad.items():
-        (tmp_path / name).write_bytes(data)
-    with served(app) as address, browser.new_context() as context:
-        results = answered(opened(context.new_page(), address), [*(tmp_path / name for name in bad), files[0]])
-    assert {r["file"]: r["error"]["code"] for r in results if not r["ok"]} == {k: code for k, (_, code) in bad.items()}
-    assert results[-1]["ok"]
-
-
 def test_pictures_turned_by_exif_and_saved_as_jpeg_answer_nearly_alike(
     app: Path, browser: Browser, files: list[Path], tmp_path: Path
 ) -> None:

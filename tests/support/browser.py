@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Root may not use Chromium's sandbox; the others keep it from asking hosts that no test may ask.
 _FLAGS = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+_FLAGS += ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")  # a camera that shows a green pie
 _FLAGS += ("--disable-component-update", "--disable-sync", *(("--no-sandbox",) if os.name == "posix" else ()))
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -1,13 +1,12 @@
 /** The page: takes scans from a person, shows answers, and keeps them in memory alone. */
 
 import { connectAndroidApp } from "./android.js";
+import { Answers } from "./answers.js";
 import { connect } from "./ask.js";
-import { makeCard } from "./card.js";
-import { drawHeatMap } from "./heat_map.js";
 import { offerUpdates } from "./offline.js";
-import { findRepeat } from "./repeats.js";
 import { download, toCsv, toJson } from "./save.js";
 import { className, loadWords, offerLanguages, reviewed, say } from "./words.js";
+import { connectZoom, openZoom } from "./zoom.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -18,7 +17,7 @@ let state = "starting";
 let manifest = null;
 let settings = null;
 let checked = null;
-let answers = [];
+const answers = new Answers($("answers"), $("answers-section"), () => ({ colours: settings.colours, enlarge }));
 const queue = [];
 let total = 0;
 let done = 0;
@@ -39,15 +38,14 @@ async function start() {
 async function check() {
   checked = await ask("selfTest");
   showCheck();
-  const difference = largestDifference(checked);
   if (!checked.passed) {
-    const values = { difference, tolerance: checked.tolerance };
+    const values = { difference: largestDifference(checked), tolerance: checked.tolerance };
     block(say("blocked", { reason: say("blocked differs", values) }));
     return;
   }
   state = "ready";
   document.body.dataset.state = state;
-  $("state").textContent = say("ready", { difference });
+  $("state").textContent = say("ready");
   work();
 }
 
@@ -99,63 +97,44 @@ function add(files) {
 let working = false;
 
 async function work() {
-  if (working || state !== "ready") return;
+  if (working || state !== "ready" || !queue.length) return;
   working = true;
+  answers.beginBatch();
+  showProgress();
   while (queue.length) {
-    const file = queue.shift();
-    $("state").textContent = say("working", { done: done + 1, total });
-    let answer;
-    try {
-      answer = await ask("classify", { file });
-      Object.assign(answer, findRepeat(answer.result.print, earlier()));
-    } catch (error) {
-      answer = { error: error.message, code: error.code };
-    }
-    Object.assign(answer, { file: file.name, source: file, bytes: file.size, modified: file.lastModified });
+    const card = answers.add(await answerTo(queue.shift()));
     done += 1;
-    show(answer);
+    showProgress();
+    if (done === 1) card.scrollIntoView({ block: "start" });
   }
   working = false;
-  if (total) $("state").textContent = say("finished", { total });
+  const left = total - done;
+  showProgress();
+  $("state").textContent = left ? say("stopped", { done, total }) : say("finished", { total });
+  total = done;
 }
 
-/** What a new picture is compared with: the first of each, in the order given. */
-const earlier = () =>
-  answers
-    .filter(({ result, copy_of: copy }) => result && !copy)
-    .map(({ file, result }) => ({ file, print: result.print }))
-    .toReversed();
-
-function show(answer) {
-  answers.unshift(answer);
-  $("answers-section").hidden = false;
-  answer.card = makeCard(answer, { colours: settings.colours, remove, enlarge });
-  $("answers").prepend(answer.card);
+async function answerTo(file) {
+  const about = { file: file.name, source: file, bytes: file.size, modified: file.lastModified };
+  try {
+    return { ...about, ...(await ask("classify", { file })) };
+  } catch (error) {
+    return { ...about, error: error.message, code: error.code };
+  }
 }
 
-function remove(answer) {
-  answers = answers.filter((one) => one !== answer);
-  answer.card.remove();
-  $("answers-section").hidden = !answers.length;
+function showProgress() {
+  $("work").hidden = !working;
+  $("progress").max = total;
+  $("progress").value = done;
+  $("progress-text").textContent = say("working", { done: Math.min(done + 1, total), total });
 }
 
-let scale = 1;
-
-async function enlarge(answer, opacity) {
-  const { picture } = await ask("picture", { file: answer.source });
-  const evidence = { map: answer.result.activation, box: answer.result.seen };
-  drawHeatMap($("zoom-canvas"), picture, evidence, settings.colours, opacity);
-  picture.close();
-  $("zoom-title").textContent = answer.file;
-  $("zoom").showModal();
-  scale = Math.min(1, $("stage").clientWidth / $("zoom-canvas").width);
-  zoomTo(scale);
-}
-
-function zoomTo(value) {
-  scale = Math.min(8, Math.max(0.1, value));
-  const canvas = $("zoom-canvas");
-  canvas.style.width = `${Math.round(scale * canvas.width)}px`;
+async function enlarge({ file, source, picture, result }, opacity) {
+  // A file that was moved or changed since cannot be read again: then the small picture is shown.
+  const whole = await ask("picture", { file: source }).catch(async () => ({ bitmap: await createImageBitmap(picture.blob) }));
+  const evidence = { map: result.activation, box: result.seen };
+  openZoom({ picture: whole.bitmap, evidence, colours: settings.colours, title: file }, opacity);
 }
 
 function showCheck() {
@@ -179,11 +158,7 @@ function showCheck() {
 function inOtherWords() {
   if (manifest) describe();
   if (checked) showCheck();
-  for (const answer of answers) {
-    const card = makeCard(answer, { colours: settings.colours, remove, enlarge });
-    answer.card.replaceWith(card);
-    answer.card = card;
-  }
+  answers.redraw();
 }
 
 const origin = () => ({ model: manifest.files[settings.model].sha256, settings: settings.settings });
@@ -196,17 +171,21 @@ for (const id of ["files", "camera"]) {
     $(id).value = "";
   });
 }
-$("save-csv").addEventListener("click", () =>
-  download(`sonoforge-${stamp()}.csv`, "text/csv", toCsv(answers.toReversed(), manifest.classes, origin())),
-);
-$("save-json").addEventListener("click", () =>
-  download(`sonoforge-${stamp()}.json`, "application/json", toJson(answers.toReversed(), say("notice"))),
-);
+function save(ending, type, text) {
+  download(`sonoforge-${stamp()}.${ending}`, type, text);
+  answers.unsaved = false;
+}
+
+const saveCsv = () => save("csv", "text/csv", toCsv(answers.all, manifest.classes, origin()));
+
+$("save-csv").addEventListener("click", saveCsv);
+$("save-json").addEventListener("click", () => save("json", "application/json", toJson(answers.all, say("notice"))));
 $("clear").addEventListener("click", () => {
-  for (const answer of [...answers]) remove(answer);
+  answers.clear();
   $("state").textContent = "";
   $("add").focus();
 });
+$("stop").addEventListener("click", () => queue.splice(0));
 $("open-model").addEventListener("click", async () => {
   $("card").textContent = await (await fetch("bundle/MODEL_CARD.md")).text();
   $("model").showModal();
@@ -216,9 +195,6 @@ $("run-check").addEventListener("click", check);
 $("save-check").addEventListener("click", () =>
   download(`sonoforge-self-test-${stamp()}.json`, "application/json", JSON.stringify(checked, null, 2) + "\n"),
 );
-$("zoom-in").addEventListener("click", () => zoomTo(scale * 1.4));
-$("zoom-out").addEventListener("click", () => zoomTo(scale / 1.4));
-
 let depth = 0;
 document.addEventListener("dragenter", (event) => {
   event.preventDefault();
@@ -238,6 +214,7 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("paste", (event) => add([...(event.clipboardData?.files ?? [])]));
 
-offerUpdates();
+connectZoom();
+offerUpdates(answers, saveCsv);
 connectAndroidApp(add);
 start();

@@ -253,5 +253,5 @@ $("open-model").addEventListener("click", async () => {
 });
 $("open-check").addEventListener("click", () => $("check").showModal());
 
-offerUpdates();
+offerUpdates({ unsaved: false, all: [] }, () => {}); // what is drawn can be drawn again
 start();

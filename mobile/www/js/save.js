@@ -16,7 +16,7 @@ const FORMULA = /^'*[=+\-@\t\r]/;
  * @typedef {object} Answer
  * @property {string} file
  * @property {number} bytes
- * @property {number} modified - Milliseconds since 1970: browsers know no more.
+ * @property {number} modified - Milliseconds since 1970; WebKit knows whole seconds alone.
  * @property {import("./classifier.js").Result} [result]
  * @property {string | null} copy_of
  * @property {string | null} seems_copy_of

@@ -45,10 +45,11 @@ export const reviewed = () => words.reviewed !== false;
 /**
  * @param {string} key
  * @param {Record<string, string | number>} [values] - For `{name}` in the text.
+ * @param {string} [otherwise] - What to say where no language has the key.
  * @returns {string}
  */
-export function say(key, values = {}) {
-  const text = words[key] ?? english[key] ?? key;
+export function say(key, values = {}, otherwise = key) {
+  const text = words[key] ?? english[key] ?? otherwise;
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
@@ -59,4 +60,15 @@ export function say(key, values = {}) {
 export function className(name) {
   const key = `class ${name}`;
   return words[key] ?? english[key] ?? name;
+}
+
+/**
+ * @param {number} share - 0..1.
+ * @returns {string} In whole percent; what is not quite 0 or 1 is not shown as that.
+ */
+export function percent(share) {
+  const whole = Math.round(100 * share);
+  if (whole === 0 && share > 0) return "< 1 %";
+  if (whole === 100 && share < 1) return "> 99 %";
+  return `${whole} %`;
 }
