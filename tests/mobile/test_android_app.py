@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -161,12 +162,35 @@ def test_missing_tools_are_named_with_their_packages(monkeypatch: pytest.MonkeyP
 
 def test_apps_of_two_bundles_have_two_names() -> None:
     manifest = open_bundle().manifest
-    names = ["Breast: 3 classes", "breast_4", "7", "УЗИ", "УЗЫ", "@string/x", "a\\u0041"]
-    apps = [android_app.describe_app(manifest.__class__(**{**vars(manifest), "name": name}), "0") for name in names]
+    names = ["Breast: 3 classes", "breast-3-classes", "7", "УЗИ", "УЗЫ", "@string/x", "a\\u0041", "x" * 900, "x" * 901]
+    apps = [android_app.describe_app(dataclasses.replace(manifest, name=name), "0") for name in names]
     assert len({app.application for app in apps}) == len(names)
     for app in apps:  # as Android demands: letters, digits and "_", each part begins with a letter
         assert re.fullmatch(r"[a-z]\w*(\.[a-z]\w*)+", app.application, re.ASCII), app
-        assert 0 < app.code <= 2_100_000_000
+        assert len(app.application) <= 100
+
+
+def test_a_name_of_any_characters_is_what_the_phone_shows(built: Built, tmp_path: Path) -> None:
+    name = "a<b & \"c\" 'd' \\u0041 @LABEL@ УЗИ"
+    app = android_app.describe_app(dataclasses.replace(open_bundle().manifest, name=name), "0")
+    linked = android_app._link_resources(app, find_tools(), tmp_path)
+    tree = printed("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", linked)
+    assert f':label(0x01010001)="sonoforge {name}"' in tree
+
+
+def test_a_later_bundle_has_a_larger_code() -> None:
+    manifest = open_bundle().manifest
+
+    def code(created: str) -> int:
+        return android_app.describe_app(
+            dataclasses.replace(manifest, raw={**manifest.raw, "created": created}), ""
+        ).code
+
+    assert code("1970-01-01T01:00:00") == code("1970-01-01T02:00:00+01:00") == 60
+    assert code("2026-11-20") < code("2026-11-20T00:01:00") < 2**31
+    for none in ("yesterday", "", "1969-12-31", "9999-12-31"):
+        with pytest.raises(SonoforgeError, match="created: found"):
+            code(none)
 
 
 def test_an_address_names_a_plain_file_of_the_app_or_none(tmp_path: Path) -> None:
