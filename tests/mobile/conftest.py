@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from browser import chromium, needs_browser
+from browser import chromium, needs_archive, needs_browser
 from program import succeed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-ARCHIVE = Path.home() / ".cache" / "sonoforge" / "npm" / "onnxruntime-web-1.30.0.tgz"
-
 
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the shipped classifier's app; tests only read it."""
-    if not ARCHIVE.is_file() and shutil.which("npm") is None:
-        pytest.skip("needs npm, to load onnxruntime-web")
+    needs_archive()
     folder = tmp_path_factory.mktemp("page") / "app"
     succeed("mobile", "build", "--out", folder)
     return folder

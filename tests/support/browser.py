@@ -34,6 +34,15 @@ def needs_browser() -> None:
         pytest.skip("needs playwright: pip install '.[dev]'")
 
 
+ARCHIVE = Path.home() / ".cache" / "sonoforge" / "npm" / "onnxruntime-web-1.30.0.tgz"
+
+
+def needs_archive() -> None:
+    """Skip where onnxruntime-web neither lies nor can be had."""
+    if not ARCHIVE.is_file() and shutil.which("npm") is None:
+        pytest.skip("needs npm, to load onnxruntime-web")
+
+
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright

@@ -2,34 +2,15 @@
 
 import { connectAndroidApp } from "./android.js";
 import { Answers } from "./answers.js";
+import { connect } from "./ask.js";
 import { offerUpdates } from "./offline.js";
 import { download, toCsv, toJson } from "./save.js";
-import { className, LANGUAGES, loadWords, reviewed, say } from "./words.js";
+import { className, loadWords, offerLanguages, reviewed, say } from "./words.js";
 import { connectZoom, openZoom } from "./zoom.js";
 
 const $ = (id) => document.getElementById(id);
 
-const engine = new Worker(new URL("engine.js", import.meta.url), { type: "module" });
-const waiting = new Map();
-let lastId = 0;
-
-engine.onmessage = ({ data: { id, ok, value, code, message } }) => {
-  const { resolve, reject } = waiting.get(id);
-  waiting.delete(id);
-  if (ok) resolve(value);
-  else reject(Object.assign(new Error(message), { code }));
-};
-engine.onerror = (event) => {
-  for (const { reject } of waiting.values()) reject(new Error(event.message || "the worker stopped"));
-  waiting.clear();
-};
-
-function ask(action, given = {}) {
-  return new Promise((resolve, reject) => {
-    waiting.set(++lastId, { resolve, reject });
-    engine.postMessage({ id: lastId, action, ...given });
-  });
-}
+const ask = connect("engine.js");
 
 /** `starting`, `ready` or `blocked`: no answer is given before the device has passed its self-test. */
 let state = "starting";
@@ -42,7 +23,7 @@ let total = 0;
 let done = 0;
 
 async function start() {
-  fillLanguages();
+  offerLanguages($("language"), inOtherWords);
   await loadWords($("language").value);
   $("state").textContent = say("starting");
   try {
@@ -86,6 +67,7 @@ function describe() {
   const hash = manifest.files[settings.model].sha256.slice(0, 16);
   $("about-model").textContent = say("about", { name: manifest.name, version: manifest.version, hash });
   $("unreviewed").hidden = reviewed();
+  $("draw-link").hidden = !settings.generator;
   const coverage = Math.round(100 * (1 - manifest.conformal.alpha));
   $("how-list").replaceChildren(
     ...["heading", "set", "trust", "map"].flatMap((part) => [
@@ -156,13 +138,14 @@ async function enlarge({ file, source, picture, result }, opacity) {
 }
 
 function showCheck() {
-  const { passed, differences, tolerance, images, milliseconds, browser, model } = checked;
+  const { passed, differences, tolerance, images, milliseconds, browser, model, golden } = checked;
   const facts = [
     ["result", say(passed ? "passed" : "failed")],
     ...Object.entries(differences).map(([name, value]) => [
       name, say("allowed", { value: value.toExponential(1), tolerance }),
     ]),
     ["images", images],
+    ["recorded answers", golden],
     ["time an image", say("milliseconds", { ms: Math.round(milliseconds) })],
     ["browser", browser],
     ["model file", `${settings.model}, SHA-256 ${model}`],
@@ -172,29 +155,16 @@ function showCheck() {
   );
 }
 
-function fillLanguages() {
-  const kept = localStorage.getItem("language");
-  const preferred = kept ?? navigator.languages.map((tag) => tag.split("-")[0]).find((tag) => tag in LANGUAGES) ?? "en";
-  for (const [code, name] of Object.entries(LANGUAGES)) {
-    const choice = element("option", name);
-    choice.value = code;
-    choice.lang = code;
-    $("language").append(choice);
-  }
-  $("language").value = preferred in LANGUAGES ? preferred : "en";
+function inOtherWords() {
+  if (manifest) describe();
+  if (checked) showCheck();
+  answers.redraw();
 }
 
 const origin = () => ({ model: manifest.files[settings.model].sha256, settings: settings.settings });
 
 const stamp = () => new Date().toISOString().slice(0, 19).replaceAll(":", "");
 
-$("language").addEventListener("change", async () => {
-  localStorage.setItem("language", $("language").value);
-  await loadWords($("language").value);
-  if (manifest) describe();
-  if (checked) showCheck();
-  answers.redraw();
-});
 for (const id of ["files", "camera"]) {
   $(id).addEventListener("change", () => {
     add([...$(id).files]);

@@ -20,7 +20,7 @@ let classifier = null;
 const actions = {
   async start() {
     const settings = await (await fetch(new URL("../app.json", import.meta.url))).json();
-    const bundle = await openBundle(new URL("../bundle/", import.meta.url).href, settings.model);
+    const bundle = await openBundle(new URL("../", import.meta.url).href, settings);
     classifier = await Classifier.load(bundle, ort, settings);
     return { manifest: bundle.manifest, settings };
   },

@@ -87,7 +87,7 @@ export function toJson(answers, notice) {
   return JSON.stringify({ notice, results }, null, 2) + "\n";
 }
 
-/** Hand a text to the browser as a download, in the Android app to the phone. */
+/** Hand a text, or bytes, to the browser as a download, in the Android app to the phone. */
 export function download(name, type, text) {
   if (inAndroidApp) {
     saveWithAndroid(name, type, text);

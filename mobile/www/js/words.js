@@ -1,6 +1,6 @@
 /** The page's words in the reader's language, from `words/LANGUAGE.json`; what a language lacks is English. */
 
-export const LANGUAGES = { en: "English", hi: "हिन्दी", kk: "Қазақша" };
+const LANGUAGES = { en: "English", hi: "हिन्दी", kk: "Қазақша" };
 
 let words = {};
 let english = {};
@@ -15,6 +15,28 @@ export async function loadWords(language) {
   for (const element of document.querySelectorAll("[data-label]")) {
     element.setAttribute("aria-label", say(element.dataset.label));
   }
+}
+
+/**
+ * Fill a list of the languages; the one chosen before, else the browser's, is chosen.
+ *
+ * @param {HTMLSelectElement} list
+ * @param {() => void} onChange - Called once the words of another language are there.
+ */
+export function offerLanguages(list, onChange) {
+  const kept = localStorage.getItem("language");
+  const preferred = kept ?? navigator.languages.map((tag) => tag.split("-")[0]).find((tag) => tag in LANGUAGES) ?? "en";
+  for (const [code, name] of Object.entries(LANGUAGES)) {
+    const choice = document.createElement("option");
+    Object.assign(choice, { value: code, lang: code, textContent: name });
+    list.append(choice);
+  }
+  list.value = preferred in LANGUAGES ? preferred : "en";
+  list.addEventListener("change", async () => {
+    localStorage.setItem("language", list.value);
+    await loadWords(list.value);
+    onChange();
+  });
 }
 
 /** Whether a native speaker has checked the language that is shown. */
