@@ -60,6 +60,8 @@ self.addEventListener("fetch", (event) => {
 
 async function fromCache(request) {
   const cache = await caches.open(CACHE);
-  const page = request.mode === "navigate" ? new URL("index.html", self.registration.scope).href : request;
+  const name = request.url.slice(self.registration.scope.length).split(/[?#]/)[0];
+  const isOther = request.mode === "navigate" && !(name in FILES);
+  const page = isOther ? new URL("index.html", self.registration.scope).href : request;
   return (await cache.match(page, { ignoreSearch: true })) ?? fetch(request);
 }

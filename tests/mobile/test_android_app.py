@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -10,12 +11,13 @@ import stat
 import subprocess
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
 
-from browser import chromium, needs_browser, served
+from browser import served
 from bundle_factory import scan
 from places import CHECKOUT
 from program import refused, succeed
@@ -26,6 +28,9 @@ from sonoforge.mobile.sources import ANDROID, WWW
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ORIGIN = "https://appassets.androidplatform.net/"
 
@@ -63,14 +68,19 @@ def printed(*command: object) -> str:
     return done.stdout
 
 
-def test_both_signatures_of_the_whole_file_hold_and_a_changed_byte_breaks_them(built: Built, tmp_path: Path) -> None:
+def test_both_signatures_of_the_whole_file_hold(built: Built) -> None:
     said = printed("apksigner", "verify", "--verbose", built.apk)
     assert "Verified using v2 scheme (APK Signature Scheme v2): true" in said
     assert "Verified using v3 scheme (APK Signature Scheme v3): true" in said
     printed("zipalign", "-c", "4", built.apk)
-    data = bytearray(built.apk.read_bytes())
+    data = built.apk.read_bytes()
     assert hashlib.sha256(data).hexdigest() == built.about["sha256"]
     assert len(data) <= 30_000_000
+
+
+@pytest.mark.slow  # starts Java's signer again
+def test_a_changed_byte_breaks_the_signatures(built: Built, tmp_path: Path) -> None:
+    data = bytearray(built.apk.read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "changed.apk").write_bytes(data)
     assert subprocess.run(["apksigner", "verify", tmp_path / "changed.apk"], capture_output=True).returncode != 0
@@ -152,12 +162,35 @@ def test_missing_tools_are_named_with_their_packages(monkeypatch: pytest.MonkeyP
 
 def test_apps_of_two_bundles_have_two_names() -> None:
     manifest = open_bundle().manifest
-    names = ["Breast: 3 classes", "breast_4", "7", "УЗИ", "УЗЫ", "@string/x", "a\\u0041"]
-    apps = [android_app.describe_app(manifest.__class__(**{**vars(manifest), "name": name}), "0") for name in names]
+    names = ["Breast: 3 classes", "breast-3-classes", "7", "УЗИ", "УЗЫ", "@string/x", "a\\u0041", "x" * 900, "x" * 901]
+    apps = [android_app.describe_app(dataclasses.replace(manifest, name=name), "0") for name in names]
     assert len({app.application for app in apps}) == len(names)
     for app in apps:  # as Android demands: letters, digits and "_", each part begins with a letter
         assert re.fullmatch(r"[a-z]\w*(\.[a-z]\w*)+", app.application, re.ASCII), app
-        assert 0 < app.code <= 2_100_000_000
+        assert len(app.application) <= 100
+
+
+def test_a_name_of_any_characters_is_what_the_phone_shows(built: Built, tmp_path: Path) -> None:
+    name = "a<b & \"c\" 'd' \\u0041 @LABEL@ УЗИ"
+    app = android_app.describe_app(dataclasses.replace(open_bundle().manifest, name=name), "0")
+    linked = android_app._link_resources(app, find_tools(), tmp_path)
+    tree = printed("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", linked)
+    assert f':label(0x01010001)="sonoforge {name}"' in tree
+
+
+def test_a_later_bundle_has_a_larger_code() -> None:
+    manifest = open_bundle().manifest
+
+    def code(created: str) -> int:
+        return android_app.describe_app(
+            dataclasses.replace(manifest, raw={**manifest.raw, "created": created}), ""
+        ).code
+
+    assert code("1970-01-01T01:00:00") == code("1970-01-01T02:00:00+01:00") == 60
+    assert code("2026-11-20") < code("2026-11-20T00:01:00") < 2**31
+    for none in ("yesterday", "", "1969-12-31", "9999-12-31"):
+        with pytest.raises(SonoforgeError, match="created: found"):
+            code(none)
 
 
 def test_an_address_names_a_plain_file_of_the_app_or_none(tmp_path: Path) -> None:
@@ -202,9 +235,7 @@ def test_an_address_names_a_plain_file_of_the_app_or_none(tmp_path: Path) -> Non
 
 
 def test_the_app_and_the_laptop_hand_out_files_of_the_same_types() -> None:
-    text = (ANDROID / "java" / "sonoforge" / "android" / "Addresses.java").read_text()
-    types = dict(re.findall(r'\{"(\.\w+)", "([^"]+)"\}', text))
-    assert types == {suffix: kind.partition(";")[0] for suffix, kind in _TYPES.items()}
+    assert _types() == {suffix: kind.partition(";")[0] for suffix, kind in _TYPES.items()}
 
 
 def test_what_java_and_the_page_call_of_each_other_exists() -> None:
@@ -229,16 +260,22 @@ window.sonoforgeAndroid = {
 """
 
 
-def test_the_page_answers_shared_pictures_and_saves_through_the_app(built: Built, tmp_path: Path) -> None:
-    """In Chromium, with a stand-in for `PageActivity.Bridge`."""
-    needs_browser()
+@pytest.mark.parametrize("at_home", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_page_answers_shared_pictures_and_saves_through_the_app(
+    app: Path, browser: Browser, tmp_path: Path, at_home: bool
+) -> None:
+    """In Chromium, with a stand-in for `PageActivity.Bridge`; the slow one at the Android app's own address."""
     for i in (0, 2):
         Image.fromarray(scan(i, 200, 150)).save(tmp_path / f"{i}.png")
-    with chromium() as browser, served(built.folder) as address, browser.new_context() as context:
+    elsewhere: list[str] = []
+    with served(app) as server, browser.new_context() as context:
+        if at_home:
+            context.route("**/*", lambda route: elsewhere.extend(_answer(route, app, tmp_path)))
+        else:
+            context.route("**/shared/*", lambda route: _answer(route, app, tmp_path))
         page = context.new_page()
         page.add_init_script(BRIDGE)
-        page.route("**/shared/*", lambda route: _share(route, tmp_path))
-        page.goto(address + "/")
+        page.goto(ORIGIN if at_home else f"{server}/")
         page.wait_for_selector(".card:nth-child(2)", timeout=60_000)
         page.evaluate("waiting.push({ address: 'shared/2', name: 'later.png' }); sonoforgeTakeShared()")
         page.wait_for_selector(".card:nth-child(3)", timeout=60_000)
@@ -251,6 +288,7 @@ def test_the_page_answers_shared_pictures_and_saves_through_the_app(built: Built
         page.wait_for_selector("dialog[open]")
         assert page.evaluate("sonoforgeBack()") is True
         assert page.query_selector("dialog[open]") is None
+    assert elsewhere == []
     assert re.fullmatch(r"sonoforge-[\dT-]+\.json", name)
     assert kind == "application/json"
     results = {result["file"]: result for result in json.loads(text)["results"]}
@@ -262,12 +300,25 @@ def test_the_page_answers_shared_pictures_and_saves_through_the_app(built: Built
         assert name in table
 
 
-def _share(route: Any, folder: Path) -> None:
-    file = folder / f"{route.request.url.rpartition('/')[2]}.png"
+def _types() -> dict[str, str]:
+    text = (ANDROID / "java" / "sonoforge" / "android" / "Addresses.java").read_text()
+    return dict(re.findall(r'\{"(\.\w+)", "([^"]+)"\}', text))
+
+
+def _answer(route: Any, app: Path, pictures: Path) -> list[str]:
+    """Answer as `AppFiles.java` does; returns the address where it is none of the app's."""
+    address = urlsplit(route.request.url)
+    path = address.path.removeprefix("/") or "index.html"
+    file = pictures / f"{path.removeprefix('shared/')}.png" if path.startswith("shared/") else app / path
+    if address.hostname not in (urlsplit(ORIGIN).hostname, "127.0.0.1"):
+        route.abort()
+        return [route.request.url]
     if file.is_file():
-        route.fulfill(path=file)
+        kind = _types().get(Path(path).suffix, "application/octet-stream")
+        route.fulfill(body=file.read_bytes(), content_type=kind, headers={"X-Content-Type-Options": "nosniff"})
     else:
         route.fulfill(status=404, body="")
+    return []
 
 
 @pytest.mark.slow  # compiles twice

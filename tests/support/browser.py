@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Root may not use Chromium's sandbox; the others keep it from asking hosts that no test may ask.
 _FLAGS = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+_FLAGS += ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")  # a camera that shows a green pie
 _FLAGS += ("--disable-component-update", "--disable-sync", *(("--no-sandbox",) if os.name == "posix" else ()))
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -31,6 +32,15 @@ def needs_browser() -> None:
         pytest.skip("needs Chromium: apt-get install chromium")
     if importlib.util.find_spec("playwright") is None:
         pytest.skip("needs playwright: pip install '.[dev]'")
+
+
+ARCHIVE = Path.home() / ".cache" / "sonoforge" / "npm" / "onnxruntime-web-1.30.0.tgz"
+
+
+def needs_archive() -> None:
+    """Skip where onnxruntime-web neither lies nor can be had."""
+    if not ARCHIVE.is_file() and shutil.which("npm") is None:
+        pytest.skip("needs npm, to load onnxruntime-web")
 
 
 @contextlib.contextmanager

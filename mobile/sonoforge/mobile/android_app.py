@@ -7,6 +7,7 @@ order, so that the same bundle gives the same bytes before they are signed.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import io
 import re
 import zipfile
@@ -30,6 +31,7 @@ MIN_SDK = 24
 _QUICK_JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 # Already compressed, or read by Android in place (resources.arsc must be stored from Android 11 on).
 _STORED = (".arsc", ".png", ".npz", ".onnx")
+_LARGEST_CODE = 2_100_000_000  # that stores accept
 # Names that `Addresses.java` serves.
 _SERVED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
@@ -72,21 +74,28 @@ def describe_app(manifest: Manifest, version: str) -> AndroidApp:
         version: Of the web app.
 
     Raises:
-        SonoforgeError: The manifest's date is none.
+        SonoforgeError: The manifest's date is none, or not of our time.
     """
-    created = manifest.raw["created"]
-    try:
-        code = int(datetime.datetime.fromisoformat(created).timestamp() // 60)
-    except ValueError as error:
-        raise SonoforgeError(
-            f"manifest.json: created: found {created!r}, expected a date such as 2026-11-20"
-        ) from error
-    plain = [
-        c if c.isascii() and c.isalnum() else "_" if c.isascii() else f"u{ord(c):x}" for c in manifest.name.lower()
-    ]
+    readable = re.sub("[^a-z0-9]+", "_", manifest.name.lower())[:40]
+    unique = hashlib.sha256(manifest.name.encode()).hexdigest()[:8]
+    text = f"{manifest.version} ({version})"
     return AndroidApp(
-        f"sonoforge.app_{''.join(plain)}", f"sonoforge {manifest.name}", code, f"{manifest.version} ({version})"
+        f"sonoforge.app_{readable}_{unique}", f"sonoforge {manifest.name}", _minutes(manifest.raw["created"]), text
     )
+
+
+def _minutes(created: str) -> int:
+    """Return the minutes from 1970 to a date; UTC where it names no time zone."""
+    try:
+        date = datetime.datetime.fromisoformat(created)
+        minutes = int(date.replace(tzinfo=date.tzinfo or datetime.timezone.utc).timestamp() // 60)
+    except (ValueError, OverflowError):
+        minutes = 0
+    if not 0 < minutes <= _LARGEST_CODE:
+        raise SonoforgeError(
+            f"manifest.json: created: found {created!r:.80}, expected a date such as 2026-11-20T12:00:00+00:00"
+        )
+    return minutes
 
 
 def build_apk(files: Mapping[str, bytes], manifest: Manifest, version: str, signer: Signer) -> Apk:

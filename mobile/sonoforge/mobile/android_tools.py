@@ -76,7 +76,7 @@ def find_tools() -> AndroidTools:
     Raises:
         SonoforgeError: Some are missing; names the packages to install.
     """
-    platform = _platform()
+    platform = find_platform()
     found = {name: shutil.which(name) for name in _PACKAGES} | {_PLATFORM: platform and str(platform)}
     missing = [name for name, path in found.items() if path is None]
     if platform is None or missing:
@@ -85,8 +85,8 @@ def find_tools() -> AndroidTools:
     return AndroidTools({name: path for name, path in found.items() if path}, platform)
 
 
-def _platform() -> Path | None:
-    """The newest ``android.jar`` of an Android SDK, else of Debian."""
+def find_platform() -> Path | None:
+    """Return the newest ``android.jar`` of the Android SDK in ``ANDROID_HOME``, else Debian's; None without either."""
     home = os.environ.get("ANDROID_HOME")
     for folder in [*([Path(home) / "platforms"] if home else []), _DEBIANS_PLATFORMS]:
         found = {path: path.parent.name.removeprefix("android-") for path in folder.glob("android-*/android.jar")}

@@ -8,37 +8,64 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sonoforge.mobile.drawing import generator_files, without_page
 from sonoforge.mobile.npm_package import ONNXRUNTIME_WEB, read_files
+from sonoforge.mobile.own_golden import record_golden
 from sonoforge.mobile.sources import PWA, WWW
 from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle
+from sonoforge.runtime.cli.answer_files import settings_in_words
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.explanations.colours import heat
 from sonoforge.runtime.inference.classifier import Classifier
 
 _WORKER = "service-worker.js"
-_OF_THE_BUNDLE = ("manifest.json", "reference.npz", "golden.npz", "MODEL_CARD.md")
+_OF_THE_BUNDLE = ("reference.npz", "MODEL_CARD.md")
 
 
-def app_files(bundle: Bundle[ClassifierManifest], model: str, archive: Path | None = None) -> dict[str, bytes]:
+def app_files(
+    bundle: Bundle[ClassifierManifest],
+    model: str,
+    archive: Path | None = None,
+    crop: str | None = None,
+    abstain: bool = False,
+    generator: Bundle[GeneratorManifest] | None = None,
+) -> dict[str, bytes]:
     """Return every file of the app by its path.
 
     Args:
         bundle: The classifier.
         model: The model file that answers, such as ``model.onnx``.
         archive: onnxruntime-web's ``.tgz``, see `read_files`.
+        crop: As `Classifier` takes it.
+        abstain: As `Classifier` takes it.
+        generator: What draws on the page of synthetic images; None for an app without that page.
 
     Raises:
         SonoforgeError: The page cannot answer with this bundle, or a file cannot be had.
     """
-    _check(bundle, model)
+    classifier = _checked(bundle, model, crop, abstain)
+    own = record_golden(classifier, model)
+    golden = {"golden.npz": own.content} if own else {"bundle/golden.npz": bundle.read("golden.npz")}
+    page = _folder(WWW)
+    settings = {
+        "model": model,
+        "golden": own.record if own else None,
+        "generator": generator is not None,
+        "crop": classifier.crop,
+        "abstain": classifier.abstains,
+        "settings": settings_in_words(classifier, model),
+        "colours": heat().tolist(),
+    }
     files = {
-        **_folder(WWW),
+        **({**page, **generator_files(generator)} if generator else without_page(page)),
         **_folder(PWA),
         **{f"vendor/{name}": data for name, data in read_files(ONNXRUNTIME_WEB, archive).items()},
         "bundle/manifest.json": json.dumps(bundle.manifest.raw).encode(),
-        **{f"bundle/{name}": bundle.read(name) for name in (model, *_OF_THE_BUNDLE[1:])},
-        "app.json": json.dumps({"model": model, "colours": heat().tolist()}).encode(),
+        **{f"bundle/{name}": bundle.read(name) for name in (model, *_OF_THE_BUNDLE)},
+        **golden,
+        "app.json": json.dumps(settings).encode(),
     }
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items()) if name != _WORKER}
     version = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:16]
@@ -54,16 +81,11 @@ def write_files(files: dict[str, bytes], folder: Path) -> None:
         (folder / name).write_bytes(data)
 
 
-def _check(bundle: Bundle[ClassifierManifest], model: str) -> None:
-    manifest = bundle.manifest
-    crop = manifest.preprocessing.crop
-    if crop != "none":
-        raise SonoforgeError(
-            f"{bundle.path}: crops scans ({crop}), which the app does not do yet; use a bundle trained with --crop none"
-        )
-    Classifier(bundle, file=model)
-    if not manifest.files[model].format.startswith("onnx") or manifest.files[model].format.endswith("-uint8"):
+def _checked(bundle: Bundle[ClassifierManifest], model: str, crop: str | None, abstain: bool) -> Classifier:
+    kind = bundle.manifest.files[model].format if model in bundle.manifest.files else ""
+    if kind and (not kind.startswith("onnx") or kind.endswith("-uint8")):
         raise SonoforgeError(f"file: found {model!r}, expected an ONNX file with float input, such as model.onnx")
+    return Classifier(bundle, file=model, crop=crop, abstain=abstain)
 
 
 def _folder(folder: Path) -> dict[str, bytes]:

@@ -5,9 +5,22 @@ const app = globalThis.sonoforgeAndroid;
 /** Whether the page runs in the Android app. */
 export const inAndroidApp = app !== undefined;
 
-/** Have Android ask where to save a text; a web view saves no download by itself. */
-export function saveWithAndroid(name, type, text) {
-  app.save(name, type, text);
+/**
+ * Have Android ask where to save a text, or bytes; a web view saves no download by itself.
+ *
+ * @param {string} name
+ * @param {string} type
+ * @param {string | Uint8Array | Blob} content
+ */
+export async function saveWithAndroid(name, type, content) {
+  if (typeof content === "string") {
+    app.save(name, type, content);
+    return;
+  }
+  const bytes = new Uint8Array(await new Blob([content]).arrayBuffer());
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 0x8000) text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
+  app.saveBytes(name, type, btoa(text));
 }
 
 /**

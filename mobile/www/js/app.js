@@ -1,48 +1,30 @@
 /** The page: takes scans from a person, shows answers, and keeps them in memory alone. */
 
 import { connectAndroidApp } from "./android.js";
-import { makeCard } from "./card.js";
-import { drawHeatMap } from "./heat_map.js";
+import { Answers } from "./answers.js";
+import { connect } from "./ask.js";
+import { rendered } from "./markdown.js";
 import { offerUpdates } from "./offline.js";
 import { download, toCsv, toJson } from "./save.js";
-import { className, LANGUAGES, loadWords, reviewed, say } from "./words.js";
+import { className, loadWords, offerLanguages, reviewed, say } from "./words.js";
+import { connectZoom, openZoom } from "./zoom.js";
 
 const $ = (id) => document.getElementById(id);
 
-const engine = new Worker(new URL("engine.js", import.meta.url), { type: "module" });
-const waiting = new Map();
-let lastId = 0;
-
-engine.onmessage = ({ data: { id, ok, value, code, message } }) => {
-  const { resolve, reject } = waiting.get(id);
-  waiting.delete(id);
-  if (ok) resolve(value);
-  else reject(Object.assign(new Error(message), { code }));
-};
-engine.onerror = (event) => {
-  for (const { reject } of waiting.values()) reject(new Error(event.message || "the worker stopped"));
-  waiting.clear();
-};
-
-function ask(action, given = {}) {
-  return new Promise((resolve, reject) => {
-    waiting.set(++lastId, { resolve, reject });
-    engine.postMessage({ id: lastId, action, ...given });
-  });
-}
+const ask = connect("engine.js");
 
 /** `starting`, `ready` or `blocked`: no answer is given before the device has passed its self-test. */
 let state = "starting";
 let manifest = null;
 let settings = null;
 let checked = null;
-let answers = [];
+const answers = new Answers($("answers"), $("answers-section"), () => ({ colours: settings.colours, enlarge }));
 const queue = [];
 let total = 0;
 let done = 0;
 
 async function start() {
-  fillLanguages();
+  offerLanguages($("language"), inOtherWords);
   await loadWords($("language").value);
   $("state").textContent = say("starting");
   try {
@@ -57,15 +39,14 @@ async function start() {
 async function check() {
   checked = await ask("selfTest");
   showCheck();
-  const difference = largestDifference(checked);
   if (!checked.passed) {
-    const values = { difference, tolerance: checked.tolerance };
+    const values = { difference: largestDifference(checked), tolerance: checked.tolerance };
     block(say("blocked", { reason: say("blocked differs", values) }));
     return;
   }
   state = "ready";
   document.body.dataset.state = state;
-  $("state").textContent = say("ready", { difference });
+  $("state").textContent = say("ready");
   work();
 }
 
@@ -87,6 +68,7 @@ function describe() {
   const hash = manifest.files[settings.model].sha256.slice(0, 16);
   $("about-model").textContent = say("about", { name: manifest.name, version: manifest.version, hash });
   $("unreviewed").hidden = reviewed();
+  $("draw-link").hidden = !settings.generator;
   const coverage = Math.round(100 * (1 - manifest.conformal.alpha));
   $("how-list").replaceChildren(
     ...["heading", "set", "trust", "map"].flatMap((part) => [
@@ -116,63 +98,55 @@ function add(files) {
 let working = false;
 
 async function work() {
-  if (working || state !== "ready") return;
+  if (working || state !== "ready" || !queue.length) return;
   working = true;
+  answers.beginBatch();
+  showProgress();
   while (queue.length) {
-    const file = queue.shift();
-    $("state").textContent = say("working", { done: done + 1, total });
-    let answer;
-    try {
-      answer = { file: file.name, source: file, ...(await ask("classify", { file })) };
-    } catch (error) {
-      answer = { file: file.name, error: error.message, code: error.code };
-    }
+    const card = answers.add(await answerTo(queue.shift()));
     done += 1;
-    show(answer);
+    showProgress();
+    if (done === 1) card.scrollIntoView({ block: "start" });
   }
   working = false;
-  if (total) $("state").textContent = say("finished", { total });
+  const left = total - done;
+  showProgress();
+  $("state").textContent = left ? say("stopped", { done, total }) : say("finished", { total });
+  total = done;
 }
 
-function show(answer) {
-  answers.unshift(answer);
-  $("answers-section").hidden = false;
-  answer.card = makeCard(answer, { colours: settings.colours, remove, enlarge });
-  $("answers").prepend(answer.card);
+async function answerTo(file) {
+  const about = { file: file.name, source: file, bytes: file.size, modified: file.lastModified };
+  try {
+    return { ...about, ...(await ask("classify", { file })) };
+  } catch (error) {
+    return { ...about, error: error.message, code: error.code };
+  }
 }
 
-function remove(answer) {
-  answers = answers.filter((one) => one !== answer);
-  answer.card.remove();
-  $("answers-section").hidden = !answers.length;
+function showProgress() {
+  $("work").hidden = !working;
+  $("progress").max = total;
+  $("progress").value = done;
+  $("progress-text").textContent = say("working", { done: Math.min(done + 1, total), total });
 }
 
-let scale = 1;
-
-async function enlarge(answer, opacity) {
-  const { picture } = await ask("picture", { file: answer.source });
-  drawHeatMap($("zoom-canvas"), picture, answer.result.activation, settings.colours, opacity);
-  picture.close();
-  $("zoom-title").textContent = answer.file;
-  $("zoom").showModal();
-  scale = Math.min(1, $("stage").clientWidth / $("zoom-canvas").width);
-  zoomTo(scale);
-}
-
-function zoomTo(value) {
-  scale = Math.min(8, Math.max(0.1, value));
-  const canvas = $("zoom-canvas");
-  canvas.style.width = `${Math.round(scale * canvas.width)}px`;
+async function enlarge({ file, source, picture, result }, opacity) {
+  // A file that was moved or changed since cannot be read again: then the small picture is shown.
+  const whole = await ask("picture", { file: source }).catch(async () => ({ bitmap: await createImageBitmap(picture.blob) }));
+  const evidence = { map: result.activation, box: result.seen };
+  openZoom({ picture: whole.bitmap, evidence, colours: settings.colours, title: file }, opacity);
 }
 
 function showCheck() {
-  const { passed, differences, tolerance, images, milliseconds, browser, model } = checked;
+  const { passed, differences, tolerance, images, milliseconds, browser, model, golden } = checked;
   const facts = [
     ["result", say(passed ? "passed" : "failed")],
     ...Object.entries(differences).map(([name, value]) => [
       name, say("allowed", { value: value.toExponential(1), tolerance }),
     ]),
     ["images", images],
+    ["recorded answers", golden],
     ["time an image", say("milliseconds", { ms: Math.round(milliseconds) })],
     ["browser", browser],
     ["model file", `${settings.model}, SHA-256 ${model}`],
@@ -182,50 +156,39 @@ function showCheck() {
   );
 }
 
-function fillLanguages() {
-  const kept = localStorage.getItem("language");
-  const preferred = kept ?? navigator.languages.map((tag) => tag.split("-")[0]).find((tag) => tag in LANGUAGES) ?? "en";
-  for (const [code, name] of Object.entries(LANGUAGES)) {
-    const choice = element("option", name);
-    choice.value = code;
-    choice.lang = code;
-    $("language").append(choice);
-  }
-  $("language").value = preferred in LANGUAGES ? preferred : "en";
+function inOtherWords() {
+  if (manifest) describe();
+  if (checked) showCheck();
+  answers.redraw();
 }
+
+const origin = () => ({ model: manifest.files[settings.model].sha256, settings: settings.settings });
 
 const stamp = () => new Date().toISOString().slice(0, 19).replaceAll(":", "");
 
-$("language").addEventListener("change", async () => {
-  localStorage.setItem("language", $("language").value);
-  await loadWords($("language").value);
-  if (manifest) describe();
-  if (checked) showCheck();
-  for (const answer of answers) {
-    const card = makeCard(answer, { colours: settings.colours, remove, enlarge });
-    answer.card.replaceWith(card);
-    answer.card = card;
-  }
-});
 for (const id of ["files", "camera"]) {
   $(id).addEventListener("change", () => {
     add([...$(id).files]);
     $(id).value = "";
   });
 }
-$("save-csv").addEventListener("click", () =>
-  download(`sonoforge-${stamp()}.csv`, "text/csv", toCsv(answers.toReversed(), manifest.classes)),
-);
-$("save-json").addEventListener("click", () =>
-  download(`sonoforge-${stamp()}.json`, "application/json", toJson(answers.toReversed(), say("notice"))),
-);
+function save(ending, type, text) {
+  download(`sonoforge-${stamp()}.${ending}`, type, text);
+  answers.unsaved = false;
+}
+
+const saveCsv = () => save("csv", "text/csv", toCsv(answers.all, manifest.classes, origin()));
+
+$("save-csv").addEventListener("click", saveCsv);
+$("save-json").addEventListener("click", () => save("json", "application/json", toJson(answers.all, say("notice"))));
 $("clear").addEventListener("click", () => {
-  for (const answer of [...answers]) remove(answer);
+  answers.clear();
   $("state").textContent = "";
   $("add").focus();
 });
+$("stop").addEventListener("click", () => queue.splice(0));
 $("open-model").addEventListener("click", async () => {
-  $("card").textContent = await (await fetch("bundle/MODEL_CARD.md")).text();
+  $("card").replaceChildren(rendered(await (await fetch("bundle/MODEL_CARD.md")).text()));
   $("model").showModal();
 });
 $("open-check").addEventListener("click", () => $("check").showModal());
@@ -233,9 +196,6 @@ $("run-check").addEventListener("click", check);
 $("save-check").addEventListener("click", () =>
   download(`sonoforge-self-test-${stamp()}.json`, "application/json", JSON.stringify(checked, null, 2) + "\n"),
 );
-$("zoom-in").addEventListener("click", () => zoomTo(scale * 1.4));
-$("zoom-out").addEventListener("click", () => zoomTo(scale / 1.4));
-
 let depth = 0;
 document.addEventListener("dragenter", (event) => {
   event.preventDefault();
@@ -255,6 +215,7 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("paste", (event) => add([...(event.clipboardData?.files ?? [])]));
 
-offerUpdates();
+connectZoom();
+offerUpdates(answers, saveCsv);
 connectAndroidApp(add);
 start();

@@ -8,35 +8,58 @@ import { readNpz } from "./npz.js";
  * @property {Record<string, import("./npz.js").Matrix>} golden - `golden.npz`.
  * @property {Uint8Array} model - The model file that answers.
  * @property {string} file - Its name.
+ * @property {Golden | null} own - Whose answers `golden` holds, where they are not the bundle's.
+ */
+
+/**
+ * @typedef {object} Golden - Golden answers of the very file that answers, recorded when the app was built.
+ * @property {string} file - Path in the app.
+ * @property {string} sha256
+ * @property {number} bytes
+ * @property {number} tolerance - Largest difference of a probability.
+ * @property {string} recorded - By what.
  */
 
 /**
  * Fetch a bundle's files and compare each with the manifest.
  *
- * @param {string} folder - Address of the bundle's folder, with a slash at its end.
- * @param {string} file - The model file to answer with.
+ * @param {string} app - Address of the app's folder, with a slash at its end.
+ * @param {{model: string, golden: Golden | null}} settings - `app.json`: the model file to answer with.
  * @returns {Promise<Bundle>}
  * @throws {BundleError}
  */
-export async function openBundle(folder, file) {
+export async function openBundle(app, { model: file, golden: own }) {
+  const folder = app + "bundle/";
   const manifest = JSON.parse(new TextDecoder().decode(await load(folder + "manifest.json")));
   if (manifest.format_version !== 1 || manifest.task !== "classification") {
     throw new BundleError(`manifest.json: found ${manifest.task} ${manifest.format_version}, expected classification 1`);
   }
-  const checked = async (name) => {
-    const content = await load(folder + name);
-    const entry = manifest.files[name];
-    if (!entry || content.length !== entry.bytes || (await sha256(content)) !== entry.sha256) {
-      throw new BundleError(`${name}: is not the file that the manifest names; install the app again`);
-    }
-    return content;
-  };
-  const [model, reference, golden] = await Promise.all(["reference.npz", "golden.npz"].reduce(
-    (all, name) => [...all, checked(name).then((content) => readNpz(content, name))], [checked(file)]));
-  return { manifest, model, file, reference, golden };
+  const checked = (name) => loadChecked(folder + name, name, manifest.files[name]);
+  const arrays = async (name) => readNpz(await checked(name), name);
+  const [model, reference, golden] = await Promise.all([
+    checked(file),
+    arrays("reference.npz"),
+    own ? loadChecked(app + own.file, own.file, own).then((content) => readNpz(content, own.file)) : arrays("golden.npz"),
+  ]);
+  return { manifest, model, file, reference, golden, own };
 }
 
-async function load(address) {
+/**
+ * @param {string} address
+ * @param {string} name - For messages.
+ * @param {{sha256: string, bytes: number} | undefined} entry - What the file must be.
+ * @returns {Promise<Uint8Array>}
+ * @throws {BundleError}
+ */
+export async function loadChecked(address, name, entry) {
+  const content = await load(address);
+  if (!entry || content.length !== entry.bytes || (await sha256(content)) !== entry.sha256) {
+    throw new BundleError(`${name}: is not the file that the manifest names; install the app again`);
+  }
+  return content;
+}
+
+export async function load(address) {
   const answer = await fetch(address);
   if (!answer.ok) throw new BundleError(`${address}: cannot be read (${answer.status}); install the app again`);
   return new Uint8Array(await answer.arrayBuffer());

@@ -1,13 +1,13 @@
-/** One answer as a card: the scan under its heat map, and the words. */
+/** One answer as a card: what to make of it, the scan under its heat map, the figures. */
 
 import { drawHeatMap } from "./heat_map.js";
 import { verdict } from "./verdict.js";
-import { className, say } from "./words.js";
+import { className, percent, say } from "./words.js";
 
 /**
- * @param {any} answer - `{file, result, size, picture}`, or `{file, error}`.
+ * @param {any} answer - `{file, result, picture, copy_of, seems_copy_of}`, or `{file, error, code}`.
  * @param {{colours: number[][], remove: Function, enlarge: Function}} around
- * @returns {HTMLLIElement}
+ * @returns {{element: HTMLLIElement, close: () => void}}
  */
 export function makeCard(answer, { colours, remove, enlarge }) {
   const template = document.getElementById("card-template");
@@ -17,12 +17,15 @@ export function makeCard(answer, { colours, remove, enlarge }) {
   part(".remove").textContent = say("remove");
   part(".remove").setAttribute("aria-label", `${say("remove")} ${answer.file}`);
   part(".remove").addEventListener("click", () => remove(answer));
+  part("summary").textContent = say("details");
   if (!answer.result) {
     card.classList.add("failed", "no");
-    for (const unused of ["figure", "table", ".details"]) part(unused).remove();
+    for (const unused of ["figure", "table", ".notes"]) part(unused).remove();
     part("h3").textContent = say("no answer");
-    part(".advice").textContent = answer.error;
-    return card;
+    part(".advice").textContent = say(`error ${answer.code}`, {}, say("error other"));
+    part(".more dl").append(...terms([[say("reason"), answer.error]]));
+    part(".more").open = true;
+    return { element: card, close: () => card.remove() };
   }
   const { result } = answer;
   const { look, heading, advice } = verdict(result);
@@ -31,61 +34,116 @@ export function makeCard(answer, { colours, remove, enlarge }) {
   part(".advice").textContent = advice;
   part("caption").textContent = say("probabilities");
   part("tbody").append(...probabilityRows(result));
-  part(".details").append(...details(result));
-  drawPicture(part, answer, colours, enlarge);
-  return card;
+  part(".notes").append(...notes(answer).map((text) => element("li", text)));
+  part(".more dl").append(...terms(figures(result)));
+  // Percentages of an answer that must not be used invite its use.
+  if (look === "no") part(".more").append(part("table"));
+  const hide = drawPicture(part, answer, { colours, enlarge, opacity: look === "no" ? 0 : 80 });
+  const close = () => {
+    hide();
+    card.remove();
+  };
+  return { element: card, close };
 }
 
-function drawPicture(part, answer, colours, enlarge) {
+const shown = new WeakMap();
+const watcher = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) shown.get(target)?.(isIntersecting);
+  },
+  { rootMargin: "100% 0%" },
+);
+
+/** Draw the picture while it is near the window, and only then: a thousand drawn ones would not fit a phone's memory. */
+function drawPicture(part, answer, { colours, enlarge, opacity }) {
   const { result, picture } = answer;
+  const canvas = part("canvas");
   const slider = part(".slider input");
-  const opacity = () => slider.value / 100;
-  const draw = () => drawHeatMap(part("canvas"), picture, result.activation, colours, opacity());
+  let bitmap = null;
+  let wanted = false;
+  const evidence = { map: result.activation, box: result.seen };
+  const draw = () => bitmap && drawHeatMap(canvas, bitmap, evidence, colours, slider.value / 100);
+  const show = async (near) => {
+    wanted = near;
+    if (near && !bitmap) {
+      const read = await createImageBitmap(picture.blob);
+      if (!wanted || bitmap) return read.close();
+      bitmap = read;
+      draw();
+    } else if (!near && bitmap) {
+      bitmap.close();
+      bitmap = null;
+      canvas.width = canvas.height = 0;
+    }
+  };
+  slider.value = opacity;
+  canvas.width = canvas.height = 0;
+  canvas.style.aspectRatio = `${picture.width} / ${picture.height}`;
   part(".slider span").textContent = say("heat map");
   part(".picture").setAttribute("aria-label", say("enlarge", { file: answer.file }));
-  part(".picture").addEventListener("click", () => enlarge(answer, opacity()));
+  part(".picture").addEventListener("click", () => enlarge(answer, slider.value));
   slider.addEventListener("input", draw);
-  draw();
+  shown.set(canvas, show);
+  watcher.observe(canvas);
+  return () => {
+    watcher.unobserve(canvas);
+    show(false);
+  };
 }
 
 function probabilityRows({ probabilities }) {
   const ordered = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
   return ordered.map(([name, value]) => {
     const row = document.createElement("tr");
-    const head = document.createElement("th");
+    const head = element("th", className(name));
     head.scope = "row";
-    head.textContent = className(name);
-    const number = document.createElement("td");
-    number.textContent = `${Math.round(100 * value)} %`;
-    const share = document.createElement("td");
+    const share = element("td", "");
     share.className = "share";
     share.setAttribute("aria-hidden", "true");
     const meter = document.createElement("meter");
     meter.max = 1;
     meter.value = value;
     share.append(meter);
-    row.append(head, number, share);
+    row.append(head, element("td", percent(value)), share);
     return row;
   });
 }
 
-function details(result) {
-  const share = result.map.share_in_brightest_tenth;
-  const name = className(result.label);
-  const evidence =
-    share === null ? say("evidence none", { name }) : say("evidence share", { name, share: Math.round(100 * share) });
-  const lines = [
-    [say("ruled out"), result.set.map(className).join(", ") || say("none fits")],
-    [`${say("trust")} ${result.trust.score.toFixed(2)}`, result.trust.reasons.join("; ") || say("like training")],
-    [say("quality"), result.quality.flags.map((flag) => say(`flag ${flag}`)).join(", ") || say("no flags")],
-    [say("evidence"), evidence],
-    [say("time"), say("milliseconds", { ms: Math.round(result.ms.total) })],
+/** What a reader must know besides, in sentences. */
+function notes({ result, copy_of: copy, seems_copy_of: alike }) {
+  const { best, crop, label, marks, quality, trust } = result;
+  const flags = quality.flags.map((flag) => say(`flag ${flag}`)).join(", ");
+  const kinds = Object.keys(marks.counts).map((kind) => say(`mark ${kind}`));
+  const causes = label === best ? [] : trust.causes.map((cause) => say(`cause ${cause}`));
+  return [
+    ...causes,
+    ...(flags ? [`${say("quality")}: ${flags}.`] : []),
+    ...(kinds.length ? [`${say("marks", { kinds: kinds.join(", ") })} ${say("marks note")}`] : []),
+    ...(crop && crop.kept < 1 ? [say("cropped", { share: percent(crop.kept) })] : []),
+    ...(copy ? [say("copy of", { file: copy })] : []),
+    ...(alike ? [say("seems copy of", { file: alike })] : []),
   ];
-  return lines.flatMap(([title, text]) => {
-    const term = document.createElement("dt");
-    const description = document.createElement("dd");
-    term.textContent = title;
-    description.textContent = text;
-    return [term, description];
-  });
+}
+
+/** The figures, with the reasons as Python words them. */
+function figures(result) {
+  const { best, map, ms, quality, set, trust } = result;
+  const share = map.share_in_brightest_tenth;
+  const name = className(best);
+  return [
+    [say("ruled out"), set.map(className).join(", ") || say("none fits")],
+    [say("trust"), `${trust.score.toFixed(2)} ${say("of one")}`],
+    ...trust.reasons.map((reason) => [say("reason"), reason]),
+    [say("quality"), quality.flags.map((flag) => say(`flag ${flag}`)).join(", ") || say("no flags")],
+    [say("evidence"), share === null ? say("evidence none", { name }) : say("evidence share", { name, share: percent(share) })],
+    [say("time"), say("milliseconds", { ms: Math.round(ms.total) })],
+  ];
+}
+
+const terms = (pairs) => pairs.flatMap(([title, text]) => [element("dt", title), element("dd", text)]);
+
+function element(name, text) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
 }

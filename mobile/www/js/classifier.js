@@ -1,21 +1,41 @@
 /** Classify one image, as `sonoforge.runtime.Classifier` does. */
 
 import { peak, shareInBrightest } from "./activation_map.js";
+import { findMarks } from "./burned_in_marks.js";
 import { BundleError } from "./errors.js";
+import { greyLevels } from "./grey.js";
+import { mapContrast } from "./lesion_contrast.js";
 import { networkView, normalise } from "./preprocess.js";
 import { measureQuality, qualityFlags } from "./quality.js";
-import { judge } from "./trust.js";
+import { fingerprint } from "./repeats.js";
+import { judge, withheld } from "./trust.js";
+
+/** What stands for the label of a scan that is handed back, as in Python. */
+const UNCERTAIN = "uncertain";
 
 /**
- * @typedef {object} Result - The fields of Python's `Result.to_dict()`, and the map itself.
- * @property {string} label
+ * @typedef {object} Settings - Of `app.json`.
+ * @property {string} model - The model file that answers.
+ * @property {"none" | "auto"} crop - Whether the network sees the scan that is found in each image.
+ * @property {boolean} abstain - Whether scans are handed back by the bundle's policy.
+ */
+
+/**
+ * @typedef {object} Result - The fields of Python's `Result.to_dict()`, and what the page draws and compares by.
+ * @property {string} label - Of the most probable class, or `uncertain` where the scan is handed back.
+ * @property {string} best - The most probable class.
  * @property {Record<string, number>} probabilities
  * @property {string[]} set
  * @property {import("./trust.js").Trust} trust
  * @property {Record<string, any>} quality
  * @property {{name: string, version: string, sha256: string}} model
- * @property {{peak: {x: number, y: number, value: number}, share_in_brightest_tenth: number | null}} map
- * @property {import("./activation_map.js").ActivationMap} activation
+ * @property {import("./burned_in_marks.js").Marks} marks
+ * @property {{peak: {x: number, y: number, value: number}, share_in_brightest_tenth: number | null,
+ *   gcnr_of_map_area: number | null}} map
+ * @property {import("./scan_area.js").ScanArea | null} crop
+ * @property {number[]} seen - What the network saw: left, top, right and bottom as shares of the picture.
+ * @property {import("./activation_map.js").ActivationMap} activation - Of `best`.
+ * @property {import("./repeats.js").Fingerprint} print
  * @property {Record<string, number>} ms
  */
 
@@ -28,9 +48,11 @@ export class Classifier {
    * @param {import("./bundle.js").Bundle} bundle
    * @param {any} ort - onnxruntime-web.
    * @param {any} session - Its inference session of the bundle's model.
+   * @param {Settings} settings
    */
-  constructor(bundle, ort, session) {
+  constructor(bundle, ort, session, settings) {
     this.bundle = bundle;
+    this.settings = settings;
     this.#ort = ort;
     this.#session = session;
   }
@@ -38,17 +60,15 @@ export class Classifier {
   /**
    * @param {import("./bundle.js").Bundle} bundle
    * @param {any} ort
+   * @param {Settings} settings
    * @param {string} provider - `wasm` or `webgpu`.
    */
-  static async load(bundle, ort, provider = "wasm") {
-    if ((bundle.manifest.preprocessing.crop ?? "none") !== "none") {
-      throw new BundleError("this bundle crops scans, which the page cannot do yet; use sonoforge classify");
-    }
+  static async load(bundle, ort, settings, provider = "wasm") {
     const session = await ort.InferenceSession.create(bundle.model, {
       executionProviders: [provider],
       graphOptimizationLevel: "all",
     });
-    return new Classifier(bundle, ort, session);
+    return new Classifier(bundle, ort, session, settings);
   }
 
   /**
@@ -85,7 +105,8 @@ export class Classifier {
   async classify(raster) {
     const started = performance.now();
     const { manifest } = this.bundle;
-    const pixels = networkView(raster, manifest.preprocessing);
+    const grey = greyLevels(raster);
+    const { pixels, crop, box } = networkView(raster, manifest.preprocessing, this.settings.crop);
     const prepared = performance.now();
     const outputs = await this.predict(pixels);
     const inferred = performance.now();
@@ -93,21 +114,34 @@ export class Classifier {
     const values = Array.from(outputs.probabilities);
     const best = values.indexOf(Math.max(...values));
     const set = classes.filter((name, i) => values[i] >= manifest.conformal.thresholds[name]);
-    const quality = measureQuality(pixels, raster.width, raster.height);
+    const [left, top, right, bottom] = box;
+    const quality = measureQuality(pixels, right - left, bottom - top);
     const flags = qualityFlags(quality, manifest.quality);
     const [rows, columns] = manifest.outputs.cam.slice(1);
     const cells = rows * columns;
     const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
+    const trust = judge({ pixels, embedding: outputs.embedding, quality, flags }, set, this.bundle);
+    const isWithheld = this.settings.abstain && withheld(trust, values[best], manifest);
+    const strongest = peak(activation, right - left, bottom - top);
     const { name, version, files } = manifest;
     return {
-      label: classes[best],
+      label: isWithheld ? UNCERTAIN : classes[best],
+      best: classes[best],
       probabilities: Object.fromEntries(classes.map((one, i) => [one, values[i]])),
       set,
-      trust: judge({ pixels, embedding: outputs.embedding, quality, flags }, set, this.bundle),
+      trust,
       quality: { ...quality, flags },
+      marks: findMarks({ ...grey, channels: 1 }, crop?.box ?? null),
       model: { name, version, sha256: files[this.bundle.file].sha256 },
-      map: { peak: peak(activation, raster.width, raster.height), share_in_brightest_tenth: shareInBrightest(activation) },
+      map: {
+        peak: { ...strongest, x: left + strongest.x, y: top + strongest.y },
+        share_in_brightest_tenth: shareInBrightest(activation),
+        gcnr_of_map_area: mapContrast(activation, pixels),
+      },
+      crop,
+      seen: [left / raster.width, top / raster.height, right / raster.width, bottom / raster.height],
       activation,
+      print: await fingerprint(grey, pixels),
       ms: {
         preprocess: prepared - started,
         infer: inferred - prepared,

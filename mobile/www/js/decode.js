@@ -1,5 +1,6 @@
 /** Decode whatever image file a person gives the page, to the pixels that Python's runtime reads. */
 
+import { dimensions } from "./dimensions.js";
 import { ImageError } from "./errors.js";
 import { checkSize, LIMITS } from "./limits.js";
 import { findOrientation, markedUpright, upright } from "./orientation.js";
@@ -31,6 +32,8 @@ async function decodeByBrowser(data, orientation) {
   const type = kindOf(data);
   if (!type) throw new ImageError("not_an_image", whyNot(data));
   if (frames(data, type) > 1) throw new ImageError("animated", "animated: save the one picture to use as PNG");
+  const stated = dimensions(data, type);
+  if (stated) checkSize(stated.width, stated.height, type === "image/webp" ? LIMITS.webpPixels : LIMITS.pixels);
   const bytes = orientation ? markedUpright(data, orientation) : data;
   let bitmap;
   try {
@@ -69,6 +72,9 @@ function whyNot(data) {
   if (ascii(data, 128, 4) === "DICM") return "DICOM, which this page does not read; use sonoforge serve, or save it as PNG";
   if (["II*\0", "MM\0*"].includes(ascii(data, 0, 4))) return "TIFF, which browsers do not read; save it as PNG";
   if (ascii(data, 4, 4) === "ftyp") return "HEIC or video, which this page does not read; save it as JPEG or PNG";
+  const opening = ascii(data, 0, 300).trimStart();
+  if (opening.startsWith("<") && opening.includes("<svg")) return "SVG, a drawing and no scan; save the scan as PNG";
+  if (opening.startsWith("%PDF")) return "PDF, which this page does not read; save the picture in it as PNG";
   return "not an image; expected PNG, JPEG, WebP, GIF or BMP content";
 }
 

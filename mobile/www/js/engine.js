@@ -10,7 +10,7 @@ import { openBundle } from "./bundle.js";
 import { Classifier } from "./classifier.js";
 import { decodeImage } from "./decode.js";
 import { selfTest } from "./self_test.js";
-import { toBitmap } from "./raster.js";
+import { enlarged, thumbnail } from "./raster.js";
 
 ort.env.wasm.numThreads = 1; // threads would need isolation headers, which not every host can send
 ort.env.wasm.wasmPaths = { wasm: new URL("../vendor/ort-wasm-simd-threaded.wasm", import.meta.url).href };
@@ -20,8 +20,8 @@ let classifier = null;
 const actions = {
   async start() {
     const settings = await (await fetch(new URL("../app.json", import.meta.url))).json();
-    const bundle = await openBundle(new URL("../bundle/", import.meta.url).href, settings.model);
-    classifier = await Classifier.load(bundle, ort);
+    const bundle = await openBundle(new URL("../", import.meta.url).href, settings);
+    classifier = await Classifier.load(bundle, ort, settings);
     return { manifest: bundle.manifest, settings };
   },
   selfTest: () => selfTest(classifier),
@@ -31,17 +31,17 @@ const actions = {
     const decoded = performance.now();
     const result = await classifier.classify(raster);
     result.ms = { decode: decoded - started, ...result.ms, total: performance.now() - started };
-    return { result, size: [raster.width, raster.height], picture: await toBitmap(raster) };
+    return { result, picture: await thumbnail(raster) };
   },
   async picture({ file }) {
-    return { picture: await toBitmap(await decodeImage(file), Infinity) };
+    return { bitmap: await enlarged(await decodeImage(file)) };
   },
 };
 
 self.onmessage = async ({ data: { id, action, ...given } }) => {
   try {
     const value = await actions[action](given);
-    self.postMessage({ id, ok: true, value }, value.picture ? [value.picture] : []);
+    self.postMessage({ id, ok: true, value }, value.bitmap ? [value.bitmap] : []);
   } catch (error) {
     self.postMessage({ id, ok: false, code: error.code ?? error.name, message: error.message });
   }

@@ -7,29 +7,31 @@ const MOST_OPAQUE = 0.55;
 /**
  * @param {HTMLCanvasElement} canvas - Gets the picture's size.
  * @param {ImageBitmap | HTMLImageElement} picture
- * @param {import("./activation_map.js").ActivationMap} map
+ * @param {{map: import("./activation_map.js").ActivationMap, box: number[]}} evidence - The map, and where it lies: left,
+ *   top, right and bottom as shares of the picture.
  * @param {number[][]} colours - (256, 3), from little to much: `colours` of `app.json`.
  * @param {number} opacity - 0 (the scan alone) to 1.
  */
-export function drawHeatMap(canvas, picture, map, colours, opacity) {
-  const { width, height } = picture;
-  canvas.width = width;
-  canvas.height = height;
+export function drawHeatMap(canvas, picture, { map, box }, colours, opacity) {
+  canvas.width = picture.width;
+  canvas.height = picture.height;
   const context = canvas.getContext("2d");
   context.drawImage(picture, 0, 0);
-  const top = Math.max(...map.values);
-  if (top <= 0 || opacity === 0) return;
+  const most = Math.max(...map.values);
+  if (most <= 0 || opacity === 0) return;
+  const [left, top, right, bottom] = box.map((share, i) => Math.round(share * (i % 2 ? picture.height : picture.width)));
+  const [width, height] = [right - left, bottom - top];
   const values = atSize(map, width, height);
   const limit = Math.max(limitOfBrightest(map), Number.MIN_VALUE);
-  const image = context.getImageData(0, 0, width, height);
+  const image = context.getImageData(left, top, width, height);
   const { data } = image;
   for (let i = 0; i < values.length; i++) {
-    const level = Math.round(Math.min(Math.max(values[i] / top, 0), 1) * 255);
+    const level = Math.round(Math.min(Math.max(values[i] / most, 0), 1) * 255);
     const share = opacity * MOST_OPAQUE * Math.sqrt(level / 255);
     for (let k = 0; k < 3; k++) data[4 * i + k] = (1 - share) * data[4 * i + k] + share * colours[level][k];
   }
   outline(data, values, width, height, limit);
-  context.putImageData(image, 0, 0);
+  context.putImageData(image, left, top);
 }
 
 /** White inside black, so that it shows on every ground. */

@@ -1,4 +1,6 @@
+import { cropped } from "./grey.js";
 import { squeeze } from "./resize.js";
+import { findScanArea } from "./scan_area.js";
 
 /**
  * @typedef {{size: number, resample: "bilinear" | "bicubic", mean: number[], std: number[], crop?: string}} Recipe
@@ -6,14 +8,23 @@ import { squeeze } from "./resize.js";
  */
 
 /**
- * The network's view of an image.
- *
+ * @typedef {object} View - What the network sees of an image.
+ * @property {Uint8Array} pixels - (S, S, 3).
+ * @property {import("./scan_area.js").ScanArea | null} crop - Where the scan lies, if that part alone is seen.
+ * @property {import("./grey.js").Box} box - What is seen.
+ */
+
+/**
  * @param {import("./png.js").Raster} raster
  * @param {Recipe} recipe
- * @returns {Uint8Array} (S, S, 3).
+ * @param {"none" | "auto"} crop
+ * @returns {View}
  */
-export function networkView(raster, recipe) {
-  return squeeze(raster, recipe.size, recipe.resample);
+export function networkView(raster, recipe, crop) {
+  const area = crop === "auto" ? findScanArea(raster) : null;
+  const seen = area ? cropped(raster, area.box) : raster;
+  const box = area?.box ?? [0, 0, raster.width, raster.height];
+  return { pixels: squeeze(seen, recipe.size, recipe.resample), crop: area, box };
 }
 
 /**

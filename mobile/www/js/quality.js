@@ -3,6 +3,8 @@
  * of the training images that the bundle records.
  */
 
+import { toEven } from "./grey.js";
+
 /** Each metric and the side of its range that is a fault. */
 const METRICS = {
   sharpness: ["low"], noise: ["high"], contrast: ["low"], brightness: ["low", "high"],
@@ -87,10 +89,4 @@ function toGrey(pixels) {
     grey[i] = toEven(Math.fround(r * pixels[from] + g * pixels[from + 1] + b * pixels[from + 2]));
   }
   return grey;
-}
-
-function toEven(value) {
-  const down = Math.floor(value);
-  const rest = value - down;
-  return rest > 0.5 || (rest === 0.5 && down % 2) ? down + 1 : down;
 }

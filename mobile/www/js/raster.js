@@ -1,14 +1,28 @@
-/** Longest side of the pictures that the page shows; a scan's full size would not fit the memory 200 times. */
-const MOST_SHOWN = 640;
+/** Longest side of the pictures in the list; a scan's full size would not fit the memory a thousand times. */
+const MOST_LISTED = 640;
+/** Longest side of the enlarged picture: Safari on iOS draws no canvas above 4096 x 4096 pixels. */
+const MOST_ENLARGED = 4096;
 
 /**
- * Turn decoded pixels into a picture that a page can draw.
- *
  * @param {import("./png.js").Raster} raster
- * @param {number} [most] - Longest side in pixels.
- * @returns {Promise<ImageBitmap>}
+ * @returns {Promise<{blob: Blob, width: number, height: number}>} A small JPEG, which the browser may keep on the disk.
  */
-export async function toBitmap({ width, height, channels, data }, most = MOST_SHOWN) {
+export async function thumbnail(raster) {
+  const bitmap = await toBitmap(raster, MOST_LISTED);
+  const { width, height } = bitmap;
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return { blob: await canvas.convertToBlob({ type: "image/jpeg", quality: 0.9 }), width, height };
+}
+
+/**
+ * @param {import("./png.js").Raster} raster
+ * @returns {Promise<ImageBitmap>} At its own size, or somewhat smaller.
+ */
+export const enlarged = (raster) => toBitmap(raster, MOST_ENLARGED);
+
+async function toBitmap({ width, height, channels, data }, most) {
   const rgba = new Uint8ClampedArray(4 * width * height);
   for (let i = 0, from = 0; i < rgba.length; i += 4, from += channels) {
     rgba[i] = data[from];

@@ -7,6 +7,7 @@
 const PRECISION = 22;
 
 const FILTERS = {
+  box: { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
   bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
   // Keys 1981 with a = -0.5, as Pillow has it.
   bicubic: {
@@ -59,7 +60,7 @@ function clip8(sum) {
  *
  * @param {import("./png.js").Raster} raster
  * @param {number} size - Side S in pixels.
- * @param {"bilinear" | "bicubic"} resample
+ * @param {"bilinear" | "bicubic" | "box"} resample
  * @returns {Uint8Array} (S, S, 3); a grey image is copied to the three channels.
  */
 export function squeeze(raster, size, resample) {

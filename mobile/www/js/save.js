@@ -2,23 +2,70 @@
 
 import { inAndroidApp, saveWithAndroid } from "./android.js";
 
-const QUALITY = ["sharpness", "noise", "contrast", "brightness", "saturated", "black", "resolution"];
-// What a spreadsheet would run as a formula.
-const FORMULA = /^[=+\-@\t\r]/;
+// DICOM and clips, whose columns stay empty, are for `sonoforge serve` and `sonoforge classify`.
+const COLUMNS = [
+  "set", "trust_score", "in_distribution", "trust_reasons",
+  "sharpness", "noise", "contrast", "brightness", "saturated", "black", "resolution",
+  "quality_flags", "marks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags", "copy_of", "seems_copy_of",
+  "error_code", "error_message", "bytes", "modified_ns", "model_sha256", "settings",
+];
+// What a spreadsheet would run as a formula; see `sonoforge.runtime.csv_cells`.
+const FORMULA = /^'*[=+\-@\t\r]/;
 
-/** @param {{file: string, result: import("./classifier.js").Result}[]} answers */
-export function toCsv(answers, classes) {
-  const header = ["file", "ok", "error", "label", ...classes.map((name) => `p_${name}`), "set", "trust_score",
-    "in_distribution", "trust_reasons", ...QUALITY, "quality_flags"];
-  const rows = answers.map(({ file, result, error }) =>
-    result
-      ? [file, "true", "", result.label, ...classes.map((name) => result.probabilities[name]), result.set.join("|"),
-          result.trust.score, result.trust.in_distribution, result.trust.reasons.join("|"),
-          ...QUALITY.map((name) => result.quality[name]), result.quality.flags.join("|")]
-      : [file, "false", error, ...header.slice(3).map(() => "")],
-  );
-  return [header, ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+/**
+ * @typedef {object} Answer
+ * @property {string} file
+ * @property {number} bytes
+ * @property {number} modified - Milliseconds since 1970; WebKit knows whole seconds alone.
+ * @property {import("./classifier.js").Result} [result]
+ * @property {string | null} copy_of
+ * @property {string | null} seems_copy_of
+ * @property {string} [error]
+ * @property {string} [code]
+ */
+
+/**
+ * @param {Answer[]} answers
+ * @param {string[]} classes
+ * @param {{model: string, settings: string}} origin - SHA-256 of the model file, and `settings` of `app.json`.
+ */
+export function toCsv(answers, classes, origin) {
+  const header = ["file", "ok", "label", ...classes.map((name) => `p_${name}`), ...COLUMNS];
+  const rows = answers.map((answer) => {
+    const cells = { ...(answer.result ? cellsOf(answer) : failureOf(answer)), ...identity(answer, origin) };
+    return header.map((name) => cell(cells[name] ?? ""));
+  });
+  return [header, ...rows].map((row) => row.join(",") + "\n").join("");
 }
+
+function cellsOf({ file, result, copy_of, seems_copy_of }) {
+  const { trust, quality } = result;
+  return {
+    file,
+    ok: true,
+    label: result.label,
+    ...Object.fromEntries(Object.entries(result.probabilities).map(([name, value]) => [`p_${name}`, value])),
+    set: result.set.join("|"),
+    trust_score: trust.score,
+    in_distribution: trust.in_distribution,
+    trust_reasons: trust.reasons.join("|"),
+    ...quality,
+    quality_flags: quality.flags.join("|"),
+    marks: result.marks.summary,
+    crop_box: result.crop?.box.join("|"),
+    copy_of,
+    seems_copy_of,
+  };
+}
+
+const failureOf = ({ file, error, code }) => ({ file, ok: false, error_code: code, error_message: `${file}: ${error}` });
+
+const identity = ({ bytes, modified }, { model, settings }) => ({
+  bytes,
+  modified_ns: `${modified}000000`,
+  model_sha256: model,
+  settings,
+});
 
 function cell(value) {
   let text = String(value);
@@ -26,17 +73,21 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** @param {{file: string, result: import("./classifier.js").Result}[]} answers */
+/**
+ * @param {Answer[]} answers
+ * @param {string} notice
+ */
 export function toJson(answers, notice) {
-  const results = answers.map(({ file, result, error, code }) => {
-    if (!result) return { file, ok: false, error: { code, message: error } };
-    const { activation, ...rest } = result;
-    return { file, ok: true, ...rest };
+  const results = answers.map(({ file, result, copy_of, seems_copy_of, error, code }) => {
+    if (!result) return { file, ok: false, error: { code, message: `${file}: ${error}` } };
+    const { label, probabilities, set, trust, quality, marks, model, map, crop, ms } = result;
+    const own = { label, probabilities, set, trust, quality, marks, model, map, crop, ms };
+    return { file, ok: true, ...own, copy_of, seems_copy_of };
   });
   return JSON.stringify({ notice, results }, null, 2) + "\n";
 }
 
-/** Hand a text to the browser as a download, in the Android app to the phone. */
+/** Hand a text, or bytes, to the browser as a download, in the Android app to the phone. */
 export function download(name, type, text) {
   if (inAndroidApp) {
     saveWithAndroid(name, type, text);

@@ -1,6 +1,7 @@
+import { BundleError } from "./errors.js";
+
 /** As `sonoforge verify` allows: float32 sums in another order, with room for other processors. */
 const TOLERANCE = 1e-3;
-const PROBABILITY_TOLERANCES = { fp32: 1e-3, fp16: 0.02, int8: 0.25 };
 
 /**
  * @typedef {object} SelfTest
@@ -13,23 +14,25 @@ const PROBABILITY_TOLERANCES = { fp32: 1e-3, fp16: 0.02, int8: 0.25 };
  * @property {string} browser
  * @property {{simd: boolean, threads: number}} wasm
  * @property {string} model - SHA-256 of the model file.
+ * @property {string} golden - Whose answers they were compared with.
  * @property {string} when - ISO 8601.
  */
 
 /**
- * Compute the bundle's golden images with the code that answers for a user's, and compare with what the exporter
- * recorded.
+ * Compute the bundle's golden images with the code that answers for a user's, and compare with what was recorded of
+ * this very file: by the exporter, or, of an int8 or fp16 file, when the app was built.
  *
  * @param {import("./classifier.js").Classifier} classifier
  * @returns {Promise<SelfTest>}
  */
 export async function selfTest(classifier) {
   const { bundle } = classifier;
-  const { manifest, golden, file } = bundle;
+  const { manifest, golden, file, own } = bundle;
   const { precision, sha256 } = manifest.files[file];
   const exact = precision === "fp32";
+  if (!exact && !own) throw new BundleError(`${file}: the app records no golden answers of it; build the app again`);
   const compared = exact ? Object.keys(manifest.outputs) : ["probabilities"];
-  const tolerance = exact ? TOLERANCE : PROBABILITY_TOLERANCES[precision];
+  const tolerance = exact ? TOLERANCE : own.tolerance;
   const [images, side] = golden.pixels.shape;
   const area = side * side * 3;
   const classes = manifest.classes.length;
@@ -62,6 +65,7 @@ export async function selfTest(classifier) {
     browser: navigator.userAgent,
     wasm: { simd: true, threads: 1 },
     model: sha256,
+    golden: own ? own.recorded : "golden.npz",
     when: new Date().toISOString(),
   };
 }

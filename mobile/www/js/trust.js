@@ -191,11 +191,10 @@ function within({ threshold }, digits) {
  *
  * @param {Trust} trust
  * @param {number} probability - Of the most probable class.
- * @param {any} manifest
+ * @param {any} manifest - With `trust.checks`.
  * @returns {boolean}
  */
 export function withheld(trust, probability, manifest) {
-  const policy = manifest.trust.checks?.policy;
-  if (!policy) return false;
-  return trust.causes.some((cause) => cause !== CAUSES.betweenClasses) || probability < policy.least_probability;
+  const inTheScan = trust.causes.some((cause) => cause !== CAUSES.betweenClasses);
+  return inTheScan || probability < manifest.trust.checks.policy.least_probability;
 }

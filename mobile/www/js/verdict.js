@@ -1,22 +1,27 @@
-import { className, say } from "./words.js";
+import { CAUSES } from "./trust.js";
+import { className, percent, say } from "./words.js";
 
 /**
- * How an answer is to be taken, as on the page of `sonoforge classify --html`.
+ * How an answer is to be taken, as on the page of `sonoforge classify --html`, and what to do next.
  *
  * @param {import("./classifier.js").Result} result
- * @returns {{rank: number, look: "no" | "open" | "clear", heading: string, advice: string}} The worst has rank 1.
+ * @returns {{look: "no" | "open" | "clear", heading: string, advice: string}}
  */
 export function verdict(result) {
-  const { trust, set, quality } = result;
+  const { label, best, trust, set, quality } = result;
   const classes = set.map(className);
-  if (!trust.in_distribution) return { rank: 1, look: "no", heading: say("do not use"), advice: say("do not use advice") };
-  if (!set.length) return { rank: 2, look: "no", heading: say("nothing fits"), advice: say("nothing fits advice") };
+  if (label !== best) return { look: "no", heading: say("uncertain"), advice: say("uncertain advice") };
+  if (!trust.in_distribution) {
+    const why = trust.causes.includes(CAUSES.notUltrasound) ? "no scan advice" : "do not use advice";
+    return { look: "no", heading: say("do not use"), advice: say(why) };
+  }
+  if (!set.length) return { look: "no", heading: say("nothing fits"), advice: say("nothing fits advice") };
   if (set.length > 1) {
     const heading = say("open", { classes: classes.join(` ${say("or")} `) });
-    return { rank: 3, look: "open", heading, advice: say("open advice") };
+    return { look: "open", heading, advice: say("open advice") };
   }
-  if (quality.flags.length) {
-    return { rank: 4, look: "open", heading: say("poor", { name: classes[0] }), advice: say("poor advice") };
+  if (quality.flags.length || trust.causes.includes(CAUSES.poorScan)) {
+    return { look: "open", heading: say("poor", { name: classes[0] }), advice: say("poor advice") };
   }
-  return { rank: 5, look: "clear", heading: classes[0], advice: say("clear advice") };
+  return { look: "clear", heading: classes[0], advice: say("clear advice", { share: percent(result.probabilities[best]) }) };
 }

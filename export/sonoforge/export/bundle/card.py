@@ -273,7 +273,14 @@ def generator_card(record: ManifestJson) -> str:
         "",
         f"Trained on {training['data'] or 'a data set whose name is not recorded'}, to step {training['step']}. "
         f"Fingerprint of the training images `{training['fingerprint'][:16]}`, of the weights "
-        f"`{training['generator_sha256'][:16]}`.",
+        f"`{training['generator_sha256'][:16]}`."
+        + (
+            f" `reference.npz` records each training image as {reference['dimension']} features of the classifier "
+            f"{reference['model']['name']} {reference['model']['version']}, to measure KID with; it may allow "
+            "conclusions about training images, as the weights may."
+            if (reference := record.get("reference"))
+            else ""
+        ),
         "",
         "## Limits",
         "",

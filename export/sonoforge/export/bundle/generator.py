@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from sonoforge.export.generators.graph import (
 )
 from sonoforge.export.generators.writers import GeneratorSource, unsuitable
 from sonoforge.models.stylegan.mapping import has_styles
-from sonoforge.runtime.bundle.generation import LATENT_RECIPE, GeneratorManifest
+from sonoforge.runtime.bundle.generation import LATENT_RECIPE, REFERENCE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.inference import runners
@@ -42,6 +42,9 @@ from sonoforge.training.gan.checkpoint import Description, describe, find_checkp
 from sonoforge.training.gan.generator import Truncation, generate, label_batch, latent_distribution
 from sonoforge.training.run_folder import CONFIG, read_config
 
+if TYPE_CHECKING:
+    from sonoforge.export.generators.reference import Reference
+
 log = logging.getLogger(__name__)
 
 TASK = GeneratorManifest.task
@@ -51,7 +54,9 @@ INTENDED_USE = (
 GOLDEN = ((0, 1.0), (1, 0.7), (2, 0.3), (3, -0.5))  # seed, and psi where there are styles
 
 
-def bundle_from_checkpoint(checkpoint: Path, folder: Path, formats: Sequence[str] = ("onnx",)) -> list[FormatRow]:
+def bundle_from_checkpoint(
+    checkpoint: Path, folder: Path, formats: Sequence[str] = ("onnx",), reference: Reference | None = None
+) -> list[FormatRow]:
     """Export a checkpoint's averaged generator; a file that fails its gate is left out, the others go in.
 
     Args:
@@ -59,6 +64,7 @@ def bundle_from_checkpoint(checkpoint: Path, folder: Path, formats: Sequence[str
         folder: The bundle's; an existing generator's bundle is replaced.
         formats: Rows of `formats.table.FORMATS`, or ``all``, which leaves out what this generator or this machine
             cannot have.  ``onnx``, which the others are made of or compared with, is always written.
+        reference: Of its training images; None for a bundle without.
 
     Returns:
         See `add_formats`; ``max_abs`` is the largest difference of images from torch's, in [-1, 1].
@@ -74,11 +80,14 @@ def bundle_from_checkpoint(checkpoint: Path, folder: Path, formats: Sequence[str
     names = choose(formats, TASK, lambda name: _cannot_have(name, generator))
     exported = ExportedGenerator(GeneratorSource(generator, about, generator_onnx(generator, about)))
     manifest = _about(about, generator, _data_name(checkpoint))
+    if reference:
+        manifest["reference"] = reference.about
     with replacing_bundle(folder, TASK) as fresh:
         contents = {
             GeneratorManifest.model: exported.source.onnx,
             "golden.npz": _golden(generator),
             "MODEL_CARD.md": generator_card(manifest).encode(),
+            **({REFERENCE: npz(reference.arrays)} if reference else {}),
         }
         write_bundle(fresh, TASK, manifest, contents)
         rows = add_formats(fresh, exported, names, formats)

@@ -17,7 +17,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import keep_freed_memory
-from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
+from sonoforge.training.gan.checkpoint import best_checkpoint, describe, find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,10 @@ def main(config: Config) -> Outcome:
         raise SonoforgeError(f"{source}: no such run folder or bundle; sonoforge run, train and gan train make runs")
     is_generator = (source / "checkpoints").is_dir() and not (source / "model").is_dir()
     is_bundle = not is_generator and (source.suffix == ".zip" or (source / "manifest.json").is_file())
-    if is_generator and config.data:
+    if is_generator and config.data and not config.reference:
         raise SonoforgeError(f"--data: found {config.data}, expected none: a generator's files are checked on latents")
+    if config.reference and not is_generator:
+        raise SonoforgeError(f"--reference: found {config.reference}, expected none: {source} is no run of gan train")
     if config.network and (is_generator or is_bundle):
         raise SonoforgeError(f"--network: found {config.network}, expected none: {source} is no run of a classifier")
     if is_bundle and not config.out and (config.run == "shipped" or source.suffix == ".zip"):
@@ -44,7 +46,14 @@ def main(config: Config) -> Outcome:
     folder = Path(config.out) if config.out else source if is_bundle else source / "bundle"
     target = _zip_target(folder, source) if config.zip else None
     if is_generator:
-        rows = bundle_from_checkpoint(_checkpoint(source, config.checkpoint), folder, config.formats)
+        checkpoint = _checkpoint(source, config.checkpoint)
+        reference = None
+        if config.reference:
+            from sonoforge.export.generators.reference import make_reference  # noqa: PLC0415 - needs the extra train
+
+            classifier = open_bundle(_kept(config.reference))
+            reference = make_reference(checkpoint, describe(checkpoint), classifier, config.data)
+        rows = bundle_from_checkpoint(checkpoint, folder, config.formats, reference)
     elif is_bundle:
         rows = bundle_from_bundle(open_bundle(source), folder, config.formats, config.data)
     else:
@@ -54,7 +63,7 @@ def main(config: Config) -> Outcome:
 
 
 def _kept(network: str) -> Path | None:
-    """Return where the bundle is whose network is kept; None for the shipped one."""
+    """Return where the bundle is whose network is kept or looked through; None for the shipped one."""
     return None if network == "shipped" else Path(network)
 
 

@@ -1,6 +1,6 @@
 """The manifest of a generator's bundle: the keys that its task adds.
 
-Beside the keys of every bundle, all of them required and no other allowed:
+Beside the keys of every bundle, all of them required but `reference`, and no other allowed:
 
 | key | value |
 |---|---|
@@ -15,13 +15,16 @@ Beside the keys of every bundle, all of them required and no other allowed:
 | `parity` | `checked`: batches and psi; `formats`: format to `file`, `precision`, `status` (`passed`, `failed`, `not checked`, `not written`), `reason`, `bytes`, `max_abs`, `tolerance` |
 | `provenance` | packages and their versions |
 | `training` | `step`, `data`, `fingerprint` of the images, `generator_sha256` of the weights |
+| `reference` | with the file `reference.npz`: `model`, the classifier (`name`, `version`, `sha256` of `model.onnx`) in whose embedding the training images are recorded; `dimension` of it; `images`: how many, by class |
+
+`reference.npz` holds `embeddings` (M, D) float16 and `labels` (M,) int64, 0 without classes.
 """  # noqa: E501 - a table's rows cannot be broken
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +49,29 @@ LATENT_RECIPE = "sha256-box-muller-1"
 
 DISTRIBUTIONS = ("normal", "uniform")
 
+REFERENCE = "reference.npz"
+
 _LARGEST_SIDE = 4096
 _LARGEST_LATENT = 65536
+
+
+class TrainingReference(NamedTuple):
+    """Where the training images are recorded in a classifier's features.
+
+    Attributes:
+        model: ``name``, ``version`` and ``sha256`` of the classifier's float32 ONNX file.
+        dimension: D of its embedding.
+        images: How many there are, by class.
+    """
+
+    model: dict[str, str]
+    dimension: int
+    images: dict[str, int]
+
+    @property
+    def arrays(self) -> dict[str, ArrayKind]:
+        """The arrays of ``reference.npz``."""
+        return {"embeddings": ArrayKind(np.float16, ("N", self.dimension)), "labels": ArrayKind(np.int64, ("N",))}
 
 
 @dataclass(frozen=True)
@@ -67,6 +91,7 @@ class GeneratorManifest(Manifest):
         step: Training step of the weights.
         fingerprint: Hash of the training images.
         generator_sha256: Hash of the weights' file.
+        reference: Of the training images; None where the bundle has none.
     """
 
     recipe: str
@@ -81,6 +106,7 @@ class GeneratorManifest(Manifest):
     step: int
     fingerprint: str
     generator_sha256: str
+    reference: TrainingReference | None
 
     task: ClassVar[str] = "generation"
     owner: ClassVar[str] = "a generator"
@@ -92,6 +118,7 @@ class GeneratorManifest(Manifest):
         *("recipe", "image", "class_name", "latents", "inputs", "psi"),
         *("training", "parity", "provenance"),
     )
+    optional: ClassVar[tuple[str, ...]] = ("reference",)
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> GeneratorManifest:
@@ -110,11 +137,16 @@ class GeneratorManifest(Manifest):
         training = mapping("training", raw["training"])
         exact_keys("training", training, ("step", "data", "fingerprint", "generator_sha256"))
         text("training.data", training["data"], empty=True)
+        files = read_files(raw["files"], cls)
+        if ("reference" in raw) != (REFERENCE in files):
+            raise ManifestError(
+                f"reference: found only one of this key and the file {REFERENCE}, expected both or none"
+            )
         return cls(
             name=raw["name"],
             version=raw["version"],
             classes=classes,
-            files=read_files(raw["files"], cls),
+            files=files,
             raw=raw,
             recipe=text("recipe", raw["recipe"]),
             image_size=size,
@@ -128,6 +160,7 @@ class GeneratorManifest(Manifest):
             step=whole("training.step", training["step"], 0, 10**12),
             fingerprint=text("training.fingerprint", training["fingerprint"]),
             generator_sha256=digest("training.generator_sha256", training["generator_sha256"]),
+            reference=_reference(raw["reference"], classes or (class_name,)) if "reference" in raw else None,
         )
 
     @property
@@ -183,3 +216,21 @@ def _psi(value: Any) -> dict[str, Any]:
     if not isinstance(psi["accepted"], bool):
         raise ManifestError(f"psi.accepted: found {psi['accepted']!r:.80}, expected true or false")
     return psi
+
+
+def _reference(value: Any, classes: tuple[str, ...]) -> TrainingReference:
+    reference = mapping("reference", value)
+    exact_keys("reference", reference, ("model", "dimension", "images"))
+    model = mapping("reference.model", reference["model"])
+    exact_keys("reference.model", model, ("name", "version", "sha256"))
+    images = mapping("reference.images", reference["images"])
+    exact_keys("reference.images", images, classes)
+    return TrainingReference(
+        {
+            "name": text("reference.model.name", model["name"]),
+            "version": text("reference.model.version", model["version"]),
+            "sha256": digest("reference.model.sha256", model["sha256"]),
+        },
+        whole("reference.dimension", reference["dimension"], 1, _LARGEST_LATENT),
+        {name: whole(f"reference.images.{name}", count, 1, 10**9) for name, count in images.items()},
+    )

@@ -86,10 +86,12 @@ class Manifest:
     required: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     keys: ClassVar[tuple[str, ...]]
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Keys that may be missing."""
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Manifest:
-        """Check the values of a document that has exactly this task's keys.
+        """Check the values of a document that has exactly this task's keys, the optional ones or not.
 
         Raises:
             ManifestError: One line: which key, what was found, what was expected.

@@ -8,11 +8,14 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime.atomic import plain, replacing
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.inference.classifier import Classifier
 
 Entry = Mapping[str, Any]
 
@@ -32,8 +35,19 @@ class Origin(NamedTuple):
     settings: str
 
 
-def settings_in_words(settings: Mapping[str, str]) -> str:
-    """Return settings as a row holds them, such as ``crop=none; abstain=no``."""
+def settings_in_words(classifier: Classifier, file: str) -> str:
+    """Return the settings of an answer as a row holds them, such as ``...; crop=none; abstain=no``.
+
+    Args:
+        classifier: What answers.
+        file: Its model file's name.
+    """
+    settings = {
+        "bundle": classifier.bundle.manifest_sha256[:16],
+        "file": file,
+        "crop": classifier.crop,
+        "abstain": "yes" if classifier.abstains else "no",
+    }
     return "; ".join(f"{name}={value}" for name, value in settings.items())
 
 

@@ -66,6 +66,9 @@ def session_options(threads: int) -> Any:
     # Waiting threads sleep instead of burning the cores that the next decode needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.inter_op_num_threads = 1
+    # On x86 without VNNI the fast 8-bit sums overflow: an int8 file then misses the network's probabilities by 0.03 on
+    # scans of BUSI, and by 0.009 with this (AVX2, measured); float files are not affected.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 4  # none: what fails is raised as well, and the rest is not the user's
     return options
 

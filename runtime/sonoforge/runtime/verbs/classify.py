@@ -234,13 +234,7 @@ def _open_files(config: Config, classifier: Classifier) -> list[AnswerFile]:
         settings_in_words,
     )
 
-    settings = {
-        "bundle": classifier.bundle.manifest_sha256[:16],
-        "file": config.file,
-        "crop": classifier.crop,
-        "abstain": "yes" if classifier.abstains else "no",
-    }
-    origin, kept = Origin(classifier.model["sha256"], settings_in_words(settings)), []
+    origin, kept = Origin(classifier.model["sha256"], settings_in_words(classifier, config.file)), []
     if config.csv:
         kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.classes), origin, config.resume))
     if config.jsonl:

@@ -34,6 +34,7 @@ sonoforge export my_bundle.zip --formats tensorrt-fp16 --data scans/ --out serve
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
 sonoforge export runs/00003-run-BUSI --network shipped --out again    this network, what the run measured
 sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
+sonoforge export runs/00005-gan-stylegan2-busi-malignant --reference shipped    and KID on the device
 
 all leaves out what this machine cannot write or cannot check; given by name, a file that nothing here can run, such
 as a TensorRT engine without a GPU, goes in unchecked and is marked so.
@@ -60,6 +61,12 @@ class Config:
         "",
         help="bundle (folder, .zip, or the word shipped) whose network to keep, with the run's record of held-out "
         "images; both of the same recipe on the same images (default: the run's own network)",
+    )
+    reference: str = option(
+        "",
+        help="of a generator: classifier's bundle (folder, .zip, or the word shipped) in whose features to record the "
+        "training images, so that a page can measure KID of what it draws",
+        metavar="BUNDLE",
     )
     out: str = option("", help="folder of the bundle (default: RUN/bundle, or the bundle itself)")
     zip: bool = option(False, help="also pack the bundle as OUT.zip")

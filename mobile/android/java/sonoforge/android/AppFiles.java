@@ -7,6 +7,7 @@ import android.webkit.WebResourceResponse;
 import android.webkit.WebView;
 import android.webkit.WebViewClient;
 import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.HashMap;
@@ -34,7 +35,7 @@ final class AppFiles extends WebViewClient {
                 return found("application/octet-stream", sharedPicture(picture));
             }
             return found(Addresses.type(file), context.getAssets().open("www/" + file));
-        } catch (IOException | RuntimeException error) { // another app's provider may throw what it likes
+        } catch (IOException | RuntimeException | OutOfMemoryError error) { // another app may send what it likes
             return refused();
         }
     }
@@ -48,11 +49,22 @@ final class AppFiles extends WebViewClient {
 
     private InputStream sharedPicture(int number) throws IOException {
         Uri picture = shared.take(number);
-        InputStream stream = picture == null ? null : context.getContentResolver().openInputStream(picture);
-        if (stream == null) {
+        if (picture == null) {
             throw new IOException("no such picture");
         }
-        return stream;
+        try (InputStream stream = context.getContentResolver().openInputStream(picture)) {
+            return whole(stream);
+        }
+    }
+
+    /** Reads another app's stream to its end: a web view takes what such a stream has at first for its length. */
+    private static InputStream whole(InputStream stream) throws IOException {
+        ByteArrayOutputStream all = new ByteArrayOutputStream();
+        byte[] part = new byte[65536];
+        for (int count = stream.read(part); count >= 0; count = stream.read(part)) {
+            all.write(part, 0, count);
+        }
+        return new ByteArrayInputStream(all.toByteArray());
     }
 
     private static WebResourceResponse found(String type, InputStream content) {

@@ -9,6 +9,7 @@ import android.content.res.Configuration;
 import android.net.Uri;
 import android.os.Bundle;
 import android.provider.MediaStore;
+import android.util.Base64;
 import android.webkit.JavascriptInterface;
 import android.webkit.ValueCallback;
 import android.webkit.WebChromeClient;
@@ -34,7 +35,7 @@ public final class PageActivity extends Activity {
     private WebView page;
     private ValueCallback<Uri[]> chosen; // of the page's file input that waits for an answer
     private Uri captured; // where the camera app writes
-    private String text; // that waits for the place where it is saved
+    private byte[] content; // that waits for the place where it is saved
 
     @Override
     @SuppressLint("SetJavaScriptEnabled")
@@ -124,9 +125,19 @@ public final class PageActivity extends Activity {
     private final class Bridge {
         /** Asks a person where to save a text. */
         @JavascriptInterface
-        public void save(String name, String type, String content) {
+        public void save(String name, String type, String text) {
+            ask(name, type, text.getBytes(StandardCharsets.UTF_8));
+        }
+
+        /** Asks a person where to save bytes, which come in Base64. */
+        @JavascriptInterface
+        public void saveBytes(String name, String type, String base64) {
+            ask(name, type, Base64.decode(base64, Base64.DEFAULT));
+        }
+
+        private void ask(String name, String type, byte[] given) {
             runOnUiThread(() -> {
-                text = content;
+                content = given;
                 Intent intent = new Intent(Intent.ACTION_CREATE_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE)
                         .setType(type).putExtra(Intent.EXTRA_TITLE, name);
                 start(intent, SAVE, "This phone has no app that saves files.");
@@ -202,7 +213,7 @@ public final class PageActivity extends Activity {
             if (done && data != null && data.getData() != null) {
                 write(data.getData());
             }
-            text = null;
+            content = null;
         }
     }
 
@@ -229,10 +240,10 @@ public final class PageActivity extends Activity {
 
     private void write(Uri place) {
         try (OutputStream file = getContentResolver().openOutputStream(place, "wt")) {
-            if (file == null || text == null) { // Android had ended this process: the text is gone
+            if (file == null || content == null) { // Android had ended this process: it is gone
                 throw new IOException("nothing to save");
             }
-            file.write(text.getBytes(StandardCharsets.UTF_8));
+            file.write(content);
             tell("Saved.");
         } catch (IOException | RuntimeException error) {
             tell("Not saved: " + error.getMessage());

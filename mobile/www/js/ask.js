@@ -1,0 +1,33 @@
+/**
+ * Talk to a worker in questions and answers.
+ *
+ * Messages out: `{id, action, ...given}`.  Messages in: `{id, ok: true, value}` or `{id, ok: false, code, message}`; of
+ * a question that takes long also `{id, progress}`.
+ *
+ * @param {string} script - Name of the worker's module in this folder.
+ * @returns {(action: string, given?: object, onProgress?: (value: any) => void) => Promise<any>}
+ */
+export function connect(script) {
+  const worker = new Worker(new URL(script, import.meta.url), { type: "module" });
+  const waiting = new Map();
+  let lastId = 0;
+  worker.onmessage = ({ data: { id, ok, value, code, message, progress } }) => {
+    const { resolve, reject, onProgress } = waiting.get(id);
+    if (progress !== undefined) {
+      onProgress?.(progress);
+      return;
+    }
+    waiting.delete(id);
+    if (ok) resolve(value);
+    else reject(Object.assign(new Error(message), { code }));
+  };
+  worker.onerror = (event) => {
+    for (const { reject } of waiting.values()) reject(new Error(event.message || "the worker stopped"));
+    waiting.clear();
+  };
+  return (action, given = {}, onProgress = undefined) =>
+    new Promise((resolve, reject) => {
+      waiting.set(++lastId, { resolve, reject, onProgress });
+      worker.postMessage({ id: lastId, action, ...given });
+    });
+}

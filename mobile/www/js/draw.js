@@ -1,0 +1,258 @@
+/** The page that shows what a generator draws: each picture marked, the network tested first, its distance measured. */
+
+import { connect } from "./ask.js";
+import { marked, NOTICE, syntheticPng } from "./draw_png.js";
+import { zip } from "./draw_zip.js";
+import { offerUpdates } from "./offline.js";
+import { download } from "./save.js";
+import { rendered } from "./markdown.js";
+import { className, loadWords, offerLanguages, reviewed, say } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const ask = connect("draw_engine.js");
+
+let manifest = null;
+let checked = null;
+let stopped = ""; // why nothing is drawn
+let drawn = []; // {wish, raster}
+let distance = null; // what was measured of `drawn`, or why not
+
+async function start() {
+  offerLanguages($("language"), describe);
+  await loadWords($("language").value);
+  $("state").textContent = say("starting");
+  try {
+    ({ manifest } = await ask("start"));
+    describe();
+    checked = await ask("selfTest");
+  } catch (error) {
+    block(() => say("cannot start", { reason: error.message }));
+    return;
+  }
+  describe();
+  if (!checked.passed) {
+    const values = { difference: checked.difference.toExponential(1), tolerance: checked.tolerance };
+    block(() => say("draw blocked", values));
+    return;
+  }
+  document.body.dataset.state = "ready";
+  $("go").disabled = false;
+  $("state").textContent = say("draw ready", { difference: checked.difference.toExponential(1) });
+}
+
+function block(reason) {
+  stopped = reason;
+  document.body.dataset.state = "blocked";
+  $("state").textContent = "";
+  $("blocked").textContent = reason();
+  $("blocked").hidden = false;
+  for (const field of $("draw").elements) field.disabled = true;
+}
+
+/** Everything that is said in the reader's language and is not marked in the page itself. */
+function describe() {
+  $("unreviewed").hidden = reviewed();
+  if (stopped) $("blocked").textContent = stopped();
+  if (!manifest) return;
+  const { classes, class_name: only, psi, name, version, files, training } = manifest;
+  const shown = (classes.length ? classes : [only]).filter(Boolean).map(className);
+  const values = { classes: shown.join(", ") || training.data || name, data: training.data || name };
+  $("lead").textContent = say("draw lead", values);
+  $("about-model").textContent = say("about", { name, version, hash: files["generator.onnx"].sha256.slice(0, 16) });
+  const chosen = $("class").value;
+  $("class").replaceChildren(...classes.map((one) => Object.assign(element("option", className(one)), { value: one })));
+  if (chosen) $("class").value = chosen;
+  $("class-field").hidden = !classes.length;
+  $("psi-field").hidden = !psi.accepted;
+  $("psi").disabled = !psi.accepted || Boolean(stopped);
+  if (!$("psi").value) $("psi").value = psi.default;
+  if (checked) showCheck();
+  showDrawn();
+  showDistance();
+}
+
+function element(name, text) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
+}
+
+function showCheck() {
+  const facts = [
+    ["result", say(checked.passed ? "passed" : "failed")],
+    ["largest difference", say("allowed", { value: checked.difference.toExponential(1), tolerance: checked.tolerance })],
+    ["images", checked.images],
+    ["time an image", say("milliseconds", { ms: Math.round(checked.milliseconds) })],
+    ["browser", checked.browser],
+    ["model file", `generator.onnx, SHA-256 ${checked.model}`],
+  ];
+  $("check-list").replaceChildren(
+    ...facts.flatMap(([name, value]) => [element("dt", say(name)), element("dd", String(value))]),
+  );
+}
+
+async function draw() {
+  const { classes, psi } = manifest;
+  const label = classes.length ? classes.indexOf($("class").value) : 0;
+  const common = { seed: Number($("seed").value), label, ...(psi.accepted ? { psi: Number($("psi").value) } : {}) };
+  const total = Number($("count").value);
+  drawn = [];
+  distance = null;
+  showDrawn();
+  showDistance();
+  busy(true);
+  try {
+    for (let index = 0; index < total; index++) {
+      $("state").textContent = say("draw working", { done: index + 1, total });
+      const wish = { ...common, index };
+      drawn.push({ wish, ...(await ask("draw", { wish })) });
+      show(drawn.at(-1));
+    }
+    $("state").textContent = say("draw finished", { total });
+  } catch (error) {
+    $("state").textContent = say("cannot start", { reason: error.message });
+  }
+  busy(false);
+}
+
+function busy(now) {
+  for (const id of ["go", "measure", "save-all"]) $(id).disabled = now;
+  $("kid-section").hidden = now || !drawn.length;
+}
+
+function showDrawn() {
+  $("drawn").replaceChildren();
+  drawn.forEach(show);
+  $("drawn-section").hidden = !drawn.length;
+  if (!drawn.length) $("kid-section").hidden = true;
+}
+
+function show(picture) {
+  $("drawn-section").hidden = false;
+  const { seed, index } = picture.wish;
+  const shown = marked(picture.raster);
+  const canvas = Object.assign(document.createElement("canvas"), { width: shown.width, height: shown.height });
+  canvas.getContext("2d").putImageData(new ImageData(toRgba(shown), shown.width), 0, 0);
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", say("draw picture", { name: classOf(picture), index }));
+  const save = element("button", say("draw save"));
+  save.type = "button";
+  save.setAttribute("aria-label", say("draw save one", { index }));
+  save.addEventListener("click", async () =>
+    download(fileName(picture), "image/png", await syntheticPng(picture.raster, origin(picture))),
+  );
+  const item = document.createElement("li");
+  item.append(canvas, element("p", say("draw caption", { name: classOf(picture), seed, index })), save);
+  $("drawn").append(item);
+}
+
+function toRgba({ data, channels }) {
+  const rgba = new Uint8ClampedArray((4 * data.length) / channels).fill(255);
+  for (let i = 0, from = 0; i < rgba.length; i += 4, from += channels) {
+    for (let k = 0; k < 3; k++) rgba[i + k] = data[channels === 3 ? from + k : from];
+  }
+  return rgba;
+}
+
+const ownClass = ({ wish }) => manifest.classes[wish.label] ?? manifest.class_name;
+const classOf = (picture) => className(ownClass(picture)) || say("draw no class");
+
+/** Where a picture is from, with the keys of `sonoforge gan sample`. */
+function origin(picture) {
+  const { recipe, training, files, psi: styles } = manifest;
+  const { seed, psi, index } = picture.wish;
+  return {
+    synthetic: true,
+    generator_sha256: training.generator_sha256,
+    recipe,
+    class: ownClass(picture),
+    step: training.step,
+    seed,
+    training_data: training.fingerprint,
+    ...(psi === undefined || psi === styles.default ? {} : { psi }),
+    file_sha256: files["generator.onnx"].sha256,
+    index,
+  };
+}
+
+function fileName(picture) {
+  const label = ownClass(picture).replace(/[/\\:\x00-\x1f]/g, "-") || "image";
+  return `synthetic-${label}-${picture.wish.seed}-${String(picture.wish.index).padStart(5, "0")}.png`;
+}
+
+async function saveAll() {
+  const files = [];
+  const images = [];
+  for (const picture of drawn) {
+    files.push([fileName(picture), await syntheticPng(picture.raster, origin(picture))]);
+    images.push({ file: fileName(picture), index: picture.wish.index });
+  }
+  const { index, ...common } = origin(drawn[0]);
+  const about = { ...common, count: images.length, notice: NOTICE, kid: distance?.value === undefined ? null : distance, images };
+  files.push(["manifest.json", new TextEncoder().encode(JSON.stringify(about, null, 2) + "\n")]);
+  download(fileName(drawn[0]).replace(/-\d+\.png$/, ".zip"), "application/zip", zip(files));
+}
+
+async function measure() {
+  busy(true);
+  $("kid-section").hidden = false;
+  const given = { rasters: drawn.map(({ raster }) => raster), label: drawn[0].wish.label };
+  const step = (values) => ($("state").textContent = say("draw kid working", values));
+  step({ done: 0, total: drawn.length });
+  try {
+    distance = await ask("distance", given, step);
+    $("state").textContent = say("draw kid finished");
+  } catch (error) {
+    distance = { code: error.code, message: error.message };
+    $("state").textContent = "";
+  }
+  busy(false);
+  showDistance();
+}
+
+const REFUSALS = ["no reference", "too few", "other network", "features differ"];
+
+function showDistance() {
+  $("kid").hidden = !distance;
+  if (!distance) return;
+  const refused = distance.value === undefined;
+  $("kid").classList.toggle("no", refused);
+  if (refused) {
+    const { code, message } = distance;
+    const why = REFUSALS.includes(code) ? say(`draw kid ${code}`, { network: message }) : message;
+    $("kid").replaceChildren(element("p", say("draw kid refused", { reason: why })));
+    return;
+  }
+  const { value, standardError, drawn: count, real, model } = distance;
+  const { seed, psi } = drawn[0].wish;
+  const values = { value: value.toPrecision(3), error: standardError.toPrecision(2) };
+  const figure = element("p", say("draw kid value", values));
+  figure.className = "value";
+  const facts = document.createElement("dl");
+  facts.className = "facts";
+  const settings = psi === undefined ? seed : `${seed}, psi ${psi}`;
+  const rows = [
+    ["draw kid drawn", say("draw kid drawn text", { count, name: classOf(drawn[0]), seed: settings })],
+    ["draw kid real", say("draw kid real text", { count: real, name: classOf(drawn[0]), side: manifest.image.size })],
+    ["draw kid features", say("draw kid features text", { ...model, hash: model.sha256.slice(0, 16) })],
+    ["draw kid definition", say("draw kid definition text")],
+    ["draw kid reading", say("draw kid reading text")],
+  ];
+  facts.append(...rows.flatMap(([name, text]) => [element("dt", say(name)), element("dd", text)]));
+  $("kid").replaceChildren(figure, facts);
+}
+
+$("draw").addEventListener("submit", (event) => {
+  event.preventDefault();
+  draw();
+});
+$("measure").addEventListener("click", measure);
+$("save-all").addEventListener("click", saveAll);
+$("open-model").addEventListener("click", async () => {
+  $("card").replaceChildren(rendered(await (await fetch("generator/MODEL_CARD.md")).text()));
+  $("model").showModal();
+});
+$("open-check").addEventListener("click", () => $("check").showModal());
+
+offerUpdates({ unsaved: false, all: [] }, () => {}); // what is drawn can be drawn again
+start();

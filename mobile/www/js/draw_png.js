@@ -1,0 +1,105 @@
+/**
+ * Drawn images as PNG files that say in the picture and in their text that they are synthetic.
+ *
+ * The text has the keys of `sonoforge.runtime.images.synthetic.png_text`; `picture_box` says where, without the mark, the
+ * picture lies.
+ */
+
+import { crc32 } from "./crc32.js";
+
+export const NOTICE = "Synthetic image made by a neural network; it shows no patient.";
+const PROGRAM = "sonoforge web app";
+
+// 5 x 7 dots a letter, a row in five bits, the leftmost the highest.
+const LETTERS = {
+  S: [15, 16, 16, 14, 1, 1, 30], Y: [17, 17, 10, 4, 4, 4, 4], N: [17, 25, 21, 19, 17, 17, 17],
+  T: [31, 4, 4, 4, 4, 4, 4], H: [17, 17, 17, 31, 17, 17, 17], E: [31, 16, 16, 30, 16, 16, 31],
+  I: [14, 4, 4, 4, 4, 4, 14], C: [14, 17, 16, 16, 16, 17, 14],
+};
+const WORD = "SYNTHETIC";
+const WIDTH = 6 * WORD.length - 1;
+const HEIGHT = 7;
+const MARGIN = 2;
+
+/**
+ * Write SYNTHETIC on a white band under a picture, whose own pixels stay as they are.
+ *
+ * @param {import("./png.js").Raster} raster
+ * @returns {import("./png.js").Raster} At least as wide as the word.
+ */
+export function marked({ width, height, channels, data }) {
+  const dot = Math.max(1, Math.floor(width / (WIDTH + 2 * MARGIN)));
+  const wide = Math.max(width, WIDTH + 2 * MARGIN);
+  const band = dot * (HEIGHT + 2 * MARGIN);
+  const out = new Uint8Array(wide * (height + band) * channels);
+  const line = width * channels;
+  for (let y = 0; y < height; y++) out.set(data.subarray(y * line, (y + 1) * line), y * wide * channels);
+  out.fill(255, height * wide * channels);
+  const left = Math.floor((wide - dot * WIDTH) / 2);
+  const top = height + dot * MARGIN;
+  [...WORD].forEach((letter, place) => {
+    LETTERS[letter].forEach((bits, row) => {
+      for (let column = 0; column < 5; column++) {
+        if (!((bits >> (4 - column)) & 1)) continue;
+        for (let y = top + dot * row; y < top + dot * (row + 1); y++) {
+          const x = left + dot * (6 * place + column);
+          out.fill(0, (y * wide + x) * channels, (y * wide + x + dot) * channels);
+        }
+      }
+    });
+  });
+  return { width: wide, height: height + band, channels, data: out };
+}
+
+/**
+ * @param {import("./png.js").Raster} raster - A drawn image, not yet marked.
+ * @param {Record<string, string | number | boolean>} origin - Where it is from.
+ * @returns {Promise<Uint8Array>} The marked picture's file.
+ */
+export async function syntheticPng(raster, origin) {
+  const { width, height, channels, data } = marked(raster);
+  const header = new Uint8Array(13);
+  const view = new DataView(header.buffer);
+  view.setUint32(0, width);
+  view.setUint32(4, height);
+  header.set([8, channels === 3 ? 2 : 0], 8);
+  const lines = new Uint8Array(height * (width * channels + 1)); // each line begins with filter 0: none
+  for (let y = 0; y < height; y++) {
+    lines.set(data.subarray(y * width * channels, (y + 1) * width * channels), y * (width * channels + 1) + 1);
+  }
+  const packed = new Blob([lines]).stream().pipeThrough(new CompressionStream("deflate"));
+  const box = `0,0,${raster.width},${raster.height}`;
+  return joined([
+    Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10),
+    chunk("IHDR", header),
+    chunk("tEXt", bytes(`Description\0${NOTICE}`)),
+    chunk("tEXt", bytes(`Software\0${PROGRAM}`)),
+    ...Object.entries({ ...origin, picture_box: box }).map(([key, value]) =>
+      chunk("iTXt", bytes(`sonoforge:${key}\0\0\0\0\0${value}`)),
+    ),
+    chunk("IDAT", new Uint8Array(await new Response(packed).arrayBuffer())),
+    chunk("IEND", new Uint8Array()),
+  ]);
+}
+
+const bytes = (text) => new TextEncoder().encode(text);
+
+function chunk(kind, content) {
+  const out = new Uint8Array(content.length + 12);
+  const view = new DataView(out.buffer);
+  view.setUint32(0, content.length);
+  out.set(bytes(kind), 4);
+  out.set(content, 8);
+  view.setUint32(8 + content.length, crc32(out.subarray(4, 8 + content.length)));
+  return out;
+}
+
+function joined(parts) {
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let position = 0;
+  for (const part of parts) {
+    out.set(part, position);
+    position += part.length;
+  }
+  return out;
+}

@@ -1,0 +1,55 @@
+/** Pictures given twice: what one is recognised by, and the comparison, of `sonoforge.runtime.images.repeats`. */
+
+import { sha256 } from "./bundle.js";
+import { greyLevels } from "./grey.js";
+import { squeeze } from "./resize.js";
+
+const ALIKE = 0.8;
+const SIDE = 32;
+const LEAST_SPREAD = 0.5;
+
+/** @typedef {{digest: string, detail: Float32Array}} Fingerprint - The detail has length 1, or 0 for an empty picture. */
+
+/**
+ * @param {import("./grey.js").Levels} grey - The whole picture.
+ * @param {Uint8Array} view - (S, S, 3): what the network sees of it.
+ * @returns {Promise<Fingerprint>}
+ */
+export async function fingerprint({ width, height, data }, view) {
+  const size = new TextEncoder().encode(`(${width}, ${height})`);
+  const whole = new Uint8Array(size.length + data.length);
+  whole.set(size);
+  whole.set(data, size.length);
+  const side = Math.sqrt(view.length / 3);
+  const seen = greyLevels({ width: side, height: side, channels: 3, data: view });
+  const small = squeeze({ ...seen, channels: 1 }, SIDE, "box");
+  const at = (y, x) => small[3 * (Math.min(Math.max(y, 0), SIDE - 1) * SIDE + Math.min(Math.max(x, 0), SIDE - 1))];
+  const detail = new Float32Array(SIDE ** 2);
+  for (let i = 0; i < detail.length; i++) {
+    const [y, x] = [Math.floor(i / SIDE), i % SIDE];
+    let sum = 0;
+    for (let dy = -1; dy <= 1; dy++) for (let dx = -1; dx <= 1; dx++) sum += at(y + dy, x + dx);
+    detail[i] = at(y, x) - sum / 9;
+  }
+  const mean = detail.reduce((sum, value) => sum + value, 0) / detail.length;
+  const length = Math.sqrt(detail.reduce((sum, value) => sum + (value - mean) ** 2, 0));
+  const scale = length >= LEAST_SPREAD * SIDE ? 1 / length : 0;
+  return { digest: await sha256(whole), detail: detail.map((value) => (value - mean) * scale) };
+}
+
+/**
+ * @param {Fingerprint} own
+ * @param {{file: string, print: Fingerprint}[]} earlier - In their order.
+ * @returns {{copy_of: string | null, seems_copy_of: string | null}} As `Repeats.find` in Python.
+ */
+export function findRepeat(own, earlier) {
+  const first = earlier.find(({ print }) => print.digest === own.digest);
+  if (first) return { copy_of: first.file, seems_copy_of: null };
+  let best = null;
+  let most = ALIKE;
+  for (const { file, print } of earlier) {
+    const alike = print.detail.reduce((sum, value, i) => sum + value * own.detail[i], 0);
+    if (alike > most || (alike === most && best === null)) [best, most] = [file, alike];
+  }
+  return { copy_of: null, seems_copy_of: best };
+}

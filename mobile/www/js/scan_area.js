@@ -1,0 +1,248 @@
+/**
+ * Where the scan lies in an exported screen: the five steps and constants of `sonoforge.runtime.images.scan_area`.
+ */
+
+import { greyLevels, reducedTo, toEven } from "./grey.js";
+import { continued } from "./scan_continuation.js";
+
+const LONGEST = 1024;
+const CELL = 8;
+const SMALL_CELL = 4;
+const SMALL = 512;
+const FLAT_SHARE = 0.55;
+const THINNEST = 0.07;
+const SMALLEST = 0.03;
+const AS_WIDE = 0.5;
+const ACTIVE_COLUMN = 0.2;
+const ACTIVE_ROW = 0.12;
+const GAP = 2;
+const STEP = 2;
+const COLUMNS_INSIDE = 0.25;
+const ROWS_INSIDE = 0.15;
+const SAME = 6;
+const REACH = 4;
+const MOST_BEYOND = 0.05;
+const SECTOR_CORNER = 0.25;
+
+/**
+ * @typedef {object} ScanArea - As in Python.
+ * @property {import("./grey.js").Box} box
+ * @property {"rectangle" | "sector" | "unknown"} outline
+ * @property {number} kept - The box's share of the picture, 0..1.
+ * @property {string} reason
+ */
+
+/** @typedef {{across: number, down: number, on: Uint8Array}} Cells - (down, across). */
+
+/**
+ * @param {import("./png.js").Raster} raster
+ * @returns {ScanArea}
+ */
+export function findScanArea(raster) {
+  const { width, height } = raster;
+  const levels = reducedTo(greyLevels(raster), LONGEST);
+  const side = Math.max(levels.width, levels.height) >= SMALL ? CELL : SMALL_CELL;
+  const part = scanCells(textured(levels, side));
+  const unknown = (why) => ({ box: [0, 0, width, height], outline: "unknown", kept: 1, reason: `${why} is kept` });
+  if (!part) return unknown("no textured area; the whole picture");
+  const [first, top, last, bottom] = boxOf(part);
+  const cut = refine(levels, [first * side, top * side, last * side, bottom * side], side);
+  const box = continued(levels, cut);
+  const outline = hasEmptyCorners(part, [first, top, last, bottom]) ? "sector" : "rectangle";
+  const widened = outline === "sector" && box[0] < cut[0] && box[2] > cut[2];
+  if (area(box) > (1 + MOST_BEYOND) * area(cut) && !widened) {
+    return unknown("the picture goes on beyond its texture; the whole of it");
+  }
+  const limits = [width, height, width, height];
+  const own = box.map((edge, i) => Math.min(edge * levels.factor, limits[i]));
+  const size = `${own[2] - own[0]} x ${own[3] - own[1]} of ${width} x ${height} pixels`;
+  return { box: own, outline, kept: area(own) / (width * height), reason: `${outline} of ${size}` };
+}
+
+const area = (box) => (box[2] - box[0]) * (box[3] - box[1]);
+
+/** Which cells are speckle; an incomplete last cell is filled by reflection. */
+function textured({ width, height, data }, side) {
+  const across = Math.ceil(width / side);
+  const down = Math.ceil(height / side);
+  const on = new Uint8Array(across * down);
+  const cell = new Uint8Array(side * side);
+  const within = (i, length) => (i < length ? i : 2 * (length - 1) - i);
+  for (let row = 0; row < down; row++) {
+    for (let column = 0; column < across; column++) {
+      let at = 0;
+      for (let y = row * side; y < (row + 1) * side; y++) {
+        const line = within(y, height) * width;
+        for (let x = column * side; x < (column + 1) * side; x++) cell[at++] = data[line + within(x, width)];
+      }
+      on[row * across + column] = flatShare(cell) >= FLAT_SHARE ? 0 : 1;
+    }
+  }
+  return { across, down, on };
+}
+
+const counts = new Uint16Array(258); // of each level, and of none below and above
+
+/** Share of values within one level of their (upper) median. */
+function flatShare(values) {
+  counts.fill(0);
+  for (const value of values) counts[value + 1] += 1;
+  let median = 0;
+  for (let below = 0; below <= values.length >> 1; below += counts[++median]);
+  return (counts[median - 1] + counts[median] + counts[median + 1]) / values.length;
+}
+
+/** Keep the cells of the scan: the largest part that survives opening, and parts of one column with it. */
+function scanCells(cells) {
+  const { across, down, on } = cells;
+  const thinnest = Math.max(3, toEven(THINNEST * Math.min(across, down)) | 1);
+  const found = parts(opened(cells, thinnest), across);
+  if (!found.length || found[0].length < SMALLEST * on.length) return null;
+  const kept = new Uint8Array(on.length);
+  const columns = (part) => part.map((cell) => cell % across).reduce(([a, b], x) => [Math.min(a, x), Math.max(b, x)], [across, -1]);
+  const [first, last] = columns(found[0]);
+  found.forEach((part, i) => {
+    const [start, end] = columns(part);
+    const beneath = start >= first - 1 && end <= last + 1 && end - start >= AS_WIDE * (last - first);
+    if (i === 0 || beneath) for (const cell of part) kept[cell] = 1;
+  });
+  return { across, down, on: kept };
+}
+
+/** Close holes of one cell, then erase what is thinner; the edge cells are repeated outwards first. */
+function opened({ across, down, on }, thinnest) {
+  const grown = { across: across + 2 * thinnest, down: down + 2 * thinnest };
+  const inside = (i, length) => Math.min(Math.max(i - thinnest, 0), length - 1);
+  let mask = Uint8Array.from({ length: grown.across * grown.down }, (_, cell) => {
+    const row = inside(Math.floor(cell / grown.across), down);
+    return on[row * across + inside(cell % grown.across, across)];
+  });
+  for (const [size, choose] of [[3, Math.max], [3, Math.min], [thinnest, Math.min], [thinnest, Math.max]]) {
+    mask = extreme(mask, grown, size, choose);
+  }
+  return on.map((_, cell) => {
+    const row = Math.floor(cell / across) + thinnest;
+    return mask[row * grown.across + (cell % across) + thinnest];
+  });
+}
+
+/** The largest or smallest value of a square of `size` cells. */
+function extreme(on, { across, down }, size, choose) {
+  const half = size >> 1;
+  const pass = (values, length, step, lines, between) => {
+    const out = new Uint8Array(values.length);
+    for (let line = 0; line < lines; line++) {
+      for (let i = 0; i < length; i++) {
+        let found = values[line * between + i * step];
+        for (let k = Math.max(0, i - half); k <= Math.min(length - 1, i + half); k++) {
+          found = choose(found, values[line * between + k * step]);
+        }
+        out[line * between + i * step] = found;
+      }
+    }
+    return out;
+  };
+  return pass(pass(on, across, 1, down, across), down, across, across, 1);
+}
+
+/** Split into parts connected by sides, the largest first, each as indices. */
+function parts(on, across) {
+  const left = on.slice();
+  const found = [];
+  for (let start = 0; start < left.length; start++) {
+    if (!left[start]) continue;
+    left[start] = 0;
+    const part = [start];
+    for (let next = 0; next < part.length; next++) {
+      const cell = part[next];
+      const column = cell % across;
+      const beside = [column > 0 ? cell - 1 : -1, column < across - 1 ? cell + 1 : -1, cell - across, cell + across];
+      for (const near of beside) {
+        if (near >= 0 && left[near]) {
+          left[near] = 0;
+          part.push(near);
+        }
+      }
+    }
+    found.push(part);
+  }
+  return found.sort((one, other) => other.length - one.length);
+}
+
+function boxOf({ across, on }) {
+  const box = [Infinity, Infinity, 0, 0];
+  on.forEach((is, cell) => {
+    if (!is) return;
+    const [row, column] = [Math.floor(cell / across), cell % across];
+    box[0] = Math.min(box[0], column);
+    box[1] = Math.min(box[1], row);
+    box[2] = Math.max(box[2], column + 1);
+    box[3] = Math.max(box[3], row + 1);
+  });
+  return box;
+}
+
+/** Move each side, from well inside the cells outwards, to the pixel at which the scan ends. */
+function refine({ width, height, data }, [startLeft, startTop, startRight, startBottom], side) {
+  let [left, top] = [startLeft, startTop];
+  let [right, bottom] = [Math.min(startRight, width), Math.min(startBottom, height)];
+  const along = Array.from({ length: width }, (_, x) => {
+    let steps = 0;
+    for (let y = top; y < bottom - 1; y++) steps += Math.abs(data[(y + 1) * width + x] - data[y * width + x]) >= STEP ? 1 : 0;
+    return steps / (bottom - top - 1) >= ACTIVE_COLUMN;
+  });
+  let inside = toEven(COLUMNS_INSIDE * (right - left));
+  const outerLeft = width - endOf(along.toReversed(), width - 1 - (left + inside), inside + REACH * side);
+  right = endOf(along, right - 1 - inside, inside + REACH * side);
+  left = outerLeft;
+  const across = Array.from({ length: height }, (_, y) => {
+    let steps = 0;
+    for (let i = y * width + left; i < y * width + right - 1; i++) steps += Math.abs(data[i + 1] - data[i]) >= STEP ? 1 : 0;
+    return steps / (right - left - 1) >= ACTIVE_ROW;
+  });
+  inside = toEven(ROWS_INSIDE * (bottom - top));
+  const outerTop = height - endOf(across.toReversed(), height - 1 - (top + inside), inside + REACH * side);
+  bottom = endOf(across, bottom - 1 - inside, inside + REACH * side);
+  top = outerTop;
+  // Echoes fade with depth, so a scan may end in one dark level: told from the screen where that has another.
+  const row = (y, from, to) => data.subarray(y * width + from, y * width + to);
+  const column = (x) => Uint8Array.from({ length: height }, (_, y) => data[y * width + x]);
+  const edges = [row(height - 1, 0, width), column(0), column(width - 1)].map(median);
+  const depth = [];
+  for (let y = Math.max(bottom - side, top); y < height; y++) depth.push(median(row(y, left, right)));
+  const own = median(Float64Array.from(depth.slice(0, side)));
+  const alike = (level) => Math.abs(level - own) <= SAME && edges.every((edge) => Math.abs(level - edge) > SAME);
+  for (let i = side; i < depth.length && alike(depth[i]); i++) bottom += 1;
+  return [left, top, right, bottom];
+}
+
+/** The index after the last active line, going up from `start` until more than `GAP` lines are flat. */
+function endOf(active, start, reach) {
+  let end = start + 1;
+  let flat = 0;
+  for (let index = start; index < Math.min(start + reach, active.length); index++) {
+    flat = active[index] ? 0 : flat + 1;
+    if (!flat) end = index + 1;
+    else if (flat > GAP) break;
+  }
+  return end;
+}
+
+function median(values) {
+  const ordered = values.slice().sort();
+  const half = ordered.length >> 1;
+  return ordered.length % 2 ? ordered[half] : (ordered[half - 1] + ordered[half]) / 2;
+}
+
+/** Whether both lower or both upper corners of the box are empty, over an eighth of its sides. */
+function hasEmptyCorners({ across, on }, [left, top, right, bottom]) {
+  const wide = Math.max(1, Math.floor((right - left) / 8));
+  const high = Math.max(1, Math.floor((bottom - top) / 8));
+  const share = (x, y) => {
+    let sum = 0;
+    for (let row = y; row < y + high; row++) for (let column = x; column < x + wide; column++) sum += on[row * across + column];
+    return sum / (wide * high);
+  };
+  const pair = (y) => Math.max(share(left, y), share(right - wide, y));
+  return Math.min(pair(top), pair(bottom - high)) < SECTOR_CORNER;
+}

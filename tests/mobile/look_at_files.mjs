@@ -1,0 +1,32 @@
+// node look_at_files.mjs LIST.json: what the page finds in each PNG file besides the network's answer.
+import { readFileSync } from "node:fs";
+import { findMarks } from "../../mobile/www/js/burned_in_marks.js";
+import { greyLevels } from "../../mobile/www/js/grey.js";
+import { mapContrast } from "../../mobile/www/js/lesion_contrast.js";
+import { decodePng } from "../../mobile/www/js/png.js";
+import { networkView } from "../../mobile/www/js/preprocess.js";
+import { findRepeat, fingerprint } from "../../mobile/www/js/repeats.js";
+
+const recipe = { size: 224, resample: "bilinear" };
+const activation = { rows: 7, columns: 7, values: Float32Array.from({ length: 49 }, (_, i) => ((i * 31) % 49) / 49 - 0.2) };
+const earlier = [];
+const answers = [];
+for (const file of JSON.parse(readFileSync(process.argv[2], "utf8"))) {
+  const raster = await decodePng(new Uint8Array(readFileSync(file)));
+  const grey = greyLevels(raster);
+  const { pixels, crop } = networkView(raster, recipe, "auto");
+  const whole = networkView(raster, recipe, "none");
+  const print = await fingerprint(grey, pixels);
+  answers.push({
+    file,
+    crop,
+    marks: findMarks({ ...grey, channels: 1 }, null).summary,
+    marksInside: findMarks({ ...grey, channels: 1 }, crop.box).summary,
+    gcnr: mapContrast(activation, whole.pixels),
+    digest: print.digest,
+    detail: Array.from(print.detail),
+    ...findRepeat(print, earlier),
+  });
+  earlier.push({ file, print });
+}
+console.log(JSON.stringify(answers));

@@ -1,0 +1,54 @@
+package sonoforge.stand_in
+
+import java.io.DataInputStream
+import java.io.File
+import java.util.Arrays
+import sonoforge.sample.ExecuTorchNetwork
+import sonoforge.sample.Network
+import sonoforge.sample.OnnxNetwork
+import sonoforge.sample.Picture
+import sonoforge.sample.Rules
+import sonoforge.sample.answer
+import sonoforge.sample.selfTest
+import sonoforge.sample.squeeze
+
+/** What Python gave its engine and got from it: an input that is not among these, to the bit, is an error. */
+object Recorded {
+    val variables = HashMap<String, String>()
+    private val answers = ArrayList<Pair<FloatArray, FloatArray>>()
+
+    fun read(file: File) = DataInputStream(file.inputStream().buffered()).use { data ->
+        repeat(data.readInt()) {
+            val input = FloatArray(data.readInt()) { data.readFloat() }
+            answers.add(Pair(input, FloatArray(data.readInt()) { data.readFloat() }))
+        }
+    }
+
+    fun logits(input: FloatArray, shape: LongArray): FloatArray {
+        check(Arrays.equals(shape, longArrayOf(1, 3, 224, 224)))
+        return answers.first { Arrays.equals(it.first, input) }.second
+    }
+
+    fun all() = answers.map { it.second }
+}
+
+/** BUNDLE RECORDED PICTURES: prints the self-tests, the answers, and the squeezed pictures as hex. */
+fun main(arguments: Array<String>) {
+    val (bundle, recorded, pictures) = arguments.map { File(it) }
+    val rules = Rules(bundle)
+    Recorded.read(recorded)
+    val networks: List<Network> = listOf(OnnxNetwork(rules.file("model.onnx")), ExecuTorchNetwork(File("model.pte")))
+    for (network in networks) println("self-test " + selfTest(rules, network))
+    for (logits in Recorded.all()) {
+        val found = answer(logits, rules)
+        println("answer " + found.label + " " + found.set.joinToString("|") + " " + found.probabilities.values.joinToString(","))
+    }
+    DataInputStream(pictures.inputStream().buffered()).use { data ->
+        repeat(data.readInt()) {
+            val width = data.readInt()
+            val height = data.readInt()
+            val picture = Picture(width, height, ByteArray(3 * width * height).also { data.readFully(it) })
+            println("picture " + squeeze(picture, rules.side).joinToString("") { "%02x".format(it) })
+        }
+    }
+}

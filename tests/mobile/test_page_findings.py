@@ -1,0 +1,98 @@
+"""Burned-in marks, the scan's area and repeats: the page finds in each picture what Python finds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import planted_marks as plant
+from page import screen, write_pictures
+from places import CHECKOUT
+from sonoforge.runtime.images import lesion_contrast
+from sonoforge.runtime.images.burned_in_marks import find_marks
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.runtime.images.repeats import Repeats, fingerprint
+from sonoforge.runtime.images.scan_area import find_scan_area
+from sonoforge.runtime.inference import activation_map
+
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+
+# As in look_at_files.mjs: what the contrast of a map's area depends on besides the picture.
+MAP = np.array([(31 * i % 49) / 49 - 0.2 for i in range(49)], np.float32).reshape(7, 7)
+
+
+def look_at(files: list[Path], folder: Path) -> list[dict[str, object]]:
+    """Return what the page's scripts find in each file."""
+    listing = folder / "files.json"
+    listing.write_text(json.dumps([str(file) for file in files]))
+    command = ["node", str(CHECKOUT / "tests" / "mobile" / "look_at_files.mjs"), str(listing)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, object]] = json.loads(done.stdout)
+    return found
+
+
+def compare(files: list[Path], folder: Path) -> set[str]:
+    """Compare each file's findings; return the kinds of marks and outlines there were."""
+    seen, repeats, recipe = set(), Repeats(), Preprocessing()
+    for found in look_at(files, folder):
+        name = str(found["file"])
+        picture = read_image(name)
+        area = find_scan_area(picture)
+        marks = find_marks(picture)
+        own = fingerprint(picture, recipe.resize(picture.crop(area.box)))
+        expected = {
+            "file": name,
+            "crop": {"box": [*area.box], "outline": area.outline, "kept": area.kept, "reason": area.reason},
+            "marks": marks.summary,
+            "marksInside": find_marks(picture, area.box).summary,
+            "digest": own.digest.hex(),
+            **repeats.find(name, own),
+        }
+        assert {key: found[key] for key in expected} == expected
+        # A grey level of the 32 x 32 view that Pillow rounds the other way moves the detail by less.
+        assert np.abs(np.array(found["detail"]) - own.detail).max() < 0.01, name
+        levels = np.asarray(Image.fromarray(recipe.resize(picture)).convert("L"))
+        contrast = lesion_contrast.measure(levels, activation_map.brightest_area(MAP, *levels.shape))["gcnr"]
+        assert found["gcnr"] == pytest.approx(contrast, abs=1e-6), name
+        seen |= {*marks.counts, area.outline, *(key for key in ("copy_of", "seems_copy_of") if expected[key])}
+    return seen
+
+
+def test_marks_area_and_repeats_are_those_of_python(tmp_path: Path) -> None:
+    files = write_pictures(tmp_path, 12)
+    rng = np.random.default_rng(3)
+    large = screen(Image.fromarray(plant.speckle(700, 1000, 5)), 1)
+    fan = np.zeros((300, 420), np.uint8)
+    rows, columns = np.mgrid[:300, :420]
+    within = (np.hypot(rows + 40, columns - 210) < 330) & (np.abs(columns - 210) < 0.6 * (rows + 60))
+    fan[within] = plant.speckle(300, 420, 6)[within]
+    extra = {
+        "large": large,
+        "fan": Image.fromarray(fan),
+        "grain": Image.fromarray(rng.integers(0, 256, (150, 200), np.uint8)),
+    }
+    extra |= {"flat": Image.new("L", (64, 48), 90), "thread": Image.fromarray(plant.speckle(16, 320, 7))}
+    dotted = Image.fromarray(plant.speckle(300, 400, 8))
+    plant.dotted(plant.ImageDraw.Draw(dotted), (40, 200), (330, 90), 250)
+    extra |= {"dotted": dotted, "dotted again": dotted}
+    for name, picture in extra.items():
+        picture.save(tmp_path / f"{name}.png")
+    seen = compare([*files, *(tmp_path / f"{name}.png" for name in extra)], tmp_path)
+    expected = {"caliper", "dotted line", "text", "body mark", "rectangle", "sector", "unknown"}
+    assert seen == expected | {"copy_of", "seems_copy_of"}
+
+
+@pytest.mark.slow
+def test_they_are_those_of_python_on_many_real_scans_and_screens(shared: Path, tmp_path: Path) -> None:
+    assert (shared / "data" / "BUS-BRA").is_dir()
+    files = write_pictures(tmp_path, 200)
+    assert len(files) > 250
+    compare(files, tmp_path)

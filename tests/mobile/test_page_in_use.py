@@ -1,0 +1,346 @@
+"""The page as people use it: wrong files, a camera, many files, a new version, a keyboard, two fingers."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import planted_marks as plant
+from browser import served
+from page import READY, answered, give, opened
+from program import succeed
+from sonoforge.mobile.npm_package import NpmPackage, read_files
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference.classifier import Classifier
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+AXE = NpmPackage(
+    "axe-core",
+    "4.14.1",
+    "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
+    ("axe.min.js",),
+)
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+BATCH = 200
+MANY = 1000
+
+
+def scans(folder: Path, count: int) -> list[Path]:
+    """Write small simulated scans."""
+    files = []
+    for i in range(count):
+        files.append(folder / f"{i}.png")
+        Image.fromarray(plant.speckle(90 + i % 40, 120 + i % 50, seed=i)).save(files[-1])
+    return files
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says how large it is, and holds nothing."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_wrong_files_get_a_plain_sentence_and_the_others_an_answer(app: Path, browser: Browser, tmp_path: Path) -> None:
+    (good,) = scans(tmp_path, 1)
+    frames = [Image.fromarray(plant.speckle(40, 50, seed=i)) for i in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    sof = b"\xff\xd8\xff\xc0\x00\x0b\x08" + struct.pack(">HH", 10_000, 10_000) + b"\x01\x01\x11\x00"
+    bad = {
+        "cut.png": (good.read_bytes()[:3000], "truncated"),
+        "text.png": (b"no picture", "not_an_image"),
+        "nothing.png": (b"", "empty"),
+        "cut.jpg": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "truncated"),
+        "huge.png": (png_header(10_000, 10_000), "too_large"),
+        "huge.jpg": (sof, "too_large"),
+        "huge.bmp": (b"BM" + bytes(12) + struct.pack("<Iii", 40, 10_000, -10_000) + bytes(40), "too_large"),
+        "moving.gif": ((tmp_path / "moving.gif").read_bytes(), "animated"),
+        "drawing.svg": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "not_an_image"),
+        "letter.pdf": (b"%PDF-1.7\n", "not_an_image"),
+        "study.dcm": (bytes(128) + b"DICM" + bytes(40), "not_an_image"),
+    }
+    for name, (data, _) in bad.items():
+        (tmp_path / name).write_bytes(data)
+    with served(app) as address, browser.new_context() as context:
+        page = opened(context.new_page(), address)
+        results = answered(page, [*(tmp_path / name for name in bad), good])
+        said = dict(zip(bad, page.locator(".card.failed").all_inner_texts(), strict=True))
+        page.evaluate(
+            """() => {
+              const data = new DataTransfer();
+              data.items.add(new File([new Uint8Array(200).fill(68, 128, 132)], "dropped.dcm"));
+              document.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+            }"""
+        )
+        page.wait_for_selector("text=dropped.dcm")
+    assert {r["file"]: r["error"]["code"] for r in results if not r["ok"]} == {k: code for k, (_, code) in bad.items()}
+    assert results[-1]["ok"]
+    for name, word in {"huge.jpg": "10000x10000", "drawing.svg": "SVG", "study.dcm": "DICOM"}.items():
+        assert word in said[name], said[name]
+    for name, text in said.items():
+        assert text.split()[:3] == [name, "No", "answer"], text
+        assert re.search(r"\b(Save|Crop)\b", text), text  # what to do
+        assert not re.search(r"undefined|null|Error|error ", text), text
+
+
+def test_a_picture_of_a_camera_is_answered_and_not_trusted(app: Path, browser: Browser, tmp_path: Path) -> None:
+    """Chromium's fake camera shows a green pie; its picture comes to the page as that of a phone's camera does."""
+    with served(app) as address, browser.new_context(**PHONE) as context:
+        page = opened(context.new_page(), address)
+        taken = page.evaluate(
+            """async () => {
+              const stream = await navigator.mediaDevices.getUserMedia({video: true});
+              const frame = await new ImageCapture(stream.getVideoTracks()[0]).grabFrame();
+              const canvas = new OffscreenCanvas(frame.width, frame.height);
+              canvas.getContext("2d").drawImage(frame, 0, 0);
+              const bytes = new Uint8Array(await (await canvas.convertToBlob({type: "image/png"})).arrayBuffer());
+              return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+            }"""
+        )
+        picture = tmp_path / "camera.png"
+        picture.write_bytes(base64.b64decode(taken))
+        assert page.get_attribute("#camera", "capture") == "environment"
+        with page.expect_file_chooser() as chooser:
+            page.locator("label:has(#camera)").tap()
+        chooser.value.set_files(picture)
+        page.wait_for_selector(".card h3", timeout=60_000)
+        assert page.text_content(".card h3") == "Do not use this answer"
+        assert page.locator(".card .slider input").input_value() == "0"  # no colours over what means nothing
+        (found,) = answered_already(page)
+    expected = Classifier().classify(picture)
+    assert found["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+    assert not expected.trust.in_distribution
+
+
+def answered_already(page: Page) -> list[dict[str, dict[str, float]]]:
+    """What the page has answered, from the JSON that it saves."""
+    return answered(page, [])
+
+
+def test_a_batch_can_be_stopped_and_keeps_its_order(app: Path, browser: Browser, tmp_path: Path) -> None:
+    files = scans(tmp_path, 40)
+    with served(app) as address, browser.new_context() as context:
+        page = opened(context.new_page(), address)
+        page.set_input_files("#files", [str(file) for file in files])
+        page.wait_for_selector(".card >> nth=2", timeout=60_000)
+        page.click("#stop")
+        page.wait_for_selector("#work", state="hidden", timeout=60_000)
+        names = page.locator(".card .file").all_text_contents()
+        assert 3 <= len(names) < 40
+        assert names == [file.name for file in files[: len(names)]]
+        assert page.text_content("#state") == f"Stopped: {len(names)} of 40 answered."
+        give(page, files[-2:])  # a later batch stands above
+        assert page.locator(".card .file").all_text_contents() == ["38.png", "39.png", *names]
+
+
+def test_a_new_version_is_offered_and_no_answer_is_lost_unasked(app: Path, browser: Browser, tmp_path: Path) -> None:
+    site, (scan,) = tmp_path / "site", scans(tmp_path, 1)
+    shutil.copytree(app, site)
+    running = "fetch('app.json').then((answer) => answer.json()).then(({crop}) => crop)"
+    with served(site) as address, browser.new_context() as context:
+        page = opened(context.new_page(), address)
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        opened(page, address)  # now by the service worker
+        other = opened(context.new_page(), address)
+        give(page, [scan])
+        give(other, [scan])
+        succeed("mobile", "build", "--out", tmp_path / "new", "--crop", "auto")
+        shutil.rmtree(site)
+        shutil.move(tmp_path / "new", site)
+        page.evaluate("navigator.serviceWorker.getRegistration().then((own) => own.update()).then(() => true)")
+        page.click(".update button >> nth=0", timeout=60_000)
+        assert "page: 1." in (page.text_content("#leave-text") or "")
+        page.click("#leave [value='']")
+        assert page.locator(".card").count() == 1
+        assert page.evaluate(running) == "none"
+        page.click(".update button >> nth=0")
+        with page.expect_download() as download, page.expect_navigation():
+            page.click("#leave [value=save]")
+        assert Path(download.value.path()).read_text().splitlines()[1].startswith("0.png,true,")
+        page.wait_for_selector(READY, timeout=60_000)
+        assert page.evaluate(running) == "auto"
+        # The other window keeps its answer until it is asked, too.
+        assert "Another window" in (other.text_content(".update") or "")
+        assert other.locator(".card").count() == 1
+
+
+def test_the_scan_is_enlarged_by_keys_and_by_two_fingers(app: Path, browser: Browser, tmp_path: Path) -> None:
+    files = scans(tmp_path, 1)
+    with served(app) as address, browser.new_context(**PHONE) as context:
+        page = opened(context.new_page(), address)
+        give(page, files)
+        page.focus(".card .picture")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#zoom[open]")
+
+        def width() -> float:
+            return float(page.evaluate("document.getElementById('zoom-canvas').getBoundingClientRect().width"))
+
+        start = width()
+        page.keyboard.press("+")
+        page.keyboard.press("+")
+        assert width() == pytest.approx(1.96 * start, rel=0.02)
+        page.keyboard.press("0")
+        assert width() == pytest.approx(start, rel=0.02)
+        box = page.locator("#stage").bounding_box()
+        assert box is not None
+        middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        touch = context.new_cdp_session(page)
+
+        def fingers(kind: str, apart: float) -> None:
+            points = [{"x": middle[0] + side * apart / 2, "y": middle[1], "id": i} for i, side in enumerate((-1, 1))]
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [] if kind == "touchEnd" else points})
+
+        fingers("touchStart", 40)
+        for apart in range(50, 130, 10):
+            fingers("touchMove", apart)
+        fingers("touchEnd", 0)
+        assert width() == pytest.approx(3 * start, rel=0.1)
+        assert page.evaluate("visualViewport.scale") == 1
+        page.fill("#zoom-heat", "0")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#zoom", state="hidden")
+
+
+def test_the_model_card_is_shown_as_its_markdown_means(app: Path, browser: Browser, tmp_path: Path) -> None:
+    card = "# Card\n\n**Bold** <img src=x onerror=alert(1)>\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- one\n- two `x`\n"
+    shutil.copytree(app, tmp_path / "app")
+    (tmp_path / "app" / "bundle" / "MODEL_CARD.md").write_text(card)
+    with served(tmp_path / "app") as address, browser.new_context(service_workers="block") as context:
+        page = opened(context.new_page(), address)
+        page.click("#open-model")
+        page.wait_for_selector("#card h3")
+        assert page.locator("#card img").count() == 0
+        shown = [
+            page.locator(f"#card {name}").all_text_contents() for name in ("h3", "strong", "th", "td", "li", "code")
+        ]
+    assert shown == [["Card"], ["Bold"], ["a", "b"], ["1", "2"], ["one", "two x"], ["x"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+def test_axe_finds_nothing_and_every_target_is_large_enough(
+    app: Path, browser: Browser, tmp_path: Path, scheme: str
+) -> None:
+    try:
+        axe = read_files(AXE)["axe.min.js"].decode()
+    except SonoforgeError as error:
+        pytest.skip(f"needs axe-core: {error}")
+    files = scans(tmp_path, 1)
+    (tmp_path / "text.png").write_bytes(b"no picture")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)).save(tmp_path / "noise.png")
+    with served(app) as address, browser.new_context(**PHONE, color_scheme=scheme, reduced_motion="reduce") as context:
+        page = opened(context.new_page(), address)
+        give(page, [*files, tmp_path / "text.png", tmp_path / "noise.png"])
+        page.evaluate("document.querySelectorAll('.more').forEach((one) => { one.open = true; })")
+        page.evaluate(axe)
+        for opener in (None, "#open-model", "#open-check", ".card .picture"):
+            if opener:
+                page.locator(opener).first.click()
+                page.wait_for_selector("dialog[open]")
+            found = page.evaluate("axe.run().then(({violations}) => violations)")
+            assert [(one["id"], [node["html"][:90] for node in one["nodes"]]) for one in found] == []
+            if opener:
+                page.keyboard.press("Escape")
+        small = page.evaluate(
+            """() => [...document.querySelectorAll("button, label.button, select, summary, input[type=range]")]
+              .map((one) => [one.id || one.className || one.tagName, one.getBoundingClientRect()])
+              .filter(([, {width, height}]) => width && (width < 44 || height < 43.5))
+              .map(([name, {width, height}]) => `${name} ${width} x ${height}`)"""
+        )
+        assert small == []
+        for language in ("kk", "hi", "en"):
+            page.select_option("#language", language)
+            page.wait_for_selector(f"html[lang={language}]")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, language
+
+
+@pytest.mark.slow
+def test_two_hundred_files_are_answered_while_the_list_is_used(app: Path, browser: Browser, tmp_path: Path) -> None:
+    files = scans(tmp_path, BATCH)
+    with served(app) as address, browser.new_context(**PHONE) as context:
+        page = opened(context.new_page(), address)
+        page.set_input_files("#files", [str(file) for file in files])
+        page.wait_for_selector(".card >> nth=5", timeout=60_000)
+        longest = page.evaluate(
+            """async () => {
+              document.querySelector(".card summary").click();
+              let longest = 0;
+              for (let i = 0, last = performance.now(); i < 200; i++) {
+                await new Promise(requestAnimationFrame);
+                scrollTo(0, 40 * i);
+                longest = Math.max(longest, performance.now() - last);
+                last = performance.now();
+              }
+              return longest;
+            }"""
+        )
+        page.wait_for_selector(f".card >> nth={BATCH - 1}", state="attached", timeout=300_000)
+        page.wait_for_selector("#work", state="hidden")
+        assert page.text_content("#state") == f"Done: {BATCH} answered."
+        assert page.locator(".card.failed").count() == 0
+    print(f"longest frame while answering {longest:.0f} ms")
+    assert longest < 1000
+
+
+@pytest.mark.slow
+def test_a_thousand_answers_in_a_row_take_no_more_memory(app: Path, browser: Browser, tmp_path: Path) -> None:
+    """JavaScript's heap after collection, WebAssembly's memory, and drawn pictures, at 100 and at 1000 answers."""
+    counting = tmp_path / "app"
+    shutil.copytree(app, counting)
+    engine = counting / "js" / "engine.js"
+    hook = """
+self.memories = [];
+WebAssembly.Memory = new Proxy(WebAssembly.Memory, {construct: (kind, given) => {
+  const made = new kind(...given); self.memories.push(made); return made; }});
+"""
+    engine.write_text(engine.read_text().replace("\nort.env", hook + "\nort.env", 1))
+    files = scans(tmp_path, 100)
+    with served(counting) as address, browser.new_context(service_workers="block") as context:
+        page = context.new_page()
+        page.add_init_script(
+            """const made = URL.createObjectURL, gone = URL.revokeObjectURL; window.addresses = 0;
+            URL.createObjectURL = (one) => { window.addresses += 1; return made.call(URL, one); };
+            URL.revokeObjectURL = (one) => { window.addresses -= 1; return gone.call(URL, one); };"""
+        )
+        opened(page, address)
+        session = context.new_cdp_session(page)
+        figures = []
+        for _ in range(MANY // 100):
+            give(page, files)
+            page.wait_for_selector("#work", state="hidden")
+            page.click("#save-csv")
+            session.send("HeapProfiler.collectGarbage")
+            figures.append(
+                {
+                    "heap": session.send("Runtime.getHeapUsage")["usedSize"] / 1e6,
+                    "wasm": page.workers[0].evaluate("self.memories.map((one) => one.buffer.byteLength)"),
+                    "canvases": page.evaluate(
+                        "[...document.querySelectorAll('canvas')]"
+                        ".reduce((sum, {width, height}) => sum + 4 * width * height, 0) / 1e6"
+                    ),
+                }
+            )
+        page.wait_for_timeout(11_000)
+        addresses = page.evaluate("window.addresses")
+        page.click("#clear")
+        session.send("HeapProfiler.collectGarbage")
+        cleared = session.send("Runtime.getHeapUsage")["usedSize"] / 1e6
+    first, last = figures[0], figures[-1]
+    print(f"at 100: {first}\nat {MANY}: {last}\nafter removing all: heap {cleared}\nobject URLs open: {addresses}")
+    assert last["wasm"] == first["wasm"]
+    assert last["canvases"] <= 1.5 * first["canvases"] + 5
+    assert (last["heap"] - first["heap"]) / (MANY - 100) < 0.03  # MB an answer: what a row of the list holds
+    assert cleared < first["heap"] + 2
+    assert addresses == 0
