@@ -7,9 +7,11 @@ import json
 import re
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import bundle_factory as factory
 from places import CHECKOUT
 from program import refused
 from sonoforge.mobile import npm_package, web_app
@@ -36,6 +38,31 @@ def test_every_file_is_kept_for_offline_use_with_its_hash() -> None:
     assert manifest == json.loads((SHIPPED / "manifest.json").read_text())
     assert manifest["files"]["model.onnx"]["sha256"] == listed["bundle/model.onnx"]
     assert "bundle/image-signatures.npz" not in files
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_app_crops_and_abstains_as_the_bundle_says_or_as_it_is_told(tmp_path: Path) -> None:
+    def settings(bundle: Path, **told: Any) -> dict[str, Any]:
+        found = json.loads(web_app.app_files(open_bundle(bundle), "model.onnx", **told)["app.json"])
+        return {key: found[key] for key in ("crop", "abstain")} | {"told": found["settings"].split("; ", 1)[1]}
+
+    plain = factory.write_bundle(tmp_path / "plain", checked=True)
+    own = {**factory.PREPROCESSING, "crop": "auto"}
+    cropping = factory.write_bundle(tmp_path / "own", model=factory.model_bytes(preprocessing=own), checked=True)
+
+    def edit(manifest: dict[str, Any]) -> None:
+        manifest["preprocessing"] = own
+        manifest["trust"]["checks"]["policy"]["always"] = True
+
+    factory.edit_manifest(cropping, edit)
+    neither = {"crop": "none", "abstain": False, "told": "file=model.onnx; crop=none; abstain=no"}
+    both = {"crop": "auto", "abstain": True, "told": "file=model.onnx; crop=auto; abstain=yes"}
+    assert settings(plain) == neither
+    assert settings(cropping) == both
+    assert settings(plain, crop="auto", abstain=True) == both
+    assert settings(cropping, crop="none") == {**both, "crop": "none", "told": both["told"].replace("auto", "none")}
+    with pytest.raises(SonoforgeError, match="records no limits for handing scans back"):
+        settings(factory.write_bundle(tmp_path / "old"), abstain=True)
 
 
 @pytest.mark.usefixtures("stand_in")

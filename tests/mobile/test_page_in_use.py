@@ -214,6 +214,21 @@ def test_the_scan_is_enlarged_by_keys_and_by_two_fingers(app: Path, browser: Bro
         page.wait_for_selector("#zoom", state="hidden")
 
 
+def test_the_model_card_is_shown_as_its_markdown_means(app: Path, browser: Browser, tmp_path: Path) -> None:
+    card = "# Card\n\n**Bold** <img src=x onerror=alert(1)>\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- one\n- two `x`\n"
+    shutil.copytree(app, tmp_path / "app")
+    (tmp_path / "app" / "bundle" / "MODEL_CARD.md").write_text(card)
+    with served(tmp_path / "app") as address, browser.new_context(service_workers="block") as context:
+        page = opened(context.new_page(), address)
+        page.click("#open-model")
+        page.wait_for_selector("#card h3")
+        assert page.locator("#card img").count() == 0
+        shown = [
+            page.locator(f"#card {name}").all_text_contents() for name in ("h3", "strong", "th", "td", "li", "code")
+        ]
+    assert shown == [["Card"], ["Bold"], ["a", "b"], ["1", "2"], ["one", "two x"], ["x"]]
+
+
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_and_every_target_is_large_enough(
     app: Path, browser: Browser, tmp_path: Path, scheme: str
@@ -245,7 +260,10 @@ def test_axe_finds_nothing_and_every_target_is_large_enough(
               .map(([name, {width, height}]) => `${name} ${width} x ${height}`)"""
         )
         assert small == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        for language in ("kk", "hi", "en"):
+            page.select_option("#language", language)
+            page.wait_for_selector(f"html[lang={language}]")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, language
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import { connectAndroidApp } from "./android.js";
 import { Answers } from "./answers.js";
 import { connect } from "./ask.js";
+import { rendered } from "./markdown.js";
 import { offerUpdates } from "./offline.js";
 import { download, toCsv, toJson } from "./save.js";
 import { className, loadWords, offerLanguages, reviewed, say } from "./words.js";
@@ -187,7 +188,7 @@ $("clear").addEventListener("click", () => {
 });
 $("stop").addEventListener("click", () => queue.splice(0));
 $("open-model").addEventListener("click", async () => {
-  $("card").textContent = await (await fetch("bundle/MODEL_CARD.md")).text();
+  $("card").replaceChildren(rendered(await (await fetch("bundle/MODEL_CARD.md")).text()));
   $("model").showModal();
 });
 $("open-check").addEventListener("click", () => $("check").showModal());

@@ -5,6 +5,7 @@ import { marked, NOTICE, syntheticPng } from "./draw_png.js";
 import { zip } from "./draw_zip.js";
 import { offerUpdates } from "./offline.js";
 import { download } from "./save.js";
+import { rendered } from "./markdown.js";
 import { className, loadWords, offerLanguages, reviewed, say } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -249,7 +250,7 @@ $("draw").addEventListener("submit", (event) => {
 $("measure").addEventListener("click", measure);
 $("save-all").addEventListener("click", saveAll);
 $("open-model").addEventListener("click", async () => {
-  $("card").textContent = await (await fetch("generator/MODEL_CARD.md")).text();
+  $("card").replaceChildren(rendered(await (await fetch("generator/MODEL_CARD.md")).text()));
   $("model").showModal();
 });
 $("open-check").addEventListener("click", () => $("check").showModal());

@@ -99,15 +99,30 @@ def test_the_worst_comes_first(bundle: Path, scans: Path) -> None:
     ("entry", "rank", "heading"),
     [
         ({"ok": False}, 0, "No answer"),
-        ({"ok": True, "trust": {"in_distribution": False}, "set": ["a"]}, 1, "Do not use: unlike the training images"),
-        ({"ok": True, "trust": {"in_distribution": True}, "set": []}, 2, "Nothing fits"),
-        ({"ok": True, "trust": {"in_distribution": True}, "set": ["a", "b"]}, 3, "Open: a or b"),
+        ({"ok": True, "label": "uncertain", "trust": {}, "set": ["a"]}, 1, "Uncertain: no answer"),
         (
-            {"ok": True, "trust": {"in_distribution": True}, "set": ["a"], "quality": {"flags": ["dark"]}},
+            {"ok": True, "label": "a", "trust": {"in_distribution": False}, "set": ["a"]},
+            1,
+            "Do not use: unlike the training images",
+        ),
+        ({"ok": True, "label": "a", "trust": {"in_distribution": True}, "set": []}, 2, "Nothing fits"),
+        ({"ok": True, "label": "a", "trust": {"in_distribution": True}, "set": ["a", "b"]}, 3, "Open: a or b"),
+        (
+            {
+                "ok": True,
+                "label": "a",
+                "trust": {"in_distribution": True},
+                "set": ["a"],
+                "quality": {"flags": ["dark"]},
+            },
             4,
             "a, from a poor image",
         ),
-        ({"ok": True, "trust": {"in_distribution": True}, "set": ["a"], "quality": {"flags": []}}, 5, "a"),
+        (
+            {"ok": True, "label": "a", "trust": {"in_distribution": True}, "set": ["a"], "quality": {"flags": []}},
+            5,
+            "a",
+        ),
     ],
 )
 def test_how_an_answer_is_to_be_taken(entry: dict[str, object], rank: int, heading: str) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 import bundle_factory as factory
 from program import sonoforge
 from sonoforge.runtime import Classifier
+from sonoforge.runtime.pages import answer_page
 
 
 @pytest.fixture
@@ -55,11 +56,15 @@ def test_a_doubtful_scan_is_uncertain_and_the_exit_code_stays(bundle: Path, scan
     assert [entry["probabilities"] for entry in done.json["results"]] == [a.probabilities for a in answers.values()]
 
 
-def test_a_bundle_may_abstain_unasked(bundle: Path, scans: Path) -> None:
+def test_a_bundle_may_abstain_unasked_and_the_page_says_so(
+    bundle: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_page, "MOST_PICTURES", 5)
     policy(bundle, always=True, least_probability=1.0)
-    done = sonoforge("classify", scans, "--bundle", bundle)
-    assert done.code == 0
+    done = sonoforge("classify", scans, "--bundle", bundle, "--html", tmp_path / "page.html")
+    assert done.code == 0, done.err
     assert done.out.count("uncertain") == 8
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("Uncertain: no answer") == 8
 
 
 def test_a_bundle_without_limits_says_so(tmp_path: Path, scans: Path) -> None:

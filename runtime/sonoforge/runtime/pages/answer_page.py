@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sonoforge.runtime import atomic
 from sonoforge.runtime.images.inputs import printable
 from sonoforge.runtime.images.repeats import in_words
-from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.notice import NOTICE, UNCERTAIN
 from sonoforge.runtime.pages import STYLE
 
 MOST_PICTURES = 300
@@ -57,8 +57,9 @@ def verdict(entry: Mapping[str, Any]) -> _Verdict:
     if not entry["ok"]:
         return _Verdict(0, "no", "No answer")
     trust, classes = entry["trust"], entry["set"]
-    if not trust["in_distribution"]:
-        return _Verdict(1, "no", "Do not use: unlike the training images")
+    is_withheld = entry["label"] == UNCERTAIN
+    if is_withheld or not trust["in_distribution"]:
+        return _Verdict(1, "no", "Uncertain: no answer" if is_withheld else "Do not use: unlike the training images")
     if not classes:
         return _Verdict(2, "no", "Nothing fits")
     if len(classes) > 1:
@@ -207,7 +208,7 @@ def _list(entries: Sequence[Mapping[str, Any]]) -> str:
         return ""
     rows = []
     for entry in entries:
-        probability = f"{100 * entry['probabilities'][entry['label']]:.0f} %" if entry["ok"] else ""
+        probability = f"{100 * max(entry['probabilities'].values()):.0f} %" if entry["ok"] else ""
         cells = f'<td>{_text(verdict(entry).heading)}</td><td class="n">{probability}</td>'
         rows.append(f'<tr><th scope="row">{_text(str(entry["file"]))}</th>{cells}</tr>')
     head = '<tr><th scope="col">file</th><th scope="col">answer</th><th scope="col" class="n">probability</th></tr>'
