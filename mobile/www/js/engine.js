@@ -35,6 +35,17 @@ const actions = {
     times.selfTest = performance.now() - began;
     return { ...found, start: { ...times } };
   },
+  /** Answer with the graphics processor from now on, if it passes the self-test; else go on as before. */
+  async useGpu() {
+    if (!(await navigator.gpu?.requestAdapter())) throw Object.assign(new Error(), { code: "no gpu" });
+    const gpu = await import("../vendor/ort.webgpu.bundle.min.mjs");
+    gpu.env.wasm.numThreads = 1;
+    gpu.env.wasm.wasmPaths = { wasm: new URL("../vendor/ort-wasm-simd-threaded.asyncify.wasm", import.meta.url).href };
+    const candidate = await Classifier.load(classifier.bundle, gpu, classifier.settings, "webgpu");
+    const found = await selfTest(candidate);
+    if (found.passed) classifier = candidate;
+    return { ...found, provider: "webgpu" };
+  },
   async classify({ file }) {
     const started = performance.now();
     const raster = await decodeImage(file);
