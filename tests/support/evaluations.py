@@ -13,7 +13,7 @@ from sonoforge.training.phantom.dataset import generate_phantom_set, write_phant
 
 FAST = ["--features", "pixels", "--repeats", "5", "--device", "cpu"]
 ONE = [*FAST, "--metrics", "kid", "--plots", "pca"]
-FAKES, COPIES = 60, 20
+REAL, FAKES, COPIES = 100, 60, 20
 
 
 def evaluate(*arguments: object) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Sets(NamedTuple):
 
 def write_sets(root: Path) -> None:
     """Write all that `read_sets` returns."""
-    write_phantom_set(root / "real", 150, 0, size=64)
+    write_phantom_set(root / "real", REAL, 0, size=64)
     fakes = draw_phantoms(FAKES, 1)
     copying, copied = list(fakes), {}
     files = sorted(f.relative_to(root / "real") for f in (root / "real").rglob("*.png") if "_mask" not in f.stem)

@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 
 import bundle_factory as factory
-from evaluations import COPIES, FAKES, FAST, ONE, Sets, evaluate
+from evaluations import COPIES, FAKES, FAST, ONE, REAL, Sets, evaluate
 from program import refused, succeed
 from sonoforge.training.evaluation import sources
 from sonoforge.training.pages.evaluation.page import ALTS
@@ -92,8 +92,8 @@ def test_every_row_has_value_matched_floor_ratio_space_and_protocol(whole: dict[
         assert row["n"] == whole["n"] == FAKES // 2
     kinds = [space["space"] for space in whole["protocol"]["spaces"]]
     assert kinds == ["bundle", "pixels"]
-    assert whole["real"]["images"] == 150
-    assert whole["real"]["groups"] < 150
+    assert whole["real"]["images"] == REAL
+    assert whole["real"]["groups"] < REAL
     assert whole["fake"] == {
         "source": whole["fake"]["source"],
         "class": whole["fake"]["class"],
