@@ -1,4 +1,7 @@
-"""The page as people use it: wrong files, a camera, many files, a new version, a keyboard, two fingers."""
+"""The page as people use it: wrong files, a camera, many files, a new version, a keyboard, two fingers.
+
+Most of these tests are slow; .ci/run runs all but that of a thousand answers.
+"""
 
 from __future__ import annotations
 
@@ -146,6 +149,7 @@ def test_a_batch_can_be_stopped_and_keeps_its_order(app: Path, browser: Browser,
         assert page.locator(".card .file").all_text_contents() == ["38.png", "39.png", *names]
 
 
+@pytest.mark.slow
 def test_a_new_version_is_offered_and_no_answer_is_lost_unasked(app: Path, browser: Browser, tmp_path: Path) -> None:
     site, (scan,) = tmp_path / "site", scans(tmp_path, 1)
     shutil.copytree(app, site)
@@ -232,7 +236,8 @@ def test_the_model_card_is_shown_as_its_markdown_means(app: Path, browser: Brows
     assert shown == [["Card"], ["Bold"], ["a", "b"], ["1", "2"], ["one", "two x"], ["x"]]
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_and_every_target_is_large_enough(
     app: Path, browser: Browser, tmp_path: Path, scheme: str
 ) -> None:
