@@ -67,7 +67,7 @@ def compare(files: list[Path], folder: Path) -> set[str]:
 
 
 def test_marks_area_and_repeats_are_those_of_python(tmp_path: Path) -> None:
-    files = write_pictures(tmp_path, 12)
+    files = write_pictures(tmp_path, 8)
     rng = np.random.default_rng(3)
     large = screen(Image.fromarray(plant.speckle(700, 1000, 5)), 1)
     fan = np.zeros((300, 420), np.uint8)

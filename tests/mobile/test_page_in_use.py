@@ -1,4 +1,7 @@
-"""The page as people use it: wrong files, a camera, many files, a new version, a keyboard, two fingers."""
+"""The page as people use it: wrong files, a camera, many files, a new version, a keyboard, two fingers.
+
+Most of these tests are slow; .ci/run runs all but that of a thousand answers.
+"""
 
 from __future__ import annotations
 
@@ -95,6 +98,7 @@ def test_wrong_files_get_a_plain_sentence_and_the_others_an_answer(app: Path, br
         assert not re.search(r"undefined|null|Error|error ", text), text
 
 
+@pytest.mark.slow
 def test_a_picture_of_a_camera_is_answered_and_not_trusted(app: Path, browser: Browser, tmp_path: Path) -> None:
     """Chromium's fake camera shows a green pie; its picture comes to the page as that of a phone's camera does."""
     with served(app) as address, browser.new_context(**PHONE) as context:
@@ -145,6 +149,7 @@ def test_a_batch_can_be_stopped_and_keeps_its_order(app: Path, browser: Browser,
         assert page.locator(".card .file").all_text_contents() == ["38.png", "39.png", *names]
 
 
+@pytest.mark.slow
 def test_a_new_version_is_offered_and_no_answer_is_lost_unasked(app: Path, browser: Browser, tmp_path: Path) -> None:
     site, (scan,) = tmp_path / "site", scans(tmp_path, 1)
     shutil.copytree(app, site)
@@ -176,6 +181,7 @@ def test_a_new_version_is_offered_and_no_answer_is_lost_unasked(app: Path, brows
         assert other.locator(".card").count() == 1
 
 
+@pytest.mark.slow
 def test_the_scan_is_enlarged_by_keys_and_by_two_fingers(app: Path, browser: Browser, tmp_path: Path) -> None:
     files = scans(tmp_path, 1)
     with served(app) as address, browser.new_context(**PHONE) as context:
@@ -214,6 +220,7 @@ def test_the_scan_is_enlarged_by_keys_and_by_two_fingers(app: Path, browser: Bro
         page.wait_for_selector("#zoom", state="hidden")
 
 
+@pytest.mark.slow
 def test_the_model_card_is_shown_as_its_markdown_means(app: Path, browser: Browser, tmp_path: Path) -> None:
     card = "# Card\n\n**Bold** <img src=x onerror=alert(1)>\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- one\n- two `x`\n"
     shutil.copytree(app, tmp_path / "app")
@@ -229,7 +236,8 @@ def test_the_model_card_is_shown_as_its_markdown_means(app: Path, browser: Brows
     assert shown == [["Card"], ["Bold"], ["a", "b"], ["1", "2"], ["one", "two x"], ["x"]]
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_and_every_target_is_large_enough(
     app: Path, browser: Browser, tmp_path: Path, scheme: str
 ) -> None:
