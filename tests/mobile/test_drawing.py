@@ -215,6 +215,7 @@ def test_styles_take_psi_and_no_distance_is_given_without_a_reference(
     assert apart(found, Generator(tmp_path / "bundle").generate(8, 5, "b", psi=0.3))[0] <= 1
 
 
+@pytest.mark.slow
 def test_another_network_is_never_taken_for_the_distance(drawing: Path, browser: Browser, tmp_path: Path) -> None:
     other = tmp_path / "app"
     shutil.copytree(drawing, other)

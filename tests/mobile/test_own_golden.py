@@ -18,6 +18,7 @@ import bundle_factory as factory
 from browser import needs_archive, served
 from places import SHARED
 from program import refused, succeed
+from sonoforge.mobile import web_app
 from sonoforge.runtime.inference.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def opened(page: Page, address: str) -> str:
     return page.get_attribute("body", "data-state") or ""
 
 
-def test_the_app_carries_what_the_file_itself_answers(tmp_path: Path) -> None:
+def test_the_app_carries_what_the_file_itself_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(web_app, "read_files", lambda *_: {})
     bundle, app = with_int8(tmp_path / "bundle", 1.1), tmp_path / "app"
     recorded = built(bundle, app)
     expected = Classifier(bundle, file=FILE).predict(recorded["pixels"])
