@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 # Root may not use Chromium's sandbox; the others keep it from asking hosts that no test may ask.
-_FLAGS = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-_FLAGS += ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")  # a camera that shows a green pie
-_FLAGS += ("--disable-component-update", "--disable-sync", *(("--no-sandbox",) if os.name == "posix" else ()))
+FLAGS = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+FLAGS += ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")  # a camera that shows a green pie
+FLAGS += ("--disable-component-update", "--disable-sync", *(("--no-sandbox",) if os.name == "posix" else ()))
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -48,7 +48,7 @@ def chromium() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         try:
             yield browser
         finally:

@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sonoforge.mobile.drawing import generator_files, without_page
-from sonoforge.mobile.npm_package import ONNXRUNTIME_WEB, read_files
+from sonoforge.mobile.npm_package import ONNXRUNTIME_WEB, ONNXRUNTIME_WEBGPU, read_files
 from sonoforge.mobile.own_golden import record_golden
 from sonoforge.mobile.sources import PWA, WWW
 from sonoforge.runtime.bundle.classification import ClassifierManifest
@@ -24,13 +24,28 @@ _WORKER = "service-worker.js"
 _OF_THE_BUNDLE = ("reference.npz", "MODEL_CARD.md")
 
 
+class Additions(NamedTuple):
+    """What an app may carry beside its classifier.
+
+    Attributes:
+        generator: What draws on the page of synthetic images; None for an app without that page.
+        webgpu: Whether the page offers to compute on a graphics processor.
+    """
+
+    generator: Bundle[GeneratorManifest] | None = None
+    webgpu: bool = False
+
+
+NOTHING_MORE = Additions()
+
+
 def app_files(
     bundle: Bundle[ClassifierManifest],
     model: str,
     archive: Path | None = None,
     crop: str | None = None,
     abstain: bool = False,
-    generator: Bundle[GeneratorManifest] | None = None,
+    additions: Additions = NOTHING_MORE,
 ) -> dict[str, bytes]:
     """Return every file of the app by its path.
 
@@ -40,7 +55,7 @@ def app_files(
         archive: onnxruntime-web's ``.tgz``, see `read_files`.
         crop: As `Classifier` takes it.
         abstain: As `Classifier` takes it.
-        generator: What draws on the page of synthetic images; None for an app without that page.
+        additions: What the app carries beside the classifier.
 
     Raises:
         SonoforgeError: The page cannot answer with this bundle, or a file cannot be had.
@@ -48,11 +63,13 @@ def app_files(
     classifier = _checked(bundle, model, crop, abstain)
     own = record_golden(classifier, model)
     golden = {"golden.npz": own.content} if own else {"bundle/golden.npz": bundle.read("golden.npz")}
-    page = _folder(WWW)
+    page, generator = _folder(WWW), additions.generator
+    packages = [ONNXRUNTIME_WEB, *([ONNXRUNTIME_WEBGPU] if additions.webgpu else [])]
     settings = {
         "model": model,
         "golden": own.record if own else None,
         "generator": generator is not None,
+        "webgpu": additions.webgpu,
         "crop": classifier.crop,
         "abstain": classifier.abstains,
         "settings": settings_in_words(classifier, model),
@@ -61,7 +78,7 @@ def app_files(
     files = {
         **({**page, **generator_files(generator)} if generator else without_page(page)),
         **_folder(PWA),
-        **{f"vendor/{name}": data for name, data in read_files(ONNXRUNTIME_WEB, archive).items()},
+        **{f"vendor/{name}": data for one in packages for name, data in read_files(one, archive).items()},
         "bundle/manifest.json": json.dumps(bundle.manifest.raw).encode(),
         **{f"bundle/{name}": bundle.read(name) for name in (model, *_OF_THE_BUNDLE)},
         **golden,

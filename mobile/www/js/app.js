@@ -50,6 +50,26 @@ async function check() {
   work();
 }
 
+/** Only what passes the self-test is used; what does not is said, and the page answers as before. */
+async function useGpu() {
+  const tell = (word, values) => {
+    for (const id of ["gpu-state", "gpu-notice"]) $(id).textContent = say(word, values);
+  };
+  $("use-gpu").disabled = true;
+  $("gpu-notice").hidden = false;
+  tell("gpu testing");
+  try {
+    const found = await ask("useGpu");
+    const values = { difference: largestDifference(found), tolerance: found.tolerance };
+    tell(found.passed ? "gpu used" : "gpu differs", values);
+    if (!found.passed) return;
+    checked = found;
+    showCheck();
+  } catch (error) {
+    tell(error.code === "no gpu" ? "gpu missing" : "gpu failed", { reason: error.message });
+  }
+}
+
 function block(text) {
   state = "blocked";
   document.body.dataset.state = state;
@@ -69,6 +89,7 @@ function describe() {
   $("about-model").textContent = say("about", { name: manifest.name, version: manifest.version, hash });
   $("unreviewed").hidden = reviewed();
   $("draw-link").hidden = !settings.generator;
+  $("gpu").hidden = !settings.webgpu;
   const coverage = Math.round(100 * (1 - manifest.conformal.alpha));
   $("how-list").replaceChildren(
     ...["heading", "set", "trust", "map"].flatMap((part) => [
@@ -193,6 +214,7 @@ $("open-model").addEventListener("click", async () => {
 });
 $("open-check").addEventListener("click", () => $("check").showModal());
 $("run-check").addEventListener("click", check);
+$("use-gpu").addEventListener("click", useGpu);
 $("save-check").addEventListener("click", () =>
   download(`sonoforge-self-test-${stamp()}.json`, "application/json", JSON.stringify(checked, null, 2) + "\n"),
 );

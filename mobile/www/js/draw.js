@@ -128,8 +128,9 @@ function showDrawn() {
 }
 
 function show(picture) {
-  $("drawn-section").hidden = false;
   const { seed, index } = picture.wish;
+  $("drawn-section").hidden = false;
+  $("drawn-title").textContent = say("draw pictures", { seed });
   const shown = marked(picture.raster);
   const canvas = Object.assign(document.createElement("canvas"), { width: shown.width, height: shown.height });
   canvas.getContext("2d").putImageData(new ImageData(toRgba(shown), shown.width), 0, 0);
@@ -142,7 +143,7 @@ function show(picture) {
     download(fileName(picture), "image/png", await syntheticPng(picture.raster, origin(picture))),
   );
   const item = document.createElement("li");
-  item.append(canvas, element("p", say("draw caption", { name: classOf(picture), seed, index })), save);
+  item.append(canvas, element("p", say("draw caption", { name: classOf(picture), index })), save);
   $("drawn").append(item);
 }
 

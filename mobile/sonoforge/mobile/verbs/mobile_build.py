@@ -18,6 +18,7 @@ from sonoforge.mobile.android_app import Apk, Signer
 from sonoforge.mobile.android_tools import find_tools
 from sonoforge.mobile.drawing import about_distance
 from sonoforge.mobile.signing_key import PASSWORD, debug_key, own_key
+from sonoforge.mobile.web_app import Additions
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
@@ -48,6 +49,7 @@ class Config:
     generator: str = option(
         "", help="generator's bundle (folder or .zip): adds a page that draws images with it", metavar="BUNDLE"
     )
+    webgpu: bool = option(False, help="let the page offer the graphics processor (WebGPU); 27 MB more to load")
     crop: str = option(
         "bundle",
         help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
@@ -70,7 +72,7 @@ def main(config: Config) -> Outcome:
     archive = Path(config.onnxruntime_web) if config.onnxruntime_web else None
     generator = open_bundle(config.generator, GeneratorManifest) if config.generator else None
     crop = None if config.crop == "bundle" else config.crop
-    files = web_app.app_files(bundle, config.file, archive, crop, config.abstain, generator)
+    files = web_app.app_files(bundle, config.file, archive, crop, config.abstain, Additions(generator, config.webgpu))
     manifest, about = bundle.manifest, web_app.summary(files)
     apk = android_app.build_apk(files, manifest, about["version"], signer) if signer else None
     with atomic.replacing_folder(out) as folder:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sonoforge.mobile import web_app
 from sonoforge.mobile.server import Server, Site
+from sonoforge.mobile.web_app import Additions
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
@@ -45,6 +46,7 @@ class Config:
     generator: str = option(
         "", help="generator's bundle (folder or .zip): adds a page that draws images with it", metavar="BUNDLE"
     )
+    webgpu: bool = option(False, help="let the page offer the graphics processor (WebGPU); 27 MB more to load")
     most: int = option(100, help="largest upload in MB", limits=(1, 200), metavar="MB")
     open: bool = option(False, help="open the page in this machine's browser")
     crop: str = option(
@@ -62,7 +64,7 @@ def main(config: Config) -> Outcome:
     archive = Path(config.onnxruntime_web) if config.onnxruntime_web else None
     generator = open_bundle(config.generator, GeneratorManifest) if config.generator else None
     crop = None if config.crop == "bundle" else config.crop
-    files = web_app.app_files(bundle, config.file, archive, crop, config.abstain, generator)
+    files = web_app.app_files(bundle, config.file, archive, crop, config.abstain, Additions(generator, config.webgpu))
     classifier = Classifier(bundle, file=config.file, crop=crop, abstain=config.abstain)
     hosts = frozenset((*_HERE, config.host.lower()))
     server = Server((config.host, config.port), Site(files, classifier, hosts, config.most * 1_000_000))
