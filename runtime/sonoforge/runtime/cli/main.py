@@ -139,12 +139,13 @@ def _run(arguments: Sequence[str]) -> int:
     if common["dry_run"]:
         _print_json(options.flatten(config))
         return 0
-    gc.enable()  # paused by `main`
     if verb.instead and getattr(config, verb.instead.setting):
         setting, other, extra, otherwise = verb.instead
         module = _import(f"{name} {setting.upper()}", other, extra, otherwise)
     else:
         module = _import(name, verb.module, verb.extra)
+    gc.freeze()  # what has been imported stays, and need not be looked at again
+    gc.enable()  # paused by `main`
     try:
         outcome: options.Outcome = module.main(config)
     except SonoforgeError as error:

@@ -245,11 +245,11 @@ def _load_session(
         content = bundle.read(file) if bundle.is_shipped else _read_tried(bundle, file)
     finally:
         engine.join()
-    for_images = _importing("PIL.PngImagePlugin", "sonoforge.runtime.images.burned_in_marks")
+    for_later = _importing("zipfile", "PIL.PngImagePlugin", "sonoforge.runtime.images.burned_in_marks")
     try:
         session = load_session(content, f"{bundle.path}: {file}", threads, provider)
     finally:
-        for_images.join()
+        for_later.join()
     _check_interface(bundle, file, session)
     return session
 
