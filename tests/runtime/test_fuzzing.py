@@ -37,7 +37,7 @@ from sonoforge.runtime.inference.classifier import Classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow and pydicom warn of damaged metadata
 
-EXAMPLES = int(os.environ.get("SONOFORGE_FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("SONOFORGE_FUZZ_EXAMPLES", "50"))
 LONGEST_SECONDS = 5.0
 MEMORY = 4_000_000_000  # bytes that a model may take in these tests, beside what pytest itself holds
 fuzzed = settings(

@@ -20,7 +20,7 @@ CASES = [
     ("dcgan", 0, 0, ("onnx",)),
     ("dcgan", 2, 1, ("onnx",)),
     ("began", 2, 0, ("onnx",)),
-    ("progan", 2, 0, ALL),
+    ("progan", 2, 0, ("onnx",)),
 ]
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from bundle_factory import zip_bundle
-from exported_generators import ALL
 from generator_checkpoints import small_checkpoint
 from places import CHECKOUT
 from sonoforge.export.formats.executorch import missing
@@ -45,7 +44,7 @@ def test_the_short_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.skipif(bool(missing()), reason="executorch is not installed: pip install 'sonoforge[mobile]'")
 def test_executorch_of_the_page_makes_the_same_images(monkeypatch: pytest.MonkeyPatch, generators: Any) -> None:
-    monkeypatch.chdir(generators("progan", 2, ALL).bundle)
+    monkeypatch.chdir(generators("dcgan", 2, ("onnx", "executorch")).bundle)
     names: dict[str, Any] = {}
     sources = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(sources) == 2

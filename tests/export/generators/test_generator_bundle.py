@@ -129,7 +129,10 @@ def test_golden_images_are_drawn_from_their_seeds(made: ExportedGenerator) -> No
     assert len(golden["images"]) == 4
 
 
-@pytest.fixture(scope="module", params=["progan", "stylegan3-t", pytest.param("stylegan1", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=["stylegan3-t", *(pytest.param(name, marks=pytest.mark.slow) for name in ("progan", "stylegan1"))],
+)
 def everything(request: pytest.FixtureRequest, generators: Any) -> ExportedGenerator:
     """A bundle of all formats that its generator and this machine can have, and of engines."""
     made: ExportedGenerator = generators(request.param, 2, ALL)

@@ -95,6 +95,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     assert [row["step"] for row in rows] == [3, 6, 9, 12]
 
 
+@pytest.mark.slow
 def test_a_compiled_training_gives_the_same_losses(finished: Path, tmp_path: Path) -> None:
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler on CPU")

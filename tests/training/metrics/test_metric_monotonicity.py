@@ -223,6 +223,7 @@ def test_dropped_modes_show_in_pairs(collapsing: list[Pixels], squeezenet_file: 
         assert distance == pytest.approx(expected, rel=0.15)
 
 
+@pytest.mark.slow
 def test_copies_show_in_the_copy_test_and_nowhere_else(halves: Halves, bundle: Space) -> None:
     """A generator that repeats its training images beats every distance between sets: hence the copy test."""
     rng = np.random.default_rng(2)
