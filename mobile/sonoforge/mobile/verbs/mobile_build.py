@@ -16,14 +16,13 @@ from typing import Any
 from sonoforge.mobile import android_app, web_app
 from sonoforge.mobile.android_app import Apk, Signer
 from sonoforge.mobile.android_tools import find_tools
+from sonoforge.mobile.app_settings import AppSettings
 from sonoforge.mobile.drawing import about_distance
 from sonoforge.mobile.signing_key import PASSWORD, debug_key, own_key
-from sonoforge.mobile.web_app import Additions
 from sonoforge.runtime import atomic
-from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.options import Outcome, argument, group, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 
@@ -45,21 +44,10 @@ class Config:
 
     bundle: str = argument("", help="folder or .zip of a classifier's bundle; without it, the one shipped")
     out: str = option("app", help="folder of the app; one that an earlier build wrote is replaced", metavar="FOLDER")
-    file: str = option("model.onnx", help="model file of the bundle that answers", metavar="NAME")
-    generator: str = option(
-        "", help="generator's bundle (folder or .zip): adds a page that draws images with it", metavar="BUNDLE"
-    )
-    webgpu: bool = option(False, help="let the page offer the graphics processor (WebGPU); 27 MB more to load")
-    crop: str = option(
-        "bundle",
-        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
-        choices=("bundle", "auto", "none"),
-    )
-    abstain: bool = option(False, help="say uncertain instead of a label where the bundle's policy hands a scan back")
-    onnxruntime_web: str = option("", help="its .tgz, as npm pack writes it, instead of loading it", metavar="FILE")
     apk: bool = option(False, help="also write FOLDER.apk, the same app for Android")
     key: str = option("", help="keystore that signs the .apk, instead of a debug key", metavar="KEYSTORE")
     key_alias: str = option("", help="name of the key, where the keystore holds several", metavar="NAME")
+    app: AppSettings = group(AppSettings(), title="the app")
 
 
 def main(config: Config) -> Outcome:
@@ -69,24 +57,22 @@ def main(config: Config) -> Outcome:
     if out.exists() and not (out / "service-worker.js").is_file():
         raise SonoforgeError(f"{out}: found something other than an app; give --out a new folder")
     signer = _signer(config)
-    archive = Path(config.onnxruntime_web) if config.onnxruntime_web else None
-    generator = open_bundle(config.generator, GeneratorManifest) if config.generator else None
-    crop = None if config.crop == "bundle" else config.crop
-    files = web_app.app_files(bundle, config.file, archive, crop, config.abstain, Additions(generator, config.webgpu))
+    generator = config.app.open_generator()
+    files = config.app.files(bundle, generator)
     manifest, about = bundle.manifest, web_app.summary(files)
     apk = android_app.build_apk(files, manifest, about["version"], signer) if signer else None
     with atomic.replacing_folder(out) as folder:
         web_app.write_files(files, folder)
     say(f"app       {out}   ({NOTICE[0].lower()}{NOTICE[1:-1]})")
-    say(f"model     {manifest.name} {manifest.version}, {config.file}")
-    sha256 = manifest.files[config.file].sha256
+    say(f"model     {manifest.name} {manifest.version}, {config.app.file}")
+    sha256 = manifest.files[config.app.file].sha256
     if generator:
         drawn = generator.manifest
         say(f"draws     {drawn.name} {drawn.version} ({about_distance(generator, sha256)})")
     say(f"files     {about['files']}, {about['bytes'] / 1e6:.1f} MB to load once")
     say(f"version   {about['version']}")
     model = {**manifest.identity, "sha256": sha256}
-    result: dict[str, Any] = {"app": str(out), "model": model, "file": config.file, **about}
+    result: dict[str, Any] = {"app": str(out), "model": model, "file": config.app.file, **about}
     if generator:
         result["generator"] = generator.manifest.identity
     if signer and apk:

@@ -11,15 +11,12 @@ from __future__ import annotations
 import logging
 import webbrowser
 from dataclasses import dataclass
-from pathlib import Path
 
-from sonoforge.mobile import web_app
+from sonoforge.mobile.app_settings import AppSettings
 from sonoforge.mobile.server import Server, Site
-from sonoforge.mobile.web_app import Additions
-from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.options import Outcome, argument, group, option
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.notice import NOTICE
 
@@ -42,30 +39,17 @@ class Config:
     bundle: str = argument("", help="folder or .zip of a classifier's bundle; without it, the one shipped")
     port: int = option(8765, help="port; 0 for a free one", limits=(0, 65535))
     host: str = option("127.0.0.1", help="address of this machine to listen on; the default is for this machine alone")
-    file: str = option("model.onnx", help="model file of the bundle that answers", metavar="NAME")
-    generator: str = option(
-        "", help="generator's bundle (folder or .zip): adds a page that draws images with it", metavar="BUNDLE"
-    )
-    webgpu: bool = option(False, help="let the page offer the graphics processor (WebGPU); 27 MB more to load")
     most: int = option(100, help="largest upload in MB", limits=(1, 200), metavar="MB")
     open: bool = option(False, help="open the page in this machine's browser")
-    crop: str = option(
-        "bundle",
-        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
-        choices=("bundle", "auto", "none"),
-    )
-    abstain: bool = option(False, help="say uncertain instead of a label where the bundle's policy hands a scan back")
-    onnxruntime_web: str = option("", help="its .tgz, as npm pack writes it, instead of loading it", metavar="FILE")
+    app: AppSettings = group(AppSettings(), title="the app")
 
 
 def main(config: Config) -> Outcome:
     """Serve until interrupted."""
     bundle = open_bundle(config.bundle or None)
-    archive = Path(config.onnxruntime_web) if config.onnxruntime_web else None
-    generator = open_bundle(config.generator, GeneratorManifest) if config.generator else None
-    crop = None if config.crop == "bundle" else config.crop
-    files = web_app.app_files(bundle, config.file, archive, crop, config.abstain, Additions(generator, config.webgpu))
-    classifier = Classifier(bundle, file=config.file, crop=crop, abstain=config.abstain)
+    app = config.app
+    files = app.files(bundle, app.open_generator())
+    classifier = Classifier(bundle, file=app.file, crop=app.classifier_crop, abstain=app.abstain)
     hosts = frozenset((*_HERE, config.host.lower()))
     server = Server((config.host, config.port), Site(files, classifier, hosts, config.most * 1_000_000))
     if config.host not in _HERE:
