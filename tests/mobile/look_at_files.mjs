@@ -1,5 +1,6 @@
 // node look_at_files.mjs LIST.json: what the page finds in each PNG file besides the network's answer.
 import { readFileSync } from "node:fs";
+import { brightestTenth } from "../../mobile/www/js/activation_map.js";
 import { findMarks } from "../../mobile/www/js/burned_in_marks.js";
 import { greyLevels } from "../../mobile/www/js/grey.js";
 import { mapContrast } from "../../mobile/www/js/lesion_contrast.js";
@@ -22,7 +23,7 @@ for (const file of JSON.parse(readFileSync(process.argv[2], "utf8"))) {
     crop,
     marks: findMarks({ ...grey, channels: 1 }, null).summary,
     marksInside: findMarks({ ...grey, channels: 1 }, crop.box).summary,
-    gcnr: mapContrast(activation, whole.pixels),
+    gcnr: mapContrast(activation, brightestTenth(activation).from, whole.pixels),
     digest: print.digest,
     detail: Array.from(print.detail),
     ...findRepeat(print, earlier),

@@ -79,7 +79,7 @@ def test_wrong_files_get_a_plain_sentence_and_the_others_an_answer(app: Path, br
     with served(app) as address, browser.new_context() as context:
         page = opened(context.new_page(), address)
         results = answered(page, [*(tmp_path / name for name in bad), good])
-        said = dict(zip(bad, page.locator(".card.failed").all_inner_texts(), strict=True))
+        said = dict(zip(bad, page.locator(".card.failed").all_text_contents(), strict=True))
         page.evaluate(
             """() => {
               const data = new DataTransfer();
@@ -307,13 +307,13 @@ def test_a_thousand_answers_in_a_row_take_no_more_memory(app: Path, browser: Bro
     """JavaScript's heap after collection, WebAssembly's memory, and drawn pictures, at 100 and at 1000 answers."""
     counting = tmp_path / "app"
     shutil.copytree(app, counting)
-    engine = counting / "js" / "engine.js"
+    network = counting / "js" / "network.js"
     hook = """
 self.memories = [];
 WebAssembly.Memory = new Proxy(WebAssembly.Memory, {construct: (kind, given) => {
   const made = new kind(...given); self.memories.push(made); return made; }});
 """
-    engine.write_text(engine.read_text().replace("\nort.env", hook + "\nort.env", 1))
+    network.write_text(network.read_text().replace("\nlet ort", hook + "\nlet ort", 1))
     files = scans(tmp_path, 100)
     with served(counting) as address, browser.new_context(service_workers="block") as context:
         page = context.new_page()
@@ -329,11 +329,12 @@ WebAssembly.Memory = new Proxy(WebAssembly.Memory, {construct: (kind, given) => 
             give(page, files)
             page.wait_for_selector("#work", state="hidden")
             page.click("#save-csv")
+            worker = next(one for one in page.workers if one.url.endswith("/network.js"))
             session.send("HeapProfiler.collectGarbage")
             figures.append(
                 {
                     "heap": session.send("Runtime.getHeapUsage")["usedSize"] / 1e6,
-                    "wasm": page.workers[0].evaluate("self.memories.map((one) => one.buffer.byteLength)"),
+                    "wasm": worker.evaluate("self.memories.map((one) => one.buffer.byteLength)"),
                     "canvases": page.evaluate(
                         "[...document.querySelectorAll('canvas')]"
                         ".reduce((sum, {width, height}) => sum + 4 * width * height, 0) / 1e6"

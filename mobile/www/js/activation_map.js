@@ -66,19 +66,13 @@ export function peak({ values, rows, columns }, width, height) {
 
 /**
  * @param {ActivationMap} map
- * @returns {number | null} Share of the positive mass inside the brightest tenth of the area; null without any.
+ * @returns {{share: number | null, from: number}} Of the brightest tenth of the area: its share of the positive mass, null
+ *   without any, and the value from which a place belongs to it.
  */
-export function shareInBrightest(map) {
+export function brightestTenth(map) {
   const ordered = atSize(map, GRID, GRID).sort();
   const positive = (values) => values.reduce((sum, value) => sum + Math.max(value, 0), 0);
   const total = positive(ordered);
-  return total > 0 ? positive(ordered.subarray(-BRIGHTEST_POINTS)) / total : null;
-}
-
-/**
- * @param {ActivationMap} map
- * @returns {number} The value from which a place belongs to the brightest tenth.
- */
-export function limitOfBrightest(map) {
-  return atSize(map, GRID, GRID).sort()[GRID ** 2 - BRIGHTEST_POINTS];
+  const first = ordered.length - BRIGHTEST_POINTS;
+  return { share: total > 0 ? positive(ordered.subarray(first)) / total : null, from: ordered[first] };
 }

@@ -123,8 +123,15 @@ async function work() {
   working = true;
   answers.beginBatch();
   showProgress();
-  while (queue.length) {
-    const card = answers.add(await answerTo(queue.shift()));
+  const coming = [];
+  const askAhead = () => {
+    while (queue.length && coming.length < 2) coming.push(answerTo(queue.shift()));
+  };
+  askAhead();
+  while (coming.length) {
+    const answer = await coming.shift();
+    askAhead();
+    const card = answers.add(answer);
     done += 1;
     showProgress();
     if (done === 1) card.scrollIntoView({ block: "start" });

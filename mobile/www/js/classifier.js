@@ -1,6 +1,7 @@
 /** Classify one image, as `sonoforge.runtime.Classifier` does. */
 
-import { peak, shareInBrightest } from "./activation_map.js";
+import { brightestTenth, peak } from "./activation_map.js";
+import { connect } from "./ask.js";
 import { findMarks } from "./burned_in_marks.js";
 import { BundleError } from "./errors.js";
 import { greyLevels } from "./grey.js";
@@ -39,36 +40,38 @@ const UNCERTAIN = "uncertain";
  * @property {Record<string, number>} ms
  */
 
+/** Start the worker that runs a network; it loads onnxruntime while the bundle is still being read. */
+export const startNetwork = () => connect("network.js");
+
 /** A bundle with its model loaded. */
 export class Classifier {
-  #ort;
-  #session;
+  #network;
 
   /**
    * @param {import("./bundle.js").Bundle} bundle
-   * @param {any} ort - onnxruntime-web.
-   * @param {any} session - Its inference session of the bundle's model.
+   * @param {ReturnType<typeof startNetwork>} network - With the bundle's model loaded.
    * @param {Settings} settings
    */
-  constructor(bundle, ort, session, settings) {
+  constructor(bundle, network, settings) {
     this.bundle = bundle;
     this.settings = settings;
-    this.#ort = ort;
-    this.#session = session;
+    this.#network = network;
   }
 
   /**
    * @param {import("./bundle.js").Bundle} bundle
-   * @param {any} ort
+   * @param {ReturnType<typeof startNetwork>} network - Without a model yet.
    * @param {Settings} settings
-   * @param {string} provider - `wasm` or `webgpu`.
+   * @param {"wasm" | "webgpu"} provider
    */
-  static async load(bundle, ort, settings, provider = "wasm") {
-    const session = await ort.InferenceSession.create(bundle.model, {
-      executionProviders: [provider],
-      graphOptimizationLevel: "all",
-    });
-    return new Classifier(bundle, ort, session, settings);
+  static async load(bundle, network, settings, provider = "wasm") {
+    await network("load", { model: bundle.model, provider });
+    return new Classifier(bundle, network, settings);
+  }
+
+  /** Give back the network's memory; nothing can be asked afterwards. */
+  close() {
+    this.#network("close");
   }
 
   /**
@@ -80,11 +83,15 @@ export class Classifier {
    * @throws {BundleError} A number is not finite, or a shape is not the manifest's.
    */
   async predict(pixels) {
+    return (await this.#run(pixels)).outputs;
+  }
+
+  async #run(pixels) {
     const { preprocessing, outputs, classes, calibration } = this.bundle.manifest;
     const { size } = preprocessing;
     const count = pixels.length / (3 * size * size);
-    const tensor = new this.#ort.Tensor("float32", normalise(pixels, preprocessing), [count, 3, size, size]);
-    const answers = await this.#session.run({ input: tensor });
+    const values = normalise(pixels, preprocessing);
+    const { outputs: answers, ms } = await this.#network("run", { values, shape: [count, 3, size, size] });
     const found = {};
     for (const [name, shape] of Object.entries(outputs)) {
       const expected = [count, ...shape];
@@ -95,7 +102,7 @@ export class Classifier {
       found[name] = data;
     }
     for (let i = 0; i < count; i++) checkSoftmax(found, i, classes.length, calibration.temperature);
-    return found;
+    return { outputs: found, ms };
   }
 
   /**
@@ -106,23 +113,24 @@ export class Classifier {
     const started = performance.now();
     const { manifest } = this.bundle;
     const grey = greyLevels(raster);
-    const { pixels, crop, box } = networkView(raster, manifest.preprocessing, this.settings.crop);
-    const prepared = performance.now();
-    const outputs = await this.predict(pixels);
+    const view = networkView(raster, manifest.preprocessing, this.settings.crop);
+    const { pixels, crop, box } = view;
+    const [left, top, right, bottom] = box;
+    const preprocess = performance.now() - started;
+    const [{ outputs, ms: infer }, seen] = await Promise.all([this.#run(pixels), this.#look(grey, view)]);
     const inferred = performance.now();
+    const { quality, flags, marks, print } = seen;
     const { classes } = manifest;
     const values = Array.from(outputs.probabilities);
     const best = values.indexOf(Math.max(...values));
     const set = classes.filter((name, i) => values[i] >= manifest.conformal.thresholds[name]);
-    const [left, top, right, bottom] = box;
-    const quality = measureQuality(pixels, right - left, bottom - top);
-    const flags = qualityFlags(quality, manifest.quality);
     const [rows, columns] = manifest.outputs.cam.slice(1);
     const cells = rows * columns;
     const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
     const trust = judge({ pixels, embedding: outputs.embedding, quality, flags }, set, this.bundle);
     const isWithheld = this.settings.abstain && withheld(trust, values[best], manifest);
     const strongest = peak(activation, right - left, bottom - top);
+    const brightest = brightestTenth(activation);
     const { name, version, files } = manifest;
     return {
       label: isWithheld ? UNCERTAIN : classes[best],
@@ -131,22 +139,33 @@ export class Classifier {
       set,
       trust,
       quality: { ...quality, flags },
-      marks: findMarks({ ...grey, channels: 1 }, crop?.box ?? null),
+      marks,
       model: { name, version, sha256: files[this.bundle.file].sha256 },
       map: {
         peak: { ...strongest, x: left + strongest.x, y: top + strongest.y },
-        share_in_brightest_tenth: shareInBrightest(activation),
-        gcnr_of_map_area: mapContrast(activation, pixels),
+        share_in_brightest_tenth: brightest.share,
+        gcnr_of_map_area: mapContrast(activation, brightest.from, pixels),
       },
       crop,
       seen: [left / raster.width, top / raster.height, right / raster.width, bottom / raster.height],
       activation,
-      print: await fingerprint(grey, pixels),
+      print,
       ms: {
-        preprocess: prepared - started,
-        infer: inferred - prepared,
-        total: performance.now() - started,
+        preprocess,
+        infer,
+        total: preprocess + infer + performance.now() - inferred, // without waiting for the image before
       },
+    };
+  }
+
+  /** What is found in a picture without the network, which computes meanwhile. */
+  async #look(grey, { pixels, crop, box: [left, top, right, bottom] }) {
+    const quality = measureQuality(pixels, right - left, bottom - top);
+    return {
+      quality,
+      flags: qualityFlags(quality, this.bundle.manifest.quality),
+      marks: findMarks({ ...grey, channels: 1 }, crop?.box ?? null),
+      print: await fingerprint(grey, pixels),
     };
   }
 }

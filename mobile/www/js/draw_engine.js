@@ -4,7 +4,7 @@
 
 import * as ort from "../vendor/ort.wasm.bundle.min.mjs";
 import { openBundle } from "./bundle.js";
-import { Classifier } from "./classifier.js";
+import { Classifier, startNetwork } from "./classifier.js";
 import { Generator } from "./draw_generator.js";
 import { kernelDistance, LEAST } from "./draw_kid.js";
 import { squeeze } from "./resize.js";
@@ -77,7 +77,7 @@ async function featureNetwork({ model }) {
   if (found !== model.sha256) {
     throw new Refused("other network", `${model.name} ${model.version}, SHA-256 ${model.sha256.slice(0, 16)}`);
   }
-  const loaded = await Classifier.load(bundle, ort, settings);
+  const loaded = await Classifier.load(bundle, startNetwork(), settings);
   const { passed } = await selfTest(loaded);
   if (!passed) throw new Refused("features differ");
   classifier = loaded;

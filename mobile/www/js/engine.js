@@ -1,19 +1,15 @@
 /**
- * The part that computes, in a worker of its own so that the page never waits.
+ * The part that computes, in a worker of its own so that the page never waits; the network runs in a second one.
  *
  * Messages in: `{id, action: "start"}`, `{id, action: "classify", file}`, `{id, action: "picture", file}`, `{id, action: "selfTest"}`.
  * Messages out: `{id, ok: true, value}` or `{id, ok: false, code, message}`.
  */
 
-import * as ort from "../vendor/ort.wasm.bundle.min.mjs";
 import { openBundle } from "./bundle.js";
-import { Classifier } from "./classifier.js";
+import { Classifier, startNetwork } from "./classifier.js";
 import { decodeImage } from "./decode.js";
 import { selfTest } from "./self_test.js";
 import { enlarged, thumbnail } from "./raster.js";
-
-ort.env.wasm.numThreads = 1; // threads would need isolation headers, which not every host can send
-ort.env.wasm.wasmPaths = { wasm: new URL("../vendor/ort-wasm-simd-threaded.wasm", import.meta.url).href };
 
 let classifier = null;
 /** Milliseconds of the start, one step after the other: scripts, bundle, network (onnxruntime and the model). */
@@ -22,10 +18,11 @@ const times = { scripts: performance.now() };
 const actions = {
   async start() {
     const began = performance.now();
+    const network = startNetwork();
     const settings = await (await fetch(new URL("../app.json", import.meta.url))).json();
     const bundle = await openBundle(new URL("../", import.meta.url).href, settings);
     times.bundle = performance.now() - began;
-    classifier = await Classifier.load(bundle, ort, settings);
+    classifier = await Classifier.load(bundle, network, settings);
     times.network = performance.now() - began - times.bundle;
     return { manifest: bundle.manifest, settings };
   },
@@ -38,21 +35,21 @@ const actions = {
   /** Answer with the graphics processor from now on, if it passes the self-test; else go on as before. */
   async useGpu() {
     if (!(await navigator.gpu?.requestAdapter())) throw Object.assign(new Error(), { code: "no gpu" });
-    const gpu = await import("../vendor/ort.webgpu.bundle.min.mjs");
-    gpu.env.wasm.numThreads = 1;
-    gpu.env.wasm.wasmPaths = { wasm: new URL("../vendor/ort-wasm-simd-threaded.asyncify.wasm", import.meta.url).href };
-    const candidate = await Classifier.load(classifier.bundle, gpu, classifier.settings, "webgpu");
+    const candidate = await Classifier.load(classifier.bundle, startNetwork(), classifier.settings, "webgpu");
     const found = await selfTest(candidate);
+    const unused = found.passed ? classifier : candidate;
     if (found.passed) classifier = candidate;
+    unused.close();
     return { ...found, provider: "webgpu" };
   },
+  /** Of two files asked for at once, the second is prepared while the network computes for the first. */
   async classify({ file }) {
     const started = performance.now();
     const raster = await decodeImage(file);
-    const decoded = performance.now();
-    const result = await classifier.classify(raster);
-    result.ms = { decode: decoded - started, ...result.ms, total: performance.now() - started };
-    return { result, picture: await thumbnail(raster) };
+    const decode = performance.now() - started;
+    const [result, picture] = await Promise.all([classifier.classify(raster), thumbnail(raster)]);
+    result.ms = { decode, ...result.ms, total: decode + result.ms.total };
+    return { result, picture };
   },
   async picture({ file }) {
     return { bitmap: await enlarged(await decodeImage(file)) };

@@ -1,6 +1,6 @@
 /** Draw a scan and, over it, where the evidence for its class lies; the look of `sonoforge.runtime.explanations`. */
 
-import { atSize, limitOfBrightest } from "./activation_map.js";
+import { atSize, brightestTenth } from "./activation_map.js";
 
 const MOST_OPAQUE = 0.55;
 
@@ -22,7 +22,7 @@ export function drawHeatMap(canvas, picture, { map, box }, colours, opacity) {
   const [left, top, right, bottom] = box.map((share, i) => Math.round(share * (i % 2 ? picture.height : picture.width)));
   const [width, height] = [right - left, bottom - top];
   const values = atSize(map, width, height);
-  const limit = Math.max(limitOfBrightest(map), Number.MIN_VALUE);
+  const limit = Math.max(brightestTenth(map).from, Number.MIN_VALUE);
   const image = context.getImageData(left, top, width, height);
   const { data } = image;
   for (let i = 0; i < values.length; i++) {
@@ -37,17 +37,17 @@ export function drawHeatMap(canvas, picture, { map, box }, colours, opacity) {
 /** White inside black, so that it shows on every ground. */
 function outline(data, values, width, height, limit) {
   const line = Math.max(1, Math.round(Math.min(width, height) / 350));
-  const inside = (x, y) => x < 0 || y < 0 || x >= width || y >= height || values[y * width + x] >= limit;
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const own = values[y * width + x] >= limit;
-      const around = [inside(x - line, y), inside(x + line, y), inside(x, y - line), inside(x, y + line)];
-      const edge = own ? around.includes(false) : around.some((side, i) => side && within(x, y, i, line, width, height));
-      if (edge) data.fill(own ? 255 : 0, 4 * (y * width + x), 4 * (y * width + x) + 3);
+  const inside = new Uint8Array(values.length);
+  for (let i = 0; i < inside.length; i++) inside[i] = values[i] >= limit ? 1 : 0;
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      const own = inside[i];
+      const edge =
+        (x >= line && inside[i - line] !== own) ||
+        (x + line < width && inside[i + line] !== own) ||
+        (y >= line && inside[i - line * width] !== own) ||
+        (y + line < height && inside[i + line * width] !== own);
+      if (edge) data.fill(own ? 255 : 0, 4 * i, 4 * i + 3);
     }
   }
-}
-
-function within(x, y, side, line, width, height) {
-  return [x >= line, x + line < width, y >= line, y + line < height][side];
 }

@@ -8,8 +8,13 @@
  * @throws {Error} The data are damaged, cut off, or larger than `most`.
  */
 export async function inflate(data, format, most) {
-  const stream = new Blob([data]).stream().pipeThrough(new DecompressionStream(format));
-  const reader = stream.getReader();
+  const packed = new ReadableStream({
+    start(controller) {
+      controller.enqueue(data);
+      controller.close();
+    },
+  });
+  const reader = packed.pipeThrough(new DecompressionStream(format)).getReader();
   const parts = [];
   let size = 0;
   for (;;) {
@@ -22,11 +27,11 @@ export async function inflate(data, format, most) {
     }
     parts.push(value);
   }
-  const whole = new Uint8Array(size);
+  const joined = new Uint8Array(size);
   let position = 0;
   for (const part of parts) {
-    whole.set(part, position);
+    joined.set(part, position);
     position += part.length;
   }
-  return whole;
+  return joined;
 }

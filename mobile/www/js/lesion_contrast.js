@@ -3,7 +3,7 @@
  * `sonoforge.runtime.images.lesion_contrast` measures a mask.  A figure of the map's area, not of a lesion.
  */
 
-import { atSize, limitOfBrightest } from "./activation_map.js";
+import { atSize } from "./activation_map.js";
 import { greyLevels } from "./grey.js";
 
 const BINS = 32;
@@ -11,13 +11,13 @@ const FEWEST = 64;
 
 /**
  * @param {import("./activation_map.js").ActivationMap} map
+ * @param {number} limit - From which a place belongs to the brightest tenth.
  * @param {Uint8Array} view - (S, S, 3).
  * @returns {number | null} 0..1; null where either part has too few pixels.
  */
-export function mapContrast(map, view) {
+export function mapContrast(map, limit, view) {
   const side = Math.sqrt(view.length / 3);
   const { data: levels } = greyLevels({ width: side, height: side, channels: 3, data: view });
-  const limit = limitOfBrightest(map);
   const values = atSize(map, side, side);
   let [left, top, right, bottom] = [side, side, -1, -1];
   for (let y = 0; y < side; y++) {

@@ -78,7 +78,8 @@ function groups({ width, height }, steps) {
     if (column > 0) wide[cell - 1] = 1;
     if (column < across - 1) wide[cell + 1] = 1;
   }
-  const parent = Uint32Array.from(wide, (_, cell) => cell);
+  const parent = new Uint32Array(wide.length);
+  for (let cell = 0; cell < wide.length; cell++) parent[cell] = cell;
   const rootOf = (cell) => {
     while (parent[cell] !== cell) cell = parent[cell] = parent[parent[cell]];
     return cell;

@@ -121,8 +121,12 @@ function toRaster(header, chunks, passes, raw) {
       const line = raw.subarray(position + 1, position + 1 + rowBytes);
       unfilter(filter, line, above, step);
       const start = (top + row * stepY) * width + left;
-      for (let column = 0; column < columns; column++) {
-        write.pixel(line, column, data, (start + column * stepX) * write.channels);
+      if (write.asStored && stepX === 1) {
+        data.set(line, start * write.channels);
+      } else {
+        for (let column = 0; column < columns; column++) {
+          write.pixel(line, column, data, (start + column * stepX) * write.channels);
+        }
       }
       above = line;
       position += 1 + rowBytes;
@@ -139,15 +143,20 @@ function unfilter(filter, line, above, step) {
   } else if (filter === 2) {
     for (let i = 0; i < n; i++) line[i] += above[i];
   } else if (filter === 3) {
-    for (let i = 0; i < n; i++) line[i] += ((i < step ? 0 : line[i - step]) + above[i]) >> 1;
+    for (let i = 0; i < step && i < n; i++) line[i] += above[i] >> 1;
+    for (let i = step; i < n; i++) line[i] += (line[i - step] + above[i]) >> 1;
   } else if (filter === 4) {
-    for (let i = 0; i < n; i++) {
-      const a = i < step ? 0 : line[i - step];
+    for (let i = 0; i < step && i < n; i++) line[i] += above[i]; // nothing on the left: the one above is the nearest
+    for (let i = step; i < n; i++) {
+      const a = line[i - step];
       const b = above[i];
-      const c = i < step ? 0 : above[i - step];
-      const toA = Math.abs(b - c);
-      const toB = Math.abs(a - c);
-      const toC = Math.abs(a + b - 2 * c);
+      const c = above[i - step];
+      const overLeft = b - c;
+      const overAbove = a - c;
+      const toA = overLeft < 0 ? -overLeft : overLeft;
+      const toB = overAbove < 0 ? -overAbove : overAbove;
+      const both = overLeft + overAbove;
+      const toC = both < 0 ? -both : both;
       line[i] += toA <= toB && toA <= toC ? a : toB <= toC ? b : c;
     }
   } else {
@@ -161,7 +170,10 @@ function onBlack(value, alpha) {
   return (t + (t >> 8)) >> 8;
 }
 
-/** Return how one pixel of a row becomes grey or colour: `{channels, pixel(line, column, out, at)}`. */
+/**
+ * Return how one pixel of a row becomes grey or colour: `{channels, pixel(line, column, out, at)}`, and whether the
+ * bytes of a row are its pixels `asStored`.
+ */
 function pixelWriter(header, { palette, transparency }) {
   const { colour, depth } = header;
   if (colour === 3) return paletteWriter(depth, palette, transparency);
@@ -177,6 +189,7 @@ function pixelWriter(header, { palette, transparency }) {
     const hidden = depth === 1 && stored >= 0 ? (stored ? 255 : 0) : stored & (stored < 0 ? -1 : 255);
     return {
       channels: 1,
+      asStored: depth === 8 && hidden < 0,
       pixel: (line, column, out, at) => {
         const level = bitsAt(line, column, depth) * scale;
         out[at] = level === hidden ? 0 : level;
@@ -195,6 +208,7 @@ function pixelWriter(header, { palette, transparency }) {
     const hidden = transparency ? [transparency[1], transparency[3], transparency[5]] : null;
     return {
       channels: 3,
+      asStored: depth === 8 && !hidden,
       pixel: (line, column, out, at) => {
         const from = 3 * wide * column;
         const [r, g, b] = [line[from], line[from + wide], line[from + 2 * wide]];

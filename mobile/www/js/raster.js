@@ -8,11 +8,16 @@ const MOST_ENLARGED = 4096;
  * @returns {Promise<{blob: Blob, width: number, height: number}>} A small JPEG, which the browser may keep on the disk.
  */
 export async function thumbnail(raster) {
-  const bitmap = await toBitmap(raster, MOST_LISTED);
-  const { width, height } = bitmap;
+  const { width, height } = fitting(raster, MOST_LISTED);
   const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d").drawImage(bitmap, 0, 0);
-  bitmap.close();
+  const context = canvas.getContext("2d", { alpha: false });
+  if (width === raster.width && height === raster.height) {
+    context.putImageData(toImageData(raster), 0, 0);
+  } else {
+    const bitmap = await toBitmap(raster, { width, height });
+    context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+  }
   return { blob: await canvas.convertToBlob({ type: "image/jpeg", quality: 0.9 }), width, height };
 }
 
@@ -20,20 +25,24 @@ export async function thumbnail(raster) {
  * @param {import("./png.js").Raster} raster
  * @returns {Promise<ImageBitmap>} At its own size, or somewhat smaller.
  */
-export const enlarged = (raster) => toBitmap(raster, MOST_ENLARGED);
+export const enlarged = (raster) => toBitmap(raster, fitting(raster, MOST_ENLARGED));
 
-async function toBitmap({ width, height, channels, data }, most) {
+function fitting({ width, height }, most) {
+  const scale = Math.min(1, most / Math.max(width, height));
+  return { width: Math.max(1, Math.round(scale * width)), height: Math.max(1, Math.round(scale * height)) };
+}
+
+const toBitmap = (raster, { width, height }) =>
+  createImageBitmap(toImageData(raster), { resizeWidth: width, resizeHeight: height, resizeQuality: "high" });
+
+function toImageData({ width, height, channels, data }) {
   const rgba = new Uint8ClampedArray(4 * width * height);
+  const [second, third] = channels === 3 ? [1, 2] : [0, 0];
   for (let i = 0, from = 0; i < rgba.length; i += 4, from += channels) {
     rgba[i] = data[from];
-    rgba[i + 1] = data[channels === 3 ? from + 1 : from];
-    rgba[i + 2] = data[channels === 3 ? from + 2 : from];
+    rgba[i + 1] = data[from + second];
+    rgba[i + 2] = data[from + third];
     rgba[i + 3] = 255;
   }
-  const scale = Math.min(1, most / Math.max(width, height));
-  return createImageBitmap(new ImageData(rgba, width, height), {
-    resizeWidth: Math.max(1, Math.round(scale * width)),
-    resizeHeight: Math.max(1, Math.round(scale * height)),
-    resizeQuality: "high",
-  });
+  return new ImageData(rgba, width, height);
 }

@@ -84,7 +84,7 @@ function resizeRows(data, width, height, channels, rows) {
       for (let c = 0; c < channels; c++) {
         let sum = HALF;
         let from = line + first * channels + c;
-        for (let k = 0; k < weights.length; k++, from += channels) sum += data[from] * weights[k];
+        for (let k = 0; k < weights.length; k++, from += channels) sum = (sum + Math.imul(data[from], weights[k])) | 0;
         out[at++] = clip8(sum);
       }
     }
@@ -101,7 +101,7 @@ function resizeColumns(data, width, channels, rows) {
     for (let k = 0; k < weights.length; k++) {
       const from = (first + k) * stride;
       const weight = weights[k];
-      for (let i = 0; i < stride; i++) sums[i] += data[from + i] * weight;
+      for (let i = 0; i < stride; i++) sums[i] += Math.imul(data[from + i], weight);
     }
     for (let i = 0; i < stride; i++) out[y * stride + i] = clip8(sums[i]);
   });
