@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 # Two threads that wait for each other on a busy machine are far slower than one; set before torch is imported.
@@ -16,6 +17,35 @@ import pytest
 
 if TYPE_CHECKING:
     from small_run import SmallRun
+
+
+# A shell lets what it starts in the background ignore Ctrl-C; programs that these tests start must heed it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_LONGEST = (
+    "test_run",
+    "test_crossval",
+    "test_export_formats",
+    "test_evaluate",
+    "test_generator_bundle",
+    "test_gan_recipes",
+    "test_page",
+    "test_executorch_file",
+    "test_run_page",
+    "test_generator_export",
+    "test_stylegan_training",
+    "test_metric_monotonicity",
+    "test_bundle_network",
+    "test_layers",
+)
+"""Files that take longest, some 80 to 20 s."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that all processes end at about the same time."""
+    last = len(_LONGEST)
+    place = {f"{name}.py": i for i, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, last))
 
 
 @pytest.fixture(scope="session")

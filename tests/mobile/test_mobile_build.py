@@ -17,8 +17,9 @@ from program import refused
 from sonoforge.mobile import npm_package, web_app
 from sonoforge.mobile.npm_package import NpmPackage
 from sonoforge.mobile.sources import WWW
-from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference.classifier import Classifier
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("stand_in")
 def test_every_file_is_kept_for_offline_use_with_its_hash() -> None:
-    files = web_app.app_files(open_bundle(), "model.onnx")
+    files = web_app.app_files(Classifier())
     listed = json.loads(files["service-worker.js"].decode().partition("const FILES = ")[2].partition(";\n")[0])
     assert set(listed) == set(files) - {"service-worker.js"}
     assert all(hashlib.sha256(files[name]).hexdigest() == found for name, found in listed.items())
@@ -43,7 +44,7 @@ def test_every_file_is_kept_for_offline_use_with_its_hash() -> None:
 @pytest.mark.usefixtures("stand_in")
 def test_the_app_crops_and_abstains_as_the_bundle_says_or_as_it_is_told(tmp_path: Path) -> None:
     def settings(bundle: Path, **told: Any) -> dict[str, Any]:
-        found = json.loads(web_app.app_files(open_bundle(bundle), "model.onnx", **told)["app.json"])
+        found = json.loads(web_app.app_files(Classifier(bundle, **told))["app.json"])
         return {key: found[key] for key in ("crop", "abstain")} | {"told": found["settings"].split("; ", 1)[1]}
 
     plain = factory.write_bundle(tmp_path / "plain", checked=True)
@@ -67,10 +68,9 @@ def test_the_app_crops_and_abstains_as_the_bundle_says_or_as_it_is_told(tmp_path
 
 @pytest.mark.usefixtures("stand_in")
 def test_another_file_gives_another_version() -> None:
-    bundle = open_bundle()
-    first = web_app.summary(web_app.app_files(bundle, "model.onnx"))["version"]
+    first = web_app.summary(web_app.app_files(Classifier()))["version"]
     assert re.fullmatch("[0-9a-f]{16}", first)
-    assert web_app.summary(web_app.app_files(bundle, "model.onnx"))["version"] == first
+    assert web_app.summary(web_app.app_files(Classifier()))["version"] == first
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -17,7 +17,6 @@ from page import MOST_APART, Expected, compare_csv, compare_json, write_pictures
 from png_writer import write_png
 from sonoforge.mobile.server import Server, Site
 from sonoforge.mobile.web_app import app_files
-from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
 from webkit import WebKit, needs_webkit, webkit
 
@@ -27,8 +26,8 @@ pytestmark = pytest.mark.slow  # .ci/run runs it
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
     """What `sonoforge serve` serves; yields its address."""
-    bundle = open_bundle()
-    site = Site(app_files(bundle, "model.onnx"), Classifier(bundle), frozenset({"localhost"}), 1_000_000)
+    classifier = Classifier()
+    site = Site(app_files(classifier), classifier, frozenset({"localhost"}), 1_000_000)
     server = Server(("127.0.0.1", 0), site)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

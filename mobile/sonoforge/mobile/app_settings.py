@@ -10,6 +10,8 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.cli.options import option
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,19 @@ class AppSettings:
     abstain: bool = option(False, help="say uncertain instead of a label where the bundle's policy hands a scan back")
     onnxruntime_web: str = option("", help="its .tgz, as npm pack writes it, instead of loading it", metavar="FILE")
 
-    @property
-    def classifier_crop(self) -> str | None:
-        """As `Classifier` takes it."""
-        return None if self.crop == "bundle" else self.crop
+    def open_classifier(self, bundle: Bundle[ClassifierManifest]) -> Classifier:
+        """Load the classifier that the app answers as.
+
+        Raises:
+            SonoforgeError: The page cannot run the file, or the bundle cannot answer as it is told.
+        """
+        entry = bundle.manifest.files.get(self.file)
+        if entry and (not entry.format.startswith("onnx") or entry.format.endswith("-uint8")):
+            raise SonoforgeError(
+                f"file: found {self.file!r}, expected an ONNX file with float input, such as model.onnx"
+            )
+        crop = None if self.crop == "bundle" else self.crop
+        return Classifier(bundle, file=self.file, crop=crop, abstain=self.abstain)
 
     def open_generator(self) -> Bundle[GeneratorManifest] | None:
         """Open the generator's bundle; None where none is given.
@@ -42,10 +53,7 @@ class AppSettings:
         """
         return open_bundle(self.generator, GeneratorManifest) if self.generator else None
 
-    def files(
-        self, bundle: Bundle[ClassifierManifest], generator: Bundle[GeneratorManifest] | None
-    ) -> dict[str, bytes]:
+    def files(self, classifier: Classifier, generator: Bundle[GeneratorManifest] | None) -> dict[str, bytes]:
         """Return every file of the app by its path; see `app_files`."""
         archive = Path(self.onnxruntime_web) if self.onnxruntime_web else None
-        additions = Additions(generator, self.webgpu)
-        return app_files(bundle, self.file, archive, self.classifier_crop, self.abstain, additions)
+        return app_files(classifier, archive, Additions(generator, self.webgpu))

@@ -39,17 +39,13 @@ class OwnGolden(NamedTuple):
     record: dict[str, Any]
 
 
-def record_golden(classifier: Classifier, model: str) -> OwnGolden | None:
-    """Let a model file answer for the bundle's golden images; None for a file that the bundle's answers are of.
-
-    Args:
-        classifier: A bundle that answers with this file.
-        model: Name of the file.
+def record_golden(classifier: Classifier) -> OwnGolden | None:
+    """Let a classifier's file answer for the bundle's golden images; None for a file that the bundle's answers are of.
 
     Raises:
         SonoforgeError: It does not answer here as it should.
     """
-    bundle = classifier.bundle
+    bundle, model = classifier.bundle, classifier.file
     entry = bundle.manifest.files[model]
     if entry.precision == "fp32":
         return None

@@ -12,7 +12,6 @@ from sonoforge.mobile.drawing import generator_files, without_page
 from sonoforge.mobile.npm_package import ONNXRUNTIME_WEB, ONNXRUNTIME_WEBGPU, read_files
 from sonoforge.mobile.own_golden import record_golden
 from sonoforge.mobile.sources import PWA, WWW
-from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.cli.answer_files import settings_in_words
@@ -40,28 +39,20 @@ NOTHING_MORE = Additions()
 
 
 def app_files(
-    bundle: Bundle[ClassifierManifest],
-    model: str,
-    archive: Path | None = None,
-    crop: str | None = None,
-    abstain: bool = False,
-    additions: Additions = NOTHING_MORE,
+    classifier: Classifier, archive: Path | None = None, additions: Additions = NOTHING_MORE
 ) -> dict[str, bytes]:
     """Return every file of the app by its path.
 
     Args:
-        bundle: The classifier.
-        model: The model file that answers, such as ``model.onnx``.
+        classifier: What the page answers as: with the same file of the same bundle, cropping and abstaining as it does.
         archive: onnxruntime-web's ``.tgz``, see `read_files`.
-        crop: As `Classifier` takes it.
-        abstain: As `Classifier` takes it.
         additions: What the app carries beside the classifier.
 
     Raises:
-        SonoforgeError: The page cannot answer with this bundle, or a file cannot be had.
+        SonoforgeError: The page cannot answer with this file, or a file cannot be had.
     """
-    classifier = _checked(bundle, model, crop, abstain)
-    own = record_golden(classifier, model)
+    bundle, model = classifier.bundle, classifier.file
+    own = record_golden(classifier)
     golden = {"golden.npz": own.content} if own else {"bundle/golden.npz": bundle.read("golden.npz")}
     page, generator = _folder(WWW), additions.generator
     packages = [ONNXRUNTIME_WEB, *([ONNXRUNTIME_WEBGPU] if additions.webgpu else [])]
@@ -72,7 +63,7 @@ def app_files(
         "webgpu": additions.webgpu,
         "crop": classifier.crop,
         "abstain": classifier.abstains,
-        "settings": settings_in_words(classifier, model),
+        "settings": settings_in_words(classifier),
         "colours": heat().tolist(),
     }
     files = {
@@ -96,13 +87,6 @@ def write_files(files: dict[str, bytes], folder: Path) -> None:
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-
-
-def _checked(bundle: Bundle[ClassifierManifest], model: str, crop: str | None, abstain: bool) -> Classifier:
-    kind = bundle.manifest.files[model].format if model in bundle.manifest.files else ""
-    if kind and (not kind.startswith("onnx") or kind.endswith("-uint8")):
-        raise SonoforgeError(f"file: found {model!r}, expected an ONNX file with float input, such as model.onnx")
-    return Classifier(bundle, file=model, crop=crop, abstain=abstain)
 
 
 def _folder(folder: Path) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 import { connectAndroidApp } from "./android.js";
 import { Answers } from "./answers.js";
 import { connect } from "./ask.js";
+import { terms } from "./elements.js";
 import { rendered } from "./markdown.js";
 import { offerUpdates } from "./offline.js";
 import { download, toCsv, toJson } from "./save.js";
@@ -92,21 +93,12 @@ function describe() {
   $("gpu").hidden = !settings.webgpu;
   const coverage = Math.round(100 * (1 - manifest.conformal.alpha));
   $("how-list").replaceChildren(
-    ...["heading", "set", "trust", "map"].flatMap((part) => [
-      element("dt", say(`how ${part}`)),
-      element("dd", say(`how ${part} text`, { coverage })),
-    ]),
+    ...terms(["heading", "set", "trust", "map"].map((part) => [say(`how ${part}`), say(`how ${part} text`, { coverage })])),
   );
 }
 
 const listed = (names) =>
   names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} ${say("or")} ${names.at(-1)}`;
-
-function element(name, text) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
-}
 
 function add(files) {
   if (state === "blocked" || !files.length) return;
@@ -179,9 +171,7 @@ function showCheck() {
     ["browser", browser],
     ["model file", `${settings.model}, SHA-256 ${model}`],
   ];
-  $("check-list").replaceChildren(
-    ...facts.flatMap(([name, value]) => [element("dt", say(name)), element("dd", String(value))]),
-  );
+  $("check-list").replaceChildren(...terms(facts.map(([name, value]) => [say(name), value])));
 }
 
 function inOtherWords() {

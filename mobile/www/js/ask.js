@@ -32,3 +32,20 @@ export function connect(script) {
       worker.postMessage({ id: lastId, action, ...given }, handedOver.map(({ buffer }) => buffer));
     });
 }
+
+/**
+ * The other side, in the worker: answer each question with the function of that name.
+ *
+ * @param {Record<string, (given: any, report: (progress: any) => void) => any>} actions - What they return may hold a
+ *   `bitmap`, which is handed over.
+ */
+export function answerQuestions(actions) {
+  self.onmessage = async ({ data: { id, action, ...given } }) => {
+    try {
+      const value = await actions[action](given, (progress) => self.postMessage({ id, progress }));
+      self.postMessage({ id, ok: true, value }, value?.bitmap ? [value.bitmap] : []);
+    } catch (error) {
+      self.postMessage({ id, ok: false, code: error.code ?? error.name, message: error.message });
+    }
+  };
+}

@@ -1,5 +1,6 @@
 /** One answer as a card: what to make of it, the scan under its heat map, the figures. */
 
+import { element, terms } from "./elements.js";
 import { drawHeatMap } from "./heat_map.js";
 import { verdict } from "./verdict.js";
 import { className, percent, say } from "./words.js";
@@ -138,12 +139,4 @@ function figures(result) {
     [say("evidence"), share === null ? say("evidence none", { name }) : say("evidence share", { name, share: percent(share) })],
     [say("time"), say("milliseconds", { ms: Math.round(ms.total) })],
   ];
-}
-
-const terms = (pairs) => pairs.flatMap(([title, text]) => [element("dt", title), element("dd", text)]);
-
-function element(name, text) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
 }

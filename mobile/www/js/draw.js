@@ -1,6 +1,7 @@
 /** The page that shows what a generator draws: each picture marked, the network tested first, its distance measured. */
 
 import { connect } from "./ask.js";
+import { element, terms } from "./elements.js";
 import { marked, NOTICE, syntheticPng } from "./draw_png.js";
 import { zip } from "./draw_zip.js";
 import { offerUpdates } from "./offline.js";
@@ -71,12 +72,6 @@ function describe() {
   showDistance();
 }
 
-function element(name, text) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
-}
-
 function showCheck() {
   const facts = [
     ["result", say(checked.passed ? "passed" : "failed")],
@@ -86,9 +81,7 @@ function showCheck() {
     ["browser", checked.browser],
     ["model file", `generator.onnx, SHA-256 ${checked.model}`],
   ];
-  $("check-list").replaceChildren(
-    ...facts.flatMap(([name, value]) => [element("dt", say(name)), element("dd", String(value))]),
-  );
+  $("check-list").replaceChildren(...terms(facts.map(([name, value]) => [say(name), value])));
 }
 
 async function draw() {
@@ -239,7 +232,7 @@ function showDistance() {
     ["draw kid definition", say("draw kid definition text")],
     ["draw kid reading", say("draw kid reading text")],
   ];
-  facts.append(...rows.flatMap(([name, text]) => [element("dt", say(name)), element("dd", text)]));
+  facts.append(...terms(rows.map(([name, text]) => [say(name), text])));
   $("kid").replaceChildren(figure, facts);
 }
 

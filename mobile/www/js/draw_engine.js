@@ -3,6 +3,7 @@
  */
 
 import * as ort from "../vendor/ort.wasm.bundle.min.mjs";
+import { answerQuestions } from "./ask.js";
 import { openBundle } from "./bundle.js";
 import { Classifier, startNetwork } from "./classifier.js";
 import { Generator } from "./draw_generator.js";
@@ -84,11 +85,4 @@ async function featureNetwork({ model }) {
   return classifier;
 }
 
-self.onmessage = async ({ data: { id, action, ...given } }) => {
-  try {
-    const value = await actions[action](given, (progress) => self.postMessage({ id, progress }));
-    self.postMessage({ id, ok: true, value });
-  } catch (error) {
-    self.postMessage({ id, ok: false, code: error.code ?? error.name, message: error.message });
-  }
-};
+answerQuestions(actions);

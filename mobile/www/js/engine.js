@@ -1,10 +1,8 @@
 /**
  * The part that computes, in a worker of its own so that the page never waits; the network runs in a second one.
- *
- * Messages in: `{id, action: "start"}`, `{id, action: "classify", file}`, `{id, action: "picture", file}`, `{id, action: "selfTest"}`.
- * Messages out: `{id, ok: true, value}` or `{id, ok: false, code, message}`.
  */
 
+import { answerQuestions } from "./ask.js";
 import { openBundle } from "./bundle.js";
 import { Classifier, startNetwork } from "./classifier.js";
 import { decodeImage } from "./decode.js";
@@ -56,11 +54,4 @@ const actions = {
   },
 };
 
-self.onmessage = async ({ data: { id, action, ...given } }) => {
-  try {
-    const value = await actions[action](given);
-    self.postMessage({ id, ok: true, value }, value.bitmap ? [value.bitmap] : []);
-  } catch (error) {
-    self.postMessage({ id, ok: false, code: error.code ?? error.name, message: error.message });
-  }
-};
+answerQuestions(actions);

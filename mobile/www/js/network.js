@@ -1,13 +1,13 @@
 /**
  * The network, in a worker of its own: while it computes, the part that asked measures quality and looks for marks.
- *
- * Messages in, as `ask.js` has them: `load` with `{model, provider}`, `run` with `{values, shape}`, `close`.
  */
 
+import { answerQuestions } from "./ask.js";
 import * as wasm from "../vendor/ort.wasm.bundle.min.mjs";
 
 let ort = wasm;
 let session = null;
+let last = Promise.resolve(); // a graphics processor takes one question after the other
 
 const actions = {
   /** `model`: the file's bytes; `provider`: `wasm`, or `webgpu` in an app built for it. */
@@ -22,21 +22,22 @@ const actions = {
     session = await ort.InferenceSession.create(model, { executionProviders: [provider], graphOptimizationLevel: "all" });
   },
   /** `values`: float32 of the given `shape`.  Returns each output as `{dims, data}`, and the milliseconds it took. */
-  async run({ values, shape }) {
-    const started = performance.now();
-    const answers = await session.run({ input: new ort.Tensor("float32", values, shape) });
-    const outputs = Object.fromEntries(Object.entries(answers).map(([name, { dims, data }]) => [name, { dims, data }]));
-    return { outputs, ms: performance.now() - started };
+  run({ values, shape }) {
+    const answer = last.then(() => compute(values, shape));
+    last = answer.catch(() => {});
+    return answer;
   },
-  close() {
+  async close() {
+    await last;
     self.close();
   },
 };
 
-self.onmessage = async ({ data: { id, action, ...given } }) => {
-  try {
-    self.postMessage({ id, ok: true, value: await actions[action](given) });
-  } catch (error) {
-    self.postMessage({ id, ok: false, code: error.code ?? error.name, message: error.message });
-  }
-};
+async function compute(values, shape) {
+  const started = performance.now();
+  const answers = await session.run({ input: new ort.Tensor("float32", values, shape) });
+  const outputs = Object.fromEntries(Object.entries(answers).map(([name, { dims, data }]) => [name, { dims, data }]));
+  return { outputs, ms: performance.now() - started };
+}
+
+answerQuestions(actions);

@@ -43,6 +43,7 @@ def test_the_short_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.skipif(bool(missing()), reason="executorch is not installed: pip install 'sonoforge[mobile]'")
+@pytest.mark.slow
 def test_executorch_of_the_page_makes_the_same_images(monkeypatch: pytest.MonkeyPatch, generators: Any) -> None:
     monkeypatch.chdir(generators("dcgan", 2, ("onnx", "executorch")).bundle)
     names: dict[str, Any] = {}

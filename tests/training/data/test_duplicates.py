@@ -66,6 +66,7 @@ def test_what_was_found_is_read_back_and_not_measured_again(tmp_path: Path, monk
         np.testing.assert_array_equal(kept, made)
 
 
+@pytest.mark.slow
 def test_real_busi_clusters_are_stable_and_those_known(busi: ImageCache) -> None:
     cache, found = busi, busi.duplicates
     assert is_busi(cache.fingerprint)

@@ -58,7 +58,7 @@ def main(config: Config) -> Outcome:
         raise SonoforgeError(f"{out}: found something other than an app; give --out a new folder")
     signer = _signer(config)
     generator = config.app.open_generator()
-    files = config.app.files(bundle, generator)
+    files = config.app.files(config.app.open_classifier(bundle), generator)
     manifest, about = bundle.manifest, web_app.summary(files)
     apk = android_app.build_apk(files, manifest, about["version"], signer) if signer else None
     with atomic.replacing_folder(out) as folder:

@@ -17,7 +17,6 @@ from sonoforge.mobile.server import Server, Site
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, argument, group, option
-from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.notice import NOTICE
 
 log = logging.getLogger(__name__)
@@ -47,9 +46,8 @@ class Config:
 def main(config: Config) -> Outcome:
     """Serve until interrupted."""
     bundle = open_bundle(config.bundle or None)
-    app = config.app
-    files = app.files(bundle, app.open_generator())
-    classifier = Classifier(bundle, file=app.file, crop=app.classifier_crop, abstain=app.abstain)
+    classifier = config.app.open_classifier(bundle)
+    files = config.app.files(classifier, config.app.open_generator())
     hosts = frozenset((*_HERE, config.host.lower()))
     server = Server((config.host, config.port), Site(files, classifier, hosts, config.most * 1_000_000))
     if config.host not in _HERE:

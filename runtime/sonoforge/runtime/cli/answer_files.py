@@ -35,16 +35,11 @@ class Origin(NamedTuple):
     settings: str
 
 
-def settings_in_words(classifier: Classifier, file: str) -> str:
-    """Return the settings of an answer as a row holds them, such as ``...; crop=none; abstain=no``.
-
-    Args:
-        classifier: What answers.
-        file: Its model file's name.
-    """
+def settings_in_words(classifier: Classifier) -> str:
+    """Return the settings of an answer as a row holds them, such as ``...; crop=none; abstain=no``."""
     settings = {
         "bundle": classifier.bundle.manifest_sha256[:16],
-        "file": file,
+        "file": classifier.file,
         "crop": classifier.crop,
         "abstain": "yes" if classifier.abstains else "no",
     }

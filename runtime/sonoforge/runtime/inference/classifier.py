@@ -50,7 +50,8 @@ class Classifier:
 
     Attributes:
         bundle: The opened `Bundle`.
-        model: ``{"name", "version", "sha256"}`` of the model file that answers, as each result carries it.
+        file: Name of the bundle's model file that answers.
+        model: ``{"name", "version", "sha256"}`` of that file, as each result carries it.
         crop: Row of `preprocessing.CROPS` by which it answers.
         abstains: Whether it hands back scans without a label, see `trust.withheld`.
     """
@@ -98,8 +99,8 @@ class Classifier:
         if abstain and checks is None:
             raise BundleError(f"{self.bundle.path}: records no limits for handing scans back; export it again")
         self.abstains = checks is not None and (abstain or checks.policy.always)
-        self._name, self._file = file, manifest.files[file]
-        self.model = {**manifest.identity, "sha256": self._file.sha256}
+        self.file = file
+        self.model = {**manifest.identity, "sha256": manifest.files[file].sha256}
 
     @property
     def provider(self) -> str:
@@ -120,8 +121,8 @@ class Classifier:
             BundleError: The network's answer contradicts the manifest.
         """
         names = list(self.bundle.manifest.outputs)
-        where = f"{self.bundle.path}: {self._name}"
-        values = run_session(self._session, _inputs(self.bundle, self._name, pixels), where, names)
+        where = f"{self.bundle.path}: {self.file}"
+        values = run_session(self._session, _inputs(self.bundle, self.file, pixels), where, names)
         outputs: dict[str, NDArray[np.float32]] = dict(zip(names, values, strict=True))
         for name, value in outputs.items():
             expected = (len(pixels), *self.bundle.manifest.outputs[name])
@@ -133,7 +134,8 @@ class Classifier:
         scaled = outputs["logits"] / self.bundle.manifest.temperature
         exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         softmax = exponentials / exponentials.sum(axis=1, keepdims=True)
-        if not (np.abs(softmax - outputs["probabilities"]) <= _SOFTMAX_TOLERANCE[self._file.precision]).all():
+        allowed = _SOFTMAX_TOLERANCE[self.bundle.manifest.files[self.file].precision]
+        if not (np.abs(softmax - outputs["probabilities"]) <= allowed).all():
             raise BundleError(
                 f"{where}: its probabilities are not softmax(logits / temperature) for the "
                 f"manifest's temperature {self.bundle.manifest.temperature}; export the bundle again"

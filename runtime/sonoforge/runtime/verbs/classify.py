@@ -234,7 +234,7 @@ def _open_files(config: Config, classifier: Classifier) -> list[AnswerFile]:
         settings_in_words,
     )
 
-    origin, kept = Origin(classifier.model["sha256"], settings_in_words(classifier, config.file)), []
+    origin, kept = Origin(classifier.model["sha256"], settings_in_words(classifier)), []
     if config.csv:
         kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.classes), origin, config.resume))
     if config.jsonl:
