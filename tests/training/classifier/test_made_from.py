@@ -14,6 +14,6 @@ def test_a_setting_that_the_kept_fold_does_not_know_is_named() -> None:
     """Made before the setting existed: what it was then, nobody can tell."""
     before = MadeFrom("plan", "weights", {"generator": {"recipe": "dcgan"}})
     now = MadeFrom("plan", "weights", {"generator": {"recipe": "dcgan", "activation": None}})
-    with pytest.raises(SonoforgeError, match="with generator.activation unknown, expected None; restore"):
+    with pytest.raises(SonoforgeError, match=r"with generator\.activation unknown, expected None; restore"):
         check_made_from(Path("fold.json"), before, now)
     check_made_from(Path("fold.json"), now, now)

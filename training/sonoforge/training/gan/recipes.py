@@ -104,8 +104,8 @@ FEW_IMAGES = (
     "2, Adam 0.002 with betas 0 and 0.99, non-saturating loss with R1, ADA, 1000 epochs"
 )
 LEFT_OPEN = (
-    "Left open there and as in the code of StyleGAN's authors: R1's gamma by the rule 0.0002 S^2 / batch, every 16 steps; latents "
-    "and styles of 512; half-life of the averaged generator 0.3125 kimg times the batch."
+    "Left open there and as in the code of StyleGAN's authors: R1's gamma by the rule 0.0002 S^2 / batch, every 16 "
+    "steps; latents and styles of 512; half-life of the averaged generator 0.3125 kimg times the batch."
 )
 SMALL_DATA = (
     "Size 256: half the side is seen four times as often in the same time, and 200 images hold little more. Batch 16: "
