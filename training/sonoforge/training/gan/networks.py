@@ -28,6 +28,7 @@ class Architecture(NamedTuple):
     width_options: Callable[[int], dict[str, int]] = lambda width: {"width": width}
     # Images in one forward pass, to the options of the generator that depend on it.
     batch_options: Callable[[int], dict[str, float]] = lambda images: {}
+    free_activation: bool = False  # whether either network takes another `activation` than its paper's
     reconstruction: bool = False  # whether the discriminator's scores are reconstruction errors
 
 
@@ -48,9 +49,13 @@ def _residual_discriminator(**options: Any) -> nn.Module:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "dcgan-thesis": Architecture(dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise),
-    "dcgan": Architecture(dcgan.Generator, dcgan.Discriminator, dcgan.initialise),
-    "began": Architecture(began.Generator, began.Discriminator, began.initialise, reconstruction=True),
+    "dcgan-thesis": Architecture(
+        dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise, free_activation=True
+    ),
+    "dcgan": Architecture(dcgan.Generator, dcgan.Discriminator, dcgan.initialise, free_activation=True),
+    "began": Architecture(
+        began.Generator, began.Discriminator, began.initialise, free_activation=True, reconstruction=True
+    ),
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
     "stylegan1": Architecture(
         lambda **options: stylegan1.Generator(stylegan1.GeneratorSettings(**options)),
