@@ -131,13 +131,16 @@ def test_thesis_other_sizes_are_refused() -> None:
         dcgan_thesis.Generator(100)
 
 
-def test_thesis_batch_norm_everywhere_but_at_output_and_input() -> None:
+def test_thesis_batch_norm_everywhere_but_at_the_last_layer_of_each_network() -> None:
+    """Figure 10 of the thesis."""
     generator = [type(module) for module in dcgan_thesis.Generator(32).layers]
     assert generator[-2:] == [nn.ConvTranspose2d, nn.Tanh]
     assert generator.count(nn.BatchNorm2d) == 4
     discriminator = [type(module) for module in dcgan_thesis.Discriminator(32).layers]
-    assert discriminator[:3] == [nn.Conv2d, nn.LeakyReLU, nn.Conv2d]
-    assert discriminator.count(nn.BatchNorm2d) == 2
+    assert discriminator == [*[nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 3, nn.Flatten]
+    # 5x5 kernels, each with scale and shift of its batch norm; the dense layer.
+    by_hand = 25 * 3 * 32 + 2 * 32 + 25 * 32 * 64 + 2 * 64 + 25 * 64 * 128 + 2 * 128 + 28 * 28 * 128 + 1
+    assert count_weights(on_meta(lambda: dcgan_thesis.Discriminator(224, 3))) == by_hand
 
 
 def test_thesis_initial_weights_follow_radford_and_the_seed() -> None:

@@ -2,7 +2,9 @@
 
 The thesis gives the layers: latent 100 -> dense 28x28x256 -> transposed convolutions 28x28x128,
 56x56x64, 112x112x32 -> 224x224, tanh; the mirror image as discriminator; batch normalisation and
-LeakyReLU in both.  It leaves these open; here they follow the original method
+LeakyReLU in both.  Its drawing of the networks (section 2.3, figure 10) has batch normalisation in every
+layer of the discriminator but the last, so in the first one too, where Radford et al. have none.  It
+leaves these open; here they follow the original method
 (Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative
 Adversarial Networks", ICLR 2016):
 
@@ -10,7 +12,7 @@ Adversarial Networks", ICLR 2016):
 * LeakyReLU slope 0.2: section 4 (there in the discriminator; the thesis has LeakyReLU in both);
 * weights from N(0, 0.02), and the scales of batch normalisation from N(1, 0.02): section 4 and the
   authors' code;
-* no batch normalisation on the generator's output and on the discriminator's input: section 3;
+* no batch normalisation on the generator's output: section 3;
 * batch normalisation of the dense layer over its 256 channels, not over its 200 704 single values:
   section 3 normalises by channel everywhere.
 
@@ -112,7 +114,8 @@ class Discriminator(nn.Module):
         super().__init__()
         base = _base_size(image_size)
         self.layers = nn.Sequential(
-            nn.Conv2d(channels, 32, KERNEL, 2, padding=KERNEL // 2),
+            nn.Conv2d(channels, 32, KERNEL, 2, padding=KERNEL // 2, bias=False),
+            nn.BatchNorm2d(32),
             nn.LeakyReLU(SLOPE),
             nn.Conv2d(32, 64, KERNEL, 2, padding=KERNEL // 2, bias=False),
             nn.BatchNorm2d(64),

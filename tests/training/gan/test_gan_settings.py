@@ -9,6 +9,7 @@ import pytest
 
 from gan_trainings import draw_discs, train
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose, make_plan, parse_regularisers
 
@@ -21,6 +22,19 @@ def test_published_budgets_of_the_thesis() -> None:
     recipe = compose(GanSettings(class_name="malignant"))
     assert {recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate} == {0.001}
     assert make_plan(GanSettings(epochs=2, batch=8), 21).steps == 6  # 42 images in batches of 8
+
+
+@pytest.mark.parametrize("recipe", ["dgan-wp-tl-wgangp", "dgan-wp-tl-bce"])
+def test_dgan_wp_tl_has_the_500_epochs_that_its_authors_later_state(recipe: str) -> None:
+    plan = make_plan(GanSettings(recipe=recipe, class_name="malignant", features="vgg16"), 210)
+    turns = compose(GanSettings(recipe=recipe, features="vgg16")).n_critic
+    assert plan.steps == -(-500 * 210 // (64 * turns))
+
+
+@pytest.mark.parametrize(("channels", "expected"), [("auto", 1), ("3", 3)])
+def test_grey_images_give_one_channel_unless_three_are_asked_for(channels: str, expected: int, tmp_path: Path) -> None:
+    checkpoint = train(tmp_path, recipe="dcgan-thesis", width=None, steps=1, channels=channels)
+    assert sample(load_generator(checkpoint), 2, 0).shape == (2, 32, 32, expected)
 
 
 def test_a_published_batch_is_lowered_to_a_small_set_and_one_asked_for_is_refused(tmp_path: Path) -> None:
