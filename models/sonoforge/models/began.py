@@ -24,7 +24,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.activations import make_activation
 from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import append_labels, one_hot
 
@@ -39,8 +38,8 @@ def _base_side(image_size: int) -> int:
     return 2 * side if side == 4 else side
 
 
-def _convolution(inputs: int, outputs: int, activation: str, stride: int = 1) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1), make_activation(activation)]
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.ELU()]
 
 
 class Generator(nn.Module):
@@ -52,33 +51,23 @@ class Generator(nn.Module):
         latent_size: Length Z of the latent vector; the paper: 64.
         classes: Number of classes, 0 for an unconditional generator.
         width: Filters n of each convolution.
-        activation: After each convolution, see `activations.ACTIVATIONS`; the paper: ELU.
 
     Raises:
-        ValueError: Another image size or activation.
+        ValueError: Another image size.
     """
 
     latent_distribution = "uniform"
     """Latents are drawn uniformly from [-1, 1], as in the paper."""
 
-    def __init__(
-        self,
-        image_size: int,
-        channels: int,
-        latent_size: int,
-        classes: int = 0,
-        width: int = WIDTH,
-        activation: str = "elu",
-    ) -> None:
+    def __init__(self, image_size: int, channels: int, latent_size: int, classes: int = 0, width: int = WIDTH) -> None:
         super().__init__()
         self.base = _base_side(image_size)
         self.latent_size = latent_size
         self.classes = classes
         self.dense = nn.Linear(latent_size + classes, self.base * self.base * width)
-        layers = [*_convolution(width, width, activation), *_convolution(width, width, activation)]
+        layers = [*_convolution(width, width), *_convolution(width, width)]
         for _ in range(doublings(image_size, self.base)):
-            layers += [nn.Upsample(scale_factor=2)]
-            layers += [*_convolution(width, width, activation), *_convolution(width, width, activation)]
+            layers += [nn.Upsample(scale_factor=2), *_convolution(width, width), *_convolution(width, width)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -103,10 +92,9 @@ class Discriminator(nn.Module):
         conditioning: ``"none"``, or ``"concatenation"``: the class is an input of encoder and decoder.
         width: Filters n of the first convolutions.
         embedding: Length of the hidden vector between encoder and decoder.
-        activation: After each convolution, see `activations.ACTIVATIONS`; the paper: ELU.
 
     Raises:
-        ValueError: Another image size, conditioning or activation, or ``"concatenation"`` without classes.
+        ValueError: Another image size or conditioning, or ``"concatenation"`` without classes.
     """
 
     def __init__(
@@ -117,7 +105,6 @@ class Discriminator(nn.Module):
         conditioning: str = "none",
         width: int = WIDTH,
         embedding: int = EMBEDDING,
-        activation: str = "elu",
     ) -> None:
         super().__init__()
         if conditioning not in CONDITIONINGS:
@@ -130,13 +117,13 @@ class Discriminator(nn.Module):
         self.classes = classes if conditioning == "concatenation" else 0
         base = _base_side(image_size)
         levels = doublings(image_size, base) + 1
-        layers = _convolution(channels + self.classes, width, activation)
-        layers += [*_convolution(width, width, activation), *_convolution(width, width, activation)]
+        layers = _convolution(channels + self.classes, width)
+        layers += [*_convolution(width, width), *_convolution(width, width)]
         for level in range(1, levels):
-            layers += _convolution(level * width, level * width, activation, stride=2)
-            layers += _convolution(level * width, (level + 1) * width, activation)
+            layers += _convolution(level * width, level * width, stride=2)
+            layers += _convolution(level * width, (level + 1) * width)
         self.encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(base * base * levels * width, embedding))
-        self.decoder = Generator(image_size, channels, embedding, self.classes, width, activation)
+        self.decoder = Generator(image_size, channels, embedding, self.classes, width)
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Encode and decode images (N, C, S, S); ``"concatenation"`` needs their labels (N,) int64."""

@@ -18,6 +18,7 @@ The paper draws latents uniformly (figure 1); here they are standard normal, as 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,15 @@ class Generator(nn.Module):
         return images
 
 
+class Hidden(NamedTuple):
+    """What follows each hidden convolution of the discriminator."""
+
+    # ``"batch"``, or ``"none"`` where the loss judges each image alone: batch normalisation mixes the images of a
+    # batch, which a gradient penalty must not see (Gulrajani 2017, section 4).
+    norm: str = "batch"
+    activation: str = "leaky-relu"  # of `activations.ACTIVATIONS`
+
+
 class Discriminator(nn.Module):
     """Image to one logit: large where the image looks real.
 
@@ -106,9 +116,7 @@ class Discriminator(nn.Module):
         classes: Number K of classes, 0 for none.
         conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
         width: Channels at the largest hidden side; doubled at each halving, up to 1024.
-        norm: ``"batch"``, or ``"none"`` where the loss judges each image alone: batch normalisation
-            mixes the images of a batch, which a gradient penalty must not see (Gulrajani 2017, section 4).
-        activation: Of the hidden layers, see `activations.ACTIVATIONS`; the paper: leaky ReLU.
+        hidden: What follows each hidden convolution.
 
     Raises:
         ValueError: Another image size, conditioning, norm or activation.
@@ -121,10 +129,10 @@ class Discriminator(nn.Module):
         classes: int = 0,
         conditioning: str = "none",
         width: int = WIDTH,
-        norm: str = "batch",
-        activation: str = "leaky-relu",
+        hidden: Hidden = Hidden(),
     ) -> None:
         super().__init__()
+        norm, activation = hidden
         if norm not in NORMS:
             raise ValueError(f"norm: found {norm!r}, expected one of {', '.join(NORMS)}")
         widths = _widths(image_size, width)[::-1]

@@ -97,7 +97,8 @@ def test_regularisers_are_read_from_text() -> None:
         ),
         ({"recipe": "dcgan", "activation": "eluu"}, "'eluu', expected one of relu, leaky-relu, elu, tanh"),
         ({"recipe": "stylegan2", "activation": "elu"}, r"elu with the stylegan2 networks, .* any \(dcgan-thesis, "),
-        ({"recipe": "progan", "activation": "relu"}, "found relu with the progan networks"),
+        ({"recipe": "began", "activation": "elu"}, "found elu with the began networks"),
+        ({"recipe": "progan", "activation": "relu"}, "found relu with the progan networks, which fix"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:

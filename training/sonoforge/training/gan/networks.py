@@ -44,6 +44,10 @@ def _magnitude_decay(images: int) -> dict[str, float]:
     return {"magnitude_decay": 0.5 ** (images / MAGNITUDE_HALF_LIFE)}
 
 
+def _dcgan_discriminator(norm: str = "batch", activation: str = "leaky-relu", **options: Any) -> nn.Module:
+    return dcgan.Discriminator(**options, hidden=dcgan.Hidden(norm, activation))
+
+
 def _residual_discriminator(**options: Any) -> nn.Module:
     return Discriminator(ResidualSettings(**options))
 
@@ -52,10 +56,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "dcgan-thesis": Architecture(
         dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise, free_activation=True
     ),
-    "dcgan": Architecture(dcgan.Generator, dcgan.Discriminator, dcgan.initialise, free_activation=True),
-    "began": Architecture(
-        began.Generator, began.Discriminator, began.initialise, free_activation=True, reconstruction=True
-    ),
+    "dcgan": Architecture(dcgan.Generator, _dcgan_discriminator, dcgan.initialise, free_activation=True),
+    "began": Architecture(began.Generator, began.Discriminator, began.initialise, reconstruction=True),
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
     "stylegan1": Architecture(
         lambda **options: stylegan1.Generator(stylegan1.GeneratorSettings(**options)),

@@ -52,8 +52,7 @@ class GanSettings:
     latent_size: int | None = option(None, help="numbers in a latent vector", limits=(1, 65536))
     activation: str | None = option(
         None,
-        help="of the hidden layers of both networks; ProGAN and the style-based refuse it, as their weights are scaled "
-        "for their own",
+        help="of the hidden layers of both networks; only networks of DCGAN's kind take another than their own",
         choices=ACTIVATION_NAMES,
     )
     optimiser: str | None = option(None, help="of both networks", choices=tuple(OPTIMISERS))

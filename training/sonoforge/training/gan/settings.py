@@ -110,8 +110,8 @@ def _check_activation(name: str, recipe: Recipe) -> None:
     if not ARCHITECTURES[recipe.architecture].free_activation:
         free = ", ".join(key for key, architecture in ARCHITECTURES.items() if architecture.free_activation)
         raise SonoforgeError(
-            f"activation: found {name} with the {recipe.architecture} networks, whose weights are scaled for their "
-            f"own; leave it out, or choose a recipe with networks that take any ({free})"
+            f"activation: found {name} with the {recipe.architecture} networks, which fix their own; leave it out, or "
+            f"choose a recipe with networks that take any ({free})"
         )
 
 
