@@ -101,6 +101,9 @@ class Hidden(NamedTuple):
     activation: str = "leaky-relu"  # of `activations.ACTIVATIONS`
 
 
+AS_PUBLISHED = Hidden()
+
+
 class Discriminator(nn.Module):
     """Image to one logit: large where the image looks real.
 
@@ -129,7 +132,7 @@ class Discriminator(nn.Module):
         classes: int = 0,
         conditioning: str = "none",
         width: int = WIDTH,
-        hidden: Hidden = Hidden(),
+        hidden: Hidden = AS_PUBLISHED,
     ) -> None:
         super().__init__()
         norm, activation = hidden
