@@ -38,7 +38,7 @@ from sonoforge.training.evaluation.protocol import Draws, compare, make_protocol
 from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, MetricRow
 from sonoforge.training.evaluation.tasks import EmbeddedSets, list_tasks, metric_settings
 from sonoforge.training.metrics.feature_cache import embed_cached
-from sonoforge.training.metrics.lpips import open_lpips
+from sonoforge.training.metrics.lpips import VARIANTS, open_lpips
 from sonoforge.training.metrics.spaces import Space, open_space
 from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.evaluation import answers, gallery
@@ -52,7 +52,6 @@ log = logging.getLogger(__name__)
 
 TABLE = "metrics.csv"
 PLOTS = ("pca", "tsne", "umap")
-LPIPS_DOWNLOAD = "squeezenet1_1"
 _LONGEST_SLUG = 80  # characters of FAKE's name in the run folder's
 
 
@@ -178,15 +177,15 @@ def _check(config: Config) -> None:
             raise SonoforgeError(f"{flag}: found {given}, but --metrics leaves {name} out; add it, or leave {flag} out")
     if config.weights and not config.features:
         raise SonoforgeError(f"--weights: found {config.weights} without --features; name the network that they are of")
-    if config.lpips and config.lpips != LPIPS_DOWNLOAD and not Path(config.lpips).is_file():
+    if config.lpips and config.lpips not in VARIANTS and not Path(config.lpips).is_file():
         raise SonoforgeError(
-            f"--lpips: found no file {config.lpips}, expected SqueezeNet as .safetensors, or {LPIPS_DOWNLOAD} to "
-            f"download it{did_you_mean(config.lpips, [LPIPS_DOWNLOAD])}"
+            f"--lpips: found no file {config.lpips}, expected the .safetensors file of a network, or "
+            f"{', '.join(VARIANTS)} to download it{did_you_mean(config.lpips, list(VARIANTS))}"
         )
     if "umap" in config.plots and importlib.util.find_spec("umap") is None:
         raise SonoforgeError("--plots umap: found no umap-learn; pip install 'sonoforge[umap]', or leave it out")
     if config.lpips_heads and not config.lpips:
-        raise SonoforgeError("--lpips-heads: found without --lpips; give its SqueezeNet as well")
+        raise SonoforgeError("--lpips-heads: found without --lpips; give its network as well")
 
 
 def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> EmbeddedSets:
