@@ -86,7 +86,28 @@ def test_a_critic_judges_each_image_alone() -> None:
         discriminator(draw_images(4)[:1])[0], discriminator(draw_images(4))[0][:1], rtol=1e-4, atol=1e-6
     )
     with pytest.raises(ValueError, match="norm: found 'layer', expected one of batch, none"):
-        dcgan.Discriminator(32, 1, norm="layer")
+        dcgan.Discriminator(32, 1, hidden=dcgan.Hidden(norm="layer"))
+
+
+@pytest.mark.parametrize("module", [dcgan, dcgan_thesis])
+def test_another_activation_takes_the_place_of_each_hidden_one(module: ModuleType) -> None:
+    """The generator of dcgan and of the thesis ends in a tanh of its own."""
+    with torch.device("meta"):
+        generators = module.Generator(32, 1, 4), module.Generator(32, 1, 4, activation="tanh")
+        changed = {"hidden": dcgan.Hidden(activation="tanh")} if module is dcgan else {"activation": "tanh"}
+        discriminators = module.Discriminator(32, 1), module.Discriminator(32, 1, **changed)
+    for pair, last in ((generators, 1), (discriminators, 0)):
+        usual, other = map(_activations, pair)
+        assert len(usual) == len(other) >= 3
+        assert all(layer == "Tanh" for layer in other)
+        assert usual.count("Tanh") == last
+    with pytest.raises(ValueError, match="activation: found 'swish', expected one of relu, leaky-relu, elu, tanh"):
+        module.Generator(32, 1, 4, activation="swish")
+
+
+def _activations(network: nn.Module) -> list[str]:
+    kinds = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh)
+    return [type(layer).__name__ for layer in network.modules() if isinstance(layer, kinds)]
 
 
 def test_initial_weights_of_dcgan_are_those_of_the_paper() -> None:
@@ -131,13 +152,16 @@ def test_thesis_other_sizes_are_refused() -> None:
         dcgan_thesis.Generator(100)
 
 
-def test_thesis_batch_norm_everywhere_but_at_output_and_input() -> None:
+def test_thesis_batch_norm_everywhere_but_at_the_last_layer_of_each_network() -> None:
+    """Figure 10 of the thesis."""
     generator = [type(module) for module in dcgan_thesis.Generator(32).layers]
     assert generator[-2:] == [nn.ConvTranspose2d, nn.Tanh]
     assert generator.count(nn.BatchNorm2d) == 4
     discriminator = [type(module) for module in dcgan_thesis.Discriminator(32).layers]
-    assert discriminator[:3] == [nn.Conv2d, nn.LeakyReLU, nn.Conv2d]
-    assert discriminator.count(nn.BatchNorm2d) == 2
+    assert discriminator == [*[nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 3, nn.Flatten]
+    # 5x5 kernels, each with scale and shift of its batch norm; the dense layer.
+    by_hand = 25 * 3 * 32 + 2 * 32 + 25 * 32 * 64 + 2 * 64 + 25 * 64 * 128 + 2 * 128 + 28 * 28 * 128 + 1
+    assert count_weights(on_meta(lambda: dcgan_thesis.Discriminator(224, 3))) == by_hand
 
 
 def test_thesis_initial_weights_follow_radford_and_the_seed() -> None:

@@ -15,6 +15,7 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.split_plan import SplitPlan
 
+_UNKNOWN = "unknown"  # a setting that another version does not have
 REMEDY = "restore what changed, or leave --resume out to begin anew"
 
 
@@ -59,8 +60,8 @@ def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
         found = f"from initial weights {before.weights or 'none'}, expected {now.weights or 'none'}"
     else:
         was, is_now = _flat(before.settings), _flat(now.settings)
-        differing = [name for name in sorted({*was, *is_now}) if was.get(name) != is_now.get(name)]
-        found = "with " + name_some(f"{name} {was.get(name)}, expected {is_now.get(name)}" for name in differing)
+        pairs = [(name, was.get(name, _UNKNOWN), is_now.get(name, _UNKNOWN)) for name in sorted({*was, *is_now})]
+        found = "with " + name_some(f"{name} {old}, expected {new}" for name, old, new in pairs if old != new)
     raise SonoforgeError(f"{path}: was made {found}; {REMEDY}")
 
 

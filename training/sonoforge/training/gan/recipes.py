@@ -13,11 +13,15 @@ from typing import Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
+# The optimisers, each with the betas that it has where a recipe names another one: Adam's of Radford et al. 2016, and
+# RMSprop's smoothing of the authors' code of WGAN.
+OPTIMISERS: dict[str, tuple[float, float]] = {"adam": (0.5, 0.999), "rmsprop": (0.0, 0.99)}
+
 
 class OptimiserSettings(NamedTuple):
     """What a recipe says of one network's optimiser."""
 
-    name: str  # `adam` or `rmsprop`
+    name: str  # of `OPTIMISERS`
     learning_rate: float  # before any schedule
     # Of Adam; the first is unused by RMSprop, whose smoothing constant is the second.
     betas: tuple[float, float] = (0.5, 0.999)
@@ -87,19 +91,25 @@ class Recipe:
         return self.class_budgets.get(class_name.lower(), self.budget)
 
 
-# None of the classic papers says how long to train on a few hundred medical images; Thakur and Thakur compare them
-# over 200 epochs (`E` of the systems).
+# None of the classic papers says how long to train on a few hundred medical images.  Thakur and Thakur train DCGAN,
+# LSGAN, WGAN, StyleGAN and two more for 200 epochs each; the other rows take the same number for want of one.
 EPOCHS = 200
+AS_LONG = "200 epochs: as Thakur and Thakur give the six that they compare; none of its own is known for small sets."
+DGAN_EPOCHS = 500  # Ryspayeva and Salykova 2025 (StyleGAN2 against StyleGAN3) say so of DGAN-WP-TL
 AVERAGED = "The averaged generator (EMA) is an addition, half-life 10 000 images as in Karras 2020 (StyleGAN2)."
 DCGAN_ADAM = OptimiserSettings("adam", 0.0002, (0.5, 0.999))
 
-# Ryspayeva and Salykova 2025 (`B` of the systems): 210 images of 512x512.  What it leaves open is as in the authors'
-# code: R1's gamma by their rule 0.0002 S^2 / batch, half-life of the average 10/32 kimg times the batch.
+# Ryspayeva and Salykova 2025, StyleGAN2 against StyleGAN3: 210 images of 512x512.  What it leaves open is as in the
+# code of StyleGAN's authors: R1's gamma by their rule 0.0002 S^2 / batch, half-life of the average 10/32 kimg times
+# the batch.
 STYLE_ADAM = OptimiserSettings("adam", 0.002, (0.0, 0.99))
-FEW_IMAGES = "Ryspayeva and Salykova, 2025: 512x512, batch 2, Adam 0.002 with betas 0 and 0.99, R1, ADA, 1000 epochs"
+FEW_IMAGES = (
+    "Ryspayeva and Salykova, 2025 (StyleGAN2 against StyleGAN3): 512x512 (malignant BUSI; CBIS-DDSM at 256x256), batch "
+    "2, Adam 0.002 with betas 0 and 0.99, non-saturating loss with R1, ADA, 1000 epochs"
+)
 LEFT_OPEN = (
-    "Left open there and as in the authors' code: R1's gamma by the rule 0.0002 S^2 / batch, every 16 steps; latents "
-    "and styles of 512; half-life of the averaged generator 0.3125 kimg times the batch."
+    "Left open there and as in the code of StyleGAN's authors: R1's gamma by the rule 0.0002 S^2 / batch, every 16 "
+    "steps; latents and styles of 512; half-life of the averaged generator 0.3125 kimg times the batch."
 )
 SMALL_DATA = (
     "Size 256: half the side is seen four times as often in the same time, and 200 images hold little more. Batch 16: "
@@ -188,7 +198,7 @@ WGAN_GP = dataclasses.replace(
     source=(
         "Gulrajani et al., NeurIPS 2017, algorithm 1: lambda 10, n_critic 5, Adam 0.0001 with betas 0 and 0.9; "
         "section 4: no batch normalisation in the critic; batch 64: appendix. Networks and latent 100 of DCGAN. "
-        f"An epoch counts the critic's images. 200 epochs: Thakur and Thakur. {AVERAGED}"
+        f"An epoch counts the critic's images. {AS_LONG} {AVERAGED}"
     ),
     loss="wasserstein",
     n_critic=5,
@@ -204,10 +214,12 @@ RECIPES: dict[str, Recipe] = {
     "dcgan-thesis": Recipe(
         title="DCGAN that balances BUSI, one generator for each class",
         source=(
-            "S. H., MSc thesis, Middlesex University, 2024: layers, BCE, Adam 0.001, epochs and batch of "
-            "malignant and normal. Left open there: kernel, slope, initial weights and Adam's betas are those "
-            "of Radford, Metz, Chintala, ICLR 2016; a class other than these two gets the shorter of its two "
-            f"budgets. {AVERAGED}"
+            "S. H., MSc thesis, Middlesex University, 2024: layers, with batch normalisation in all but the last of "
+            "each network (section 2.3, figure 10), BCE, Adam 0.001, epochs and batch of malignant and normal. Left "
+            "open there: kernel, slope, initial weights and Adam's betas are those of Radford, Metz, Chintala, ICLR "
+            "2016; a class other than these two gets the shorter of its two budgets. The thesis draws in RGB; here "
+            "grey images stay grey, as three equal channels hold nothing that one does not: --channels 3 for the "
+            f"thesis's. {AVERAGED}"
         ),
         architecture="dcgan-thesis",
         image_size=224,
@@ -251,7 +263,7 @@ RECIPES: dict[str, Recipe] = {
         title="Boundary-seeking generator",
         source=(
             "Hjelm et al., ICLR 2018, section 3 (continuous variables): loss. Networks, optimiser, batch and latent "
-            f"are those of DCGAN. 200 epochs: Thakur and Thakur. {AVERAGED}"
+            f"are those of DCGAN. {AS_LONG} {AVERAGED}"
         ),
         loss="boundary-seeking",
     ),
@@ -261,7 +273,7 @@ RECIPES: dict[str, Recipe] = {
             "Berthelot, Schumm, Metz, 2017, section 3.4: k_0 = 0, lambda_k 0.001; section 3.5: networks, latents "
             "uniform in [-1, 1], 64 of them; section 4: Adam 0.0001 (its own default betas), batch 16, gamma 0.5. "
             "The paper halves the rate when the convergence measure stalls; here it is constant and the measure is "
-            f"logged. 200 epochs: Thakur and Thakur. {AVERAGED}"
+            f"logged. {AS_LONG} {AVERAGED}"
         ),
         architecture="began",
         image_size=64,
@@ -275,24 +287,27 @@ RECIPES: dict[str, Recipe] = {
         WGAN_GP,
         title="DCGAN networks, WGAN-GP loss, perceptual term on ImageNet features",
         source=(
-            "Ryspayeva and Salykova, 2025: DCGAN-shaped networks, WGAN-GP, perceptual weight 5 (the best of 0.5, 3, "
-            "5, 7 and 10). Left open there: lambda, n_critic, optimiser and batch are those of Gulrajani et al. 2017; "
-            "layers of the feature network: see `metrics.features`; the perceptual distance is that of Johnson et al. "
-            "2016, equation 2, relative to the real images' maps, so that a weight means the same with any network. "
-            f"200 epochs: Thakur and Thakur. {AVERAGED}"
+            "Ryspayeva and Salykova, 2025 (loss functions for DGAN-WP-TL; the abstract alone is known to us): WGAN-GP, "
+            "perceptual loss on features of an ImageNet VGG, of weight 5 (the best of 0.5, 3, 5, 7 and 10). Not stated "
+            "there: networks and size, here DCGAN's, our choice; gradient penalty, n_critic, optimiser and batch, here "
+            "those of Gulrajani et al. 2017; layers and distance, here Johnson et al. 2016, equation 2, relative to "
+            "the real images' maps, so that a weight means the same with any network. 500 epochs: the same authors' "
+            f"comparison of StyleGAN2 and StyleGAN3, of DGAN-WP-TL. {AVERAGED}"
         ),
         perceptual_weight=5.0,
+        budget=Budget(DGAN_EPOCHS, batch=64),
     ),
     "dgan-wp-tl-bce": dataclasses.replace(
         DCGAN,
         title="DCGAN with a perceptual term on ImageNet features",
         source=(
-            "Ryspayeva and Salykova, 2025: DCGAN-shaped networks, BCE, perceptual weight 5. Left open there: "
-            "optimiser of Radford et al. 2016; batch 64 as in the other of its two rows; the perceptual distance is "
-            f"that of the other row too. 200 epochs: Thakur and Thakur. {AVERAGED}"
+            "Ryspayeva and Salykova, 2025 (loss functions for DGAN-WP-TL; the abstract alone is known to us): BCE, "
+            "perceptual weight 5. Not stated there: networks and size, here DCGAN's, our choice; optimiser, here that "
+            "of Radford et al. 2016; batch, perceptual distance and 500 epochs are as in dgan-wp-tl-wgangp. "
+            f"{AVERAGED}"
         ),
         perceptual_weight=5.0,
-        budget=Budget(EPOCHS, batch=64),
+        budget=Budget(DGAN_EPOCHS, batch=64),
     ),
     "progan": Recipe(
         title="Progressive growing from 4x4 to the full size",
@@ -300,7 +315,7 @@ RECIPES: dict[str, Recipe] = {
             "Karras, Aila, Laine, Lehtinen, ICLR 2018: appendix A: WGAN-GP with lambda 10, one critic update, Adam "
             "0.001 with betas 0 and 0.99, latent 512, batch 16; the penalty on the critic's mean score (0.001) is "
             "left out. Each resolution gets an equal share of the training in place of 1.6 million images. "
-            f"200 epochs: Thakur and Thakur. {AVERAGED}"
+            f"{AS_LONG} {AVERAGED}"
         ),
         architecture="progan",
         image_size=128,
@@ -318,7 +333,8 @@ RECIPES: dict[str, Recipe] = {
             "Karras, Laine, Aila, CVPR 2019 (StyleGAN): networks, mapping of 8 layers at a hundredth of the rate, "
             "style mixing 0.9, non-saturating loss with R1 of gamma 10, Adam with betas 0 and 0.99, rate 0.001 as in "
             "ProGAN; one rate and one batch for all resolutions, each with an equal share of the training. Thakur and "
-            f"Thakur give StyleGAN 200 epochs. {AVERAGED}"
+            "Thakur give StyleGAN 200 epochs, and list path length with it, which Karras et al. have as a measure here "
+            f"and as a regulariser in StyleGAN2 alone: --preset path-length adds it. {AVERAGED}"
         ),
         architecture="stylegan1",
         image_size=128,
@@ -330,6 +346,10 @@ RECIPES: dict[str, Recipe] = {
         discriminator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
         budget=Budget(EPOCHS, batch=16),
         presets={
+            "path-length": Preset(
+                {"regularisers": {"r1": Strength(10.0), "path-length": Strength(2.0, 4)}},
+                "Path length as Thakur and Thakur list it for StyleGAN; weight 2, every 4 steps, as in stylegan2.",
+            ),
             "small-data": Preset(
                 {
                     "augmentation": "ada",
@@ -338,7 +358,7 @@ RECIPES: dict[str, Recipe] = {
                 },
                 "ADA, because a discriminator learns a few hundred images by heart (Karras et al. 2020). Half the maps "
                 "of each layer and a mapping of 2 layers, as there for small sets.",
-            )
+            ),
         },
     ),
     "stylegan2": STYLEGAN2,

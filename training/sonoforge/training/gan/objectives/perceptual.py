@@ -1,16 +1,18 @@
 """The perceptual term: a distance between generated and real images in a pretrained network's features.
 
-From DGAN-WP-TL (Ryspayeva, Salykova, "Loss functions for DGAN-WP-TL", 2025), which adds to the generator's
-adversarial loss lambda times a perceptual loss on "VGG features": lambda in {0.5, 3, 5, 7, 10}, 5 the best.
-The paper names no layers.  Ours are those of Johnson 2016 ("Perceptual Losses for Real-Time Style Transfer and
-Super-Resolution") for VGG16; see ``metrics/features.py`` for these and for the smaller networks.
+From DGAN-WP-TL (Ryspayeva and Salykova 2025, on its loss functions), which adds to the generator's adversarial loss
+lambda times a perceptual loss on the features of a VGG network trained on ImageNet: lambda in {0.5, 3, 5, 7, 10}, 5 the
+best.  Of the paper we know the abstract alone, which names neither the layers nor the distance.  Ours are those of
+Johnson 2016 ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution") for VGG16; see
+``metrics/features.py`` for these and for the smaller networks.
 
 No generated image has a real counterpart, so images are paired by position in the batch, that is, at random.  The
 expectation over such pairs is the squared distance to the *mean* feature map of the real images, plus a constant: the
 term pulls every image towards the average one.  Diversity is left to the adversarial loss.
 
-A lambda found with one network means nothing with another: on the same images SqueezeNet's maps give more than
-ten times the value that MobileNetV2's give.  The published ones are for VGG.
+The raw distance is another with each network: on the same images SqueezeNet's maps give more than ten times the
+value that MobileNetV2's give.  So each layer's is divided by the mean square of the real images' maps.  The published
+lambdas are of a distance whose scale is not known, so ours need not mean the same.
 """
 
 from __future__ import annotations

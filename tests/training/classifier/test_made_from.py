@@ -1,0 +1,19 @@
+"""What a kept fold is refused for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.made_from import MadeFrom, check_made_from
+
+
+def test_a_setting_that_the_kept_fold_does_not_know_is_named() -> None:
+    """Made before the setting existed: what it was then, nobody can tell."""
+    before = MadeFrom("plan", "weights", {"generator": {"recipe": "dcgan"}})
+    now = MadeFrom("plan", "weights", {"generator": {"recipe": "dcgan", "activation": None}})
+    with pytest.raises(SonoforgeError, match=r"with generator\.activation unknown, expected None; restore"):
+        check_made_from(Path("fold.json"), before, now)
+    check_made_from(Path("fold.json"), now, now)
