@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from sonoforge.training.classifier import balancing
 from sonoforge.training.classifier.balancing import (
     GeneratorJob,
     balance,
@@ -18,6 +20,7 @@ from sonoforge.training.classifier.balancing import (
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import setup
+from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
 
@@ -46,6 +49,34 @@ def test_generated_images_fill_up_and_their_generators_read_their_own_class_only
     assert extra.pixels.shape == (4, 32, 32, 3) and extra.labels.tolist() == [0] * 4
     assert len(set(extra.hashes)) == 4
     assert train_generators(images, job) == paths  # finished trainings are not repeated
+
+
+@pytest.mark.parametrize(("size", "expected"), [(64, 64), (32, 32), (16, 16)])
+def test_a_generator_larger_than_the_classifier_s_images_learns_from_files_not_from_enlarged_pixels(
+    size: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    files = rng.integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)
+    labels = np.array([0] * 4 + [1] * 8)
+    images = LabelledImages(files[:, ::2, ::2], labels, ("few", "many"), None, lambda side: files[:, :side, :side])
+    seen: list[np.ndarray] = []
+    make = balancing.make_training_set
+
+    def note(pixels: np.ndarray, *rest: Any, **named: Any) -> TrainingSet:
+        seen.append(pixels)
+        return make(pixels, *rest, **named)
+
+    monkeypatch.setattr(balancing, "make_training_set", note)
+    gan = (
+        GanSettings(recipe="lsgan", image_size=size, steps=1, batch=4, width=4)
+        if size > 16
+        else GanSettings(image_size=16, steps=1, batch=4)
+    )
+    paths = train_generators(images, GeneratorJob(gan, 0, "cpu", tmp_path))
+    np.testing.assert_array_equal(seen[0], files[:4] if size > 32 else images.pixels[:4])
+    extra = generate_images(paths, images, 0)
+    assert extra.pixels.shape == (4, 32, 32, 3), "at the classifier's own size, whatever the generator's"
+    assert gan_checkpoint.describe(paths[0]).generator_options["image_size"] == expected
 
 
 @pytest.mark.parametrize("recipe", ["wgan-gp", "began", "dgan-wp-tl-bce"])

@@ -97,6 +97,17 @@ def test_a_warm_cache_reads_no_image_file(root: Path, monkeypatch: pytest.Monkey
     opened(root)
 
 
+def test_labelled_images_are_decoded_anew_at_a_larger_side(root: Path) -> None:
+    cache, twice = opened(root), open_cache(read_dataset(root), 2 * SIZE, root.parent / "other")
+    some = cache.labelled(np.array([2, 0])).subset(np.array([1]))
+    assert some.larger is not None
+    np.testing.assert_array_equal(some.larger(2 * SIZE), twice.images[[0]])
+    path = root / cache.dataset.items[0].path
+    Image.fromarray(np.full((50, 60), 7, np.uint8)).save(path)
+    with pytest.raises(SonoforgeError, match="files were changed while they were in use"):
+        some.larger(2 * SIZE)
+
+
 def test_a_changed_file_is_noticed_even_with_its_old_size_and_date(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     later = time.time_ns() + 60 * 10**9
     monkeypatch.setattr(cache_module.time, "time_ns", lambda: later)

@@ -82,7 +82,9 @@ def train_generators(images: LabelledImages, job: GeneratorJob) -> dict[int, Pat
             log.info("generator of %s: batch %d lowered to its %d images", name, settings.batch, len(own))
             settings = dataclasses.replace(settings, batch=len(own))
         size = make_plan(settings, len(own)).image_size
-        training_set = make_training_set(own.pixels, None, (name,), size, settings.channels, groups=own.groups)
+        # Enlarged ones would show a generator nothing of the detail that its size is for.
+        pixels = own.larger(size) if own.larger is not None and size > own.pixels.shape[1] else own.pixels
+        training_set = make_training_set(pixels, None, (name,), size, settings.channels, groups=own.groups)
         training = dataclasses.replace(shared, settings=settings)
         last = train_gan(training_set, training, job.folder / name, resume=True)
         best = gan_checkpoint.best_checkpoint(last.parent) if settings.metrics else last

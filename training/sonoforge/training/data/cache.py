@@ -75,6 +75,7 @@ class ImageCache:
     modes: tuple[str, ...]  # `L`, `RGB`, or `RGB grey` where the three channels are equal
     unreadable: dict[str, str]  # message for each file that was left out, by its relative path
     store: Path | None = None  # folder for what is found out about the set, so that it is found once
+    crop: str = "none"  # row of `preprocessing.CROPS` that the images were cropped by
 
     @property
     def fingerprint(self) -> str:
@@ -97,7 +98,23 @@ class ImageCache:
     def labelled(self, indices: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> LabelledImages:
         """Return some of the images; ``groups`` (N,) are those of all images, if they are known."""
         own = None if groups is None else groups[indices]
-        return LabelledImages(self.images[indices], self.dataset.labels[indices], self.dataset.classes, own)
+        larger = None if self.store is None else lambda side: self.at(side).images[indices]
+        return LabelledImages(self.images[indices], self.dataset.labels[indices], self.dataset.classes, own, larger)
+
+    def at(self, size: int) -> ImageCache:
+        """Open the same images at another side, with ``store`` known.
+
+        Raises:
+            SonoforgeError: A file was changed since.
+        """
+        folder = None if self.store is None else self.store.parent
+        again = open_cache(self.dataset, size, folder, self.crop)
+        if again.hashes != self.hashes:
+            raise SonoforgeError(
+                f"{self.dataset.root}: files were changed while they were in use, expected them as they were read at "
+                "first; begin anew"
+            )
+        return again
 
     @functools.cached_property
     def duplicates(self) -> Duplicates:
@@ -156,6 +173,7 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
         modes=tuple(fact.mode for fact in whole.facts),
         unreadable=dict(sorted(unreadable.items())),
         store=base,
+        crop=crop,
     )
 
 

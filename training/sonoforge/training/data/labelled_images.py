@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ class LabelledImages:
     classes: tuple[str, ...]
     # (N,) equal for images that are not independent (near-duplicates, one patient); None: unknown.
     groups: Indices | None = None
+    # Returns these images at a larger side S, (N, S, S, C) uint8, decoded anew; None where their files are unknown.
+    larger: Callable[[int], NDArray[np.uint8]] | None = None
 
     def __len__(self) -> int:
         """Return the number N of images."""
@@ -37,8 +40,9 @@ class LabelledImages:
 
     def subset(self, indices: Indices) -> LabelledImages:
         """Return the images at these indices, in this order."""
-        groups = None if self.groups is None else self.groups[indices]
-        return LabelledImages(self.pixels[indices], self.labels[indices], self.classes, groups)
+        groups, larger = None if self.groups is None else self.groups[indices], self.larger
+        again = None if larger is None else lambda side: larger(side)[indices]
+        return LabelledImages(self.pixels[indices], self.labels[indices], self.classes, groups, again)
 
     def of(self, label: int) -> LabelledImages:
         """Return the images of one class."""
