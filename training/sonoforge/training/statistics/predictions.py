@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,17 @@ class Predictions:
         """(N,) most probable class of each image."""
         best: Indices = self.probabilities.argmax(axis=1).astype(np.int64)
         return best
+
+    def reordered(self, order: Indices) -> Predictions:
+        """Return the images in another order (N,)."""
+        return replace(
+            self,
+            files=tuple(self.files[i] for i in order),
+            groups=self.groups[order],
+            folds=self.folds[order],
+            labels=self.labels[order],
+            probabilities=self.probabilities[order],
+        )
 
 
 def write_predictions(path: Path, predictions: Sequence[Predictions], classes: Sequence[str]) -> None:

@@ -12,7 +12,8 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS, check_arms
 from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
-from sonoforge.training.classifier.comparison import compare, log_table
+from sonoforge.training.classifier.comparison import compare
+from sonoforge.training.classifier.comparison_table import log_table
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.options import ClassifierOptions
