@@ -54,6 +54,7 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     pytest.importorskip("torch")
     from sonoforge.export.formats.table import FORMATS
     from sonoforge.export.verbs.settings import export
+    from sonoforge.models.activations import ACTIVATIONS
     from sonoforge.training.classifier.arms import ARMS
     from sonoforge.training.data.collections.known_sets import COLLECTIONS
     from sonoforge.training.gan import options
@@ -66,6 +67,7 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     assert tuple(LOSSES) == options.LOSS_NAMES
     assert tuple(AUGMENTATIONS) == options.AUGMENTATION_NAMES
     assert tuple(CONDITIONINGS) == options.CONDITIONING_NAMES
+    assert tuple(ACTIVATIONS) == options.ACTIVATION_NAMES
     assert tuple(LOOKS) == gan_show.LOOK_NAMES
     assert tuple(ARMS) == train.ARM_NAMES
     assert tuple(sorted(COLLECTIONS)) == data_import.COLLECTION_NAMES

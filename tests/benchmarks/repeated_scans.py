@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.repeats import ALIKE, fingerprint
 
 Picture = Image.Image
@@ -73,7 +74,7 @@ def main() -> None:
 
     def details(change: Callable[[Picture], Picture]) -> np.ndarray:
         scans = (change(Image.open(file).convert("L")) for file in files)
-        return np.stack([fingerprint(scan, preprocessing.resize(scan)).detail for scan in scans])
+        return np.stack([fingerprint(grey_levels(scan), preprocessing.resize(scan)).detail for scan in scans])
 
     plain = details(lambda scan: scan)
     same = groups[:, None] == groups

@@ -307,13 +307,13 @@ def test_a_thousand_answers_in_a_row_take_no_more_memory(app: Path, browser: Bro
     """JavaScript's heap after collection, WebAssembly's memory, and drawn pictures, at 100 and at 1000 answers."""
     counting = tmp_path / "app"
     shutil.copytree(app, counting)
-    network = counting / "js" / "network.js"
+    network = counting / "js" / "network_worker.js"
     hook = """
 self.memories = [];
 WebAssembly.Memory = new Proxy(WebAssembly.Memory, {construct: (kind, given) => {
   const made = new kind(...given); self.memories.push(made); return made; }});
 """
-    network.write_text(network.read_text().replace("\nlet ort", hook + "\nlet ort", 1))
+    network.write_text(network.read_text().replace("\nconst network", hook + "\nconst network", 1))
     files = scans(tmp_path, 100)
     with served(counting) as address, browser.new_context(service_workers="block") as context:
         page = context.new_page()
@@ -329,7 +329,7 @@ WebAssembly.Memory = new Proxy(WebAssembly.Memory, {construct: (kind, given) => 
             give(page, files)
             page.wait_for_selector("#work", state="hidden")
             page.click("#save-csv")
-            worker = next(one for one in page.workers if one.url.endswith("/network.js"))
+            worker = next(one for one in page.workers if one.url.endswith("/network_worker.js"))
             session.send("HeapProfiler.collectGarbage")
             figures.append(
                 {

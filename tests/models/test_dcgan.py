@@ -86,7 +86,28 @@ def test_a_critic_judges_each_image_alone() -> None:
         discriminator(draw_images(4)[:1])[0], discriminator(draw_images(4))[0][:1], rtol=1e-4, atol=1e-6
     )
     with pytest.raises(ValueError, match="norm: found 'layer', expected one of batch, none"):
-        dcgan.Discriminator(32, 1, norm="layer")
+        dcgan.Discriminator(32, 1, hidden=dcgan.Hidden(norm="layer"))
+
+
+@pytest.mark.parametrize("module", [dcgan, dcgan_thesis])
+def test_another_activation_takes_the_place_of_each_hidden_one(module: ModuleType) -> None:
+    """The generator of dcgan and of the thesis ends in a tanh of its own."""
+    with torch.device("meta"):
+        generators = module.Generator(32, 1, 4), module.Generator(32, 1, 4, activation="tanh")
+        changed = {"hidden": dcgan.Hidden(activation="tanh")} if module is dcgan else {"activation": "tanh"}
+        discriminators = module.Discriminator(32, 1), module.Discriminator(32, 1, **changed)
+    for pair, last in ((generators, 1), (discriminators, 0)):
+        usual, other = map(_activations, pair)
+        assert len(usual) == len(other) >= 3
+        assert all(layer == "Tanh" for layer in other)
+        assert usual.count("Tanh") == last
+    with pytest.raises(ValueError, match="activation: found 'swish', expected one of relu, leaky-relu, elu, tanh"):
+        module.Generator(32, 1, 4, activation="swish")
+
+
+def _activations(network: nn.Module) -> list[str]:
+    kinds = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh)
+    return [type(layer).__name__ for layer in network.modules() if isinstance(layer, kinds)]
 
 
 def test_initial_weights_of_dcgan_are_those_of_the_paper() -> None:

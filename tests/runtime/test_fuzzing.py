@@ -118,12 +118,12 @@ def edit(data: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
 
 def check(read: Callable[[], object], allowed: type[Exception]) -> None:
     """Read, and let one line of the one error type pass."""
-    started = time.perf_counter()
+    started = time.process_time()  # another program's turn is no fault of ours
     try:
         read()
     except allowed as error:
         assert "\n" not in str(error) and len(str(error)) < 2000
-    assert time.perf_counter() - started < LONGEST_SECONDS
+    assert time.process_time() - started < LONGEST_SECONDS
 
 
 @fuzzed

@@ -26,7 +26,7 @@ class Tiny(NamedTuple):
 NETWORKS = {
     "dcgan_thesis": Tiny(dcgan_thesis, {}, {}),
     "dcgan": Tiny(dcgan, {"width": 2}, {"width": 2}),
-    "dcgan critic": Tiny(dcgan, {"width": 2}, {"width": 2, "norm": "none"}),
+    "dcgan critic": Tiny(dcgan, {"width": 2}, {"width": 2, "hidden": dcgan.Hidden(norm="none")}),
     "began": Tiny(began, {"width": 2}, {"width": 2, "embedding": 5}, ("none", "concatenation")),
     # One group: groups of neighbours would make a score depend on the order of the batch.
     "progan": Tiny(progan, {"width": 4}, {"width": 4, "group": 64}),

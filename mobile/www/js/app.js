@@ -6,6 +6,7 @@ import { connect } from "./ask.js";
 import { terms } from "./elements.js";
 import { rendered } from "./markdown.js";
 import { offerUpdates } from "./offline.js";
+import { startNetwork } from "./remote_network.js";
 import { download, toCsv, toJson } from "./save.js";
 import { className, loadWords, offerLanguages, reviewed, say } from "./words.js";
 import { connectZoom, openZoom } from "./zoom.js";
@@ -29,7 +30,7 @@ async function start() {
   await loadWords($("language").value);
   $("state").textContent = say("starting");
   try {
-    ({ manifest, settings } = await ask("start"));
+    ({ manifest, settings } = await ask("start", { network: startNetwork() }));
     describe();
     await check();
   } catch (error) {
@@ -60,7 +61,7 @@ async function useGpu() {
   $("gpu-notice").hidden = false;
   tell("gpu testing");
   try {
-    const found = await ask("useGpu");
+    const found = await ask("useGpu", { network: startNetwork() });
     const values = { difference: largestDifference(found), tolerance: found.tolerance };
     tell(found.passed ? "gpu used" : "gpu differs", values);
     if (!found.passed) return;

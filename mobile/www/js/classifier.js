@@ -1,7 +1,6 @@
 /** Classify one image, as `sonoforge.runtime.Classifier` does. */
 
 import { brightestTenth, peak } from "./activation_map.js";
-import { connect } from "./ask.js";
 import { findMarks } from "./burned_in_marks.js";
 import { BundleError } from "./errors.js";
 import { greyLevels } from "./grey.js";
@@ -40,8 +39,7 @@ const UNCERTAIN = "uncertain";
  * @property {Record<string, number>} ms
  */
 
-/** Start the worker that runs a network; it loads onnxruntime while the bundle is still being read. */
-export const startNetwork = () => connect("network.js");
+/** @typedef {Pick<import("./onnx_network.js").OnnxNetwork, "load" | "run">} Network - Here, or in another worker. */
 
 /** A bundle with its model loaded. */
 export class Classifier {
@@ -49,7 +47,7 @@ export class Classifier {
 
   /**
    * @param {import("./bundle.js").Bundle} bundle
-   * @param {ReturnType<typeof startNetwork>} network - With the bundle's model loaded.
+   * @param {Network} network - With the bundle's model loaded.
    * @param {Settings} settings
    */
   constructor(bundle, network, settings) {
@@ -60,18 +58,13 @@ export class Classifier {
 
   /**
    * @param {import("./bundle.js").Bundle} bundle
-   * @param {ReturnType<typeof startNetwork>} network - Without a model yet.
+   * @param {Network} network - Without a model yet.
    * @param {Settings} settings
    * @param {"wasm" | "webgpu"} provider
    */
   static async load(bundle, network, settings, provider = "wasm") {
-    await network("load", { model: bundle.model, provider });
+    await network.load(bundle.model, provider);
     return new Classifier(bundle, network, settings);
-  }
-
-  /** Give back the network's memory; nothing can be asked afterwards. */
-  close() {
-    this.#network("close");
   }
 
   /**
@@ -91,7 +84,7 @@ export class Classifier {
     const { size } = preprocessing;
     const count = pixels.length / (3 * size * size);
     const values = normalise(pixels, preprocessing);
-    const { outputs: answers, ms } = await this.#network("run", { values, shape: [count, 3, size, size] });
+    const { outputs: answers, ms } = await this.#network.run(values, [count, 3, size, size]);
     const found = {};
     for (const [name, shape] of Object.entries(outputs)) {
       const expected = [count, ...shape];

@@ -5,9 +5,10 @@
 import * as ort from "../vendor/ort.wasm.bundle.min.mjs";
 import { answerQuestions } from "./ask.js";
 import { openBundle } from "./bundle.js";
-import { Classifier, startNetwork } from "./classifier.js";
+import { Classifier } from "./classifier.js";
 import { Generator } from "./draw_generator.js";
 import { kernelDistance, LEAST } from "./draw_kid.js";
+import { OnnxNetwork } from "./onnx_network.js";
 import { squeeze } from "./resize.js";
 import { selfTest } from "./self_test.js";
 
@@ -78,7 +79,7 @@ async function featureNetwork({ model }) {
   if (found !== model.sha256) {
     throw new Refused("other network", `${model.name} ${model.version}, SHA-256 ${model.sha256.slice(0, 16)}`);
   }
-  const loaded = await Classifier.load(bundle, startNetwork(), settings);
+  const loaded = await Classifier.load(bundle, new OnnxNetwork(), settings);
   const { passed } = await selfTest(loaded);
   if (!passed) throw new Refused("features differ");
   classifier = loaded;

@@ -4,19 +4,22 @@
 
 import { answerQuestions } from "./ask.js";
 import { openBundle } from "./bundle.js";
-import { Classifier, startNetwork } from "./classifier.js";
+import { Classifier } from "./classifier.js";
 import { decodeImage } from "./decode.js";
+import { remoteNetwork } from "./remote_network.js";
 import { selfTest } from "./self_test.js";
 import { enlarged, thumbnail } from "./raster.js";
 
 let classifier = null;
+let network = null;
 /** Milliseconds of the start, one step after the other: scripts, bundle, network (onnxruntime and the model). */
 const times = { scripts: performance.now() };
 
 const actions = {
-  async start() {
+  /** `network`: a port of `startNetwork`, here and below. */
+  async start({ network: port }) {
     const began = performance.now();
-    const network = startNetwork();
+    network = remoteNetwork(port);
     const settings = await (await fetch(new URL("../app.json", import.meta.url))).json();
     const bundle = await openBundle(new URL("../", import.meta.url).href, settings);
     times.bundle = performance.now() - began;
@@ -31,14 +34,18 @@ const actions = {
     return { ...found, start: { ...times } };
   },
   /** Answer with the graphics processor from now on, if it passes the self-test; else go on as before. */
-  async useGpu() {
-    if (!(await navigator.gpu?.requestAdapter())) throw Object.assign(new Error(), { code: "no gpu" });
-    const candidate = await Classifier.load(classifier.bundle, startNetwork(), classifier.settings, "webgpu");
-    const found = await selfTest(candidate);
-    const unused = found.passed ? classifier : candidate;
-    if (found.passed) classifier = candidate;
-    unused.close();
-    return { ...found, provider: "webgpu" };
+  async useGpu({ network: port }) {
+    const other = remoteNetwork(port);
+    let unused = other;
+    try {
+      if (!(await navigator.gpu?.requestAdapter())) throw Object.assign(new Error(), { code: "no gpu" });
+      const candidate = await Classifier.load(classifier.bundle, other, classifier.settings, "webgpu");
+      const found = await selfTest(candidate);
+      if (found.passed) [unused, network, classifier] = [network, other, candidate];
+      return { ...found, provider: "webgpu" };
+    } finally {
+      unused.close();
+    }
   },
   /** Of two files asked for at once, the second is prepared while the network computes for the first. */
   async classify({ file }) {

@@ -18,15 +18,16 @@ The paper draws latents uniformly (figure 1); here they are standard normal, as 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from sonoforge.models.activations import make_activation
 from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import ScoreHead, append_labels
 
 KERNEL = 5
-SLOPE = 0.2
 INITIAL_STD = 0.02
 WIDTH = 128  # channels at the largest side: figure 1
 WIDEST = 1024  # channels at 4x4 in figure 1
@@ -53,14 +54,23 @@ class Generator(nn.Module):
         latent_size: Length Z of the latent vector; the paper: 100.
         classes: Number of classes, 0 for an unconditional generator.
         width: Channels at the largest hidden side; doubled at each halving, up to 1024.
+        activation: Of the hidden layers, see `activations.ACTIVATIONS`; the paper: ReLU.
 
     Raises:
-        ValueError: Another image size.
+        ValueError: Another image size or activation.
     """
 
     latent_distribution = "normal"
 
-    def __init__(self, image_size: int, channels: int, latent_size: int, classes: int = 0, width: int = WIDTH) -> None:
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        latent_size: int,
+        classes: int = 0,
+        width: int = WIDTH,
+        activation: str = "relu",
+    ) -> None:
         super().__init__()
         self.base = smallest_side(image_size)
         self.latent_size = latent_size
@@ -68,9 +78,9 @@ class Generator(nn.Module):
         widths = _widths(image_size, width)
         # No bias where batch normalisation follows: it would subtract it again.
         self.dense = nn.Linear(latent_size + classes, self.base * self.base * widths[0], bias=False)
-        layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
+        layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), make_activation(activation)]
         for inputs, outputs in pairwise(widths):
-            layers += [_upsample(inputs, outputs, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            layers += [_upsample(inputs, outputs, bias=False), nn.BatchNorm2d(outputs), make_activation(activation)]
         self.layers = nn.Sequential(*layers, _upsample(widths[-1], channels, bias=True), nn.Tanh())
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -80,6 +90,18 @@ class Generator(nn.Module):
         maps = projected.unflatten(1, (self.base, self.base, -1)).permute(0, 3, 1, 2)
         images: Tensor = self.layers(maps)
         return images
+
+
+class Hidden(NamedTuple):
+    """What follows each hidden convolution of the discriminator."""
+
+    # ``"batch"``, or ``"none"`` where the loss judges each image alone: batch normalisation mixes the images of a
+    # batch, which a gradient penalty must not see (Gulrajani 2017, section 4).
+    norm: str = "batch"
+    activation: str = "leaky-relu"  # of `activations.ACTIVATIONS`
+
+
+AS_PUBLISHED = Hidden()
 
 
 class Discriminator(nn.Module):
@@ -97,11 +119,10 @@ class Discriminator(nn.Module):
         classes: Number K of classes, 0 for none.
         conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
         width: Channels at the largest hidden side; doubled at each halving, up to 1024.
-        norm: ``"batch"``, or ``"none"`` where the loss judges each image alone: batch normalisation
-            mixes the images of a batch, which a gradient penalty must not see (Gulrajani 2017, section 4).
+        hidden: What follows each hidden convolution.
 
     Raises:
-        ValueError: Another image size, conditioning or norm.
+        ValueError: Another image size, conditioning, norm or activation.
     """
 
     def __init__(
@@ -111,18 +132,22 @@ class Discriminator(nn.Module):
         classes: int = 0,
         conditioning: str = "none",
         width: int = WIDTH,
-        norm: str = "batch",
+        hidden: Hidden = AS_PUBLISHED,
     ) -> None:
         super().__init__()
+        norm, activation = hidden
         if norm not in NORMS:
             raise ValueError(f"norm: found {norm!r}, expected one of {', '.join(NORMS)}")
         widths = _widths(image_size, width)[::-1]
-        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], KERNEL, 2, KERNEL // 2), nn.LeakyReLU(SLOPE)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, widths[0], KERNEL, 2, KERNEL // 2),
+            make_activation(activation),
+        ]
         for inputs, outputs in pairwise(widths):
             layers.append(nn.Conv2d(inputs, outputs, KERNEL, 2, KERNEL // 2, bias=norm == "none"))
             if norm == "batch":
                 layers.append(nn.BatchNorm2d(outputs))
-            layers.append(nn.LeakyReLU(SLOPE))
+            layers.append(make_activation(activation))
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.head = ScoreHead(widths[-1] * smallest_side(image_size) ** 2, classes, conditioning)
 

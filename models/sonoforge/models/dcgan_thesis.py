@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from sonoforge.models.activations import make_activation
 from sonoforge.models.dcgan import initialise
 from sonoforge.models.labels import ScoreHead, append_labels
 
@@ -31,7 +32,6 @@ __all__ = ["Discriminator", "Generator", "initialise"]
 
 DOWNSCALE = 8  # three layers of stride 2
 KERNEL = 5
-SLOPE = 0.2
 
 
 def _base_size(image_size: int) -> int:
@@ -55,14 +55,22 @@ class Generator(nn.Module):
         channels: Channels C of the image.
         latent_size: Length Z of the latent vector; the thesis: 100.
         classes: Number of classes, 0 for an unconditional generator.
+        activation: Of the hidden layers, see `activations.ACTIVATIONS`; the thesis: leaky ReLU.
 
     Raises:
-        ValueError: ``image_size`` is not a multiple of 8.
+        ValueError: ``image_size`` is not a multiple of 8, or another activation.
     """
 
     latent_distribution = "normal"
 
-    def __init__(self, image_size: int = 224, channels: int = 3, latent_size: int = 100, classes: int = 0) -> None:
+    def __init__(
+        self,
+        image_size: int = 224,
+        channels: int = 3,
+        latent_size: int = 100,
+        classes: int = 0,
+        activation: str = "leaky-relu",
+    ) -> None:
         super().__init__()
         self.base = _base_size(image_size)
         self.latent_size = latent_size
@@ -71,16 +79,16 @@ class Generator(nn.Module):
         self.dense = nn.Linear(latent_size + classes, self.base * self.base * 256, bias=False)
         self.layers = nn.Sequential(
             nn.BatchNorm2d(256),
-            nn.LeakyReLU(SLOPE),
+            make_activation(activation),
             _upsample(256, 128, 1, bias=False),
             nn.BatchNorm2d(128),
-            nn.LeakyReLU(SLOPE),
+            make_activation(activation),
             _upsample(128, 64, 2, bias=False),
             nn.BatchNorm2d(64),
-            nn.LeakyReLU(SLOPE),
+            make_activation(activation),
             _upsample(64, 32, 2, bias=False),
             nn.BatchNorm2d(32),
-            nn.LeakyReLU(SLOPE),
+            make_activation(activation),
             _upsample(32, channels, 2, bias=True),
             nn.Tanh(),
         )
@@ -105,24 +113,32 @@ class Discriminator(nn.Module):
         channels: Channels C of the image.
         classes: Number K of classes, 0 for none.
         conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
+        activation: Of the hidden layers, see `activations.ACTIVATIONS`; the thesis: leaky ReLU.
 
     Raises:
-        ValueError: ``image_size`` is not a multiple of 8, or another conditioning.
+        ValueError: ``image_size`` is not a multiple of 8, or another conditioning or activation.
     """
 
-    def __init__(self, image_size: int = 224, channels: int = 3, classes: int = 0, conditioning: str = "none") -> None:
+    def __init__(
+        self,
+        image_size: int = 224,
+        channels: int = 3,
+        classes: int = 0,
+        conditioning: str = "none",
+        activation: str = "leaky-relu",
+    ) -> None:
         super().__init__()
         base = _base_size(image_size)
         self.layers = nn.Sequential(
             nn.Conv2d(channels, 32, KERNEL, 2, padding=KERNEL // 2, bias=False),
             nn.BatchNorm2d(32),
-            nn.LeakyReLU(SLOPE),
+            make_activation(activation),
             nn.Conv2d(32, 64, KERNEL, 2, padding=KERNEL // 2, bias=False),
             nn.BatchNorm2d(64),
-            nn.LeakyReLU(SLOPE),
+            make_activation(activation),
             nn.Conv2d(64, 128, KERNEL, 2, padding=KERNEL // 2, bias=False),
             nn.BatchNorm2d(128),
-            nn.LeakyReLU(SLOPE),
+            make_activation(activation),
             nn.Flatten(),
         )
         self.head = ScoreHead(base * base * 128, classes, conditioning)

@@ -82,6 +82,7 @@ RESUMED: dict[str, dict[str, Any]] = {
     "accumulated, expanded": {"recipe": "bgan", "accumulate": 2, "expand": 2, "precision": "bf16"},
     "conditional began": {"recipe": "began", "conditioning": "concatenation"},
     "conditional thesis": {"recipe": "dcgan-thesis", "conditioning": "projection"},
+    "path length of stylegan1": {"recipe": "stylegan1", "preset": "path-length"},
     "conditional progan": {"recipe": "progan", "conditioning": "projection"},
 }
 

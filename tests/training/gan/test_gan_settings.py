@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from gan_trainings import draw_discs, train
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.checkpoint import describe, load_state
 from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose, make_plan, parse_regularisers
 
@@ -88,12 +91,47 @@ def test_regularisers_are_read_from_text() -> None:
         ({"recipe": "dcgan", "stop_after": 2}, "give metrics kid"),
         ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps and kimg"),
         ({"recipe": "dcgan", "batch": 10, "accumulate": 4}, "equal parts"),
+        (
+            {"recipe": "dcgan", "optimiser": "rmsprp"},
+            "found optimiser 'rmsprp', expected one of adam, rmsprop .did you mean rmsprop",
+        ),
+        ({"recipe": "dcgan", "activation": "eluu"}, "'eluu', expected one of relu, leaky-relu, elu, tanh"),
+        ({"recipe": "stylegan2", "activation": "elu"}, r"elu with the stylegan2 networks, .* any \(dcgan-thesis, "),
+        ({"recipe": "began", "activation": "elu"}, "found elu with the began networks"),
+        ({"recipe": "progan", "activation": "relu"}, "found relu with the progan networks, which fix"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SonoforgeError, match=message) as error:
         make_plan(GanSettings(**changes), 100)
     assert "\n" not in str(error.value)
+
+
+def test_another_optimiser_brings_its_own_betas_and_keeps_the_rate() -> None:
+    changed = compose(GanSettings(recipe="dcgan", optimiser="rmsprop"))
+    assert changed.generator_optimiser == changed.discriminator_optimiser == ("rmsprop", 0.0002, (0.0, 0.99))
+    back = compose(GanSettings(recipe="wgan", optimiser="adam", learning_rate=1e-4))
+    assert back.generator_optimiser == ("adam", 1e-4, (0.5, 0.999))
+    # The one that the recipe has by itself changes nothing.
+    assert compose(GanSettings(recipe="wgan-gp", optimiser="adam")) == compose(GanSettings(recipe="wgan-gp"))
+
+
+def test_latent_size_activation_and_optimiser_are_trained_with_and_kept(tmp_path: Path) -> None:
+    """The optimiser's state tells which one it was: Adam keeps two averages, RMSprop one."""
+    changes: dict[str, Any] = {"latent_size": 7, "activation": "elu", "optimiser": "rmsprop"}
+    checkpoint = train(tmp_path, steps=1, **changes)
+    kinds = [type(layer) for layer in load_generator(checkpoint).modules()]
+    assert nn.ELU in kinds and nn.ReLU not in kinds
+    assert describe(checkpoint).generator_options["latent_size"] == 7
+    state = load_state(checkpoint, "generator_optimiser")
+    assert {name.partition(".")[2] for name in state} == {"step", "square_avg"}
+    with pytest.raises(SonoforgeError, match="activation was 'elu', is 'tanh'"):
+        train(tmp_path, steps=1, resume=True, **{**changes, "activation": "tanh"})
+
+
+@pytest.mark.parametrize("change", [{"latent_size": 7}, {"activation": "elu"}, {"optimiser": "rmsprop"}])
+def test_a_fold_s_identity_holds_them(change: dict[str, Any]) -> None:
+    assert GanJob(GanSettings(**change)).record() != GanJob(GanSettings()).record()
 
 
 def test_a_time_scale_for_each_network() -> None:

@@ -16,7 +16,7 @@ from scans import draw_scan
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.metrics import lpips as module
-from sonoforge.training.metrics.lpips import CHANNELS, Lpips, distance_matrix, embed, open_lpips
+from sonoforge.training.metrics.lpips import VARIANTS, Lpips, distance_matrix, embed, open_lpips
 
 Pixels = NDArray[np.uint8]
 
@@ -42,14 +42,15 @@ def real_lpips(weights: tuple[Path, Path]) -> Lpips:
     return open_lpips(*map(str, weights))
 
 
-def _torchmetrics(backbone: Path) -> Any:
+def _torchmetrics(backbone: Path, name: str = "squeeze") -> Any:
     """torchmetrics' own module and heads, around the weights of this file; without the network."""
     import_torchvision()
     from torchmetrics.functional.image.lpips import _LPIPS
 
-    net = _LPIPS(pretrained=True, net="squeeze", pnet_rand=True)
+    net = _LPIPS(pretrained=True, net=name, pnet_rand=True)
     state = {name: value.float() for name, value in load_file(backbone).items()}
-    for part in net.net.slices:
+    parts = net.net.slices if name == "squeeze" else [getattr(net.net, f"slice{i}") for i in range(1, 6)]
+    for part in parts:
         for index, layer in part.named_children():
             prefix = f"features.{index}."
             own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -83,6 +84,49 @@ def test_agrees_with_torchmetrics(which: str, side: int, channels: int, request:
         expected = net(_colours(first), _colours(second)).flatten()
     assert distance(ours, first, second) == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-6)
     assert float(expected.min()) > 1e-3
+
+
+@pytest.mark.parametrize("network", ["alexnet", pytest.param("vgg16", marks=pytest.mark.slow)])
+def test_other_networks_agree_with_torchmetrics_and_are_called_by_their_names(network: str, tmp_path: Path) -> None:
+    """The file's tensors tell the network; its heads are its own."""
+    path = _random_network(network, tmp_path)
+    ours = open_lpips(str(path))
+    assert ours.network == network
+    assert ours.name.startswith(f"LPIPS 0.1 {network} (sha256 ")
+    first, second = _scans(4, 64), _scans(4, 64, seed=20)
+    with torch.inference_mode():
+        expected = _torchmetrics(path, VARIANTS[network].heads)(_colours(first), _colours(second)).flatten()
+    assert distance(ours, first, second) == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-6)
+    assert float(expected.min()) > 1e-3
+
+
+def _random_network(network: str, folder: Path) -> Path:
+    """Random weights in torchvision's names and shapes, of a size that keeps the maps alive."""
+    with torch.device("meta"):
+        layers = getattr(import_torchvision().models, network)(weights=None).features
+    chance = torch.Generator().manual_seed(0)
+    state = {
+        f"features.{name}": torch.randn(value.shape, generator=chance) * (2 / max(1, value[0].numel())) ** 0.5
+        for name, value in layers.state_dict().items()
+    }
+    save_file(state, folder / f"{network}.safetensors")
+    return folder / f"{network}.safetensors"
+
+
+def test_heads_of_another_network_and_layers_that_are_missing_are_refused(
+    squeezenet_file: Path, random_lpips: Lpips, tmp_path: Path
+) -> None:
+    path, heads = _random_network("alexnet", tmp_path), tmp_path / "heads.safetensors"
+    save_file(
+        {f"lin{i}.model.1.weight": root.square()[None, :, None, None] for i, root in enumerate(random_lpips.roots)},
+        heads,
+    )
+    with pytest.raises(SonoforgeError, match=r"not the heads of LPIPS alex .*; expected lin0.* to lin4\.model"):
+        open_lpips(str(path), str(heads))
+    state = load_file(path)
+    save_file({name: value for name, value in state.items() if name != "features.10.bias"}, path)
+    with pytest.raises(SonoforgeError, match=r"nearest alexnet: 1 tensors are missing.* features\.10\.bias"):
+        open_lpips(str(path))
 
 
 def test_is_the_value_that_torchmetrics_documents(real_lpips: Lpips) -> None:
@@ -159,14 +203,16 @@ def test_the_name_tells_both_files(real_lpips: Lpips, weights: tuple[Path, Path]
 def test_other_weights_are_refused(squeezenet_file: Path, random_lpips: Lpips, tmp_path: Path) -> None:
     other = tmp_path / "mobile.safetensors"
     save_file(import_torchvision().models.mobilenet_v2(weights=None).state_dict(), other)
-    with pytest.raises(SonoforgeError, match=r"mobile.safetensors: found mobilenet_v2 .*, expected squeezenet1_1"):
+    with pytest.raises(
+        SonoforgeError, match=r"mobile.safetensors: found mobilenet_v2 .*, expected squeezenet1_1, vgg16"
+    ):
         open_lpips(str(other))
     with pytest.raises(SonoforgeError, match="no such weights file"):
         open_lpips(str(squeezenet_file), str(tmp_path / "none.safetensors"))
     heads = {f"lin{i}.model.1.weight": root.square()[None, :, None, None] for i, root in enumerate(random_lpips.roots)}
     path = tmp_path / "heads.safetensors"
     save_file(heads, path)
-    assert open_lpips(str(squeezenet_file), str(path)).roots[6].shape == (CHANNELS[6],)
+    assert open_lpips(str(squeezenet_file), str(path)).roots[6].shape == (512,)
     save_file({name: heads[name] for name in list(heads)[:6]}, path)
     with pytest.raises(SonoforgeError, match=r"not the heads of LPIPS squeeze \(1 tensors .*lin6.model.1.weight"):
         open_lpips(str(squeezenet_file), str(path))

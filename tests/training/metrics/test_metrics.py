@@ -200,7 +200,9 @@ def test_a_network_that_is_not_whole_or_not_only_itself_is_refused(
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "resnet.safetensors"
     save_file(import_torchvision().models.resnet18(weights=None).state_dict(), path)
-    with pytest.raises(SonoforgeError, match=r"not a torchvision vgg16 or squeezenet1_1 or mobilenet_v2 .*key names"):
+    with pytest.raises(
+        SonoforgeError, match=r"not a torchvision vgg16 or squeezenet1_1 or alexnet or mobilenet_v2 .*key"
+    ):
         open_features(str(path))
 
 

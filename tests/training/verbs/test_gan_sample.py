@@ -224,12 +224,13 @@ def test_a_sweep_writes_one_table_and_one_picture_and_resumes(
 
     monkeypatch.setattr(tick_metrics, "GENERATED", 16)
     arguments = ["gan", "sweep", "--data", pictures, *SMALL, "--out", tmp_path, "--features", squeezenet_file]
-    arguments += ["--weights", "0.5,5", "--recipes", "dgan-wp-tl-bce,lsgan"]
+    arguments += ["--weights", "5", "--recipes", "dgan-wp-tl-bce,lsgan", "--held-out", "0", "--repeats", "5"]
+    arguments += ["--metric-features", "pixels", "--lpips", squeezenet_file]
     trained: list[str] = []
     real = gan_sweep.train_gan
 
     def killed(images: Any, settings: Any, folder: Path, *rest: Any, **options: Any) -> Path:
-        if len(trained) == 3:
+        if len(trained) == 1:
             raise KeyboardInterrupt
         trained.append(folder.name)
         return real(images, settings, folder, *rest, **options)
@@ -238,17 +239,31 @@ def test_a_sweep_writes_one_table_and_one_picture_and_resumes(
     assert sonoforge(*arguments).code == 130
     (run,) = tmp_path.iterdir()
     before = {file: file.stat().st_mtime_ns for file in run.glob("*/results.json")}
-    assert len(before) == 3
-    assert len(list(csv.DictReader((run / "sweep.csv").open()))) == 3
+    assert len(before) == 1
+    assert len(list(csv.DictReader((run / "sweep.csv").open()))) == 1 + 1  # and the published row
     monkeypatch.setattr(gan_sweep, "train_gan", real)
     succeed(*arguments, "--resume")
     assert {file: file.stat().st_mtime_ns for file in before} == before, "finished trainings are not repeated"
-    rows = list(csv.DictReader((run / "sweep.csv").open()))
+    *rows, claim = csv.DictReader((run / "sweep.csv").open())
     named = [(row["recipe"], float(row["perceptual_weight"])) for row in rows]
-    assert named == [("dgan-wp-tl-bce", 0.5), ("dgan-wp-tl-bce", 5.0), ("lsgan", 0.5), ("lsgan", 5.0)]
-    last = json.loads((run / "lsgan-5" / "stats.jsonl").read_text().splitlines()[-1])
-    assert float(rows[3]["kid"]) == last["kid"]
-    assert rows[0]["features"].startswith("squeezenet1_1 (sha256 ")
+    assert named == [("dgan-wp-tl-bce", 5.0), ("lsgan", 5.0)]
+    published = [float(claim[name]) for name in ("perceptual_weight", "kid", "fid", "lpips_pairs", "ms_ssim")]
+    assert published == [5, 0.14, 179.42, 0.49, 0.18]
+    assert claim["reference"].startswith("claim of Ryspayeva") and not claim["protocol_id"]
+    assert {(row["features"], row["reference"], row["n"]) for row in rows} == {("pixels", "training", "6")}
+    assert len({row["protocol_id"] for row in rows}) == 1
+    # Each figure of the table is one of evaluate's, with its floor; 12 real images against 12 drawn from seed 0.
+    again = succeed(
+        "evaluate", pictures, run / "lsgan-5", "--class-name", "malignant", "--features", "pixels", "--repeats", "5",
+        "--lpips", squeezenet_file, "--metrics", "kid,fid,swd,ms-ssim,lpips", "--count", "12", "--plots", "pca",
+        "--out", tmp_path / "e",
+    ).json["metrics"]  # fmt: skip
+    for own in again:
+        if own["name"] in ("kid", "fid", "lpips_pairs", "ms_ssim", "laplacian_swd"):
+            assert float(rows[1][own["name"]]) == pytest.approx(own["value"], rel=1e-6), own["name"]
+            assert float(rows[1][f"{own['name']}_floor"]) == pytest.approx(own["floor"], rel=1e-6), own["name"]
+    every = list(csv.DictReader((run / "sweep-metrics.csv").open()))
+    assert {row["name"] for row in every} >= {row["name"] for row in again}
     with Image.open(run / "sweep.png") as picture:
         assert min(picture.size) > 500
         assert "synthetic" in picture.text["Description"]  # type: ignore[attr-defined]
@@ -257,7 +272,10 @@ def test_a_sweep_writes_one_table_and_one_picture_and_resumes(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "--features: missing"),
+        ([], "found no feature network; give features"),
+        (["--lpips-heads", "x"], "--lpips-heads: found without --lpips"),
+        (["--lpips", "vgg16.safetensors"], "vgg16.safetensors: no such weights file"),
+        (["--weights", "0", "--metric-features", "pixel"], "did you mean pixels?"),
         (["--features", "x.safetensors"], "x.safetensors"),
         (["--weights", "a"], "--weights"),
     ],
@@ -266,6 +284,6 @@ def test_a_sweep_refuses_bad_settings_in_one_line(
     pictures: Path, squeezenet_file: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
     features = ["--features", squeezenet_file] if "--weights" in options else []
-    command = ["gan", "sweep", "--data", pictures, *SMALL, "--out", tmp_path / "runs", *features]
+    command = ["gan", "sweep", "--data", pictures, *SMALL, "--out", tmp_path / "runs", *features, "--held-out", "0"]
     assert message in refused(*command, *options)
     assert not (tmp_path / "runs").exists()

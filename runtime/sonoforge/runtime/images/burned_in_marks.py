@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images.calipers import find_crosses
+from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.lettering import find_lettering, sharp_steps
 
 SENTENCE = "Burned-in marks can be a shortcut: the answer may come from them and not from the tissue."
@@ -90,11 +91,12 @@ def find_marks(image: Image.Image | NDArray[np.uint8], box: tuple[int, int, int,
         image: A Pillow image, or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.
         box: Where to search, such as `scan_area.ScanArea.box`; None for the whole picture.
     """
-    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    left, top, right, bottom = box or (0, 0, picture.width, picture.height)
-    grey = (picture.crop(box) if box else picture).convert("L")
-    factor = max(1, math.ceil(max(grey.size) / _LONGEST))
-    levels = np.asarray(grey.reduce(factor) if factor > 1 else grey)
+    grey = grey_levels(image)
+    left, top, right, bottom = box or (0, 0, grey.shape[1], grey.shape[0])
+    levels = np.ascontiguousarray(grey[top:bottom, left:right])
+    factor = max(1, math.ceil(max(levels.shape) / _LONGEST))
+    if factor > 1:
+        levels = np.asarray(Image.fromarray(levels).reduce(factor))
     if min(levels.shape) < 2:
         return Marks(())
     steps = sharp_steps(levels)

@@ -63,7 +63,8 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
     """Measure one image.
 
     Args:
-        pixels: (S, S, 3) uint8, as `sonoforge.runtime.images.preprocessing.Preprocessing.resize` returns it.
+        pixels: (S, S, 3) uint8, as `sonoforge.runtime.images.preprocessing.Preprocessing.resize` returns it, or one of
+            its channels (S, S) where all are equal.
         width: Width of the original image in pixels.
         height: Height of the original image in pixels.
 
@@ -125,6 +126,8 @@ def flags(values: Mapping[str, float], limits: Mapping[str, Any]) -> list[str]:
 
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(S, S) luma of an RGB image (ITU-R BT.601 weights), or the one channel of a grey image."""
+    if pixels.ndim == 2:
+        return pixels
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
     if (red == green).all() and (red == blue).all():
         return np.ascontiguousarray(red)

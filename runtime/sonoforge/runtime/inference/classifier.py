@@ -20,6 +20,7 @@ from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images import quality_metrics, scan_pose, speckle_grain
 from sonoforge.runtime.images.decoding import as_image
+from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.repeats import fingerprint
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.nearest_training import neighbour_distances, read_neighbours
@@ -166,6 +167,7 @@ class Classifier:
         started = perf_counter()
         decoded = as_image(image)
         read = perf_counter()
+        levels = grey_levels(decoded)
         area = self._preprocessing.scan_area(decoded)
         seen = decoded.crop(area.box) if area else decoded
         pixels = self._preprocessing.resize(seen)
@@ -176,7 +178,9 @@ class Classifier:
         probabilities = dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True))
         label = max(probabilities, key=probabilities.__getitem__)
         classes = tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name])
-        quality = quality_metrics.assess(pixels, seen.size, manifest.quality)
+        # What is grey is measured once, not three times.
+        view = np.ascontiguousarray(pixels[..., 0]) if seen.mode == "L" else pixels
+        quality = quality_metrics.assess(view, seen.size, manifest.quality)
         judged = trust.assess(self._evidence(pixels, outputs["embedding"], quality), manifest).with_set(classes)
         withheld = self.abstains and trust.withheld(judged, probabilities[label], manifest)
         return Result(
@@ -186,7 +190,7 @@ class Classifier:
             set=classes,
             trust=judged,
             quality=quality,
-            marks=find_marks(decoded, area.box if area else None),
+            marks=find_marks(levels, area.box if area else None),
             model=self.model,
             ms={
                 "decode": 1e3 * (read - started),
@@ -198,7 +202,7 @@ class Classifier:
             map=outputs["cam"][0, manifest.classes.index(label)],
             view=pixels,
             embedding=outputs["embedding"][0],
-            fingerprint=fingerprint(decoded, pixels),
+            fingerprint=fingerprint(levels, view),
             crop=area,
             withheld=withheld,
         )

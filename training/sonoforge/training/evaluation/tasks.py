@@ -236,7 +236,7 @@ def list_tasks(
     if "lpips" in metrics and lpips is not None:
         tasks.append(_compare_by_lpips(lpips, real, fake))
     elif "lpips" in metrics:
-        why = "give its SqueezeNet, lpips: a .safetensors file, or squeezenet1_1 to download it"
+        why = "give its network, lpips: a .safetensors file, or a name such as squeezenet1_1 to download it"
         left_out.append({"name": "LPIPS", "why": why})
     return tasks, left_out
 
@@ -247,4 +247,4 @@ def _compare_by_lpips(lpips: Lpips, real: ImageSet, fake: ImageSet) -> Task:
     log.info("LPIPS: %d generated and %d real images, %s", len(made), len(some), lpips.name)
     table = distance_matrix(lpips, np.concatenate([fake.pixels[made], real.pixels[some]]))
     first, second = np.arange(len(made)), len(made) + np.arange(len(some))
-    return lpips_task("squeezenet1_1", table, Part(first, -1 - first), Part(second, real.groups[some]))
+    return lpips_task(lpips.network, table, Part(first, -1 - first), Part(second, real.groups[some]))

@@ -28,6 +28,7 @@ class Architecture(NamedTuple):
     width_options: Callable[[int], dict[str, int]] = lambda width: {"width": width}
     # Images in one forward pass, to the options of the generator that depend on it.
     batch_options: Callable[[int], dict[str, float]] = lambda images: {}
+    free_activation: bool = False  # whether either network takes another `activation` than its paper's
     reconstruction: bool = False  # whether the discriminator's scores are reconstruction errors
 
 
@@ -43,13 +44,19 @@ def _magnitude_decay(images: int) -> dict[str, float]:
     return {"magnitude_decay": 0.5 ** (images / MAGNITUDE_HALF_LIFE)}
 
 
+def _dcgan_discriminator(norm: str = "batch", activation: str = "leaky-relu", **options: Any) -> nn.Module:
+    return dcgan.Discriminator(**options, hidden=dcgan.Hidden(norm, activation))
+
+
 def _residual_discriminator(**options: Any) -> nn.Module:
     return Discriminator(ResidualSettings(**options))
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "dcgan-thesis": Architecture(dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise),
-    "dcgan": Architecture(dcgan.Generator, dcgan.Discriminator, dcgan.initialise),
+    "dcgan-thesis": Architecture(
+        dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise, free_activation=True
+    ),
+    "dcgan": Architecture(dcgan.Generator, _dcgan_discriminator, dcgan.initialise, free_activation=True),
     "began": Architecture(began.Generator, began.Discriminator, began.initialise, reconstruction=True),
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
     "stylegan1": Architecture(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 from sonoforge.runtime.cli.options import option
-from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.gan.recipes import OPTIMISERS, RECIPES
 from sonoforge.training.gan.schedules import SCHEDULES
 
-# Of `losses.LOSSES`, `augmentations.AUGMENTATIONS` and `conditioning.CONDITIONINGS`, which need torch.
+# Of `losses.LOSSES`, `augmentations.AUGMENTATIONS`, `conditioning.CONDITIONINGS` and `activations.ACTIVATIONS`, which
+# need torch.
 LOSS_NAMES = ("bce", "bce-minimax", "least-squares", "wasserstein", "hinge", "boundary-seeking", "began")
 AUGMENTATION_NAMES = (
     "none",
@@ -19,6 +20,7 @@ AUGMENTATION_NAMES = (
     "ada-full",
 )
 CONDITIONING_NAMES = ("none", "projection", "auxiliary", "concatenation")
+ACTIVATION_NAMES = ("relu", "leaky-relu", "elu", "tanh")
 
 METRICS = ("kid", "fid")
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to Fabric's names
@@ -33,7 +35,9 @@ class GanSettings:
     """
 
     recipe: str = option("dcgan-thesis", help="see sonoforge gan recipes", choices=tuple(RECIPES))
-    preset: str = option("paper", help="paper, or small-data for the style-based: see sonoforge gan recipes NAME")
+    preset: str = option(
+        "paper", help="paper, or one of the recipe's own, such as small-data: see sonoforge gan recipes NAME"
+    )
     class_name: str = option(
         "", help="class to learn, for example malignant; left out with --conditioning", aliases=("class",)
     )
@@ -45,6 +49,13 @@ class GanSettings:
         None, help="side in pixels: 32, 64, 128, 224, 256, 512", limits=(16, 1024), aliases=("size",)
     )
     channels: str = option("auto", help="auto: 1 if at least 90 % of the images are grey", choices=("auto", "1", "3"))
+    latent_size: int | None = option(None, help="numbers in a latent vector", limits=(1, 65536))
+    activation: str | None = option(
+        None,
+        help="of the hidden layers of both networks; only networks of DCGAN's kind take another than their own",
+        choices=ACTIVATION_NAMES,
+    )
+    optimiser: str | None = option(None, help="of both networks", choices=tuple(OPTIMISERS))
     learning_rate: float | None = option(None, help="of both networks", limits=(1e-9, None))
     discriminator_learning_rate: float | None = option(None, help="of the discriminator alone", limits=(1e-9, None))
     n_critic: int | None = option(None, help="discriminator updates for each of the generator", limits=(1, None))

@@ -13,11 +13,15 @@ from typing import Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
+# The optimisers, each with the betas that it has where a recipe names another one: Adam's of Radford et al. 2016, and
+# RMSprop's smoothing of the authors' code of WGAN.
+OPTIMISERS: dict[str, tuple[float, float]] = {"adam": (0.5, 0.999), "rmsprop": (0.0, 0.99)}
+
 
 class OptimiserSettings(NamedTuple):
     """What a recipe says of one network's optimiser."""
 
-    name: str  # `adam` or `rmsprop`
+    name: str  # of `OPTIMISERS`
     learning_rate: float  # before any schedule
     # Of Adam; the first is unused by RMSprop, whose smoothing constant is the second.
     betas: tuple[float, float] = (0.5, 0.999)
@@ -329,7 +333,8 @@ RECIPES: dict[str, Recipe] = {
             "Karras, Laine, Aila, CVPR 2019 (StyleGAN): networks, mapping of 8 layers at a hundredth of the rate, "
             "style mixing 0.9, non-saturating loss with R1 of gamma 10, Adam with betas 0 and 0.99, rate 0.001 as in "
             "ProGAN; one rate and one batch for all resolutions, each with an equal share of the training. Thakur and "
-            f"Thakur give StyleGAN 200 epochs. {AVERAGED}"
+            "Thakur give StyleGAN 200 epochs, and list path length with it, which Karras et al. have as a measure here "
+            f"and as a regulariser in StyleGAN2 alone: --preset path-length adds it. {AVERAGED}"
         ),
         architecture="stylegan1",
         image_size=128,
@@ -341,6 +346,10 @@ RECIPES: dict[str, Recipe] = {
         discriminator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
         budget=Budget(EPOCHS, batch=16),
         presets={
+            "path-length": Preset(
+                {"regularisers": {"r1": Strength(10.0), "path-length": Strength(2.0, 4)}},
+                "Path length as Thakur and Thakur list it for StyleGAN; weight 2, every 4 steps, as in stylegan2.",
+            ),
             "small-data": Preset(
                 {
                     "augmentation": "ada",
@@ -349,7 +358,7 @@ RECIPES: dict[str, Recipe] = {
                 },
                 "ADA, because a discriminator learns a few hundred images by heart (Karras et al. 2020). Half the maps "
                 "of each layer and a mapping of 2 layers, as there for small sets.",
-            )
+            ),
         },
     ),
     "stylegan2": STYLEGAN2,

@@ -7,13 +7,21 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sonoforge.models.activations import ACTIVATIONS
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.objectives.losses import LOSSES
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes import Recipe, Strength, find_recipe, r1_gamma
+from sonoforge.training.gan.recipes import (
+    OPTIMISERS,
+    OptimiserSettings,
+    Recipe,
+    Strength,
+    find_recipe,
+    r1_gamma,
+)
 
 # Settings that do not change what is computed; a training may be continued with others.  What is measured and how
 # often changes no weight either, but is compared: the figures of one folder are measured in one way.
@@ -51,15 +59,26 @@ def compose(settings: GanSettings) -> Recipe:
         "schedule": settings.schedule,
         "perceptual_weight": settings.perceptual_weight,
         "n_critic": settings.n_critic,
+        "latent_size": settings.latent_size,
         "regularisers": None if settings.regularisers is None else parse_regularisers(settings.regularisers),
     }
     recipe = dataclasses.replace(recipe, **{key: value for key, value in changes.items() if value is not None})
-    rates = (settings.learning_rate, settings.discriminator_learning_rate or settings.learning_rate)
-    optimisers = [
-        optimiser if rate is None else optimiser._replace(learning_rate=rate)
-        for optimiser, rate in zip((recipe.generator_optimiser, recipe.discriminator_optimiser), rates, strict=True)
-    ]
-    recipe = dataclasses.replace(recipe, generator_optimiser=optimisers[0], discriminator_optimiser=optimisers[1])
+    recipe = dataclasses.replace(
+        recipe,
+        generator_optimiser=_optimiser(recipe.generator_optimiser, settings.optimiser, settings.learning_rate),
+        discriminator_optimiser=_optimiser(
+            recipe.discriminator_optimiser,
+            settings.optimiser,
+            settings.discriminator_learning_rate or settings.learning_rate,
+        ),
+    )
+    if settings.activation is not None:
+        _check_activation(settings.activation, recipe)
+        recipe = dataclasses.replace(
+            recipe,
+            generator={**recipe.generator, "activation": settings.activation},
+            discriminator={**recipe.discriminator, "activation": settings.activation},
+        )
     if settings.width is not None:
         widths = ARCHITECTURES[recipe.architecture].width_options
         recipe = dataclasses.replace(
@@ -75,6 +94,25 @@ def _check_known(what: str, name: str, known: Mapping[str, object] | Sequence[st
     if name not in known:
         hint = did_you_mean(name, list(known))
         raise SonoforgeError(f"GAN training: found {what} {name!r}, expected one of {', '.join(known)}{hint}")
+
+
+def _optimiser(published: OptimiserSettings, name: str | None, rate: float | None) -> OptimiserSettings:
+    """Change a recipe's optimiser: one of another name has the betas of `OPTIMISERS`, and the rate that is there."""
+    chosen = published
+    if name is not None and name != published.name:
+        _check_known("optimiser", name, OPTIMISERS)
+        chosen = chosen._replace(name=name, betas=OPTIMISERS[name])
+    return chosen if rate is None else chosen._replace(learning_rate=rate)
+
+
+def _check_activation(name: str, recipe: Recipe) -> None:
+    _check_known("activation", name, ACTIVATIONS)
+    if not ARCHITECTURES[recipe.architecture].free_activation:
+        free = ", ".join(key for key, architecture in ARCHITECTURES.items() if architecture.free_activation)
+        raise SonoforgeError(
+            f"activation: found {name} with the {recipe.architecture} networks, which fix their own; leave it out, or "
+            f"choose a recipe with networks that take any ({free})"
+        )
 
 
 def parse_regularisers(text: str) -> dict[str, Strength]:

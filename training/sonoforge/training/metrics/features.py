@@ -51,6 +51,12 @@ NETWORKS: dict[str, Network] = {
         512,
         {"relu1": 1, "fire3": 4, "fire5": 7, "fire6": 9, "fire7": 10, "fire8": 11, "fire9": 12},
     ),
+    # The five of LPIPS 0.1, "alex": every rectified convolution.
+    "alexnet": Network(
+        "AlexNet_Weights.IMAGENET1K_V1",
+        256,
+        {"relu1": 1, "relu2": 4, "relu3": 7, "relu4": 9, "relu5": 11},
+    ),
     # No published choice: the last bottleneck at each of its five resolutions.
     "mobilenet_v2": Network(
         "MobileNet_V2_Weights.IMAGENET1K_V1",
@@ -93,7 +99,7 @@ class Features:
     def embed(self, images: Tensor) -> Tensor:
         """Return one feature vector for each image: (N, D), the mean over the last feature map.
 
-        D is 512 for vgg16 and squeezenet1_1, 1280 for mobilenet_v2.  Call it under
+        D is 512 for vgg16 and squeezenet1_1, 256 for alexnet, 1280 for mobilenet_v2.  Call it under
         ``torch.inference_mode()`` where no gradient is wanted.
 
         Args:

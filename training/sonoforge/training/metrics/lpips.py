@@ -1,9 +1,10 @@
 """LPIPS: how differently a network sees two images (Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018).
 
 "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", section 3 and equation 1, in the authors'
-version 0.1 with SqueezeNet 1.1 ("squeeze"): seven feature maps, each scaled to unit length over its channels at each
-place; squared differences, weighted channel by channel with learned weights ("heads"), averaged over places, summed
-over layers.  0 for equal images; two unrelated breast scans of 128 pixels have 0.2 to 0.4.
+version 0.1 with SqueezeNet 1.1, VGG16 or AlexNet: seven or five feature maps, each scaled to unit length over its
+channels at each place; squared differences, weighted channel by channel with learned weights ("heads"), averaged over
+places, summed over layers.  0 for equal images; two unrelated breast scans of 128 pixels have 0.2 to 0.4 (SqueezeNet).
+Each network has heads and values of its own, so a figure carries its network's name, which its file's tensors give.
 
 The weights w are not negative, so LPIPS is a squared Euclidean distance: that of the unit-length maps times sqrt(w),
 divided by the root of their area.  `embed` gives each image that one vector, and one matrix product all distances.
@@ -16,8 +17,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,11 +29,26 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.metrics.features import Features, open_features
+from sonoforge.training.metrics.features import NETWORKS, Features, open_features, open_network
 from sonoforge.training.pretrained import DIGEST, mismatches, read_weights
 
-SIDE = 64  # at 64 pixels a vector has 119 000 numbers, at 128 four times as many
-CHANNELS = (64, 128, 256, 384, 384, 512, 512)  # of the seven maps
+SIDE = 64  # at 64 pixels a vector of SqueezeNet has 119 000 numbers, at 128 four times as many
+
+
+class Variant(NamedTuple):
+    """LPIPS on one network."""
+
+    heads: str  # the authors' name, and torchmetrics' of the file with the heads
+    channels: tuple[int, ...]  # of the maps that are compared
+    layers: Mapping[str, int]  # the maps, as in `features.Network`
+
+
+# Zhang 2018, section 3, and the authors' code: every rectified map of AlexNet, the last of each block of VGG16.
+VARIANTS = {
+    "squeezenet1_1": Variant("squeeze", (64, 128, 256, 384, 384, 512, 512), NETWORKS["squeezenet1_1"].layers),
+    "vgg16": Variant("vgg", (64, 128, 256, 512, 512), {**NETWORKS["vgg16"].layers, "relu5_3": 29}),
+    "alexnet": Variant("alex", (64, 192, 384, 256, 256), NETWORKS["alexnet"].layers),
+}
 _EPSILON = 1e-8  # under the root, as torchmetrics has it; the authors add 1e-10 behind it
 _BLOCK = 32  # images at a time through the network
 
@@ -42,42 +60,49 @@ class Lpips:
     """The network and the heads, ready for use."""
 
     name: str  # network and heads with the first 16 hex digits of the sha256 of each file; recorded with every figure
-    features: Features  # SqueezeNet 1.1 with the seven taps
+    network: str  # key of `VARIANTS`
+    features: Features  # the network with the taps of its variant
     roots: tuple[Tensor, ...]  # square root of each layer's weights, (C',) each
     device: torch.device
 
 
 def open_lpips(backbone: str, heads: str | None = None, device: torch.device | str = "cpu") -> Lpips:
-    """Open LPIPS 0.1, "squeeze".
+    """Open LPIPS 0.1.
 
     Args:
-        backbone: The path of a ``.safetensors`` file of SqueezeNet 1.1 with torchvision's key names, or
-            ``squeezenet1_1``, which torchvision then downloads.
-        heads: The path of a ``.safetensors`` file with the tensors lin0.model.1.weight to lin6.model.1.weight; None:
-            those that come with the installed torchmetrics.
+        backbone: The path of a ``.safetensors`` file of one of the networks in `VARIANTS` with torchvision's key
+            names, whose tensors tell which it is; or the name of one, which torchvision then downloads.
+        heads: The path of a ``.safetensors`` file with the tensors lin0.model.1.weight, lin1.model.1.weight, ..., one
+            for each map of the network; None: those that come with the installed torchmetrics.
         device: Where the network is put.
 
     Raises:
         SonoforgeError: No such file, another network, or files that are not these weights.
     """
-    features = open_features(backbone, device)
-    if not features.name.startswith("squeezenet1_1 "):
+    if backbone in VARIANTS:
+        features = open_network(backbone, None, device, f"give lpips: a .safetensors file of {backbone}")
+    else:
+        features = open_features(backbone, device)
+    network = features.name.split(" ")[0]
+    if network not in VARIANTS:
         raise SonoforgeError(
-            f"{backbone}: found {features.name}, expected squeezenet1_1, which the heads of LPIPS were trained for"
+            f"{backbone}: found {features.name}, expected {', '.join(VARIANTS)}, which LPIPS has heads for"
         )
-    where, state, digest = _shipped_heads() if heads is None else _read_heads(heads)
-    expected = {f"lin{layer}.model.1.weight": torch.empty(1, c, 1, 1) for layer, c in enumerate(CHANNELS)}
+    variant = VARIANTS[network]
+    where, state, digest = _shipped_heads(variant.heads) if heads is None else _read_heads(heads)
+    expected = {f"lin{layer}.model.1.weight": torch.empty(1, c, 1, 1) for layer, c in enumerate(variant.channels)}
     wrong = mismatches(state, expected)
     if wrong:
         raise SonoforgeError(
-            f"{where}: not the heads of LPIPS squeeze ({len(wrong)} tensors are missing, unknown or of another shape, "
-            f"first {wrong[0]}); expected lin0.model.1.weight to lin6.model.1.weight"
+            f"{where}: not the heads of LPIPS {variant.heads} ({len(wrong)} tensors are missing, unknown or of another "
+            f"shape, first {wrong[0]}); expected lin0.model.1.weight to lin{len(expected) - 1}.model.1.weight"
         )
     weights = [state[name].flatten().float().to(device) for name in expected]
     if not all(bool((weight >= 0).all()) for weight in weights):
         raise SonoforgeError(f"{where}: found negative or undefined weights, expected the heads of LPIPS 0.1, all >= 0")
     name = f"LPIPS 0.1 {features.name}, heads (sha256 {digest})"
-    return Lpips(name, features, tuple(weight.sqrt() for weight in weights), torch.device(device))
+    taps = replace(features, layers=variant.layers)
+    return Lpips(name, network, taps, tuple(weight.sqrt() for weight in weights), torch.device(device))
 
 
 def _read_heads(heads: str) -> tuple[str, dict[str, Tensor], str]:
@@ -85,11 +110,11 @@ def _read_heads(heads: str) -> tuple[str, dict[str, Tensor], str]:
     return heads, weights.state, weights.digest
 
 
-def _shipped_heads() -> tuple[str, dict[str, Tensor], str]:
+def _shipped_heads(name: str) -> tuple[str, dict[str, Tensor], str]:
     """Find the heads in the installed torchmetrics without importing it."""
     found = importlib.util.find_spec("torchmetrics")
     folders = [] if found is None else list(found.submodule_search_locations or [])
-    path = Path(*folders[:1], "functional", "image", "lpips_models", "squeeze.pth")
+    path = Path(*folders[:1], "functional", "image", "lpips_models", f"{name}.pth")
     if not folders or not path.is_file():
         raise SonoforgeError(
             f"LPIPS: no heads at {path}, expected them in torchmetrics; install it (pip install 'sonoforge[train]') or "
@@ -103,7 +128,8 @@ def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
     """Return vectors whose squared Euclidean distances are LPIPS: (N, E) float32, on the network's device.
 
     Images are (N, S, S, C) uint8 or a tensor (N, C, S, S) in [-1, 1], C = 1 or 3.
-    E is 119 000 for images of 64 pixels, 0.5 million at 128, 2 million at 256.
+    E is 119 000 for images of 64 pixels with SqueezeNet, four times as many with each doubling of the side; with VGG16
+    0.5 million, with AlexNet 32 000 at 64 pixels.
 
     Raises:
         ValueError: Another number of channels.
@@ -122,10 +148,15 @@ def distance_matrix(lpips: Lpips, images: Pixels) -> NDArray[np.float32]:
     """Return LPIPS between all images (N, S, S, C) uint8, C = 1 or 3: (N, N) float32, symmetric, 0 on the diagonal.
 
     Images are compared at 64 pixels: larger ones are averaged down, smaller ones enlarged (bilinear).  About 10 s and
-    1 GB for 1000 images on one core.
+    0.5 GB for 1000 images on one core with SqueezeNet, 2 GB with VGG16.
     """
-    blocks = (images[start : start + _BLOCK] for start in range(0, len(images), _BLOCK))
-    vectors = torch.cat([embed(lpips, _resized(_unit(block, lpips.device))) for block in blocks])
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(images), _BLOCK)]
+    vectors = torch.empty(0)
+    for block in blocks:
+        part = embed(lpips, _resized(_unit(images[block], lpips.device)))
+        if block is blocks[0]:
+            vectors = part.new_empty(len(images), part.shape[1])
+        vectors[block] = part
     vectors -= vectors.mean(0)  # smaller squares, less rounding
     squares = vectors.square().sum(1)
     table = (squares[:, None] + squares - 2 * (vectors @ vectors.T)).clamp_(min=0)

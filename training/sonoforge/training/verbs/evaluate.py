@@ -30,21 +30,17 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.inputs import EvaluationInput, read_held_out, read_image_sets
-from sonoforge.training.evaluation.measure import matched_size, measure_all
 from sonoforge.training.evaluation.metric_names import METRICS
-from sonoforge.training.evaluation.protocol import Draws, compare, make_protocol, protocol_id, read_result
+from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
 from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, MetricRow
-from sonoforge.training.evaluation.tasks import EmbeddedSets, list_tasks, metric_settings
-from sonoforge.training.metrics.feature_cache import embed_cached
-from sonoforge.training.metrics.lpips import open_lpips
-from sonoforge.training.metrics.spaces import Space, open_space
+from sonoforge.training.evaluation.yardstick import Yardstick, measure_sets, open_spaces
+from sonoforge.training.metrics.lpips import VARIANTS, open_lpips
+from sonoforge.training.metrics.spaces import Space
 from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.evaluation import answers, gallery
 from sonoforge.training.pages.evaluation.page import write_evaluation
 from sonoforge.training.pages.numbers import bracket, figure, times
-from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.verbs.settings.evaluate import Config
 
 log = logging.getLogger(__name__)
@@ -52,7 +48,6 @@ log = logging.getLogger(__name__)
 
 TABLE = "metrics.csv"
 PLOTS = ("pca", "tsne", "umap")
-LPIPS_DOWNLOAD = "squeezenet1_1"
 _LONGEST_SLUG = 80  # characters of FAKE's name in the run folder's
 
 
@@ -71,8 +66,9 @@ def main(config: Config) -> Outcome:
         config = dataclasses.replace(config, features=(choose_space(real.originals, config.real, "--features"),))
         spaces = open_spaces(config.features, "", device)
     held_out = read_held_out(config.held_out, real, cache) if config.held_out else None
-    draws = Draws(matched_size(real.groups, len(fake), config.repeats, config.seed), config.repeats, config.seed)
-    protocol = make_protocol(real, len(fake), spaces, draws, metric_settings(lpips))
+    yardstick = Yardstick(config.metrics, spaces, lpips, config.repeats, config.seed, cache)
+    protocol = yardstick.protocol(real, len(fake))
+    matched: int = protocol["matched"]
     slug = re.sub(r"[^a-z0-9]+", "-", Path(config.fake).resolve().name.lower())[:_LONGEST_SLUG].strip("-")
     folder = run_folder.create_run(Path(config.out), f"evaluate-{slug}".strip("-"), dataclasses.asdict(config))
     with run_folder.log_to(folder):
@@ -81,12 +77,9 @@ def main(config: Config) -> Outcome:
         run_folder.write_environment(folder, environment)
         groups, size = len(np.unique(real.groups)), "x".join(map(str, real.pixels.shape[1:]))
         log.info("%d real images in %d near-duplicate groups, %d generated, %s", len(real), groups, len(fake), size)
-        log.info("matched values and floors: %d images per set", draws.matched)
+        log.info("matched values and floors: %d images per set", matched)
 
-        embedded = [_embed(space, real, fake, cache) for space in spaces]
-        tasks, unavailable = list_tasks(config.metrics, real, fake, embedded, lpips, config.seed)
-        rows, failed = measure_all(tasks, config.repeats, config.seed)
-        not_measured = [*unavailable, *failed]
+        rows, not_measured, embedded = measure_sets(yardstick, real, fake)
         copies: CopyResult | None = None
         figures: gallery.Figures = {}
         if "copies" in config.metrics:
@@ -108,7 +101,7 @@ def main(config: Config) -> Outcome:
                 "images": len(fake),
                 "synthetic": bool(fake.synthetic),
             },
-            "n": draws.matched,
+            "n": matched,
             "protocol": protocol,
             "protocol_id": protocol_id(protocol),
             "metrics": rows,
@@ -117,7 +110,7 @@ def main(config: Config) -> Outcome:
             "not_measured": not_measured,
             "warnings": _warnings(spaces),
             "notice": NOTICE,
-            "verdicts": answers.judge(rows, copies, draws.matched),
+            "verdicts": answers.judge(rows, copies, matched),
             "seconds": round(time.monotonic() - started, 1),
         }
         write_text(folder / TABLE, _csv(rows))
@@ -145,26 +138,6 @@ def _inputs(config: Config, cache: Path | None) -> EvaluationInput:
     )
 
 
-def open_spaces(choices: Sequence[str], weights: str, device: str) -> list[Space]:
-    """Open feature spaces; the weights file belongs to the one that takes it.
-
-    Raises:
-        SonoforgeError: No space, or a weights file for none or several of them; or what `open_space` raises.
-    """
-    takers = [choice for choice in choices if choice.partition(":")[0] not in ("bundle", "pixels")]
-    if not choices or len(set(choices)) != len(choices):
-        raise SonoforgeError(f"--features: found {','.join(choices) or 'nothing'}, expected different feature spaces")
-    if weights and not takers:
-        raise SonoforgeError(
-            f"--weights: found {weights}, but no feature space among {','.join(choices)} takes weights; leave it out"
-        )
-    if weights and len(takers) > 1:
-        raise SonoforgeError(
-            f"--weights: found {len(takers)} feature spaces that take weights, expected one; measure each separately"
-        )
-    return [open_space(choice, weights if choice in takers and weights else None, device) for choice in choices]
-
-
 def _check(config: Config) -> None:
     for name in ("real", "fake"):
         if not getattr(config, name):
@@ -178,23 +151,15 @@ def _check(config: Config) -> None:
             raise SonoforgeError(f"{flag}: found {given}, but --metrics leaves {name} out; add it, or leave {flag} out")
     if config.weights and not config.features:
         raise SonoforgeError(f"--weights: found {config.weights} without --features; name the network that they are of")
-    if config.lpips and config.lpips != LPIPS_DOWNLOAD and not Path(config.lpips).is_file():
+    if config.lpips and config.lpips not in VARIANTS and not Path(config.lpips).is_file():
         raise SonoforgeError(
-            f"--lpips: found no file {config.lpips}, expected SqueezeNet as .safetensors, or {LPIPS_DOWNLOAD} to "
-            f"download it{did_you_mean(config.lpips, [LPIPS_DOWNLOAD])}"
+            f"--lpips: found no file {config.lpips}, expected the .safetensors file of a network, or "
+            f"{', '.join(VARIANTS)} to download it{did_you_mean(config.lpips, list(VARIANTS))}"
         )
     if "umap" in config.plots and importlib.util.find_spec("umap") is None:
         raise SonoforgeError("--plots umap: found no umap-learn; pip install 'sonoforge[umap]', or leave it out")
     if config.lpips_heads and not config.lpips:
-        raise SonoforgeError("--lpips-heads: found without --lpips; give its SqueezeNet as well")
-
-
-def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> EmbeddedSets:
-    log.info("features: %s", space.name)
-    with progress_bar("embedding", len(real) + len(fake), show=is_shown()) as advance:
-        first = embed_cached(space, real.pixels, cache, advance)
-        second = embed_cached(space, fake.pixels, cache, lambda done, state: advance(len(real) + done, state))
-    return EmbeddedSets(space.short_name, first, second)
+        raise SonoforgeError("--lpips-heads: found without --lpips; give its network as well")
 
 
 def _warnings(spaces: Sequence[Space]) -> list[str]:

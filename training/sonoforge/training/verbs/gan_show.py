@@ -97,5 +97,5 @@ def _open_distance(config: Config, image_channels: int) -> SquaredDistance:
         lpips = open_lpips(config.lpips, config.lpips_heads or None, find_device(config.device))
         return perceptual_distance(lpips, image_channels)
     if config.lpips_heads:
-        raise SonoforgeError("--lpips-heads: found without --lpips; give its SqueezeNet as well")
+        raise SonoforgeError("--lpips-heads: found without --lpips; give its network as well")
     return PIXEL_DISTANCE

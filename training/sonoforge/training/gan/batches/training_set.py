@@ -133,8 +133,8 @@ def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet,
         seed: Of the choice.
 
     Returns:
-        The images to train on, and those held out or None; both in their order, and without groups, as they are
-        not to be split again.
+        The images to train on, without groups, as they are not to be split again, and those held out or None; both
+        in their order.
 
     Raises:
         SonoforgeError: A share out of range, or fewer than `HELD_OUT_LEAST` images held out.
@@ -158,7 +158,8 @@ def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet,
             "the training images"
         )
     chosen = np.isin(np.arange(count), held)
-    return _subset(images, ~chosen), _subset(images, chosen)
+    held_groups = None if images.groups is None else images.groups[chosen]
+    return _subset(images, ~chosen), replace(_subset(images, chosen), groups=held_groups)
 
 
 def check_enough_images(count: int, classes: tuple[str, ...], batch: int) -> None:

@@ -37,7 +37,10 @@ class Config:
     metrics: tuple[str, ...] = option(METRICS, help="comma-separated", metavar="NAME,...")
     held_out: str = option("", help="real images that the generator never saw, for the copy test", metavar="REAL")
     lpips: str = option(
-        "", help="SqueezeNet of LPIPS: a .safetensors file, or squeezenet1_1 to download it", metavar="FILE"
+        "",
+        help="network of LPIPS: a .safetensors file of SqueezeNet 1.1, VGG16 or AlexNet, or squeezenet1_1, vgg16 or "
+        "alexnet to download it",
+        metavar="NET",
     )
     lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
     class_name: str = option(

@@ -39,9 +39,9 @@ class Config:
     seed: int = option(0, help="of images; image i is that of gan sample with this seed", limits=(0, None))
     lpips: str = option(
         "",
-        help="SqueezeNet of LPIPS, for the perceptual path length: a .safetensors file, or squeezenet1_1 to download "
-        "it (default: the path length in pixels)",
-        metavar="FILE",
+        help="network of LPIPS, for the perceptual path length: a .safetensors file of SqueezeNet 1.1, VGG16 or "
+        "AlexNet, or squeezenet1_1, vgg16 or alexnet to download it (default: the path length in pixels)",
+        metavar="NET",
     )
     lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
     checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")

@@ -1,0 +1,46 @@
+import * as wasm from "../vendor/ort.wasm.bundle.min.mjs";
+
+/** A network in onnxruntime-web, of one input. */
+export class OnnxNetwork {
+  #ort = wasm;
+  #session = null;
+  #last = Promise.resolve(); // a graphics processor takes one question after the other
+
+  /**
+   * @param {Uint8Array} model - The file's bytes.
+   * @param {"wasm" | "webgpu"} provider - `webgpu` only in an app built for it.
+   */
+  async load(model, provider) {
+    let binary = "ort-wasm-simd-threaded.wasm";
+    if (provider === "webgpu") {
+      this.#ort = await import("../vendor/ort.webgpu.bundle.min.mjs");
+      binary = "ort-wasm-simd-threaded.asyncify.wasm";
+    }
+    const { env, InferenceSession } = this.#ort;
+    env.wasm.numThreads = 1; // threads would need isolation headers, which not every host can send
+    env.wasm.wasmPaths = { wasm: new URL(`../vendor/${binary}`, import.meta.url).href };
+    this.#session = await InferenceSession.create(model, {
+      executionProviders: [provider],
+      graphOptimizationLevel: "all",
+    });
+  }
+
+  /**
+   * @param {Float32Array} values
+   * @param {number[]} shape - Of the values.
+   * @returns {Promise<{outputs: Record<string, {dims: number[], data: Float32Array}>, ms: number}>} By name; and how
+   *   long it took, without waiting for the question before.
+   */
+  run(values, shape) {
+    const answer = this.#last.then(() => this.#compute(values, shape));
+    this.#last = answer.catch(() => {});
+    return answer;
+  }
+
+  async #compute(values, shape) {
+    const started = performance.now();
+    const answers = await this.#session.run({ input: new this.#ort.Tensor("float32", values, shape) });
+    const outputs = Object.fromEntries(Object.entries(answers).map(([name, { dims, data }]) => [name, { dims, data }]));
+    return { outputs, ms: performance.now() - started };
+  }
+}

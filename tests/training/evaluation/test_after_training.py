@@ -1,0 +1,50 @@
+"""The real images that a training's generator is measured against."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gan_trainings import SETTINGS, draw_masked_discs, draw_scans, image_hashes
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.evaluation.after_training import real_set
+from sonoforge.training.gan.job import GanJob
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.setup import TrainingSetup, set_up
+
+
+def _setup(settings: GanSettings, *, labelled: bool = False) -> TrainingSetup:
+    return set_up(draw_scans(labelled=labelled), GanJob(settings, "cpu"))
+
+
+def test_they_are_the_held_out_ones_and_a_scan_s_images_are_one_group() -> None:
+    setup = _setup(dataclasses.replace(SETTINGS, held_out=0.25))
+    real = real_set(setup)
+    assert setup.held_out is not None
+    assert image_hashes(real.pixels) == image_hashes(setup.held_out.pixels)
+    assert not set(image_hashes(real.pixels)) & set(image_hashes(setup.originals.pixels))
+    # draw_scans: image 2k + 1 shows the scan of image 2k, and whole scans are held out.
+    assert (real.groups[0::2] == real.groups[1::2]).all()
+    assert len(np.unique(real.groups)) == len(real) // 2
+    assert real.resize == "as the training saw them, held out"
+
+
+def test_of_a_conditional_training_only_the_class_that_is_measured() -> None:
+    settings = dataclasses.replace(SETTINGS, conditioning="projection", held_out=0.5, class_name="benign")
+    setup = _setup(settings, labelled=True)
+    assert setup.held_out is not None and setup.held_out.labels is not None
+    assert len(real_set(setup)) == int((setup.held_out.labels == 0).sum()) < len(setup.held_out)
+    with pytest.raises(SonoforgeError, match="class_name: found '', expected one of benign, malignant"):
+        real_set(_setup(dataclasses.replace(settings, class_name=""), labelled=True))
+
+
+def test_masks_are_left_out_and_too_few_images_are_refused() -> None:
+    discs = dataclasses.replace(draw_masked_discs(), labels=None, classes=("malignant",))
+    setup = set_up(discs, GanJob(SETTINGS, "cpu"))
+    assert setup.originals.pixels.shape[3] == 2
+    assert real_set(setup).pixels.shape == (6, 32, 32, 1)
+    few = dataclasses.replace(setup, originals=dataclasses.replace(discs, pixels=discs.pixels[:3]))
+    with pytest.raises(SonoforgeError, match="found 3 images to measure against, expected at least 4"):
+        real_set(few)

@@ -1,0 +1,52 @@
+"""The two sets of an evaluation that follows a training: images that it held out, and what its generator draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.evaluation.generated_images import find_generator
+from sonoforge.training.evaluation.image_set import ImageSet, describe, resized
+from sonoforge.training.evaluation.pictures import Pictures
+from sonoforge.training.gan.batches.training_set import TrainingSet
+from sonoforge.training.gan.setup import TrainingSetup
+
+
+def real_set(setup: TrainingSetup) -> ImageSet:
+    """Return the images that the training held out, or those trained on where it held none out.
+
+    Of a class-conditional training only those of the settings' class; masks are left out.
+
+    Raises:
+        SonoforgeError: A class-conditional training whose settings name no class, or fewer than 4 images.
+    """
+    images = setup.originals if setup.held_out is None else setup.held_out
+    chosen = _of_class(images, setup.settings.class_name)
+    if len(chosen) < 4:
+        raise SonoforgeError(
+            f"held_out: found {len(chosen)} images to measure against, expected at least 4; hold out a larger share"
+        )
+    pixels = images.pixels[chosen, ..., : images.image_channels]
+    groups: list[str | None] = [None] * len(chosen)
+    if images.groups is not None:
+        groups = [f"scan {group}" for group in images.groups[chosen]]
+    names = [str(index) for index in chosen]
+    stored = describe(Pictures(list(pixels), names, groups, setup.settings.class_name, synthetic=False))
+    how = "as the training saw them" + ("" if setup.held_out is None else ", held out")
+    return resized(images.name, stored, pixels.shape[1], images.image_channels, how)
+
+
+def _of_class(images: TrainingSet, class_name: str) -> np.ndarray:
+    if images.labels is None:
+        return np.arange(len(images))
+    if class_name not in images.classes:
+        raise SonoforgeError(f"class_name: found {class_name!r}, expected one of {', '.join(images.classes)}")
+    return np.flatnonzero(images.labels == images.classes.index(class_name))
+
+
+def generated_set(run: Path, real: ImageSet, count: int, seed: int, device: str) -> ImageSet:
+    """Let the newest checkpoint of a run draw images of the class, size and channels of the real ones."""
+    stored = find_generator(run, "last", real.class_name, seed, device).load(count)
+    return resized(str(run), stored, real.pixels.shape[1], real.pixels.shape[3], "none")
