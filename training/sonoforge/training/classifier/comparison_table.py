@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.classifier.arms import ARMS
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
-from sonoforge.training.statistics.results import ComparisonResults, ComparisonRow, IntervalResult, SplitResult
+from sonoforge.training.statistics.results import (
+    ComparisonResults,
+    ComparisonRow,
+    EvaluatedArm,
+    Evaluation,
+    IntervalResult,
+)
 from sonoforge.training.statistics.wording import why_not_detectable
 
 _SHOWN = (0.02, 0.05, 0.10, 0.20, 0.50)  # thresholds of the decision curve
 
 
 def log_table(results: ComparisonResults) -> None:
-    """Print the table of arms and their paired comparison."""
-    say("")
-    say("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % by group", "bal. acc.", "macro-AUC")
-    for figures in results["arms"].values():
-        accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
-        balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
-        say("%-38s %s %9.3f %9.3f", figures["title"], accuracy, balanced, area)
-    for row in results["comparisons"]:
-        change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
-        test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
-        power = _detectable(row, results["split"])
-        say("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)
-    for name in classes_of_interest(results["classes"]):
-        _log_class(results, name)
-    _log_never_right(results)
+    """Print the tables, and why their figures come out too good where they do."""
+    log_figures(results["classes"], results)
     for warning in _warnings(results):
         say("%s", warning)
 
 
-def _log_class(results: ComparisonResults, name: str) -> None:
+def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation) -> None:
+    """Print what follows from the predictions alone: the arms, their paired comparisons, one class against the rest."""
+    say("")
+    say("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % by group", "bal. acc.", "macro-AUC")
+    for arm, figures in results["arms"].items():
+        accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
+        balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
+        say("%-38s %s %9.3f %9.3f", _title(arm), accuracy, balanced, area)
+    for row in results["comparisons"]:
+        change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
+        test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
+        power = _detectable(row, results["arms"][row["first"]])
+        say("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)
+    for name in classes_of_interest(classes):
+        _log_class(results, name)
+    _log_never_right(results)
+
+
+def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
     """Print one class against the rest; nothing of a run that an earlier version made."""
     arms = {
-        figures["title"]: figures["one_against_rest"][name]
-        for figures in results["arms"].values()
+        _title(arm): figures["one_against_rest"][name]
+        for arm, figures in results["arms"].items()
         if "one_against_rest" in figures
     }
     if not arms:
@@ -72,7 +83,7 @@ def _log_class(results: ComparisonResults, name: str) -> None:
     say("%-38s  %s", "acting on all (on nobody: 0)", _per_hundred(curve["treat_all"], columns))
 
 
-def _log_never_right(results: ComparisonResults) -> None:
+def _log_never_right(results: ComparisonResults | Evaluation) -> None:
     found = results.get("never_right")
     if not found or not found["worst"]:
         return
@@ -83,6 +94,10 @@ def _log_never_right(results: ComparisonResults) -> None:
         "%d of %d images, in %d groups, were answered wrongly by every arm with every seed; the worst: %s, called %s",
         found["images"], found["of_images"], found["groups"], named, worst["answers"][0],
     )  # fmt: skip
+
+
+def _title(arm: str) -> str:
+    return ARMS[arm].title if arm in ARMS else arm
 
 
 def _interval(figure: IntervalResult) -> str:
@@ -114,9 +129,9 @@ def _warnings(results: ComparisonResults) -> Iterator[str]:
         )
 
 
-def _detectable(row: ComparisonRow, split: SplitResult) -> str:
+def _detectable(row: ComparisonRow, first: EvaluatedArm) -> str:
     """Say which differences a comparison can show; results read back from a file have None for NaN."""
     smallest = row["minimum_detectable_difference"]
     if smallest is None or math.isnan(smallest):
         return f"which differences it can show cannot be computed: {why_not_detectable(row)}"
-    return f"{split['images']} images in {split['groups']} groups can show differences from {smallest:.3f} up"
+    return f"{first['images']} images in {first['groups']} groups can show differences from {smallest:.3f} up"

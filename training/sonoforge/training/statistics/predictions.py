@@ -88,6 +88,19 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
                     probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in own]),
                 )
             )
-    except (OSError, KeyError, ValueError, IndexError) as error:
+    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError, csv.Error) as error:
         raise SonoforgeError(f"{path}: not a predictions.csv of crossval ({error})") from error
+    for part in parts:
+        _check(path, part)
     return parts, classes
+
+
+def _check(path: Path, part: Predictions) -> None:
+    """Refuse an arm whose figures cannot be computed."""
+    what = f"{path}: arm {part.arm}, seed {part.seed}"
+    if len(set(part.files)) < len(part.files):
+        raise SonoforgeError(f"{what}: found an image twice, expected each once")
+    if not ((part.probabilities >= 0) & (part.probabilities <= 1)).all():
+        raise SonoforgeError(f"{what}: found a probability that is not within 0 and 1")
+    if len(np.unique(part.folds)) < 2:
+        raise SonoforgeError(f"{what}: found one fold, expected at least two, as crossval writes them")
