@@ -67,14 +67,14 @@ def test_arms_are_paired_by_file_not_by_row() -> None:
         labels=second.labels[order],
         probabilities=second.probabilities[order],
     )
-    assert compare_arms(first, shuffled) == compare_arms(first, second)
+    assert compare_arms(first, shuffled, CLASSES) == compare_arms(first, second, CLASSES)
 
 
 def test_arms_of_different_images_cannot_be_paired() -> None:
     first, second = predictions("real", 1.5), predictions("gan", 1.2)
     other = dataclasses.replace(second, files=("x.png", *second.files[1:]))
     with pytest.raises(SonoforgeError, match="did not predict the same images"):
-        compare_arms(first, other)
+        compare_arms(first, other, CLASSES)
 
 
 def test_a_file_that_is_not_a_prediction_table_is_refused(tmp_path: Path) -> None:

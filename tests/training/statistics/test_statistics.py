@@ -38,12 +38,6 @@ def test_figures_agree_with_scikit_learn(answers: tuple[np.ndarray, np.ndarray])
     labels, probabilities = answers
     predicted = probabilities.argmax(axis=1)
     assert classification.accuracy(labels, probabilities) == pytest.approx(metrics.accuracy_score(labels, predicted))
-    assert classification.balanced_accuracy(labels, probabilities) == pytest.approx(
-        metrics.balanced_accuracy_score(labels, predicted)
-    )
-    assert classification.macro_f1(labels, probabilities) == pytest.approx(
-        metrics.f1_score(labels, predicted, average="macro")
-    )
     assert classification.macro_auc(labels, probabilities) == pytest.approx(
         metrics.roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
     )
@@ -51,6 +45,25 @@ def test_figures_agree_with_scikit_learn(answers: tuple[np.ndarray, np.ndarray])
         classification.confusion_matrix(labels, predicted, 3).tolist()
         == metrics.confusion_matrix(labels, predicted).tolist()
     )
+
+
+def test_weighted_figures_agree_with_scikit_learn(answers: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, probabilities = answers
+    predicted, weights = probabilities.argmax(axis=1), np.random.default_rng(0).integers(0, 4, (5, 300)).astype(float)
+    weights[4, labels == 2] = 0  # a draw without one class
+    for n, own in enumerate(weights):
+        kept = own > 0
+        given = {"y_true": labels[kept], "y_pred": predicted[kept], "sample_weight": own[kept]}
+        expected = [
+            metrics.accuracy_score(**given),
+            np.mean(metrics.recall_score(**given, average=None, labels=np.unique(labels[kept]))),
+            metrics.f1_score(**given, average="macro", labels=[0, 1, 2], zero_division=0),
+            np.mean([metrics.roc_auc_score(labels[kept] == c, probabilities[kept, c], sample_weight=own[kept])
+                     for c in np.unique(labels[kept])]),
+        ]  # fmt: skip
+        figures = (classification.accuracies, classification.balanced_accuracies, classification.macro_f1s,
+                   classification.macro_aucs)  # fmt: skip
+        assert [figure(labels, probabilities, weights)[n] for figure in figures] == pytest.approx(expected)
 
 
 def test_macro_auc_counts_ties_as_half() -> None:
@@ -120,8 +133,8 @@ def test_group_bootstrap_is_wider_than_by_image_when_images_repeat() -> None:
     labels = np.repeat(rng.integers(0, 2, 60), 8)
     score = np.repeat(rng.random(60), 8)
     probabilities = np.stack([1 - score, score], axis=1)
-    by_group = intervals.group_bootstrap(classification.accuracy, labels, probabilities, np.repeat(np.arange(60), 8))
-    by_image = intervals.group_bootstrap(classification.accuracy, labels, probabilities, np.arange(480))
+    by_group = intervals.group_bootstrap(classification.accuracies, labels, probabilities, np.repeat(np.arange(60), 8))
+    by_image = intervals.group_bootstrap(classification.accuracies, labels, probabilities, np.arange(480))
     ratio = (by_group.high - by_group.low) / (by_image.high - by_image.low)
     assert ratio == pytest.approx(np.sqrt(8), rel=0.15)
 
@@ -130,14 +143,14 @@ def test_group_bootstrap_matches_the_normal_law_for_a_proportion() -> None:
     rng = np.random.default_rng(5)
     labels = (rng.random(2000) < 0.8).astype(np.int64)
     certain = np.tile([0.0, 1.0], (2000, 1))
-    interval = intervals.group_bootstrap(classification.accuracy, labels, certain, np.arange(2000))
+    interval = intervals.group_bootstrap(classification.accuracies, labels, certain, np.arange(2000))
     half = 1.96 * np.sqrt(0.8 * 0.2 / 2000)
     assert interval.high - interval.low == pytest.approx(2 * half, rel=0.1)
 
 
 def test_paired_bootstrap_of_an_arm_with_itself_is_zero(answers: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = answers
-    assert paired.paired_bootstrap(classification.macro_auc, labels, probabilities, probabilities, np.arange(300)) == (
+    assert paired.paired_bootstrap(classification.macro_aucs, labels, probabilities, probabilities, np.arange(300)) == (
         0,
         0,
         0,

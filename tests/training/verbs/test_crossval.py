@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from processes import start, wait_until
-from program import refused, succeed
+from program import refused, sonoforge, succeed
 from scans import write_set
 from small_run import SMALL
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.comparison import log_table
+from sonoforge.training.classifier.comparison_table import log_table
 from sonoforge.training.classifier.fold_result import read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.options import ClassifierOptions
@@ -132,7 +132,7 @@ def test_the_terminal_says_what_it_cannot_compute(caplog: pytest.LogCaptureFixtu
         with caplog.at_level("INFO"):
             caplog.clear()
             log_table(results)
-        assert "nan" not in caplog.text and "None" not in caplog.text
+        assert "nan" not in caplog.text.replace("malignant", "") and "None" not in caplog.text
         assert "cannot be computed: both arms classified exactly the same images correctly" in caplog.text
 
 
@@ -204,3 +204,36 @@ def test_wrong_generator_settings_are_refused_before_any_work(
 ) -> None:
     assert message in refused("crossval", *arguments, "--out", tmp_path / "runs", "--cache", tmp_path / "cache")
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_tables_come_again_from_the_predictions_alone(uninterrupted: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "elsewhere.csv"
+    alone.write_bytes((uninterrupted / "predictions.csv").read_bytes())
+    again = sonoforge("crossval", "--from", alone)
+    run = sonoforge("crossval", *SMALL, "--jobs", "1", "--out", uninterrupted.parent, "--resume")
+    assert again.code == run.code == 0
+    assert len(again.said.splitlines()) > 10 and run.said.startswith(again.said)
+    results, found = json.loads((uninterrupted / "results.json").read_text()), succeed("crossval", "--from", alone).json
+    assert found["comparisons"] == results["comparisons"] and found["never_right"] == results["never_right"]
+    for arm, figures in found["arms"].items():
+        assert figures == {key: results["arms"][arm][key] for key in figures}
+
+
+def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
+    head = "file,group,fold,arm,protocol,seed,label,p_a,p_b\n"
+    row, other = "1.png,0,0,real,sealed,0,a,0.9,0.1\n", "2.png,1,1,real,sealed,0,b,0.1,0.9\n"
+    path = tmp_path / "predictions.csv"
+    for content, message in (
+        ("", "not a predictions.csv"),
+        (head, "not a predictions.csv"),
+        (head + "1.png,0\n", "not a predictions.csv"),
+        (head + row.replace("0.9", "x"), "not a predictions.csv"),
+        (head + row.replace(",a,", ",c,"), "not a predictions.csv"),
+        (head + row + row.replace(",0,0,real", ",0,1,real"), "found an image twice"),
+        (head + row.replace("0.9", "nan") + other, "a probability that is not within 0 and 1"),
+        (head + row, "found one fold"),
+    ):
+        path.write_text(content)
+        assert message in refused("crossval", "--from", path)
+    assert "not a predictions.csv" in refused("crossval", "--from", tmp_path / "missing.csv")
+    assert "found other settings beside it" in refused("crossval", "--from", path, "--folds", "3")

@@ -21,7 +21,8 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.verbs import verify
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS, ClassifierJob, check_arms, settings_of_arm
-from sonoforge.training.classifier.comparison import Comparison, compare, log_table
+from sonoforge.training.classifier.comparison import Comparison, compare
+from sonoforge.training.classifier.comparison_table import log_table
 from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.kept_folds import check_finished, check_images

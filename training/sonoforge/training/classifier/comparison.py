@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from sonoforge.runtime.cli.answer import say
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS, settings_of_arm
 from sonoforge.training.classifier.budget_choice import count_busi_images
@@ -40,12 +38,10 @@ from sonoforge.training.statistics.predictions import Predictions, write_predict
 from sonoforge.training.statistics.results import (
     ArmResult,
     ComparisonResults,
-    ComparisonRow,
     EvaluatedArm,
     SecondOpinion,
     SplitResult,
 )
-from sonoforge.training.statistics.wording import why_not_detectable
 from sonoforge.training.tasks import default_jobs, run_tasks, worker_pool
 
 log = logging.getLogger(__name__)
@@ -138,6 +134,7 @@ def compare(
             if own.seed == plans[0].seed
         },
         comparisons=evaluation["comparisons"],
+        never_right=evaluation["never_right"],
         split=_describe_split(plans[0], cache, second_opinion),
     )
     return Comparison(results, backbone, {arm: made[plans[0].seed, arm] for arm in settings.arms}, maps)
@@ -235,45 +232,3 @@ def _describe_split(plan: SplitPlan, cache: ImageCache, second_opinion: SecondOp
         busi_images=count_busi_images(cache),
         fingerprint=plan.fingerprint,
     )
-
-
-def log_table(results: ComparisonResults) -> None:
-    """Print the table of arms and their paired comparison."""
-    say("")
-    say("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % by group", "bal. acc.", "macro-AUC")
-    for figures in results["arms"].values():
-        accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
-        balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
-        say("%-38s %s %9.3f %9.3f", figures["title"], accuracy, balanced, area)
-    for row in results["comparisons"]:
-        change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
-        test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
-        power = _detectable(row, results["split"])
-        say("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)
-    for warning in _warnings(results):
-        say("%s", warning)
-
-
-def _warnings(results: ComparisonResults) -> Iterator[str]:
-    """Say why the figures come out too good, where they do."""
-    split = results["split"]
-    twins = sum(split["test_images_with_a_twin_in_training"])
-    if twins:
-        yield f"{twins} of {split['images']} test images have a twin in training: these figures come out too good"
-    generated = [arm for arm in results["arms"] if ARMS[arm].fill == "gan"]
-    if split["protocol"] == "thesis" and any(sum(results["arms"][arm]["generated_per_fold"]) for arm in generated):
-        yield "the generators were trained on all images, test images included: their arm's figures come out too good"
-    if split["busi_images"]:
-        held = f"BUSI, which holds {split['busi_images']} of these {split['images']} images"
-        yield (
-            f"the settings of budget {results['budget']} were chosen on {held}: these figures are optimistic, by an "
-            "amount that was not measured"
-        )
-
-
-def _detectable(row: ComparisonRow, split: SplitResult) -> str:
-    """Say which differences a comparison can show; results read back from a file have None for NaN."""
-    smallest = row["minimum_detectable_difference"]
-    if smallest is None or math.isnan(smallest):
-        return f"which differences it can show cannot be computed: {why_not_detectable(row)}"
-    return f"{split['images']} images in {split['groups']} groups can show differences from {smallest:.3f} up"

@@ -1,4 +1,4 @@
-"""Clusters of repeated scans, as cards of pictures that `clusters.html.j2` shows."""
+"""Clusters of repeated scans, as cards of pictures: `cluster_card` of `macros.html.j2`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class Scan(NamedTuple):
 
 
 class Card(NamedTuple):
-    """One cluster: its images, whether their labels differ, and how alike they are."""
+    """One cluster: the images shown of it, how many it has, whether their labels differ, and what is said of it."""
 
     scans: list[Scan]
+    images: int
     mixed: bool
     facts: str
 
@@ -42,7 +43,7 @@ def _card(cluster: Mapping[str, Any], cache: ImageCache, members: Sequence[int])
         Scan(
             file.rsplit("/", 1)[-1],
             cache.dataset.items[i].label,
-            _picture(cache, i),
+            picture(cache, i),
             "{} × {}".format(*cache.sizes[i]),
         )
         for file, i in zip(cluster["files"], members, strict=True)
@@ -57,14 +58,14 @@ def _card(cluster: Mapping[str, Any], cache: ImageCache, members: Sequence[int])
     facts += [f"zoom {max(scales):.1f}"] if max(scales, default=1) >= 1.1 else []
     facts += [f"turned {max(turns)}°"] if max(turns, default=0) >= 3 else []
     facts += [word for word in ("mirrored", "inverted") if any(pair[word] for pair in different)]
-    return Card(scans, cluster["mixed"], " · ".join(facts))
+    return Card(scans, len(scans), cluster["mixed"], " · ".join(facts))
 
 
-def _picture(cache: ImageCache, index: int) -> str:
-    """Encode one image in its own proportions."""
+def picture(cache: ImageCache, index: int) -> str:
+    """Encode one image in its own proportions, as a data URL."""
     width, height = (int(side) for side in cache.sizes[index])
     shape = (max(1, min(round(_HEIGHT * width / height), 3 * _HEIGHT)), _HEIGHT)
-    picture = Image.fromarray(cache.images[index]).resize(shape, Image.Resampling.LANCZOS)
+    small = Image.fromarray(cache.images[index]).resize(shape, Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    (picture if cache.modes[index] == "RGB" else picture.convert("L")).save(stream, "JPEG", quality=QUALITY)
+    (small if cache.modes[index] == "RGB" else small.convert("L")).save(stream, "JPEG", quality=QUALITY)
     return data_url(stream.getvalue(), "jpeg")

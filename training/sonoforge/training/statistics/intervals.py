@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,10 @@ from scipy import stats
 
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+Truth = TypeVar("Truth", Labels, NDArray[np.bool_])
+Figure = Callable[[Truth, Floats, Floats], Floats]
+"""From the truth (N,), scores (N,) or (N, C) and weights (R, N) to R figures; such as `classification.accuracies`."""
 
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
@@ -85,10 +89,28 @@ def resample_groups(groups: Labels) -> list[Labels]:
     return [np.concatenate([members[i] for i in draw]).astype(np.int64) for draw in draws]
 
 
-def group_bootstrap(
-    statistic: Callable[[Labels, Floats], float], labels: Labels, probabilities: Floats, groups: Labels
-) -> Interval:
+def group_weights(groups: Labels) -> Floats:
+    """Count how often each image is in each of the draws of `resample_groups`, (RESAMPLES, N), whole numbers."""
+    generator = np.random.default_rng(0)
+    _, inverse = np.unique(groups, return_inverse=True)
+    count = int(inverse.max()) + 1
+    draws = generator.integers(0, count, (RESAMPLES, count))
+    drawn = np.bincount((draws + count * np.arange(RESAMPLES)[:, None]).ravel(), minlength=count * RESAMPLES)
+    weights: Floats = drawn.reshape(RESAMPLES, count)[:, inverse].astype(np.float64)
+    return weights
+
+
+def percentile_interval(value: float, drawn: Floats) -> Interval:
+    """Return a figure with the percentile 95 % interval of its resampled values (R,); those that are nan are left out.
+
+    Ends are nan where no draw has a value.
+    """
+    known = drawn[~np.isnan(drawn)]
+    low, high = np.percentile(known, PERCENTILES) if len(known) else (np.nan, np.nan)
+    return Interval(value, float(low), float(high))
+
+
+def group_bootstrap(figure: Figure[Truth], truth: Truth, scores: Floats, groups: Labels) -> Interval:
     """Percentile 95 % interval by resampling groups, not images (Field & Welsh, JRSS B 69, 2007)."""
-    drawn = [statistic(labels[i], probabilities[i]) for i in resample_groups(groups)]
-    low, high = np.nanpercentile(drawn, PERCENTILES)
-    return Interval(statistic(labels, probabilities), float(low), float(high))
+    (value,) = figure(truth, scores, np.ones((1, len(truth))))
+    return percentile_interval(float(value), figure(truth, scores, group_weights(groups)))

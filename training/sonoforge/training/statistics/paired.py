@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from sonoforge.training.statistics.intervals import PERCENTILES, Floats, Interval, Labels, resample_groups
+from sonoforge.training.statistics.intervals import (
+    Figure,
+    Floats,
+    Interval,
+    Labels,
+    Truth,
+    group_weights,
+    percentile_interval,
+)
 
 POWER = 0.8
 LEVEL = 0.05
 
 
-def paired_bootstrap(
-    statistic: Callable[[Labels, Floats], float],
-    labels: Labels,
-    first: Floats,
-    second: Floats,
-    groups: Labels,
-) -> Interval:
+def paired_bootstrap(figure: Figure[Truth], truth: Truth, first: Floats, second: Floats, groups: Labels) -> Interval:
     """Difference ``second - first`` of two arms on the same images, both resampled by the same groups."""
-    drawn = [statistic(labels[i], second[i]) - statistic(labels[i], first[i]) for i in resample_groups(groups)]
-    low, high = np.nanpercentile(drawn, PERCENTILES)
-    return Interval(statistic(labels, second) - statistic(labels, first), float(low), float(high))
+    (value,), drawn = (
+        figure(truth, second, weights) - figure(truth, first, weights)
+        for weights in (np.ones((1, len(truth))), group_weights(groups))
+    )
+    return percentile_interval(float(value), drawn)
 
 
 class SignFlipTest(NamedTuple):

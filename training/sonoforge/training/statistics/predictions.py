@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,17 @@ class Predictions:
         """(N,) most probable class of each image."""
         best: Indices = self.probabilities.argmax(axis=1).astype(np.int64)
         return best
+
+    def reordered(self, order: Indices) -> Predictions:
+        """Return the images in another order (N,)."""
+        return replace(
+            self,
+            files=tuple(self.files[i] for i in order),
+            groups=self.groups[order],
+            folds=self.folds[order],
+            labels=self.labels[order],
+            probabilities=self.probabilities[order],
+        )
 
 
 def write_predictions(path: Path, predictions: Sequence[Predictions], classes: Sequence[str]) -> None:
@@ -77,6 +88,19 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
                     probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in own]),
                 )
             )
-    except (OSError, KeyError, ValueError, IndexError) as error:
+    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError, csv.Error) as error:
         raise SonoforgeError(f"{path}: not a predictions.csv of crossval ({error})") from error
+    for part in parts:
+        _check(path, part)
     return parts, classes
+
+
+def _check(path: Path, part: Predictions) -> None:
+    """Refuse an arm whose figures cannot be computed."""
+    what = f"{path}: arm {part.arm}, seed {part.seed}"
+    if len(set(part.files)) < len(part.files):
+        raise SonoforgeError(f"{what}: found an image twice, expected each once")
+    if not ((part.probabilities >= 0) & (part.probabilities <= 1)).all():
+        raise SonoforgeError(f"{what}: found a probability that is not within 0 and 1")
+    if len(np.unique(part.folds)) < 2:
+        raise SonoforgeError(f"{what}: found one fold, expected at least two, as crossval writes them")

@@ -66,11 +66,39 @@ class FlagResult(TypedDict):
     ratio: IntervalResult | None
 
 
+class SensitivityAt(TypedDict):
+    """See `operating_point.OperatingPoint`; ``aim`` is the specificity aimed at, ``specificity`` the one reached."""
+
+    aim: float
+    sensitivity: IntervalResult
+    specificity: IntervalResult
+
+
+class DecisionCurveResult(TypedDict):
+    """See `decision_curves.DecisionCurve`; one value for each of the ``thresholds``."""
+
+    thresholds: list[float]
+    net_benefit: list[float]
+    low: list[float]
+    high: list[float]
+    treat_all: list[float]
+    gain_low: list[float]
+
+
+class OneAgainstRest(TypedDict):
+    """One class against the rest, by its probability."""
+
+    auc: IntervalResult
+    sensitivity_at: list[SensitivityAt]
+    decision_curve: DecisionCurveResult
+
+
 class _LaterFigures(TypedDict, total=False):
     """Figures that earlier versions did not record; ``flags`` also where a fold lacks what its images are judged by."""
 
     risk_coverage: RiskCoverage
     flags: list[FlagResult]
+    one_against_rest: dict[str, OneAgainstRest]  # by class
 
 
 class ArmFigures(_LaterFigures):
@@ -134,7 +162,28 @@ class SignFlipResult(TypedDict):
     p_value: float
 
 
-class ComparisonRow(TypedDict):
+class SensitivityDifference(TypedDict):
+    """Difference in sensitivity where each arm's threshold was set for the specificity ``aim``."""
+
+    aim: float
+    difference: IntervalResult
+
+
+class ClassDifference(TypedDict):
+    """Two arms on one class against the rest; ``p_value`` of the AUC by DeLong's test, summed over groups."""
+
+    auc: IntervalResult
+    p_value: float | None
+    sensitivity_at: list[SensitivityDifference]
+
+
+class _LaterComparison(TypedDict, total=False):
+    """What earlier versions did not record."""
+
+    one_against_rest: dict[str, ClassDifference]  # by class
+
+
+class ComparisonRow(_LaterComparison):
     """Two arms on the same images; differences are ``second - first``."""
 
     first: str
@@ -146,11 +195,34 @@ class ComparisonRow(TypedDict):
     minimum_detectable_difference: float | None  # NaN, or None as read from JSON, where it cannot be computed
 
 
+class WrongCluster(TypedDict):
+    """A group of images that no arm with any seed answered rightly.
+
+    ``answers`` holds the most frequent answer to each image, ``probability`` is the mean of that of the true class.
+    """
+
+    files: list[str]
+    labels: list[str]
+    answers: list[str]
+    probability: float
+
+
+class NeverRight(TypedDict):
+    """All such groups in numbers, and the worst of them, see `never_right`."""
+
+    groups: int
+    images: int
+    of_groups: int
+    of_images: int
+    worst: list[WrongCluster]
+
+
 class Evaluation(TypedDict):
-    """What follows from ``predictions.csv`` alone: arms by name, each arm against the first."""
+    """What follows from ``predictions.csv`` alone: arms by name, each arm against the first, what no arm can."""
 
     arms: dict[str, EvaluatedArm]
     comparisons: list[ComparisonRow]
+    never_right: NeverRight
 
 
 class SecondOpinionPair(TypedDict):
@@ -192,7 +264,13 @@ class SplitResult(TypedDict):
     fingerprint: str
 
 
-class ComparisonResults(TypedDict):
+class _LaterResults(TypedDict, total=False):
+    """What earlier versions did not record."""
+
+    never_right: NeverRight
+
+
+class ComparisonResults(_LaterResults):
     """``results.json`` of ``crossval``: how the comparison was made, and what it found.
 
     ``classifier`` and ``gan`` hold the fields of `ClassifierSettings` and `GanSettings`.

@@ -9,6 +9,8 @@ import numpy as np
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import calibration, classification, conformal, paired, risk_coverage
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, wilson_by_group
+from sonoforge.training.statistics.never_right import never_right
+from sonoforge.training.statistics.one_against_rest import compare_one_against_rest, describe_one_against_rest
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import (
     ArmFigures,
@@ -39,7 +41,7 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
     coverage, set_size = conformal.conformal_coverage(labels, calibrated, part.folds, ALPHA)
     balanced_accuracy, macro_f1, macro_auc = (
         interval_result(group_bootstrap(figure, labels, raw, part.groups))
-        for figure in (classification.balanced_accuracy, classification.macro_f1, classification.macro_auc)
+        for figure in (classification.balanced_accuracies, classification.macro_f1s, classification.macro_aucs)
     )
     sensitivity, specificity = (
         {name: interval_result(figure(labels, part.predicted, part.groups, i)) for i, name in enumerate(classes)}
@@ -67,6 +69,9 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
             mean_set_size=set_size,
         ),
         risk_coverage=_risk_coverage(part, calibrated),
+        one_against_rest={
+            name: describe_one_against_rest(part, calibrated, label) for label, name in enumerate(classes)
+        },
     )
 
 
@@ -86,7 +91,7 @@ def _risk_coverage(part: Predictions, calibrated: Floats) -> RiskCoverage:
     )
 
 
-def compare_arms(first: Predictions, second: Predictions) -> ComparisonRow:
+def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]) -> ComparisonRow:
     """Compare two arms on the same images, paired by file.
 
     Raises:
@@ -95,14 +100,16 @@ def compare_arms(first: Predictions, second: Predictions) -> ComparisonRow:
     order = {file: i for i, file in enumerate(second.files)}
     if set(order) != set(first.files):
         raise SonoforgeError(f"arms {first.arm} and {second.arm} did not predict the same images: cannot be paired")
-    match = np.array([order[file] for file in first.files])
-    theirs = second.probabilities[match]
-    first_right = first.predicted == first.labels
-    second_right = second.predicted[match] == first.labels
+    second = second.reordered(np.array([order[file] for file in first.files]))
+    first_right, second_right = (part.predicted == first.labels for part in (first, second))
     test = paired.sign_flip_test(first_right, second_right, first.groups)
     accuracy, macro_auc = (
-        interval_result(paired.paired_bootstrap(figure, first.labels, first.probabilities, theirs, groups=first.groups))
-        for figure in (classification.accuracy, classification.macro_auc)
+        interval_result(
+            paired.paired_bootstrap(
+                figure, first.labels, first.probabilities, second.probabilities, groups=first.groups
+            )
+        )
+        for figure in (classification.accuracies, classification.macro_aucs)
     )
     return ComparisonRow(
         first=first.arm,
@@ -112,6 +119,7 @@ def compare_arms(first: Predictions, second: Predictions) -> ComparisonRow:
         macro_auc_difference=macro_auc,
         sign_flip_test=SignFlipResult(first_only=test.first_only, second_only=test.second_only, p_value=test.p_value),
         minimum_detectable_difference=paired.minimum_detectable_difference(first_right, second_right, first.groups),
+        one_against_rest={name: compare_one_against_rest(first, second, label) for label, name in enumerate(classes)},
     )
 
 
@@ -129,4 +137,8 @@ def evaluate(predictions: Sequence[Predictions], classes: Sequence[str]) -> Eval
         )
         arms[name] = EvaluatedArm(**describe_arm(own[0], classes), seeds=seeds)
     first_seed = [part for part in predictions if part.seed == predictions[0].seed]
-    return Evaluation(arms=arms, comparisons=[compare_arms(first_seed[0], part) for part in first_seed[1:]])
+    return Evaluation(
+        arms=arms,
+        comparisons=[compare_arms(first_seed[0], part, classes) for part in first_seed[1:]],
+        never_right=never_right(predictions, classes),
+    )

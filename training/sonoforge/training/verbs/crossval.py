@@ -12,7 +12,8 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arms import ARMS, check_arms
 from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
-from sonoforge.training.classifier.comparison import compare, log_table
+from sonoforge.training.classifier.comparison import compare
+from sonoforge.training.classifier.comparison_table import log_figures, log_table
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.options import ClassifierOptions
@@ -22,13 +23,15 @@ from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose
+from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.results import ComparisonResults
-from sonoforge.training.verbs.settings.crossval import Config
+from sonoforge.training.statistics.tables import evaluate
+from sonoforge.training.verbs.settings.crossval import ComparisonConfig, Config
 
 log = logging.getLogger(__name__)
 
 
-ConfigType = TypeVar("ConfigType", bound=Config)
+ConfigType = TypeVar("ConfigType", bound=ComparisonConfig)
 
 # The built-in demonstration ends in minutes and needs no network.
 PHANTOM_FOLDS, PHANTOM_GAN_STEPS, PHANTOM_CLASSIFIER = 5, 60, {"epochs": 6, "members": 1}
@@ -37,15 +40,16 @@ HELD_OUT = 0.1
 
 
 def main(config: Config) -> Outcome:
-    """Run the comparison in a run folder and write its tables."""
+    """Run the comparison in a run folder and write its tables; or print those of a ``predictions.csv`` again."""
+    if config.from_predictions:
+        return _print_again(config)
     config = fill_defaults(config)
     settings = resolve_settings(config)
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), config.classifier.crop)
     cache = load_images(source)
     check_arms("--arms", config.arms, cache.dataset.classes, cache.class_counts)
-    folder = run_folder.open_run(
-        Path(config.out), f"crossval-{cache.dataset.name}", flatten(config), resume=config.resume
-    )
+    chosen = {key: value for key, value in flatten(config).items() if key != "from_predictions"}
+    folder = run_folder.open_run(Path(config.out), f"crossval-{cache.dataset.name}", chosen, resume=config.resume)
     with run_folder.log_to(folder):
         check_images(folder, cache)
         if run_folder.is_finished(folder):
@@ -56,6 +60,20 @@ def main(config: Config) -> Outcome:
             run_folder.write_results(folder, results)
         log_table(results)
     return Outcome({"run": str(folder), **results}, f"sonoforge run --data {config.data}")
+
+
+def _print_again(config: Config) -> Outcome:
+    """Compute every figure from the predictions alone.
+
+    Raises:
+        SonoforgeError: Another setting is given, too, or the file is no such table.
+    """
+    if dataclasses.replace(config, from_predictions="") != Config():
+        raise SonoforgeError("--from: found other settings beside it, expected none: the file alone makes the tables")
+    parts, classes = read_predictions(Path(config.from_predictions))
+    evaluation = evaluate(parts, classes)
+    log_figures(classes, evaluation)
+    return Outcome({"classes": list(classes), **evaluation})
 
 
 def fill_defaults(config: ConfigType) -> ConfigType:
@@ -70,7 +88,7 @@ def fill_defaults(config: ConfigType) -> ConfigType:
     return dataclasses.replace(config, folds=folds, classifier=classifier, generator=generator)
 
 
-def resolve_settings(config: Config) -> ComparisonSettings:
+def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
     """Turn a config with its defaults filled in into settings; all that can be refused before a fold is run, is.
 
     Raises:
@@ -106,7 +124,7 @@ def _check_arms(arms: tuple[str, ...]) -> None:
         raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
 
 
-def _resolve_generator(config: Config) -> GanSettings:
+def _resolve_generator(config: ComparisonConfig) -> GanSettings:
     """Fill in the budget; a duration that was given replaces the budget's."""
     defaults = GENERATOR_BUDGETS[config.classifier.budget]
     if _has_duration(config.generator):

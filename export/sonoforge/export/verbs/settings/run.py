@@ -16,7 +16,7 @@ sonoforge run --data BUSI/ --resume                    continue a run that was i
 
 
 @dataclass(frozen=True)
-class Config(crossval.Config):
+class Config(crossval.ComparisonConfig):
     """Settings of ``run``: those of ``crossval``, and the final model."""
 
     final_arm: str = option("real", help="arm of the final model, trained on all images")

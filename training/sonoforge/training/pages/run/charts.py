@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -28,7 +29,7 @@ from sonoforge.training.pages.charts import (
 )
 from sonoforge.training.pages.numbers import is_number, points, share
 from sonoforge.training.pages.run.evidence import Bin, GeneratorRuns
-from sonoforge.training.statistics.results import ArmResult, ComparisonRow
+from sonoforge.training.statistics.results import ArmResult, IntervalResult
 
 _MARKS = 8  # at most, about, on a line
 
@@ -51,28 +52,55 @@ def fold_strip(arms: Mapping[str, ArmResult]) -> Markup:
     return svg(figure, f"Accuracy of each fold. {means}")
 
 
+class Difference(NamedTuple):
+    """One row of a forest plot: its name, the difference, and the smallest one that can be shown, if that is known."""
+
+    name: str
+    change: IntervalResult
+    band: float | None = None
+
+
 @styled
-def difference_forest(rows: Sequence[ComparisonRow], titles: Mapping[str, str]) -> Markup:
-    """Draw accuracy differences with 95 % intervals; the band is what this many images cannot show."""
-    drawn = [row for row in rows if is_number(row["accuracy_difference"]["value"])]
-    names = [f"{titles[row['second']]} \u2212 {titles[row['first']]}" for row in drawn]
-    figure, axes, heights = new_row_chart(names, "difference in accuracy, percentage points")
+def difference_forest(rows: Sequence[Difference], what: str) -> Markup:
+    """Draw differences between arms with 95 % intervals; a band is what this many images cannot show."""
+    drawn = [row for row in rows if is_number(row.change["value"])]
+    figure, axes, heights = new_row_chart([row.name for row in drawn], f"difference in {what}, percentage points")
     reach = 0.01
     for row, height in zip(drawn, heights, strict=True):
-        change, band = row["accuracy_difference"], row["minimum_detectable_difference"]
-        if is_number(band):
-            axes.barh(height, 2 * band, 20, left=-band, color=SOFT, alpha=0.16)
+        change = row.change
+        if is_number(row.band):
+            axes.barh(height, 2 * row.band, 20, left=-row.band, color=SOFT, alpha=0.16)
         axes.plot([change["low"], change["high"]], [height] * 2, "|-", color=SERIES[0], markeredgecolor=SERIES[0])
         axes.plot(change["value"], height, "o", color=SERIES[0], markersize=9)
-        ends = (change["value"], change["low"], change["high"], band)
+        ends = (change["value"], change["low"], change["high"], row.band)
         reach = max([reach, *(abs(v) for v in ends if v is not None and math.isfinite(v))])
     axes.axvline(0, color=INK, linewidth=1.2, zorder=0.5)
     axes.set_xlim(-1.05 * reach, 1.05 * reach)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(points_axis(1 if reach < 0.02 else 0))
-    changes = [points(row["accuracy_difference"]["value"]) for row in drawn]
-    said = "; ".join(f"{name}: {change} points" for name, change in zip(names, changes, strict=True))
-    return svg(figure, f"Paired differences in accuracy. {said}")
+    said = "; ".join(f"{row.name}: {points(row.change['value'])} points" for row in drawn)
+    return svg(figure, f"Paired differences in {what}. {said}")
+
+
+@styled
+def decision_curves(arms: Mapping[str, ArmResult], name: str) -> Markup:
+    """Draw the net benefit of acting on the probability of one class, with that of acting on all and on nobody."""
+    figure, axes = new_chart(370)
+    curves = {f["title"]: f["one_against_rest"][name]["decision_curve"] for f in arms.values()}
+    first = next(iter(curves.values()))
+    thresholds = first["thresholds"]
+    axes.plot(thresholds, first["treat_all"], color=INK, linewidth=1.2, linestyle=(0, (5, 4)), label="acting on all")
+    axes.axhline(0, color=SOFT, linewidth=1.2, label="acting on nobody")
+    for series, (title, curve) in enumerate(curves.items()):
+        colour = _colour(series)
+        axes.fill_between(thresholds, curve["low"], curve["high"], color=colour, alpha=0.13, linewidth=0)
+        every = (3 * series, _MARKS)
+        axes.plot(thresholds, curve["net_benefit"], _marker(series) + "-", color=colour, markevery=every, label=title)
+    top = max(max(curve["high"]) for curve in curves.values())
+    axes.set(ylim=(-0.15 * top, 1.05 * top), xlabel="acting from this probability on", ylabel="net benefit, per image")
+    axes.xaxis.set_major_formatter(percent_axis())
+    figure.legend(loc="outside lower left")
+    return svg(figure, f"Decision curves of {name}: net benefit by the probability from which one acts")
 
 
 @styled

@@ -26,6 +26,7 @@ from sonoforge.training.pages.clusters import cluster_cards
 from sonoforge.training.pages.embedding import Picture, embed
 from sonoforge.training.pages.numbers import bracket, counted, is_number, number, points, share
 from sonoforge.training.pages.run import charts, statements
+from sonoforge.training.pages.run.classes import compared, one_against_rest, wrong_cards
 from sonoforge.training.pages.run.evidence import (
     GeneratorRuns,
     check_predictions,
@@ -88,7 +89,7 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
     plans = read_plans(folder)
     plan = next(iter(plans.values()))
     arms, split = results["arms"], results["split"]
-    comparisons = _with_placebo(results["comparisons"], parts)
+    comparisons = _with_placebo(results["comparisons"], parts, classes)
     reads = check_reads(folder, plans)
     twins = sum(split["test_images_with_a_twin_in_training"])
     generators = read_generators(folder, classes)
@@ -144,6 +145,9 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "judge": judge,
         "is_number": is_number,
         "charts": _charts(arms, comparisons, parts),
+        "interest": one_against_rest(results, comparisons),
+        "never": results.get("never_right"),
+        "never_cards": wrong_cards(results["never_right"]["worst"], cache) if "never_right" in results else [],
         "generators": generators,
         "trainings": sum(len(runs.curves) for runs in generators),
         "collapsed": sum(runs.collapsed_at_end for runs in generators),
@@ -163,14 +167,16 @@ def _titles(arms: Mapping[str, ArmResult]) -> dict[str, str]:
     return {name: figures["title"] for name, figures in arms.items()}
 
 
-def _with_placebo(comparisons: Sequence[ComparisonRow], parts: Sequence[Predictions]) -> list[ComparisonRow]:
+def _with_placebo(
+    comparisons: Sequence[ComparisonRow], parts: Sequence[Predictions], classes: Sequence[str]
+) -> list[ComparisonRow]:
     """Add the comparison of generated with duplicated images where both arms ran and neither is the baseline."""
     first_seed = {part.arm: part for part in parts if part.seed == parts[0].seed}
     known = {frozenset((row["first"], row["second"])) for row in comparisons}
     pair = ("duplicates", "gan")
     if not set(pair) <= set(first_seed) or frozenset(pair) in known:
         return list(comparisons)
-    return [*comparisons, tables.compare_arms(first_seed[pair[0]], first_seed[pair[1]])]
+    return [*comparisons, tables.compare_arms(first_seed[pair[0]], first_seed[pair[1]], classes)]
 
 
 def _conclude(arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow], leaks: str) -> list[Verdict]:
@@ -240,6 +246,10 @@ def _charts(
     arms: Mapping[str, ArmResult], comparisons: Sequence[ComparisonRow], parts: Sequence[Predictions]
 ) -> Charts:
     titles = _titles(arms)
+    differences = [
+        charts.Difference(compared(row, titles), row["accuracy_difference"], row["minimum_detectable_difference"])
+        for row in comparisons
+    ]
     diagrams = []
     for name in list(arms)[:_CHARTED_CALIBRATIONS]:
         part = next(p for p in parts if p.arm == name)
@@ -248,7 +258,7 @@ def _charts(
         diagrams.append((titles[name], charts.reliability_diagram(raw_bins, bins, titles[name])))
     return Charts(
         folds=charts.fold_strip(arms),
-        differences=charts.difference_forest(comparisons, titles) if comparisons else Markup(),
+        differences=charts.difference_forest(differences, "accuracy") if comparisons else Markup(),
         loss=charts.learning_curves(arms, "loss", "training loss"),
         accuracy=charts.learning_curves(arms, "accuracy", "training accuracy"),
         reliability=diagrams,

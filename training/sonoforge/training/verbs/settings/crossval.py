@@ -15,12 +15,13 @@ sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
 sonoforge crossval --data BUSI/ --protocol thesis --budget paper --device cuda
 sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
 sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
+sonoforge crossval --from RUN/predictions.csv          the tables again, from the predictions alone
 """
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of ``crossval``."""
+class ComparisonConfig:
+    """Settings of a comparison of arms: of ``crossval``, and of ``run``."""
 
     data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
     protocol: str = option("sealed", help="sealed: no leakage; thesis: as published", choices=("sealed", "thesis"))
@@ -47,3 +48,15 @@ class Config:
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = option("runs", help="folder of the numbered run folders")
     resume: bool = option(False, help="continue the newest run with the same settings")
+
+
+@dataclass(frozen=True)
+class Config(ComparisonConfig):
+    """Settings of ``crossval``."""
+
+    from_predictions: str = option(
+        "",
+        help="predictions.csv of a run: print its tables again and train nothing",
+        metavar="FILE",
+        aliases=("from",),
+    )

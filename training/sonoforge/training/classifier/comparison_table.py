@@ -1,0 +1,137 @@
+"""What ``crossval`` and ``run`` print of a comparison: the tables of its arms, and why they may be too good."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from sonoforge.runtime.cli.answer import say
+from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.statistics.one_against_rest import classes_of_interest
+from sonoforge.training.statistics.results import (
+    ComparisonResults,
+    ComparisonRow,
+    EvaluatedArm,
+    Evaluation,
+    IntervalResult,
+)
+from sonoforge.training.statistics.wording import why_not_detectable
+
+_SHOWN = (0.02, 0.05, 0.10, 0.20, 0.50)  # thresholds of the decision curve
+
+
+def log_table(results: ComparisonResults) -> None:
+    """Print the tables, and why their figures come out too good where they do."""
+    log_figures(results["classes"], results)
+    for warning in _warnings(results):
+        say("%s", warning)
+
+
+def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation) -> None:
+    """Print what follows from the predictions alone: the arms, their paired comparisons, one class against the rest."""
+    say("")
+    say("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % by group", "bal. acc.", "macro-AUC")
+    for arm, figures in results["arms"].items():
+        accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
+        balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
+        say("%-38s %s %9.3f %9.3f", _title(arm), accuracy, balanced, area)
+    for row in results["comparisons"]:
+        change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
+        test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
+        power = _detectable(row, results["arms"][row["first"]])
+        say("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)
+    for name in classes_of_interest(classes):
+        _log_class(results, name)
+    _log_never_right(results)
+
+
+def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
+    """Print one class against the rest; nothing of a run that an earlier version made."""
+    arms = {
+        _title(arm): figures["one_against_rest"][name]
+        for arm, figures in results["arms"].items()
+        if "one_against_rest" in figures
+    }
+    if not arms:
+        return
+    aims = [point["aim"] for point in next(iter(arms.values()))["sensitivity_at"]]
+    say("")
+    heads = [f"sensitivity at {100 * aim:.0f} % specificity" for aim in aims]
+    say("%-38s %-22s %-32s %-32s", f"{name} against the rest", "AUC", heads[0], heads[1])
+    for title, own in arms.items():
+        cells = [
+            f"{_interval(point['sensitivity'])} at {point['specificity']['value']:.3f}"
+            for point in own["sensitivity_at"]
+        ]
+        say("%-38s %-22s %-32s %-32s", title, _interval(own["auc"]), cells[0], cells[1])
+    say("each threshold was chosen on the other folds; the specificity that it reached stands behind 'at'")
+    for row in results["comparisons"]:
+        if "one_against_rest" in row:
+            change = row["one_against_rest"][name]
+            p_value = change["p_value"]
+            tested = "cannot be computed" if p_value is None or math.isnan(p_value) else f"p {p_value:.3f}"
+            at = ", ".join(f"{_change(own['difference'])} at {own['aim']:.2f}" for own in change["sensitivity_at"])
+            say(
+                "%s - %s: AUC %s, DeLong's test by group %s; sensitivity %s",
+                row["second"], row["first"], _change(change["auc"]), tested, at,
+            )  # fmt: skip
+    curve = next(iter(arms.values()))["decision_curve"]
+    columns = [min(range(len(curve["thresholds"])), key=lambda i: abs(curve["thresholds"][i] - t)) for t in _SHOWN]
+    say("%-38s %s", "net benefit per 100 images, acting from", "".join(f"{100 * t:8.0f} %" for t in _SHOWN))
+    for title, own in arms.items():
+        say("%-38s  %s", title, _per_hundred(own["decision_curve"]["net_benefit"], columns))
+    say("%-38s  %s", "acting on all (on nobody: 0)", _per_hundred(curve["treat_all"], columns))
+
+
+def _log_never_right(results: ComparisonResults | Evaluation) -> None:
+    found = results.get("never_right")
+    if not found or not found["worst"]:
+        return
+    worst = found["worst"][0]
+    others = len(worst["files"]) - 1
+    named = worst["files"][0] + (f" and {others} like it" if others else "")
+    say(
+        "%d of %d images, in %d groups, were answered wrongly by every arm with every seed; the worst: %s, called %s",
+        found["images"], found["of_images"], found["groups"], named, worst["answers"][0],
+    )  # fmt: skip
+
+
+def _title(arm: str) -> str:
+    return ARMS[arm].title if arm in ARMS else arm
+
+
+def _interval(figure: IntervalResult) -> str:
+    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**figure)
+
+
+def _change(figure: IntervalResult) -> str:
+    return "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**figure)
+
+
+def _per_hundred(values: list[float], columns: list[int]) -> str:
+    return "".join(f"{100 * values[i]:9.1f} " for i in columns)
+
+
+def _warnings(results: ComparisonResults) -> Iterator[str]:
+    """Say why the figures come out too good, where they do."""
+    split = results["split"]
+    twins = sum(split["test_images_with_a_twin_in_training"])
+    if twins:
+        yield f"{twins} of {split['images']} test images have a twin in training: these figures come out too good"
+    generated = [arm for arm in results["arms"] if ARMS[arm].fill == "gan"]
+    if split["protocol"] == "thesis" and any(sum(results["arms"][arm]["generated_per_fold"]) for arm in generated):
+        yield "the generators were trained on all images, test images included: their arm's figures come out too good"
+    if split["busi_images"]:
+        held = f"BUSI, which holds {split['busi_images']} of these {split['images']} images"
+        yield (
+            f"the settings of budget {results['budget']} were chosen on {held}: these figures are optimistic, by an "
+            "amount that was not measured"
+        )
+
+
+def _detectable(row: ComparisonRow, first: EvaluatedArm) -> str:
+    """Say which differences a comparison can show; results read back from a file have None for NaN."""
+    smallest = row["minimum_detectable_difference"]
+    if smallest is None or math.isnan(smallest):
+        return f"which differences it can show cannot be computed: {why_not_detectable(row)}"
+    return f"{first['images']} images in {first['groups']} groups can show differences from {smallest:.3f} up"

@@ -1,0 +1,72 @@
+"""One class against the rest, by its probability: AUC, sensitivity at fixed specificity, decision curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sonoforge.training.statistics.auc import delong_test, weighted_auc
+from sonoforge.training.statistics.decision_curves import THRESHOLDS, decision_curve
+from sonoforge.training.statistics.intervals import Floats, group_bootstrap
+from sonoforge.training.statistics.operating_point import SPECIFICITIES, operating_points, sensitivity_differences
+from sonoforge.training.statistics.paired import paired_bootstrap
+from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.results import (
+    ClassDifference,
+    DecisionCurveResult,
+    OneAgainstRest,
+    SensitivityAt,
+    SensitivityDifference,
+    interval_result,
+)
+
+
+def classes_of_interest(classes: Sequence[str]) -> list[str]:
+    """Return the classes whose detection is the question: ``malignant`` where there is one, else all of them."""
+    return [name for name in classes if name == "malignant"] or list(classes)
+
+
+def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int) -> OneAgainstRest:
+    """Compute the figures of one class.
+
+    Args:
+        part: Predictions of one arm with one seed, N images.
+        calibrated: (N, C) probabilities that mean what they say, for the decision curve.
+        label: Number of the class.
+    """
+    positive, scores = part.labels == label, part.probabilities[:, label]
+    curve = decision_curve(positive, calibrated[:, label], part.groups)
+    return OneAgainstRest(
+        auc=interval_result(group_bootstrap(weighted_auc, positive, scores, part.groups)),
+        sensitivity_at=[
+            SensitivityAt(
+                aim=point.aim,
+                sensitivity=interval_result(point.sensitivity),
+                specificity=interval_result(point.specificity),
+            )
+            for point in operating_points(positive, scores, part.folds, part.groups)
+        ],
+        decision_curve=DecisionCurveResult(
+            thresholds=THRESHOLDS.tolist(),
+            net_benefit=curve.net_benefit.tolist(),
+            low=curve.low.tolist(),
+            high=curve.high.tolist(),
+            treat_all=curve.treat_all.tolist(),
+            gain_low=curve.gain_low.tolist(),
+        ),
+    )
+
+
+def compare_one_against_rest(first: Predictions, second: Predictions, label: int) -> ClassDifference:
+    """Compare two arms on one class; their images must be in the same order."""
+    positive = first.labels == label
+    scores = first.probabilities[:, label], second.probabilities[:, label]
+    area = paired_bootstrap(weighted_auc, positive, scores[0], scores[1], groups=first.groups)
+    changes = sensitivity_differences(positive, scores, (first.folds, second.folds), first.groups)
+    return ClassDifference(
+        auc=interval_result(area),
+        p_value=delong_test(positive, scores[0], scores[1], first.groups).p_value,
+        sensitivity_at=[
+            SensitivityDifference(aim=aim, difference=interval_result(change))
+            for aim, change in zip(SPECIFICITIES, changes, strict=True)
+        ],
+    )
