@@ -76,7 +76,7 @@ def test_sealed_answers_are_found_by_file_whatever_their_order(cache: Path, scan
     table = np.random.default_rng(0).dirichlet(np.ones(3), len(names))
     zeros = np.zeros(len(names), np.int64)
     parts = [
-        Predictions(arm, "sealed", 0, tuple(names), zeros, zeros, truth, values)
+        Predictions(arm, "sealed", 0, tuple(names), zeros, np.arange(len(names)) % 2, truth, values)
         for arm, values in (("gan", table[::-1].copy()), ("real", table))
     ]
     write_predictions(tmp_path / "predictions.csv", parts, CLASSES)
@@ -131,7 +131,7 @@ def test_the_sealed_answer_of_a_variant_is_that_of_its_image(cache: Path, cells:
     names = [item.path for item in load_images(ImageSource(str(cells), 0, 0, cache)).dataset.items]
     table = np.random.default_rng(0).dirichlet(np.ones(2), len(names))
     zeros, truth = np.zeros(len(names), np.int64), np.array([CELLS.index(name.split("/")[0]) for name in names])
-    part = Predictions("real", "sealed", 0, tuple(names), zeros, zeros, truth, table)
+    part = Predictions("real", "sealed", 0, tuple(names), zeros, np.arange(len(names)) % 2, truth, table)
     write_predictions(tmp_path / "predictions.csv", [part], CELLS)
     images = find_images("", tmp_path, settings(cache, data=str(cells)), CELLS, "real")
     assert images.sealed is not None
