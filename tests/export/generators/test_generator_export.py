@@ -27,8 +27,12 @@ from sonoforge.models.stylegan.mapping import MappingNetwork
 from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
 
+# Its rotations make it the slowest to trace; stylegan3-t shares all but its kernels.
+_SLOW = ("stylegan3-r",)
+_PARAMS = [pytest.param(case, marks=pytest.mark.slow) if case[0] in _SLOW else case for case in CASES]
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case[:2])))
+
+@pytest.fixture(scope="module", params=_PARAMS, ids=lambda case: "-".join(map(str, case[:2])))
 def exported(request: pytest.FixtureRequest, generators: Any) -> tuple[str, ExportedGenerator, bytes]:
     """Recipe, checkpoint and bundle, and the file."""
     recipe, classes, masks, formats = request.param

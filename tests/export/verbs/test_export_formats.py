@@ -144,6 +144,7 @@ digest = hashlib.sha256(to_onnx(BundleGraph([net], 1.7), 64, {"sonoforge.use": "
 """
 
 
+@pytest.mark.slow
 def test_the_same_network_makes_the_same_bytes_in_another_process() -> None:
     here: dict[str, Any] = {}
     exec(PROGRAM, here)

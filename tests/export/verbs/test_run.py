@@ -82,6 +82,7 @@ def test_wrong_input_gives_one_line_and_exit_code_2(arguments: list[str], messag
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_one_classifier_can_be_trained_exported_and_used(small_run: SmallRun, tmp_path: Path) -> None:
     small = [*CLASSIFIER, "--budget", "paper", "--epochs", "1", "--members", "1", "--images", "60", "--holdout", "0.3"]
     done = sonoforge("train", *small, "--device", "cpu", "--out", tmp_path, "--cache", small_run.cache, "--json")

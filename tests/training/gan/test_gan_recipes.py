@@ -84,12 +84,16 @@ RESUMED: dict[str, dict[str, Any]] = {
     "conditional thesis": {"recipe": "dcgan-thesis", "conditioning": "projection"},
     "conditional progan": {"recipe": "progan", "conditioning": "projection"},
 }
+SLOW = ("stylegan3-r", "conditional thesis", "conditional progan")
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        *(pytest.param(changes, id=name) for name, changes in RESUMED.items()),
+        *(
+            pytest.param(changes, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+            for name, changes in RESUMED.items()
+        ),
         pytest.param(
             {"recipe": "stylegan1", "preset": "path-length"}, id="path length of stylegan1", marks=pytest.mark.slow
         ),

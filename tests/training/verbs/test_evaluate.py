@@ -154,6 +154,7 @@ def test_different_protocols_are_refused_by_what_differs(plain: dict[str, Any], 
     assert " differ in image size: 64 and 32; evaluate both alike" in line
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_figures_in_another_process(plain: dict[str, Any], sets: Sets) -> None:
     command = ["evaluate", str(sets.real), "inner/fake", *ONE, "--json", "--quiet"]
     program = [sys.executable, "-m", "sonoforge.runtime.cli.main", *command]
