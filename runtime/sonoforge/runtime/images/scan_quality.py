@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from sonoforge.runtime.images import lesion_contrast, scan_metrics
+from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.quality_table import LESION, SCAN
 
 
@@ -54,7 +54,7 @@ def judge(scan: Image.Image, bands: Mapping[str, Any], mask: Image.Image | None 
     Raises:
         ValueError: The mask has another size.
     """
-    levels = np.asarray(scan.convert("L"))
+    levels = grey_levels(scan)
     values = scan_metrics.measure(levels)
     flags, advice, severity = [], [], 0.0
     for name, metric in SCAN.items():
@@ -66,7 +66,7 @@ def judge(scan: Image.Image, bands: Mapping[str, Any], mask: Image.Image | None 
             flags.append(f"{name}_{'low' if metric.better == 'higher' else 'high'}")
             advice.append(metric.advice)
             severity += beyond / (high - low) if high > low else 1.0
-    lesion = lesion_contrast.measure(levels, np.asarray(mask.convert("L")) > _MASK_FROM) if mask else None
+    lesion = lesion_contrast.measure(levels, grey_levels(mask) > _MASK_FROM) if mask else None
     return ScanQuality(
         metrics=_without_nan(values),
         lesion=_without_nan({name: lesion[name] for name in LESION}) if lesion else None,

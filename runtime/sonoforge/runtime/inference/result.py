@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.quality_metrics import Quality
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.trust import Trust
@@ -81,11 +82,9 @@ class Result:
 
         A figure of the map's area, not of a lesion: ``runtime/docs/quality.md`` says how little it tells of one.
         """
-        from PIL import Image  # noqa: PLC0415 - this and the next only for who asks
-
         from sonoforge.runtime.images import lesion_contrast  # noqa: PLC0415
 
-        levels = np.asarray(Image.fromarray(self.view).convert("L"))
+        levels = grey_levels(self.view)
         area = activation_map.brightest_area(self.map, levels.shape[1], levels.shape[0])
         found = lesion_contrast.measure(levels, area)["gcnr"]
         return None if np.isnan(found) else found

@@ -25,6 +25,7 @@ from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import scan_metrics
 from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.cache_settings import default_folder
@@ -63,7 +64,7 @@ def scan_bands(cache: ImageCache, indices: NDArray[np.int64], preprocessing: Pre
 
     def measure(index: int) -> dict[str, float]:
         scan = preprocessing.seen(read_image(cache.dataset.root / cache.dataset.items[index].path))
-        return scan_metrics.measure(np.asarray(scan.convert("L")))
+        return scan_metrics.measure(grey_levels(scan))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = list(pool.map(measure, chosen.tolist()))

@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.copy_detection.pictures import SIDE, Picture, fit, fitted_size
 from sonoforge.training.data.cache_settings import default_folder
@@ -311,7 +312,7 @@ class _Decoder:
         image = _Image(
             _Facts(content_hash(picture), *picture.size, mode, area.box if area else None),
             self._preprocessing.resize(picture.crop(area.box) if area else picture),
-            fit(np.asarray(picture.convert("L"))),
+            fit(grey_levels(picture)),
         )
         if _sha256(path) != digest:
             raise SonoforgeError(f"{path}: changed while it was being read; run the command again")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.copy_detection.pictures import Picture, fit
 from sonoforge.training.data.duplicates import find_duplicates, join_scans
@@ -99,7 +100,7 @@ def describe(pictures: Pictures) -> StoredSet:
     described = []
     for name, group, pixels in zip(pictures.names, pictures.groups, pictures.images, strict=True):
         image = as_picture(pixels)
-        described.append(Described(name, content_hash(image), fit(np.asarray(image.convert("L"))), image.size, group))
+        described.append(Described(name, content_hash(image), fit(grey_levels(image)), image.size, group))
     return StoredSet(
         pictures.images, described, pictures.class_name, True if pictures.generated else pictures.synthetic
     )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.training.data.collections.importing import Collection, ImportSettings, Picture, PlannedPicture
 from sonoforge.training.data.collections.mammogram import (
     find_breast,
@@ -149,7 +150,7 @@ def _planned(
 
 
 def _read_film(path: Path) -> NDArray[np.uint8]:
-    return np.asarray(read_image(path).convert("L"))
+    return grey_levels(read_image(path))
 
 
 def _read_full(path: Path, abnormalities: Sequence[Abnormality], settings: ImportSettings) -> Picture:
