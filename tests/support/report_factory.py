@@ -15,7 +15,7 @@ from PIL import Image
 from pages import Page
 from sonoforge.runtime.atomic import write_json, write_text
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.fold_result import FoldResult, StageReads, write_fold
 from sonoforge.training.classifier.made_from import MadeFrom
 from sonoforge.training.classifier.settings import ClassifierSettings
@@ -141,7 +141,7 @@ def make_run(
     results |= tables.evaluate(parts, tuple(classes))
     rng = np.random.default_rng(5)
     for arm, figures in results["arms"].items():
-        figures["title"] = ARMS[arm].title
+        figures["title"] = find_arm(arm).title
         figures["train_accuracy"] = 0.98
         figures["learning_curves"] = [
             [

@@ -119,7 +119,9 @@ def test_an_arm_that_changes_nothing_is_refused_before_any_work(
     arguments: list[str], found: str, balanced: Path, tmp_path: Path
 ) -> None:
     said = refused(*arguments, "--data", balanced, "--out", tmp_path / "runs", "--cache", balanced.parent / "cache")
-    assert found in said and "classes of equal size (one 6, two 6)" in said and "choose any of real,classical" in said
+    assert (
+        found in said and "classes of equal size (one 6, two 6)" in said and "any of real,generated,classical" in said
+    )
     assert not (tmp_path / "runs").exists()
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.classifier.arm_names import find_arm, title_of
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.results import (
     ComparisonResults,
@@ -34,7 +34,7 @@ def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation)
     for arm, figures in results["arms"].items():
         accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
-        say("%-38s %s %9.3f %9.3f", _title(arm), accuracy, balanced, area)
+        say("%-38s %s %9.3f %9.3f", title_of(arm), accuracy, balanced, area)
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
         test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
@@ -48,7 +48,7 @@ def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation)
 def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
     """Print one class against the rest; nothing of a run that an earlier version made."""
     arms = {
-        _title(arm): figures["one_against_rest"][name]
+        title_of(arm): figures["one_against_rest"][name]
         for arm, figures in results["arms"].items()
         if "one_against_rest" in figures
     }
@@ -96,10 +96,6 @@ def _log_never_right(results: ComparisonResults | Evaluation) -> None:
     )  # fmt: skip
 
 
-def _title(arm: str) -> str:
-    return ARMS[arm].title if arm in ARMS else arm
-
-
 def _interval(figure: IntervalResult) -> str:
     return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**figure)
 
@@ -118,7 +114,7 @@ def _warnings(results: ComparisonResults) -> Iterator[str]:
     twins = sum(split["test_images_with_a_twin_in_training"])
     if twins:
         yield f"{twins} of {split['images']} test images have a twin in training: these figures come out too good"
-    generated = [arm for arm in results["arms"] if ARMS[arm].fill == "gan"]
+    generated = [arm for arm in results["arms"] if find_arm(arm).reads_generators]
     if split["protocol"] == "thesis" and any(sum(results["arms"][arm]["generated_per_fold"]) for arm in generated):
         yield "the generators were trained on all images, test images included: their arm's figures come out too good"
     if split["busi_images"]:

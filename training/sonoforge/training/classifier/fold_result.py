@@ -36,7 +36,7 @@ class StageReads:
 class FoldResult:
     """One fold of one arm."""
 
-    arm: str  # row of `arms.ARMS`
+    arm: str  # name, see `arm_names`
     protocol: str  # `sealed` or `thesis`
     seed: int
     fold: int

@@ -18,7 +18,7 @@ class ClassifierSettings:
     # Decay of the exponential moving average of the weights a step, 0 for none; the averaged weights are the result.
     averaging: float = 0.98
     class_weights: bool = False  # weight each class by the inverse of its frequency
-    augmentation: str = "flip"  # `none`; `flip` (left-right); `classical` (flip, zoom, shift, brightness, contrast)
+    augmentation: str = "flip"  # `none`; `flip` (left-right); `classical`; `trivial`: see `augmentation.augment`
     # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
     members: int = 1

@@ -17,12 +17,15 @@ from sonoforge.runtime.errors import SonoforgeError
 
 Indices = NDArray[np.int64]
 
+SHARE_MARK = "@"
+"""Between an arm and the share of the real images that it was made from: ``real@0.25``."""
+
 
 @dataclass(frozen=True)
 class Predictions:
     """One arm with one seed: each test image predicted once, by the fold that did not train on it."""
 
-    arm: str  # row of `arms.ARMS`
+    arm: str  # name, see `classifier.arm_names`
     protocol: str  # `sealed` or `thesis`
     seed: int  # seed of split and training
     files: tuple[str, ...]  # (N,) image paths

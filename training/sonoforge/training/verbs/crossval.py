@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from sonoforge.runtime.cli.options import Outcome, flatten
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS, check_arms
-from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
+from sonoforge.training.classifier.arm_names import check_arms, with_shares
 from sonoforge.training.classifier.comparison import compare
 from sonoforge.training.classifier.comparison_table import log_figures, log_table
 from sonoforge.training.classifier.fold_task import ComparisonSettings
+from sonoforge.training.classifier.generators import GENERATOR_BUDGETS
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.data.load import ImageSource, load_images
@@ -47,7 +47,7 @@ def main(config: Config) -> Outcome:
     settings = resolve_settings(config)
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), config.classifier.crop)
     cache = load_images(source)
-    check_arms("--arms", config.arms, cache.dataset.classes, cache.class_counts)
+    check_arms("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
     chosen = {key: value for key, value in flatten(config).items() if key != "from_predictions"}
     folder = run_folder.open_run(Path(config.out), f"crossval-{cache.dataset.name}", chosen, resume=config.resume)
     with run_folder.log_to(folder):
@@ -95,13 +95,15 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
         SonoforgeError: An unknown arm, no arm, a device that does not exist, or generator settings that do not go
             together.
     """
-    _check_arms(config.arms)
+    arms = with_shares(config.arms, ())
+    if not arms or len(set(arms)) != len(arms):
+        raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
     find_device(config.device)
     generator = _resolve_generator(config)
     compose(generator)
     open_job(generator, config.device)
     return ComparisonSettings(
-        arms=config.arms,
+        arms=arms,
         protocol=config.protocol,
         folds=config.folds or 10,
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
@@ -112,16 +114,6 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
         device=config.device,
         jobs=config.jobs,
     )
-
-
-def _check_arms(arms: tuple[str, ...]) -> None:
-    for arm in arms:
-        if arm not in ARMS:
-            raise SonoforgeError(
-                f"--arms: found {arm!r}, expected any of {', '.join(ARMS)}{did_you_mean(arm, list(ARMS))}"
-            )
-    if not arms or len(set(arms)) != len(arms):
-        raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
 
 
 def _resolve_generator(config: ComparisonConfig) -> GanSettings:

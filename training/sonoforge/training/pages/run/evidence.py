@@ -79,7 +79,7 @@ def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads
         `Reads` by kind of stage, for the kinds that occur.
     """
     found: dict[str, Reads] = {}
-    generators: set[tuple[int, int, str]] = set()
+    generators: set[tuple[int, int, str, tuple[str, ...]]] = set()
     for path in sorted((folder / "folds").glob("*.json")):
         result = read_fold(path)
         if result.seed not in plans:
@@ -92,9 +92,9 @@ def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads
                 continue
             if own.class_name:
                 # Several arms may be filled by the same generators; each of these counts once.
-                if (seed, fold, own.class_name) in generators:
+                if (seed, fold, own.class_name, own.hashes) in generators:
                     continue
-                generators.add((seed, fold, own.class_name))
+                generators.add((seed, fold, own.class_name, own.hashes))
             reads = found.setdefault(own.stage, Reads())
             reads.runs += 1
             reads.images += len(own.hashes)
