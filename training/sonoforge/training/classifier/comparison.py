@@ -139,6 +139,8 @@ def compare(
         never_right=evaluation["never_right"],
         split=_describe_split(plans[0], cache, second_opinion),
     )
+    if "learning_curves" in evaluation:
+        results["learning_curves"] = evaluation["learning_curves"]
     return Comparison(results, backbone, {arm: made[plans[0].seed, arm] for arm in settings.arms}, maps)
 
 

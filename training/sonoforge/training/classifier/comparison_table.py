@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.classifier.arm_names import find_arm, title_of
+from sonoforge.training.classifier.learning_curve_table import log_curves
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.results import (
     ComparisonResults,
@@ -43,6 +44,7 @@ def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation)
     for name in classes_of_interest(classes):
         _log_class(results, name)
     _log_never_right(results)
+    log_curves(results.get("learning_curves", []))
 
 
 def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:

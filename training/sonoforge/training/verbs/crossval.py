@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arm_names import check_arms, with_shares
+from sonoforge.training.classifier.arm_names import check_arms, find_arm, with_shares
 from sonoforge.training.classifier.comparison import compare
 from sonoforge.training.classifier.comparison_table import log_figures, log_table
 from sonoforge.training.classifier.fold_task import ComparisonSettings
@@ -95,9 +95,14 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
         SonoforgeError: An unknown arm, no arm, a device that does not exist, or generator settings that do not go
             together.
     """
-    arms = with_shares(config.arms, ())
+    arms = with_shares(config.arms, config.real_shares)
     if not arms or len(set(arms)) != len(arms):
         raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
+    if config.protocol == "thesis" and any(find_arm(name).real_share != 1 for name in arms):
+        raise SonoforgeError(
+            "--protocol thesis: its generators read all images, so none can have seen a share of them; leave "
+            "--real-shares out, or use another protocol"
+        )
     find_device(config.device)
     generator = _resolve_generator(config)
     compose(generator)

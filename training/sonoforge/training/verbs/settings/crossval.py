@@ -14,6 +14,7 @@ EXAMPLES = """
 sonoforge crossval --data BUSI/                        sealed 10 folds, real images against real + GAN
 sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
 sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,untrained,shuffled
+sonoforge crossval --data BUSI/ --arms real,gan --real-shares 0.25,0.5,0.75,1
 sonoforge crossval --data BUSI/ --protocol thesis --budget paper --device cuda
 sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
 sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
@@ -28,6 +29,11 @@ class ComparisonConfig:
     data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
     protocol: str = option("sealed", help="sealed: no leakage; thesis: as published", choices=("sealed", "thesis"))
     arms: tuple[str, ...] = option(("real", "gan"), help="comma-separated; the first is the baseline. " + FORMS)
+    real_shares: tuple[float, ...] = option(
+        (),
+        help="shares of the real images, such as 0.25,0.5,0.75,1: every arm with each, and how many real images the "
+        "generated ones are worth",
+    )
     folds: int | None = option(None, help="number of folds (default: 10; phantom: 5)", limits=(2, 100))
     seed: int = option(0, help="seed of split and training", limits=(0, None))
     seeds: int = option(1, help="repeat everything with this many seeds", limits=(1, 100))
