@@ -32,7 +32,7 @@ Indices = NDArray[np.int64]
 EpochRow = dict[str, float]
 
 
-OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
 
 class TrainingInputs(NamedTuple):
