@@ -76,7 +76,9 @@ def neighbour_distances(embeddings: NDArray[np.float32], reference: NeighbourRef
 
     ``z = (e / |e| - mean) . axes``; the distances are those of z from the points.
     """
-    placed = ((directions(embeddings) - reference.mean) @ reference.axes.astype(np.float32, copy=False)).astype(np.float64)
+    placed = ((directions(embeddings) - reference.mean) @ reference.axes.astype(np.float32, copy=False)).astype(
+        np.float64
+    )
     points = reference.points.astype(np.float64, copy=False)
     squared = np.square(placed).sum(axis=1)[:, None] + np.square(points).sum(axis=1) - 2 * placed @ points.T
     nearest = np.partition(np.maximum(squared, 0), NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
