@@ -22,10 +22,10 @@ def interval_result(interval: Interval) -> IntervalResult:
 
 
 class FoldAccuracy(TypedDict):
-    """Accuracy of each fold, their mean and standard deviation."""
+    """Accuracy of each fold, their mean and standard deviation (None of a single one)."""
 
     mean: float
-    sd: float
+    sd: float | None
     values: list[float]
 
 

@@ -85,7 +85,7 @@ def fill_defaults(config: ConfigType) -> ConfigType:
     generator = config.generator
     if phantom and quick and not _has_duration(generator):
         generator = dataclasses.replace(generator, steps=PHANTOM_GAN_STEPS)
-    folds = config.folds or (PHANTOM_FOLDS if phantom else 10)
+    folds = config.folds or (1 if config.protocol == "single" else PHANTOM_FOLDS if phantom else 10)
     return dataclasses.replace(config, folds=folds, classifier=classifier, generator=generator)
 
 
@@ -97,6 +97,7 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
             together.
     """
     _check_arms(config.arms)
+    _check_folds(config)
     find_device(config.device)
     generator = _resolve_generator(config)
     compose(generator)
@@ -104,7 +105,7 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
     return ComparisonSettings(
         arms=config.arms,
         protocol=config.protocol,
-        folds=config.folds or 10,
+        folds=config.folds or (1 if config.protocol == "single" else 10),
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
         budget=config.classifier.budget,
         weights=config.classifier.weights or "imagenet",
@@ -113,6 +114,14 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
         device=config.device,
         jobs=config.jobs,
     )
+
+
+def _check_folds(config: ComparisonConfig) -> None:
+    if config.folds and (config.folds == 1) != (config.protocol == "single"):
+        raise SonoforgeError(
+            f"--folds: found {config.folds} under --protocol {config.protocol}, expected 1 under single (one split), "
+            "at least 2 under sealed and thesis; leave it out, or repeat the split with --seeds"
+        )
 
 
 def _watching(settings: ClassifierSettings, test_curves: bool) -> ClassifierSettings:

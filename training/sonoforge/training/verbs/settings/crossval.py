@@ -24,9 +24,13 @@ class ComparisonConfig:
     """Settings of a comparison of arms: of ``crossval``, and of ``run``."""
 
     data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
-    protocol: str = option("sealed", help="sealed: no leakage; thesis: as published", choices=("sealed", "thesis"))
+    protocol: str = option(
+        "sealed",
+        help="sealed: no leakage; thesis: plain folds, as published; single: one plain 80/20 split",
+        choices=("sealed", "thesis", "single"),
+    )
     arms: tuple[str, ...] = option(("real", "gan"), help="comma-separated arms; the first is the baseline")
-    folds: int | None = option(None, help="number of folds (default: 10; phantom: 5)", limits=(2, 100))
+    folds: int | None = option(None, help="number of folds (default: 10; phantom: 5; single: 1)", limits=(1, 100))
     seed: int = option(0, help="seed of split and training", limits=(0, None))
     seeds: int = option(1, help="repeat everything with this many seeds", limits=(1, 100))
     classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
