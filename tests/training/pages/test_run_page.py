@@ -436,3 +436,28 @@ def test_a_run_of_an_earlier_version_says_what_it_did_not_record(small: Written,
     page = written(run).page
     assert page.text.count("Not recorded by the version that made this run.") == 2
     check_page(page)
+
+
+def test_a_single_split_with_curves_of_its_test_images_says_what_was_tested_and_looked_at(
+    small: Written, tmp_path: Path
+) -> None:
+    assert "there is no test curve" in small.page.text and "Training and test by epoch" not in small.page.text
+    run = make_run(tmp_path, arms=(("real", 0.75),), protocol="single", folds=1)
+    figures = run.results["arms"]["real"]
+    for row in figures["learning_curves"][0]:
+        row |= {"test_accuracy": 0.5 + 0.1 * row["epoch"], "test_loss": 1 / row["epoch"]}
+    page = written(run).page
+    assert "Training and test by epoch" in page.text and "no epoch was chosen by them" in page.text
+    labels = [attributes.get("aria-label", "") for attributes in page.attributes("svg")]
+    (drawn,) = [label for label in labels if label.startswith("accuracy by epoch")]
+    assert "test 0.800 at the end" in drawn
+    split = run.results["split"]
+    tested, images, twins = split["fold_sizes"][0], split["images"], split["test_images_with_a_twin_in_training"][0]
+    assert (images, tested) == (96, 20)
+    assert f"one plain split, as published: {tested} of {images} images are tested, the others never" in page.text
+    assert f"{twins} of {tested} test images have a near-duplicate" in page.text
+    assert "two halves of whole groups judge each other" in page.text
+    assert "divided into a part of 20 that is tested and one of 76 that is trained on" in page.text
+    assert page.table("Test images of each fold by class")[1][-2] == str(tested)
+    mean = page.table("Spread over folds")[1][1]
+    assert mean == share(figures["accuracy"]["value"]).replace("\xa0", " ")  # of one fold, without a deviation

@@ -31,8 +31,9 @@ _EVEN = 40
 _ARMS_AGREE, _INK_AGREES = 1, 20
 # Pixels compared at a time: what lies between stays in the processor's cache.
 _AT_ONCE = 1 << 16
-_STRAIGHT = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)])
-_DIAGONAL = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1)])
+# Column and row of a step along each arm of a ``+``, and of an ``x``; between the arms of one lie those of the other.
+_SHAPES = "+x"
+_STEPS = np.array([[(0, 1), (1, 0), (0, -1), (-1, 0)], [(1, 1), (1, -1), (-1, -1), (-1, 1)]])
 
 
 class Cross(NamedTuple):
@@ -54,8 +55,7 @@ class Cross(NamedTuple):
 def find_crosses(levels: NDArray[np.uint8]) -> list[Cross]:
     """Find the crosses of a picture (H, W) uint8, the clearest first."""
     padded = _with_margin(levels)
-    plus, cross = _candidates(padded)
-    found = _measured(padded, plus, "+", (_STRAIGHT, _DIAGONAL)) + _measured(padded, cross, "x", (_DIAGONAL, _STRAIGHT))
+    found = _measured(padded, _candidates(padded))
     found.sort(key=lambda one: one.contrast * one.arm, reverse=True)
     kept: list[Cross] = []
     for one in found:
@@ -123,17 +123,15 @@ def _darkest_and_second(
     return darkest, np.maximum(np.minimum(one[1], other[1]), next_darkest)
 
 
-def _measured(
-    padded: NDArray[np.uint8], places: NDArray[np.intp], shape: str, steps: tuple[NDArray[np.intp], NDArray[np.intp]]
-) -> list[Cross]:
-    """Follow the arms from each place; keep what is a cross with ends."""
+def _measured(padded: NDArray[np.uint8], candidates: tuple[NDArray[np.intp], ...]) -> list[Cross]:
+    """Follow the arms from each candidate, as `_candidates` returns them; keep what is a cross with ends."""
+    places = np.concatenate(candidates)
     if not len(places):
         return []
+    shapes = np.repeat([0, 1], [len(own) for own in candidates])
     width = padded.shape[1]
-    reach = np.arange(_MARGIN + 1)
-    arms, between = (
-        padded.ravel()[places[:, None, None] + (step @ (width, 1))[:, None] * reach].astype(np.int16) for step in steps
-    )
+    ways = (_STEPS @ (width, 1))[:, :, None] * np.arange(_MARGIN + 1)
+    arms, between = (padded.ravel()[places[:, None, None] + ways[own]].astype(np.int16) for own in (shapes, 1 - shapes))
     darkest = np.minimum.accumulate(arms.min(axis=1), axis=1)
     between[:, :, :SHORTEST] = 0  # the stroke itself is up to three pixels wide
     brightest = np.maximum.accumulate(between, axis=2)
@@ -152,7 +150,7 @@ def _measured(
         levels = [level for one in along for level in one[:arm]]
         if ended and (clear >= _CLEAR or max(levels) - min(levels) <= _EVEN):
             y, x = divmod(int(places[index]), width)
-            crosses.append(Cross(x - _MARGIN, y - _MARGIN, shape, arm, ink, clear))
+            crosses.append(Cross(x - _MARGIN, y - _MARGIN, _SHAPES[shapes[index]], arm, ink, clear))
     return crosses
 
 

@@ -183,7 +183,8 @@ def _read_file(path: Path | str) -> bytes:
         if not status.st_size:  # also those of /proc, which may wait for the kernel
             raise ImageError("empty", f"{path}: the file is empty (0 bytes); obtain it again")
         with open(path, "rb") as file:  # noqa: PTH123
-            data = file.read(MAX_FILE_BYTES + 1)
+            # Room for what is there, and not for all that may be: the kernel would have to find it each time.
+            data = file.read(status.st_size)
     except (FileNotFoundError, NotADirectoryError):
         raise ImageError("not_found", f"{path}: no such file; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name

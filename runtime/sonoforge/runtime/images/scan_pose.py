@@ -7,7 +7,6 @@ the skin, nothing comes back from below.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +23,16 @@ def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the brightness of bands of rows, less that of the same bands from below.
 
     Args:
-        pixels: (N, S, S, 3) uint8, the network's view of each image.
+        pixels: (N, S, S, C) uint8, the network's view of each image; one channel stands for three that are equal.
 
     Returns:
         (N, `ROWS`): p - reversed(p), with p the mean of band i (rows ``floor(i S / ROWS)`` up to the next) over its
         columns and colours, divided by 1 plus the mean of all bands.
     """
     # Whole numbers are added exactly, and faster than floats.
-    rows = pixels.reshape(*pixels.shape[:2], -1).sum(axis=2, dtype=np.uint32) / (pixels.shape[2] * 3)
+    rows = pixels.reshape(*pixels.shape[:2], -1).sum(axis=2, dtype=np.uint64)
     starts = np.arange(ROWS + 1) * rows.shape[1] // ROWS
-    bands = np.stack([rows[:, first:last].mean(axis=1) for first, last in pairwise(starts)], axis=1)
+    bands = np.add.reduceat(rows, starts[:-1], axis=1) / (np.diff(starts) * pixels[0, 0].size)
     relative = bands / (1 + bands.mean(axis=1, keepdims=True))
     turned: NDArray[np.float64] = relative - relative[:, ::-1]
     return turned
@@ -49,9 +48,9 @@ def upright_score(pixels: NDArray[np.uint8], weights: Sequence[float]) -> NDArra
 
 
 def dark_columns(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the share (N,) of columns of (N, S, S, 3) whose mean below the `NEAR_FIELD` is less than `DARK`."""
+    """Return the share (N,) of columns of (N, S, S, C) whose mean below the `NEAR_FIELD` is less than `DARK`."""
     first = round(NEAR_FIELD * pixels.shape[1])
     judged = pixels[:, first:]
     sums = judged.sum(axis=1, dtype=np.uint32).sum(axis=2)
-    share: NDArray[np.float64] = (sums < DARK * 3 * judged.shape[1]).mean(axis=1)
+    share: NDArray[np.float64] = (sums < DARK * judged.shape[3] * judged.shape[1]).mean(axis=1)
     return share

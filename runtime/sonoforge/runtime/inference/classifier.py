@@ -181,7 +181,7 @@ class Classifier:
         # What is grey is measured once, not three times.
         view = np.ascontiguousarray(pixels[..., 0]) if seen.mode == "L" else pixels
         quality = quality_metrics.assess(view, seen.size, manifest.quality)
-        judged = trust.assess(self._evidence(pixels, outputs["embedding"], quality), manifest).with_set(classes)
+        judged = trust.assess(self._evidence(view, outputs["embedding"], quality), manifest).with_set(classes)
         withheld = self.abstains and trust.withheld(judged, probabilities[label], manifest)
         return Result(
             file=str(image) if isinstance(image, str | Path) else None,
@@ -208,20 +208,22 @@ class Classifier:
         )
 
     def _evidence(
-        self, pixels: NDArray[np.uint8], embedding: NDArray[np.float32], quality: quality_metrics.Quality
+        self, view: NDArray[np.uint8], embedding: NDArray[np.float32], quality: quality_metrics.Quality
     ) -> trust.Evidence:
-        """Measure what one image (S, S, 3), embedding (1, D), is judged by."""
+        """Measure what one image (S, S, 3), or (S, S) of a grey one, with embedding (1, D), is judged by."""
         distance, checks = float(trust.distances(embedding, self._reference)[0]), self.bundle.manifest.checks
         if checks is None or self._neighbours is None:
             return trust.Evidence(distance, flags=quality.flags)
         far = distance > self.bundle.manifest.trust.threshold  # nearer images are not judged by their grain
+        pixels = view.reshape(1, *view.shape[:2], -1)
+        colours = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
         return trust.Evidence(
             distance,
-            grain=float(speckle_grain.flatness(pixels[None])[0]) if far else None,
+            grain=float(speckle_grain.flatness(colours)[0]) if far else None,
             white=quality.saturated,
             neighbour=float(neighbour_distances(embedding, self._neighbours)[0]),
-            upright=float(scan_pose.upright_score(pixels[None], checks.upright)[0]),
-            dark=float(scan_pose.dark_columns(pixels[None])[0]),
+            upright=float(scan_pose.upright_score(pixels, checks.upright)[0]),
+            dark=float(scan_pose.dark_columns(pixels)[0]),
             flags=quality.flags,
         )
 

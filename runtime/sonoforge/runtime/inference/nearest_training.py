@@ -9,7 +9,7 @@ embedding lies on the leading axes of all.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,13 @@ class NeighbourReference(NamedTuple):
 
     Attributes:
         mean: (D,) float32, mean of the training embeddings' directions.
-        axes: (D, A) float16, their leading principal axes, orthonormal.
-        points: (N, A) float16, the training images on these axes.
+        axes: (D, A), their leading principal axes, orthonormal; float16 in a file, float32 to compute with.
+        points: (N, A), the training images on these axes; float16 in a file, float64 to compute with.
     """
 
     mean: NDArray[np.float32]
-    axes: NDArray[np.float16]
-    points: NDArray[np.float16]
+    axes: NDArray[np.floating[Any]]
+    points: NDArray[np.floating[Any]]
 
 
 ARRAYS = tuple(f"neighbour_{field}" for field in NeighbourReference._fields)
@@ -43,7 +43,7 @@ ARRAYS = tuple(f"neighbour_{field}" for field in NeighbourReference._fields)
 
 
 def read_neighbours(bundle: Bundle[ClassifierManifest]) -> NeighbourReference:
-    """Read the reference from a bundle whose manifest has ``trust.checks``.
+    """Read the reference from a bundle whose manifest has ``trust.checks``, ready to compute with.
 
     Raises:
         BundleError: The arrays are missing, of another shape, or hold fewer than `NEIGHBOURS` images.
@@ -61,7 +61,7 @@ def read_neighbours(bundle: Bundle[ClassifierManifest]) -> NeighbourReference:
         found = f"{count} points of {width} numbers"
         expected = f"at least {NEIGHBOURS} of {reference.axes.shape[1]}"
         raise BundleError(f"{bundle.path}: reference.npz: found {found}, expected {expected}")
-    return reference
+    return reference._replace(axes=reference.axes.astype(np.float32), points=reference.points.astype(np.float64))
 
 
 def directions(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -76,8 +76,10 @@ def neighbour_distances(embeddings: NDArray[np.float32], reference: NeighbourRef
 
     ``z = (e / |e| - mean) . axes``; the distances are those of z from the points.
     """
-    placed = ((directions(embeddings) - reference.mean) @ reference.axes.astype(np.float32)).astype(np.float64)
-    points = reference.points.astype(np.float64)
+    placed = ((directions(embeddings) - reference.mean) @ reference.axes.astype(np.float32, copy=False)).astype(
+        np.float64
+    )
+    points = reference.points.astype(np.float64, copy=False)
     squared = np.square(placed).sum(axis=1)[:, None] + np.square(points).sum(axis=1) - 2 * placed @ points.T
     nearest = np.partition(np.maximum(squared, 0), NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
     found: NDArray[np.float64] = np.sqrt(nearest).mean(axis=1)

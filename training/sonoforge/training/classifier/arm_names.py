@@ -35,7 +35,7 @@ class Arm:
     real: bool = True  # whether the real images are trained on
     real_share: float = 1.0  # share of the real training images that everything is made from
     class_weights: bool = False  # weight the loss by inverse class frequency
-    augmentation: str = "flip"  # see `augmentation.VARIANTS`
+    augmentation: str = ""  # instead of the budget's, see `augmentation.VARIANTS`; empty: the budget's
 
     @property
     def reads_generators(self) -> bool:

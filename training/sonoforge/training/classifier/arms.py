@@ -19,7 +19,7 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.arm_names import Arm
 from sonoforge.training.classifier.augmentation import Pixels
 from sonoforge.training.classifier.fine_tuning import EpochRow, feature_inputs, fit, pixel_inputs
-from sonoforge.training.classifier.network import all_features, answer, build_network, pixel_views
+from sonoforge.training.classifier.network import Watched, all_features, answer, build_network, measure, pixel_views
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright
 from sonoforge.training.classifier.weights import Backbone
@@ -28,7 +28,8 @@ from sonoforge.training.data.labelled_images import LabelledImages
 
 def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSettings:
     """Return the classifier settings with what the arm changes of them."""
-    return dataclasses.replace(settings, class_weights=arm.class_weights, augmentation=arm.augmentation)
+    augmentation = arm.augmentation or settings.augmentation
+    return dataclasses.replace(settings, class_weights=arm.class_weights, augmentation=augmentation)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class ClassifierJob:
     settings: ClassifierSettings  # of the arm, see `settings_of_arm`
     seed: int  # of initialisation, order, augmentation and dropout
     device: torch.device
+    watched: Watched | None = None  # images on which each epoch is measured, beside the training
 
 
 class Trained(NamedTuple):
@@ -77,7 +79,7 @@ def train_arm(
         checkpoint: See `fine_tuning.fit`; each member has its own.
         on_epoch: See `fine_tuning.fit`.
     """
-    settings, seed, device = job.settings, job.seed, job.device
+    settings, seed, device, watched = job.settings, job.seed, job.device, job.watched
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
     members = [
         build_network(len(images.classes), job.backbone, derive_seed(seed, "classifier head", member), device)
@@ -97,6 +99,8 @@ def train_arm(
         views = pixel_views(pixels, settings.mirror)
     if not job.arm.real:
         inputs = inputs.only(np.arange(len(images), len(labels)))
+    if watched is not None:
+        inputs = inputs._replace(measure=lambda net: measure(net, watched, settings.frozen_blocks, device))
     histories = [
         fit(
             net,

@@ -174,20 +174,21 @@ def _run_missing(tasks: Sequence[FoldTask], jobs: int, pool: ProcessPoolExecutor
 
 
 def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult]) -> Predictions:
-    """Put the folds' predictions back into the order of the data set."""
+    """Put the folds' predictions back into the order of the data set, of which only what was tested is left."""
     probabilities = np.full((len(plan.files), len(folds[0].probabilities[0])), np.nan)
     for fold in folds:
         if (fold.arm, fold.seed) == (arm, plan.seed):
             probabilities[plan.test(fold.fold)] = fold.probabilities
+    tested = plan.tested
     return Predictions(
         arm=arm,
         protocol=plan.protocol,
         seed=plan.seed,
-        files=plan.files,
-        groups=np.array(plan.groups),
-        folds=np.array(plan.fold_of),
-        labels=np.array(plan.labels),
-        probabilities=probabilities,
+        files=tuple(plan.files[i] for i in tested),
+        groups=np.array(plan.groups)[tested],
+        folds=np.array(plan.fold_of)[tested],
+        labels=np.array(plan.labels)[tested],
+        probabilities=probabilities[tested],
     )
 
 
@@ -198,6 +199,7 @@ def _arm_result(figures: EvaluatedArm, part: Predictions, folds: Sequence[FoldRe
         **figures,
         title=find_arm(folds[0].arm).title,
         train_accuracy=float(np.mean([fold.train_accuracy for fold in folds])),
+        train_accuracy_by_fold=[fold.train_accuracy for fold in folds],
         learning_curves=[fold.history for fold in folds],
         seconds=float(sum(fold.seconds for fold in folds)),
         generated_per_fold=[fold.added for fold in folds],

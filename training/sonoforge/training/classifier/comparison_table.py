@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.classifier.arm_names import find_arm, title_of
 from sonoforge.training.classifier.learning_curve_table import log_curves
+from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
+from sonoforge.training.statistics.published import validated_like
 from sonoforge.training.statistics.results import (
     ComparisonResults,
     ComparisonRow,
     EvaluatedArm,
     Evaluation,
     IntervalResult,
+    SplitResult,
 )
 from sonoforge.training.statistics.wording import why_not_detectable
 
@@ -24,6 +27,13 @@ _SHOWN = (0.02, 0.05, 0.10, 0.20, 0.50)  # thresholds of the decision curve
 def log_table(results: ComparisonResults) -> None:
     """Print the tables, and why their figures come out too good where they do."""
     log_figures(results["classes"], results)
+    say("")
+    for figures in results["arms"].values():
+        own = figures.get("train_accuracy_by_fold", [])
+        spread = f" ({min(own):.3f} to {max(own):.3f} by fold)" if len(own) > 1 else ""
+        say("%-38s accuracy on training images %.3f%s", figures["title"], figures["train_accuracy"], spread)
+    for line in _published(results["split"]):
+        say("%s", line)
     for warning in _warnings(results):
         say("%s", warning)
 
@@ -66,7 +76,7 @@ def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
             for point in own["sensitivity_at"]
         ]
         say("%-38s %-22s %-32s %-32s", title, _interval(own["auc"]), cells[0], cells[1])
-    say("each threshold was chosen on the other folds; the specificity that it reached stands behind 'at'")
+    say("each threshold was chosen on other test images; the specificity that it reached stands behind 'at'")
     for row in results["comparisons"]:
         if "one_against_rest" in row:
             change = row["one_against_rest"][name]
@@ -110,12 +120,23 @@ def _per_hundred(values: list[float], columns: list[int]) -> str:
     return "".join(f"{100 * values[i]:9.1f} " for i in columns)
 
 
+def _published(split: SplitResult) -> Iterator[str]:
+    """Name what papers claim under the same protocol, where the images are BUSI's, all of them."""
+    if not is_busi(split["fingerprint"]):
+        return
+    for row in validated_like(split["protocol"]):
+        implied = row.by_sensitivity
+        own = f", {implied.value:.3f} by its own other figures" if implied and row.contradiction else ""
+        yield f"published: {row.name} ({row.source}; {row.validation}): accuracy {row.accuracy:.3f} stated{own}"
+
+
 def _warnings(results: ComparisonResults) -> Iterator[str]:
     """Say why the figures come out too good, where they do."""
     split = results["split"]
     twins = sum(split["test_images_with_a_twin_in_training"])
     if twins:
-        yield f"{twins} of {split['images']} test images have a twin in training: these figures come out too good"
+        tested = sum(split["fold_sizes"])
+        yield f"{twins} of {tested} test images have a twin in training: these figures come out too good"
     generated = [arm for arm in results["arms"] if find_arm(arm).reads_generators]
     if split["protocol"] == "thesis" and any(sum(results["arms"][arm]["generated_per_fold"]) for arm in generated):
         yield "the generators were trained on all images, test images included: their arm's figures come out too good"

@@ -196,8 +196,8 @@ def record_model(
 def _prediction_sets(held_out: Predictions, classes: tuple[str, ...]) -> ConformalRecord:
     """Thresholds from all held-out images; coverage and size measured fold by fold with those of the other folds."""
     labels, raw = held_out.labels, held_out.probabilities
-    calibrated = calibration.cross_fitted_temperature(labels, raw, held_out.folds)
-    coverage, set_size = conformal.conformal_coverage(labels, calibrated, held_out.folds, ALPHA)
+    calibrated = calibration.cross_fitted_temperature(labels, raw, held_out.parts)
+    coverage, set_size = conformal.conformal_coverage(labels, calibrated, held_out.parts, ALPHA)
     scaled = calibration.apply_temperature(raw, calibration.fit_temperature(labels, raw))
     thresholds = conformal.conformal_thresholds(labels, scaled, ALPHA)
     return ConformalRecord(

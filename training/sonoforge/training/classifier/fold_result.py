@@ -37,7 +37,7 @@ class FoldResult:
     """One fold of one arm."""
 
     arm: str  # name, see `arm_names`
-    protocol: str  # `sealed` or `thesis`
+    protocol: str  # see `splits.make_plan`
     seed: int
     fold: int
     files: list[str]  # N test images

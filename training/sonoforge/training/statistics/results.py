@@ -22,10 +22,10 @@ def interval_result(interval: Interval) -> IntervalResult:
 
 
 class FoldAccuracy(TypedDict):
-    """Accuracy of each fold, their mean and standard deviation."""
+    """Accuracy of each fold, their mean and standard deviation (None of a single one)."""
 
     mean: float
-    sd: float
+    sd: float | None
     values: list[float]
 
 
@@ -138,9 +138,10 @@ class EvaluatedArm(ArmFigures):
 
 
 class _LaterTraining(TypedDict, total=False):
-    """What earlier versions did not record: `trust_reference.HeldOutTrust` by name, None where a fold lacks it."""
+    """What earlier versions did not record."""
 
-    trust: dict[str, list[float]] | None
+    trust: dict[str, list[float]] | None  # `trust_reference.HeldOutTrust` by name, None where a fold lacks it
+    train_accuracy_by_fold: list[float]  # of the first seed
 
 
 class ArmResult(EvaluatedArm, _LaterTraining):

@@ -36,10 +36,10 @@ ALPHA = 0.1
 def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
     """Compute all figures of one arm with one seed."""
     labels, raw = part.labels, part.probabilities
-    calibrated = calibration.cross_fitted_temperature(labels, raw, part.folds)
+    calibrated = calibration.cross_fitted_temperature(labels, raw, part.parts)
     confusion = classification.confusion_matrix(labels, part.predicted, len(classes))
     by_fold = [classification.accuracy(labels[part.folds == f], raw[part.folds == f]) for f in np.unique(part.folds)]
-    coverage, set_size = conformal.conformal_coverage(labels, calibrated, part.folds, ALPHA)
+    coverage, set_size = conformal.conformal_coverage(labels, calibrated, part.parts, ALPHA)
     balanced_accuracy, macro_f1, macro_auc = (
         interval_result(group_bootstrap(figure, labels, raw, part.groups))
         for figure in (classification.balanced_accuracies, classification.macro_f1s, classification.macro_aucs)
@@ -58,7 +58,11 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
         balanced_accuracy=balanced_accuracy,
         macro_f1=macro_f1,
         macro_auc=macro_auc,
-        fold_accuracy=FoldAccuracy(mean=float(np.mean(by_fold)), sd=float(np.std(by_fold, ddof=1)), values=by_fold),
+        fold_accuracy=FoldAccuracy(
+            mean=float(np.mean(by_fold)),
+            sd=float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else None,
+            values=by_fold,
+        ),
         ece=calibration.expected_calibration_error(labels, raw),
         ece_calibrated=calibration.expected_calibration_error(labels, calibrated),
         brier=calibration.brier_score(labels, raw),

@@ -17,6 +17,7 @@ from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.generators import GENERATOR_BUDGETS
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
@@ -84,7 +85,7 @@ def fill_defaults(config: ConfigType) -> ConfigType:
     generator = config.generator
     if phantom and quick and not _has_duration(generator):
         generator = dataclasses.replace(generator, steps=PHANTOM_GAN_STEPS)
-    folds = config.folds or (PHANTOM_FOLDS if phantom else 10)
+    folds = config.folds or (1 if config.protocol == "single" else PHANTOM_FOLDS if phantom else 10)
     return dataclasses.replace(config, folds=folds, classifier=classifier, generator=generator)
 
 
@@ -98,11 +99,12 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
     arms = with_shares(config.arms, config.real_shares)
     if not arms or len(set(arms)) != len(arms):
         raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
-    if config.protocol == "thesis" and any(find_arm(name).real_share != 1 for name in arms):
+    if config.protocol != "sealed" and any(find_arm(name).real_share != 1 for name in arms):
         raise SonoforgeError(
-            "--protocol thesis: its generators read all images, so none can have seen a share of them; leave "
-            "--real-shares out, or use another protocol"
+            f"--protocol {config.protocol}: found arms with a share of the real images, which need sealed; leave "
+            "--real-shares out"
         )
+    _check_folds(config)
     find_device(config.device)
     generator = _resolve_generator(config)
     compose(generator)
@@ -110,15 +112,27 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
     return ComparisonSettings(
         arms=arms,
         protocol=config.protocol,
-        folds=config.folds or 10,
+        folds=config.folds or (1 if config.protocol == "single" else 10),
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
         budget=config.classifier.budget,
         weights=config.classifier.weights or "imagenet",
-        classifier=config.classifier.settings(),
+        classifier=_watching(config.classifier.settings(), config.test_curves),
         generator=generator,
         device=config.device,
         jobs=config.jobs,
     )
+
+
+def _check_folds(config: ComparisonConfig) -> None:
+    if config.folds and (config.folds == 1) != (config.protocol == "single"):
+        raise SonoforgeError(
+            f"--folds: found {config.folds} under --protocol {config.protocol}, expected 1 under single (one split), "
+            "at least 2 under sealed and thesis; leave it out, or repeat the split with --seeds"
+        )
+
+
+def _watching(settings: ClassifierSettings, test_curves: bool) -> ClassifierSettings:
+    return dataclasses.replace(settings, test_curves=settings.test_curves or test_curves)
 
 
 def _resolve_generator(config: ComparisonConfig) -> GanSettings:
@@ -126,7 +140,7 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
     defaults = GENERATOR_BUDGETS[config.classifier.budget]
     if _has_duration(config.generator):
         defaults = {key: value for key, value in defaults.items() if key != "steps"}
-    generator = _filled(config.generator, defaults)
+    generator = _published_channels(_filled(config.generator, defaults), defaults)
     generator = _filled(generator, {"image_size": find_recipe(generator.recipe).image_size})
     if config.protocol == "sealed" and generator.start_from and Path(generator.start_from).is_dir():
         raise SonoforgeError(
@@ -149,6 +163,13 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
                 "--gan-checkpoint best"
             )
     return generator
+
+
+def _published_channels(generator: GanSettings, defaults: dict[str, Any]) -> GanSettings:
+    """Give the budget's own recipe the channels that it was published with, unless a number of them was given."""
+    if generator.recipe != defaults.get("recipe") or generator.channels != GanSettings().channels:
+        return generator
+    return dataclasses.replace(generator, channels=defaults["channels"])
 
 
 def _has_duration(settings: GanSettings) -> bool:

@@ -60,6 +60,7 @@ REPORT = "report.html"
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
 _CHARTED_GENERATORS = 8  # classes
 _CHARTED_CALIBRATIONS = 6  # arms
+_WATCHED = 6  # arms
 _SAMPLED_CLASSES = 8
 _MIXED_CLUSTERS, _PLAIN_CLUSTERS, _CLUSTER_IMAGES = 4, 3, 10
 _GRID = 640  # pixels, the side of a sample grid: 160 an image, about 80 kB
@@ -98,12 +99,13 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
     checks = [
         *origin_checks(folder, plans, reads, cache.contents),
         *split_checks(plans, reads, twins),
-        *check_predictions(parts, arms, len(plan.files)),
+        *check_predictions(parts, arms, len(plan.tested)),
     ]
     facts = statements.RunFacts(
         protocol=results["protocol"],
         folds=split["folds"],
         images=split["images"],
+        tested=sum(split["fold_sizes"]),
         groups=split["groups"],
         classes=len(classes),
         arms=tuple(arms),
@@ -223,7 +225,7 @@ def _facts(results: RunResults, comparisons: Sequence[ComparisonRow]) -> list[Fa
         detail = f"{_interval(change, '+')}; {least}"
         rows.append(Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
     twins = sum(split["test_images_with_a_twin_in_training"])
-    of_all = f"of {counted(split['images'], 'image')}"
+    of_all = f"of {counted(sum(split['fold_sizes']), 'test image')}"
     return [*rows, Fact("Test images with a near-duplicate in training", str(twins), of_all)]
 
 
@@ -232,12 +234,16 @@ def _interval(figure: IntervalResult, sign: str = "") -> str:
 
 
 class Charts(NamedTuple):
-    """The charts of results, training and calibration; ``reliability`` by title of the arm."""
+    """The charts of results, training and calibration; ``reliability`` by title of the arm.
+
+    ``watched`` has title, accuracy and loss by epoch of the arms whose test images were looked at after each epoch.
+    """
 
     folds: Markup
     differences: Markup
     loss: Markup
     accuracy: Markup
+    watched: list[tuple[str, Markup, Markup]]
     reliability: list[tuple[str, Markup]]
     risk_coverage: Markup
 
@@ -253,7 +259,7 @@ def _charts(
     diagrams = []
     for name in list(arms)[:_CHARTED_CALIBRATIONS]:
         part = next(p for p in parts if p.arm == name)
-        calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.folds)
+        calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
         raw_bins, bins = (reliability(part.labels, p, part.groups) for p in (part.probabilities, calibrated))
         diagrams.append((titles[name], charts.reliability_diagram(raw_bins, bins, titles[name])))
     return Charts(
@@ -261,6 +267,11 @@ def _charts(
         differences=charts.difference_forest(differences, "accuracy") if comparisons else Markup(),
         loss=charts.learning_curves(arms, "loss", "training loss"),
         accuracy=charts.learning_curves(arms, "accuracy", "training accuracy"),
+        watched=[
+            (figures["title"], drawn, charts.train_and_test(figures, "loss", "loss"))
+            for figures in list(arms.values())[:_WATCHED]
+            if (drawn := charts.train_and_test(figures, "accuracy", "accuracy"))
+        ],
         reliability=diagrams,
         risk_coverage=charts.risk_coverage(arms),
     )

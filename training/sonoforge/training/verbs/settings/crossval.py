@@ -15,7 +15,7 @@ sonoforge crossval --data BUSI/                        sealed 10 folds, real ima
 sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
 sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,untrained,shuffled
 sonoforge crossval --data BUSI/ --arms real,gan --real-shares 0.25,0.5,0.75,1
-sonoforge crossval --data BUSI/ --protocol thesis --budget paper --device cuda
+sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
 sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
 sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
 sonoforge crossval --from RUN/predictions.csv          the tables again, from the predictions alone
@@ -27,14 +27,18 @@ class ComparisonConfig:
     """Settings of a comparison of arms: of ``crossval``, and of ``run``."""
 
     data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
-    protocol: str = option("sealed", help="sealed: no leakage; thesis: as published", choices=("sealed", "thesis"))
+    protocol: str = option(
+        "sealed",
+        help="sealed: no leakage; thesis: plain folds, as published; single: one plain 80/20 split",
+        choices=("sealed", "thesis", "single"),
+    )
     arms: tuple[str, ...] = option(("real", "gan"), help="comma-separated; the first is the baseline. " + FORMS)
     real_shares: tuple[float, ...] = option(
         (),
         help="shares of the real images, such as 0.25,0.5,0.75,1: every arm with each, and how many real images the "
         "generated ones are worth",
     )
-    folds: int | None = option(None, help="number of folds (default: 10; phantom: 5)", limits=(2, 100))
+    folds: int | None = option(None, help="number of folds (default: 10; phantom: 5; single: 1)", limits=(1, 100))
     seed: int = option(0, help="seed of split and training", limits=(0, None))
     seeds: int = option(1, help="repeat everything with this many seeds", limits=(1, 100))
     classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
@@ -51,6 +55,10 @@ class ComparisonConfig:
         choices=("last", "best"),
     )
     images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
+    test_curves: bool = option(
+        False,
+        help="measure the held-out fold after each epoch, for a picture alone (budget thesis: always)",
+    )
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     jobs: int | None = option(None, help="folds run at a time (default: one a core; 1 on a GPU)", limits=(1, 64))
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
