@@ -89,7 +89,7 @@ def test_a_planted_leak_is_found_and_by_its_own_step(tmp_path: Path, monkeypatch
         assert own["accuracy"]["low"] > 0, own
     # The twin is in training for three of four images under plain folds; half of the others are right by chance.
     assert found["accuracy"]["real"]["plain"]["value"] == pytest.approx(0.875, abs=0.1)
-    assert found["accuracy"]["real"]["sealed"]["value"] == pytest.approx(0.5, abs=0.15)
+    assert found["accuracy"]["real"]["sealed"]["value"] == pytest.approx(0.5, abs=0.2)
     assert found["accuracy"]["gan-all"]["thesis"]["value"] == 1
     (gain,) = found["gains"]
     assert gain["gains"]["sealed"]["value"] == gain["gains"]["plain"]["value"] == 0
