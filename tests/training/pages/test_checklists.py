@@ -115,6 +115,19 @@ def test_what_a_comparison_alone_does_not_record_stays_open(folder: Path, tmp_pa
     assert items["CLAIM", "9"]["left"] == "this run does not record it"
 
 
+def test_other_papers_systems_are_not_described_as_ours(folder: Path, tmp_path: Path) -> None:
+    for name in ("config.yaml", "environment.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    results = json.loads((folder / "results.json").read_text())
+    results |= {"arms": {"mrmr-svm": results["arms"]["real"]}, "comparisons": []}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    found = succeed("checklists", tmp_path, "--quiet").json["checklists"]
+    items = {(one["name"], item["number"]): item for one in found for item in one["items"]}
+    assert "a support vector machine" in items["CLAIM", "22"]["answer"]
+    assert "MobileNetV2 (deep learning" not in items["CLAIM", "22"]["answer"]
+    assert items["CLAIM", "24"]["status"] == items["CLAIM", "27"]["status"] == OPEN
+
+
 def test_other_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     assert "found no run, expected a finished one" in refused("checklists", tmp_path)
     (tmp_path / "config.yaml").write_text("data: x\n")

@@ -9,7 +9,7 @@ from sonoforge.training.pages.checklists.figure_answers import figure_answers
 from sonoforge.training.pages.checklists.item import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
 from sonoforge.training.pages.numbers import counted, listed
-from sonoforge.training.pages.run.statements import describe_optimiser, spread
+from sonoforge.training.pages.run.statements import describe_comparators, describe_optimiser, is_comparator, spread
 from sonoforge.training.statistics.results import ArmResult
 
 
@@ -25,6 +25,10 @@ _DEALT = {
     "included, as published",
     "single": "single images are dealt, four fifths to training and one fifth to the test, as published",
 }
+
+
+_FINE_TUNED = ("initial_weights", "tuning", "ensemble", "selection", "explanations", "poor_input")
+"""Topics of the network that the arms fine-tune."""
 
 
 def _design(run: FinishedRun) -> dict[str, Answer]:
@@ -93,6 +97,7 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
         f"{figures['title']}: {spread(figures['generated_per_fold'])} images a fold" for figures in filled.values()
     ]
     balanced = [*added, *weighted]
+    comparators = describe_comparators(run.arms)
     found = {
         "model": Answer(
             f"MobileNetV2 (deep learning, 19 blocks, the first {classifier['frozen_blocks']} frozen): an image "
@@ -105,7 +110,8 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
         ),
         "training": Answer(
             f"{classifier['epochs']} epochs, batch {classifier['batch']}, {describe_optimiser(classifier)}; budget "
-            f"{results['budget']}. The same in every fold; what an arm changes of it, its title says.",
+            f"{results['budget']}. The same in every fold; what an arm changes of it, its title says."
+            + (f" {comparators}" if comparators else ""),
             "results.json: classifier",
         ),
         "tuning": Answer(
@@ -169,6 +175,9 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
             "The trained model is a file with its hash, golden answers and the program that runs it offline.",
             "bundle/model.onnx; bundle/manifest.json",
         )
+    if all(map(is_comparator, run.arms)):  # no network was fine-tuned
+        found = {topic: own for topic, own in found.items() if topic not in _FINE_TUNED}
+        found["model"] = found["training"] = Answer(comparators, "results.json: arms")
     return found
 
 
