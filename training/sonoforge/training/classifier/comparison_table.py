@@ -30,11 +30,10 @@ def log_table(results: ComparisonResults) -> None:
 def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation) -> None:
     """Print what follows from the predictions alone: the arms, their paired comparisons, one class against the rest."""
     say("")
-    say("%-38s %9s %17s %9s %9s", "arm", "accuracy", "95 % by group", "bal. acc.", "macro-AUC")
+    say("%-38s %-24s %9s %9s", "arm", "accuracy (95 % by group)", "bal. acc.", "macro-AUC")
     for arm, figures in results["arms"].items():
-        accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
-        say("%-38s %s %9.3f %9.3f", _title(arm), accuracy, balanced, area)
+        say("%-38s %-24s %9.3f %9.3f", _title(arm), _interval(figures["accuracy"]), balanced, area)
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
         test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
