@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.fine_tuning import TrainingInputs, class_weights, feature_inputs, fit, pixel_inputs
-from sonoforge.training.classifier.network import all_features, answer
-from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.network import Watched, all_features, answer, measure
+from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 
 CPU = torch.device("cpu")
 
@@ -137,3 +139,47 @@ def test_same_seed_gives_the_same_weights_whatever_the_global_state(data: tuple[
     np.random.default_rng(5)
     fit(second, pixel_inputs(pixels, labels, "flip", CPU), SETTINGS, 7)
     assert_equal(weights(first), weights(second))
+
+
+def test_the_thesis_budget_is_adam_on_plain_cross_entropy(data: tuple[np.ndarray, np.ndarray]) -> None:
+    """Against the loop of a textbook: nothing that the thesis does not name moves a weight."""
+    pixels, labels = data
+    settings = dataclasses.replace(BUDGETS["thesis"], epochs=2, batch=16)
+    net = SmallNet()
+    history = fit(net, pixel_inputs(pixels, labels, settings.augmentation, CPU), settings, 5)
+    assert {row["learning_rate"] for row in history} == {1e-3}
+    plain = SmallNet()
+    adam = torch.optim.Adam(plain.parameters(), lr=1e-3)
+    images = torch.from_numpy(IMAGENET.normalise(pixels))
+    plain.train()
+    for epoch in range(2):
+        order = np.random.default_rng(derive_seed(5, "order and augmentation", epoch)).permutation(48)
+        torch.manual_seed(derive_seed(5, "dropout", epoch))
+        for start in (0, 16, 32):
+            chosen = order[start : start + 16]
+            logits = plain.classifier(plain.features(images[chosen]).mean((2, 3)))
+            loss = nn.CrossEntropyLoss()(logits, torch.from_numpy(labels[chosen]))
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+    for key, value in weights(net).items():
+        # Biases that batch norm takes away again have no gradient but rounding errors, whose signs Adam follows.
+        if key.endswith("weight") or key.startswith("classifier"):
+            assert torch.allclose(value.double(), plain.state_dict()[key].double(), atol=2e-5), key
+
+
+def test_looking_at_held_out_images_changes_no_weight(data: tuple[np.ndarray, np.ndarray]) -> None:
+    pixels, labels = data
+    inputs, watched = pixel_inputs(pixels[12:], labels[12:], "flip", CPU), Watched((pixels[:12],), labels[:12])
+    blind, looking = SmallNet(), SmallNet()
+    fit(blind, inputs, SETTINGS, 3)
+    seen = inputs._replace(measure=lambda net: measure(net, watched, 0, CPU))
+    history = fit(looking, seen, SETTINGS, 3)
+    assert_equal(weights(blind), weights(looking))
+    # The last row is of the network that is returned, whose weights are averages.
+    with torch.no_grad():
+        logits = looking.classifier(looking.features(torch.from_numpy(IMAGENET.normalise(pixels[:12]))).mean((2, 3)))
+    expected = nn.functional.cross_entropy(logits, torch.from_numpy(labels[:12]))
+    assert history[-1]["test_loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert history[-1]["test_accuracy"] == (logits.argmax(1).numpy() == labels[:12]).mean()
+    assert [row["test_loss"] for row in history] != [history[-1]["test_loss"]] * SETTINGS.epochs

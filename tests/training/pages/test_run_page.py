@@ -436,3 +436,21 @@ def test_a_run_of_an_earlier_version_says_what_it_did_not_record(small: Written,
     page = written(run).page
     assert page.text.count("Not recorded by the version that made this run.") == 2
     check_page(page)
+
+
+def test_curves_of_test_images_are_drawn_where_they_were_measured(small: Written, tmp_path: Path) -> None:
+    assert "there is no test curve" in small.page.text and "Training and test by epoch" not in small.page.text
+    run = copied(small.run, tmp_path)
+    ends = []
+    for figures in run.results["arms"].values():
+        for number, fold in enumerate(figures["learning_curves"]):
+            for row in fold:
+                row |= {"test_accuracy": 0.5 + 0.1 * number, "test_loss": 1 / row["epoch"]}
+        ends.append(np.mean([fold[-1]["test_accuracy"] for fold in figures["learning_curves"]]))
+    page = written(run).page
+    assert "Training and test by epoch" in page.text and "no epoch was chosen by them" in page.text
+    labels = [attributes.get("aria-label", "") for attributes in page.attributes("svg")]
+    drawn = [label for label in labels if label.startswith("accuracy by epoch")]
+    assert len(drawn) == len(ends)
+    for label, end in zip(drawn, ends, strict=True):
+        assert f"test {end:.3f} at the end" in label

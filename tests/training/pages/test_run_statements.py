@@ -89,3 +89,14 @@ def test_what_was_chosen_where_is_said_for_every_budget() -> None:
         assert "BUSI" in said and "optimistic" not in said and "departs" not in said
     changed = vars(dataclasses.replace(BUDGETS["quick"], epochs=9, augmentation="classical"))
     assert "departs from the budget (epochs 9 instead of 5);" in describe_choice("quick", changed, 0, 10)
+
+
+def test_the_training_is_described_as_it_was() -> None:
+    said = {name: statements.describe_optimiser(dataclasses.asdict(budget)) for name, budget in BUDGETS.items()}
+    assert said["thesis"] == "Adam with a constant learning rate of 0.001, no smoothing, averaging or flips"
+    assert said["paper"] == (
+        "AdamW with one-cycle learning rates up to 0.0005, label smoothing 0.1, weights averaged with decay 0.99 and "
+        "left-right flips"
+    )
+    earlier = {key: value for key, value in vars(BUDGETS["paper"]).items() if key not in ("optimiser", "schedule")}
+    assert statements.describe_optimiser(earlier) == said["paper"]

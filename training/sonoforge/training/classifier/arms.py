@@ -22,7 +22,7 @@ from sonoforge.runtime.inference.trust import TrustReference
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels
 from sonoforge.training.classifier.fine_tuning import EpochRow, feature_inputs, fit, pixel_inputs
-from sonoforge.training.classifier.network import all_features, answer, build_network, pixel_views
+from sonoforge.training.classifier.network import Watched, all_features, answer, build_network, measure, pixel_views
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright
 from sonoforge.training.classifier.weights import Backbone
@@ -36,7 +36,7 @@ class Arm:
     title: str  # what the tables call it
     fill: str = ""  # what every class is filled up with to the size of the largest: `""`, `gan` or `duplicates`
     class_weights: bool = False  # weight the loss by inverse class frequency
-    augmentation: str = "flip"  # see `fine_tuning.VARIANTS`
+    augmentation: str = ""  # instead of the budget's, see `augmentation.VARIANTS`; empty: the budget's
 
 
 ARMS: dict[str, Arm] = {
@@ -77,7 +77,8 @@ def check_arms(option: str, arms: Sequence[str], classes: Sequence[str], counts:
 
 def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSettings:
     """Return the classifier settings with what the arm changes of them."""
-    return dataclasses.replace(settings, class_weights=arm.class_weights, augmentation=arm.augmentation)
+    augmentation = arm.augmentation or settings.augmentation
+    return dataclasses.replace(settings, class_weights=arm.class_weights, augmentation=augmentation)
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class ClassifierJob:
     settings: ClassifierSettings  # of the arm, see `settings_of_arm`
     seed: int  # of initialisation, order, augmentation and dropout
     device: torch.device
+    watched: Watched | None = None  # images on which each epoch is measured, beside the training
 
 
 class Trained(NamedTuple):
@@ -125,7 +127,7 @@ def train_arm(
         checkpoint: See `fine_tuning.fit`; each member has its own.
         on_epoch: See `fine_tuning.fit`.
     """
-    settings, seed, device = job.settings, job.seed, job.device
+    settings, seed, device, watched = job.settings, job.seed, job.device, job.watched
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
     members = [
         build_network(len(images.classes), job.backbone, derive_seed(seed, "classifier head", member), device)
@@ -143,6 +145,8 @@ def train_arm(
         pixels = images.pixels if added is None else np.concatenate([images.pixels, added.pixels])
         inputs = pixel_inputs(pixels, labels, settings.augmentation, device)
         views = pixel_views(pixels, settings.mirror)
+    if watched is not None:
+        inputs = inputs._replace(measure=lambda net: measure(net, watched, settings.frozen_blocks, device))
     histories = [
         fit(
             net,

@@ -17,9 +17,11 @@ CHOSEN = {
     # "20 epochs (more over-fits)" is said there of BUSI.
     "paper": "The number of epochs of budget paper is that of the MSc thesis it follows, which chose it on BUSI; how "
     "its other settings were chosen is not recorded",
+    "thesis": "The number of epochs of budget thesis is that of the MSc thesis, which chose it on BUSI; its optimiser, "
+    "learning rate and batch, on which the thesis is silent, are its method's defaults and were chosen on no image",
 }
-# What an arm changes of its budget is no choice of the run.
-_OF_ARMS = ("class_weights", "augmentation")
+# What an arm changes of its budget is no choice of the run; what is only looked at changes no figure.
+_NO_CHOICE = ("class_weights", "augmentation", "test_curves")
 
 
 def count_busi_images(cache: ImageCache) -> int:
@@ -46,7 +48,7 @@ def describe_choice(budget: str, settings: Mapping[str, Any], busi: int, images:
     changed = [
         f"{name.replace('_', ' ')} {settings[name]} instead of {own[name]}"
         for name in own
-        if name not in _OF_ARMS and settings[name] != own[name]
+        if name not in _NO_CHOICE and settings.get(name, own[name]) != own[name]
     ]
     if changed:
         said += f" This run departs from the budget ({', '.join(changed)}); how that was chosen is not recorded."

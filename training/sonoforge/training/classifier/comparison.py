@@ -194,6 +194,7 @@ def _arm_result(figures: EvaluatedArm, part: Predictions, folds: Sequence[FoldRe
         **figures,
         title=ARMS[folds[0].arm].title,
         train_accuracy=float(np.mean([fold.train_accuracy for fold in folds])),
+        train_accuracy_by_fold=[fold.train_accuracy for fold in folds],
         learning_curves=[fold.history for fold in folds],
         seconds=float(sum(fold.seconds for fold in folds)),
         generated_per_fold=[fold.added for fold in folds],

@@ -23,6 +23,11 @@ _SHOWN = (0.02, 0.05, 0.10, 0.20, 0.50)  # thresholds of the decision curve
 def log_table(results: ComparisonResults) -> None:
     """Print the tables, and why their figures come out too good where they do."""
     log_figures(results["classes"], results)
+    say("")
+    for figures in results["arms"].values():
+        own = figures.get("train_accuracy_by_fold", [])
+        spread = f" ({min(own):.3f} to {max(own):.3f} by fold)" if len(own) > 1 else ""
+        say("%-38s accuracy on training images %.3f%s", figures["title"], figures["train_accuracy"], spread)
     for warning in _warnings(results):
         say("%s", warning)
 

@@ -32,11 +32,20 @@ Indices = NDArray[np.int64]
 EpochRow = dict[str, float]
 
 
+OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+
+
 class TrainingInputs(NamedTuple):
-    """What the trained blocks read: ``batch(indices, rng)`` gives inputs for image indices (B,); true classes (N,)."""
+    """What the trained blocks read, and what is measured of them.
+
+    ``batch(indices, rng)`` gives inputs for image indices (B,); ``labels`` are the true classes (N,).  ``measure``, if
+    any, is given the network after each epoch, as training would return it there, and answers with figures for the
+    epoch's row.
+    """
 
     batch: Callable[[Indices, np.random.Generator], Tensor]
     labels: Indices
+    measure: Callable[[Any], EpochRow] | None = None
 
 
 def feature_inputs(features: Tensor, labels: Indices) -> TrainingInputs:
@@ -95,18 +104,18 @@ def fit(
         on_epoch: Called with each epoch's row.
 
     Returns:
-        One row an epoch: ``epoch``, ``loss``, ``accuracy`` (on augmented training images), ``learning_rate``.
+        One row an epoch: ``epoch``, ``loss``, ``accuracy`` (on augmented training images), ``learning_rate``, and
+        what ``inputs.measure`` adds.
     """
     labels = inputs.labels
     start_block, classes = settings.frozen_blocks, net.classifier[1].out_features
     device = next(net.parameters()).device
     trained = [*net.features[start_block:].parameters(), *net.classifier.parameters()]
-    optimizer = torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = OPTIMISERS[settings.optimiser](trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     # What is left after the last full batch waits for the next epoch's order: a batch of one has no statistics.
     batch = min(settings.batch, len(labels))
     steps = max(1, len(labels) // batch)
-    total = max(2, steps * settings.epochs)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=total)
+    schedule = _make_schedule(optimizer, settings, steps * settings.epochs)
     weight = class_weights(labels, classes, device) if settings.class_weights else None
     average = {key: value.clone() for key, value in _trained_state(net, start_block).items()}
     target = torch.from_numpy(labels).to(device)
@@ -149,6 +158,8 @@ def fit(
         }
         if not np.isfinite(row["loss"]):
             raise GateError(f"classifier: the loss became {row['loss']} in epoch {epoch + 1}; lower the learning rate")
+        if inputs.measure is not None:
+            row |= _measured(net, average, inputs.measure)
         history.append(row)
         if on_epoch is not None:
             on_epoch(row)
@@ -161,6 +172,23 @@ def fit(
     net.load_state_dict(average, strict=False)
     net.eval()
     return history
+
+
+def _make_schedule(
+    optimizer: torch.optim.Optimizer, settings: ClassifierSettings, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if settings.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=max(2, steps))
+
+
+def _measured(net: Any, average: dict[str, Tensor], measure: Callable[[Any], EpochRow]) -> EpochRow:
+    """Measure the network with its averaged weights, and give it back the ones that are trained."""
+    trained = {key: net.state_dict()[key].clone() for key in average}
+    net.load_state_dict(average, strict=False)
+    row = measure(net)
+    net.load_state_dict(trained, strict=False)
+    return row
 
 
 def _trained_state(net: Any, start_block: int) -> dict[str, Tensor]:

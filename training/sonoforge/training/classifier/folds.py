@@ -23,7 +23,7 @@ from sonoforge.training.classifier.fold_result import (
 )
 from sonoforge.training.classifier.fold_task import FoldTask
 from sonoforge.training.classifier.frozen_maps import open_images, read_maps
-from sonoforge.training.classifier.network import answer, pixel_views
+from sonoforge.training.classifier.network import Watched, answer, pixel_views
 from sonoforge.training.classifier.trust_reference import judge_held_out
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
@@ -55,15 +55,16 @@ def run_fold(task: FoldTask) -> FoldResult:
     check_sealed(plan, fold, "classifier", train, cache)
     with log_to(task.folder), deterministic_kernels(device):
         added, generator_reads = _added_images(task, cache)
-        trained = train_arm(
-            cache.labelled(train),
-            added,
-            ClassifierJob(task.backbone, settings, task.seed, device),
-            features=read_maps(task, train, device) if settings.frozen_blocks else None,
-        )
         views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
         if settings.frozen_blocks:
             views = list(read_maps(task, test, device)[: len(views)])
+        watched = Watched(views, cache.dataset.labels[test]) if settings.test_curves else None
+        trained = train_arm(
+            cache.labelled(train),
+            added,
+            ClassifierJob(task.backbone, settings, task.seed, device, watched),
+            features=read_maps(task, train, device) if settings.frozen_blocks else None,
+        )
         answers = answer(trained.members, views, settings.frozen_blocks, device)
     result = FoldResult(
         arm=task.arm,

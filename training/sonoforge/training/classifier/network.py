@@ -76,6 +76,23 @@ class Answers(NamedTuple):
     embeddings: NDArray[np.float32]
 
 
+class Watched(NamedTuple):
+    """Images that are looked at after each epoch of a training that does not read them: as `answer` takes them."""
+
+    views: Sequence[Pixels | Tensor]
+    labels: NDArray[np.int64]  # (N,) true classes
+
+
+def measure(net: Any, watched: Watched, start_block: int, device: torch.device) -> dict[str, float]:
+    """Return ``test_accuracy`` and ``test_loss`` (mean cross-entropy, in nats, without label smoothing)."""
+    probabilities = answer([net], watched.views, start_block, device).probabilities
+    of_truth = probabilities[np.arange(len(watched.labels)), watched.labels]
+    return {
+        "test_accuracy": float((probabilities.argmax(axis=1) == watched.labels).mean()),
+        "test_loss": float(-np.log(of_truth.clip(np.finfo(np.float64).tiny)).mean()),
+    }
+
+
 def pixel_views(pixels: Pixels, mirror: bool) -> tuple[Pixels, ...]:
     """The images (N, S, S, 3), and with ``mirror`` their mirror images."""
     return (pixels, pixels[:, :, ::-1]) if mirror else (pixels,)

@@ -16,7 +16,10 @@ class ClassifierOptions:
     """How the classifier is trained; what is None is as the budget has it."""
 
     budget: str = option(
-        "quick", help="quick: early blocks frozen, CPU minutes; paper: as published", choices=tuple(BUDGETS)
+        "quick",
+        help="quick: early blocks frozen, CPU minutes; thesis: its plain training, nothing that it does not name; "
+        "paper: every block, 20 epochs, with smoothing, averaging, flips and one-cycle, which the thesis does not name",
+        choices=tuple(BUDGETS),
     )
     weights: str | None = option(
         None,
@@ -25,7 +28,7 @@ class ClassifierOptions:
     epochs: int | None = option(None, help="classifier epochs, instead of the budget's", limits=(1, None))
     frozen_blocks: int | None = option(None, help="frozen leading blocks, of 19", limits=(0, 18))
     members: int | None = option(None, help="networks that answer together", limits=(1, 16))
-    learning_rate: float | None = option(None, help="classifier's peak learning rate", limits=(1e-8, None))
+    learning_rate: float | None = option(None, help="classifier's (peak) learning rate", limits=(1e-8, None))
     crop: str = option("none", help="auto: train on the scan found in each image; none: on whole images", choices=CROPS)
     precision: str = option("fp32", help="arithmetic of the classifier's training", choices=("fp32", "bf16"))
 

@@ -138,9 +138,10 @@ class EvaluatedArm(ArmFigures):
 
 
 class _LaterTraining(TypedDict, total=False):
-    """What earlier versions did not record: `trust_reference.HeldOutTrust` by name, None where a fold lacks it."""
+    """What earlier versions did not record."""
 
-    trust: dict[str, list[float]] | None
+    trust: dict[str, list[float]] | None  # `trust_reference.HeldOutTrust` by name, None where a fold lacks it
+    train_accuracy_by_fold: list[float]  # of the first seed
 
 
 class ArmResult(EvaluatedArm, _LaterTraining):

@@ -17,6 +17,7 @@ from sonoforge.training.classifier.comparison_table import log_figures, log_tabl
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
@@ -107,11 +108,15 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
         budget=config.classifier.budget,
         weights=config.classifier.weights or "imagenet",
-        classifier=config.classifier.settings(),
+        classifier=_watching(config.classifier.settings(), config.test_curves),
         generator=generator,
         device=config.device,
         jobs=config.jobs,
     )
+
+
+def _watching(settings: ClassifierSettings, test_curves: bool) -> ClassifierSettings:
+    return dataclasses.replace(settings, test_curves=settings.test_curves or test_curves)
 
 
 def _check_arms(arms: tuple[str, ...]) -> None:
@@ -129,7 +134,7 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
     defaults = GENERATOR_BUDGETS[config.classifier.budget]
     if _has_duration(config.generator):
         defaults = {key: value for key, value in defaults.items() if key != "steps"}
-    generator = _filled(config.generator, defaults)
+    generator = _published_channels(_filled(config.generator, defaults), defaults)
     generator = _filled(generator, {"image_size": find_recipe(generator.recipe).image_size})
     if config.protocol == "sealed" and generator.start_from and Path(generator.start_from).is_dir():
         raise SonoforgeError(
@@ -152,6 +157,13 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
                 "--gan-checkpoint best"
             )
     return generator
+
+
+def _published_channels(generator: GanSettings, defaults: dict[str, Any]) -> GanSettings:
+    """Give the budget's own recipe the channels that it was published with, unless a number of them was given."""
+    if generator.recipe != defaults.get("recipe") or generator.channels != GanSettings().channels:
+        return generator
+    return dataclasses.replace(generator, channels=defaults["channels"])
 
 
 def _has_duration(settings: GanSettings) -> bool:

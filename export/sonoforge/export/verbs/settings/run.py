@@ -10,7 +10,7 @@ from sonoforge.training.verbs.settings import crossval
 EXAMPLES = """
 sonoforge run                                          the whole way on simulated ultrasound, in minutes
 sonoforge run --data BUSI/                             10 sealed folds of both arms, then a bundle and a report
-sonoforge run --data BUSI/ --budget paper --protocol thesis --device cuda
+sonoforge run --data BUSI/ --budget thesis --protocol thesis --device cuda
 sonoforge run --data BUSI/ --resume                    continue a run that was interrupted
 """
 

@@ -125,6 +125,30 @@ def learning_curves(arms: Mapping[str, ArmResult], name: str, y_label: str) -> M
 
 
 @styled
+def train_and_test(figures: ArmResult, name: str, y_label: str) -> Markup:
+    """Draw one statistic of an arm by epoch, of its training images and of the held-out folds; empty if not measured.
+
+    Thin lines are folds, thick ones their mean.
+    """
+    folds = [fold for fold in figures["learning_curves"] if fold and f"test_{name}" in fold[-1]]
+    if not folds:
+        return Markup()
+    figure, axes = new_chart(290)
+    said = []
+    for series, (key, label) in enumerate(((name, "training"), (f"test_{name}", "test"))):
+        curves = [([row["epoch"] for row in fold], [row.get(key) for row in fold]) for fold in folds]
+        mean = _draw_curves(axes, curves, series)
+        axes.lines[-1].set_label(label)
+        said.append(f"{label} {mean[-1]:.3f} at the end")
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    if name == "accuracy":
+        axes.yaxis.set_major_formatter(percent_axis())
+    axes.set(xlabel="epoch", ylabel=y_label)
+    figure.legend(loc="outside lower left", ncols=2)
+    return svg(figure, f"{y_label} by epoch, {figures['title']}: {'; '.join(said)}")
+
+
+@styled
 def reliability_diagram(raw: Sequence[Bin], calibrated: Sequence[Bin], title: str) -> Markup:
     """Draw accuracy against stated probability, before and after temperature scaling, with the number of images."""
     figure, axes = new_chart(370)

@@ -60,6 +60,7 @@ REPORT = "report.html"
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
 _CHARTED_GENERATORS = 8  # classes
 _CHARTED_CALIBRATIONS = 6  # arms
+_WATCHED = 6  # arms
 _SAMPLED_CLASSES = 8
 _MIXED_CLUSTERS, _PLAIN_CLUSTERS, _CLUSTER_IMAGES = 4, 3, 10
 _GRID = 640  # pixels, the side of a sample grid: 160 an image, about 80 kB
@@ -232,12 +233,16 @@ def _interval(figure: IntervalResult, sign: str = "") -> str:
 
 
 class Charts(NamedTuple):
-    """The charts of results, training and calibration; ``reliability`` by title of the arm."""
+    """The charts of results, training and calibration; ``reliability`` by title of the arm.
+
+    ``watched`` has title, accuracy and loss by epoch of the arms whose test images were looked at after each epoch.
+    """
 
     folds: Markup
     differences: Markup
     loss: Markup
     accuracy: Markup
+    watched: list[tuple[str, Markup, Markup]]
     reliability: list[tuple[str, Markup]]
     risk_coverage: Markup
 
@@ -261,6 +266,11 @@ def _charts(
         differences=charts.difference_forest(differences, "accuracy") if comparisons else Markup(),
         loss=charts.learning_curves(arms, "loss", "training loss"),
         accuracy=charts.learning_curves(arms, "accuracy", "training accuracy"),
+        watched=[
+            (figures["title"], drawn, charts.train_and_test(figures, "loss", "loss"))
+            for figures in list(arms.values())[:_WATCHED]
+            if (drawn := charts.train_and_test(figures, "accuracy", "accuracy"))
+        ],
         reliability=diagrams,
         risk_coverage=charts.risk_coverage(arms),
     )

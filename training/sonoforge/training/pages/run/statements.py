@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.pages.numbers import counted, listed
 
 _TWIN = "a near-duplicate or an identical image"
@@ -117,6 +119,27 @@ def place_generators(facts: RunFacts) -> str:
     if facts.generator_reads:
         return f"They read {counted(facts.generator_reads, 'test image')} of the folds that they were made for."
     return "Each fold has its own generators, which read its training images only."
+
+
+def describe_optimiser(classifier: Mapping[str, Any]) -> str:
+    """Say how the classifier's weights were moved: optimiser, rate, and what is added to the plain loss and images.
+
+    Args:
+        classifier: Fields of `ClassifierSettings`; earlier versions did not record all of them.
+    """
+    plain = ClassifierSettings()
+    optimiser = {"adamw": "AdamW", "adam": "Adam"}[classifier.get("optimiser", plain.optimiser)]
+    rate = classifier["learning_rate"]
+    said = f"{optimiser} with a constant learning rate of {rate:g}"
+    if classifier.get("schedule", plain.schedule) == "one-cycle":
+        said = f"{optimiser} with one-cycle learning rates up to {rate:g}"
+    kinds = {"none": "", "flip": "left-right flips", "classical": "flips, zoom, shift, brightness and contrast"}
+    added = [
+        f"label smoothing {classifier['label_smoothing']:g}" if classifier["label_smoothing"] else "",
+        f"weights averaged with decay {classifier['averaging']:g}" if classifier["averaging"] else "",
+        kinds[classifier["augmentation"]],
+    ]
+    return f"{said}, {listed([one for one in added if one]) or 'no smoothing, averaging or flips'}"
 
 
 def spread(counts: Sequence[int]) -> str:

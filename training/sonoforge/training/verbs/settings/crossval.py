@@ -12,7 +12,7 @@ from sonoforge.training.gan.options import GanSettings
 EXAMPLES = """
 sonoforge crossval --data BUSI/                        sealed 10 folds, real images against real + GAN
 sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
-sonoforge crossval --data BUSI/ --protocol thesis --budget paper --device cuda
+sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
 sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
 sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
 sonoforge crossval --from RUN/predictions.csv          the tables again, from the predictions alone
@@ -43,6 +43,10 @@ class ComparisonConfig:
         choices=("last", "best"),
     )
     images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
+    test_curves: bool = option(
+        False,
+        help="measure the held-out fold after each epoch, for a picture alone (budget thesis: always)",
+    )
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     jobs: int | None = option(None, help="folds run at a time (default: one a core; 1 on a GPU)", limits=(1, 64))
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
