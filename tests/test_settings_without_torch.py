@@ -55,21 +55,19 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     from sonoforge.export.formats.table import FORMATS
     from sonoforge.export.verbs.settings import export
     from sonoforge.models.activations import ACTIVATIONS
-    from sonoforge.training.classifier.arms import ARMS
     from sonoforge.training.data.collections.known_sets import COLLECTIONS
     from sonoforge.training.gan import options
     from sonoforge.training.gan.augmentations import AUGMENTATIONS
     from sonoforge.training.gan.latent_space.looks import LOOKS
     from sonoforge.training.gan.objectives.conditioning import CONDITIONINGS
     from sonoforge.training.gan.objectives.losses import LOSSES
-    from sonoforge.training.verbs.settings import data_import, gan_show, train
+    from sonoforge.training.verbs.settings import data_import, gan_show
 
     assert tuple(LOSSES) == options.LOSS_NAMES
     assert tuple(AUGMENTATIONS) == options.AUGMENTATION_NAMES
     assert tuple(CONDITIONINGS) == options.CONDITIONING_NAMES
     assert tuple(ACTIVATIONS) == options.ACTIVATION_NAMES
     assert tuple(LOOKS) == gan_show.LOOK_NAMES
-    assert tuple(ARMS) == train.ARM_NAMES
     assert tuple(sorted(COLLECTIONS)) == data_import.COLLECTION_NAMES
     assert sorted(FORMATS) == sorted(export.FORMAT_NAMES)
     of_generators = [name for name, form in FORMATS.items() if form.serves("generation")]

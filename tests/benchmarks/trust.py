@@ -26,6 +26,7 @@ from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.speckle_grain import flatness
 from sonoforge.runtime.inference.trust import distances, tail_probability
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.classifier.arm_names import ARMS
 from sonoforge.training.classifier.arms import ClassifierJob, train_arm
 from sonoforge.training.classifier.network import answer
 from sonoforge.training.classifier.settings import BUDGETS
@@ -71,7 +72,7 @@ def main(data: Path, weights: str, keep: Path, folds: int) -> None:
         train, test = plan.train(fold), plan.test(fold)
         file = keep / f"fold{fold}.safetensors"
         if not file.is_file():
-            job = ClassifierJob(backbone, SETTINGS, derive_seed(0, "fold", fold), _CPU)
+            job = ClassifierJob(backbone, ARMS["real"], SETTINGS, derive_seed(0, "fold", fold), _CPU)
             save_file(train_arm(cache.labelled(train), None, job).members[0].state_dict(), str(file))
         net = mobilenet_v2(len(cache.dataset.classes)).eval()
         net.load_state_dict(load_file(str(file)))

@@ -15,7 +15,7 @@ from PIL import Image
 from pages import Page
 from sonoforge.runtime.atomic import write_json, write_text
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.fold_result import FoldResult, StageReads, write_fold
 from sonoforge.training.classifier.made_from import MadeFrom
 from sonoforge.training.classifier.settings import ClassifierSettings
@@ -122,8 +122,10 @@ def make_run(
     parts = []
     for plan in plans:
         for n, (arm, right) in enumerate(arms):
-            probabilities = invented_probabilities(labels, len(classes), right, 10 * plan.seed + n)
-            kept = (plan.files, np.array(plan.groups), np.array(plan.fold_of), labels, probabilities)
+            own = plan.tested
+            probabilities = invented_probabilities(labels[own], len(classes), right, 10 * plan.seed + n)
+            files, groups = tuple(plan.files[i] for i in own), np.array(plan.groups)[own]
+            kept = (files, groups, np.array(plan.fold_of)[own], labels[own], probabilities)
             parts.append(Predictions(arm, protocol, plan.seed, *kept))
             for fold in range(folds):
                 _write_fold(folder, cache, plan, fold, arm, filled)
@@ -141,7 +143,7 @@ def make_run(
     results |= tables.evaluate(parts, tuple(classes))
     rng = np.random.default_rng(5)
     for arm, figures in results["arms"].items():
-        figures["title"] = ARMS[arm].title
+        figures["title"] = find_arm(arm).title
         figures["train_accuracy"] = 0.98
         figures["learning_curves"] = [
             [
@@ -152,7 +154,7 @@ def make_run(
         ]
         figures["seconds"] = 12.5
         part = next(own for own in parts if (own.arm, own.seed) == (arm, 0))
-        figures["flags"] = describe_flags(part, 0.1, {"far": rng.random(len(labels))}, {"none": labels < 0})
+        figures["flags"] = describe_flags(part, 0.1, {"far": rng.random(len(part.labels))}, {"none": part.labels < 0})
         fold_classes = [np.bincount(labels[plans[0].train(fold)], minlength=len(classes)) for fold in range(folds)]
         filling = arm in ("gan", "duplicates")
         figures["generated_per_fold"] = [int((c.max() - c).sum()) if filling else 0 for c in fold_classes]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from PIL import Image
 
-from sonoforge.training.classifier.arms import ARMS
+from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.training.classifier.arm_names import ARMS
 from sonoforge.training.classifier.augmentation import VARIANTS, augment
 
 
@@ -27,7 +30,26 @@ def test_classical_augmentation_keeps_the_top_at_the_top() -> None:
         assert changed[8:16].mean() > changed[-16:].mean() + 50
 
 
-def test_every_arm_names_a_known_augmentation_and_filling() -> None:
+def test_trivial_augmentation_is_torchvision_s_and_follows_its_seed_alone() -> None:
+    image = np.random.default_rng(1).integers(0, 255, (32, 32, 3)).astype(np.uint8)
+    torch.manual_seed(5)
+    first = [augment(image, "trivial", np.random.default_rng(seed)) for seed in range(12)]
+    after = torch.rand(1)
+    torch.manual_seed(6)
+    again = [augment(image, "trivial", np.random.default_rng(seed)) for seed in range(12)]
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+    torch.manual_seed(5)
+    assert torch.rand(1) == after, "the generator of the training was drawn from"
+    assert len({changed.tobytes() for changed in first}) > 8
+    rng = np.random.default_rng(3)
+    flip, seed = rng.random() < 0.5, int(rng.integers(2**63))
+    torch.manual_seed(seed)
+    theirs = import_torchvision().transforms.TrivialAugmentWide()(
+        Image.fromarray(np.ascontiguousarray(image[:, ::-1] if flip else image))
+    )
+    np.testing.assert_array_equal(augment(image, "trivial", np.random.default_rng(3)), np.asarray(theirs))
+
+
+def test_every_arm_names_a_known_augmentation() -> None:
     for arm in ARMS.values():
-        assert arm.augmentation in VARIANTS
-        assert arm.fill in ("", "gan", "duplicates")
+        assert not arm.augmentation or arm.augmentation in VARIANTS

@@ -8,47 +8,80 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sonoforge.training.classifier import balancing
-from sonoforge.training.classifier.balancing import (
-    GeneratorJob,
-    balance,
-    duplicate_images,
-    generate_images,
-    missing_images,
-    train_generators,
-)
+from sonoforge.training.classifier import generators
+from sonoforge.training.classifier.arm_names import find_arm
+from sonoforge.training.classifier.balancing import balance, shuffle_labels
+from sonoforge.training.classifier.generators import GeneratorJob, draw_trained, train_generators
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan import setup
+from sonoforge.training.gan import engine, setup
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
 
+NOTHING = GeneratorJob(GanSettings(), 0, "cpu", Path("unused"))
 
-def test_placebo_and_balance_fill_every_class_up_to_the_largest() -> None:
-    labels = np.array([0] * 4 + [1] * 9 + [2] * 6)
-    pixels = np.random.default_rng(0).integers(0, 255, (19, 8, 8, 3)).astype(np.uint8)
-    images = LabelledImages(pixels, labels, ("few", "many", "some"))
-    assert missing_images(images) == {0: 5, 2: 3}
-    extra = duplicate_images(images, 0)
-    assert np.bincount(np.concatenate([labels, extra.labels])).tolist() == [9, 9, 9]
-    own = {image.tobytes(): label for image, label in zip(pixels, labels, strict=True)}
+
+def noise(counts: dict[str, int], side: int = 32) -> LabelledImages:
+    labels = np.repeat(np.arange(len(counts)), list(counts.values()))
+    grey = np.random.default_rng(0).integers(0, 255, (len(labels), side, side, 1))
+    return LabelledImages(np.repeat(grey, 3, axis=3).astype(np.uint8), labels, tuple(counts))
+
+
+def test_duplicates_fill_every_class_up_to_the_largest_with_its_own_images() -> None:
+    images = noise({"few": 4, "many": 9, "some": 6}, 8)
+    extra = balance(find_arm("duplicates"), images, NOTHING)
+    assert extra is not None
+    assert np.bincount(np.concatenate([images.labels, extra.labels])).tolist() == [9, 9, 9]
+    own = {image.tobytes(): label for image, label in zip(images.pixels, images.labels, strict=True)}
     assert all(own[image.tobytes()] == label for image, label in zip(extra.pixels, extra.labels, strict=True))
+    assert balance(find_arm("real"), images, NOTHING) is None
 
 
-def test_generated_images_fill_up_and_their_generators_read_their_own_class_only(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    labels = np.array([0] * 6 + [1] * 10)
-    pixels = np.repeat(rng.integers(0, 255, (16, 32, 32, 1)), 3, axis=3).astype(np.uint8)
-    gan = GanSettings(image_size=16, steps=2, batch=4)
-    images = LabelledImages(pixels, labels, ("few", "many"))
-    job = GeneratorJob(gan, 0, "cpu", tmp_path)
-    paths = train_generators(images, job)
-    assert list(paths) == [0]
-    extra = generate_images(paths, images, 0)
-    assert extra.pixels.shape == (4, 32, 32, 3) and extra.labels.tolist() == [0] * 4
-    assert len(set(extra.hashes)) == 4
-    assert train_generators(images, job) == paths  # finished trainings are not repeated
+def test_all_doses_and_placebos_draw_from_generators_that_are_trained_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+    train = engine.train_gan
+
+    def count(images: TrainingSet, *rest: Any, **named: Any) -> Path:
+        trained.extend(images.classes if not (rest[1] / "results.json").is_file() else [])
+        return train(images, *rest, **named)
+
+    monkeypatch.setattr(engine, "train_gan", count)
+    images = noise({"few": 6, "many": 10})
+    job = GeneratorJob(GanSettings(image_size=16, steps=2, batch=4), 0, "cpu", tmp_path)
+    added = {
+        name: balance(find_arm(name), images, job)
+        for name in ("gan", "gan:0.5", "gan:2", "gan-all", "generated:0.5", "shuffled", "untrained")
+    }
+    assert trained == ["few", "many"]
+    counts = {name: own.counts.tolist() for name, own in added.items() if own is not None}
+    assert counts == {
+        "gan": [4, 0],
+        "gan:0.5": [2, 0],
+        "gan:2": [8, 0],
+        "gan-all": [14, 10],
+        "generated:0.5": [5, 5],
+        "shuffled": [4, 0],
+        "untrained": [4, 0],
+    }
+    drawn = {name: own.hashes for name, own in added.items() if own is not None}
+    assert len(set(drawn["gan-all"])) == 24
+    assert drawn["gan:0.5"] == drawn["gan"][:2] and drawn["gan"] == drawn["gan:2"][:4]
+    assert not set(drawn["untrained"]) & set(drawn["gan-all"])
+    both = set(drawn["gan-all"][:14]), set(drawn["gan-all"][14:])
+    assert all(set(drawn["shuffled"]) & own for own in both), "of both classes, under the label of one"
+
+
+def test_shuffled_labels_keep_their_numbers_and_say_nothing_of_the_images() -> None:
+    images = noise({"a": 3000, "b": 3000, "c": 3000}, 2)
+    shuffled = shuffle_labels(images, {0: 1500, 2: 6000}, 0)
+    assert shuffled.counts.tolist() == [1500, 0, 6000]
+    true = {image.tobytes(): label for image, label in zip(images.pixels, images.labels, strict=True)}
+    of_first = np.array([true[image.tobytes()] for image in shuffled.of(0).pixels])
+    # Binomial, 1500 of a third each: standard deviation 18; identical pixels of two classes are one in 65536.
+    assert all(abs(np.sum(of_first == label) - 500) < 90 for label in range(3))
 
 
 @pytest.mark.parametrize(("size", "expected"), [(64, 64), (32, 32), (16, 16)])
@@ -60,21 +93,21 @@ def test_a_generator_larger_than_the_classifier_s_images_learns_from_files_not_f
     labels = np.array([0] * 4 + [1] * 8)
     images = LabelledImages(files[:, ::2, ::2], labels, ("few", "many"), None, lambda side: files[:, :side, :side])
     seen: list[np.ndarray] = []
-    make = balancing.make_training_set
+    make = generators.make_training_set
 
     def note(pixels: np.ndarray, *rest: Any, **named: Any) -> TrainingSet:
         seen.append(pixels)
         return make(pixels, *rest, **named)
 
-    monkeypatch.setattr(balancing, "make_training_set", note)
+    monkeypatch.setattr(generators, "make_training_set", note)
     gan = (
         GanSettings(recipe="lsgan", image_size=size, steps=1, batch=4, width=4)
         if size > 16
         else GanSettings(image_size=16, steps=1, batch=4)
     )
-    paths = train_generators(images, GeneratorJob(gan, 0, "cpu", tmp_path))
+    paths = train_generators(images, [0], GeneratorJob(gan, 0, "cpu", tmp_path))
     np.testing.assert_array_equal(seen[0], files[:4] if size > 32 else images.pixels[:4])
-    extra = generate_images(paths, images, 0)
+    extra = draw_trained(paths, {0: 4}, images, 0)
     assert extra.pixels.shape == (4, 32, 32, 3), "at the classifier's own size, whatever the generator's"
     assert gan_checkpoint.describe(paths[0]).generator_options["image_size"] == expected
 
@@ -87,7 +120,7 @@ def test_any_recipe_can_fill_up_the_classes(recipe: str, squeezenet_file: Path, 
     labels = np.array([0] * 3 + [1] * 6)
     pixels = np.random.default_rng(0).integers(0, 255, (9, 48, 48, 3)).astype(np.uint8)
     images = LabelledImages(pixels, labels, ("few", "many"))
-    extra = balance("gan", images, GeneratorJob(gan, 0, "cpu", tmp_path / "gan"))
+    extra = balance(find_arm("gan"), images, GeneratorJob(gan, 0, "cpu", tmp_path / "gan"))
     assert extra is not None
     assert extra.labels.tolist() == [0, 0, 0]
     assert extra.pixels.shape == (3, 48, 48, 3)
@@ -117,7 +150,7 @@ def test_the_best_checkpoint_is_chosen_on_groups_that_its_generator_did_not_see(
     groups = np.arange(90) // 2  # pairs of one scan
     pixels = np.repeat(np.random.default_rng(0).integers(0, 255, (90, 32, 32, 1)), 3, axis=3).astype(np.uint8)
     images = LabelledImages(pixels, labels, ("few", "many"), groups)
-    chosen = train_generators(images, GeneratorJob(gan, 0, "cpu", tmp_path / "gan"))[0]
+    chosen = train_generators(images, [0], GeneratorJob(gan, 0, "cpu", tmp_path / "gan"))[0]
     kids = {path: gan_checkpoint.describe(path).kid for path in gan_checkpoint.list_checkpoints(chosen.parent)}
     assert len(kids) == 3
     assert chosen == min(kids, key=lambda path: kids[path] or 0)

@@ -13,7 +13,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.guard import check_sealed, leaked_images
-from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.split_plan import SplitPlan, read_plan, save_plan
 from sonoforge.training.data.splits import make_plan
 
 FOLDS = 4
@@ -55,6 +55,31 @@ def test_every_image_is_tested_once_and_never_trained_on_in_its_fold(cache: Imag
         assert np.abs(shares - 1 / FOLDS).max() < 0.17
 
 
+def test_a_single_split_tests_a_fifth_of_each_class_and_seeds_repeat_it(cache: ImageCache, tmp_path: Path) -> None:
+    plans = [make_plan(cache, "single", 1, seed) for seed in (0, 1)]
+    for plan in plans:
+        assert sorted([*plan.test(0), *plan.train(0)]) == list(range(len(cache.hashes)))
+        assert plan.tested.tolist() == plan.test(0).tolist()
+        counts = np.bincount(cache.dataset.labels[plan.test(0)])
+        assert np.abs(counts - 0.2 * np.bincount(cache.dataset.labels)).max() <= 1
+        save_plan(tmp_path / "splits.json", plan)
+        assert read_plan(tmp_path / "splits.json") == plan
+    assert set(plans[0].test(0).tolist()) != set(plans[1].test(0).tolist())
+    untested_in_folds = dataclasses.replace(plans[0], protocol="thesis")
+    save_plan(tmp_path / "splits.json", untested_in_folds)
+    with pytest.raises(SonoforgeError, match="is in fold -1, expected 0 to 0"):
+        read_plan(tmp_path / "splits.json")
+    for protocol, folds in (("single", 5), ("sealed", 1), ("thesis", 0)):
+        with pytest.raises(SonoforgeError, match=f"found {folds} under {protocol}"):
+            make_plan(cache, protocol, folds)
+
+
+@pytest.mark.slow
+def test_a_single_split_of_busi_tests_as_many_images_as_the_existing_app(shared: Path, tmp_path: Path) -> None:
+    cache = open_cache(read_dataset(shared / "data" / "BUSI"), 32, tmp_path)
+    assert len(make_plan(cache, "single", 1).tested) == 156  # figure 12c of the MSc thesis
+
+
 def test_sealed_folds_never_split_copies_patients_or_chains_of_both(cache: ImageCache) -> None:
     together = [
         ["a/scan (1).png", "a/copy (1).png"],
@@ -92,8 +117,8 @@ def test_plans_depend_on_the_seed_alone(cache: ImageCache) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"protocol": "open"}, "expected sealed or thesis"),
-        ({"folds": 1}, "expected at least 2"),
+        ({"protocol": "open"}, "expected sealed or thesis or single"),
+        ({"folds": 1}, "found 1 under sealed"),
         ({"folds": 13}, r"c: found 12 images in 11 groups.*use 11 folds"),
     ],
 )

@@ -438,19 +438,26 @@ def test_a_run_of_an_earlier_version_says_what_it_did_not_record(small: Written,
     check_page(page)
 
 
-def test_curves_of_test_images_are_drawn_where_they_were_measured(small: Written, tmp_path: Path) -> None:
+def test_a_single_split_with_curves_of_its_test_images_says_what_was_tested_and_looked_at(
+    small: Written, tmp_path: Path
+) -> None:
     assert "there is no test curve" in small.page.text and "Training and test by epoch" not in small.page.text
-    run = copied(small.run, tmp_path)
-    ends = []
-    for figures in run.results["arms"].values():
-        for number, fold in enumerate(figures["learning_curves"]):
-            for row in fold:
-                row |= {"test_accuracy": 0.5 + 0.1 * number, "test_loss": 1 / row["epoch"]}
-        ends.append(np.mean([fold[-1]["test_accuracy"] for fold in figures["learning_curves"]]))
+    run = make_run(tmp_path, arms=(("real", 0.75),), protocol="single", folds=1)
+    figures = run.results["arms"]["real"]
+    for row in figures["learning_curves"][0]:
+        row |= {"test_accuracy": 0.5 + 0.1 * row["epoch"], "test_loss": 1 / row["epoch"]}
     page = written(run).page
     assert "Training and test by epoch" in page.text and "no epoch was chosen by them" in page.text
     labels = [attributes.get("aria-label", "") for attributes in page.attributes("svg")]
-    drawn = [label for label in labels if label.startswith("accuracy by epoch")]
-    assert len(drawn) == len(ends)
-    for label, end in zip(drawn, ends, strict=True):
-        assert f"test {end:.3f} at the end" in label
+    (drawn,) = [label for label in labels if label.startswith("accuracy by epoch")]
+    assert "test 0.800 at the end" in drawn
+    split = run.results["split"]
+    tested, images, twins = split["fold_sizes"][0], split["images"], split["test_images_with_a_twin_in_training"][0]
+    assert (images, tested) == (96, 20)
+    assert f"one plain split, as published: {tested} of {images} images are tested, the others never" in page.text
+    assert f"{twins} of {tested} test images have a near-duplicate" in page.text
+    assert "two halves of whole groups judge each other" in page.text
+    assert "divided into a part of 20 that is tested and one of 76 that is trained on" in page.text
+    assert page.table("Test images of each fold by class")[1][-2] == str(tested)
+    mean = page.table("Spread over folds")[1][1]
+    assert mean == share(figures["accuracy"]["value"]).replace("\xa0", " ")  # of one fold, without a deviation

@@ -21,6 +21,7 @@ SEALED = RunFacts(
     protocol="sealed",
     folds=5,
     images=90,
+    tested=90,
     groups=70,
     classes=3,
     arms=("real", "gan"),

@@ -78,7 +78,7 @@ def test_a_confusion_matrix_goes_before_rounded_sensitivities() -> None:
 
 
 def test_what_fits_or_cannot_be_checked_is_no_contradiction() -> None:
-    fitting = PublishedRow("a", "b", "c", 0.8, (0.8, 0.8, 0.8), (0.9, 0.9, 0.9))
+    fitting = PublishedRow("a", "b", "c", "", 0.8, (0.8, 0.8, 0.8), (0.9, 0.9, 0.9))
     assert not fitting.contradiction
     assert not ROWS["Hybrid mRMR + SVM"].contradiction
     assert ROWS["Hybrid mRMR + SVM"].by_sensitivity is None

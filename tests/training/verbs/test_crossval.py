@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from sonoforge.training.classifier.comparison_table import log_table
 from sonoforge.training.classifier.fold_result import read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.data.split_plan import read_plan
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.statistics.predictions import read_predictions
+from sonoforge.training.statistics.calibration import apply_temperature, fit_temperature
+from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.verbs import crossval
 
@@ -119,7 +122,9 @@ def test_an_arm_that_changes_nothing_is_refused_before_any_work(
     arguments: list[str], found: str, balanced: Path, tmp_path: Path
 ) -> None:
     said = refused(*arguments, "--data", balanced, "--out", tmp_path / "runs", "--cache", balanced.parent / "cache")
-    assert found in said and "classes of equal size (one 6, two 6)" in said and "choose any of real,classical" in said
+    assert (
+        found in said and "classes of equal size (one 6, two 6)" in said and "any of real,generated,classical" in said
+    )
     assert not (tmp_path / "runs").exists()
 
 
@@ -224,6 +229,59 @@ def test_the_tables_come_again_from_the_predictions_alone(uninterrupted: Path, t
     assert found["comparisons"] == results["comparisons"] and found["never_right"] == results["never_right"]
     for arm, figures in found["arms"].items():
         assert figures == {key: results["arms"][arm][key] for key in figures}
+
+
+@pytest.mark.slow
+def test_a_single_split_is_pooled_tabulated_and_repeated_by_seeds(tmp_path: Path) -> None:
+    small = [*SMALL, "--arms", "real,weighted", "--epochs", "1", "--jobs", "1", "--protocol", "single", "--seeds", "2"]
+    done = succeed("crossval", *[word for word in small if word not in ("--folds", "3")], "--out", tmp_path)
+    run = Path(done.json["run"])
+    parts, _ = read_predictions(run / "predictions.csv")
+    plans = [read_plan(run / name) for name in ("splits.json", "splits-seed1.json")]
+    assert [(part.arm, part.seed) for part in parts] == [(arm, s) for s in (0, 1) for arm in ("real", "weighted")]
+    for part in parts:
+        plan = plans[part.seed]
+        assert part.files == tuple(plan.files[i] for i in plan.test(0)) and len(part.files) == len(plan.files) // 5
+        # What is fitted on other images is fitted on the other half, of which no group is a part.
+        assert not set(part.groups[part.parts == 0]) & set(part.groups[part.parts == 1])
+    figures = done.json["arms"]["real"]
+    assert figures["images"] == len(parts[0].files) and figures["fold_accuracy"]["sd"] is None
+    assert figures["seeds"]["accuracy"] == [
+        float((part.predicted == part.labels).mean()) for part in parts if part.arm == "real"
+    ]
+    assert (
+        succeed("crossval", "--from", run / "predictions.csv").json["arms"]["real"]["accuracy"] == figures["accuracy"]
+    )
+
+
+def test_a_single_split_has_one_fold() -> None:
+    with pytest.raises(SonoforgeError, match="--folds: found 3 under --protocol single, expected 1"):
+        crossval.resolve_settings(crossval.fill_defaults(crossval.Config(protocol="single", folds=3)))
+    assert crossval.fill_defaults(crossval.Config(protocol="single")).folds == 1
+
+
+def test_the_tables_of_a_single_split_fit_on_the_other_half_of_its_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    groups, labels = np.repeat(np.arange(30), 2), np.arange(60) // 2 % 3
+    files, folds = tuple(f"{i}.png" for i in range(60)), np.zeros(60, np.int64)
+    parts = [
+        Predictions(arm, "single", seed, files, groups, folds, labels, rng.dirichlet(np.eye(3)[label] + 1, 60))
+        for seed in (0, 1)
+        for label, arm in enumerate(("real", "weighted"))
+    ]
+    write_predictions(tmp_path / "predictions.csv", parts, ("a", "b", "c"))
+    found = succeed("crossval", "--from", tmp_path / "predictions.csv").json["arms"]["real"]
+    halves = groups % 2  # whole groups
+    raw = parts[0].probabilities
+    scaled = np.empty_like(raw)
+    for half in (0, 1):
+        other, own = halves != half, halves == half
+        scaled[own] = apply_temperature(raw[own], fit_temperature(labels[other], raw[other]))
+    assert found["brier_calibrated"] == pytest.approx(np.mean(np.sum((scaled - np.eye(3)[labels]) ** 2, axis=1)))
+    assert found["fold_accuracy"]["sd"] is None and found["images"] == 60
+    for changed, message in (({"protocol": "thesis"}, "1 folds under thesis"), ({"groups": folds}, "one group")):
+        write_predictions(tmp_path / "wrong.csv", [dataclasses.replace(parts[0], **changed)], ("a", "b", "c"))
+        assert message in refused("crossval", "--from", tmp_path / "wrong.csv")
 
 
 def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def _facts(record: ModelRecord) -> RunFacts:
         protocol=evaluation["protocol"],
         folds=evaluation["folds"],
         images=evaluation["images"],
+        tested=evaluation["images"],
         groups=evaluation["groups"],
         classes=len(record.classes),
         arms=(evaluation["arm"],),

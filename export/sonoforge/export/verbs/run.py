@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +21,8 @@ from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.verbs import verify
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS, ClassifierJob, check_arms, settings_of_arm
+from sonoforge.training.classifier.arm_names import check_arms, final_name, find_arm
+from sonoforge.training.classifier.arms import ClassifierJob, settings_of_arm
 from sonoforge.training.classifier.comparison import Comparison, compare
 from sonoforge.training.classifier.comparison_table import log_table
 from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_final, record_model, train_final
@@ -51,18 +53,18 @@ def _chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
 
 def main(config: Config) -> Outcome:
     """Do the main job in one run folder; finished parts of an interrupted run are kept with ``--resume``."""
-    if config.final_arm not in config.arms:
+    config = replace(crossval.fill_defaults(config), final_arm=final_name(config.final_arm, "--final-arm"))
+    settings = crossval.resolve_settings(config)
+    if config.final_arm not in settings.arms:
         raise SonoforgeError(
-            f"--final-arm: found {config.final_arm!r}, expected one of --arms ({', '.join(config.arms)}), "
+            f"--final-arm: found {config.final_arm!r}, expected one of --arms ({', '.join(settings.arms)}), "
             "so that its figures are known"
         )
-    config = crossval.fill_defaults(config)
-    settings = crossval.resolve_settings(config)
     seconds: dict[str, float] = {}
     with _chapter("data", seconds):
         source = ImageSource(config.data, config.images, config.seed, config.storage.open(), config.classifier.crop)
         cache = load_images(source)
-        check_arms("--arms", config.arms, cache.dataset.classes, cache.class_counts)
+        check_arms("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(Path(config.out), f"run-{cache.dataset.name}", flatten(config), resume=config.resume)
     with run_folder.log_to(folder):
         check_images(folder, cache)
@@ -122,12 +124,12 @@ def _train_final_model(
     """Train the final arm on all images, and calibrate it on the predictions of the cross-validation."""
     folder = final.parent
     everything = np.arange(len(cache.dataset.items))
-    arm_settings = settings_of_arm(ARMS[config.final_arm], settings.classifier)
+    arm = find_arm(config.final_arm)
+    arm_settings = settings_of_arm(arm, settings.classifier)
     trained = train_final(
         final,
         cache.labelled(everything, scan_groups(cache)),
-        config.final_arm,
-        ClassifierJob(comparison.backbone, arm_settings, config.seed, find_device(config.device)),
+        ClassifierJob(comparison.backbone, arm, arm_settings, config.seed, find_device(config.device)),
         settings.generator,
         comparison.maps,
     )
@@ -135,7 +137,7 @@ def _train_final_model(
     held_out = next(own for own in predictions if (own.arm, own.seed) == (config.final_arm, config.seed))
     figures = comparison.results["arms"][config.final_arm]
     seeds, judged = figures["seeds"], figures.get("trust")
-    reads = check_reads(folder, read_plans(folder)) if ARMS[config.final_arm].fill == "gan" else {}
+    reads = check_reads(folder, read_plans(folder)) if arm.reads_generators else {}
     record_model(
         folder / "model",
         trained,

@@ -1,7 +1,4 @@
-"""The arms of the comparison: what each one trains on, and the training of one of them.
-
-A new arm is one row of `ARMS`.
-"""
+"""The training of one arm, see `arm_names`."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.nearest_training import NeighbourReference
 from sonoforge.runtime.inference.trust import TrustReference
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.classifier.arm_names import Arm
 from sonoforge.training.classifier.augmentation import Pixels
 from sonoforge.training.classifier.fine_tuning import EpochRow, feature_inputs, fit, pixel_inputs
 from sonoforge.training.classifier.network import Watched, all_features, answer, build_network, measure, pixel_views
@@ -27,52 +24,6 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.labelled_images import LabelledImages
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to train the classifier."""
-
-    title: str  # what the tables call it
-    fill: str = ""  # what every class is filled up with to the size of the largest: `""`, `gan` or `duplicates`
-    class_weights: bool = False  # weight the loss by inverse class frequency
-    augmentation: str = ""  # instead of the budget's, see `augmentation.VARIANTS`; empty: the budget's
-
-
-ARMS: dict[str, Arm] = {
-    "real": Arm("real images (System 1)"),
-    "gan": Arm("real + generated images (System 2)", fill="gan"),
-    "duplicates": Arm("placebo: real + duplicated images", fill="duplicates"),
-    "weighted": Arm("real images, class-weighted loss", class_weights=True),
-    "classical": Arm("real images, classical augmentation", augmentation="classical"),
-}
-
-
-def check_arms(option: str, arms: Sequence[str], classes: Sequence[str], counts: Sequence[int]) -> None:
-    """Refuse arms that would do nothing: those that make up for classes of different size, where there are none.
-
-    Args:
-        option: The command-line option that names the arms.
-        arms: Rows of `ARMS`.
-        classes: Class names.
-        counts: Number of images of each class.
-
-    Raises:
-        SonoforgeError: Names the arm, the counts and what to do.
-    """
-    if len(set(counts)) > 1:
-        return
-    for name in arms:
-        arm = ARMS[name]
-        if not arm.fill and not arm.class_weights:
-            continue
-        would = "fill every class up to the largest" if arm.fill else "weight the classes by their size"
-        found = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
-        others = ",".join(name for name, arm in ARMS.items() if not arm.fill and not arm.class_weights)
-        raise SonoforgeError(
-            f"{option}: {name} would {would}, but found classes of equal size ({found}), where it changes nothing; "
-            f"choose any of {others}"
-        )
 
 
 def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSettings:
@@ -86,6 +37,7 @@ class ClassifierJob:
     """How one classifier is trained, beside its images."""
 
     backbone: Backbone
+    arm: Arm
     settings: ClassifierSettings  # of the arm, see `settings_of_arm`
     seed: int  # of initialisation, order, augmentation and dropout
     device: torch.device
@@ -117,11 +69,11 @@ def train_arm(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
 ) -> Trained:
-    """Train one classifier on real images and what the arm adds to them.
+    """Train one classifier on real images and what the arm adds to them, or on what it adds alone.
 
     Args:
         images: Real training images, pixels (N, S, S, 3).
-        added: Images to add, or None; the trust reference is fitted without them.
+        added: Images to add, or None; the trust reference is fitted on the real ones in any case.
         job: How to train.
         features: Cached maps (V, N, C, H, W) of the real images; None: computed where blocks are frozen.
         checkpoint: See `fine_tuning.fit`; each member has its own.
@@ -145,6 +97,8 @@ def train_arm(
         pixels = images.pixels if added is None else np.concatenate([images.pixels, added.pixels])
         inputs = pixel_inputs(pixels, labels, settings.augmentation, device)
         views = pixel_views(pixels, settings.mirror)
+    if not job.arm.real:
+        inputs = inputs.only(np.arange(len(images), len(labels)))
     if watched is not None:
         inputs = inputs._replace(measure=lambda net: measure(net, watched, settings.frozen_blocks, device))
     histories = [
@@ -162,7 +116,8 @@ def train_arm(
         {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} for rows in zip(*histories, strict=True)
     ]
     answers = answer(members, views, settings.frozen_blocks, device)
-    train_accuracy = float((answers.probabilities.argmax(axis=1) == labels).mean())
+    learned = slice(0 if job.arm.real else len(images), None)
+    train_accuracy = float((answers.probabilities.argmax(axis=1) == labels)[learned].mean())
     counts = np.zeros(len(images.classes), np.int64) if added is None else added.counts
     embeddings = answers.embeddings[: len(images)]
     return Trained(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 Pixels = NDArray[np.uint8]
-VARIANTS = {"none": 1, "flip": 2, "classical": 6}
+VARIANTS = {"none": 1, "flip": 2, "classical": 6, "trivial": 6}
 """Kinds of augmentation, and how many variants of an image are cached where blocks are frozen."""
 
 
@@ -15,13 +15,17 @@ def augment(pixels: Pixels, kind: str, rng: np.random.Generator) -> Pixels:
     """Return a randomly changed copy of one image, uint8 (S, S, 3).
 
     ``classical`` flips left-right, zooms by 0.85..1.15, shifts by up to 8 % and changes brightness and
-    contrast by up to 15 %; never up-down, because shadow and enhancement lie below a lesion.
+    contrast by up to 15 %; never up-down, because shadow and enhancement lie below a lesion.  ``trivial`` flips
+    left-right and then applies one of TrivialAugment's operations at a random strength (Müller & Hutter, ICCV 2021,
+    wide space), which turn by up to 135 degrees, shear, shift and change grey levels: the published recipe as it is.
     """
     flip = bool(rng.random() < 0.5)
     if kind == "none":
         return pixels
     if kind == "flip":
         return pixels[:, ::-1] if flip else pixels
+    if kind == "trivial":
+        return _trivial(pixels[:, ::-1] if flip else pixels, rng)
     side = pixels.shape[0]
     zoom = rng.uniform(0.85, 1.15)
     shift_x, shift_y = rng.uniform(-0.08, 0.08, 2) * side
@@ -36,3 +40,15 @@ def augment(pixels: Pixels, kind: str, rng: np.random.Generator) -> Pixels:
     image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.85, 1.15))
     image = ImageEnhance.Contrast(image).enhance(rng.uniform(0.85, 1.15))
     return np.asarray(image)
+
+
+def _trivial(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Apply torchvision's TrivialAugmentWide, which draws from torch's generator, with a seed drawn from ``rng``."""
+    import torch  # noqa: PLC0415 - with torchvision, a second or two that no other kind needs
+
+    from sonoforge.models.torchvision_import import import_torchvision  # noqa: PLC0415
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**63)))
+        changed = import_torchvision().transforms.TrivialAugmentWide()(Image.fromarray(np.ascontiguousarray(pixels)))
+    return np.asarray(changed)

@@ -13,11 +13,13 @@ import numpy as np
 from torch import Tensor
 
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS, settings_of_arm
+from sonoforge.training.classifier.arm_names import find_arm
+from sonoforge.training.classifier.arms import settings_of_arm
 from sonoforge.training.classifier.budget_choice import count_busi_images
+from sonoforge.training.classifier.fold_generators import train_needed_generators
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, fold_path
-from sonoforge.training.classifier.folds import prepare_worker, run_fold, train_shared_generators
+from sonoforge.training.classifier.folds import prepare_worker, run_fold
 from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
 from sonoforge.training.classifier.kept_folds import keep_plan
 from sonoforge.training.classifier.made_from import MadeFrom, check_made_from, made_from
@@ -88,7 +90,7 @@ def compare(
         plans = _make_plans(folder, cache, settings, [(view.query, view.key) for view in views])
         made = {
             (plan.seed, arm): made_from(
-                plan, arm, settings_of_arm(ARMS[arm], settings.classifier), backbone.digest, generator
+                plan, arm, settings_of_arm(find_arm(arm), settings.classifier), backbone.digest, generator
             )
             for plan in plans
             for arm in settings.arms
@@ -137,6 +139,8 @@ def compare(
         never_right=evaluation["never_right"],
         split=_describe_split(plans[0], cache, second_opinion),
     )
+    if "learning_curves" in evaluation:
+        results["learning_curves"] = evaluation["learning_curves"]
     return Comparison(results, backbone, {arm: made[plans[0].seed, arm] for arm in settings.arms}, maps)
 
 
@@ -151,15 +155,15 @@ def _make_plans(
 
 
 def _run_missing(tasks: Sequence[FoldTask], jobs: int, pool: ProcessPoolExecutor | None) -> None:
-    """Run the folds that have no result yet, the longest first: those that train generators."""
-    missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: ARMS[task.arm].fill != "gan")
+    """Run the folds that have no result yet, after the generators that they share; those with most images first."""
+    missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: not task.own_arm.fill)
     if not missing:
         return
     done = len(tasks) - len(missing)
     device = find_device(missing[0].settings.device)
     log.info("%d folds to run, %d at a time on %s", len(missing), jobs, device)
     write_maps(missing, pool)
-    train_shared_generators(missing)
+    train_needed_generators(missing, pool)
     with progress_bar("folds", len(tasks), done, show=is_shown()) as advance:
         for result in run_tasks(run_fold, missing, pool):
             done += 1
@@ -170,20 +174,21 @@ def _run_missing(tasks: Sequence[FoldTask], jobs: int, pool: ProcessPoolExecutor
 
 
 def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult]) -> Predictions:
-    """Put the folds' predictions back into the order of the data set."""
+    """Put the folds' predictions back into the order of the data set, of which only what was tested is left."""
     probabilities = np.full((len(plan.files), len(folds[0].probabilities[0])), np.nan)
     for fold in folds:
         if (fold.arm, fold.seed) == (arm, plan.seed):
             probabilities[plan.test(fold.fold)] = fold.probabilities
+    tested = plan.tested
     return Predictions(
         arm=arm,
         protocol=plan.protocol,
         seed=plan.seed,
-        files=plan.files,
-        groups=np.array(plan.groups),
-        folds=np.array(plan.fold_of),
-        labels=np.array(plan.labels),
-        probabilities=probabilities,
+        files=tuple(plan.files[i] for i in tested),
+        groups=np.array(plan.groups)[tested],
+        folds=np.array(plan.fold_of)[tested],
+        labels=np.array(plan.labels)[tested],
+        probabilities=probabilities[tested],
     )
 
 
@@ -192,7 +197,7 @@ def _arm_result(figures: EvaluatedArm, part: Predictions, folds: Sequence[FoldRe
     judged = _pooled_trust(part, folds)
     result = ArmResult(
         **figures,
-        title=ARMS[folds[0].arm].title,
+        title=find_arm(folds[0].arm).title,
         train_accuracy=float(np.mean([fold.train_accuracy for fold in folds])),
         train_accuracy_by_fold=[fold.train_accuracy for fold in folds],
         learning_curves=[fold.history for fold in folds],

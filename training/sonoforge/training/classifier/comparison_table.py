@@ -6,14 +6,18 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.classifier.arm_names import find_arm, title_of
+from sonoforge.training.classifier.learning_curve_table import log_curves
+from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
+from sonoforge.training.statistics.published import validated_like
 from sonoforge.training.statistics.results import (
     ComparisonResults,
     ComparisonRow,
     EvaluatedArm,
     Evaluation,
     IntervalResult,
+    SplitResult,
 )
 from sonoforge.training.statistics.wording import why_not_detectable
 
@@ -28,6 +32,8 @@ def log_table(results: ComparisonResults) -> None:
         own = figures.get("train_accuracy_by_fold", [])
         spread = f" ({min(own):.3f} to {max(own):.3f} by fold)" if len(own) > 1 else ""
         say("%-38s accuracy on training images %.3f%s", figures["title"], figures["train_accuracy"], spread)
+    for line in _published(results["split"]):
+        say("%s", line)
     for warning in _warnings(results):
         say("%s", warning)
 
@@ -38,7 +44,7 @@ def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation)
     say("%-38s %-24s %9s %9s", "arm", "accuracy (95 % by group)", "bal. acc.", "macro-AUC")
     for arm, figures in results["arms"].items():
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
-        say("%-38s %-24s %9.3f %9.3f", _title(arm), _interval(figures["accuracy"]), balanced, area)
+        say("%-38s %-24s %9.3f %9.3f", title_of(arm), _interval(figures["accuracy"]), balanced, area)
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
         test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
@@ -47,12 +53,13 @@ def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation)
     for name in classes_of_interest(classes):
         _log_class(results, name)
     _log_never_right(results)
+    log_curves(results.get("learning_curves", []))
 
 
 def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
     """Print one class against the rest; nothing of a run that an earlier version made."""
     arms = {
-        _title(arm): figures["one_against_rest"][name]
+        title_of(arm): figures["one_against_rest"][name]
         for arm, figures in results["arms"].items()
         if "one_against_rest" in figures
     }
@@ -68,7 +75,7 @@ def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
             for point in own["sensitivity_at"]
         ]
         say("%-38s %-22s %-32s %-32s", title, _interval(own["auc"]), cells[0], cells[1])
-    say("each threshold was chosen on the other folds; the specificity that it reached stands behind 'at'")
+    say("each threshold was chosen on other test images; the specificity that it reached stands behind 'at'")
     for row in results["comparisons"]:
         if "one_against_rest" in row:
             change = row["one_against_rest"][name]
@@ -100,10 +107,6 @@ def _log_never_right(results: ComparisonResults | Evaluation) -> None:
     )  # fmt: skip
 
 
-def _title(arm: str) -> str:
-    return ARMS[arm].title if arm in ARMS else arm
-
-
 def _interval(figure: IntervalResult) -> str:
     return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**figure)
 
@@ -116,13 +119,24 @@ def _per_hundred(values: list[float], columns: list[int]) -> str:
     return "".join(f"{100 * values[i]:9.1f} " for i in columns)
 
 
+def _published(split: SplitResult) -> Iterator[str]:
+    """Name what papers claim under the same protocol, where the images are BUSI's, all of them."""
+    if not is_busi(split["fingerprint"]):
+        return
+    for row in validated_like(split["protocol"]):
+        implied = row.by_sensitivity
+        own = f", {implied.value:.3f} by its own other figures" if implied and row.contradiction else ""
+        yield f"published: {row.name} ({row.source}; {row.validation}): accuracy {row.accuracy:.3f} stated{own}"
+
+
 def _warnings(results: ComparisonResults) -> Iterator[str]:
     """Say why the figures come out too good, where they do."""
     split = results["split"]
     twins = sum(split["test_images_with_a_twin_in_training"])
     if twins:
-        yield f"{twins} of {split['images']} test images have a twin in training: these figures come out too good"
-    generated = [arm for arm in results["arms"] if ARMS[arm].fill == "gan"]
+        tested = sum(split["fold_sizes"])
+        yield f"{twins} of {tested} test images have a twin in training: these figures come out too good"
+    generated = [arm for arm in results["arms"] if find_arm(arm).reads_generators]
     if split["protocol"] == "thesis" and any(sum(results["arms"][arm]["generated_per_fold"]) for arm in generated):
         yield "the generators were trained on all images, test images included: their arm's figures come out too good"
     if split["busi_images"]:

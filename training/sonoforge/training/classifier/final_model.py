@@ -16,10 +16,12 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.speckle_grain import flatness
-from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, train_arm
-from sonoforge.training.classifier.balancing import GeneratorJob, balance
+from sonoforge.training.classifier.arm_names import find_arm
+from sonoforge.training.classifier.arms import ClassifierJob, Trained, train_arm
+from sonoforge.training.classifier.balancing import balance
 from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
 from sonoforge.training.classifier.fine_tuning import EpochRow
+from sonoforge.training.classifier.generators import GeneratorJob
 from sonoforge.training.classifier.made_from import REMEDY, MadeFrom, check_made_from
 from sonoforge.training.classifier.model_folder import (
     HASH_PREFIX,
@@ -106,14 +108,13 @@ def open_final(run: Path, made: MadeFrom) -> Path:
 def train_final(
     folder: Path,
     images: LabelledImages,
-    arm: str,
     job: ClassifierJob,
     generator: GanSettings,
     maps: Tensor | None = None,
 ) -> Trained:
-    """Train one arm on all the given images, continuing from ``folder`` if it was interrupted."""
+    """Train the job's arm on all the given images, continuing from ``folder`` if it was interrupted."""
     generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
-    added = balance(ARMS[arm].fill, images, generators)
+    added = balance(job.arm, images, generators)
     with (
         deterministic_kernels(job.device),
         progress_bar("final model", job.settings.epochs, show=is_shown()) as advance,
@@ -195,8 +196,8 @@ def record_model(
 def _prediction_sets(held_out: Predictions, classes: tuple[str, ...]) -> ConformalRecord:
     """Thresholds from all held-out images; coverage and size measured fold by fold with those of the other folds."""
     labels, raw = held_out.labels, held_out.probabilities
-    calibrated = calibration.cross_fitted_temperature(labels, raw, held_out.folds)
-    coverage, set_size = conformal.conformal_coverage(labels, calibrated, held_out.folds, ALPHA)
+    calibrated = calibration.cross_fitted_temperature(labels, raw, held_out.parts)
+    coverage, set_size = conformal.conformal_coverage(labels, calibrated, held_out.parts, ALPHA)
     scaled = calibration.apply_temperature(raw, calibration.fit_temperature(labels, raw))
     thresholds = conformal.conformal_thresholds(labels, scaled, ALPHA)
     return ConformalRecord(
@@ -211,7 +212,7 @@ def _describe_training(
     cache: ImageCache, indices: NDArray[np.int64], trained: Trained, held_out: Predictions, provenance: Provenance
 ) -> TrainingRecord:
     labels, settings = cache.dataset.labels[indices], provenance.settings
-    arm, added, busi = ARMS[held_out.arm], trained.added.tolist(), count_busi_images(cache)
+    arm, added, busi = find_arm(held_out.arm), trained.added.tolist(), count_busi_images(cache)
     return TrainingRecord(
         data=cache.dataset.name,
         data_images=len(cache.dataset.items),
@@ -221,7 +222,7 @@ def _describe_training(
         groups=len(np.unique(scan_groups(cache)[indices])),
         given_groups=len({item.group for item in cache.dataset.items} - {None}),
         added=dict(zip(cache.dataset.classes, added, strict=True)),
-        generator=asdict(provenance.generator) if arm.fill == "gan" and sum(added) else {},
+        generator=asdict(provenance.generator) if arm.reads_generators and sum(added) else {},
         choice=describe_choice(provenance.budget, asdict(settings), busi, len(cache.hashes)),
         fingerprint=cache.fingerprint,
         arm=held_out.arm,

@@ -47,6 +47,10 @@ class TrainingInputs(NamedTuple):
     labels: Indices
     measure: Callable[[Any], EpochRow] | None = None
 
+    def only(self, chosen: Indices) -> TrainingInputs:
+        """Serve the images at these indices alone."""
+        return TrainingInputs(lambda indices, rng: self.batch(chosen[indices], rng), self.labels[chosen])
+
 
 def feature_inputs(features: Tensor, labels: Indices) -> TrainingInputs:
     """Serve cached maps (V, N, C, H, W), a random variant of each image."""

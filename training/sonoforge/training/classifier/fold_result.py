@@ -36,8 +36,8 @@ class StageReads:
 class FoldResult:
     """One fold of one arm."""
 
-    arm: str  # row of `arms.ARMS`
-    protocol: str  # `sealed` or `thesis`
+    arm: str  # name, see `arm_names`
+    protocol: str  # see `splits.make_plan`
     seed: int
     fold: int
     files: list[str]  # N test images

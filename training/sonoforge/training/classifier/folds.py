@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.runtime.inference.trust import distances
-from sonoforge.training.classifier.arms import ARMS, ClassifierJob, train_arm
-from sonoforge.training.classifier.balancing import GeneratorJob, balance, missing_images, train_generators
+from sonoforge.training.classifier.arm_names import classes_with_generators, find_arm
+from sonoforge.training.classifier.arms import ClassifierJob, train_arm
+from sonoforge.training.classifier.balancing import balance
+from sonoforge.training.classifier.fold_generators import generator_job, seen_by_generators
 from sonoforge.training.classifier.fold_result import (
     CLASSIFIER,
     GENERATED,
@@ -21,7 +23,7 @@ from sonoforge.training.classifier.fold_result import (
     StageReads,
     write_fold,
 )
-from sonoforge.training.classifier.fold_task import FoldTask
+from sonoforge.training.classifier.fold_task import FoldTask, Indices
 from sonoforge.training.classifier.frozen_maps import open_images, read_maps
 from sonoforge.training.classifier.network import Watched, answer, pixel_views
 from sonoforge.training.classifier.trust_reference import judge_held_out
@@ -32,9 +34,6 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.pixels import Pixels, write_grid
 from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.run_folder import log_to
-from sonoforge.training.tasks import run_tasks
-
-Indices = NDArray[np.int64]
 
 
 def prepare_worker(source: ImageSource) -> None:
@@ -51,7 +50,7 @@ def run_fold(task: FoldTask) -> FoldResult:
     started = time.perf_counter()
     plan, fold, settings = task.plan, task.fold, task.classifier
     cache, device = open_images(task.source), find_device(task.settings.device)
-    train, test = plan.train(fold), plan.test(fold)
+    train, test = task.training, plan.test(fold)
     check_sealed(plan, fold, "classifier", train, cache)
     with log_to(task.folder), deterministic_kernels(device):
         added, generator_reads = _added_images(task, cache)
@@ -62,7 +61,7 @@ def run_fold(task: FoldTask) -> FoldResult:
         trained = train_arm(
             cache.labelled(train),
             added,
-            ClassifierJob(task.backbone, settings, task.seed, device, watched),
+            ClassifierJob(task.backbone, task.own_arm, settings, task.seed, device, watched),
             features=read_maps(task, train, device) if settings.frozen_blocks else None,
         )
         answers = answer(trained.members, views, settings.frozen_blocks, device)
@@ -93,47 +92,27 @@ def _hashes(cache: ImageCache, indices: Indices) -> tuple[str, ...]:
 
 def _added_images(task: FoldTask, cache: ImageCache) -> tuple[LabelledImages | None, list[StageReads]]:
     """Make the images that the arm adds to the training fold, and note what their generators read."""
-    fill = ARMS[task.arm].fill
-    if fill != "gan":
-        job = GeneratorJob(task.settings.generator, task.seed, task.settings.device, task.folder)
-        return balance(fill, cache.labelled(task.plan.train(task.fold)), job), []
-    seen, job = _generator_job(task, cache)
+    arm, job = task.own_arm, generator_job(task)
+    if arm.fill in ("", "duplicates"):
+        return balance(arm, cache.labelled(task.training), dataclasses.replace(job, seed=task.seed)), []
+    seen = seen_by_generators(task)
     images = cache.labelled(seen, np.array(task.plan.groups))
     reads = []
-    for label in missing_images(images):
+    for label in classes_with_generators(arm, images.counts.tolist()):
         name, own = images.classes[label], seen[images.labels == label]
         check_sealed(task.plan, task.fold, f"generator of {name}", own, cache)
         reads.append(StageReads(GENERATOR, _hashes(cache, own), name))
-    added = balance(fill, images, job)
+    added = balance(arm, images, job)
     if added is not None:
         reads.append(StageReads(GENERATED, added.hashes))
-        if task.fold == 0:
+        if task.fold == 0 and task.arm == _sampled_arm(task.settings.arms):
             _write_samples(task.folder / "samples", cache.labelled(task.plan.train(0)), added)
     return added, reads
 
 
-def _generator_job(task: FoldTask, cache: ImageCache) -> tuple[Indices, GeneratorJob]:
-    """Images that the generators may read, and their job.
-
-    As published (``thesis``), each is trained once on all images of its class, test folds included.
-    """
-    seen, seed, name = task.plan.train(task.fold), task.seed, f"fold{task.fold:02d}"
-    if task.plan.protocol == "thesis":
-        seen, seed, name = np.arange(len(cache.dataset.items)), task.plan.seed, "all"
-    folder = task.folder / "gan" / f"seed{task.plan.seed}-{name}"
-    return seen, GeneratorJob(task.settings.generator, seed, task.settings.device, folder)
-
-
-def train_shared_generators(tasks: Sequence[FoldTask]) -> None:
-    """Train what several folds share before they run side by side: the ``thesis`` generators, one set a seed."""
-    shared = {t.plan.seed: t for t in tasks if t.plan.protocol == "thesis" and ARMS[t.arm].fill == "gan"}
-    list(run_tasks(_train_shared, list(shared.values()), None))
-
-
-def _train_shared(task: FoldTask) -> None:
-    cache = open_images(task.source)
-    seen, job = _generator_job(task, cache)
-    train_generators(cache.labelled(seen, np.array(task.plan.groups)), job)
+def _sampled_arm(arms: Sequence[str]) -> str | None:
+    """Return the first arm whose generated images are shown as what they are."""
+    return next((name for name in arms if find_arm(name).fill == "gan"), None)
 
 
 def _write_samples(folder: Path, train: LabelledImages, added: LabelledImages) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS, settings_of_arm
+from sonoforge.training.classifier.arm_names import find_arm
+from sonoforge.training.classifier.arms import settings_of_arm
 from sonoforge.training.classifier.fold_result import read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, fold_path
 from sonoforge.training.classifier.made_from import check_made_from, made_from
@@ -76,7 +77,7 @@ def check_finished(folder: Path, settings: ComparisonSettings) -> None:
     for seed in settings.seeds:
         plan = read_plan(plan_path(folder, seed, settings.seeds[0]))
         for arm in settings.arms:
-            expected = made_from(plan, arm, settings_of_arm(ARMS[arm], settings.classifier), weights, generator)
+            expected = made_from(plan, arm, settings_of_arm(find_arm(arm), settings.classifier), weights, generator)
             for fold in range(plan.folds):
                 path = fold_path(folder, arm, seed, fold)
                 check_made_from(path, read_fold(path).made_from, expected)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.arms import ARMS
+from sonoforge.training.classifier.arm_names import changes_of, find_arm
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.split_plan import SplitPlan
@@ -27,7 +27,8 @@ class MadeFrom:
 
     plan: str  # `SplitPlan.digest`: the images, their classes, groups and folds, and the seed
     weights: str  # `weights.Backbone.digest` of the initial weights
-    settings: Mapping[str, Any]  # `classifier`, and `generator` where the arm has one, as JSON has them
+    # `classifier`, `generator` where the arm has one, and `arm` where it has a dose or a share; as JSON has them.
+    settings: Mapping[str, Any]
 
 
 def made_from(
@@ -37,14 +38,17 @@ def made_from(
 
     Args:
         plan: The split plan.
-        arm: Row of `arms.ARMS`.
+        arm: Name, see `arm_names`.
         classifier: The settings of the arm's classifier.
         weights: `weights.Backbone.digest`.
         generator: Settings of the generators, see `gan.job.GanJob.record`; an arm without generators ignores them.
     """
     settings: dict[str, Any] = {"classifier": dataclasses.asdict(classifier)}
-    if ARMS[arm].fill == "gan":
+    own = find_arm(arm)
+    if own.reads_generators or own.fill == "untrained":
         settings["generator"] = generator
+    if changes_of(own):
+        settings["arm"] = changes_of(own)
     return MadeFrom(plan.digest, weights, plain(settings))
 
 

@@ -20,7 +20,7 @@ class ClassifierSettings:
     # Decay of the exponential moving average of the weights a step, 0 for none; the averaged weights are the result.
     averaging: float = 0.98
     class_weights: bool = False  # weight each class by the inverse of its frequency
-    # `none`; `flip` (left-right); `classical` (flip, zoom, shift, brightness, contrast).  An arm may have its own.
+    # `none`, `flip` (left-right), `classical` or `trivial`, see `augmentation.augment`.  An arm may have its own.
     augmentation: str = "flip"
     # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).

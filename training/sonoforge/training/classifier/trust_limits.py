@@ -75,7 +75,7 @@ def record_trust(
     near, far = float(np.median(judged.neighbours)), float(np.percentile(judged.neighbours, 95))
     if not 0 < near < far:  # too few images to tell near from far
         return record
-    labels, folds = held_out.labels, held_out.folds
+    labels, folds = held_out.labels, held_out.parts
     calibrated = calibration.cross_fitted_temperature(labels, held_out.probabilities, folds)
     cuts = risk_coverage.cuts(held_out.predicted != labels, calibrated.max(axis=1), held_out.groups)
     record["checks"] = {

@@ -21,7 +21,7 @@ def check_sealed(
     """Refuse a training stage that would read a test image of its fold, or one that repeats a test image.
 
     Contents and appearance are compared in the pixels of ``cache``, so that a plan with wrong groups is detected.  Does
-    nothing under ``thesis``.
+    nothing under ``thesis`` and ``single``.
 
     Raises:
         GateError: An image read is, equals, looks like or is grouped with a test image; names both.
@@ -70,7 +70,7 @@ def _leaks(
 def leaked_images(plan: SplitPlan, fold: int, cache: ImageCache) -> NDArray[np.int64]:
     """Return the test images of a fold that have a duplicate or near-duplicate in its training part.
 
-    It measures what ``thesis`` lets through; that it is empty proves ``sealed``.
+    It measures what ``thesis`` and ``single`` let through; that it is empty proves ``sealed``.
     """
     pairs = cache.duplicates.pairs
     fold_of = np.array(plan.fold_of)

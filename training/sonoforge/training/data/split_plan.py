@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 
-PROTOCOLS = ("sealed", "thesis")
+PROTOCOLS = ("sealed", "thesis", "single")
+UNTESTED = -1
+"""The fold of an image that is trained on and never tested, under ``single``."""
 FILE = "splits.json"
 """The plan of a run folder; of several seeds, that of the first."""
 
@@ -24,17 +26,17 @@ FILE = "splits.json"
 class SplitPlan:
     """The fold of every image."""
 
-    protocol: str  # `sealed` or `thesis`
+    protocol: str  # one of `PROTOCOLS`
     seed: int
     folds: int  # number of folds K
     fingerprint: str  # that of the image cache that the plan was made for
     files: tuple[str, ...]  # (N) relative path of each image
     hashes: tuple[str, ...]  # (N) content hash of each image
     labels: tuple[int, ...]  # (N) class index
-    # (N) group number: near-duplicates and given groups joined. Under `thesis` they do not shape the folds, but
+    # (N) group number: near-duplicates and given groups joined. Only under `sealed` do they shape the folds, but
     # statistics still resample by them.
     groups: tuple[int, ...]
-    fold_of: tuple[int, ...]  # (N) fold in which each image is tested, 0..K-1
+    fold_of: tuple[int, ...]  # (N) fold in which each image is tested, 0..K-1; under `single`, else `UNTESTED`
 
     @property
     def digest(self) -> str:
@@ -53,6 +55,11 @@ class SplitPlan:
     def test(self, fold: int) -> NDArray[np.int64]:
         """Return the indices of the images that fold ``fold`` tests."""
         return np.flatnonzero(np.array(self.fold_of) == self._checked(fold))
+
+    @property
+    def tested(self) -> NDArray[np.int64]:
+        """Return the indices of the images that some fold tests: all of them, but under ``single``."""
+        return np.flatnonzero(np.array(self.fold_of) != UNTESTED)
 
     def _checked(self, fold: int) -> int:
         if not 0 <= fold < self.folds:
@@ -96,9 +103,10 @@ def read_plan(path: Path) -> SplitPlan:
     twice = [file for file, count in Counter(plan.files).items() if count > 1]
     if twice:
         raise SonoforgeError(f"{path}: lists {twice[0]} twice, expected every file once; {remedy}")
+    least = UNTESTED if plan.protocol == "single" else 0
     for file, fold in zip(plan.files, plan.fold_of, strict=True):
-        if not isinstance(fold, int) or not 0 <= fold < plan.folds:
-            raise SonoforgeError(f"{path}: {file} is in fold {fold}, expected 0 to {plan.folds - 1}; {remedy}")
+        if not isinstance(fold, int) or not least <= fold < plan.folds:
+            raise SonoforgeError(f"{path}: {file} is in fold {fold}, expected {least} to {plan.folds - 1}; {remedy}")
     return plan
 
 

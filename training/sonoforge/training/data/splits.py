@@ -1,6 +1,6 @@
 """Split images into folds, so that nothing shown in a test fold is shown in its training part.
 
-Two protocols, see `make_plan`.  What was split is checked again in `guard`.
+Three protocols, see `make_plan`.  What was split is checked again in `guard`.
 """
 
 from __future__ import annotations
@@ -9,41 +9,42 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.duplicates import join_groups, join_scans
-from sonoforge.training.data.split_plan import PROTOCOLS, SplitPlan
+from sonoforge.training.data.split_plan import PROTOCOLS, UNTESTED, SplitPlan
+
+TEST_SHARE = 0.2
+"""Of the images under ``single``: 156 of BUSI's 780, as in figure 12c of the MSc thesis (existing app, Addala 2023)."""
 
 
 def make_plan(
     cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0, together: Sequence[tuple[int, int]] = ()
 ) -> SplitPlan:
-    """Split the images into folds, at least two.
+    """Split the images into folds, at least two; under ``single`` into one that is tested and the rest.
 
     ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents, the
     groups given with the data, and the pairs of images ``together``.  ``thesis``: plain stratified k-fold, which
     lets repeated scans end up on both sides; kept to reproduce published figures and to measure the effect.
+    ``single``: one plain stratified split, a fifth of the images tested once and never the others (``folds`` is 1);
+    kept, like ``thesis``, for figures that were published so.
 
     Raises:
         SonoforgeError: An unknown protocol, or a class with fewer groups (images) than folds.
     """
     if protocol not in PROTOCOLS:
         raise SonoforgeError(f"protocol: found {protocol!r}, expected {' or '.join(PROTOCOLS)}")
-    if folds < 2:
-        raise SonoforgeError(f"folds: found {folds}, expected at least 2")
+    if (folds == 1) != (protocol == "single") or folds < 1:
+        raise SonoforgeError(f"folds: found {folds} under {protocol}, expected 1 under single, at least 2 otherwise")
     labels = cache.dataset.labels
     groups = scan_groups(cache, together)
-    _check_enough(cache.dataset, groups if protocol == "sealed" else np.arange(len(labels)), folds)
-    fold_of = np.empty(len(labels), np.int64)
-    splitter = StratifiedGroupKFold if protocol == "sealed" else StratifiedKFold
-    parts = splitter(folds, shuffle=True, random_state=derive_seed(seed, "folds", bits=32))
-    for fold, (_, test) in enumerate(
-        parts.split(np.zeros(len(labels)), labels, groups if protocol == "sealed" else None)
-    ):
+    _check_enough(cache.dataset, groups if protocol == "sealed" else np.arange(len(labels)), max(2, folds))
+    fold_of = np.full(len(labels), UNTESTED, np.int64)
+    for fold, test in enumerate(_test_parts(labels, groups if protocol == "sealed" else None, folds, seed)):
         fold_of[test] = fold
     return SplitPlan(
         protocol=protocol,
@@ -56,6 +57,17 @@ def make_plan(
         groups=tuple(groups.tolist()),
         fold_of=tuple(fold_of.tolist()),
     )
+
+
+def _test_parts(
+    labels: NDArray[np.int64], groups: NDArray[np.int64] | None, folds: int, seed: int
+) -> list[NDArray[np.int64]]:
+    """Deal the images, or whole groups, by class: the indices that each fold tests."""
+    state, rows = derive_seed(seed, "folds", bits=32), np.arange(len(labels))
+    if folds == 1:
+        return [train_test_split(rows, test_size=TEST_SHARE, random_state=state, stratify=labels)[1]]
+    splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
+    return [test for _, test in splitter(folds, shuffle=True, random_state=state).split(rows, labels, groups)]
 
 
 def scan_groups(cache: ImageCache, together: Sequence[tuple[int, int]] = ()) -> NDArray[np.int64]:

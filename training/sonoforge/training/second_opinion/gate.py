@@ -51,8 +51,8 @@ def find_second_views(cache: ImageCache) -> list[Match]:
 def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views: Sequence[Match]) -> SecondOpinion:
     """Refuse plans under which a network is tested on an image and trained on another picture of the same scan.
 
-    Pairs in ``distinct.csv`` are let through; they and the possible second views are recorded.  Under ``thesis`` what
-    leaks is only said.
+    Pairs in ``distinct.csv`` are let through; they and the possible second views are recorded.  Under ``thesis`` and
+    ``single`` what leaks is only said.
 
     Args:
         run: The run folder.  Gets ``second-opinion.json`` and, where something was found, its pictures, a
@@ -95,7 +95,7 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
     message = _message(run, cache, leaks)
     if plans[0].protocol == "sealed":
         raise GateError(f"sealed: {message}")
-    log.warning("thesis: %s", message)
+    log.warning("%s: %s", plans[0].protocol, message)
     return record
 
 

@@ -41,7 +41,7 @@ def describe_flags(
     """
     flags = {
         "between two classes": ~_one_class(part, alpha),
-        **{name: beyond(values, part.folds) for name, values in distances.items()},
+        **{name: beyond(values, part.parts) for name, values in distances.items()},
         **marked,
     }
     wrong, groups = part.predicted != part.labels, part.groups
@@ -88,10 +88,10 @@ def _ratio(wrong: NDArray[np.bool_], flag: NDArray[np.bool_]) -> float:
 
 def _one_class(part: Predictions, alpha: float) -> NDArray[np.bool_]:
     """Whether exactly one class (N,) cannot be ruled out, with temperature and thresholds of the other folds."""
-    calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.folds)
+    calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
     one = np.zeros(len(part.labels), dtype=bool)
-    for fold in np.unique(part.folds):
-        test = part.folds == fold
+    for own in np.unique(part.parts):
+        test = part.parts == own
         thresholds = conformal_thresholds(part.labels[~test], calibrated[~test], alpha)
         one[test] = (calibrated[test] >= thresholds).sum(axis=1) == 1
     return one

@@ -43,7 +43,7 @@ def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int)
                 sensitivity=interval_result(point.sensitivity),
                 specificity=interval_result(point.specificity),
             )
-            for point in operating_points(positive, scores, part.folds, part.groups)
+            for point in operating_points(positive, scores, part.parts, part.groups)
         ],
         decision_curve=DecisionCurveResult(
             thresholds=THRESHOLDS.tolist(),
@@ -61,7 +61,7 @@ def compare_one_against_rest(first: Predictions, second: Predictions, label: int
     positive = first.labels == label
     scores = first.probabilities[:, label], second.probabilities[:, label]
     area = paired_bootstrap(weighted_auc, positive, scores[0], scores[1], groups=first.groups)
-    changes = sensitivity_differences(positive, scores, (first.folds, second.folds), first.groups)
+    changes = sensitivity_differences(positive, scores, (first.parts, second.parts), first.groups)
     return ClassDifference(
         auc=interval_result(area),
         p_value=delong_test(positive, scores[0], scores[1], first.groups).p_value,

@@ -17,13 +17,19 @@ from sonoforge.runtime.errors import SonoforgeError
 
 Indices = NDArray[np.int64]
 
+SHARE_MARK = "@"
+"""Between an arm and the share of the real images that it was made from: ``real@0.25``."""
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """One arm with one seed: each test image predicted once, by the fold that did not train on it."""
+    """One arm with one seed: each test image predicted once, by the fold that did not train on it.
 
-    arm: str  # row of `arms.ARMS`
-    protocol: str  # `sealed` or `thesis`
+    Under ``single`` there is one fold, and the images are those that it tested.
+    """
+
+    arm: str  # name, see `classifier.arm_names`
+    protocol: str  # `sealed`, `thesis` or `single`, see `splits.make_plan`
     seed: int  # seed of split and training
     files: tuple[str, ...]  # (N,) image paths
     groups: Indices  # (N,) near-duplicate or patient groups
@@ -36,6 +42,17 @@ class Predictions:
         """(N,) most probable class of each image."""
         best: Indices = self.probabilities.argmax(axis=1).astype(np.int64)
         return best
+
+    @property
+    def parts(self) -> Indices:
+        """(N,) the part of each image, for what is fitted on the images of the other parts.
+
+        The folds; of a single one two halves of its whole groups, which calibrate each other.
+        """
+        if len(np.unique(self.folds)) > 1:
+            return self.folds
+        halves: Indices = np.unique(self.groups, return_inverse=True)[1] % 2
+        return halves
 
     def reordered(self, order: Indices) -> Predictions:
         """Return the images in another order (N,)."""
@@ -102,5 +119,10 @@ def _check(path: Path, part: Predictions) -> None:
         raise SonoforgeError(f"{what}: found an image twice, expected each once")
     if not ((part.probabilities >= 0) & (part.probabilities <= 1)).all():
         raise SonoforgeError(f"{what}: found a probability that is not within 0 and 1")
-    if len(np.unique(part.folds)) < 2:
-        raise SonoforgeError(f"{what}: found one fold, expected at least two, as crossval writes them")
+    if (len(np.unique(part.folds)) == 1) != (part.protocol == "single"):
+        raise SonoforgeError(
+            f"{what}: found {len(np.unique(part.folds))} folds under {part.protocol}, expected one under single and "
+            "several otherwise, as crossval writes them"
+        )
+    if len(np.unique(part.parts)) < 2:
+        raise SonoforgeError(f"{what}: found one group of images, expected at least two to calibrate each other")

@@ -22,10 +22,10 @@ def interval_result(interval: Interval) -> IntervalResult:
 
 
 class FoldAccuracy(TypedDict):
-    """Accuracy of each fold, their mean and standard deviation."""
+    """Accuracy of each fold, their mean and standard deviation (None of a single one)."""
 
     mean: float
-    sd: float
+    sd: float | None
     values: list[float]
 
 
@@ -218,8 +218,51 @@ class NeverRight(TypedDict):
     worst: list[WrongCluster]
 
 
-class Evaluation(TypedDict):
-    """What follows from ``predictions.csv`` alone: arms by name, each arm against the first, what no arm can."""
+class CurvePoint(TypedDict):
+    """The error of a classifier made from about so many real images."""
+
+    images: float
+    error: IntervalResult
+
+
+class RealWorth(TypedDict):
+    """How many real images the images that an arm adds are worth, and by what the real ones seem multiplied.
+
+    See `learning_curve.real_ratio` for a value that is no number, and for ends that are 0 or none.
+    """
+
+    arm: str
+    ratio: IntervalResult
+    images: IntervalResult
+
+
+class LearningCurve(TypedDict):
+    """Error (1 less the ``figure``) by the number of real images, see `learning_curve`.
+
+    ``images`` are all real ones of a training fold, ``points`` those measured by arm, ``exponent`` and ``extrapolated``
+    are of the ``baseline``.
+    """
+
+    figure: str
+    images: float
+    baseline: str
+    points: dict[str, list[CurvePoint]]
+    exponent: IntervalResult
+    extrapolated: list[CurvePoint]
+    worth: list[RealWorth]
+
+
+class _LaterEvaluation(TypedDict, total=False):
+    """What is there only where arms were run with several shares of the real images."""
+
+    learning_curves: list[LearningCurve]
+
+
+class Evaluation(_LaterEvaluation):
+    """What follows from ``predictions.csv`` alone.
+
+    Arms by name, each arm against the first one with as many real images, what no arm can.
+    """
 
     arms: dict[str, EvaluatedArm]
     comparisons: list[ComparisonRow]
@@ -269,6 +312,7 @@ class _LaterResults(TypedDict, total=False):
     """What earlier versions did not record."""
 
     never_right: NeverRight
+    learning_curves: list[LearningCurve]
 
 
 class ComparisonResults(_LaterResults):

@@ -9,6 +9,7 @@ import numpy as np
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import calibration, classification, conformal, paired, risk_coverage
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, wilson_by_group
+from sonoforge.training.statistics.learning_curve import learning_curves, split_share
 from sonoforge.training.statistics.never_right import never_right
 from sonoforge.training.statistics.one_against_rest import compare_one_against_rest, describe_one_against_rest
 from sonoforge.training.statistics.predictions import Predictions
@@ -35,10 +36,10 @@ ALPHA = 0.1
 def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
     """Compute all figures of one arm with one seed."""
     labels, raw = part.labels, part.probabilities
-    calibrated = calibration.cross_fitted_temperature(labels, raw, part.folds)
+    calibrated = calibration.cross_fitted_temperature(labels, raw, part.parts)
     confusion = classification.confusion_matrix(labels, part.predicted, len(classes))
     by_fold = [classification.accuracy(labels[part.folds == f], raw[part.folds == f]) for f in np.unique(part.folds)]
-    coverage, set_size = conformal.conformal_coverage(labels, calibrated, part.folds, ALPHA)
+    coverage, set_size = conformal.conformal_coverage(labels, calibrated, part.parts, ALPHA)
     balanced_accuracy, macro_f1, macro_auc = (
         interval_result(group_bootstrap(figure, labels, raw, part.groups))
         for figure in (classification.balanced_accuracies, classification.macro_f1s, classification.macro_aucs)
@@ -57,7 +58,11 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
         balanced_accuracy=balanced_accuracy,
         macro_f1=macro_f1,
         macro_auc=macro_auc,
-        fold_accuracy=FoldAccuracy(mean=float(np.mean(by_fold)), sd=float(np.std(by_fold, ddof=1)), values=by_fold),
+        fold_accuracy=FoldAccuracy(
+            mean=float(np.mean(by_fold)),
+            sd=float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else None,
+            values=by_fold,
+        ),
         ece=calibration.expected_calibration_error(labels, raw),
         ece_calibrated=calibration.expected_calibration_error(labels, calibrated),
         brier=calibration.brier_score(labels, raw),
@@ -124,7 +129,7 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
 
 
 def evaluate(predictions: Sequence[Predictions], classes: Sequence[str]) -> Evaluation:
-    """Compute the figures of every arm, and compare each arm with the first one."""
+    """Compute the figures of every arm, and compare each arm with the first one that has as many real images."""
     arms = {}
     for name in dict.fromkeys(part.arm for part in predictions):
         own = [part for part in predictions if part.arm == name]
@@ -136,9 +141,15 @@ def evaluate(predictions: Sequence[Predictions], classes: Sequence[str]) -> Eval
             accuracy_sd=float(np.std(accuracies, ddof=1)) if len(own) > 1 else None,
         )
         arms[name] = EvaluatedArm(**describe_arm(own[0], classes), seeds=seeds)
-    first_seed = [part for part in predictions if part.seed == predictions[0].seed]
-    return Evaluation(
-        arms=arms,
-        comparisons=[compare_arms(first_seed[0], part, classes) for part in first_seed[1:]],
-        never_right=never_right(predictions, classes),
-    )
+    baselines: dict[float, Predictions] = {}
+    comparisons = []
+    for part in (part for part in predictions if part.seed == predictions[0].seed):
+        _, share = split_share(part.arm)
+        baseline = baselines.setdefault(share, part)
+        if part is not baseline:
+            comparisons.append(compare_arms(baseline, part, classes))
+    evaluation = Evaluation(arms=arms, comparisons=comparisons, never_right=never_right(predictions, classes))
+    curves = learning_curves(predictions)
+    if curves:
+        evaluation["learning_curves"] = curves
+    return evaluation

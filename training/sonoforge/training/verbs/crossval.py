@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from sonoforge.runtime.cli.options import Outcome, flatten
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS, check_arms
-from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
+from sonoforge.training.classifier.arm_names import check_arms, find_arm, with_shares
 from sonoforge.training.classifier.comparison import compare
 from sonoforge.training.classifier.comparison_table import log_figures, log_table
 from sonoforge.training.classifier.fold_task import ComparisonSettings
+from sonoforge.training.classifier.generators import GENERATOR_BUDGETS
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.settings import ClassifierSettings
@@ -48,7 +48,7 @@ def main(config: Config) -> Outcome:
     settings = resolve_settings(config)
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), config.classifier.crop)
     cache = load_images(source)
-    check_arms("--arms", config.arms, cache.dataset.classes, cache.class_counts)
+    check_arms("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
     chosen = {key: value for key, value in flatten(config).items() if key != "from_predictions"}
     folder = run_folder.open_run(Path(config.out), f"crossval-{cache.dataset.name}", chosen, resume=config.resume)
     with run_folder.log_to(folder):
@@ -85,7 +85,7 @@ def fill_defaults(config: ConfigType) -> ConfigType:
     generator = config.generator
     if phantom and quick and not _has_duration(generator):
         generator = dataclasses.replace(generator, steps=PHANTOM_GAN_STEPS)
-    folds = config.folds or (PHANTOM_FOLDS if phantom else 10)
+    folds = config.folds or (1 if config.protocol == "single" else PHANTOM_FOLDS if phantom else 10)
     return dataclasses.replace(config, folds=folds, classifier=classifier, generator=generator)
 
 
@@ -96,15 +96,23 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
         SonoforgeError: An unknown arm, no arm, a device that does not exist, or generator settings that do not go
             together.
     """
-    _check_arms(config.arms)
+    arms = with_shares(config.arms, config.real_shares)
+    if not arms or len(set(arms)) != len(arms):
+        raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
+    if config.protocol != "sealed" and any(find_arm(name).real_share != 1 for name in arms):
+        raise SonoforgeError(
+            f"--protocol {config.protocol}: found arms with a share of the real images, which need sealed; leave "
+            "--real-shares out"
+        )
+    _check_folds(config)
     find_device(config.device)
     generator = _resolve_generator(config)
     compose(generator)
     open_job(generator, config.device)
     return ComparisonSettings(
-        arms=config.arms,
+        arms=arms,
         protocol=config.protocol,
-        folds=config.folds or 10,
+        folds=config.folds or (1 if config.protocol == "single" else 10),
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
         budget=config.classifier.budget,
         weights=config.classifier.weights or "imagenet",
@@ -115,18 +123,16 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
     )
 
 
+def _check_folds(config: ComparisonConfig) -> None:
+    if config.folds and (config.folds == 1) != (config.protocol == "single"):
+        raise SonoforgeError(
+            f"--folds: found {config.folds} under --protocol {config.protocol}, expected 1 under single (one split), "
+            "at least 2 under sealed and thesis; leave it out, or repeat the split with --seeds"
+        )
+
+
 def _watching(settings: ClassifierSettings, test_curves: bool) -> ClassifierSettings:
     return dataclasses.replace(settings, test_curves=settings.test_curves or test_curves)
-
-
-def _check_arms(arms: tuple[str, ...]) -> None:
-    for arm in arms:
-        if arm not in ARMS:
-            raise SonoforgeError(
-                f"--arms: found {arm!r}, expected any of {', '.join(ARMS)}{did_you_mean(arm, list(ARMS))}"
-            )
-    if not arms or len(set(arms)) != len(arms):
-        raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
 
 
 def _resolve_generator(config: ComparisonConfig) -> GanSettings:

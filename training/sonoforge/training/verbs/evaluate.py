@@ -158,6 +158,8 @@ def _check(config: Config) -> None:
         )
     if "umap" in config.plots and importlib.util.find_spec("umap") is None:
         raise SonoforgeError("--plots umap: found no umap-learn; pip install 'sonoforge[umap]', or leave it out")
+    if config.reading_classes:
+        raise SonoforgeError("--reading-classes: found without --reading-sheet, expected both; add it, or leave it out")
     if config.lpips_heads and not config.lpips:
         raise SonoforgeError("--lpips-heads: found without --lpips; give its network as well")
 

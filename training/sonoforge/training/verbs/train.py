@@ -12,9 +12,10 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arms import ARMS, ClassifierJob, Trained, check_arms, settings_of_arm
-from sonoforge.training.classifier.balancing import GENERATOR_BUDGETS
+from sonoforge.training.classifier.arm_names import check_arms, file_stem, final_name, find_arm
+from sonoforge.training.classifier.arms import ClassifierJob, Trained, settings_of_arm
 from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_final, record_model, train_final
+from sonoforge.training.classifier.generators import GENERATOR_BUDGETS
 from sonoforge.training.classifier.kept_folds import check_images, keep_plan
 from sonoforge.training.classifier.made_from import made_from
 from sonoforge.training.classifier.network import answer, pixel_views
@@ -36,14 +37,16 @@ log = logging.getLogger(__name__)
 
 def main(config: Config) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
+    config = replace(config, arm=final_name(config.arm, "--arm"))
     device = find_device(config.device)
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), config.classifier.crop)
     cache = load_images(source)
     check_arms("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(
-        Path(config.out), f"train-{config.arm}-{cache.dataset.name}", flatten(config), resume=config.resume
+        Path(config.out), f"train-{file_stem(config.arm)}-{cache.dataset.name}", flatten(config), resume=config.resume
     )
-    settings = settings_of_arm(ARMS[config.arm], config.classifier.settings())
+    arm = find_arm(config.arm)
+    settings = settings_of_arm(arm, config.classifier.settings())
     generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
     weights = config.classifier.weights or ("shipped" if config.data == "phantom" else "imagenet")
     with run_folder.log_to(folder):
@@ -65,12 +68,11 @@ def main(config: Config) -> Outcome:
         check_sealed(plan, 0, "classifier", train, cache)
         sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
         check_plans(folder, cache, [sides], views)
-        job = ClassifierJob(backbone, settings, config.seed, device)
+        job = ClassifierJob(backbone, arm, settings, config.seed, device)
         generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
         trained = train_final(
             final,
             cache.labelled(train, np.array(plan.groups)),
-            config.arm,
             job,
             generator,
         )

@@ -48,7 +48,7 @@ def read_plans(folder: Path) -> dict[int, SplitPlan]:
 def class_counts(plan: SplitPlan, classes: int) -> NDArray[np.int64]:
     """Count the test images of each fold by class, (folds, classes)."""
     counts = np.zeros((plan.folds, classes), np.int64)
-    np.add.at(counts, (np.array(plan.fold_of), np.array(plan.labels)), 1)
+    np.add.at(counts, (np.array(plan.fold_of)[plan.tested], np.array(plan.labels)[plan.tested]), 1)
     return counts
 
 
@@ -79,7 +79,7 @@ def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads
         `Reads` by kind of stage, for the kinds that occur.
     """
     found: dict[str, Reads] = {}
-    generators: set[tuple[int, int, str]] = set()
+    generators: set[tuple[int, int, str, tuple[str, ...]]] = set()
     for path in sorted((folder / "folds").glob("*.json")):
         result = read_fold(path)
         if result.seed not in plans:
@@ -92,9 +92,9 @@ def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads
                 continue
             if own.class_name:
                 # Several arms may be filled by the same generators; each of these counts once.
-                if (seed, fold, own.class_name) in generators:
+                if (seed, fold, own.class_name, own.hashes) in generators:
                     continue
-                generators.add((seed, fold, own.class_name))
+                generators.add((seed, fold, own.class_name, own.hashes))
             reads = found.setdefault(own.stage, Reads())
             reads.runs += 1
             reads.images += len(own.hashes)
@@ -161,7 +161,7 @@ def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], twi
 def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, ArmResult], images: int) -> list[Check]:
     """Recount from ``predictions.csv`` and compare with what the tables print."""
     once = all(len(part.files) == len(set(part.files)) == images for part in parts)
-    checks = [Check("each image predicted once by each arm and seed", "yes" if once else "no", once)]
+    checks = [Check("each test image predicted once by each arm and seed", "yes" if once else "no", once)]
     for arm, figures in arms.items():
         part = next((part for part in parts if part.arm == arm), None)
         printed = np.array(figures["confusion"])

@@ -99,12 +99,13 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
     checks = [
         *origin_checks(folder, plans, reads, cache.contents),
         *split_checks(plans, reads, twins),
-        *check_predictions(parts, arms, len(plan.files)),
+        *check_predictions(parts, arms, len(plan.tested)),
     ]
     facts = statements.RunFacts(
         protocol=results["protocol"],
         folds=split["folds"],
         images=split["images"],
+        tested=sum(split["fold_sizes"]),
         groups=split["groups"],
         classes=len(classes),
         arms=tuple(arms),
@@ -224,7 +225,7 @@ def _facts(results: RunResults, comparisons: Sequence[ComparisonRow]) -> list[Fa
         detail = f"{_interval(change, '+')}; {least}"
         rows.append(Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
     twins = sum(split["test_images_with_a_twin_in_training"])
-    of_all = f"of {counted(split['images'], 'image')}"
+    of_all = f"of {counted(sum(split['fold_sizes']), 'test image')}"
     return [*rows, Fact("Test images with a near-duplicate in training", str(twins), of_all)]
 
 
@@ -258,7 +259,7 @@ def _charts(
     diagrams = []
     for name in list(arms)[:_CHARTED_CALIBRATIONS]:
         part = next(p for p in parts if p.arm == name)
-        calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.folds)
+        calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
         raw_bins, bins = (reliability(part.labels, p, part.groups) for p in (part.probabilities, calibrated))
         diagrams.append((titles[name], charts.reliability_diagram(raw_bins, bins, titles[name])))
     return Charts(

@@ -16,9 +16,10 @@ _TWIN = "a near-duplicate or an identical image"
 class RunFacts:
     """What a run did, in counts."""
 
-    protocol: str  # `sealed` or `thesis`
+    protocol: str  # `sealed`, `thesis` or `single`
     folds: int
     images: int
+    tested: int  # images that some fold tested: all of them, but under `single`
     groups: int
     classes: int
     arms: tuple[str, ...]
@@ -60,12 +61,15 @@ def judged_by(facts: RunFacts) -> str:
             "Each image was judged once, by a model that had seen neither it nor a near-duplicate of it in training "
             f"(protocol sealed, {facts.folds} folds)."
         )
+    dealt = f"{facts.folds} folds, as published"
+    if facts.protocol == "single":
+        dealt = f"one plain split, as published: {facts.tested} of {facts.images} images are tested, the others never"
     said = (
-        f"Protocol {facts.protocol}, {facts.folds} folds, as published: {facts.twins} of {facts.images} test images "
-        f"have {_TWIN} in their own training set"
+        f"Protocol {facts.protocol}, {dealt}: {facts.twins} of {facts.tested} test images have {_TWIN} in their own "
+        "training set"
     )
     if facts.generator_reads:
-        said += f", and the generators read {facts.generator_reads} of the {facts.images} test images"
+        said += f", and the generators read {facts.generator_reads} of the {facts.tested} test images"
     return said + "."
 
 
@@ -82,10 +86,28 @@ def explain_leaks(facts: RunFacts) -> str:
     """Say why a gain is no evidence; empty where nothing leaked."""
     if not facts.leaks:
         return ""
-    read = f"the generators read {facts.generator_reads} of the {facts.images} test images"
-    twins = f"{facts.twins} of {facts.images} test images have {_TWIN} in their own training set"
+    read = f"the generators read {facts.generator_reads} of the {facts.tested} test images"
+    twins = f"{facts.twins} of {facts.tested} test images have {_TWIN} in their own training set"
     causes = " and ".join([read] * bool(facts.generator_reads) + [twins] * bool(facts.twins))
     return f"{causes[0].upper()}{causes[1:]}, so leakage alone may explain the gain. Only the sealed protocol can tell."
+
+
+def name_validation(facts: RunFacts) -> str:
+    """Name how the figures were validated, in a cell of a table."""
+    if facts.protocol == "single":
+        return f"one plain split, {facts.tested} of {facts.images} tested"
+    return f"{facts.protocol} {facts.folds}-fold"
+
+
+def explain_parts(facts: RunFacts) -> str:
+    """Say what stands for "the other folds" where there are none; empty where there are."""
+    if facts.protocol != "single":
+        return ""
+    return (
+        "There is one test part, so wherever this page fits something on the other folds (temperature, prediction "
+        "sets, thresholds), it does so on the other half of the test images: two halves of whole groups judge each "
+        "other."
+    )
 
 
 def name_groups(facts: RunFacts) -> str:
@@ -98,7 +120,7 @@ def name_groups(facts: RunFacts) -> str:
 
 def count_twins(facts: RunFacts) -> str:
     """Count the test images with something like them in training."""
-    return f"{facts.twins} of {facts.images} test images have {_TWIN} in their own training set."
+    return f"{facts.twins} of {facts.tested} test images have {_TWIN} in their own training set."
 
 
 def name_simulated(facts: RunFacts) -> str:
@@ -114,7 +136,7 @@ def name_simulated(facts: RunFacts) -> str:
 
 def place_generators(facts: RunFacts) -> str:
     """Say what the generators learned from."""
-    if facts.protocol != "sealed":
+    if facts.protocol == "thesis":
         return "Each was trained once, on all images of its class."
     if facts.generator_reads:
         return f"They read {counted(facts.generator_reads, 'test image')} of the folds that they were made for."

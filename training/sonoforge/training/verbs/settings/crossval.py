@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import group, option
+from sonoforge.training.classifier.arm_names import FORMS
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.gan.options import GanSettings
@@ -12,6 +13,8 @@ from sonoforge.training.gan.options import GanSettings
 EXAMPLES = """
 sonoforge crossval --data BUSI/                        sealed 10 folds, real images against real + GAN
 sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
+sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,untrained,shuffled
+sonoforge crossval --data BUSI/ --arms real,gan --real-shares 0.25,0.5,0.75,1
 sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
 sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
 sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
@@ -24,9 +27,18 @@ class ComparisonConfig:
     """Settings of a comparison of arms: of ``crossval``, and of ``run``."""
 
     data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
-    protocol: str = option("sealed", help="sealed: no leakage; thesis: as published", choices=("sealed", "thesis"))
-    arms: tuple[str, ...] = option(("real", "gan"), help="comma-separated arms; the first is the baseline")
-    folds: int | None = option(None, help="number of folds (default: 10; phantom: 5)", limits=(2, 100))
+    protocol: str = option(
+        "sealed",
+        help="sealed: no leakage; thesis: plain folds, as published; single: one plain 80/20 split",
+        choices=("sealed", "thesis", "single"),
+    )
+    arms: tuple[str, ...] = option(("real", "gan"), help="comma-separated; the first is the baseline. " + FORMS)
+    real_shares: tuple[float, ...] = option(
+        (),
+        help="shares of the real images, such as 0.25,0.5,0.75,1: every arm with each, and how many real images the "
+        "generated ones are worth",
+    )
+    folds: int | None = option(None, help="number of folds (default: 10; phantom: 5; single: 1)", limits=(1, 100))
     seed: int = option(0, help="seed of split and training", limits=(0, None))
     seeds: int = option(1, help="repeat everything with this many seeds", limits=(1, 100))
     classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")

@@ -14,6 +14,7 @@ sonoforge evaluate BUSI/ generated/ --class-name malignant --features inception,
 sonoforge evaluate training-scans/ generated.npz --held-out other-scans/ --features mobilenetv2-imagenet --weights FILE
 sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --lpips squeezenet1_1 --plots pca,tsne,umap
 sonoforge evaluate --compare runs/00003-evaluate-dcgan,runs/00004-evaluate-wgan-gp
+sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --reading-sheet 30
 
 REAL: phantom, a folder of images or of class folders, a .zip or an .npz.  FAKE: the same, or a run of gan train.
 Figures of different protocols (network, numbers of images, size, seed, ...) are not comparable, and not compared.
@@ -59,6 +60,16 @@ class Config:
     )
     plots: tuple[str, ...] = option(("pca", "tsne"), help="comma-separated: pca, tsne, umap", metavar="NAME,...")
     compare: tuple[str, ...] = option((), help="compare earlier evaluations, side by side", metavar="RUN,RUN")
+    reading_sheet: int | None = option(
+        None,
+        help="instead of measuring, write a blinded page of this many real and as many generated images of each class, "
+        "for readers to tell apart; FAKE may name several sets, comma-separated",
+        limits=(5, None),
+        metavar="N",
+    )
+    reading_classes: tuple[str, ...] = option(
+        (), help="let readers also say which of these classes each image shows", metavar="CLASS,..."
+    )
     seed: int = option(0, help="seed of generated images, halves, subsets and projections", limits=(0, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     storage: CacheSettings = group(CacheSettings(), title="decoded images")

@@ -8,9 +8,6 @@ from sonoforge.runtime.cli.options import group, option
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.data.cache_settings import CacheSettings
 
-# Of `arms.ARMS`, which needs torch.
-ARM_NAMES = ("real", "gan", "duplicates", "weighted", "classical")
-
 EXAMPLES = """
 sonoforge train --data BUSI/                           hold out a sixth of the groups, train on the rest
 sonoforge train --data BUSI/ --arm classical --budget paper
@@ -23,7 +20,7 @@ class Config:
     """Settings of ``train``."""
 
     data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
-    arm: str = option("real", help="what to train on", choices=ARM_NAMES)
+    arm: str = option("real", help="what to train on, as --arms of crossval")
     holdout: float = option(
         0.16, help="share of the images, in whole groups, kept to judge and calibrate", limits=(0.05, 0.5)
     )

@@ -1,0 +1,236 @@
+"""The arms of the comparison: what each one trains on, and the names that they are asked for by.
+
+A name is ``NAME``, with ``-all`` for every class instead of the small ones alone, ``:DOSE`` for how many images are
+added, and ``@SHARE`` for a part of the real images: ``gan``, ``gan:2``, ``gan-all:0.5``, ``real@0.25``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.training.statistics.predictions import SHARE_MARK
+
+FORMS = (
+    "real, weighted, classical or trivial; gan, duplicates, untrained or shuffled, also as gan-all and gan:2 (a dose); "
+    "generated or generated:2; each with a share of the real images, as in real@0.25"
+)
+MOST = 100.0
+"""The largest dose: beyond it nothing but generated images would be seen."""
+_ALL, _DOSE = "-all", ":"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train the classifier."""
+
+    title: str  # what the tables call it
+    # What is added to the real images: `""` nothing, `gan` images of generators trained on them, `shuffled` the same
+    # under labels that say nothing of them, `untrained` images of generators at step 0, `duplicates` real images again.
+    fill: str = ""
+    dose: float = 1.0  # how much is added, see `added_counts`
+    all_classes: bool = False  # whether images are added to the largest class, too
+    real: bool = True  # whether the real images are trained on
+    real_share: float = 1.0  # share of the real training images that everything is made from
+    class_weights: bool = False  # weight the loss by inverse class frequency
+    augmentation: str = ""  # instead of the budget's, see `augmentation.VARIANTS`; empty: the budget's
+
+    @property
+    def reads_generators(self) -> bool:
+        """Whether it adds images of trained generators."""
+        return self.fill in ("gan", "shuffled")
+
+    @property
+    def fills_small_classes(self) -> bool:
+        """Whether all that it adds is what classes lack of the largest."""
+        return bool(self.fill) and not self.all_classes
+
+
+ARMS: dict[str, Arm] = {
+    "real": Arm("real images (System 1)"),
+    "gan": Arm("real + generated images (System 2)", fill="gan"),
+    "generated": Arm("generated images alone", fill="gan", all_classes=True, real=False),
+    "duplicates": Arm("placebo: real + duplicated images", fill="duplicates"),
+    "untrained": Arm("placebo: real + images of untrained generators", fill="untrained"),
+    "shuffled": Arm("placebo: real + generated images, labels shuffled", fill="shuffled"),
+    "weighted": Arm("real images, class-weighted loss", class_weights=True),
+    "classical": Arm("real images, classical augmentation", augmentation="classical"),
+    "trivial": Arm("real images, TrivialAugment", augmentation="trivial"),
+}
+"""By name, at dose 1 with all real images; `find_arm` reads every other name."""
+
+
+def find_arm(name: str, option: str = "--arms") -> Arm:
+    """Return the arm of a name, whose title says its dose and share.
+
+    Raises:
+        SonoforgeError: No such name; says which there are, after the command-line ``option`` that it came from.
+    """
+    arm, *_ = _parse(name, option)
+    return arm
+
+
+def canonical_name(name: str, option: str = "--arms") -> str:
+    """Return the shortest name of the same arm: ``gan`` for ``gan:1.0@1``.
+
+    Raises:
+        SonoforgeError: See `find_arm`.
+    """
+    arm, stem = _parse(name, option)
+    dose = f"{_DOSE}{arm.dose:g}" if arm.dose != 1 else ""
+    share = f"{SHARE_MARK}{arm.real_share:g}" if arm.real_share != 1 else ""
+    return stem + dose + share
+
+
+def final_name(name: str, option: str) -> str:
+    """Return the `canonical_name` of an arm that a final model is trained with, on all images.
+
+    Raises:
+        SonoforgeError: See `find_arm`; or it has a share of the real images.
+    """
+    if find_arm(name, option).real_share != 1:
+        raise SonoforgeError(
+            f"{option}: found {name!r}, expected an arm without a share: a final model is made from all images"
+        )
+    return canonical_name(name, option)
+
+
+def title_of(name: str) -> str:
+    """Return the arm's title; of a name that this version does not know, as a file may hold it, the name."""
+    try:
+        return find_arm(name).title
+    except SonoforgeError:
+        return name
+
+
+def file_stem(name: str) -> str:
+    """Return an arm's name without the characters that file systems refuse."""
+    return name.replace(_DOSE, "-dose").replace(SHARE_MARK, "-share")
+
+
+def with_shares(arms: Sequence[str], shares: Sequence[float]) -> tuple[str, ...]:
+    """Name every arm at every share of the real images, the largest share first.
+
+    Args:
+        arms: Names without a share, where there are ``shares``.
+        shares: In (0, 1]; empty: the arms as they are.
+
+    Raises:
+        SonoforgeError: An unknown name, one that has a share already, or a share out of range or given twice.
+    """
+    if not shares:
+        return tuple(canonical_name(name) for name in arms)
+    given = [name for name in arms if SHARE_MARK in name]
+    if given:
+        raise SonoforgeError(f"--arms: found {given[0]} beside --real-shares, expected arms without a share")
+    if any(not 0 < share <= 1 for share in shares) or len(set(shares)) != len(shares):
+        found = ",".join(f"{share:g}" for share in shares)
+        raise SonoforgeError(f"--real-shares: found {found}, expected each share once, above 0 and at most 1")
+    ordered = sorted(shares, reverse=True)
+    return tuple(canonical_name(f"{name}{SHARE_MARK}{share:g}") for share in ordered for name in arms)
+
+
+def _parse(name: str, option: str) -> tuple[Arm, str]:
+    """Return the arm, and its name without dose and share."""
+    rest, marked, share = name.partition(SHARE_MARK)
+    stem, dosed, dose = rest.partition(_DOSE)
+    base = stem.removesuffix(_ALL)
+    if base not in ARMS or (stem != base and (not ARMS[base].fill or ARMS[base].all_classes)):
+        hint = did_you_mean(base, list(ARMS)) if base not in ARMS else ""
+        raise SonoforgeError(f"{option}: found {name!r}, expected {FORMS}{hint}")
+    arm = ARMS[base]
+    if dosed and not arm.fill:
+        raise SonoforgeError(f"{option}: found {name!r}, but {base} adds nothing that a dose could be of; write {base}")
+    dose_value = _number(dose, 0, MOST) if dosed else 1.0
+    share_value = _number(share, 0, 1) if marked else 1.0
+    if dose_value is None or share_value is None:
+        raise SonoforgeError(
+            f"{option}: found {name!r}, expected a dose above 0 and at most {MOST:g} after '{_DOSE}', and a share "
+            f"above 0 and at most 1 after '{SHARE_MARK}'"
+        )
+    everywhere = arm.all_classes or stem != base
+    said = f", {dose_value:g} times" if dose_value != 1 else ""
+    said = (", all classes" if stem != base else "") + said
+    said += f", {100 * share_value:g} % of the real images" if share_value != 1 else ""
+    changed = dataclasses.replace(
+        arm, title=arm.title + said, dose=dose_value, all_classes=everywhere, real_share=share_value
+    )
+    return changed, stem
+
+
+def _number(text: str, above: float, most: float) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if above < value <= most else None
+
+
+def added_counts(arm: Arm, counts: Sequence[int]) -> dict[int, int]:
+    """Count the images that an arm adds to each class, without the classes that get none.
+
+    The *lack* of a class is what it has fewer than the largest; the lacks together are the balancing number.  With
+    dose D a class gets D times its lack; where images are added to all classes, its lack and D times the largest class,
+    so that all end with (1 + D) times the largest; and without real images, D times the largest class.
+
+    Args:
+        arm: The arm.
+        counts: Real images of each class, by label.
+    """
+    largest = max(counts)
+    wanted = {}
+    for label, count in enumerate(counts):
+        lack, whole = largest - int(count), round(arm.dose * largest)
+        if not arm.fill:
+            number = 0
+        elif not arm.real:
+            number = max(1, whole)
+        else:
+            number = lack + whole if arm.all_classes else round(arm.dose * lack)
+        if number:
+            wanted[label] = int(number)
+    return wanted
+
+
+def classes_with_generators(arm: Arm, counts: Sequence[int]) -> list[int]:
+    """Labels of the classes whose generators the arm draws from; shuffled labels need those of all classes."""
+    wanted = added_counts(arm, counts)
+    if arm.fill == "shuffled" and wanted:
+        return [label for label, count in enumerate(counts) if count]
+    return list(wanted) if arm.fill == "gan" else []
+
+
+def check_arms(option: str, arms: Sequence[str], classes: Sequence[str], counts: Sequence[int]) -> None:
+    """Refuse arms that would do nothing: those that make up for classes of different size, where there are none.
+
+    Args:
+        option: The command-line option that names the arms.
+        arms: Names, see `find_arm`.
+        classes: Class names.
+        counts: Number of images of each class.
+
+    Raises:
+        SonoforgeError: Names the arm, the counts and what to do.
+    """
+    if len(set(counts)) > 1:
+        return
+    for name in arms:
+        arm = find_arm(name, option)
+        if not arm.fills_small_classes and not arm.class_weights:
+            continue
+        would = "fill every class up to the largest" if arm.fill else "weight the classes by their size"
+        found = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
+        others = [name for name, own in ARMS.items() if not own.fills_small_classes and not own.class_weights]
+        instead = f"{name.partition(_DOSE)[0].partition(SHARE_MARK)[0]}{_ALL}, or " if arm.fill else ""
+        raise SonoforgeError(
+            f"{option}: {name} would {would}, but found classes of equal size ({found}), where it changes nothing; "
+            f"choose {instead}any of {','.join(others)}"
+        )
+
+
+def changes_of(arm: Arm) -> Mapping[str, object]:
+    """Return what sets an arm apart from the row of `ARMS` that fills or augments as it does; empty for such a row."""
+    own, plain = dataclasses.asdict(arm), dataclasses.asdict(Arm(""))
+    return {name: own[name] for name in ("dose", "all_classes", "real", "real_share") if own[name] != plain[name]}

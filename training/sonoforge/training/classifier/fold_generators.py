@@ -1,0 +1,83 @@
+"""The generators of the folds: which images each may read, and each trained once for all arms that draw from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sonoforge.training.classifier.arm_names import classes_with_generators
+from sonoforge.training.classifier.fold_task import FoldTask, Indices
+from sonoforge.training.classifier.frozen_maps import open_images
+from sonoforge.training.classifier.generators import GeneratorJob, train_generators
+from sonoforge.training.data.guard import check_sealed
+from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.run_folder import log_to
+from sonoforge.training.tasks import run_tasks
+
+log = logging.getLogger(__name__)
+
+
+class GeneratorTask(NamedTuple):
+    """One generator, to be trained in this process or another."""
+
+    task: FoldTask  # one of the folds that draw from it
+    label: int  # its class
+
+
+def seen_by_generators(task: FoldTask) -> Indices:
+    """Return the images that the generators may read: the fold's training images, as published (``thesis``) all."""
+    return np.arange(len(task.plan.files)) if task.plan.protocol == "thesis" else task.training
+
+
+def generator_job(task: FoldTask) -> GeneratorJob:
+    """Return the job of the generators that the task's arm draws from.
+
+    Its folder and seed follow from seed, fold and share of the real images, and not from the arm, so all arms with the
+    same training images have the same generators.  Another seed deals other folds and has generators of its own, also
+    where they read all images (``thesis``), as a seed repeats the whole comparison.
+    """
+    plan, share = task.plan, task.own_arm.real_share
+    seed, name = task.seed, f"fold{task.fold:02d}" + (f"-share{share:g}" if share != 1 else "")
+    if plan.protocol == "thesis":
+        seed, name = plan.seed, "all"
+    folder = task.folder / "gan" / f"seed{plan.seed}-{name}"
+    return GeneratorJob(task.settings.generator, seed, task.settings.device, folder)
+
+
+def needed_generators(tasks: Sequence[FoldTask]) -> list[GeneratorTask]:
+    """List the generators that the tasks draw from, each once."""
+    found: dict[tuple[Path, int], GeneratorTask] = {}
+    for task in tasks:
+        if task.own_arm.reads_generators:
+            labels = np.array(task.plan.labels)
+            counts = np.bincount(labels[seen_by_generators(task)], minlength=labels.max() + 1)
+            for label in classes_with_generators(task.own_arm, counts.tolist()):
+                found.setdefault((generator_job(task).folder, label), GeneratorTask(task, label))
+    return list(found.values())
+
+
+def train_needed_generators(tasks: Sequence[FoldTask], pool: ProcessPoolExecutor | None) -> None:
+    """Train what the tasks draw from before they run side by side; what is trained is not repeated."""
+    needed = needed_generators(tasks)
+    if not needed:
+        return
+    log.info("%d generators for %d folds", len(needed), sum(task.own_arm.reads_generators for task in tasks))
+    with progress_bar("generators", len(needed), show=is_shown()) as advance:
+        for done, name in enumerate(run_tasks(_train, needed, pool), 1):
+            advance(done, name)
+
+
+def _train(work: GeneratorTask) -> str:
+    task, label = work
+    cache, seen = open_images(task.source), seen_by_generators(task)
+    images = cache.labelled(seen, np.array(task.plan.groups))
+    name = images.classes[label]
+    check_sealed(task.plan, task.fold, f"generator of {name}", seen[images.labels == label], cache)
+    with log_to(task.folder):
+        train_generators(images, [label], generator_job(task))
+    return name

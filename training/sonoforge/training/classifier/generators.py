@@ -1,0 +1,139 @@
+"""The generators of one training set: trained once, for every arm that asks for them, and drawn from."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.data.labelled_images import LabelledImages
+from sonoforge.training.data.pixels import Pixels
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
+from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.job import GanJob, open_job
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.settings import make_plan
+
+if TYPE_CHECKING:
+    from torch import nn
+
+log = logging.getLogger(__name__)
+
+GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
+    # Small on purpose: what a CPU can train ten times over in minutes.  Every table says so.
+    "quick": {"image_size": 64, "steps": 120, "batch": 32},
+    "paper": {},
+    # As published: the recipe's own size, epochs and batches, and in RGB, as the thesis draws its networks; the recipe
+    # alone leaves grey images grey.
+    "thesis": {"recipe": "dcgan-thesis", "channels": "3"},
+}
+
+
+@dataclass(frozen=True)
+class GeneratorJob:
+    """How the generators of one training set are trained."""
+
+    settings: GanSettings  # shared by the classes; where `metrics` are measured, the best checkpoint is used
+    seed: int  # each class derives its own from it
+    device: str  # `auto`, `cpu`, `cuda` or `cuda:N`
+    folder: Path  # keeps one training in a sub-folder for each class
+
+
+def train_generators(images: LabelledImages, labels: Sequence[int], job: GeneratorJob) -> dict[int, Path]:
+    """Train one generator for each of the classes, on that class's images alone.
+
+    A training that was interrupted continues; one that is finished is not repeated, whoever asked for it.
+
+    Returns:
+        Checkpoint folder by label: the last one; where metrics are measured the best one, as
+        `gan.checkpoint.best_checkpoint` has it, if there is one.
+    """
+    if not labels:
+        return {}
+    checkpoints = {}
+    # Lightning, behind it, takes two seconds to import, which a process that only deals out the folds can do without.
+    from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415
+
+    shared = open_job(job.settings, job.device)
+    for label in labels:
+        name = images.classes[label]
+        training, training_set = _prepare(images, label, job, shared)
+        last = train_gan(training_set, training, job.folder / name, resume=True)
+        best = gan_checkpoint.best_checkpoint(last.parent) if training.settings.metrics else last
+        if best is None:
+            log.warning("generator of %s: no checkpoint is diverse enough to be the best; the last is used", name)
+        checkpoints[label] = best or last
+    return checkpoints
+
+
+def _prepare(images: LabelledImages, label: int, job: GeneratorJob, shared: GanJob) -> tuple[GanJob, TrainingSet]:
+    """Return the training of one class's generator, and what it learns from."""
+    name, own = images.classes[label], images.of(label)
+    settings = dataclasses.replace(shared.settings, class_name=name, seed=derive_seed(job.seed, f"generator {name}"))
+    if settings.batch is not None and settings.batch > len(own):
+        log.info("generator of %s: batch %d lowered to its %d images", name, settings.batch, len(own))
+        settings = dataclasses.replace(settings, batch=len(own))
+    size = make_plan(settings, len(own)).image_size
+    # Enlarged ones would show a generator nothing of the detail that its size is for.
+    pixels = own.larger(size) if own.larger is not None and size > own.pixels.shape[1] else own.pixels
+    training_set = make_training_set(pixels, None, (name,), size, settings.channels, groups=own.groups)
+    return dataclasses.replace(shared, settings=settings), training_set
+
+
+def draw_trained(
+    checkpoints: Mapping[int, Path], counts: Mapping[int, int], images: LabelledImages, seed: int
+) -> LabelledImages:
+    """Draw images of each class from its generator, resized as the classifier sees them.
+
+    Image number i of a class depends on the seed and i alone, so a smaller dose is the beginning of a larger one.
+
+    Args:
+        checkpoints: Of the generators, by label.
+        counts: Images to draw, by label.
+        images: The real ones, for their size and classes.
+        seed: Of the latents.
+    """
+    return _draw({label: load_generator(checkpoints[label]) for label in counts}, counts, images, seed)
+
+
+def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: GeneratorJob) -> LabelledImages:
+    """Draw images of each class from its generator as it is at step 0, before it has seen any image: a placebo."""
+    from sonoforge.training.gan.networks import build_networks  # noqa: PLC0415
+    from sonoforge.training.gan.setup import set_up  # noqa: PLC0415
+    from sonoforge.training.gan.transfer import transfer_weights  # noqa: PLC0415
+
+    shared = open_job(job.settings, job.device)
+    generators: dict[int, nn.Module] = {}
+    for label in counts:
+        training, training_set = _prepare(images, label, job, shared)
+        setup = set_up(training_set, training)
+        networks = build_networks(setup.recipe, setup.options, training.settings.seed)
+        if training.start_from is not None:
+            transfer_weights(training.start_from, networks[0], networks[1])
+        generators[label] = networks[0].eval().requires_grad_(False)
+    return _draw(generators, counts, images, job.seed)
+
+
+def _draw(
+    generators: Mapping[int, nn.Module], counts: Mapping[int, int], images: LabelledImages, seed: int
+) -> LabelledImages:
+    side = images.pixels.shape[1]
+    pixels = np.empty((sum(counts.values()), side, side, 3), np.uint8)
+    labels = np.concatenate([np.full(count, label, np.int64) for label, count in counts.items()] or [images.labels[:0]])
+    for label, count in counts.items():
+        drawn = sample(generators[label], count, derive_seed(seed, f"samples {label}"))
+        pixels[labels == label] = [_resized(image, side) for image in drawn]
+    return LabelledImages(pixels, labels, images.classes)
+
+
+def _resized(image: Pixels, side: int) -> Pixels:
+    grey = image[..., 0] if image.shape[-1] == 1 else image
+    return np.asarray(Image.fromarray(grey).convert("RGB").resize((side, side), Image.Resampling.BILINEAR))

@@ -1,0 +1,1 @@
+"""Expert reading: a blinded page of real and generated images, and what its readers made of it."""

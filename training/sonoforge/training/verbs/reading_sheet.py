@@ -1,0 +1,138 @@
+"""``sonoforge evaluate REAL FAKE --reading-sheet N``: a blinded page of real and generated images for expert readers.
+
+JSON (``--json``) is the ``results.json`` of the run folder, and ``run``, where it is: ``page`` and ``key`` (files in
+it), ``commitment``, ``images``, ``side``, ``classes``, ``sources`` and ``notice``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import secrets
+from pathlib import Path
+
+from sonoforge.runtime.atomic import write_bytes
+from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.notice import NOTICE
+from sonoforge.training import run_folder
+from sonoforge.training.devices import find_device
+from sonoforge.training.evaluation.generated_images import is_run
+from sonoforge.training.evaluation.inputs import EvaluationInput, read_image_sets
+from sonoforge.training.evaluation.sources import find_images
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.pages.reading.sheet_page import PAGE, write_sheet
+from sonoforge.training.reading.key import KEY, commitment
+from sonoforge.training.reading.sheet import Pair, make_sheet
+from sonoforge.training.verbs.settings.evaluate import Config
+
+log = logging.getLogger(__name__)
+
+_USED = (
+    "real",
+    "fake",
+    "class_name",
+    "image_size",
+    "channels",
+    "count",
+    "checkpoint",
+    "seed",
+    "device",
+    "storage",
+    "out",
+)
+_NONCE = 32  # bytes: as many as the commitment has
+
+
+def main(config: Config) -> Outcome:
+    """Draw the images, write the page and its key, and say what each is for."""
+    _check(config)
+    assert config.reading_sheet is not None  # noqa: S101 - what this module is called for
+    pairs = [_read_pair(config, fake, name) for fake, name in _sets(config)]
+    sheet = make_sheet(pairs, config.reading_sheet, config.reading_classes, secrets.token_bytes(_NONCE))
+    folder = run_folder.create_run(Path(config.out), "reading-sheet", dataclasses.asdict(config))
+    with run_folder.log_to(folder):
+        log.info("run folder %s", folder)
+        prints = hashlib.sha256("".join(pair.real.fingerprint for pair in pairs).encode()).hexdigest()
+        environment = run_folder.describe_environment(str(find_device(config.device)), config.seed, prints)
+        run_folder.write_environment(folder, environment)
+        content = sheet.key.encoded()
+        write_bytes(folder / KEY, content)
+        page = write_sheet(folder / PAGE, sheet, commitment(content))
+        results = {
+            "page": PAGE,
+            "key": KEY,
+            "commitment": commitment(content),
+            "images": len(sheet.pictures),
+            "side": sheet.key.side,
+            "classes": list(sheet.key.classes),
+            "sources": {
+                kind: sorted({entry.source for entry in sheet.key.entries if entry.kind == kind})
+                for kind in ("real", "generated")
+            },
+            "notice": NOTICE,
+        }
+        run_folder.write_results(folder, results)
+        half = len(sheet.pictures) // 2
+        say("%d real and %d generated images of %dx%d pixels, in a random order", half, half, *[sheet.key.side] * 2)
+        say("for the readers: %s", page)
+        say("keep to yourself until all have answered: %s", folder / KEY)
+        say("sha256 of the key, as on the page: %s", results["commitment"])
+        say("%s", NOTICE)
+    return Outcome({"run": str(folder), **results}, f"sonoforge reading {folder} answers-*.json")
+
+
+def _check(config: Config) -> None:
+    for name in ("real", "fake"):
+        if not getattr(config, name):
+            raise SonoforgeError(f"{name.upper()} is missing; see sonoforge evaluate --help")
+    defaults = Config()
+    for field in dataclasses.fields(Config):
+        unused = field.name not in _USED and not field.name.startswith("reading_")
+        if unused and getattr(config, field.name) != getattr(defaults, field.name):
+            raise SonoforgeError(
+                f"--{field.name.replace('_', '-')}: found with --reading-sheet, which measures nothing; leave one out"
+            )
+    if len(set(config.reading_classes)) != len(config.reading_classes) or len(config.reading_classes) == 1:
+        raise SonoforgeError(
+            f"--reading-classes: found {','.join(config.reading_classes)}, expected two or more different classes"
+        )
+
+
+def _sets(config: Config) -> list[tuple[str, str]]:
+    """Return each generated set that FAKE names, with its class; empty where the set itself says which."""
+    whole = config.fake == "phantom" or Path(config.fake).exists()
+    fakes = [config.fake] if whole else [name for name in config.fake.split(",") if name]
+    if len(fakes) == 1 and not config.class_name and config.reading_classes:
+        return [(fakes[0], name) for name in _classes(config, fakes[0]) or ("",)]
+    return [(fake, config.class_name) for fake in fakes]
+
+
+def _classes(config: Config, fake: str) -> tuple[str, ...]:
+    """Return the classes of a conditional generator, or of a folder of class folders; of another set none."""
+    path = Path(fake)
+    if is_run(path):
+        return tuple(gan_checkpoint.describe(gan_checkpoint.find_checkpoint(path, config.checkpoint)).classes)
+    if not path.is_dir():
+        return ()
+    classes = find_images(path).classes
+    return classes if len(classes) > 1 else ()
+
+
+def _read_pair(config: Config, fake: str, class_name: str) -> Pair:
+    generator = is_run(Path(fake))
+    inputs = EvaluationInput(
+        real=config.real,
+        fake=fake,
+        image_size=config.image_size,
+        channels=config.channels,
+        class_name=class_name,
+        count=config.count or config.reading_sheet if generator else config.count,
+        seed=config.seed,
+        checkpoint=config.checkpoint,
+        cache_folder=config.storage.open(),
+        device=str(find_device(config.device)),
+    )
+    return Pair(*read_image_sets(inputs))
