@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from processes import start, wait_until
 from program import refused, sonoforge, succeed
 from scans import write_set
 from small_run import SMALL
+from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.comparison_table import log_table
 from sonoforge.training.classifier.fold_result import read_fold
@@ -302,3 +305,38 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
         assert message in refused("crossval", "--from", path)
     assert "not a predictions.csv" in refused("crossval", "--from", tmp_path / "missing.csv")
     assert "found other settings beside it" in refused("crossval", "--from", path, "--folds", "3")
+
+
+def test_comparators_are_refused_where_they_do_not_apply(tmp_path: Path) -> None:
+    arms = ["--arms", "real,edlcds", "--final-arm", "edlcds"]
+    assert "a comparator: it answers in the tables" in refused("run", *arms, "--out", tmp_path)
+    assert "did you mean mrmr-svm" in refused("crossval", "--arms", "mrmr-svn", "--out", tmp_path)
+
+
+@pytest.mark.slow
+def test_a_comparator_runs_through_predictions_tables_and_report_as_any_arm(tmp_path: Path) -> None:
+    """Of random weights; the networks' features are compared elsewhere."""
+    torch.manual_seed(0)
+    for name in ("mobilenet_v2", "squeezenet1_1"):
+        state = getattr(import_torchvision().models, name)(weights=None).state_dict()
+        save_file(state, tmp_path / f"{name}.safetensors")
+    small = [*SMALL, "--arms", "mrmr-svm-mobilenet-only,real,edlcds-squeezenet-only", "--final-arm", "real"]
+    small += ["--epochs", "1", "--jobs", "1", "--comparator-weights", str(tmp_path), "--out", str(tmp_path / "runs")]
+    done = succeed("run", *small)
+    run = Path(done.json["run"])
+    parts, _ = read_predictions(run / "predictions.csv")
+    assert [part.arm for part in parts] == ["mrmr-svm-mobilenet-only", "real", "edlcds-squeezenet-only"]
+    for part in parts:
+        assert np.allclose(part.probabilities.sum(axis=1), 1) and len(set(part.files)) == 60
+    for path in sorted((run / "folds").glob("mrmr*.json")):
+        fold = read_fold(path)
+        plan = read_plan(run / "splits.json")
+        assert set(fold.reads[0].hashes) == {plan.hashes[i] for i in plan.train(fold.fold)}
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "100 features that mRMR chose, a support vector machine" in page
+    assert "no trust is judged of a comparator" in page
+    torch.manual_seed(1)
+    state = import_torchvision().models.mobilenet_v2(weights=None).state_dict()
+    save_file(state, tmp_path / "mobilenet_v2.safetensors")
+    (run / "results.json").unlink()
+    assert "initial weights mobilenet_v2 sha256" in refused("run", *small, "--resume")

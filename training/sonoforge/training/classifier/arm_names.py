@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.statistics.predictions import SHARE_MARK
 
 FORMS = (
     "real, weighted, classical or trivial; gan, duplicates, untrained or shuffled, also as gan-all and gan:2 (a dose); "
-    "generated or generated:2; each with a share of the real images, as in real@0.25"
+    "generated or generated:2; each with a share of the real images, as in real@0.25; or a comparator: "
+    + ", ".join(COMPARATORS)
 )
 MOST = 100.0
 """The largest dose: beyond it nothing but generated images would be seen."""
@@ -34,6 +36,7 @@ class Arm:
     all_classes: bool = False  # whether images are added to the largest class, too
     real: bool = True  # whether the real images are trained on
     real_share: float = 1.0  # share of the real training images that everything is made from
+    comparator: str = ""  # row of `comparators.table.COMPARATORS` that is fitted instead of a network
     class_weights: bool = False  # weight the loss by inverse class frequency
     augmentation: str = ""  # instead of the budget's, see `augmentation.VARIANTS`; empty: the budget's
 
@@ -58,6 +61,7 @@ ARMS: dict[str, Arm] = {
     "weighted": Arm("real images, class-weighted loss", class_weights=True),
     "classical": Arm("real images, classical augmentation", augmentation="classical"),
     "trivial": Arm("real images, TrivialAugment", augmentation="trivial"),
+    **{name: Arm(own.title, comparator=name) for name, own in COMPARATORS.items()},
 }
 """By name, at dose 1 with all real images; `find_arm` reads every other name."""
 
@@ -88,8 +92,13 @@ def final_name(name: str, option: str) -> str:
     """Return the `canonical_name` of an arm that a final model is trained with, on all images.
 
     Raises:
-        SonoforgeError: See `find_arm`; or it has a share of the real images.
+        SonoforgeError: See `find_arm`; or it has a share of the real images, or is a comparator.
     """
+    if find_arm(name, option).comparator:
+        raise SonoforgeError(
+            f"{option}: found {name!r}, a comparator: it answers in the tables, but is no network that could be "
+            "exported; choose an arm that is fine-tuned"
+        )
     if find_arm(name, option).real_share != 1:
         raise SonoforgeError(
             f"{option}: found {name!r}, expected an arm without a share: a final model is made from all images"

@@ -16,6 +16,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.arms import settings_of_arm
 from sonoforge.training.classifier.budget_choice import count_busi_images
+from sonoforge.training.classifier.comparator_folds import digest_of_arm, write_comparator_features
 from sonoforge.training.classifier.fold_generators import train_needed_generators
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, fold_path
@@ -83,14 +84,17 @@ def compare(
         if pool is not None:
             for _ in range(jobs):
                 pool.submit(prepare_worker, source)  # while this process loads the weights and deals the folds
-        backbone = load_backbone(settings.weights, cache)
+        backbone = Backbone({}, "none: nothing is fine-tuned", "")
+        if not all(find_arm(arm).comparator for arm in settings.arms):
+            backbone = load_backbone(settings.weights, cache)
         log.info("initial weights: %s", backbone.source)
+        digests = {arm: digest_of_arm(arm, settings, backbone.digest) for arm in settings.arms}
         generator = open_job(settings.generator, settings.device).record()
         views = find_second_views(cache)
         plans = _make_plans(folder, cache, settings, [(view.query, view.key) for view in views])
         made = {
             (plan.seed, arm): made_from(
-                plan, arm, settings_of_arm(find_arm(arm), settings.classifier), backbone.digest, generator
+                plan, arm, settings_of_arm(find_arm(arm), settings.classifier), digests[arm], generator
             )
             for plan in plans
             for arm in settings.arms
@@ -162,7 +166,8 @@ def _run_missing(tasks: Sequence[FoldTask], jobs: int, pool: ProcessPoolExecutor
     done = len(tasks) - len(missing)
     device = find_device(missing[0].settings.device)
     log.info("%d folds to run, %d at a time on %s", len(missing), jobs, device)
-    write_maps(missing, pool)
+    write_maps([task for task in missing if not task.own_arm.comparator], pool)
+    write_comparator_features(missing, pool)
     train_needed_generators(missing, pool)
     with progress_bar("folds", len(tasks), done, show=is_shown()) as advance:
         for result in run_tasks(run_fold, missing, pool):
@@ -193,7 +198,7 @@ def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult]) -> Predictions
 
 
 def _arm_result(figures: EvaluatedArm, part: Predictions, folds: Sequence[FoldResult]) -> ArmResult:
-    distances = _pooled(part, [fold.distances for fold in folds])
+    distances = [] if find_arm(part.arm).comparator else _pooled(part, [fold.distances for fold in folds])
     judged = _pooled_trust(part, folds)
     result = ArmResult(
         **figures,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.classifier.arm_names import find_arm, title_of
 from sonoforge.training.classifier.learning_curve_table import log_curves
+from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.published import validated_like
@@ -139,6 +140,13 @@ def _warnings(results: ComparisonResults) -> Iterator[str]:
     generated = [arm for arm in results["arms"] if find_arm(arm).reads_generators]
     if split["protocol"] == "thesis" and any(sum(results["arms"][arm]["generated_per_fold"]) for arm in generated):
         yield "the generators were trained on all images, test images included: their arm's figures come out too good"
+    for arm, figures in results["arms"].items():
+        comparator = COMPARATORS.get(find_arm(arm).comparator)
+        if comparator and comparator.masked:
+            yield (
+                f"{figures['title']}: masks were drawn by people who knew the scans, and an empty one gives a class "
+                "away (normal, in BUSI): its figures come out too good"
+            )
     if split["busi_images"]:
         held = f"BUSI, which holds {split['busi_images']} of these {split['images']} images"
         yield (

@@ -36,6 +36,7 @@ class ComparisonSettings:
     generator: GanSettings  # settings shared by the generators
     device: str
     jobs: int | None  # folds run at a time; None: see `tasks.default_jobs`
+    comparator_weights: tuple[str, ...] = ()  # see `comparators.networks.load_networks`
 
 
 def fold_path(folder: Path, arm: str, seed: int, fold: int) -> Path:

@@ -14,6 +14,7 @@ from sonoforge.runtime.inference.trust import distances
 from sonoforge.training.classifier.arm_names import classes_with_generators, find_arm
 from sonoforge.training.classifier.arms import ClassifierJob, train_arm
 from sonoforge.training.classifier.balancing import balance
+from sonoforge.training.classifier.comparator_folds import run_comparator_fold
 from sonoforge.training.classifier.fold_generators import generator_job, seen_by_generators
 from sonoforge.training.classifier.fold_result import (
     CLASSIFIER,
@@ -47,6 +48,8 @@ def run_fold(task: FoldTask) -> FoldResult:
     Raises:
         GateError: Under ``sealed``, a stage would read an image that gives away a test image.
     """
+    if task.own_arm.comparator:
+        return run_comparator_fold(task)
     started = time.perf_counter()
     plan, fold, settings = task.plan, task.fold, task.classifier
     cache, device = open_images(task.source), find_device(task.settings.device)

@@ -8,6 +8,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.arms import settings_of_arm
+from sonoforge.training.classifier.comparator_folds import digest_of_arm
 from sonoforge.training.classifier.fold_result import read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, fold_path
 from sonoforge.training.classifier.made_from import check_made_from, made_from
@@ -72,12 +73,14 @@ def check_finished(folder: Path, settings: ComparisonSettings) -> None:
     Raises:
         SonoforgeError: Its folds were made with other settings, weights or plans, or do not say with which.
     """
-    weights = weights_digest(settings.weights)
+    fine_tuned = not all(find_arm(arm).comparator for arm in settings.arms)
+    weights = weights_digest(settings.weights) if fine_tuned else ""
     generator = open_job(settings.generator, settings.device).record()
     for seed in settings.seeds:
         plan = read_plan(plan_path(folder, seed, settings.seeds[0]))
         for arm in settings.arms:
-            expected = made_from(plan, arm, settings_of_arm(find_arm(arm), settings.classifier), weights, generator)
+            own = digest_of_arm(arm, settings, weights)
+            expected = made_from(plan, arm, settings_of_arm(find_arm(arm), settings.classifier), own, generator)
             for fold in range(plan.folds):
                 path = fold_path(folder, arm, seed, fold)
                 check_made_from(path, read_fold(path).made_from, expected)

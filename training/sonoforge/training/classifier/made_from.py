@@ -12,6 +12,7 @@ from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.arm_names import changes_of, find_arm
 from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.split_plan import SplitPlan
 
@@ -27,7 +28,8 @@ class MadeFrom:
 
     plan: str  # `SplitPlan.digest`: the images, their classes, groups and folds, and the seed
     weights: str  # `weights.Backbone.digest` of the initial weights
-    # `classifier`, `generator` where the arm has one, and `arm` where it has a dose or a share; as JSON has them.
+    # `classifier` or `comparator`, `generator` where the arm has one, and `arm` where it has a dose or a share; as JSON
+    # has them.
     settings: Mapping[str, Any]
 
 
@@ -40,11 +42,13 @@ def made_from(
         plan: The split plan.
         arm: Name, see `arm_names`.
         classifier: The settings of the arm's classifier.
-        weights: `weights.Backbone.digest`.
+        weights: `weights.Backbone.digest`, or that of a comparator's networks.
         generator: Settings of the generators, see `gan.job.GanJob.record`; an arm without generators ignores them.
     """
-    settings: dict[str, Any] = {"classifier": dataclasses.asdict(classifier)}
     own = find_arm(arm)
+    settings: dict[str, Any] = {"classifier": dataclasses.asdict(classifier)}
+    if own.comparator:
+        settings = {"comparator": dataclasses.asdict(COMPARATORS[own.comparator])}
     if own.reads_generators or own.fill == "untrained":
         settings["generator"] = generator
     if changes_of(own):

@@ -120,6 +120,7 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
         generator=generator,
         device=config.device,
         jobs=config.jobs,
+        comparator_weights=config.comparator_weights,
     )
 
 

@@ -105,10 +105,16 @@ def decision_curves(arms: Mapping[str, ArmResult], name: str) -> Markup:
 
 @styled
 def learning_curves(arms: Mapping[str, ArmResult], name: str, y_label: str) -> Markup:
-    """Draw one statistic of the classifier's training by epoch: thin lines are folds, thick ones their mean."""
-    figure, axes = new_chart(250 + 18 * len(arms))
+    """Draw one statistic of the classifiers' training by epoch: thin lines are folds, thick ones their mean.
+
+    Empty where no arm was trained by epochs, as comparators are not.
+    """
+    trained = [figures for figures in arms.values() if any(figures["learning_curves"])]
+    if not trained:
+        return Markup()
+    figure, axes = new_chart(250 + 18 * len(trained))
     said = []
-    for series, figures in enumerate(arms.values()):
+    for series, figures in enumerate(trained):
         curves = [[row[name] for row in fold] for fold in figures["learning_curves"]]
         epochs = range(1, max(map(len, curves), default=0) + 1)
         # The marks of different arms lie on different epochs, so that none hides another.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.pages.numbers import counted, listed
 
 _TWIN = "a near-duplicate or an identical image"
@@ -141,6 +143,29 @@ def place_generators(facts: RunFacts) -> str:
     if facts.generator_reads:
         return f"They read {counted(facts.generator_reads, 'test image')} of the folds that they were made for."
     return "Each fold has its own generators, which read its training images only."
+
+
+def is_comparator(arm: str) -> bool:
+    """Whether this arm is a system of another paper, fitted to features of frozen networks."""
+    return bool(find_arm(arm).comparator)
+
+
+def describe_comparators(arms: Iterable[str]) -> str:
+    """Say how the comparators among these arms were made; empty without one."""
+    said = []
+    for name in filter(is_comparator, arms):
+        own = COMPARATORS[find_arm(name).comparator]
+        kept = f"the {own.selected} features that mRMR chose" if own.selected else "all features"
+        fitted = {
+            "svm": "a support vector machine",
+            "knn": "five nearest neighbours",
+            "mlp": "a perceptron with one hidden layer, tuned by a cat swarm on a fifth of the fold",
+        }[own.classifier]
+        seen = "of the lesion alone, black outside its mask, " if own.masked else ""
+        said.append(f"{own.title}: features {seen}of {listed(own.networks)} with ImageNet weights, {kept}, {fitted}.")
+    if not said:
+        return ""
+    return f"Comparators, fitted inside each training fold: {' '.join(said)}"
 
 
 def describe_optimiser(classifier: Mapping[str, Any]) -> str:

@@ -55,6 +55,12 @@ class ComparisonConfig:
         choices=("last", "best"),
     )
     images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
+    comparator_weights: tuple[str, ...] = option(
+        (),
+        help="ImageNet weights of the comparators' networks: NAME=FILE.safetensors,... or a folder of such files "
+        "(default: torchvision's download)",
+        metavar="FILES",
+    )
     test_curves: bool = option(
         False,
         help="measure the held-out fold after each epoch, for a picture alone (budget thesis: always)",

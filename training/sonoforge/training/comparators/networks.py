@@ -1,0 +1,130 @@
+"""Torchvision's networks as extractors of features, with weights from files or torchvision's own, never others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.training.pretrained import download_weights, is_downloaded, mismatches, read_weights
+
+WEIGHTS = {
+    "alexnet": "AlexNet_Weights.IMAGENET1K_V1",
+    "mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V1",
+    "resnet50": "ResNet50_Weights.IMAGENET1K_V1",
+    # Ragab et al. do not say which SqueezeNet: 1.1 is its authors' later release, as accurate in less time.
+    "squeezenet1_1": "SqueezeNet1_1_Weights.IMAGENET1K_V1",
+    "vgg16": "VGG16_Weights.IMAGENET1K_V1",
+    "vgg19": "VGG19_Weights.IMAGENET1K_V1",
+}
+"""Torchvision's weights of each network; where there are several, those that the papers' time had."""
+BATCH = 16  # images at a time
+OPTION = "--comparator-weights"
+
+
+class NetworkWeights(NamedTuple):
+    """Tensors by torchvision's names, and what tells them from all others."""
+
+    state: dict[str, Tensor]
+    digest: str
+
+
+def load_networks(names: Sequence[str], given: Sequence[str]) -> dict[str, NetworkWeights]:
+    """Read the weights of these networks from what was given, or let torchvision download the others.
+
+    Args:
+        names: Keys of `WEIGHTS`.
+        given: ``NAME=FILE`` each, or folders with files ``NAME*.safetensors``.
+
+    Raises:
+        SonoforgeError: A file that is not readable or of another network; weights that are nowhere to be had; all
+            missing networks are named.
+    """
+    files = _find_files(names, given)
+    missing = [name for name in names if name not in files and not is_downloaded(WEIGHTS[name])]
+    ways_out = (
+        f"weights of {', '.join(missing)} are missing: give {OPTION} NAME=FILE.safetensors,... or a folder of "
+        "NAME.safetensors files, with torchvision's key names; no other network takes their place"
+    )
+    loaded = {}
+    for name in names:
+        if name in files:
+            weights, where = read_weights(files[name], f"expected {OPTION} {name}=FILE.safetensors"), str(files[name])
+            digest = f"{name} sha256 {weights.digest}"
+        else:
+            weights, where, digest = download_weights(WEIGHTS[name], ways_out), "torchvision", WEIGHTS[name]
+        wrong = mismatches(weights.state, _build(name).state_dict())
+        if wrong:
+            raise SonoforgeError(
+                f"{where}: not torchvision's {name} ({len(wrong)} tensors are missing, unknown or of another shape, "
+                f"first {wrong[0]}); expected its key names"
+            )
+        loaded[name] = NetworkWeights(weights.state, digest)
+    return loaded
+
+
+def _find_files(names: Sequence[str], given: Sequence[str]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for entry in given:
+        name, is_pair, file = entry.partition("=")
+        if is_pair and name in WEIGHTS:
+            files[name] = Path(file)
+        elif Path(entry).is_dir():
+            files |= {name: _only_file(Path(entry), name) for name in names if _files_of(Path(entry), name)}
+        else:
+            raise SonoforgeError(
+                f"{OPTION}: found {entry}, expected NAME=FILE or an existing folder; NAME is any of "
+                + ", ".join(WEIGHTS)
+            )
+    return files
+
+
+def _files_of(folder: Path, name: str) -> list[Path]:
+    return sorted(folder.glob(f"{name}*.safetensors"))
+
+
+def _only_file(folder: Path, name: str) -> Path:
+    found = _files_of(folder, name)
+    if len(found) > 1:
+        listed = ", ".join(path.name for path in found)
+        raise SonoforgeError(f"{folder}: found {listed}, expected one file of {name}; give {OPTION} {name}=FILE")
+    return found[0]
+
+
+def _build(name: str) -> Any:
+    """Make the network without drawing weights: VGG has 138 million."""
+    with torch.device("meta"):
+        return getattr(import_torchvision().models, name)(weights=None)
+
+
+@torch.inference_mode()
+def extract_features(
+    name: str, weights: NetworkWeights, pixels: NDArray[np.uint8], device: torch.device
+) -> NDArray[np.float32]:
+    """Return what the network's last layer reads of each image (N, S, S, 3) uint8: float32 (N, D).
+
+    D is 4096 (AlexNet, VGG), 2048 (ResNet-50), 1280 (MobileNetV2), 512 (SqueezeNet: the mean of its last maps, which
+    its one convolution and pooling read).
+    """
+    net = _build(name)
+    net.load_state_dict(weights.state, assign=True)
+    net.to(device).eval()
+    if name == "resnet50":
+        net.fc = torch.nn.Identity()
+    elif name == "squeezenet1_1":
+        net.classifier = torch.nn.AdaptiveAvgPool2d(1)
+    else:
+        net.classifier = net.classifier[:-1]
+    parts = []
+    for start in range(0, len(pixels), BATCH):
+        batch = torch.from_numpy(IMAGENET.normalise(np.ascontiguousarray(pixels[start : start + BATCH])))
+        parts.append(net(batch.to(device)).flatten(1).float().cpu().numpy())
+    return np.concatenate(parts)
