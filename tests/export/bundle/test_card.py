@@ -35,7 +35,8 @@ PARITY = {
 }
 IMAGENET = "torchvision MobileNet_V2_Weights.IMAGENET1K_V1"
 SENTENCES = re.compile(r"(?<=[.]) (?=[A-Z0-9`])")
-HEADINGS = ["Intended use", "Model", "Data", "Evaluation", "Calibration and trust", "Export", "Files", "Limits"]
+HEADINGS = ["Intended use", "Model", "Data", "Evaluation", "Calibration and trust", "Export", "Files"]
+HEADINGS += ["Factors and ethics", "Limits"]
 
 
 class Card(NamedTuple):
@@ -159,6 +160,14 @@ CHECKS = [
     Check(always, lambda f: re.escape(
         "Held-out images with each flag that may be shown beside an answer, limits from those of other folds; a ratio "
         "below 1.5 is no reason to doubt the label.")),
+    # what no run can know
+    Check(lambda f: f.simulated, lambda f:
+          "Nobody was imaged: there are no groups of people, no consent and no ethical approval to report."),
+    Check(lambda f: not f.simulated, lambda f: "Age, sex, origin and other attributes of the people imaged, and the "
+          "machines used, are not recorded: no figure is known for any such group."),
+    Check(lambda f: not f.simulated, lambda f:
+          "Consent and ethical approval are to be filled in by those who hold the data."),
+    Check(always, lambda f: "Licence, contact and how to cite this model are to be filled in by those who share it."),
     # limits
     Check(lambda f: f.simulated, lambda f:
           "The images are simulated ultrasound: no figure here carries over to real scans."),

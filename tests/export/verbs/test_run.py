@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,29 @@ def test_the_report_shows_the_figures_of_the_run(small_run: SmallRun) -> None:
     accuracy = small_run.result["arms"]["gan"]["accuracy"]["value"]
     assert f"{100 * accuracy:.1f}" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_every_table_comes_again_from_the_predictions_byte_for_byte(small_run: SmallRun, tmp_path: Path) -> None:
+    alone = tmp_path / "predictions.csv"
+    alone.write_bytes((small_run.folder / "predictions.csv").read_bytes())
+    printed = sonoforge("crossval", "--from", alone).out
+    assert "malignant against the rest" in printed and printed in small_run.log
+    found = sonoforge("crossval", "--from", alone, "--json").json
+    kept = json.loads((small_run.folder / "results.json").read_text(encoding="utf-8"))
+    for arm, figures in found["arms"].items():
+        assert json.dumps(figures) == json.dumps({key: kept["arms"][arm][key] for key in figures})
+    for key in ("classes", "comparisons", "never_right"):
+        assert json.dumps(found[key]) == json.dumps(kept[key])
+
+
+def test_the_checklists_hold_the_figures_of_the_run(small_run: SmallRun, tmp_path: Path) -> None:
+    folder = shutil.copytree(small_run.folder, tmp_path / "run")
+    lists = {one["name"]: one["items"] for one in sonoforge("checklists", folder, "--json").json["checklists"]}
+    said = {item["number"]: item["answer"] for item in lists["TRIPOD+AI"]}
+    own = small_run.result["arms"]["gan"]["accuracy"]
+    assert f"gan: accuracy {100 * own['value']:.1f} % [{100 * own['low']:.1f}, {100 * own['high']:.1f}]" in said["23a"]
+    assert "simulated ultrasound" in said["5a"] and "3-fold" in said["12a"]
+    assert said["17"] == said["18a"] == ""
 
 
 def test_a_finished_run_is_not_repeated(small_run: SmallRun) -> None:

@@ -117,7 +117,7 @@ def test_plans_depend_on_the_seed_alone(cache: ImageCache) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"protocol": "open"}, "expected sealed or thesis or single"),
+        ({"protocol": "open"}, "expected sealed or plain or thesis or single"),
         ({"folds": 1}, "found 1 under sealed"),
         ({"folds": 13}, r"c: found 12 images in 11 groups.*use 11 folds"),
     ],

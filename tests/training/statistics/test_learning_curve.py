@@ -63,6 +63,8 @@ def test_where_more_real_images_do_not_help_there_is_no_worth_and_no_end() -> No
     rng = np.random.default_rng(2)
     flat = real_ratio(Lines(np.concatenate([[-0.01], rng.normal(0, 0.1, 999)]), rng.normal(0, 0.05, 1000)))
     assert math.isnan(flat.value) and (flat.low, flat.high) == (0.0, math.inf)
+    worse = real_ratio(Lines(rng.normal(-0.02, 0.05, 1000), np.full(1000, 0.5)))
+    assert math.isnan(worse.value) and worse.low < 1, "an arm that does worse is worth no real image"
     beyond = real_ratio(Lines(np.full(100, 0.1), np.full(100, -0.1 * math.log(2 * LARGEST_RATIO))))
     assert math.isnan(beyond.value) and (beyond.low, beyond.high) == (0.0, math.inf)
 

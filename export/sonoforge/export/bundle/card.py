@@ -69,6 +69,10 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         f"difference {parity['max_abs']['logits']:.1e} in logits, {parity['max_abs']['probabilities']:.1e} in "
         f"probabilities, {parity['labels_equal']} of {parity['count']} labels equal.",
         "",
+        "## Factors and ethics",
+        "",
+        " ".join(_unknown(record)),
+        "",
         "## Limits",
         "",
         *(f"- {limit}" for limit in _limits(record, facts)),
@@ -224,6 +228,20 @@ def _judged(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
             "and have no test set of their own."
         )
     yield training["choice"]
+
+
+def _unknown(record: ModelRecord) -> Iterator[str]:
+    """Say what a model card should tell and no run can know."""
+    training = record.training
+    if training["simulated"] == training["data_images"]:
+        yield "Nobody was imaged: there are no groups of people, no consent and no ethical approval to report."
+    else:
+        yield (
+            "Age, sex, origin and other attributes of the people imaged, and the machines used, are not recorded: no "
+            "figure is known for any such group."
+        )
+        yield "Consent and ethical approval are to be filled in by those who hold the data."
+    yield "Licence, contact and how to cite this model are to be filled in by those who share it."
 
 
 def _limits(record: ModelRecord, facts: RunFacts) -> Iterator[str]:

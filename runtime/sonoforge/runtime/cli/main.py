@@ -75,6 +75,8 @@ VERBS = {
     ),
     "reading": Verb("training.verbs.reading", "train", "could readers tell the images of a reading sheet apart?"),
     "crossval": Verb("training.verbs.crossval", "train", "k-fold comparison of arms, sealed or as published"),
+    "leakage": Verb("training.verbs.leakage", "train", "how much leaks add: sealed against plain folds, and thesis"),
+    "checklists": Verb("training.verbs.checklists", "train", "TRIPOD+AI, CLAIM and a data sheet, filled from a run"),
     "export": Verb("export.verbs.export", "export", "turn a run folder into a verified bundle"),
     "classify": Verb("runtime.verbs.classify", "", "classify images, folders or globs, offline"),
     "quality": Verb("runtime.verbs.quality", "", "image quality, and the distance of a set from a reference set"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.classifier.arm_names import find_arm, title_of
-from sonoforge.training.classifier.learning_curve_table import log_curves
+from sonoforge.training.classifier.learning_curve_table import log_curves, title_width
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
@@ -32,7 +32,13 @@ def log_table(results: ComparisonResults) -> None:
     for figures in results["arms"].values():
         own = figures.get("train_accuracy_by_fold", [])
         spread = f" ({min(own):.3f} to {max(own):.3f} by fold)" if len(own) > 1 else ""
-        say("%-38s accuracy on training images %.3f%s", figures["title"], figures["train_accuracy"], spread)
+        say(
+            "%-*s accuracy on training images %.3f%s",
+            title_width(results["arms"]),
+            figures["title"],
+            figures["train_accuracy"],
+            spread,
+        )
     for line in _published(results["split"]):
         say("%s", line)
     for warning in _warnings(results):
@@ -42,10 +48,11 @@ def log_table(results: ComparisonResults) -> None:
 def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation) -> None:
     """Print what follows from the predictions alone: the arms, their paired comparisons, one class against the rest."""
     say("")
-    say("%-38s %-24s %9s %9s", "arm", "accuracy (95 % by group)", "bal. acc.", "macro-AUC")
+    width = title_width(results["arms"])
+    say("%-*s %-24s %9s %9s", width, "arm", "accuracy (95 % by group)", "bal. acc.", "macro-AUC")
     for arm, figures in results["arms"].items():
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
-        say("%-38s %-24s %9.3f %9.3f", title_of(arm), _interval(figures["accuracy"]), balanced, area)
+        say("%-*s %-24s %9.3f %9.3f", width, title_of(arm), _interval(figures["accuracy"]), balanced, area)
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
         test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
@@ -69,13 +76,14 @@ def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
     aims = [point["aim"] for point in next(iter(arms.values()))["sensitivity_at"]]
     say("")
     heads = [f"sensitivity at {100 * aim:.0f} % specificity" for aim in aims]
-    say("%-38s %-22s %-32s %-32s", f"{name} against the rest", "AUC", heads[0], heads[1])
+    width = title_width(results["arms"])
+    say("%-*s %-22s %-32s %-32s", width, f"{name} against the rest", "AUC", heads[0], heads[1])
     for title, own in arms.items():
         cells = [
             f"{_interval(point['sensitivity'])} at {point['specificity']['value']:.3f}"
             for point in own["sensitivity_at"]
         ]
-        say("%-38s %-22s %-32s %-32s", title, _interval(own["auc"]), cells[0], cells[1])
+        say("%-*s %-22s %-32s %-32s", width, title, _interval(own["auc"]), cells[0], cells[1])
     say("each threshold was chosen on other test images; the specificity that it reached stands behind 'at'")
     for row in results["comparisons"]:
         if "one_against_rest" in row:
@@ -89,10 +97,10 @@ def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
             )  # fmt: skip
     curve = next(iter(arms.values()))["decision_curve"]
     columns = [min(range(len(curve["thresholds"])), key=lambda i: abs(curve["thresholds"][i] - t)) for t in _SHOWN]
-    say("%-38s %s", "net benefit per 100 images, acting from", "".join(f"{100 * t:8.0f} %" for t in _SHOWN))
+    say("%-*s %s", width, "net benefit per 100 images, acting from", "".join(f"{100 * t:8.0f} %" for t in _SHOWN))
     for title, own in arms.items():
-        say("%-38s  %s", title, _per_hundred(own["decision_curve"]["net_benefit"], columns))
-    say("%-38s  %s", "acting on all (on nobody: 0)", _per_hundred(curve["treat_all"], columns))
+        say("%-*s  %s", width, title, _per_hundred(own["decision_curve"]["net_benefit"], columns))
+    say("%-*s  %s", width, "acting on all (on nobody: 0)", _per_hundred(curve["treat_all"], columns))
 
 
 def _log_never_right(results: ComparisonResults | Evaluation) -> None:
@@ -147,7 +155,7 @@ def _warnings(results: ComparisonResults) -> Iterator[str]:
                 f"{figures['title']}: masks were drawn by people who knew the scans, and an empty one gives a class "
                 "away (normal, in BUSI): its figures come out too good"
             )
-    if split["busi_images"]:
+    if split["busi_images"] and not all(find_arm(arm).comparator for arm in results["arms"]):
         held = f"BUSI, which holds {split['busi_images']} of these {split['images']} images"
         yield (
             f"the settings of budget {results['budget']} were chosen on {held}: these figures are optimistic, by an "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.classifier.arm_names import title_of
 from sonoforge.training.statistics.learning_curve import LARGEST_RATIO
 from sonoforge.training.statistics.results import IntervalResult, LearningCurve, RealWorth
 
-_WORDS = {"accuracy": "accuracy", "macro_auc": "macro-AUC"}
+FIGURE_WORDS = {"accuracy": "accuracy", "macro_auc": "macro-AUC"}
 
 
 def log_curves(curves: Sequence[LearningCurve]) -> None:
@@ -20,12 +20,13 @@ def log_curves(curves: Sequence[LearningCurve]) -> None:
 
 
 def _log_curve(curve: LearningCurve) -> None:
-    what, points = _WORDS[curve["figure"]], curve["points"]
+    what, points = FIGURE_WORDS[curve["figure"]], curve["points"]
     say("")
+    width = title_width(points)
     columns = [f"{point['images']:.0f}" for point in points[curve["baseline"]]]
-    say("%-38s %s", f"{what} by real images in training", "".join(f"{head:>10}" for head in columns))
+    say("%-*s %s", width, f"{what} by real images in training", "".join(f"{head:>10}" for head in columns))
     for name, own in points.items():
-        say("%-38s %s", title_of(name), "".join(f"{1 - point['error']['value']:10.3f}" for point in own))
+        say("%-*s %s", width, title_of(name), "".join(f"{1 - point['error']['value']:10.3f}" for point in own))
     exponent, last = curve["exponent"], curve["extrapolated"][-1]
     say(
         "the error falls with the number of real images to the power %s; at %.0f of them, by extrapolation, %s %s",
@@ -46,6 +47,11 @@ def describe_worth(row: RealWorth, what: str) -> str:
     else:
         said = f"{images['value']:+.0f} (real images times {ratio['value']:.2f})"
     return f"by {what}, the added images are worth so many real ones: {said}; 95 % interval {_ends(images, ratio)}"
+
+
+def title_width(arms: Iterable[str]) -> int:
+    """Width of the column that holds the arms' titles."""
+    return max([38, *(len(title_of(arm)) for arm in arms)])
 
 
 def _ends(images: IntervalResult, ratio: IntervalResult) -> str:

@@ -21,7 +21,7 @@ def check_sealed(
     """Refuse a training stage that would read a test image of its fold, or one that repeats a test image.
 
     Contents and appearance are compared in the pixels of ``cache``, so that a plan with wrong groups is detected.  Does
-    nothing under ``thesis`` and ``single``.
+    nothing under any other protocol.
 
     Raises:
         GateError: An image read is, equals, looks like or is grouped with a test image; names both.

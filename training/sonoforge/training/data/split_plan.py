@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 
-PROTOCOLS = ("sealed", "thesis", "single")
+PROTOCOLS = ("sealed", "plain", "thesis", "single")
 UNTESTED = -1
 """The fold of an image that is trained on and never tested, under ``single``."""
 FILE = "splits.json"

@@ -1,6 +1,6 @@
 """Split images into folds, so that nothing shown in a test fold is shown in its training part.
 
-Three protocols, see `make_plan`.  What was split is checked again in `guard`.
+The protocols: see `make_plan`.  What was split is checked again in `guard`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def make_plan(
     ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents, the
     groups given with the data, and the pairs of images ``together``.  ``thesis``: plain stratified k-fold, which
     lets repeated scans end up on both sides; kept to reproduce published figures and to measure the effect.
+    ``plain``: the same folds, for generators that read the training images of their fold alone.
     ``single``: one plain stratified split, a fifth of the images tested once and never the others (``folds`` is 1);
     kept, like ``thesis``, for figures that were published so.
 

@@ -77,7 +77,8 @@ def real_ratio(lines: Lines) -> Interval:
     slope, offset, reach = float(lines.slope[0]), float(lines.offset[0]), math.log(LARGEST_RATIO)
     value = math.exp(-offset / slope) if slope > 0 and abs(offset) <= slope * reach else math.nan
     tried, known = np.linspace(-reach, reach, _STEPS), ~np.isnan(lines.offset[1:])
-    drawn = lines.offset[1:][known, None] + lines.slope[1:][known, None] * tried
+    # More real images do no harm: with a slope below 0, an arm that does worse would seem worth more of them.
+    drawn = lines.offset[1:][known, None] + np.maximum(lines.slope[1:][known, None], 0) * tried
     low, high = np.percentile(drawn, PERCENTILES, axis=0)
     held = np.flatnonzero((low <= 0) & (high >= 0))
     if not len(held):  # the interval lies between two of the k tried, or beyond all of them

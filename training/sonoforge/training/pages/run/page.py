@@ -17,6 +17,7 @@ from PIL import Image
 
 from sonoforge.runtime.errors import GateError
 from sonoforge.training import run_folder
+from sonoforge.training.classifier.arm_names import title_of
 from sonoforge.training.classifier.budget_choice import describe_choice
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import BUSI_CLASSES, is_busi
@@ -38,6 +39,7 @@ from sonoforge.training.pages.run.evidence import (
     reliability,
     split_checks,
 )
+from sonoforge.training.pages.run.learning_curve import curve_charts
 from sonoforge.training.pages.run.verdict import (
     Verdict,
     flipped,
@@ -51,6 +53,7 @@ from sonoforge.training.pages.shell import write_page
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.calibration import cross_fitted_temperature
 from sonoforge.training.statistics.flagged import ENOUGH
+from sonoforge.training.statistics.learning_curve import split_share
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.published import PUBLISHED
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult, RunResults
@@ -147,6 +150,7 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "judge": judge,
         "is_number": is_number,
         "charts": _charts(arms, comparisons, parts),
+        "curves": curve_charts(results.get("learning_curves", []), _titles(arms) | _plain_titles(arms)),
         "interest": one_against_rest(results, comparisons),
         "never": results.get("never_right"),
         "never_cards": wrong_cards(results["never_right"]["worst"], cache) if "never_right" in results else [],
@@ -163,6 +167,11 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "collapse": COLLAPSE_FRACTION,
         "enough": ENOUGH,
     }
+
+
+def _plain_titles(arms: Mapping[str, ArmResult]) -> dict[str, str]:
+    """Titles of the arms whatever their share of the real images, as learning curves name them."""
+    return {name: title_of(name) for name in (split_share(arm)[0] for arm in arms)}
 
 
 def _titles(arms: Mapping[str, ArmResult]) -> dict[str, str]:

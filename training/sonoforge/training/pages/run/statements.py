@@ -63,7 +63,7 @@ def judged_by(facts: RunFacts) -> str:
             "Each image was judged once, by a model that had seen neither it nor a near-duplicate of it in training "
             f"(protocol sealed, {facts.folds} folds)."
         )
-    dealt = f"{facts.folds} folds, as published"
+    dealt = f"{facts.folds} folds" + ", as published" * (facts.protocol == "thesis")
     if facts.protocol == "single":
         dealt = f"one plain split, as published: {facts.tested} of {facts.images} images are tested, the others never"
     said = (

@@ -1,0 +1,69 @@
+"""Which generators a comparison trains: each once, whatever the number of arms that draw from it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from sonoforge.training.classifier.fold_generators import generator_job, needed_generators, seen_by_generators
+from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask
+from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.gan.options import GanSettings
+
+LABELS = (0,) * 8 + (1,) * 20 + (2,) * 12
+
+
+def tasks(arms: tuple[str, ...], protocol: str = "sealed", seeds: int = 2) -> list[FoldTask]:
+    """Four folds of 40 images in pairs, with nothing that only a training would need."""
+    nothing = cast(Any, None)
+    count = len(LABELS)
+    settings = ComparisonSettings(
+        arms, protocol, 4, tuple(range(seeds)), "quick", "none", ClassifierSettings(), GanSettings(), "cpu", 1
+    )
+    groups = tuple(i // 2 for i in range(count))
+    names = tuple(map(str, range(count)))
+    found = []
+    for seed in range(seeds):
+        plan = SplitPlan(protocol, seed, 4, "", names, names, LABELS, groups, tuple((g + seed) % 4 for g in groups))
+        found += [
+            FoldTask(Path("run"), nothing, plan, fold, arm, settings, nothing, nothing)
+            for arm in arms
+            for fold in range(4)
+        ]
+    return found
+
+
+def classes(found: list[FoldTask]) -> Counter[int]:
+    return Counter(work.label for work in needed_generators(found))
+
+
+def test_doses_share_the_generators_of_their_fold_and_seeds_share_none() -> None:
+    assert classes(tasks(("real", "duplicates", "untrained", "weighted"))) == {}
+    once = {0: 8, 2: 8}  # four folds, two seeds
+    assert classes(tasks(("real", "gan"))) == once
+    assert classes(tasks(("real", "gan", "gan:0.5", "gan:4"))) == once
+    all_classes = {0: 8, 1: 8, 2: 8}
+    assert classes(tasks(("gan", "gan-all", "generated:2", "shuffled"))) == all_classes
+
+
+def test_a_share_has_generators_that_read_it_alone() -> None:
+    found = tasks(("gan", "gan@0.5", "gan:2@0.5"), seeds=1)
+    assert classes(found) == {0: 8, 2: 8}  # four folds, two shares
+    whole, part = found[0], found[4]
+    assert set(part.training) < set(whole.training) == set(seen_by_generators(whole))
+    assert np.array_equal(seen_by_generators(part), part.training)
+    assert not set(whole.training) & set(whole.plan.test(0))
+    assert generator_job(part).folder == Path("run/gan/seed0-fold00-share0.5")
+
+
+def test_as_published_each_class_has_one_generator_of_all_images_for_each_seed() -> None:
+    found = tasks(("gan", "gan:2"), "thesis")
+    assert classes(found) == {0: 2, 2: 2}
+    assert len(seen_by_generators(found[0])) == len(LABELS)
+    plain = tasks(("gan", "gan:2"), "plain")
+    assert classes(plain) == {0: 8, 2: 8}
+    assert not set(seen_by_generators(plain[0])) & set(plain[0].plan.test(0))

@@ -1,0 +1,1 @@
+"""Reporting checklists and a data sheet, filled from a run folder."""

@@ -1,0 +1,194 @@
+"""What a run says on each topic that checklists ask for; a topic of which it knows nothing is absent."""
+
+from __future__ import annotations
+
+from sonoforge.training.classifier.arm_names import find_arm
+from sonoforge.training.classifier.budget_choice import describe_choice
+from sonoforge.training.pages.checklists.data_answers import data_answers
+from sonoforge.training.pages.checklists.figure_answers import figure_answers
+from sonoforge.training.pages.checklists.item import Answer
+from sonoforge.training.pages.checklists.run import FinishedRun
+from sonoforge.training.pages.numbers import counted, listed
+from sonoforge.training.pages.run.statements import describe_comparators, describe_optimiser, is_comparator, spread
+from sonoforge.training.statistics.results import ArmResult
+
+
+def answer(run: FinishedRun) -> dict[str, Answer]:
+    """Return the answers by topic."""
+    return data_answers(run) | _design(run) | _model(run) | figure_answers(run)
+
+
+_DEALT = {
+    "sealed": "images of one group (near-duplicates, equal contents, given patients) stay in one fold, and "
+    "generators see the training part of their fold alone",
+    "thesis": "single images are dealt, and each generator is trained once on all images of its class, test images "
+    "included, as published",
+    "single": "single images are dealt, four fifths to training and one fifth to the test, as published",
+}
+
+
+_FINE_TUNED = ("initial_weights", "tuning", "ensemble", "selection", "explanations", "poor_input")
+"""Topics of the network that the arms fine-tune."""
+
+
+def _design(run: FinishedRun) -> dict[str, Answer]:
+    results, split = run.results, run.results["split"]
+    arms = listed([figures["title"] for figures in run.arms.values()])
+    twins, tested = sum(split["test_images_with_a_twin_in_training"]), sum(split["fold_sizes"])
+    validation = "one plain split" if results["protocol"] == "single" else f"{split['folds']}-fold cross-validation"
+    seeds = next(iter(run.arms.values()))["seeds"]["seeds"]
+    second = split["second_opinion"]
+    return {
+        "goal": Answer(
+            f"Development of an image classifier and its internal validation by {validation}"
+            + (f", comparing {arms}." if len(run.arms) > 1 else f" ({arms})."),
+            "config.yaml: arms, folds",
+        ),
+        "partition": Answer(
+            f"Protocol {results['protocol']}, {validation}: {_DEALT[results['protocol']]}. {tested} of "
+            f"{split['images']} images are tested, each once by every arm and seed, by networks trained on the other "
+            f"parts. {twins} of {tested} test images have a near-duplicate in their own training part.",
+            f"{run.report}: Split and proof; splits.json; folds/",
+        ),
+        "level": Answer(
+            f"{'Groups' if results['protocol'] == 'sealed' else 'Single images'}: {split['images']} images in "
+            f"{split['groups']} groups. A second search over {counted(second['compared'], 'pair')} of different "
+            f"folds found {counted(len(second['leaks']), 'pair')} of one scan.",
+            "second-opinion.json; splits.json",
+        ),
+        "subset": Answer("None: all images of the folder that can be read are used.", "splits.json"),
+        "same_source": Answer(
+            "Training and test images are parts of one data set: same source, labels and preparation.", "splits.json"
+        ),
+        "external": Answer("None: no image of another source was evaluated in this run.", "splits.json"),
+        "updating": Answer("The model was not updated after its evaluation.", "results.json"),
+        "clusters": Answer(
+            "Folds are the only clusters known. "
+            + " ".join(f"{name}: accuracy by fold {_by_fold(figures)}." for name, figures in run.arms.items()),
+            "results.json: arms.*.fold_accuracy",
+        ),
+        "settings": Answer(
+            f"All settings are recorded; {counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))}).",
+            "config.yaml; environment.json",
+        ),
+        "use": Answer("Research use, not a medical device: no use for diagnosis or treatment.", f"{run.report}"),
+        "fairness": Answer(
+            "The run reads images and class folders alone: no age, sex, ethnicity or other attribute, so that "
+            "performance by such groups was not measured.",
+            "splits.json",
+        ),
+        "no_reader": Answer("Nobody: pixels are read by the program.", "config.yaml"),
+        "users": Answer(
+            "Users give an image file; nothing is entered by hand. Answers carry a prediction set, a trust and "
+            "remarks on image quality.",
+            "bundle/MODEL_CARD.md" if run.has_bundle else "sonoforge classify --help",
+        ),
+        "this_use": Answer(f"Training and cross-validation of a classifier in run {run.name}.", "config.yaml"),
+    }
+
+
+def _model(run: FinishedRun) -> dict[str, Answer]:
+    results, environment = run.results, run.environment
+    classifier, gan = results["classifier"], results["gan"]
+    filled = {name: figures for name, figures in run.arms.items() if find_arm(name).fill}
+    weighted = [figures["title"] for name, figures in run.arms.items() if find_arm(name).class_weights]
+    versions = listed([f"{name} {version}" for name, version in environment["versions"].items()], 20)
+    added = [
+        f"{figures['title']}: {spread(figures['generated_per_fold'])} images a fold" for figures in filled.values()
+    ]
+    balanced = [*added, *weighted]
+    comparators = describe_comparators(run.arms)
+    found = {
+        "model": Answer(
+            f"MobileNetV2 (deep learning, 19 blocks, the first {classifier['frozen_blocks']} frozen): an image "
+            f"of 224 x 224 pixels to the probabilities of {listed(results['classes'])}.",
+            "config.yaml; results.json: classifier",
+        ),
+        "predictors": Answer("The pixels of one image alone; none was selected beforehand.", "config.yaml"),
+        "initial_weights": Answer(
+            f"{results['weights']}; the last layer at random, by the seed.", "results.json: weights"
+        ),
+        "training": Answer(
+            f"{classifier['epochs']} epochs, batch {classifier['batch']}, {describe_optimiser(classifier)}; budget "
+            f"{results['budget']}. The same in every fold; what an arm changes of it, its title says."
+            + (f" {comparators}" if comparators else ""),
+            "results.json: classifier",
+        ),
+        "tuning": Answer(
+            describe_choice(results["budget"], classifier, results["split"]["busi_images"], results["split"]["images"]),
+            f"{run.report}; results.json: budget",
+        ),
+        "ensemble": Answer(
+            f"{classifier['members']} networks answer together, on the mean of their logits."
+            if classifier["members"] > 1
+            else "None: one network answers.",
+            "results.json: classifier.members",
+        ),
+        "selection": Answer(
+            "The weights after the last epoch; no epoch is chosen by results. "
+            + (
+                f"The final model is the arm {results['final_arm']}, named in the settings, trained on all images."
+                if "final_arm" in results
+                else "This run trains no final model."
+            ),
+            "results.json: final_arm" if "final_arm" in results else "config.yaml",
+        ),
+        "imbalance": Answer(
+            f"Classes differ in size. {listed(balanced)}." if balanced else "No arm of this run balances the classes.",
+            "results.json: arms.*.generated_per_fold",
+        ),
+        "software": Answer(
+            f"Python {environment['python']}, {versions}; {environment['platform']}; device {environment['device']}.",
+            "environment.json",
+        ),
+        "code": Answer(
+            f"sonoforge {environment['versions'].get('sonoforge', '')} (Apache-2.0)"
+            + (f", revision {environment['git_revision']}" if environment["git_revision"] else "")
+            + "; the command is recorded.",
+            "environment.json: command, git_revision",
+        ),
+        "explanations": Answer(
+            "Class-activation maps of every answer, by sonoforge classify; they show where evidence lies, not why.",
+            "bundle/model.onnx: output cam" if run.has_bundle else "sonoforge classify --help",
+        ),
+        "output": Answer(
+            "Calibrated probabilities, the most probable class, and the set of classes that cannot be ruled out "
+            "at 90 % (class-conditional conformal prediction, thresholds from other images than those judged).",
+            "results.json: arms.*.conformal",
+        ),
+        "poor_input": Answer(
+            "Unreadable files are refused. Image quality and the distance from the training images are measured "
+            "for each image; a low trust and unusual quality are named beside the answer.",
+            "bundle/manifest.json: trust, quality" if run.has_bundle else "sonoforge classify --help",
+        ),
+    }
+    if any(find_arm(name).reads_generators for name in filled):
+        found["generators"] = Answer(
+            f"Generators: recipe {gan['recipe']}, {gan['image_size']} x {gan['image_size']} pixels, "
+            f"{_duration(gan)}, batch {gan['batch']}.",
+            "results.json: gan; gan/",
+        )
+    else:
+        found["generators"] = Answer("No generator was trained.", "config.yaml: arms")
+    if run.has_bundle:
+        found["specification"] = Answer(
+            "The trained model is a file with its hash, golden answers and the program that runs it offline.",
+            "bundle/model.onnx; bundle/manifest.json",
+        )
+    if all(map(is_comparator, run.arms)):  # no network was fine-tuned
+        found = {topic: own for topic, own in found.items() if topic not in _FINE_TUNED}
+        found["model"] = found["training"] = Answer(comparators, "results.json: arms")
+    return found
+
+
+def _by_fold(figures: ArmResult) -> str:
+    accuracy = figures["fold_accuracy"]
+    spread_out = "" if accuracy["sd"] is None else f" (standard deviation {100 * accuracy['sd']:.1f})"
+    return f"{100 * accuracy['mean']:.1f} %{spread_out}"
+
+
+def _duration(gan: dict[str, object]) -> str:
+    for unit in ("steps", "epochs", "kimg"):
+        if gan.get(unit) is not None:
+            return f"{gan[unit]} {unit}"
+    return "the recipe's duration"

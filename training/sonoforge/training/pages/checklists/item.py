@@ -1,0 +1,58 @@
+"""One item of a checklist, and what a run answers to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+AUTHORS = "To be filled in by the authors"
+ANSWERED, PARTLY, OPEN = "answered by the run", "partly answered", "open"
+
+
+class Item(NamedTuple):
+    """What a checklist asks for, in our words, and which `answers` belong to it."""
+
+    section: str
+    number: str  # as the checklist counts; empty where it does not
+    asks: str
+    topics: tuple[str, ...] = ()
+    left: str = ""  # what no run can know; empty where its answers are complete
+
+
+class Answer(NamedTuple):
+    """What a run says on one topic."""
+
+    text: str
+    where: str  # file, and place in it
+
+
+class Filled(NamedTuple):
+    """An item with its answer."""
+
+    item: Item
+    status: str  # `ANSWERED`, `PARTLY` or `OPEN`
+    text: str
+    left: str  # what the authors must still write; empty if nothing
+    where: str
+
+
+class Checklist(NamedTuple):
+    """A checklist and its source."""
+
+    name: str
+    anchor: str
+    source: str
+    items: tuple[Item, ...]
+
+
+def fill(items: Sequence[Item], answers: Mapping[str, Answer]) -> list[Filled]:
+    """Answer each item from the topics that a run has; what it lacks stays open."""
+    filled = []
+    for item in items:
+        found = [answers[topic] for topic in item.topics if topic in answers]
+        missing = len(found) < len(item.topics) or not item.topics
+        left = item.left or ("this run does not record it" if missing else "")
+        status = OPEN if not found else PARTLY if left else ANSWERED
+        where = "; ".join(dict.fromkeys(place for answer in found for place in answer.where.split("; ")))
+        filled.append(Filled(item, status, " ".join(answer.text for answer in found), left, where))
+    return filled

@@ -1,0 +1,53 @@
+"""``sonoforge checklists RUN``: TRIPOD+AI, CLAIM and a data sheet, filled from a finished run.
+
+JSON (``--json``): ``run``, ``page`` and ``text`` (files in it), and ``checklists``: a list of ``{"name", "source",
+"counts", "items"}``, each item ``{"section", "number", "asks", "status", "answer", "left", "where"}``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.notice import NOTICE
+from sonoforge.training.pages.checklists.item import Filled
+from sonoforge.training.pages.checklists.page import fill_checklists, write_checklists
+from sonoforge.training.pages.checklists.run import read_run
+from sonoforge.training.verbs.settings.checklists import Config
+
+
+def main(config: Config) -> Outcome:
+    """Fill the checklists and write them into the run folder."""
+    folder = Path(config.run)
+    run = read_run(folder)
+    filled = fill_checklists(run)
+    page, text = write_checklists(folder, run, filled)
+    for one in filled:
+        said = ", ".join(f"{count} {status}" for status, count in one.counts.items())
+        say("%-12s %d items: %s", one.checklist.name, len(one.rows), said)
+    say("page: %s   to paste into a supplement: %s", page, text)
+    say("%s", NOTICE)
+    checklists = [
+        {
+            "name": one.checklist.name,
+            "source": one.checklist.source,
+            "counts": one.counts,
+            "items": [_item(row) for row in one.rows],
+        }
+        for one in filled
+    ]
+    return Outcome({"run": str(folder), "page": str(page), "text": str(text), "checklists": checklists})
+
+
+def _item(row: Filled) -> dict[str, str]:
+    item = row.item
+    return {
+        "section": item.section,
+        "number": item.number,
+        "asks": item.asks,
+        "status": row.status,
+        "answer": row.text,
+        "left": row.left,
+        "where": row.where,
+    }

@@ -1,0 +1,107 @@
+"""``sonoforge leakage``: how much too good do figures come out when a training sees something of its test images?"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.training import run_folder
+from sonoforge.training.classifier.arm_names import check_arms, find_arm, title_of
+from sonoforge.training.classifier.comparison import compare
+from sonoforge.training.classifier.fold_task import ComparisonSettings
+from sonoforge.training.classifier.kept_folds import check_finished, check_images
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.statistics.leakage import Leakage, measure_leakage
+from sonoforge.training.statistics.predictions import Predictions, read_predictions
+from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.verbs.crossval import fill_defaults, resolve_settings
+from sonoforge.training.verbs.settings.leakage import Config
+
+log = logging.getLogger(__name__)
+
+PROTOCOLS = ("sealed", "plain", "thesis")
+_CAUSES = {
+    ("sealed", "plain"): "near-duplicates in training (plain - sealed)",
+    ("plain", "thesis"): "generators that saw the test images (thesis - plain)",
+    ("sealed", "thesis"): "both (thesis - sealed)",
+}
+
+
+def main(config: Config) -> Outcome:
+    """Run the comparison under each protocol, in a folder of its own, and compare the answers image by image."""
+    comparison = fill_defaults(config.comparison)
+    settings = {
+        name: resolve_settings(dataclasses.replace(comparison, protocol=name, real_shares=())) for name in PROTOCOLS
+    }
+    source = ImageSource(
+        comparison.data, comparison.images, comparison.seed, comparison.storage.open(), comparison.classifier.crop
+    )
+    cache = load_images(source)
+    check_arms("--arms", settings["sealed"].arms, cache.dataset.classes, cache.class_counts)
+    chosen = flatten(dataclasses.replace(config, comparison=comparison))
+    folder = run_folder.open_run(
+        Path(comparison.out), f"leakage-{cache.dataset.name}", chosen, resume=comparison.resume
+    )
+    answers: dict[tuple[str, str], list[Predictions]] = {}
+    with run_folder.log_to(folder):
+        for name, own in settings.items():
+            # Without a generator, nothing changes from plain folds to those of the thesis.
+            arms = tuple(arm for arm in own.arms if name != "thesis" or find_arm(arm).reads_generators)
+            if arms:
+                log.info("== protocol %s: %s", name, ", ".join(arms))
+                for part in _answers(folder / name, source, cache, dataclasses.replace(own, arms=arms)):
+                    answers.setdefault((part.arm, name), []).append(part)
+        first = settings["sealed"].arms[0]
+        found = measure_leakage({key: answers[key] for key in sorted(answers, key=lambda key: key[0] != first)})
+        run_folder.write_results(folder, found)
+        log_leakage(found)
+    return Outcome({"run": str(folder), **found}, f"sonoforge crossval --data {comparison.data}")
+
+
+def _answers(folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings) -> list[Predictions]:
+    """Run the comparison under one protocol, or read what an earlier call left."""
+    folder.mkdir(exist_ok=True)
+    check_images(folder, cache)
+    if run_folder.is_finished(folder):
+        check_finished(folder, settings)
+    else:
+        run_folder.write_results(folder, dict(compare(folder, source, cache, settings).results))
+    parts, _ = read_predictions(folder / "predictions.csv")
+    return parts
+
+
+def log_leakage(found: Leakage) -> None:
+    """Print the accuracy under each protocol, what each leak adds, and what is left of the gain."""
+    seeds = ", ".join(map(str, found["seeds"]))
+    say("%d images in %d groups, seeds %s; 95 %% intervals by group", found["images"], found["groups"], seeds)
+    say("%-50s %s", "accuracy", "".join(f"{name:>26}" for name in PROTOCOLS))
+    for arm, accuracy in found["accuracy"].items():
+        cells = [_interval(accuracy[name]) if name in accuracy else "as plain" for name in PROTOCOLS]
+        say("%-50s %s", title_of(arm), "".join(f"{cell:>26}" for cell in cells))
+    for step in found["steps"]:
+        say("%s: %s: %s", title_of(step["arm"]), _CAUSES[step["first"], step["second"]], _change(step["accuracy"]))
+        if (step["first"], step["second"]) == ("sealed", "plain"):
+            say(
+                "  of the %d images with others in their group %s; of the %d alone, which no near-duplicate helps, %s",
+                found["grouped"], _change(step["accuracy_of_grouped"]),
+                found["images"] - found["grouped"], _change(step["accuracy_of_single"]),
+            )  # fmt: skip
+    for row in found["gains"]:
+        gains = ", ".join(f"{name} {_change(row['gains'][name])}" for name in PROTOCOLS if name in row["gains"])
+        say("%s: gain over %s: %s", title_of(row["arm"]), title_of(row["baseline"]), gains)
+        for name, own in row["beyond_sealed"].items():
+            say("  of the gain under %s, leaks make up %s", name, _change(own))
+
+
+def _interval(figure: IntervalResult) -> str:
+    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**figure)
+
+
+def _change(figure: IntervalResult) -> str:
+    if figure["value"] != figure["value"]:
+        return "no such image"
+    return "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**figure)
