@@ -2,18 +2,15 @@
  * The part of the drawing page that computes, in a worker of its own; messages as `ask.js` has them.
  */
 
-import * as ort from "../vendor/ort.wasm.bundle.min.mjs";
 import { answerQuestions } from "./ask.js";
 import { openBundle } from "./bundle.js";
 import { Classifier } from "./classifier.js";
 import { Generator } from "./draw_generator.js";
 import { kernelDistance, LEAST } from "./draw_kid.js";
 import { OnnxNetwork } from "./onnx_network.js";
+import { openSession } from "./open_session.js";
 import { squeeze } from "./resize.js";
 import { selfTest } from "./self_test.js";
-
-ort.env.wasm.numThreads = 1; // threads would need isolation headers, which not every host can send
-ort.env.wasm.wasmPaths = { wasm: new URL("../vendor/ort-wasm-simd-threaded.wasm", import.meta.url).href };
 
 const APP = new URL("../", import.meta.url).href;
 
@@ -34,7 +31,7 @@ class Refused extends Error {
 const actions = {
   async start() {
     settings = await (await fetch(`${APP}app.json`)).json();
-    generator = await Generator.load(`${APP}generator/`, ort);
+    generator = await Generator.load(`${APP}generator/`, openSession);
     return { manifest: generator.manifest };
   },
 

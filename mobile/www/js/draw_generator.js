@@ -18,26 +18,23 @@ const TOLERANCE = 1e-3;
  */
 
 export class Generator {
-  #ort;
-  #session;
+  #opened;
   #checked;
 
   /**
    * @param {string} folder - Address of the bundle's folder, with a slash at its end.
-   * @param {any} ort - onnxruntime-web.
+   * @param {typeof import("./open_session.js").openSession} openSession
    * @throws {BundleError} A file is not as the manifest says.
    */
-  static async load(folder, ort) {
+  static async load(folder, openSession) {
     const manifest = JSON.parse(new TextDecoder().decode(await load(folder + "manifest.json")));
     if (manifest.format_version !== 1 || manifest.task !== "generation") {
       throw new BundleError(`manifest.json: found ${manifest.task} ${manifest.format_version}, expected generation 1`);
     }
     const checked = (name) => loadChecked(folder + name, name, manifest.files[name]);
     const [model, golden] = await Promise.all([checked(MODEL), checked("golden.npz")]);
-    const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], graphOptimizationLevel: "all" });
     const generator = new Generator();
-    generator.#ort = ort;
-    generator.#session = session;
+    generator.#opened = await openSession(model, "wasm");
     generator.#checked = checked;
     return Object.assign(generator, { manifest, golden: await readNpz(golden, "golden.npz") });
   }
@@ -57,11 +54,12 @@ export class Generator {
    */
   async image({ seed, index, label, psi }) {
     const { latents, inputs, outputs, psi: styles } = this.manifest;
+    const { session, Tensor } = this.#opened;
     const latent = await drawLatent(seed, index, latents.size, latents.distribution);
-    const fed = { latents: new this.#ort.Tensor("float32", latent, [1, latents.size]) };
-    if ("psi" in inputs) fed.psi = new this.#ort.Tensor("float32", Float32Array.of(psi ?? styles.default), [1]);
-    if ("labels" in inputs) fed.labels = new this.#ort.Tensor("int64", BigInt64Array.of(BigInt(label)), [1]);
-    const { images } = await this.#session.run(fed);
+    const fed = { latents: new Tensor("float32", latent, [1, latents.size]) };
+    if ("psi" in inputs) fed.psi = new Tensor("float32", Float32Array.of(psi ?? styles.default), [1]);
+    if ("labels" in inputs) fed.labels = new Tensor("int64", BigInt64Array.of(BigInt(label)), [1]);
+    const { images } = await session.run(fed);
     const expected = [1, ...outputs.images.slice(1)];
     if (images.dims.join() !== expected.join() || !images.data.every(Number.isFinite)) {
       throw new BundleError(`${MODEL}: found images ${images.dims}, or not finite, expected ${expected}; install the app again`);

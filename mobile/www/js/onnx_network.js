@@ -1,28 +1,16 @@
-import * as wasm from "../vendor/ort.wasm.bundle.min.mjs";
+import { openSession } from "./open_session.js";
 
 /** A network in onnxruntime-web, of one input. */
 export class OnnxNetwork {
-  #ort = wasm;
-  #session = null;
+  #opened = null;
   #last = Promise.resolve(); // a graphics processor takes one question after the other
 
   /**
    * @param {Uint8Array} model - The file's bytes.
-   * @param {"wasm" | "webgpu"} provider - `webgpu` only in an app built for it.
+   * @param {"wasm" | "webgpu"} provider - As `openSession` has it.
    */
   async load(model, provider) {
-    let binary = "ort-wasm-simd-threaded.wasm";
-    if (provider === "webgpu") {
-      this.#ort = await import("../vendor/ort.webgpu.bundle.min.mjs");
-      binary = "ort-wasm-simd-threaded.asyncify.wasm";
-    }
-    const { env, InferenceSession } = this.#ort;
-    env.wasm.numThreads = 1; // threads would need isolation headers, which not every host can send
-    env.wasm.wasmPaths = { wasm: new URL(`../vendor/${binary}`, import.meta.url).href };
-    this.#session = await InferenceSession.create(model, {
-      executionProviders: [provider],
-      graphOptimizationLevel: "all",
-    });
+    this.#opened = await openSession(model, provider);
   }
 
   /**
@@ -39,7 +27,8 @@ export class OnnxNetwork {
 
   async #compute(values, shape) {
     const started = performance.now();
-    const answers = await this.#session.run({ input: new this.#ort.Tensor("float32", values, shape) });
+    const { session, Tensor } = this.#opened;
+    const answers = await session.run({ input: new Tensor("float32", values, shape) });
     const outputs = Object.fromEntries(Object.entries(answers).map(([name, { dims, data }]) => [name, { dims, data }]));
     return { outputs, ms: performance.now() - started };
   }

@@ -90,7 +90,7 @@ def test_the_demonstration_needs_no_network_and_real_data_gets_the_full_protocol
         (["run", "--arms", "real", "--final-arm", "gan"], "--final-arm: found 'gan'"),
         (["run", "--fold", "3"], "did you mean --folds"),
         (["run", "--folds", "1"], "--folds: found 1 under --protocol sealed"),
-        (["run", "--budget", "papper"], "did you mean paper"),
+        (["run", "--budget", "ful"], "did you mean full"),
         (["train", "--arm", "gans"], "did you mean gan"),
         (["export", "nowhere"], "no such run folder"),
         (["gan", "trian"], "did you mean train"),
@@ -108,7 +108,7 @@ def test_wrong_input_gives_one_line_and_exit_code_2(arguments: list[str], messag
 
 @pytest.mark.slow
 def test_one_classifier_can_be_trained_exported_and_used(small_run: SmallRun, tmp_path: Path) -> None:
-    small = [*CLASSIFIER, "--budget", "paper", "--epochs", "1", "--members", "1", "--images", "60", "--holdout", "0.3"]
+    small = [*CLASSIFIER, "--budget", "full", "--epochs", "1", "--members", "1", "--images", "60", "--holdout", "0.3"]
     done = sonoforge("train", *small, "--device", "cpu", "--out", tmp_path, "--cache", small_run.cache, "--json")
     assert done.code == 0, done.err
     folder = done.json["run"]

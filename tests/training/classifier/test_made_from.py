@@ -23,7 +23,7 @@ def test_a_setting_that_the_kept_fold_does_not_know_is_named() -> None:
 
 def test_a_fold_from_before_the_optimiser_was_recorded_is_one_of_adamw_and_one_cycle() -> None:
     """What that version did is known: it had nothing else."""
-    budget = dataclasses.asdict(BUDGETS["paper"])
+    budget = dataclasses.asdict(BUDGETS["full"])
     earlier = {key: value for key, value in budget.items() if key not in ("optimiser", "schedule", "test_curves")}
     before = MadeFrom("plan", "weights", {"classifier": earlier})
     check_made_from(Path("fold.json"), before, MadeFrom("plan", "weights", {"classifier": budget}))

@@ -251,7 +251,7 @@ def test_figures_on_images_that_settings_were_chosen_on_say_so(small: Written, t
     for known, words in ((36, "These images are BUSI's, so the figures are optimistic, by an amount that was not"),
                          (9, "9 of these 36 images are BUSI's, so the figures are optimistic")):  # fmt: skip
         run.results["split"]["busi_images"] = known
-        for budget in ("quick", "paper"):
+        for budget in ("quick", "full"):
             run.results["budget"] = budget
             text = written(run).page.text
             assert words in text and f"of budget {budget}" in text

@@ -95,9 +95,9 @@ def test_what_was_chosen_where_is_said_for_every_budget() -> None:
 def test_the_training_is_described_as_it_was() -> None:
     said = {name: statements.describe_optimiser(dataclasses.asdict(budget)) for name, budget in BUDGETS.items()}
     assert said["thesis"] == "Adam with a constant learning rate of 0.001, no smoothing, averaging or flips"
-    assert said["paper"] == (
+    assert said["full"] == (
         "AdamW with one-cycle learning rates up to 0.0005, label smoothing 0.1, weights averaged with decay 0.99 and "
         "left-right flips"
     )
-    earlier = {key: value for key, value in vars(BUDGETS["paper"]).items() if key not in ("optimiser", "schedule")}
-    assert statements.describe_optimiser(earlier) == said["paper"]
+    earlier = {key: value for key, value in vars(BUDGETS["full"]).items() if key not in ("optimiser", "schedule")}
+    assert statements.describe_optimiser(earlier) == said["full"]

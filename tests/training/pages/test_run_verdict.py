@@ -125,6 +125,6 @@ def test_the_budget_of_the_gan_is_called_what_it_is() -> None:
         return gan_budget(GanSettings(**settings).__dict__, budget, ["normal", "malignant"])
 
     assert said("quick", image_size=64, steps=120, batch=32).startswith("a small CPU budget: 64 px, 120 steps of 32")
-    assert said("paper").startswith("the published budget: 224 px")
-    assert said("paper", epochs=30).startswith("this run's own budget: 224 px, 30 epochs (published: 224 px, 2500")
-    assert "published budget" not in said("paper", learning_rate=2e-4)
+    assert said("full").startswith("the published budget: 224 px")
+    assert said("full", epochs=30).startswith("this run's own budget: 224 px, 30 epochs (published: 224 px, 2500")
+    assert "published budget" not in said("full", learning_rate=2e-4)

@@ -175,13 +175,13 @@ def resolved(generator: GanSettings | None = None, **classifier: Any) -> Compari
 def test_flags_win_over_the_budget() -> None:
     quick = resolved()
     assert quick.classifier.frozen_blocks == 11 and (quick.generator.image_size, quick.generator.steps) == (64, 120)
-    paper = resolved(budget="paper")
-    assert (paper.classifier.epochs, paper.classifier.frozen_blocks, paper.generator.image_size) == (20, 0, 224)
+    full = resolved(budget="full")
+    assert (full.classifier.epochs, full.classifier.frozen_blocks, full.generator.image_size) == (20, 0, 224)
     thesis = resolved(budget="thesis")
     generator = thesis.generator
     assert (generator.recipe, generator.image_size, generator.channels) == ("dcgan-thesis", 224, "3")
     assert (generator.epochs, generator.steps, generator.batch) == (None, None, None)  # the recipe's own
-    assert thesis.classifier.test_curves and not paper.classifier.test_curves
+    assert thesis.classifier.test_curves and not full.classifier.test_curves
     assert resolved(GanSettings(channels="1"), budget="thesis").generator.channels == "1"
     assert resolved(GanSettings(recipe="wgan-gp"), budget="thesis").generator.channels == "auto"
     changed = resolved(GanSettings(epochs=7), epochs=3)

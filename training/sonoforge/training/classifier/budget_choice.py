@@ -15,7 +15,7 @@ CHOSEN = {
     "quick": "The settings of budget quick (epochs, frozen blocks, number of networks, mirror image) were chosen on "
     "BUSI's sealed folds with seed 0",
     # "20 epochs (more over-fits)" is said there of BUSI.
-    "paper": "The number of epochs of budget paper is that of the MSc thesis it follows, which chose it on BUSI; how "
+    "full": "The number of epochs of budget full is that of the MSc thesis it follows, which chose it on BUSI; how "
     "its other settings were chosen is not recorded",
     "thesis": "The number of epochs of budget thesis is that of the MSc thesis, which chose it on BUSI; its optimiser, "
     "learning rate and batch, on which the thesis is silent, are its method's defaults and were chosen on no image",

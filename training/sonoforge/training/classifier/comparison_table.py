@@ -49,11 +49,10 @@ def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation)
     """Print what follows from the predictions alone: the arms, their paired comparisons, one class against the rest."""
     say("")
     width = title_width(results["arms"])
-    say("%-*s %9s %17s %9s %9s", width, "arm", "accuracy", "95 % by group", "bal. acc.", "macro-AUC")
+    say("%-*s %-24s %9s %9s", width, "arm", "accuracy (95 % by group)", "bal. acc.", "macro-AUC")
     for arm, figures in results["arms"].items():
-        accuracy = "{value:9.3f}   [{low:.3f}, {high:.3f}]".format(**figures["accuracy"])
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
-        say("%-*s %s %9.3f %9.3f", width, title_of(arm), accuracy, balanced, area)
+        say("%-*s %-24s %9.3f %9.3f", width, title_of(arm), _interval(figures["accuracy"]), balanced, area)
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
         test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"

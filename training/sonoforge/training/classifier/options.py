@@ -18,7 +18,7 @@ class ClassifierOptions:
     budget: str = option(
         "quick",
         help="quick: early blocks frozen, CPU minutes; thesis: its plain training, nothing that it does not name; "
-        "paper: every block, 20 epochs, with smoothing, averaging, flips and one-cycle, which the thesis does not name",
+        "full: every block, 20 epochs, with smoothing, averaging, flips and one-cycle, which the thesis does not name",
         choices=tuple(BUDGETS),
     )
     weights: str | None = option(

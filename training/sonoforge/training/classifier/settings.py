@@ -40,7 +40,7 @@ BUDGETS: dict[str, ClassifierSettings] = {
     "quick": ClassifierSettings(epochs=5, members=3, mirror=True),
     # Every block and the thesis's 20 epochs (more over-fitted there), with smoothing, averaging, flips and one-cycle,
     # which it does not name.
-    "paper": ClassifierSettings(frozen_blocks=0, epochs=20, learning_rate=5e-4, averaging=0.99),
+    "full": ClassifierSettings(frozen_blocks=0, epochs=20, learning_rate=5e-4, averaging=0.99),
     # As the MSc thesis trains MobileNetV2 (S. H., Middlesex University, 2024): ImageNet weights, every block, 20
     # epochs, whole images resized to 224 x 224, and nothing that it does not name.  It is silent on optimiser, learning
     # rate and batch: Adam with its authors' default rate (Kingma & Ba, ICLR 2015, algorithm 1), which is also

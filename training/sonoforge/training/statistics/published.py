@@ -84,7 +84,7 @@ def accuracy_by_sensitivity(sensitivities: Sequence[float], counts: Sequence[int
     """
 
     def weighted(change: float) -> float:
-        shares = [min(1.0, max(0.0, share + change)) for share in sensitivities]
+        shares = _shifted(sensitivities, change)
         return sum(share * count for share, count in zip(shares, counts, strict=True)) / sum(counts)
 
     return Implied(weighted(0), weighted(-ROUNDING), weighted(ROUNDING))
@@ -99,11 +99,16 @@ def accuracy_by_specificity(specificities: Sequence[float], counts: Sequence[int
     images = sum(counts)
 
     def remaining(change: float) -> float:
-        shares = [min(1.0, max(0.0, share + change)) for share in specificities]
+        shares = _shifted(specificities, change)
         alarms = sum((1 - share) * (images - count) for share, count in zip(shares, counts, strict=True))
         return 1 - alarms / images
 
     return Implied(remaining(0), remaining(-ROUNDING), remaining(ROUNDING))
+
+
+def _shifted(shares: Sequence[float], change: float) -> list[float]:
+    """Move shares together, none beyond 0 or 1."""
+    return [min(1.0, max(0.0, share + change)) for share in shares]
 
 
 def _range(implied: Implied) -> str:

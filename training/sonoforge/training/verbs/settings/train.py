@@ -10,7 +10,7 @@ from sonoforge.training.data.cache_settings import CacheSettings
 
 EXAMPLES = """
 sonoforge train --data BUSI/                           hold out a sixth of the groups, train on the rest
-sonoforge train --data BUSI/ --arm classical --budget paper
+sonoforge train --data BUSI/ --arm classical --budget full
 sonoforge train --data scans/ --weights backbone.safetensors --resume
 """
 
