@@ -12,7 +12,7 @@ from sonoforge.training.classifier import generators
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.balancing import balance, shuffle_labels
 from sonoforge.training.classifier.curation import Judge
-from sonoforge.training.classifier.generators import GeneratorJob, draw_trained, train_generators
+from sonoforge.training.classifier.generators import ALL_CLASSES, GeneratorJob, draw_trained, train_generators
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine, setup
@@ -77,6 +77,16 @@ def test_all_doses_and_placebos_draw_from_generators_that_are_trained_once(
     assert not set(drawn["untrained"]) & set(drawn["gan-all"])
     both = set(drawn["gan-all"][:14]), set(drawn["gan-all"][14:])
     assert all(set(drawn["shuffled"]) & own for own in both), "of both classes, under the label of one"
+
+
+def test_a_conditional_generator_learns_all_classes_and_is_asked_for_each(tmp_path: Path) -> None:
+    gan = GanSettings(recipe="dcgan", image_size=32, steps=2, batch=4, width=4, conditioning="projection")
+    images = noise({"few": 6, "many": 10})
+    extra = balance(find_arm("gan-all:0.2"), images, GeneratorJob(gan, 0, "cpu", tmp_path), no_judge)
+    assert extra is not None and extra.counts.tolist() == [6, 2]
+    assert [path.name for path in tmp_path.iterdir()] == [ALL_CLASSES]
+    about = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(tmp_path / ALL_CLASSES))
+    assert about.classes == ["few", "many"] and len(set(extra.hashes)) == 8
 
 
 def test_shuffled_labels_keep_their_numbers_and_say_nothing_of_the_images() -> None:

@@ -215,7 +215,6 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
         (["--gan-recipe", "stylegan2", "--gan-start-from", "."], "may be test images"),
         (["--gan-loss", "began"], "found loss began"),
         (["--gan-recipe", "dcgann"], "--gan-recipe: found 'dcgann'"),
-        (["--gan-conditioning", "projection"], "--gan-conditioning"),
     ],
 )
 def test_wrong_generator_settings_are_refused_before_any_work(

@@ -27,6 +27,7 @@ from sonoforge.training.classifier.fold_result import (
 )
 from sonoforge.training.classifier.fold_task import FoldTask, Indices
 from sonoforge.training.classifier.frozen_maps import open_images, read_maps
+from sonoforge.training.classifier.generators import ALL_CLASSES, generator_name
 from sonoforge.training.classifier.network import Watched, answer, pixel_views
 from sonoforge.training.classifier.trust_reference import judge_held_out
 from sonoforge.training.data.cache import ImageCache
@@ -106,9 +107,12 @@ def _added_images(
     images = cache.labelled(seen, np.array(task.plan.groups))
     reads = []
     for label in classes_with_generators(arm, images.counts.tolist()):
-        name, own = images.classes[label], seen[images.labels == label]
+        name, own = generator_name(images.classes[label], job.settings), seen[images.labels == label]
+        if name == ALL_CLASSES:
+            own = seen
         check_sealed(task.plan, task.fold, f"generator of {name}", own, cache)
-        reads.append(StageReads(GENERATOR, _hashes(cache, own), name))
+        read = StageReads(GENERATOR, _hashes(cache, own), name)
+        reads += [read] * (read not in reads)
     added = balance(arm, images, job, make_judge)
     if added is not None:
         reads.append(StageReads(GENERATED, added.hashes))
