@@ -66,7 +66,7 @@ def train_generators(images: LabelledImages, labels: Sequence[int], job: Generat
     """
     if not labels:
         return {}
-    checkpoints = {}
+    checkpoints: dict[int, Path] = {}
     # Lightning, behind it, takes two seconds to import, which a process that only deals out the folds can do without.
     from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415
 
