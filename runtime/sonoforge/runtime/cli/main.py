@@ -59,6 +59,7 @@ VERBS = {
     "gan recipes": Verb("training.verbs.gan_recipes", "train", "the table of GAN recipes"),
     "gan train": Verb("training.verbs.gan_train", "train", "train one generator"),
     "gan sweep": Verb("training.verbs.gan_sweep", "train", "compare recipes and perceptual weights in one table"),
+    "gan compare": Verb("training.verbs.gan_compare", "train", "train several recipes and measure each at milestones"),
     "gan sample": Verb(
         "runtime.verbs.gan_sample",
         "",

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -174,12 +174,12 @@ def best_checkpoint(folder: Path) -> Path | None:
     return min(ranked)[1] if ranked else None
 
 
-def remove_old(folder: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints and the best, and what a killed run left half-written."""
+def remove_old(folder: Path, keep: int, milestones: Collection[int] = ()) -> None:
+    """Remove all but the newest ``keep`` checkpoints, the best and those of these steps, and half-written ones."""
     remove_leftovers(folder)
     best = best_checkpoint(folder)
     for path in list_checkpoints(folder)[:-keep]:
-        if path != best:
+        if path != best and int(path.name.removeprefix("step-")) not in milestones:
             remove_folder(path)
 
 

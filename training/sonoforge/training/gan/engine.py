@@ -56,7 +56,7 @@ def train_gan(
         resume: Continue from the newest checkpoint in ``folder``, if there is one.
         show_progress: Show a progress bar on stderr; else a log line now and then.
         stop: Called after each step; once it returns True, the tick is closed, saved, and the function returns,
-            without ``results.json``, as the training is not over.
+            without ``results.json``, as the training is not over.  At each of the job's milestones the same happens.
 
     Raises:
         SonoforgeError: Bad settings, or ``folder`` holds another training.
@@ -106,7 +106,8 @@ def train_gan(
 
             # Statistics, samples, checkpoint.
             poll = done < plan.steps and (fabric.world_size == 1 or done % POLL_STEPS == 0)
-            interrupted = poll and any_process(fabric, stop())
+            pauses = done < plan.steps and done in job.milestones
+            interrupted = pauses or (poll and any_process(fabric, stop()))
             recorder.add(done, scalars, interrupted=interrupted)
             if interrupted or recorder.stalled:
                 break

@@ -27,6 +27,8 @@ class GanJob:
     features: Features | None = None  # network of the perceptual term
     space: Space | None = None  # feature space that `settings.metrics` are measured in
     start_from: StartingWeights | None = None  # weights that the training starts from
+    # Steps after which it pauses as if interrupted, to be resumed, and whose checkpoints are never removed.
+    milestones: tuple[int, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return the settings as run folders and checkpoints keep them: networks and files by name and hash."""

@@ -107,17 +107,18 @@ def write_picture(path: Path, folder: Path, rows: list[dict[str, Any]], real: Tr
         axes[0].set(xlabel="thousands of real images shown", ylabel=f"KID\n({rows[0]['features'].split(' ')[0]})")
         axes[0].legend(fontsize=6, ncols=2)
         spread = evenly_spaced(len(real), SHOWN)
-        _show(axes[1], real.pixels[spread, ..., : real.image_channels], "real")
+        show_row(axes[1], real.pixels[spread, ..., : real.image_channels], "real")
         for axis, row in zip(axes[2:], rows, strict=True):
             title = f"{row['recipe']}, weight {row['perceptual_weight']:g}: KID {row['kid']:.3f}, FID {row['fid']:.1f}"
-            _show(axis, sample(load_generator(folder / row["run"]), SHOWN, 0), title)
+            show_row(axis, sample(load_generator(folder / row["run"]), SHOWN, 0), title)
         canvas.suptitle("Synthetic images below the row of real ones. Research use, not a medical device.", fontsize=8)
         stream = io.BytesIO()
         canvas.savefig(stream, format="png", dpi=150, metadata={"Description": json.dumps({"synthetic": True})})
     write_bytes(path, stream.getvalue())
 
 
-def _show(axis: Any, pixels: Pixels, title: str) -> None:
+def show_row(axis: Any, pixels: Pixels, title: str) -> None:
+    """Draw images side by side, under a title."""
     grid = grid_picture(pixels, columns=SHOWN)
     axis.imshow(np.broadcast_to(grid, (*grid.shape[:2], 3)))
     axis.set_title(title, loc="left", pad=2)

@@ -75,7 +75,7 @@ class Recorder:
         self._show_progress = show_progress and self._is_main
         self.stalled = False  # whether KID has not fallen for as many measurements as `stop_after` says
         if self._is_main:
-            gan_checkpoint.remove_old(self._checkpoints, setup.settings.keep)  # what a killed run came not to remove
+            self._remove_old()  # what a killed run came not to remove
             write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
             images = setup.originals
             spread = evenly_spaced(len(images), GRID)
@@ -217,7 +217,10 @@ class Recorder:
                 diversity=figures.get("diversity"),
             )
             self._checkpoint = gan_checkpoint.save_checkpoint(self._checkpoints, description, tensors)
-            gan_checkpoint.remove_old(self._checkpoints, self._setup.settings.keep)
+            self._remove_old()
+
+    def _remove_old(self) -> None:
+        gan_checkpoint.remove_old(self._checkpoints, self._setup.settings.keep, self._setup.job.milestones)
 
     def _not_finite(self, what: str, step: int) -> GateError:
         found = gan_checkpoint.list_checkpoints(self._checkpoints)

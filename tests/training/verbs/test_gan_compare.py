@@ -1,0 +1,143 @@
+"""``sonoforge gan compare``: milestones kept and measured, resumption, tables with the published rows."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from torch import equal
+
+from gan_trainings import SETTINGS, draw_discs, write_pictures
+from program import refused, sonoforge, succeed
+from sonoforge.training import run_folder
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.batches.training_set import make_training_set
+from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.job import GanJob
+from sonoforge.training.statistics.published_gans import IMAGES, PUBLISHED_OTHERS, PUBLISHED_STYLEGANS
+
+SMALL = ["--image-size", "32", "--batch", "4", "--width", "8", "--steps", "10", "--tick-steps", "2", "--device", "cpu"]
+SMALL += ["--metric-features", "pixels", "--repeats", "5", "--class-name", "malignant"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"), 12)
+
+
+def test_published_hours_follow_from_published_seconds_and_images() -> None:
+    """1000 epochs of 210 and 509 images are 210 and 509 kimg: the paper's time table does not contradict itself."""
+    ends = [row for row in PUBLISHED_STYLEGANS if row.seconds_per_kimg is not None]
+    assert [(row.data, row.epoch) for row in ends] == [("BUSI", 1000)] * 2 + [("CBIS-DDSM", 1000)] * 2
+    for row in ends:
+        assert row.seconds_per_kimg is not None and row.hours is not None
+        assert row.seconds_per_kimg * IMAGES[row.data] / 3600 == pytest.approx(row.hours, abs=0.06), row
+
+
+@pytest.mark.slow
+def test_milestones_are_kept_and_measured_and_a_stopped_comparison_goes_on(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sonoforge.training.verbs import gan_compare
+
+    command = ["gan", "compare", "--data", pictures, *SMALL, "--recipes", "dcgan,lsgan", "--keep", "1"]
+    command += ["--milestones", "0.25,0.5,1", "--out", tmp_path]
+    real, calls = gan_compare.train_gan, 0
+
+    def killed(*arguments: Any, **options: Any) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(gan_compare, "train_gan", killed)
+    assert sonoforge(*command).code == 130
+    monkeypatch.setattr(gan_compare, "train_gan", real)
+    (run,) = tmp_path.iterdir()
+    before = {path: path.stat().st_mtime_ns for path in run.glob("*/milestone-*.json")}
+    assert [path.name for path in sorted(before)] == ["milestone-00000002.json", "milestone-00000005.json"]
+    assert len(_ours(run)) == 2, "figures are written as soon as they are known"
+
+    done = succeed(*command, "--resume").json
+    assert done["finished"] and done["run"] == str(run)
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what was measured is not measured again"
+    rows = _ours(run)
+    # 10 steps of 4 images; a quarter is 2.5 steps, rounded to the even 2; 12 images are an epoch.
+    assert [(row["recipe"], row["milestone"], row["step"], row["epoch"]) for row in rows] == [
+        (recipe, share, step, epoch)
+        for recipe in ("dcgan", "lsgan")
+        for share, step, epoch in (("0.25", "2", "0.667"), ("0.5", "5", "1.667"), ("1.0", "10", "3.333"))
+    ]
+    for recipe in ("dcgan", "lsgan"):
+        kept = gan_checkpoint.list_checkpoints(run / recipe / "checkpoints")
+        assert {gan_checkpoint.describe(path).step for path in kept} >= {2, 5, 10}
+    assert {(row["reference"], row["features"], row["real"], row["generated"]) for row in rows} == {
+        ("training", "pixels", "12", "12")
+    }
+    for row in rows:
+        ticks = [json.loads(line) for line in (run / row["run"] / "stats.jsonl").read_text().splitlines()]
+        own = [tick for tick in ticks if tick["step"] <= int(row["step"])]
+        steps = [tick["step"] for tick in own]
+        taken = [after - at for at, after in zip([0, *steps[:-1]], steps, strict=True)]
+        seconds = sum(number * tick["seconds_per_step"] for number, tick in zip(taken, own, strict=True))
+        assert float(row["hours"]) == pytest.approx(seconds / 3600)
+        assert float(row["seconds_per_kimg"]) == pytest.approx(seconds / (int(row["step"]) * 4 / 1000))
+    # The figures are those of evaluate, by the same checkpoint.
+    again = succeed(
+        "evaluate", pictures, run / "lsgan", "--checkpoint", "5", "--class-name", "malignant", "--features", "pixels",
+        "--repeats", "5", "--metrics", "kid,fid,swd", "--count", "12", "--plots", "pca", "--out", tmp_path / "e",
+    ).json["metrics"]  # fmt: skip
+    compared = {metric["name"]: metric["value"] for metric in again}
+    for name in ("kid", "fid", "laplacian_swd"):
+        assert float(rows[4][name]) == pytest.approx(compared[name], rel=1e-6), name
+    text = (run / "tables.md").read_text()
+    assert text.count("| claim |") == len(PUBLISHED_STYLEGANS) + 4 + 4 + len(PUBLISHED_OTHERS)
+    assert text.count("| ours |") == 6 + 2 + 2
+    assert "| claim | BUSI | StyleGAN3 | epoch 1000 | 140.67 | 0.06 | 3.21 |" in text
+    for name in ("samples-over-time.png", "pca.png"):
+        with Image.open(run / name) as picture:
+            assert "synthetic" in picture.text["Description"]  # type: ignore[attr-defined]
+
+
+def test_a_pause_at_a_milestone_keeps_it_and_does_not_change_the_training(tmp_path: Path) -> None:
+    images = make_training_set(draw_discs(), None, ("malignant",), 32)
+    settings = dataclasses.replace(SETTINGS, keep=1, steps=10)
+    whole = train_gan(images, GanJob(settings, "cpu"), tmp_path / "whole")
+    job = GanJob(settings, "cpu", milestones=(2, 4, 10))
+    pauses = [train_gan(images, job, tmp_path / "paused", resume=True) for _ in range(3)]
+    assert [path.name for path in pauses] == ["step-00000002", "step-00000004", "step-00000010"]
+    assert run_folder.is_finished(tmp_path / "paused")
+    one, other = (gan_checkpoint.load_state(path, "average") for path in (whole, pauses[-1]))
+    assert one.keys() == other.keys() and all(equal(one[name], other[name]) for name in one)
+    assert set(pauses) <= set(gan_checkpoint.list_checkpoints(pauses[-1].parent))
+
+
+def _ours(run: Path) -> list[dict[str, str]]:
+    rows = list(csv.DictReader((run / "compare.csv").open()))
+    assert len([row for row in rows if row["run"] == "not run here"]) == len(PUBLISHED_STYLEGANS) + len(
+        PUBLISHED_OTHERS
+    )
+    return [row for row in rows if row["source"] == "ours"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--milestones", "0.5,0.1,1"], "--milestones: found 0.5,0.1,1, expected ascending shares"),
+        (["--milestones", "0.5"], "that end with 1"),
+        (["--milestones", "0.01,0.02,1"], "found 3 shares of a training of 10 steps"),
+        (["--recipes", "dcgan,dcgan"], "expected different recipes"),
+        (["--recipes", "stylegan"], "did you mean"),
+    ],
+)
+def test_a_comparison_refuses_bad_settings_in_one_line(
+    pictures: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    assert message in refused("gan", "compare", "--data", pictures, *SMALL, "--out", tmp_path / "runs", *options)
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,200 @@
+"""The tables and the pictures of trainings measured at milestones, published rows beside ours."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+
+from sonoforge.runtime.atomic import write_bytes
+from sonoforge.training.data.pixels import Pixels
+from sonoforge.training.evaluation.milestones import Milestone
+from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.pages.charts import SERIES
+from sonoforge.training.pages.numbers import figure, number, times
+from sonoforge.training.pages.sweep import SHOWN, show_row
+from sonoforge.training.statistics.published_gans import (
+    GPU_GB,
+    IMAGES,
+    PUBLISHED_OTHERS,
+    PUBLISHED_STYLEGANS,
+    PublishedGan,
+)
+from sonoforge.training.terminal import as_text
+
+TABLE = "compare.csv"
+ALL_FIGURES = "compare-metrics.csv"
+TABLES = "tables.md"
+SAMPLES = "samples-over-time.png"
+PCA = "pca.png"
+FIGURES = {"fid": "FID", "kid": "KID", "laplacian_swd": "SWD x 1000"}
+COSTS = ("seconds_per_kimg", "hours", "memory_gib")
+COLUMNS = (
+    *("data", "recipe", "milestone", "epoch", "step", "kimg"),
+    *(f"{name}{part}" for name in FIGURES for part in ("", "_floor", "_ratio")),
+    *("n", "reference", "real", "generated", "protocol_id", "diversity", "collapsed"),
+    *(*COSTS, "device", "image_size", "batch", "images", "features", "source", "run"),
+)
+OURS = "ours"
+CLAIM = "claim under another protocol, not comparable"
+_POINT = 6.0  # area of a point of the PCA picture, points squared
+
+
+class Shown(NamedTuple):
+    """One milestone of one training, as the pictures need it."""
+
+    row: dict[str, Any]  # of the table
+    checkpoint: Path
+    measured: Milestone
+
+
+def claimed_rows() -> list[dict[str, Any]]:
+    """Return the published rows in the columns of the table."""
+    return [
+        {
+            **{"data": row.data, "recipe": row.network, "epoch": row.epoch, "fid": row.fid, "kid": row.kid},
+            **{"laplacian_swd": row.swd, "seconds_per_kimg": row.seconds_per_kimg, "hours": row.hours},
+            **{"reference": CLAIM, "source": ", ".join(filter(None, (row.source, row.table))), "run": "not run here"},
+        }
+        for row in (*PUBLISHED_STYLEGANS, *PUBLISHED_OTHERS)
+    ]
+
+
+def describe_rows(rows: Sequence[dict[str, Any]]) -> str:
+    """Return our table for a terminal, and how to read it."""
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    for heading in ("recipe", "milestone", *FIGURES.values(), "s/kimg", "hours", "GiB"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(row["recipe"], _when(row), *_figures(row), *_costs(row))
+    return "\n".join([as_text(table), *_how_to_read(rows)])
+
+
+def markdown_tables(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the paper's tables, ours above the published rows, as Markdown."""
+    during = [[OURS, row["data"], row["recipe"], _when(row), *_figures(row)] for row in rows]
+    ends = {row["recipe"]: row for row in rows}  # the last milestone that was measured
+    costs = [[OURS, row["data"], row["recipe"], row["device"], _when(row), *_costs(row)] for row in ends.values()]
+    for claim in PUBLISHED_STYLEGANS:
+        during.append(["claim", claim.data, claim.network, f"epoch {claim.epoch}", *_claimed_figures(claim)])
+        if claim.hours is not None:
+            pace = [f"{claim.seconds_per_kimg}", f"{claim.hours}", f"about {GPU_GB} GB"]
+            costs.append(["claim", claim.data, claim.network, "GPU", f"epoch {claim.epoch}", *pace])
+    others = [[OURS, row["data"], row["recipe"], _when(row), *_figures(row)] for row in ends.values()]
+    for claim in (*[row for row in PUBLISHED_STYLEGANS if row.hours is not None], *PUBLISHED_OTHERS):
+        when = "not stated" if claim.epoch is None else f"epoch {claim.epoch}"
+        others.append(["claim", claim.data, claim.network, when, *_claimed_figures(claim)])
+    headings = ["", "data", "network", "when", *FIGURES.values()]
+    images = " and ".join(f"{count} images ({name})" for name, count in IMAGES.items())
+    sections = [
+        "# GANs on few images, measured as they train",
+        "\n".join(f"- {line}" for line in _how_to_read(rows)),
+        f"Rows marked *claim* are published ({PUBLISHED_STYLEGANS[0].source}; malignant images, {images}). Their "
+        "feature network, reference images and number of generated images are not known to us, so no row of theirs is "
+        "comparable with one of ours, and none is a target.",
+        "## During training (of the paper's tables 1 to 3)",
+        _markdown(headings, during),
+        "## Time and memory (of the paper's tables 1 to 3)",
+        _markdown(["", "data", "network", "device", "up to", "s/kimg", "hours", "memory, GiB"], costs),
+        "## Beside other GANs (the paper's tables 4 and 5)",
+        _markdown(headings, others),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _when(row: dict[str, Any]) -> str:
+    return f"{row['milestone']:.3g} of the training, epoch {row['epoch']:.4g}"
+
+
+def _figures(row: dict[str, Any]) -> list[str]:
+    cells = []
+    for name in FIGURES:
+        ratio = row.get(f"{name}_ratio")
+        cells.append((figure(row[name]) + (f" ({times(ratio)})" if ratio is not None else "")) if name in row else "-")
+    return cells
+
+
+def _claimed_figures(row: PublishedGan) -> list[str]:
+    return ["-" if value is None else f"{value}" for value in (row.fid, row.kid, row.swd)]
+
+
+def _costs(row: dict[str, Any]) -> list[str]:
+    return ["-" if row[name] is None else number(row[name], 1 if name != "hours" else 3) for name in COSTS]
+
+
+def _how_to_read(rows: Sequence[dict[str, Any]]) -> list[str]:
+    one = rows[0]
+    against = (
+        "the training images, so that copies of them score best (as the paper measured)"
+        if one["reference"] == "training"
+        else "images that were held out"
+    )
+    lines = [
+        f"{one['images']} images at {one['image_size']} x {one['image_size']}, batches of {one['batch']}; FID and KID "
+        f"in {one['features']}, {one['generated']} generated against {one['real']} real ones: {against}",
+        f"in parentheses the ratio to what real images score against each other, {one['n']} a side; up to 1 cannot be "
+        "told from them",
+        "seconds and hours of training alone, without samples and measuring; memory: the peak of the GPU, or on a CPU "
+        "of the whole process, which holds the trainings before it too",
+    ]
+    if len({row["protocol_id"] for row in rows}) > 1:
+        lines.append(
+            "the trainings differ in image size or images, so their figures are not comparable with each other"
+        )
+    return lines
+
+
+def write_samples(path: Path, shown: Sequence[Shown], real: Pixels) -> None:
+    """Draw real images, then the same latents at each milestone of each training; real: (N, S, S, C) uint8."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mpl.rc_context({"font.size": 8}))
+        canvas = Figure(figsize=(9, 0.4 + 1.2 * (len(shown) + 1)), layout="constrained")
+        axes = canvas.subplots(len(shown) + 1, 1)
+        show_row(axes[0], real[:SHOWN], "real")
+        for axis, (row, checkpoint, _) in zip(axes[1:], shown, strict=True):
+            title = f"{row['recipe']}, {_when(row)}: FID {row['fid']:.1f}, KID {row['kid']:.3f}"
+            show_row(axis, sample(load_generator(checkpoint), SHOWN, 0), title)
+        _save(canvas, path, "Synthetic images below the row of real ones. Research use, not a medical device.")
+
+
+def write_pca(path: Path, shown: Sequence[Shown]) -> None:
+    """Draw real and generated images in the plane of the real ones' first two components, a panel a milestone."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mpl.rc_context({"font.size": 8}))
+        recipes = list(dict.fromkeys(item.row["recipe"] for item in shown))
+        most = max(sum(item.row["recipe"] == recipe for item in shown) for recipe in recipes)
+        canvas = Figure(figsize=(3 * most, 0.5 + 2.8 * len(recipes)), layout="constrained")
+        panels = canvas.subplots(len(recipes), most, squeeze=False)
+        for across, recipe in zip(panels, recipes, strict=True):
+            own = [item for item in shown if item.row["recipe"] == recipe]
+            for axis in across[len(own) :]:
+                axis.set_axis_off()
+            for axis, (row, _, measured) in zip(across, own, strict=False):
+                for name, marker, colour in (("real", "o", SERIES[0]), ("fake", "^", SERIES[1])):
+                    points = np.array(measured["pca"][name])
+                    label = "real" if name == "real" else "generated (synthetic)"
+                    axis.scatter(*points.T, _POINT, marker=marker, color=colour, alpha=0.6, label=label)
+                axis.set_title(f"{row['recipe']}, epoch {row['epoch']:.4g}")
+        panels[0, 0].legend(fontsize=6)
+        _save(canvas, path, shown[0].measured["pca"]["protocol"])
+
+
+def _save(canvas: Figure, path: Path, title: str) -> None:
+    canvas.suptitle(title, fontsize=8)
+    stream = io.BytesIO()
+    canvas.savefig(stream, format="png", dpi=150, metadata={"Description": json.dumps({"synthetic": True})})
+    write_bytes(path, stream.getvalue())

@@ -1,0 +1,182 @@
+"""``sonoforge gan compare``: train several recipes, measure each at milestones, and write a paper's tables of them.
+
+With its defaults it is Ryspayeva and Salykova 2025: StyleGAN2 and StyleGAN3 on one class, FID, KID and SWD against the
+training images after a tenth, a half and all of the training, seconds a kimg, hours, memory, samples over time and the
+picture of principal components; their published rows stand beside ours as claims.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sonoforge.runtime.atomic import write_text
+from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import run_folder
+from sonoforge.training.devices import find_device
+from sonoforge.training.evaluation.after_training import real_set
+from sonoforge.training.evaluation.image_set import ImageSet
+from sonoforge.training.evaluation.milestones import Milestone, measure_milestone, milestone_steps, training_cost
+from sonoforge.training.evaluation.results import MetricRow
+from sonoforge.training.evaluation.yardstick import Yardstick, open_spaces
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
+from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.job import GanJob, open_job
+from sonoforge.training.gan.progress.ticks import read_stats
+from sonoforge.training.gan.settings import compose
+from sonoforge.training.gan.setup import TrainingSetup, set_up
+from sonoforge.training.pages import compare as page
+from sonoforge.training.pages.sweep import write_table
+from sonoforge.training.progress import is_shown
+from sonoforge.training.verbs.gan_train import finishing_on_interrupt
+from sonoforge.training.verbs.settings.gan_compare import Config
+
+log = logging.getLogger(__name__)
+
+METRICS = ("kid", "fid", "swd")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Training:
+    """One training, ready to run."""
+
+    images: TrainingSet
+    setup: TrainingSetup  # its job has the milestones
+    real: ImageSet  # what it is measured against
+
+
+def main(config: Config) -> Outcome:
+    """Train each recipe from milestone to milestone; write figures and tables after each."""
+    cache_folder = config.storage.open()
+    shares = _shares(config.milestones)
+    if not config.recipes or len(set(config.recipes)) < len(config.recipes):
+        raise SonoforgeError(f"--recipes: found {','.join(config.recipes) or 'nothing'}, expected different recipes")
+    job = open_job(config.gan, config.device)
+    trainings = _set_up(config, job, shares, cache_folder)
+    flags = ("--metric-features", "--metric-weights")
+    spaces = open_spaces(config.metric_features, config.metric_weights, str(find_device(config.device)), flags)
+    yardstick = Yardstick(METRICS, spaces, None, config.repeats, config.gan.seed, cache_folder)
+    name = f"gan-compare-{trainings[0].images.name}-{config.gan.class_name}".lower()
+    folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
+    shown: list[page.Shown] = []
+    figures: list[dict[str, Any]] = []
+    with run_folder.log_to(folder), finishing_on_interrupt() as interrupted:
+        for training in trainings:
+            recipe, steps = training.setup.settings.recipe, training.setup.job.milestones
+            count = config.count or len(training.setup.originals)
+            for share, step in zip(shares, steps, strict=True):
+                log.info("== %s up to %g of its training, step %d", recipe, share, step)
+                checkpoint = _reach(training, folder / recipe, step, interrupted)
+                if checkpoint is None:
+                    log.info("stopped before its end; to go on: the same command with --resume")
+                    rows = [item.row for item in shown]
+                    return Outcome(
+                        {"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan compare --resume"
+                    )
+                measured = measure_milestone(checkpoint, training.real, yardstick, count, config.device)
+                row = _row(training, checkpoint, share, measured) | {"device": str(find_device(config.device))}
+                shown.append(page.Shown(row, checkpoint, measured))
+                figures += [{"recipe": recipe, "step": step, **metric} for metric in measured["metrics"]]
+                _write_tables(folder, [item.row for item in shown], figures)
+            page.write_samples(folder / page.SAMPLES, shown, trainings[0].real.pixels)
+            page.write_pca(folder / page.PCA, shown)
+        rows = [item.row for item in shown]
+        say("%s", page.describe_rows(rows))
+        say("tables, published rows beside: %s   as CSV: %s", folder / page.TABLES, folder / page.TABLE)
+        say("samples over time: %s   principal components: %s", folder / page.SAMPLES, folder / page.PCA)
+    result = {"rows": rows, "claims": page.claimed_rows(), "figures": figures}
+    run_folder.write_results(folder, result)
+    best = min(rows, key=lambda row: row["kid"])
+    following = f"sonoforge gan sample {folder / best['run']} --checkpoint {best['step']}"
+    return Outcome({"run": str(folder), "finished": True, "tables": str(folder / page.TABLES), **result}, following)
+
+
+def _shares(texts: Sequence[str]) -> list[float]:
+    try:
+        shares = [float(text) for text in texts]
+    except ValueError:
+        shares = []
+    if not shares or shares != sorted(set(shares)) or not 0 < shares[0] <= shares[-1] == 1:
+        raise SonoforgeError(
+            f"--milestones: found {','.join(texts)}, expected ascending shares of the training that end with 1, "
+            "such as 0.1,0.5,1"
+        )
+    return shares
+
+
+def _set_up(config: Config, job: GanJob, shares: Sequence[float], cache_folder: Path | None) -> list[_Training]:
+    """Make every training ready, each set of images read once."""
+    read: dict[int, TrainingSet] = {}
+    trainings = []
+    for recipe in config.recipes:
+        settings = dataclasses.replace(job.settings, recipe=recipe)
+        size = settings.image_size or compose(settings).image_size
+        if size not in read:
+            groups = bool(settings.held_out)
+            read[size] = read_training_set(config.data, settings, groups=groups, cache_folder=cache_folder)
+        setup = set_up(read[size], dataclasses.replace(job, settings=settings))
+        milestones = milestone_steps(shares, setup.plan.steps)
+        setup = dataclasses.replace(setup, job=dataclasses.replace(setup.job, milestones=milestones))
+        trainings.append(_Training(read[size], setup, real_set(setup)))
+    return trainings
+
+
+def _reach(training: _Training, own: Path, step: int, interrupted: Callable[[], bool]) -> Path | None:
+    """Train up to a milestone, if it was not reached before; return its checkpoint, or None on an interruption."""
+    wanted = own / "checkpoints" / f"step-{step:08d}"
+    if wanted in gan_checkpoint.list_checkpoints(wanted.parent):
+        return wanted
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # the recipe before this one, and measuring, may have needed more
+    reached = train_gan(
+        training.images, training.setup.job, own, resume=True, show_progress=is_shown(), stop=interrupted
+    )
+    return reached if reached == wanted else None
+
+
+def _row(training: _Training, checkpoint: Path, share: float, measured: Milestone) -> dict[str, Any]:
+    own, setup, protocol = checkpoint.parent.parent, training.setup, measured["protocol"]
+    about = gan_checkpoint.describe(checkpoint)
+    tick = read_stats(own, about.step)[-1]
+    first: dict[str, MetricRow] = {}
+    for metric in measured["metrics"]:
+        first.setdefault(metric["name"], metric)  # of several feature spaces, the first
+    found: dict[str, Any] = {}
+    for name in page.FIGURES:
+        if name in first:
+            own_figure = first[name]
+            found |= {name: own_figure["value"], f"{name}_floor": own_figure["floor"]}
+            found[f"{name}_ratio"] = own_figure["ratio"]
+    return {
+        "data": training.images.name,
+        "recipe": setup.settings.recipe,
+        "milestone": share,
+        **{name: tick[name] for name in ("epoch", "step", "kimg", "diversity", "collapsed")},
+        **found,
+        "n": protocol["matched"],
+        "reference": "training" if setup.held_out is None else "held-out",
+        "real": protocol["number of real images"],
+        "generated": protocol["number of generated images"],
+        "protocol_id": measured["protocol_id"],
+        **training_cost(own, about.step),
+        "image_size": setup.plan.image_size,
+        "batch": setup.plan.batch,
+        "images": len(setup.images),
+        "features": first["kid"]["space"],
+        "source": page.OURS,
+        "run": own.name,
+    }
+
+
+def _write_tables(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]]) -> None:
+    write_table(folder / page.TABLE, page.COLUMNS, [*rows, *page.claimed_rows()])
+    write_table(folder / page.ALL_FIGURES, tuple(figures[0]), figures)
+    write_text(folder / page.TABLES, page.markdown_tables(rows))

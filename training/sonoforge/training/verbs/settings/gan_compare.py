@@ -1,0 +1,55 @@
+"""The settings of ``sonoforge gan compare``, which ``--help`` lists without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sonoforge.runtime.cli.options import group, option
+from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.gan.options import GanSettings
+
+EXAMPLES = """
+sonoforge gan compare --data BUSI --class-name malignant                      the paper's tables: days on a GPU
+sonoforge gan compare --data BUSI --class-name malignant --resume             go on; what is measured is kept
+sonoforge gan compare --data cbis --class-name malignant --image-size 256     mammograms, see data import
+sonoforge gan compare --data BUSI --class-name malignant --held-out 0.2       against images that no generator saw
+sonoforge gan compare --recipes stylegan2,wgan-gp --image-size 64 --kimg 5 --milestones 0.5,1 --metric-features bundle
+
+The first makes the tables of Ryspayeva and Salykova 2025, whose published rows stand beside ours as claims.
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``sonoforge gan compare``."""
+
+    data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
+    recipes: tuple[str, ...] = option(("stylegan2", "stylegan3-t"), help="comma-separated recipes")
+    milestones: tuple[str, ...] = option(
+        ("0.1", "0.5", "1"),
+        help="comma-separated shares of each training at which its checkpoint is kept and measured; of 1000 "
+        "epochs: after 100, 500 and 1000",
+    )
+    gan: GanSettings = group(
+        GanSettings(class_name="malignant", held_out=0.0),
+        title="each training",
+        without=(
+            *("recipe", "metrics", "metric_features", "metric_weights", "every", "stop_after"),
+            *("conditioning", "masks", "balanced"),
+        ),
+    )
+    metric_features: tuple[str, ...] = option(
+        ("inception",),
+        help="comma-separated feature spaces, as of evaluate --features; the table has the first (Inception as in "
+        "papers)",
+        metavar="SPACE,...",
+    )
+    metric_weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
+    count: int | None = option(
+        None, help="images that each generates to be measured (default: as many as it was trained on)", limits=(4, None)
+    )
+    repeats: int = option(100, help="number of random halves for floors and intervals", limits=(5, None))
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = option("runs", help="folder for run folders")
+    resume: bool = option(False, help="continue the newest comparison with the same settings, if there is one")
