@@ -20,7 +20,7 @@ from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.evaluation.milestones import Milestone
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.pages.charts import SERIES
-from sonoforge.training.pages.numbers import figure, number, times
+from sonoforge.training.pages.numbers import figure, times
 from sonoforge.training.pages.sweep import SHOWN, show_row
 from sonoforge.training.statistics.published_gans import (
     GPU_GB,
@@ -72,7 +72,7 @@ def claimed_rows() -> list[dict[str, Any]]:
 def describe_rows(rows: Sequence[dict[str, Any]]) -> str:
     """Return our table for a terminal, and how to read it."""
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
-    for heading in ("recipe", "milestone", *FIGURES.values(), "s/kimg", "hours", "GiB"):
+    for heading in ("recipe", "share of training", *FIGURES.values(), "s/kimg", "hours", "GiB"):
         table.add_column(heading)
     for row in rows:
         table.add_row(row["recipe"], _when(row), *_figures(row), *_costs(row))
@@ -99,7 +99,7 @@ def markdown_tables(rows: Sequence[dict[str, Any]]) -> str:
         "# GANs on few images, measured as they train",
         "\n".join(f"- {line}" for line in _how_to_read(rows)),
         f"Rows marked *claim* are published ({PUBLISHED_STYLEGANS[0].source}; malignant images, {images}). Their "
-        "feature network, reference images and number of generated images are not known to us, so no row of theirs is "
+        "feature network and number of generated images are not known to us, so no row of theirs is "
         "comparable with one of ours, and none is a target.",
         "## During training (of the paper's tables 1 to 3)",
         _markdown(headings, during),
@@ -117,7 +117,7 @@ def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _when(row: dict[str, Any]) -> str:
-    return f"{row['milestone']:.3g} of the training, epoch {row['epoch']:.4g}"
+    return f"{100 * row['milestone']:.3g} %, epoch {row['epoch']:.4g}"
 
 
 def _figures(row: dict[str, Any]) -> list[str]:
@@ -129,11 +129,15 @@ def _figures(row: dict[str, Any]) -> list[str]:
 
 
 def _claimed_figures(row: PublishedGan) -> list[str]:
-    return ["-" if value is None else f"{value}" for value in (row.fid, row.kid, row.swd)]
+    # As printed there: two decimals, and four in the tables of other GANs.
+    return [
+        "-" if value is None else f"{value:.{2 if round(value, 2) == value else 4}f}"
+        for value in (row.fid, row.kid, row.swd)
+    ]
 
 
 def _costs(row: dict[str, Any]) -> list[str]:
-    return ["-" if row[name] is None else number(row[name], 1 if name != "hours" else 3) for name in COSTS]
+    return ["-" if row[name] is None else figure(row[name]) for name in COSTS]
 
 
 def _how_to_read(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -178,7 +182,7 @@ def write_pca(path: Path, shown: Sequence[Shown]) -> None:
         recipes = list(dict.fromkeys(item.row["recipe"] for item in shown))
         most = max(sum(item.row["recipe"] == recipe for item in shown) for recipe in recipes)
         canvas = Figure(figsize=(3 * most, 0.5 + 2.8 * len(recipes)), layout="constrained")
-        panels = canvas.subplots(len(recipes), most, squeeze=False)
+        panels = canvas.subplots(len(recipes), most, squeeze=False, sharex="row", sharey="row")
         for across, recipe in zip(panels, recipes, strict=True):
             own = [item for item in shown if item.row["recipe"] == recipe]
             for axis in across[len(own) :]:

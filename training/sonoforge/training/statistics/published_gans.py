@@ -1,6 +1,6 @@
 """Figures that papers claim of GANs on breast images, printed beside ours: claims under other protocols, no targets.
 
-Feature networks, reference images, numbers of generated images and the scale of SWD are not known to us, so that no row
+Feature networks, numbers of generated images and the scale of SWD are not known to us, so that no row
 is comparable with one of ours.
 """
 

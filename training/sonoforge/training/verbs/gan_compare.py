@@ -36,7 +36,7 @@ from sonoforge.training.gan.setup import TrainingSetup, set_up
 from sonoforge.training.pages import compare as page
 from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.progress import is_shown
-from sonoforge.training.verbs.gan_train import finishing_on_interrupt
+from sonoforge.training.verbs.gan_train import device_name, finishing_on_interrupt
 from sonoforge.training.verbs.settings.gan_compare import Config
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,9 @@ def main(config: Config) -> Outcome:
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     shown: list[page.Shown] = []
     figures: list[dict[str, Any]] = []
+    device = find_device(config.device)
+    about = run_folder.describe_environment(device_name(device), config.gan.seed, trainings[0].images.fingerprint)
+    run_folder.write_environment(folder, about)
     with run_folder.log_to(folder), finishing_on_interrupt() as interrupted:
         for training in trainings:
             recipe, steps = training.setup.settings.recipe, training.setup.job.milestones
@@ -82,7 +85,7 @@ def main(config: Config) -> Outcome:
                         {"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan compare --resume"
                     )
                 measured = measure_milestone(checkpoint, training.real, yardstick, count, config.device)
-                row = _row(training, checkpoint, share, measured) | {"device": str(find_device(config.device))}
+                row = _row(training, checkpoint, share, measured) | {"device": device_name(device)}
                 shown.append(page.Shown(row, checkpoint, measured))
                 figures += [{"recipe": recipe, "step": step, **metric} for metric in measured["metrics"]]
                 _write_tables(folder, [item.row for item in shown], figures)
@@ -132,10 +135,12 @@ def _set_up(config: Config, job: GanJob, shares: Sequence[float], cache_folder: 
 def _reach(training: _Training, own: Path, step: int, interrupted: Callable[[], bool]) -> Path | None:
     """Train up to a milestone, if it was not reached before; return its checkpoint, or None on an interruption."""
     wanted = own / "checkpoints" / f"step-{step:08d}"
-    if wanted in gan_checkpoint.list_checkpoints(wanted.parent):
+    over = step < training.setup.plan.steps or run_folder.is_finished(own)  # a kill may have left the end unrecorded
+    if over and wanted in gan_checkpoint.list_checkpoints(wanted.parent):
         return wanted
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()  # the recipe before this one, and measuring, may have needed more
+    device = find_device(training.setup.job.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # the recipe before this one, and measuring, may have needed more
     reached = train_gan(
         training.images, training.setup.job, own, resume=True, show_progress=is_shown(), stop=interrupted
     )

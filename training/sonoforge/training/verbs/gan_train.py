@@ -59,7 +59,7 @@ def main(config: Config) -> Outcome:
         if fabric.is_global_zero:
             stack.enter_context(run_folder.log_to(folder))
             run_folder.write_environment(
-                folder, run_folder.describe_environment(_device_name(fabric.device), settings.seed, images.fingerprint)
+                folder, run_folder.describe_environment(device_name(fabric.device), settings.seed, images.fingerprint)
             )
         interrupted = stack.enter_context(finishing_on_interrupt())
         checkpoint = train_gan(
@@ -132,7 +132,8 @@ def finishing_on_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Name a device for the record: the GPU, or how many of the cores are used."""
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
+        return f"{device} ({torch.cuda.getdevice_name(device)})"
     return f"cpu ({torch.get_num_threads()} of {os.cpu_count()} cores)"
