@@ -11,7 +11,8 @@ import pytest
 from sonoforge.training.classifier import generators
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.balancing import balance, shuffle_labels
-from sonoforge.training.classifier.generators import GeneratorJob, draw_trained, train_generators
+from sonoforge.training.classifier.curation import Judge
+from sonoforge.training.classifier.generators import ALL_CLASSES, GeneratorJob, draw_trained, train_generators
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine, setup
@@ -22,6 +23,10 @@ from sonoforge.training.gan.progress import tick_metrics
 NOTHING = GeneratorJob(GanSettings(), 0, "cpu", Path("unused"))
 
 
+def no_judge() -> Judge:
+    raise AssertionError("no arm but curated is judged")
+
+
 def noise(counts: dict[str, int], side: int = 32) -> LabelledImages:
     labels = np.repeat(np.arange(len(counts)), list(counts.values()))
     grey = np.random.default_rng(0).integers(0, 255, (len(labels), side, side, 1))
@@ -30,12 +35,12 @@ def noise(counts: dict[str, int], side: int = 32) -> LabelledImages:
 
 def test_duplicates_fill_every_class_up_to_the_largest_with_its_own_images() -> None:
     images = noise({"few": 4, "many": 9, "some": 6}, 8)
-    extra = balance(find_arm("duplicates"), images, NOTHING)
+    extra = balance(find_arm("duplicates"), images, NOTHING, no_judge)
     assert extra is not None
     assert np.bincount(np.concatenate([images.labels, extra.labels])).tolist() == [9, 9, 9]
     own = {image.tobytes(): label for image, label in zip(images.pixels, images.labels, strict=True)}
     assert all(own[image.tobytes()] == label for image, label in zip(extra.pixels, extra.labels, strict=True))
-    assert balance(find_arm("real"), images, NOTHING) is None
+    assert balance(find_arm("real"), images, NOTHING, no_judge) is None
 
 
 def test_all_doses_and_placebos_draw_from_generators_that_are_trained_once(
@@ -52,7 +57,7 @@ def test_all_doses_and_placebos_draw_from_generators_that_are_trained_once(
     images = noise({"few": 6, "many": 10})
     job = GeneratorJob(GanSettings(image_size=16, steps=2, batch=4), 0, "cpu", tmp_path)
     added = {
-        name: balance(find_arm(name), images, job)
+        name: balance(find_arm(name), images, job, no_judge)
         for name in ("gan", "gan:0.5", "gan:2", "gan-all", "generated:0.5", "shuffled", "untrained")
     }
     assert trained == ["few", "many"]
@@ -72,6 +77,16 @@ def test_all_doses_and_placebos_draw_from_generators_that_are_trained_once(
     assert not set(drawn["untrained"]) & set(drawn["gan-all"])
     both = set(drawn["gan-all"][:14]), set(drawn["gan-all"][14:])
     assert all(set(drawn["shuffled"]) & own for own in both), "of both classes, under the label of one"
+
+
+def test_a_conditional_generator_learns_all_classes_and_is_asked_for_each(tmp_path: Path) -> None:
+    gan = GanSettings(recipe="dcgan", image_size=32, steps=2, batch=4, width=4, conditioning="projection")
+    images = noise({"few": 6, "many": 10})
+    extra = balance(find_arm("gan-all:0.2"), images, GeneratorJob(gan, 0, "cpu", tmp_path), no_judge)
+    assert extra is not None and extra.counts.tolist() == [6, 2]
+    assert [path.name for path in tmp_path.iterdir()] == [ALL_CLASSES]
+    about = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(tmp_path / ALL_CLASSES))
+    assert about.classes == ["few", "many"] and len(set(extra.hashes)) == 8
 
 
 def test_shuffled_labels_keep_their_numbers_and_say_nothing_of_the_images() -> None:
@@ -120,7 +135,7 @@ def test_any_recipe_can_fill_up_the_classes(recipe: str, squeezenet_file: Path, 
     labels = np.array([0] * 3 + [1] * 6)
     pixels = np.random.default_rng(0).integers(0, 255, (9, 48, 48, 3)).astype(np.uint8)
     images = LabelledImages(pixels, labels, ("few", "many"))
-    extra = balance(find_arm("gan"), images, GeneratorJob(gan, 0, "cpu", tmp_path / "gan"))
+    extra = balance(find_arm("gan"), images, GeneratorJob(gan, 0, "cpu", tmp_path / "gan"), no_judge)
     assert extra is not None
     assert extra.labels.tolist() == [0, 0, 0]
     assert extra.pixels.shape == (3, 48, 48, 3)

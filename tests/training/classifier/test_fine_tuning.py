@@ -131,6 +131,21 @@ def test_class_weights_change_what_a_rare_class_counts() -> None:
     assert found.tolist() == pytest.approx([0.5, 1.5, 3.0])  # N / (C n_c), scikit-learn's "balanced"
 
 
+def test_an_image_counts_as_its_weight_says(data: tuple[np.ndarray, np.ndarray]) -> None:
+    pixels, labels = data
+    inputs = pixel_inputs(pixels, labels, "none", CPU)
+    plain, alike, right, wrong = SmallNet(), SmallNet(), SmallNet(), SmallNet()
+    fit(plain, inputs, SETTINGS, 2)
+    fit(alike, inputs._replace(weights=np.full(len(labels), 0.25)), SETTINGS, 2)
+    for key, value in weights(plain).items():
+        torch.testing.assert_close(weights(alike)[key], value, rtol=1e-3, atol=1e-4)
+    each = np.where(np.arange(len(labels)) % 4 == 0, 0.0, 1.0)
+    fit(right, inputs._replace(weights=each), SETTINGS, 2)
+    fit(wrong, inputs._replace(weights=each, labels=np.where(each == 0, 2 - labels, labels)), SETTINGS, 2)
+    assert_equal(weights(right), weights(wrong))
+    assert not torch.equal(weights(right)["classifier.1.weight"], weights(plain)["classifier.1.weight"])
+
+
 def test_same_seed_gives_the_same_weights_whatever_the_global_state(data: tuple[np.ndarray, np.ndarray]) -> None:
     pixels, labels = data
     first, second = SmallNet(), SmallNet()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,6 +59,12 @@ def test_a_share_has_generators_that_read_it_alone() -> None:
     assert np.array_equal(seen_by_generators(part), part.training)
     assert not set(whole.training) & set(whole.plan.test(0))
     assert generator_job(part).folder == Path("run/gan/seed0-fold00-share0.5")
+
+
+def test_a_conditional_generator_is_trained_once_a_fold() -> None:
+    found = tasks(("gan", "gan-all", "generated"), seeds=1)
+    settings = replace(found[0].settings, generator=GanSettings(recipe="dcgan", conditioning="projection"))
+    assert len(needed_generators([replace(task, settings=settings) for task in found])) == 4
 
 
 def test_as_published_each_class_has_one_generator_of_all_images_for_each_seed() -> None:

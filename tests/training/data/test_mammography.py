@@ -15,6 +15,7 @@ from PIL import Image
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections import cbis_ddsm
 from sonoforge.training.data.collections.dicom import read_dicom
+from sonoforge.training.data.collections.importing import ImportSettings
 from sonoforge.training.data.collections.mammogram import (
     Box,
     apply_window,
@@ -260,3 +261,55 @@ def test_an_import_without_any_picture_fails(cbis: Path, tmp_path: Path) -> None
         (tmp_path / "tables" / table.name).write_bytes(table.read_bytes())
     with pytest.raises(SonoforgeError, match=r"none of 7 pictures could be written.*found 0 DICOM files"):
         run_import(tmp_path / "tables", tmp_path / "out", mode="roi")
+
+
+def test_kind_pathology_and_split_choose_films_and_never_call_a_cancer_benign(cbis: Path, tmp_path: Path) -> None:
+    def planned(**settings: object) -> set[str]:
+        return {picture.path for picture in cbis_ddsm.plan(cbis, ImportSettings(**settings))}  # type: ignore[arg-type]
+
+    both = {"malignant/Mass-Training_P_00001_LEFT_CC.png", "malignant/Mass-Training_P_00001_LEFT_MLO.png"}
+    assert planned(pathologies=("malignant",)) == both
+    assert planned(kinds=("mass",), splits=("train",)) == both
+    # The film's calcification is benign and its mass is not: neither a benign film nor a malignant calcification.
+    assert planned(kinds=("calcification",)) == {"benign/Calc-Test_P_00002_RIGHT_CC.png"}
+    assert planned(pathologies=("benign-without-callback",)) == {"benign/Calc-Test_P_00002_RIGHT_CC.png"}
+    assert planned(splits=("test",), pathologies=("benign",), kinds=("mass",)) == {
+        "benign/Mass-Test_P_00003_RIGHT_CC.png",
+        "benign/Mass-Test_P_00004_RIGHT_CC.png",
+    }
+    regions = planned(mode="roi", kinds=("mass",), pathologies=("malignant",))
+    assert {path.rpartition("_")[2] for path in regions} == {"2.png", "1.png"} and len(regions) == 2
+    with pytest.raises(SonoforgeError, match="found none of the 7 abnormalities"):
+        planned(kinds=("calcification",), pathologies=("malignant",))
+
+
+def test_a_whole_film_is_squeezed_to_a_square_with_its_labels(cbis: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_import(cbis, out, framing="film", longest=60, masks=True, kinds=("mass",), splits=("train",))
+    film = draw_film()
+    # Each new pixel is the mean of 7 x 5 old ones.
+    levels = 255 * (film.astype(float) - film.min()) / (float(film.max()) - film.min())
+    means = levels.reshape(60, 7, 60, 5).mean((1, 3))
+    for view in ("CC", "MLO"):  # the second is stored with white as 0
+        pixels = read_grey(out / f"malignant/Mass-Training_P_00001_LEFT_{view}.png")
+        assert pixels.shape == (60, 60) and np.abs(pixels - means).max() <= 1
+    assert pixels[3:8, 46:55].min() > 200  # the label, which a square around the breast leaves out
+    shares = lesion_mask().reshape(60, 7, 60, 5).mean((1, 3)) / 255
+    mask = read_grey(out / "malignant/Mass-Training_P_00001_LEFT_MLO_mask.png") > 0
+    certain = np.abs(shares - 0.5) > 0.02
+    np.testing.assert_array_equal(mask[certain], (shares >= 0.5)[certain])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("cbis-ddsm", {"mode": "roi", "framing": "film"}, "--framing: found film with --mode roi"),
+        ("mini-mias", {"kinds": ("mass",)}, "mini-mias: found .*which only cbis-ddsm takes"),
+    ],
+)
+def test_choices_that_do_not_apply_are_refused(
+    cbis: Path, tmp_path: Path, name: str, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SonoforgeError, match=message):
+        run_import(cbis, tmp_path / "out", name, **settings)
+    assert not (tmp_path / "out").exists()

@@ -215,7 +215,6 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
         (["--gan-recipe", "stylegan2", "--gan-start-from", "."], "may be test images"),
         (["--gan-loss", "began"], "found loss began"),
         (["--gan-recipe", "dcgann"], "--gan-recipe: found 'dcgann'"),
-        (["--gan-conditioning", "projection"], "--gan-conditioning"),
     ],
 )
 def test_wrong_generator_settings_are_refused_before_any_work(
@@ -303,7 +302,7 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
         (head + row.replace(",a,", ",c,"), "not a predictions.csv"),
         (head + row + row.replace(",0,0,real", ",0,1,real"), "found an image twice"),
         (head + row.replace("0.9", "nan") + other, "a probability that is not within 0 and 1"),
-        (head + row, "found one fold"),
+        (head + row, "found 1 folds under sealed"),
     ):
         path.write_text(content)
         assert message in refused("crossval", "--from", path)

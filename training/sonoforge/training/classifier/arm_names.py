@@ -15,8 +15,8 @@ from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.statistics.predictions import SHARE_MARK
 
 FORMS = (
-    "real, weighted, classical or trivial; gan, duplicates, untrained or shuffled, also as gan-all and gan:2 (a dose); "
-    "generated or generated:2; each with a share of the real images, as in real@0.25; or a comparator: "
+    "real, weighted, classical or trivial; gan, curated, duplicates, untrained or shuffled, also as gan-all and gan:2 "
+    "(a dose); generated or generated:2; each with a share of the real images, as in real@0.25; or a comparator: "
     + ", ".join(COMPARATORS)
 )
 MOST = 100.0
@@ -29,21 +29,23 @@ class Arm:
     """One way to train the classifier."""
 
     title: str  # what the tables call it
-    # What is added to the real images: `""` nothing, `gan` images of generators trained on them, `shuffled` the same
-    # under labels that say nothing of them, `untrained` images of generators at step 0, `duplicates` real images again.
+    # What is added to the real images: `""` nothing, `gan` images of generators trained on them, `curated` only those
+    # that pass the tests of `curation`, `shuffled` images of all classes under labels that say nothing of them,
+    # `untrained` images of generators at step 0, `duplicates` real images again.
     fill: str = ""
     dose: float = 1.0  # how much is added, see `added_counts`
     all_classes: bool = False  # whether images are added to the largest class, too
     real: bool = True  # whether the real images are trained on
     real_share: float = 1.0  # share of the real training images that everything is made from
     comparator: str = ""  # row of `comparators.table.COMPARATORS` that is fitted instead of a network
+    added_weight: float = 1.0  # of each added image in the loss; a real one has 1
     class_weights: bool = False  # weight the loss by inverse class frequency
     augmentation: str = ""  # instead of the budget's, see `augmentation.VARIANTS`; empty: the budget's
 
     @property
     def reads_generators(self) -> bool:
         """Whether it adds images of trained generators."""
-        return self.fill in ("gan", "shuffled")
+        return self.fill in ("gan", "curated", "shuffled")
 
     @property
     def fills_small_classes(self) -> bool:
@@ -54,6 +56,7 @@ class Arm:
 ARMS: dict[str, Arm] = {
     "real": Arm("real images (System 1)"),
     "gan": Arm("real + generated images (System 2)", fill="gan"),
+    "curated": Arm("real + curated generated images, low weight", fill="curated", added_weight=0.25),
     "generated": Arm("generated images alone", fill="gan", all_classes=True, real=False),
     "duplicates": Arm("placebo: real + duplicated images", fill="duplicates"),
     "untrained": Arm("placebo: real + images of untrained generators", fill="untrained"),
@@ -208,7 +211,7 @@ def classes_with_generators(arm: Arm, counts: Sequence[int]) -> list[int]:
     wanted = added_counts(arm, counts)
     if arm.fill == "shuffled" and wanted:
         return [label for label, count in enumerate(counts) if count]
-    return list(wanted) if arm.fill == "gan" else []
+    return list(wanted) if arm.fill in ("gan", "curated") else []
 
 
 def check_arms(option: str, arms: Sequence[str], classes: Sequence[str], counts: Sequence[int]) -> None:
@@ -242,4 +245,8 @@ def check_arms(option: str, arms: Sequence[str], classes: Sequence[str], counts:
 def changes_of(arm: Arm) -> Mapping[str, object]:
     """Return what sets an arm apart from the row of `ARMS` that fills or augments as it does; empty for such a row."""
     own, plain = dataclasses.asdict(arm), dataclasses.asdict(Arm(""))
-    return {name: own[name] for name in ("dose", "all_classes", "real", "real_share") if own[name] != plain[name]}
+    return {
+        name: own[name]
+        for name in ("dose", "all_classes", "real", "real_share", "added_weight")
+        if own[name] != plain[name]
+    }

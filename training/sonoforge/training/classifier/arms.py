@@ -16,8 +16,9 @@ from torch import Tensor
 from sonoforge.runtime.inference.nearest_training import NeighbourReference
 from sonoforge.runtime.inference.trust import TrustReference
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.classifier.arm_names import Arm
+from sonoforge.training.classifier.arm_names import ARMS, Arm
 from sonoforge.training.classifier.augmentation import Pixels
+from sonoforge.training.classifier.curation import Judge
 from sonoforge.training.classifier.fine_tuning import EpochRow, feature_inputs, fit, pixel_inputs
 from sonoforge.training.classifier.network import Watched, all_features, answer, build_network, measure, pixel_views
 from sonoforge.training.classifier.settings import ClassifierSettings
@@ -97,6 +98,9 @@ def train_arm(
         pixels = images.pixels if added is None else np.concatenate([images.pixels, added.pixels])
         inputs = pixel_inputs(pixels, labels, settings.augmentation, device)
         views = pixel_views(pixels, settings.mirror)
+    if job.arm.added_weight != 1:
+        each = np.where(np.arange(len(labels)) < len(images), 1.0, job.arm.added_weight)
+        inputs = inputs._replace(weights=each)
     if not job.arm.real:
         inputs = inputs.only(np.arange(len(images), len(labels)))
     if watched is not None:
@@ -129,3 +133,16 @@ def train_arm(
         neighbours=fit_neighbours(embeddings),
         upright=fit_upright(images.pixels),
     )
+
+
+def train_judge(images: LabelledImages, job: ClassifierJob) -> Judge:
+    """Train one network on real images alone, and return what it says of others, see `curation.Judge`."""
+    settings = dataclasses.replace(job.settings, members=1)
+    own = dataclasses.replace(job, arm=ARMS["real"], settings=settings, watched=None)
+    members = train_arm(images, None, own).members
+
+    def judge(pixels: Pixels) -> NDArray[np.float64]:
+        # From pixels, so that the frozen blocks are run, too.
+        return answer(members, pixel_views(pixels, settings.mirror), settings.frozen_blocks, job.device).probabilities
+
+    return judge

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.arm_names import Arm, added_counts, classes_with_generators
+from sonoforge.training.classifier.curation import POOL, Judge, curate
 from sonoforge.training.classifier.generators import GeneratorJob, draw_trained, draw_untrained, train_generators
 from sonoforge.training.data.labelled_images import LabelledImages
 
+log = logging.getLogger(__name__)
 
-def balance(arm: Arm, images: LabelledImages, job: GeneratorJob) -> LabelledImages | None:
+
+def balance(
+    arm: Arm, images: LabelledImages, job: GeneratorJob, make_judge: Callable[[], Judge]
+) -> LabelledImages | None:
     """Make the images that the arm adds; generators that are not trained yet are trained.
+
+    Args:
+        arm: The arm.
+        images: The real ones that generators learn from and duplicates are of.
+        job: How the generators are trained.
+        make_judge: Trains what ``curated`` images are judged by; not called for another arm.
 
     Returns:
         The images to add, or None for an arm that adds none.
@@ -23,13 +36,37 @@ def balance(arm: Arm, images: LabelledImages, job: GeneratorJob) -> LabelledImag
         return duplicate_images(counts, images, job.seed)
     if arm.fill == "untrained":
         return draw_untrained(counts, images, job)
-    if not arm.reads_generators:
+    if not arm.fill:
         return None
     checkpoints = train_generators(images, classes_with_generators(arm, images.counts.tolist()), job)
-    if arm.fill == "gan":
-        return draw_trained(checkpoints, counts, images, job.seed)
+    if arm.fill == "curated":
+        return _curated(checkpoints, counts, images, job.seed, make_judge)
+    if arm.fill == "shuffled":
+        return _shuffled(checkpoints, counts, images, job.seed)
+    return draw_trained(checkpoints, counts, images, job.seed)
+
+
+def _curated(
+    checkpoints: Mapping[int, Path],
+    counts: Mapping[int, int],
+    images: LabelledImages,
+    seed: int,
+    make_judge: Callable[[], Judge],
+) -> LabelledImages:
+    pool = draw_trained(checkpoints, {label: POOL * count for label, count in counts.items()}, images, seed)
+    if not len(pool):
+        return pool
+    kept, found = curate(pool, counts, images, make_judge())
+    said = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in found._asdict().items())
+    log.info("curated images: %s", said)
+    return kept
+
+
+def _shuffled(
+    checkpoints: Mapping[int, Path], counts: Mapping[int, int], images: LabelledImages, seed: int
+) -> LabelledImages:
     sources = {label: -(-sum(counts.values()) // len(checkpoints)) for label in checkpoints}
-    return shuffle_labels(draw_trained(checkpoints, sources, images, job.seed), counts, job.seed)
+    return shuffle_labels(draw_trained(checkpoints, sources, images, seed), counts, seed)
 
 
 def duplicate_images(counts: Mapping[int, int], images: LabelledImages, seed: int) -> LabelledImages:

@@ -17,7 +17,7 @@ from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.speckle_grain import flatness
 from sonoforge.training.classifier.arm_names import find_arm
-from sonoforge.training.classifier.arms import ClassifierJob, Trained, train_arm
+from sonoforge.training.classifier.arms import ClassifierJob, Trained, train_arm, train_judge
 from sonoforge.training.classifier.balancing import balance
 from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
 from sonoforge.training.classifier.fine_tuning import EpochRow
@@ -114,7 +114,7 @@ def train_final(
 ) -> Trained:
     """Train the job's arm on all the given images, continuing from ``folder`` if it was interrupted."""
     generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
-    added = balance(job.arm, images, generators)
+    added = balance(job.arm, images, generators, lambda: train_judge(images, job))
     with (
         deterministic_kernels(job.device),
         progress_bar("final model", job.settings.epochs, show=is_shown()) as advance,

@@ -46,6 +46,7 @@ class TrainingInputs(NamedTuple):
     batch: Callable[[Indices, np.random.Generator], Tensor]
     labels: Indices
     measure: Callable[[Any], EpochRow] | None = None
+    weights: NDArray[np.float64] | None = None  # (N,) of each image in the loss; None: all count alike
 
     def only(self, chosen: Indices) -> TrainingInputs:
         """Serve the images at these indices alone."""
@@ -123,6 +124,7 @@ def fit(
     weight = class_weights(labels, classes, device) if settings.class_weights else None
     average = {key: value.clone() for key, value in _trained_state(net, start_block).items()}
     target = torch.from_numpy(labels).to(device)
+    image_weights = None if inputs.weights is None else torch.from_numpy(inputs.weights).float().to(device)
     history: list[EpochRow] = []
     if checkpoint is not None and checkpoint.is_file():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -132,10 +134,15 @@ def fit(
         average, history = saved["average"], saved["history"]
         log.info("continuing after epoch %d of %d (%s)", len(history), settings.epochs, checkpoint)
 
-    def train_step(inputs_now: Tensor, truth: Tensor) -> tuple[float, int]:
+    def train_step(inputs_now: Tensor, truth: Tensor, each: Tensor | None) -> tuple[float, int]:
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             logits = forward_from(net, start_block, inputs_now)
-        loss = F.cross_entropy(logits.float(), truth, weight=weight, label_smoothing=settings.label_smoothing)
+        smoothing = settings.label_smoothing
+        if each is None:
+            loss = F.cross_entropy(logits.float(), truth, weight=weight, label_smoothing=smoothing)
+        else:
+            own = F.cross_entropy(logits.float(), truth, weight=weight, label_smoothing=smoothing, reduction="none")
+            loss = (each * own).sum() / each.sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -151,7 +158,9 @@ def fit(
             torch.manual_seed(derive_seed(seed, "dropout", epoch))
             for index in range(steps):
                 chosen = order[index * batch : (index + 1) * batch]
-                loss, hits = train_step(inputs.batch(chosen, rng), target[torch.from_numpy(chosen).to(device)])
+                place = torch.from_numpy(chosen).to(device)
+                each = None if image_weights is None else image_weights[place]
+                loss, hits = train_step(inputs.batch(chosen, rng), target[place], each)
                 _update_average(average, net.state_dict(), settings.averaging, epoch * steps + index + 1)
                 total_loss, correct = total_loss + loss, correct + hits
         row = {

@@ -13,7 +13,7 @@ import numpy as np
 from sonoforge.training.classifier.arm_names import classes_with_generators
 from sonoforge.training.classifier.fold_task import FoldTask, Indices
 from sonoforge.training.classifier.frozen_maps import open_images
-from sonoforge.training.classifier.generators import GeneratorJob, train_generators
+from sonoforge.training.classifier.generators import ALL_CLASSES, GeneratorJob, generator_name, train_generators
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.run_folder import log_to
@@ -26,7 +26,7 @@ class GeneratorTask(NamedTuple):
     """One generator, to be trained in this process or another."""
 
     task: FoldTask  # one of the folds that draw from it
-    label: int  # its class
+    label: int  # its class; of a conditional one, any
 
 
 def seen_by_generators(task: FoldTask) -> Indices:
@@ -51,13 +51,14 @@ def generator_job(task: FoldTask) -> GeneratorJob:
 
 def needed_generators(tasks: Sequence[FoldTask]) -> list[GeneratorTask]:
     """List the generators that the tasks draw from, each once."""
-    found: dict[tuple[Path, int], GeneratorTask] = {}
+    found: dict[tuple[Path, str], GeneratorTask] = {}
     for task in tasks:
         if task.own_arm.reads_generators:
             labels = np.array(task.plan.labels)
             counts = np.bincount(labels[seen_by_generators(task)], minlength=labels.max() + 1)
             for label in classes_with_generators(task.own_arm, counts.tolist()):
-                found.setdefault((generator_job(task).folder, label), GeneratorTask(task, label))
+                name = generator_name(str(label), task.settings.generator)
+                found.setdefault((generator_job(task).folder, name), GeneratorTask(task, label))
     return list(found.values())
 
 
@@ -77,7 +78,9 @@ def _train(work: GeneratorTask) -> str:
     cache, seen = open_images(task.source), seen_by_generators(task)
     images = cache.labelled(seen, np.array(task.plan.groups))
     name = images.classes[label]
-    check_sealed(task.plan, task.fold, f"generator of {name}", seen[images.labels == label], cache)
+    of_all = generator_name(name, task.settings.generator) == ALL_CLASSES
+    read = seen if of_all else seen[images.labels == label]
+    check_sealed(task.plan, task.fold, f"generator of {ALL_CLASSES if of_all else name}", read, cache)
     with log_to(task.folder):
         train_generators(images, [label], generator_job(task))
     return name

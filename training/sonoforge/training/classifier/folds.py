@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training.classifier.arm_names import classes_with_generators, find_arm
-from sonoforge.training.classifier.arms import ClassifierJob, train_arm
+from sonoforge.training.classifier.arms import ClassifierJob, train_arm, train_judge
 from sonoforge.training.classifier.balancing import balance
 from sonoforge.training.classifier.comparator_folds import run_comparator_fold
+from sonoforge.training.classifier.curation import Judge
 from sonoforge.training.classifier.fold_generators import generator_job, seen_by_generators
 from sonoforge.training.classifier.fold_result import (
     CLASSIFIER,
@@ -26,6 +27,7 @@ from sonoforge.training.classifier.fold_result import (
 )
 from sonoforge.training.classifier.fold_task import FoldTask, Indices
 from sonoforge.training.classifier.frozen_maps import open_images, read_maps
+from sonoforge.training.classifier.generators import ALL_CLASSES, generator_name
 from sonoforge.training.classifier.network import Watched, answer, pixel_views
 from sonoforge.training.classifier.trust_reference import judge_held_out
 from sonoforge.training.data.cache import ImageCache
@@ -56,7 +58,8 @@ def run_fold(task: FoldTask) -> FoldResult:
     train, test = task.training, plan.test(fold)
     check_sealed(plan, fold, "classifier", train, cache)
     with log_to(task.folder), deterministic_kernels(device):
-        added, generator_reads = _added_images(task, cache)
+        job = ClassifierJob(task.backbone, task.own_arm, settings, task.seed, device)
+        added, generator_reads = _added_images(task, cache, lambda: train_judge(cache.labelled(train), job))
         views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
         if settings.frozen_blocks:
             views = list(read_maps(task, test, device)[: len(views)])
@@ -64,7 +67,7 @@ def run_fold(task: FoldTask) -> FoldResult:
         trained = train_arm(
             cache.labelled(train),
             added,
-            ClassifierJob(task.backbone, task.own_arm, settings, task.seed, device, watched),
+            dataclasses.replace(job, watched=watched),
             features=read_maps(task, train, device) if settings.frozen_blocks else None,
         )
         answers = answer(trained.members, views, settings.frozen_blocks, device)
@@ -93,19 +96,24 @@ def _hashes(cache: ImageCache, indices: Indices) -> tuple[str, ...]:
     return tuple(cache.hashes[i] for i in indices)
 
 
-def _added_images(task: FoldTask, cache: ImageCache) -> tuple[LabelledImages | None, list[StageReads]]:
+def _added_images(
+    task: FoldTask, cache: ImageCache, make_judge: Callable[[], Judge]
+) -> tuple[LabelledImages | None, list[StageReads]]:
     """Make the images that the arm adds to the training fold, and note what their generators read."""
     arm, job = task.own_arm, generator_job(task)
     if arm.fill in ("", "duplicates"):
-        return balance(arm, cache.labelled(task.training), dataclasses.replace(job, seed=task.seed)), []
+        return balance(arm, cache.labelled(task.training), dataclasses.replace(job, seed=task.seed), make_judge), []
     seen = seen_by_generators(task)
     images = cache.labelled(seen, np.array(task.plan.groups))
     reads = []
     for label in classes_with_generators(arm, images.counts.tolist()):
-        name, own = images.classes[label], seen[images.labels == label]
+        name, own = generator_name(images.classes[label], job.settings), seen[images.labels == label]
+        if name == ALL_CLASSES:
+            own = seen
         check_sealed(task.plan, task.fold, f"generator of {name}", own, cache)
-        reads.append(StageReads(GENERATOR, _hashes(cache, own), name))
-    added = balance(arm, images, job)
+        read = StageReads(GENERATOR, _hashes(cache, own), name)
+        reads += [read] * (read not in reads)
+    added = balance(arm, images, job, make_judge)
     if added is not None:
         reads.append(StageReads(GENERATED, added.hashes))
         if task.fold == 0 and task.arm == _sampled_arm(task.settings.arms):

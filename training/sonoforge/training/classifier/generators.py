@@ -20,7 +20,7 @@ from sonoforge.training.gan.batches.training_set import TrainingSet, make_traini
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.settings import make_plan
+from sonoforge.training.gan.settings import compose, make_plan
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,6 +36,9 @@ GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
     "thesis": {"recipe": "dcgan-thesis", "channels": "3"},
 }
 
+ALL_CLASSES = "all classes"
+"""Name of a class-conditional generator, which learns all images and is asked for each class."""
+
 
 @dataclass(frozen=True)
 class GeneratorJob:
@@ -47,8 +50,13 @@ class GeneratorJob:
     folder: Path  # keeps one training in a sub-folder for each class
 
 
+def generator_name(class_name: str, settings: GanSettings) -> str:
+    """Name a class's generator, which is also its folder: that of the class, or `ALL_CLASSES` of a conditional one."""
+    return class_name if compose(settings).conditioning == "none" else ALL_CLASSES
+
+
 def train_generators(images: LabelledImages, labels: Sequence[int], job: GeneratorJob) -> dict[int, Path]:
-    """Train one generator for each of the classes, on that class's images alone.
+    """Train one generator for each of the classes, on that class's images alone; a conditional one on all images.
 
     A training that was interrupted continues; one that is finished is not repeated, whoever asked for it.
 
@@ -58,13 +66,16 @@ def train_generators(images: LabelledImages, labels: Sequence[int], job: Generat
     """
     if not labels:
         return {}
-    checkpoints = {}
+    checkpoints: dict[int, Path] = {}
     # Lightning, behind it, takes two seconds to import, which a process that only deals out the folds can do without.
     from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415
 
     shared = open_job(job.settings, job.device)
     for label in labels:
-        name = images.classes[label]
+        name = generator_name(images.classes[label], job.settings)
+        if name == ALL_CLASSES and checkpoints:
+            checkpoints[label] = next(iter(checkpoints.values()))
+            continue
         training, training_set = _prepare(images, label, job, shared)
         last = train_gan(training_set, training, job.folder / name, resume=True)
         best = gan_checkpoint.best_checkpoint(last.parent) if training.settings.metrics else last
@@ -75,16 +86,21 @@ def train_generators(images: LabelledImages, labels: Sequence[int], job: Generat
 
 
 def _prepare(images: LabelledImages, label: int, job: GeneratorJob, shared: GanJob) -> tuple[GanJob, TrainingSet]:
-    """Return the training of one class's generator, and what it learns from."""
-    name, own = images.classes[label], images.of(label)
-    settings = dataclasses.replace(shared.settings, class_name=name, seed=derive_seed(job.seed, f"generator {name}"))
+    """Return the training of one class's generator, or of a conditional one, and what it learns from."""
+    name = generator_name(images.classes[label], job.settings)
+    together = name == ALL_CLASSES
+    own = images if together else images.of(label)
+    settings = dataclasses.replace(
+        shared.settings, class_name="" if together else name, seed=derive_seed(job.seed, f"generator {name}")
+    )
     if settings.batch is not None and settings.batch > len(own):
         log.info("generator of %s: batch %d lowered to its %d images", name, settings.batch, len(own))
         settings = dataclasses.replace(settings, batch=len(own))
     size = make_plan(settings, len(own)).image_size
     # Enlarged ones would show a generator nothing of the detail that its size is for.
     pixels = own.larger(size) if own.larger is not None and size > own.pixels.shape[1] else own.pixels
-    training_set = make_training_set(pixels, None, (name,), size, settings.channels, groups=own.groups)
+    labels, classes = (own.labels, images.classes) if together else (None, (name,))
+    training_set = make_training_set(pixels, labels, classes, size, settings.channels, groups=own.groups)
     return dataclasses.replace(shared, settings=settings), training_set
 
 
@@ -129,7 +145,8 @@ def _draw(
     pixels = np.empty((sum(counts.values()), side, side, 3), np.uint8)
     labels = np.concatenate([np.full(count, label, np.int64) for label, count in counts.items()] or [images.labels[:0]])
     for label, count in counts.items():
-        drawn = sample(generators[label], count, derive_seed(seed, f"samples {label}"))
+        asked = label if int(generators[label].classes) else None  # type: ignore[arg-type]
+        drawn = sample(generators[label], count, derive_seed(seed, f"samples {label}"), asked)
         pixels[labels == label] = [_resized(image, side) for image in drawn]
     return LabelledImages(pixels, labels, images.classes)
 

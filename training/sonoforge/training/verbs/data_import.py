@@ -29,7 +29,16 @@ def main(config: Config) -> Outcome:
     if out.resolve().is_relative_to(source.resolve()):
         raise SonoforgeError(f"{out}: lies inside {source}, expected a folder beside it; name another")
     collection = COLLECTIONS[config.set]
-    settings = ImportSettings(config.mode, config.masks, config.margin, config.longest)
+    settings = ImportSettings(
+        mode=config.mode,
+        masks=config.masks,
+        margin=config.margin,
+        longest=config.longest,
+        framing=config.framing,
+        kinds=config.kinds,
+        pathologies=config.pathologies,
+        splits=config.splits,
+    )
     planned = collection.plan(source, settings)
     provenance = {
         "set": config.set,

@@ -40,6 +40,7 @@ from sonoforge.training.data.collections.mammogram import (
     lesion_square,
     pad_to,
     square_picture,
+    squeezed_picture,
 )
 from sonoforge.training.data.datasets import read_table
 
@@ -57,6 +58,9 @@ _COLUMNS = (
 )
 # Regions that needed no call-back are benign, as in the paper's counts of benign and malignant cases (table 1).
 _CLASS = {"MALIGNANT": "malignant", "BENIGN": "benign", "BENIGN_WITHOUT_CALLBACK": "benign"}
+
+# What `ImportSettings.pathologies` may name: the tables' words.
+PATHOLOGIES = {"malignant": "MALIGNANT", "benign": "BENIGN", "benign-without-callback": "BENIGN_WITHOUT_CALLBACK"}
 
 Folders = Mapping[str, Sequence[Path]]  # name of a case folder -> the DICOM files below it
 
@@ -156,14 +160,26 @@ def find_pictures(folder: Path) -> Folders:
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the pictures of a download with its tables; missing ones are left out, with a message, when they are read.
 
-    ``full``: each film, square around its breast; a film with a mass and calcifications is listed in two tables but
-    comes once, of the class of its worst abnormality.  ``roi``: a square around each abnormality's mask, cut from the
-    film rather than taken from the published cuts, whose surroundings vary.
+    Kinds, pathologies and splits choose abnormalities; with several of them, all must fit.
+
+    ``full``: each film with a chosen abnormality, square around its breast or squeezed to a square; a film with a mass
+    and calcifications is listed in two tables but comes once, of the class of its worst abnormality.  Masks and the
+    columns of groups.csv are of the chosen ones.  A film whose chosen abnormalities are benign and another one
+    malignant belongs to neither class, and is left out.  ``roi``: a square around each chosen abnormality's mask, cut
+    from the film rather than taken from the published cuts, whose surroundings vary.
 
     Raises:
-        SonoforgeError: A table is missing or cannot be read.
+        SonoforgeError: A table is missing or cannot be read, no abnormality is chosen, or regions are to be squeezed.
     """
-    regions = [region for table in find_tables(folder) for region in read_regions(table)]
+    if settings.mode == "roi" and settings.framing == "film":
+        raise SonoforgeError("--framing: found film with --mode roi, expected --mode full; leave it out")
+    listed = [region for table in find_tables(folder) for region in read_regions(table)]
+    regions = [region for region in listed if _is_chosen(region, settings)]
+    if not regions:
+        raise SonoforgeError(
+            f"{folder}: found none of the {len(listed)} abnormalities in the tables to fit --kinds, --pathologies and "
+            "--splits; leave one out"
+        )
     pictures = find_pictures(folder)
     if settings.mode == "roi":
         return [
@@ -178,15 +194,28 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     films: dict[tuple[str, str, str], list[Region]] = defaultdict(list)
     for region in regions:
         films[region.patient, region.side, region.view].append(region)
+    classes: dict[tuple[str, str, str], str] = {}
+    for region in listed:
+        view = region.patient, region.side, region.view
+        classes[view] = max(classes.get(view, ""), region.class_name)  # `malignant` comes after `benign`
     return [
         PlannedPicture(
-            f"{max(region.class_name for region in marked)}/{marked[0].film_folder}.png",
+            f"{classes[view]}/{marked[0].film_folder}.png",
             marked[0].patient,
             _facts(marked),
             functools.partial(_read_full, pictures, marked, settings),
         )
-        for marked in films.values()
+        for view, marked in films.items()
+        if classes[view] in {region.class_name for region in marked}
     ]
+
+
+def _is_chosen(region: Region, settings: ImportSettings) -> bool:
+    return (
+        (not settings.kinds or region.kind in settings.kinds)
+        and (not settings.pathologies or region.pathology in [PATHOLOGIES[name] for name in settings.pathologies])
+        and (not settings.splits or region.split in settings.splits)
+    )
 
 
 def _facts(regions: Sequence[Region]) -> dict[str, str]:
@@ -198,12 +227,27 @@ def _facts(regions: Sequence[Region]) -> dict[str, str]:
 def _read_full(pictures: Folders, regions: Sequence[Region], settings: ImportSettings) -> Picture:
     names = list(dict.fromkeys(region.film_folder for region in regions))
     name = next((name for name in names if pictures.get(name)), names[0])
+    if settings.framing == "film":
+        return _read_whole(pictures, name, regions if settings.masks else (), settings.longest)
     film, breast = _read_film(pictures, name)
     box, square = frame_breast(breast, film.shape)
     pixels = pad_to(square, box, apply_window(box.cut(film), grey_window(film, breast)))
     marked = regions if settings.masks else ()
     masks = [square.cut(_read_mask(pictures, region.folder, film.shape)) for region in marked]
     return square_picture(pixels, masks, settings.longest)
+
+
+def _read_whole(pictures: Folders, name: str, marked: Sequence[Region], side: int) -> Picture:
+    """Resize the whole film; its grey levels, from the lowest to the highest, become 0 to 255.
+
+    The labels at its side stay in.  Of which levels became black and white, papers that resized films say nothing.
+    """
+    film = _read_levels(pictures, name)
+    low, high = float(film.min()), float(film.max())
+    if not low < high:
+        raise SonoforgeError(f"{name}: found {low:g} as the only grey level, expected a mammogram; leave it out")
+    masks = [_read_mask(pictures, region.folder, film.shape) for region in marked]
+    return squeezed_picture(apply_window(film, (low, high)), masks, side)
 
 
 def _read_region(pictures: Folders, region: Region, settings: ImportSettings) -> Picture:
@@ -215,14 +259,18 @@ def _read_region(pictures: Folders, region: Region, settings: ImportSettings) ->
 
 
 def _read_film(pictures: Folders, name: str) -> tuple[Film, NDArray[np.bool_]]:
+    film = _read_levels(pictures, name)
+    breast = find_breast(film)
+    if not breast.any():
+        raise SonoforgeError(f"{name}: found no breast, expected a mammogram; leave it out")
+    return film, breast
+
+
+def _read_levels(pictures: Folders, name: str) -> Film:
     files = pictures.get(name, ())
     if len(files) != 1:
         raise SonoforgeError(f"{name}: found {len(files)} DICOM files in folders of this name, expected the film alone")
-    film = read_dicom(files[0])
-    breast = find_breast(film)
-    if not breast.any():
-        raise SonoforgeError(f"{files[0]}: found no breast, expected a mammogram; leave it out")
-    return film, breast
+    return read_dicom(files[0])
 
 
 def _read_mask(pictures: Folders, name: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -61,6 +61,12 @@ class ImportSettings:
     masks: bool = False  # whether to write masks
     margin: float = 1.5  # side of a region over that of its abnormality
     longest: int = 1024  # side of the pictures at most, pixels
+    framing: str = (
+        "breast"  # of whole films: `breast`: a square around it; `film`: all of the film, squeezed to a square
+    )
+    kinds: tuple[str, ...] = ()  # of abnormalities, `mass` and `calcification`; none: all
+    pathologies: tuple[str, ...] = ()  # as `cbis_ddsm.PATHOLOGIES` names them; none: all
+    splits: tuple[str, ...] = ()  # `train` and `test`, as published; none: both
 
 
 class Collection(NamedTuple):

@@ -1,6 +1,7 @@
 """What every mammogram needs before a network sees it: the breast found, the grey levels spread, the region cut out.
 
-All pictures made here are square, as the network's input is: squeezing a tall film would change each lesion's shape.
+All pictures made here are square, as the network's input is.  They are cut rather than squeezed, which would change
+each lesion's shape; `squeezed_picture` is there for studies that resized whole films.
 """
 
 from __future__ import annotations
@@ -163,6 +164,19 @@ def square_picture(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]
     """
     shares = [_shrink(mask.astype(np.uint8) * np.uint8(255), longest) for mask in masks]
     return Picture(_shrink(pixels, longest), tuple(share >= 128 for share in shares))
+
+
+def squeezed_picture(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], side: int) -> Picture:
+    """Scale a picture (H, W) and its masks to a square of ``side`` pixels, whatever that does to shapes.
+
+    Averaged over the area of each new pixel (Pillow's box filter).  A pixel of a mask is inside from half of its area
+    on.
+    """
+
+    def squeeze(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.asarray(Image.fromarray(levels).resize((side, side), Image.Resampling.BOX))
+
+    return Picture(squeeze(pixels), tuple(squeeze(mask.astype(np.uint8) * np.uint8(255)) >= 128 for mask in masks))
 
 
 def _shrink(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:

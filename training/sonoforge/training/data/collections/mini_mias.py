@@ -122,8 +122,13 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     levels are the published ones, in 8 bits.
 
     Raises:
-        SonoforgeError: No table, or one that cannot be read.
+        SonoforgeError: No table, one that cannot be read, or a setting that only CBIS-DDSM takes.
     """
+    if settings.framing != "breast" or settings.kinds or settings.pathologies or settings.splits:
+        raise SonoforgeError(
+            "mini-mias: found --framing film, --kinds, --pathologies or --splits, which only cbis-ddsm takes; "
+            "leave it out"
+        )
     films = read_films(find_tables(folder)[0])
     planned: list[PlannedPicture] = []
     for film in films:

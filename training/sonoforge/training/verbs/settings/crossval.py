@@ -42,12 +42,12 @@ class ComparisonConfig:
     seed: int = option(0, help="seed of split and training", limits=(0, None))
     seeds: int = option(1, help="repeat everything with this many seeds", limits=(1, 100))
     classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
-    # Each generator learns one class, so what tells classes apart does not apply; KID chooses its best checkpoint.
+    # The classes are those of the data; KID chooses the best checkpoint.
     generator: GanSettings = group(
         GanSettings(),
         title="the generators",
         prefix="gan_",
-        without=("class_name", "seed", "conditioning", "balanced", "masks", "metrics"),
+        without=("class_name", "seed", "masks", "metrics"),
     )
     gan_checkpoint: str = option(
         "last",

@@ -14,6 +14,8 @@ sonoforge data import mini-mias all-mias/ mias-films                        whol
 sonoforge data import mini-mias all-mias/ mias-regions --mode roi --masks   each abnormality, with its circle
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi          each abnormality, cut from its film
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi --resume
+sonoforge data import cbis-ddsm CBIS-DDSM/ masses --kinds mass --splits train --pathologies malignant,benign
+sonoforge data import cbis-ddsm CBIS-DDSM/ cbis --framing film --longest 256      plain resize of whole films
 """
 
 
@@ -28,4 +30,29 @@ class Config:
     masks: bool = option(False, help="also write NAME_mask.png; pictures without a readable mask are left out")
     margin: float = option(1.5, help="side of a region over that of the abnormality", limits=(1, 10))
     longest: int = option(1024, help="side of the square pictures at most, pixels", limits=(64, 7000))
+    framing: str = option(
+        "breast",
+        help="of whole films of cbis-ddsm: a square around the breast, or the whole film squeezed to a square of "
+        "--longest pixels (plain resize)",
+        choices=("breast", "film"),
+    )
+    kinds: tuple[str, ...] = option(
+        (),
+        help="of cbis-ddsm, comma-separated: mass, calcification (default: both)",
+        choices=("mass", "calcification"),
+        metavar="KIND,...",
+    )
+    pathologies: tuple[str, ...] = option(
+        (),
+        help="of cbis-ddsm, comma-separated: malignant, benign, benign-without-callback (default: all); training needs "
+        "two classes in the folder, of which gan train takes one by --class-name",
+        choices=("malignant", "benign", "benign-without-callback"),
+        metavar="NAME,...",
+    )
+    splits: tuple[str, ...] = option(
+        (),
+        help="of cbis-ddsm, comma-separated: train, test, as its authors split it (default: both)",
+        choices=("train", "test"),
+        metavar="NAME,...",
+    )
     resume: bool = option(False, help="continue an import that was interrupted, with the same settings")
