@@ -19,7 +19,7 @@ from PIL import Image
 
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.repeats import ALIKE, fingerprint
+from sonoforge.runtime.images.repeats import ALIKE, take_fingerprint
 
 Picture = Image.Image
 
@@ -74,7 +74,7 @@ def main() -> None:
 
     def details(change: Callable[[Picture], Picture]) -> np.ndarray:
         scans = (change(Image.open(file).convert("L")) for file in files)
-        return np.stack([fingerprint(grey_levels(scan), preprocessing.resize(scan)).detail for scan in scans])
+        return np.stack([take_fingerprint(grey_levels(scan), preprocessing.resize(scan)).detail for scan in scans])
 
     plain = details(lambda scan: scan)
     same = groups[:, None] == groups

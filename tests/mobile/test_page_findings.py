@@ -19,7 +19,7 @@ from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.runtime.images.repeats import Repeats, fingerprint
+from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
 from sonoforge.runtime.images.scan_area import find_scan_area
 from sonoforge.runtime.inference import activation_map
 
@@ -48,7 +48,7 @@ def compare(files: list[Path], folder: Path) -> set[str]:
         picture = read_image(name)
         area = find_scan_area(picture)
         marks = find_marks(picture)
-        own = fingerprint(grey_levels(picture), recipe.resize(picture.crop(area.box)))
+        own = take_fingerprint(grey_levels(picture), recipe.resize(picture.crop(area.box)))
         expected = {
             "file": name,
             "crop": {"box": [*area.box], "outline": area.outline, "kept": area.kept, "reason": area.reason},

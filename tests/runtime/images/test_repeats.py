@@ -11,14 +11,14 @@ from PIL import Image
 from scans import draw_scan
 from sonoforge.runtime.images import repeats
 from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.repeats import Fingerprint, Repeats, fingerprint
+from sonoforge.runtime.images.repeats import Fingerprint, Repeats, take_fingerprint
 
 NOTHING = {"copy_of": None, "seems_copy_of": None}
 
 
 def print_of(levels: np.ndarray) -> Fingerprint:
     picture = Image.fromarray(levels)
-    return fingerprint(
+    return take_fingerprint(
         grey_levels(picture), np.asarray(picture.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
     )
 
@@ -45,7 +45,7 @@ def test_the_detail_is_the_view_less_its_surround_by_a_second_computation() -> N
                 cells[min(31, max(0, row + i)), min(31, max(0, column + j))] for i in (-1, 0, 1) for j in (-1, 0, 1)
             ]
             detail[row, column] = cells[row, column] - sum(near) / 9
-    found = fingerprint(levels, np.repeat(levels[..., None], 3, axis=2)).detail
+    found = take_fingerprint(levels, np.repeat(levels[..., None], 3, axis=2)).detail
     assert np.linalg.norm(found) == pytest.approx(1, abs=1e-5)
     assert np.corrcoef(found, detail.ravel())[0, 1] > 0.995  # Pillow rounds each cell to a level
 

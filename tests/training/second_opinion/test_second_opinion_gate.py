@@ -18,7 +18,7 @@ from program import Finished, sonoforge
 from scans import draw_scan, save, write_set
 from small_run import CLASSIFIER, GENERATOR
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.classifier import comparison, folds
+from sonoforge.training.classifier import comparison, fold_generators
 from sonoforge.training.classifier.fold_task import FoldTask
 from sonoforge.training.copy_detection.pictures import Picture
 from sonoforge.training.data import duplicates
@@ -126,12 +126,11 @@ def test_train_refuses_what_its_held_out_images_give_away(data: Path) -> None:
 def test_a_generator_that_would_read_the_test_fold_is_stopped(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (data / PLANTED).unlink()
     (data / "b" / "scan (6).png").unlink()  # so that class b is filled up
-    honest = folds._generator_job
 
-    def leaking(task: FoldTask, cache: ImageCache) -> tuple[NDArray[np.int64], object]:
-        return np.arange(len(cache.hashes)), honest(task, cache)[1]
+    def leaking(task: FoldTask) -> NDArray[np.int64]:
+        return np.arange(len(task.plan.files))
 
-    monkeypatch.setattr(folds, "_generator_job", leaking)
+    monkeypatch.setattr(fold_generators, "seen_by_generators", leaking)
     stopped = crossval(data, "--arms", "gan")
     assert stopped.code == 1
     assert "stage generator of b would train on its test fold" in stopped.err

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import ImageError
 from sonoforge.runtime.images.inputs import STDIN, failure, read_stdin
-from sonoforge.runtime.images.repeats import Fingerprint, Repeats
+from sonoforge.runtime.images.repeats import NOT_REPEATED, Fingerprint, Repeats
 from sonoforge.runtime.inference.clips import Answer, answer_file
 from sonoforge.runtime.notice import NOTICE
 
@@ -41,13 +41,16 @@ class Extras(NamedTuple):
 class Answering:
     """Answers files, in several threads if need be, and writes what goes with each."""
 
-    def __init__(self, classifier: Classifier, failures: Mapping[str, dict[str, Any]], extras: Extras) -> None:
+    def __init__(
+        self, classifier: Classifier, failures: Mapping[str, dict[str, Any]], extras: Extras, alone: bool = False
+    ) -> None:
         """Check that what goes with answers can be written.
 
         Args:
             classifier: The bundle that answers.
             failures: Entries of files that are known to fail.
             extras: What goes with each answer.
+            alone: Whether there is one file only, which repeats no other.
 
         Raises:
             SonoforgeError: A folder cannot be written.
@@ -56,7 +59,7 @@ class Answering:
         self._names: dict[str, str] = {}
         self._seen = Counter[str]()
         self._input = b""
-        self._repeats = Repeats()
+        self._repeats = None if alone else Repeats()
         self._fingerprints: dict[str, Fingerprint] = {}
         self._overlays: OverlayFolder | None = None
         if extras.overlay:
@@ -97,13 +100,17 @@ class Answering:
     def mark_repeat(self, entry: dict[str, Any]) -> None:
         """Note in the entry of a file which earlier one shows the same picture; called in the order of the files."""
         own = self._fingerprints.pop(entry["file"], None)
-        if own:
+        if self._repeats and own:
             entry.update(self._repeats.find(entry["file"], own))
+        elif entry["ok"]:
+            entry.update(NOT_REPEATED)
 
     def _classified(self, file: str) -> dict[str, Any]:
         try:
-            answered = answer_file(self._classifier, file, self._input if file == STDIN else None)
-            self._fingerprints[self._names[file]] = answered.result.fingerprint
+            data = self._input if file == STDIN else None
+            answered = answer_file(self._classifier, file, data, fingerprint=self._repeats is not None)
+            if answered.result.fingerprint:
+                self._fingerprints[self._names[file]] = answered.result.fingerprint
             return {**answered.entry, **self._write(file, answered)}
         except ImageError as error:
             return failure(file, error.code, str(error))

@@ -21,6 +21,9 @@ ALIKE = 0.8
 """Correlation of details from which two pictures seem to be one.  Of 2 million pairs of different scans of
 BUSI, BUS-BRA and BrEaST the most alike reach 0.57; a scan of BUSI and its changed copy reach 0.96 at least."""
 
+NOT_REPEATED: dict[str, str | None] = {"copy_of": None, "seems_copy_of": None}
+"""What `Repeats.find` says of a picture unlike all others."""
+
 _SIDE = 32
 _MOST = 10_000  # earlier pictures compared with: 41 MB
 _AND_ROUND = np.clip(np.arange(-1, _SIDE + 1), 0, _SIDE - 1)  # the cells of a line, its ends continued by one
@@ -39,7 +42,7 @@ class Fingerprint(NamedTuple):
     detail: NDArray[np.float32]
 
 
-def fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8]) -> Fingerprint:
+def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8]) -> Fingerprint:
     """Return what a picture is recognised by.
 
     Args:

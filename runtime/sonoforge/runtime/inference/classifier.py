@@ -21,7 +21,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images import quality_metrics, scan_pose, speckle_grain
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.repeats import fingerprint
+from sonoforge.runtime.images.repeats import take_fingerprint
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.nearest_training import neighbour_distances, read_neighbours
 from sonoforge.runtime.inference.onnx_session import CPU, load_session, run_session
@@ -143,7 +143,7 @@ class Classifier:
             )
         return outputs
 
-    def classify(self, image: Path | str | Image.Image | NDArray[np.uint8]) -> Result:
+    def classify(self, image: Path | str | Image.Image | NDArray[np.uint8], fingerprint: bool = False) -> Result:
         """Classify one scan.
 
         Example:
@@ -156,6 +156,7 @@ class Classifier:
         Args:
             image: A file; a Pillow image; or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.  The
                 same picture gives the same answer in each form.
+            fingerprint: Also take what the picture is recognised by when it is given again.
 
         Raises:
             ImageError: The file or picture cannot be used; its ``code`` says why.
@@ -202,7 +203,7 @@ class Classifier:
             map=outputs["cam"][0, manifest.classes.index(label)],
             view=pixels,
             embedding=outputs["embedding"][0],
-            fingerprint=fingerprint(levels, view),
+            fingerprint=take_fingerprint(levels, view) if fingerprint else None,
             crop=area,
             withheld=withheld,
         )

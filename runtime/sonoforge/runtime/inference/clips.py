@@ -99,12 +99,13 @@ def distinct_frames(frames: Iterable[Image.Image]) -> Iterator[tuple[int, Image.
             yield number, frame
 
 
-def classify_clip(classifier: Classifier, frames: Iterable[Image.Image]) -> Clip:
+def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerprint: bool = False) -> Clip:
     """Answer a clip, with one frame in memory at a time.
 
     Args:
         classifier: The bundle that answers.
         frames: At least one, as `DicomImage.frames` yields them.
+        fingerprint: As `Classifier.classify` takes it.
 
     Raises:
         ImageError: A frame cannot be used.
@@ -122,7 +123,7 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image]) -> Clip
             meter.add(frame)
             yield frame
 
-    answers = [(number, classifier.classify(frame)) for number, frame in distinct_frames(watched())]
+    answers = [(number, classifier.classify(frame, fingerprint)) for number, frame in distinct_frames(watched())]
     if not answers:
         raise ValueError("found no frame, expected at least one")
     manifest = classifier.bundle.manifest
@@ -175,13 +176,14 @@ class Answer:
         return next(islice(self._dicom.frames(), frame - 1, None))
 
 
-def answer_file(classifier: Classifier, path: str, data: bytes | None = None) -> Answer:
+def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fingerprint: bool = False) -> Answer:
     """Answer one file, still or clip.
 
     Args:
         classifier: The bundle that answers.
         path: The file, or its name for messages.
         data: The whole file, if it has been read already.
+        fingerprint: As `Classifier.classify` takes it.
 
     Returns:
         Its entry is `Result.to_dict` or `Clip.to_dict`; of DICOM with ``"dicom": {"frames", "region": [left, top,
@@ -193,7 +195,7 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None) ->
     """
     if not (begins_as_dicom(path) if data is None else is_dicom(data)):
         source = path if data is None else decode_image(data, path)
-        result = replace(classifier.classify(source), file=path)
+        result = replace(classifier.classify(source, fingerprint), file=path)
         return Answer(result.to_dict(), result, source)
     from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - for DICOM only
 
@@ -202,11 +204,11 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None) ->
         started = perf_counter()
         (frame,) = image.frames()
         decode = 1e3 * (perf_counter() - started)
-        result = classifier.classify(frame)
+        result = classifier.classify(frame, fingerprint)
         result = replace(result, file=path, ms={**result.ms, "decode": decode, "total": result.ms["total"] + decode})
         entry = result.to_dict()
     else:
-        clip = classify_clip(classifier, image.frames())
+        clip = classify_clip(classifier, image.frames(), fingerprint)
         result = replace(clip.best, file=path)
         entry = {**clip.to_dict(), "file": path}
     entry["dicom"] = {

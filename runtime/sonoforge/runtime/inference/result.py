@@ -49,7 +49,8 @@ class Result:
             section 2).
         embedding: (D,) float32, the scan's features before the last layer.
         view: (S, S, 3) uint8, what the network saw.
-        fingerprint: What the picture is recognised by, when it is given again; see `images.repeats`.
+        fingerprint: What the picture is recognised by when it is given again, if that was asked for; see
+            `images.repeats`.
         crop: Where the scan lies in the image, if the network saw that part alone; None if it saw the whole image.
         withheld: Whether the scan is handed back without a label, see `trust.withheld`.
     """
@@ -67,7 +68,7 @@ class Result:
     map: NDArray[np.float32] = field(repr=False)
     embedding: NDArray[np.float32] = field(repr=False)
     view: NDArray[np.uint8] = field(repr=False)
-    fingerprint: Fingerprint = field(repr=False)
+    fingerprint: Fingerprint | None = field(default=None, repr=False)
     crop: ScanArea | None = None
     withheld: bool = False
 

@@ -119,7 +119,8 @@ def main(config: Config) -> Outcome:
 
         page = AnswerPage(config.html, classifier.model, 1 - classifier.bundle.manifest.alpha, config.anonymous)
     extras = Extras(config.overlay, config.sr, page, config.beside, config.anonymous)
-    answering = Answering(classifier, found.failures, extras)
+    alone = not config.watch and len(found.files) == 1
+    answering = Answering(classifier, found.failures, extras, alone)
     kept = _open_files(config, classifier)
     results: list[dict[str, Any]] = []
     all_at_once = not prints_text()  # a day's answers of a folder need not be in memory

@@ -214,7 +214,7 @@ def _look_closer(
     """Add to a file's result what its own pixels show: ``scan``, ``marks``, what it repeats; and its small picture."""
     from sonoforge.runtime.images.burned_in_marks import find_marks  # noqa: PLC0415 - numpy and Pillow, not for --help
     from sonoforge.runtime.images.grey_levels import grey_levels  # noqa: PLC0415
-    from sonoforge.runtime.images.repeats import fingerprint  # noqa: PLC0415
+    from sonoforge.runtime.images.repeats import take_fingerprint  # noqa: PLC0415
     from sonoforge.runtime.images.scan_quality import judge  # noqa: PLC0415
 
     file = result["file"]
@@ -223,7 +223,7 @@ def _look_closer(
     mask = _mask_of(file, whole)
     result["scan"] = judge(scan, manifest.scan_bands.limits, mask.crop(area.box) if mask and area else mask).to_dict()
     result["marks"] = find_marks(levels, area.box if area else None).summary
-    result.update(repeats.find(file, fingerprint(levels, manifest.preprocessing.resize(scan))))
+    result.update(repeats.find(file, take_fingerprint(levels, manifest.preprocessing.resize(scan))))
     if pictures is not None:
         from sonoforge.runtime.pages.thumbnails import address  # noqa: PLC0415 - only with --html
 
