@@ -135,5 +135,5 @@ def finishing_on_interrupt() -> Iterator[Callable[[], bool]]:
 def device_name(device: torch.device) -> str:
     """Name a device for the record: the GPU, or how many of the cores are used."""
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.getdevice_name(device)})"
+        return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} of {os.cpu_count()} cores)"
