@@ -18,22 +18,15 @@ import pytest
 from PIL import Image
 
 import planted_marks as plant
+from axe import axe_script
 from browser import served
 from page import READY, answered, give, opened
 from program import succeed
-from sonoforge.mobile.npm_package import NpmPackage, read_files
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-AXE = NpmPackage(
-    "axe-core",
-    "4.14.1",
-    "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
-    ("axe.min.js",),
-)
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 BATCH = 200
 MANY = 1000
@@ -241,10 +234,7 @@ def test_the_model_card_is_shown_as_its_markdown_means(app: Path, browser: Brows
 def test_axe_finds_nothing_and_every_target_is_large_enough(
     app: Path, browser: Browser, tmp_path: Path, scheme: str
 ) -> None:
-    try:
-        axe = read_files(AXE)["axe.min.js"].decode()
-    except SonoforgeError as error:
-        pytest.skip(f"needs axe-core: {error}")
+    axe = axe_script()
     files = scans(tmp_path, 1)
     (tmp_path / "text.png").write_bytes(b"no picture")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)).save(tmp_path / "noise.png")

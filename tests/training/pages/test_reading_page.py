@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from axe import axe_script
 from browser import chromium, needs_browser
 from pages import Page
 from readings import small_sheet, write_folder
-from sonoforge.mobile.npm_package import NpmPackage, read_files
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.pages.reading.sheet_page import PAGE
 from sonoforge.training.reading.answers import read_readers
 from sonoforge.training.reading.sheet import Sheet
@@ -25,12 +24,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from playwright.sync_api import Page as Tab
 
-AXE = NpmPackage(
-    "axe-core",
-    "4.14.1",
-    "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
-    ("axe.min.js",),
-)
 CLASSES = ("benign", "malignant")
 
 
@@ -154,10 +147,7 @@ def test_without_storage_the_page_works_and_warns(sheet: tuple[Path, Sheet, str]
 def test_axe_finds_nothing_at_any_width(
     sheet: tuple[Path, Sheet, str], browser: Browser, width: int, scheme: str
 ) -> None:
-    try:
-        axe = read_files(AXE)["axe.min.js"].decode()
-    except SonoforgeError as error:
-        pytest.skip(f"needs axe-core: {error}")
+    axe = axe_script()
     viewport = {"width": width, "height": 844}
     with browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce") as context:
         tab = context.new_page()

@@ -97,12 +97,13 @@ def final_name(name: str, option: str) -> str:
     Raises:
         SonoforgeError: See `find_arm`; or it has a share of the real images, or is a comparator.
     """
-    if find_arm(name, option).comparator:
+    arm = find_arm(name, option)
+    if arm.comparator:
         raise SonoforgeError(
             f"{option}: found {name!r}, a comparator: it answers in the tables, but is no network that could be "
             "exported; choose an arm that is fine-tuned"
         )
-    if find_arm(name, option).real_share != 1:
+    if arm.real_share != 1:
         raise SonoforgeError(
             f"{option}: found {name!r}, expected an arm without a share: a final model is made from all images"
         )
