@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from small_run import SmallRun
 
 
@@ -64,6 +66,16 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     from small_run import make_small_run, read_small_run
 
     return read_small_run(made_once(tmp_path_factory, "small_run", make_small_run))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for the tests of all pages: Playwright runs once a process; skips where there is none."""
+    from browser import chromium, needs_browser
+
+    needs_browser()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(autouse=True)

@@ -1,18 +1,13 @@
-"""One built app and one browser for the tests of the page."""
+"""One built app for the tests of the page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from browser import chromium, needs_archive, needs_browser
+from browser import needs_archive
 from program import succeed
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +17,3 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page") / "app"
     succeed("mobile", "build", "--out", folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    needs_browser()
-    with chromium() as started:
-        yield started

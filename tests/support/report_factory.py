@@ -145,6 +145,9 @@ def make_run(
     for arm, figures in results["arms"].items():
         figures["title"] = find_arm(arm).title
         figures["train_accuracy"] = 0.98
+        figures["train_accuracy_by_seed"] = [
+            [0.9 + 0.01 * (seed + fold) for fold in range(folds)] for seed in range(seeds)
+        ]
         figures["learning_curves"] = [
             [
                 {"epoch": e + 1, "loss": 1.1 / (e + 1) + 0.1 * rng.random(), "accuracy": 0.6 + 0.1 * e}

@@ -35,6 +35,25 @@ def test_distance_is_mahalanobis_with_the_full_covariance() -> None:
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_axes_in_half_and_in_single_precision_are_read_alike(tmp_path: Path) -> None:
+    folder = factory.write_bundle(tmp_path / "b")
+    points = np.random.default_rng(3).normal(size=(20, factory.FEATURES)).astype(np.float32)
+    single = trust.distances(points, trust.read_reference(open_bundle(folder)))
+    arrays = dict(np.load(folder / "reference.npz"))
+    assert arrays["trust_components"].dtype == np.float32  # as bundles of earlier versions have them
+
+    def stored_as(kind: type) -> trust.TrustReference:
+        axes = {"trust_components": arrays["trust_components"].astype(kind)}
+        factory.replace_file(folder, "reference.npz", factory.npz(**{**arrays, **axes}))
+        return trust.read_reference(open_bundle(folder))
+
+    half = stored_as(np.float16)
+    assert half.components.dtype == np.float32
+    assert trust.distances(points, half) == pytest.approx(single, rel=1e-3)
+    with pytest.raises(BundleError, match=r"trust_components: found float64 .*, expected float16 or float32 \("):
+        stored_as(np.float64)
+
+
 def test_score_passes_through_the_two_measured_points() -> None:
     limits = TailLimits(median=7.0, threshold=11.0)
     assert trust.tail_probability(7.0, limits) == pytest.approx(0.5)

@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pytest
 
-from sonoforge.training.classifier.fold_generators import generator_job, needed_generators, seen_by_generators
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.fold_generators import (
+    check_curated,
+    generator_job,
+    needed_generators,
+    seen_by_generators,
+)
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.split_plan import SplitPlan
@@ -74,3 +81,11 @@ def test_as_published_each_class_has_one_generator_of_all_images_for_each_seed()
     plain = tasks(("gan", "gan:2"), "plain")
     assert classes(plain) == {0: 8, 2: 8}
     assert not set(seen_by_generators(plain[0])) & set(plain[0].plan.test(0))
+
+
+def test_too_few_groups_to_curate_are_refused_before_anything_is_trained() -> None:
+    check_curated(tasks(("real", "gan")))
+    with pytest.raises(
+        SonoforgeError, match=r"found 15 groups .* fold 1 of 4 \(seed 0\), expected at least 39, .* add"
+    ):
+        check_curated(tasks(("real", "curated:2")))

@@ -130,11 +130,11 @@ def checked_arrays(
         fits = array.ndim == len(shape) and all(
             found > 0 and size in (None, "N", found) for found, size in zip(array.shape, shape, strict=True)
         )
-        if array.dtype != kind.dtype or not fits:
+        types = [np.dtype(each) for each in (kind.dtype if isinstance(kind.dtype, tuple) else (kind.dtype,))]
+        if array.dtype not in types or not fits:
             wanted = ", ".join(str(size) if isinstance(size, int) else "any" for size in shape)
-            raise BundleError(
-                f"{where}: {key}: found {array.dtype} {array.shape}, expected {np.dtype(kind.dtype)} ({wanted})"
-            )
+            allowed = " or ".join(map(str, types))
+            raise BundleError(f"{where}: {key}: found {array.dtype} {array.shape}, expected {allowed} ({wanted})")
         if not np.isfinite(array).all():
             raise BundleError(f"{where}: {key}: found NaN or infinity, expected finite numbers")
         if "N" in kind.shape:

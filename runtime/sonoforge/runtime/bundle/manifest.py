@@ -50,11 +50,11 @@ class ArrayKind(NamedTuple):
     """What an array of an ``.npz`` file must be.
 
     Attributes:
-        dtype: Type of its elements.
+        dtype: Type of its elements, or the types that it may have.
         shape: Its sizes; None: any but 0; "N": any but 0, and the same for all arrays of the file.
     """
 
-    dtype: type
+    dtype: type | tuple[type, ...]
     shape: tuple[int | str | None, ...]
 
 

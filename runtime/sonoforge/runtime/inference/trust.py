@@ -114,16 +114,17 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TrustReference:
-    """The Gaussian of the training images' embeddings, float32.
+    """The Gaussian of the training images' embeddings.
 
     Attributes:
         mean: (D,).
-        components: (D, K) leading principal axes, each divided by its standard deviation; K < D.
+        components: (D, K) leading principal axes, each divided by its standard deviation; K < D.  In a file float16, or
+            float32 where that cannot hold them and in bundles of earlier versions; float32 to compute with.
         residual: (1,) standard deviation along each of the other D - K axes; above 0.
     """
 
     mean: NDArray[np.float32]
-    components: NDArray[np.float32]
+    components: NDArray[np.floating[Any]]
     residual: NDArray[np.float32]
 
     @cached_property
@@ -144,11 +145,12 @@ def read_reference(bundle: Bundle[ClassifierManifest]) -> TrustReference:
         "reference.npz",
         {
             "trust_mean": ArrayKind(np.float32, (size,)),
-            "trust_components": ArrayKind(np.float32, (size, None)),
+            "trust_components": ArrayKind((np.float16, np.float32), (size, None)),
             "trust_residual": ArrayKind(np.float32, (1,)),
         },
     )
-    reference = TrustReference(arrays["trust_mean"], arrays["trust_components"], arrays["trust_residual"])
+    components = arrays["trust_components"].astype(np.float32, copy=False)
+    reference = TrustReference(arrays["trust_mean"], components, arrays["trust_residual"])
     if not reference.residual[0] > 0 or not np.any(reference.components, axis=0).all():
         raise BundleError(f"{bundle.path}: reference.npz: found a deviation of zero, expected all above 0")
     return reference
@@ -161,7 +163,7 @@ def distances(embeddings: NDArray[np.float32], reference: TrustReference) -> NDA
     ``d^2 = sum_k (u_k . x)^2 / v_k + (|x|^2 - sum_k (u_k . x)^2) / s^2``, x the embedding less the mean.
     """
     centred = embeddings - reference.mean
-    whitened = (centred @ reference.components).astype(np.float64)
+    whitened = (centred @ reference.components.astype(np.float32, copy=False)).astype(np.float64)
     inside = np.square(whitened)
     outside = np.square(centred, dtype=np.float64).sum(axis=1) - (inside * reference.variances).sum(axis=1)
     squared = inside.sum(axis=1) + np.maximum(outside, 0.0) / float(reference.residual[0]) ** 2

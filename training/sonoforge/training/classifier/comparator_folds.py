@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import time
 from collections.abc import Sequence
@@ -40,12 +39,10 @@ def digest_of_arm(arm: str, settings: ComparisonSettings, backbone: str) -> str:
         SonoforgeError: Weights that are not to be had, or not of these networks.
     """
     comparator = find_arm(arm).comparator
-    return _digest(COMPARATORS[comparator].networks, settings.comparator_weights) if comparator else backbone
-
-
-@functools.cache
-def _digest(networks: tuple[str, ...], given: tuple[str, ...]) -> str:
-    return ", ".join(weights.digest for weights in load_networks(networks, given).values())
+    if not comparator:
+        return backbone
+    networks = load_networks(COMPARATORS[comparator].networks, settings.comparator_weights)
+    return ", ".join(weights.digest for weights in networks.values())
 
 
 def _comparator(task: FoldTask) -> Comparator:

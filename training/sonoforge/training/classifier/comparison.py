@@ -17,7 +17,7 @@ from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.arms import settings_of_arm
 from sonoforge.training.classifier.budget_choice import count_busi_images
 from sonoforge.training.classifier.comparator_folds import digest_of_arm, write_comparator_features
-from sonoforge.training.classifier.fold_generators import train_needed_generators
+from sonoforge.training.classifier.fold_generators import check_curated, train_needed_generators
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, fold_path
 from sonoforge.training.classifier.folds import prepare_worker, run_fold
@@ -105,6 +105,7 @@ def compare(
             for arm in settings.arms
             for fold in range(plan.folds)
         ]
+        check_curated(tasks)
         for task in tasks:
             if task.path.is_file():
                 check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
@@ -134,7 +135,7 @@ def compare(
             own.arm: _arm_result(
                 evaluation["arms"][own.arm],
                 own,
-                [fold for fold in folds if (fold.arm, fold.seed) == (own.arm, own.seed)],
+                [[fold for fold in folds if (fold.arm, fold.seed) == (own.arm, seed)] for seed in settings.seeds],
             )
             for own in predictions
             if own.seed == plans[0].seed
@@ -197,14 +198,16 @@ def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult]) -> Predictions
     )
 
 
-def _arm_result(figures: EvaluatedArm, part: Predictions, folds: Sequence[FoldResult]) -> ArmResult:
+def _arm_result(figures: EvaluatedArm, part: Predictions, by_seed: Sequence[Sequence[FoldResult]]) -> ArmResult:
+    """Put together an arm's figures: ``part`` is of its first seed, as is what is not said of each seed."""
+    folds = by_seed[0]
     distances = [] if find_arm(part.arm).comparator else _pooled(part, [fold.distances for fold in folds])
     judged = _pooled_trust(part, folds)
     result = ArmResult(
         **figures,
         title=find_arm(folds[0].arm).title,
         train_accuracy=float(np.mean([fold.train_accuracy for fold in folds])),
-        train_accuracy_by_fold=[fold.train_accuracy for fold in folds],
+        train_accuracy_by_seed=[[fold.train_accuracy for fold in own] for own in by_seed],
         learning_curves=[fold.history for fold in folds],
         seconds=float(sum(fold.seconds for fold in folds)),
         generated_per_fold=[fold.added for fold in folds],

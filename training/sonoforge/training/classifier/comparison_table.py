@@ -30,8 +30,10 @@ def log_table(results: ComparisonResults) -> None:
     log_figures(results["classes"], results)
     say("")
     for figures in results["arms"].values():
-        own = figures.get("train_accuracy_by_fold", [])
-        spread = f" ({min(own):.3f} to {max(own):.3f} by fold)" if len(own) > 1 else ""
+        by_seed = figures.get("train_accuracy_by_seed", [])
+        own = [value for folds in by_seed for value in folds]
+        seeds = f" of {len(by_seed)} seeds" if len(by_seed) > 1 else ""
+        spread = f" ({min(own):.3f} to {max(own):.3f} by fold{seeds})" if len(own) > 1 else ""
         say(
             "%-*s accuracy on training images %.3f%s",
             title_width(results["arms"]),

@@ -13,7 +13,7 @@ from sonoforge.runtime.images import quality_metrics
 from sonoforge.training.copy_detection.matches import prepare
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.pixels import Pixels
-from sonoforge.training.metrics.copies import OTHER_GROUPS, copy_test
+from sonoforge.training.metrics.copies import OTHER_GROUPS, copy_test, least_groups
 from sonoforge.training.metrics.training_matches import grey_pictures, match_training, prepare_training
 
 POOL = 3
@@ -65,6 +65,24 @@ def curate(
         copies=int((usual & ~original).sum()),
         kept=len(kept),
     )
+
+
+def check_enough_groups(where: str, groups: NDArray[np.int64]) -> None:
+    """Refuse real images of too few groups for the copy test, before anything is trained.
+
+    Args:
+        where: Where they were found, to be named.
+        groups: (N,) group of each image that the generators may read.
+
+    Raises:
+        SonoforgeError: Fewer groups than `least_groups`.
+    """
+    found, least = len(np.unique(groups)), least_groups()
+    if found < least:
+        raise SonoforgeError(
+            f"curated: found {found} groups of real images in {where}, expected at least {least}, which its copy test "
+            "needs; add images, or leave the arm out"
+        )
 
 
 def _of_usual_quality(pixels: Pixels, real: Pixels) -> NDArray[np.bool_]:

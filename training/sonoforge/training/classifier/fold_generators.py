@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sonoforge.training.classifier.arm_names import classes_with_generators
+from sonoforge.training.classifier.curation import check_enough_groups
 from sonoforge.training.classifier.fold_task import FoldTask, Indices
 from sonoforge.training.classifier.frozen_maps import open_images
 from sonoforge.training.classifier.generators import ALL_CLASSES, GeneratorJob, generator_name, train_generators
@@ -32,6 +33,18 @@ class GeneratorTask(NamedTuple):
 def seen_by_generators(task: FoldTask) -> Indices:
     """Return the images that the generators may read: the fold's training images, as published (``thesis``) all."""
     return np.arange(len(task.plan.files)) if task.plan.protocol == "thesis" else task.training
+
+
+def check_curated(tasks: Sequence[FoldTask]) -> None:
+    """Refuse, before anything is trained, a fold whose generated images could not be curated.
+
+    Raises:
+        SonoforgeError: Too few groups for the copy test, see `curation.check_enough_groups`.
+    """
+    for task in tasks:
+        if task.own_arm.fill == "curated":
+            where = f"the training part of fold {task.fold + 1} of {task.plan.folds} (seed {task.plan.seed})"
+            check_enough_groups(where, np.array(task.plan.groups)[seen_by_generators(task)])
 
 
 def generator_job(task: FoldTask) -> GeneratorJob:

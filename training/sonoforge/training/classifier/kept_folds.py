@@ -75,12 +75,13 @@ def check_finished(folder: Path, settings: ComparisonSettings) -> None:
     """
     fine_tuned = not all(find_arm(arm).comparator for arm in settings.arms)
     weights = weights_digest(settings.weights) if fine_tuned else ""
+    digests = {arm: digest_of_arm(arm, settings, weights) for arm in settings.arms}
     generator = open_job(settings.generator, settings.device).record()
     for seed in settings.seeds:
         plan = read_plan(plan_path(folder, seed, settings.seeds[0]))
         for arm in settings.arms:
-            own = digest_of_arm(arm, settings, weights)
-            expected = made_from(plan, arm, settings_of_arm(find_arm(arm), settings.classifier), own, generator)
+            own = settings_of_arm(find_arm(arm), settings.classifier)
+            expected = made_from(plan, arm, own, digests[arm], generator)
             for fold in range(plan.folds):
                 path = fold_path(folder, arm, seed, fold)
                 check_made_from(path, read_fold(path).made_from, expected)

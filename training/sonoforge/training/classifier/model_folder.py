@@ -129,10 +129,10 @@ class ModelRecord:
 
 
 class ModelArrays(NamedTuple):
-    """Trust reference (D,), (D, K), (1,) float32; images (N, S, S, 3) uint8 for parity (real) and golden vectors."""
+    """`TrustReference` (D,), (D, K), (1,); images (N, S, S, 3) uint8 for parity (real) and golden vectors."""
 
     trust_mean: NDArray[np.float32]
-    trust_components: NDArray[np.float32]
+    trust_components: NDArray[np.floating[Any]]
     trust_residual: NDArray[np.float32]
     parity_pixels: NDArray[np.uint8]
     golden_pixels: NDArray[np.uint8]

@@ -174,7 +174,11 @@ def _conformal_rank(generated: int, groups: int, calibration: str, alpha: float)
     if rank < 1 or generated < 1:
         raise SonoforgeError(
             f"copy test: found {generated} generated images and {groups} near-duplicate groups of {calibration}, "
-            f"expected at least 1 and {math.ceil(1 / alpha - 1 - 1e-9)}; give more real images, or leave the copy test "
-            "out"
+            f"expected at least 1 and {least_groups(alpha)}; give more real images, or leave the copy test out"
         )
     return rank
+
+
+def least_groups(alpha: float = ALPHA) -> int:
+    """Return the number of calibrating groups from which on the copy test has a threshold."""
+    return math.ceil(1 / alpha - 1 - 1e-9)

@@ -141,11 +141,11 @@ class _LaterTraining(TypedDict, total=False):
     """What earlier versions did not record."""
 
     trust: dict[str, list[float]] | None  # `trust_reference.HeldOutTrust` by name, None where a fold lacks it
-    train_accuracy_by_fold: list[float]  # of the first seed
+    train_accuracy_by_seed: list[list[float]]  # of each fold of each seed, in the order of `seeds`
 
 
 class ArmResult(EvaluatedArm, _LaterTraining):
-    """An arm's figures and its training: learning curve, images added and seconds of each fold."""
+    """An arm's figures and its training with the first seed: learning curve, images added and seconds of each fold."""
 
     title: str
     train_accuracy: float

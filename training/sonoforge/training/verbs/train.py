@@ -14,6 +14,7 @@ from sonoforge.runtime.inference.trust import distances
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arm_names import check_arms, file_stem, final_name, find_arm
 from sonoforge.training.classifier.arms import ClassifierJob, Trained, settings_of_arm
+from sonoforge.training.classifier.curation import check_enough_groups
 from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.classifier.generators import GENERATOR_BUDGETS
 from sonoforge.training.classifier.kept_folds import check_images, keep_plan
@@ -65,6 +66,8 @@ def main(config: Config) -> Outcome:
         environment = run_folder.describe_environment(str(device), config.seed, plan.fingerprint)
         run_folder.write_environment(folder, environment)
         train = plan.train(0)
+        if arm.fill == "curated":
+            check_enough_groups("the training part", np.array(plan.groups)[train])
         check_sealed(plan, 0, "classifier", train, cache)
         sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
         check_plans(folder, cache, [sides], views)
