@@ -30,8 +30,9 @@ log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
 RESULTS = "results.json"
+LOG = "log.txt"
 # Settings that say where or how to continue, not what is computed.
-NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep", "jobs"})
+NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep", "jobs", "cluster"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
 _PACKAGES = ("sonoforge", "torch", "torchvision", "lightning-fabric", "numpy", "pillow", "scikit-learn", "safetensors")
 
@@ -161,16 +162,21 @@ def read_results(folder: Path) -> dict[str, Any]:
     return values
 
 
-def describe_environment(device: str, seed: int, fingerprint: str) -> dict[str, Any]:
-    """Collect what a figure depends on beside its settings."""
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that figures depend on, as far as they are installed."""
     versions = {}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def describe_environment(device: str, seed: int, fingerprint: str) -> dict[str, Any]:
+    """Collect what a figure depends on beside its settings."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": versions,
+        "versions": package_versions(),
         "device": device,
         "seed": seed,
         "data_fingerprint": fingerprint,
@@ -207,7 +213,7 @@ def git_revision() -> str | None:
 def log_to(folder: Path) -> Iterator[None]:
     """Write the ``sonoforge`` loggers' messages to ``log.txt`` as well, with the time, while inside; once if nested."""
     logger = logging.getLogger("sonoforge")
-    path = (folder / "log.txt").resolve()
+    path = (folder / LOG).resolve()
     if any(isinstance(other, logging.FileHandler) and Path(other.baseFilename) == path for other in logger.handlers):
         yield
         return

@@ -27,6 +27,7 @@ from sonoforge.training.gan.settings import compose
 from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.results import ComparisonResults
 from sonoforge.training.statistics.tables import evaluate
+from sonoforge.training.tasks.ray_cluster import check_cluster
 from sonoforge.training.verbs.settings.crossval import ComparisonConfig, Config
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
             "--real-shares out"
         )
     _check_folds(config)
+    check_cluster(config.cluster, config.device)
     find_device(config.device)
     generator = _resolve_generator(config)
     compose(generator)
@@ -120,6 +122,7 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
         generator=generator,
         device=config.device,
         jobs=config.jobs,
+        cluster=config.cluster,
         comparator_weights=config.comparator_weights,
     )
 
