@@ -24,6 +24,7 @@ import yaml
 from sonoforge.runtime import leftovers
 from sonoforge.runtime.atomic import plain, write_json, write_text
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import remote_runs
 from sonoforge.training.data.changed_images import name_some
 
 log = logging.getLogger(__name__)
@@ -46,16 +47,19 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
         leftovers.remove_leftovers(root)
+        settings = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
         number = 1 + max((_number(path) for path in root.iterdir()), default=-1)
         temporary = leftovers.temporary_name(root / name)
         with leftovers.new_folder(temporary):
-            write_text(temporary / CONFIG, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+            write_text(temporary / CONFIG, remote_runs.shown(settings))
             while True:
                 folder = root / f"{number:05d}-{name}"
                 # Another process may take the number between the look and the renaming.
                 if not any(_number(path) == number for path in root.iterdir()) and _renamed(temporary, folder):
                     break
                 number += 1
+        if not remote_runs.claim(folder):
+            return create_run(root, name, config)
     except OSError as error:
         raise SonoforgeError(
             f"{root}: cannot make a run folder here ({error.strerror}); choose another folder"
@@ -130,6 +134,7 @@ def open_run(root: Path, name: str, config: Mapping[str, Any], *, resume: bool) 
     if resume:
         folder = find_run(root, name, config)
         if folder is not None:
+            remote_runs.fetch(folder)
             log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
             return folder
     folder = create_run(root, name, config)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from sonoforge.training import run_folder
+from sonoforge.training import remote_runs, run_folder
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.arms import settings_of_arm
 from sonoforge.training.classifier.budget_choice import count_busi_images
@@ -172,6 +172,7 @@ def _run_missing(tasks: Sequence[FoldTask], workers: Workers) -> None:
             where = f"{result.arm}: fold {result.fold + 1} of {tasks[0].plan.folds} (seed {result.seed})"
             count, seconds = len(result.files), result.seconds
             log.info("%s: accuracy %.3f on %d images, %.0f s", where, result.accuracy, count, seconds)
+            remote_runs.copy_now()
             advance(done, f"{result.arm} fold {result.fold + 1}")
 
 

@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 LOCAL = "local"
 _UNSEEN = b""  # answer of a machine that does not see the run folder and was sent no files
 _STORE_BYTES = 256_000_000  # of a cluster started here, whose tasks work in the run folder and send little
+_KNOCK_SECONDS = 10.0
 _SMALLEST_SHARE = 1e-4  # of a GPU: Ray counts in these
 # Ray reads these when it is first imported.  No reports to its makers, none of its lines on our stdout.
 _SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": ".*"}
@@ -89,6 +90,8 @@ def open_cluster(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
         options = _start_options(settings, most, stack) if local else {"address": settings.cluster}
         stack.callback(ray.shutdown)
         try:
+            if not local:
+                _knock(settings.cluster)
             with _own_sigterm(), silent_libraries():
                 ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:
@@ -110,6 +113,17 @@ def open_cluster(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
         stack.callback(seen.unlink, missing_ok=True)
         home = Home(folder, seen, Path.cwd(), package_versions())
         yield Cluster(home, min(jobs, most, cores), device, _gpu_share(jobs, gpus) if device == "cuda" else 0)
+
+
+def _knock(address: str) -> None:
+    """Try whether anybody listens at HOST:PORT: Ray would try for a quarter of an hour.
+
+    Raises:
+        OSError: Nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 @functools.cache
@@ -221,7 +235,7 @@ class Cluster:
             except died as error:
                 if deaths + 1 >= MOST_DEATHS:
                     raise given_up(deaths + 1) from error
-                log.warning("a worker of the cluster died; its task is done again")
+                log.warning("a worker of the cluster died; its task is done again (%s)", reason(error))
                 waiting.appendleft((index, deaths + 1))
             except exceptions.RayTaskError as error:
                 raise getattr(error, "cause", None) or SonoforgeError(
