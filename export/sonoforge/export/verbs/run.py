@@ -125,7 +125,7 @@ def _train_final_model(
     folder = final.parent
     everything = np.arange(len(cache.dataset.items))
     arm = find_arm(config.final_arm)
-    arm_settings = settings_of_arm(arm, settings.classifier)
+    arm_settings = replace(settings_of_arm(arm, settings.classifier), **comparison.chosen)
     trained = train_final(
         final,
         cache.labelled(everything, scan_groups(cache)),

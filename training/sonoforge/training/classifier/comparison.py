@@ -16,6 +16,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.arms import settings_of_arm
 from sonoforge.training.classifier.budget_choice import count_busi_images
+from sonoforge.training.classifier.choice_grid import Values
 from sonoforge.training.classifier.comparator_folds import digest_of_arm, write_comparator_features
 from sonoforge.training.classifier.fold_generators import check_curated, train_needed_generators
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
@@ -24,6 +25,7 @@ from sonoforge.training.classifier.folds import prepare_worker, run_fold
 from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
 from sonoforge.training.classifier.kept_folds import keep_plan
 from sonoforge.training.classifier.made_from import MadeFrom, check_made_from, made_from
+from sonoforge.training.classifier.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
 from sonoforge.training.classifier.trust_limits import describe_causes
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.classifier.weights import Backbone, load_backbone
@@ -58,6 +60,7 @@ class Comparison:
     backbone: Backbone  # the initial weights that it used
     made_from: dict[str, MadeFrom]  # what each arm's classifiers of the first seed were made from
     maps: Tensor | None  # (V, N, C, H, W) of the frozen blocks for the final arm's images, if they are still known
+    chosen: Values  # settings of the final model that were chosen on all images
 
 
 def compare(
@@ -79,7 +82,8 @@ def compare(
         for arm in settings.arms
         for fold in range(settings.folds)
     ]
-    jobs = min(settings.jobs or default_jobs(device), sum(not path.is_file() for path in paths))
+    most = sum(not path.is_file() for path in paths) * (settings.choosing.trainings if settings.choosing else 1)
+    jobs = min(settings.jobs or default_jobs(device), most)
     with worker_pool(jobs) as pool:
         if pool is not None:
             for _ in range(jobs):
@@ -94,7 +98,12 @@ def compare(
         plans = _make_plans(folder, cache, settings, [(view.query, view.key) for view in views])
         made = {
             (plan.seed, arm): made_from(
-                plan, arm, settings_of_arm(find_arm(arm), settings.classifier), digests[arm], generator
+                plan,
+                arm,
+                settings_of_arm(find_arm(arm), settings.classifier),
+                digests[arm],
+                generator,
+                settings.choosing,
             )
             for plan in plans
             for arm in settings.arms
@@ -105,16 +114,17 @@ def compare(
             for arm in settings.arms
             for fold in range(plan.folds)
         ]
-        check_curated(tasks)
-        for task in tasks:
+        nested = nested_folds(tasks, final_arm)
+        check_curated([*tasks, *nested.tasks])
+        for task in [*tasks, *nested.tasks]:
             if task.path.is_file():
                 check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
         run_folder.write_environment(
             folder, run_folder.describe_environment(str(device), settings.seeds[0], plans[0].fingerprint)
         )
         second_opinion = check_plans(folder, cache, plans, views)
-        _run_missing(tasks, jobs, pool)
-    final = next((task for task in tasks if task.arm == final_arm), None)
+        _run_missing(tasks, nested, jobs, pool)
+    final = nested.final() or next((task for task in tasks if task.arm == final_arm), None)
     maps = read_all_maps(final) if final else None
     remove_maps(folder)
     folds = [read_fold(task.path) for task in tasks]
@@ -146,7 +156,15 @@ def compare(
     )
     if "learning_curves" in evaluation:
         results["learning_curves"] = evaluation["learning_curves"]
-    return Comparison(results, backbone, {arm: made[plans[0].seed, arm] for arm in settings.arms}, maps)
+    if settings.choosing:
+        results["choice"] = collect_choices(settings, folds, final.choice if final else None)
+    return Comparison(
+        results,
+        backbone,
+        {arm: made[plans[0].seed, arm] for arm in settings.arms},
+        maps,
+        final.choice["settings"] if final and final.choice else {},
+    )
 
 
 def _make_plans(
@@ -159,17 +177,21 @@ def _make_plans(
     return plans
 
 
-def _run_missing(tasks: Sequence[FoldTask], jobs: int, pool: ProcessPoolExecutor | None) -> None:
+def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, jobs: int, pool: ProcessPoolExecutor | None) -> None:
     """Run the folds that have no result yet, after the generators that they share; those with most images first."""
     missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: not task.own_arm.fill)
-    if not missing:
+    inner = nested.missing
+    if not missing and not inner:
         return
     done = len(tasks) - len(missing)
-    device = find_device(missing[0].settings.device)
+    device = find_device(tasks[0].settings.device)
     log.info("%d folds to run, %d at a time on %s", len(missing), jobs, device)
-    write_maps([task for task in missing if not task.own_arm.comparator], pool)
+    write_maps(inner, pool)
     write_comparator_features(missing, pool)
-    train_needed_generators(missing, pool)
+    train_needed_generators([*missing, *inner], pool)
+    run_inner_folds(inner, pool)
+    missing = [nested.with_choice(task) for task in missing]
+    write_maps([task for task in missing if not task.own_arm.comparator], pool)
     with progress_bar("folds", len(tasks), done, show=is_shown()) as advance:
         for result in run_tasks(run_fold, missing, pool):
             done += 1

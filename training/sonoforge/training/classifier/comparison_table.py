@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.classifier.arm_names import find_arm, title_of
+from sonoforge.training.classifier.choice_table import log_choices
 from sonoforge.training.classifier.learning_curve_table import log_curves, title_width
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.data.datasets import is_busi
@@ -28,6 +29,7 @@ _SHOWN = (0.02, 0.05, 0.10, 0.20, 0.50)  # thresholds of the decision curve
 def log_table(results: ComparisonResults) -> None:
     """Print the tables, and why their figures come out too good where they do."""
     log_figures(results["classes"], results)
+    log_choices(results.get("choice"), list(results["arms"]))
     say("")
     for figures in results["arms"].values():
         by_seed = figures.get("train_accuracy_by_seed", [])

@@ -12,7 +12,7 @@ import numpy as np
 
 from sonoforge.training.classifier.arm_names import classes_with_generators
 from sonoforge.training.classifier.curation import check_enough_groups
-from sonoforge.training.classifier.fold_task import FoldTask, Indices
+from sonoforge.training.classifier.fold_task import INNER, FoldTask, Indices
 from sonoforge.training.classifier.frozen_maps import open_images
 from sonoforge.training.classifier.generators import ALL_CLASSES, GeneratorJob, generator_name, train_generators
 from sonoforge.training.data.guard import check_sealed
@@ -58,7 +58,10 @@ def generator_job(task: FoldTask) -> GeneratorJob:
     seed, name = task.seed, f"fold{task.fold:02d}" + (f"-share{share:g}" if share != 1 else "")
     if plan.protocol == "thesis":
         seed, name = plan.seed, "all"
-    folder = task.folder / "gan" / f"seed{plan.seed}-{name}"
+    root = task.folder
+    if task.inside:  # it reads no image that the candidates are judged on
+        root, name = task.folder / INNER, task.inside_name + (f"-share{share:g}" if share != 1 else "")
+    folder = root / "gan" / f"seed{plan.seed}-{name}"
     return GeneratorJob(task.settings.generator, seed, task.settings.device, folder)
 
 
