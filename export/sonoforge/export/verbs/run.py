@@ -157,5 +157,6 @@ def _train_final_model(
             weights=comparison.backbone.source,
             settings=arm_settings,
             generator=settings.generator,
+            choosing=settings.choosing,
         ),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.classifier.options import CHOOSABLE, ClassifierOptions
+from sonoforge.training.statistics.results import ComparisonResults
 
 Values = dict[str, Any]
 """Numbers for some fields of `ClassifierSettings`, by name."""
@@ -35,6 +36,14 @@ class Choosing:
         return [
             dict(zip(names, point, strict=True)) for point in itertools.product(*(values for _, values in self.grid))
         ]
+
+
+def choosing_of(results: ComparisonResults) -> Choosing | None:
+    """Return what the run of these results chose inside its folds; None where it chose nothing."""
+    choice = results.get("choice")
+    if choice is None:
+        return None
+    return Choosing(tuple((name, tuple(values)) for name, values in choice["grid"].items()), choice["inner_folds"])
 
 
 def read_choosing(given: Sequence[str], inner_folds: int) -> Choosing | None:

@@ -15,6 +15,14 @@ def name_values(values: Mapping[str, float]) -> str:
     return " and ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
 
 
+def name_grid(grid: Mapping[str, Sequence[float]]) -> str:
+    """Return ``learning rate (0.0002 or 0.001) and epochs (3, 5 or 8)``."""
+    return " and ".join(
+        f"{name.replace('_', ' ')} ({', '.join(f'{value:g}' for value in values[:-1])} or {values[-1]:g})"
+        for name, values in grid.items()
+    )
+
+
 def count_chosen(choice: ChoiceResult, arm: str) -> list[tuple[dict[str, float], int, float]]:
     """Return each candidate with the number of folds that chose it and its mean accuracy on their inner folds."""
     folds = [fold for seed in choice["folds"][arm] for fold in seed]

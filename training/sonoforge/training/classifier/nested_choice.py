@@ -216,6 +216,7 @@ def collect_choices(
     }
     every = [choice for seeds in found.values() for choices in seeds for choice in choices] + ([final] if final else [])
     result = ChoiceResult(
+        grid={name: list(values) for name, values in settings.choosing.grid},
         candidates=settings.choosing.candidates,
         inner_folds=settings.choosing.inner_folds,
         folds=found,

@@ -332,7 +332,8 @@ class ChoiceResult(_FinalChoice):
     ``folds`` has each arm's choices by seed and fold; ``trainings`` and ``seconds`` count all inner ones.
     """
 
-    candidates: list[dict[str, Any]]
+    grid: dict[str, list[Any]]  # values of each setting
+    candidates: list[dict[str, Any]]  # all their combinations
     inner_folds: int
     folds: dict[str, list[list[FoldChoiceResult]]]
     trainings: int
