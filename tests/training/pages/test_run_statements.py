@@ -102,7 +102,10 @@ def test_rows_of_the_seed_that_settings_were_chosen_with_are_told_from_fresh_one
     assert describe_seeds("quick", 780, (3,)) == "seed 3 is fresh, but deals the same images"
     assert describe_seeds("quick", 0, (0, 1)) == describe_seeds("full", 780, (0, 1)) == ""
     said = describe_choice("quick", vars(BUDGETS["quick"]), 780, 780, (0, 1))
-    assert "not measured. Seed 0 is the one that the budget was chosen with; seed 1 is fresh, but deals the same images." in said
+    assert (
+        "not measured. Seed 0 is the one that the budget was chosen with; seed 1 is fresh, but deals the same images."
+        in said
+    )
 
 
 def test_the_training_is_described_as_it_was() -> None:

@@ -152,7 +152,7 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
         ),
         "code": Answer(
             f"sonoforge {environment['versions'].get('sonoforge', '')} (Apache-2.0)"
-            + (f", revision {environment['git_revision']}" if environment["git_revision"] else "")
+            + (f", revision {_short(environment['git_revision'])}" if environment["git_revision"] else "")
             + "; the command is recorded.",
             "environment.json: command, git_revision",
         ),
@@ -188,6 +188,12 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
         found = {topic: own for topic, own in found.items() if topic not in _FINE_TUNED}
         found["model"] = found["training"] = Answer(comparators, "results.json: arms")
     return found
+
+
+def _short(revision: str) -> str:
+    """Return the beginning of a commit's hash, and whether the checkout was edited."""
+    commit, plus, changes = revision.partition("+")
+    return commit[:12] + plus + changes
 
 
 def _in_every_fold(results: ComparisonResults) -> str:
