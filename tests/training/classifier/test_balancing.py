@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier import generators
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.balancing import balance, shuffle_labels
@@ -125,6 +127,53 @@ def test_a_generator_larger_than_the_classifier_s_images_learns_from_files_not_f
     extra = draw_trained(paths, {0: 4}, images, 0)
     assert extra.pixels.shape == (4, 32, 32, 3), "at the classifier's own size, whatever the generator's"
     assert gan_checkpoint.describe(paths[0]).generator_options["image_size"] == expected
+
+
+@pytest.mark.parametrize("conditioning", ["none", "projection"])
+def test_masks_are_learned_with_the_images_and_the_classifier_gets_the_images_alone(
+    conditioning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bright discs and their masks: the masks that are drawn belong to their images, in any order of these."""
+    side = 64
+    y, x = np.mgrid[:side, :side]
+    discs = np.stack([(y - 32) ** 2 + (x - 16 - 2 * i) ** 2 < 120 for i in range(16)]) * np.uint8(255)
+    pixels = np.repeat((discs // 2 + 40)[..., None], 3, axis=3)
+    asked: list[int] = []
+
+    def masks(at: int) -> np.ndarray:
+        asked.append(at)
+        return discs
+
+    images = LabelledImages(pixels, np.array([0] * 6 + [1] * 10), ("few", "many"), masks=masks)
+    seen: list[TrainingSet] = []
+    train = engine.train_gan
+
+    def note(training: TrainingSet, *rest: Any, **named: Any) -> Path:
+        seen.append(training)
+        return train(training, *rest, **named)
+
+    monkeypatch.setattr(engine, "train_gan", note)
+    gan = GanSettings(
+        recipe="dcgan", image_size=32, steps=2, batch=4, width=4, conditioning=conditioning, masks=True, channels="1"
+    )
+    job = GeneratorJob(gan, 0, "cpu", tmp_path)
+    added = {name: balance(find_arm(name), images, job, no_judge) for name in ("gan", "untrained")}
+    (training,) = seen
+    assert asked[0] == side, "in the geometry of the images, before they are brought to the generator's size"
+    assert training.pixels.shape == (6 if conditioning == "none" else 16, 32, 32, 2)
+    inside = training.pixels[..., 1] == 255
+    assert (inside == (training.pixels[..., 0] >= 104)).mean() > 0.99, "each mask on its own image"
+    for extra in added.values():
+        assert extra is not None and extra.pixels.shape == (4, side, side, 3)
+        assert np.array_equal(extra.pixels[..., 0], extra.pixels[..., 1])
+        assert extra.masks is not None
+        turned = extra.subset(np.array([3, 0]))
+        assert turned.masks is not None
+        assert extra.masks(side).shape == (4, side, side)
+        assert np.array_equal(turned.masks(32), extra.masks(32)[[3, 0]])
+        assert not set(np.unique(turned.masks(32))) - {0, 255}
+    with pytest.raises(SonoforgeError, match=r"generator of .*: found images without files, expected NAME_mask.png"):
+        balance(find_arm("gan"), noise({"few": 6, "many": 10}), replace(job, folder=tmp_path / "other"), no_judge)
 
 
 @pytest.mark.parametrize("recipe", ["wgan-gp", "began", "dgan-wp-tl-bce"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from processes import start, wait_until
@@ -191,7 +192,7 @@ def test_flags_win_over_the_budget() -> None:
 def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
     told = {"augmentation": "diffaugment", "regularisers": "r1=0.5:2", "loss": "hinge"}
     small = [*SMALL, "--arms", "gan", "--folds", "2", "--epochs", "1", "--jobs", "1", "--protocol", "thesis"]
-    small += [word for name, value in told.items() for word in (f"--gan-{name}", value)]
+    small += ["--gan-masks", *(word for name, value in told.items() for word in (f"--gan-{name}", value))]
     done = succeed("crossval", *small, "--out", tmp_path)
     run = Path(done.json["run"])
     # As published, there is one generator a class, trained on all of its images.
@@ -200,9 +201,19 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
     fold = json.loads((run / "folds" / "gan-seed0-fold00.json").read_text())
     assert len(fold["reads"]["generator malignant"]) == sum(label == 2 for label in plan["labels"])
     recorded = json.loads((run / "gan" / "seed0-all" / "malignant" / "results.json").read_text())["settings"]
-    expected = told | {"image_size": 32, "steps": 6, "batch": 4}
+    expected = told | {"masks": True, "image_size": 32, "steps": 6, "batch": 4}
     for settings in (recorded, done.json["gan"]):
         assert {name: settings[name] for name in expected} == expected
+    with Image.open(run / "samples" / "generated-malignant_mask.png") as masks:
+        assert {level for _, level in masks.getcolors() or []} <= {0, 255}
+    with Image.open(run / "samples" / "generated-malignant.png") as images:
+        assert images.size == masks.size and images.mode == "RGB"
+
+
+def test_masks_that_are_not_there_are_refused_before_anything_is_trained(balanced: Path, tmp_path: Path) -> None:
+    arguments = ["--data", balanced, "--arms", "real,gan-all", "--gan-masks", "--weights", "none", "--folds", "2"]
+    assert "found no masks, expected NAME_mask.png" in refused("crossval", *arguments, "--out", tmp_path)
+    assert not list(tmp_path.rglob("fold*.json"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ them in three of the four quarters; in the fourth may stand its number.  Tissue 
 stroke, so it has hardly any such place.
 
 One comparison at a distance of three pixels, for the whole picture at once, leaves a few candidates; only these are
-followed along their arms.
+compared in full and followed along their arms.
 """
 
 from __future__ import annotations
@@ -75,39 +75,44 @@ def _with_margin(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return wide
 
 
-def _candidates(padded: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the places, as indices into the padded picture, where four neighbours outshine the other four.
+def _candidates(padded: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
+    """Return the centres of each shape, as indices into the padded picture, whose arms outshine what is between them.
 
-    All rows are taken as one line, on which neighbours lie at fixed distances, and some pixels at a time: several times
-    faster than row by row, or than all at once.
+    Three of the four places between the arms are dark.  So above or below the centre of a ``+`` there is a bright place
+    with a dark one on either side, and of an ``x`` a dark one between two bright ones: both are rare.
     """
-    width, line = padded.shape[1], padded.ravel()
-    first, down = _MARGIN * width + _MARGIN, SHORTEST * width
-    faintest = np.full(_AT_ONCE, 255 - _FAINT, np.uint8)  # numpy compares two arrays faster than one with a number
-    found: tuple[list[NDArray[np.intp]], list[NDArray[np.intp]]] = ([], [])
+    height, width = padded.shape
+    line, beyond = padded.ravel(), SHORTEST * width
+    rare = _ridges_and_valleys(line, beyond)
+    dark = np.minimum(line[rare], np.maximum(line[rare - SHORTEST], line[rare + SHORTEST])).astype(np.int16)
+    both = [rare[line[rare + way] - dark > _FAINT] + way for way in (-beyond, beyond)]  # the centre is bright, too
+    places = np.concatenate(both)
+    rows, columns = np.divmod(places, width)
+    inside = (rows >= _MARGIN) & (rows < height - _MARGIN) & (columns >= _MARGIN) & (columns < width - _MARGIN)
+    places = places[inside]
+    straight, diagonal = (line[places + SHORTEST * ways[:, None]].astype(np.int16) for ways in _STEPS @ (width, 1))
+    return [
+        np.unique(places[np.minimum(arms.min(axis=0), line[places]) - np.sort(between, axis=0)[-2] > _FAINT])
+        for arms, between in ((straight, diagonal), (diagonal, straight))
+    ]
+
+
+def _ridges_and_valleys(line: NDArray[np.uint8], first: int) -> NDArray[np.intp]:
+    """Return the indices of what is brighter, or darker, than both neighbours on the line at the shortest arm's length.
+
+    All rows are one line, but for its ``first`` and as many last pixels, and some of it is compared at a time: several
+    times faster than row by row, or than all at once.
+    """
+    faint = np.full(_AT_ONCE, _FAINT, np.uint8)  # numpy compares two arrays faster than one with a number
+    found = []
     for begin in range(first, line.size - first, _AT_ONCE):
         end = min(begin + _AT_ONCE, line.size - first)
-        count = end - begin
-        # Left and right neighbour, from the row above to the row below: there they are the diagonal ones.
-        pairs = _ordered(*(line[begin - down + step : end + down + step] for step in (-SHORTEST, SHORTEST)))
-        above, level, below = (
-            (pairs[0][start : start + count], pairs[1][start : start + count]) for start in (0, down, 2 * down)
-        )
-        straight = _darkest_and_second(
-            level, _ordered(line[begin - down : end - down], line[begin + down : end + down])
-        )
-        diagonal = _darkest_and_second(above, below)
-        for places, arms, between in zip(found, (straight, diagonal), (diagonal, straight), strict=True):
-            limit = np.minimum(between[1], faintest[:count]) + np.uint8(_FAINT)
-            places.append(np.flatnonzero(np.minimum(arms[0], line[begin:end]) > limit) + begin)
-    plus, cross = (np.concatenate(places) for places in found)
-    return _inside(plus, width), _inside(cross, width)
-
-
-def _inside(places: NDArray[np.intp], width: int) -> NDArray[np.intp]:
-    """Leave out the places in the margins on both sides."""
-    columns = places % width
-    return places[(columns >= _MARGIN) & (columns < width - _MARGIN)]
+        level, least = line[begin:end], faint[: end - begin]
+        darker, brighter = _ordered(line[begin - SHORTEST : end - SHORTEST], line[begin + SHORTEST : end + SHORTEST])
+        ridge = np.maximum(level, least) - least > brighter
+        ridge |= np.maximum(darker, least) - least > level
+        found.append(np.flatnonzero(ridge) + begin)
+    return np.concatenate(found)
 
 
 def _ordered(one: NDArray[Any], other: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -123,7 +128,7 @@ def _darkest_and_second(
     return darkest, np.maximum(np.minimum(one[1], other[1]), next_darkest)
 
 
-def _measured(padded: NDArray[np.uint8], candidates: tuple[NDArray[np.intp], ...]) -> list[Cross]:
+def _measured(padded: NDArray[np.uint8], candidates: list[NDArray[np.intp]]) -> list[Cross]:
     """Follow the arms from each candidate, as `_candidates` returns them; keep what is a cross with ends."""
     places = np.concatenate(candidates)
     if not len(places):

@@ -75,6 +75,8 @@ def find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box]
         calipers: Their boxes: a group of steps that reaches into one is no body mark, and its line no other line.
     """
     rows, columns = steps
+    if len(rows) < _FEWEST_STEPS:
+        return []
     taken = np.zeros(len(rows), np.bool_)
     for left, top, right, bottom in calipers:
         taken |= (rows >= top - 1) & (rows <= bottom) & (columns >= left - 2) & (columns <= right)

@@ -63,11 +63,8 @@ class Preprocessing:
         area = self.scan_area(image)
         return image.crop(area.box) if area else image
 
-    def resize(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Squeeze an image of mode ``L`` or ``RGB`` to (S, S, 3) uint8.
-
-        A grey image is resized once and copied to three channels, which gives the same pixels as
-        resizing it as RGB at a third of the work.
+    def shrink(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Squeeze an image of mode ``L`` to (S, S) or of ``RGB`` to (S, S, 3) uint8, not to be written to.
 
         Raises:
             ValueError: Another mode; `sonoforge.runtime.images.decoding.read_image` never returns one.
@@ -76,11 +73,19 @@ class Preprocessing:
             raise ValueError(f"found an image of mode {image.mode}, expected L or RGB")
         # Rows first, each pass rounded to 8 bits: left to itself, Pillow from 13 on chooses the order by the shape.
         narrow = image.resize((self.size, image.height), _FILTERS[self.resample])
-        small = narrow.resize((self.size, self.size), _FILTERS[self.resample])
-        pixels = np.asarray(small)
-        if pixels.ndim == 2:
-            return np.stack([pixels, pixels, pixels], axis=2)
-        return pixels.copy()  # asarray gives a read-only view of Pillow's memory
+        return np.asarray(narrow.resize((self.size, self.size), _FILTERS[self.resample]))
+
+    def resize(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Squeeze an image of mode ``L`` or ``RGB`` to (S, S, 3) uint8, which belongs to the caller.
+
+        A grey image is resized once and copied to three channels, which gives the same pixels as
+        resizing it as RGB at a third of the work.
+
+        Raises:
+            ValueError: See `shrink`.
+        """
+        pixels = self.shrink(image)
+        return np.stack([pixels, pixels, pixels], axis=2) if pixels.ndim == 2 else pixels.copy()
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Map (S, S, 3) or (N, S, S, 3) uint8 to (3, S, S) or (N, 3, S, S) float32.
@@ -95,9 +100,12 @@ class Preprocessing:
         table = _table(self.mean, self.std)
         shape = pixels.shape[:-1]
         result = np.empty((*shape[:-2], 3, *shape[-2:]), np.float32)
+        # One channel shown as three is turned into indices once, which numpy does for each.
+        grey = pixels[..., 0].astype(np.intp) if pixels.strides[-1] == 0 else None
         for channel in range(3):
+            levels = pixels[..., channel] if grey is None else grey
             # No level is clipped: the mode only spares numpy a check of each.
-            np.take(table[channel], pixels[..., channel], out=result[..., channel, :, :], mode="clip")
+            np.take(table[channel], levels, out=result[..., channel, :, :], mode="clip")
         return result
 
     def to_dict(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         columns and colours, divided by 1 plus the mean of all bands.
     """
     # Whole numbers are added exactly, and faster than floats.
-    rows = pixels.reshape(*pixels.shape[:2], -1).sum(axis=2, dtype=np.uint64)
+    rows = pixels.reshape(*pixels.shape[:2], -1).sum(axis=2, dtype=np.uint32)
     starts = np.arange(ROWS + 1) * rows.shape[1] // ROWS
     bands = np.add.reduceat(rows, starts[:-1], axis=1) / (np.diff(starts) * pixels[0, 0].size)
     relative = bands / (1 + bands.mean(axis=1, keepdims=True))

@@ -171,7 +171,8 @@ class Classifier:
         levels = grey_levels(decoded)
         area = self._preprocessing.scan_area(decoded)
         seen = decoded.crop(area.box) if area else decoded
-        pixels = self._preprocessing.resize(seen)
+        view = self._preprocessing.shrink(seen)  # what is grey is measured once, not three times
+        pixels = np.broadcast_to(view.reshape(*view.shape[:2], -1), (*view.shape[:2], 3))
         prepared = perf_counter()
         outputs = self.predict(pixels[None])
         inferred = perf_counter()
@@ -179,8 +180,6 @@ class Classifier:
         probabilities = dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True))
         label = max(probabilities, key=probabilities.__getitem__)
         classes = tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name])
-        # What is grey is measured once, not three times.
-        view = np.ascontiguousarray(pixels[..., 0]) if seen.mode == "L" else pixels
         quality = quality_metrics.assess(view, seen.size, manifest.quality)
         judged = trust.assess(self._evidence(view, outputs["embedding"], quality), manifest).with_set(classes)
         withheld = self.abstains and trust.withheld(judged, probabilities[label], manifest)
@@ -289,7 +288,7 @@ def _inputs(bundle: Bundle[ClassifierManifest], file: str, pixels: NDArray[np.ui
     """Return the inputs of a model file, by name, for pixels (N, S, S, 3)."""
     manifest = bundle.manifest
     if manifest.files[file].format.endswith(_FROM_PIXELS):
-        return {"pixels": pixels}
+        return {"pixels": np.ascontiguousarray(pixels)}
     return {"input": manifest.preprocessing.normalise(pixels)}
 
 

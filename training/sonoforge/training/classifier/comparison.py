@@ -18,7 +18,7 @@ from sonoforge.training.classifier.arms import settings_of_arm
 from sonoforge.training.classifier.budget_choice import count_busi_images
 from sonoforge.training.classifier.choice_grid import Values
 from sonoforge.training.classifier.comparator_folds import digest_of_arm, write_comparator_features
-from sonoforge.training.classifier.fold_generators import check_curated, train_needed_generators
+from sonoforge.training.classifier.fold_generators import check_curated, check_masks, train_needed_generators
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, fold_path
 from sonoforge.training.classifier.folds import prepare_worker, run_fold
@@ -116,6 +116,7 @@ def compare(
         ]
         nested = nested_folds(tasks, final_arm)
         check_curated([*tasks, *nested.tasks])
+        check_masks(tasks, cache)
         for task in [*tasks, *nested.tasks]:
             if task.path.is_file():
                 check_made_from(task.path, read_fold(task.path).made_from, task.made_from)

@@ -15,7 +15,9 @@ from sonoforge.training.classifier.curation import check_enough_groups
 from sonoforge.training.classifier.fold_task import INNER, FoldTask, Indices
 from sonoforge.training.classifier.frozen_maps import open_images
 from sonoforge.training.classifier.generators import ALL_CLASSES, GeneratorJob, generator_name, train_generators
+from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
+from sonoforge.training.data.masks import read_masks
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.tasks import run_tasks
@@ -45,6 +47,18 @@ def check_curated(tasks: Sequence[FoldTask]) -> None:
         if task.own_arm.fill == "curated":
             where = f"the training part of fold {task.fold + 1} of {task.plan.folds} (seed {task.plan.seed})"
             check_enough_groups(where, np.array(task.plan.groups)[seen_by_generators(task)])
+
+
+def check_masks(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
+    """Refuse, before anything is trained, images without the masks that generators are to learn with them.
+
+    Raises:
+        SonoforgeError: See `masks.read_masks`.
+    """
+    for task in tasks:
+        if task.settings.generator.masks and (task.own_arm.reads_generators or task.own_arm.fill == "untrained"):
+            read_masks(cache, np.arange(len(cache.images)), task.source.cache)
+            return
 
 
 def generator_job(task: FoldTask) -> GeneratorJob:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from sonoforge.runtime.images.synthetic import cut_masks
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training.classifier.arm_names import classes_with_generators, find_arm
 from sonoforge.training.classifier.arms import ClassifierJob, train_arm, train_judge
@@ -129,9 +130,13 @@ def _sampled_arm(arms: Sequence[str]) -> str | None:
 
 
 def _write_samples(folder: Path, train: LabelledImages, added: LabelledImages) -> None:
-    """Write a grid of 16 real training images and of 16 generated ones for each filled class."""
+    """Write a grid of 16 real training images and of 16 generated ones, and their masks, for each filled class."""
     folder.mkdir(parents=True, exist_ok=True)
     for label in np.unique(added.labels):
         name = train.classes[label]
         write_grid(train.of(label).pixels[:16], folder / f"real-{name}.png")
-        write_grid(added.of(label).pixels[:16], folder / f"generated-{name}.png")
+        own = added.subset(np.flatnonzero(added.labels == label)[:16])
+        write_grid(own.pixels, folder / f"generated-{name}.png")
+        if own.masks is not None:
+            masks = cut_masks(own.masks(own.pixels.shape[1]))
+            write_grid(masks[..., None], folder / f"generated-{name}_mask.png")

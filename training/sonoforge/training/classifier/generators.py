@@ -7,15 +7,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.data.pixels import Pixels
+from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.batches.joint_masks import join_masks
 from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.job import GanJob, open_job
@@ -101,6 +104,11 @@ def _prepare(images: LabelledImages, label: int, job: GeneratorJob, shared: GanJ
     pixels = own.larger(size) if own.larger is not None and size > own.pixels.shape[1] else own.pixels
     labels, classes = (own.labels, images.classes) if together else (None, (name,))
     training_set = make_training_set(pixels, labels, classes, size, settings.channels, groups=own.groups)
+    if settings.masks:
+        if own.masks is None:
+            raise SonoforgeError(f"generator of {name}: found images without files, expected NAME_mask.png beside each")
+        joined = join_masks(training_set.pixels, own.masks(pixels.shape[1]))
+        training_set = dataclasses.replace(training_set, pixels=joined)
     return dataclasses.replace(shared, settings=settings), training_set
 
 
@@ -109,7 +117,8 @@ def draw_trained(
 ) -> LabelledImages:
     """Draw images of each class from its generator, resized as the classifier sees them.
 
-    Image number i of a class depends on the seed and i alone, so a smaller dose is the beginning of a larger one.
+    Image number i of a class depends on the seed and i alone, so a smaller dose is the beginning of a larger one.  What
+    was trained with masks draws each image with its own.
 
     Args:
         checkpoints: Of the generators, by label.
@@ -117,7 +126,11 @@ def draw_trained(
         images: The real ones, for their size and classes.
         seed: Of the latents.
     """
-    return _draw({label: load_generator(checkpoints[label]) for label in counts}, counts, images, seed)
+    sources = {
+        label: _Source(load_generator(checkpoints[label]), gan_checkpoint.describe(checkpoints[label]).image_channels)
+        for label in counts
+    }
+    return _draw(sources, counts, images, seed)
 
 
 def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: GeneratorJob) -> LabelledImages:
@@ -127,28 +140,45 @@ def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: Gener
     from sonoforge.training.gan.transfer import transfer_weights  # noqa: PLC0415
 
     shared = open_job(job.settings, job.device)
-    generators: dict[int, nn.Module] = {}
+    sources: dict[int, _Source] = {}
     for label in counts:
         training, training_set = _prepare(images, label, job, shared)
         setup = set_up(training_set, training)
         networks = build_networks(setup.recipe, setup.options, training.settings.seed)
         if training.start_from is not None:
             transfer_weights(training.start_from, networks[0], networks[1])
-        generators[label] = networks[0].eval().requires_grad_(False)
-    return _draw(generators, counts, images, job.seed)
+        sources[label] = _Source(networks[0].eval().requires_grad_(False), training_set.image_channels)
+    return _draw(sources, counts, images, job.seed)
+
+
+class _Source(NamedTuple):
+    """What images are drawn from."""
+
+    generator: nn.Module
+    image_channels: int  # channels that are image; one more is the mask
 
 
 def _draw(
-    generators: Mapping[int, nn.Module], counts: Mapping[int, int], images: LabelledImages, seed: int
+    sources: Mapping[int, _Source], counts: Mapping[int, int], images: LabelledImages, seed: int
 ) -> LabelledImages:
     side = images.pixels.shape[1]
     pixels = np.empty((sum(counts.values()), side, side, 3), np.uint8)
     labels = np.concatenate([np.full(count, label, np.int64) for label, count in counts.items()] or [images.labels[:0]])
+    masks: list[Pixels] = []
     for label, count in counts.items():
-        asked = label if int(generators[label].classes) else None  # type: ignore[arg-type]
-        drawn = sample(generators[label], count, derive_seed(seed, f"samples {label}"), asked)
-        pixels[labels == label] = [_resized(image, side) for image in drawn]
-    return LabelledImages(pixels, labels, images.classes)
+        generator, image_channels = sources[label]
+        asked = label if int(generator.classes) else None  # type: ignore[arg-type]
+        drawn = sample(generator, count, derive_seed(seed, f"samples {label}"), asked)
+        own, own_masks = split_masks(drawn, image_channels)
+        pixels[labels == label] = [_resized(image, side) for image in own]
+        masks += [] if own_masks is None else [own_masks]
+    together = np.concatenate(masks) if masks else None
+    return LabelledImages(
+        pixels,
+        labels,
+        images.classes,
+        masks=None if together is None else lambda side: prepare_images(together, side, 1)[..., 0],
+    )
 
 
 def _resized(image: Pixels, side: int) -> Pixels:

@@ -99,8 +99,17 @@ class ImageCache:
     def labelled(self, indices: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> LabelledImages:
         """Return some of the images; ``groups`` (N,) are those of all images, if they are known."""
         own = None if groups is None else groups[indices]
-        larger = None if self.store is None else lambda side: self.at(side).images[indices]
-        return LabelledImages(self.images[indices], self.dataset.labels[indices], self.dataset.classes, own, larger)
+        images, labels, classes = self.images[indices], self.dataset.labels[indices], self.dataset.classes
+        if self.store is None:
+            return LabelledImages(images, labels, classes, own)
+        folder = self.store.parent
+
+        def masks(side: int) -> NDArray[np.uint8]:
+            from sonoforge.training.data.masks import read_masks  # noqa: PLC0415 - masks are read by way of a cache
+
+            return read_masks(self if side == self.size else self.at(side), indices, folder)
+
+        return LabelledImages(images, labels, classes, own, lambda side: self.at(side).images[indices], masks)
 
     def at(self, size: int) -> ImageCache:
         """Open the same images at another side, with ``store`` known.

@@ -23,6 +23,8 @@ class LabelledImages:
     groups: Indices | None = None
     # Returns these images at a larger side S, (N, S, S, C) uint8, decoded anew; None where their files are unknown.
     larger: Callable[[int], NDArray[np.uint8]] | None = None
+    # Returns the masks of these images at side S, (N, S, S) uint8, covered share of 255; None where none are known.
+    masks: Callable[[int], NDArray[np.uint8]] | None = None
 
     def __len__(self) -> int:
         """Return the number N of images."""
@@ -40,10 +42,21 @@ class LabelledImages:
 
     def subset(self, indices: Indices) -> LabelledImages:
         """Return the images at these indices, in this order."""
-        groups, larger = None if self.groups is None else self.groups[indices], self.larger
-        again = None if larger is None else lambda side: larger(side)[indices]
-        return LabelledImages(self.pixels[indices], self.labels[indices], self.classes, groups, again)
+        return LabelledImages(
+            self.pixels[indices],
+            self.labels[indices],
+            self.classes,
+            None if self.groups is None else self.groups[indices],
+            _subset(self.larger, indices),
+            _subset(self.masks, indices),
+        )
 
     def of(self, label: int) -> LabelledImages:
         """Return the images of one class."""
         return self.subset(np.flatnonzero(self.labels == label))
+
+
+def _subset(
+    read: Callable[[int], NDArray[np.uint8]] | None, indices: Indices
+) -> Callable[[int], NDArray[np.uint8]] | None:
+    return None if read is None else lambda side: read(side)[indices]

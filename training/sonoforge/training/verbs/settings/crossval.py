@@ -56,7 +56,7 @@ class ComparisonConfig:
         GanSettings(),
         title="the generators",
         prefix="gan_",
-        without=("class_name", "seed", "masks", "metrics"),
+        without=("class_name", "seed", "metrics"),
     )
     gan_checkpoint: str = option(
         "last",
