@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.choice_grid import Choosing, check_not_given, read_choosing
+from sonoforge.training.classifier.arm_names import find_arm
+from sonoforge.training.classifier.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
 from sonoforge.training.classifier.fold_generators import generator_job
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask
 from sonoforge.training.classifier.made_from import made_from
@@ -20,6 +21,7 @@ from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.statistics.results import FoldChoiceResult
 
 LABELS = (0,) * 12 + (1,) * 20 + (2,) * 16
 RATES = Choosing((("learning_rate", (1e-4, 1e-3)), ("epochs", (3, 5, 8))), 3)
@@ -129,6 +131,36 @@ def test_arms_share_the_generators_of_an_inner_fold_which_no_outer_fold_has() ->
     assert not {generator_job(task).folder for task in nested.outer.values()} & set(folders)
 
 
+def test_a_dose_is_chosen_for_the_arms_that_have_one() -> None:
+    choosing = Choosing((("dose", (0.5, 2)), ("epochs", (3, 5))), 2)
+    nested = nested_folds(tasks(("real", "gan", "gan@0.75", "mrmr-svm"), choosing), "gan")
+    found = {key: [own[0].chosen for own in candidates] for key, candidates in nested.inner.items()}
+    assert found["real", 0, 0] == [{"epochs": 3}, {"epochs": 5}]
+    both = [{"dose": dose, "epochs": epochs} for dose in (0.5, 2) for epochs in (3, 5)]
+    assert found["gan", 0, 0] == found["gan@0.75", 0, 0] == found["gan", 0, None] == both
+    assert not any(arm == "mrmr-svm" for arm, _, _ in found)
+    for (arm, _, _), candidates in nested.inner.items():
+        for tried, (task, *_) in zip(found[arm, 0, 0], candidates, strict=True):
+            assert task.own_arm == replace(find_arm(arm), dose=tried.get("dose", 1.0))
+            assert task.made_from.settings.get("arm", {}).get("dose") == tried.get("dose")
+            assert task.classifier.epochs == tried["epochs"]
+    outer = nested.outer["gan", 0, 0]
+    choice = FoldChoiceResult(settings=both[2], accuracy=[], cross_entropy=[], seconds=0.0)
+    chosen = replace(outer, choice=choice)
+    assert (chosen.own_arm.dose, chosen.classifier.epochs) == (2, 3)
+
+
+def test_a_dose_that_no_arm_has_or_that_one_names_is_refused() -> None:
+    dose = Choosing((("dose", (0.5, 2)),), 3)
+    check_arms_choose(dose, ("real", "gan"))
+    for arms, message in (
+        (("real", "weighted"), "found dose to be chosen, which none of the arms has: real,weighted"),
+        (("real", "gan:2"), "found dose to be chosen, and the arm gan:2, which names one"),
+    ):
+        with pytest.raises(SonoforgeError, match=message):
+            check_arms_choose(dose, arms)
+
+
 def test_the_final_models_settings_are_chosen_on_all_images() -> None:
     nested = nested_folds(tasks(("real", "mrmr-svm")), "real")
     ((final, inner),) = [own for own in by_inner_fold(nested) if own[0].plan.folds == 1]
@@ -150,7 +182,7 @@ def test_a_grid_is_read_as_it_is_typed() -> None:
     found = read_choosing(["learning-rate=0.0001", "1e-3", "epochs=3", "5"], 3)
     assert found == Choosing((("learning_rate", (1e-4, 1e-3)), ("epochs", (3, 5))), 3)
     assert found is not None and found.trainings == 12
-    assert found.candidates[1] == {"learning_rate": 1e-4, "epochs": 5}
+    assert found.candidates(find_arm("real"))[1] == {"learning_rate": 1e-4, "epochs": 5}
     assert read_choosing((), 3) is None
 
 
@@ -166,6 +198,9 @@ def test_a_grid_is_read_as_it_is_typed() -> None:
         ("epochs=3,5,epochs=8,9", "found epochs twice"),
         ("epochs=3,2.5", "epochs: found '2.5', expected a whole number"),
         ("frozen-blocks=3,19", "frozen-blocks: found 19, expected at most 18"),
+        ("dose=1,200", "dose: found '200', expected a number above 0 and at most 100"),
+        ("dose=1,x", "dose: found 'x'"),
+        ("dose=2", "expected at least two; a single one is an arm's, as in gan:2"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(typed: str, message: str) -> None:

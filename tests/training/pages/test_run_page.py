@@ -266,8 +266,9 @@ def test_settings_chosen_inside_the_folds_are_shown_and_their_trainings_checked(
         {"settings": rates[0], "accuracy": [0.8, 0.7, 0.5], **spent},
     ]
     run.results["choice"] = {
-        "grid": {"learning_rate": [0.0002, 0.001, 0.005]}, "candidates": rates, "inner_folds": 2, "trainings": 18,
-        "folds": {"real": [folds]}, "seconds": 9.0, "final": {**folds[0], "settings": rates[2]},
+        "grid": {"learning_rate": [0.0002, 0.001, 0.005]}, "candidates": {"real": rates},
+        "inner_folds": 2, "trainings": 18, "folds": {"real": [folds]}, "seconds": 9.0,
+        "final": {**folds[0], "settings": rates[2]},
     }  # fmt: skip
     plan = read_plans(run.folder)[0]
     train = plan.train(1)
@@ -281,7 +282,10 @@ def test_settings_chosen_inside_the_folds_are_shown_and_their_trainings_checked(
         ["learning rate 0.001", "1", "80.0 %"],
         ["learning rate 0.005", "0", "50.0 %"],
     ]
-    assert "this run chose learning rate (0.0002, 0.001 or 0.005) inside each training fold, on 2 inner" in page.text
+    assert (
+        "This run chose learning rate (0.0002, 0.001 or 0.005) itself, inside each training fold, on 2 inner"
+        in page.text
+    )
     assert "18 trainings on 2 inner folds of each training fold" in page.text
     assert "The final model has learning rate 0.005, chosen in the same way on all images." in page.text
     assert ["inner classifiers", "1", str(len(half.hashes)), "0", "0"] in page.table("What the training runs read")

@@ -92,7 +92,10 @@ def test_what_was_chosen_where_is_said_for_every_budget() -> None:
     changed = vars(dataclasses.replace(BUDGETS["quick"], epochs=9, augmentation="classical"))
     assert "departs from the budget (epochs 9 instead of 5);" in describe_choice("quick", changed, 0, 10, (0,))
     nested = describe_choice("quick", changed, 0, 10, (0,), Choosing((("epochs", (3, 9)),), 4))
-    assert "departs" not in nested and "this run chose epochs (3 or 9) inside each training fold, on 4 inner" in nested
+    assert (
+        "departs" not in nested
+        and "This run chose epochs (3 or 9) itself, inside each training fold, on 4 inner" in nested
+    )
 
 
 def test_rows_of_the_seed_that_settings_were_chosen_with_are_told_from_fresh_ones() -> None:

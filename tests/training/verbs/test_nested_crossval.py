@@ -84,7 +84,7 @@ def test_the_choice_follows_from_the_inner_answers_and_is_recorded(nested: Watch
     plan = read_plan(nested.run / "splits.json")
     label = dict(zip(plan.files, plan.labels, strict=True))
     choice = results["choice"]
-    assert choice["candidates"] == [{"learning_rate": rate} for rate in RATES]
+    assert choice["candidates"] == {"real": [{"learning_rate": rate} for rate in RATES]}
     assert (choice["inner_folds"], choice["trainings"]) == (2, 8) and choice["seconds"] > 0 and "final" not in choice
     for outer, chosen in enumerate(choice["folds"]["real"][0]):
         scores = []
@@ -151,7 +151,9 @@ def test_killed_in_its_inner_folds_and_resumed_it_ends_as_it_would_have(nested: 
 def test_a_choice_needs_sealed_folds_enough_groups_and_a_network(tmp_path: Path) -> None:
     choose = ["--choose", "learning-rate=0.0001,0.03", "--out", tmp_path / "runs"]
     assert "--protocol thesis, whose folds share scans" in refused("crossval", *choose, "--protocol", "thesis")
-    assert "found comparators alone (mrmr-svm)" in refused("crossval", *choose, "--arms", "mrmr-svm")
+    assert "found learning-rate to be chosen, which none of the arms has: mrmr-svm" in refused(
+        "crossval", *choose, "--arms", "mrmr-svm"
+    )
     assert "and --learning-rate 0.01; leave one" in refused("crossval", *choose, "--learning-rate", "0.01")
     assert "nothing to choose; add --choose" in refused("crossval", "--inner-folds", "4", "--out", tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

@@ -79,8 +79,8 @@ def describe_choice(
     own, nested = vars(BUDGETS[budget]), dict(choosing.grid) if choosing else {}
     if choosing:
         said += (
-            f" Instead of the budget's, this run chose {name_grid(nested)} inside each training fold, on "
-            f"{choosing.inner_folds} inner folds (nested cross-validation), so that no test image had a part in it."
+            f" This run chose {name_grid(nested)} itself, inside each training fold, on {choosing.inner_folds} inner "
+            "folds (nested cross-validation), so that no test image had a part in it."
         )
     changed = [
         f"{name.replace('_', ' ')} {settings[name]} instead of {own[name]}"

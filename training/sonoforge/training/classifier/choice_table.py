@@ -29,7 +29,7 @@ def count_chosen(choice: ChoiceResult, arm: str) -> list[tuple[dict[str, float],
     chosen = Counter(name_values(fold["settings"]) for fold in folds)
     return [
         (own, chosen[name_values(own)], sum(fold["accuracy"][place] for fold in folds) / len(folds))
-        for place, own in enumerate(choice["candidates"])
+        for place, own in enumerate(choice["candidates"][arm])
     ]
 
 
@@ -42,10 +42,10 @@ def describe_chosen(choice: ChoiceResult, arm: str) -> str:
 
 
 def describe_cost(choice: ChoiceResult) -> str:
-    """Say how many inner folds were trained, and how long that took."""
+    """Say how many inner folds were trained, and how long that took without their generators."""
     return (
         f"{choice['trainings']} trainings on {choice['inner_folds']} inner folds of each training fold, "
-        f"{choice['seconds']:.0f} s of computing"
+        f"{choice['seconds']:.0f} s of training classifiers"
     )
 
 

@@ -18,7 +18,12 @@ from sonoforge.training.classifier.arms import settings_of_arm
 from sonoforge.training.classifier.budget_choice import count_busi_images
 from sonoforge.training.classifier.choice_grid import Values
 from sonoforge.training.classifier.comparator_folds import digest_of_arm, write_comparator_features
-from sonoforge.training.classifier.fold_generators import check_curated, check_masks, train_needed_generators
+from sonoforge.training.classifier.fold_generators import (
+    check_curated,
+    check_enough_images,
+    check_masks,
+    train_needed_generators,
+)
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, fold_path
 from sonoforge.training.classifier.folds import prepare_worker, run_fold
@@ -116,6 +121,7 @@ def compare(
         ]
         nested = nested_folds(tasks, final_arm)
         check_curated([*tasks, *nested.tasks])
+        check_enough_images([*tasks, *nested.tasks], cache.dataset.classes)
         check_masks(tasks, cache)
         for task in [*tasks, *nested.tasks]:
             if task.path.is_file():

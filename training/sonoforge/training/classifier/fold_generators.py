@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.arm_names import classes_with_generators
 from sonoforge.training.classifier.curation import check_enough_groups
 from sonoforge.training.classifier.fold_task import INNER, FoldTask, Indices
@@ -23,6 +24,9 @@ from sonoforge.training.run_folder import log_to
 from sonoforge.training.tasks import run_tasks
 
 log = logging.getLogger(__name__)
+
+LEAST_IMAGES = 2
+"""That a generator can be trained on."""
 
 
 class GeneratorTask(NamedTuple):
@@ -45,8 +49,26 @@ def check_curated(tasks: Sequence[FoldTask]) -> None:
     """
     for task in tasks:
         if task.own_arm.fill == "curated":
-            where = f"the training part of fold {task.fold + 1} of {task.plan.folds} (seed {task.plan.seed})"
-            check_enough_groups(where, np.array(task.plan.groups)[seen_by_generators(task)])
+            check_enough_groups(
+                f"the training part of {task.name}", np.array(task.plan.groups)[seen_by_generators(task)]
+            )
+
+
+def check_enough_images(tasks: Sequence[FoldTask], classes: Sequence[str]) -> None:
+    """Refuse, before anything is trained, a generator of a single image, which batch normalisation cannot take.
+
+    Raises:
+        SonoforgeError: Names the fold and the class.
+    """
+    for work in needed_generators(tasks):
+        labels = np.array(work.task.plan.labels)[seen_by_generators(work.task)]
+        of_all = generator_name("", work.task.settings.generator) == ALL_CLASSES
+        found = len(labels) if of_all else int((labels == work.label).sum())
+        if found < LEAST_IMAGES:
+            raise SonoforgeError(
+                f"{work.task.name}: found {found} image of {classes[work.label]} to train its generator on, expected "
+                f"at least {LEAST_IMAGES}; add images, or take more --folds or fewer --inner-folds"
+            )
 
 
 def check_masks(tasks: Sequence[FoldTask], cache: ImageCache) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.arm_names import Arm, file_stem, find_arm
 from sonoforge.training.classifier.arms import settings_of_arm
-from sonoforge.training.classifier.choice_grid import Choosing
+from sonoforge.training.classifier.choice_grid import Choosing, Values, of_classifier, with_dose
 from sonoforge.training.classifier.made_from import MadeFrom
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone
@@ -55,7 +55,8 @@ class Inside(NamedTuple):
     """What makes a fold an inner one, on which settings are chosen, see `nested_choice`."""
 
     fold: int | None  # the outer fold whose training part is divided; None: of the final model, which has all images
-    candidate: int  # place in `Choosing.candidates` of the settings that are tried
+    candidate: int  # place of `tried` among the `Choosing.candidates` of the arm
+    tried: Values
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,28 @@ class FoldTask:
         return f"{outer}-inner{self.fold}"
 
     @property
+    def chosen(self) -> Values:
+        """What was chosen for the fold, or is tried in it; empty where nothing is chosen."""
+        if self.inside:
+            return self.inside.tried
+        return self.choice["settings"] if self.choice else {}
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        inner = f"inner fold {self.fold + 1} of {self.plan.folds}"
+        if self.inside is None:
+            where = f"fold {self.fold + 1} of {self.plan.folds}"
+        elif self.inside.fold is None:
+            where = f"all images, {inner}"
+        else:
+            where = f"fold {self.inside.fold + 1}, {inner}"
+        return f"{self.arm}: {where} (seed {self.plan.seed})"
+
+    @property
     def own_arm(self) -> Arm:
-        """What the arm's name stands for."""
-        return find_arm(self.arm)
+        """What the arm's name stands for, at the dose that was chosen or is tried."""
+        return with_dose(find_arm(self.arm), self.chosen)
 
     @property
     def training(self) -> Indices:
@@ -112,10 +132,8 @@ class FoldTask:
     def classifier(self) -> ClassifierSettings:
         """The settings of the arm's classifier, with what was chosen or is tried."""
         settings = settings_of_arm(self.own_arm, self.settings.classifier)
-        if self.inside and self.settings.choosing:
-            tried = self.settings.choosing.candidates[self.inside.candidate]
-            return dataclasses.replace(settings, test_curves=False, **tried)
-        return dataclasses.replace(settings, **self.choice["settings"]) if self.choice else settings
+        watched = settings.test_curves and not self.inside
+        return dataclasses.replace(settings, test_curves=watched, **of_classifier(self.chosen))
 
     @property
     def seed(self) -> int:

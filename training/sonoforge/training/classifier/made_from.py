@@ -56,7 +56,7 @@ def made_from(
     settings: dict[str, Any] = {"classifier": dataclasses.asdict(classifier)}
     if own.comparator:
         settings = {"comparator": dataclasses.asdict(COMPARATORS[own.comparator])}
-    elif choosing:
+    elif choosing and choosing.candidates(own):
         settings["choosing"] = dict(choosing.grid) | {"inner_folds": choosing.inner_folds}
     if own.reads_generators or own.fill == "untrained":
         settings["generator"] = generator

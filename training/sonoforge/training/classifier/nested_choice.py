@@ -22,8 +22,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.classifier.arm_names import find_arm
-from sonoforge.training.classifier.choice_grid import Choosing
+from sonoforge.training.classifier.arm_names import at_dose, find_arm
+from sonoforge.training.classifier.choice_grid import DOSE, Choosing, Values
 from sonoforge.training.classifier.choice_table import name_values
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, Inside
@@ -103,8 +103,9 @@ def nested_folds(tasks: Sequence[FoldTask], final_arm: str | None) -> NestedFold
     inner: dict[_Key, list[list[FoldTask]]] = {}
     if choosing:
         first = next((task for task in tasks if task.arm == final_arm), None)
-        fine_tuned = [task for task in tasks if not task.own_arm.comparator]
-        for task in [*fine_tuned, *([_final_task(first)] if first else [])]:
+        for task in [*tasks, *([_final_task(first)] if first else [])]:
+            if not choosing.candidates(task.own_arm):
+                continue
             folds = _inner_tasks(task, choosing)
             if _is_final(task) or not task.path.is_file():
                 outer[_key(task)], inner[_key(task)] = task, folds
@@ -116,13 +117,15 @@ def _inner_tasks(task: FoldTask, choosing: Choosing) -> list[list[FoldTask]]:
     made, outer = task.made_from, None if _is_final(task) else task.fold
     generator = made.settings.get("generator", {})
 
-    def inner_task(fold: int, candidate: int) -> FoldTask:
-        inner = dataclasses.replace(task, plan=plan, fold=fold, inside=Inside(outer, candidate))
-        own = made_from(plan, task.arm, inner.classifier, made.weights, generator)
+    def inner_task(fold: int, candidate: int, tried: Values) -> FoldTask:
+        inner = dataclasses.replace(task, plan=plan, fold=fold, inside=Inside(outer, candidate, tried))
+        name = at_dose(task.arm, tried[DOSE]) if DOSE in tried else task.arm
+        own = made_from(plan, name, inner.classifier, made.weights, generator)
         return dataclasses.replace(inner, made_from=own)
 
     return [
-        [inner_task(fold, candidate) for fold in range(plan.folds)] for candidate in range(len(choosing.candidates))
+        [inner_task(fold, candidate, tried) for fold in range(plan.folds)]
+        for candidate, tried in enumerate(choosing.candidates(task.own_arm))
     ]
 
 
@@ -141,9 +144,7 @@ def _key(task: FoldTask) -> _Key:
 
 
 def _name(task: FoldTask) -> str:
-    if _is_final(task):
-        return f"{task.arm}, all images"
-    return f"{task.arm}: fold {task.fold + 1} of {task.plan.folds} (seed {task.plan.seed})"
+    return f"{task.arm}: all images" if _is_final(task) else task.name
 
 
 def _inner_plan(task: FoldTask, folds: int) -> SplitPlan:
@@ -176,9 +177,7 @@ def run_inner_folds(missing: Sequence[FoldTask], pool: ProcessPoolExecutor | Non
 
 
 def _with_choice(task: FoldTask, inner: Sequence[Sequence[FoldTask]]) -> FoldTask:
-    if task.settings.choosing is None:
-        raise ValueError("found nothing to choose from, expected the settings that the inner folds are of")
-    candidates = task.settings.choosing.candidates
+    candidates = [folds[0].chosen for folds in inner]
     results = [[read_fold(own.path) for own in folds] for folds in inner]
     plan = inner[0][0].plan
     labels = np.concatenate([np.array(plan.labels)[plan.test(fold)] for fold in range(plan.folds)])
@@ -204,23 +203,24 @@ def collect_choices(
         folds: All folds of all arms and seeds.
         final: What was chosen on all images.
     """
-    if settings.choosing is None:
+    choosing = settings.choosing
+    if choosing is None:
         raise ValueError("found nothing to choose from, expected settings with a choice")
-    arms = [arm for arm in settings.arms if not find_arm(arm).comparator]
+    candidates = {arm: own for arm in settings.arms if (own := choosing.candidates(find_arm(arm)))}
     found = {
         arm: [
             [fold.choice for fold in folds if fold.choice and (fold.arm, fold.seed) == (arm, seed)]
             for seed in settings.seeds
         ]
-        for arm in arms
+        for arm in candidates
     }
     every = [choice for seeds in found.values() for choices in seeds for choice in choices] + ([final] if final else [])
     result = ChoiceResult(
-        grid={name: list(values) for name, values in settings.choosing.grid},
-        candidates=settings.choosing.candidates,
-        inner_folds=settings.choosing.inner_folds,
+        grid={name: list(values) for name, values in choosing.grid},
+        candidates=candidates,
+        inner_folds=choosing.inner_folds,
         folds=found,
-        trainings=len(every) * settings.choosing.trainings,
+        trainings=sum(len(choice["accuracy"]) for choice in every) * choosing.inner_folds,
         seconds=sum(choice["seconds"] for choice in every),
     )
     if final:

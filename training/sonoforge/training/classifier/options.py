@@ -11,7 +11,7 @@ from sonoforge.runtime.images.preprocessing import CROPS
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 
 CHOOSABLE = ("learning_rate", "epochs", "frozen_blocks", "members")
-"""Options that can also be chosen inside each training fold, see `nested_choice`."""
+"""Options that can also be chosen inside each training fold, see `nested_choice`, as can the dose of arms that add."""
 
 
 @dataclass(frozen=True)

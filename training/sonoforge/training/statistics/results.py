@@ -333,7 +333,7 @@ class ChoiceResult(_FinalChoice):
     """
 
     grid: dict[str, list[Any]]  # values of each setting
-    candidates: list[dict[str, Any]]  # all their combinations
+    candidates: dict[str, list[dict[str, Any]]]  # by arm: the combinations of those that it has
     inner_folds: int
     folds: dict[str, list[list[FoldChoiceResult]]]
     trainings: int

@@ -12,7 +12,7 @@ from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arm_names import check_arms, find_arm, with_shares
-from sonoforge.training.classifier.choice_grid import Choosing, check_not_given, read_choosing
+from sonoforge.training.classifier.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
 from sonoforge.training.classifier.comparison import compare
 from sonoforge.training.classifier.comparison_table import log_figures, log_table
 from sonoforge.training.classifier.fold_task import ComparisonSettings
@@ -143,8 +143,7 @@ def _resolve_choosing(config: ComparisonConfig, arms: Sequence[str]) -> Choosing
         raise SonoforgeError(
             f"--choose: found it under --protocol {config.protocol}, whose folds share scans, expected sealed"
         )
-    if all(find_arm(arm).comparator for arm in arms):
-        raise SonoforgeError(f"--choose: found comparators alone ({','.join(arms)}), which have none of these settings")
+    check_arms_choose(choosing, arms)
     return choosing
 
 
