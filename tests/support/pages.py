@@ -6,7 +6,7 @@ import itertools
 import re
 from html.parser import HTMLParser
 
-VOID = {"meta", "img", "br", "hr", "input", "link"}
+VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
 LOADING = {"script", "link", "iframe", "object", "embed", "base", "form", "audio", "video", "source"}
 
 

@@ -202,12 +202,20 @@ def _write_fold(folder: Path, cache: ImageCache, plan: Any, fold: int, arm: str,
     write_reads(folder / "folds" / f"{arm}-seed{plan.seed}-fold{fold:02d}.json", plan, fold, reads, arm)
 
 
-def write_reads(path: Path, plan: SplitPlan, fold: int, reads: Sequence[StageReads], arm: str = "real") -> None:
+def write_reads(
+    path: Path,
+    plan: SplitPlan,
+    fold: int,
+    reads: Sequence[StageReads],
+    arm: str = "real",
+    inner_of: int | None = None,
+) -> None:
     """Write a fold's result that says nothing but what its stages read."""
     answers: dict[str, Any] = {"files": [], "probabilities": [], "accuracy": 0.0, "distances": []}
     training: dict[str, Any] = {"train_accuracy": 0.0, "history": [], "added": 0, "seconds": 0.0}
     made_from = MadeFrom(plan.digest, "", {})
-    result = FoldResult(arm, "sealed", plan.seed, fold, **answers, **training, reads=tuple(reads), made_from=made_from)
+    proof: dict[str, Any] = {"reads": tuple(reads), "made_from": made_from, "inner_of": inner_of}
+    result = FoldResult(arm, "sealed", plan.seed, fold, **answers, **training, **proof)
     write_fold(path, result)
 
 

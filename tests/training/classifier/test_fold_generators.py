@@ -13,6 +13,7 @@ import pytest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.fold_generators import (
     check_curated,
+    check_enough_images,
     generator_job,
     needed_generators,
     seen_by_generators,
@@ -86,6 +87,17 @@ def test_as_published_each_class_has_one_generator_of_all_images_for_each_seed()
 def test_too_few_groups_to_curate_are_refused_before_anything_is_trained() -> None:
     check_curated(tasks(("real", "gan")))
     with pytest.raises(
-        SonoforgeError, match=r"found 15 groups .* fold 1 of 4 \(seed 0\), expected at least 39, .* add"
+        SonoforgeError, match=r"found 15 groups .* curated:2: fold 1 of 4 \(seed 0\), expected at least 39, .* add"
     ):
         check_curated(tasks(("real", "curated:2")))
+
+
+def test_a_generator_of_one_image_is_refused_before_anything_is_trained() -> None:
+    found = tasks(("real", "gan"), seeds=1)
+    check_enough_images(found, ("a", "b", "c"))
+    first = found[4]
+    alone = replace(
+        first, plan=replace(first.plan, labels=(0, *(1,) * 20, *(2,) * 19), fold_of=(1, *first.plan.fold_of[1:]))
+    )
+    with pytest.raises(SonoforgeError, match=r"gan: fold 1 of 4 \(seed 0\): found 1 image of a to train its generator"):
+        check_enough_images([alone], ("a", "b", "c"))

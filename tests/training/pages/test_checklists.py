@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import report_factory
+from axe import axe_script
 from pages import Page, check_page, plain
 from program import refused, succeed
 from sonoforge.runtime.atomic import write_json
@@ -19,6 +21,9 @@ from sonoforge.training.pages.checklists.item import ANSWERED, AUTHORS, OPEN, PA
 from sonoforge.training.pages.checklists.page import CHECKLISTS, PAGE, TEXT
 from sonoforge.training.pages.checklists.run import read_run
 from sonoforge.training.pages.checklists.tripod_ai import TRIPOD_AI
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Sub-items of TRIPOD+AI, Collins et al. 2024; every other item from 1 to 27 stands alone.
 PARTS = {3: "abc", 5: "ab", 6: "abc", 8: "abc", 9: "abc", 12: "abcdefg", 18: "abcdef", 20: "abc", 23: "ab", 27: "abc"}
@@ -135,3 +140,32 @@ def test_other_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text("{}")
     assert "found another kind of run" in refused("checklists", tmp_path)
     assert "RUN is missing" in plain(refused("checklists"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_the_page_is_readable_and_axe_finds_nothing_at_any_width(
+    folder: Path, browser: Browser, width: int, scheme: str
+) -> None:
+    with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True) as context:
+        tab = context.new_page()
+        tab.goto((folder / PAGE).as_uri())
+        tab.evaluate(axe_script())
+        found = tab.evaluate("axe.run().then(({violations}) => violations)")
+        assert [(one["id"], [node["html"][:90] for node in one["nodes"]]) for one in found] == []
+        wider = tab.evaluate(
+            """() => [document.documentElement, ...document.querySelectorAll(".scroll")]
+              .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.ariaLabel)"""
+        )
+        assert wider == []  # nothing is reached by sideways scrolling alone
+        smallest = tab.evaluate(
+            """() => Math.min(...[...document.querySelectorAll("td, th, small, p, a")].filter((one) => one.offsetWidth)
+              .map((one) => parseFloat(getComputedStyle(one).fontSize)))"""
+        )
+        assert smallest >= 12
+        lines = tab.evaluate(
+            """() => [...document.querySelectorAll("td.said")].map((one) => one.getBoundingClientRect().width
+              / parseFloat(getComputedStyle(one).fontSize))"""
+        )
+        assert min(lines) > 16 and max(lines) < 70  # em: neither a column of single words nor a line without end

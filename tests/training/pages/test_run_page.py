@@ -257,6 +257,44 @@ def test_figures_on_images_that_settings_were_chosen_on_say_so(small: Written, t
             assert words in text and f"of budget {budget}" in text
 
 
+def test_settings_chosen_inside_the_folds_are_shown_and_their_trainings_checked(small: Written, tmp_path: Path) -> None:
+    run = copied(small.run, tmp_path)
+    rates = [{"learning_rate": rate} for rate in (0.0002, 0.001, 0.005)]
+    spent = {"cross_entropy": [1.0] * 3, "seconds": 3.0}
+    folds = [
+        {"settings": rates[1], "accuracy": [0.6, 0.9, 0.5], **spent},
+        {"settings": rates[0], "accuracy": [0.8, 0.7, 0.5], **spent},
+    ]
+    run.results["choice"] = {
+        "grid": {"learning_rate": [0.0002, 0.001, 0.005]}, "candidates": {"real": rates},
+        "inner_folds": 2, "trainings": 18, "folds": {"real": [folds]}, "seconds": 9.0,
+        "final": {**folds[0], "settings": rates[2]},
+    }  # fmt: skip
+    plan = read_plans(run.folder)[0]
+    train = plan.train(1)
+    inner = run.folder / "inner" / "real-seed0-fold01-inner0-candidate2.json"
+    half = StageReads("classifier", tuple(plan.hashes[i] for i in train[::2]))
+    write_reads(inner, plan, 0, [half], inner_of=1)
+    page = written(run).page
+    check_page(page)
+    assert page.table("How often each value was chosen")[1:] == [
+        ["real images (System 1)", "learning rate 0.0002", "1", "70.0 %"],
+        ["learning rate 0.001", "1", "80.0 %"],
+        ["learning rate 0.005", "0", "50.0 %"],
+    ]
+    assert (
+        "This run chose learning rate (0.0002, 0.001 or 0.005) itself, inside each training fold, on 2 inner"
+        in page.text
+    )
+    assert "18 trainings on 2 inner folds of each training fold" in page.text
+    assert "The final model has learning rate 0.005, chosen in the same way on all images." in page.text
+    assert ["inner classifiers", "1", str(len(half.hashes)), "0", "0"] in page.table("What the training runs read")
+    leak = StageReads("classifier", (*half.hashes, plan.hashes[plan.test(1)[0]]))
+    write_reads(inner, plan, 0, [leak], inner_of=1)
+    with pytest.raises(GateError, match="test images that an inner classifier read"):
+        write_report(*run)
+
+
 def test_several_seeds_are_listed(thesis: Written) -> None:
     run, page = thesis
     row = page.table("Spread over folds and seeds")[1]

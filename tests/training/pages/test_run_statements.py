@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from scans import write_set
-from sonoforge.training.classifier.budget_choice import CHOSEN, describe_choice
+from sonoforge.training.classifier.budget_choice import CHOSEN, describe_choice, describe_seeds
+from sonoforge.training.classifier.choice_grid import Choosing
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.simulated import count_simulated
@@ -86,10 +87,28 @@ def test_simulated_images_are_recognised_wherever_they_lie(tmp_path: Path) -> No
 def test_what_was_chosen_where_is_said_for_every_budget() -> None:
     assert set(CHOSEN) == set(BUDGETS)
     for budget, settings in BUDGETS.items():
-        said = describe_choice(budget, vars(settings), 0, 10)
+        said = describe_choice(budget, vars(settings), 0, 10, (0,))
         assert "BUSI" in said and "optimistic" not in said and "departs" not in said
     changed = vars(dataclasses.replace(BUDGETS["quick"], epochs=9, augmentation="classical"))
-    assert "departs from the budget (epochs 9 instead of 5);" in describe_choice("quick", changed, 0, 10)
+    assert "departs from the budget (epochs 9 instead of 5);" in describe_choice("quick", changed, 0, 10, (0,))
+    nested = describe_choice("quick", changed, 0, 10, (0,), Choosing((("epochs", (3, 9)),), 4))
+    assert (
+        "departs" not in nested
+        and "This run chose epochs (3 or 9) itself, inside each training fold, on 4 inner" in nested
+    )
+
+
+def test_rows_of_the_seed_that_settings_were_chosen_with_are_told_from_fresh_ones() -> None:
+    chosen = "seed 0 is the one that the budget was chosen with"
+    assert describe_seeds("quick", 780, (0, 1, 2)) == f"{chosen}; seeds 1 and 2 are fresh, but deal the same images"
+    assert describe_seeds("quick", 780, (0,)) == chosen
+    assert describe_seeds("quick", 780, (3,)) == "seed 3 is fresh, but deals the same images"
+    assert describe_seeds("quick", 0, (0, 1)) == describe_seeds("full", 780, (0, 1)) == ""
+    said = describe_choice("quick", vars(BUDGETS["quick"]), 780, 780, (0, 1))
+    assert (
+        "not measured. Seed 0 is the one that the budget was chosen with; seed 1 is fresh, but deals the same images."
+        in said
+    )
 
 
 def test_the_training_is_described_as_it_was() -> None:

@@ -242,7 +242,7 @@ def test_a_sweep_writes_one_table_and_one_picture_and_resumes(
     assert len(before) == 1
     assert len(list(csv.DictReader((run / "sweep.csv").open()))) == 1 + 1  # and the published row
     monkeypatch.setattr(gan_sweep, "train_gan", real)
-    succeed(*arguments, "--resume")
+    assert "the best of 2 on the images it is shown for, so optimistic" in succeed(*arguments, "--resume").said
     assert {file: file.stat().st_mtime_ns for file in before} == before, "finished trainings are not repeated"
     *rows, claim = csv.DictReader((run / "sweep.csv").open())
     named = [(row["recipe"], float(row["perceptual_weight"])) for row in rows]

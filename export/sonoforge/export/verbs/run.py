@@ -23,6 +23,7 @@ from sonoforge.runtime.verbs import verify
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arm_names import check_arms, final_name, find_arm
 from sonoforge.training.classifier.arms import ClassifierJob, settings_of_arm
+from sonoforge.training.classifier.choice_grid import of_classifier, with_dose
 from sonoforge.training.classifier.comparison import Comparison, compare
 from sonoforge.training.classifier.comparison_table import log_table
 from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_final, record_model, train_final
@@ -124,8 +125,8 @@ def _train_final_model(
     """Train the final arm on all images, and calibrate it on the predictions of the cross-validation."""
     folder = final.parent
     everything = np.arange(len(cache.dataset.items))
-    arm = find_arm(config.final_arm)
-    arm_settings = settings_of_arm(arm, settings.classifier)
+    arm = with_dose(find_arm(config.final_arm), comparison.chosen)
+    arm_settings = replace(settings_of_arm(arm, settings.classifier), **of_classifier(comparison.chosen))
     trained = train_final(
         final,
         cache.labelled(everything, scan_groups(cache)),
@@ -157,5 +158,6 @@ def _train_final_model(
             weights=comparison.backbone.source,
             settings=arm_settings,
             generator=settings.generator,
+            choosing=settings.choosing,
         ),
     )

@@ -110,6 +110,12 @@ def final_name(name: str, option: str) -> str:
     return canonical_name(name, option)
 
 
+def at_dose(name: str, dose: float) -> str:
+    """Return the `canonical_name` of the arm at another dose."""
+    stem, marked, share = name.partition(SHARE_MARK)
+    return canonical_name(f"{stem.partition(_DOSE)[0]}{_DOSE}{dose:g}{marked}{share}")
+
+
 def title_of(name: str) -> str:
     """Return the arm's title; of a name that this version does not know, as a file may hold it, the name."""
     try:

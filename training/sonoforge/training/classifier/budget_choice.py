@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.training.classifier.choice_grid import Choosing
+from sonoforge.training.classifier.choice_table import name_grid
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trained_on import find_seen
 from sonoforge.training.data.cache import ImageCache
@@ -20,6 +22,8 @@ CHOSEN = {
     "thesis": "The number of epochs of budget thesis is that of the MSc thesis, which chose it on BUSI; its optimiser, "
     "learning rate and batch, on which the thesis is silent, are its method's defaults and were chosen on no image",
 }
+SEEDS = {"quick": (0,)}
+"""Seeds whose folds of BUSI a budget was chosen on; other seeds deal the same images afresh."""
 # What an arm changes of its budget is no choice of the run; what is only looked at changes no figure.
 _NO_CHOICE = ("class_weights", "augmentation", "test_curves")
 
@@ -29,7 +33,31 @@ def count_busi_images(cache: ImageCache) -> int:
     return len(find_seen(open_bundle(None), cache))
 
 
-def describe_choice(budget: str, settings: Mapping[str, Any], busi: int, images: int) -> str:
+def chosen_seeds(budget: str, busi: int) -> tuple[int, ...]:
+    """Return the seeds with which the budget was chosen, where some of the run's images are those it was chosen on."""
+    return SEEDS.get(budget, ()) if busi else ()
+
+
+def describe_seeds(budget: str, busi: int, seeds: Sequence[int]) -> str:
+    """Tell the seeds that a budget was chosen with from fresh ones; empty where that makes no difference."""
+    chosen = chosen_seeds(budget, busi)
+    if not chosen:
+        return ""
+    old, fresh = [str(seed) for seed in seeds if seed in chosen], [str(seed) for seed in seeds if seed not in chosen]
+    parts = [f"seed {' and '.join(old)} is the one that the budget was chosen with"] * bool(old)
+    are = "s {} are fresh" if len(fresh) > 1 else " {} is fresh"
+    parts += [f"seed{are.format(' and '.join(fresh))}, but deal{'s' * (len(fresh) == 1)} the same images"] * bool(fresh)
+    return "; ".join(parts)
+
+
+def describe_choice(
+    budget: str,
+    settings: Mapping[str, Any],
+    busi: int,
+    images: int,
+    seeds: Sequence[int],
+    choosing: Choosing | None = None,
+) -> str:
     """Say where a run's settings were chosen, and what that means for figures on its images.
 
     Args:
@@ -37,18 +65,27 @@ def describe_choice(budget: str, settings: Mapping[str, Any], busi: int, images:
         settings: Fields of `ClassifierSettings`, as the run had them.
         busi: Number of the run's images that are BUSI's, see `count_busi_images`.
         images: Number of the run's images.
+        seeds: Of the run.
+        choosing: What the run chose itself, inside its folds.
     """
     if busi:
         shared = "These images are BUSI's" if busi == images else f"{busi} of these {images} images are BUSI's"
+        told = describe_seeds(budget, busi, seeds)
         effect = f"{shared}, so the figures are optimistic, by an amount that was not measured."
+        effect += f" {told[0].upper()}{told[1:]}." if told else ""
     else:
         effect = "None of these images is BUSI's: the choice was made elsewhere."
     said = f"{CHOSEN[budget]}. {effect}"
-    own = vars(BUDGETS[budget])
+    own, nested = vars(BUDGETS[budget]), dict(choosing.grid) if choosing else {}
+    if choosing:
+        said += (
+            f" This run chose {name_grid(nested)} itself, inside each training fold, on {choosing.inner_folds} inner "
+            "folds (nested cross-validation), so that no test image had a part in it."
+        )
     changed = [
         f"{name.replace('_', ' ')} {settings[name]} instead of {own[name]}"
         for name in own
-        if name not in _NO_CHOICE and settings.get(name, own[name]) != own[name]
+        if name not in (*_NO_CHOICE, *nested) and settings.get(name, own[name]) != own[name]
     ]
     if changed:
         said += f" This run departs from the budget ({', '.join(changed)}); how that was chosen is not recorded."

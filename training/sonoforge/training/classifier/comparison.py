@@ -15,14 +15,21 @@ from sonoforge.training import remote_runs, run_folder
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.arms import settings_of_arm
 from sonoforge.training.classifier.budget_choice import count_busi_images
+from sonoforge.training.classifier.choice_grid import Values
 from sonoforge.training.classifier.comparator_folds import digest_of_arm, write_comparator_features
-from sonoforge.training.classifier.fold_generators import check_curated, check_masks, train_needed_generators
+from sonoforge.training.classifier.fold_generators import (
+    check_curated,
+    check_enough_images,
+    check_masks,
+    train_needed_generators,
+)
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, fold_path
 from sonoforge.training.classifier.folds import files_read, prepare_worker, run_fold
 from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
 from sonoforge.training.classifier.kept_folds import keep_plan
 from sonoforge.training.classifier.made_from import MadeFrom, check_made_from, made_from
+from sonoforge.training.classifier.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
 from sonoforge.training.classifier.trust_limits import describe_causes
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.classifier.weights import Backbone, load_backbone
@@ -56,6 +63,7 @@ class Comparison:
     backbone: Backbone  # the initial weights that it used
     made_from: dict[str, MadeFrom]  # what each arm's classifiers of the first seed were made from
     maps: Tensor | None  # (V, N, C, H, W) of the frozen blocks for the final arm's images, if they are still known
+    chosen: Values  # settings of the final model that were chosen on all images
 
 
 def compare(
@@ -76,8 +84,8 @@ def compare(
         for arm in settings.arms
         for fold in range(settings.folds)
     ]
-    missing = sum(not path.is_file() for path in paths)
-    with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, missing) as workers:
+    most = sum(not path.is_file() for path in paths) * (settings.choosing.trainings if settings.choosing else 1)
+    with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, most) as workers:
         workers.prepare(prepare_worker, source)  # while this process loads the weights and deals the folds
         on_workers = dataclasses.replace(settings, device=workers.device)
         backbone = Backbone({}, "none: nothing is fine-tuned", "")
@@ -90,7 +98,12 @@ def compare(
         plans = _make_plans(folder, cache, settings, [(view.query, view.key) for view in views])
         made = {
             (plan.seed, arm): made_from(
-                plan, arm, settings_of_arm(find_arm(arm), settings.classifier), digests[arm], generator
+                plan,
+                arm,
+                settings_of_arm(find_arm(arm), settings.classifier),
+                digests[arm],
+                generator,
+                settings.choosing,
             )
             for plan in plans
             for arm in settings.arms
@@ -101,17 +114,19 @@ def compare(
             for arm in settings.arms
             for fold in range(plan.folds)
         ]
-        check_curated(tasks)
+        nested = nested_folds(tasks, final_arm)
+        check_curated([*tasks, *nested.tasks])
+        check_enough_images([*tasks, *nested.tasks], cache.dataset.classes)
         check_masks(tasks, cache)
-        for task in tasks:
+        for task in [*tasks, *nested.tasks]:
             if task.path.is_file():
                 check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
         run_folder.write_environment(
             folder, run_folder.describe_environment(workers.device, settings.seeds[0], plans[0].fingerprint)
         )
         second_opinion = check_plans(folder, cache, plans, views)
-        _run_missing(tasks, workers)
-    final = next((task for task in tasks if task.arm == final_arm), None)
+        _run_missing(tasks, nested, workers)
+    final = nested.final() or next((task for task in tasks if task.arm == final_arm), None)
     maps = read_all_maps(final) if final else None
     remove_maps(folder)
     folds = [read_fold(task.path) for task in tasks]
@@ -143,7 +158,15 @@ def compare(
     )
     if "learning_curves" in evaluation:
         results["learning_curves"] = evaluation["learning_curves"]
-    return Comparison(results, backbone, {arm: made[plans[0].seed, arm] for arm in settings.arms}, maps)
+    if settings.choosing:
+        results["choice"] = collect_choices(settings, folds, final.choice if final else None)
+    return Comparison(
+        results,
+        backbone,
+        {arm: made[plans[0].seed, arm] for arm in settings.arms},
+        maps,
+        final.choice["settings"] if final and final.choice else {},
+    )
 
 
 def _make_plans(
@@ -156,16 +179,20 @@ def _make_plans(
     return plans
 
 
-def _run_missing(tasks: Sequence[FoldTask], workers: Workers) -> None:
+def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Workers) -> None:
     """Run the folds that have no result yet, after the generators that they share; those with most images first."""
     missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: not task.own_arm.fill)
-    if not missing:
+    inner = nested.missing
+    if not missing and not inner:
         return
     done = len(tasks) - len(missing)
     log.info("%d folds to run, %d at a time on %s", len(missing), workers.slots, workers.device)
-    write_maps([task for task in missing if not task.own_arm.comparator], workers)
+    write_maps(inner, workers)
     write_comparator_features(missing, workers)
-    train_needed_generators(missing, workers)
+    train_needed_generators([*missing, *inner], workers)
+    run_inner_folds(inner, workers)
+    missing = [nested.with_choice(task) for task in missing]
+    write_maps([task for task in missing if not task.own_arm.comparator], workers)
     with progress_bar("folds", len(tasks), done, show=is_shown()) as advance:
         for result in workers.run(run_fold, missing, files_read):
             done += 1

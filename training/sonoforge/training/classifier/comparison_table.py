@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.classifier.arm_names import find_arm, title_of
+from sonoforge.training.classifier.budget_choice import describe_seeds
+from sonoforge.training.classifier.choice_table import log_choices
 from sonoforge.training.classifier.learning_curve_table import log_curves, title_width
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.data.datasets import is_busi
@@ -28,6 +30,7 @@ _SHOWN = (0.02, 0.05, 0.10, 0.20, 0.50)  # thresholds of the decision curve
 def log_table(results: ComparisonResults) -> None:
     """Print the tables, and why their figures come out too good where they do."""
     log_figures(results["classes"], results)
+    log_choices(results.get("choice"), list(results["arms"]))
     say("")
     for figures in results["arms"].values():
         by_seed = figures.get("train_accuracy_by_seed", [])
@@ -55,6 +58,7 @@ def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation)
     for arm, figures in results["arms"].items():
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
         say("%-*s %-24s %9.3f %9.3f", width, title_of(arm), _interval(figures["accuracy"]), balanced, area)
+    _log_seeds(results["arms"])
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
         test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
@@ -64,6 +68,18 @@ def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation)
         _log_class(results, name)
     _log_never_right(results)
     log_curves(results.get("learning_curves", []))
+
+
+def _log_seeds(arms: Mapping[str, EvaluatedArm]) -> None:
+    """Print the accuracy of every seed where there are several; all else is of the first."""
+    for arm, figures in arms.items():
+        seeds = figures["seeds"]
+        deviation = seeds["accuracy_sd"]
+        if deviation is not None and len(seeds["seeds"]) > 1:
+            each = ", ".join(f"{value:.3f}" for value in seeds["accuracy"])
+            mean = sum(seeds["accuracy"]) / len(seeds["accuracy"])
+            names = ", ".join(map(str, seeds["seeds"]))
+            say("%s: accuracy with seeds %s: %s; mean %.3f +- %.3f", title_of(arm), names, each, mean, deviation)
 
 
 def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
@@ -159,9 +175,11 @@ def _warnings(results: ComparisonResults) -> Iterator[str]:
             )
     if split["busi_images"] and not all(find_arm(arm).comparator for arm in results["arms"]):
         held = f"BUSI, which holds {split['busi_images']} of these {split['images']} images"
+        seeds = next(iter(results["arms"].values()))["seeds"]["seeds"]
+        told = describe_seeds(results["budget"], split["busi_images"], seeds)
         yield (
             f"the settings of budget {results['budget']} were chosen on {held}: these figures are optimistic, by an "
-            "amount that was not measured"
+            "amount that was not measured" + (f"; {told}" if told else "")
         )
 
 

@@ -20,6 +20,7 @@ from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.arms import ClassifierJob, Trained, train_arm, train_judge
 from sonoforge.training.classifier.balancing import balance
 from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
+from sonoforge.training.classifier.choice_grid import Choosing
 from sonoforge.training.classifier.fine_tuning import EpochRow
 from sonoforge.training.classifier.generators import GeneratorJob
 from sonoforge.training.classifier.made_from import REMEDY, MadeFrom, check_made_from
@@ -83,6 +84,7 @@ class Provenance:
     weights: str
     settings: ClassifierSettings
     generator: GanSettings
+    choosing: Choosing | None = None  # what was chosen inside the folds, and for this model on all images
 
 
 def open_final(run: Path, made: MadeFrom) -> Path:
@@ -223,7 +225,9 @@ def _describe_training(
         given_groups=len({item.group for item in cache.dataset.items} - {None}),
         added=dict(zip(cache.dataset.classes, added, strict=True)),
         generator=asdict(provenance.generator) if arm.reads_generators and sum(added) else {},
-        choice=describe_choice(provenance.budget, asdict(settings), busi, len(cache.hashes)),
+        choice=describe_choice(
+            provenance.budget, asdict(settings), busi, len(cache.hashes), (held_out.seed,), provenance.choosing
+        ),
         fingerprint=cache.fingerprint,
         arm=held_out.arm,
         title=arm.title,

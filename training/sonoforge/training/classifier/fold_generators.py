@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.arm_names import classes_with_generators
 from sonoforge.training.classifier.curation import check_enough_groups
-from sonoforge.training.classifier.fold_task import FoldTask, Indices
+from sonoforge.training.classifier.fold_task import INNER, FoldTask, Indices
 from sonoforge.training.classifier.frozen_maps import open_images
 from sonoforge.training.classifier.generators import ALL_CLASSES, GeneratorJob, generator_name, train_generators
 from sonoforge.training.data.cache import ImageCache
@@ -22,6 +23,9 @@ from sonoforge.training.run_folder import log_to
 from sonoforge.training.tasks.workers import Workers
 
 log = logging.getLogger(__name__)
+
+LEAST_IMAGES = 2
+"""That a generator can be trained on."""
 
 
 class GeneratorTask(NamedTuple):
@@ -44,8 +48,26 @@ def check_curated(tasks: Sequence[FoldTask]) -> None:
     """
     for task in tasks:
         if task.own_arm.fill == "curated":
-            where = f"the training part of fold {task.fold + 1} of {task.plan.folds} (seed {task.plan.seed})"
-            check_enough_groups(where, np.array(task.plan.groups)[seen_by_generators(task)])
+            check_enough_groups(
+                f"the training part of {task.name}", np.array(task.plan.groups)[seen_by_generators(task)]
+            )
+
+
+def check_enough_images(tasks: Sequence[FoldTask], classes: Sequence[str]) -> None:
+    """Refuse, before anything is trained, a generator of a single image, which batch normalisation cannot take.
+
+    Raises:
+        SonoforgeError: Names the fold and the class.
+    """
+    for work in needed_generators(tasks):
+        labels = np.array(work.task.plan.labels)[seen_by_generators(work.task)]
+        of_all = generator_name("", work.task.settings.generator) == ALL_CLASSES
+        found = len(labels) if of_all else int((labels == work.label).sum())
+        if found < LEAST_IMAGES:
+            raise SonoforgeError(
+                f"{work.task.name}: found {found} image of {classes[work.label]} to train its generator on, expected "
+                f"at least {LEAST_IMAGES}; add images, or take more --folds or fewer --inner-folds"
+            )
 
 
 def check_masks(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
@@ -71,7 +93,10 @@ def generator_job(task: FoldTask) -> GeneratorJob:
     seed, name = task.seed, f"fold{task.fold:02d}" + (f"-share{share:g}" if share != 1 else "")
     if plan.protocol == "thesis":
         seed, name = plan.seed, "all"
-    folder = task.folder / "gan" / f"seed{plan.seed}-{name}"
+    root = task.folder
+    if task.inside:  # it reads no image that the candidates are judged on
+        root, name = task.folder / INNER, task.inside_name + (f"-share{share:g}" if share != 1 else "")
+    folder = root / "gan" / f"seed{plan.seed}-{name}"
     return GeneratorJob(task.settings.generator, seed, task.settings.device, folder)
 
 

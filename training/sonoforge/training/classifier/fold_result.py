@@ -12,6 +12,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.made_from import REMEDY, MadeFrom
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
+from sonoforge.training.statistics.results import FoldChoiceResult
 
 CLASSIFIER, GENERATOR, GENERATED = "classifier", "generator", "generated"
 
@@ -52,6 +53,8 @@ class FoldResult:
     made_from: MadeFrom  # what a resumed run must start from to keep this result
     # What the test images are judged by beside the distance; None as earlier versions wrote it, or for few images.
     trust: HeldOutTrust | None = None
+    inner_of: int | None = None  # of an inner fold: the outer one, see `fold_task.Inside`
+    choice: FoldChoiceResult | None = None  # where settings were chosen inside the fold, see `nested_choice`
 
 
 def write_fold(path: Path, result: FoldResult) -> None:

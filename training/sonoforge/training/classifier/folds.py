@@ -64,7 +64,7 @@ def run_fold(task: FoldTask) -> FoldResult:
     started = time.perf_counter()
     plan, fold, settings = task.plan, task.fold, task.classifier
     cache, device = open_images(task.source), find_device(task.settings.device)
-    train, test = task.training, plan.test(fold)
+    train, test = task.training, task.test
     check_sealed(plan, fold, "classifier", train, cache)
     with log_to(task.folder), deterministic_kernels(device):
         job = ClassifierJob(task.backbone, task.own_arm, settings, task.seed, device)
@@ -96,6 +96,8 @@ def run_fold(task: FoldTask) -> FoldResult:
         reads=(StageReads(CLASSIFIER, _hashes(cache, train)), *generator_reads),
         made_from=task.made_from,
         trust=judge_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
+        inner_of=task.inside.fold if task.inside else None,
+        choice=task.choice,
     )
     write_fold(task.path, result)
     return result
@@ -125,7 +127,7 @@ def _added_images(
     added = balance(arm, images, job, make_judge)
     if added is not None:
         reads.append(StageReads(GENERATED, added.hashes))
-        if task.fold == 0 and task.arm == _sampled_arm(task.settings.arms):
+        if task.fold == 0 and not task.inside and task.arm == _sampled_arm(task.settings.arms):
             _write_samples(task.folder / "samples", cache.labelled(task.plan.train(0)), added)
     return added, reads
 

@@ -81,7 +81,7 @@ def check_finished(folder: Path, settings: ComparisonSettings) -> None:
         plan = read_plan(plan_path(folder, seed, settings.seeds[0]))
         for arm in settings.arms:
             own = settings_of_arm(find_arm(arm), settings.classifier)
-            expected = made_from(plan, arm, own, digests[arm], generator)
+            expected = made_from(plan, arm, own, digests[arm], generator, settings.choosing)
             for fold in range(plan.folds):
                 path = fold_path(folder, arm, seed, fold)
                 check_made_from(path, read_fold(path).made_from, expected)

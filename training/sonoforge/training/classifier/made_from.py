@@ -11,6 +11,7 @@ from typing import Any
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.arm_names import changes_of, find_arm
+from sonoforge.training.classifier.choice_grid import Choosing
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.data.changed_images import name_some
@@ -28,13 +29,18 @@ class MadeFrom:
 
     plan: str  # `SplitPlan.digest`: the images, their classes, groups and folds, and the seed
     weights: str  # `weights.Backbone.digest` of the initial weights
-    # `classifier` or `comparator`, `generator` where the arm has one, and `arm` where it has a dose or a share; as JSON
-    # has them.
+    # `classifier` or `comparator`, `generator` where the arm has one, `arm` where it has a dose or a share, and
+    # `choosing` where settings are chosen by inner folds; as JSON has them.
     settings: Mapping[str, Any]
 
 
 def made_from(
-    plan: SplitPlan, arm: str, classifier: ClassifierSettings, weights: str, generator: Mapping[str, Any]
+    plan: SplitPlan,
+    arm: str,
+    classifier: ClassifierSettings,
+    weights: str,
+    generator: Mapping[str, Any],
+    choosing: Choosing | None = None,
 ) -> MadeFrom:
     """Collect what a classifier is made from.
 
@@ -44,11 +50,14 @@ def made_from(
         classifier: The settings of the arm's classifier.
         weights: `weights.Backbone.digest`, or that of a comparator's networks.
         generator: Settings of the generators, see `gan.job.GanJob.record`; an arm without generators ignores them.
+        choosing: What is chosen inside the training images instead, if anything; comparators ignore it.
     """
     own = find_arm(arm)
     settings: dict[str, Any] = {"classifier": dataclasses.asdict(classifier)}
     if own.comparator:
         settings = {"comparator": dataclasses.asdict(COMPARATORS[own.comparator])}
+    elif choosing and choosing.candidates(own):
+        settings["choosing"] = dict(choosing.grid) | {"inner_folds": choosing.inner_folds}
     if own.reads_generators or own.fill == "untrained":
         settings["generator"] = generator
     if changes_of(own):

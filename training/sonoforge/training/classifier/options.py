@@ -10,6 +10,9 @@ from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.images.preprocessing import CROPS
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 
+CHOOSABLE = ("learning_rate", "epochs", "frozen_blocks", "members")
+"""Options that can also be chosen inside each training fold, see `nested_choice`, as can the dose of arms that add."""
+
 
 @dataclass(frozen=True)
 class ClassifierOptions:
@@ -34,11 +37,6 @@ class ClassifierOptions:
 
     def settings(self) -> ClassifierSettings:
         """Return the budget's settings with what was given instead."""
-        given: dict[str, Any] = {
-            "epochs": self.epochs,
-            "frozen_blocks": self.frozen_blocks,
-            "members": self.members,
-            "learning_rate": self.learning_rate,
-        }
+        given: dict[str, Any] = {name: getattr(self, name) for name in CHOOSABLE}
         changes = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(BUDGETS[self.budget], crop=self.crop, precision=self.precision, **changes)

@@ -20,6 +20,7 @@ def check_sealed(
 ) -> None:
     """Refuse a training stage that would read a test image of its fold, or one that repeats a test image.
 
+    Images that the plan leaves out (`split_plan.LEFT_OUT`) count as test images.
     Contents and appearance are compared in the pixels of ``cache``, so that a plan with wrong groups is detected.  Does
     nothing under any other protocol.
 
@@ -31,7 +32,7 @@ def check_sealed(
         raise SonoforgeError(f"{cache.dataset.root}: the split plan was made for other images; make a new one")
     if plan.protocol != "sealed":
         return
-    test = plan.test(fold)
+    test = np.union1d(plan.test(fold), plan.left_out)
     leaks = _leaks(plan, test, np.unique(np.asarray(indices, dtype=np.int64)), cache)
     if leaks:
         named = "; ".join(

@@ -18,6 +18,8 @@ from sonoforge.runtime.errors import SonoforgeError
 PROTOCOLS = ("sealed", "plain", "thesis", "single")
 UNTESTED = -1
 """The fold of an image that is trained on and never tested, under ``single``."""
+LEFT_OUT = -2
+"""The fold of an image that nothing of the plan may read: of an inner split, the test images of its outer fold."""
 FILE = "splits.json"
 """The plan of a run folder; of several seeds, that of the first."""
 
@@ -36,7 +38,7 @@ class SplitPlan:
     # (N) group number: near-duplicates and given groups joined. Only under `sealed` do they shape the folds, but
     # statistics still resample by them.
     groups: tuple[int, ...]
-    fold_of: tuple[int, ...]  # (N) fold in which each image is tested, 0..K-1; under `single`, else `UNTESTED`
+    fold_of: tuple[int, ...]  # (N) fold in which each image is tested, 0..K-1, or `UNTESTED` or `LEFT_OUT`
 
     @property
     def digest(self) -> str:
@@ -50,7 +52,8 @@ class SplitPlan:
 
     def train(self, fold: int) -> NDArray[np.int64]:
         """Return the indices of the images that fold ``fold`` may train on."""
-        return np.flatnonzero(np.array(self.fold_of) != self._checked(fold))
+        own = np.array(self.fold_of)
+        return np.flatnonzero((own != self._checked(fold)) & (own != LEFT_OUT))
 
     def test(self, fold: int) -> NDArray[np.int64]:
         """Return the indices of the images that fold ``fold`` tests."""
@@ -58,8 +61,13 @@ class SplitPlan:
 
     @property
     def tested(self) -> NDArray[np.int64]:
-        """Return the indices of the images that some fold tests: all of them, but under ``single``."""
-        return np.flatnonzero(np.array(self.fold_of) != UNTESTED)
+        """Return the indices of the images that some fold tests: all, but under ``single`` or of an inner split."""
+        return np.flatnonzero(np.array(self.fold_of) >= 0)
+
+    @property
+    def left_out(self) -> NDArray[np.int64]:
+        """Return the indices of the images that nothing of the plan may read."""
+        return np.flatnonzero(np.array(self.fold_of) == LEFT_OUT)
 
     def _checked(self, fold: int) -> int:
         if not 0 <= fold < self.folds:

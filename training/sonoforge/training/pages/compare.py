@@ -17,10 +17,11 @@ from rich.table import Table
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.data.pixels import Pixels
+from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.milestones import Milestone
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.pages.charts import SERIES
-from sonoforge.training.pages.numbers import figure, times
+from sonoforge.training.pages.numbers import figure, share, times
 from sonoforge.training.pages.sweep import SHOWN, show_row
 from sonoforge.training.statistics.published_gans import (
     GPU_GB,
@@ -163,16 +164,21 @@ def _how_to_read(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def write_samples(path: Path, shown: Sequence[Shown], real: Pixels) -> None:
-    """Draw real images, then the same latents at each milestone of each training; real: (N, S, S, C) uint8."""
+    """Draw some real images, then the same latents at each milestone of each training; real: (N, S, S, C) uint8."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(mpl.rc_context({"font.size": 8}))
         canvas = Figure(figsize=(9, 0.4 + 1.2 * (len(shown) + 1)), layout="constrained")
         axes = canvas.subplots(len(shown) + 1, 1)
-        show_row(axes[0], real[:SHOWN], "real")
+        show_row(axes[0], real[evenly_spaced(len(real), SHOWN)], "real")
         for axis, (row, checkpoint, _) in zip(axes[1:], shown, strict=True):
-            title = f"{row['recipe']}, {_when(row)}: FID {row['fid']:.1f}, KID {row['kid']:.3f}"
+            title = f"{row['recipe']}, {_when(row)}: FID {figure(row['fid'])}, KID {figure(row['kid'])}"
             show_row(axis, sample(load_generator(checkpoint), SHOWN, 0), title)
-        _save(canvas, path, "Synthetic images below the row of real ones. Research use, not a medical device.")
+        space = shown[0].row["features"]
+        _save(
+            canvas,
+            path,
+            f"Synthetic images below the row of real ones. FID and KID in {space}. Research use, not a medical device.",
+        )
 
 
 def write_pca(path: Path, shown: Sequence[Shown]) -> None:
@@ -192,8 +198,12 @@ def write_pca(path: Path, shown: Sequence[Shown]) -> None:
                     points = np.array(measured["pca"][name])
                     label = "real" if name == "real" else "generated (synthetic)"
                     axis.scatter(*points.T, _POINT, marker=marker, color=colour, alpha=0.6, label=label)
-                axis.set_title(f"{row['recipe']}, epoch {row['epoch']:.4g}")
-        panels[0, 0].legend(fontsize=6)
+                axis.set_title(f"{row['recipe']}, {_when(row)}")
+                parts = enumerate(measured["pca"]["explained"], 1)
+                first, second = [f"component {i}: {share(part)} of real variance" for i, part in parts]
+                axis.set_xlabel(first)
+                axis.set_ylabel(second if axis is across[0] else "")
+        canvas.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
         _save(canvas, path, shown[0].measured["pca"]["protocol"])
 
 

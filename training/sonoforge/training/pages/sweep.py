@@ -118,8 +118,9 @@ def write_picture(path: Path, folder: Path, rows: list[dict[str, Any]], real: Tr
 
 
 def show_row(axis: Any, pixels: Pixels, title: str) -> None:
-    """Draw images side by side, under a title."""
-    grid = grid_picture(pixels, columns=SHOWN)
+    """Draw images (N, S, S, C) uint8 side by side, a white gap between them, under a title."""
+    gap = max(1, pixels.shape[2] // 32)
+    grid = grid_picture(np.pad(pixels, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255), columns=SHOWN)
     axis.imshow(np.broadcast_to(grid, (*grid.shape[:2], 3)))
     axis.set_title(title, loc="left", pad=2)
     axis.set_axis_off()

@@ -308,8 +308,42 @@ class SplitResult(TypedDict):
     fingerprint: str
 
 
+class FoldChoiceResult(TypedDict):
+    """The settings that inner folds chose for one fold; accuracy and cross-entropy (nats) on them by candidate.
+
+    ``seconds`` are those of all inner trainings.
+    """
+
+    settings: dict[str, Any]
+    accuracy: list[float]
+    cross_entropy: list[float]
+    seconds: float
+
+
+class _FinalChoice(TypedDict, total=False):
+    """What ``run`` has, whose final model is chosen on inner folds of all images."""
+
+    final: FoldChoiceResult
+
+
+class ChoiceResult(_FinalChoice):
+    """Settings of the classifier that were chosen inside each fold, see `classifier.nested_choice`.
+
+    ``folds`` has each arm's choices by seed and fold; ``trainings`` and ``seconds`` count all inner ones.
+    """
+
+    grid: dict[str, list[Any]]  # values of each setting
+    candidates: dict[str, list[dict[str, Any]]]  # by arm: the combinations of those that it has
+    inner_folds: int
+    folds: dict[str, list[list[FoldChoiceResult]]]
+    trainings: int
+    seconds: float
+
+
 class _LaterResults(TypedDict, total=False):
-    """What earlier versions did not record."""
+    """What earlier versions did not record, or what was not asked for."""
+
+    choice: ChoiceResult
 
     never_right: NeverRight
     learning_curves: list[LearningCurve]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -11,6 +12,7 @@ from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arm_names import check_arms, find_arm, with_shares
+from sonoforge.training.classifier.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
 from sonoforge.training.classifier.comparison import compare
 from sonoforge.training.classifier.comparison_table import log_figures, log_table
 from sonoforge.training.classifier.fold_task import ComparisonSettings
@@ -79,7 +81,12 @@ def _print_again(config: Config) -> Outcome:
 
 
 def fill_defaults(config: ConfigType) -> ConfigType:
-    """Fill in what the user left open and what depends on the data; the budget fills in the rest later."""
+    """Fill in what the user left open and what depends on the data; the budget fills in the rest later.
+
+    Raises:
+        SonoforgeError: A setting is given that is to be chosen.
+    """
+    check_not_given(config.choose, config.classifier)
     phantom, quick = config.data == "phantom", config.classifier.budget == "quick"
     weights = "shipped" if phantom else "imagenet"
     classifier = _filled(config.classifier, {"weights": weights} | (PHANTOM_CLASSIFIER if phantom and quick else {}))
@@ -107,6 +114,7 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
         )
     _check_folds(config)
     check_cluster(config.cluster, config.device)
+    choosing = _resolve_choosing(config, arms)
     find_device(config.device)
     generator = _resolve_generator(config)
     compose(generator)
@@ -124,7 +132,22 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
         jobs=config.jobs,
         cluster=config.cluster,
         comparator_weights=config.comparator_weights,
+        choosing=choosing,
     )
+
+
+def _resolve_choosing(config: ComparisonConfig, arms: Sequence[str]) -> Choosing | None:
+    choosing = read_choosing(config.choose, config.inner_folds)
+    if choosing is None:
+        if config.inner_folds != ComparisonConfig().inner_folds:
+            raise SonoforgeError(f"--inner-folds: found {config.inner_folds}, but nothing to choose; add --choose")
+        return None
+    if config.protocol != "sealed":
+        raise SonoforgeError(
+            f"--choose: found it under --protocol {config.protocol}, whose folds share scans, expected sealed"
+        )
+    check_arms_choose(choosing, arms)
+    return choosing
 
 
 def _check_folds(config: ComparisonConfig) -> None:

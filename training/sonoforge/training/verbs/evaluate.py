@@ -108,7 +108,7 @@ def main(config: Config) -> Outcome:
             "copies": copies,
             "projections": projections,
             "not_measured": not_measured,
-            "warnings": _warnings(spaces),
+            "warnings": [*_warnings(spaces), *_chosen(config.checkpoint)],
             "notice": NOTICE,
             "verdicts": answers.judge(rows, copies, matched),
             "seconds": round(time.monotonic() - started, 1),
@@ -171,6 +171,17 @@ def _warnings(spaces: Sequence[Space]) -> list[str]:
         "are among these, its figures are not neutral; mobilenetv2-imagenet and inception are."
         for space in spaces
         if space.protocol.get("trained on")
+    ]
+
+
+def _chosen(checkpoint: str) -> list[str]:
+    """Say that a checkpoint was chosen by its figures."""
+    if checkpoint != "best":
+        return []
+    return [
+        "The checkpoint was chosen by its KID against real images that its training held out. Where these are among "
+        "the real images here, the figures are optimistic; against other real images, or of the last checkpoint, they "
+        "are not."
     ]
 
 

@@ -94,7 +94,9 @@ def main(config: Config) -> Outcome:
             write_picture(folder / PICTURE, folder, rows, combined[0][1])
         best = min(rows, key=lambda row: row["kid"])
         say("%s", describe_table(rows))
-        say("lowest KID %.4f: %s, perceptual weight %g", best["kid"], best["recipe"], best["perceptual_weight"])
+        several = "" if len(rows) == 1 else f"; the best of {len(rows)} on the images it is shown for, so optimistic"
+        lowest = "lowest KID %.4f: %s, perceptual weight %g%s"
+        say(lowest, best["kid"], best["recipe"], best["perceptual_weight"], several)
         say("table: %s   all figures: %s   picture: %s", folder / TABLE, folder / ALL_FIGURES, folder / PICTURE)
     result = {"rows": rows, "claims": claims(rows), "figures": figures}
     run_folder.write_results(folder, result)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.budget_choice import describe_choice
+from sonoforge.training.classifier.choice_grid import choosing_of
+from sonoforge.training.classifier.choice_table import name_grid
 from sonoforge.training.pages.checklists.data_answers import data_answers
 from sonoforge.training.pages.checklists.figure_answers import figure_answers
 from sonoforge.training.pages.checklists.item import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
 from sonoforge.training.pages.numbers import counted, listed
 from sonoforge.training.pages.run.statements import describe_comparators, describe_optimiser, is_comparator, spread
-from sonoforge.training.statistics.results import ArmResult
+from sonoforge.training.statistics.results import ArmResult, ComparisonResults
 
 
 def answer(run: FinishedRun) -> dict[str, Answer]:
@@ -110,13 +112,20 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
         ),
         "training": Answer(
             f"{classifier['epochs']} epochs, batch {classifier['batch']}, {describe_optimiser(classifier)}; budget "
-            f"{results['budget']}. The same in every fold; what an arm changes of it, its title says."
+            f"{results['budget']}. {_in_every_fold(results)}; what an arm changes of it, its title says."
             + (f" {comparators}" if comparators else ""),
             "results.json: classifier",
         ),
         "tuning": Answer(
-            describe_choice(results["budget"], classifier, results["split"]["busi_images"], results["split"]["images"]),
-            f"{run.report}; results.json: budget",
+            describe_choice(
+                results["budget"],
+                classifier,
+                results["split"]["busi_images"],
+                results["split"]["images"],
+                next(iter(run.arms.values()))["seeds"]["seeds"],
+                choosing_of(results),
+            ),
+            f"{run.report}; results.json: budget" + (", choice" if "choice" in results else ""),
         ),
         "ensemble": Answer(
             f"{classifier['members']} networks answer together, on the mean of their logits."
@@ -143,7 +152,7 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
         ),
         "code": Answer(
             f"sonoforge {environment['versions'].get('sonoforge', '')} (Apache-2.0)"
-            + (f", revision {environment['git_revision']}" if environment["git_revision"] else "")
+            + (f", revision {_short(environment['git_revision'])}" if environment["git_revision"] else "")
             + "; the command is recorded.",
             "environment.json: command, git_revision",
         ),
@@ -179,6 +188,17 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
         found = {topic: own for topic, own in found.items() if topic not in _FINE_TUNED}
         found["model"] = found["training"] = Answer(comparators, "results.json: arms")
     return found
+
+
+def _short(revision: str) -> str:
+    """Return the beginning of a commit's hash, and whether the checkout was edited."""
+    commit, plus, changes = revision.partition("+")
+    return commit[:12] + plus + changes
+
+
+def _in_every_fold(results: ComparisonResults) -> str:
+    choice = results.get("choice")
+    return f"The same in every fold, but for {name_grid(choice['grid'])}" if choice else "The same in every fold"
 
 
 def _by_fold(figures: ArmResult) -> str:

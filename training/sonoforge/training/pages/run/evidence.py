@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.classifier.fold_result import read_fold
+from sonoforge.training.classifier.fold_task import INNER
 from sonoforge.training.data.changed_images import describe_changes, name_some
 from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.statistics.calibration import BINS
@@ -60,7 +61,7 @@ def divided(plan: SplitPlan, keys: Sequence[object]) -> int:
 
 @dataclass
 class Reads:
-    """What the training runs of one kind (``classifier``, ``generator``) read, against their test folds."""
+    """What the training runs of one kind (``classifier``, ``inner generator``) read, against their test folds."""
 
     runs: int = 0  # number of training runs
     images: int = 0  # image reads recorded by them, in all
@@ -75,16 +76,20 @@ class Reads:
 def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads]:
     """Compare every ``folds/*.json``'s list of content hashes with the test fold it belongs to.
 
+    Inner folds, on which settings were chosen, are compared with the test fold of the outer one.
+
     Returns:
-        `Reads` by kind of stage, for the kinds that occur.
+        `Reads` by kind of stage, for the kinds that occur; those of inner folds are kinds of their own.
     """
     found: dict[str, Reads] = {}
     generators: set[tuple[int, int, str, tuple[str, ...]]] = set()
-    for path in sorted((folder / "folds").glob("*.json")):
+    inner = sorted((folder / INNER).glob("*-fold*.json"))
+    for path in [*sorted((folder / "folds").glob("*.json")), *inner]:
         result = read_fold(path)
         if result.seed not in plans:
             continue  # `origin_checks` names it
-        plan, seed, fold = plans[result.seed], result.seed, result.fold
+        plan, seed = plans[result.seed], result.seed
+        fold = result.fold if result.inner_of is None else result.inner_of
         test = plan.test(fold).tolist()
         groups = dict(zip(plan.hashes, plan.groups, strict=True))
         for own in result.reads:
@@ -95,7 +100,8 @@ def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads
                 if (seed, fold, own.class_name, own.hashes) in generators:
                     continue
                 generators.add((seed, fold, own.class_name, own.hashes))
-            reads = found.setdefault(own.stage, Reads())
+            kind = own.stage if result.inner_of is None else f"inner {own.stage}"
+            reads = found.setdefault(kind, Reads())
             reads.runs += 1
             reads.images += len(own.hashes)
             contents, seen = set(own.hashes), {groups[h] for h in own.hashes if h in groups}
@@ -128,9 +134,13 @@ def origin_checks(
         Check("folds made with another split plan", name_some(foreign) or "0", not foreign),
     ]
     for kind, own in reads.items():
-        what = f"content hashes that a {kind} read and no image of the split has"
+        what = f"content hashes that {_a(kind)} read and no image of the split has"
         checks.append(Check(what, f"{len(own.unknown)}{_in_brackets(own.unknown)}", not own.unknown))
     return checks
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind.startswith('inner') else 'a'} {kind}"
 
 
 def _in_brackets(names: Sequence[str]) -> str:
@@ -150,7 +160,7 @@ def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], twi
     checks.append(Check("test images with a near-duplicate in training", str(twins), twins == 0))
     for kind, own in reads.items():
         count = len(own.same_content | own.same_group)
-        what = f"test images that a {kind} read, or read a group member of"
+        what = f"test images that {_a(kind)} read, or read a group member of"
         checks.append(Check(what, f"{count} ({own.images} reads in {own.runs} training runs)", count == 0))
     return checks
 

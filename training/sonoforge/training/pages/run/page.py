@@ -18,7 +18,9 @@ from PIL import Image
 from sonoforge.runtime.errors import GateError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arm_names import title_of
-from sonoforge.training.classifier.budget_choice import describe_choice
+from sonoforge.training.classifier.budget_choice import chosen_seeds, describe_choice
+from sonoforge.training.classifier.choice_grid import choosing_of
+from sonoforge.training.classifier.choice_table import count_chosen, describe_cost, name_grid, name_values
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import BUSI_CLASSES, is_busi
 from sonoforge.training.data.simulated import count_simulated
@@ -125,7 +127,20 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "folder": folder.resolve().name,
         "run": facts,
         "said": statements,
-        "choice": describe_choice(results["budget"], results["classifier"], split["busi_images"], split["images"]),
+        "choice": describe_choice(
+            results["budget"],
+            results["classifier"],
+            split["busi_images"],
+            split["images"],
+            list(plans),
+            choosing_of(results),
+        ),
+        "chosen_seeds": chosen_seeds(results["budget"], split["busi_images"]),
+        "nested": results.get("choice"),
+        "name_values": name_values,
+        "name_grid": name_grid,
+        "count_chosen": count_chosen,
+        "describe_cost": describe_cost,
         "asks_gan": gan_comparison(comparisons) is not None,
         "config": (folder / run_folder.CONFIG).read_text(encoding="utf-8"),
         "environment": runs[-1],

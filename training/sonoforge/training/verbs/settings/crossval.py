@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.classifier.arm_names import FORMS
-from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.classifier.options import CHOOSABLE, ClassifierOptions
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.gan.options import GanSettings
 
@@ -15,6 +15,8 @@ sonoforge crossval --data BUSI/                        sealed 10 folds, real ima
 sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
 sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,untrained,shuffled
 sonoforge crossval --data BUSI/ --arms real,gan --real-shares 0.25,0.5,0.75,1
+sonoforge crossval --data BUSI/ --arms real --choose learning-rate=0.0002,0.001,0.005
+sonoforge crossval --data BUSI/ --arms real,gan --choose dose=0.5,1,2
 sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
 sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
 sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
@@ -43,6 +45,15 @@ class ComparisonConfig:
     seed: int = option(0, help="seed of split and training", limits=(0, None))
     seeds: int = option(1, help="repeat everything with this many seeds", limits=(1, 100))
     classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
+    choose: tuple[str, ...] = option(
+        (),
+        help="settings to choose inside each training fold, on inner folds (nested cross-validation): "
+        "learning-rate=0.0002,0.001; several make a grid: learning-rate=0.0002,0.001,epochs=3,8; any of "
+        + ", ".join(name.replace("_", "-") for name in CHOOSABLE)
+        + ", and dose of arms that add images",
+        metavar="NAME=VALUE,VALUE,...",
+    )
+    inner_folds: int = option(3, help="with --choose: inner folds of each training fold", limits=(2, 20))
     # The classes are those of the data; KID chooses the best checkpoint.
     generator: GanSettings = group(
         GanSettings(),

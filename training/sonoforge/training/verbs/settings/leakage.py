@@ -19,5 +19,7 @@ class Config:
     """Settings of ``leakage``: those of ``crossval``, under every protocol."""
 
     comparison: ComparisonConfig = group(
-        ComparisonConfig(), title="the comparison", without=("protocol", "real_shares", "test_curves")
+        ComparisonConfig(),
+        title="the comparison",
+        without=("protocol", "real_shares", "choose", "inner_folds", "test_curves"),
     )

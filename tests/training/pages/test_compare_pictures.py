@@ -1,0 +1,33 @@
+"""The pictures of trainings measured at milestones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sonoforge.training.evaluation.milestones import Milestone
+from sonoforge.training.pages import compare
+
+
+def test_the_row_of_real_images_is_spread_over_the_set_whose_neighbours_are_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[list[int]] = []
+    monkeypatch.setattr(compare, "show_row", lambda _, pixels, title: rows.append(pixels[:, 0, 0, 0].tolist()))
+    monkeypatch.setattr(compare, "load_generator", lambda path: path)
+    monkeypatch.setattr(compare, "sample", lambda *_: np.full((8, 4, 4, 1), 255, np.uint8))
+    row: dict[str, Any] = {
+        "recipe": "dcgan",
+        "milestone": 1,
+        "epoch": 3,
+        "fid": 31.8,
+        "kid": 0.06,
+        "features": "pixels",
+    }
+    measured = Milestone(protocol={}, protocol_id="", metrics=[], not_measured=[], pca={})
+    real = np.tile(np.arange(80, dtype=np.uint8)[:, None, None, None], (1, 4, 4, 1))
+    compare.write_samples(tmp_path / "samples.png", [compare.Shown(row, tmp_path, measured)], real)
+    assert rows == [[0, 11, 22, 33, 45, 56, 67, 79], [255] * 8]
