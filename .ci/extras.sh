@@ -23,6 +23,13 @@ install train
 "$sonoforge" train --data scans --weights shipped --epochs 1 --members 1 --quiet
 "$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --quiet
 
+install cluster
+"$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --cluster local --quiet
+
+install remote
+"$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --out "file://$PWD/url" --quiet
+"$PWD/remote/bin/python" -c 'import s3fs'
+
 install export
 "$sonoforge" export runs/*-train-* --data phantom --formats onnx,torchscript --out classifier --quiet
 "$sonoforge" export runs/00000-* --formats onnx --out generator --quiet
@@ -35,4 +42,4 @@ install mobile
 install dicom
 PYTHONPATH="$support" dicom/bin/python -c 'import cbis, pathlib; cbis.write_collection(pathlib.Path("cbis"))'
 "$sonoforge" data import cbis-ddsm cbis regions --quiet
-echo "train, export, mobile, dicom: each runs its verbs alone"
+echo "train, cluster, remote, export, mobile, dicom: each runs its verbs alone"

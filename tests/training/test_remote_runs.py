@@ -97,7 +97,7 @@ def test_a_training_at_a_url_is_that_of_a_folder_and_goes_on_from_there(
     assert succeed(*command, "--steps", "1").json["run"].rpartition("/")[2].startswith("00001-")
     everything = b"".join(contents(files, root).values())
     assert b"verysecret" not in everything and b"AKIAKEY" not in everything
-    assert f"out: {url}".encode() in made["config.yaml"]
+    assert f"out: {url}".encode() in made["config.yaml"] and b"sonoforge-runs." not in everything
 
 
 def test_two_machines_take_different_names(place: tuple[str, Any, str], scans: Path) -> None:

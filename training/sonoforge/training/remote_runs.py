@@ -81,6 +81,11 @@ def shown(text: str) -> str:
     return text if _active is None else _active.shown(text)
 
 
+def shown_in(value: Any) -> Any:
+    """Name the URL in every text of a nested value; see `shown`."""
+    return value if _active is None else _active.shown_in(value)
+
+
 @contextlib.contextmanager
 def _open_remote(url: str) -> Iterator[RemoteRuns]:
     global _active  # noqa: PLW0603 - a process works at one URL

@@ -158,7 +158,7 @@ def _nearest(folder: Path, config: Mapping[str, Any]) -> str:
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     """Write ``results.json``, the last file of a run: from now on it counts as finished."""
-    write_json(folder / RESULTS, dict(results))
+    write_json(folder / RESULTS, remote_runs.shown_in(dict(results)))
 
 
 def read_results(folder: Path) -> dict[str, Any]:

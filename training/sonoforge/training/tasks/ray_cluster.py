@@ -162,7 +162,11 @@ def _own_sigterm() -> Iterator[None]:
 
 def _start_options(settings: WorkerSettings, most: int, stack: contextlib.ExitStack) -> dict[str, Any]:
     device = find_device(settings.device)
-    folder = tempfile.mkdtemp(prefix="sonoforge-ray-")
+    base = Path(tempfile.gettempdir())
+    leftovers.remove_leftovers(base)  # those of killed processes
+    folder = leftovers.temporary_name(base / "ray")  # short, as the names of sockets in it have to be
+    stack.enter_context(leftovers.new_folder(folder))
+    folder.chmod(0o700)
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     gpus = torch.cuda.device_count() if device.type == "cuda" else 0
     return {
@@ -171,7 +175,7 @@ def _start_options(settings: WorkerSettings, most: int, stack: contextlib.ExitSt
         "num_gpus": gpus,
         "include_dashboard": False,
         "object_store_memory": _STORE_BYTES,
-        "_temp_dir": folder,
+        "_temp_dir": str(folder),
     }
 
 
