@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -33,3 +34,19 @@ def wait_until(condition: Callable[[], object], process: ForkProcess) -> None:
         assert process.is_alive(), f"it ended with exit code {process.exitcode}"
         assert time.monotonic() < deadline, "not within two minutes"
         time.sleep(0.002)
+
+
+def descendants(pid: int | None) -> dict[int, str]:
+    """Return the command of every process that a process has started, or one of these (Linux)."""
+    parents: dict[int, int] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+    found = {child for child, parent in parents.items() if parent == pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    commands = {}
+    for child in found:
+        with contextlib.suppress(OSError):
+            commands[child] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ").strip()
+    return commands

@@ -34,6 +34,11 @@ def set_aside_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.urandom(6).hex()}.{_SET_ASIDE}")
 
 
+def is_unfinished(name: str) -> bool:
+    """Whether a file or folder of this name is being written, or a leftover."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
 def open_new(path: Path) -> BinaryIO:
     """Open a new file that is no leftover as long as it is open.
 

@@ -16,14 +16,14 @@ PROGRAM = """
 import logging, sys, time
 from sonoforge.runtime.cli import options, progress
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.images.inputs import silent_decoders
+from sonoforge.runtime.images.inputs import silent_libraries
 now = [0.0]
 progress.time.monotonic = lambda: now[0]
 options.configure_logging(quiet="--quiet" in sys.argv)
 with progress.progress("classifying", 400) as advance:
     for done in range(1, 401):
         now[0] += 1.0
-        with silent_decoders():
+        with silent_libraries():
             advance(done)
         if done == 200:
             say("half")

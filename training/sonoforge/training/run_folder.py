@@ -24,14 +24,16 @@ import yaml
 from sonoforge.runtime import leftovers
 from sonoforge.runtime.atomic import plain, write_json, write_text
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import remote_runs
 from sonoforge.training.data.changed_images import name_some
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
 RESULTS = "results.json"
+LOG = "log.txt"
 # Settings that say where or how to continue, not what is computed.
-NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep", "jobs"})
+NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep", "jobs", "cluster"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
 _PACKAGES = ("sonoforge", "torch", "torchvision", "lightning-fabric", "numpy", "pillow", "scikit-learn", "safetensors")
 
@@ -45,16 +47,19 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
         leftovers.remove_leftovers(root)
+        settings = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
         number = 1 + max((_number(path) for path in root.iterdir()), default=-1)
         temporary = leftovers.temporary_name(root / name)
         with leftovers.new_folder(temporary):
-            write_text(temporary / CONFIG, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+            write_text(temporary / CONFIG, remote_runs.shown(settings))
             while True:
                 folder = root / f"{number:05d}-{name}"
                 # Another process may take the number between the look and the renaming.
                 if not any(_number(path) == number for path in root.iterdir()) and _renamed(temporary, folder):
                     break
                 number += 1
+        if not remote_runs.claim(folder):
+            return create_run(root, name, config)
     except OSError as error:
         raise SonoforgeError(
             f"{root}: cannot make a run folder here ({error.strerror}); choose another folder"
@@ -129,6 +134,7 @@ def open_run(root: Path, name: str, config: Mapping[str, Any], *, resume: bool) 
     if resume:
         folder = find_run(root, name, config)
         if folder is not None:
+            remote_runs.fetch(folder)
             log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
             return folder
     folder = create_run(root, name, config)
@@ -161,16 +167,21 @@ def read_results(folder: Path) -> dict[str, Any]:
     return values
 
 
-def describe_environment(device: str, seed: int, fingerprint: str) -> dict[str, Any]:
-    """Collect what a figure depends on beside its settings."""
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that figures depend on, as far as they are installed."""
     versions = {}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def describe_environment(device: str, seed: int, fingerprint: str) -> dict[str, Any]:
+    """Collect what a figure depends on beside its settings."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": versions,
+        "versions": package_versions(),
         "device": device,
         "seed": seed,
         "data_fingerprint": fingerprint,
@@ -207,7 +218,7 @@ def git_revision() -> str | None:
 def log_to(folder: Path) -> Iterator[None]:
     """Write the ``sonoforge`` loggers' messages to ``log.txt`` as well, with the time, while inside; once if nested."""
     logger = logging.getLogger("sonoforge")
-    path = (folder / "log.txt").resolve()
+    path = (folder / LOG).resolve()
     if any(isinstance(other, logging.FileHandler) and Path(other.baseFilename) == path for other in logger.handlers):
         yield
         return

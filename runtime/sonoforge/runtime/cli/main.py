@@ -156,7 +156,13 @@ def _run(arguments: Sequence[str]) -> int:
     gc.freeze()  # what has been imported stays, and need not be looked at again
     gc.enable()  # paused by `main`
     try:
-        outcome: options.Outcome = module.main(config)
+        remote = options.remote_runs(config)
+        if remote:
+            url, working_in = remote
+            runs = _import(f"{name} --out {url}", "training.remote_runs", "remote")
+            outcome: options.Outcome = runs.work_at(url, lambda folder: module.main(working_in(folder)))
+        else:
+            outcome = module.main(config)
     except SonoforgeError as error:
         error.args = (options.with_flag(str(error), config_class),)
         raise

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import logging
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +55,12 @@ def option(
     """
     metadata = {"help": help, "choices": choices, "limits": limits, "metavar": metavar, "aliases": tuple(aliases)}
     return dataclasses.field(default=default, metadata={**metadata, "positional": False})
+
+
+def runs_folder() -> Any:
+    """Declare ``--out`` of a verb that makes numbered run folders, which may be at a URL.  See `option`."""
+    declared = option("runs", help="folder of the numbered run folders, or a URL: s3://bucket/runs", metavar="FOLDER")
+    return dataclasses.field(default=declared.default, metadata={**declared.metadata, "of_runs": True})
 
 
 def argument(default: Any = dataclasses.MISSING, *, help: str, choices: Sequence[str] | None = None) -> Any:
@@ -162,6 +169,31 @@ def flatten(config: Any) -> dict[str, Any]:
             value = getattr(value, name)
         values[key] = value
     return values
+
+
+def remote_runs(config: Any) -> tuple[str, Callable[[str], Any]] | None:
+    """Return the URL at which a verb is to make its run folders, and what gives the config another folder instead.
+
+    None where it makes none, or in a folder.
+
+    Raises:
+        SonoforgeError: A URL for anything else.
+    """
+    for key, found in _options(type(config)).items():
+        value = config
+        for name in found.path:
+            value = getattr(value, name)
+        if key == "out" and isinstance(value, str) and "://" in value:
+            if "of_runs" not in found.metadata:
+                raise SonoforgeError(f"{found.flag}: found {value}, expected a folder or file of this machine")
+            return value, functools.partial(_replaced, config, found.path)
+    return None
+
+
+def _replaced(config: Any, path: Sequence[str], value: str) -> Any:
+    """Return the config with another value at the end of a path of fields."""
+    inner = value if len(path) == 1 else _replaced(getattr(config, path[0]), path[1:], value)
+    return dataclasses.replace(config, **{path[0]: inner})
 
 
 def build_parser(program: str, summary: str, config_class: Any, examples: str) -> argparse.ArgumentParser:

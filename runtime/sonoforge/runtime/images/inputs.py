@@ -166,8 +166,8 @@ def _is_mask(stem: str, stems: Collection[str]) -> bool:
 
 
 @contextlib.contextmanager
-def silent_decoders() -> Iterator[None]:
-    """Suppress libtiff's own messages, which bypass Python and would break up the table."""
+def silent_libraries() -> Iterator[None]:
+    """Suppress messages of libraries, such as libtiff's, that bypass Python and would break up the table."""
     try:
         saved = os.dup(2)
     except OSError:  # started without a stderr

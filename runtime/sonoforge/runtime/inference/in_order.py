@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from sonoforge.runtime.images.inputs import silent_decoders
+from sonoforge.runtime.images.inputs import silent_libraries
 
 # At most this many decoded images are in memory at a time by default, on however many cores.
 _MOST_WORKERS = 8
@@ -34,7 +34,7 @@ def answers_in_order(
     """
     if workers == 1:
         for file in files:
-            with silent_decoders():
+            with silent_libraries():
                 entry = answer(file)
             keep(entry)
             yield entry
@@ -46,7 +46,7 @@ def answers_in_order(
         for begin in range(0, len(files), _BLOCK * workers):
             futures = [pool.submit(answer, file) for file in files[begin : begin + _BLOCK * workers]]
             finished, interrupted = [], False
-            with silent_decoders():
+            with silent_libraries():
                 try:
                     for future in futures:
                         finished.append(future.result())

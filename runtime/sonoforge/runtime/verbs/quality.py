@@ -49,7 +49,7 @@ from sonoforge.runtime.cli.options import Outcome, argument, option
 from sonoforge.runtime.cli.progress import progress
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_decoders, write_csv
+from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_libraries, write_csv
 from sonoforge.runtime.images.quality_table import LESION, SCAN
 from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.notice import NOTICE
@@ -193,7 +193,7 @@ def _measure(
     from sonoforge.runtime.images.quality_metrics import assess  # noqa: PLC0415
 
     try:
-        with silent_decoders():
+        with silent_libraries():
             whole = read_image(file)
             image = manifest.preprocessing.seen(whole)
     except ImageError as error:

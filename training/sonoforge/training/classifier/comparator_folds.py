@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.masks import HALF, read_masks
 from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.run_folder import log_to
-from sonoforge.training.tasks import run_tasks
+from sonoforge.training.tasks.workers import Workers
 
 
 def digest_of_arm(arm: str, settings: ComparisonSettings, backbone: str) -> str:
@@ -56,7 +55,12 @@ def _file(task: FoldTask, network: str) -> Path:
     return task.folder / "features" / f"{network}{seen}-{own}.npy"
 
 
-def write_comparator_features(tasks: Sequence[FoldTask], pool: ProcessPoolExecutor | None) -> None:
+def feature_files(task: FoldTask) -> list[Path]:
+    """Return the features that a comparator's fold reads."""
+    return [_file(task, network) for network in _comparator(task).networks]
+
+
+def write_comparator_features(tasks: Sequence[FoldTask], workers: Workers) -> None:
     """Run each network over all images for every file that some comparator reads and that does not exist yet."""
     missing = {
         path: (task, network)
@@ -65,7 +69,7 @@ def write_comparator_features(tasks: Sequence[FoldTask], pool: ProcessPoolExecut
         for network in _comparator(task).networks
         if not (path := _file(task, network)).is_file()
     }
-    list(run_tasks(_write_features, list(missing.values()), pool))
+    list(workers.run(_write_features, list(missing.values())))
 
 
 def _write_features(work: tuple[FoldTask, str]) -> None:
@@ -102,7 +106,7 @@ def run_comparator_fold(task: FoldTask) -> FoldResult:
     train, test = task.training, plan.test(task.fold)
     check_sealed(plan, task.fold, CLASSIFIER, train, cache)
     comparator = _comparator(task)
-    features = np.concatenate([np.load(_file(task, name), allow_pickle=False) for name in comparator.networks], axis=1)
+    features = np.concatenate([np.load(path, allow_pickle=False) for path in feature_files(task)], axis=1)
     labels = cache.dataset.labels
     with log_to(task.folder):
         fold = TrainingFold(features[train], labels[train], np.array(plan.groups)[train])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from sonoforge.training import run_folder
+from sonoforge.training import remote_runs, run_folder
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.arms import settings_of_arm
 from sonoforge.training.classifier.budget_choice import count_busi_images
@@ -26,7 +25,7 @@ from sonoforge.training.classifier.fold_generators import (
 )
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, fold_path
-from sonoforge.training.classifier.folds import prepare_worker, run_fold
+from sonoforge.training.classifier.folds import files_read, prepare_worker, run_fold
 from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
 from sonoforge.training.classifier.kept_folds import keep_plan
 from sonoforge.training.classifier.made_from import MadeFrom, check_made_from, made_from
@@ -39,7 +38,6 @@ from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import SplitPlan, plan_path
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.second_opinion.gate import check_plans, find_second_views
@@ -52,7 +50,7 @@ from sonoforge.training.statistics.results import (
     SecondOpinion,
     SplitResult,
 )
-from sonoforge.training.tasks import default_jobs, run_tasks, worker_pool
+from sonoforge.training.tasks.workers import Workers, WorkerSettings, open_workers
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +78,6 @@ def compare(
     Raises:
         SonoforgeError: What an earlier call left there was made from other images, settings or weights.
     """
-    device = find_device(settings.device)
     paths = [
         fold_path(folder, arm, seed, fold)
         for seed in settings.seeds
@@ -88,11 +85,9 @@ def compare(
         for fold in range(settings.folds)
     ]
     most = sum(not path.is_file() for path in paths) * (settings.choosing.trainings if settings.choosing else 1)
-    jobs = min(settings.jobs or default_jobs(device), most)
-    with worker_pool(jobs) as pool:
-        if pool is not None:
-            for _ in range(jobs):
-                pool.submit(prepare_worker, source)  # while this process loads the weights and deals the folds
+    with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, most) as workers:
+        workers.prepare(prepare_worker, source)  # while this process loads the weights and deals the folds
+        on_workers = dataclasses.replace(settings, device=workers.device)
         backbone = Backbone({}, "none: nothing is fine-tuned", "")
         if not all(find_arm(arm).comparator for arm in settings.arms):
             backbone = load_backbone(settings.weights, cache)
@@ -114,7 +109,7 @@ def compare(
             for arm in settings.arms
         }
         tasks = [
-            FoldTask(folder, source, plan, fold, arm, settings, backbone, made[plan.seed, arm])
+            FoldTask(folder, source, plan, fold, arm, on_workers, backbone, made[plan.seed, arm])
             for plan in plans
             for arm in settings.arms
             for fold in range(plan.folds)
@@ -127,10 +122,10 @@ def compare(
             if task.path.is_file():
                 check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
         run_folder.write_environment(
-            folder, run_folder.describe_environment(str(device), settings.seeds[0], plans[0].fingerprint)
+            folder, run_folder.describe_environment(workers.device, settings.seeds[0], plans[0].fingerprint)
         )
         second_opinion = check_plans(folder, cache, plans, views)
-        _run_missing(tasks, nested, jobs, pool)
+        _run_missing(tasks, nested, workers)
     final = nested.final() or next((task for task in tasks if task.arm == final_arm), None)
     maps = read_all_maps(final) if final else None
     remove_maps(folder)
@@ -184,27 +179,27 @@ def _make_plans(
     return plans
 
 
-def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, jobs: int, pool: ProcessPoolExecutor | None) -> None:
+def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Workers) -> None:
     """Run the folds that have no result yet, after the generators that they share; those with most images first."""
     missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: not task.own_arm.fill)
     inner = nested.missing
     if not missing and not inner:
         return
     done = len(tasks) - len(missing)
-    device = find_device(tasks[0].settings.device)
-    log.info("%d folds to run, %d at a time on %s", len(missing), jobs, device)
-    write_maps(inner, pool)
-    write_comparator_features(missing, pool)
-    train_needed_generators([*missing, *inner], pool)
-    run_inner_folds(inner, pool)
+    log.info("%d folds to run, %d at a time on %s", len(missing), workers.slots, workers.device)
+    write_maps(inner, workers)
+    write_comparator_features(missing, workers)
+    train_needed_generators([*missing, *inner], workers)
+    run_inner_folds(inner, workers)
     missing = [nested.with_choice(task) for task in missing]
-    write_maps([task for task in missing if not task.own_arm.comparator], pool)
+    write_maps([task for task in missing if not task.own_arm.comparator], workers)
     with progress_bar("folds", len(tasks), done, show=is_shown()) as advance:
-        for result in run_tasks(run_fold, missing, pool):
+        for result in workers.run(run_fold, missing, files_read):
             done += 1
             where = f"{result.arm}: fold {result.fold + 1} of {tasks[0].plan.folds} (seed {result.seed})"
             count, seconds = len(result.files), result.seconds
             log.info("%s: accuracy %.3f on %d images, %.0f s", where, result.accuracy, count, seconds)
+            remote_runs.copy_now()
             advance(done, f"{result.arm} fold {result.fold + 1}")
 
 

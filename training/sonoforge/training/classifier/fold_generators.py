@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.masks import read_masks
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.run_folder import log_to
-from sonoforge.training.tasks import run_tasks
+from sonoforge.training.tasks.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -114,15 +113,20 @@ def needed_generators(tasks: Sequence[FoldTask]) -> list[GeneratorTask]:
     return list(found.values())
 
 
-def train_needed_generators(tasks: Sequence[FoldTask], pool: ProcessPoolExecutor | None) -> None:
+def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None:
     """Train what the tasks draw from before they run side by side; what is trained is not repeated."""
     needed = needed_generators(tasks)
     if not needed:
         return
     log.info("%d generators for %d folds", len(needed), sum(task.own_arm.reads_generators for task in tasks))
     with progress_bar("generators", len(needed), show=is_shown()) as advance:
-        for done, name in enumerate(run_tasks(_train, needed, pool), 1):
+        for done, name in enumerate(workers.run(_train, needed, _begun), 1):
             advance(done, name)
+
+
+def _begun(work: GeneratorTask) -> Sequence[Path]:
+    """Return the folder of a generator whose training may have begun."""
+    return (generator_job(work.task).folder,)
 
 
 def _train(work: GeneratorTask) -> str:

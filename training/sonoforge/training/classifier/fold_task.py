@@ -41,8 +41,9 @@ class ComparisonSettings:
     classifier: ClassifierSettings  # settings shared by the arms
     generator: GanSettings  # settings shared by the generators
     device: str
-    jobs: int | None  # folds run at a time; None: see `tasks.default_jobs`
+    jobs: int | None  # folds run at a time; None: see `tasks.workers.WorkerSettings`
     comparator_weights: tuple[str, ...] = ()  # see `comparators.networks.load_networks`
+    cluster: str = ""  # where folds are run, see `tasks.workers.WorkerSettings`
     choosing: Choosing | None = None  # settings that are chosen inside each training fold instead, see `nested_choice`
 
 

@@ -15,7 +15,7 @@ from sonoforge.runtime.inference.trust import distances
 from sonoforge.training.classifier.arm_names import classes_with_generators, find_arm
 from sonoforge.training.classifier.arms import ClassifierJob, train_arm, train_judge
 from sonoforge.training.classifier.balancing import balance
-from sonoforge.training.classifier.comparator_folds import run_comparator_fold
+from sonoforge.training.classifier.comparator_folds import feature_files, run_comparator_fold
 from sonoforge.training.classifier.curation import Judge
 from sonoforge.training.classifier.fold_generators import generator_job, seen_by_generators
 from sonoforge.training.classifier.fold_result import (
@@ -27,7 +27,7 @@ from sonoforge.training.classifier.fold_result import (
     write_fold,
 )
 from sonoforge.training.classifier.fold_task import FoldTask, Indices
-from sonoforge.training.classifier.frozen_maps import open_images, read_maps
+from sonoforge.training.classifier.frozen_maps import map_files, open_images, read_maps
 from sonoforge.training.classifier.generators import ALL_CLASSES, generator_name
 from sonoforge.training.classifier.network import Watched, answer, pixel_views
 from sonoforge.training.classifier.trust_reference import judge_held_out
@@ -43,6 +43,14 @@ from sonoforge.training.run_folder import log_to
 def prepare_worker(source: ImageSource) -> None:
     """Import what `run_fold` needs, and open the images, before there is a fold to run."""
     open_images(source)
+
+
+def files_read(task: FoldTask) -> list[Path]:
+    """Return what a fold reads from the run folder: maps or features of its images, and its generators."""
+    if task.own_arm.comparator:
+        return feature_files(task)
+    found = map_files(task) if task.classifier.frozen_blocks else []
+    return [*found, generator_job(task).folder] if task.own_arm.reads_generators else found
 
 
 def run_fold(task: FoldTask) -> FoldResult:

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from sonoforge.training.classifier.network import build_network, frozen_features
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.devices import deterministic_kernels, find_device
-from sonoforge.training.tasks import run_tasks
+from sonoforge.training.tasks.workers import Workers
 
 
 @functools.lru_cache(maxsize=2)
@@ -30,7 +29,7 @@ def open_images(source: ImageSource) -> ImageCache:
     return load_images(source)
 
 
-def _files(task: FoldTask) -> list[Path]:
+def map_files(task: FoldTask) -> list[Path]:
     """One file for each augmented variant, under a name that other images or weights would change."""
     augmentation, blocks = task.classifier.augmentation, task.classifier.frozen_blocks
     inputs = hashlib.sha256(f"{task.plan.fingerprint} {task.made_from.weights}".encode()).hexdigest()[:16]
@@ -38,16 +37,16 @@ def _files(task: FoldTask) -> list[Path]:
     return [task.folder / "features" / f"{name}-{variant}.npy" for variant in range(VARIANTS[augmentation])]
 
 
-def write_maps(tasks: Sequence[FoldTask], pool: ProcessPoolExecutor | None) -> None:
+def write_maps(tasks: Sequence[FoldTask], workers: Workers) -> None:
     """Run the frozen blocks over all images for every file that some task reads and that does not exist yet."""
     missing = {
         path: (task, variant)
         for task in tasks
         if task.classifier.frozen_blocks
-        for variant, path in enumerate(_files(task))
+        for variant, path in enumerate(map_files(task))
         if not path.is_file()
     }
-    list(run_tasks(_write_variant, list(missing.values()), pool))
+    list(workers.run(_write_variant, list(missing.values())))
 
 
 def _write_variant(work: tuple[FoldTask, int]) -> None:
@@ -56,19 +55,19 @@ def _write_variant(work: tuple[FoldTask, int]) -> None:
     with deterministic_kernels(device):
         net = build_network(len(cache.dataset.classes), task.backbone, 0, device)
         maps = frozen_features(net, cache.images, task.classifier, variant, task.plan.seed, device)
-    with replacing(_files(task)[variant], durable=False) as file:
+    with replacing(map_files(task)[variant], durable=False) as file:
         np.save(file, maps.cpu().numpy())
 
 
 def read_maps(task: FoldTask, indices: NDArray[np.int64], device: torch.device) -> Tensor:
     """Maps (V, N, C, H, W) of the images at these indices."""
-    variants = [np.load(path, mmap_mode="r", allow_pickle=False)[indices] for path in _files(task)]
+    variants = [np.load(path, mmap_mode="r", allow_pickle=False)[indices] for path in map_files(task)]
     return torch.from_numpy(np.stack(variants)).to(device)
 
 
 def read_all_maps(task: FoldTask) -> Tensor | None:
     """Maps (V, N, C, H, W) of all images, on the CPU; None where some are not kept, as after a resumed run."""
-    if not task.classifier.frozen_blocks or not all(path.is_file() for path in _files(task)):
+    if not task.classifier.frozen_blocks or not all(path.is_file() for path in map_files(task)):
         return None
     return read_maps(task, np.arange(len(task.plan.files)), torch.device("cpu"))
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,12 +26,12 @@ from sonoforge.training.classifier.choice_grid import DOSE, Choosing, Values
 from sonoforge.training.classifier.choice_table import name_values
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, Inside
-from sonoforge.training.classifier.folds import run_fold
+from sonoforge.training.classifier.folds import files_read, run_fold
 from sonoforge.training.classifier.made_from import made_from
 from sonoforge.training.data.split_plan import LEFT_OUT, UNTESTED, SplitPlan
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.statistics.results import ChoiceResult, FoldChoiceResult
-from sonoforge.training.tasks import run_tasks
+from sonoforge.training.tasks.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -166,13 +165,13 @@ def _inner_plan(task: FoldTask, folds: int) -> SplitPlan:
     return dataclasses.replace(plan, folds=folds, fold_of=tuple(fold_of.tolist()))
 
 
-def run_inner_folds(missing: Sequence[FoldTask], pool: ProcessPoolExecutor | None) -> None:
+def run_inner_folds(missing: Sequence[FoldTask], workers: Workers) -> None:
     """Run inner folds, whose maps of frozen blocks and generators are there."""
     if not missing:
         return
     log.info("%d inner folds to choose settings on", len(missing))
     with progress_bar("inner folds", len(missing), show=is_shown()) as advance:
-        for done, result in enumerate(run_tasks(run_fold, missing, pool), 1):
+        for done, result in enumerate(workers.run(run_fold, missing, files_read), 1):
             advance(done, result.arm)
 
 

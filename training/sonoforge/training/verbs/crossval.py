@@ -29,6 +29,7 @@ from sonoforge.training.gan.settings import compose
 from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.results import ComparisonResults
 from sonoforge.training.statistics.tables import evaluate
+from sonoforge.training.tasks.ray_cluster import check_cluster
 from sonoforge.training.verbs.settings.crossval import ComparisonConfig, Config
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
             "--real-shares out"
         )
     _check_folds(config)
+    check_cluster(config.cluster, config.device)
     choosing = _resolve_choosing(config, arms)
     find_device(config.device)
     generator = _resolve_generator(config)
@@ -128,6 +130,7 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
         generator=generator,
         device=config.device,
         jobs=config.jobs,
+        cluster=config.cluster,
         comparator_weights=config.comparator_weights,
         choosing=choosing,
     )

@@ -12,6 +12,7 @@ sonoforge run                                          the whole way on simulate
 sonoforge run --data BUSI/                             10 sealed folds of both arms, then a bundle and a report
 sonoforge run --data BUSI/ --budget thesis --protocol thesis --device cuda
 sonoforge run --data BUSI/ --resume                    continue a run that was interrupted
+sonoforge run --data BUSI/ --out s3://bucket/runs      the run folder at a URL
 """
 
 

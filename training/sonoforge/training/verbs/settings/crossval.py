@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sonoforge.runtime.cli.options import group, option
+from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.classifier.arm_names import FORMS
 from sonoforge.training.classifier.options import CHOOSABLE, ClassifierOptions
 from sonoforge.training.data.cache_settings import CacheSettings
@@ -20,6 +20,7 @@ sonoforge crossval --data BUSI/ --arms real,gan --choose dose=0.5,1,2
 sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
 sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
 sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
+sonoforge crossval --data BUSI/ --cluster 10.0.0.5:6379 --jobs 60   folds on the machines of a Ray cluster
 sonoforge crossval --from RUN/predictions.csv          the tables again, from the predictions alone
 """
 
@@ -77,9 +78,16 @@ class ComparisonConfig:
         help="measure the held-out fold after each epoch, for a picture alone (budget thesis: always)",
     )
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    jobs: int | None = option(None, help="folds run at a time (default: one a core; 1 on a GPU)", limits=(1, 64))
+    jobs: int | None = option(
+        None, help="folds run at a time (default: one a core; 1 on a GPU; on a cluster, what fits)", limits=(1, 1024)
+    )
+    cluster: str = option(
+        "",
+        help="run the folds on a Ray cluster: local, started here, or the address of one (HOST:6379)",
+        metavar="ADDRESS",
+    )
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = option("runs", help="folder of the numbered run folders")
+    out: str = runs_folder()
     resume: bool = option(False, help="continue the newest run with the same settings")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sonoforge.runtime.cli.options import argument, group, option
+from sonoforge.runtime.cli.options import argument, group, option, runs_folder
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.evaluation.metric_names import METRICS
 
@@ -73,4 +73,4 @@ class Config:
     seed: int = option(0, help="seed of generated images, halves, subsets and projections", limits=(0, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = option("runs", help="folder for run folders")
+    out: str = runs_folder()

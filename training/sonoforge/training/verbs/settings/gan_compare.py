@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sonoforge.runtime.cli.options import group, option
+from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.gan.options import GanSettings
 
@@ -51,5 +51,5 @@ class Config:
     repeats: int = option(100, help="number of random halves for floors and intervals", limits=(5, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = option("runs", help="folder for run folders")
+    out: str = runs_folder()
     resume: bool = option(False, help="continue the newest comparison with the same settings, if there is one")

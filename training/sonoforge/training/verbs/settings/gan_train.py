@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sonoforge.runtime.cli.options import group, option
+from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.gan.options import GanSettings
 
@@ -36,5 +36,5 @@ class Config:
     minutes: float | None = option(None, help="stop and save after so long; --resume goes on", limits=(0.001, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = option("runs", help="folder for run folders")
+    out: str = runs_folder()
     resume: bool = option(False, help="continue the newest run with the same settings, if there is one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sonoforge.runtime.cli.options import argument, option
+from sonoforge.runtime.cli.options import argument, runs_folder
 
 EXAMPLES = """
 sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --reading-sheet 30
@@ -21,4 +21,4 @@ class Config:
 
     sheet: str = argument("", help="folder made by sonoforge evaluate --reading-sheet")
     answers: tuple[str, ...] = argument((), help="files of answers, one for each reader, or folders of them")
-    out: str = option("runs", help="folder for run folders")
+    out: str = runs_folder()

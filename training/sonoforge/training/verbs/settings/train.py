@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sonoforge.runtime.cli.options import group, option
+from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.data.cache_settings import CacheSettings
 
@@ -29,5 +29,5 @@ class Config:
     images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = option("runs", help="folder of the numbered run folders")
+    out: str = runs_folder()
     resume: bool = option(False, help="continue the newest run with the same settings")

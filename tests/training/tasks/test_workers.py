@@ -1,4 +1,4 @@
-"""Tasks side by side: all results, errors raised, one thread each, no orphans."""
+"""Tasks side by side: all results, errors raised, one thread each, a killed worker's task done again, no orphans."""
 
 from __future__ import annotations
 
@@ -8,42 +8,59 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-from sonoforge.runtime.errors import GateError
-from sonoforge.training.tasks import default_jobs, run_tasks, worker_pool
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.tasks.workers import ThisProcess, Workers, WorkerSettings, default_jobs, open_workers
+from trial_tasks import ends_its_process, ends_its_process_once, refuses, who_and_how
 
 
-def describe(task: int) -> tuple[int, int, int]:
-    return task, torch.get_num_threads(), os.getpid()
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    with open_workers(WorkerSettings("cpu", 2), tmp_path_factory.mktemp("run"), 5) as workers:
+        yield workers
 
 
-def refuse(task: int) -> int:
-    if task == 1:
-        raise GateError("sealed: planted")
-    return task
+@pytest.fixture(params=["this process", "two processes"])
+def workers(request: pytest.FixtureRequest, processes: Workers) -> Workers:
+    return processes if request.param == "two processes" else ThisProcess("cpu")
 
 
-@pytest.fixture(scope="module", params=[1, 2])
-def pool(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor | None]:
-    with worker_pool(request.param) as pool:
-        yield pool
-
-
-def test_every_task_is_done_once_with_one_thread(pool: ProcessPoolExecutor | None) -> None:
-    done = list(run_tasks(describe, range(5), pool))
+def test_every_task_is_done_once_with_one_thread(workers: Workers) -> None:
+    done = list(workers.run(who_and_how, range(5)))
     assert sorted(task for task, _, _ in done) == [0, 1, 2, 3, 4]
     assert {threads for _, threads, _ in done} == {1}
-    assert (os.getpid() in {process for _, _, process in done}) == (pool is None)
+    assert (os.getpid() in {process for _, _, process in done}) == (workers.slots == 1)
 
 
-def test_an_error_keeps_its_kind_and_message(pool: ProcessPoolExecutor | None) -> None:
+def test_an_error_keeps_its_kind_and_message(workers: Workers) -> None:
     with pytest.raises(GateError, match="sealed: planted"):
-        list(run_tasks(refuse, range(3), pool))
+        list(workers.run(refuses, range(3)))
+
+
+def test_the_task_of_a_killed_process_is_done_again_and_no_other(
+    processes: Workers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = list(processes.run(ends_its_process_once, [tmp_path / name for name in ("a", "b", "c")]))
+    assert sorted(path.name for path in done) == ["a", "b", "c"]
+    assert caplog.text.count("its task is done again") == 1
+    begun = {name: (tmp_path / name).read_text() for name in ("a", "b", "c")}
+    assert begun == {"a": "begun" * 2, "b": "begun", "c": "begun"}
+
+
+def test_a_task_that_kills_every_process_is_given_up(processes: Workers, tmp_path: Path) -> None:
+    with pytest.raises(SonoforgeError, match="3 workers died over one task, most likely for lack of memory"):
+        list(processes.run(ends_its_process, [tmp_path / "a"]))
+    assert (tmp_path / "a").read_text() == "begun" * 3
+
+
+def test_nothing_to_do_starts_nothing(tmp_path: Path) -> None:
+    """Not even a cluster at an address where there is none."""
+    with open_workers(WorkerSettings("cpu", 8, "192.0.2.1:1"), tmp_path, 0) as workers:
+        assert list(workers.run(who_and_how, [])) == []
 
 
 def test_jobs_on_a_gpu_and_on_a_cpu() -> None:
@@ -55,7 +72,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c
-from sonoforge.training.tasks import run_tasks, worker_pool
+from sonoforge.training.tasks.workers import WorkerSettings, open_workers
 
 def work(name):
     Path(name).touch()
@@ -63,8 +80,8 @@ def work(name):
 
 if __name__ == "__main__":
     try:
-        with sigterm_as_ctrl_c(), worker_pool(2) as pool:
-            list(run_tasks(work, sys.argv[1:], pool))
+        with sigterm_as_ctrl_c(), open_workers(WorkerSettings("cpu", 2), Path(), 2) as workers:
+            list(workers.run(work, sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)
 """

@@ -1,0 +1,299 @@
+"""Run folders at a URL, such as ``--out s3://bucket/runs``: worked on here, copied there file by file.
+
+A verb works in a temporary folder of this machine that stands for the URL: the runs there are in it by name and
+settings, the one that is resumed with all its files.  Every few seconds, and at the end, what has changed is copied.
+``copied.json`` of a run, written after each round, lists what is complete there; nothing else is ever fetched.  So a
+checkpoint of several files is there as a whole or not at all, whenever the command is killed.
+
+Credentials are the business of the file system's own settings, such as ``AWS_PROFILE``; none are in a URL or a record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sonoforge.runtime import leftovers
+from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.errors import SonoforgeError, reason
+
+log = logging.getLogger(__name__)
+
+LIST = "copied.json"
+RUN = re.compile(r"\d{5,}-.+")
+NOT_COPIED = frozenset({"features"})
+"""Folders of intermediate values, which are large, quickly made again, and removed at the end of a run."""
+SECONDS = 10.0
+"""Between two rounds: a killed command loses no more than what it did since the last."""
+_EXTRAS = {"s3": "'sonoforge[remote]'", "s3a": "'sonoforge[remote]'"}
+_OWNER_ALONE = 0o700
+
+_active: RemoteRuns | None = None
+
+
+def work_at(url: str, work: Callable[[str], Outcome]) -> Outcome:
+    """Call what works on a folder of runs, with a folder that stands for the URL.
+
+    Messages, errors and the result name the URL.  A next command that would read from there is left out.
+
+    Raises:
+        SonoforgeError: The URL cannot be read or written, or names a password; if files could not be copied at the end,
+            they are kept here, and the message says where.
+    """
+    with _open_remote(url) as remote, _names_of(remote):
+        try:
+            outcome = work(str(remote.here))
+        except SonoforgeError as error:
+            error.args = (remote.shown(str(error)),)
+            raise
+    following = "" if str(remote.here) in outcome.next_command else outcome.next_command
+    return Outcome(remote.shown_in(outcome.result), following, outcome.exit_code)
+
+
+def claim(folder: Path) -> bool:
+    """Take the name of a new run folder at its URL; False if another machine was faster.  True for a folder here."""
+    return _active is None or _active.claim(folder)
+
+
+def fetch(folder: Path) -> None:
+    """Bring all files of a run that is to be resumed from its URL; nothing for a folder here."""
+    if _active is not None:
+        _active.fetch(folder)
+
+
+def copy_now() -> None:
+    """Copy what has changed without waiting for the next round; nothing without a URL."""
+    if _active is not None:
+        _active.copy()
+
+
+def shown(text: str) -> str:
+    """Return a text with the URL in place of the folder that stands for it."""
+    return text if _active is None else _active.shown(text)
+
+
+@contextlib.contextmanager
+def _open_remote(url: str) -> Iterator[RemoteRuns]:
+    global _active  # noqa: PLW0603 - a process works at one URL
+    base = Path(tempfile.gettempdir())
+    leftovers.remove_leftovers(base)  # those of killed processes
+    here = leftovers.temporary_name(base / "sonoforge-runs")
+    with leftovers.new_folder(here):
+        here.chmod(_OWNER_ALONE)
+        try:
+            remote = RemoteRuns(url, here)
+            _active = remote
+            with remote.copying():
+                yield remote
+        finally:
+            _active = None
+            shutil.rmtree(here, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _names_of(remote: RemoteRuns) -> Iterator[None]:
+    """Let every message of the program name the URL."""
+    before = logging.getLogRecordFactory()
+
+    def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = before(*args, **kwargs)
+        if record.name.startswith("sonoforge"):
+            record.msg, record.args = remote.shown(record.getMessage()), None
+        return record
+
+    logging.setLogRecordFactory(make)
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(before)
+
+
+class RemoteRuns:
+    """The runs at a URL, and the folder here that stands for them."""
+
+    def __init__(self, url: str, here: Path) -> None:
+        self.url, self.here = url.rstrip("/"), here
+        self._files, self._root = _open_url(url)
+        self._copied: dict[Path, dict[str, tuple[int, int]]] = {}  # of each run worked on, what is there, by its stamp
+        self._made: set[str] = set()  # folders that are there
+        self._failed = False
+        self._lock = threading.Lock()
+        with self._told():
+            for name in self._names():
+                (here / name).mkdir()
+                with contextlib.suppress(FileNotFoundError):
+                    (here / name / "config.yaml").write_bytes(self._files.cat_file(f"{self._root}/{name}/config.yaml"))
+
+    def _names(self) -> list[str]:
+        """Name the runs there."""
+        try:
+            found = self._files.ls(self._root, detail=False)
+        except FileNotFoundError:  # nothing yet
+            return []
+        names = [str(path).rstrip("/").rpartition("/")[2] for path in found]
+        return sorted(name for name in names if RUN.fullmatch(name))
+
+    def shown(self, text: str) -> str:
+        """See `shown`."""
+        return text.replace(str(self.here), self.url)
+
+    def shown_in(self, value: Any) -> Any:
+        """Name the URL in every text of a result."""
+        if isinstance(value, str):
+            return self.shown(value)
+        if isinstance(value, dict):
+            return {key: self.shown_in(item) for key, item in value.items()}
+        return [self.shown_in(item) for item in value] if isinstance(value, list | tuple) else value
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what a file system raises into one line."""
+        try:
+            yield
+        except SonoforgeError:
+            raise
+        except Exception as error:  # each file system has errors of its own
+            remedy = "check that bucket or folder exists and that you may write there; --debug shows more"
+            if "credential" in str(error).lower():
+                remedy = "give credentials as its own tools take them, such as AWS_PROFILE"
+            raise SonoforgeError(f"--out {self.url}: cannot be used ({reason(error)}); {remedy}") from error
+
+    def claim(self, folder: Path) -> bool:
+        """See `claim`: the settings are written unless there are some."""
+        target = f"{self._root}/{folder.name}"
+        with self._told():
+            try:
+                self._make(target)
+                content = folder.joinpath("config.yaml").read_bytes()
+                self._files.pipe_file(f"{target}/config.yaml", content, mode="create")
+            except FileExistsError:
+                return False
+        self._copied[folder] = {}
+        return True
+
+    def fetch(self, folder: Path) -> None:
+        """See `fetch`."""
+        with self._told():
+            try:
+                names = json.loads(self._files.cat_file(f"{self._root}/{folder.name}/{LIST}"))["files"]
+            except FileNotFoundError:
+                names = []
+            for name in names:
+                target = folder / name
+                if not target.resolve().is_relative_to(folder.resolve()):
+                    raise SonoforgeError(f"{self.url}/{folder.name}/{LIST}: lists {name}, expected files of the run")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._files.get_file(f"{self._root}/{folder.name}/{name}", str(target))
+        self._copied[folder] = _stamps(folder)
+
+    def copy(self) -> None:
+        """Copy what has changed since the last time; what fails is tried again the next time."""
+        try:
+            self._copy()
+        except SonoforgeError as error:
+            if not self._failed:
+                log.warning("%s; it is tried again", error)
+            self._failed = True
+
+    def _copy(self) -> None:
+        with self._lock, self._told():
+            for folder, before in self._copied.items():
+                now = _stamps(folder)
+                changed = [name for name in now if before.get(name) != now[name]]
+                gone = before.keys() - now.keys()
+                # That a run is finished is told last.
+                for name in sorted(changed, key=lambda name: name == "results.json"):
+                    target = f"{self._root}/{folder.name}/{name}"
+                    self._make(target.rpartition("/")[0])
+                    with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+                        self._files.put_file(str(folder / name), target)
+                if changed or gone:
+                    listed = json.dumps({"files": sorted(name for name in now if (folder / name).is_file())}, indent=2)
+                    self._files.pipe_file(f"{self._root}/{folder.name}/{LIST}", listed.encode())
+                self._copied[folder] = now
+                for name in gone:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._files.rm_file(f"{self._root}/{folder.name}/{name}")
+
+    def _make(self, folder: str) -> None:
+        """Make a folder and those that it lies in, where there are folders; a bucket is nobody's to make."""
+        if folder in self._made or "/" not in folder.rstrip("/"):
+            return
+        parent = folder.rpartition("/")[0]
+        self._make(parent)
+        with contextlib.suppress(FileExistsError):
+            self._files.mkdir(folder, create_parents=False)
+        self._made.add(folder)
+
+    @contextlib.contextmanager
+    def copying(self) -> Iterator[None]:
+        """Copy round by round while inside, and all at the end; what cannot be copied then is kept here."""
+        over = threading.Event()
+
+        def rounds() -> None:
+            while not over.wait(SECONDS):
+                self.copy()
+
+        thread = threading.Thread(target=rounds, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            try:
+                self._copy()
+            except BaseException as error:
+                kept = Path(tempfile.mkdtemp(prefix="sonoforge-not-copied-"))
+                for folder in self._copied:
+                    shutil.move(folder, kept / folder.name)
+                raise SonoforgeError(f"{reason(error)}; what was not copied is kept in {kept}") from error
+
+
+def _open_url(url: str) -> tuple[Any, str]:
+    """Open the file system of a URL, and return it with the path in it.
+
+    Raises:
+        SonoforgeError: A password in it, an unknown kind, or a package that is not installed.
+    """
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise SonoforgeError(
+            f"--out {parts.scheme}://...: found credentials in the URL, which would be written into the run's records; "
+            "give them as its own tools take them, such as AWS_PROFILE"
+        )
+    try:
+        import fsspec  # noqa: PLC0415 - an extra, and slow to import
+
+        files, root = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        extra = _EXTRAS.get(parts.scheme)
+        remedy = f"pip install {extra}" if extra else reason(error)
+        raise SonoforgeError(f"--out {url}: what opens {parts.scheme}:// is not installed; {remedy}") from error
+    except ValueError as error:
+        raise SonoforgeError(
+            f"--out {url}: {reason(error)}; expected a folder or a URL such as s3://bucket/runs"
+        ) from error
+    return files, str(root).rstrip("/")
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return when each finished file of a run was written, and its size, by name."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if not NOT_COPIED & set(name.parts) and not any(map(leftovers.is_unfinished, name.parts)):
+            with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+                status = path.stat()
+                if path.is_file():
+                    found[name.as_posix()] = status.st_mtime_ns, status.st_size
+    return found

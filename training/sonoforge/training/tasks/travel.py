@@ -1,0 +1,122 @@
+"""What a task takes along to a machine that does not see the run folder, and what comes back from there.
+
+Paths inside the run folder are packed relative to it, so that tasks and results mean the same in the folder that stands
+in for it elsewhere.  The folder of decoded images becomes that machine's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sonoforge.runtime.atomic import replacing_folder, write_bytes
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.leftovers import is_unfinished
+from sonoforge.training.data.cache_settings import CacheSettings, chosen_folder
+from sonoforge.training.run_folder import LOG, RESULTS
+
+_RUN, _CACHE = "run folder", "decoded images"
+
+
+class _Packer(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, run: Path) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._run = run
+
+    def persistent_id(self, obj: object) -> tuple[str, str, str] | None:
+        if not isinstance(obj, Path):
+            return None
+        if obj.absolute().is_relative_to(self._run):
+            return _RUN, obj.absolute().relative_to(self._run).as_posix(), ""
+        choice = chosen_folder(obj)
+        return None if choice is None else (_CACHE, str(obj), choice)
+
+
+class _Unpacker(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, run: Path) -> None:
+        super().__init__(file)
+        self._run = run
+
+    def persistent_load(self, pid: tuple[str, str, str]) -> Path:
+        kind, path, choice = pid
+        if kind == _RUN:
+            return self._run / path
+        return Path(path) if Path(path).is_dir() else _own_cache(choice)
+
+
+@functools.cache
+def _own_cache(choice: str) -> Path:
+    return CacheSettings(cache=choice).open()
+
+
+def pack(value: Any, run: Path) -> bytes:
+    """Pickle a value whose paths may lie in the run folder, which is given as an absolute path."""
+    file = io.BytesIO()
+    _Packer(file, run).dump(value)
+    return file.getvalue()
+
+
+def unpack(data: bytes, run: Path) -> Any:
+    """Return what `pack` packed, with the paths of the run folder in this one.
+
+    Only for what this run's own processes send each other: a pickle runs code.
+    """
+    return _Unpacker(io.BytesIO(data), run).load()
+
+
+def read_files(run: Path, paths: Iterable[Path]) -> dict[str, bytes]:
+    """Read files, and all files of folders, by their path in the run folder; what is missing is left out."""
+    found: dict[str, bytes] = {}
+    for path in paths:
+        files = (path,) if path.is_file() else sorted(path.rglob("*"))
+        found |= {name: run.joinpath(name).read_bytes() for name in _names(run, files)}
+    return found
+
+
+def stamps(run: Path) -> dict[str, tuple[int, int]]:
+    """Return what tells each file of a folder from its next version."""
+    status = {name: run.joinpath(name).stat() for name in _names(run, run.rglob("*"))}
+    return {name: (own.st_mtime_ns, own.st_size) for name, own in status.items()}
+
+
+def _names(run: Path, files: Iterable[Path]) -> list[str]:
+    """Name the finished files among some paths."""
+    relative = (path.relative_to(run) for path in files if path.is_file())
+    return [name.as_posix() for name in relative if not any(map(is_unfinished, name.parts))]
+
+
+def write_files(run: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a run folder: what is new as whole folders, so that a kill leaves no part of a checkpoint.
+
+    Lines of the log are added to it.  That a training is finished is written last.
+
+    Raises:
+        SonoforgeError: A path leads out of the folder, or a file cannot be written.
+    """
+    folders: defaultdict[PurePosixPath, dict[PurePosixPath, bytes]] = defaultdict(dict)
+    alone: dict[PurePosixPath, bytes] = {}
+    for name, content in files.items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise SonoforgeError(f"{name}: found outside the run folder, expected a path in it")
+        new = next((parent for parent in list(path.parents)[-2::-1] if not (run / parent).is_dir()), None)
+        if new is None:
+            alone[path] = content
+        else:
+            folders[new][path.relative_to(new)] = content
+    for folder, inside in folders.items():
+        with replacing_folder(run / folder) as temporary:
+            for path, content in inside.items():
+                (temporary / path).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / path).write_bytes(content)
+    for path, content in sorted(alone.items(), key=lambda item: item[0].name == RESULTS):
+        if path.name == LOG:
+            with (run / path).open("ab") as log:
+                log.write(content)
+        else:
+            write_bytes(run / path, content)

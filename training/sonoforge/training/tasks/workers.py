@@ -1,0 +1,141 @@
+"""The one seam through which independent tasks are submitted and their results collected, wherever they run.
+
+A task computes with one thread, whatever the number of workers, so its result does not depend on it.  Its files lie in
+the run folder.  The task of a worker that dies is done again; an error that a task raises is raised here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.devices import find_device
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+MOST_JOBS = 16
+"""Each process holds its own network and optimiser; more rarely pay for ten folds."""
+MOST_DEATHS = 3
+"""Workers that may die over one task before it is given up: the cause is the task itself, or a lack of memory."""
+
+# The files and folders of the run folder that a task reads; on a machine that cannot see them, they are sent along.
+Reads = Callable[[Any], Sequence[Path]]
+
+
+def reads_nothing(task: object) -> Sequence[Path]:
+    """Return no file: the task reads nothing from the run folder."""
+    del task
+    return ()
+
+
+class Workers(Protocol):
+    """Those who do tasks."""
+
+    slots: int  # tasks that are done at a time
+    device: str  # that a task computes on, see `devices.find_device`
+
+    def prepare(self, function: Callable[[Any], object], argument: object) -> None:
+        """Let each worker that is already there call a module-level function, before there is a task."""
+
+    def run(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], reads: Reads = reads_nothing
+    ) -> Iterator[Result]:
+        """Do the tasks and yield their results as they come, in any order.
+
+        Args:
+            function: A module-level function; other processes must be able to import it.
+            tasks: Its arguments; for other processes, they and the results must be picklable.
+            reads: What a task reads from the run folder.
+
+        Raises:
+            Exception: Whatever a task raises; tasks that have not started are dropped.
+            SonoforgeError: Over one task, `MOST_DEATHS` workers died.
+        """
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Which workers are wanted."""
+
+    device: str
+    jobs: int | None = None  # tasks at a time; None: see `default_jobs`, on a cluster as many as fit
+    cluster: str = ""  # empty: this machine's processes; `local` or an address: see `ray_cluster`
+
+
+@contextlib.contextmanager
+def open_workers(settings: WorkerSettings, folder: Path, most: int) -> Iterator[Workers]:
+    """Make workers for several calls of `Workers.run`.
+
+    An error waits for the tasks that are under way; an interruption ends them in the middle, as a kill does.
+
+    Args:
+        settings: Which ones.
+        folder: The run folder.
+        most: Tasks that are left; more workers are of no use.
+
+    Raises:
+        SonoforgeError: There is no such cluster, or Ray is not installed.
+    """
+    if settings.cluster and most:
+        from sonoforge.training.tasks.ray_cluster import open_cluster  # noqa: PLC0415 - an extra
+
+        with open_cluster(settings, folder, most) as cluster:
+            yield cluster
+        return
+    device = find_device(settings.device)
+    jobs = min(settings.jobs or default_jobs(device), most)
+    if jobs <= 1:
+        yield ThisProcess(str(device))
+        return
+    from sonoforge.training.tasks.processes import open_processes  # noqa: PLC0415 - one process does without
+
+    with open_processes(jobs, str(device)) as processes:
+        yield processes
+
+
+def default_jobs(device: torch.device) -> int:
+    """One process on a GPU, which runs one task at a time anyway; one a core on a CPU."""
+    if device.type != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_JOBS)
+
+
+class ThisProcess:
+    """The one worker of a serial run."""
+
+    slots = 1
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def prepare(self, function: Callable[[Any], object], argument: object) -> None:
+        """Nothing is won by it here."""
+
+    def run(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], reads: Reads = reads_nothing
+    ) -> Iterator[Result]:
+        """Do one task after the other; see `Workers`."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            for task in tasks:
+                yield function(task)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def given_up(deaths: int) -> SonoforgeError:
+    """Return the error with which a task is given up."""
+    return SonoforgeError(
+        f"{deaths} workers died over one task, most likely for lack of memory (see the system's log); free some, or "
+        "take fewer --jobs, and give --resume: finished tasks are kept"
+    )
