@@ -7,12 +7,13 @@ import csv
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from sklearn import metrics
 
+from axe import axe_script
 from group_loops import group_sums, sign_flip_p, wilson_ends
 from pages import Page, check_page
 from report_factory import Run, Written, make_run, write_reads, written
@@ -24,6 +25,9 @@ from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.evidence import check_reads, read_plans, reliability
 from sonoforge.training.pages.run.page import command_line, write_report
 from sonoforge.training.statistics.calibration import expected_calibration_error
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,22 @@ def test_the_page_is_whole_accessible_and_loads_nothing(sealed: Written, thesis:
         assert (run.folder / "report.html").stat().st_size < 6_000_000
         targets = {attributes["href"][1:] for attributes in page.attributes("a")}
         assert {"data", "split", "results", "glossary"} <= targets
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing_in_a_report_with_every_shade_of_the_confusion_matrix(
+    browser: Browser, tmp_path: Path, width: int, scheme: str
+) -> None:
+    run = written(make_run(tmp_path / "run", ("one", "two"), (16, 20), arms=(("real", 1.0), ("gan", 0.7)), folds=2)).run
+    with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True) as context:
+        tab = context.new_page()
+        tab.goto((run.folder / "report.html").as_uri())
+        tab.evaluate(axe_script())
+        found = tab.evaluate("axe.run().then(({violations}) => violations)")
+        assert [(one["id"], [node["html"][:90] for node in one["nodes"]]) for one in found] == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_what_a_run_did_not_make_is_left_out(sealed: Written, small: Written) -> None:
