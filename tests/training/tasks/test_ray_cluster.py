@@ -1,6 +1,6 @@
 """A comparison on a Ray cluster: as a serial run, whatever is killed; about three minutes on two cores.
 
-By hand, or in `.ci/run`:  pytest -m slow -n 0 tests/training/tasks/test_ray_cluster.py
+Some in `.ci/run`; all by hand:  pytest -m slow -n 0 tests/training/tasks/test_ray_cluster.py
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,6 +47,14 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) 
     while not condition():
         assert process.poll() is None and time.monotonic() < deadline, "it ended, or took more than five minutes"
         time.sleep(0.01)
+
+
+def assert_ended(processes: Iterable[int]) -> None:
+    """Ray's own processes may take some seconds to end."""
+    deadline = time.monotonic() + 60
+    while alive := [pid for pid in processes if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"{alive} outlived the command"
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +121,7 @@ def test_kill_9_of_a_worker_and_of_the_driver_trains_nothing_twice(serial: Path,
     victim.kill()
     victim.communicate()
     assert not (run / "results.json").exists(), "the run ended before it could be killed"
-    deadline = time.monotonic() + 60
-    while alive := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
-        assert time.monotonic() < deadline, f"{alive} outlived their driver"
-        time.sleep(0.1)
+    assert_ended(workers)
     kept = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.glob("folds/*.json")}
     done = succeed(*arguments, "--resume")
     assert done.json["run"] == str(run)
@@ -125,8 +130,8 @@ def test_kill_9_of_a_worker_and_of_the_driver_trains_nothing_twice(serial: Path,
     assert not list(run.rglob(".*")), "something unfinished was left"
     counted = trainings(run)
     assert counted.pop("generators") == 6  # two classes in three folds
-    # A fold whose result was written in the instant before the kill is not told of, nor done again.
-    assert len(counted) >= 8 and set(counted.values()) == {1}
+    # What each worker wrote while its driver was killed is not told of, nor done again.
+    assert len(counted) >= 7 and set(counted.values()) == {1}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -139,7 +144,7 @@ def test_an_interruption_ends_all_workers_and_keeps_what_is_done(number: signal.
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.splitlines()[-1].startswith("sonoforge: interrupted") and "Traceback" not in errors
-    assert not [pid for pid in own if Path(f"/proc/{pid}").exists()]
+    assert_ended(own)
     assert list(tmp_path.glob("runs/*/folds/*.json")) and not list(tmp_path.glob("runs/*/results.json"))
 
 
