@@ -92,9 +92,15 @@ def _candidates(padded: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
     places = places[inside]
     straight, diagonal = (line[places + SHORTEST * ways[:, None]].astype(np.int16) for ways in _STEPS @ (width, 1))
     return [
-        np.unique(places[np.minimum(arms.min(axis=0), line[places]) - np.sort(between, axis=0)[-2] > _FAINT])
+        _once(places[np.minimum(arms.min(axis=0), line[places]) - np.sort(between, axis=0)[-2] > _FAINT])
         for arms, between in ((straight, diagonal), (diagonal, straight))
     ]
+
+
+def _once(places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return each place once, in order; `numpy.unique` would import masked arrays first, for 8 ms."""
+    ordered = np.sort(places)
+    return ordered[np.diff(ordered, prepend=-1) > 0]
 
 
 def _ridges_and_valleys(line: NDArray[np.uint8], first: int) -> NDArray[np.intp]:
