@@ -16,6 +16,7 @@ import dataclasses
 import functools
 import json
 import logging
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -97,6 +98,22 @@ class _Parser(argparse.ArgumentParser):
                 break
         raise SonoforgeError(f"{self.prog}: {message}; see {self.prog} --help")
 
+    def parse_known_intermixed_args(
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse as argparse does, but compose the usage line, which takes milliseconds, for ``--help`` alone."""
+        arguments = sys.argv[1:] if args is None else args
+        if not any(argument.startswith(("-h", "--help")) for argument in arguments):
+            self.usage = ""
+        return super().parse_known_intermixed_args(arguments, namespace)
+
+
+class _AnyWidth(argparse.HelpFormatter):
+    """Checks arguments as they are added, each by a formatter of its own, without asking the terminal's width."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=100)
+
 
 def _element_type(annotation: Any) -> tuple[type, bool]:
     """Return the element type of a field annotation and whether it takes several values."""
@@ -125,8 +142,14 @@ class _Option(NamedTuple):
         return self.default is dataclasses.MISSING
 
 
-def _options(settings: Any, path: tuple[str, ...] = (), prefix: str = "", title: str = "") -> dict[str, _Option]:
-    """Return every option of a ``Config`` by its key; ``settings`` is the class, or an instance with other defaults."""
+@functools.cache
+def _options(config_class: Any) -> Mapping[str, _Option]:
+    """Return every option of a ``Config`` by its key."""
+    return types.MappingProxyType(_found(config_class))
+
+
+def _found(settings: Any, path: tuple[str, ...] = (), prefix: str = "", title: str = "") -> dict[str, _Option]:
+    """Return the options of a ``Config``, or of a group inside it: a class, or an instance with other defaults."""
     own = settings if isinstance(settings, type) else type(settings)
     annotations = typing.get_type_hints(own)
     found: dict[str, _Option] = {}
@@ -134,7 +157,7 @@ def _options(settings: Any, path: tuple[str, ...] = (), prefix: str = "", title:
         default = field.default if isinstance(settings, type) else getattr(settings, field.name)
         inner_path, metadata = (*path, field.name), field.metadata
         if "prefix" in metadata:
-            inner = _options(default, inner_path, prefix + metadata["prefix"], metadata["title"])
+            inner = _found(default, inner_path, prefix + metadata["prefix"], metadata["title"])
             left_out = {prefix + metadata["prefix"] + name for name in metadata["without"]}
             found |= {key: option for key, option in inner.items() if key not in left_out}
         elif metadata:
@@ -202,7 +225,7 @@ def build_parser(program: str, summary: str, config_class: Any, examples: str) -
         prog=program,
         description=summary,
         epilog="examples:\n" + "\n".join("  " + line for line in examples.strip().splitlines()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_AnyWidth,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
@@ -231,6 +254,7 @@ def build_parser(program: str, summary: str, config_class: Any, examples: str) -
     common.add_argument("--quiet", action="store_true", help="print the answer and errors only")
     common.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
 
 
@@ -320,7 +344,7 @@ def resolve_config(config_class: Any, given: Mapping[str, Any], file: Path | Non
 
 
 def _build(settings: Any, path: tuple[str, ...], values: Mapping[tuple[str, ...], Any]) -> Any:
-    """Make a ``Config``, and its groups inside it, from values by their path; ``settings`` as in `_options`."""
+    """Make a ``Config``, and its groups inside it, from values by their path; ``settings`` as in `_found`."""
     own = settings if isinstance(settings, type) else type(settings)
     given = {}
     for field in dataclasses.fields(own):
