@@ -141,7 +141,7 @@ def _run(arguments: Sequence[str]) -> int:
     settings = _import(name, verb.settings, verb.extra)
     config_class, examples = settings.Config, settings.EXAMPLES
     parser = options.build_parser(f"sonoforge {name}", verb.summary, config_class, examples)
-    given = vars(parser.parse_intermixed_args(rest))
+    given = options.parse(parser, rest)
     common = {key: given.pop(key, None) for key in ("config", "json", "quiet", "dry_run", "debug")}
     config = options.resolve_config(config_class, given, Path(common["config"]) if common["config"] else None)
     options.configure_logging(bool(common["quiet"]), answers=not common["json"])

@@ -16,7 +16,6 @@ import dataclasses
 import functools
 import json
 import logging
-import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -98,15 +97,6 @@ class _Parser(argparse.ArgumentParser):
                 break
         raise SonoforgeError(f"{self.prog}: {message}; see {self.prog} --help")
 
-    def parse_known_intermixed_args(
-        self, args: Sequence[str] | None = None, namespace: Any = None
-    ) -> tuple[Any, list[str]]:
-        """Parse as argparse does, but compose the usage line, which takes milliseconds, for ``--help`` alone."""
-        arguments = sys.argv[1:] if args is None else args
-        if not any(argument.startswith(("-h", "--help")) for argument in arguments):
-            self.usage = ""
-        return super().parse_known_intermixed_args(arguments, namespace)
-
 
 class _AnyWidth(argparse.HelpFormatter):
     """Checks arguments as they are added, each by a formatter of its own, without asking the terminal's width."""
@@ -186,7 +176,8 @@ def with_flag(message: str, config_class: Any) -> str:
 def flatten(config: Any) -> dict[str, Any]:
     """Return the values of a ``Config`` by the keys that a config file has; `resolve_config` takes them back."""
     values = {}
-    for key, option in _options(type(config)).items():
+    config_class: Any = type(config)
+    for key, option in _options(config_class).items():
         value = config
         for name in option.path:
             value = getattr(value, name)
@@ -202,7 +193,8 @@ def remote_runs(config: Any) -> tuple[str, Callable[[str], Any]] | None:
     Raises:
         SonoforgeError: A URL for anything else.
     """
-    for key, found in _options(type(config)).items():
+    config_class: Any = type(config)
+    for key, found in _options(config_class).items():
         value = config
         for name in found.path:
             value = getattr(value, name)
@@ -256,6 +248,13 @@ def build_parser(program: str, summary: str, config_class: Any, examples: str) -
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return what was given on the command line, by key; options and arguments may come in any order."""
+    if not any(argument.startswith(("-h", "--help")) for argument in arguments):
+        parser.usage = ""  # it would be composed for every command, which takes milliseconds
+    return vars(parser.parse_intermixed_args(arguments))
 
 
 def _read_config_file(path: Path) -> dict[str, Any]:
