@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1600)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    cache = load_images(ImageSource(arguments.data, arguments.images, 0, default_folder()))
+    cache = load_images(ImageSource((arguments.data,), arguments.images, 0, default_folder()))
     space = open_space("bundle")
     features = embed_cached(space, np.asarray(cache.images)).features
     counts = [n for n in (10, 20, 50, 100, 200, 400, 800) if 2 * n <= len(features)]

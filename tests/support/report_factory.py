@@ -96,6 +96,7 @@ def make_run(
     seeds: int = 1,
     *,
     with_collapse: bool = False,
+    collections: Sequence[str] = (),
 ) -> Run:
     """Write a whole run folder.
 
@@ -107,6 +108,7 @@ def make_run(
         protocol: See `make_plan`.
         folds: Number of folds.
         seeds: Number of seeds.
+        collections: Names of those that the groups are of, in turn.
         with_collapse: Whether the last class's generator of the second fold ends collapsed; its log is cut short.
     """
     cache = make_cache(classes, counts)
@@ -126,7 +128,8 @@ def make_run(
             probabilities = invented_probabilities(labels[own], len(classes), right, 10 * plan.seed + n)
             files, groups = tuple(plan.files[i] for i in own), np.array(plan.groups)[own]
             kept = (files, groups, np.array(plan.fold_of)[own], labels[own], probabilities)
-            parts.append(Predictions(arm, protocol, plan.seed, *kept))
+            sources = tuple(collections[group % len(collections)] for group in groups if collections)
+            parts.append(Predictions(arm, protocol, plan.seed, *kept, collections=sources))
             for fold in range(folds):
                 _write_fold(folder, cache, plan, fold, arm, filled)
     write_predictions(folder / "predictions.csv", parts, classes)

@@ -36,7 +36,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scans(cache: Path) -> Path:
     """A folder of 105 simulated scans."""
-    return load_images(ImageSource("phantom", 105, 3, cache)).dataset.root
+    return load_images(ImageSource(("phantom",), 105, 3, cache)).dataset.root
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_few_images_are_judged_in_mild_variants_of_themselves(cache: Path, cells
     assert len(set(images.names)) == 40
     assert images.labels is not None
     assert [CELLS[label] for label in images.labels] == [name.split("/")[0] for name in images.names]
-    stored = load_images(ImageSource(str(cells), 0, 0, cache)).images
+    stored = load_images(ImageSource((str(cells),), 0, 0, cache)).images
     assert (images.pixels[::3] == stored).all()  # the first variant is the image itself
     for index in (1, 2, 61, 119):
         with Image.open(cells / images.names[index]) as image:
@@ -128,7 +128,7 @@ def test_a_variant_moves_an_image_by_what_it_says() -> None:
 
 
 def test_the_sealed_answer_of_a_variant_is_that_of_its_image(cache: Path, cells: Path, tmp_path: Path) -> None:
-    names = [item.path for item in load_images(ImageSource(str(cells), 0, 0, cache)).dataset.items]
+    names = [item.path for item in load_images(ImageSource((str(cells),), 0, 0, cache)).dataset.items]
     table = np.random.default_rng(0).dirichlet(np.ones(2), len(names))
     zeros, truth = np.zeros(len(names), np.int64), np.array([CELLS.index(name.split("/")[0]) for name in names])
     part = Predictions("real", "sealed", 0, tuple(names), zeros, np.arange(len(names)) % 2, truth, table)
@@ -142,7 +142,7 @@ def test_the_sealed_answer_of_a_variant_is_that_of_its_image(cache: Path, cells:
 def test_where_the_data_are_gone_the_images_kept_with_the_model_serve(
     cache: Path, cells: Path, own: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = np.asarray(load_images(ImageSource(str(cells), 0, 0, cache)).images)
+    kept = np.asarray(load_images(ImageSource((str(cells),), 0, 0, cache)).images)
     model = JudgedModel(CELLS, {"data": "cells"}, kept)
     images = choose_images("", None, settings(cache, data=own), model)
     assert images.source == "40 training images of cells, kept with the model, 120 variants"
@@ -151,7 +151,7 @@ def test_where_the_data_are_gone_the_images_kept_with_the_model_serve(
 
 
 def test_another_set_in_the_place_of_the_run_s_is_not_used(cache: Path, cells: Path, scans: Path) -> None:
-    kept = np.asarray(load_images(ImageSource(str(cells), 0, 0, cache)).images)
+    kept = np.asarray(load_images(ImageSource((str(cells),), 0, 0, cache)).images)
     images = choose_images("", None, settings(cache, data=str(scans)), JudgedModel(CELLS, {"images": ["0" * 16]}, kept))
     assert images.source.startswith("40 training images of")
 

@@ -137,7 +137,7 @@ def test_a_run_of_several_classes_is_asked_for_one(real: Path, runs: dict[str, P
 
 def test_the_real_images_are_those_that_the_training_saw(runs: dict[str, Path]) -> None:
     found, _ = read(str(runs["data"]), str(runs["one"]))
-    expected = read_training_set(str(runs["data"]), GanSettings(class_name="benign", image_size=32))
+    expected = read_training_set((str(runs["data"]),), GanSettings(class_name="benign", image_size=32))
     assert np.array_equal(found.pixels, expected.pixels)
     about = json.loads((next((runs["one"] / "checkpoints").iterdir()) / "checkpoint.json").read_text())
     assert expected.fingerprint == about["fingerprint"]
@@ -158,7 +158,7 @@ def test_a_folder_a_zip_and_a_training_give_the_same_pixels(real: Path, tmp_path
             archive.write(file, f"set/{file.relative_to(real)}")
     folder, _ = read(str(real), str(fakes))
     packed, _ = read(str(tmp_path / "real.zip"), str(fakes))
-    expected = read_training_set(str(real), GanSettings(class_name="malignant", image_size=size)).pixels
+    expected = read_training_set((str(real),), GanSettings(class_name="malignant", image_size=size)).pixels
     assert np.array_equal(folder.pixels, expected)
     assert np.array_equal(packed.pixels, expected)
     assert [image.content for image in folder.described] == [image.content for image in packed.described]
@@ -178,7 +178,7 @@ def test_colour_is_read_and_resized_as_a_training_does(tmp_path: Path) -> None:
     fakes = _generated(tmp_path / "fakes.npz", _noise(3, channels=3), "b")
     found, _ = read(str(tmp_path / "set"), str(fakes))
     assert np.array_equal(
-        found.pixels, read_training_set(str(tmp_path / "set"), GanSettings(class_name="b", image_size=32)).pixels
+        found.pixels, read_training_set((str(tmp_path / "set"),), GanSettings(class_name="b", image_size=32)).pixels
     )
     assert found.pixels.shape == (3, 32, 32, 3)
     assert [image.size for image in found.described] == [(80, 90)] * 3
@@ -188,7 +188,7 @@ def test_a_flat_folder_is_one_class_without_its_masks(real: Path, tmp_path: Path
     found, _ = read(str(real / "benign"), str(_generated(tmp_path / "fakes", _noise(3))))
     assert list(found.names) == ["again.png", *(f"scan ({number}).png" for number in range(1, 6))]
     assert np.array_equal(
-        found.pixels, read_training_set(str(real), GanSettings(class_name="benign", image_size=32)).pixels
+        found.pixels, read_training_set((str(real),), GanSettings(class_name="benign", image_size=32)).pixels
     )
 
 

@@ -78,11 +78,11 @@ def test_repeated_scans_are_found_in_the_files(tmp_path: Path) -> None:
             Image.fromarray(pixels).save(tmp_path / name / f"{number}a.png")
             Image.fromarray(pixels + 40).save(tmp_path / name / f"{number}b.jpg", quality=95)
     settings = GanSettings(class_name="malignant", image_size=SIDE)
-    images = read_training_set(str(tmp_path), settings, groups=True)
+    images = read_training_set((str(tmp_path),), settings, groups=True)
     assert images.groups is not None
     assert (images.groups[::2] == images.groups[1::2]).all()
     assert len(np.unique(images.groups)) == 6
-    assert read_training_set(str(tmp_path), settings).groups is None
+    assert read_training_set((str(tmp_path),), settings).groups is None
 
 
 def test_no_step_shows_a_held_out_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

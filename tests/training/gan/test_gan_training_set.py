@@ -44,7 +44,7 @@ def busi(tmp_path: Path) -> Path:
 def _read(busi: Path, class_name: str | None = None, size: int = SIZE, masks: bool = True) -> TrainingSet:
     every = {} if class_name else {"conditioning": "projection"}
     settings = GanSettings("dcgan", class_name=class_name or "", image_size=size, masks=masks, **every)
-    return read_training_set(str(busi), settings, cache_folder=busi.parent / "cache")
+    return read_training_set((str(busi),), settings, cache_folder=busi.parent / "cache")
 
 
 def test_all_classes_come_with_labels_and_one_class_without(busi: Path) -> None:
@@ -142,7 +142,7 @@ def test_colour_masks_of_one_channel_count(busi: Path) -> None:
 def test_the_phantom_set_comes_with_its_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_set_module, "PHANTOM_IMAGES", 8)
     settings = GanSettings("dcgan", conditioning="projection", image_size=SIZE, masks=True)
-    images = read_training_set("phantom", settings, cache_folder=tmp_path)
+    images = read_training_set(("phantom",), settings, cache_folder=tmp_path)
     assert images.name == "phantom"
     assert images.labels is not None
     assert list((images.pixels[..., 1] > 0).any(axis=(1, 2))) == list(images.labels > 0)

@@ -48,6 +48,20 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Written:
     return written(make_run(folder, ("one", "two"), (16, 20), arms=(("real", 0.8),), folds=2))
 
 
+def test_the_figures_of_each_collection_are_on_the_page(tmp_path: Path) -> None:
+    made = make_run(tmp_path / "run", arms=(("real", 0.8),), folds=2, collections=("Here", "There"))
+    rows = {row[0]: row for row in written(made).page.table("real images (System 1): images of each")}
+    _, labels, probabilities, groups = csv_arm(tmp_path / "run", "real")
+    own = groups % 2 == 1
+    assert rows["collection There"][2] == str(len(np.unique(groups[own])))
+    right = 100 * np.mean(probabilities.argmax(1) == labels, where=own)
+    assert rows["collection There"][3].startswith(f"{right:.1f} %")
+    pair = own & (labels > 0)
+    scores = probabilities[pair, 2] / probabilities[pair, 1:].sum(axis=1)
+    area = metrics.roc_auc_score(labels[pair] == 2, scores)
+    assert f"malignant against benign {area:.3f}" in rows["collection There"][4]
+
+
 def csv_arm(folder: Path, arm: str, seed: int = 0) -> tuple[list[str], Any, Any, Any]:
     """Classes, labels, probabilities and groups of one arm, read without our reader."""
     rows = [r for r in csv.DictReader((folder / "predictions.csv").open()) if (r["arm"], r["seed"]) == (arm, str(seed))]

@@ -24,8 +24,8 @@ def test_paths_of_the_run_folder_follow_it_and_others_stay(tmp_path: Path) -> No
 
 def test_decoded_images_lie_in_the_folder_of_each_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SONOFORGE_CACHE", str(tmp_path / "here"))
-    named = ImageSource("scans", 240, 0, tmp_path / "named")
-    packed = pack([ImageSource("scans", 240, 0, tmp_path / "here"), named], tmp_path / "run")
+    named = ImageSource(("scans",), 240, 0, tmp_path / "named")
+    packed = pack([ImageSource(("scans",), 240, 0, tmp_path / "here"), named], tmp_path / "run")
     (tmp_path / "here").mkdir()
     assert unpack(packed, tmp_path / "run")[0].cache == tmp_path / "here"
     (tmp_path / "here").rmdir()

@@ -169,7 +169,9 @@ def test_the_terminal_says_why_figures_come_out_too_good(caplog: pytest.LogCaptu
 
 def resolved(generator: GanSettings | None = None, **classifier: Any) -> ComparisonSettings:
     return crossval.resolve_settings(
-        crossval.Config(data="BUSI", classifier=ClassifierOptions(**classifier), generator=generator or GanSettings())
+        crossval.Config(
+            data=("BUSI",), classifier=ClassifierOptions(**classifier), generator=generator or GanSettings()
+        )
     )
 
 

@@ -22,6 +22,7 @@ from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.model_folder import EvaluationRecord, ModelArrays, ModelRecord, TrainingRecord
 from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference
 from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import recorded_data
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.run_folder import read_config
 
@@ -55,7 +56,7 @@ def keep_network(
     _refuse_others(bundle, run, record)
     config = read_config(run)
     source = ImageSource(
-        str(config["data"]),
+        recorded_data(config),
         int(config.get("images") or 0),
         int(config.get("seed") or 0),
         CacheSettings(str(config.get("cache") or "")).open(),
@@ -63,7 +64,7 @@ def keep_network(
     )
     cache = load_images(source)
     if cache.fingerprint != record.training["fingerprint"]:
-        raise SonoforgeError(f"{config['data']}: found other images than those of {run}; restore them")
+        raise SonoforgeError(f"{', '.join(source.data)}: found other images than those of {run}; restore them")
     graph = read_network(bundle)
     graph.temperature = record.temperature
     parts = [

@@ -22,6 +22,7 @@ from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.classifier.model_folder import HASH_PREFIX
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.statistics.predictions import read_predictions
@@ -93,19 +94,19 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
         SonoforgeError: No such folder, or no images and none given.
     """
     cache_folder = CacheSettings(str(settings.get("cache") or "")).open()
-    phantoms = ImageSource("phantom", PHANTOMS, 0, cache_folder, model.crop)
+    phantoms = ImageSource(PHANTOM, PHANTOMS, 0, cache_folder, model.crop)
     if data:
-        source = phantoms if data == "phantom" else phantoms._replace(data=data)
+        source = phantoms._replace(data=(data,))
         return _enough(_from_cache(load_images(source), run, model))
-    own = str(settings.get("data") or "")
-    if own == "phantom" or (own and Path(own).is_dir()):
+    own = recorded_data(settings)
+    if own == PHANTOM or (own and all(Path(path).exists() for path in own)):
         number, seed = int(settings.get("images") or PHANTOMS), int(settings.get("seed") or 0)
         cache = load_images(ImageSource(own, number, seed, cache_folder, model.crop))
         if _is_of_training(cache, model):
             return _enough(_from_cache(cache, run, model))
-        log.warning("%s: holds none of the images that the model was trained on", own)
+        log.warning("%s: holds none of the images that the model was trained on", ", ".join(own))
     elif own:
-        log.warning("%s: the run's images are no longer there", own)
+        log.warning("%s: the run's images are no longer there", ", ".join(own))
     if model.kept is not None:
         return _enough(_from_kept(model))
     trained_on = str(model.training.get("data") or "its training")
@@ -138,7 +139,7 @@ def _from_cache(cache: ImageCache, run: Path | None, model: JudgedModel) -> Gate
         raise SonoforgeError(f"{cache.dataset.root}: found images of {cache.size} pixels, expected {IMAGENET.size}")
     names = [cache.dataset.items[index].path for index in chosen]
     known = cache.dataset.classes == model.classes
-    files = [cache.dataset.root / name for name in names]
+    files = [cache.dataset.file(name) for name in names]
     is_phantom = _PHANTOM.fullmatch(cache.dataset.name)
     return GateImages(
         np.asarray(cache.images[chosen]),

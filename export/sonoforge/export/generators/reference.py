@@ -17,6 +17,7 @@ from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.training.data.data_option import recorded_data
 from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.batches.expansion import expand
 from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
@@ -75,13 +76,13 @@ def _training_images(checkpoint: Path, about: Description, data: str) -> Trainin
         if field.name in about.settings
     }
     settings = GanSettings(**given)
-    source = data or str(read_config(run)["data"])
+    source = (data,) if data else recorded_data(read_config(run))
     share = settings.held_out or 0.0
     kept, _ = hold_out(read_training_set(source, settings, groups=share > 0), share, settings.seed)
     found = expand(kept, settings.expand, AffineRanges(), settings.seed).fingerprint
     if found != about.fingerprint:
         raise SonoforgeError(
-            f"{source}: found images of fingerprint {found[:16]}, expected {about.fingerprint[:16]} of the training of "
-            f"{run.name}; give its images with --data"
+            f"{', '.join(source)}: found images of fingerprint {found[:16]}, expected {about.fingerprint[:16]} of the "
+            f"training of {run.name}; give its images with --data"
         )
     return kept

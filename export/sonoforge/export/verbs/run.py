@@ -78,7 +78,7 @@ def main(config: Config) -> Outcome:
         log_table(results)
         say("report: %s", folder / "report.html")
         say("bundle: %s   (research use, not a medical device)", folder / "bundle")
-    example = cache.dataset.root / cache.dataset.items[0].path
+    example = cache.dataset.file(cache.dataset.items[0].path)
     result = {"run": str(folder), "report": str(folder / "report.html"), "bundle": str(folder / "bundle"), **results}
     return Outcome(result, f"sonoforge classify '{example}' --bundle {folder / 'bundle'}")
 

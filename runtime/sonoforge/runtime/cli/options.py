@@ -42,6 +42,7 @@ def option(
     limits: tuple[float | None, float | None] = (None, None),
     metavar: str | None = None,
     aliases: Sequence[str] = (),
+    repeated: bool = False,
 ) -> Any:
     """Declare one option of a verb's ``Config``: its default and its entry in ``--help``.
 
@@ -52,9 +53,10 @@ def option(
         limits: Smallest and largest value allowed; None where there is no limit.
         metavar: The placeholder shown in ``--help``.
         aliases: Other names of the flag and of the config key, such as ``class`` for ``class_name``.
+        repeated: Of a ``tuple`` field: several values are given by several flags, not by commas, which paths may hold.
     """
     metadata = {"help": help, "choices": choices, "limits": limits, "metavar": metavar, "aliases": tuple(aliases)}
-    return dataclasses.field(default=default, metadata={**metadata, "positional": False})
+    return dataclasses.field(default=default, metadata={**metadata, "positional": False, "repeated": repeated})
 
 
 def runs_folder() -> Any:
@@ -239,7 +241,8 @@ def build_parser(program: str, summary: str, config_class: Any, examples: str) -
         else:
             choices = metadata["choices"]
             shown_choices = "{" + ",".join(choices) + "}" if choices else option.kind.__name__.upper()
-            section.add_argument(*flags, dest=key, help=text, metavar=metavar or shown_choices)
+            action = "append" if metadata["repeated"] else "store"
+            section.add_argument(*flags, dest=key, action=action, help=text, metavar=metavar or shown_choices)
     common = parser.add_argument_group("on every command")
     common.add_argument("--config", metavar="FILE", help="read settings from a YAML or JSON file; flags win")
     common.add_argument("--json", action="store_true", help="print the answer as one JSON object")
@@ -257,7 +260,12 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str
     return vars(parser.parse_intermixed_args(arguments))
 
 
-def _read_config_file(path: Path) -> dict[str, Any]:
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Read the settings of a YAML or JSON file.
+
+    Raises:
+        SonoforgeError: It cannot be read, or holds anything but a mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -287,7 +295,9 @@ def _convert(option: _Option, raw: Any) -> Any:
         return None if raw is None else _convert_one(option, raw)
     if not isinstance(raw, str | list | tuple):
         raise SonoforgeError(f"{option.flag}: found {raw!r}, expected a list")
-    return tuple(_convert_one(option, value) for value in (raw.split(",") if isinstance(raw, str) else raw))
+    if isinstance(raw, str):
+        raw = [raw] if option.metadata["repeated"] else raw.split(",")
+    return tuple(_convert_one(option, value) for value in raw)
 
 
 _KINDS = {int: "a whole number", float: "a number", str: "text"}
@@ -328,7 +338,7 @@ def resolve_config(config_class: Any, given: Mapping[str, Any], file: Path | Non
     aliases = {alias: key for key, option in options.items() for alias in option.metadata["aliases"]}
     merged: dict[str, Any] = {}
     if file is not None:
-        for key, value in _read_config_file(file).items():
+        for key, value in read_config_file(file).items():
             name = str(key).replace("-", "_")
             name = aliases.get(name, name)
             if name not in options:

@@ -34,6 +34,7 @@ from sonoforge.training.classifier.trust_limits import describe_causes
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import SplitPlan, plan_path
@@ -131,7 +132,7 @@ def compare(
     remove_maps(folder)
     folds = [read_fold(task.path) for task in tasks]
     classes = cache.dataset.classes
-    predictions = [_pool(arm, plan, folds) for plan in plans for arm in settings.arms]
+    predictions = [_pool(arm, plan, folds, cache.dataset) for plan in plans for arm in settings.arms]
     write_predictions(folder / "predictions.csv", predictions, classes)
     evaluation = tables.evaluate(predictions, classes)
     results = ComparisonResults(
@@ -203,7 +204,7 @@ def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Worker
             advance(done, f"{result.arm} fold {result.fold + 1}")
 
 
-def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult]) -> Predictions:
+def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult], dataset: Dataset) -> Predictions:
     """Put the folds' predictions back into the order of the data set, of which only what was tested is left."""
     probabilities = np.full((len(plan.files), len(folds[0].probabilities[0])), np.nan)
     for fold in folds:
@@ -219,6 +220,8 @@ def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult]) -> Predictions
         folds=np.array(plan.fold_of)[tested],
         labels=np.array(plan.labels)[tested],
         probabilities=probabilities[tested],
+        collections=tuple(dataset.sources[i] for i in tested if dataset.sources),
+        devices=tuple(dataset.devices[i] for i in tested if dataset.devices),
     )
 
 

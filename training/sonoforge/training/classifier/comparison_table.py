@@ -59,6 +59,7 @@ def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation)
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
         say("%-*s %-24s %9.3f %9.3f", width, title_of(arm), _interval(figures["accuracy"]), balanced, area)
     _log_seeds(results["arms"])
+    _log_sources(results["arms"])
     for row in results["comparisons"]:
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
         test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
@@ -80,6 +81,21 @@ def _log_seeds(arms: Mapping[str, EvaluatedArm]) -> None:
             mean = sum(seeds["accuracy"]) / len(seeds["accuracy"])
             names = ", ".join(map(str, seeds["seeds"]))
             say("%s: accuracy with seeds %s: %s; mean %.3f +- %.3f", title_of(arm), names, each, mean, deviation)
+
+
+def _log_sources(arms: Mapping[str, EvaluatedArm]) -> None:
+    """Print how well the classes are told apart in each collection and on each device."""
+    for arm, figures in arms.items():
+        sources = figures.get("by_source", [])
+        if sources:
+            say("")
+            say("%s, by collection and device: AUC (95 %% by group)", title_of(arm))
+        for source in sources:
+            counts = ", ".join(f"{count} {name}" for name, count in source["images"].items() if count)
+            say("  %s %s: %s in %d groups", source["kind"], source["name"], counts, source["groups"])
+            say("    %-30s %s", "accuracy", _interval(source["accuracy"]))
+            for pair, area in source["auc"].items():
+                say("    %-30s %s", pair, _interval(area))
 
 
 def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:

@@ -63,7 +63,7 @@ def scan_bands(cache: ImageCache, indices: NDArray[np.int64], preprocessing: Pre
     chosen = indices[evenly_spaced(len(indices), _MOST)]
 
     def measure(index: int) -> dict[str, float]:
-        scan = preprocessing.seen(read_image(cache.dataset.root / cache.dataset.items[index].path))
+        scan = preprocessing.seen(read_image(cache.dataset.file(cache.dataset.items[index].path)))
         return scan_metrics.measure(grey_levels(scan))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

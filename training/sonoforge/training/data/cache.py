@@ -154,7 +154,7 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
         ) from error
     digests, unreadable = _hash_files(dataset, base / "folders")
     kind = f"{size}" if crop == "none" else f"{size}-crop"
-    decoder = _Decoder(base / f"images-{kind}", dataset.root, Preprocessing(size=size, crop=crop))
+    decoder = _Decoder(base / f"images-{kind}", dataset, Preprocessing(size=size, crop=crop))
     unreadable |= decoder.decode_missing(digests)
     items = [item for item in dataset.items if item.path not in unreadable]
     _check_classes(dataset, items, unreadable)
@@ -193,7 +193,9 @@ def _check_classes(dataset: Dataset, items: Sequence[Item], unreadable: dict[str
         if label not in left:
             count = sum(item.label == label for item in dataset.items)
             first = next(unreadable[item.path] for item in dataset.items if item.label == label)
-            raise SonoforgeError(f"{dataset.root / name}: none of its {count} images can be read; the first: {first}")
+            raise SonoforgeError(
+                f"{dataset.root}: class {name}: none of its {count} images can be read; the first: {first}"
+            )
 
 
 # ---- which bytes each file holds
@@ -208,7 +210,7 @@ def _hash_files(dataset: Dataset, folder: Path) -> tuple[dict[str, str], dict[st
     fresh: dict[str, list[int | str]] = {}
 
     def digest(item: Item) -> None:
-        path = dataset.root / item.path
+        path = dataset.file(item.path)
         try:
             stamp = _stamp(path)
             *before, recorded = known.get(item.path, [""])
@@ -272,9 +274,9 @@ class _Image(NamedTuple):
 class _Decoder:
     """Decodes the files of one data set, each once."""
 
-    def __init__(self, folder: Path, root: Path, preprocessing: Preprocessing) -> None:
+    def __init__(self, folder: Path, dataset: Dataset, preprocessing: Preprocessing) -> None:
         self._folder = folder
-        self._root = root
+        self._dataset = dataset
         self._preprocessing = preprocessing
 
     def decode_missing(self, digests: dict[str, str]) -> dict[str, str]:
@@ -290,7 +292,7 @@ class _Decoder:
                 failed[digest] = str(error)
 
         if missing:
-            log.info("decoding %d new images of %s", len(missing), self._root.name)
+            log.info("decoding %d new images of %s", len(missing), self._dataset.name)
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
             progress_bar("decoding", len(missing), show=len(missing) > 50 and is_shown()) as advance,
@@ -310,7 +312,7 @@ class _Decoder:
         return self._folder / digest[:2] / f"{digest}.bin"
 
     def _decode(self, name: str, digest: str) -> _Image:
-        path = self._root / name
+        path = self._dataset.file(name)
         picture = read_image(path)
         mode = picture.mode
         if mode == "RGB":

@@ -8,7 +8,8 @@ a mask of the image ``NAME.*`` beside it.
 * Anything else: one folder for each class, images at any depth below it.
 
 ``groups.csv`` beside the class folders (columns ``file`` and ``group``) lists which images belong together, usually
-because they show one patient; the sealed protocol never splits a group.
+because they show one patient; the sealed protocol never splits a group.  ``metadata.csv`` there, if it has columns
+``file`` and ``device``, says which scanner made each image.  Several such folders as one set: see `pooled`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import csv
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ class Item:
     label: int  # index into the data set's `classes`
     group: str | None = None  # what ties it to other images (a patient), or None where that is unknown
     masks: tuple[str, ...] = ()  # relative paths of its masks, in order
+    device: str = ""  # the scanner that made it, where that is known
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,27 @@ class Dataset:
     """A set of labelled images on disk; nothing is decoded yet."""
 
     name: str  # name of the folder; `BUSI` for the folder that BUSI is published in
-    root: Path  # the folder that holds the class folders
+    root: Path  # the folder that holds the class folders, or where a set of several collections keeps its own notes
     classes: tuple[str, ...]  # class names; an item's label is an index into them
     items: tuple[Item, ...]  # sorted by class, then by the numbers in the file name
+    # Folder of each collection, where the set is made of several; the items' paths begin with the collection's name.
+    collections: Mapping[str, Path] = field(default_factory=dict)
+
+    def file(self, path: str) -> Path:
+        """Return where an image or a mask lies on disk; ``path`` as in `Item`."""
+        name, _, inside = path.partition("/")
+        return self.collections[name] / inside if self.collections else self.root / path
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """(N,) name of the collection of each item; empty where there is one alone."""
+        return tuple(item.path.partition("/")[0] for item in self.items) if self.collections else ()
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """(N,) scanner of each item, empty where it is unknown; none where all are."""
+        known = tuple(item.device for item in self.items)
+        return known if any(known) else ()
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -95,7 +115,7 @@ def _read(root: Path) -> Dataset:
     else:
         classes = tuple(sorted((f.name for f in _subfolders(root)), key=natural_order))
     _check_classes(root, classes)
-    groups = _read_groups(root)
+    groups, devices = read_groups(root), _read_devices(root)
     items: list[Item] = []
     for label, class_name in enumerate(classes):
         images, masks = _images_and_masks(root, class_name)
@@ -109,7 +129,9 @@ def _read(root: Path) -> Dataset:
                 f"{root / class_name}: all of its {len(images)} images are 1-bit, so this is a folder of masks, "
                 "expected a class; put each mask beside its image as NAME_mask.png, or move the folder away"
             )
-        items += [Item(image, label, groups.get(image), tuple(masks[image])) for image in images]
+        items += [
+            Item(image, label, groups.get(image), tuple(masks[image]), devices.get(image, "")) for image in images
+        ]
     _check_groups(root, groups, items)
     folder = root.resolve().name
     return Dataset("BUSI" if folder == BUSI_FOLDER else folder, root, classes, tuple(items))
@@ -187,8 +209,12 @@ def _is_one_bit(path: Path) -> bool:
         return False
 
 
-def _read_groups(root: Path) -> dict[str, str | None]:
-    """Read ``groups.csv``; an empty group means unknown.  No file: no groups."""
+def read_groups(root: Path) -> dict[str, str | None]:
+    """Read ``groups.csv``: the group of each path; an empty group means unknown.  No file: no groups.
+
+    Raises:
+        SonoforgeError: Other columns, or an image in two groups.
+    """
     path = root / "groups.csv"
     if not path.exists():
         return {}
@@ -198,7 +224,7 @@ def _read_groups(root: Path) -> dict[str, str | None]:
         raise SonoforgeError(f"{path}: found columns {found}, expected file,group in the first line")
     groups: dict[str, str | None] = {}
     for line, row in enumerate(rows, start=2):
-        name = (row["file"] or "").strip().replace("\\", "/").removeprefix("./")
+        name = path_in(row["file"])
         group = (row["group"] or "").strip() or None
         if not name:
             raise SonoforgeError(f"{path}: line {line} names no file; fill it in or remove the line")
@@ -207,6 +233,22 @@ def _read_groups(root: Path) -> dict[str, str | None]:
                 f"{path}: line {line} puts {name} in group {group!r}, an earlier line in {groups[name]!r}; keep one"
             )
     return groups
+
+
+def _read_devices(root: Path) -> dict[str, str]:
+    """Read the scanner of each path from ``metadata.csv``, if that says so."""
+    path = root / "metadata.csv"
+    if not path.exists():
+        return {}
+    rows, columns = read_table(path, "save it as UTF-8 comma-separated text")
+    if not {"file", "device"} <= set(columns):
+        return {}
+    return {path_in(row["file"]): (row["device"] or "").strip() for row in rows}
+
+
+def path_in(cell: str | None) -> str:
+    """Return a cell's path, relative to the data set, as `Item` has it."""
+    return (cell or "").strip().replace("\\", "/").removeprefix("./")
 
 
 def read_table(path: Path, remedy: str) -> tuple[list[dict[str, str | None]], Sequence[str]]:
@@ -225,10 +267,6 @@ def read_table(path: Path, remedy: str) -> tuple[list[dict[str, str | None]], Se
             return rows, reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SonoforgeError(f"{path}: cannot be read ({error}); {remedy}") from error
-
-
-def _as_written(cell: str | None) -> str | None:
-    return undefused(cell) if isinstance(cell, str) else cell  # a list where a row has too many cells
 
 
 def _check_groups(root: Path, groups: dict[str, str | None], items: Sequence[Item]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.datasets import Dataset, read_table
+from sonoforge.training.data.datasets import Dataset, path_in, read_table
 
 DISTINCT = "distinct.csv"
 
@@ -24,7 +24,7 @@ def read_distinct(dataset: Dataset) -> frozenset[frozenset[str]]:
     known = {item.path for item in dataset.items}
     pairs = set()
     for line, row in enumerate(rows, start=2):
-        names = [(row[column] or "").strip().replace("\\", "/").removeprefix("./") for column in ("file", "other")]
+        names = [path_in(row[column]) for column in ("file", "other")]
         for name in names:
             if name not in known:
                 raise SonoforgeError(f"{path}: line {line} names {name!r}, expected an image of the set; correct it")

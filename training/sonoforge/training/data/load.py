@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sonoforge.training.data.cache import ImageCache, open_cache
+from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.pooled import read_collections
 
 
 class ImageSource(NamedTuple):
     """Where images come from; small enough to pass to another process."""
 
-    data: str  # a folder, or `phantom`
+    data: tuple[str, ...]  # a folder or several, files that list folders (see `pooled`), or `phantom` alone
     images: int  # number of phantom images
     seed: int
     cache: Path  # folder of decoded images, see `cache_settings`
@@ -26,8 +28,8 @@ def load_images(source: ImageSource) -> ImageCache:
     Raises:
         SonoforgeError: The folder holds no data set.
     """
-    if source.data != "phantom":
-        return open_cache(read_dataset(Path(source.data)), folder=source.cache, crop=source.crop)
+    if source.data != PHANTOM:
+        return open_cache(read_collections([Path(path) for path in source.data]), folder=source.cache, crop=source.crop)
     # The simulator needs SciPy, which a folder of images does not.
     from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set  # noqa: PLC0415
 

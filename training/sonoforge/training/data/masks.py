@@ -34,14 +34,16 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
             f"{dataset.root}: found no masks, expected NAME_mask.png beside NAME.png; add them or train without masks"
         )
     marked = {item.label for item in dataset.items if item.masks}
-    masks = open_cache(Dataset(f"{dataset.name} masks", dataset.root, ("masks",), mask_items), cache.size, folder)
+    masks = open_cache(
+        Dataset(f"{dataset.name} masks", dataset.root, ("masks",), mask_items, dataset.collections), cache.size, folder
+    )
     rows = {item.path: row for row, item in enumerate(masks.dataset.items)}
     unions = np.zeros((len(indices), cache.size, cache.size), np.uint8)
     for union, index in zip(unions, indices, strict=True):
         item = dataset.items[index]
         if not item.masks and item.label in marked:
             raise SonoforgeError(
-                f"{dataset.root / item.path}: found no mask, expected {Path(item.path).stem}_mask.png beside it as "
+                f"{dataset.file(item.path)}: found no mask, expected {Path(item.path).stem}_mask.png beside it as "
                 f"other images of class {dataset.classes[item.label]} have; add it, black if it is empty"
             )
         for path in item.masks:
@@ -51,9 +53,9 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
             level = masks.images[rows[path]].max(axis=2)
             if tuple(cache.boxes[index]) != (0, 0, *cache.sizes[index]):
                 left, top, right, bottom = cache.boxes[index].tolist()
-                cut = read_image(dataset.root / path).crop((left, top, right, bottom))
+                cut = read_image(dataset.file(path)).crop((left, top, right, bottom))
                 level = Preprocessing(cache.size).resize(cut).max(axis=2)
-            _check_levels(dataset.root / path, level)
+            _check_levels(dataset.file(path), level)
             # The sum is exact for masks that do not overlap; the maximum would lose pixels that they cover together.
             np.add(union, np.minimum(level, 255 - union), out=union)
     return unions
@@ -62,8 +64,8 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
 def _check_size(dataset: Dataset, item: Item, mask: str, size: NDArray[np.int64], mask_size: NDArray[np.int64]) -> None:
     if tuple(mask_size) != tuple(size):
         raise SonoforgeError(
-            f"{dataset.root / mask}: found {mask_size[0]}x{mask_size[1]} pixels, expected {size[0]}x{size[1]} as "
-            f"its image {dataset.root / item.path}; draw the mask on that image"
+            f"{dataset.file(mask)}: found {mask_size[0]}x{mask_size[1]} pixels, expected {size[0]}x{size[1]} as "
+            f"its image {dataset.file(item.path)}; draw the mask on that image"
         )
 
 

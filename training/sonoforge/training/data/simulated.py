@@ -14,7 +14,7 @@ def count_simulated(dataset: Dataset) -> int:
     for item in dataset.items:
         if item.path.lower().endswith(".png"):
             try:
-                with Image.open(dataset.root / item.path) as image:
+                with Image.open(dataset.file(item.path)) as image:
                     count += image.info.get("Description") == MARKER
             except OSError:
                 continue  # gone since it was decoded

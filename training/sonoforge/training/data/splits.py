@@ -90,6 +90,6 @@ def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> Non
             different = "" if count == images else f" in {count} groups"
             remedy = f"use {count} folds or fewer" if count >= 2 else "add images that are not of one group"
             raise SonoforgeError(
-                f"{dataset.root / name}: found {images} images{different}, expected at least one group for each of "
-                f"{folds} folds; {remedy}"
+                f"{dataset.root}: class {name}: found {images} images{different}, expected at least one group for each "
+                f"of {folds} folds; {remedy}"
             )

@@ -62,7 +62,7 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
     chosen = [i for i, item in enumerate(dataset.items) if shown in ("", dataset.classes[item.label])]
     if source != "phantom":
         files = [dataset.items[index].path for index in chosen]
-        said = [file for file in files if _file_says_generated(dataset.root / file)]
+        said = [file for file in files if _file_says_generated(dataset.file(file))]
         _refuse_generated(source, len(files), said, read_manifest(path).get("synthetic"))
     described = [
         Described(

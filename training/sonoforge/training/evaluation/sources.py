@@ -13,6 +13,7 @@ from sonoforge.runtime.images import decoding
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import BUSI_FOLDER, IMAGE_SUFFIXES, Dataset, Item, natural_order, read_dataset
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.evaluation.archives import read_npz, read_zip
@@ -122,7 +123,7 @@ def _file_entry(root: Path, item: Item) -> Entry:
 
 def open_phantom(cache_folder: Path | None) -> ImageCache:
     """Open the simulated set that a training on ``phantom`` sees."""
-    return load_images(ImageSource("phantom", PHANTOM_IMAGES, 0, cache_folder or default_folder()))
+    return load_images(ImageSource(PHANTOM, PHANTOM_IMAGES, 0, cache_folder or default_folder()))
 
 
 def absent(source: str) -> SonoforgeError:

@@ -17,6 +17,8 @@ from sonoforge.runtime.errors import SonoforgeError
 
 Indices = NDArray[np.int64]
 
+_SOURCES = {"collection": "collections", "device": "devices"}  # field of each column
+
 SHARE_MARK = "@"
 """Between an arm and the share of the real images that it was made from: ``real@0.25``."""
 
@@ -36,6 +38,8 @@ class Predictions:
     folds: Indices  # (N,) fold that tested the image
     labels: Indices  # (N,) true classes
     probabilities: NDArray[np.float64]  # (N, C), uncalibrated
+    collections: tuple[str, ...] = ()  # (N,) where each image is from; empty: all are of one collection
+    devices: tuple[str, ...] = ()  # (N,) scanner of each image, empty where it is unknown; none: all are unknown
 
     @property
     def predicted(self) -> Indices:
@@ -63,17 +67,26 @@ class Predictions:
             folds=self.folds[order],
             labels=self.labels[order],
             probabilities=self.probabilities[order],
+            collections=tuple(self.collections[i] for i in order if self.collections),
+            devices=tuple(self.devices[i] for i in order if self.devices),
         )
 
 
 def write_predictions(path: Path, predictions: Sequence[Predictions], classes: Sequence[str]) -> None:
-    """Write all arms and seeds as one CSV: file, group, fold, arm, protocol, seed, label, one column a class."""
+    """Write all arms and seeds as one CSV: file, group, fold, arm, protocol, seed, label, one column a class.
+
+    Columns ``collection`` and ``device`` come before the label where they are known.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["file", "group", "fold", "arm", "protocol", "seed", "label", *(f"p_{name}" for name in classes)])
+    where = [name for name, column in _SOURCES.items() if any(getattr(part, column) for part in predictions)]
+    head = ["file", "group", "fold", "arm", "protocol", "seed", *where, "label"]
+    writer.writerow([*head, *(f"p_{name}" for name in classes)])
     for part in predictions:
+        sources = [getattr(part, _SOURCES[name]) for name in where]
         for i, file in enumerate(part.files):
             row = [defused(file), part.groups[i], part.folds[i], part.arm, part.protocol, part.seed]
+            row += [defused(source[i]) for source in sources]
             probabilities = [repr(float(p)) for p in part.probabilities[i]]
             writer.writerow([*row, defused(classes[part.labels[i]]), *probabilities])
     atomic.write_text(path, buffer.getvalue())
@@ -103,6 +116,11 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
                     folds=np.array([int(row["fold"]) for row in own]),
                     labels=np.array([classes.index(undefused(row["label"])) for row in own]),
                     probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in own]),
+                    **{
+                        column: tuple(undefused(row[name]) for row in own)
+                        for name, column in _SOURCES.items()
+                        if name in own[0]
+                    },
                 )
             )
     except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError, csv.Error) as error:

@@ -93,12 +93,27 @@ class OneAgainstRest(TypedDict):
     decision_curve: DecisionCurveResult
 
 
+class SourceFigures(TypedDict):
+    """Images of one collection or device (``kind``): how many of each class, and how well they are told apart.
+
+    ``auc`` is keyed as ``malignant against benign`` and ``normal against the rest``, see `by_source`.
+    """
+
+    kind: str
+    name: str
+    images: dict[str, int]
+    groups: int
+    accuracy: IntervalResult
+    auc: dict[str, IntervalResult]
+
+
 class _LaterFigures(TypedDict, total=False):
     """Figures that earlier versions did not record; ``flags`` also where a fold lacks what its images are judged by."""
 
     risk_coverage: RiskCoverage
     flags: list[FlagResult]
     one_against_rest: dict[str, OneAgainstRest]  # by class
+    by_source: list[SourceFigures]  # where images are of several collections, or their devices are known
 
 
 class ArmFigures(_LaterFigures):

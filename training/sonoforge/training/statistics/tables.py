@@ -8,6 +8,7 @@ import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import calibration, classification, conformal, paired, risk_coverage
+from sonoforge.training.statistics.by_source import describe_sources
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.learning_curve import learning_curves, split_share
 from sonoforge.training.statistics.never_right import never_right
@@ -48,7 +49,7 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
         {name: interval_result(figure(labels, part.predicted, part.groups, i)) for i, name in enumerate(classes)}
         for figure in (classification.sensitivity, classification.specificity)
     )
-    return ArmFigures(
+    figures = ArmFigures(
         images=len(labels),
         groups=len(np.unique(part.groups)),
         confusion=confusion.tolist(),
@@ -78,6 +79,10 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
             name: describe_one_against_rest(part, calibrated, label) for label, name in enumerate(classes)
         },
     )
+    sources = describe_sources(part, classes)
+    if sources:
+        figures["by_source"] = sources
+    return figures
 
 
 def _risk_coverage(part: Predictions, calibrated: Floats) -> RiskCoverage:

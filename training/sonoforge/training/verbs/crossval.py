@@ -20,6 +20,7 @@ from sonoforge.training.classifier.generators import GENERATOR_BUDGETS
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.data.data_option import PHANTOM, data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
@@ -63,7 +64,7 @@ def main(config: Config) -> Outcome:
             results = compare(folder, source, cache, settings).results
             run_folder.write_results(folder, results)
         log_table(results)
-    return Outcome({"run": str(folder), **results}, f"sonoforge run --data {config.data}")
+    return Outcome({"run": str(folder), **results}, f"sonoforge run {data_flags(config.data)}")
 
 
 def _print_again(config: Config) -> Outcome:
@@ -87,7 +88,7 @@ def fill_defaults(config: ConfigType) -> ConfigType:
         SonoforgeError: A setting is given that is to be chosen.
     """
     check_not_given(config.choose, config.classifier)
-    phantom, quick = config.data == "phantom", config.classifier.budget == "quick"
+    phantom, quick = config.data == PHANTOM, config.classifier.budget == "quick"
     weights = "shipped" if phantom else "imagenet"
     classifier = _filled(config.classifier, {"weights": weights} | (PHANTOM_CLASSIFIER if phantom and quick else {}))
     generator = config.generator

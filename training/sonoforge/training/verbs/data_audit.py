@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from rich.table import Table
@@ -12,6 +11,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.audit import Audit, audit
+from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.pages.audit.page import audit_page_html
 from sonoforge.training.terminal import as_text
@@ -24,13 +24,13 @@ def main(config: Config) -> Outcome:
         raise SonoforgeError(f"--html: {config.html} is a folder, expected a file name such as audit.html")
     source = ImageSource(config.data, config.images, config.seed, config.storage.open())
     cache = load_images(source)
-    other = load_images(source._replace(data=config.against)) if config.against else None
+    other = load_images(source._replace(data=(config.against,))) if config.against else None
     result = audit(cache, config.plant, other)
     say("%s", _describe(result))
     if config.html:
         write_text(config.html, audit_page_html(result, cache))
         say("pictures of the clusters: %s", config.html)
-    return Outcome({**result}, f"sonoforge crossval --data {shlex.quote(config.data)}")
+    return Outcome({**result}, f"sonoforge crossval {data_flags(config.data)}")
 
 
 def _describe(result: Audit) -> str:

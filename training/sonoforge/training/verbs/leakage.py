@@ -14,6 +14,7 @@ from sonoforge.training.classifier.comparison import compare
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.statistics.leakage import Leakage, measure_leakage
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
@@ -59,7 +60,7 @@ def main(config: Config) -> Outcome:
         found = measure_leakage({key: answers[key] for key in sorted(answers, key=lambda key: key[0] != first)})
         run_folder.write_results(folder, found)
         log_leakage(found)
-    return Outcome({"run": str(folder), **found}, f"sonoforge crossval --data {comparison.data}")
+    return Outcome({"run": str(folder), **found}, f"sonoforge crossval {data_flags(comparison.data)}")
 
 
 def _answers(folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings) -> list[Predictions]:

@@ -23,6 +23,7 @@ from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.trust_reference import judge_held_out
 from sonoforge.training.classifier.weights import load_backbone, weights_digest
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.guard import check_sealed, leaked_images
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
@@ -49,7 +50,7 @@ def main(config: Config) -> Outcome:
     arm = find_arm(config.arm)
     settings = settings_of_arm(arm, config.classifier.settings())
     generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
-    weights = config.classifier.weights or ("shipped" if config.data == "phantom" else "imagenet")
+    weights = config.classifier.weights or ("shipped" if config.data == PHANTOM else "imagenet")
     with run_folder.log_to(folder):
         check_images(folder, cache)
         if run_folder.is_finished(folder):
@@ -123,6 +124,8 @@ def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: 
         folds=np.unique(groups, return_inverse=True)[1] % 2,
         labels=cache.dataset.labels[test],
         probabilities=answers.probabilities,
+        collections=tuple(cache.dataset.sources[i] for i in test if cache.dataset.sources),
+        devices=tuple(cache.dataset.devices[i] for i in test if cache.dataset.devices),
     )
     return HeldOut(
         predictions,

@@ -16,6 +16,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.masks import read_masks
 from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images
@@ -86,14 +87,14 @@ def make_training_set(
 
 
 def read_training_set(
-    data: str, settings: GanSettings, *, groups: bool = False, cache_folder: Path | None = None
+    data: tuple[str, ...], settings: GanSettings, *, groups: bool = False, cache_folder: Path | None = None
 ) -> TrainingSet:
     """Read what a generator with these settings learns, by way of the image cache.
 
     That is the images of one class or, for a class-conditional generator, of all classes with their labels.
 
     Args:
-        data: A folder that `datasets.read_dataset` reads, or ``phantom``.
+        data: See `load.ImageSource`.
         settings: Class, size, channels, masks and conditioning are used.
         groups: Whether to find out which images are of one scan, see `splits.scan_groups`: seconds for 1000 images.
         cache_folder: See `cache.open_cache`.
@@ -117,7 +118,7 @@ def read_training_set(
         images = replace(images, pixels=join_masks(images.pixels, read_masks(cache, chosen, cache_folder)))
     return replace(
         images,
-        name="phantom" if data == "phantom" else cache.dataset.name,
+        name="phantom" if data == PHANTOM else cache.dataset.name,
         groups=scan_groups(cache)[chosen] if groups else None,
         sources={cache.dataset.items[i].path: cache.hashes[i] for i in chosen},
         originals=cache.images[chosen[evenly_spaced(len(chosen), SAMPLED)]],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sonoforge.training.data.audit import Audit
+from sonoforge.training.data.data_option import PHANTOM as PHANTOM_SET
 from sonoforge.training.pages.checklists.item import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
 from sonoforge.training.pages.numbers import counted, listed
@@ -13,7 +14,7 @@ PHANTOM = "All images are simulated ultrasound: there are no participants, and n
 def data_answers(run: FinishedRun) -> dict[str, Answer]:
     """Return the answers by topic; those that need an audit only where the run has one."""
     results, split = run.results, run.results["split"]
-    simulated = run.data == "phantom"
+    simulated = run.data == PHANTOM_SET
     counts = ", ".join(
         f"{name} {count}" for name, count in zip(results["classes"], results["class_counts"], strict=True)
     )
@@ -108,7 +109,7 @@ def _sample_size(run: FinishedRun) -> str:
 def _limits(run: FinishedRun) -> str:
     split = run.results["split"]
     said = [f"One data set ({run.results['data']}), no external test."]
-    said += [PHANTOM] if run.data == "phantom" else []
+    said += [PHANTOM] if run.data == PHANTOM_SET else []
     if run.audit is not None and not run.audit["given_groups"]:
         said.append("No patients are given: images of one patient may lie on both sides of the split.")
     twins = sum(split["test_images_with_a_twin_in_training"])

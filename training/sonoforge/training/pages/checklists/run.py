@@ -10,6 +10,7 @@ from typing import Any, cast
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.data.audit import Audit
+from sonoforge.training.data.data_option import recorded_data
 from sonoforge.training.statistics.results import ArmResult, RunResults
 
 
@@ -21,7 +22,7 @@ class FinishedRun:
     results: RunResults  # of `crossval`, without the keys that `run` adds
     audit: Audit | None  # of `run` alone
     environment: dict[str, Any]  # of the last start
-    data: str  # as the user named it; `phantom` for simulated images
+    data: tuple[str, ...]  # as the user named it; `PHANTOM` for simulated images
     has_bundle: bool
 
     @property
@@ -55,7 +56,7 @@ def read_run(folder: Path) -> FinishedRun:
             results=cast(RunResults, results),
             audit=cast(Audit, json.loads(audit.read_text(encoding="utf-8"))) if audit.is_file() else None,
             environment=environment,
-            data=str(run_folder.read_config(folder).get("data", "")),
+            data=recorded_data(run_folder.read_config(folder)),
             has_bundle=(folder / "bundle" / "manifest.json").is_file(),
         )
     except (OSError, ValueError, KeyError, IndexError) as error:

@@ -8,6 +8,7 @@ from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.classifier.arm_names import FORMS
 from sonoforge.training.classifier.options import CHOOSABLE, ClassifierOptions
 from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import data_option
 from sonoforge.training.gan.options import GanSettings
 
 EXAMPLES = """
@@ -29,7 +30,7 @@ sonoforge crossval --from RUN/predictions.csv          the tables again, from th
 class ComparisonConfig:
     """Settings of a comparison of arms: of ``crossval``, and of ``run``."""
 
-    data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
+    data: tuple[str, ...] = data_option()
     protocol: str = option(
         "sealed",
         help="sealed: no leakage; thesis: plain folds, as published; single: one plain 80/20 split",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import group, option
 from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import data_option
 
 EXAMPLES = """
 sonoforge data audit --data BUSI/                       counts, sizes, near-duplicates as a table
@@ -20,7 +21,7 @@ sonoforge data audit --data BUSI/ --json > audit.json   the same for a program
 class Config:
     """Settings of ``data audit``."""
 
-    data: str = option("phantom", help="folder with one folder for each class, or phantom", metavar="FOLDER")
+    data: tuple[str, ...] = data_option()
     html: str = option("", help="also write a self-contained page with the clusters' pictures", metavar="FILE")
     plant: int = option(
         0, help="plant this many copies of each kind and report which are found (0: none)", limits=(0, 1000)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import data_option
 from sonoforge.training.gan.options import GanSettings
 
 EXAMPLES = """
@@ -23,7 +24,7 @@ The first makes the tables of Ryspayeva and Salykova 2025, whose published rows 
 class Config:
     """Settings of ``sonoforge gan compare``."""
 
-    data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
+    data: tuple[str, ...] = data_option()
     recipes: tuple[str, ...] = option(("stylegan2", "stylegan3-t"), help="comma-separated recipes")
     milestones: tuple[str, ...] = option(
         ("0.1", "0.5", "1"),

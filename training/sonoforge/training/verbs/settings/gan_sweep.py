@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import data_option
 from sonoforge.training.gan.options import GanSettings
 
 EXAMPLES = """
@@ -22,7 +23,7 @@ The first is the table of DGAN-WP-TL (Ryspayeva, Salykova 2025).  All figures ar
 class Config:
     """Settings of ``sonoforge gan sweep``."""
 
-    data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
+    data: tuple[str, ...] = data_option()
     recipes: tuple[str, ...] = option(("dgan-wp-tl-wgangp", "dgan-wp-tl-bce"), help="comma-separated recipes")
     weights: tuple[str, ...] = option(("0.5", "3", "5", "7", "10"), help="comma-separated perceptual weights; 0: none")
     gan: GanSettings = group(

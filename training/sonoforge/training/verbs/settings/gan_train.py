@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import data_option
 from sonoforge.training.gan.options import GanSettings
 
 EXAMPLES = """
@@ -31,7 +32,7 @@ one.
 class Config:
     """Settings of ``sonoforge gan train``; what is left out is as the recipe has it."""
 
-    data: str = option("phantom", help="folder of labelled images, or phantom: the built-in simulated set")
+    data: tuple[str, ...] = data_option()
     gan: GanSettings = group(GanSettings(metrics=("kid",)), title="the training")
     minutes: float | None = option(None, help="stop and save after so long; --resume goes on", limits=(0.001, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")

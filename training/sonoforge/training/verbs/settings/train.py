@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import data_option
 
 EXAMPLES = """
 sonoforge train --data BUSI/                           hold out a sixth of the groups, train on the rest
@@ -19,7 +20,7 @@ sonoforge train --data scans/ --weights backbone.safetensors --resume
 class Config:
     """Settings of ``train``."""
 
-    data: str = option("phantom", help="folder of images (BUSI layout or one folder a class), or phantom")
+    data: tuple[str, ...] = data_option()
     arm: str = option("real", help="what to train on, as --arms of crossval")
     holdout: float = option(
         0.16, help="share of the images, in whole groups, kept to judge and calibrate", limits=(0.05, 0.5)

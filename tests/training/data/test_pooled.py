@@ -1,0 +1,150 @@
+"""Several collections as one data set."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sonoforge.runtime.cli.main import run
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.cache import open_cache
+from sonoforge.training.data.datasets import Dataset, read_dataset
+from sonoforge.training.data.masks import read_masks
+from sonoforge.training.data.pooled import read_collections
+from sonoforge.training.data.splits import make_plan
+
+
+def collection(root: Path, classes: dict[str, int], seed: int = 0, device: str = "") -> Path:
+    """Write a folder of noise images, two to a patient, with masks."""
+    rng = np.random.default_rng(seed)
+    groups, devices = [], []
+    for name, count in classes.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            path = f"{name}/scan{number}.png"
+            Image.fromarray(rng.integers(0, 256, (48, 64), np.uint8)).save(root / path)
+            mask = np.zeros((48, 64), np.uint8)
+            mask[8:24, 8 : 16 + number] = 255
+            Image.fromarray(mask).save(root / name / f"scan{number}_mask.png")
+            groups.append((path, f"{name}{number // 2}"))
+            devices.append((path, device))
+    _write(root / "groups.csv", ("file", "group"), groups)
+    if device:
+        _write(root / "metadata.csv", ("file", "device"), devices)
+    return root
+
+
+def _write(path: Path, columns: tuple[str, ...], rows: list[tuple[str, str]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    first = collection(tmp_path / "first", {"normal": 4, "benign": 6, "malignant": 6}, device="Probe A")
+    return first, collection(tmp_path / "second", {"Benign": 8, "Malignant": 4}, seed=1)
+
+
+def by_class(dataset: Dataset) -> dict[str, int]:
+    return {name: int((dataset.labels == label).sum()) for label, name in enumerate(dataset.classes)}
+
+
+def test_classes_of_one_name_are_one_and_files_keep_their_collection(two: tuple[Path, Path]) -> None:
+    dataset = read_collections(two)
+    assert dataset.name == "first+second"
+    assert dataset.classes == ("normal", "benign", "malignant")
+    assert by_class(dataset) == {"normal": 4, "benign": 14, "malignant": 10}
+    item = next(item for item in dataset.items if item.path == "second/Benign/scan3.png")
+    assert (item.group, item.device, item.masks) == ("second:benign1".replace("b", "B"), "", (item.masks[0],))
+    assert dataset.file(item.masks[0]) == two[1] / "Benign" / "scan3_mask.png"
+    assert dataset.sources.count("first") == 16 and set(dataset.devices) == {"Probe A", ""}
+
+
+def test_pixels_and_masks_are_those_of_each_collection_alone(two: tuple[Path, Path], tmp_path: Path) -> None:
+    pooled = open_cache(read_collections(two), 32, tmp_path / "cache")
+    masks = read_masks(pooled, np.arange(len(pooled.images)), tmp_path / "cache")
+    for folder in two:
+        alone = open_cache(read_dataset(folder), 32, tmp_path / "cache")
+        own = read_masks(alone, np.arange(len(alone.images)), tmp_path / "cache")
+        for row, item in enumerate(alone.dataset.items):
+            place = [other.path for other in pooled.dataset.items].index(f"{folder.name}/{item.path}")
+            assert np.array_equal(pooled.images[place], alone.images[row])
+            assert np.array_equal(masks[place], own[row])
+
+
+def test_a_file_of_collections_renames_and_leaves_out_classes(two: tuple[Path, Path], tmp_path: Path) -> None:
+    entries = [
+        {"folder": "first", "classes": {"normal": None, "benign": "no cancer", "malignant": "cancer"}},
+        {"folder": "second", "name": "Rio", "classes": {"Benign": "no cancer", "Malignant": "Cancer"}},
+    ]
+    path = tmp_path / "collections.json"
+    path.write_text(json.dumps({"collections": entries}))
+    dataset = read_collections([path])
+    assert dataset.classes == ("cancer", "no cancer") and dataset.root == tmp_path
+    assert by_class(dataset) == {"cancer": 10, "no cancer": 14}
+    assert {item.path.split("/")[0] for item in dataset.items} == {"first", "Rio"}
+
+
+def test_groups_beside_the_file_join_patients_of_two_collections(two: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text("file,group\nfirst/benign/scan0.png,P1\nsecond/Benign/scan0.png,P1\n")
+    dataset = read_collections(two)
+    assert sum(item.group == "P1" for item in dataset.items) == 2
+    (tmp_path / "groups.csv").write_text("file,group\nthird/benign/scan0.png,P1\n")
+    with pytest.raises(SonoforgeError, match=r"groups.csv: names 'third/benign/scan0.png', expected images of the col"):
+        read_collections(two)
+
+
+def test_a_scan_in_two_collections_is_in_one_fold(two: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = two
+    for number in range(4):
+        with Image.open(first / "benign" / f"scan{number}.png") as image:
+            image.save(second / "Benign" / f"scan{number}.png")
+    cache = open_cache(read_collections(two), 32, tmp_path / "cache")
+    plan = make_plan(cache, "sealed", 2)
+    fold = dict(zip(plan.files, plan.fold_of, strict=True))
+    for number in range(4):
+        assert fold[f"first/benign/scan{number}.png"] == fold[f"second/Benign/scan{number}.png"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"folder": "first", "colour": 1}, "collection 1: unknown setting 'colour'"),
+        ({"name": "first"}, "collection 1: found .*, expected folder: PATH"),
+        (
+            {"folder": "first", "classes": {"cyst": "benign"}},
+            "found classes benign, malignant, normal, expected .cyst.",
+        ),
+        ({"folder": "first", "name": "second"}, "found two collections named 'second'"),
+        ({"folder": "first", "classes": ["benign"]}, "classes: found .*, expected NAME: NEW NAME"),
+        (
+            {"folder": "first", "classes": {"normal": "a", "benign": "b", "malignant": "c"}},
+            "found classes b, c, a, expected one of the other collections' .benign, malignant.; map them",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    two: tuple[Path, Path], tmp_path: Path, entry: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "collections.json"
+    path.write_text(json.dumps({"collections": [entry, {"folder": "second"}]}))
+    with pytest.raises(SonoforgeError, match=message):
+        read_collections([path])
+    path.write_text("{}")
+    with pytest.raises(SonoforgeError, match="found no list under 'collections'"):
+        read_collections([path])
+
+
+def test_every_flag_adds_a_collection(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    data = [part for folder in two for part in ("--data", str(folder))]
+    assert run(["data", "audit", *data, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["name"] == "first+second" and found["images"] == 28
+    assert found["classes"]["malignant"]["images"] == 10
+    assert run(["data", "audit", *data, "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"] == [str(folder) for folder in two]

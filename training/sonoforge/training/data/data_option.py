@@ -1,0 +1,34 @@
+"""The option ``--data``: which images a verb reads.  Needs no more than ``--help`` does."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sonoforge.runtime.cli.options import option
+
+PHANTOM = ("phantom",)
+"""In the place of folders: the built-in simulated set."""
+
+
+def data_option() -> Any:
+    """Declare ``--data`` of a verb: a field ``data: tuple[str, ...]``."""
+    return option(
+        PHANTOM,
+        help="folder of images (BUSI layout or one folder a class), collections.yaml, or phantom; given several times, "
+        "all are one data set",
+        metavar="FOLDER",
+        repeated=True,
+    )
+
+
+def data_flags(data: Sequence[str]) -> str:
+    """Return the flags that give the same data again."""
+    return " ".join(f"--data {shlex.quote(each)}" for each in data)
+
+
+def recorded_data(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what ``--data`` named, from a run's ``config.yaml``; empty where it is not recorded."""
+    value = config.get("data") or ()
+    return (value,) if isinstance(value, str) else tuple(value)

@@ -1,0 +1,53 @@
+"""The figures of one arm by collection and by device: a pooled figure hides the scanner that a model cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from sonoforge.training.statistics.auc import weighted_auc
+from sonoforge.training.statistics.intervals import Labels, group_bootstrap, wilson_by_group
+from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.results import IntervalResult, SourceFigures, interval_result
+
+
+def describe_sources(part: Predictions, classes: Sequence[str]) -> list[SourceFigures]:
+    """Compute the figures of each collection, then those of each device, as far as they are known.
+
+    Collections need not have all classes, so what is compared from one to the next is how well two classes are told
+    apart: the AUC on the images of these two, by the probability of the one among both.
+    """
+    return [
+        _describe(kind, name, part.reordered(np.flatnonzero(np.array(column) == name)), classes)
+        for kind, column in (("collection", part.collections), ("device", part.devices))
+        for name in sorted(set(column) - {""})
+    ]
+
+
+def _describe(kind: str, name: str, part: Predictions, classes: Sequence[str]) -> SourceFigures:
+    counts = np.bincount(part.labels, minlength=len(classes))
+    return SourceFigures(
+        kind=kind,
+        name=name,
+        images={own: int(count) for own, count in zip(classes, counts, strict=True)},
+        groups=len(np.unique(part.groups)),
+        accuracy=interval_result(wilson_by_group(part.predicted == part.labels, part.groups)),
+        auc=dict(_areas(part, np.flatnonzero(counts), classes)),
+    )
+
+
+def _areas(part: Predictions, present: Labels, classes: Sequence[str]) -> Iterator[tuple[str, IntervalResult]]:
+    """Yield the AUC of every two classes that are there, by ``worse against better``, and of the first against all."""
+    for other, own in combinations(present.tolist(), 2):
+        chosen = np.isin(part.labels, (other, own))
+        pair = part.probabilities[chosen][:, [other, own]]
+        # Both may be 0 where a third class takes all.
+        scores = pair[:, 1] / np.maximum(pair.sum(axis=1), np.finfo(float).tiny)
+        area = group_bootstrap(weighted_auc, part.labels[chosen] == own, scores, part.groups[chosen])
+        yield f"{classes[own]} against {classes[other]}", interval_result(area)
+    if len(present) > 2:
+        first = int(present[0])
+        area = group_bootstrap(weighted_auc, part.labels == first, part.probabilities[:, first], part.groups)
+        yield f"{classes[first]} against the rest", interval_result(area)
