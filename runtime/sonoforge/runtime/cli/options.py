@@ -42,7 +42,6 @@ def option(
     limits: tuple[float | None, float | None] = (None, None),
     metavar: str | None = None,
     aliases: Sequence[str] = (),
-    repeated: bool = False,
 ) -> Any:
     """Declare one option of a verb's ``Config``: its default and its entry in ``--help``.
 
@@ -53,10 +52,15 @@ def option(
         limits: Smallest and largest value allowed; None where there is no limit.
         metavar: The placeholder shown in ``--help``.
         aliases: Other names of the flag and of the config key, such as ``class`` for ``class_name``.
-        repeated: Of a ``tuple`` field: several values are given by several flags, not by commas, which paths may hold.
     """
     metadata = {"help": help, "choices": choices, "limits": limits, "metavar": metavar, "aliases": tuple(aliases)}
-    return dataclasses.field(default=default, metadata={**metadata, "positional": False, "repeated": repeated})
+    return dataclasses.field(default=default, metadata={**metadata, "positional": False, "repeated": False})
+
+
+def repeated_option(default: Any, *, help: str, metavar: str) -> Any:
+    """Declare an option of a ``tuple`` field that takes one value each time it is given, whatever commas are in it."""
+    declared = option(default, help=help, metavar=metavar)
+    return dataclasses.field(default=declared.default, metadata={**declared.metadata, "repeated": True})
 
 
 def runs_folder() -> Any:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sonoforge.runtime.cli.options import option
+from sonoforge.runtime.cli.options import repeated_option
 
 PHANTOM = ("phantom",)
 """In the place of folders: the built-in simulated set."""
@@ -14,12 +14,11 @@ PHANTOM = ("phantom",)
 
 def data_option() -> Any:
     """Declare ``--data`` of a verb: a field ``data: tuple[str, ...]``."""
-    return option(
+    return repeated_option(
         PHANTOM,
         help="folder of images (BUSI layout or one folder a class), collections.yaml, or phantom; given several times, "
         "all are one data set",
         metavar="FOLDER",
-        repeated=True,
     )
 
 
