@@ -77,6 +77,20 @@ def test_pixels_and_masks_are_those_of_each_collection_alone(two: tuple[Path, Pa
             assert np.array_equal(masks[place], own[row])
 
 
+def test_images_without_a_lesion_need_masks_only_where_their_collection_gives_them(tmp_path: Path) -> None:
+    first = collection(tmp_path / "first", {"normal": 2, "benign": 2})
+    second = collection(tmp_path / "second", {"normal": 2, "benign": 2}, seed=1)
+    for mask in (second / "normal").glob("*_mask.png"):
+        mask.unlink()
+    pooled = open_cache(read_collections([first, second]), 32, tmp_path / "cache")
+    chosen = np.flatnonzero([item.path.startswith("second/normal") for item in pooled.dataset.items])
+    assert not read_masks(pooled, chosen, tmp_path / "cache").any()
+    (first / "normal" / "scan0_mask.png").unlink()
+    pooled = open_cache(read_collections([first, second]), 32, tmp_path / "cache")
+    with pytest.raises(SonoforgeError, match=r"first/normal/scan0.png: found no mask"):
+        read_masks(pooled, np.arange(len(pooled.images)), tmp_path / "cache")
+
+
 def test_a_file_of_collections_renames_and_leaves_out_classes(two: tuple[Path, Path], tmp_path: Path) -> None:
     entries = [
         {"folder": "first", "classes": {"normal": None, "benign": "no cancer", "malignant": "cancer"}},

@@ -21,7 +21,8 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
 
     To the image cache the mask files are just another data set, so they are decoded, resized and cached by the same
     code; masks of images that were cropped are cropped to the same box.  An image without a mask file has an empty mask
-    if no image of its class has one.
+    if no image of its class in its
+    collection has one.
 
     Raises:
         SonoforgeError: The data set has no masks at all; one is missing, cannot be read, has another size than its
@@ -33,7 +34,7 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
         raise SonoforgeError(
             f"{dataset.root}: found no masks, expected NAME_mask.png beside NAME.png; add them or train without masks"
         )
-    marked = {item.label for item in dataset.items if item.masks}
+    marked = {_kind(dataset, item) for item in dataset.items if item.masks}
     masks = open_cache(
         Dataset(f"{dataset.name} masks", dataset.root, ("masks",), mask_items, dataset.collections), cache.size, folder
     )
@@ -41,7 +42,7 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
     unions = np.zeros((len(indices), cache.size, cache.size), np.uint8)
     for union, index in zip(unions, indices, strict=True):
         item = dataset.items[index]
-        if not item.masks and item.label in marked:
+        if not item.masks and _kind(dataset, item) in marked:
             raise SonoforgeError(
                 f"{dataset.file(item.path)}: found no mask, expected {Path(item.path).stem}_mask.png beside it as "
                 f"other images of class {dataset.classes[item.label]} have; add it, black if it is empty"
@@ -59,6 +60,11 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
             # The sum is exact for masks that do not overlap; the maximum would lose pixels that they cover together.
             np.add(union, np.minimum(level, 255 - union), out=union)
     return unions
+
+
+def _kind(dataset: Dataset, item: Item) -> tuple[str, int]:
+    """Return what images are alike in whether they have masks: their collection and their class."""
+    return item.path.partition("/")[0] if dataset.collections else "", item.label
 
 
 def _check_size(dataset: Dataset, item: Item, mask: str, size: NDArray[np.int64], mask_size: NDArray[np.int64]) -> None:
