@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.guard import check_sealed, leaked_images
-from sonoforge.training.data.split_plan import SplitPlan, read_plan, save_plan
+from sonoforge.training.data.pooled import read_collections
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SplitPlan, read_plan, save_plan
 from sonoforge.training.data.splits import make_plan
 
 FOLDS = 4
@@ -109,6 +111,33 @@ def test_thesis_folds_split_copies_and_the_leak_is_counted(cache: ImageCache) ->
     assert counted
 
 
+def test_each_collection_is_left_out_with_all_that_it_shares(cache: ImageCache, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    for index, name in enumerate(("a", "b", "c")):
+        (folder / name).mkdir(parents=True)
+        for number in range(3):
+            save(folder / name / f"{number}.png", draw_scan(100 + 3 * index + number))
+    shutil.copy(cache.dataset.file("b/scan (2).png"), folder / "b" / "again.png")
+    pooled = open_cache(read_collections([cache.dataset.root, folder]), 32, tmp_path / "cache")
+    plan = make_plan(pooled, LEAVE_ONE_OUT)
+    assert plan.folds == 2 and plan.tested.tolist() == list(range(len(pooled.hashes)))
+    assert {plan.files[i].split("/")[0] for i in plan.test(1)} == {"other"}
+    read = {plan.files[i] for i in plan.train(1)}
+    assert all(not file.startswith("other/") for file in read)
+    shared = {plan.groups[i] for i in plan.test(1)}
+    left_out = {file for file, group in zip(plan.files, plan.groups, strict=True) if group in shared}
+    assert f"{cache.dataset.name}/b/scan (2).png" in left_out and not left_out & read
+    for fold in range(2):
+        check_sealed(plan, fold, "classifier", plan.train(fold), pooled)
+        assert len(leaked_images(plan, fold, pooled)) == 0
+    with pytest.raises(GateError, match="leave-one-collection-out: fold 1, stage classifier would train on its test"):
+        check_sealed(plan, 1, "classifier", [plan.files.index(f"{cache.dataset.name}/b/scan (2).png")], pooled)
+    with pytest.raises(SonoforgeError, match="found one collection, expected several"):
+        make_plan(cache, LEAVE_ONE_OUT)
+    with pytest.raises(SonoforgeError, match="found 3 under leave-one-collection-out, expected one for each of 2"):
+        make_plan(pooled, LEAVE_ONE_OUT, 3)
+
+
 def test_plans_depend_on_the_seed_alone(cache: ImageCache) -> None:
     assert make_plan(cache, "sealed", FOLDS, 1) == make_plan(cache, "sealed", FOLDS, 1)
     assert make_plan(cache, "sealed", FOLDS, 1).fold_of != make_plan(cache, "sealed", FOLDS, 2).fold_of
@@ -117,7 +146,7 @@ def test_plans_depend_on_the_seed_alone(cache: ImageCache) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"protocol": "open"}, "expected sealed or plain or thesis or single"),
+        ({"protocol": "open"}, "expected sealed or plain or thesis or single or leave-one-collection-out"),
         ({"folds": 1}, "found 1 under sealed"),
         ({"folds": 13}, r"c: found 12 images in 11 groups.*use 11 folds"),
     ],

@@ -38,7 +38,7 @@ from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import SplitPlan, plan_path
-from sonoforge.training.data.splits import make_plan
+from sonoforge.training.data.splits import count_folds, make_plan
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.second_opinion.gate import check_plans, find_second_views
@@ -83,7 +83,7 @@ def compare(
         fold_path(folder, arm, seed, fold)
         for seed in settings.seeds
         for arm in settings.arms
-        for fold in range(settings.folds)
+        for fold in range(count_folds(cache.dataset, settings.protocol, settings.folds))
     ]
     most = sum(not path.is_file() for path in paths) * (settings.choosing.trainings if settings.choosing else 1)
     with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, most) as workers:

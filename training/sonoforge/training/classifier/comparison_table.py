@@ -89,13 +89,26 @@ def _log_sources(arms: Mapping[str, EvaluatedArm]) -> None:
         sources = figures.get("by_source", [])
         if sources:
             say("")
-            say("%s, by collection and device: AUC (95 %% by group)", title_of(arm))
+            say("%s, by collection and device (95 %% by group)", title_of(arm))
         for source in sources:
             counts = ", ".join(f"{count} {name}" for name, count in source["images"].items() if count)
             say("  %s %s: %s in %d groups", source["kind"], source["name"], counts, source["groups"])
             say("    %-30s %s", "accuracy", _interval(source["accuracy"]))
             for pair, area in source["auc"].items():
-                say("    %-30s %s", pair, _interval(area))
+                say("    AUC %-26s %s", pair, _interval(area))
+            for name, points in source["sensitivity_at"].items():
+                for point in points:
+                    aimed = f"sensitivity to {name}"
+                    reached = point["specificity"]["value"]
+                    say(
+                        "    %-30s %s at %.3f specificity (aim %.2f)",
+                        aimed,
+                        _interval(point["sensitivity"]),
+                        reached,
+                        point["aim"],
+                    )
+            say("    %-30s %s", "ECE, calibrated", _interval(source["ece"]))
+            say("    %-30s %s", "sets hold the true class", _interval(source["coverage"]))
 
 
 def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:

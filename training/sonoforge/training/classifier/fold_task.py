@@ -33,8 +33,8 @@ class ComparisonSettings:
     """Everything that determines a comparison, together with its images."""
 
     arms: tuple[str, ...]  # names, see `arm_names`; the first is the baseline
-    protocol: str  # `sealed`, `thesis` or `single`, see `splits.make_plan`
-    folds: int
+    protocol: str  # see `splits.make_plan`
+    folds: int | None  # None: as many as the protocol has
     seeds: tuple[int, ...]  # the whole comparison is repeated with each; the first is described in full
     budget: str  # name of the budget that the settings come from, for the tables
     weights: str  # initial weights, see `weights.load_backbone`

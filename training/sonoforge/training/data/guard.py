@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.split_plan import SEALED, SplitPlan
 
 
 def check_sealed(
@@ -22,7 +22,7 @@ def check_sealed(
 
     Images that the plan leaves out (`split_plan.LEFT_OUT`) count as test images.
     Contents and appearance are compared in the pixels of ``cache``, so that a plan with wrong groups is detected.  Does
-    nothing under any other protocol.
+    nothing under a protocol that is not sealed (`split_plan.SEALED`).
 
     Raises:
         GateError: An image read is, equals, looks like or is grouped with a test image; names both.
@@ -30,7 +30,7 @@ def check_sealed(
     """
     if plan.files != tuple(item.path for item in cache.dataset.items) or plan.hashes != cache.hashes:
         raise SonoforgeError(f"{cache.dataset.root}: the split plan was made for other images; make a new one")
-    if plan.protocol != "sealed":
+    if plan.protocol not in SEALED:
         return
     test = np.union1d(plan.test(fold), plan.left_out)
     leaks = _leaks(plan, test, np.unique(np.asarray(indices, dtype=np.int64)), cache)
@@ -41,8 +41,8 @@ def check_sealed(
         )
         more = f"; and {len(leaks) - 3} more pairs" if len(leaks) > 3 else ""
         raise GateError(
-            f"sealed: fold {fold}, stage {stage} would train on its test fold: {named}{more}; give such images "
-            "one group in groups.csv, or remove them, and begin a new run"
+            f"{plan.protocol}: fold {fold}, stage {stage} would train on its test fold: {named}{more}; give such "
+            "images one group in groups.csv, or remove them, and begin a new run"
         )
 
 
@@ -74,8 +74,8 @@ def leaked_images(plan: SplitPlan, fold: int, cache: ImageCache) -> NDArray[np.i
     It measures what ``thesis`` and ``single`` let through; that it is empty proves ``sealed``.
     """
     pairs = cache.duplicates.pairs
-    fold_of = np.array(plan.fold_of)
-    apart = fold_of[pairs.first] != fold_of[pairs.second]
-    either = np.union1d(pairs.first[apart], pairs.second[apart])
-    leaked: NDArray[np.int64] = np.intersect1d(either, plan.test(fold))
-    return leaked
+    is_read, is_tested = np.zeros(len(plan.files), bool), np.zeros(len(plan.files), bool)
+    is_read[plan.train(fold)], is_tested[plan.test(fold)] = True, True
+    sides = (pairs.first, pairs.second), (pairs.second, pairs.first)
+    found: NDArray[np.int64] = np.unique(np.concatenate([one[is_tested[one] & is_read[other]] for one, other in sides]))
+    return found

@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 
-PROTOCOLS = ("sealed", "plain", "thesis", "single")
+LEAVE_ONE_OUT = "leave-one-collection-out"
+PROTOCOLS = ("sealed", "plain", "thesis", "single", LEAVE_ONE_OUT)
+SEALED = ("sealed", LEAVE_ONE_OUT)
+"""The protocols under which no training sees anything of its test images."""
 UNTESTED = -1
 """The fold of an image that is trained on and never tested, under ``single``."""
 LEFT_OUT = -2
@@ -53,7 +56,11 @@ class SplitPlan:
     def train(self, fold: int) -> NDArray[np.int64]:
         """Return the indices of the images that fold ``fold`` may train on."""
         own = np.array(self.fold_of)
-        return np.flatnonzero((own != self._checked(fold)) & (own != LEFT_OUT))
+        trained = (own != self._checked(fold)) & (own != LEFT_OUT)
+        if self.protocol == LEAVE_ONE_OUT:  # a patient or a scan may be in two collections
+            groups = np.array(self.groups)
+            trained &= ~np.isin(groups, groups[own == fold])
+        return np.flatnonzero(trained)
 
     def test(self, fold: int) -> NDArray[np.int64]:
         """Return the indices of the images that fold ``fold`` tests."""

@@ -5,6 +5,7 @@ The protocols: see `make_plan`.  What was split is checked again in `guard`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,16 +17,21 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.duplicates import join_groups, join_scans
-from sonoforge.training.data.split_plan import PROTOCOLS, UNTESTED, SplitPlan
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, PROTOCOLS, UNTESTED, SplitPlan
 
+log = logging.getLogger(__name__)
+
+FOLDS = 10
+"""Where no number is given."""
+_FEW = 10  # images of a class, to learn it from
 TEST_SHARE = 0.2
 """Of the images under ``single``: 156 of BUSI's 780, as in figure 12c of the MSc thesis (existing app, Addala 2023)."""
 
 
 def make_plan(
-    cache: ImageCache, protocol: str, folds: int = 10, seed: int = 0, together: Sequence[tuple[int, int]] = ()
+    cache: ImageCache, protocol: str, folds: int | None = None, seed: int = 0, together: Sequence[tuple[int, int]] = ()
 ) -> SplitPlan:
-    """Split the images into folds, at least two; under ``single`` into one that is tested and the rest.
+    """Split the images into folds, at least two (by default 10); under ``single`` into one that is tested and the rest.
 
     ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents, the
     groups given with the data, and the pairs of images ``together``.  ``thesis``: plain stratified k-fold, which
@@ -33,20 +39,37 @@ def make_plan(
     ``plain``: the same folds, for generators that read the training images of their fold alone.
     ``single``: one plain stratified split, a fifth of the images tested once and never the others (``folds`` is 1);
     kept, like ``thesis``, for figures that were published so.
+    ``leave-one-collection-out``: one fold for each collection, tested by models that saw only the others, and no image
+    of a group that has one in the test collection.
 
     Raises:
-        SonoforgeError: An unknown protocol, or a class with fewer groups (images) than folds.
+        SonoforgeError: An unknown protocol, a class with fewer groups (images) than folds, or a single collection to
+            be left out.
     """
     if protocol not in PROTOCOLS:
         raise SonoforgeError(f"protocol: found {protocol!r}, expected {' or '.join(PROTOCOLS)}")
+    if protocol == LEAVE_ONE_OUT and not cache.dataset.collections:
+        raise SonoforgeError(
+            f"{cache.dataset.root}: found one collection, expected several to leave each out in turn; give "
+            "--data for each"
+        )
+    folds = count_folds(cache.dataset, protocol, folds)
     if (folds == 1) != (protocol == "single") or folds < 1:
         raise SonoforgeError(f"folds: found {folds} under {protocol}, expected 1 under single, at least 2 otherwise")
     labels = cache.dataset.labels
     groups = scan_groups(cache, together)
-    _check_enough(cache.dataset, groups if protocol == "sealed" else np.arange(len(labels)), max(2, folds))
     fold_of = np.full(len(labels), UNTESTED, np.int64)
-    for fold, test in enumerate(_test_parts(labels, groups if protocol == "sealed" else None, folds, seed)):
-        fold_of[test] = fold
+    if protocol == LEAVE_ONE_OUT:
+        names = list(cache.dataset.collections)
+        if len(names) != folds:
+            raise SonoforgeError(f"folds: found {folds} under {protocol}, expected one for each of {len(names)}")
+        fold_of = np.array([names.index(name) for name in cache.dataset.sources])
+        _warn_of_lost_classes(cache.dataset, fold_of)
+    else:
+        units = groups if protocol == "sealed" else None
+        _check_enough(cache.dataset, np.arange(len(labels)) if units is None else units, max(2, folds))
+        for fold, test in enumerate(_test_parts(labels, units, folds, seed)):
+            fold_of[test] = fold
     return SplitPlan(
         protocol=protocol,
         seed=seed,
@@ -58,6 +81,12 @@ def make_plan(
         groups=tuple(groups.tolist()),
         fold_of=tuple(fold_of.tolist()),
     )
+
+
+def count_folds(dataset: Dataset, protocol: str, folds: int | None) -> int:
+    """Return the number of folds, or the one that a protocol has where none is given."""
+    default = {"single": 1, LEAVE_ONE_OUT: len(dataset.collections)}.get(protocol, FOLDS)
+    return default if folds is None else folds
 
 
 def _test_parts(
@@ -80,6 +109,16 @@ def scan_groups(cache: ImageCache, together: Sequence[tuple[int, int]] = ()) -> 
     links = [*zip(range(len(groups)), first[groups].tolist(), strict=True), *together]
     one, other = np.array(links, dtype=np.int64).T
     return join_groups(len(groups), one, other)
+
+
+def _warn_of_lost_classes(dataset: Dataset, fold_of: NDArray[np.int64]) -> None:
+    """Say which classes a model will hardly know, as their images are of the collection left out."""
+    for fold, name in enumerate(dataset.collections):
+        for label, class_name in enumerate(dataset.classes):
+            own = dataset.labels == label
+            tested, left = int((own & (fold_of == fold)).sum()), int((own & (fold_of != fold)).sum())
+            if tested and left < _FEW:
+                log.warning("without %s, %d images of class %s are left to learn from", name, left, class_name)
 
 
 def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> None:

@@ -12,7 +12,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.distinct import DISTINCT, read_distinct
-from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.split_plan import SEALED, SplitPlan
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.second_opinion.copies import Match
 from sonoforge.training.second_opinion.findings import (
@@ -86,15 +86,17 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
         atomic.write_text(run / PROPOSED_DISTINCT, proposed_distinct([*leaks, *seen_twice]))
     if seen_twice:
         count = f"{len(seen_twice)} {'pair' if len(seen_twice) == 1 else 'pairs'} may be second views of one lesion"
-        kept = "and stay in one fold" if plans[0].protocol == "sealed" else "whatever their folds"
+        kept = "whatever their folds"
+        if plans[0].protocol in SEALED:
+            kept = "and stay in one fold" if plans[0].protocol == "sealed" else "and are never on two sides"
         log.info("second opinion: %s, %s (%s)", count, kept, run / SHEET)
     if not leaks:
         log.info("second opinion: no scan on two sides (%d pairs, r below %.2f)", found.compared, found.threshold)
         return record
     atomic.write_text(run / PROPOSED_GROUPS, proposed_groups(cache, leaks))
     message = _message(run, cache, leaks)
-    if plans[0].protocol == "sealed":
-        raise GateError(f"sealed: {message}")
+    if plans[0].protocol in SEALED:
+        raise GateError(f"{plans[0].protocol}: {message}")
     log.warning("%s: %s", plans[0].protocol, message)
     return record
 

@@ -6,27 +6,50 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sonoforge.training.statistics.auc import weighted_auc
-from sonoforge.training.statistics.intervals import Labels, group_bootstrap, wilson_by_group
+from sonoforge.training.statistics.calibration import expected_calibration_errors
+from sonoforge.training.statistics.conformal import in_sets
+from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
+from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import IntervalResult, SourceFigures, interval_result
 
 
-def describe_sources(part: Predictions, classes: Sequence[str]) -> list[SourceFigures]:
+def describe_sources(
+    part: Predictions, classes: Sequence[str], calibrated: Floats, alpha: float
+) -> list[SourceFigures]:
     """Compute the figures of each collection, then those of each device, as far as they are known.
 
     Collections need not have all classes, so what is compared from one to the next is how well two classes are told
-    apart: the AUC on the images of these two, by the probability of the one among both.
+    apart: the AUC on the images of these two, by the probability of the one among both.  Temperature, prediction sets
+    and thresholds are fitted on the images of the other folds, of whatever source.
+
+    Args:
+        part: Predictions of one arm with one seed, N images.
+        classes: C names.
+        calibrated: (N, C) probabilities, see `calibration.cross_fitted_temperature`.
+        alpha: Error rate of the prediction sets.
     """
+    covered = in_sets(part.labels, calibrated, part.parts, alpha)[np.arange(len(part.labels)), part.labels]
     return [
-        _describe(kind, name, part.reordered(np.flatnonzero(np.array(column) == name)), classes)
+        _describe((kind, name), part, np.array(column) == name, classes, (calibrated, covered))
         for kind, column in (("collection", part.collections), ("device", part.devices))
         for name in sorted(set(column) - {""})
     ]
 
 
-def _describe(kind: str, name: str, part: Predictions, classes: Sequence[str]) -> SourceFigures:
+def _describe(
+    named: tuple[str, str],
+    whole: Predictions,
+    own: NDArray[np.bool_],
+    classes: Sequence[str],
+    judged: tuple[Floats, NDArray[np.bool_]],
+) -> SourceFigures:
+    kind, name = named
+    calibrated, covered = judged
+    part = whole.reordered(np.flatnonzero(own))
     counts = np.bincount(part.labels, minlength=len(classes))
     return SourceFigures(
         kind=kind,
@@ -35,6 +58,13 @@ def _describe(kind: str, name: str, part: Predictions, classes: Sequence[str]) -
         groups=len(np.unique(part.groups)),
         accuracy=interval_result(wilson_by_group(part.predicted == part.labels, part.groups)),
         auc=dict(_areas(part, np.flatnonzero(counts), classes)),
+        sensitivity_at={
+            each: sensitivity_at(whole, classes.index(each), own)
+            for each in classes_of_interest(classes)
+            if 0 < counts[classes.index(each)] < len(part.labels)
+        },
+        ece=interval_result(group_bootstrap(expected_calibration_errors, part.labels, calibrated[own], part.groups)),
+        coverage=interval_result(wilson_by_group(covered[own], part.groups)),
     )
 
 

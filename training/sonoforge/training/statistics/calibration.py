@@ -19,14 +19,16 @@ def brier_score(labels: Labels, probabilities: Floats) -> float:
 
 def expected_calibration_error(labels: Labels, probabilities: Floats) -> float:
     """ECE of the top label in `BINS` equal bins (Guo et al., ICML 2017, eq. 3), 0..1."""
+    return float(expected_calibration_errors(labels, probabilities, np.ones((1, len(labels))))[0])
+
+
+def expected_calibration_errors(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
+    """Return the same for R weightings (R, N) of the images, (R,), for the bootstrap."""
     confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gap = 0.0
-    for index in np.unique(bin_of):
-        inside = bin_of == index
-        gap += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
-    return float(gap)
+    surplus = confidence - (probabilities.argmax(axis=1) == labels)
+    bins = np.eye(BINS)[np.minimum((confidence * BINS).astype(int), BINS - 1)]
+    errors: Floats = np.abs(weights @ (bins * surplus[:, None])).sum(axis=1) / weights.sum(axis=1)
+    return errors
 
 
 def apply_temperature(probabilities: Floats, temperature: float) -> Floats:

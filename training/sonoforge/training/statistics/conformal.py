@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sonoforge.training.statistics.intervals import Floats, Labels
 
@@ -23,12 +24,18 @@ def conformal_thresholds(labels: Labels, probabilities: Floats, alpha: float) ->
     return thresholds
 
 
-def conformal_coverage(labels: Labels, probabilities: Floats, fold_of: Labels, alpha: float) -> tuple[Floats, float]:
-    """Measured coverage of each class (C,) and mean set size, thresholds fitted on the other folds."""
-    inside_set = np.zeros(probabilities.shape, dtype=bool)
+def in_sets(labels: Labels, probabilities: Floats, fold_of: Labels, alpha: float) -> NDArray[np.bool_]:
+    """Whether each class is in the set of each image (N, C), thresholds fitted on the other folds."""
+    inside = np.zeros(probabilities.shape, dtype=bool)
     for fold in np.unique(fold_of):
         test = fold_of == fold
-        inside_set[test] = probabilities[test] >= conformal_thresholds(labels[~test], probabilities[~test], alpha)
-    covered = inside_set[np.arange(len(labels)), labels]
+        inside[test] = probabilities[test] >= conformal_thresholds(labels[~test], probabilities[~test], alpha)
+    return inside
+
+
+def conformal_coverage(labels: Labels, probabilities: Floats, fold_of: Labels, alpha: float) -> tuple[Floats, float]:
+    """Measured coverage of each class (C,) and mean set size, thresholds fitted on the other folds."""
+    inside = in_sets(labels, probabilities, fold_of, alpha)
+    covered = inside[np.arange(len(labels)), labels]
     shares = [covered[labels == c].mean() if (labels == c).any() else np.nan for c in range(probabilities.shape[1])]
-    return np.array(shares), float(inside_set.sum(axis=1).mean())
+    return np.array(shares), float(inside.sum(axis=1).mean())

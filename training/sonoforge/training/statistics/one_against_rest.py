@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sonoforge.training.statistics.auc import delong_test, weighted_auc
 from sonoforge.training.statistics.decision_curves import THRESHOLDS, decision_curve
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap
@@ -37,14 +40,7 @@ def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int)
     curve = decision_curve(positive, calibrated[:, label], part.groups)
     return OneAgainstRest(
         auc=interval_result(group_bootstrap(weighted_auc, positive, scores, part.groups)),
-        sensitivity_at=[
-            SensitivityAt(
-                aim=point.aim,
-                sensitivity=interval_result(point.sensitivity),
-                specificity=interval_result(point.specificity),
-            )
-            for point in operating_points(positive, scores, part.parts, part.groups)
-        ],
+        sensitivity_at=sensitivity_at(part, label),
         decision_curve=DecisionCurveResult(
             thresholds=THRESHOLDS.tolist(),
             net_benefit=curve.net_benefit.tolist(),
@@ -54,6 +50,19 @@ def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int)
             gain_low=curve.gain_low.tolist(),
         ),
     )
+
+
+def sensitivity_at(part: Predictions, label: int, counted: NDArray[np.bool_] | None = None) -> list[SensitivityAt]:
+    """Measure the sensitivity to a class at fixed specificities, see `operating_point.operating_points`."""
+    positive, scores = part.labels == label, part.probabilities[:, label]
+    return [
+        SensitivityAt(
+            aim=point.aim,
+            sensitivity=interval_result(point.sensitivity),
+            specificity=interval_result(point.specificity),
+        )
+        for point in operating_points(positive, scores, part.parts, part.groups, counted)
+    ]
 
 
 def compare_one_against_rest(first: Predictions, second: Predictions, label: int) -> ClassDifference:

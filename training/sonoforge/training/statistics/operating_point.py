@@ -33,7 +33,13 @@ class Called(NamedTuple):
     specificity: Floats
 
 
-def called(positive: NDArray[np.bool_], scores: Floats, folds: Labels, weights: Floats) -> Called:
+def called(
+    positive: NDArray[np.bool_],
+    scores: Floats,
+    folds: Labels,
+    weights: Floats,
+    counted: NDArray[np.bool_] | None = None,
+) -> Called:
     """Call each image positive whose score is above the threshold of its fold.
 
     The threshold is the smallest score of another fold at which at least the aimed share of the other folds' images
@@ -44,7 +50,9 @@ def called(positive: NDArray[np.bool_], scores: Floats, folds: Labels, weights: 
         scores: (N,) higher for that class.
         folds: (N,) fold that tested the image.
         weights: (R, N) how often each image counts, in choosing thresholds as in counting.
+        counted: (N,) the images to count, though thresholds are chosen on all; None: all.
     """
+    shown = np.ones(len(scores), bool) if counted is None else counted
     order = np.argsort(scores, kind="stable")
     negative = order[~positive[order]]
     levels = np.append(scores[negative], np.inf)
@@ -57,25 +65,31 @@ def called(positive: NDArray[np.bool_], scores: Floats, folds: Labels, weights: 
             # Weights are whole numbers; the small allowance is for the product's rounding.
             below = (cumulative < (aim * total - 1e-6)[:, None]).sum(axis=1)
             thresholds = np.where(total > 0, levels[below], np.inf)[:, None]
-            found, spared = own & positive, own & ~positive
+            found, spared = own & shown & positive, own & shown & ~positive
             right[0, i] += np.where(scores[found] > thresholds, weights[:, found], 0.0).sum(axis=1)
             right[1, i] += np.where(scores[spared] <= thresholds, weights[:, spared], 0.0).sum(axis=1)
     with np.errstate(invalid="ignore"):
         sensitivity, specificity = (
-            (own / weights[:, kind].sum(axis=1)).T for own, kind in zip(right, (positive, ~positive), strict=True)
+            (own / weights[:, kind & shown].sum(axis=1)).T
+            for own, kind in zip(right, (positive, ~positive), strict=True)
         )
     return Called(sensitivity, specificity)
 
 
 def operating_points(
-    positive: NDArray[np.bool_], scores: Floats, folds: Labels, groups: Labels
+    positive: NDArray[np.bool_],
+    scores: Floats,
+    folds: Labels,
+    groups: Labels,
+    counted: NDArray[np.bool_] | None = None,
 ) -> list[OperatingPoint]:
     """Measure sensitivity at each of the `SPECIFICITIES`, with 95 % intervals by resampling groups (N,).
 
-    Each draw of groups sets its own thresholds, so the intervals include how uncertain these are.
+    Each draw of groups sets its own thresholds, so the intervals include how uncertain these are.  With ``counted``
+    (N,), only those images are counted, though thresholds are set on all of the other folds.
     """
-    value = called(positive, scores, folds, np.ones((1, len(scores))))
-    drawn = called(positive, scores, folds, group_weights(groups))
+    value = called(positive, scores, folds, np.ones((1, len(scores))), counted)
+    drawn = called(positive, scores, folds, group_weights(groups), counted)
     return [
         OperatingPoint(
             aim,

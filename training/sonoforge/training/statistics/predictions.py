@@ -31,7 +31,7 @@ class Predictions:
     """
 
     arm: str  # name, see `classifier.arm_names`
-    protocol: str  # `sealed`, `thesis` or `single`, see `splits.make_plan`
+    protocol: str  # see `splits.make_plan`
     seed: int  # seed of split and training
     files: tuple[str, ...]  # (N,) image paths
     groups: Indices  # (N,) near-duplicate or patient groups

@@ -96,7 +96,9 @@ class OneAgainstRest(TypedDict):
 class SourceFigures(TypedDict):
     """Images of one collection or device (``kind``): how many of each class, and how well they are told apart.
 
-    ``auc`` is keyed as ``malignant against benign`` and ``normal against the rest``, see `by_source`.
+    ``auc`` is keyed as ``malignant against benign`` and ``normal against the rest``, ``sensitivity_at`` by class
+    against the rest; ``ece`` is of calibrated answers, ``coverage`` the share of images whose prediction set holds the
+    true class.  See `by_source`.
     """
 
     kind: str
@@ -105,6 +107,9 @@ class SourceFigures(TypedDict):
     groups: int
     accuracy: IntervalResult
     auc: dict[str, IntervalResult]
+    sensitivity_at: dict[str, list[SensitivityAt]]
+    ece: IntervalResult
+    coverage: IntervalResult
 
 
 class _LaterFigures(TypedDict, total=False):

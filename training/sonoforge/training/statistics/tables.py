@@ -79,7 +79,7 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
             name: describe_one_against_rest(part, calibrated, label) for label, name in enumerate(classes)
         },
     )
-    sources = describe_sources(part, classes)
+    sources = describe_sources(part, classes, calibrated, ALPHA)
     if sources:
         figures["by_source"] = sources
     return figures

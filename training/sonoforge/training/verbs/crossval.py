@@ -22,6 +22,7 @@ from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.data_option import PHANTOM, data_flags
 from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.options import GanSettings
@@ -94,7 +95,7 @@ def fill_defaults(config: ConfigType) -> ConfigType:
     generator = config.generator
     if phantom and quick and not _has_duration(generator):
         generator = dataclasses.replace(generator, steps=PHANTOM_GAN_STEPS)
-    folds = config.folds or (1 if config.protocol == "single" else PHANTOM_FOLDS if phantom else 10)
+    folds = config.folds or (PHANTOM_FOLDS if phantom and config.protocol not in ("single", LEAVE_ONE_OUT) else None)
     return dataclasses.replace(config, folds=folds, classifier=classifier, generator=generator)
 
 
@@ -123,7 +124,7 @@ def resolve_settings(config: ComparisonConfig) -> ComparisonSettings:
     return ComparisonSettings(
         arms=arms,
         protocol=config.protocol,
-        folds=config.folds or (1 if config.protocol == "single" else 10),
+        folds=config.folds,
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
         budget=config.classifier.budget,
         weights=config.classifier.weights or "imagenet",
@@ -152,6 +153,10 @@ def _resolve_choosing(config: ComparisonConfig, arms: Sequence[str]) -> Choosing
 
 
 def _check_folds(config: ComparisonConfig) -> None:
+    if config.folds and config.protocol == LEAVE_ONE_OUT:
+        raise SonoforgeError(
+            f"--folds: found {config.folds} under --protocol {LEAVE_ONE_OUT}, which has one a collection"
+        )
     if config.folds and (config.folds == 1) != (config.protocol == "single"):
         raise SonoforgeError(
             f"--folds: found {config.folds} under --protocol {config.protocol}, expected 1 under single (one split), "

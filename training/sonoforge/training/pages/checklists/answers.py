@@ -6,6 +6,7 @@ from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.budget_choice import describe_choice
 from sonoforge.training.classifier.choice_grid import choosing_of
 from sonoforge.training.classifier.choice_table import name_grid
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
 from sonoforge.training.pages.checklists.data_answers import data_answers
 from sonoforge.training.pages.checklists.figure_answers import figure_answers
 from sonoforge.training.pages.checklists.item import Answer
@@ -25,10 +26,17 @@ _DEALT = {
     "generators see the training part of their fold alone",
     "thesis": "single images are dealt, and each generator is trained once on all images of its class, test images "
     "included, as published",
+    LEAVE_ONE_OUT: "each collection is tested by networks trained on the others, less the groups that it shares",
     "single": "single images are dealt, four fifths to training and one fifth to the test, as published",
 }
 
 
+_NOT_EXTERNAL = "None: no image of another source was evaluated in this run."
+_EXTERNAL = {LEAVE_ONE_OUT: "Each collection is external to the networks that judge it."}
+_ONE_SOURCE = "Training and test images are parts of one data set: same source, labels and preparation."
+_OTHER_SOURCE = {
+    LEAVE_ONE_OUT: "Test images are of another collection than all training images: another source, other labelling."
+}
 _FINE_TUNED = ("initial_weights", "tuning", "ensemble", "selection", "explanations", "poor_input")
 """Topics of the network that the arms fine-tune."""
 
@@ -37,7 +45,10 @@ def _design(run: FinishedRun) -> dict[str, Answer]:
     results, split = run.results, run.results["split"]
     arms = listed([figures["title"] for figures in run.arms.values()])
     twins, tested = sum(split["test_images_with_a_twin_in_training"]), sum(split["fold_sizes"])
-    validation = "one plain split" if results["protocol"] == "single" else f"{split['folds']}-fold cross-validation"
+    validation = {
+        "single": "one plain split",
+        LEAVE_ONE_OUT: f"leaving out each of {split['folds']} collections",
+    }.get(results["protocol"], f"{split['folds']}-fold cross-validation")
     seeds = next(iter(run.arms.values()))["seeds"]["seeds"]
     second = split["second_opinion"]
     return {
@@ -53,16 +64,14 @@ def _design(run: FinishedRun) -> dict[str, Answer]:
             f"{run.report}: Split and proof; splits.json; folds/",
         ),
         "level": Answer(
-            f"{'Groups' if results['protocol'] == 'sealed' else 'Single images'}: {split['images']} images in "
+            f"{'Groups' if results['protocol'] in SEALED else 'Single images'}: {split['images']} images in "
             f"{split['groups']} groups. A second search over {counted(second['compared'], 'pair')} of different "
             f"folds found {counted(len(second['leaks']), 'pair')} of one scan.",
             "second-opinion.json; splits.json",
         ),
         "subset": Answer("None: all images of the folder that can be read are used.", "splits.json"),
-        "same_source": Answer(
-            "Training and test images are parts of one data set: same source, labels and preparation.", "splits.json"
-        ),
-        "external": Answer("None: no image of another source was evaluated in this run.", "splits.json"),
+        "same_source": Answer(_OTHER_SOURCE.get(results["protocol"], _ONE_SOURCE), "splits.json"),
+        "external": Answer(_EXTERNAL.get(results["protocol"], _NOT_EXTERNAL), "splits.json"),
         "updating": Answer("The model was not updated after its evaluation.", "results.json"),
         "clusters": Answer(
             "Folds are the only clusters known. "

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sonoforge.training.classifier.fold_result import read_fold
 from sonoforge.training.classifier.fold_task import INNER
 from sonoforge.training.data.changed_images import describe_changes, name_some
-from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
+from sonoforge.training.data.split_plan import FILE, SEALED, SplitPlan, read_plan
 from sonoforge.training.statistics.calibration import BINS
 from sonoforge.training.statistics.classification import confusion_matrix
 from sonoforge.training.statistics.intervals import Interval, wilson_by_group
@@ -148,13 +148,14 @@ def _in_brackets(names: Sequence[str]) -> str:
 
 
 def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], twins: int) -> list[Check]:
-    """List what must hold under ``sealed``; empty for another protocol, which makes no such promise."""
+    """List what must hold where no training sees its test images; empty for a protocol that makes no such promise."""
     checks = []
     for plan in plans.values():
-        if plan.protocol != "sealed":
+        if plan.protocol not in SEALED:
             return []
         seed = f" (seed {plan.seed})" if len(plans) > 1 else ""
-        for what, keys in (("groups", plan.groups), ("identical images", plan.hashes)):
+        kept_whole = (("groups", plan.groups), ("identical images", plan.hashes)) if plan.protocol == "sealed" else ()
+        for what, keys in kept_whole:
             count = divided(plan, keys)
             checks.append(Check(f"{what} split between folds{seed}", str(count), count == 0))
     checks.append(Check("test images with a near-duplicate in training", str(twins), twins == 0))

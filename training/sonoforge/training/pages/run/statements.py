@@ -9,6 +9,7 @@ from typing import Any
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.comparators.table import COMPARATORS
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
 from sonoforge.training.pages.numbers import counted, listed
 
 _TWIN = "a near-duplicate or an identical image"
@@ -53,15 +54,16 @@ def ask(facts: RunFacts) -> str:
 
 def judged_by(facts: RunFacts) -> str:
     """Say what the models that judged each image had seen of it."""
-    if facts.protocol == "sealed":
+    if facts.protocol in SEALED:
+        dealt = f"protocol {facts.protocol}, {facts.folds} {'folds' if facts.protocol == 'sealed' else 'collections'}"
         if not facts.passed:
             return (
-                f"Protocol sealed, {facts.folds} folds; but checks against the run folder failed, so it is not known "
+                f"{dealt.capitalize()}; but checks against the run folder failed, so it is not known "
                 "that no model had seen its test images."
             )
         return (
             "Each image was judged once, by a model that had seen neither it nor a near-duplicate of it in training "
-            f"(protocol sealed, {facts.folds} folds)."
+            f"({dealt})."
         )
     dealt = f"{facts.folds} folds" + ", as published" * (facts.protocol == "thesis")
     if facts.protocol == "single":
@@ -76,8 +78,8 @@ def judged_by(facts: RunFacts) -> str:
 
 
 def warn_of_leaks(facts: RunFacts) -> str:
-    """Say what leakage means for the figures; empty where the protocol is sealed."""
-    if facts.protocol == "sealed":
+    """Say what leakage means for the figures; empty where the protocol prevents it."""
+    if facts.protocol in SEALED:
         return ""
     if facts.leaks:
         return "Its figures come out too good: they do not tell how well new images would be classified."
@@ -98,6 +100,8 @@ def name_validation(facts: RunFacts) -> str:
     """Name how the figures were validated, in a cell of a table."""
     if facts.protocol == "single":
         return f"one plain split, {facts.tested} of {facts.images} tested"
+    if facts.protocol == LEAVE_ONE_OUT:
+        return f"each of {facts.folds} collections left out in turn"
     return f"{facts.protocol} {facts.folds}-fold"
 
 

@@ -9,6 +9,7 @@ from sonoforge.training.classifier.arm_names import FORMS
 from sonoforge.training.classifier.options import CHOOSABLE, ClassifierOptions
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.data_option import data_option
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.gan.options import GanSettings
 
 EXAMPLES = """
@@ -18,6 +19,7 @@ sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,
 sonoforge crossval --data BUSI/ --arms real,gan --real-shares 0.25,0.5,0.75,1
 sonoforge crossval --data BUSI/ --arms real --choose learning-rate=0.0002,0.001,0.005
 sonoforge crossval --data BUSI/ --arms real,gan --choose dose=0.5,1,2
+sonoforge crossval --data BUSI/ --data BrEaST/ --protocol leave-one-collection-out --arms real
 sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
 sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
 sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
@@ -33,8 +35,9 @@ class ComparisonConfig:
     data: tuple[str, ...] = data_option()
     protocol: str = option(
         "sealed",
-        help="sealed: no leakage; thesis: plain folds, as published; single: one plain 80/20 split",
-        choices=("sealed", "thesis", "single"),
+        help="sealed: no leakage; leave-one-collection-out: each collection tested by models trained on the "
+        "others; thesis: plain folds, as published; single: one plain 80/20 split",
+        choices=("sealed", LEAVE_ONE_OUT, "thesis", "single"),
     )
     arms: tuple[str, ...] = option(("real", "gan"), help="comma-separated; the first is the baseline. " + FORMS)
     real_shares: tuple[float, ...] = option(
@@ -42,7 +45,11 @@ class ComparisonConfig:
         help="shares of the real images, such as 0.25,0.5,0.75,1: every arm with each, and how many real images the "
         "generated ones are worth",
     )
-    folds: int | None = option(None, help="number of folds (default: 10; phantom: 5; single: 1)", limits=(1, 100))
+    folds: int | None = option(
+        None,
+        help="number of folds (default: 10; phantom: 5; single: 1; leave-one-collection-out: one a collection)",
+        limits=(1, 100),
+    )
     seed: int = option(0, help="seed of split and training", limits=(0, None))
     seeds: int = option(1, help="repeat everything with this many seeds", limits=(1, 100))
     classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
