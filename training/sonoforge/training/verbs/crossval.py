@@ -23,6 +23,7 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.data_option import PHANTOM, data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
+from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.options import GanSettings
@@ -95,7 +96,8 @@ def fill_defaults(config: ConfigType) -> ConfigType:
     generator = config.generator
     if phantom and quick and not _has_duration(generator):
         generator = dataclasses.replace(generator, steps=PHANTOM_GAN_STEPS)
-    folds = config.folds or (PHANTOM_FOLDS if phantom and config.protocol not in ("single", LEAVE_ONE_OUT) else None)
+    default = {"single": 1, LEAVE_ONE_OUT: None}.get(config.protocol, PHANTOM_FOLDS if phantom else FOLDS)
+    folds = config.folds or default
     return dataclasses.replace(config, folds=folds, classifier=classifier, generator=generator)
 
 
