@@ -57,7 +57,7 @@ def _describe(
         images={own: int(count) for own, count in zip(classes, counts, strict=True)},
         groups=len(np.unique(part.groups)),
         accuracy=interval_result(wilson_by_group(part.predicted == part.labels, part.groups)),
-        auc=dict(_areas(part, np.flatnonzero(counts), classes)),
+        auc=pair_areas(part, classes),
         sensitivity_at={
             each: sensitivity_at(whole, classes.index(each), own)
             for each in classes_of_interest(classes)
@@ -66,6 +66,11 @@ def _describe(
         ece=interval_result(group_bootstrap(expected_calibration_errors, part.labels, calibrated[own], part.groups)),
         coverage=interval_result(wilson_by_group(covered[own], part.groups)),
     )
+
+
+def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, IntervalResult]:
+    """Return the AUC of every two classes that occur, as `results.SourceFigures` has them."""
+    return dict(_areas(part, np.unique(part.labels), classes))
 
 
 def _areas(part: Predictions, present: Labels, classes: Sequence[str]) -> Iterator[tuple[str, IntervalResult]]:

@@ -44,7 +44,13 @@ def describe_flags(
         **{name: beyond(values, part.parts) for name, values in distances.items()},
         **marked,
     }
-    wrong, groups = part.predicted != part.labels, part.groups
+    return compare_flagged(part.predicted != part.labels, flags, part.groups)
+
+
+def compare_flagged(
+    wrong: NDArray[np.bool_], flags: Mapping[str, NDArray[np.bool_]], groups: Labels
+) -> list[FlagResult]:
+    """Compare the error rates of the images (N,) with each flag and of the others; see `describe_flags`."""
     found = []
     for name, flag in flags.items():
         if flag.any() and not flag.all():

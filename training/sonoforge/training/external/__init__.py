@@ -1,0 +1,1 @@
+"""External validation: a finished bundle judged on labelled images from elsewhere."""

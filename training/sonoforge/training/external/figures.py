@@ -1,0 +1,150 @@
+"""How well a bundle does on images from elsewhere.  Nothing is fitted on them, but thresholds where it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.inference.trust import Cause
+from sonoforge.training.external.labels import Meanings
+from sonoforge.training.statistics.by_source import pair_areas
+from sonoforge.training.statistics.calibration import brier_score, expected_calibration_errors
+from sonoforge.training.statistics.classification import confusion_matrix, sensitivity, specificity
+from sonoforge.training.statistics.flagged import compare_flagged
+from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
+from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
+from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.results import FlagResult, IntervalResult, SensitivityAt, interval_result
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a bundle said of N images of one collection."""
+
+    name: str  # of the collection
+    files: tuple[str, ...]
+    groups: Labels  # (N,) patients and near-duplicates
+    labels: Labels  # (N,) index into the meanings
+    devices: tuple[str, ...]  # (N,) empty where unknown
+    probabilities: Floats  # (N, C) of the bundle's classes, calibrated by the bundle
+    sets: NDArray[np.bool_]  # (N, C) the classes that cannot be ruled out
+    causes: tuple[tuple[Cause, ...], ...]  # (N,) why not to use the answer
+
+
+class PlaceFigures(TypedDict):
+    """Images of one device."""
+
+    name: str
+    images: dict[str, int]
+    groups: int
+    accuracy: IntervalResult
+    auc: dict[str, IntervalResult]
+
+
+class ExternalFigures(TypedDict):
+    """Figures of one collection.
+
+    ``answers`` names the columns of ``confusion``: the labels, then the bundle's classes that no label means, which are
+    never right here.  ``coverage`` is that of the bundle's prediction sets, by label.  ``sensitivity_at`` is by label;
+    each threshold was chosen on the other half of these images, by whole groups.
+    """
+
+    name: str
+    labels: dict[str, list[str]]
+    images: dict[str, int]
+    groups: int
+    answers: list[str]
+    confusion: list[list[int]]
+    accuracy: IntervalResult
+    sensitivity: dict[str, IntervalResult]
+    specificity: dict[str, IntervalResult]
+    auc: dict[str, IntervalResult]
+    sensitivity_at: dict[str, list[SensitivityAt]]
+    ece: IntervalResult
+    brier: float
+    coverage: dict[str, IntervalResult]
+    mean_set_size: float
+    flags: list[FlagResult]
+    devices: list[PlaceFigures]
+
+
+def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> ExternalFigures:
+    """Compute the figures of one collection.
+
+    Args:
+        given: The bundle's answers.
+        meanings: Classes of the bundle that each label covers: their probabilities are added.
+        classes: Those of the bundle.
+    """
+    columns, names = collapse(meanings, classes)
+    probabilities = given.probabilities @ columns
+    part = Predictions(
+        arm="bundle",
+        protocol="single",
+        seed=0,
+        files=given.files,
+        groups=given.groups,
+        folds=np.zeros(len(given.files), np.int64),
+        labels=given.labels,
+        probabilities=probabilities,
+    )
+    labels, groups, right = part.labels, part.groups, part.predicted == part.labels
+    counts = np.bincount(labels, minlength=len(meanings))
+    covered = (given.sets @ columns)[np.arange(len(labels)), labels] > 0
+    shown = [i for i in range(len(meanings)) if counts[i]]
+    return ExternalFigures(
+        name=given.name,
+        labels={label: list(meaning) for label, meaning in meanings.items()},
+        images=dict(zip(meanings, counts.tolist(), strict=True)),
+        groups=len(np.unique(groups)),
+        answers=names,
+        confusion=confusion_matrix(labels, part.predicted, len(names))[: len(meanings)].tolist(),
+        accuracy=interval_result(wilson_by_group(right, groups)),
+        sensitivity={names[i]: interval_result(sensitivity(labels, part.predicted, groups, i)) for i in shown},
+        specificity={names[i]: interval_result(specificity(labels, part.predicted, groups, i)) for i in shown},
+        auc=pair_areas(part, names),
+        sensitivity_at={
+            name: sensitivity_at(part, names.index(name))
+            for name in classes_of_interest(names[: len(meanings)])
+            if 0 < counts[names.index(name)] < len(labels)
+        },
+        ece=interval_result(group_bootstrap(expected_calibration_errors, labels, probabilities, groups)),
+        brier=brier_score(labels, probabilities),
+        coverage={names[i]: interval_result(wilson_by_group(covered[labels == i], groups[labels == i])) for i in shown},
+        mean_set_size=float(given.sets.sum(axis=1).mean()),
+        flags=_flags(given, ~right),
+        devices=[
+            _place(name, part.reordered(np.flatnonzero(np.array(given.devices) == name)), names)
+            for name in sorted(set(given.devices) - {""})
+        ],
+    )
+
+
+def collapse(meanings: Meanings, classes: Sequence[str]) -> tuple[Floats, list[str]]:
+    """Return the (C, K) sums that give the labels' probabilities, and the names of the K answers."""
+    covered = {name for meaning in meanings.values() for name in meaning}
+    answers = [*meanings.items(), *((name, (name,)) for name in classes if name not in covered)]
+    columns = np.array([[float(name in meaning) for _, meaning in answers] for name in classes])
+    return columns, [name for name, _ in answers]
+
+
+def _flags(given: Answers, wrong: NDArray[np.bool_]) -> list[FlagResult]:
+    """Count errors by the cause that the bundle gives, and by any of them."""
+    flags = {"any cause": np.array([bool(causes) for causes in given.causes])}
+    flags |= {cause.value: np.array([cause in causes for causes in given.causes]) for cause in Cause}
+    return compare_flagged(wrong, flags, given.groups)
+
+
+def _place(name: str, part: Predictions, names: Sequence[str]) -> PlaceFigures:
+    counts = np.bincount(part.labels, minlength=len(names))
+    return PlaceFigures(
+        name=name,
+        images={each: int(count) for each, count in zip(names, counts, strict=True) if count},
+        groups=len(np.unique(part.groups)),
+        accuracy=interval_result(wilson_by_group(part.predicted == part.labels, part.groups)),
+        auc=pair_areas(part, names),
+    )

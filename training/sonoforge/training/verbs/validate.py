@@ -1,0 +1,168 @@
+"""``sonoforge validate``: external validation, a finished bundle judged on labelled images from elsewhere.
+
+The run folder holds ``results.json`` (a `Validation`) and ``answers.csv``: collection, file, group, device, label,
+answer, ``p_CLASS`` for each class of the bundle, the classes of the prediction set, and the causes not to use the
+answer.  JSON (``--json``) is ``results.json`` with ``run``, where it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.atomic import write_text
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.reader import Bundle
+from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
+from sonoforge.runtime.inference.result import Result
+from sonoforge.runtime.notice import NOTICE
+from sonoforge.training import run_folder
+from sonoforge.training.classifier.trained_on import Seen, find_seen
+from sonoforge.training.data.cache import ImageCache, open_cache
+from sonoforge.training.data.datasets import Dataset
+from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.external.figures import Answers, ExternalFigures, collapse, describe
+from sonoforge.training.external.images import read_external
+from sonoforge.training.external.labels import Meanings, read_meanings
+from sonoforge.training.external.table import log_collection
+from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.verbs.settings.validate import Config
+
+log = logging.getLogger(__name__)
+
+TABLE = "answers.csv"
+
+
+class Collection(ExternalFigures):
+    """The figures of a collection, and what of it was left out."""
+
+    unreadable: dict[str, str]  # message by file
+    trained_on: dict[str, str]  # what the image shows of the model's training, by file
+
+
+class Validation(TypedDict):
+    """``results.json``."""
+
+    model: dict[str, str]
+    classes: list[str]
+    collections: list[Collection]
+    notice: str
+
+
+def main(config: Config) -> Outcome:
+    """Answer for every image of every collection, and compare with its label."""
+    if not config.external:
+        raise SonoforgeError("--external is missing: labelled images as NAME:PATH; see sonoforge validate --help")
+    classifier = Classifier(config.bundle or None)
+    bundle = classifier.bundle
+    datasets = [read_external(text) for text in config.external]
+    _check_names(datasets)
+    meanings = [read_meanings(config.classes, dataset.classes, bundle.classes) for dataset in datasets]
+    cache_folder = config.storage.open()
+    folder = run_folder.create_run(Path(config.out), "validate", flatten(config))
+    with run_folder.log_to(folder):
+        log.info("run folder %s", folder)
+        environment = run_folder.describe_environment("cpu", 0, bundle.manifest.files[classifier.file].sha256)
+        run_folder.write_environment(folder, environment)
+        found, tables = [], []
+        for dataset, meaning in zip(datasets, meanings, strict=True):
+            cache = open_cache(_in_order(dataset, meaning), folder=cache_folder)
+            seen = find_seen(bundle, cache)
+            answers = _answer(
+                classifier, cache, np.setdiff1d(np.arange(len(cache.hashes)), [row.image for row in seen])
+            )
+            found.append(_collection(answers, meaning, bundle, cache, seen))
+            tables.append((answers, meaning))
+            log_collection(found[-1], found[-1]["unreadable"], found[-1]["trained_on"])
+        _write_table(folder / TABLE, tables, bundle.classes)
+        results = Validation(model=classifier.model, classes=list(bundle.classes), collections=found, notice=NOTICE)
+        run_folder.write_results(folder, results)
+        say("")
+        say("answers: %s   (%s)", folder / TABLE, NOTICE)
+    return Outcome({"run": str(folder), **results})
+
+
+def _check_names(datasets: Sequence[Dataset]) -> None:
+    names = [dataset.name for dataset in datasets]
+    for name in names:
+        if names.count(name) > 1:
+            raise SonoforgeError(f"--external: found two collections named {name!r}, expected different names")
+
+
+def _in_order(dataset: Dataset, meanings: Meanings) -> Dataset:
+    """Return the same images, with the labels in the order of the bundle's classes."""
+    labels = tuple(meanings)
+    items = tuple(dataclasses.replace(item, label=labels.index(dataset.classes[item.label])) for item in dataset.items)
+    return Dataset(dataset.name, dataset.root, labels, items)
+
+
+def _answer(classifier: Classifier, cache: ImageCache, chosen: NDArray[np.int64]) -> Answers:
+    """Answer for some of the images, as ``classify`` does."""
+    dataset, classes = cache.dataset, classifier.bundle.classes
+    if not len(chosen):
+        raise SonoforgeError(f"{dataset.root}: the model was trained on all of these images, expected others")
+    results: dict[str, Result] = {}
+
+    def answer(path: str) -> dict[str, str]:
+        results[path] = classifier.classify(dataset.file(path))
+        return {"file": path}
+
+    paths = [dataset.items[i].path for i in chosen]
+    with progress_bar(f"answering {dataset.name}", len(paths), show=len(paths) > 50 and is_shown()) as advance:
+        for done, _ in enumerate(answers_in_order(answer, lambda _: None, paths, workers_for(len(paths), 1)), start=1):
+            advance(done, None)
+    rows = [results[path] for path in paths]
+    return Answers(
+        name=dataset.name,
+        files=tuple(paths),
+        groups=scan_groups(cache)[chosen],
+        labels=dataset.labels[chosen],
+        devices=tuple(dataset.items[i].device for i in chosen),
+        probabilities=np.array([[row.probabilities[name] for name in classes] for row in rows]),
+        sets=np.array([[name in row.set for name in classes] for row in rows]),
+        causes=tuple(row.trust.causes for row in rows),
+    )
+
+
+def _collection(
+    answers: Answers,
+    meanings: Meanings,
+    bundle: Bundle[ClassifierManifest],
+    cache: ImageCache,
+    seen: Sequence[Seen],
+) -> Collection:
+    return Collection(
+        **describe(answers, meanings, bundle.classes),
+        unreadable=cache.unreadable,
+        trained_on={cache.dataset.items[row.image].path: row.why for row in seen},
+    )
+
+
+def _write_table(path: Path, tables: Sequence[tuple[Answers, Meanings]], classes: Sequence[str]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    columns = ["collection", "file", "group", "device", "label", "answer", *(f"p_{name}" for name in classes)]
+    writer.writerow([*columns, "set", "causes"])
+    for answers, meanings in tables:
+        sums, names = collapse(meanings, classes)
+        best = (answers.probabilities @ sums).argmax(axis=1)
+        for i, file in enumerate(answers.files):
+            row = [answers.name, file, answers.groups[i], answers.devices[i], names[answers.labels[i]], names[best[i]]]
+            inside = [name for name, own in zip(classes, answers.sets[i], strict=True) if own]
+            probabilities = [repr(float(p)) for p in answers.probabilities[i]]
+            causes = "; ".join(cause.value for cause in answers.causes[i])
+            writer.writerow([*map(defused, map(str, row)), *probabilities, "; ".join(inside), causes])
+    write_text(path, buffer.getvalue())
