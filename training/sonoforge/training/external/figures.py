@@ -34,6 +34,19 @@ class Answers:
     sets: NDArray[np.bool_]  # (N, C) the classes that cannot be ruled out
     causes: tuple[tuple[Cause, ...], ...]  # (N,) why not to use the answer
 
+    def subset(self, chosen: Labels) -> Answers:
+        """Return the answers to the images at these indices."""
+        return Answers(
+            name=self.name,
+            files=tuple(self.files[i] for i in chosen),
+            groups=self.groups[chosen],
+            labels=self.labels[chosen],
+            devices=tuple(self.devices[i] for i in chosen),
+            probabilities=self.probabilities[chosen],
+            sets=self.sets[chosen],
+            causes=tuple(self.causes[i] for i in chosen),
+        )
+
 
 class PlaceFigures(TypedDict):
     """Images of one device."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sonoforge.runtime.cli.answer import say
+from sonoforge.training.external.disturbances import DISTURBANCES
 from sonoforge.training.external.figures import ExternalFigures
 from sonoforge.training.external.labels import name_meaning
+from sonoforge.training.external.robustness import Robustness
 from sonoforge.training.statistics.results import IntervalResult
 
 _NAMED = 3  # files that a line names
@@ -52,6 +54,18 @@ def log_collection(figures: ExternalFigures, unreadable: Mapping[str, str], trai
             _interval(place["accuracy"]),
             areas or "of one label alone",
         )
+
+
+def log_robustness(found: Robustness) -> None:
+    """Print how far the AUC falls under each disturbance, and how often the scan is called foreign or poor."""
+    say("")
+    say("  %d of these images, disturbed: AUC of %s, and share called foreign or poor", found["images"], found["pair"])
+    say("  %-44s AUC %s             noticed %.2f", "as they are", _interval(found["auc"]), found["noticed"]["value"])
+    for row in found["disturbed"]:
+        kind = DISTURBANCES[row["kind"]]
+        change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["change"])
+        named = f"{kind.title}, {row['strength']:g} {kind.unit}"
+        say("  %-44s AUC %.3f, change %s, noticed %.2f", named, row["auc"]["value"], change, row["noticed"]["value"])
 
 
 def _interval(figure: IntervalResult) -> str:

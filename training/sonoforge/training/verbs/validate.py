@@ -19,8 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import write_text
-from sonoforge.runtime.bundle.classification import ClassifierManifest
-from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.csv_cells import defused
@@ -30,14 +28,17 @@ from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.trained_on import Seen, find_seen
+from sonoforge.training.classifier.trained_on import find_seen
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import Dataset
+from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.external.disturbances import DISTURBANCES
 from sonoforge.training.external.figures import Answers, ExternalFigures, collapse, describe
 from sonoforge.training.external.images import read_external
 from sonoforge.training.external.labels import Meanings, read_meanings
-from sonoforge.training.external.table import log_collection
+from sonoforge.training.external.robustness import Robustness, measure_robustness
+from sonoforge.training.external.table import log_collection, log_robustness
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.verbs.settings.validate import Config
 
@@ -51,6 +52,7 @@ class Collection(ExternalFigures):
 
     unreadable: dict[str, str]  # message by file
     trained_on: dict[str, str]  # what the image shows of the model's training, by file
+    robustness: Robustness | None  # None: not measured
 
 
 class Validation(TypedDict):
@@ -84,9 +86,19 @@ def main(config: Config) -> Outcome:
             answers = _answer(
                 classifier, cache, np.setdiff1d(np.arange(len(cache.hashes)), [row.image for row in seen])
             )
-            found.append(_collection(answers, meaning, bundle, cache, seen))
+            disturbed = _disturb(classifier, cache.dataset, answers, meaning, config.robustness)
+            found.append(
+                Collection(
+                    **describe(answers, meaning, bundle.classes),
+                    unreadable=cache.unreadable,
+                    trained_on={cache.dataset.items[row.image].path: row.why for row in seen},
+                    robustness=disturbed,
+                )
+            )
             tables.append((answers, meaning))
             log_collection(found[-1], found[-1]["unreadable"], found[-1]["trained_on"])
+            if disturbed:
+                log_robustness(disturbed)
         _write_table(folder / TABLE, tables, bundle.classes)
         results = Validation(model=classifier.model, classes=list(bundle.classes), collections=found, notice=NOTICE)
         run_folder.write_results(folder, results)
@@ -137,18 +149,16 @@ def _answer(classifier: Classifier, cache: ImageCache, chosen: NDArray[np.int64]
     )
 
 
-def _collection(
-    answers: Answers,
-    meanings: Meanings,
-    bundle: Bundle[ClassifierManifest],
-    cache: ImageCache,
-    seen: Sequence[Seen],
-) -> Collection:
-    return Collection(
-        **describe(answers, meanings, bundle.classes),
-        unreadable=cache.unreadable,
-        trained_on={cache.dataset.items[row.image].path: row.why for row in seen},
-    )
+def _disturb(
+    classifier: Classifier, dataset: Dataset, answers: Answers, meanings: Meanings, images: int
+) -> Robustness | None:
+    """Measure the robustness on some of the images, or not at all."""
+    if not images or len(np.unique(answers.labels)) == 1:
+        return None
+    some = answers.subset(evenly_spaced(len(answers.files), images))
+    most = len(some.files) * sum(len(kind.strengths) for kind in DISTURBANCES.values())
+    with progress_bar(f"disturbing {dataset.name}", most, show=is_shown()) as advance:
+        return measure_robustness(classifier, dataset, some, meanings, lambda done: advance(done, None))
 
 
 def _write_table(path: Path, tables: Sequence[tuple[Answers, Meanings]], classes: Sequence[str]) -> None:

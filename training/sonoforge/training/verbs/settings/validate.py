@@ -10,6 +10,7 @@ from sonoforge.training.data.cache_settings import CacheSettings
 EXAMPLES = """
 sonoforge validate --external Rio:BUS-BRA/                     the shipped bundle on a folder with one folder a label
 sonoforge validate --bundle RUN/bundle --external Rio:BUS-BRA/ --external Poland:BrEaST/
+sonoforge validate --external Rio:BUS-BRA/ --robustness 300    also under shadow, haze, other gain, depth, blur, ...
 sonoforge validate --external clinic:labels.csv                columns file, label and, if known, patient and device
 sonoforge validate --external clinic:labels.csv --classes lesion=benign+malignant,healthy=normal
 """
@@ -30,6 +31,12 @@ class Config:
         (),
         help="what labels mean that are not named as the bundle's classes; one may cover several, joined by +",
         metavar="LABEL=CLASS,...",
+    )
+    robustness: int = option(
+        0,
+        help="also disturb this many images of each collection, in ten ways at three strengths: how far the AUC falls, "
+        "and whether trust notices (0: none)",
+        limits=(0, None),
     )
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = runs_folder()
