@@ -98,6 +98,7 @@ def test_a_planted_leak_is_found_and_by_its_own_step(tmp_path: Path, monkeypatch
     assert "as plain" in said and "which no near-duplicate helps, no such image" in said
     recorded = json.loads((Path(found["run"]) / "results.json").read_text())
     assert recorded["steps"] == found["steps"]
+    assert "The settings of budget quick" in recorded["choice"] and recorded["choice"] in said
 
 
 def test_where_nothing_is_planted_zero_lies_within_every_interval(

@@ -10,6 +10,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arm_names import check_arms, find_arm, title_of
+from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
 from sonoforge.training.classifier.comparison import compare
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
@@ -58,9 +59,15 @@ def main(config: Config) -> Outcome:
                     answers.setdefault((part.arm, name), []).append(part)
         first = settings["sealed"].arms[0]
         found = measure_leakage({key: answers[key] for key in sorted(answers, key=lambda key: key[0] != first)})
-        run_folder.write_results(folder, found)
+        own = settings["sealed"]
+        choice = describe_choice(
+            own.budget, dataclasses.asdict(own.classifier), count_busi_images(cache), len(cache.hashes), own.seeds
+        )
+        results = {**found, "choice": choice}
+        run_folder.write_results(folder, results)
         log_leakage(found)
-    return Outcome({"run": str(folder), **found}, f"sonoforge crossval {data_flags(comparison.data)}")
+        say("%s", choice)
+    return Outcome({"run": str(folder), **results}, f"sonoforge crossval {data_flags(comparison.data)}")
 
 
 def _answers(folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings) -> list[Predictions]:
