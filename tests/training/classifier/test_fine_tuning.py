@@ -12,7 +12,14 @@ from torch import nn
 
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.classifier.fine_tuning import TrainingInputs, class_weights, feature_inputs, fit, pixel_inputs
+from sonoforge.training.classifier.fine_tuning import (
+    Batch,
+    TrainingInputs,
+    class_weights,
+    feature_inputs,
+    fit,
+    pixel_inputs,
+)
 from sonoforge.training.classifier.network import Watched, all_features, answer, measure
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 
@@ -97,11 +104,11 @@ def test_training_on_cached_maps_equals_training_through_the_frozen_blocks(
     maps = all_features(cached, pixels, settings, 0, CPU)
     fit(cached, feature_inputs(maps, labels), settings, 0)
 
-    def run_every_time(indices: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+    def run_every_time(indices: np.ndarray, rng: np.random.Generator) -> Batch:
         rng.integers(0, 1, len(indices))  # the draw that the cache makes for its variant
         with torch.no_grad():
-            images = pixel_inputs(pixels, labels, "none", CPU).batch(indices, np.random.default_rng(0))
-            return through.features[:1](images)
+            images = pixel_inputs(pixels, labels, "none", CPU).batch(indices, np.random.default_rng(0)).inputs
+            return Batch(through.features[:1](images))
 
     fit(through, TrainingInputs(run_every_time, labels), settings, 0)
     for key, value in weights(cached).items():

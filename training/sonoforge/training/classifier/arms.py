@@ -21,6 +21,7 @@ from sonoforge.training.classifier.augmentation import Pixels
 from sonoforge.training.classifier.curation import Judge
 from sonoforge.training.classifier.fine_tuning import EpochRow, feature_inputs, fit, pixel_inputs
 from sonoforge.training.classifier.network import Watched, all_features, answer, build_network, measure, pixel_views
+from sonoforge.training.classifier.scan_views import balanced_weights, scan_inputs, together
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright
 from sonoforge.training.classifier.weights import Backbone
@@ -95,11 +96,16 @@ def train_arm(
         inputs = feature_inputs(features, labels)
         views: Sequence[Pixels | Tensor] = list(features[: 2 if settings.mirror else 1])
     else:
-        pixels = images.pixels if added is None else np.concatenate([images.pixels, added.pixels])
-        inputs = pixel_inputs(pixels, labels, settings.augmentation, device)
-        views = pixel_views(pixels, settings.mirror)
-    if job.arm.added_weight != 1:
+        shown = images if added is None else together(images, added)
+        if settings.heads == "questions":
+            inputs = scan_inputs(shown, settings, device)
+        else:
+            inputs = pixel_inputs(shown.pixels, labels, settings.augmentation, device)
+        views = pixel_views(shown.pixels, settings.mirror)
+    if job.arm.added_weight != 1 or settings.balance:
         each = np.where(np.arange(len(labels)) < len(images), 1.0, job.arm.added_weight)
+        if settings.balance:
+            each = each * balanced_weights(images if added is None else together(images, added))
         inputs = inputs._replace(weights=each)
     if not job.arm.real:
         inputs = inputs.only(np.arange(len(images), len(labels)))

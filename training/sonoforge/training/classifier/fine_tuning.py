@@ -24,6 +24,7 @@ from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels, augment
 from sonoforge.training.classifier.network import to_tensor
+from sonoforge.training.classifier.questions import question_loss, question_losses
 from sonoforge.training.classifier.settings import ClassifierSettings
 
 log = logging.getLogger(__name__)
@@ -35,31 +36,45 @@ EpochRow = dict[str, float]
 OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
 
+class Batch(NamedTuple):
+    """What the trained blocks read of B images, and what that shows where it is not the image's own class."""
+
+    inputs: Tensor  # (B, ...)
+    labels: Indices | None = None  # (B,) None: the images' own
+    teaches_lesion: NDArray[np.bool_] | None = None  # (B,) whether it may teach if there is a lesion; None: all do
+
+
 class TrainingInputs(NamedTuple):
     """What the trained blocks read, and what is measured of them.
 
-    ``batch(indices, rng)`` gives inputs for image indices (B,); ``labels`` are the true classes (N,).  ``measure``, if
-    any, is given the network after each epoch, as training would return it there, and answers with figures for the
+    ``batch(indices, rng)`` gives a `Batch` of image indices (B,); ``labels`` are the true classes (N,).  ``measure``,
+    if any, is given the network after each epoch, as training would return it there, and answers with figures for the
     epoch's row.
     """
 
-    batch: Callable[[Indices, np.random.Generator], Tensor]
+    batch: Callable[[Indices, np.random.Generator], Batch]
     labels: Indices
     measure: Callable[[Any], EpochRow] | None = None
     weights: NDArray[np.float64] | None = None  # (N,) of each image in the loss; None: all count alike
+    healthy: int | None = None  # the healthy class, if two questions are asked, see `questions`; None: one of classes
 
     def only(self, chosen: Indices) -> TrainingInputs:
         """Serve the images at these indices alone."""
-        return TrainingInputs(lambda indices, rng: self.batch(chosen[indices], rng), self.labels[chosen])
+        batch, own = self.batch, None if self.weights is None else self.weights[chosen]
+
+        def served(indices: Indices, rng: np.random.Generator) -> Batch:
+            return batch(chosen[indices], rng)
+
+        return self._replace(batch=served, labels=self.labels[chosen], weights=own)
 
 
 def feature_inputs(features: Tensor, labels: Indices) -> TrainingInputs:
     """Serve cached maps (V, N, C, H, W), a random variant of each image."""
 
-    def batch(indices: Indices, rng: np.random.Generator) -> Tensor:
+    def batch(indices: Indices, rng: np.random.Generator) -> Batch:
         variants = rng.integers(0, features.shape[0], len(indices))
         chosen = features[torch.from_numpy(variants), torch.from_numpy(indices)]
-        return chosen.contiguous(memory_format=torch.channels_last)
+        return Batch(chosen.contiguous(memory_format=torch.channels_last))
 
     return TrainingInputs(batch, labels)
 
@@ -67,8 +82,8 @@ def feature_inputs(features: Tensor, labels: Indices) -> TrainingInputs:
 def pixel_inputs(pixels: Pixels, labels: Indices, augmentation: str, device: torch.device) -> TrainingInputs:
     """Serve whole images (N, S, S, 3), augmented afresh each time."""
 
-    def batch(indices: Indices, rng: np.random.Generator) -> Tensor:
-        return to_tensor(np.stack([augment(pixels[i], augmentation, rng) for i in indices]), device)
+    def batch(indices: Indices, rng: np.random.Generator) -> Batch:
+        return Batch(to_tensor(np.stack([augment(pixels[i], augmentation, rng) for i in indices]), device))
 
     return TrainingInputs(batch, labels)
 
@@ -134,15 +149,19 @@ def fit(
         average, history = saved["average"], saved["history"]
         log.info("continuing after epoch %d of %d (%s)", len(history), settings.epochs, checkpoint)
 
-    def train_step(inputs_now: Tensor, truth: Tensor, each: Tensor | None) -> tuple[float, int]:
+    def train_step(view: Batch, truth: Tensor, each: Tensor | None) -> tuple[float, int]:
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            logits = forward_from(net, start_block, inputs_now)
-        smoothing = settings.label_smoothing
-        if each is None:
-            loss = F.cross_entropy(logits.float(), truth, weight=weight, label_smoothing=smoothing)
+            logits = forward_from(net, start_block, view.inputs)
+        if inputs.healthy is None:
+            loss = _class_loss(logits.float(), truth, weight, each, settings.label_smoothing)
         else:
-            own = F.cross_entropy(logits.float(), truth, weight=weight, label_smoothing=smoothing, reduction="none")
-            loss = (each * own).sum() / each.sum()
+            first, second = question_losses(logits.float(), truth, inputs.healthy, settings.label_smoothing)
+            all_of_them = torch.ones_like(first)
+            teaches = all_of_them
+            if view.teaches_lesion is not None:
+                teaches = torch.from_numpy(view.teaches_lesion).to(first)
+            ill = (truth != inputs.healthy).to(first)
+            loss = question_loss(first, second, teaches, ill, all_of_them if each is None else each)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -160,7 +179,9 @@ def fit(
                 chosen = order[index * batch : (index + 1) * batch]
                 place = torch.from_numpy(chosen).to(device)
                 each = None if image_weights is None else image_weights[place]
-                loss, hits = train_step(inputs.batch(chosen, rng), target[place], each)
+                view = inputs.batch(chosen, rng)
+                truth = target[place] if view.labels is None else torch.from_numpy(view.labels).to(device)
+                loss, hits = train_step(view, truth, each)
                 _update_average(average, net.state_dict(), settings.averaging, epoch * steps + index + 1)
                 total_loss, correct = total_loss + loss, correct + hits
         row = {
@@ -185,6 +206,14 @@ def fit(
     net.load_state_dict(average, strict=False)
     net.eval()
     return history
+
+
+def _class_loss(logits: Tensor, truth: Tensor, weight: Tensor | None, each: Tensor | None, smoothing: float) -> Tensor:
+    """Return the mean cross-entropy, weighted by class and by image where they are weighted."""
+    if each is None:
+        return F.cross_entropy(logits, truth, weight=weight, label_smoothing=smoothing)
+    own = F.cross_entropy(logits, truth, weight=weight, label_smoothing=smoothing, reduction="none")
+    return (each * own).sum() / each.sum()
 
 
 def _make_schedule(

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoforge.runtime.cli.options import option
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import CROPS
+from sonoforge.training.classifier.augmentation import VARIANTS
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 
 CHOOSABLE = ("learning_rate", "epochs", "frozen_blocks", "members")
@@ -32,11 +34,44 @@ class ClassifierOptions:
     frozen_blocks: int | None = option(None, help="frozen leading blocks, of 19", limits=(0, 18))
     members: int | None = option(None, help="networks that answer together", limits=(1, 16))
     learning_rate: float | None = option(None, help="classifier's (peak) learning rate", limits=(1e-8, None))
+    augmentation: str | None = option(
+        None, help="random changes of training images, instead of the budget's", choices=tuple(VARIANTS)
+    )
+    heads: str | None = option(
+        None,
+        help="classes: one question of all classes; questions: is there a lesion, and which, so that collections "
+        "without healthy scans teach only what they can",
+        choices=("classes", "questions"),
+    )
+    windows: float | None = option(
+        None,
+        help="with --heads questions: share of the images shown as a window round the lesion, or beside it as one "
+        "without (needs masks)",
+        limits=(0, 1),
+    )
+    balance: bool | None = option(
+        None, help="weight each class of each collection by the inverse square root of its number of images"
+    )
     crop: str = option("none", help="auto: train on the scan found in each image; none: on whole images", choices=CROPS)
     precision: str = option("fp32", help="arithmetic of the classifier's training", choices=("fp32", "bf16"))
 
     def settings(self) -> ClassifierSettings:
-        """Return the budget's settings with what was given instead."""
-        given: dict[str, Any] = {name: getattr(self, name) for name in CHOOSABLE}
+        """Return the budget's settings with what was given instead.
+
+        Raises:
+            SonoforgeError: Windows without what they need.
+        """
+        names = (*CHOOSABLE, "augmentation", "heads", "windows", "balance")
+        given: dict[str, Any] = {name: getattr(self, name) for name in names}
         changes = {name: value for name, value in given.items() if value is not None}
-        return dataclasses.replace(BUDGETS[self.budget], crop=self.crop, precision=self.precision, **changes)
+        settings = dataclasses.replace(BUDGETS[self.budget], crop=self.crop, precision=self.precision, **changes)
+        if settings.windows and settings.heads != "questions":
+            raise SonoforgeError(
+                "--windows: found it with --heads classes, expected --heads questions, which it serves"
+            )
+        if settings.heads == "questions" and settings.frozen_blocks:
+            raise SonoforgeError(
+                f"--heads questions: found {settings.frozen_blocks} frozen blocks, whose maps are computed once for "
+                "each image, expected --frozen-blocks 0 (or --budget full)"
+            )
+        return settings

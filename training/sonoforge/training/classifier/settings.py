@@ -20,8 +20,14 @@ class ClassifierSettings:
     # Decay of the exponential moving average of the weights a step, 0 for none; the averaged weights are the result.
     averaging: float = 0.98
     class_weights: bool = False  # weight each class by the inverse of its frequency
-    # `none`, `flip` (left-right), `classical` or `trivial`, see `augmentation.augment`.  An arm may have its own.
+    # Row of `augmentation.VARIANTS`, see `augmentation.augment`.  An arm may have its own.
     augmentation: str = "flip"
+    # `classes`: cross-entropy of all classes; `questions`: is there a lesion, and which, see `questions`.
+    heads: str = "classes"
+    # Share of the images that are shown as a window with their lesion, or beside it as an image without one, see
+    # `windows`; needs masks, and `questions`.
+    windows: float = 0.0
+    balance: bool = False  # weight each class of each collection by the inverse square root of its number of images
     # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
     members: int = 1

@@ -100,8 +100,10 @@ class ImageCache:
         """Return some of the images; ``groups`` (N,) are those of all images, if they are known."""
         own = None if groups is None else groups[indices]
         images, labels, classes = self.images[indices], self.dataset.labels[indices], self.dataset.classes
+        names, sources = list(self.dataset.collections), self.dataset.sources
+        collections = np.array([names.index(sources[i]) for i in indices]) if sources else None
         if self.store is None:
-            return LabelledImages(images, labels, classes, own)
+            return LabelledImages(images, labels, classes, own, collections=collections)
         folder = self.store.parent
 
         def masks(side: int) -> NDArray[np.uint8]:
@@ -109,7 +111,9 @@ class ImageCache:
 
             return read_masks(self if side == self.size else self.at(side), indices, folder)
 
-        return LabelledImages(images, labels, classes, own, lambda side: self.at(side).images[indices], masks)
+        return LabelledImages(
+            images, labels, classes, own, lambda side: self.at(side).images[indices], masks, collections
+        )
 
     def at(self, size: int) -> ImageCache:
         """Open the same images at another side, with ``store`` known.

@@ -25,6 +25,7 @@ class LabelledImages:
     larger: Callable[[int], NDArray[np.uint8]] | None = None
     # Returns the masks of these images at side S, (N, S, S) uint8, covered share of 255; None where none are known.
     masks: Callable[[int], NDArray[np.uint8]] | None = None
+    collections: Indices | None = None  # (N,) number of the collection of each image; None: all are of one
 
     def __len__(self) -> int:
         """Return the number N of images."""
@@ -49,6 +50,7 @@ class LabelledImages:
             None if self.groups is None else self.groups[indices],
             _subset(self.larger, indices),
             _subset(self.masks, indices),
+            None if self.collections is None else self.collections[indices],
         )
 
     def of(self, label: int) -> LabelledImages:

@@ -1,0 +1,111 @@
+"""What a network is shown, and what it may learn from it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from scans import draw_scan
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.augmentation import augment
+from sonoforge.training.classifier.scan_views import balanced_weights, cut, find_healthy, scan_inputs, together
+from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.data.labelled_images import LabelledImages
+
+CPU = torch.device("cpu")
+CLASSES = ("normal", "benign", "malignant")
+SIDE = 64
+MASK = np.zeros((SIDE, SIDE), np.uint8)
+MASK[4:20, 4:24] = 255
+SETTINGS = ClassifierSettings(frozen_blocks=0, augmentation="none", heads="questions")
+
+
+def images() -> LabelledImages:
+    """Collection 0 has 12 healthy scans and 6 with a lesion, bright; collection 1 has 18 with a lesion alone."""
+    labels = np.array([0] * 12 + [1, 2] * 3 + [1, 2] * 9)
+    pixels = np.stack([np.repeat(draw_scan(i, SIDE)[:, :, None], 3, axis=2) // 2 + 30 for i in range(36)])
+    masks = np.where(labels[:, None, None] > 0, MASK, 0).astype(np.uint8)
+    pixels[masks > 0] = 255
+    return LabelledImages(pixels, labels, CLASSES, masks=lambda side: masks, collections=np.array([0] * 18 + [1] * 18))
+
+
+def has_lesion(batch: torch.Tensor) -> np.ndarray:
+    """Whether a view shows white, which only lesions are."""
+    return (batch[:, 0].amax(dim=(1, 2)) > (0.98 - 0.485) / 0.229).numpy()
+
+
+def test_whole_scans_keep_their_class_and_teach_what_their_collection_can() -> None:
+    served = scan_inputs(images(), SETTINGS, CPU).batch(np.arange(36), np.random.default_rng(0))
+    assert served.labels is not None and served.teaches_lesion is not None
+    assert served.labels.tolist() == images().labels.tolist()
+    assert served.teaches_lesion.tolist() == [True] * 18 + [False] * 18
+
+
+def test_windows_show_what_their_labels_say() -> None:
+    inputs = scan_inputs(images(), dataclasses.replace(SETTINGS, windows=1.0), CPU)
+    rng, shown = np.random.default_rng(0), {True: 0, False: 0}
+    for _ in range(6):
+        served = inputs.batch(np.arange(12, 36), rng)
+        assert served.labels is not None and served.teaches_lesion is not None
+        assert served.teaches_lesion.all()
+        assert ((served.labels > 0) == has_lesion(served.inputs)).all()
+        kept = served.labels > 0
+        assert (served.labels[kept] == images().labels[12:][kept]).all()
+        shown[True] += int(kept.sum())
+        shown[False] += int((~kept).sum())
+    assert 0.35 < shown[False] / sum(shown.values()) < 0.6
+
+
+def test_what_windows_and_questions_need() -> None:
+    lacking = dataclasses.replace(images(), masks=None)
+    with pytest.raises(SonoforgeError, match="--windows: found images without masks"):
+        scan_inputs(lacking, dataclasses.replace(SETTINGS, windows=0.5), CPU)
+    assert find_healthy(("Benign", "Normal", "Malignant")) == 1
+    for classes in (("benign", "malignant"), ("normal", "malignant")):
+        with pytest.raises(SonoforgeError, match="expected normal and at least two kinds of lesion"):
+            find_healthy(classes)
+
+
+def test_classes_of_collections_weigh_by_the_root_of_their_size() -> None:
+    weights = balanced_weights(images())
+    assert weights.mean() == pytest.approx(1)
+    sums = {
+        kind: weights[mask].sum()
+        for kind, mask in {
+            "healthy": images().labels == 0,
+            "benign elsewhere": (images().labels == 1) & (images().collections == 1),
+        }.items()
+    }
+    assert sums["healthy"] / sums["benign elsewhere"] == pytest.approx(np.sqrt(12 / 9))
+
+
+def test_added_images_are_a_collection_without_lesions_to_cut() -> None:
+    real = images()
+    added = LabelledImages(real.pixels[:5], np.full(5, 2), CLASSES)
+    both = together(real, added)
+    assert len(both) == 41 and both.collections is not None and both.collections[-5:].tolist() == [2] * 5
+    assert both.masks is not None
+    assert both.masks(SIDE)[:36].any() and not both.masks(SIDE)[36:].any()
+    served = scan_inputs(both, dataclasses.replace(SETTINGS, windows=1.0), CPU)
+    taught = served.batch(np.arange(36, 41), np.random.default_rng(0)).teaches_lesion
+    assert taught is not None and not taught.any()
+
+
+def test_a_cut_of_everything_is_the_image() -> None:
+    pixels = images().pixels[0]
+    assert np.array_equal(cut(pixels, (0, 0, SIDE, SIDE)), pixels)
+    assert cut(pixels, (8, 8, 40, 40)).shape == pixels.shape
+
+
+def test_geometry_moves_a_scan_a_little_and_never_upside_down() -> None:
+    spot = np.zeros((SIDE, SIDE, 3), np.uint8)
+    spot[10:16, 28:36] = 200
+    for seed in range(60):
+        moved = augment(spot, "geometry", np.random.default_rng(seed))[..., 0].astype(float)
+        rows, columns = (moved.sum(axis=axis) @ np.arange(SIDE) / moved.sum() for axis in (1, 0))
+        assert rows < 32 and 10 < columns < 54
+    same = [augment(spot, "geometry", np.random.default_rng(7)) for _ in range(2)]
+    assert np.array_equal(*same)
