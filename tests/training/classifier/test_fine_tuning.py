@@ -12,6 +12,7 @@ from torch import nn
 
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.classifier.distillation import taught_by
 from sonoforge.training.classifier.fine_tuning import (
     Batch,
     TrainingInputs,
@@ -205,3 +206,34 @@ def test_looking_at_held_out_images_changes_no_weight(data: tuple[np.ndarray, np
     assert history[-1]["test_loss"] == pytest.approx(float(expected), rel=1e-5)
     assert history[-1]["test_accuracy"] == (logits.argmax(1).numpy() == labels[:12]).mean()
     assert [row["test_loss"] for row in history] != [history[-1]["test_loss"]] * SETTINGS.epochs
+
+
+def test_a_student_learns_its_teachers_mean_answer(data: tuple[np.ndarray, np.ndarray]) -> None:
+    """On labels that are wrong, so that only the teachers can have taught it."""
+    pixels, labels = data
+    settings = dataclasses.replace(SETTINGS, epochs=25)
+    inputs = pixel_inputs(pixels, labels, "flip", CPU)
+    teachers = [SmallNet(1), SmallNet(2)]
+    for seed, teacher in enumerate(teachers):
+        fit(teacher, inputs, settings, seed)
+    expected = answer(teachers, (pixels,), 0, CPU).probabilities
+    wrong = dataclasses.replace(settings, label_smoothing=0.0)
+    student, untaught = SmallNet(3), SmallNet(3)
+    misled = pixel_inputs(pixels, (labels + 1) % 3, "flip", CPU)
+    fit(student, taught_by(misled, teachers, 0), wrong, 9)
+    fit(untaught, misled, wrong, 9)
+    apart = [
+        float(np.abs(answer([net], (pixels,), 0, CPU).probabilities - expected).mean()) for net in (student, untaught)
+    ]
+    assert apart[0] < 0.1 < apart[1]
+    assert (answer([student], (pixels,), 0, CPU).probabilities.argmax(axis=1) == labels).mean() > 0.9
+
+
+def test_what_teachers_answer_is_the_softmax_of_their_mean_logits(data: tuple[np.ndarray, np.ndarray]) -> None:
+    pixels, labels = data
+    teachers = [SmallNet(1), SmallNet(2)]
+    view = taught_by(pixel_inputs(pixels, labels, "none", CPU), teachers, 0).batch(
+        np.arange(8), np.random.default_rng(0)
+    )
+    assert view.answers is not None
+    assert np.allclose(view.answers.numpy(), answer(teachers, (pixels[:8],), 0, CPU).probabilities, atol=1e-6)

@@ -19,7 +19,8 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.arm_names import ARMS, Arm
 from sonoforge.training.classifier.augmentation import Pixels
 from sonoforge.training.classifier.curation import Judge
-from sonoforge.training.classifier.fine_tuning import EpochRow, feature_inputs, fit, pixel_inputs
+from sonoforge.training.classifier.distillation import taught_by
+from sonoforge.training.classifier.fine_tuning import EpochRow, TrainingInputs, feature_inputs, fit, pixel_inputs
 from sonoforge.training.classifier.network import Watched, all_features, answer, build_network, measure, pixel_views
 from sonoforge.training.classifier.scan_views import balanced_weights, scan_inputs, together
 from sonoforge.training.classifier.settings import ClassifierSettings
@@ -112,14 +113,7 @@ def train_arm(
     if watched is not None:
         inputs = inputs._replace(measure=lambda net: measure(net, watched, settings.frozen_blocks, device))
     histories = [
-        fit(
-            net,
-            inputs,
-            settings,
-            derive_seed(seed, "classifier", member),
-            checkpoint=None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-{member}"),
-            on_epoch=on_epoch,
-        )
+        _fit_member(net, member, inputs, job, checkpoint=checkpoint, on_epoch=on_epoch)
         for member, net in enumerate(members)
     ]
     history = [
@@ -141,9 +135,37 @@ def train_arm(
     )
 
 
+def _fit_member(
+    net: Any,
+    member: int,
+    inputs: TrainingInputs,
+    job: ClassifierJob,
+    *,
+    checkpoint: Path | None,
+    on_epoch: Callable[[EpochRow], None] | None,
+) -> list[EpochRow]:
+    """Train one of the networks that answer, after its teachers where it has some; return its learning curve."""
+    settings = job.settings
+
+    def kept(name: str) -> Path | None:
+        return None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-{name}")
+
+    teachers = []
+    for number in range(settings.teachers):
+        head, training = (
+            derive_seed(job.seed, f"{what} of teacher {number}", member) for what in ("classifier head", "classifier")
+        )
+        teacher = build_network(net.classifier[1].out_features, job.backbone, head, job.device)
+        fit(teacher, inputs, settings, training, checkpoint=kept(f"{member}-teacher{number}"), on_epoch=on_epoch)
+        teachers.append(teacher)
+    taught = taught_by(inputs, teachers, settings.frozen_blocks) if teachers else inputs
+    own = derive_seed(job.seed, "classifier", member)
+    return fit(net, taught, settings, own, checkpoint=kept(str(member)), on_epoch=on_epoch)
+
+
 def train_judge(images: LabelledImages, job: ClassifierJob) -> Judge:
     """Train one network on real images alone, and return what it says of others, see `curation.Judge`."""
-    settings = dataclasses.replace(job.settings, members=1)
+    settings = dataclasses.replace(job.settings, members=1, teachers=0)
     own = dataclasses.replace(job, arm=ARMS["real"], settings=settings, watched=None)
     members = train_arm(images, None, own).members
 

@@ -235,6 +235,7 @@ def _describe_training(
         epochs=settings.epochs,
         frozen_blocks=settings.frozen_blocks,
         members=settings.members,
+        teachers=settings.teachers,
         mirror=settings.mirror,
         weights=provenance.weights,
         seed=held_out.seed,

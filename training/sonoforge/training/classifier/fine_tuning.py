@@ -42,6 +42,7 @@ class Batch(NamedTuple):
     inputs: Tensor  # (B, ...)
     labels: Indices | None = None  # (B,) None: the images' own
     teaches_lesion: NDArray[np.bool_] | None = None  # (B,) whether it may teach if there is a lesion; None: all do
+    answers: Tensor | None = None  # (B, classes) probabilities to learn instead, see `distillation`
 
 
 class TrainingInputs(NamedTuple):
@@ -152,7 +153,9 @@ def fit(
     def train_step(view: Batch, truth: Tensor, each: Tensor | None) -> tuple[float, int]:
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             logits = forward_from(net, start_block, view.inputs)
-        if inputs.healthy is None:
+        if view.answers is not None:
+            loss = F.cross_entropy(logits.float(), view.answers.to(logits.device))
+        elif inputs.healthy is None:
             loss = _class_loss(logits.float(), truth, weight, each, settings.label_smoothing)
         else:
             first, second = question_losses(logits.float(), truth, inputs.healthy, settings.label_smoothing)

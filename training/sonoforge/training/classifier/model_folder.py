@@ -58,7 +58,13 @@ class QualityRange(TypedDict):
     high: float
 
 
-class TrainingRecord(TypedDict):
+class _LaterTraining(TypedDict, total=False):
+    """What earlier versions did not record: how many networks were distilled into each that answers."""
+
+    teachers: int
+
+
+class TrainingRecord(_LaterTraining):
     """What the model was trained on and how; ``images`` are prefixes of the content hashes.
 
     ``data_images`` counts the images of the data set, of which it trained on ``count``; ``simulated`` counts those that

@@ -52,6 +52,9 @@ class ClassifierOptions:
     balance: bool | None = option(
         None, help="weight each class of each collection by the inverse square root of its number of images"
     )
+    teachers: int | None = option(
+        None, help="networks that are distilled into each network that answers (0: none)", limits=(0, 16)
+    )
     crop: str = option("none", help="auto: train on the scan found in each image; none: on whole images", choices=CROPS)
     precision: str = option("fp32", help="arithmetic of the classifier's training", choices=("fp32", "bf16"))
 
@@ -61,7 +64,7 @@ class ClassifierOptions:
         Raises:
             SonoforgeError: Windows without what they need.
         """
-        names = (*CHOOSABLE, "augmentation", "heads", "windows", "balance")
+        names = (*CHOOSABLE, "augmentation", "heads", "windows", "balance", "teachers")
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         changes = {name: value for name, value in given.items() if value is not None}
         settings = dataclasses.replace(BUDGETS[self.budget], crop=self.crop, precision=self.precision, **changes)

@@ -31,6 +31,7 @@ class ClassifierSettings:
     # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
     members: int = 1
+    teachers: int = 0  # networks that are distilled into each of the members, see `distillation`; 0: none
     mirror: bool = False  # answer on the mean embedding of the image and its mirror image; twice the work of one answer
     crop: str = "none"  # row of `preprocessing.CROPS`: whole images, or the scan found in each
     precision: str = "fp32"  # `fp32`, or `bf16`: forward and backward passes in bfloat16 autocast, weights in float32
