@@ -53,7 +53,7 @@ class CardFacts:
     @property
     def simulated(self) -> bool:
         """Whether the images are phantoms."""
-        return self.config["data"] == "phantom"
+        return self.config["data"] == ["phantom"]
 
     @property
     def judged(self) -> int:

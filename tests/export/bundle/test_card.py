@@ -107,6 +107,7 @@ CHECKS = [
     Check(always, lambda f: re.escape(
         f"Training: {title(f)}; budget `{f.config['budget']}` ({f.config['epochs']} epochs, "
         f"{f.config['frozen_blocks']} of 19 blocks frozen), seed {f.config['seed']}.")),
+    Check(lambda f: bool(f.config["teachers"]), lambda f: f"Each was distilled from {f.config['teachers']} networks."),
     Check(lambda f: f.config["members"] > 1, lambda f: f"{f.config['members']} networks answer together."),
     Check(always, lambda f: "It answers on the mean embedding of the image and its mirror image."),  # of budget quick
     # data

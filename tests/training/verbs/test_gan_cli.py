@@ -106,7 +106,7 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_run_folder_describes_itself(trained: Path, pictures: Path) -> None:
     assert re.fullmatch(r"00000-gan-dcgan-.+-malignant", trained.name)
     config = yaml.safe_load((trained / "config.yaml").read_text())
-    assert (config["data"], config["steps"], config["seed"]) == (str(pictures), 4, 3)
+    assert (config["data"], config["steps"], config["seed"]) == ([str(pictures)], 4, 3)
     (environment,) = json.loads((trained / "environment.json").read_text())["runs"]
     assert {"versions", "device", "seed", "git_revision", "data_fingerprint", "python"} <= environment.keys()
     assert environment["versions"]["torch"]
