@@ -10,9 +10,12 @@ import torch
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.arm_names import ARMS
+from sonoforge.training.classifier.arms import ClassifierJob, image_weights
 from sonoforge.training.classifier.augmentation import augment
 from sonoforge.training.classifier.scan_views import balanced_weights, cut, find_healthy, scan_inputs, together
 from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.labelled_images import LabelledImages
 
 CPU = torch.device("cpu")
@@ -109,3 +112,16 @@ def test_geometry_moves_a_scan_a_little_and_never_upside_down() -> None:
         assert rows < 32 and 10 < columns < 54
     same = [augment(spot, "geometry", np.random.default_rng(7)) for _ in range(2)]
     assert np.array_equal(*same)
+
+
+def test_the_weighted_arm_weighs_classes_under_both_losses() -> None:
+    real = images()
+    job = ClassifierJob(Backbone({}, "", ""), ARMS["weighted"], SETTINGS, 0, CPU)
+    for heads, expected in (("classes", None), ("questions", 36 / (3 * np.bincount(real.labels)))):
+        settings = dataclasses.replace(SETTINGS, heads=heads, class_weights=True)
+        weights = image_weights(real, None, dataclasses.replace(job, settings=settings))
+        assert weights is None if expected is None else weights == pytest.approx(expected[real.labels])
+    added = LabelledImages(real.pixels[:4], np.full(4, 2), CLASSES)
+    less = dataclasses.replace(job, arm=dataclasses.replace(ARMS["real"], added_weight=0.25))
+    weights = image_weights(real, added, less)
+    assert weights is not None and weights.tolist() == [1.0] * 36 + [0.25] * 4

@@ -20,7 +20,14 @@ from sonoforge.training.classifier.arm_names import ARMS, Arm
 from sonoforge.training.classifier.augmentation import Pixels
 from sonoforge.training.classifier.curation import Judge
 from sonoforge.training.classifier.distillation import taught_by
-from sonoforge.training.classifier.fine_tuning import EpochRow, TrainingInputs, feature_inputs, fit, pixel_inputs
+from sonoforge.training.classifier.fine_tuning import (
+    EpochRow,
+    TrainingInputs,
+    class_weights,
+    feature_inputs,
+    fit,
+    pixel_inputs,
+)
 from sonoforge.training.classifier.network import Watched, all_features, answer, build_network, measure, pixel_views
 from sonoforge.training.classifier.scan_views import balanced_weights, scan_inputs, together
 from sonoforge.training.classifier.settings import ClassifierSettings
@@ -103,11 +110,9 @@ def train_arm(
         else:
             inputs = pixel_inputs(shown.pixels, labels, settings.augmentation, device)
         views = pixel_views(shown.pixels, settings.mirror)
-    if job.arm.added_weight != 1 or settings.balance:
-        each = np.where(np.arange(len(labels)) < len(images), 1.0, job.arm.added_weight)
-        if settings.balance:
-            each = each * balanced_weights(images if added is None else together(images, added))
-        inputs = inputs._replace(weights=each)
+    weights = image_weights(images, added, job)
+    if weights is not None:
+        inputs = inputs._replace(weights=weights)
     if not job.arm.real:
         inputs = inputs.only(np.arange(len(images), len(labels)))
     if watched is not None:
@@ -133,6 +138,26 @@ def train_arm(
         neighbours=fit_neighbours(embeddings),
         upright=fit_upright(images.pixels),
     )
+
+
+def image_weights(
+    images: LabelledImages, added: LabelledImages | None, job: ClassifierJob
+) -> NDArray[np.float64] | None:
+    """Return the weight (N,) of each image in the loss, real ones first; None where all count alike.
+
+    The class weights of arm ``weighted`` are among them where two questions are asked: the loss of classes has them
+    itself.
+    """
+    settings, shown = job.settings, images if added is None else together(images, added)
+    by_class = settings.heads == "questions" and settings.class_weights
+    if job.arm.added_weight == 1 and not settings.balance and not by_class:
+        return None
+    weights = np.where(np.arange(len(shown)) < len(images), 1.0, job.arm.added_weight)
+    if settings.balance:
+        weights = weights * balanced_weights(shown)
+    if by_class:
+        weights = weights * class_weights(shown.labels, len(images.classes), torch.device("cpu")).numpy()[shown.labels]
+    return weights
 
 
 def _fit_member(

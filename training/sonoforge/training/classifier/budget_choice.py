@@ -24,8 +24,8 @@ CHOSEN = {
 }
 SEEDS = {"quick": (0,)}
 """Seeds whose folds of BUSI a budget was chosen on; other seeds deal the same images afresh."""
-# What an arm changes of its budget is no choice of the run; what is only looked at changes no figure.
-_NO_CHOICE = ("class_weights", "augmentation", "test_curves")
+# The arm `weighted` sets the first; what is only looked at changes no figure.
+_NO_CHOICE = ("class_weights", "test_curves")
 
 
 def count_busi_images(cache: ImageCache) -> int:

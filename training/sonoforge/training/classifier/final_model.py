@@ -6,6 +6,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.speckle_grain import flatness
-from sonoforge.training.classifier.arm_names import find_arm
+from sonoforge.training.classifier.arm_names import Arm, find_arm
 from sonoforge.training.classifier.arms import ClassifierJob, Trained, train_arm, train_judge
 from sonoforge.training.classifier.balancing import balance
 from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
@@ -35,7 +36,7 @@ from sonoforge.training.classifier.model_folder import (
     save_model,
 )
 from sonoforge.training.classifier.scan_bands import scan_bands
-from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import write_signatures
 from sonoforge.training.classifier.trust_limits import TrainingLooks, describe_causes, record_trust
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
@@ -226,7 +227,7 @@ def _describe_training(
         added=dict(zip(cache.dataset.classes, added, strict=True)),
         generator=asdict(provenance.generator) if arm.reads_generators and sum(added) else {},
         choice=describe_choice(
-            provenance.budget, asdict(settings), busi, len(cache.hashes), (held_out.seed,), provenance.choosing
+            provenance.budget, _chosen(arm, provenance), busi, len(cache.hashes), (held_out.seed,), provenance.choosing
         ),
         fingerprint=cache.fingerprint,
         arm=held_out.arm,
@@ -241,6 +242,14 @@ def _describe_training(
         seed=held_out.seed,
         images=sorted({cache.hashes[i][:HASH_PREFIX] for i in indices}),
     )
+
+
+def _chosen(arm: Arm, provenance: Provenance) -> dict[str, Any]:
+    """Return the settings that were chosen: not the augmentation that an arm stands for."""
+    settings = asdict(provenance.settings)
+    if arm.augmentation:
+        settings["augmentation"] = BUDGETS[provenance.budget].augmentation
+    return settings
 
 
 def _evaluate(

@@ -50,7 +50,7 @@ class ClassifierOptions:
         limits=(0, 1),
     )
     balance: bool | None = option(
-        None, help="weight each class of each collection by the inverse square root of its number of images"
+        None, help="weight each image by the inverse square root of how many its collection has of its class"
     )
     teachers: int | None = option(
         None, help="networks that are distilled into each network that answers (0: none)", limits=(0, 16)

@@ -39,7 +39,7 @@ def find_healthy(classes: Sequence[str]) -> int:
 
 
 def balanced_weights(images: LabelledImages) -> NDArray[np.float64]:
-    """Weight each class of each collection by the inverse square root of its number of images; (N,), mean 1."""
+    """Weight each image by the inverse square root of how many its collection has of its class; (N,), mean 1."""
     _, kinds = np.unique(np.stack([_collections(images), images.labels]), axis=1, return_inverse=True)
     weights: NDArray[np.float64] = 1 / np.sqrt(np.bincount(kinds.ravel()))[kinds.ravel()]
     mean_one: NDArray[np.float64] = weights / weights.mean()

@@ -27,7 +27,7 @@ class ClassifierSettings:
     # Share of the images that are shown as a window with their lesion, or beside it as an image without one, see
     # `windows`; needs masks, and `questions`.
     windows: float = 0.0
-    balance: bool = False  # weight each class of each collection by the inverse square root of its number of images
+    balance: bool = False  # weight each image by the inverse square root of how many its collection has of its class
     # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
     members: int = 1
