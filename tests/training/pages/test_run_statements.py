@@ -89,7 +89,9 @@ def test_what_was_chosen_where_is_said_for_every_budget() -> None:
     for budget, settings in BUDGETS.items():
         said = describe_choice(budget, vars(settings), 0, 10, (0,))
         assert "BUSI" in said and "optimistic" not in said and "departs" not in said
-    changed = vars(dataclasses.replace(BUDGETS["quick"], epochs=9, augmentation="classical"))
+    turned = vars(dataclasses.replace(BUDGETS["quick"], augmentation="classical"))
+    assert "(augmentation classical instead of flip);" in describe_choice("quick", turned, 0, 10, (0,))
+    changed = vars(dataclasses.replace(BUDGETS["quick"], epochs=9, class_weights=True))
     assert "departs from the budget (epochs 9 instead of 5);" in describe_choice("quick", changed, 0, 10, (0,))
     nested = describe_choice("quick", changed, 0, 10, (0,), Choosing((("epochs", (3, 9)),), 4))
     assert (
