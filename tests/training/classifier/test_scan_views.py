@@ -13,7 +13,14 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.arm_names import ARMS
 from sonoforge.training.classifier.arms import ClassifierJob, image_weights
 from sonoforge.training.classifier.augmentation import augment
-from sonoforge.training.classifier.scan_views import balanced_weights, cut, find_healthy, scan_inputs, together
+from sonoforge.training.classifier.scan_views import (
+    balanced_weights,
+    collections_of,
+    cut,
+    find_healthy,
+    scan_inputs,
+    together,
+)
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -73,7 +80,7 @@ def test_what_windows_and_questions_need() -> None:
 
 
 def test_classes_of_collections_weigh_by_the_root_of_their_size() -> None:
-    weights = balanced_weights(images())
+    weights = balanced_weights(images().labels, collections_of(images()))
     assert weights.mean() == pytest.approx(1)
     sums = {
         kind: weights[mask].sum()

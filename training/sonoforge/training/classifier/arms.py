@@ -29,7 +29,7 @@ from sonoforge.training.classifier.fine_tuning import (
     pixel_inputs,
 )
 from sonoforge.training.classifier.network import Watched, all_features, answer, build_network, measure, pixel_views
-from sonoforge.training.classifier.scan_views import balanced_weights, scan_inputs, together
+from sonoforge.training.classifier.scan_views import balanced_weights, collections_of, scan_inputs, together
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright
 from sonoforge.training.classifier.weights import Backbone
@@ -148,15 +148,16 @@ def image_weights(
     The class weights of arm ``weighted`` are among them where two questions are asked: the loss of classes has them
     itself.
     """
-    settings, shown = job.settings, images if added is None else together(images, added)
+    settings = job.settings
     by_class = settings.heads == "questions" and settings.class_weights
     if job.arm.added_weight == 1 and not settings.balance and not by_class:
         return None
-    weights = np.where(np.arange(len(shown)) < len(images), 1.0, job.arm.added_weight)
+    labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
+    weights = np.where(np.arange(len(labels)) < len(images), 1.0, job.arm.added_weight)
     if settings.balance:
-        weights = weights * balanced_weights(shown)
+        weights = weights * balanced_weights(labels, collections_of(images, added))
     if by_class:
-        weights = weights * class_weights(shown.labels, len(images.classes), torch.device("cpu")).numpy()[shown.labels]
+        weights = weights * class_weights(labels, len(images.classes), torch.device("cpu")).numpy()[labels]
     return weights
 
 

@@ -43,7 +43,7 @@ from sonoforge.training.gan.job import open_job
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.second_opinion.gate import check_plans, find_second_views
 from sonoforge.training.statistics import tables
-from sonoforge.training.statistics.predictions import Predictions, write_predictions
+from sonoforge.training.statistics.predictions import Predictions, pick, write_predictions
 from sonoforge.training.statistics.results import (
     ArmResult,
     ComparisonResults,
@@ -220,8 +220,8 @@ def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult], dataset: Datas
         folds=np.array(plan.fold_of)[tested],
         labels=np.array(plan.labels)[tested],
         probabilities=probabilities[tested],
-        collections=tuple(dataset.sources[i] for i in tested if dataset.sources),
-        devices=tuple(dataset.devices[i] for i in tested if dataset.devices),
+        collections=pick(dataset.sources, tested),
+        devices=pick(dataset.devices, tested),
     )
 
 

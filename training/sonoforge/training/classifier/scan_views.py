@@ -38,9 +38,9 @@ def find_healthy(classes: Sequence[str]) -> int:
     return names.index(HEALTHY)
 
 
-def balanced_weights(images: LabelledImages) -> NDArray[np.float64]:
+def balanced_weights(labels: Indices, collections: Indices) -> NDArray[np.float64]:
     """Weight each image by the inverse square root of how many its collection has of its class; (N,), mean 1."""
-    _, kinds = np.unique(np.stack([_collections(images), images.labels]), axis=1, return_inverse=True)
+    _, kinds = np.unique(np.stack([collections, labels]), axis=1, return_inverse=True)
     weights: NDArray[np.float64] = 1 / np.sqrt(np.bincount(kinds.ravel()))[kinds.ravel()]
     mean_one: NDArray[np.float64] = weights / weights.mean()
     return mean_one
@@ -99,13 +99,12 @@ def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
         none = np.zeros((len(added), side, side), np.uint8)
         return np.concatenate([own, none if added.masks is None else added.masks(side)])
 
-    collections = _collections(images)
     return LabelledImages(
         np.concatenate([images.pixels, added.pixels]),
         np.concatenate([images.labels, added.labels]),
         images.classes,
         masks=None if images.masks is None else masks,
-        collections=np.concatenate([collections, np.full(len(added), collections.max() + 1)]),
+        collections=collections_of(images, added),
     )
 
 
@@ -115,12 +114,14 @@ def cut(pixels: Pixels, box: Box) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=box))
 
 
-def _collections(images: LabelledImages) -> Indices:
-    return np.zeros(len(images), np.int64) if images.collections is None else images.collections
+def collections_of(images: LabelledImages, added: LabelledImages | None = None) -> Indices:
+    """Return the number of each image's collection, real ones first; the added ones are one of their own."""
+    own = np.zeros(len(images), np.int64) if images.collections is None else images.collections
+    return own if added is None else np.concatenate([own, np.full(len(added), own.max() + 1)])
 
 
 def _whole_scans_teach(images: LabelledImages, healthy: int) -> NDArray[np.bool_]:
     """Whether each image (N,) is of a collection with `ENOUGH` healthy scans."""
-    collections = _collections(images)
+    collections = collections_of(images)
     counts = np.bincount(collections[images.labels == healthy], minlength=int(collections.max()) + 1)
     return counts[collections] >= ENOUGH

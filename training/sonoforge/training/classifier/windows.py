@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.training.data.masks import HALF
+
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
 
@@ -18,13 +20,12 @@ SIDES = (0.35, 0.8)
 """Smallest and largest side of a window, as shares of the picture's."""
 _MARGIN = 0.025  # of the picture, between a lesion and a window without it
 _TRIES = 20
-_INSIDE = 128  # level of a mask from which a pixel is of the lesion
 _BLACK = 12  # mean grey level below which a window shows nothing
 
 
 def lesion_box(mask: NDArray[np.uint8]) -> Box | None:
     """Return the smallest box round the lesion of a mask (H, W); None where it is empty."""
-    rows, columns = np.flatnonzero((mask >= _INSIDE).any(axis=1)), np.flatnonzero((mask >= _INSIDE).any(axis=0))
+    rows, columns = np.flatnonzero((mask >= HALF).any(axis=1)), np.flatnonzero((mask >= HALF).any(axis=0))
     if not len(rows):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -15,6 +15,7 @@ because they show one patient; the sealed protocol never splits a group.  ``meta
 from __future__ import annotations
 
 import csv
+import functools
 import logging
 import re
 from collections import defaultdict
@@ -68,12 +69,16 @@ class Dataset:
         name, _, inside = path.partition("/")
         return self.collections[name] / inside if self.collections else self.root / path
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """(N,) name of the collection of each item; empty where there is one alone."""
-        return tuple(item.path.partition("/")[0] for item in self.items) if self.collections else ()
+    def source(self, item: Item) -> str:
+        """Return the name of the collection of an item; empty where there is one alone."""
+        return item.path.partition("/")[0] if self.collections else ""
 
-    @property
+    @functools.cached_property
+    def sources(self) -> tuple[str, ...]:
+        """(N,) name of the collection of each item; none where there is one alone."""
+        return tuple(map(self.source, self.items)) if self.collections else ()
+
+    @functools.cached_property
     def devices(self) -> tuple[str, ...]:
         """(N,) scanner of each item, empty where it is unknown; none where all are."""
         known = tuple(item.device for item in self.items)

@@ -64,7 +64,7 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
 
 def _kind(dataset: Dataset, item: Item) -> tuple[str, int]:
     """Return what images are alike in whether they have masks: their collection and their class."""
-    return item.path.partition("/")[0] if dataset.collections else "", item.label
+    return dataset.source(item), item.label
 
 
 def _check_size(dataset: Dataset, item: Item, mask: str, size: NDArray[np.int64], mask_size: NDArray[np.int64]) -> None:

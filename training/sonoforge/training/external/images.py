@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from sonoforge.runtime.errors import SonoforgeError
@@ -40,7 +41,7 @@ def _read_table(path: Path) -> Dataset:
             raise SonoforgeError(f"{path}: line {line} names {name!r}, not found beside the table; correct the line")
         patient = _cell(row.get("patient")) or None
         items.append(Item(name, labels.index(_cell(row["label"])), patient, device=_cell(row.get("device"))))
-    twice = {item.path for item in items if sum(other.path == item.path for other in items) > 1}
+    twice = [path for path, count in Counter(item.path for item in items).items() if count > 1]
     if twice:
         raise SonoforgeError(f"{path}: names {min(twice)} twice, expected every file once; remove a line")
     return Dataset(path.stem, path.parent, tuple(labels), tuple(items))

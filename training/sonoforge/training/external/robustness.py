@@ -20,6 +20,7 @@ from sonoforge.training.external.disturbances import DISTURBANCES, disturb
 from sonoforge.training.external.figures import Answers, collapse
 from sonoforge.training.external.labels import Meanings
 from sonoforge.training.statistics.auc import weighted_auc
+from sonoforge.training.statistics.by_source import second_of_two
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.paired import paired_bootstrap
 from sonoforge.training.statistics.results import IntervalResult, interval_result
@@ -62,7 +63,7 @@ def measure_robustness(
         dataset: Where the files of ``clean`` are.
         clean: Its answers to the untouched images that are to be disturbed.
         meanings: The last two of these labels that occur are told apart: the worst against the next.
-        advance: Called with the number of answers so far.
+        advance: Called with the number of files so far.
 
     Raises:
         SonoforgeError: A file cannot be read any more.
@@ -72,24 +73,22 @@ def measure_robustness(
     names, files = list(meanings), [clean.files[i] for i in chosen]
     columns = collapse(meanings, classifier.bundle.classes)[0][:, present]
     worse, groups = clean.labels[chosen] == present[1], clean.groups[chosen]
-    before = _scores(clean.probabilities[chosen] @ columns)
+    before = second_of_two(clean.probabilities[chosen] @ columns)
     noticed = np.array([bool(set(clean.causes[i]) & set(FOREIGN)) for i in chosen])
-    found, done = [], 0
-    for kind, disturbance in DISTURBANCES.items():
-        for strength in disturbance.strengths:
-            answers = _answer(classifier, dataset, files, (kind, strength))
-            scores = _scores(np.array([row for row, _ in answers]) @ columns)
-            found.append(
-                DisturbedFigures(
-                    kind=kind,
-                    strength=strength,
-                    auc=interval_result(group_bootstrap(weighted_auc, worse, scores, groups)),
-                    change=interval_result(paired_bootstrap(weighted_auc, worse, before, scores, groups)),
-                    noticed=interval_result(wilson_by_group(np.array([own for _, own in answers]), groups)),
-                )
+    hows = [(kind, strength) for kind, own in DISTURBANCES.items() for strength in own.strengths]
+    probabilities, foreign = _answer(classifier, dataset, files, hows, advance)
+    found = []
+    for place, (kind, strength) in enumerate(hows):
+        scores = second_of_two(probabilities[:, place] @ columns)
+        found.append(
+            DisturbedFigures(
+                kind=kind,
+                strength=strength,
+                auc=interval_result(group_bootstrap(weighted_auc, worse, scores, groups)),
+                change=interval_result(paired_bootstrap(weighted_auc, worse, before, scores, groups)),
+                noticed=interval_result(wilson_by_group(foreign[:, place], groups)),
             )
-            done += len(files)
-            advance(done)
+        )
     return Robustness(
         pair=f"{names[present[1]]} against {names[present[0]]}",
         images=len(files),
@@ -104,25 +103,32 @@ def seed_of(file: str) -> int:
     return int.from_bytes(hashlib.sha256(file.encode()).digest()[:4], "big")
 
 
-def _scores(pair: Floats) -> Floats:
-    """Return the probability (N,) of the second of two labels (N, 2) among both."""
-    scores: Floats = pair[:, 1] / np.maximum(pair.sum(axis=1), np.finfo(float).tiny)
-    return scores
-
-
 def _answer(
-    classifier: Classifier, dataset: Dataset, files: Sequence[str], how: tuple[str, float]
-) -> list[tuple[NDArray[np.float64], bool]]:
-    """Return the probabilities (C,) of each disturbed image, and whether its scan is called foreign or poor."""
-    kind, strength = how
-    kept: dict[str, tuple[NDArray[np.float64], bool]] = {}
+    classifier: Classifier,
+    dataset: Dataset,
+    files: Sequence[str],
+    hows: Sequence[tuple[str, float]],
+    advance: Callable[[int], None],
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Answer for each of N files, decoded once, under each of K disturbances.
+
+    Returns:
+        Probabilities (N, K, C), and whether the scan is called foreign or poor (N, K).
+    """
+    classes = classifier.bundle.classes
+    kept: dict[str, list[tuple[list[float], bool]]] = {}
+
+    def judge(pixels: NDArray[np.uint8]) -> tuple[list[float], bool]:  # what a result holds beside is large
+        result = classifier.classify(Image.fromarray(pixels))
+        return [result.probabilities[name] for name in classes], bool(set(result.trust.causes) & set(FOREIGN))
 
     def answer(file: str) -> dict[str, str]:
-        levels = np.asarray(grey_levels(read_image(dataset.file(file))))
-        result = classifier.classify(Image.fromarray(disturb(levels, kind, strength, seed_of(file))))
-        values = np.array([result.probabilities[name] for name in classifier.bundle.classes])
-        kept[file] = values, bool(set(result.trust.causes) & set(FOREIGN))
+        levels, seed = np.asarray(grey_levels(read_image(dataset.file(file)))), seed_of(file)
+        kept[file] = [judge(disturb(levels, kind, strength, seed)) for kind, strength in hows]
         return {"file": file}
 
-    list(answers_in_order(answer, lambda _: None, list(files), workers_for(len(files), 1)))
-    return [kept[file] for file in files]
+    answered = answers_in_order(answer, lambda _: None, list(files), workers_for(len(files), 1))
+    for done, _ in enumerate(answered, start=1):
+        advance(done)
+    probabilities = np.array([[values for values, _ in kept[file]] for file in files])
+    return probabilities, np.array([[foreign for _, foreign in kept[file]] for file in files])

@@ -68,6 +68,12 @@ def _describe(
     )
 
 
+def second_of_two(pair: Floats) -> Floats:
+    """Return the probability (N,) of the second of two classes (N, 2) among both, which may be 0 beside a third."""
+    scores: Floats = pair[:, 1] / np.maximum(pair.sum(axis=1), np.finfo(float).tiny)
+    return scores
+
+
 def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, IntervalResult]:
     """Return the AUC of every two classes that occur, as `results.SourceFigures` has them."""
     return dict(_areas(part, np.unique(part.labels), classes))
@@ -78,9 +84,7 @@ def _areas(part: Predictions, present: Labels, classes: Sequence[str]) -> Iterat
     for other, own in combinations(present.tolist(), 2):
         chosen = np.isin(part.labels, (other, own))
         pair = part.probabilities[chosen][:, [other, own]]
-        # Both may be 0 where a third class takes all.
-        scores = pair[:, 1] / np.maximum(pair.sum(axis=1), np.finfo(float).tiny)
-        area = group_bootstrap(weighted_auc, part.labels[chosen] == own, scores, part.groups[chosen])
+        area = group_bootstrap(weighted_auc, part.labels[chosen] == own, second_of_two(pair), part.groups[chosen])
         yield f"{classes[own]} against {classes[other]}", interval_result(area)
     if len(present) > 2:
         first = int(present[0])

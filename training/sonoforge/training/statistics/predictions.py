@@ -67,9 +67,14 @@ class Predictions:
             folds=self.folds[order],
             labels=self.labels[order],
             probabilities=self.probabilities[order],
-            collections=tuple(self.collections[i] for i in order if self.collections),
-            devices=tuple(self.devices[i] for i in order if self.devices),
+            collections=pick(self.collections, order),
+            devices=pick(self.devices, order),
         )
+
+
+def pick(column: Sequence[str], order: Indices) -> tuple[str, ...]:
+    """Return the entries of some images; none where the column is empty, as nothing is known."""
+    return tuple(column[i] for i in order) if column else ()
 
 
 def write_predictions(path: Path, predictions: Sequence[Predictions], classes: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.second_opinion.gate import check_plans, find_second_views
-from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.predictions import Predictions, pick
 from sonoforge.training.verbs.settings.train import Config
 
 log = logging.getLogger(__name__)
@@ -124,8 +124,8 @@ def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: 
         folds=np.unique(groups, return_inverse=True)[1] % 2,
         labels=cache.dataset.labels[test],
         probabilities=answers.probabilities,
-        collections=tuple(cache.dataset.sources[i] for i in test if cache.dataset.sources),
-        devices=tuple(cache.dataset.devices[i] for i in test if cache.dataset.devices),
+        collections=pick(cache.dataset.sources, test),
+        devices=pick(cache.dataset.devices, test),
     )
     return HeldOut(
         predictions,

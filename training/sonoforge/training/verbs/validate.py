@@ -33,7 +33,6 @@ from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.external.disturbances import DISTURBANCES
 from sonoforge.training.external.figures import Answers, ExternalFigures, collapse, describe
 from sonoforge.training.external.images import read_external
 from sonoforge.training.external.labels import Meanings, read_meanings
@@ -156,8 +155,7 @@ def _disturb(
     if not images or len(np.unique(answers.labels)) == 1:
         return None
     some = answers.subset(evenly_spaced(len(answers.files), images))
-    most = len(some.files) * sum(len(kind.strengths) for kind in DISTURBANCES.values())
-    with progress_bar(f"disturbing {dataset.name}", most, show=is_shown()) as advance:
+    with progress_bar(f"disturbing {dataset.name}", len(some.files), show=is_shown()) as advance:
         return measure_robustness(classifier, dataset, some, meanings, lambda done: advance(done, None))
 
 
