@@ -21,8 +21,7 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
 
     To the image cache the mask files are just another data set, so they are decoded, resized and cached by the same
     code; masks of images that were cropped are cropped to the same box.  An image without a mask file has an empty mask
-    if no image of its class in its
-    collection has one.
+    if no image of its class in its collection has one.
 
     Raises:
         SonoforgeError: The data set has no masks at all; one is missing, cannot be read, has another size than its
