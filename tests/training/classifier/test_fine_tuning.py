@@ -220,7 +220,7 @@ def test_a_student_learns_its_teachers_mean_answer(data: tuple[np.ndarray, np.nd
     wrong = dataclasses.replace(settings, label_smoothing=0.0)
     student, untaught = SmallNet(3), SmallNet(3)
     misled = pixel_inputs(pixels, (labels + 1) % 3, "flip", CPU)
-    fit(student, taught_by(misled, teachers, 0), wrong, 9)
+    fit(student, taught_by(misled, teachers, wrong), wrong, 9)
     fit(untaught, misled, wrong, 9)
     apart = [
         float(np.abs(answer([net], (pixels,), 0, CPU).probabilities - expected).mean()) for net in (student, untaught)
@@ -232,7 +232,7 @@ def test_a_student_learns_its_teachers_mean_answer(data: tuple[np.ndarray, np.nd
 def test_what_teachers_answer_is_the_softmax_of_their_mean_logits(data: tuple[np.ndarray, np.ndarray]) -> None:
     pixels, labels = data
     teachers = [SmallNet(1), SmallNet(2)]
-    view = taught_by(pixel_inputs(pixels, labels, "none", CPU), teachers, 0).batch(
+    view = taught_by(pixel_inputs(pixels, labels, "none", CPU), teachers, SETTINGS).batch(
         np.arange(8), np.random.default_rng(0)
     )
     assert view.answers is not None

@@ -31,6 +31,7 @@ SIDE = 64
 MASK = np.zeros((SIDE, SIDE), np.uint8)
 MASK[4:20, 4:24] = 255
 SETTINGS = ClassifierSettings(frozen_blocks=0, augmentation="none", heads="questions")
+NOTHING_FROZEN = torch.nn.Identity()
 
 
 def images() -> LabelledImages:
@@ -48,14 +49,14 @@ def has_lesion(batch: torch.Tensor) -> np.ndarray:
 
 
 def test_whole_scans_keep_their_class_and_teach_what_their_collection_can() -> None:
-    served = scan_inputs(images(), SETTINGS, CPU).batch(np.arange(36), np.random.default_rng(0))
+    served = scan_inputs(images(), SETTINGS, NOTHING_FROZEN, CPU).batch(np.arange(36), np.random.default_rng(0))
     assert served.labels is not None and served.teaches_lesion is not None
     assert served.labels.tolist() == images().labels.tolist()
     assert served.teaches_lesion.tolist() == [True] * 18 + [False] * 18
 
 
 def test_windows_show_what_their_labels_say() -> None:
-    inputs = scan_inputs(images(), dataclasses.replace(SETTINGS, windows=1.0), CPU)
+    inputs = scan_inputs(images(), dataclasses.replace(SETTINGS, windows=1.0), NOTHING_FROZEN, CPU)
     rng, shown = np.random.default_rng(0), {True: 0, False: 0}
     for _ in range(6):
         served = inputs.batch(np.arange(12, 36), rng)
@@ -69,10 +70,35 @@ def test_windows_show_what_their_labels_say() -> None:
     assert 0.35 < shown[False] / sum(shown.values()) < 0.6
 
 
+def test_outlines_follow_what_happens_to_their_views() -> None:
+    settings = dataclasses.replace(SETTINGS, windows=0.5, outlines=1.0, augmentation="geometry")
+    inputs, rng = scan_inputs(images(), settings, NOTHING_FROZEN, CPU), np.random.default_rng(0)
+    for _ in range(4):
+        served = inputs.batch(np.arange(36), rng)
+        assert served.labels is not None and served.outlines is not None
+        masks, known = served.outlines
+        assert masks.shape == (36, SIDE, SIDE) and known.tolist() == [1] * 36
+        assert ((masks.amax(dim=(1, 2)) > 0).numpy() <= (served.labels > 0)).all()
+        grey = served.inputs[:, 0] * 0.229 + 0.485
+        for view, mask in zip(grey, masks, strict=True):
+            if (mask > 0.9).any():  # the lesion is white, and nothing else is as light under one gain
+                assert view[mask > 0.9].min() >= view[mask < 0.1].max() - 0.02
+
+
+def test_what_no_mask_shows_does_not_count_as_healthy() -> None:
+    real = images()
+    added = LabelledImages(real.pixels[:5], np.array([0, 0, 1, 2, 2]), CLASSES)
+    inputs = scan_inputs(together(real, added), dataclasses.replace(SETTINGS, outlines=1.0), NOTHING_FROZEN, CPU)
+    outlines = inputs.batch(np.arange(30, 41), np.random.default_rng(0)).outlines
+    assert outlines is not None and outlines.known.tolist() == [1] * 6 + [1, 1, 0, 0, 0]
+
+
 def test_what_windows_and_questions_need() -> None:
     lacking = dataclasses.replace(images(), masks=None)
     with pytest.raises(SonoforgeError, match="--windows: found images without masks"):
-        scan_inputs(lacking, dataclasses.replace(SETTINGS, windows=0.5), CPU)
+        scan_inputs(lacking, dataclasses.replace(SETTINGS, windows=0.5), NOTHING_FROZEN, CPU)
+    with pytest.raises(SonoforgeError, match="--outlines: found images without masks"):
+        scan_inputs(lacking, dataclasses.replace(SETTINGS, outlines=0.5), NOTHING_FROZEN, CPU)
     assert find_healthy(("Benign", "Normal", "Malignant")) == 1
     for classes in (("benign", "malignant"), ("normal", "malignant")):
         with pytest.raises(SonoforgeError, match="expected normal and at least two kinds of lesion"):
@@ -99,7 +125,7 @@ def test_added_images_are_a_collection_without_lesions_to_cut() -> None:
     assert len(both) == 41 and both.collections is not None and both.collections[-5:].tolist() == [2] * 5
     assert both.masks is not None
     assert both.masks(SIDE)[:36].any() and not both.masks(SIDE)[36:].any()
-    served = scan_inputs(both, dataclasses.replace(SETTINGS, windows=1.0), CPU)
+    served = scan_inputs(both, dataclasses.replace(SETTINGS, windows=1.0), NOTHING_FROZEN, CPU)
     taught = served.batch(np.arange(36, 41), np.random.default_rng(0)).teaches_lesion
     assert taught is not None and not taught.any()
 

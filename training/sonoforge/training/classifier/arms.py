@@ -95,7 +95,7 @@ def train_arm(
         build_network(len(images.classes), job.backbone, derive_seed(seed, "classifier head", member), device)
         for member in range(settings.members)
     ]
-    if settings.frozen_blocks:
+    if settings.cached_blocks:
         if features is None:
             features = all_features(members[0], images.pixels, settings, seed, device)
         if added is not None and len(added):
@@ -106,7 +106,8 @@ def train_arm(
     else:
         shown = images if added is None else together(images, added)
         if settings.heads == "questions":
-            inputs = scan_inputs(shown, settings, device)
+            frozen = members[0].features[: settings.frozen_blocks].eval()
+            inputs = scan_inputs(shown, settings, frozen, device)
         else:
             inputs = pixel_inputs(shown.pixels, labels, settings.augmentation, device)
         views = pixel_views(shown.pixels, settings.mirror)
@@ -184,7 +185,7 @@ def _fit_member(
         teacher = build_network(net.classifier[1].out_features, job.backbone, head, job.device)
         fit(teacher, inputs, settings, training, checkpoint=kept(f"{member}-teacher{number}"), on_epoch=on_epoch)
         teachers.append(teacher)
-    taught = taught_by(inputs, teachers, settings.frozen_blocks) if teachers else inputs
+    taught = taught_by(inputs, teachers, settings) if teachers else inputs
     own = derive_seed(job.seed, "classifier", member)
     return fit(net, taught, settings, own, checkpoint=kept(str(member)), on_epoch=on_epoch)
 

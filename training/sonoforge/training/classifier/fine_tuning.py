@@ -23,9 +23,11 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels, augment
+from sonoforge.training.classifier.lesion_outlines import OutlineHead, Outlines, outline_loss
+from sonoforge.training.classifier.mixed_precision import bfloat16
 from sonoforge.training.classifier.network import to_tensor
 from sonoforge.training.classifier.questions import question_loss, question_losses
-from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.settings import OUTLINE_BLOCK, ClassifierSettings
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Batch(NamedTuple):
     labels: Indices | None = None  # (B,) None: the images' own
     teaches_lesion: NDArray[np.bool_] | None = None  # (B,) whether it may teach if there is a lesion; None: all do
     answers: Tensor | None = None  # (B, classes) probabilities to learn instead, see `distillation`
+    outlines: Outlines | None = None  # where the lesions are, if that is learnt, too
 
 
 class TrainingInputs(NamedTuple):
@@ -131,7 +134,10 @@ def fit(
     labels = inputs.labels
     start_block, classes = settings.frozen_blocks, net.classifier[1].out_features
     device = next(net.parameters()).device
+    outline_head = _make_outline_head(seed, device) if settings.outlines else None
     trained = [*net.features[start_block:].parameters(), *net.classifier.parameters()]
+    if outline_head is not None:
+        trained += outline_head.parameters()
     optimizer = OPTIMISERS[settings.optimiser](trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     # What is left after the last full batch waits for the next epoch's order: a batch of one has no statistics.
     batch = min(settings.batch, len(labels))
@@ -147,24 +153,26 @@ def fit(
         net.load_state_dict(saved["net"], strict=False)
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
+        if outline_head is not None:
+            outline_head.load_state_dict(saved["outline_head"])
         average, history = saved["average"], saved["history"]
         log.info("continuing after epoch %d of %d (%s)", len(history), settings.epochs, checkpoint)
 
     def train_step(view: Batch, truth: Tensor, each: Tensor | None) -> tuple[float, int]:
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            logits = forward_from(net, start_block, view.inputs)
-        if view.answers is not None:
-            loss = F.cross_entropy(logits.float(), view.answers.to(logits.device))
-        elif inputs.healthy is None:
-            loss = _class_loss(logits.float(), truth, weight, each, settings.label_smoothing)
+        with bfloat16(net, device, enabled=settings.precision == "bf16"):
+            maps = net.features[start_block:OUTLINE_BLOCK](view.inputs) if outline_head else view.inputs
+            logits = forward_from(net, OUTLINE_BLOCK if outline_head else start_block, maps)
+        if view.answers is None and inputs.healthy is not None:
+            loss = _question_loss(logits.float(), view, truth, each, inputs.healthy, settings.label_smoothing)
         else:
-            first, second = question_losses(logits.float(), truth, inputs.healthy, settings.label_smoothing)
-            all_of_them = torch.ones_like(first)
-            teaches = all_of_them
-            if view.teaches_lesion is not None:
-                teaches = torch.from_numpy(view.teaches_lesion).to(first)
-            ill = (truth != inputs.healthy).to(first)
-            loss = question_loss(first, second, teaches, ill, all_of_them if each is None else each)
+            wanted = truth if view.answers is None else view.answers.to(device)
+            # The teachers' answers are smooth already, and by class they were weighted themselves.
+            taught = view.answers is not None
+            loss = _class_loss(
+                logits.float(), wanted, each, None if taught else weight, 0 if taught else settings.label_smoothing
+            )
+        if outline_head is not None and view.outlines is not None:
+            loss = loss + settings.outlines * outline_loss(outline_head(maps.float()), view.outlines)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -203,6 +211,8 @@ def fit(
         if checkpoint is not None:
             state = {"net": _trained_state(net, start_block), "average": average, "history": history}
             state |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+            if outline_head is not None:
+                state["outline_head"] = outline_head.state_dict()
             buffer = io.BytesIO()
             torch.save(state, buffer)
             atomic.write_bytes(checkpoint, buffer.getvalue())
@@ -211,12 +221,29 @@ def fit(
     return history
 
 
-def _class_loss(logits: Tensor, truth: Tensor, weight: Tensor | None, each: Tensor | None, smoothing: float) -> Tensor:
-    """Return the mean cross-entropy, weighted by class and by image where they are weighted."""
+def _make_outline_head(seed: int, device: torch.device) -> OutlineHead:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "outline head"))
+        return OutlineHead().to(device)
+
+
+def _class_loss(logits: Tensor, wanted: Tensor, each: Tensor | None, weight: Tensor | None, smoothing: float) -> Tensor:
+    """Return the mean cross-entropy with classes (B,) or probabilities (B, C), weighted by class and image if asked."""
     if each is None:
-        return F.cross_entropy(logits, truth, weight=weight, label_smoothing=smoothing)
-    own = F.cross_entropy(logits, truth, weight=weight, label_smoothing=smoothing, reduction="none")
+        return F.cross_entropy(logits, wanted, weight=weight, label_smoothing=smoothing)
+    own = F.cross_entropy(logits, wanted, weight=weight, label_smoothing=smoothing, reduction="none")
     return (each * own).sum() / each.sum()
+
+
+def _question_loss(
+    logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None, healthy: int, smoothing: float
+) -> Tensor:
+    """Return the sum of both questions' losses, each over the views that teach it."""
+    first, second = question_losses(logits, truth, healthy, smoothing)
+    all_of_them = torch.ones_like(first)
+    teaches = all_of_them if view.teaches_lesion is None else torch.from_numpy(view.teaches_lesion).to(first)
+    ill = (truth != healthy).to(first)
+    return question_loss(first, second, teaches, ill, all_of_them if each is None else each)
 
 
 def _make_schedule(

@@ -49,7 +49,7 @@ def files_read(task: FoldTask) -> list[Path]:
     """Return what a fold reads from the run folder: maps or features of its images, and its generators."""
     if task.own_arm.comparator:
         return feature_files(task)
-    found = map_files(task) if task.classifier.frozen_blocks else []
+    found = map_files(task) if task.classifier.cached_blocks else []
     return [*found, generator_job(task).folder] if task.own_arm.reads_generators else found
 
 
@@ -70,14 +70,14 @@ def run_fold(task: FoldTask) -> FoldResult:
         job = ClassifierJob(task.backbone, task.own_arm, settings, task.seed, device)
         added, generator_reads = _added_images(task, cache, lambda: train_judge(cache.labelled(train), job))
         views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
-        if settings.frozen_blocks:
+        if settings.cached_blocks:
             views = list(read_maps(task, test, device)[: len(views)])
         watched = Watched(views, cache.dataset.labels[test]) if settings.test_curves else None
         trained = train_arm(
             cache.labelled(train),
             added,
             dataclasses.replace(job, watched=watched),
-            features=read_maps(task, train, device) if settings.frozen_blocks else None,
+            features=read_maps(task, train, device) if settings.cached_blocks else None,
         )
         answers = answer(trained.members, views, settings.frozen_blocks, device)
     result = FoldResult(

@@ -42,7 +42,7 @@ def write_maps(tasks: Sequence[FoldTask], workers: Workers) -> None:
     missing = {
         path: (task, variant)
         for task in tasks
-        if task.classifier.frozen_blocks
+        if task.classifier.cached_blocks
         for variant, path in enumerate(map_files(task))
         if not path.is_file()
     }
@@ -67,7 +67,7 @@ def read_maps(task: FoldTask, indices: NDArray[np.int64], device: torch.device) 
 
 def read_all_maps(task: FoldTask) -> Tensor | None:
     """Maps (V, N, C, H, W) of all images, on the CPU; None where some are not kept, as after a resumed run."""
-    if not task.classifier.frozen_blocks or not all(path.is_file() for path in map_files(task)):
+    if not task.classifier.cached_blocks or not all(path.is_file() for path in map_files(task)):
         return None
     return read_maps(task, np.arange(len(task.plan.files)), torch.device("cpu"))
 

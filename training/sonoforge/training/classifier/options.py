@@ -10,7 +10,7 @@ from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import CROPS
 from sonoforge.training.classifier.augmentation import VARIANTS
-from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
+from sonoforge.training.classifier.settings import BUDGETS, OUTLINE_BLOCK, ClassifierSettings
 
 CHOOSABLE = ("learning_rate", "epochs", "frozen_blocks", "members")
 """Options that can also be chosen inside each training fold, see `nested_choice`, as can the dose of arms that add."""
@@ -49,6 +49,12 @@ class ClassifierOptions:
         "without (needs masks)",
         limits=(0, 1),
     )
+    outlines: float | None = option(
+        None,
+        help="with --heads questions: weight of a second task, the outline of the lesion, which is dropped after the "
+        "training (needs masks)",
+        limits=(0, 100),
+    )
     balance: bool | None = option(
         None, help="weight each image by the inverse square root of how many its collection has of its class"
     )
@@ -62,19 +68,25 @@ class ClassifierOptions:
         """Return the budget's settings with what was given instead.
 
         Raises:
-            SonoforgeError: Windows without what they need.
+            SonoforgeError: Windows or outlines without what they need.
         """
-        names = (*CHOOSABLE, "augmentation", "heads", "windows", "balance", "teachers")
+        names = (*CHOOSABLE, "augmentation", "heads", "windows", "outlines", "balance", "teachers")
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         changes = {name: value for name, value in given.items() if value is not None}
         settings = dataclasses.replace(BUDGETS[self.budget], crop=self.crop, precision=self.precision, **changes)
-        if settings.windows and settings.heads != "questions":
+        for name in ("windows", "outlines"):
+            if getattr(settings, name) and settings.heads != "questions":
+                raise SonoforgeError(
+                    f"--{name}: found it with --heads classes, expected --heads questions, which it serves"
+                )
+        if settings.outlines and settings.augmentation == "trivial":
             raise SonoforgeError(
-                "--windows: found it with --heads classes, expected --heads questions, which it serves"
+                "--outlines: found --augmentation trivial, which turns images and leaves their masks behind, expected "
+                "another, such as geometry"
             )
-        if settings.heads == "questions" and settings.frozen_blocks:
+        if settings.outlines and settings.frozen_blocks >= OUTLINE_BLOCK:
             raise SonoforgeError(
-                f"--heads questions: found {settings.frozen_blocks} frozen blocks, whose maps are computed once for "
-                "each image, expected --frozen-blocks 0 (or --budget full)"
+                f"--outlines: found {settings.frozen_blocks} frozen blocks, expected fewer than {OUTLINE_BLOCK}, which "
+                "is where they are learnt"
             )
         return settings

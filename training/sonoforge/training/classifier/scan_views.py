@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.training.classifier.augmentation import Pixels, augment
+from sonoforge.training.classifier.augmentation import Pixels, draw_change
 from sonoforge.training.classifier.fine_tuning import Batch, Indices, TrainingInputs
+from sonoforge.training.classifier.lesion_outlines import Outlines
+from sonoforge.training.classifier.mixed_precision import bfloat16
 from sonoforge.training.classifier.network import to_tensor
 from sonoforge.training.classifier.questions import HEALTHY
 from sonoforge.training.classifier.settings import ClassifierSettings
@@ -46,27 +50,37 @@ def balanced_weights(labels: Indices, collections: Indices) -> NDArray[np.float6
     return mean_one
 
 
-def scan_inputs(images: LabelledImages, settings: ClassifierSettings, device: torch.device) -> TrainingInputs:
+class _View(NamedTuple):
+    """What is shown of one image, and what that teaches."""
+
+    pixels: Pixels  # (S, S, 3)
+    label: int  # class of what is shown
+    teaches_lesion: bool  # whether it may teach if there is a lesion
+    mask: Pixels | None  # (S, S) its lesion, where outlines are learnt
+    mask_known: bool  # whether a lesion that is shown is in the mask
+
+
+def scan_inputs(
+    images: LabelledImages, settings: ClassifierSettings, frozen: nn.Module, device: torch.device
+) -> TrainingInputs:
     """Serve whole images and windows of them, augmented afresh each time, and say what each view shows and teaches.
 
     Args:
-        images: N images, with masks if ``settings.windows`` is not 0.
-        settings: For ``augmentation`` and ``windows``.
+        images: N images, with masks if ``settings.windows`` or ``settings.outlines`` is not 0.
+        settings: For ``augmentation``, ``windows`` and ``outlines``.
+        frozen: The frozen blocks, in evaluation mode; they are run on each view, the trained ones read the result.
         device: Where the network is.
 
     Raises:
-        SonoforgeError: No healthy class; or windows without masks.
+        SonoforgeError: No healthy class; or windows or outlines without masks.
     """
     healthy = find_healthy(images.classes)
     side = images.pixels.shape[1]
-    boxes: list[Box | None] = [None] * len(images)
-    if settings.windows:
-        if images.masks is None:
-            raise SonoforgeError("--windows: found images without masks, expected NAME_mask.png beside each lesion's")
-        boxes = [lesion_box(mask) for mask in images.masks(side)]
+    masks = _read_masks(images, settings, side)
+    boxes = [None] * len(images) if masks is None else [lesion_box(mask) for mask in masks]
     whole_teach = _whole_scans_teach(images, healthy)
 
-    def view(i: int, rng: np.random.Generator) -> tuple[Pixels, int, bool]:
+    def view(i: int, rng: np.random.Generator) -> _View:
         label, lesion, box = int(images.labels[i]), boxes[i], None
         if settings.windows and rng.random() < settings.windows:
             if label == healthy:
@@ -77,15 +91,23 @@ def scan_inputs(images: LabelledImages, settings: ClassifierSettings, device: to
                     label = healthy if box else label
                 else:
                     box = window_round((side, side), lesion, rng)
+        change = draw_change(settings.augmentation, side, rng)
+        mask = None
+        if masks is not None and settings.outlines:
+            mask = change.place(cut(masks[i], box) if box else masks[i])
         shown = cut(images.pixels[i], box) if box else images.pixels[i]
-        return augment(shown, settings.augmentation, rng), label, bool(box) or bool(whole_teach[i])
+        known = lesion is not None or images.labels[i] == healthy
+        return _View(change.apply(shown), label, bool(box) or bool(whole_teach[i]), mask, bool(known))
 
     def batch(indices: Indices, rng: np.random.Generator) -> Batch:
         views = [view(int(i), rng) for i in indices]
+        with torch.no_grad(), bfloat16(frozen, device, enabled=settings.precision == "bf16"):
+            inputs = frozen(to_tensor(np.stack([view.pixels for view in views]), device))
         return Batch(
-            to_tensor(np.stack([pixels for pixels, _, _ in views]), device),
-            np.array([label for _, label, _ in views], np.int64),
-            np.array([teaches for _, _, teaches in views]),
+            inputs,
+            np.array([view.label for view in views], np.int64),
+            np.array([view.teaches_lesion for view in views]),
+            outlines=_outlines(views, device) if settings.outlines else None,
         )
 
     return TrainingInputs(batch, images.labels, healthy=healthy)
@@ -108,8 +130,24 @@ def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
     )
 
 
+def _read_masks(images: LabelledImages, settings: ClassifierSettings, side: int) -> NDArray[np.uint8] | None:
+    """Return the masks (N, S, S) if anything is learnt from them."""
+    option = "--windows" if settings.windows else "--outlines" if settings.outlines else ""
+    if not option:
+        return None
+    if images.masks is None:
+        raise SonoforgeError(f"{option}: found images without masks, expected NAME_mask.png beside each lesion's")
+    return images.masks(side)
+
+
+def _outlines(views: Sequence[_View], device: torch.device) -> Outlines:
+    masks = np.stack([view.mask for view in views if view.mask is not None])
+    known = np.array([view.mask_known for view in views], np.float32)
+    return Outlines(torch.from_numpy(masks).to(device).float() / 255, torch.from_numpy(known).to(device))
+
+
 def cut(pixels: Pixels, box: Box) -> Pixels:
-    """Return a window of an image (S, S, 3), resized to its side."""
+    """Return a window of an image (S, S, 3) or a mask (S, S), resized to its side."""
     side = pixels.shape[0]
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=box))
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OUTLINE_BLOCK = 14
+"""The first block that does not read what a lesion's outline is read from, see `lesion_outlines`."""
+
 
 @dataclass(frozen=True)
 class ClassifierSettings:
@@ -27,6 +30,8 @@ class ClassifierSettings:
     # Share of the images that are shown as a window with their lesion, or beside it as an image without one, see
     # `windows`; needs masks, and `questions`.
     windows: float = 0.0
+    # Weight of a second task, the outline of the lesion, see `lesion_outlines`; needs masks, and `questions`.
+    outlines: float = 0.0
     balance: bool = False  # weight each image by the inverse square root of how many its collection has of its class
     # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
@@ -37,6 +42,11 @@ class ClassifierSettings:
     precision: str = "fp32"  # `fp32`, or `bf16`: forward and backward passes in bfloat16 autocast, weights in float32
     # Accuracy and loss on the held-out fold after each epoch, for a picture; nothing is chosen by them.
     test_curves: bool = False
+
+    @property
+    def cached_blocks(self) -> int:
+        """Leading blocks whose maps are computed once an image and variant: the frozen ones, unless views differ."""
+        return self.frozen_blocks if self.heads == "classes" else 0
 
 
 BUDGETS: dict[str, ClassifierSettings] = {

@@ -170,14 +170,13 @@ def write_phantom_set(
 
 
 def _write_all(root: Path, images: Iterator[PhantomImage], settings: str) -> WrittenSet:
-    for name in CLASSES:
-        (root / name).mkdir(parents=True)
     numbers = dict.fromkeys(CLASSES, 0)
     groups: list[tuple[str, str]] = []
     for image in images:
         name = CLASSES[image.label]
         numbers[name] += 1
         stem = f"{name}/{name} ({numbers[name]})"
+        (root / name).mkdir(parents=True, exist_ok=True)
         about = f"{name}, {image.group}, {settings}"
         (root / f"{stem}.png").write_bytes(_png(image.pixels, about))
         (root / f"{stem}_mask.png").write_bytes(_png(image.mask.astype(np.uint8) * np.uint8(255), about))

@@ -1,0 +1,57 @@
+"""Collections that were left out, as a user asks for them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from program import refused, succeed
+from sonoforge.training.phantom.dataset import write_phantom_set
+
+TRAVELLING = ("--budget", "full", "--heads", "questions")
+
+
+@pytest.fixture(scope="module")
+def collections(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Two collections of simulated scans, the second of lesions alone; not to be changed."""
+    root = tmp_path_factory.mktemp("collections")
+    for number, balance in enumerate(((0.4, 0.3, 0.3), (0.0, 0.5, 0.5))):
+        write_phantom_set(root / f"clinic{number}", 30, number, 96, balance)
+    return ("--data", str(root / "clinic0"), "--data", str(root / "clinic1"))
+
+
+def test_each_collection_is_answered_by_a_network_that_learnt_questions_windows_and_outlines_elsewhere(
+    collections: tuple[str, ...], tmp_path: Path
+) -> None:
+    own = ("--windows", "0.7", "--outlines", "0.5", "--augmentation", "geometry", "--balance", "--precision", "bf16")
+    small = ("--frozen-blocks", "11", "--epochs", "1", "--teachers", "1", "--jobs", "1", "--weights", "shipped")
+    asked = ("--protocol", "leave-one-collection-out", "--arms", "real", *TRAVELLING, *own, *small)
+    run = Path(succeed("crossval", *collections, *asked, "--out", tmp_path).json["run"])
+    with (run / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["collection"], row["fold"]) for row in rows} == {("clinic0", "0"), ("clinic1", "1")}
+    contents = dict(
+        zip(*(json.loads((run / "splits.json").read_text())[key] for key in ("files", "hashes")), strict=True)
+    )
+    for fold in (0, 1):
+        kept = json.loads((run / "folds" / f"real-seed0-fold{fold:02d}.json").read_text())
+        tested = {contents[row["file"]] for row in rows if row["fold"] == str(fold)}
+        assert len(tested) == 30 and not tested & set(kept["reads"]["classifier"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--budget", "full", "--outlines", "0.5"), "--outlines: found it with --heads classes"),
+        (("--budget", "full", "--windows", "0.5"), "--windows: found it with --heads classes"),
+        ((*TRAVELLING, "--outlines", "0.5", "--augmentation", "trivial"), "--outlines: found --augmentation trivial"),
+        ((*TRAVELLING, "--outlines", "0.5", "--frozen-blocks", "15"), "--outlines: found 15 frozen blocks"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(
+    collections: tuple[str, ...], tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    assert message in refused("crossval", *collections, *options, "--out", tmp_path)
