@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import bundle_factory as factory
@@ -24,15 +25,16 @@ from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.bundle.onnx_graph import OPERATORS, operators
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
+from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord
 from sonoforge.training.classifier.network import answer
 
 SHARED = 16  # blocks; few of their own, so that tracing two members takes little longer than one
 
 
-def _noise(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (count, 224, 224, 3)).astype(np.uint8)
+def _noise(count: int, seed: int, side: int = 224) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3)).astype(np.uint8)
 
 
 def _onnxruntime(model: bytes, inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -67,7 +69,7 @@ def pair() -> list[nn.Module]:
 
 
 def _write(
-    folder: Path, members: list[nn.Module], shared_blocks: int, mirror: bool = False, crop: str = "none"
+    folder: Path, members: list[nn.Module], shared_blocks: int, mirror: bool = False, seen: Preprocessing = IMAGENET
 ) -> Path:
     manifest = open_bundle().manifest
     rng = np.random.default_rng(1)
@@ -84,11 +86,12 @@ def _write(
         temperature=1.7,
         trust={"median": 8.0, "threshold": 12.0},
         intended_use="Tests.",
-        crop=crop,
+        crop=seen.crop,
+        image_size=seen.size,
     )
     arrays = ModelArrays(
         *(rng.normal(size=1280).astype(np.float32), rng.normal(size=(1280, 8)).astype(np.float32)),
-        *(np.array([0.5], np.float32), _noise(1, 3), _noise(2, 4)),
+        *(np.array([0.5], np.float32), _noise(1, 3, seen.size), _noise(2, 4, seen.size)),
     )
     fill_bundle(members, record, arrays, b"signatures", folder)
     return folder
@@ -128,10 +131,21 @@ def test_members_that_share_their_first_blocks_are_trained_and_exported_alike(pa
 
 
 def test_the_bundle_records_whether_training_cropped(pair: list[nn.Module], joint: Path, tmp_path: Path) -> None:
-    cropping = open_bundle(_write(tmp_path / "bundle", pair[:1], 0, crop="auto"))
+    cropping = open_bundle(_write(tmp_path / "bundle", pair[:1], 0, seen=Preprocessing(crop="auto")))
     assert cropping.manifest.raw["preprocessing"]["crop"] == cropping.manifest.preprocessing.crop == "auto"
     assert "not menus round it" in cropping.read("MODEL_CARD.md").decode()
     assert open_bundle(joint).manifest.raw["preprocessing"]["crop"] == "none"
+
+
+def test_a_network_of_another_input_size_is_exported_at_it(pair: list[nn.Module], tmp_path: Path) -> None:
+    bundle = open_bundle(_write(tmp_path / "bundle", pair[:1], 0, seen=Preprocessing(size=96)))
+    assert bundle.manifest.preprocessing.size == 96
+    assert "96 x 96" in bundle.read("MODEL_CARD.md").decode()
+    pixels, how = _noise(1, 7, 150)[0], bundle.manifest.preprocessing
+    seen = how.normalise(how.resize(Image.fromarray(pixels)))[None]
+    expected = run_torch(BundleGraph(pair[:1], 1.7, 0), seen)["probabilities"][0]
+    answered = Classifier(bundle).classify(pixels).probabilities
+    assert np.abs(np.array([answered[name] for name in bundle.classes]) - expected).max() < 1e-4
 
 
 def test_members_shared_blocks_and_mirror_come_back(pair: list[nn.Module], joint: Path) -> None:

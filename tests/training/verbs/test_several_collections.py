@@ -27,7 +27,20 @@ def test_each_collection_is_answered_by_a_network_that_learnt_questions_windows_
     collections: tuple[str, ...], tmp_path: Path
 ) -> None:
     own = ("--windows", "0.7", "--outlines", "0.5", "--augmentation", "geometry", "--balance", "--precision", "bf16")
-    small = ("--frozen-blocks", "11", "--epochs", "1", "--teachers", "1", "--jobs", "1", "--weights", "shipped")
+    small = (
+        "--frozen-blocks",
+        "11",
+        "--epochs",
+        "1",
+        "--teachers",
+        "1",
+        "--jobs",
+        "1",
+        "--weights",
+        "shipped",
+        "--image-size",
+        "96",
+    )
     asked = ("--protocol", "leave-one-collection-out", "--arms", "real", *TRAVELLING, *own, *small)
     run = Path(succeed("crossval", *collections, *asked, "--out", tmp_path).json["run"])
     with (run / "predictions.csv").open(newline="") as file:

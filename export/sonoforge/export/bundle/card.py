@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from sonoforge.export.gate.row import FormatRow, ManifestJson
-from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.pages.run.statements import (
@@ -41,8 +40,8 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         "",
         "## Model",
         "",
-        f"MobileNetV2 (torchvision), {IMAGENET.size} x {IMAGENET.size}, classes: {', '.join(record.classes)}. First "
-        f"weights: {training['weights']}. Training: {training['title']}; budget `{training['budget']}` "
+        f"MobileNetV2 (torchvision), {record.image_size} x {record.image_size}, classes: {', '.join(record.classes)}. "
+        f"First weights: {training['weights']}. Training: {training['title']}; budget `{training['budget']}` "
         f"({training['epochs']} epochs, {training['frozen_blocks']} of 19 blocks frozen), seed {training['seed']}."
         + (f" {training['members']} networks answer together." if training["members"] > 1 else "")
         + (f" Each was distilled from {training['teachers']} networks." if training.get("teachers") else "")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.errors import GateError
-from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
+from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.nearest_training import ARRAYS
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
@@ -74,7 +74,10 @@ def bundle_from_run(
     with replacing_bundle(folder, TASK) as fresh:
         settings = read_config(run) if (run / CONFIG).is_file() else {}
         images = find_images(
-            data, run, settings, JudgedModel(record.classes, record.training, arrays.parity_pixels, record.crop)
+            data,
+            run,
+            settings,
+            JudgedModel(record.classes, record.training, arrays.parity_pixels, record.preprocessing),
         )
         files = {SIGNATURES: (run / "model" / SIGNATURES).read_bytes()}
         if network is None:
@@ -97,7 +100,7 @@ def bundle_from_bundle(
         data,
         None,
         {},
-        JudgedModel(bundle.classes, bundle.manifest.raw["training"], None, bundle.manifest.preprocessing.crop),
+        JudgedModel(bundle.classes, bundle.manifest.raw["training"], None, bundle.manifest.preprocessing),
     )
     with replacing_bundle(folder, TASK) as fresh:
         for name in bundle.manifest.files:
@@ -134,12 +137,13 @@ def _fill(
     graph: BundleGraph, record: ModelRecord, arrays: ModelArrays, files: Mapping[str, bytes], folder: Path
 ) -> None:
     """See `fill_bundle`; ``files`` go in as they are."""
-    preprocessing = replace(IMAGENET, crop=record.crop)
-    model = to_onnx(graph, IMAGENET.size, _metadata(preprocessing, record.classes, f"{record.name} {record.version}"))
+    preprocessing = record.preprocessing
+    metadata = _metadata(preprocessing, record.classes, f"{record.name} {record.version}")
+    model = to_onnx(graph, preprocessing.size, metadata)
     images = f"{len(arrays.parity_pixels)} training images of {record.training.get('data', 'the data set')}"
-    parity = compare(graph, model, arrays.parity_pixels, IMAGENET, images)
+    parity = compare(graph, model, arrays.parity_pixels, preprocessing, images)
     check(parity)
-    golden = run_torch(graph, IMAGENET.normalise(arrays.golden_pixels))
+    golden = run_torch(graph, preprocessing.normalise(arrays.golden_pixels))
     about = {
         "name": record.name,
         "version": record.version,

@@ -18,7 +18,6 @@ from sonoforge.export.gate.parity import run_torch
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.model_folder import EvaluationRecord, ModelArrays, ModelRecord, TrainingRecord
 from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference
 from sonoforge.training.data.cache_settings import CacheSettings
@@ -60,7 +59,7 @@ def keep_network(
         int(config.get("images") or 0),
         int(config.get("seed") or 0),
         CacheSettings(str(config.get("cache") or "")).open(),
-        record.crop,
+        record.preprocessing,
     )
     cache = load_images(source)
     if cache.fingerprint != record.training["fingerprint"]:
@@ -68,7 +67,7 @@ def keep_network(
     graph = read_network(bundle)
     graph.temperature = record.temperature
     parts = [
-        run_torch(graph, IMAGENET.normalise(np.asarray(cache.images[first : first + _BATCH])))
+        run_torch(graph, record.preprocessing.normalise(np.asarray(cache.images[first : first + _BATCH])))
         for first in range(0, len(cache.images), _BATCH)
     ]
     embeddings = np.concatenate([part["embedding"] for part in parts])
@@ -102,8 +101,9 @@ def keep_network(
 def _refuse_others(bundle: Bundle[ClassifierManifest], run: Path, record: ModelRecord) -> None:
     """Refuse a run that would not have made this network's like."""
     before: dict[str, Any] = bundle.manifest.raw["training"]
-    was = {name: before.get(name) for name in _SAME} | {"crop": bundle.manifest.preprocessing.crop}
-    now = {**record.training, "crop": record.crop}
+    seen = bundle.manifest.preprocessing
+    was = {name: before.get(name) for name in _SAME} | {"crop": seen.crop, "image_size": seen.size}
+    now = {**record.training, "crop": record.crop, "image_size": record.image_size}
     differing = [name for name in was if was[name] != now[name]]
     if bundle.classes != record.classes:
         differing.insert(0, "classes")

@@ -45,13 +45,13 @@ class JudgedModel(NamedTuple):
         classes: Names.
         training: The record of its training (`TrainingRecord`), as its model folder or manifest has it.
         kept: (N, S, S, 3) uint8, training images that lie with it; None for a bundle, which carries none.
-        crop: What it saw of each image, row of `preprocessing.CROPS`.
+        preprocessing: What it sees of each image.
     """
 
     classes: tuple[str, ...]
     training: Mapping[str, Any]
     kept: NDArray[np.uint8] | None
-    crop: str = "none"
+    preprocessing: Preprocessing = IMAGENET
 
 
 class GateImages(NamedTuple):
@@ -94,21 +94,21 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
         SonoforgeError: No such folder, or no images and none given.
     """
     cache_folder = CacheSettings(str(settings.get("cache") or "")).open()
-    phantoms = ImageSource(PHANTOM, PHANTOMS, 0, cache_folder, model.crop)
+    phantoms = ImageSource(PHANTOM, PHANTOMS, 0, cache_folder, model.preprocessing)
     if data:
         source = phantoms._replace(data=(data,))
-        return _enough(_from_cache(load_images(source), run, model))
+        return _enough(_from_cache(load_images(source), run, model), model.preprocessing)
     own = recorded_data(settings)
     if own == PHANTOM or (own and all(Path(path).exists() for path in own)):
         number, seed = int(settings.get("images") or PHANTOMS), int(settings.get("seed") or 0)
-        cache = load_images(ImageSource(own, number, seed, cache_folder, model.crop))
+        cache = load_images(ImageSource(own, number, seed, cache_folder, model.preprocessing))
         if _is_of_training(cache, model):
-            return _enough(_from_cache(cache, run, model))
+            return _enough(_from_cache(cache, run, model), model.preprocessing)
         log.warning("%s: holds none of the images that the model was trained on", ", ".join(own))
     elif own:
         log.warning("%s: the run's images are no longer there", ", ".join(own))
     if model.kept is not None:
-        return _enough(_from_kept(model))
+        return _enough(_from_kept(model), model.preprocessing)
     trained_on = str(model.training.get("data") or "its training")
     if not _knows_simulated_scans(model.training):
         raise SonoforgeError(
@@ -135,15 +135,13 @@ def _knows_simulated_scans(training: Mapping[str, Any]) -> bool:
 
 def _from_cache(cache: ImageCache, run: Path | None, model: JudgedModel) -> GateImages:
     chosen = evenly_spaced(len(cache.images), MOST)
-    if cache.size != IMAGENET.size:
-        raise SonoforgeError(f"{cache.dataset.root}: found images of {cache.size} pixels, expected {IMAGENET.size}")
     names = [cache.dataset.items[index].path for index in chosen]
     known = cache.dataset.classes == model.classes
     files = [cache.dataset.file(name) for name in names]
     is_phantom = _PHANTOM.fullmatch(cache.dataset.name)
     return GateImages(
         np.asarray(cache.images[chosen]),
-        tuple(functools.partial(_decode, file, model.crop) for file in files),
+        tuple(functools.partial(_decode, file, model.preprocessing) for file in files),
         tuple(f"{file.parent.name}/{file.name}" for file in files),
         cache.dataset.labels[chosen] if known else None,
         _sealed(run, names, model, cache) if known and run is not None else None,
@@ -170,7 +168,7 @@ def _from_kept(model: JudgedModel) -> GateImages:
     )
 
 
-def _enough(images: GateImages) -> GateImages:
+def _enough(images: GateImages, preprocessing: Preprocessing) -> GateImages:
     """Repeat few images in variants, each equally often, until there are `FEWEST`."""
     count = len(images.pixels)
     if count >= FEWEST:
@@ -181,7 +179,7 @@ def _enough(images: GateImages) -> GateImages:
     source = f"{images.source}, {len(originals)} variants"
     log.info("%s: each %s", source, DESCRIPTION)
     return GateImages(
-        np.stack([IMAGENET.resize(Image.fromarray(original())) for original in originals]),
+        np.stack([preprocessing.resize(Image.fromarray(original())) for original in originals]),
         tuple(originals),
         tuple(images.names[index] for index in repeated),
         None if images.labels is None else images.labels[repeated],
@@ -191,8 +189,8 @@ def _enough(images: GateImages) -> GateImages:
     )
 
 
-def _decode(file: Path, crop: str) -> NDArray[np.uint8]:
-    return np.asarray(Preprocessing(crop=crop).seen(read_image(file)))
+def _decode(file: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    return np.asarray(preprocessing.seen(read_image(file)))
 
 
 def _varied(original: Original, change: Variant) -> NDArray[np.uint8]:

@@ -63,7 +63,9 @@ def main(config: Config) -> Outcome:
         )
     seconds: dict[str, float] = {}
     with _chapter("data", seconds):
-        source = ImageSource(config.data, config.images, config.seed, config.storage.open(), config.classifier.crop)
+        source = ImageSource(
+            config.data, config.images, config.seed, config.storage.open(), settings.classifier.preprocessing
+        )
         cache = load_images(source)
         check_arms("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(Path(config.out), f"run-{cache.dataset.name}", flatten(config), resume=config.resume)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import replacing
+from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.fold_result import CLASSIFIER, FoldResult, StageReads, write_fold
 from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask
@@ -85,7 +86,11 @@ def _write_features(work: tuple[FoldTask, str]) -> None:
 
 
 def _seen_pixels(comparator: Comparator, cache: ImageCache, task: FoldTask) -> NDArray[np.uint8]:
-    """The images (N, S, S, 3), black outside their masks where the comparator sees lesions alone."""
+    """The images (N, S, S, 3), black outside their masks where the comparator sees lesions alone.
+
+    Their side is that of the comparators' networks, whatever our own reads.
+    """
+    cache = cache.at(IMAGENET.size)
     if not comparator.masked:
         return np.asarray(cache.images)
     masks = read_masks(cache, np.arange(len(cache.dataset.items)), task.source.cache)

@@ -15,7 +15,6 @@ from torch import Tensor
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
-from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.speckle_grain import flatness
 from sonoforge.training.classifier.arm_names import Arm, find_arm
 from sonoforge.training.classifier.arms import ClassifierJob, Trained, train_arm, train_judge
@@ -168,11 +167,12 @@ def record_model(
         trust=record_trust(held_out.distances, held_out.trust, held_out.predictions, looks),
         quality={
             **ranges,
-            "scan": scan_bands(cache, indices, Preprocessing(crop=provenance.settings.crop)),
+            "scan": scan_bands(cache, indices, provenance.settings.preprocessing),
         },
         training=training,
         evaluation=_evaluate(held_out, classes, trained, provenance),
         crop=provenance.settings.crop,
+        image_size=provenance.settings.image_size,
         intended_use=INTENDED_USE.format(
             data=SIMULATED if training["simulated"] == training["data_images"] else cache.dataset.name,
             classes=" / ".join(classes),

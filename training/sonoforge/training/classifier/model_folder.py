@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -22,6 +22,7 @@ from safetensors.torch import load, save
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.statistics.results import ArmFigures
 
 SIGNATURES = "image-signatures.npz"
@@ -132,6 +133,12 @@ class ModelRecord:
     evaluation: EvaluationRecord  # figures on held-out images
     intended_use: str
     crop: str = "none"  # what the network saw of each image, row of `preprocessing.CROPS`
+    image_size: int = IMAGENET.size  # side of the network's input, in pixels
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes the network's input."""
+        return replace(IMAGENET, size=self.image_size, crop=self.crop)
 
 
 class ModelArrays(NamedTuple):

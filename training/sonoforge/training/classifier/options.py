@@ -8,7 +8,7 @@ from typing import Any
 
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.preprocessing import CROPS
+from sonoforge.runtime.images.preprocessing import CROPS, IMAGENET
 from sonoforge.training.classifier.augmentation import VARIANTS
 from sonoforge.training.classifier.settings import BUDGETS, OUTLINE_BLOCK, ClassifierSettings
 
@@ -62,6 +62,9 @@ class ClassifierOptions:
         None, help="networks that are distilled into each network that answers (0: none)", limits=(0, 16)
     )
     crop: str = option("none", help="auto: train on the scan found in each image; none: on whole images", choices=CROPS)
+    image_size: int = option(
+        IMAGENET.size, help="side of the network's input, in pixels; smaller is faster", limits=(64, 512)
+    )
     precision: str = option("fp32", help="arithmetic of the classifier's training", choices=("fp32", "bf16"))
 
     def settings(self) -> ClassifierSettings:
@@ -73,7 +76,8 @@ class ClassifierOptions:
         names = (*CHOOSABLE, "augmentation", "heads", "windows", "outlines", "balance", "teachers")
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         changes = {name: value for name, value in given.items() if value is not None}
-        settings = dataclasses.replace(BUDGETS[self.budget], crop=self.crop, precision=self.precision, **changes)
+        changes |= {"crop": self.crop, "image_size": self.image_size, "precision": self.precision}
+        settings = dataclasses.replace(BUDGETS[self.budget], **changes)
         for name in ("windows", "outlines"):
             if getattr(settings, name) and settings.heads != "questions":
                 raise SonoforgeError(

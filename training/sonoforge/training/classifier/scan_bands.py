@@ -86,8 +86,8 @@ def add_scan_bands(folder: Path, data: Path) -> None:
     manifest = open_bundle(folder).manifest
     if not isinstance(manifest, ClassifierManifest):
         raise SonoforgeError(f"{folder}: found a bundle of {manifest.owner}, expected one of a classifier")
-    crop = manifest.preprocessing.crop
-    cache = open_cache(read_dataset(data), folder=default_folder(), crop=crop)
+    seen = manifest.preprocessing
+    cache = open_cache(read_dataset(data), seen.size, default_folder(), seen.crop)
     trained = manifest.raw["training"].get("fingerprint")
     if cache.fingerprint != trained:
         raise SonoforgeError(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+
+from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 
 OUTLINE_BLOCK = 14
 """The first block that does not read what a lesion's outline is read from, see `lesion_outlines`."""
@@ -39,9 +42,15 @@ class ClassifierSettings:
     teachers: int = 0  # networks that are distilled into each of the members, see `distillation`; 0: none
     mirror: bool = False  # answer on the mean embedding of the image and its mirror image; twice the work of one answer
     crop: str = "none"  # row of `preprocessing.CROPS`: whole images, or the scan found in each
+    image_size: int = IMAGENET.size  # side of the network's input, in pixels
     precision: str = "fp32"  # `fp32`, or `bf16`: forward and backward passes in bfloat16 autocast, weights in float32
     # Accuracy and loss on the held-out fold after each epoch, for a picture; nothing is chosen by them.
     test_curves: bool = False
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes the network's input."""
+        return dataclasses.replace(IMAGENET, size=self.image_size, crop=self.crop)
 
     @property
     def cached_blocks(self) -> int:

@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.datasets import Dataset, read_dataset
 from sonoforge.training.data.pooled import read_collections
 
 
@@ -19,7 +20,7 @@ class ImageSource(NamedTuple):
     images: int  # number of phantom images
     seed: int
     cache: Path  # folder of decoded images, see `cache_settings`
-    crop: str = "none"  # row of `preprocessing.CROPS`
+    preprocessing: Preprocessing = IMAGENET  # how they are cropped and resized
 
 
 def load_images(source: ImageSource) -> ImageCache:
@@ -29,7 +30,7 @@ def load_images(source: ImageSource) -> ImageCache:
         SonoforgeError: The folder holds no data set.
     """
     if source.data != PHANTOM:
-        return open_cache(read_collections([Path(path) for path in source.data]), folder=source.cache, crop=source.crop)
+        return _open(source, read_collections([Path(path) for path in source.data]))
     # The simulator needs SciPy, which a folder of images does not.
     from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set  # noqa: PLC0415
 
@@ -39,4 +40,8 @@ def load_images(source: ImageSource) -> ImageCache:
     root = source.cache / f"phantom-{source.images}-{source.seed}-{digest}"
     if not (root / "groups.csv").is_file():
         write_phantom_set(root, source.images, source.seed)
-    return open_cache(read_dataset(root), folder=source.cache, crop=source.crop)
+    return _open(source, read_dataset(root))
+
+
+def _open(source: ImageSource, dataset: Dataset) -> ImageCache:
+    return open_cache(dataset, source.preprocessing.size, source.cache, source.preprocessing.crop)

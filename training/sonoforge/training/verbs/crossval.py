@@ -52,7 +52,9 @@ def main(config: Config) -> Outcome:
         return _print_again(config)
     config = fill_defaults(config)
     settings = resolve_settings(config)
-    source = ImageSource(config.data, config.images, config.seed, config.storage.open(), config.classifier.crop)
+    source = ImageSource(
+        config.data, config.images, config.seed, config.storage.open(), settings.classifier.preprocessing
+    )
     cache = load_images(source)
     check_arms("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
     chosen = {key: value for key, value in flatten(config).items() if key != "from_predictions"}

@@ -40,7 +40,11 @@ def main(config: Config) -> Outcome:
         name: resolve_settings(dataclasses.replace(comparison, protocol=name, real_shares=())) for name in PROTOCOLS
     }
     source = ImageSource(
-        comparison.data, comparison.images, comparison.seed, comparison.storage.open(), comparison.classifier.crop
+        comparison.data,
+        comparison.images,
+        comparison.seed,
+        comparison.storage.open(),
+        settings["sealed"].classifier.preprocessing,
     )
     cache = load_images(source)
     check_arms("--arms", settings["sealed"].arms, cache.dataset.classes, cache.class_counts)

@@ -41,14 +41,14 @@ def main(config: Config) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
     config = replace(config, arm=final_name(config.arm, "--arm"))
     device = find_device(config.device)
-    source = ImageSource(config.data, config.images, config.seed, config.storage.open(), config.classifier.crop)
+    arm = find_arm(config.arm)
+    settings = settings_of_arm(arm, config.classifier.settings())
+    source = ImageSource(config.data, config.images, config.seed, config.storage.open(), settings.preprocessing)
     cache = load_images(source)
     check_arms("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(
         Path(config.out), f"train-{file_stem(config.arm)}-{cache.dataset.name}", flatten(config), resume=config.resume
     )
-    arm = find_arm(config.arm)
-    settings = settings_of_arm(arm, config.classifier.settings())
     generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
     weights = config.classifier.weights or ("shipped" if config.data == PHANTOM else "imagenet")
     with run_folder.log_to(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.budget_choice import describe_choice
 from sonoforge.training.classifier.choice_grid import choosing_of
@@ -109,10 +110,11 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
     ]
     balanced = [*added, *weighted]
     comparators = describe_comparators(run.arms)
+    side = classifier.get("image_size", IMAGENET.size)
     found = {
         "model": Answer(
             f"MobileNetV2 (deep learning, 19 blocks, the first {classifier['frozen_blocks']} frozen): an image "
-            f"of 224 x 224 pixels to the probabilities of {listed(results['classes'])}.",
+            f"of {side} x {side} pixels to the probabilities of {listed(results['classes'])}.",
             "config.yaml; results.json: classifier",
         ),
         "predictors": Answer("The pixels of one image alone; none was selected beforehand.", "config.yaml"),

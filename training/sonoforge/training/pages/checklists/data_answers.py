@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM as PHANTOM_SET
 from sonoforge.training.pages.checklists.item import Answer
@@ -18,7 +19,7 @@ def data_answers(run: FinishedRun) -> dict[str, Answer]:
     counts = ", ".join(
         f"{name} {count}" for name, count in zip(results["classes"], results["class_counts"], strict=True)
     )
-    crop = results["classifier"].get("crop", "none")
+    crop, side = results["classifier"].get("crop", "none"), results["classifier"].get("image_size", IMAGENET.size)
     found = {
         "data": Answer(
             f"Data set {results['data']}: {split['images']} images." + (f" {PHANTOM}" if simulated else ""),
@@ -37,7 +38,7 @@ def data_answers(run: FinishedRun) -> dict[str, Answer]:
         ),
         "preprocessing": Answer(
             ("The scan is cut out of exported screens, then " if crop == "auto" else "Whole images are ")
-            + "resized to 224 x 224 pixels (bilinear, antialiased) and normalised by the mean and standard "
+            + f"resized to {side} x {side} pixels (bilinear, antialiased) and normalised by the mean and standard "
             "deviation of ImageNet.",
             "results.json: classifier; bundle/manifest.json: preprocessing",
         ),
