@@ -77,6 +77,7 @@ VERBS = {
     "reading": Verb("training.verbs.reading", "train", "could readers tell the images of a reading sheet apart?"),
     "crossval": Verb("training.verbs.crossval", "train", "k-fold comparison of arms, sealed or as published"),
     "validate": Verb("training.verbs.validate", "train", "external validation: a bundle on labelled images of others"),
+    "compare": Verb("training.verbs.compare", "train", "what a change gained: runs on the same images, in pairs"),
     "leakage": Verb("training.verbs.leakage", "train", "how much leaks add: sealed against plain folds, and thesis"),
     "checklists": Verb("training.verbs.checklists", "train", "TRIPOD+AI, CLAIM and a data sheet, filled from a run"),
     "export": Verb("export.verbs.export", "export", "turn a run folder into a verified bundle"),

@@ -1,0 +1,103 @@
+"""Runs beside each other, as a user compares them; figures against scikit-learn's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from program import refused, sonoforge, succeed
+from sonoforge.runtime.atomic import write_text
+from sonoforge.training.statistics.predictions import Predictions, write_predictions
+
+CLASSES = ("normal", "benign", "malignant")
+COUNT = 60
+LABELS = np.arange(COUNT) % 3
+
+
+def answers(skill: float, seed: int, order: int = 0) -> Predictions:
+    """Sixty images of two collections, in pairs that are one group; ``order`` shuffles them."""
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(size=(COUNT, 3)) + skill * np.eye(3)[LABELS]
+    probabilities = np.exp(odds) / np.exp(odds).sum(axis=1, keepdims=True)
+    part = Predictions(
+        arm="real",
+        protocol="sealed",
+        seed=seed,
+        files=tuple(f"scan{i}.png" for i in range(COUNT)),
+        groups=np.arange(COUNT) // 2,
+        folds=np.arange(COUNT) // 30,
+        labels=LABELS,
+        probabilities=probabilities,
+        collections=("here",) * 30 + ("there",) * 30,
+    )
+    return part.reordered(np.random.default_rng(order).permutation(COUNT)) if order else part
+
+
+def run(folder: Path, parts: list[Predictions], **settings: object) -> str:
+    folder.mkdir()
+    write_predictions(folder / "predictions.csv", parts, CLASSES)
+    write_text(folder / "config.yaml", "".join(f"{name}: {value}\n" for name, value in settings.items()))
+    return str(folder)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[str, str]:
+    first = run(tmp_path / "first", [answers(0.5, 0), answers(0.5, 1)], windows=0.0, out="a", epochs=5)
+    second = run(tmp_path / "second", [answers(1.5, 1, order=7), answers(1.5, 2)], windows=0.7, out="b", epochs=5)
+    return first, second
+
+
+def test_changes_are_between_the_same_images_of_the_seeds_in_common(two: tuple[str, str]) -> None:
+    first, second = succeed("compare", f"plain:{two[0]}", f"windows:{two[1]}").json["runs"]
+    assert (first["name"], second["name"], second["seeds"]) == ("plain", "windows", [1])
+    assert second["settings"] == {"windows": [0.0, 0.7]}
+    before, after = answers(0.5, 1), answers(1.5, 1)
+    figures = {(row["figure"], row["collection"]): row for row in second["figures"]}
+    assert all(row["change"] is None for row in first["figures"])
+
+    accuracy = figures["accuracy", ""]["change"]
+    right = [accuracy_score(LABELS, part.predicted) for part in (before, after)]
+    assert accuracy["value"] == pytest.approx(right[1] - right[0])
+    assert 0 < accuracy["low"] < accuracy["value"] < accuracy["high"]
+
+    chosen = np.flatnonzero((LABELS > 0) & (np.arange(COUNT) >= 30))
+    areas = []
+    for part in (before, after):
+        pair = part.probabilities[chosen][:, 1:]
+        areas.append(roc_auc_score(LABELS[chosen] == 2, pair[:, 1] / pair.sum(axis=1)))
+    found = figures["AUC malignant against benign", "there"]
+    assert found["images"] == len(chosen)
+    assert found["value"]["value"] == pytest.approx(areas[1])
+    assert found["change"]["value"] == pytest.approx(areas[1] - areas[0])
+    healthy = roc_auc_score(LABELS[:30] == 0, after.probabilities[:30, 0])
+    assert figures["AUC normal against the rest", "here"]["value"]["value"] == pytest.approx(healthy)
+
+
+def test_a_run_against_itself_changes_nothing_and_means_are_over_seeds(two: tuple[str, str]) -> None:
+    rows = succeed("compare", f"one:{two[0]}", f"two:{two[0]}/predictions.csv").json["runs"]
+    for once, again in zip(rows[0]["figures"], rows[1]["figures"], strict=True):
+        assert again["change"] == {"value": 0, "low": 0, "high": 0} and once["value"] == again["value"]
+    expected = np.mean([accuracy_score(LABELS, answers(0.5, seed).predicted) for seed in (0, 1)])
+    assert rows[0]["figures"][0]["value"]["value"] == pytest.approx(expected)
+    assert rows[1]["settings"] == {}
+
+
+def test_the_table_names_runs_settings_and_changes(two: tuple[str, str]) -> None:
+    said = sonoforge("compare", *two).said
+    assert "windows 0.0 -> 0.7" in said and "out a" not in said
+    assert "AUC malignant against benign, there, 20 images" in said
+    assert "means over the seeds that a run has in common with first: first 0, 1; second 1" in said
+
+
+def test_runs_that_cannot_be_compared_are_refused(two: tuple[str, str], tmp_path: Path) -> None:
+    fewer = run(tmp_path / "fewer", [answers(1, 0).reordered(np.arange(50))], epochs=5)
+    assert "found 10 images in one run and not in the other" in refused("compare", two[0], fewer)
+    other = run(tmp_path / "other", [answers(1, 9)], epochs=5)
+    assert "found seeds 9, expected one of 0, 1" in refused("compare", two[0], other)
+    assert "found 1 run" in refused("compare", two[0])
+    assert "found runs of one name" in refused("compare", two[0], two[0])
+    assert "found arms real, expected gan" in refused("compare", *two, "--arm", "gan")
+    assert "not found, expected a finished run" in refused("compare", two[0], str(tmp_path / "none"))

@@ -1,0 +1,148 @@
+"""Two runs on the same images: what a change of settings gained or lost, over all seeds that both have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.statistics import classification
+from sonoforge.training.statistics.auc import weighted_auc
+from sonoforge.training.statistics.by_source import second_of_two
+from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
+from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.results import IntervalResult, interval_result
+
+
+class ComparedFigure(TypedDict):
+    """One figure of a run, and how it differs from the first run's; means over the seeds."""
+
+    figure: str  # `accuracy`, `macro-AUC`, or `AUC` of two classes, or of the first class against the rest
+    collection: str  # empty: all images
+    images: int
+    value: IntervalResult
+    change: IntervalResult | None  # None: of the first run itself
+
+
+class _Figure(NamedTuple):
+    """How a figure is computed from probabilities (N, C) and weights (R, N) of N images: (R,)."""
+
+    name: str
+    collection: str
+    chosen: NDArray[np.bool_]  # (N,) images that it is of
+    compute: Callable[[Floats, Floats], Floats]
+
+
+def in_order_of(first: Sequence[Predictions], other: Sequence[Predictions]) -> list[Predictions]:
+    """Return those of the other run with seeds of the first, in the order of its seeds and images.
+
+    Raises:
+        SonoforgeError: No seed or not the same images in common.
+    """
+    by_seed = {part.seed: part for part in other}
+    ordered = []
+    for part in first:
+        own = by_seed.get(part.seed)
+        if own is None:
+            continue
+        place = {file: i for i, file in enumerate(own.files)}
+        if set(place) != set(part.files):
+            missing = len(set(part.files) ^ set(place))
+            raise SonoforgeError(
+                f"found {missing} images in one run and not in the other, expected the same images; compare runs on "
+                "the same data"
+            )
+        own = own.reordered(np.array([place[file] for file in part.files]))
+        if (own.labels != part.labels).any():
+            raise SonoforgeError(
+                "found other classes for some images, expected the same; compare runs on the same data"
+            )
+        ordered.append(own)
+    if not ordered:
+        raise SonoforgeError(
+            f"found seeds {', '.join(map(str, by_seed))}, expected one of {', '.join(str(p.seed) for p in first)}; "
+            "compare runs with a seed in common"
+        )
+    return ordered
+
+
+def compare_run(
+    first: Sequence[Predictions], second: Sequence[Predictions] | None, classes: Sequence[str]
+) -> list[ComparedFigure]:
+    """Compare a run with the first one, figure by figure, in pairs: image by image and seed by seed.
+
+    Intervals draw whole groups of images, the same for both runs and all seeds: they hold for these seeds.
+
+    Args:
+        first: Predictions of the first run, one a seed.
+        second: Those of the other run with the same seeds and in the same order, see `in_order_of`; None: the figures
+            of the first run itself.
+        classes: C names.
+    """
+    rows = []
+    for figure in _figures(first[0], classes):
+        groups = first[0].groups[figure.chosen]
+        drawn = group_weights(groups)
+        once = np.ones((1, len(groups)))
+        # Once as they are, then in every draw: (1 + draws,) for each seed.
+        before, after = (
+            np.stack(
+                [
+                    np.concatenate([figure.compute(part.probabilities[figure.chosen], w) for w in (once, drawn)])
+                    for part in parts
+                ]
+            )
+            for parts in (first, second or first)
+        )
+        rows.append(
+            ComparedFigure(
+                figure=figure.name,
+                collection=figure.collection,
+                images=len(groups),
+                value=_mean(after),
+                change=None if second is None else _mean(after - before),
+            )
+        )
+    return rows
+
+
+def _mean(figures: Floats) -> IntervalResult:
+    """Return the mean over seeds of a figure (seeds, 1 + draws), whose first column is of the images as they are."""
+    value, *drawn = figures.mean(axis=0)
+    return interval_result(percentile_interval(float(value), np.array(drawn)))
+
+
+def _figures(part: Predictions, classes: Sequence[str]) -> Iterator[_Figure]:
+    """Yield accuracy and macro-AUC of all images, then the areas of two classes in each collection."""
+    everywhere = np.ones(len(part.labels), bool)
+    for name, figure in (("accuracy", classification.accuracies), ("macro-AUC", classification.macro_aucs)):
+        yield _Figure(name, "", everywhere, _of_classes(figure, part.labels))
+    collections = np.array(part.collections) if part.collections else np.array([""] * len(part.labels))
+    for name in dict.fromkeys(collections.tolist()):
+        inside = collections == name
+        present = np.unique(part.labels[inside]).tolist()
+        for other, own in combinations(present, 2):
+            chosen = inside & np.isin(part.labels, (other, own))
+            about = f"AUC {classes[own]} against {classes[other]}"
+            yield _Figure(about, name, chosen, _of_two(part.labels[chosen] == own, (other, own)))
+        if len(present) > 2:
+            first = present[0]
+            yield _Figure(
+                f"AUC {classes[first]} against the rest", name, inside, _of_one(part.labels[inside] == first, first)
+            )
+
+
+def _of_classes(figure: Callable[..., Floats], labels: NDArray[np.int64]) -> Callable[[Floats, Floats], Floats]:
+    return lambda probabilities, weights: figure(labels, probabilities, weights)
+
+
+def _of_two(positive: NDArray[np.bool_], pair: tuple[int, int]) -> Callable[[Floats, Floats], Floats]:
+    return lambda probabilities, weights: weighted_auc(positive, second_of_two(probabilities[:, list(pair)]), weights)
+
+
+def _of_one(positive: NDArray[np.bool_], label: int) -> Callable[[Floats, Floats], Floats]:
+    return lambda probabilities, weights: weighted_auc(positive, probabilities[:, label], weights)

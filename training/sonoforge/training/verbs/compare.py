@@ -1,0 +1,133 @@
+"""``sonoforge compare RUN RUN ...``: what a change of settings gained or lost, on the same images.
+
+JSON (``--json``): ``classes`` and ``runs``, a list of ``{"name", "path", "arm", "protocol", "seeds", "settings",
+"figures"}``; ``settings`` maps each that differs from the first run's to ``[there, here]``, ``figures`` is a list of
+`ComparedFigure`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import run_folder
+from sonoforge.training.statistics.between_runs import ComparedFigure, compare_run, in_order_of
+from sonoforge.training.statistics.predictions import Predictions, read_predictions
+from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.verbs.settings.compare import Config
+
+ANSWERS = "predictions.csv"
+_UNKNOWN = "-"  # a setting that a run of another version does not have
+
+
+@dataclass(frozen=True)
+class _Run:
+    name: str
+    path: Path
+    parts: list[Predictions]  # one a seed
+    classes: tuple[str, ...]
+    settings: dict[str, Any]  # empty where the path is a table alone
+
+
+def main(config: Config) -> Outcome:
+    """Read the runs' answers, and compare each run with the first."""
+    if len(config.runs) < 2:
+        raise SonoforgeError(f"found {len(config.runs)} run, expected two or more, the first to compare with")
+    runs = [_read(text, config.arm) for text in config.runs]
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise SonoforgeError(f"found runs of one name ({', '.join(names)}), expected others; give them as NAME:PATH")
+    first = runs[0]
+    rows = []
+    for run in runs:
+        try:
+            rows.append(_compare(first, run))
+        except SonoforgeError as error:
+            raise SonoforgeError(f"{run.path} against {first.path}: {error}") from error
+    _log(rows)
+    return Outcome({"classes": list(first.classes), "runs": rows})
+
+
+def _read(text: str, arm: str) -> _Run:
+    """Read ``PATH`` or ``NAME:PATH``."""
+    name, path = "", Path(text)
+    if not path.exists() and ":" in text:
+        name, _, rest = text.partition(":")
+        path = Path(rest)
+    table = path / ANSWERS if path.is_dir() else path
+    if not table.is_file():
+        raise SonoforgeError(f"{table}: not found, expected a finished run of crossval or run, or its {ANSWERS}")
+    parts, classes = read_predictions(table)
+    arm = arm or parts[0].arm
+    own = [part for part in parts if part.arm == arm]
+    if not own:
+        known = ", ".join(dict.fromkeys(part.arm for part in parts))
+        raise SonoforgeError(f"{table}: found arms {known}, expected {arm}")
+    settings = run_folder.read_config(path) if path.is_dir() else {}
+    return _Run(name or (path.name if path.is_dir() else path.stem), path, own, classes, settings)
+
+
+def _compare(first: _Run, run: _Run) -> dict[str, Any]:
+    if run.classes != first.classes:
+        raise SonoforgeError(f"found classes {', '.join(run.classes)}, expected {', '.join(first.classes)}")
+    protocols = {part.protocol for part in (*first.parts, *run.parts)}
+    if len(protocols) > 1:
+        raise SonoforgeError(f"found protocols {' and '.join(sorted(protocols))}, expected one; see sonoforge leakage")
+    after = in_order_of(first.parts, run.parts)
+    seeds = [part.seed for part in after]
+    before = [part for part in first.parts if part.seed in seeds]
+    return {
+        "name": run.name,
+        "path": str(run.path),
+        "arm": run.parts[0].arm,
+        "protocol": run.parts[0].protocol,
+        "seeds": seeds,
+        "settings": _differing(first.settings, run.settings),
+        "figures": compare_run(before, None if run is first else after, run.classes),
+    }
+
+
+def _differing(first: dict[str, Any], other: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return the settings that differ, but those that change no answer, as ``[there, here]``."""
+    if not first or not other:
+        return {}
+    keys = [key for key in dict.fromkeys((*first, *other)) if key not in run_folder.NOT_COMPARED]
+    return {
+        key: [first.get(key, _UNKNOWN), other.get(key, _UNKNOWN)]
+        for key in keys
+        if first.get(key, _UNKNOWN) != other.get(key, _UNKNOWN)
+    }
+
+
+def _log(rows: Sequence[dict[str, Any]]) -> None:
+    first, width = rows[0], max(len(row["name"]) for row in rows)
+    say("arm %s, protocol %s; each run against %s", first["arm"], first["protocol"], first["name"])
+    for row in rows[1:]:
+        changed = ", ".join(f"{key} {there} -> {here}" for key, (there, here) in row["settings"].items())
+        say("  %-*s  %s", width, row["name"], changed or "no setting known to differ")
+    figures: list[ComparedFigure] = first["figures"]
+    for place, figure in enumerate(figures):
+        say("")
+        say(
+            "%s%s, %d images",
+            figure["figure"],
+            f", {figure['collection']}" * bool(figure["collection"]),
+            figure["images"],
+        )
+        for row in rows:
+            own: ComparedFigure = row["figures"][place]
+            change = f"   {_interval(own['change'], '+.3f')}" if own["change"] else ""
+            say("  %-*s  %s%s", width, row["name"], _interval(own["value"], ".3f"), change)
+    seeds = "; ".join(f"{row['name']} {', '.join(map(str, row['seeds']))}" for row in rows)
+    say("")
+    say("means over the seeds that a run has in common with %s: %s", first["name"], seeds)
+    say("intervals at 95 % by group of images; they hold for these seeds")
+
+
+def _interval(figure: IntervalResult, form: str) -> str:
+    return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
