@@ -55,6 +55,8 @@ def test_each_source_is_judged_by_its_own_images(part: Predictions) -> None:
     assert here["images"] == {"normal": 30, "benign": 30, "malignant": 30} and here["groups"] == 45
     area = here["auc"]["normal against the rest"]["value"]
     assert area == pytest.approx(roc_auc_score(part.labels[:90] == 0, part.probabilities[:90, 0]))
+    macro = roc_auc_score(part.labels[:90], part.probabilities[:90], multi_class="ovr")
+    assert here["auc"]["each class against the rest, mean"]["value"] == pytest.approx(macro)
 
 
 def test_thresholds_and_sets_come_from_other_folds_of_any_source(part: Predictions) -> None:

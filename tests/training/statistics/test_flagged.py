@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,16 @@ def test_counts_and_rates_are_those_of_the_flagged_and_of_the_others() -> None:
     assert odd["ratio"] is not None
     assert odd["ratio"]["value"] == pytest.approx(wrong[flag].mean() / wrong[~flag].mean())
     assert odd["ratio"]["low"] < 1 < odd["ratio"]["high"]  # a flag at random
+
+
+def test_flags_are_counted_in_each_collection() -> None:
+    part, _ = answers(0.6)
+    flag = np.arange(COUNT) < 150
+    assert "by_collection" not in describe_flags(part, 0.1, {}, {"early": flag})[-1]
+    part = dataclasses.replace(part, collections=("first",) * 100 + ("second",) * 300)
+    found = describe_flags(part, 0.1, {}, {"early": flag})[-1]["by_collection"]
+    assert (found["first"]["value"], found["second"]["value"]) == (1, pytest.approx(50 / 300))
+    assert found["second"]["low"] < 50 / 300 < found["second"]["high"]
 
 
 def test_unsure_answers_are_between_two_classes_and_more_often_wrong() -> None:

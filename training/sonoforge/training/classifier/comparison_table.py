@@ -109,6 +109,9 @@ def _log_sources(arms: Mapping[str, EvaluatedArm]) -> None:
                     )
             say("    %-30s %s", "ECE, calibrated", _interval(source["ece"]))
             say("    %-30s %s", "sets hold the true class", _interval(source["coverage"]))
+            for flag in figures.get("flags", []):
+                if source["kind"] == "collection" and source["name"] in flag.get("by_collection", {}):
+                    say("    %-30s %s", flag["flag"], _interval(flag["by_collection"][source["name"]]))
 
 
 def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:

@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 from sonoforge.training.statistics.auc import weighted_auc
 from sonoforge.training.statistics.calibration import expected_calibration_errors
+from sonoforge.training.statistics.classification import macro_aucs
 from sonoforge.training.statistics.conformal import in_sets
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import IntervalResult, SourceFigures, interval_result
+
+MACRO = "each class against the rest, mean"
+"""What the macro-AUC is called among the areas; only of images of all classes."""
 
 
 def describe_sources(
@@ -80,7 +84,7 @@ def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, IntervalR
 
 
 def _areas(part: Predictions, present: Labels, classes: Sequence[str]) -> Iterator[tuple[str, IntervalResult]]:
-    """Yield the AUC of every two classes that are there, by ``worse against better``, and of the first against all."""
+    """Yield the AUC of every two classes that occur, of the first against the others, and the mean over classes."""
     for other, own in combinations(present.tolist(), 2):
         chosen = np.isin(part.labels, (other, own))
         pair = part.probabilities[chosen][:, [other, own]]
@@ -90,3 +94,5 @@ def _areas(part: Predictions, present: Labels, classes: Sequence[str]) -> Iterat
         first = int(present[0])
         area = group_bootstrap(weighted_auc, part.labels == first, part.probabilities[:, first], part.groups)
         yield f"{classes[first]} against the rest", interval_result(area)
+    if len(present) == len(classes) > 2:
+        yield MACRO, interval_result(group_bootstrap(macro_aucs, part.labels, part.probabilities, part.groups))

@@ -22,7 +22,7 @@ from sonoforge.training.statistics.intervals import (
     wilson_by_group,
 )
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import FlagResult, interval_result
+from sonoforge.training.statistics.results import FlagResult, IntervalResult, interval_result
 
 ENOUGH = 1.5
 """Error rate of the flagged scans over that of the others, below which a flag is no reason to doubt the label."""
@@ -44,7 +44,19 @@ def describe_flags(
         **{name: beyond(values, part.parts) for name, values in distances.items()},
         **marked,
     }
-    return compare_flagged(part.predicted != part.labels, flags, part.groups)
+    found = compare_flagged(part.predicted != part.labels, flags, part.groups)
+    for row in found if part.collections else []:
+        row["by_collection"] = _by_collection(part, flags[row["flag"]])
+    return found
+
+
+def _by_collection(part: Predictions, flag: NDArray[np.bool_]) -> dict[str, IntervalResult]:
+    """Return the share of the images of each collection that have the flag."""
+    names = np.array(part.collections)
+    return {
+        name: interval_result(wilson_by_group(flag[names == name], part.groups[names == name]))
+        for name in sorted(set(part.collections))
+    }
 
 
 def compare_flagged(

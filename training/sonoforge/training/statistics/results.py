@@ -53,7 +53,13 @@ class RiskCoverage(TypedDict):
     curve: list[tuple[float, float]]
 
 
-class FlagResult(TypedDict):
+class _FlagsOfCollections(TypedDict, total=False):
+    """Where images are of several collections: the share of each that is flagged."""
+
+    by_collection: dict[str, IntervalResult]
+
+
+class FlagResult(_FlagsOfCollections):
     """Held-out images with a flag: how many, error rates of these and of the others, and their ratio.
 
     ``ratio`` is None where it cannot be computed: too few are flagged, or no other image is answered wrongly.
@@ -96,9 +102,9 @@ class OneAgainstRest(TypedDict):
 class SourceFigures(TypedDict):
     """Images of one collection or device (``kind``): how many of each class, and how well they are told apart.
 
-    ``auc`` is keyed as ``malignant against benign`` and ``normal against the rest``, ``sensitivity_at`` by class
-    against the rest; ``ece`` is of calibrated answers, ``coverage`` the share of images whose prediction set holds the
-    true class.  See `by_source`.
+    ``auc`` is keyed as ``malignant against benign``, ``normal against the rest`` and `by_source.MACRO`,
+    ``sensitivity_at`` by class against the rest; ``ece`` is of calibrated answers, ``coverage`` the share of images
+    whose prediction set holds the true class.  See `by_source`.
     """
 
     kind: str
