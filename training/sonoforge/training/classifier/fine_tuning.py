@@ -131,94 +131,136 @@ def fit(
         One row an epoch: ``epoch``, ``loss``, ``accuracy`` (on augmented training images), ``learning_rate``, and
         what ``inputs.measure`` adds.
     """
-    labels = inputs.labels
-    start_block, classes = settings.frozen_blocks, net.classifier[1].out_features
-    device = next(net.parameters()).device
-    outline_head = _make_outline_head(seed, device) if settings.outlines else None
-    trained = [*net.features[start_block:].parameters(), *net.classifier.parameters()]
-    if outline_head is not None:
-        trained += outline_head.parameters()
-    optimizer = OPTIMISERS[settings.optimiser](trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    # What is left after the last full batch waits for the next epoch's order: a batch of one has no statistics.
-    batch = min(settings.batch, len(labels))
-    steps = max(1, len(labels) // batch)
-    schedule = _make_schedule(optimizer, settings, steps * settings.epochs)
-    weight = class_weights(labels, classes, device) if settings.class_weights else None
-    average = {key: value.clone() for key, value in _trained_state(net, start_block).items()}
-    target = torch.from_numpy(labels).to(device)
-    image_weights = None if inputs.weights is None else torch.from_numpy(inputs.weights).float().to(device)
+    training = _Training(net, inputs, settings, seed)
     history: list[EpochRow] = []
     if checkpoint is not None and checkpoint.is_file():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        net.load_state_dict(saved["net"], strict=False)
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        if outline_head is not None:
-            outline_head.load_state_dict(saved["outline_head"])
-        average, history = saved["average"], saved["history"]
+        history = training.restore(checkpoint)
         log.info("continuing after epoch %d of %d (%s)", len(history), settings.epochs, checkpoint)
-
-    def train_step(view: Batch, truth: Tensor, each: Tensor | None) -> tuple[float, int]:
-        with bfloat16(net, device, enabled=settings.precision == "bf16"):
-            maps = net.features[start_block:OUTLINE_BLOCK](view.inputs) if outline_head else view.inputs
-            logits = forward_from(net, OUTLINE_BLOCK if outline_head else start_block, maps)
-        if view.answers is None and inputs.healthy is not None:
-            loss = _question_loss(logits.float(), view, truth, each, inputs.healthy, settings.label_smoothing)
-        else:
-            wanted = truth if view.answers is None else view.answers.to(device)
-            # The teachers' answers are smooth already, and by class they were weighted themselves.
-            taught = view.answers is not None
-            loss = _class_loss(
-                logits.float(), wanted, each, None if taught else weight, 0 if taught else settings.label_smoothing
-            )
-        if outline_head is not None and view.outlines is not None:
-            loss = loss + settings.outlines * outline_loss(outline_head(maps.float()), view.outlines)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        return float(loss.detach()), int((logits.detach().argmax(1) == truth).sum())
-
     for epoch in range(len(history), settings.epochs):
-        rng = np.random.default_rng(derive_seed(seed, "order and augmentation", epoch))
-        order = rng.permutation(len(labels)).astype(np.int64)
-        total_loss, correct = 0.0, 0
-        _train_mode(net, start_block)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(derive_seed(seed, "dropout", epoch))
-            for index in range(steps):
-                chosen = order[index * batch : (index + 1) * batch]
-                place = torch.from_numpy(chosen).to(device)
-                each = None if image_weights is None else image_weights[place]
-                view = inputs.batch(chosen, rng)
-                truth = target[place] if view.labels is None else torch.from_numpy(view.labels).to(device)
-                loss, hits = train_step(view, truth, each)
-                _update_average(average, net.state_dict(), settings.averaging, epoch * steps + index + 1)
-                total_loss, correct = total_loss + loss, correct + hits
-        row = {
-            "epoch": epoch + 1,
-            "loss": total_loss / steps,
-            "accuracy": correct / (steps * batch),
-            "learning_rate": float(schedule.get_last_lr()[0]),
-        }
+        row = training.epoch(epoch)
         if not np.isfinite(row["loss"]):
             raise GateError(f"classifier: the loss became {row['loss']} in epoch {epoch + 1}; lower the learning rate")
         if inputs.measure is not None:
-            row |= _measured(net, average, inputs.measure)
+            row |= training.measured(inputs.measure)
         history.append(row)
         if on_epoch is not None:
             on_epoch(row)
         if checkpoint is not None:
-            state = {"net": _trained_state(net, start_block), "average": average, "history": history}
-            state |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-            if outline_head is not None:
-                state["outline_head"] = outline_head.state_dict()
-            buffer = io.BytesIO()
-            torch.save(state, buffer)
-            atomic.write_bytes(checkpoint, buffer.getvalue())
-    net.load_state_dict(average, strict=False)
+            training.save(checkpoint, history)
+    net.load_state_dict(training.average, strict=False)
     net.eval()
     return history
+
+
+class _Training:
+    """A network while it is trained: with its optimiser, schedule, averaged weights and, if any, outline head."""
+
+    def __init__(self, net: Any, inputs: TrainingInputs, settings: ClassifierSettings, seed: int) -> None:
+        self.net, self.inputs, self.settings, self.seed = net, inputs, settings, seed
+        labels, device = inputs.labels, next(net.parameters()).device
+        self.device, self.start_block = device, settings.frozen_blocks
+        self.outline_head = _make_outline_head(seed, device) if settings.outlines else None
+        trained = [*net.features[self.start_block :].parameters(), *net.classifier.parameters()]
+        if self.outline_head is not None:
+            trained += self.outline_head.parameters()
+        # What is left after the last full batch waits for the next epoch's order: a batch of one has no statistics.
+        self.batch = min(settings.batch, len(labels))
+        self.steps = max(1, len(labels) // self.batch)
+        self.optimizer = OPTIMISERS[settings.optimiser](
+            trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.schedule = _make_schedule(self.optimizer, settings, self.steps * settings.epochs)
+        self.average = {key: value.clone() for key, value in _trained_state(net, self.start_block).items()}
+        self.target = torch.from_numpy(labels).to(device)
+        self.class_weights = None
+        if settings.class_weights:
+            self.class_weights = class_weights(labels, net.classifier[1].out_features, device)
+        self.image_weights = None if inputs.weights is None else torch.from_numpy(inputs.weights).float().to(device)
+
+    def epoch(self, epoch: int) -> EpochRow:
+        """Train on every image once."""
+        rng = np.random.default_rng(derive_seed(self.seed, "order and augmentation", epoch))
+        order = rng.permutation(len(self.target)).astype(np.int64)
+        total_loss, correct = 0.0, 0
+        _train_mode(self.net, self.start_block)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
+            for index in range(self.steps):
+                loss, hits = self._step(order[index * self.batch : (index + 1) * self.batch], rng)
+                step = epoch * self.steps + index + 1
+                _update_average(self.average, self.net.state_dict(), self.settings.averaging, step)
+                total_loss, correct = total_loss + loss, correct + hits
+        return {
+            "epoch": epoch + 1,
+            "loss": total_loss / self.steps,
+            "accuracy": correct / (self.steps * self.batch),
+            "learning_rate": float(self.schedule.get_last_lr()[0]),
+        }
+
+    def _step(self, chosen: Indices, rng: np.random.Generator) -> tuple[float, int]:
+        """Learn from one batch; return its loss and how many images were answered rightly."""
+        place = torch.from_numpy(chosen).to(self.device)
+        view = self.inputs.batch(chosen, rng)
+        truth = self.target[place] if view.labels is None else torch.from_numpy(view.labels).to(self.device)
+        logits, outlines = self._answer(view)
+        loss = self._loss(logits, view, truth, None if self.image_weights is None else self.image_weights[place])
+        if outlines is not None and view.outlines is not None:
+            loss = loss + self.settings.outlines * outline_loss(outlines, view.outlines)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        return float(loss.detach()), int((logits.detach().argmax(1) == truth).sum())
+
+    def _answer(self, view: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the logits (B, classes), and those of the outlines where they are learnt."""
+        net, bf16 = self.net, self.settings.precision == "bf16"
+        if self.outline_head is None:
+            with bfloat16(net, self.device, enabled=bf16):
+                return forward_from(net, self.start_block, view.inputs).float(), None
+        with bfloat16(net, self.device, enabled=bf16):
+            maps = net.features[self.start_block : OUTLINE_BLOCK](view.inputs)
+            logits = forward_from(net, OUTLINE_BLOCK, maps)
+        return logits.float(), self.outline_head(maps.float())
+
+    def _loss(self, logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None) -> Tensor:
+        smoothing = self.settings.label_smoothing
+        if view.answers is not None:
+            # The teachers' answers are smooth already, and by class they were weighted themselves.
+            return _class_loss(logits, view.answers.to(self.device), each, None, 0)
+        if self.inputs.healthy is not None:
+            return _question_loss(logits, view, truth, each, self.inputs.healthy, smoothing)
+        return _class_loss(logits, truth, each, self.class_weights, smoothing)
+
+    def measured(self, measure: Callable[[Any], EpochRow]) -> EpochRow:
+        """Measure the network with its averaged weights, and give it back the ones that are trained."""
+        trained = {key: self.net.state_dict()[key].clone() for key in self.average}
+        self.net.load_state_dict(self.average, strict=False)
+        row = measure(self.net)
+        self.net.load_state_dict(trained, strict=False)
+        return row
+
+    def save(self, checkpoint: Path, history: list[EpochRow]) -> None:
+        """Write all that the next epoch needs."""
+        state = {"net": _trained_state(self.net, self.start_block), "average": self.average, "history": history}
+        state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+        if self.outline_head is not None:
+            state["outline_head"] = self.outline_head.state_dict()
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        atomic.write_bytes(checkpoint, buffer.getvalue())
+
+    def restore(self, checkpoint: Path) -> list[EpochRow]:
+        """Read what `save` wrote; return the rows of the epochs that are done."""
+        saved = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        self.net.load_state_dict(saved["net"], strict=False)
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        if self.outline_head is not None:
+            self.outline_head.load_state_dict(saved["outline_head"])
+        self.average = saved["average"]
+        history: list[EpochRow] = saved["history"]
+        return history
 
 
 def _make_outline_head(seed: int, device: torch.device) -> OutlineHead:
@@ -252,15 +294,6 @@ def _make_schedule(
     if settings.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=max(2, steps))
-
-
-def _measured(net: Any, average: dict[str, Tensor], measure: Callable[[Any], EpochRow]) -> EpochRow:
-    """Measure the network with its averaged weights, and give it back the ones that are trained."""
-    trained = {key: net.state_dict()[key].clone() for key in average}
-    net.load_state_dict(average, strict=False)
-    row = measure(net)
-    net.load_state_dict(trained, strict=False)
-    return row
 
 
 def _trained_state(net: Any, start_block: int) -> dict[str, Tensor]:
