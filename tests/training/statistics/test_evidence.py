@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import dataclasses
 from pathlib import Path
 
@@ -82,6 +83,18 @@ def test_a_file_that_is_not_a_prediction_table_is_refused(tmp_path: Path) -> Non
     path.write_text("a,b\n1,2\n")
     with pytest.raises(SonoforgeError, match=r"not a predictions\.csv"):
         read_predictions(path)
+
+
+def test_a_compressed_table_is_the_same_table(tmp_path: Path) -> None:
+    part, packed = predictions("real", 1.5), tmp_path / "predictions.csv.gz"
+    write_predictions(tmp_path / "predictions.csv", [part], CLASSES)
+    packed.write_bytes(gzip.compress((tmp_path / "predictions.csv").read_bytes()))
+    (again,), classes = read_predictions(packed)
+    assert (again.files, classes) == (part.files, CLASSES)
+    assert np.array_equal(again.probabilities, part.probabilities)
+    packed.write_bytes(packed.read_bytes()[:-40])
+    with pytest.raises(SonoforgeError, match=r"not a predictions\.csv"):
+        read_predictions(packed)
 
 
 def test_no_cell_of_the_predictions_is_a_formula(tmp_path: Path) -> None:

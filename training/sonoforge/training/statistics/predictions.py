@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,13 +100,13 @@ def write_predictions(path: Path, predictions: Sequence[Predictions], classes: S
 
 
 def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
-    """Read `write_predictions`' file; returns the arms in file order and the class names.
+    """Read `write_predictions`' file, or one compressed by gzip (``.csv.gz``): the arms in file order, and the classes.
 
     Raises:
         SonoforgeError: The file is missing or no such table.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with _open(path) as stream:
             rows = list(csv.DictReader(stream))
         classes = tuple(name.removeprefix("p_") for name in rows[0] if name.startswith("p_"))
         keys = list(dict.fromkeys((row["arm"], row["protocol"], int(row["seed"])) for row in rows))
@@ -128,11 +130,17 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
                     },
                 )
             )
-    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError, csv.Error) as error:
+    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError, EOFError, csv.Error) as error:
         raise SonoforgeError(f"{path}: not a predictions.csv of crossval ({error})") from error
     for part in parts:
         _check(path, part)
     return parts, classes
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", newline="", encoding="utf-8")
+    return path.open(newline="", encoding="utf-8")
 
 
 def _check(path: Path, part: Predictions) -> None:

@@ -105,7 +105,7 @@ class Config(ComparisonConfig):
 
     from_predictions: str = option(
         "",
-        help="predictions.csv of a run: print its tables again and train nothing",
+        help="predictions.csv of a run, or .csv.gz: print its tables again and train nothing",
         metavar="FILE",
         aliases=("from",),
     )
