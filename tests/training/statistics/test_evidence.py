@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import dataclasses
+import gzip
 from pathlib import Path
 
 import numpy as np
