@@ -2,7 +2,7 @@
 
 The run folder holds ``results.json`` (a `Validation`) and ``answers.csv``: collection, file, group, device, label,
 answer, ``p_CLASS`` for each class of the bundle, the classes of the prediction set, and the causes not to use the
-answer.  JSON (``--json``) is ``results.json`` with ``run``, where it is.
+answer; `report.html` shows them.  JSON (``--json``) is ``results.json`` with ``run`` and ``report``, where they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,34 +32,19 @@ from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.external.figures import Answers, ExternalFigures, collapse, describe
+from sonoforge.training.external.figures import Answers, collapse, describe
 from sonoforge.training.external.images import read_external
 from sonoforge.training.external.labels import Meanings, read_meanings
+from sonoforge.training.external.results import Collection, Validation
 from sonoforge.training.external.robustness import Robustness, measure_robustness
 from sonoforge.training.external.table import log_collection, log_robustness
+from sonoforge.training.pages.external.page import Answered, write_report
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.verbs.settings.validate import Config
 
 log = logging.getLogger(__name__)
 
 TABLE = "answers.csv"
-
-
-class Collection(ExternalFigures):
-    """The figures of a collection, and what of it was left out."""
-
-    unreadable: dict[str, str]  # message by file
-    trained_on: dict[str, str]  # what the image shows of the model's training, by file
-    robustness: Robustness | None  # None: not measured
-
-
-class Validation(TypedDict):
-    """``results.json``."""
-
-    model: dict[str, str]
-    classes: list[str]
-    collections: list[Collection]
-    notice: str
 
 
 def main(config: Config) -> Outcome:
@@ -78,7 +62,8 @@ def main(config: Config) -> Outcome:
         log.info("run folder %s", folder)
         environment = run_folder.describe_environment("cpu", 0, bundle.manifest.files[classifier.file].sha256)
         run_folder.write_environment(folder, environment)
-        found, tables = [], []
+        found: list[Collection] = []
+        answered: list[Answered] = []
         for dataset, meaning in zip(datasets, meanings, strict=True):
             cache = open_cache(_in_order(dataset, meaning), folder=cache_folder)
             seen = find_seen(bundle, cache)
@@ -94,16 +79,18 @@ def main(config: Config) -> Outcome:
                     robustness=disturbed,
                 )
             )
-            tables.append((answers, meaning))
+            answered.append(Answered(cache.dataset, answers, meaning))
             log_collection(found[-1], found[-1]["unreadable"], found[-1]["trained_on"])
             if disturbed:
                 log_robustness(disturbed)
-        _write_table(folder / TABLE, tables, bundle.classes)
+        _write_table(folder / TABLE, answered, bundle.classes)
         results = Validation(model=classifier.model, classes=list(bundle.classes), collections=found, notice=NOTICE)
+        report = write_report(folder, results, answered)
         run_folder.write_results(folder, results)
         say("")
+        say("report: %s", report)
         say("answers: %s   (%s)", folder / TABLE, NOTICE)
-    return Outcome({"run": str(folder), **results})
+    return Outcome({"run": str(folder), "report": str(report), **results})
 
 
 def _check_names(datasets: Sequence[Dataset]) -> None:
@@ -159,12 +146,12 @@ def _disturb(
         return measure_robustness(classifier, dataset, some, meanings, lambda done: advance(done, None))
 
 
-def _write_table(path: Path, tables: Sequence[tuple[Answers, Meanings]], classes: Sequence[str]) -> None:
+def _write_table(path: Path, answered: Sequence[Answered], classes: Sequence[str]) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = ["collection", "file", "group", "device", "label", "answer", *(f"p_{name}" for name in classes)]
     writer.writerow([*columns, "set", "causes"])
-    for answers, meanings in tables:
+    for _, answers, meanings in answered:
         sums, names = collapse(meanings, classes)
         best = (answers.probabilities @ sums).argmax(axis=1)
         for i, file in enumerate(answers.files):
