@@ -35,7 +35,7 @@ PARITY = {
 }
 IMAGENET = "torchvision MobileNet_V2_Weights.IMAGENET1K_V1"
 SENTENCES = re.compile(r"(?<=[.]) (?=[A-Z0-9`])")
-HEADINGS = ["Intended use", "Model", "Data", "Evaluation", "Calibration and trust", "Export", "Files"]
+HEADINGS = ["Intended use", "Model", "Data", "Evaluation", "Other scanners", "Calibration and trust", "Export", "Files"]
 HEADINGS += ["Factors and ethics", "Limits"]
 
 
@@ -161,6 +161,8 @@ CHECKS = [
     Check(always, lambda f: re.escape(
         "Held-out images with each flag that may be shown beside an answer, limits from those of other folds; a ratio "
         "below 1.5 is no reason to doubt the label.")),
+    Check(always, lambda f: "How the recipe does on collections that it was not trained on was not recorded."),
+    Check(always, lambda f: "How it does on scans with more shadow, other gain, haze and the like was not recorded."),
     # what no run can know
     Check(lambda f: f.simulated, lambda f:
           "Nobody was imaged: there are no groups of people, no consent and no ethical approval to report."),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sonoforge.export.bundle.add_formats import add_formats
 from sonoforge.export.bundle.card import calibrated_on, classifier_card
+from sonoforge.export.bundle.elsewhere import with_evidence
 from sonoforge.export.bundle.folder import replacing_bundle
 from sonoforge.export.bundle.kept_network import KEPT_FILES, keep_network
 from sonoforge.export.bundle.network import read_network
@@ -52,6 +53,7 @@ def bundle_from_run(
     formats: Sequence[str] = ("onnx",),
     data: str = "",
     network: Bundle[ClassifierManifest] | None = None,
+    evidence: Sequence[Path] = (),
 ) -> list[FormatRow]:
     """Export the model of a run folder.
 
@@ -61,6 +63,7 @@ def bundle_from_run(
         formats: Rows of `formats.table.FORMATS`, or ``all``, which leaves out what this machine cannot write or check.
         data: Images to judge the files on; empty for the run's own.
         network: Whose network to keep in the place of the run's, see `kept_network`.
+        evidence: Runs of the same recipe whose tables go into the card, see `elsewhere`.
 
     Returns:
         See `add_formats`.
@@ -85,7 +88,7 @@ def bundle_from_run(
         else:
             graph, record, arrays = keep_network(network, run, record, arrays)
             files |= {name: network.read(name) for name in KEPT_FILES if name in network.manifest.files}
-        _fill(graph, record, arrays, files, fresh)
+        _fill(graph, with_evidence(record, evidence), arrays, files, fresh)
         exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
         rows = add_formats(fresh, exported, names, formats)
     return rows
@@ -155,7 +158,7 @@ def _fill(
         "trust": {"method": "ppca-mahalanobis", **record.trust},
         "quality": record.quality,
         "training": record.training,
-        "evaluation": record.evaluation,
+        "evaluation": {**record.evaluation, **record.elsewhere},
         "parity": parity,
         "intended_use": record.intended_use,
     }

@@ -41,6 +41,8 @@ def main(config: Config) -> Outcome:
         raise SonoforgeError(f"--reference: found {config.reference}, expected none: {source} is no run of gan train")
     if config.network and (is_generator or is_bundle):
         raise SonoforgeError(f"--network: found {config.network}, expected none: {source} is no run of a classifier")
+    if config.evidence and (is_generator or is_bundle):
+        raise SonoforgeError(f"--evidence: found {config.evidence[0]}, expected none: {source} is no classifier's run")
     if is_bundle and not config.out and (config.run == "shipped" or source.suffix == ".zip"):
         raise SonoforgeError(f"{source}: give the new bundle a folder with --out FOLDER")
     folder = Path(config.out) if config.out else source if is_bundle else source / "bundle"
@@ -58,7 +60,8 @@ def main(config: Config) -> Outcome:
         rows = bundle_from_bundle(open_bundle(source), folder, config.formats, config.data)
     else:
         network = open_bundle(_kept(config.network)) if config.network else None
-        rows = bundle_from_run(source, folder, config.formats, config.data, network)
+        evidence = [Path(run) for run in config.evidence]
+        rows = bundle_from_run(source, folder, config.formats, config.data, network, evidence)
     return _report(folder, target, rows)
 
 

@@ -237,6 +237,7 @@ def _describe_training(
         frozen_blocks=settings.frozen_blocks,
         members=settings.members,
         teachers=settings.teachers,
+        settings=_chosen(arm, provenance),
         mirror=settings.mirror,
         weights=provenance.weights,
         seed=held_out.seed,
@@ -256,17 +257,17 @@ def _evaluate(
     held_out: HeldOut, classes: tuple[str, ...], trained: Trained, provenance: Provenance
 ) -> EvaluationRecord:
     predictions = held_out.predictions
-    record = EvaluationRecord(
-        protocol=predictions.protocol,
-        folds=len(np.unique(predictions.folds)),
-        budget=provenance.budget,
-        arm=predictions.arm,
-        train_accuracy=trained.train_accuracy,
-        twins=held_out.twins,
-        generator_reads=held_out.generator_reads,
-        seed_accuracy=held_out.seed_accuracy,
+    record: EvaluationRecord = {
         **describe_arm(predictions, classes),
-    )
+        "protocol": predictions.protocol,
+        "folds": len(np.unique(predictions.folds)),
+        "budget": provenance.budget,
+        "arm": predictions.arm,
+        "train_accuracy": trained.train_accuracy,
+        "twins": held_out.twins,
+        "generator_reads": held_out.generator_reads,
+        "seed_accuracy": held_out.seed_accuracy,
+    }
     if held_out.trust is not None:
         record["flags"] = describe_causes(predictions, held_out.distances, held_out.trust)
     return record

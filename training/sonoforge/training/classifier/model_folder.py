@@ -10,9 +10,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,10 @@ from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
-from sonoforge.training.statistics.results import ArmFigures
+from sonoforge.training.statistics.results import ArmFigures, SourceFigures
+
+if TYPE_CHECKING:
+    from sonoforge.training.external.robustness import Robustness
 
 SIGNATURES = "image-signatures.npz"
 HASH_PREFIX = 16
@@ -60,9 +63,14 @@ class QualityRange(TypedDict):
 
 
 class _LaterTraining(TypedDict, total=False):
-    """What earlier versions did not record: how many networks were distilled into each that answers."""
+    """What earlier versions did not record.
+
+    ``teachers`` is how many networks were distilled into each that answers, ``settings`` those of the classifier
+    (`ClassifierSettings`) but for what an arm stands for.
+    """
 
     teachers: int
+    settings: dict[str, Any]
 
 
 class TrainingRecord(_LaterTraining):
@@ -97,6 +105,20 @@ class TrainingRecord(_LaterTraining):
     weights: str
     seed: int
     images: list[str]
+
+
+class LeftOutRecord(TypedDict):
+    """Collections that were left out of training, each answered by networks of the same recipe."""
+
+    seed: int
+    collections: list[SourceFigures]
+
+
+class ElsewhereRecord(TypedDict, total=False):
+    """What was measured in other runs of the same recipe, where their folders were given to ``export``."""
+
+    left_out: LeftOutRecord
+    disturbed: dict[str, Robustness]  # by collection, of networks trained without it
 
 
 class EvaluationRecord(ArmFigures):
@@ -134,6 +156,7 @@ class ModelRecord:
     intended_use: str
     crop: str = "none"  # what the network saw of each image, row of `preprocessing.CROPS`
     image_size: int = IMAGENET.size  # side of the network's input, in pixels
+    elsewhere: ElsewhereRecord = field(default_factory=ElsewhereRecord)  # on other scanners; stands in no run folder
 
     @property
     def preprocessing(self) -> Preprocessing:

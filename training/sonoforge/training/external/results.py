@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from sonoforge.training.external.figures import ExternalFigures
 from sonoforge.training.external.robustness import Robustness
+
+RECIPE = ("data", "arm", "weights", "settings")
+"""What is kept of a bundle's training: on which images, and how."""
 
 
 class Collection(ExternalFigures):
@@ -20,6 +23,7 @@ class Validation(TypedDict):
     """``results.json``."""
 
     model: dict[str, str]
+    training: dict[str, Any]  # what the bundle records of it: data, arm, weights, settings
     classes: list[str]
     collections: list[Collection]
     notice: str

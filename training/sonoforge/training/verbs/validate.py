@@ -35,7 +35,7 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.external.figures import Answers, collapse, describe
 from sonoforge.training.external.images import read_external
 from sonoforge.training.external.labels import Meanings, read_meanings
-from sonoforge.training.external.results import Collection, Validation
+from sonoforge.training.external.results import RECIPE, Collection, Validation
 from sonoforge.training.external.robustness import Robustness, measure_robustness
 from sonoforge.training.external.table import log_collection, log_robustness
 from sonoforge.training.pages.external.page import Answered, write_report
@@ -84,7 +84,14 @@ def main(config: Config) -> Outcome:
             if disturbed:
                 log_robustness(disturbed)
         _write_table(folder / TABLE, answered, bundle.classes)
-        results = Validation(model=classifier.model, classes=list(bundle.classes), collections=found, notice=NOTICE)
+        training = {name: bundle.manifest.raw["training"].get(name) for name in RECIPE}
+        results = Validation(
+            model=classifier.model,
+            training=training,
+            classes=list(bundle.classes),
+            collections=found,
+            notice=NOTICE,
+        )
         report = write_report(folder, results, answered)
         run_folder.write_results(folder, results)
         say("")

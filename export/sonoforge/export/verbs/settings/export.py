@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sonoforge.runtime.cli.options import argument, option
+from sonoforge.runtime.cli.options import argument, option, repeated_option
 
 # Of `formats.table.FORMATS`, whose writers need torch.
 FORMAT_NAMES = (
@@ -33,6 +33,7 @@ sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/
 sonoforge export my_bundle.zip --formats tensorrt-fp16 --data scans/ --out server
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
 sonoforge export runs/00003-run-BUSI --network shipped --out again    this network, what the run measured
+sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all --evidence runs/00005-validate
 sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
 sonoforge export runs/00005-gan-stylegan2-busi-malignant --reference shipped    and KID on the device
 
@@ -61,6 +62,12 @@ class Config:
         "",
         help="bundle (folder, .zip, or the word shipped) whose network to keep, with the run's record of held-out "
         "images; both of the same recipe on the same images (default: the run's own network)",
+    )
+    evidence: tuple[str, ...] = repeated_option(
+        (),
+        help="run of crossval --protocol leave-one-collection-out, or of validate --robustness with networks trained "
+        "without the collection, both of the same recipe: for the card; may be repeated",
+        metavar="RUN",
     )
     reference: str = option(
         "",

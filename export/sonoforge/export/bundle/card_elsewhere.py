@@ -1,0 +1,83 @@
+"""The part of a classifier's card on other scanners: by collection, collections left out, disturbed scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sonoforge.training.classifier.model_folder import ModelRecord
+from sonoforge.training.external.disturbances import DISTURBANCES
+from sonoforge.training.external.robustness import DisturbedFigures, Robustness
+from sonoforge.training.statistics.results import IntervalResult, SourceFigures
+
+
+def on_other_scanners(record: ModelRecord) -> list[str]:
+    """Say how the figures differ by collection, and what a stranger's scanner will get."""
+    evaluation = record.evaluation
+    own = [row for row in evaluation.get("by_source", []) if row["kind"] == "collection"]
+    left_out, disturbed = record.elsewhere.get("left_out"), record.elsewhere.get("disturbed")
+    lines = ["## Other scanners", ""]
+    if own:
+        lines += ["The held-out images above, by collection; networks were trained on the other images of it, too:", ""]
+        lines += _table(own)
+    if left_out:
+        lines += [
+            "Each collection answered by networks of the same recipe that were trained on the other collections alone "
+            f"(seed {left_out['seed']}): what a scanner that the network does not know can expect. Temperature, sets "
+            "and thresholds are from the answers to the other collections.",
+            "",
+            *_table(left_out["collections"]),
+        ]
+    if disturbed:
+        lines += _disturbed(disturbed)
+    if not left_out:
+        lines += ["How the recipe does on collections that it was not trained on was not recorded.", ""]
+    if not disturbed:
+        lines += ["How it does on scans with more shadow, other gain, haze and the like was not recorded.", ""]
+    return lines
+
+
+def _table(rows: Sequence[SourceFigures]) -> list[str]:
+    pairs = list(dict.fromkeys(pair for row in rows for pair in row["auc"]))
+    heads = ["collection", "images", "accuracy", *(f"AUC {pair}" for pair in pairs), "ECE", "coverage of the sets"]
+    found = []
+    for row in rows:
+        counts = ", ".join(f"{count} {name}" for name, count in row["images"].items() if count)
+        areas = [_area(row["auc"][pair]) if pair in row["auc"] else "-" for pair in pairs]
+        cells = [row["name"], counts, _share(row["accuracy"]), *areas, _area(row["ece"]), _share(row["coverage"])]
+        found.append(f"| {' | '.join(cells)} |")
+    return [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *found, ""]
+
+
+def _disturbed(by_collection: dict[str, Robustness]) -> list[str]:
+    """Show each disturbance at its strongest: the change of the AUC, and how often the scan is called unfit."""
+    untouched = "; ".join(
+        f"{name}: AUC of {own['pair']} {_area(own['auc'])} on {own['images']} images, {_share(own['noticed'])} called "
+        "foreign or poor"
+        for name, own in by_collection.items()
+    )
+    lines = [
+        "Scans disturbed as another scanner, setting or hand would, answered by networks of the same recipe that were "
+        "trained without the collection: change of the AUC at the strongest of three strengths, and the share of scans "
+        f"called foreign or poor. As they are, {untouched}.",
+        "",
+        f"| disturbance | {' | '.join(by_collection)} |",
+        "|" + "---|" * (1 + len(by_collection)),
+    ]
+    for kind, disturbance in DISTURBANCES.items():
+        cells = [_strongest([row for row in own["disturbed"] if row["kind"] == kind]) for own in by_collection.values()]
+        lines.append(f"| {disturbance.title}, {disturbance.strengths[-1]:g} {disturbance.unit} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _strongest(rows: Sequence[DisturbedFigures]) -> str:
+    if not rows:
+        return "-"
+    return f"{rows[-1]['change']['value']:+.3f}, noticed {rows[-1]['noticed']['value']:.0%}"
+
+
+def _area(figure: IntervalResult) -> str:
+    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**figure)
+
+
+def _share(figure: IntervalResult) -> str:
+    return "{value:.1%} [{low:.1%}, {high:.1%}]".format(**figure)

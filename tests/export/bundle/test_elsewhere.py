@@ -1,0 +1,92 @@
+"""What other runs of the same recipe measured stands in the card, and what other recipes did does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_card import PARITY
+
+from small_run import SmallRun
+from sonoforge.export.bundle.card import classifier_card
+from sonoforge.export.bundle.elsewhere import with_evidence
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.model_folder import ModelRecord, load_model
+
+ONE = {"value": 0.5, "low": 0.25, "high": 0.75}
+SOURCE = {
+    "kind": "collection", "name": "Rio", "images": {"normal": 0, "benign": 7, "malignant": 5}, "groups": 9,
+    "accuracy": ONE, "auc": {"malignant against benign": ONE | {"value": 0.875}}, "sensitivity_at": {}, "ece": ONE,
+    "coverage": ONE,
+}  # fmt: skip
+DISTURBED = {
+    "pair": "malignant against benign", "images": 12, "auc": ONE, "noticed": ONE,
+    "disturbed": [
+        {"kind": "jpeg", "strength": strength, "auc": ONE, "change": ONE | {"value": -0.01 * strength}, "noticed": ONE}
+        for strength in (40, 20, 8)
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def record(small_run: SmallRun) -> ModelRecord:
+    return load_model(small_run.folder / "model")[1]
+
+
+def write(folder: Path, results: dict[str, Any]) -> Path:
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+def left_out(record: ModelRecord, **settings: object) -> dict[str, Any]:
+    figures = {"by_source": [SOURCE, {**SOURCE, "kind": "device", "name": "A"}], "seeds": {"seeds": [3]}}
+    return {
+        "protocol": "leave-one-collection-out", "weights": record.training["weights"],
+        "classifier": {**record.training["settings"], "test_curves": True, **settings}, "arms": {"real": figures},
+    }  # fmt: skip
+
+
+def validated(record: ModelRecord, name: str, **changed: object) -> dict[str, Any]:
+    training = {key: record.training[key] for key in ("data", "arm", "weights", "settings")}  # type: ignore[literal-required]
+    return {"training": {**training, **changed}, "collections": [{"name": name, "robustness": DISTURBED}]}
+
+
+def test_the_card_has_the_tables_of_the_runs(record: ModelRecord, tmp_path: Path) -> None:
+    folders = [
+        write(tmp_path / "a", left_out(record)),
+        write(tmp_path / "b", validated(record, "Rio")),
+        write(tmp_path / "c", validated(record, "Warsaw")),
+    ]
+    found = with_evidence(record, folders)
+    card = classifier_card(found, PARITY)
+    assert "trained on the other collections alone (seed 3)" in card
+    assert "| collection | images | accuracy | AUC malignant against benign | ECE | coverage of the sets |" in card
+    assert "| Rio | 7 benign, 5 malignant | 50.0% [25.0%, 75.0%] | 0.875 [0.250, 0.750] |" in card
+    assert "| disturbance | Rio | Warsaw |" in card
+    assert "| JPEG, 8 quality | -0.080, noticed 50% | -0.080, noticed 50% |" in card
+    assert "was not recorded" not in card.split("## Other scanners")[1].split("## ")[0]
+    assert found.elsewhere["left_out"]["collections"] == [SOURCE]
+    assert record.elsewhere == {}
+
+
+def test_runs_of_another_recipe_or_kind_are_refused(record: ModelRecord, tmp_path: Path) -> None:
+    other = dataclasses.replace(record, training={**record.training, "arm": "gan"})
+    for number, (own, results, message) in enumerate(
+        (
+            (record, left_out(record, epochs=99), "epochs: found 99, expected 2"),
+            (record, {**left_out(record), "weights": "none"}, "weights: found 'none'"),
+            (other, left_out(record), "found arms real, expected gan"),
+            (record, validated(record, "Rio", settings=None), "found None, expected"),
+            (record, validated(record, "Rio", arm="gan"), "arm: found 'gan', expected 'real'"),
+            (record, {"collections": [{"name": "Rio", "robustness": None}]}, "found no disturbed images"),
+            (record, {"protocol": "sealed"}, "found neither collections"),
+        )
+    ):
+        with pytest.raises(SonoforgeError, match=message):
+            with_evidence(own, [write(tmp_path / str(number), results)])
+    with pytest.raises(SonoforgeError, match=r"found no results\.json"):
+        with_evidence(record, [tmp_path])
