@@ -33,7 +33,7 @@ def map_files(task: FoldTask) -> list[Path]:
     """One file for each augmented variant, under a name that other images or weights would change."""
     augmentation, blocks = task.classifier.augmentation, task.classifier.frozen_blocks
     inputs = hashlib.sha256(f"{task.plan.fingerprint} {task.made_from.weights}".encode()).hexdigest()[:16]
-    name = f"{augmentation}-{blocks}-seed{task.plan.seed}-{inputs}"
+    name = f"{augmentation}-{blocks}-{task.classifier.precision}-seed{task.plan.seed}-{inputs}"
     return [task.folder / "features" / f"{name}-{variant}.npy" for variant in range(VARIANTS[augmentation])]
 
 

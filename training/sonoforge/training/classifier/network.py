@@ -15,6 +15,7 @@ from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import VARIANTS, Pixels, augment
+from sonoforge.training.classifier.mixed_precision import bfloat16
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone, apply_backbone
 
@@ -45,7 +46,7 @@ def frozen_features(
     Args:
         net: A torchvision ``MobileNetV2``.
         pixels: (N, S, S, 3).
-        settings: For ``frozen_blocks`` and ``augmentation``.
+        settings: For ``frozen_blocks``, ``augmentation`` and ``precision``.
         variant: 0 is the image itself, 1 its mirror image; see `VARIANTS` for how many there are.
         seed: With the variant, the seed of the augmentation.
         device: Where to run.
@@ -59,7 +60,9 @@ def frozen_features(
             chunk = chunk[:, :, ::-1]
         elif variant > 1:
             chunk = np.stack([augment(image, settings.augmentation, rng) for image in chunk])
-        parts.append(net.features[: settings.frozen_blocks](to_tensor(chunk, device)).contiguous())
+        with bfloat16(net, device, enabled=settings.precision == "bf16"):
+            maps = net.features[: settings.frozen_blocks](to_tensor(chunk, device))
+        parts.append(maps.float().contiguous())
     return torch.cat(parts)
 
 
