@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,19 @@ def test_a_run_against_itself_changes_nothing_and_means_are_over_seeds(two: tupl
     assert rows[1]["settings"] == {}
 
 
+def test_arms_of_one_run_are_compared_with_each_other(tmp_path: Path) -> None:
+    others = [dataclasses.replace(answers(1.5, seed), arm="gan") for seed in (0, 1)]
+    both = run(tmp_path / "both", [answers(0.5, 0), answers(0.5, 1), *others], epochs=5)
+    done = succeed("compare", both, "--arms", "real,gan")
+    real, gan = done.json["runs"]
+    assert (real["name"], gan["name"], gan["seeds"]) == ("real", "gan", [0, 1])
+    expected = [
+        np.mean([accuracy_score(LABELS, answers(skill, seed).predicted) for seed in (0, 1)]) for skill in (0.5, 1.5)
+    ]
+    assert gan["figures"][0]["change"]["value"] == pytest.approx(expected[1] - expected[0])
+    assert "setting" not in done.said
+
+
 def test_the_table_names_runs_settings_and_changes(two: tuple[str, str]) -> None:
     said = sonoforge("compare", *two).said
     assert "windows 0.0 -> 0.7" in said and "out a" not in said
@@ -97,7 +111,7 @@ def test_runs_that_cannot_be_compared_are_refused(two: tuple[str, str], tmp_path
     assert "found 10 images in one run and not in the other" in refused("compare", two[0], fewer)
     other = run(tmp_path / "other", [answers(1, 9)], epochs=5)
     assert "found seeds 9, expected one of 0, 1" in refused("compare", two[0], other)
-    assert "found 1 run" in refused("compare", two[0])
+    assert "found one run with one arm" in refused("compare", two[0])
     assert "found runs of one name" in refused("compare", two[0], two[0])
     assert "found arms real, expected gan" in refused("compare", *two, "--arm", "gan")
     assert "not found, expected a finished run" in refused("compare", two[0], str(tmp_path / "none"))

@@ -1,4 +1,4 @@
-"""``sonoforge compare RUN RUN ...``: what a change of settings gained or lost, on the same images.
+"""``sonoforge compare RUN RUN ...``: what a change of settings, or an arm, gained or lost on the same images.
 
 JSON (``--json``): ``classes`` and ``runs``, a list of ``{"name", "path", "arm", "protocol", "seeds", "settings",
 "figures"}``; ``settings`` maps each that differs from the first run's to ``[there, here]``, ``figures`` is a list of
@@ -27,6 +27,8 @@ _UNKNOWN = "-"  # a setting that a run of another version does not have
 
 @dataclass(frozen=True)
 class _Run:
+    """The answers of one arm of a run."""
+
     name: str
     path: Path
     parts: list[Predictions]  # one a seed
@@ -36,9 +38,9 @@ class _Run:
 
 def main(config: Config) -> Outcome:
     """Read the runs' answers, and compare each run with the first."""
-    if len(config.runs) < 2:
-        raise SonoforgeError(f"found {len(config.runs)} run, expected two or more, the first to compare with")
-    runs = [_read(text, config.arm) for text in config.runs]
+    runs = [run for text in config.runs for run in _read(text, config.arms, several=len(config.runs) > 1)]
+    if len(runs) < 2:
+        raise SonoforgeError("found one run with one arm, expected two or more to compare; name others with --arms")
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise SonoforgeError(f"found runs of one name ({', '.join(names)}), expected others; give them as NAME:PATH")
@@ -53,8 +55,8 @@ def main(config: Config) -> Outcome:
     return Outcome({"classes": list(first.classes), "runs": rows})
 
 
-def _read(text: str, arm: str) -> _Run:
-    """Read ``PATH`` or ``NAME:PATH``."""
+def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
+    """Read some arms of ``PATH`` or ``NAME:PATH``, by default the first; ``several`` says if there are other runs."""
     name, path = "", Path(text)
     if not path.exists() and ":" in text:
         name, _, rest = text.partition(":")
@@ -63,13 +65,17 @@ def _read(text: str, arm: str) -> _Run:
     if not table.is_file():
         raise SonoforgeError(f"{table}: not found, expected a finished run of crossval or run, or its {ANSWERS}")
     parts, classes = read_predictions(table)
-    arm = arm or parts[0].arm
-    own = [part for part in parts if part.arm == arm]
-    if not own:
-        known = ", ".join(dict.fromkeys(part.arm for part in parts))
-        raise SonoforgeError(f"{table}: found arms {known}, expected {arm}")
+    known = list(dict.fromkeys(part.arm for part in parts))
     settings = run_folder.read_config(path) if path.is_dir() else {}
-    return _Run(name or (path.name if path.is_dir() else path.stem), path, own, classes, settings)
+    name = name or (path.name if path.is_dir() else path.stem)
+    found = []
+    for arm in arms or known[:1]:
+        if arm not in known:
+            raise SonoforgeError(f"{table}: found arms {', '.join(known)}, expected {arm}")
+        own = [part for part in parts if part.arm == arm]
+        called = name if len(arms) < 2 else f"{name} {arm}" if several else arm
+        found.append(_Run(called, path, own, classes, settings))
+    return found
 
 
 def _compare(first: _Run, run: _Run) -> dict[str, Any]:
@@ -106,8 +112,10 @@ def _differing(first: dict[str, Any], other: dict[str, Any]) -> dict[str, list[A
 
 def _log(rows: Sequence[dict[str, Any]]) -> None:
     first, width = rows[0], max(len(row["name"]) for row in rows)
-    say("arm %s, protocol %s; each run against %s", first["arm"], first["protocol"], first["name"])
+    say("protocol %s; each against %s, arm %s", first["protocol"], first["name"], first["arm"])
     for row in rows[1:]:
+        if row["path"] == first["path"]:
+            continue
         changed = ", ".join(f"{key} {there} -> {here}" for key, (there, here) in row["settings"].items())
         say("  %-*s  %s", width, row["name"], changed or "no setting known to differ")
     figures: list[ComparedFigure] = first["figures"]
