@@ -132,8 +132,33 @@ def test_added_images_are_a_collection_without_lesions_to_cut() -> None:
 
 def test_a_cut_of_everything_is_the_image() -> None:
     pixels = images().pixels[0]
-    assert np.array_equal(cut(pixels, (0, 0, SIDE, SIDE)), pixels)
-    assert cut(pixels, (8, 8, 40, 40)).shape == pixels.shape
+    assert np.array_equal(cut(pixels, (0, 0, SIDE, SIDE), SIDE), pixels)
+    assert cut(pixels, None, SIDE) is pixels
+    assert cut(pixels, (8, 8, 40, 40), 20).shape == (20, 20, 3)
+
+
+def test_windows_are_cut_from_larger_images_where_there_are_files() -> None:
+    """A large image that is another picture shows which of both a view is of."""
+    real = images()
+    large = np.full((36, 256, 256, 3), 200, np.uint8)
+    masks = np.zeros((36, 256, 256), np.uint8)
+    masks[12:, 16:80, 16:96] = 255
+    sides: list[int] = []
+
+    def masks_at(side: int) -> np.ndarray:
+        sides.append(side)
+        return masks
+
+    filed = dataclasses.replace(real, larger=lambda side: large, masks=masks_at)
+    settings = dataclasses.replace(SETTINGS, windows=0.5)
+    served = scan_inputs(filed, settings, NOTHING_FROZEN, CPU).batch(np.arange(36), np.random.default_rng(0))
+    grey = np.rint((served.inputs[:, 0].numpy() * 0.229 + 0.485) * 255)
+    windows = (grey == 200).all(axis=(1, 2))
+    assert sides == [256] and served.inputs.shape[2] == SIDE and 8 < windows.sum() < 28
+    whole = np.flatnonzero(~windows)
+    assert (grey[whole] == real.pixels[whole, :, :, 0]).all()
+    added = together(filed, LabelledImages(real.pixels[:2], np.full(2, 2), CLASSES))
+    assert added.larger is not None and added.larger(256).shape == (38, 256, 256, 3)
 
 
 def test_geometry_moves_a_scan_a_little_and_never_upside_down() -> None:

@@ -23,6 +23,9 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.windows import Box, any_window, lesion_box, window_round, window_without
 from sonoforge.training.data.labelled_images import LabelledImages
 
+SOURCE = 256
+"""Smallest side in pixels of the images that windows are cut from, where their files are known: a window of a small
+image would be blurred, which whole images are not."""
 ENOUGH = 10
 """Healthy scans from which on a collection teaches by whole scans if there is a lesion."""
 
@@ -76,26 +79,30 @@ def scan_inputs(
     """
     healthy = find_healthy(images.classes)
     side = images.pixels.shape[1]
-    masks = _read_masks(images, settings, side)
+    large = images.pixels
+    if settings.windows and images.larger is not None and side < SOURCE:
+        large = images.larger(SOURCE)
+    masks = _read_masks(images, settings, large.shape[1])
     boxes = [None] * len(images) if masks is None else [lesion_box(mask) for mask in masks]
     whole_teach = _whole_scans_teach(images, healthy)
 
     def view(i: int, rng: np.random.Generator) -> _View:
         label, lesion, box = int(images.labels[i]), boxes[i], None
+        size = large.shape[1], large.shape[1]
         if settings.windows and rng.random() < settings.windows:
             if label == healthy:
-                box = any_window((side, side), rng)
+                box = any_window(size, rng)
             elif lesion is not None:
                 if rng.random() < 0.5:
-                    box = window_without(grey_levels(Image.fromarray(images.pixels[i])), lesion, rng)
+                    box = window_without(grey_levels(Image.fromarray(large[i])), lesion, rng)
                     label = healthy if box else label
                 else:
-                    box = window_round((side, side), lesion, rng)
+                    box = window_round(size, lesion, rng)
         change = draw_change(settings.augmentation, side, rng)
         mask = None
         if masks is not None and settings.outlines:
-            mask = change.place(cut(masks[i], box) if box else masks[i])
-        shown = cut(images.pixels[i], box) if box else images.pixels[i]
+            mask = change.place(cut(masks[i], box, side))
+        shown = cut(large[i], box, side) if box else images.pixels[i]
         known = lesion is not None or images.labels[i] == healthy
         return _View(change.apply(shown), label, bool(box) or bool(whole_teach[i]), mask, bool(known))
 
@@ -121,10 +128,15 @@ def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
         none = np.zeros((len(added), side, side), np.uint8)
         return np.concatenate([own, none if added.masks is None else added.masks(side)])
 
+    def larger(side: int) -> NDArray[np.uint8]:
+        own = images.pixels[:0] if images.larger is None else images.larger(side)
+        return np.concatenate([own, *(cut(pixels, None, side)[None] for pixels in added.pixels)])
+
     return LabelledImages(
         np.concatenate([images.pixels, added.pixels]),
         np.concatenate([images.labels, added.labels]),
         images.classes,
+        larger=None if images.larger is None else larger,
         masks=None if images.masks is None else masks,
         collections=collections_of(images, added),
     )
@@ -146,9 +158,10 @@ def _outlines(views: Sequence[_View], device: torch.device) -> Outlines:
     return Outlines(torch.from_numpy(masks).to(device).float() / 255, torch.from_numpy(known).to(device))
 
 
-def cut(pixels: Pixels, box: Box) -> Pixels:
-    """Return a window of an image (S, S, 3) or a mask (S, S), resized to its side."""
-    side = pixels.shape[0]
+def cut(pixels: Pixels, box: Box | None, side: int) -> Pixels:
+    """Return a window of an image (S, S, 3) or a mask (S, S), or all of it, resized to ``side``."""
+    if box is None and side == len(pixels):
+        return pixels
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=box))
 
 
