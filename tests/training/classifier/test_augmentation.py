@@ -8,7 +8,7 @@ from PIL import Image
 
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.training.classifier.arm_names import ARMS
-from sonoforge.training.classifier.augmentation import VARIANTS, augment
+from sonoforge.training.classifier.augmentation import IN_WORDS, VARIANTS, augment
 
 
 def test_augment_flips_half_of_the_images_and_never_up_down() -> None:
@@ -48,6 +48,10 @@ def test_trivial_augmentation_is_torchvision_s_and_follows_its_seed_alone() -> N
         Image.fromarray(np.ascontiguousarray(image[:, ::-1] if flip else image))
     )
     np.testing.assert_array_equal(augment(image, "trivial", np.random.default_rng(3)), np.asarray(theirs))
+
+
+def test_every_kind_has_words() -> None:
+    assert list(IN_WORDS) == list(VARIANTS) and all(words or kind == "none" for kind, words in IN_WORDS.items())
 
 
 def test_every_arm_names_a_known_augmentation() -> None:

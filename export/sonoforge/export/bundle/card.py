@@ -12,11 +12,14 @@ from typing import Any
 
 from sonoforge.export.bundle.card_elsewhere import on_other_scanners
 from sonoforge.export.gate.row import FormatRow, ManifestJson
+from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
+from sonoforge.training.pages.numbers import listed
 from sonoforge.training.pages.run.statements import (
     RunFacts,
     count_twins,
+    describe_lessons,
     judged_by,
     name_groups,
     name_simulated,
@@ -44,7 +47,7 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         f"MobileNetV2 (torchvision), {record.image_size} x {record.image_size}, classes: {', '.join(record.classes)}. "
         f"First weights: {training['weights']}. Training: {training['title']}; budget `{training['budget']}` "
         f"({training['epochs']} epochs, {training['frozen_blocks']} of 19 blocks frozen), seed {training['seed']}."
-        + _told(training.get("settings", {}))
+        + _lessons(training.get("settings", {}))
         + (f" {training['members']} networks answer together." if training["members"] > 1 else "")
         + (f" Each was distilled from {training['teachers']} networks." if training.get("teachers") else "")
         + (" It answers on the mean embedding of the image and its mirror image." if training["mirror"] else "")
@@ -84,20 +87,11 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _told(settings: Mapping[str, Any]) -> str:
-    """Say what the network was asked and shown, where that is not the class of whole images alone."""
-    parts = []
-    if settings.get("heads") == "questions":
-        parts.append("asked if there is a lesion, and which, so that collections of lesions alone teach the second")
-    if settings.get("windows"):
-        parts.append(f"{settings['windows']:.0%} of the images shown as windows with their lesion or beside it")
-    if settings.get("outlines"):
-        parts.append(f"the outline of the lesion as a second task of weight {settings['outlines']:g}")
-    if settings.get("balance"):
-        parts.append("images weighted by the inverse square root of how many their collection has of their class")
+def _lessons(settings: Mapping[str, Any]) -> str:
+    parts = [one for one in describe_lessons({**settings, "teachers": 0}) if one]
     if settings.get("augmentation", "flip") not in ("none", "flip"):
-        parts.append(f"augmentation `{settings['augmentation']}`")
-    return f" It was trained so: {'; '.join(parts)}." if parts else ""
+        parts.append(IN_WORDS[settings["augmentation"]])
+    return f" Its training had {listed(parts)}." if parts else ""
 
 
 def calibrated_on(record: ModelRecord) -> str:

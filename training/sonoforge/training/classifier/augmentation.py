@@ -12,6 +12,13 @@ from PIL import Image, ImageEnhance
 Pixels = NDArray[np.uint8]
 VARIANTS = {"none": 1, "flip": 2, "classical": 6, "trivial": 6, "geometry": 6}
 """Kinds of augmentation, and how many variants of an image are cached where blocks are frozen."""
+IN_WORDS = {
+    "none": "",
+    "flip": "left-right flips",
+    "classical": "flips, zoom, shift, brightness and contrast",
+    "trivial": "flips and TrivialAugment",
+    "geometry": "flips, turns, shear, zoom, stretching, shift, gain and gamma",
+}
 
 
 @dataclass(frozen=True)

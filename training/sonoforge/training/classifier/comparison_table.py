@@ -93,25 +93,25 @@ def _log_sources(arms: Mapping[str, EvaluatedArm]) -> None:
         for source in sources:
             counts = ", ".join(f"{count} {name}" for name, count in source["images"].items() if count)
             say("  %s %s: %s in %d groups", source["kind"], source["name"], counts, source["groups"])
-            say("    %-30s %s", "accuracy", _interval(source["accuracy"]))
+            say("    %-36s %s", "accuracy", _interval(source["accuracy"]))
             for pair, area in source["auc"].items():
-                say("    AUC %-26s %s", pair, _interval(area))
+                say("    AUC %-32s %s", pair, _interval(area))
             for name, points in source["sensitivity_at"].items():
                 for point in points:
                     aimed = f"sensitivity to {name}"
                     reached = point["specificity"]["value"]
                     say(
-                        "    %-30s %s at %.3f specificity (aim %.2f)",
+                        "    %-36s %s at %.3f specificity (aim %.2f)",
                         aimed,
                         _interval(point["sensitivity"]),
                         reached,
                         point["aim"],
                     )
-            say("    %-30s %s", "ECE, calibrated", _interval(source["ece"]))
-            say("    %-30s %s", "sets hold the true class", _interval(source["coverage"]))
+            say("    %-36s %s", "ECE, calibrated", _interval(source["ece"]))
+            say("    %-36s %s", "sets hold the true class", _interval(source["coverage"]))
             for flag in figures.get("flags", []):
                 if source["kind"] == "collection" and source["name"] in flag.get("by_collection", {}):
-                    say("    %-30s %s", flag["flag"], _interval(flag["by_collection"][source["name"]]))
+                    say("    %-36s %s", flag["flag"], _interval(flag["by_collection"][source["name"]]))
 
 
 def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoforge.training.classifier.arm_names import find_arm
+from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
@@ -184,13 +185,33 @@ def describe_optimiser(classifier: Mapping[str, Any]) -> str:
     said = f"{optimiser} with a constant learning rate of {rate:g}"
     if classifier.get("schedule", plain.schedule) == "one-cycle":
         said = f"{optimiser} with one-cycle learning rates up to {rate:g}"
-    kinds = {"none": "", "flip": "left-right flips", "classical": "flips, zoom, shift, brightness and contrast"}
     added = [
         f"label smoothing {classifier['label_smoothing']:g}" if classifier["label_smoothing"] else "",
         f"weights averaged with decay {classifier['averaging']:g}" if classifier["averaging"] else "",
-        kinds[classifier["augmentation"]],
+        IN_WORDS[classifier["augmentation"]],
+        *describe_lessons(classifier),
     ]
     return f"{said}, {listed([one for one in added if one]) or 'no smoothing, averaging or flips'}"
+
+
+def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
+    """Say what a network was asked and shown, where that is not the class of whole images alone.
+
+    Args:
+        classifier: Fields of `ClassifierSettings`; earlier versions did not record all of them.
+    """
+    said = []
+    if classifier.get("heads") == "questions":
+        said.append("two questions in place of the classes (is there a lesion, and which?)")
+    if classifier.get("windows"):
+        said.append(f"{classifier['windows']:.0%} of the images shown as windows with their lesion or beside it")
+    if classifier.get("outlines"):
+        said.append(f"the outline of the lesion as a second task of weight {classifier['outlines']:g}")
+    if classifier.get("balance"):
+        said.append("images weighted by the inverse square root of how many their collection has of their class")
+    if classifier.get("teachers"):
+        said.append(f"each network distilled from {classifier['teachers']} others")
+    return said
 
 
 def spread(counts: Sequence[int]) -> str:
