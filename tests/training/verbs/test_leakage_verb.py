@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from program import succeed
+from program import refused, succeed
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
@@ -109,3 +109,14 @@ def test_where_nothing_is_planted_zero_lies_within_every_interval(
     for name in ("accuracy", "macro_auc", "accuracy_of_single"):
         assert step[name]["low"] <= 0 <= step[name]["high"]
     assert found["grouped"] == 0 and "images with others in their group no such image" in said
+
+
+def test_the_table_comes_from_the_answers_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, said = measure(tmp_path, monkeypatch, twins=True)
+    table = Path(found["run"]) / "predictions.csv"
+    again = succeed("leakage", "--from", table)
+    assert again.json == {key: found[key] for key in again.json}
+    assert again.said == said[: len(again.said)]
+    sealed = Path(found["run"]) / "sealed" / "predictions.csv"
+    assert "found no answers under plain" in refused("leakage", "--from", sealed)
+    assert "found other settings beside it" in refused("leakage", "--from", table, "--seeds", 2)

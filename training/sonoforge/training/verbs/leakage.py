@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arm_names import check_arms, find_arm, title_of
 from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
@@ -18,7 +20,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.statistics.leakage import Leakage, measure_leakage
-from sonoforge.training.statistics.predictions import Predictions, read_predictions
+from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.results import IntervalResult
 from sonoforge.training.verbs.crossval import fill_defaults, resolve_settings
 from sonoforge.training.verbs.settings.leakage import Config
@@ -35,6 +37,8 @@ _CAUSES = {
 
 def main(config: Config) -> Outcome:
     """Run the comparison under each protocol, in a folder of its own, and compare the answers image by image."""
+    if config.from_predictions:
+        return _print_again(config)
     comparison = fill_defaults(config.comparison)
     settings = {
         name: resolve_settings(dataclasses.replace(comparison, protocol=name, real_shares=())) for name in PROTOCOLS
@@ -52,17 +56,16 @@ def main(config: Config) -> Outcome:
     folder = run_folder.open_run(
         Path(comparison.out), f"leakage-{cache.dataset.name}", chosen, resume=comparison.resume
     )
-    answers: dict[tuple[str, str], list[Predictions]] = {}
+    parts: list[Predictions] = []
     with run_folder.log_to(folder):
         for name, own in settings.items():
             # Without a generator, nothing changes from plain folds to those of the thesis.
             arms = tuple(arm for arm in own.arms if name != "thesis" or find_arm(arm).reads_generators)
             if arms:
                 log.info("== protocol %s: %s", name, ", ".join(arms))
-                for part in _answers(folder / name, source, cache, dataclasses.replace(own, arms=arms)):
-                    answers.setdefault((part.arm, name), []).append(part)
-        first = settings["sealed"].arms[0]
-        found = measure_leakage({key: answers[key] for key in sorted(answers, key=lambda key: key[0] != first)})
+                parts += _answers(folder / name, source, cache, dataclasses.replace(own, arms=arms))
+        write_predictions(folder / "predictions.csv", parts, cache.dataset.classes)
+        found = measure_leakage(_by_protocol(parts))
         own = settings["sealed"]
         choice = describe_choice(
             own.budget, dataclasses.asdict(own.classifier), count_busi_images(cache), len(cache.hashes), own.seeds
@@ -72,6 +75,34 @@ def main(config: Config) -> Outcome:
         log_leakage(found)
         say("%s", choice)
     return Outcome({"run": str(folder), **results}, f"sonoforge crossval {data_flags(comparison.data)}")
+
+
+def _print_again(config: Config) -> Outcome:
+    """Compute every figure from the answers alone.
+
+    Raises:
+        SonoforgeError: Another setting is given, too, or the file is no such table.
+    """
+    if dataclasses.replace(config, from_predictions="") != Config():
+        raise SonoforgeError("--from: found other settings beside it, expected none: the file alone makes the table")
+    parts, _ = read_predictions(Path(config.from_predictions))
+    missing = {"sealed", "plain"} - {part.protocol for part in parts}
+    if missing:
+        raise SonoforgeError(
+            f"{config.from_predictions}: found no answers under {' and '.join(sorted(missing))}, expected the "
+            "predictions.csv of a run of leakage"
+        )
+    found = measure_leakage(_by_protocol(parts))
+    log_leakage(found)
+    return Outcome({**found})
+
+
+def _by_protocol(parts: Sequence[Predictions]) -> dict[tuple[str, str], list[Predictions]]:
+    """Sort the answers, those of the first arm first: it is the baseline."""
+    found: dict[tuple[str, str], list[Predictions]] = {}
+    for part in sorted(parts, key=lambda part: part.arm != parts[0].arm):
+        found.setdefault((part.arm, part.protocol), []).append(part)
+    return found
 
 
 def _answers(folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings) -> list[Predictions]:
