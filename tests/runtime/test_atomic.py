@@ -248,3 +248,17 @@ def test_json_is_strict(tmp_path: Path) -> None:
     }
     with pytest.raises(TypeError, match="object has no JSON form"):
         atomic.plain(object())
+
+
+def test_a_folder_that_another_process_filled_meanwhile_stays_where_a_new_one_was_expected(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    with pytest.raises(SonoforgeError, match="set"), atomic.replacing_folder(target, new=True) as folder:
+        (folder / "own").touch()
+        target.mkdir()
+        (target / "other").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["set", "other"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with atomic.replacing_folder(empty, new=True) as folder:
+        (folder / "own").touch()
+    assert (empty / "own").is_file()

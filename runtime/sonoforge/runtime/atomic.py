@@ -69,7 +69,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: Path | str, durable: bool = True) -> Iterator[Path]:
+def replacing_folder(path: Path | str, durable: bool = True, new: bool = False) -> Iterator[Path]:
     """Make a temporary folder beside a folder, whose name it takes when it is complete.
 
     A reader sees the old folder, the new one or, for an instant, none, but never a part.  Of a process that is killed
@@ -78,12 +78,13 @@ def replacing_folder(path: Path | str, durable: bool = True) -> Iterator[Path]:
     Args:
         path: The target; an existing folder is replaced, and stays unchanged if an error is raised.
         durable: Whether to fsync every file, so that the folder also survives a power cut.
+        new: Whether a folder that another process has filled meanwhile stays, and this one fails.
 
     Yields:
         The empty folder to fill.
 
     Raises:
-        SonoforgeError: The folder cannot be written (no permission, disk full).
+        SonoforgeError: The folder cannot be written (no permission, disk full), or is no longer ``new``.
     """
     target = Path(path)
     temporary = leftovers.temporary_name(target)
@@ -95,7 +96,10 @@ def replacing_folder(path: Path | str, durable: bool = True) -> Iterator[Path]:
                 yield temporary
                 if durable:
                     _sync_files(temporary)
-                _take_name(temporary, target)
+                if new:
+                    temporary.rename(target)  # over an empty folder alone
+                else:
+                    _take_name(temporary, target)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise

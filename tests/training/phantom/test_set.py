@@ -13,6 +13,7 @@ from PIL import Image
 
 from program import succeed
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.phantom import dataset as phantom
 from sonoforge.training.phantom import marks as phantom_marks
 
@@ -194,3 +195,19 @@ def test_verb_reports_counts_and_the_next_command(tmp_path: Path) -> None:
     assert done.json["images"] == {"normal": 2, "benign": 5, "malignant": 3}
     assert f"next: sonoforge run --data '{out}'" in done.err
     assert len(list(out.rglob("*_mask.png"))) == 10
+
+
+def test_the_set_of_a_faster_process_is_read_and_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ImageSource(("phantom",), 20, 0, tmp_path)
+    write, written = phantom.write_phantom_set, []
+
+    def slower(root: Path, count: int, seed: int) -> None:
+        written.append(write(root, count, seed))
+        before = (root / "groups.csv").stat()
+        with pytest.raises(SonoforgeError):
+            write(root, count, seed)
+        assert (root / "groups.csv").stat() == before
+        raise SonoforgeError("another process was faster")
+
+    monkeypatch.setattr(phantom, "write_phantom_set", slower)
+    assert len(load_images(source).hashes) == 20 and len(written) == 1

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.data_option import PHANTOM
@@ -39,7 +40,12 @@ def load_images(source: ImageSource) -> ImageCache:
     digest = hashlib.sha256(first.pixels.tobytes()).hexdigest()[:8]
     root = source.cache / f"phantom-{source.images}-{source.seed}-{digest}"
     if not (root / "groups.csv").is_file():
-        write_phantom_set(root, source.images, source.seed)
+        try:
+            write_phantom_set(root, source.images, source.seed)
+        except SonoforgeError:
+            if not (root / "groups.csv").is_file():
+                raise
+            # Another process was faster, and its set is the same: what it reads must not be replaced.
     return _open(source, read_dataset(root))
 
 

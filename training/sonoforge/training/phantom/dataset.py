@@ -165,7 +165,7 @@ def write_phantom_set(
         raise SonoforgeError(f"{root}: expected a new or empty folder, found files in it; name another")
     images = generate_phantom_set(count, seed, size, balance, marks)
     # One rename publishes the set: hundreds of single fsyncs would cost more than the simulation.
-    with replacing_folder(root, durable=False) as temporary:
+    with replacing_folder(root, durable=False, new=True) as temporary:
         return _write_all(temporary, images, f"seed {seed}, {FIELD_MM:g} mm over {size} pixels")
 
 
