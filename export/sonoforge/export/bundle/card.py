@@ -26,7 +26,7 @@ from sonoforge.training.pages.run.statements import (
     warn_of_leaks,
 )
 from sonoforge.training.statistics.flagged import ENOUGH
-from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.statistics.results import IntervalResult, interval_text, share_text
 
 
 def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
@@ -88,7 +88,7 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
 
 
 def _lessons(settings: Mapping[str, Any]) -> str:
-    parts = [one for one in describe_lessons({**settings, "teachers": 0}) if one]
+    parts = describe_lessons(settings)
     if settings.get("augmentation", "flip") not in ("none", "flip"):
         parts.append(IN_WORDS[settings["augmentation"]])
     return f" Its training had {listed(parts)}." if parts else ""
@@ -155,11 +155,11 @@ def _evaluation(record: ModelRecord, facts: RunFacts) -> list[str]:
     evaluation = record.evaluation
     accuracy, area = evaluation["accuracy"], evaluation["macro_auc"]
     rows = [
-        f"| {name} | {_share(evaluation['sensitivity'][name])} | {_share(evaluation['specificity'][name])} |"
+        f"| {name} | {share_text(evaluation['sensitivity'][name])} | {share_text(evaluation['specificity'][name])} |"
         for name in record.classes
     ]
     figures = (
-        f"Accuracy {_share(accuracy)}, macro-AUC {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}] "
+        f"Accuracy {share_text(accuracy)}, macro-AUC {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}] "
         "(95 % intervals by group; accuracy of the weights in this bundle on their own training images "
         f"{evaluation['train_accuracy']:.1%})."
     )
@@ -191,7 +191,8 @@ def _handed_back(record: ModelRecord) -> list[str]:
         text = "How many scans must be handed back for a given error rate was not recorded."
     else:
         parts = [
-            f"{_share(target['handed_back'])} for at most {target['error']:.0%} wrong" for target in figures["targets"]
+            f"{share_text(target['handed_back'])} for at most {target['error']:.0%} wrong"
+            for target in figures["targets"]
         ]
         text = (
             "Share of these scans that must be handed back, the least probable labels first, so that few of the others "
@@ -206,7 +207,7 @@ def _flags(record: ModelRecord) -> list[str]:
     if flags is None:
         return ["Whether flagged images were answered worse was not recorded.", ""]
     rows = [
-        f"| {own['flag']} | {own['images']} | {_share(own['errors'])} | {_share(own['errors_of_others'])} | "
+        f"| {own['flag']} | {own['images']} | {share_text(own['errors'])} | {share_text(own['errors_of_others'])} | "
         f"{_ratio(own['ratio'])} |"
         for own in flags
     ]
@@ -222,7 +223,7 @@ def _flags(record: ModelRecord) -> list[str]:
 
 
 def _ratio(interval: IntervalResult | None) -> str:
-    return "-" if interval is None else f"{interval['value']:.1f} [{interval['low']:.1f}, {interval['high']:.1f}]"
+    return "-" if interval is None else interval_text(interval, ".1f")
 
 
 def _judged(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
@@ -274,10 +275,6 @@ def _limits(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
     if not training["given_groups"]:
         yield "The data name no patients: images of one patient may lie on both sides of the split."
     yield "The class-activation map shows where the evidence lies, not why."
-
-
-def _share(interval: IntervalResult) -> str:
-    return f"{interval['value']:.1%} [{interval['low']:.1%}, {interval['high']:.1%}]"
 
 
 def generator_card(record: ManifestJson) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.external.disturbances import DISTURBANCES
 from sonoforge.training.external.robustness import DisturbedFigures, Robustness
-from sonoforge.training.statistics.results import IntervalResult, SourceFigures
+from sonoforge.training.statistics.results import SourceFigures, interval_text, share_text
 
 
 def on_other_scanners(record: ModelRecord) -> list[str]:
@@ -42,8 +42,15 @@ def _table(rows: Sequence[SourceFigures]) -> list[str]:
     found = []
     for row in rows:
         counts = ", ".join(f"{count} {name}" for name, count in row["images"].items() if count)
-        areas = [_area(row["auc"][pair]) if pair in row["auc"] else "-" for pair in pairs]
-        cells = [row["name"], counts, _share(row["accuracy"]), *areas, _area(row["ece"]), _share(row["coverage"])]
+        areas = [interval_text(row["auc"][pair]) if pair in row["auc"] else "-" for pair in pairs]
+        cells = [
+            row["name"],
+            counts,
+            share_text(row["accuracy"]),
+            *areas,
+            interval_text(row["ece"]),
+            share_text(row["coverage"]),
+        ]
         found.append(f"| {' | '.join(cells)} |")
     return [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *found, ""]
 
@@ -51,8 +58,8 @@ def _table(rows: Sequence[SourceFigures]) -> list[str]:
 def _disturbed(by_collection: dict[str, Robustness]) -> list[str]:
     """Show each disturbance at its strongest: the change of the AUC, and how often the scan is called unfit."""
     untouched = "; ".join(
-        f"{name}: AUC of {own['pair']} {_area(own['auc'])} on {own['images']} images, {_share(own['noticed'])} called "
-        "foreign or poor"
+        f"{name}: AUC of {own['pair']} {interval_text(own['auc'])} on {own['images']} images, "
+        f"{share_text(own['noticed'])} called foreign or poor"
         for name, own in by_collection.items()
     )
     lines = [
@@ -73,11 +80,3 @@ def _strongest(rows: Sequence[DisturbedFigures]) -> str:
     if not rows:
         return "-"
     return f"{rows[-1]['change']['value']:+.3f}, noticed {rows[-1]['noticed']['value']:.0%}"
-
-
-def _area(figure: IntervalResult) -> str:
-    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**figure)
-
-
-def _share(figure: IntervalResult) -> str:
-    return "{value:.1%} [{low:.1%}, {high:.1%}]".format(**figure)

@@ -74,6 +74,7 @@ def bundle_from_run(
     """
     names = choose(formats, TASK, _cannot_have)
     members, record, arrays = load_model(run / "model")
+    record = with_evidence(record, evidence)
     with replacing_bundle(folder, TASK) as fresh:
         settings = read_config(run) if (run / CONFIG).is_file() else {}
         images = find_images(
@@ -88,7 +89,7 @@ def bundle_from_run(
         else:
             graph, record, arrays = keep_network(network, run, record, arrays)
             files |= {name: network.read(name) for name in KEPT_FILES if name in network.manifest.files}
-        _fill(graph, with_evidence(record, evidence), arrays, files, fresh)
+        _fill(graph, record, arrays, files, fresh)
         exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
         rows = add_formats(fresh, exported, names, formats)
     return rows

@@ -19,8 +19,9 @@ from sonoforge.training.statistics.results import (
     ComparisonRow,
     EvaluatedArm,
     Evaluation,
-    IntervalResult,
     SplitResult,
+    change_text,
+    interval_text,
 )
 from sonoforge.training.statistics.wording import why_not_detectable
 
@@ -57,7 +58,7 @@ def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation)
     say("%-*s %-24s %9s %9s", width, "arm", "accuracy (95 % by group)", "bal. acc.", "macro-AUC")
     for arm, figures in results["arms"].items():
         balanced, area = figures["balanced_accuracy"]["value"], figures["macro_auc"]["value"]
-        say("%-*s %-24s %9.3f %9.3f", width, title_of(arm), _interval(figures["accuracy"]), balanced, area)
+        say("%-*s %-24s %9.3f %9.3f", width, title_of(arm), interval_text(figures["accuracy"]), balanced, area)
     _log_seeds(results["arms"])
     _log_sources(results["arms"])
     for row in results["comparisons"]:
@@ -93,9 +94,9 @@ def _log_sources(arms: Mapping[str, EvaluatedArm]) -> None:
         for source in sources:
             counts = ", ".join(f"{count} {name}" for name, count in source["images"].items() if count)
             say("  %s %s: %s in %d groups", source["kind"], source["name"], counts, source["groups"])
-            say("    %-36s %s", "accuracy", _interval(source["accuracy"]))
+            say("    %-36s %s", "accuracy", interval_text(source["accuracy"]))
             for pair, area in source["auc"].items():
-                say("    AUC %-32s %s", pair, _interval(area))
+                say("    AUC %-32s %s", pair, interval_text(area))
             for name, points in source["sensitivity_at"].items():
                 for point in points:
                     aimed = f"sensitivity to {name}"
@@ -103,15 +104,15 @@ def _log_sources(arms: Mapping[str, EvaluatedArm]) -> None:
                     say(
                         "    %-36s %s at %.3f specificity (aim %.2f)",
                         aimed,
-                        _interval(point["sensitivity"]),
+                        interval_text(point["sensitivity"]),
                         reached,
                         point["aim"],
                     )
-            say("    %-36s %s", "ECE, calibrated", _interval(source["ece"]))
-            say("    %-36s %s", "sets hold the true class", _interval(source["coverage"]))
+            say("    %-36s %s", "ECE, calibrated", interval_text(source["ece"]))
+            say("    %-36s %s", "sets hold the true class", interval_text(source["coverage"]))
             for flag in figures.get("flags", []):
                 if source["kind"] == "collection" and source["name"] in flag.get("by_collection", {}):
-                    say("    %-36s %s", flag["flag"], _interval(flag["by_collection"][source["name"]]))
+                    say("    %-36s %s", flag["flag"], interval_text(flag["by_collection"][source["name"]]))
 
 
 def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
@@ -130,20 +131,20 @@ def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
     say("%-*s %-22s %-32s %-32s", width, f"{name} against the rest", "AUC", heads[0], heads[1])
     for title, own in arms.items():
         cells = [
-            f"{_interval(point['sensitivity'])} at {point['specificity']['value']:.3f}"
+            f"{interval_text(point['sensitivity'])} at {point['specificity']['value']:.3f}"
             for point in own["sensitivity_at"]
         ]
-        say("%-*s %-22s %-32s %-32s", width, title, _interval(own["auc"]), cells[0], cells[1])
+        say("%-*s %-22s %-32s %-32s", width, title, interval_text(own["auc"]), cells[0], cells[1])
     say("each threshold was chosen on other test images; the specificity that it reached stands behind 'at'")
     for row in results["comparisons"]:
         if "one_against_rest" in row:
             change = row["one_against_rest"][name]
             p_value = change["p_value"]
             tested = "cannot be computed" if p_value is None or math.isnan(p_value) else f"p {p_value:.3f}"
-            at = ", ".join(f"{_change(own['difference'])} at {own['aim']:.2f}" for own in change["sensitivity_at"])
+            at = ", ".join(f"{change_text(own['difference'])} at {own['aim']:.2f}" for own in change["sensitivity_at"])
             say(
                 "%s - %s: AUC %s, DeLong's test by group %s; sensitivity %s",
-                row["second"], row["first"], _change(change["auc"]), tested, at,
+                row["second"], row["first"], change_text(change["auc"]), tested, at,
             )  # fmt: skip
     curve = next(iter(arms.values()))["decision_curve"]
     columns = [min(range(len(curve["thresholds"])), key=lambda i: abs(curve["thresholds"][i] - t)) for t in _SHOWN]
@@ -164,14 +165,6 @@ def _log_never_right(results: ComparisonResults | Evaluation) -> None:
         "%d of %d images, in %d groups, were answered wrongly by every arm with every seed; the worst: %s, called %s",
         found["images"], found["of_images"], found["groups"], named, worst["answers"][0],
     )  # fmt: skip
-
-
-def _interval(figure: IntervalResult) -> str:
-    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**figure)
-
-
-def _change(figure: IntervalResult) -> str:
-    return "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**figure)
 
 
 def _per_hundred(values: list[float], columns: list[int]) -> str:

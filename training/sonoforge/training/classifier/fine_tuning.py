@@ -214,14 +214,12 @@ class _Training:
 
     def _answer(self, view: Batch) -> tuple[Tensor, Tensor | None]:
         """Return the logits (B, classes), and those of the outlines where they are learnt."""
-        net, bf16 = self.net, self.settings.precision == "bf16"
-        if self.outline_head is None:
-            with bfloat16(net, self.device, enabled=bf16):
-                return forward_from(net, self.start_block, view.inputs).float(), None
-        with bfloat16(net, self.device, enabled=bf16):
-            maps = net.features[self.start_block : OUTLINE_BLOCK](view.inputs)
-            logits = forward_from(net, OUTLINE_BLOCK, maps)
-        return logits.float(), self.outline_head(maps.float())
+        head = self.outline_head
+        split = self.start_block if head is None else OUTLINE_BLOCK
+        with bfloat16(self.net, self.device, enabled=self.settings.precision == "bf16"):
+            maps = self.net.features[self.start_block : split](view.inputs)
+            logits = forward_from(self.net, split, maps)
+        return logits.float(), None if head is None else head(maps.float())
 
     def _loss(self, logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None) -> Tensor:
         smoothing = self.settings.label_smoothing

@@ -9,7 +9,7 @@ from sonoforge.training.external.disturbances import DISTURBANCES
 from sonoforge.training.external.figures import ExternalFigures
 from sonoforge.training.external.labels import name_meaning
 from sonoforge.training.external.robustness import Robustness
-from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.statistics.results import interval_text
 
 _NAMED = 3  # files that a line names
 
@@ -25,19 +25,19 @@ def log_collection(figures: ExternalFigures, unreadable: Mapping[str, str], trai
         if left_out:
             first = "; ".join(f"{file} ({reason})" for file, reason in list(left_out.items())[:_NAMED])
             say("  LEFT OUT: %d images %s: %s", len(left_out), why, first)
-    say("  %-32s %s", "accuracy", _interval(figures["accuracy"]))
+    say("  %-32s %s", "accuracy", interval_text(figures["accuracy"]))
     for label, own in figures["sensitivity"].items():
-        beside = _interval(figures["specificity"][label])
-        say("  %-32s %s   specificity %s", f"sensitivity to {label}", _interval(own), beside)
+        beside = interval_text(figures["specificity"][label])
+        say("  %-32s %s   specificity %s", f"sensitivity to {label}", interval_text(own), beside)
     for pair, area in figures["auc"].items():
-        say("  AUC %-28s %s", pair, _interval(area))
+        say("  AUC %-28s %s", pair, interval_text(area))
     for label, points in figures["sensitivity_at"].items():
         for point in points:
             reached = f"at {point['specificity']['value']:.3f} specificity (aim {point['aim']:.2f}; threshold from the"
-            say("  %-32s %s %s other half)", f"sensitivity to {label}", _interval(point["sensitivity"]), reached)
-    say("  %-32s %s", "ECE of the probabilities", _interval(figures["ece"]))
+            say("  %-32s %s %s other half)", f"sensitivity to {label}", interval_text(point["sensitivity"]), reached)
+    say("  %-32s %s", "ECE of the probabilities", interval_text(figures["ece"]))
     for label, share in figures["coverage"].items():
-        say("  %-32s %s", f"sets that hold {label}", _interval(share))
+        say("  %-32s %s", f"sets that hold {label}", interval_text(share))
     say("  %-32s %.2f", "classes in a set", figures["mean_set_size"])
     images = sum(figures["images"].values())
     for row in figures["flags"]:
@@ -46,12 +46,12 @@ def log_collection(figures: ExternalFigures, unreadable: Mapping[str, str], trai
         errors, others = row["errors"]["value"], row["errors_of_others"]["value"]
         say("  %-32s %d of %d: wrong %.3f, others %.3f%s", row["flag"], row["images"], images, errors, others, times)
     for place in figures["devices"]:
-        areas = ", ".join(f"{pair} {_interval(area)}" for pair, area in place["auc"].items())
+        areas = ", ".join(f"{pair} {interval_text(area)}" for pair, area in place["auc"].items())
         say(
             "  device %s: %d images, accuracy %s, AUC %s",
             place["name"],
             sum(place["images"].values()),
-            _interval(place["accuracy"]),
+            interval_text(place["accuracy"]),
             areas or "of one label alone",
         )
 
@@ -60,13 +60,11 @@ def log_robustness(found: Robustness) -> None:
     """Print how far the AUC falls under each disturbance, and how often the scan is called foreign or poor."""
     say("")
     say("  %d of these images, disturbed: AUC of %s, and share called foreign or poor", found["images"], found["pair"])
-    say("  %-44s AUC %s             noticed %.2f", "as they are", _interval(found["auc"]), found["noticed"]["value"])
+    say(
+        "  %-44s AUC %s             noticed %.2f", "as they are", interval_text(found["auc"]), found["noticed"]["value"]
+    )
     for row in found["disturbed"]:
         kind = DISTURBANCES[row["kind"]]
         change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["change"])
         named = f"{kind.title}, {row['strength']:g} {kind.unit}"
         say("  %-44s AUC %.3f, change %s, noticed %.2f", named, row["auc"]["value"], change, row["noticed"]["value"])
-
-
-def _interval(figure: IntervalResult) -> str:
-    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**figure)

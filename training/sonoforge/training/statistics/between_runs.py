@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import classification
 from sonoforge.training.statistics.auc import weighted_auc
-from sonoforge.training.statistics.by_source import second_of_two
+from sonoforge.training.statistics.by_source import ToldApart, told_apart
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import IntervalResult, interval_result
@@ -49,19 +48,18 @@ def in_order_of(first: Sequence[Predictions], other: Sequence[Predictions]) -> l
         own = by_seed.get(part.seed)
         if own is None:
             continue
-        place = {file: i for i, file in enumerate(own.files)}
-        if set(place) != set(part.files):
-            missing = len(set(part.files) ^ set(place))
+        same = own.in_order_of(part.files)
+        if same is None:
+            missing = len(set(part.files) ^ set(own.files))
             raise SonoforgeError(
                 f"found {missing} images in one run and not in the other, expected the same images; compare runs on "
                 "the same data"
             )
-        own = own.reordered(np.array([place[file] for file in part.files]))
-        if (own.labels != part.labels).any():
+        if (same.labels != part.labels).any():
             raise SonoforgeError(
                 "found other classes for some images, expected the same; compare runs on the same data"
             )
-        ordered.append(own)
+        ordered.append(same)
     if not ordered:
         raise SonoforgeError(
             f"found seeds {', '.join(map(str, by_seed))}, expected one of {', '.join(str(p.seed) for p in first)}; "
@@ -124,25 +122,15 @@ def _figures(part: Predictions, classes: Sequence[str]) -> Iterator[_Figure]:
     collections = np.array(part.collections) if part.collections else np.array([""] * len(part.labels))
     for name in dict.fromkeys(collections.tolist()):
         inside = collections == name
-        present = np.unique(part.labels[inside]).tolist()
-        for other, own in combinations(present, 2):
-            chosen = inside & np.isin(part.labels, (other, own))
-            about = f"AUC {classes[own]} against {classes[other]}"
-            yield _Figure(about, name, chosen, _of_two(part.labels[chosen] == own, (other, own)))
-        if len(present) > 2:
-            first = present[0]
-            yield _Figure(
-                f"AUC {classes[first]} against the rest", name, inside, _of_one(part.labels[inside] == first, first)
-            )
+        for kinds in told_apart(part.labels[inside], classes):
+            chosen = inside.copy()
+            chosen[inside] = kinds.chosen
+            yield _Figure(f"AUC {kinds.name}", name, chosen, _of_kinds(kinds))
 
 
 def _of_classes(figure: Callable[..., Floats], labels: NDArray[np.int64]) -> Callable[[Floats, Floats], Floats]:
     return lambda probabilities, weights: figure(labels, probabilities, weights)
 
 
-def _of_two(positive: NDArray[np.bool_], pair: tuple[int, int]) -> Callable[[Floats, Floats], Floats]:
-    return lambda probabilities, weights: weighted_auc(positive, second_of_two(probabilities[:, list(pair)]), weights)
-
-
-def _of_one(positive: NDArray[np.bool_], label: int) -> Callable[[Floats, Floats], Floats]:
-    return lambda probabilities, weights: weighted_auc(positive, probabilities[:, label], weights)
+def _of_kinds(kinds: ToldApart) -> Callable[[Floats, Floats], Floats]:
+    return lambda probabilities, weights: weighted_auc(kinds.positive, kinds.scores(probabilities), weights)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,21 +79,39 @@ def second_of_two(pair: Floats) -> Floats:
     return scores
 
 
+class ToldApart(NamedTuple):
+    """Two kinds among N images that an AUC is of: two classes, or one against all others."""
+
+    name: str
+    chosen: NDArray[np.bool_]  # (N,) the images of both
+    positive: NDArray[np.bool_]  # of the chosen ones, whether each is of the first kind
+    scores: Callable[[Floats], Floats]  # from the probabilities (M, C) of the chosen ones to their scores (M,)
+
+
+def told_apart(labels: Labels, classes: Sequence[str]) -> Iterator[ToldApart]:
+    """Yield every two classes that occur, as ``worse against better``, then the first of them against the others."""
+    present = np.unique(labels).tolist()
+    for other, own in combinations(present, 2):
+        chosen = np.isin(labels, (other, own))
+        yield ToldApart(f"{classes[own]} against {classes[other]}", chosen, labels[chosen] == own, _second(other, own))
+    if len(present) > 2:
+        first = present[0]
+        everywhere = np.ones(len(labels), bool)
+        yield ToldApart(f"{classes[first]} against the rest", everywhere, labels == first, lambda p: p[:, first])
+
+
+def _second(other: int, own: int) -> Callable[[Floats], Floats]:
+    return lambda probabilities: second_of_two(probabilities[:, [other, own]])
+
+
 def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, IntervalResult]:
     """Return the AUC of every two classes that occur, as `results.SourceFigures` has them."""
-    return dict(_areas(part, np.unique(part.labels), classes))
-
-
-def _areas(part: Predictions, present: Labels, classes: Sequence[str]) -> Iterator[tuple[str, IntervalResult]]:
-    """Yield the AUC of every two classes that occur, of the first against the others, and the mean over classes."""
-    for other, own in combinations(present.tolist(), 2):
-        chosen = np.isin(part.labels, (other, own))
-        pair = part.probabilities[chosen][:, [other, own]]
-        area = group_bootstrap(weighted_auc, part.labels[chosen] == own, second_of_two(pair), part.groups[chosen])
-        yield f"{classes[own]} against {classes[other]}", interval_result(area)
-    if len(present) > 2:
-        first = int(present[0])
-        area = group_bootstrap(weighted_auc, part.labels == first, part.probabilities[:, first], part.groups)
-        yield f"{classes[first]} against the rest", interval_result(area)
-    if len(present) == len(classes) > 2:
-        yield MACRO, interval_result(group_bootstrap(macro_aucs, part.labels, part.probabilities, part.groups))
+    areas = {
+        kinds.name: group_bootstrap(
+            weighted_auc, kinds.positive, kinds.scores(part.probabilities[kinds.chosen]), part.groups[kinds.chosen]
+        )
+        for kinds in told_apart(part.labels, classes)
+    }
+    if len(np.unique(part.labels)) == len(classes) > 2:
+        areas[MACRO] = group_bootstrap(macro_aucs, part.labels, part.probabilities, part.groups)
+    return {name: interval_result(area) for name, area in areas.items()}

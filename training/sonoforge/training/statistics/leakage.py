@@ -125,10 +125,10 @@ def _gain(arm: str, baseline: str, accuracy: Mapping[tuple[str, str], Floats]) -
 
 
 def _in_order(part: Predictions, files: tuple[str, ...]) -> Predictions:
-    place = {file: i for i, file in enumerate(part.files)}
-    if place.keys() != set(files):
+    ordered = part.in_order_of(files)
+    if ordered is None:
         raise SonoforgeError(f"{part.arm} under {part.protocol}: found other images than under the other protocols")
-    return part.reordered(np.array([place[file] for file in files]))
+    return ordered
 
 
 def _figure(figure: Figure[Labels], parts: Sequence[Predictions], weights: Floats) -> Floats:

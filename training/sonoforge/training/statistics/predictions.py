@@ -60,6 +60,11 @@ class Predictions:
         halves: Indices = np.unique(self.groups, return_inverse=True)[1] % 2
         return halves
 
+    def in_order_of(self, files: Sequence[str]) -> Predictions | None:
+        """Return the images in the order of these files; None if they are not the same images."""
+        place = {file: i for i, file in enumerate(self.files)}
+        return self.reordered(np.array([place[file] for file in files])) if place.keys() == set(files) else None
+
     def reordered(self, order: Indices) -> Predictions:
         """Return the images in another order (N,)."""
         return replace(

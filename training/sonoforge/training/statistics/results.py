@@ -21,6 +21,21 @@ def interval_result(interval: Interval) -> IntervalResult:
     return IntervalResult(value=interval.value, low=interval.low, high=interval.high)
 
 
+def interval_text(figure: IntervalResult, form: str = ".3f") -> str:
+    """Return an estimate with its interval, each number in this format: ``0.912 [0.874, 0.950]``."""
+    return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
+
+
+def share_text(figure: IntervalResult) -> str:
+    """Return a share with its interval: ``91.2% [87.4%, 95.0%]``."""
+    return interval_text(figure, ".1%")
+
+
+def change_text(figure: IntervalResult) -> str:
+    """Return a difference with its interval, signed: ``+0.012 [-0.004, +0.029]``."""
+    return interval_text(figure, "+.3f")
+
+
 class FoldAccuracy(TypedDict):
     """Accuracy of each fold, their mean and standard deviation (None of a single one)."""
 

@@ -107,10 +107,10 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
     Raises:
         SonoforgeError: The two did not predict the same images.
     """
-    order = {file: i for i, file in enumerate(second.files)}
-    if set(order) != set(first.files):
+    paired_with = second.in_order_of(first.files)
+    if paired_with is None:
         raise SonoforgeError(f"arms {first.arm} and {second.arm} did not predict the same images: cannot be paired")
-    second = second.reordered(np.array([order[file] for file in first.files]))
+    second = paired_with
     first_right, second_right = (part.predicted == first.labels for part in (first, second))
     test = paired.sign_flip_test(first_right, second_right, first.groups)
     accuracy, macro_auc = (

@@ -18,7 +18,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.statistics.between_runs import ComparedFigure, compare_run, in_order_of
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
-from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.statistics.results import change_text, interval_text
 from sonoforge.training.verbs.settings.compare import Config
 
 ANSWERS = "predictions.csv"
@@ -129,13 +129,9 @@ def _log(rows: Sequence[dict[str, Any]]) -> None:
         )
         for row in rows:
             own: ComparedFigure = row["figures"][place]
-            change = f"   {_interval(own['change'], '+.3f')}" if own["change"] else ""
-            say("  %-*s  %s%s", width, row["name"], _interval(own["value"], ".3f"), change)
+            change = f"   {change_text(own['change'])}" if own["change"] else ""
+            say("  %-*s  %s%s", width, row["name"], interval_text(own["value"]), change)
     seeds = "; ".join(f"{row['name']} {', '.join(map(str, row['seeds']))}" for row in rows)
     say("")
     say("means over the seeds that a run has in common with %s: %s", first["name"], seeds)
     say("intervals at 95 % by group of images; they hold for these seeds")
-
-
-def _interval(figure: IntervalResult, form: str) -> str:
-    return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"

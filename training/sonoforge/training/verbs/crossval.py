@@ -29,7 +29,7 @@ from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.statistics.predictions import read_predictions
+from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.results import ComparisonResults
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.tasks.ray_cluster import check_cluster
@@ -72,17 +72,22 @@ def main(config: Config) -> Outcome:
 
 
 def _print_again(config: Config) -> Outcome:
-    """Compute every figure from the predictions alone.
+    """Compute every figure from the predictions alone."""
+    parts, classes = read_again(config)
+    evaluation = evaluate(parts, classes)
+    log_figures(classes, evaluation)
+    return Outcome({"classes": list(classes), **evaluation})
+
+
+def read_again(config: Any) -> tuple[list[Predictions], tuple[str, ...]]:
+    """Read the predictions that ``from_predictions`` of a verb's settings names.
 
     Raises:
         SonoforgeError: Another setting is given, too, or the file is no such table.
     """
-    if dataclasses.replace(config, from_predictions="") != Config():
+    if dataclasses.replace(config, from_predictions="") != type(config)():
         raise SonoforgeError("--from: found other settings beside it, expected none: the file alone makes the tables")
-    parts, classes = read_predictions(Path(config.from_predictions))
-    evaluation = evaluate(parts, classes)
-    log_figures(classes, evaluation)
-    return Outcome({"classes": list(classes), **evaluation})
+    return read_predictions(Path(config.from_predictions))
 
 
 def fill_defaults(config: ConfigType) -> ConfigType:

@@ -21,8 +21,8 @@ from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.statistics.leakage import Leakage, measure_leakage
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
-from sonoforge.training.statistics.results import IntervalResult
-from sonoforge.training.verbs.crossval import fill_defaults, resolve_settings
+from sonoforge.training.statistics.results import IntervalResult, change_text, interval_text
+from sonoforge.training.verbs.crossval import fill_defaults, read_again, resolve_settings
 from sonoforge.training.verbs.settings.leakage import Config
 
 log = logging.getLogger(__name__)
@@ -81,11 +81,9 @@ def _print_again(config: Config) -> Outcome:
     """Compute every figure from the answers alone.
 
     Raises:
-        SonoforgeError: Another setting is given, too, or the file is no such table.
+        SonoforgeError: Another setting is given, too, or the file is not of such a run.
     """
-    if dataclasses.replace(config, from_predictions="") != Config():
-        raise SonoforgeError("--from: found other settings beside it, expected none: the file alone makes the table")
-    parts, _ = read_predictions(Path(config.from_predictions))
+    parts, _ = read_again(config)
     missing = {"sealed", "plain"} - {part.protocol for part in parts}
     if missing:
         raise SonoforgeError(
@@ -123,7 +121,7 @@ def log_leakage(found: Leakage) -> None:
     say("%d images in %d groups, seeds %s; 95 %% intervals by group", found["images"], found["groups"], seeds)
     say("%-50s %s", "accuracy", "".join(f"{name:>26}" for name in PROTOCOLS))
     for arm, accuracy in found["accuracy"].items():
-        cells = [_interval(accuracy[name]) if name in accuracy else "as plain" for name in PROTOCOLS]
+        cells = [interval_text(accuracy[name]) if name in accuracy else "as plain" for name in PROTOCOLS]
         say("%-50s %s", title_of(arm), "".join(f"{cell:>26}" for cell in cells))
     for step in found["steps"]:
         say("%s: %s: %s", title_of(step["arm"]), _CAUSES[step["first"], step["second"]], _change(step["accuracy"]))
@@ -140,11 +138,7 @@ def log_leakage(found: Leakage) -> None:
             say("  of the gain under %s, leaks make up %s", name, _change(own))
 
 
-def _interval(figure: IntervalResult) -> str:
-    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**figure)
-
-
 def _change(figure: IntervalResult) -> str:
     if figure["value"] != figure["value"]:
         return "no such image"
-    return "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**figure)
+    return change_text(figure)

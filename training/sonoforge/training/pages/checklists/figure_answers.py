@@ -5,7 +5,7 @@ from __future__ import annotations
 from sonoforge.training.pages.checklists.item import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
 from sonoforge.training.pages.numbers import counted
-from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.statistics.results import IntervalResult, interval_text
 
 
 def figure_answers(run: FinishedRun) -> dict[str, Answer]:
@@ -26,7 +26,7 @@ def figure_answers(run: FinishedRun) -> dict[str, Answer]:
         ),
         "performance": Answer(
             " ".join(
-                f"{name}: accuracy {_share(own['accuracy'])}, macro-AUC {_number(own['macro_auc'])}."
+                f"{name}: accuracy {_share(own['accuracy'])}, macro-AUC {interval_text(own['macro_auc'])}."
                 for name, own in arms.items()
             ),
             "results.json: arms.*.accuracy, macro_auc",
@@ -71,7 +71,7 @@ def figure_answers(run: FinishedRun) -> dict[str, Answer]:
     elif len(arms) == 1:
         found["comparison"] = Answer("One arm, so there is nothing to compare.", "config.yaml: arms")
     one = [
-        f"{name}, {label}: AUC {_number(figures['auc'])}"
+        f"{name}, {label}: AUC {interval_text(figures['auc'])}"
         for name, own in arms.items()
         for label, figures in own.get("one_against_rest", {}).items()
     ]
@@ -107,10 +107,6 @@ def _robustness(run: FinishedRun) -> str:
 
 def _share(interval: IntervalResult) -> str:
     return f"{100 * interval['value']:.1f} % [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
-
-
-def _number(interval: IntervalResult) -> str:
-    return f"{interval['value']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
 
 
 def _points(interval: IntervalResult) -> str:

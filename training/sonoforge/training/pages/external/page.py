@@ -22,7 +22,7 @@ from sonoforge.training.pages.embedding import Picture, embed
 from sonoforge.training.pages.external import charts
 from sonoforge.training.pages.run.evidence import reliability
 from sonoforge.training.pages.shell import write_page
-from sonoforge.training.statistics.by_source import MACRO, second_of_two
+from sonoforge.training.statistics.by_source import told_apart
 from sonoforge.training.statistics.flagged import ENOUGH
 
 REPORT = "report.html"
@@ -112,18 +112,9 @@ def _curves(
     figures: Collection, answers: Answers, probabilities: np.ndarray, names: Sequence[str]
 ) -> Iterator[charts.Curve]:
     """Yield what each area of the table is the area of, but the mean."""
-    for title, area in figures["auc"].items():
-        if title == MACRO:
-            continue
-        first, _, second = title.partition(" against ")
-        own = names.index(first)
-        if second == "the rest":
-            yield charts.Curve(title, answers.labels == own, probabilities[:, own], area["value"])
-        else:
-            other = names.index(second)
-            chosen = np.isin(answers.labels, (own, other))
-            scores = second_of_two(probabilities[chosen][:, [other, own]])
-            yield charts.Curve(title, answers.labels[chosen] == own, scores, area["value"])
+    for kinds in told_apart(answers.labels, names):
+        scores = kinds.scores(probabilities[kinds.chosen])
+        yield charts.Curve(kinds.name, kinds.positive, scores, figures["auc"][kinds.name]["value"])
 
 
 def _wrong_scan(own: Answered, index: int, probabilities: np.ndarray, names: Sequence[str]) -> _WrongScan:

@@ -190,6 +190,7 @@ def describe_optimiser(classifier: Mapping[str, Any]) -> str:
         f"weights averaged with decay {classifier['averaging']:g}" if classifier["averaging"] else "",
         IN_WORDS[classifier["augmentation"]],
         *describe_lessons(classifier),
+        f"each network distilled from {classifier['teachers']} others" if classifier.get("teachers") else "",
     ]
     return f"{said}, {listed([one for one in added if one]) or 'no smoothing, averaging or flips'}"
 
@@ -209,8 +210,6 @@ def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
         said.append(f"the outline of the lesion as a second task of weight {classifier['outlines']:g}")
     if classifier.get("balance"):
         said.append("images weighted by the inverse square root of how many their collection has of their class")
-    if classifier.get("teachers"):
-        said.append(f"each network distilled from {classifier['teachers']} others")
     return said
 
 
