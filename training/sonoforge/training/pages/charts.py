@@ -97,6 +97,17 @@ def new_row_chart(labels: Sequence[str], x_label: str) -> tuple[Figure, Axes, li
     return figure, axes, heights
 
 
+def new_roc_chart(height: float) -> tuple[Figure, Axes]:
+    """Start a chart of ROC curves, with the line of chance."""
+    figure, axes = new_chart(height)
+    axes.plot([0, 1], [0, 1], ":", color=SOFT, linewidth=1.2, label="chance")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.xaxis.set_major_formatter(percent_axis())
+    axes.yaxis.set_major_formatter(percent_axis())
+    axes.set_aspect("equal")
+    return figure, axes
+
+
 def percent_axis() -> FuncFormatter:
     """Return the ticks' format of an axis of shares, 0 to 1."""
     return FuncFormatter(lambda value, _: f"{100 * value:g} %")

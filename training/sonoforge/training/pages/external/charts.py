@@ -18,6 +18,7 @@ from sonoforge.training.pages.charts import (
     SERIES,
     SOFT,
     new_chart,
+    new_roc_chart,
     new_row_chart,
     percent_axis,
     styled,
@@ -42,8 +43,7 @@ class Curve(NamedTuple):
 @styled
 def draw_roc(curves: Sequence[Curve], title: str) -> Markup:
     """Draw how well each two classes are told apart."""
-    figure, axes = new_chart(300 + 20 * len(curves))
-    axes.plot([0, 1], [0, 1], ":", color=SOFT, linewidth=1.2)
+    figure, axes = new_roc_chart(320 + 20 * len(curves))
     for series, curve in enumerate(curves):
         across, up, _ = roc_curve(curve.positive, curve.scores)
         every = (series, max(1, len(across) // _MARKS))
@@ -52,10 +52,6 @@ def draw_roc(curves: Sequence[Curve], title: str) -> Markup:
         colour = SERIES[series % len(SERIES)]
         axes.plot(across, up, style, color=colour, markevery=every, label=label, clip_on=False)
     axes.set(xlabel="share of the second class called the first", ylabel="share of the first that is found")
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.xaxis.set_major_formatter(percent_axis())
-    axes.yaxis.set_major_formatter(percent_axis())
-    axes.set_aspect("equal")
     figure.legend(loc="outside lower left")
     said = "; ".join(f"{curve.name}: area {number(curve.area)}" for curve in curves)
     return svg(figure, f"ROC curves of {title}. {said}")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from PIL import Image
 
-from sonoforge.training.pages.charts import MARKERS, SERIES, SOFT, new_chart, percent_axis, styled, svg
+from sonoforge.training.pages.charts import MARKERS, SERIES, new_roc_chart, styled, svg
 from sonoforge.training.pages.embedding import data_url
 from sonoforge.training.pages.numbers import counted, listed, number, share
 from sonoforge.training.pages.shell import write_page
@@ -118,20 +118,14 @@ def judge(results: ReadingResults) -> Verdict:
 @styled
 def draw_roc(readers: Sequence[ReaderResult]) -> Figure:
     """Draw a curve for each reader who gave a confidence with every answer."""
-    figure, axes = new_chart(360)
-    axes.plot([0, 1], [0, 1], ":", color=SOFT, linewidth=1.2, label="chance")
+    figure, axes = new_roc_chart(360)
     for index, reader in enumerate(readers):
         across, up = zip(*(reader["roc"] or []), strict=True)
         area = reader["auc"]
         name = f"{reader['name'][:24]}, {number(area['value'], 2)}" if area else reader["name"][:24]
         colour = SERIES[index % len(SERIES)]
         axes.plot(across, up, marker=MARKERS[index % len(MARKERS)], color=colour, label=name, clip_on=False)
-    axes.set(
-        xlabel="real images called generated", ylabel="generated images called generated", xlim=(0, 1), ylim=(0, 1)
-    )
-    axes.xaxis.set_major_formatter(percent_axis())
-    axes.yaxis.set_major_formatter(percent_axis())
-    axes.set_aspect("equal")
+    axes.set(xlabel="real images called generated", ylabel="generated images called generated")
     figure.legend(loc="outside lower left", ncols=2)
     return figure
 
