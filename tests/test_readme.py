@@ -25,7 +25,7 @@ COMMANDS = sorted(
         line.split("#")[0].strip()
         for page in PAGES
         for block in blocks(page, "sh")
-        for line in block.splitlines()
+        for line in block.replace("\\\n", " ").splitlines()
         if line.startswith("sonoforge ")
     }
 )

@@ -1,0 +1,66 @@
+"""The measured arms on the page follow from the answers that are kept beside it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections import defaultdict
+
+from places import CHECKOUT
+from program import succeed
+
+DOCS = CHECKOUT / "training" / "docs"
+PAGE = (DOCS / "did-it-help.md").read_text(encoding="utf-8").replace("\u2212", "-")
+TEXT = PAGE.replace(" points [", " [")
+ANSWERS = DOCS / "predictions" / "arms-dcgan-64.csv.gz"
+KEYS = ("value", "low", "high")
+CLASSES = ("normal", "benign", "malignant")
+ARMS = ("real", "gan", "duplicates", "untrained", "shuffled", "weighted", "classical", "trivial")
+SHARES = {"": "All real images", "@0.25": "A quarter of them"}
+
+
+def rows_of(share: str) -> dict[str, list[str]]:
+    """The rows of the page's table for a share of the real images, by arm."""
+    text = PAGE.split(f"**{SHARES[share]}**")[1].split("\n\n")[1]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+    return {row[0].strip("`"): row[1:] for row in cells}
+
+
+def test_accuracies_are_those_of_the_answers() -> None:
+    right: dict[tuple[str, str], int] = defaultdict(int)
+    images: dict[tuple[str, str], set[str]] = defaultdict(set)
+    with gzip.open(ANSWERS, "rt", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            key = row["arm"], row["seed"]
+            images[key].add(row["file"])
+            right[key] += row["label"] == max(CLASSES, key=lambda name: float(row[f"p_{name}"]))
+    assert {len(files) for files in images.values()} == {780}
+    assert set(images) == {(arm + share, seed) for arm in ARMS for share in SHARES for seed in "012"}
+    for share in SHARES:
+        table = rows_of(share)
+        assert list(table) == list(ARMS)
+        for arm, cells in table.items():
+            own = [right[arm + share, seed] / 780 for seed in "012"]
+            assert cells[0] == ", ".join(f"{value:.3f}" for value in own)
+            assert cells[1] == f"{sum(own) / 3:.3f}"
+
+
+def test_differences_are_those_that_compare_finds() -> None:
+    for share in SHARES:
+        arms = ",".join(f"{arm}{share}" for arm in ("real", "gan", "duplicates"))
+        for run in succeed("compare", ANSWERS, "--arms", arms).json["runs"][1:]:
+            accuracy, area = run["figures"][:2]
+            cells = rows_of(share)[run["name"].removesuffix(share)]
+            assert cells[2] == "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * accuracy["change"][k] for k in KEYS))
+            assert cells[3] == f"{area['value']['value']:.3f}"
+            assert cells[4] == "{:+.3f} [{:+.3f}, {:+.3f}]".format(*(area["change"][k] for k in KEYS))
+
+
+def test_the_placebo_gains_as_much() -> None:
+    for share in SHARES:
+        arms = f"duplicates{share},gan{share}"
+        change = succeed("compare", ANSWERS, "--arms", arms).json["runs"][1]["figures"][0]["change"]
+        assert (
+            "{:+.1f}".format(100 * change["value"]) + " [{:+.1f}, {:+.1f}]".format(*(100 * change[k] for k in KEYS[1:]))
+            in TEXT
+        )
