@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
@@ -139,6 +140,7 @@ def _fit_perceptron(place: NDArray[np.float64], features: Features, labels: Labe
         max_iter=EPOCHS,
         random_state=derive_seed(seed, "perceptron", bits=32),
     )
-    with warnings.catch_warnings():
+    # One thread, as in any task: the small products of several folds at once waited for each other's threads.
+    with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is meant
         return _scaled(perceptron).fit(features, labels)
