@@ -90,6 +90,34 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Lock a folder while inside, and say whether no other process had; True where that cannot be asked.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    if sys.platform == "win32":  # where no folder can be opened
+        yield True
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield _try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # a file system without locks
+    return True
+
+
 def _lock(descriptor: int) -> None:
     if sys.platform != "win32":
         with contextlib.suppress(OSError):  # a file system without locks, where `remove_leftovers` removes nothing

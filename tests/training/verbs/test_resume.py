@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,13 @@ COMMANDS = {
         ),
     ],
 }
+# A process that works in a folder until its input ends.
+HOLD = """
+import fcntl, os, sys
+fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
 FIRST, SECOND = "benign/scan (1).png", "malignant/scan (1).png"
 
 
@@ -320,3 +329,16 @@ def test_other_settings_begin_a_new_run_and_are_named(tmp_path: Path, caplog: py
         second = run_folder.open_run(tmp_path, "crossval-scans", {"seed": 1, "folds": 5, "jobs": 2}, resume=True)
     assert first != second
     assert "nothing to resume" in caplog.text and "00000-crossval-scans had folds 10, not 5)" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks no folders")
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_two_commands_do_not_work_in_one_run(place: Path, verb: str) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run_of(place, verb))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout and holder.stdout.readline() == b"held\n"
+    assert "found another process at work in it, expected none" in refused(*COMMANDS[verb], "--resume")
+    holder.communicate()
+    if verb != "run":  # which is stopped before its export here
+        succeed(*COMMANDS[verb], "--resume")

@@ -215,6 +215,22 @@ def git_revision() -> str | None:
 
 
 @contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Keep other commands out of a run folder, and write its log, while inside.
+
+    Raises:
+        SonoforgeError: Another process works in it.
+    """
+    with leftovers.alone_in(folder) as alone:
+        if not alone:
+            raise SonoforgeError(
+                f"{folder}: found another process at work in it, expected none; wait for that to end, or stop it"
+            )
+        with log_to(folder):
+            yield
+
+
+@contextlib.contextmanager
 def log_to(folder: Path) -> Iterator[None]:
     """Write the ``sonoforge`` loggers' messages to ``log.txt`` as well, with the time, while inside; once if nested."""
     logger = logging.getLogger("sonoforge")

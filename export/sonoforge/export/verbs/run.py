@@ -69,7 +69,7 @@ def main(config: Config) -> Outcome:
         cache = load_images(source)
         check_arms("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(Path(config.out), f"run-{cache.dataset.name}", flatten(config), resume=config.resume)
-    with run_folder.log_to(folder):
+    with run_folder.working_in(folder):
         check_images(folder, cache)
         if run_folder.is_finished(folder):
             check_finished(folder, settings)

@@ -59,7 +59,7 @@ def main(config: Config) -> Outcome:
     check_arms("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
     chosen = {key: value for key, value in flatten(config).items() if key != "from_predictions"}
     folder = run_folder.open_run(Path(config.out), f"crossval-{cache.dataset.name}", chosen, resume=config.resume)
-    with run_folder.log_to(folder):
+    with run_folder.working_in(folder):
         check_images(folder, cache)
         if run_folder.is_finished(folder):
             check_finished(folder, settings)

@@ -71,7 +71,7 @@ def main(config: Config) -> Outcome:
     matched: int = protocol["matched"]
     slug = re.sub(r"[^a-z0-9]+", "-", Path(config.fake).resolve().name.lower())[:_LONGEST_SLUG].strip("-")
     folder = run_folder.create_run(Path(config.out), f"evaluate-{slug}".strip("-"), dataclasses.asdict(config))
-    with run_folder.log_to(folder):
+    with run_folder.working_in(folder):
         log.info("run folder %s", folder)
         environment = run_folder.describe_environment(device, config.seed, real.fingerprint)
         run_folder.write_environment(folder, environment)

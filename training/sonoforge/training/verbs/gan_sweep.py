@@ -76,7 +76,7 @@ def main(config: Config) -> Outcome:
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     rows: list[dict[str, Any]] = []
     figures: list[dict[str, Any]] = []
-    with run_folder.log_to(folder), finishing_on_interrupt() as interrupted:
+    with run_folder.working_in(folder), finishing_on_interrupt() as interrupted:
         for number, (training, real) in enumerate(zip(trainings, reals, strict=True)):
             recipe, weight = training.settings.recipe, training.recipe.perceptual_weight
             log.info("== %d of %d: %s, perceptual weight %g", number + 1, len(trainings), recipe, weight)

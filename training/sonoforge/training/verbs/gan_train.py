@@ -57,7 +57,7 @@ def main(config: Config) -> Outcome:
     deadline = time.monotonic() + 60 * config.minutes if config.minutes else float("inf")
     with contextlib.ExitStack() as stack:
         if fabric.is_global_zero:
-            stack.enter_context(run_folder.log_to(folder))
+            stack.enter_context(run_folder.working_in(folder))
             run_folder.write_environment(
                 folder, run_folder.describe_environment(device_name(fabric.device), settings.seed, images.fingerprint)
             )

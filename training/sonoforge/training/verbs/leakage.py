@@ -57,7 +57,7 @@ def main(config: Config) -> Outcome:
         Path(comparison.out), f"leakage-{cache.dataset.name}", chosen, resume=comparison.resume
     )
     parts: list[Predictions] = []
-    with run_folder.log_to(folder):
+    with run_folder.working_in(folder):
         for name, own in settings.items():
             # Without a generator, nothing changes from plain folds to those of the thesis.
             arms = tuple(arm for arm in own.arms if name != "thesis" or find_arm(arm).reads_generators)

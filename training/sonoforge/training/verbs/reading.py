@@ -59,7 +59,7 @@ def main(config: Config) -> Outcome:
     pictures = read_pictures(sheet / PAGE, key, seal)
     readers = read_readers([Path(path) for path in config.answers], key, seal)
     folder = run_folder.create_run(Path(config.out), "reading", dataclasses.asdict(config))
-    with run_folder.log_to(folder):
+    with run_folder.working_in(folder):
         log.info("run folder %s", folder)
         run_folder.write_environment(folder, run_folder.describe_environment("cpu", 0, seal))
         results: ReadingResults = {

@@ -53,7 +53,7 @@ def main(config: Config) -> Outcome:
     pairs = [_read_pair(config, fake, name) for fake, name in _sets(config)]
     sheet = make_sheet(pairs, config.reading_sheet, config.reading_classes, secrets.token_bytes(_NONCE))
     folder = run_folder.create_run(Path(config.out), "reading-sheet", dataclasses.asdict(config))
-    with run_folder.log_to(folder):
+    with run_folder.working_in(folder):
         log.info("run folder %s", folder)
         prints = hashlib.sha256("".join(pair.real.fingerprint for pair in pairs).encode()).hexdigest()
         environment = run_folder.describe_environment(str(find_device(config.device)), config.seed, prints)

@@ -51,7 +51,7 @@ def main(config: Config) -> Outcome:
     )
     generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
     weights = config.classifier.weights or ("shipped" if config.data == PHANTOM else "imagenet")
-    with run_folder.log_to(folder):
+    with run_folder.working_in(folder):
         check_images(folder, cache)
         if run_folder.is_finished(folder):
             plan = read_plan(folder / FILE)

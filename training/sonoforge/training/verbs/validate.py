@@ -58,7 +58,7 @@ def main(config: Config) -> Outcome:
     meanings = [read_meanings(config.classes, dataset.classes, bundle.classes) for dataset in datasets]
     cache_folder = config.storage.open()
     folder = run_folder.create_run(Path(config.out), "validate", flatten(config))
-    with run_folder.log_to(folder):
+    with run_folder.working_in(folder):
         log.info("run folder %s", folder)
         environment = run_folder.describe_environment("cpu", 0, bundle.manifest.files[classifier.file].sha256)
         run_folder.write_environment(folder, environment)
