@@ -39,3 +39,18 @@ def test_its_tables_come_from_the_answers_again() -> None:
     stated = f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
     assert f"Of seed 0: {stated}, macro-AUC {area['value']:.3f}, sensitivities" in PAGE
     assert "accuracy with seeds 0, 1, 2: 0.823, 0.827, 0.836" in done.said
+
+
+def test_the_table_of_stylegan_is_that_of_its_run() -> None:
+    names = {"stylegan2": "StyleGAN2", "stylegan3-t": "StyleGAN3-T"}
+    with (DOCS / "measured" / "stylegan-busi-64.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["source"] == "ours"]
+    assert len(rows) == 6 and {row["features"] for row in rows} == {"mobilenetv2-imagenet"}
+    for row in rows:
+        fid, kid, swd = (float(row[name]) for name in ("fid", "kid", "laplacian_swd"))
+        fids, kids, swds = (float(row[f"{name}_ratio"]) for name in ("fid", "kid", "laplacian_swd"))
+        assert (
+            f"| {names[row['recipe']]} | {100 * float(row['milestone']):.0f} %, epoch {float(row['epoch']):.2g} | "
+            f"{fid:.0f} ({fids:.1f}) | {kid:.3f} ({kids:.0f}) | {swd:.0f} ({swds:.1f}) | "
+            f"{float(row['seconds_per_kimg']):.0f} |"
+        ) in PAGE
