@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
+import gzip
+from collections import Counter, defaultdict
 
 from places import CHECKOUT
 from program import succeed
@@ -54,3 +55,21 @@ def test_the_table_of_stylegan_is_that_of_its_run() -> None:
             f"{fid:.0f} ({fids:.1f}) | {kid:.3f} ({kids:.0f}) | {swd:.0f} ({swds:.1f}) | "
             f"{float(row['seconds_per_kimg']):.0f} |"
         ) in PAGE
+
+
+def test_the_table_of_comparators_is_that_of_their_answers() -> None:
+    right: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
+    for protocol in ("thesis", "sealed"):
+        with gzip.open(DOCS / "predictions" / f"comparators-{protocol}.csv.gz", "rt", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                assert row["protocol"] == protocol
+                answer = max(CLASSES, key=lambda name: float(row[f"p_{name}"]))
+                right[row["arm"], protocol, row["seed"]].append(answer == row["label"])
+    arms = dict.fromkeys(arm for arm, _, _ in right)
+    assert len(arms) == 3 and all(len(answers) == 780 for answers in right.values())
+    for arm in arms:
+        cells = []
+        for protocol in ("thesis", "sealed"):
+            own = [sum(right[arm, protocol, seed]) / 780 for seed in "012"]
+            cells += [", ".join(f"{value:.3f}" for value in own), f"{sum(own) / 3:.3f}"]
+        assert f"| `{arm}` | {' | '.join(cells)} |" in PAGE
