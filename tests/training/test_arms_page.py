@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 from collections import defaultdict
+from pathlib import Path
+from typing import IO
+
+import pytest
 
 from places import CHECKOUT
 from program import succeed
@@ -17,6 +21,20 @@ KEYS = ("value", "low", "high")
 CLASSES = ("normal", "benign", "malignant")
 ARMS = ("real", "gan", "duplicates", "untrained", "shuffled", "weighted", "classical", "trivial")
 SHARES = {"": "All real images", "@0.25": "A quarter of them"}
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+# Beginnings of our rows: answers, arm and protocol.
+README_ROWS = {
+    "**real images (System 1)**": (ANSWERS.name, "real", "sealed"),
+    "**real + generated (System 2)**": (ANSWERS.name, "gan", "sealed"),
+    "placebo": (ANSWERS.name, "duplicates", "sealed"),
+    "System 1, the published protocol": ("leakage-dcgan-64.csv.gz", "real", "plain"),
+    "System 2, the published protocol": ("leakage-dcgan-64.csv.gz", "gan", "thesis"),
+    "System 1, the thesis's": ("system-1-thesis.csv", "real", "thesis"),
+}
+
+
+def open_answers(path: Path) -> IO[str]:
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
 
 
 def rows_of(share: str) -> dict[str, list[str]]:
@@ -29,7 +47,7 @@ def rows_of(share: str) -> dict[str, list[str]]:
 def test_accuracies_are_those_of_the_answers() -> None:
     right: dict[tuple[str, str], int] = defaultdict(int)
     images: dict[tuple[str, str], set[str]] = defaultdict(set)
-    with gzip.open(ANSWERS, "rt", encoding="utf-8") as file:
+    with open_answers(ANSWERS) as file:
         for row in csv.DictReader(file):
             key = row["arm"], row["seed"]
             images[key].add(row["file"])
@@ -43,6 +61,8 @@ def test_accuracies_are_those_of_the_answers() -> None:
             own = [right[arm + share, seed] / 780 for seed in "012"]
             assert cells[0] == ", ".join(f"{value:.3f}" for value in own)
             assert cells[1] == f"{sum(own) / 3:.3f}"
+            if not share and arm in ("real", "gan", "duplicates"):
+                assert "{:.3f}, {:.3f} and {:.3f}".format(*own) in " ".join(README.split())
 
 
 def test_differences_are_those_that_compare_finds() -> None:
@@ -64,3 +84,28 @@ def test_the_placebo_gains_as_much() -> None:
             "{:+.1f}".format(100 * change["value"]) + " [{:+.1f}, {:+.1f}]".format(*(100 * change[k] for k in KEYS[1:]))
             in TEXT
         )
+
+
+def test_the_table_of_leakage_is_printed_from_its_answers() -> None:
+    printed = succeed("leakage", "--from", DOCS / "predictions" / "leakage-dcgan-64.csv.gz").said
+    table = PAGE.split("```text\n")[1].split("```")[0]
+    assert table.startswith("780 images in 584 groups, seeds 0, 1, 2") and table in printed
+
+
+@pytest.mark.parametrize("row", README_ROWS)
+def test_our_rows_of_the_readme_are_those_of_the_answers(row: str, tmp_path: Path) -> None:
+    (line,) = (line for line in README.splitlines() if line.startswith(f"| {row}"))
+    file, arm, protocol = README_ROWS[row]
+    with open_answers(DOCS / "predictions" / file) as source, (tmp_path / "own.csv").open("w", newline="") as own:
+        rows = csv.DictReader(source)
+        assert rows.fieldnames
+        kept = csv.DictWriter(own, rows.fieldnames)
+        kept.writeheader()
+        kept.writerows(r for r in rows if (r["arm"], r["protocol"], r["seed"]) == (arm, protocol, "0"))
+    found = succeed("crossval", "--from", tmp_path / "own.csv").json["arms"][arm]
+    wide = ["{:.3f} [{:.3f}, {:.3f}]".format(*(found[name][k] for k in KEYS)) for name in ("accuracy", "macro_auc")]
+    by_class = [
+        " / ".join(f"{100 * found[name][label]['value']:.0f}" for label in CLASSES)
+        for name in ("sensitivity", "specificity")
+    ]
+    assert [cell.strip() for cell in line.strip("|").split("|")][2:] == wide + by_class

@@ -12,6 +12,14 @@ from program import succeed
 DOCS = CHECKOUT / "training" / "docs"
 PAGE = " ".join((DOCS / "papers.md").read_text(encoding="utf-8").split())
 ANSWERS = DOCS / "predictions" / "system-1-thesis.csv"
+# How the table of losses writes a figure and its ratio to the floor.
+FORMS = {
+    "kid": (".3f", ".1f"),
+    "fid": (".0f", ".2f"),
+    "lpips_pairs": (".3f", ".2f"),
+    "ms_ssim": (".3f", ".2f"),
+    "laplacian_swd": (".0f", ".2f"),
+}
 CLASSES = ("normal", "benign", "malignant")
 
 
@@ -73,3 +81,19 @@ def test_the_table_of_comparators_is_that_of_their_answers() -> None:
             own = [sum(right[arm, protocol, seed]) / 780 for seed in "012"]
             cells += [", ".join(f"{value:.3f}" for value in own), f"{sum(own) / 3:.3f}"]
         assert f"| `{arm}` | {' | '.join(cells)} |" in PAGE
+
+
+def test_the_table_of_losses_is_that_of_its_sweep() -> None:
+    page = " ".join((DOCS / "generators.md").read_text(encoding="utf-8").split())
+    names = {"dgan-wp-tl-wgangp": "WGAN-GP", "dgan-wp-tl-bce": "BCE"}
+    with (DOCS / "measured" / "loss-table-busi-64.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["steps"]]
+    assert len(rows) == 12
+    kid = {(row["recipe"], float(row["perceptual_weight"])): float(row["kid"]) for row in rows}
+    for recipe in names:
+        weights = {weight: value for (own, weight), value in kid.items() if own == recipe}
+        assert min(weights, key=lambda weight: weights[weight]) >= 5 and weights[0] > weights[5]
+    for row in rows:
+        figures = ((name, float(row[name]), float(row[f"{name}_ratio"])) for name in FORMS)
+        cells = " | ".join(f"{value:{FORMS[name][0]}} ({ratio:{FORMS[name][1]}})" for name, value, ratio in figures)
+        assert f"| {names[row['recipe']]} | {float(row['perceptual_weight']):g} | {cells} |" in page

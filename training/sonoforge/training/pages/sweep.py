@@ -29,6 +29,7 @@ TABLE = "sweep.csv"
 ALL_FIGURES = "sweep-metrics.csv"
 PICTURE = "sweep.png"
 SHOWN = 8  # samples of each training in the picture
+_LINES = (".-", ".--", ".:", ".-.")  # of each recipe in turn: there are more trainings than colours
 # Of the table, in the first feature space: a figure's name, and its heading.
 FIGURES = {
     "kid": "KID",
@@ -100,10 +101,12 @@ def write_picture(path: Path, folder: Path, rows: list[dict[str, Any]], real: Tr
         canvas = Figure(figsize=(9, 2.6 + 0.95 * (len(rows) + 1)), layout="constrained")
         ratios = [2.4, *[0.95] * (len(rows) + 1)]
         axes = canvas.subplots(len(rows) + 2, 1, gridspec_kw={"height_ratios": ratios})
+        recipes = list(dict.fromkeys(row["recipe"] for row in rows))
         for row in rows:
+            line = _LINES[recipes.index(row["recipe"]) % len(_LINES)]
             curve = read_stats(folder / row["run"], row["steps"])
             label = f"{row['recipe']} {row['perceptual_weight']:g}"
-            axes[0].plot([tick["kimg"] for tick in curve], [tick["kid"] for tick in curve], marker=".", label=label)
+            axes[0].plot([tick["kimg"] for tick in curve], [tick["kid"] for tick in curve], line, label=label)
         axes[0].set(xlabel="thousands of real images shown", ylabel=f"KID\n({rows[0]['features'].split(' ')[0]})")
         axes[0].legend(fontsize=6, ncols=2)
         spread = evenly_spaced(len(real), SHOWN)
