@@ -159,7 +159,7 @@ def _evaluation(record: ModelRecord, facts: RunFacts) -> list[str]:
         for name in record.classes
     ]
     figures = (
-        f"Accuracy {share_text(accuracy)}, macro-AUC {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}] "
+        f"Accuracy {share_text(accuracy)}, macro-AUC {interval_text(area)} "
         "(95 % intervals by group; accuracy of the weights in this bundle on their own training images "
         f"{evaluation['train_accuracy']:.1%})."
     )

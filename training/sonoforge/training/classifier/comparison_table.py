@@ -62,7 +62,7 @@ def log_figures(classes: Sequence[str], results: ComparisonResults | Evaluation)
     _log_seeds(results["arms"])
     _log_sources(results["arms"])
     for row in results["comparisons"]:
-        change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["accuracy_difference"])
+        change = change_text(row["accuracy_difference"])
         test = f"sign-flip test by group p {row['sign_flip_test']['p_value']:.3f}"
         power = _detectable(row, results["arms"][row["first"]])
         say("%s - %s: accuracy %s, %s; %s", row["second"], row["first"], change, test, power)

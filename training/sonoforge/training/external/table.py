@@ -9,7 +9,7 @@ from sonoforge.training.external.disturbances import DISTURBANCES
 from sonoforge.training.external.figures import ExternalFigures
 from sonoforge.training.external.labels import name_meaning
 from sonoforge.training.external.robustness import Robustness
-from sonoforge.training.statistics.results import interval_text
+from sonoforge.training.statistics.results import change_text, interval_text
 
 _NAMED = 3  # files that a line names
 
@@ -65,6 +65,6 @@ def log_robustness(found: Robustness) -> None:
     )
     for row in found["disturbed"]:
         kind = DISTURBANCES[row["kind"]]
-        change = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row["change"])
+        change = change_text(row["change"])
         named = f"{kind.title}, {row['strength']:g} {kind.unit}"
         say("  %-44s AUC %.3f, change %s, noticed %.2f", named, row["auc"]["value"], change, row["noticed"]["value"])

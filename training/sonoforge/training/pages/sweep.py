@@ -108,7 +108,7 @@ def write_picture(path: Path, folder: Path, rows: list[dict[str, Any]], real: Tr
             label = f"{row['recipe']} {row['perceptual_weight']:g}"
             axes[0].plot([tick["kimg"] for tick in curve], [tick["kid"] for tick in curve], line, label=label)
         axes[0].set(xlabel="thousands of real images shown", ylabel=f"KID\n({rows[0]['features'].split(' ')[0]})")
-        axes[0].legend(fontsize=6, ncols=2)
+        axes[0].legend(fontsize=6, ncols=2, handlelength=3.5)
         spread = evenly_spaced(len(real), SHOWN)
         show_row(axes[1], real.pixels[spread, ..., : real.image_channels], "real")
         for axis, row in zip(axes[2:], rows, strict=True):

@@ -70,8 +70,8 @@ def main(config: Config) -> Outcome:
     figures: list[dict[str, Any]] = []
     device = find_device(config.device)
     about = run_folder.describe_environment(device_name(device), config.gan.seed, trainings[0].images.fingerprint)
-    run_folder.write_environment(folder, about)
     with run_folder.working_in(folder), finishing_on_interrupt() as interrupted:
+        run_folder.write_environment(folder, about)
         for training in trainings:
             recipe, steps = training.setup.settings.recipe, training.setup.job.milestones
             count = config.count or len(training.setup.originals)
