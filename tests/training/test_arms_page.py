@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import gzip
-from collections import defaultdict
 from pathlib import Path
-from typing import IO
 
 import pytest
 
+from kept_answers import CLASSES, accuracies, open_answers
 from places import CHECKOUT
 from program import succeed
 
@@ -18,7 +16,6 @@ PAGE = (DOCS / "did-it-help.md").read_text(encoding="utf-8").replace("\u2212", "
 TEXT = PAGE.replace(" points [", " [")
 ANSWERS = DOCS / "predictions" / "arms-dcgan-64.csv.gz"
 KEYS = ("value", "low", "high")
-CLASSES = ("normal", "benign", "malignant")
 ARMS = ("real", "gan", "duplicates", "untrained", "shuffled", "weighted", "classical", "trivial")
 SHARES = {"": "All real images", "@0.25": "A quarter of them"}
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -33,10 +30,6 @@ README_ROWS = {
 }
 
 
-def open_answers(path: Path) -> IO[str]:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-
-
 def rows_of(share: str) -> dict[str, list[str]]:
     """The rows of the page's table for a share of the real images, by arm."""
     text = PAGE.split(f"**{SHARES[share]}**")[1].split("\n\n")[1]
@@ -45,20 +38,13 @@ def rows_of(share: str) -> dict[str, list[str]]:
 
 
 def test_accuracies_are_those_of_the_answers() -> None:
-    right: dict[tuple[str, str], int] = defaultdict(int)
-    images: dict[tuple[str, str], set[str]] = defaultdict(set)
-    with open_answers(ANSWERS) as file:
-        for row in csv.DictReader(file):
-            key = row["arm"], row["seed"]
-            images[key].add(row["file"])
-            right[key] += row["label"] == max(CLASSES, key=lambda name: float(row[f"p_{name}"]))
-    assert {len(files) for files in images.values()} == {780}
-    assert set(images) == {(arm + share, seed) for arm in ARMS for share in SHARES for seed in "012"}
+    found = accuracies(ANSWERS, 780)
+    assert set(found) == {(arm + share, "sealed", seed) for arm in ARMS for share in SHARES for seed in "012"}
     for share in SHARES:
         table = rows_of(share)
         assert list(table) == list(ARMS)
         for arm, cells in table.items():
-            own = [right[arm + share, seed] / 780 for seed in "012"]
+            own = [found[arm + share, "sealed", seed] for seed in "012"]
             assert cells[0] == ", ".join(f"{value:.3f}" for value in own)
             assert cells[1] == f"{sum(own) / 3:.3f}"
             if not share and arm in ("real", "gan", "duplicates"):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import gzip
-from collections import Counter, defaultdict
+from collections import Counter
 
+from kept_answers import CLASSES, accuracies
 from places import CHECKOUT
 from program import succeed
 
@@ -20,7 +20,6 @@ FORMS = {
     "ms_ssim": (".3f", ".2f"),
     "laplacian_swd": (".0f", ".2f"),
 }
-CLASSES = ("normal", "benign", "malignant")
 
 
 def test_the_plain_training_of_the_thesis_has_the_accuracy_stated() -> None:
@@ -66,19 +65,15 @@ def test_the_table_of_stylegan_is_that_of_its_run() -> None:
 
 
 def test_the_table_of_comparators_is_that_of_their_answers() -> None:
-    right: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
+    found: dict[tuple[str, str, str], float] = {}
     for protocol in ("thesis", "sealed"):
-        with gzip.open(DOCS / "predictions" / f"comparators-{protocol}.csv.gz", "rt", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                assert row["protocol"] == protocol
-                answer = max(CLASSES, key=lambda name: float(row[f"p_{name}"]))
-                right[row["arm"], protocol, row["seed"]].append(answer == row["label"])
-    arms = dict.fromkeys(arm for arm, _, _ in right)
-    assert len(arms) == 3 and all(len(answers) == 780 for answers in right.values())
+        found |= accuracies(DOCS / "predictions" / f"comparators-{protocol}.csv.gz", 780)
+    arms = dict.fromkeys(arm for arm, _, _ in found)
+    assert len(arms) == 3 and len(found) == 3 * 2 * 3
     for arm in arms:
         cells = []
         for protocol in ("thesis", "sealed"):
-            own = [sum(right[arm, protocol, seed]) / 780 for seed in "012"]
+            own = [found[arm, protocol, seed] for seed in "012"]
             cells += [", ".join(f"{value:.3f}" for value in own), f"{sum(own) / 3:.3f}"]
         assert f"| `{arm}` | {' | '.join(cells)} |" in PAGE
 
