@@ -17,6 +17,7 @@ from sonoforge.training.classifier.fine_tuning import (
     Batch,
     TrainingInputs,
     class_weights,
+    draw_by_frequency,
     feature_inputs,
     fit,
     pixel_inputs,
@@ -137,6 +138,33 @@ def test_class_weights_change_what_a_rare_class_counts() -> None:
     labels = np.array([0] * 30 + [1] * 10 + [2] * 5)
     found = class_weights(labels, 3, CPU)
     assert found.tolist() == pytest.approx([0.5, 1.5, 3.0])  # N / (C n_c), scikit-learn's "balanced"
+
+
+def test_images_are_drawn_as_often_as_their_frequencies_say() -> None:
+    frequencies = np.array([3.0, 1.5, 0.5, 0.0, 0.25, 0.75])
+    draws = [draw_by_frequency(frequencies, np.random.default_rng(seed)) for seed in range(4000)]
+    counts = np.stack([np.bincount(drawn, minlength=6) for drawn in draws])
+    assert (counts.sum(axis=1) == 6).all()
+    assert (counts >= np.floor(frequencies)).all() and (counts <= np.ceil(frequencies)).all()
+    assert counts.mean(axis=0) == pytest.approx(frequencies, abs=0.04)
+    assert len({tuple(drawn) for drawn in draws}) > 100  # the order is drawn, too
+
+
+def test_what_is_not_drawn_is_not_learnt(data: tuple[np.ndarray, np.ndarray]) -> None:
+    pixels, labels = data
+    shown: list[int] = []
+    inputs = pixel_inputs(pixels, labels, "none", CPU)
+    serve = inputs.batch
+
+    def noted(indices: np.ndarray, rng: np.random.Generator) -> Batch:
+        shown.extend(indices.tolist())
+        return serve(indices, rng)
+
+    only_ones = np.where(labels == 1, 1.0, 0.0) / (labels == 1).mean()
+    fit(SmallNet(), inputs._replace(batch=noted, frequencies=only_ones), SETTINGS, 0)
+    assert set(labels[shown]) == {1}
+    rest = inputs._replace(frequencies=np.arange(len(labels)) + 1.0).only(np.array([0, 3]))
+    assert rest.frequencies is not None and rest.frequencies == pytest.approx([0.4, 1.6])
 
 
 def test_an_image_counts_as_its_weight_says(data: tuple[np.ndarray, np.ndarray]) -> None:

@@ -11,10 +11,10 @@ import torch
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.arm_names import ARMS
-from sonoforge.training.classifier.arms import ClassifierJob, image_weights
+from sonoforge.training.classifier.arms import ClassifierJob, image_frequencies, image_weights
 from sonoforge.training.classifier.augmentation import augment
 from sonoforge.training.classifier.scan_views import (
-    balanced_weights,
+    balanced_frequencies,
     collections_of,
     cut,
     find_healthy,
@@ -105,17 +105,23 @@ def test_what_windows_and_questions_need() -> None:
             find_healthy(classes)
 
 
-def test_classes_of_collections_weigh_by_the_root_of_their_size() -> None:
-    weights = balanced_weights(images().labels, collections_of(images()))
-    assert weights.mean() == pytest.approx(1)
-    sums = {
-        kind: weights[mask].sum()
-        for kind, mask in {
-            "healthy": images().labels == 0,
-            "benign elsewhere": (images().labels == 1) & (images().collections == 1),
-        }.items()
-    }
-    assert sums["healthy"] / sums["benign elsewhere"] == pytest.approx(np.sqrt(12 / 9))
+def test_collections_are_shown_equally_often_and_classes_by_the_root_of_their_size() -> None:
+    labels, collections = np.array([0, 0, 0, 0, 1, 0, 1]), np.array([5, 5, 5, 5, 5, 2, 2])
+    shown = balanced_frequencies(labels, collections)
+    assert shown.mean() == pytest.approx(1)
+    assert shown[:5].sum() == pytest.approx(shown[5:].sum())
+    assert shown[:4].sum() / shown[4] == pytest.approx(np.sqrt(4 / 1))
+    alone = balanced_frequencies(labels, np.zeros(7, np.int64))
+    assert alone[labels == 0].sum() / alone[labels == 1].sum() == pytest.approx(np.sqrt(5 / 2))
+
+
+def test_added_images_are_shown_once_beside_balanced_real_ones() -> None:
+    job = ClassifierJob(Backbone({}, "", ""), ARMS["real"], dataclasses.replace(SETTINGS, balance=True), 0, CPU)
+    real, added = images(), LabelledImages(images().pixels[:4], np.full(4, 2), CLASSES)
+    shown = image_frequencies(real, added, job)
+    assert shown is not None and shown[36:].tolist() == [1.0] * 4
+    assert np.array_equal(shown[:36], balanced_frequencies(real.labels, collections_of(real)))
+    assert image_frequencies(real, None, dataclasses.replace(job, settings=SETTINGS)) is None
 
 
 def test_added_images_are_a_collection_without_lesions_to_cut() -> None:

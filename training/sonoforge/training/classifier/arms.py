@@ -29,7 +29,7 @@ from sonoforge.training.classifier.fine_tuning import (
     pixel_inputs,
 )
 from sonoforge.training.classifier.network import Watched, all_features, answer, build_network, measure, pixel_views
-from sonoforge.training.classifier.scan_views import balanced_weights, collections_of, scan_inputs, together
+from sonoforge.training.classifier.scan_views import balanced_frequencies, collections_of, scan_inputs, together
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright
 from sonoforge.training.classifier.weights import Backbone
@@ -112,8 +112,7 @@ def train_arm(
             inputs = pixel_inputs(shown.pixels, labels, settings.augmentation, device)
         views = pixel_views(shown.pixels, settings.mirror)
     weights = image_weights(images, added, job)
-    if weights is not None:
-        inputs = inputs._replace(weights=weights)
+    inputs = inputs._replace(weights=weights, frequencies=image_frequencies(images, added, job))
     if not job.arm.real:
         inputs = inputs.only(np.arange(len(images), len(labels)))
     if watched is not None:
@@ -151,15 +150,23 @@ def image_weights(
     """
     settings = job.settings
     by_class = settings.heads == "questions" and settings.class_weights
-    if job.arm.added_weight == 1 and not settings.balance and not by_class:
+    if job.arm.added_weight == 1 and not by_class:
         return None
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
     weights = np.where(np.arange(len(labels)) < len(images), 1.0, job.arm.added_weight)
-    if settings.balance:
-        weights = weights * balanced_weights(labels, collections_of(images, added))
     if by_class:
         weights = weights * class_weights(labels, len(images.classes), torch.device("cpu")).numpy()[labels]
     return weights
+
+
+def image_frequencies(
+    images: LabelledImages, added: LabelledImages | None, job: ClassifierJob
+) -> NDArray[np.float64] | None:
+    """Return how often an epoch shows each image (N,), real ones first, an added one once; None where all come once."""
+    if not job.settings.balance:
+        return None
+    own = balanced_frequencies(images.labels, collections_of(images))
+    return own if added is None else np.concatenate([own, np.ones(len(added))])
 
 
 def _fit_member(

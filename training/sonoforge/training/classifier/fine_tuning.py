@@ -60,16 +60,18 @@ class TrainingInputs(NamedTuple):
     labels: Indices
     measure: Callable[[Any], EpochRow] | None = None
     weights: NDArray[np.float64] | None = None  # (N,) of each image in the loss; None: all count alike
+    frequencies: NDArray[np.float64] | None = None  # (N,) mean showings an epoch, their sum N; None: once each
     healthy: int | None = None  # the healthy class, if two questions are asked, see `questions`; None: one of classes
 
     def only(self, chosen: Indices) -> TrainingInputs:
         """Serve the images at these indices alone."""
         batch, own = self.batch, None if self.weights is None else self.weights[chosen]
+        shown = None if self.frequencies is None else self.frequencies[chosen] / self.frequencies[chosen].mean()
 
         def served(indices: Indices, rng: np.random.Generator) -> Batch:
             return batch(chosen[indices], rng)
 
-        return self._replace(batch=served, labels=self.labels[chosen], weights=own)
+        return self._replace(batch=served, labels=self.labels[chosen], weights=own, frequencies=shown)
 
 
 def feature_inputs(features: Tensor, labels: Indices) -> TrainingInputs:
@@ -178,9 +180,11 @@ class _Training:
         self.image_weights = None if inputs.weights is None else torch.from_numpy(inputs.weights).float().to(device)
 
     def epoch(self, epoch: int) -> EpochRow:
-        """Train on every image once."""
+        """Train on every image once, or as often as its frequency says."""
         rng = np.random.default_rng(derive_seed(self.seed, "order and augmentation", epoch))
         order = rng.permutation(len(self.target)).astype(np.int64)
+        if self.inputs.frequencies is not None:
+            order = order[draw_by_frequency(self.inputs.frequencies[order], rng)]
         total_loss, correct = 0.0, 0
         _train_mode(self.net, self.start_block)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
@@ -259,6 +263,22 @@ class _Training:
         self.average = saved["average"]
         history: list[EpochRow] = saved["history"]
         return history
+
+
+def draw_by_frequency(frequencies: NDArray[np.float64], rng: np.random.Generator) -> Indices:
+    """Draw as many indices as there are images, each as often as its frequency, rounded up or down; shuffled.
+
+    Systematic sampling (Madow & Madow, On the theory of systematic sampling, 1944): every image of frequency f is drawn
+    floor(f) or ceil(f) times, f times on average.
+
+    Args:
+        frequencies: (N,), of mean 1.
+        rng: Of the start and the order.
+    """
+    ends = np.cumsum(frequencies)
+    ends *= len(ends) / ends[-1]
+    drawn = np.searchsorted(ends, rng.random() + np.arange(len(ends)), side="right")
+    return rng.permutation(np.minimum(drawn, len(ends) - 1)).astype(np.int64)
 
 
 def _make_outline_head(seed: int, device: torch.device) -> OutlineHead:

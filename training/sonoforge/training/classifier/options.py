@@ -55,9 +55,7 @@ class ClassifierOptions:
         "training (needs masks)",
         limits=(0, 100),
     )
-    balance: bool | None = option(
-        None, help="weight each image by the inverse square root of how many its collection has of its class"
-    )
+    balance: bool | None = option(None, help="show all collections equally often, whatever their sizes")
     teachers: int | None = option(
         None, help="networks that are distilled into each network that answers (0: none)", limits=(0, 16)
     )

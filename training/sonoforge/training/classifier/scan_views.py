@@ -45,12 +45,17 @@ def find_healthy(classes: Sequence[str]) -> int:
     return names.index(HEALTHY)
 
 
-def balanced_weights(labels: Indices, collections: Indices) -> NDArray[np.float64]:
-    """Weight each image by the inverse square root of how many its collection has of its class; (N,), mean 1."""
+def balanced_frequencies(labels: Indices, collections: Indices) -> NDArray[np.float64]:
+    """Return how often each image (N,) is shown if all collections are shown equally often; of mean 1.
+
+    Equal shares of all collections are what Gulrajani & Lopez-Paz, In search of lost domain generalization (ICLR 2021),
+    train with.  Within a collection, an image goes by the inverse square root of how many are of its class.
+    """
     _, kinds = np.unique(np.stack([collections, labels]), axis=1, return_inverse=True)
-    weights: NDArray[np.float64] = 1 / np.sqrt(np.bincount(kinds.ravel()))[kinds.ravel()]
-    mean_one: NDArray[np.float64] = weights / weights.mean()
-    return mean_one
+    within: NDArray[np.float64] = 1 / np.sqrt(np.bincount(kinds.ravel()))[kinds.ravel()]
+    _, own = np.unique(collections, return_inverse=True)
+    shares: NDArray[np.float64] = within / np.bincount(own, weights=within)[own]
+    return shares * len(shares) / shares.sum()
 
 
 class _View(NamedTuple):

@@ -35,7 +35,7 @@ class ClassifierSettings:
     windows: float = 0.0
     # Weight of a second task, the outline of the lesion, see `lesion_outlines`; needs masks, and `questions`.
     outlines: float = 0.0
-    balance: bool = False  # weight each image by the inverse square root of how many its collection has of its class
+    balance: bool = False  # show all collections equally often, see `scan_views.balanced_frequencies`
     # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
     members: int = 1

@@ -209,7 +209,7 @@ def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
     if classifier.get("outlines"):
         said.append(f"the outline of the lesion as a second task of weight {classifier['outlines']:g}")
     if classifier.get("balance"):
-        said.append("images weighted by the inverse square root of how many their collection has of their class")
+        said.append("all collections shown equally often")
     return said
 
 
