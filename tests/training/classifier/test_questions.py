@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from sonoforge.training.classifier.questions import question_loss, question_losses
+from sonoforge.training.classifier.questions import Shown, add_prevalence, question_loss, question_losses
 
 GENERATOR = torch.Generator().manual_seed(3)
 LOGITS = torch.randn(64, 4, generator=GENERATOR, dtype=torch.float64)
@@ -49,3 +50,27 @@ def test_a_batch_that_teaches_nothing_costs_nothing() -> None:
     first, second = question_losses(LOGITS[:4, :3], truth, 0, 0.1)
     nothing = torch.zeros(4, dtype=torch.float64)
     assert float(question_loss(first, second, nothing, nothing, nothing + 1)) == 0
+
+
+def test_what_views_show_is_counted_by_their_kind_and_weight() -> None:
+    shown = Shown(torch.device("cpu"))
+    windows, ill = torch.tensor([False, False, False, True, True]), torch.tensor([True, True, False, True, False])
+    for _ in range(1000):
+        shown.add(windows, ill, torch.tensor([1.0, 1.0, 1.0, 3.0, 0.0]))
+    odds = shown.log_odds(torch.tensor([False, True]))
+    assert odds.tolist() == pytest.approx([np.log(2001 / 1001), np.log(3001 / 1)])
+
+
+@pytest.mark.parametrize("healthy", range(3))
+def test_a_prevalence_is_what_scans_get_that_say_nothing(healthy: int) -> None:
+    """By Bayes' theorem: the odds of any scan are multiplied by the prevalence's."""
+    logits = LOGITS[:, :3].clone()
+    before = logits.softmax(dim=1)[:, healthy]
+    bias = torch.zeros(3, dtype=torch.float64)
+    add_prevalence(bias, healthy, 0.2)
+    after = (logits + bias).softmax(dim=1)
+    odds = before / (1 - before) * 0.2 / 0.8
+    assert torch.allclose(after[:, healthy], odds / (1 + odds))
+    others = [label for label in range(3) if label != healthy]
+    rest = logits[:, others].softmax(dim=1)
+    assert torch.allclose(after[:, others] / after[:, others].sum(dim=1, keepdim=True), rest)

@@ -43,4 +43,4 @@ def taught_by(inputs: TrainingInputs, teachers: Sequence[Any], settings: Classif
             answers = F.softmax(logits, dim=1)
         return view._replace(answers=answers.clone())
 
-    return inputs._replace(batch=batch)
+    return inputs._replace(batch=batch, healthy=None)

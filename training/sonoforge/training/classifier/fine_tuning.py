@@ -26,7 +26,7 @@ from sonoforge.training.classifier.augmentation import Pixels, augment
 from sonoforge.training.classifier.lesion_outlines import OutlineHead, Outlines, outline_loss
 from sonoforge.training.classifier.mixed_precision import bfloat16
 from sonoforge.training.classifier.network import to_tensor
-from sonoforge.training.classifier.questions import question_loss, question_losses
+from sonoforge.training.classifier.questions import Shown, add_prevalence, question_loss, question_losses
 from sonoforge.training.classifier.settings import OUTLINE_BLOCK, ClassifierSettings
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 Indices = NDArray[np.int64]
 EpochRow = dict[str, float]
 
+
+_BIAS = "classifier.1.bias"  # of the classes
 
 OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
@@ -44,6 +46,7 @@ class Batch(NamedTuple):
     inputs: Tensor  # (B, ...)
     labels: Indices | None = None  # (B,) None: the images' own
     teaches_lesion: NDArray[np.bool_] | None = None  # (B,) whether it may teach if there is a lesion; None: all do
+    windows: NDArray[np.bool_] | None = None  # (B,) whether it is a part of a scan; None: all are whole
     answers: Tensor | None = None  # (B, classes) probabilities to learn instead, see `distillation`
     outlines: Outlines | None = None  # where the lesions are, if that is learnt, too
 
@@ -62,6 +65,7 @@ class TrainingInputs(NamedTuple):
     weights: NDArray[np.float64] | None = None  # (N,) of each image in the loss; None: all count alike
     frequencies: NDArray[np.float64] | None = None  # (N,) mean showings an epoch, their sum N; None: once each
     healthy: int | None = None  # the healthy class, if two questions are asked, see `questions`; None: one of classes
+    healthy_share: float = 0.5  # of scans that the network will answer, if two questions are asked
 
     def only(self, chosen: Indices) -> TrainingInputs:
         """Serve the images at these indices alone."""
@@ -149,7 +153,7 @@ def fit(
             on_epoch(row)
         if checkpoint is not None:
             training.save(checkpoint, history)
-    net.load_state_dict(training.average, strict=False)
+    net.load_state_dict(training.result(), strict=False)
     net.eval()
     return history
 
@@ -178,6 +182,7 @@ class _Training:
         if settings.class_weights:
             self.class_weights = class_weights(labels, net.classifier[1].out_features, device)
         self.image_weights = None if inputs.weights is None else torch.from_numpy(inputs.weights).float().to(device)
+        self.shown = Shown(device)
 
     def epoch(self, epoch: int) -> EpochRow:
         """Train on every image once, or as often as its frequency says."""
@@ -231,13 +236,32 @@ class _Training:
             # The teachers' answers are smooth already, and by class they were weighted themselves.
             return _class_loss(logits, view.answers.to(self.device), each, None, 0)
         if self.inputs.healthy is not None:
-            return _question_loss(logits, view, truth, each, self.inputs.healthy, smoothing)
+            return self._question_loss(logits, view, truth, each, self.inputs.healthy)
         return _class_loss(logits, truth, each, self.class_weights, smoothing)
+
+    def _question_loss(self, logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None, healthy: int) -> Tensor:
+        """Return the sum of both questions' losses, each over the views that teach it."""
+        nothing = np.zeros(len(truth), np.bool_)
+        windows = torch.from_numpy(nothing if view.windows is None else view.windows).to(self.device)
+        teaches = torch.from_numpy(~nothing if view.teaches_lesion is None else view.teaches_lesion).to(logits)
+        ill = truth != healthy
+        weights = torch.ones_like(teaches) if each is None else each
+        self.shown.add(windows, ill, teaches * weights)
+        prior = self.shown.log_odds(windows)
+        first, second = question_losses(logits, truth, healthy, self.settings.label_smoothing, prior)
+        return question_loss(first, second, teaches, ill.to(first), weights)
+
+    def result(self) -> dict[str, Tensor]:
+        """Return the averaged weights of the trained part, for scans as they come."""
+        state = {key: value.clone() for key, value in self.average.items()}
+        if self.inputs.healthy is not None:
+            add_prevalence(state[_BIAS], self.inputs.healthy, self.inputs.healthy_share)
+        return state
 
     def measured(self, measure: Callable[[Any], EpochRow]) -> EpochRow:
         """Measure the network with its averaged weights, and give it back the ones that are trained."""
         trained = {key: self.net.state_dict()[key].clone() for key in self.average}
-        self.net.load_state_dict(self.average, strict=False)
+        self.net.load_state_dict(self.result(), strict=False)
         row = measure(self.net)
         self.net.load_state_dict(trained, strict=False)
         return row
@@ -245,6 +269,7 @@ class _Training:
     def save(self, checkpoint: Path, history: list[EpochRow]) -> None:
         """Write all that the next epoch needs."""
         state = {"net": _trained_state(self.net, self.start_block), "average": self.average, "history": history}
+        state["shown"] = self.shown.counts
         state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
         if self.outline_head is not None:
             state["outline_head"] = self.outline_head.state_dict()
@@ -261,6 +286,7 @@ class _Training:
         if self.outline_head is not None:
             self.outline_head.load_state_dict(saved["outline_head"])
         self.average = saved["average"]
+        self.shown.counts = saved["shown"]
         history: list[EpochRow] = saved["history"]
         return history
 
@@ -293,17 +319,6 @@ def _class_loss(logits: Tensor, wanted: Tensor, each: Tensor | None, weight: Ten
         return F.cross_entropy(logits, wanted, weight=weight, label_smoothing=smoothing)
     own = F.cross_entropy(logits, wanted, weight=weight, label_smoothing=smoothing, reduction="none")
     return (each * own).sum() / each.sum()
-
-
-def _question_loss(
-    logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None, healthy: int, smoothing: float
-) -> Tensor:
-    """Return the sum of both questions' losses, each over the views that teach it."""
-    first, second = question_losses(logits, truth, healthy, smoothing)
-    all_of_them = torch.ones_like(first)
-    teaches = all_of_them if view.teaches_lesion is None else torch.from_numpy(view.teaches_lesion).to(first)
-    ill = (truth != healthy).to(first)
-    return question_loss(first, second, teaches, ill, all_of_them if each is None else each)
 
 
 def _make_schedule(

@@ -7,9 +7,16 @@ softmax over the others.  Cross-entropy is the sum of both steps' losses; apart,
 collection can teach.  A collection of lesions alone would teach the first that its scanner makes lesions.
 
 The factorisation is that of a hierarchical softmax (Morin & Bengio, AISTATS 2005).
+
+How often the training shows a healthy view is a matter of its sampling, not of the scans to come.  So the first step
+learns what speaks for a lesion beside how often views of that kind show one (`Shown`), and how common healthy scans are
+is added at the end: the logit adjustment of Menon et al., Long-tail learning via logit adjustment (ICLR 2021), section
+4.2.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -19,21 +26,53 @@ HEALTHY = "normal"
 """The class of scans without a lesion."""
 
 
-def question_losses(logits: Tensor, truth: Tensor, healthy: int, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Return the losses (B,) of both steps; without smoothing they add up to the cross-entropy of the classes.
+class Shown:
+    """How often views of each kind, whole scans and windows, have shown a lesion to a network in training.
+
+    ``counts`` (2, 2) has a row for each kind, and in it the weight of views without and with a lesion, from one each.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.counts = torch.ones(2, 2, device=device)
+
+    def log_odds(self, windows: Tensor) -> Tensor:
+        """Return the log odds of a lesion (B,) in views of these kinds, (B,) bool."""
+        return (self.counts[:, 1] / self.counts[:, 0]).log()[windows.long()]
+
+    def add(self, windows: Tensor, ill: Tensor, weights: Tensor) -> None:
+        """Count views (B,) with their weights (B,), 0 for those that do not teach if there is a lesion."""
+        self.counts.index_put_((windows.long(), ill.long()), weights.to(self.counts), accumulate=True)
+
+
+def add_prevalence(bias: Tensor, healthy: int, share: float) -> None:
+    """Change the biases (C,) of the classes in place, from even odds of a lesion to those where ``share`` are healthy.
+
+    Args:
+        bias: Of the last layer.
+        healthy: Index of the healthy class.
+        share: Of healthy scans, between 0 and 1.
+    """
+    bias[healthy] -= math.log((1 - share) / share)
+
+
+def question_losses(
+    logits: Tensor, truth: Tensor, healthy: int, smoothing: float, prior: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Return the losses (B,) of both steps; unsmoothed, without prior, they add up to the cross-entropy of the classes.
 
     Args:
         logits: (B, C).
         truth: (B,) true classes.
         healthy: Index of the healthy class.
         smoothing: Label smoothing of each step, 0..1.
+        prior: Log odds of a lesion (B,) that are known without a look at the image.
 
     Returns:
         Loss of "healthy or not", and of "which of the others", 0 for healthy images.
     """
     others = [label for label in range(logits.shape[1]) if label != healthy]
     ill = (truth != healthy).to(logits.dtype)
-    odds = torch.logsumexp(logits[:, others], dim=1) - logits[:, healthy]
+    odds = torch.logsumexp(logits[:, others], dim=1) - logits[:, healthy] + prior
     target = ill * (1 - smoothing) + smoothing / 2
     first = F.binary_cross_entropy_with_logits(odds, target, reduction="none")
     place = truth - (truth > healthy).to(truth.dtype)

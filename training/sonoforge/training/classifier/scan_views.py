@@ -55,7 +55,8 @@ def balanced_frequencies(labels: Indices, collections: Indices) -> NDArray[np.fl
     within: NDArray[np.float64] = 1 / np.sqrt(np.bincount(kinds.ravel()))[kinds.ravel()]
     _, own = np.unique(collections, return_inverse=True)
     shares: NDArray[np.float64] = within / np.bincount(own, weights=within)[own]
-    return shares * len(shares) / shares.sum()
+    mean_one: NDArray[np.float64] = shares / shares.mean()
+    return mean_one
 
 
 class _View(NamedTuple):
@@ -64,6 +65,7 @@ class _View(NamedTuple):
     pixels: Pixels  # (S, S, 3)
     label: int  # class of what is shown
     teaches_lesion: bool  # whether it may teach if there is a lesion
+    is_window: bool
     mask: Pixels | None  # (S, S) its lesion, where outlines are learnt
     mask_known: bool  # whether a lesion that is shown is in the mask
 
@@ -109,7 +111,7 @@ def scan_inputs(
             mask = change.place(cut(masks[i], box, side))
         shown = cut(large[i], box, side) if box else images.pixels[i]
         known = lesion is not None or images.labels[i] == healthy
-        return _View(change.apply(shown), label, bool(box) or bool(whole_teach[i]), mask, bool(known))
+        return _View(change.apply(shown), label, bool(box) or bool(whole_teach[i]), bool(box), mask, bool(known))
 
     def batch(indices: Indices, rng: np.random.Generator) -> Batch:
         views = [view(int(i), rng) for i in indices]
@@ -119,10 +121,13 @@ def scan_inputs(
             inputs,
             np.array([view.label for view in views], np.int64),
             np.array([view.teaches_lesion for view in views]),
+            np.array([view.is_window for view in views]),
             outlines=_outlines(views, device) if settings.outlines else None,
         )
 
-    return TrainingInputs(batch, images.labels, healthy=healthy)
+    return TrainingInputs(
+        batch, images.labels, healthy=healthy, healthy_share=_share_of_healthy(images, healthy, whole_teach)
+    )
 
 
 def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
@@ -174,6 +179,12 @@ def collections_of(images: LabelledImages, added: LabelledImages | None = None) 
     """Return the number of each image's collection, real ones first; the added ones are one of their own."""
     own = np.zeros(len(images), np.int64) if images.collections is None else images.collections
     return own if added is None else np.concatenate([own, np.full(len(added), own.max() + 1)])
+
+
+def _share_of_healthy(images: LabelledImages, healthy: int, whole_teach: NDArray[np.bool_]) -> float:
+    """Return how many of the scans are healthy in collections that have such scans; a half where none has."""
+    known = images.labels[whole_teach] == healthy
+    return float(known.mean()) if 0 < known.sum() < len(known) else 0.5
 
 
 def _whole_scans_teach(images: LabelledImages, healthy: int) -> NDArray[np.bool_]:
