@@ -18,9 +18,10 @@ from torch import nn
 import bundle_factory as factory
 from sonoforge.export.bundle.classifier import fill_bundle
 from sonoforge.export.bundle.network import read_network
-from sonoforge.export.formats.onnx_graph import BundleGraph
+from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, to_onnx
 from sonoforge.export.gate.parity import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.models.second_look import OutlineHead
 from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.bundle.onnx_graph import OPERATORS, operators
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
@@ -28,7 +29,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord
-from sonoforge.training.classifier.network import answer
+from sonoforge.training.classifier.network import answer, pixel_views
 
 SHARED = 16  # blocks; few of their own, so that tracing two members takes little longer than one
 
@@ -69,7 +70,12 @@ def pair() -> list[nn.Module]:
 
 
 def _write(
-    folder: Path, members: list[nn.Module], shared_blocks: int, mirror: bool = False, seen: Preprocessing = IMAGENET
+    folder: Path,
+    members: list[nn.Module],
+    shared_blocks: int,
+    mirror: bool = False,
+    seen: Preprocessing = IMAGENET,
+    look: int | None = None,
 ) -> Path:
     manifest = open_bundle().manifest
     rng = np.random.default_rng(1)
@@ -88,6 +94,7 @@ def _write(
         intended_use="Tests.",
         crop=seen.crop,
         image_size=seen.size,
+        look=look,
     )
     arrays = ModelArrays(
         *(rng.normal(size=1280).astype(np.float32), rng.normal(size=(1280, 8)).astype(np.float32)),
@@ -150,6 +157,32 @@ def test_a_network_of_another_input_size_is_exported_at_it(pair: list[nn.Module]
 
 def test_members_shared_blocks_and_mirror_come_back(pair: list[nn.Module], joint: Path) -> None:
     _same_network(joint, pair, SHARED, mirror=True)
+
+
+@pytest.mark.parametrize("mirror", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_network_that_looks_twice_answers_as_in_training_and_comes_back(
+    pair: list[nn.Module], tmp_path: Path, mirror: bool
+) -> None:
+    net = copy.deepcopy(pair[0])
+    net.outline = OutlineHead().eval()
+    with torch.no_grad():
+        net.outline.cells.bias.fill_(2.0)
+    graph = BundleGraph([net], 1.7, 0, mirror, look=64).eval()
+    inputs = IMAGENET.normalise(_noise(3, 8, 128))
+    found, exact = _onnxruntime(to_onnx(graph, 128, {LOOK: "64"}), inputs), run_torch(graph, inputs)
+    for name in OUTPUTS:
+        assert np.abs(found[name] - exact[name]).max() < 1e-4 * max(1, np.abs(exact[name]).max()), name
+    assert found["cam"].shape[2:] == (4, 4)
+    bias = net.classifier[1].bias.detach().numpy()  # type: ignore[union-attr, index]
+    assert np.abs(found["cam"].mean(axis=(2, 3)) + bias - found["logits"]).max() < 1e-4
+    views = pixel_views(_noise(3, 8, 128), mirror)
+    said = answer([net], views, 0, torch.device("cpu"), look=64)
+    assert np.abs(said.embeddings - found["embedding"]).max() < 1e-4 * np.abs(said.embeddings).max()
+    folder = _write(tmp_path / "bundle", [net], 0, mirror, Preprocessing(size=128), look=64)
+    again = read_network(open_bundle(folder))
+    assert (again.look, again.mirror) == (64, mirror)
+    back = run_torch(again, inputs)
+    assert np.abs(back["logits"] - exact["logits"]).max() < 1e-4 * np.abs(exact["logits"]).max()
 
 
 @pytest.mark.slow

@@ -21,6 +21,8 @@ from sonoforge.export.formats import executorch as executorch_file
 from sonoforge.export.formats.executorch import LEFT, lower, quantise, write_executorch, write_executorch_int8
 from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.formats.source import Source
+from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.models.second_look import OutlineHead
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
@@ -133,6 +135,19 @@ def _convolutions(network: nn.Module) -> dict[str, Any]:
 def test_members_with_shared_blocks_and_a_mirror_answer(tmp_path: Path) -> None:
     first, second = _net(0, blocks=1), _net(1, blocks=1)
     graph = BundleGraph([first, second], 1.3, shared_blocks=1, mirror=True).eval()
+    path = tmp_path / "model.pte"
+    path.write_bytes(write_executorch(_source(graph)))
+    inputs = _inputs(2)
+    for ours, theirs in zip(open_file("executorch", path)([inputs]), _torch(graph, inputs), strict=True):
+        assert np.abs(ours - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())
+
+
+@pytest.mark.slow
+def test_a_network_that_looks_twice_answers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = mobilenet_v2(3).eval()
+    net.outline = OutlineHead().eval()
+    graph = BundleGraph([net], 1.3, look=48).eval()
     path = tmp_path / "model.pte"
     path.write_bytes(write_executorch(_source(graph)))
     inputs = _inputs(2)

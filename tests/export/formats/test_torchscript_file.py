@@ -21,6 +21,7 @@ from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.formats.source import Source
 from sonoforge.models.dcgan import Generator
 from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.models.second_look import OutlineHead
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
@@ -129,6 +130,23 @@ def test_members_with_a_mirror_answer_in_any_batch(tmp_path: Path) -> None:
                 expected = [output.numpy() for output in graph(inputs)]
             for ours, theirs in zip(answer([inputs.numpy()]), expected, strict=True):
                 assert np.abs(ours - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())
+
+
+def test_a_network_that_looks_twice_answers_and_stores_its_weights_once(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = mobilenet_v2(3)
+    net.outline = OutlineHead()
+    with torch.no_grad():
+        net.outline.cells.bias.fill_(2.0)
+    graph, inputs = BundleGraph([net], 1.3, look=64).eval(), torch.randn(3, 3, 128, 128)
+    with torch.inference_mode():
+        expected = [output.numpy() for output in graph(inputs)]
+    for name, write in (("model.pt", torchscript_file.trace_file), ("model.ptl", torchscript_file.lite_file)):
+        data = write(graph, (torch.zeros(2, 3, 128, 128),))
+        (tmp_path / name).write_bytes(data)
+        assert len(data) < 9.5e6
+        for ours, theirs in zip(torchscript_file.open_file(tmp_path / name)([inputs.numpy()]), expected, strict=True):
+            assert np.abs(ours - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())
 
 
 def test_a_generator_can_be_written(tmp_path: Path) -> None:

@@ -26,10 +26,14 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 def test_each_collection_is_answered_by_a_network_that_learnt_questions_windows_and_outlines_elsewhere(
     collections: tuple[str, ...], tmp_path: Path
 ) -> None:
-    own = ("--windows", "0.7", "--outlines", "0.5", "--augmentation", "geometry", "--balance", "--precision", "bf16")
+    own = ("--windows", "0.7", "--outlines", "0.5", "--look-again", "--augmentation", "geometry", "--balance")
     small = (
+        "--precision",
+        "bf16",
+        "--mix-styles",
+        "0.5",
         "--frozen-blocks",
-        "11",
+        "8",
         "--epochs",
         "1",
         "--teachers",
@@ -65,6 +69,8 @@ def test_each_collection_is_answered_by_a_network_that_learnt_questions_windows_
             ("--protocol", "leave-one-collection-out", "--gan-recipe", "stylegan2", "--gan-start-from", "."),
             "may be test images",
         ),
+        ((*TRAVELLING, "--mix-styles", "0.3", "--frozen-blocks", "9"), "--mix-styles: found 9 frozen blocks"),
+        ((*TRAVELLING, "--look-again"), "--look-again: found it without --outlines"),
         ((*TRAVELLING, "--outlines", "0.5", "--frozen-blocks", "15"), "--outlines: found 15 frozen blocks"),
     ],
 )

@@ -20,7 +20,7 @@ from sonoforge.export.bundle.folder import replacing_bundle
 from sonoforge.export.bundle.kept_network import KEPT_FILES, keep_network
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.bundle.writer import npz, write_bundle
-from sonoforge.export.formats.onnx_graph import BundleGraph, to_onnx
+from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, to_onnx
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.export.gate.images import FEWEST, GateImages, JudgedModel, find_images
@@ -85,7 +85,7 @@ def bundle_from_run(
         )
         files = {SIGNATURES: (run / "model" / SIGNATURES).read_bytes()}
         if network is None:
-            graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror).eval()
+            graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval()
         else:
             graph, record, arrays = keep_network(network, run, record, arrays)
             files |= {name: network.read(name) for name in KEPT_FILES if name in network.manifest.files}
@@ -132,7 +132,7 @@ def fill_bundle(
     Raises:
         GateError: onnxruntime does not answer as torch does.
     """
-    graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror).eval()
+    graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval()
     _fill(graph, record, arrays, {SIGNATURES: signatures}, folder)
     return graph
 
@@ -142,7 +142,7 @@ def _fill(
 ) -> None:
     """See `fill_bundle`; ``files`` go in as they are."""
     preprocessing = record.preprocessing
-    metadata = _metadata(preprocessing, record.classes, f"{record.name} {record.version}")
+    metadata = _metadata(preprocessing, record.classes, f"{record.name} {record.version}", graph.look)
     model = to_onnx(graph, preprocessing.size, metadata)
     images = f"{len(arrays.parity_pixels)} training images of {record.training.get('data', 'the data set')}"
     parity = compare(graph, model, arrays.parity_pixels, preprocessing, images)
@@ -254,7 +254,8 @@ def _prepare(
     if training is None or len(training) < FEWEST:
         training = images.pixels[evenly_spaced(len(images.pixels), CALIBRATION)]
     manifest = bundle.manifest
-    metadata = _metadata(manifest.preprocessing, manifest.classes, f"{manifest.name} {manifest.version}")
+    name = f"{manifest.name} {manifest.version}"
+    metadata = _metadata(manifest.preprocessing, manifest.classes, name, graph.look)
     source = Source(graph, bundle.read(manifest.model), np.asarray(training), manifest.preprocessing, metadata)
     inputs = manifest.preprocessing.normalise(images.pixels)
     parts = [run_torch(graph, inputs[first : first + _BATCH]) for first in range(0, len(inputs), _BATCH)]
@@ -275,9 +276,10 @@ def _as_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[None, :, :, None] if pixels.ndim == 2 else pixels[None]
 
 
-def _metadata(preprocessing: Preprocessing, classes: Sequence[str], name: str) -> dict[str, str]:
+def _metadata(preprocessing: Preprocessing, classes: Sequence[str], name: str, look: int | None) -> dict[str, str]:
     """Return the text that every model file carries, if its format can hold it."""
     return {
+        **({LOOK: str(look)} if look else {}),
         "sonoforge.preprocessing": json.dumps(preprocessing.to_dict()),
         "sonoforge.classes": json.dumps(list(classes)),
         "sonoforge.name": name,

@@ -10,9 +10,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from sonoforge.export.formats.onnx_graph import BundleGraph
+from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph
 from sonoforge.export.gate.parity import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.models.second_look import OutlineHead
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle
@@ -51,7 +52,11 @@ def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
     if not members:
         raise _not_ours(where, "no layer named linears")
     nets = [_folded(mobilenet_v2(len(bundle.classes))) for _ in members]
-    graph = BundleGraph(nets, bundle.manifest.temperature, len(shared), _mirrors(model.graph)).eval()
+    look = _look(model, where)
+    if look:
+        for net in nets:
+            net.outline = OutlineHead()
+    graph = BundleGraph(nets, bundle.manifest.temperature, len(shared), _mirrors(model.graph), look).eval()
     try:
         graph.load_state_dict(weights)
     except RuntimeError as error:
@@ -81,10 +86,20 @@ def _weights(graph: onnx.GraphProto, where: str) -> dict[str, Tensor]:
     return weights
 
 
+def _look(model: onnx.ModelProto, where: str) -> int | None:
+    """Return the side of each of two looks in pixels; None where the network looks once."""
+    said = {entry.key: entry.value for entry in model.metadata_props}.get(LOOK)
+    if said is None:
+        return None
+    if not re.fullmatch(r"[1-9]\d{1,3}", said):
+        raise _not_ours(where, f"{LOOK} {said!r:.40}")
+    return int(said)
+
+
 def _mirrors(graph: onnx.GraphProto) -> bool:
-    """Say whether the image goes anywhere but into the first convolution: its mirror image is made of it."""
+    """Say whether the image is joined with another, which is its mirror image."""
     inputs = {value.name for value in graph.input}
-    return any(node.op_type != "Conv" for node in graph.node if inputs.intersection(node.input))
+    return any(node.op_type == "Concat" for node in graph.node if inputs.intersection(node.input))
 
 
 def _folded(net: Any) -> Any:

@@ -31,7 +31,19 @@ if TYPE_CHECKING:
 # images, mirrored and cut by 4 %, as they are not in its training set (largest and mean change of the probabilities):
 # only the stem, the first depthwise convolution and the last layers in float32: 0.172, 0.017 at 2.49 MB and 2.1 ms;
 # blocks 0 to 4: 0.089, 0.008 at 2.54 MB and 2.4 ms; blocks 0 to 7: 0.081, 0.007 at 2.67 MB and 3.4 ms.
-LEFT = re.compile(r"(shared|tails\.\d+)\.[0-4](\.|$)|linears|activations")
+# So do the outline and what is in no layer: where to look again.
+LEFT = re.compile(r"(shared|tails\.\d+)\.[0-4](\.|@|$)|linears|activations|outlines|^$")
+
+_LAYERS = frozenset(
+    (
+        *("ConvolutionConfig", "HardtanhConfig", "ClampConfig", "AddConfig", "ReLUConfig"),
+        *("QuantizedPerTensorConfig", "DeQuantizedPerTensorConfig", "QuantizeAffineConfig", "DeQuantizeAffineConfig"),
+    )
+)
+"""What XNNPACK runs of a network that looks twice; ExecuTorch's own kernels run the rest, which is little.
+
+Given all, ExecuTorch 1.5.1 puts both looks into one part, which then waits for what lies between them.
+"""
 
 
 @contextlib.contextmanager
@@ -61,7 +73,7 @@ def write_executorch(source: Source) -> bytes:
         SonoforgeError: ExecuTorch is not installed.
         GateError: ExecuTorch cannot lower the network.
     """
-    return lower(source.graph, _example(source), source.metadata)
+    return lower(source.graph, _example(source), source.metadata, only=_only(source))
 
 
 def write_executorch_int8(source: Source) -> bytes:
@@ -80,28 +92,43 @@ def write_executorch_int8(source: Source) -> bytes:
         (torch.from_numpy(source.preprocessing.normalise(source.calibration[index : index + 1])),)
         for index in range(len(source.calibration))
     )
-    return lower(quantise(source.graph, batches, LEFT), _example(source), source.metadata)
+    return lower(quantise(source.graph, batches, LEFT), _example(source), source.metadata, only=_only(source))
+
+
+def _only(source: Source) -> frozenset[str]:
+    return _LAYERS if getattr(source.graph, "look", None) else frozenset()
 
 
 @_quiet()
-def lower(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str, Any] | None = None) -> bytes:
+def lower(
+    module: nn.Module,
+    examples: tuple[Tensor, ...],
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    only: frozenset[str] = frozenset(),
+) -> bytes:
     """Lower any network to an ExecuTorch program for XNNPACK and return the file's bytes.
 
     Args:
         module: In evaluation mode, on the CPU, its weights in `torch.contiguous_format`.
         examples: Inputs; the file will take only their shapes.
         metadata: Text, or values written as JSON: the file gets a method of each name that returns the text.
+        only: XNNPACK's names of what it shall run; empty for all that it can.
 
     Raises:
         SonoforgeError: ExecuTorch is not installed.
         GateError: ExecuTorch cannot lower the network.
     """
     _require()
+    from executorch.backends.xnnpack.partition.config import (  # noqa: PLC0415 - optional, and slow
+        ALL_PARTITIONER_CONFIGS,
+    )
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import (  # noqa: PLC0415 - optional, and slow
         XnnpackPartitioner,
     )
     from executorch.exir import to_edge_transform_and_lower  # noqa: PLC0415
 
+    configs = [config for config in ALL_PARTITIONER_CONFIGS if config.__name__ in only]
     texts = {
         name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         for name, value in (metadata or {}).items()
@@ -109,7 +136,7 @@ def lower(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str
     try:
         program = to_edge_transform_and_lower(
             torch.export.export(module, examples),
-            partitioner=[XnnpackPartitioner()],
+            partitioner=[XnnpackPartitioner(configs=configs or None)],
             constant_methods=texts or None,
         ).to_executorch()
     except Exception as error:  # the compiler's passes raise whatever they meet

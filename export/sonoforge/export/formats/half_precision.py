@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from sonoforge.export.formats.onnx_derivative import answers_of, finish
+from sonoforge.export.formats.onnx_derivative import answers_of, finish, unshare_small
 from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError
 
@@ -43,6 +43,7 @@ def to_half(model: bytes, kept: int = 0) -> bytes:
     original = onnx.load_model_from_string(model)
     copy = onnx.load_model_from_string(model)
     _tensor_constants(copy)
+    unshare_small(copy)
     names = []
     if kept:
         for index, node in enumerate(copy.graph.node):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -9,6 +11,25 @@ from numpy.typing import NDArray
 from sonoforge.export.formats.onnx_graph import OPSET
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.inference.onnx_session import session_options
+
+_SMALL = 4096  # values up to which a stored input is copied: biases and numbers, not weights
+
+
+def unshare_small(model: onnx.ModelProto) -> None:
+    """Give each operator small stored inputs of its own, in place, as those of a network that looks twice are shared.
+
+    Converters name what they make of an input after it, so that two operators that share one clash.
+    """
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    small = {name for name, tensor in stored.items() if math.prod(tensor.dims) <= _SMALL}
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        for place, name in enumerate(node.input):
+            if name in small and name in taken:
+                copy = model.graph.initializer.add()
+                copy.CopyFrom(stored[name])
+                copy.name = node.input[place] = f"{name}_{index}_{place}"
+            taken.add(name)
 
 
 def finish(changed: onnx.ModelProto, original: onnx.ModelProto, notes: dict[str, str] | None = None) -> bytes:

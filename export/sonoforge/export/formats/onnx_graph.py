@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import warnings
@@ -12,12 +13,16 @@ import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sonoforge.models.mobilenetv2 import EMBEDDING
+from sonoforge.models.second_look import look_twice, place_maps
 from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.errors import GateError
 
 OPSET = 18
+LOOK = "sonoforge.look"
+"""Metadata: the side in pixels of each of two looks, of a network that looks twice."""
 
 
 class BundleGraph(nn.Module):
@@ -28,36 +33,66 @@ class BundleGraph(nn.Module):
     It is a separate convolution because some mobile back ends cannot run one whose weight is computed.
 
     With ``mirror``, embedding and maps are the means over the image and its mirror image (its maps mirrored back);
-    with several members, logits, embedding and activation maps are the members' means.  Everything up to the logits is
-    linear, so the activation maps stay exact.
+    with ``look``, over the whole image and the window where the network sees a lesion, each shown to it at ``look``
+    pixels a side (the window's maps laid over the image); with several members, logits, embedding and activation maps
+    are the members' means.  Everything up to the logits is linear, so the activation maps stay exact.
     """
 
     def __init__(
-        self, members: Sequence[Any], temperature: float, shared_blocks: int = 0, mirror: bool = False
+        self,
+        members: Sequence[Any],
+        temperature: float,
+        shared_blocks: int = 0,
+        mirror: bool = False,
+        look: int | None = None,
     ) -> None:
         super().__init__()
         self.shared = members[0].features[:shared_blocks]
         self.tails = nn.ModuleList(net.features[shared_blocks:] for net in members)
+        self.outlines = nn.ModuleList(net.outline for net in members) if look else nn.ModuleList()
         self.linears = nn.ModuleList(net.classifier[1] for net in members)
         self.activations = nn.ModuleList(_activation(linear) for linear in self.linears)
         self.temperature = temperature
         self.mirror = mirror
+        self.look = look
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run on normalised images (N, 3, S, S)."""
-        shared = self.shared(torch.cat([images, images.flip(3)]) if self.mirror else images)
+        views = torch.cat([images, images.flip(3)]) if self.mirror else images
+        both = self._look_twice(views) if self.look else self._look_once(views)
         logits, embeddings, cams = [], [], []
-        for tail, linear, activation in zip(self.tails, self.linears, self.activations, strict=True):
-            maps = tail(shared)
-            if self.mirror:
-                straight, mirrored = maps.reshape(2, -1, *maps.shape[1:]).unbind(0)
-                maps = (straight + mirrored.flip(3)) / 2
-            embedding = maps.mean((2, 3))
+        for linear, own in zip(self.linears, both, strict=True):
+            embedding, cam = self._straight(*own)
             logits.append(linear(embedding))
             embeddings.append(embedding)
-            cams.append(activation(maps))
+            cams.append(cam)
         mean_logits = _mean(logits)
         return mean_logits, F.softmax(mean_logits / self.temperature, dim=1), _mean(embeddings), _mean(cams)
+
+    def _straight(self, embedding: Tensor, cam: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the means over images and mirror images, whose maps are mirrored back."""
+        if not self.mirror:
+            return embedding, cam
+        straight, mirrored = cam.reshape(2, -1, *cam.shape[1:]).unbind(0)
+        return embedding.reshape(2, -1, embedding.shape[1]).mean(0), (straight + mirrored.flip(3)) / 2
+
+    def _look_once(self, views: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return each member's embeddings and activation maps."""
+        shared = self.shared(views)
+        every = [tail(shared) for tail in self.tails]
+        return [(maps.mean((2, 3)), own(maps)) for maps, own in zip(every, self.activations, strict=True)]
+
+    def _look_twice(self, views: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return each member's embeddings and activation maps over both looks."""
+        found = []
+        parts: list[list[Any]] = [list(part) for part in (self.tails, self.outlines, self.activations)]
+        for tail, outline, activation in zip(*parts, strict=True):
+            looks = look_twice([*self.shared, *tail], outline, views, self.look or 0)
+            side = 2 * looks.first.shape[2]
+            whole = F.interpolate(activation(looks.first), scale_factor=2.0, mode="nearest")
+            window = place_maps(activation(looks.second), looks.window, side)
+            found.append((looks.embedding, (whole + window) / 2))
+        return found
 
 
 def _activation(linear: Any) -> nn.Conv2d:
@@ -83,13 +118,29 @@ def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
     Raises:
         GateError: The exporter wrote another operator set than `OPSET`.
     """
-    graph = graph.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    graph = folded(graph).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for module in graph.modules():
         if isinstance(module, nn.ReLU6):
             module.inplace = False  # the exporter takes a third longer to rewrite operations that work in place
     example = torch.zeros(2, 3, side, side)  # a batch of one would be traced as a constant
     batch = torch.export.Dim("batch", min=1, max=4096)
     return trace(graph, {"input": example}, OUTPUTS, ({0: batch},), metadata)
+
+
+def folded(graph: nn.Module) -> nn.Module:
+    """Return a copy with each batch norm folded into the convolution before it.
+
+    The exporter does that, too, but not where a convolution runs twice.
+    """
+    graph = copy.deepcopy(graph).eval()
+    for parent in list(graph.modules()):
+        convolution: tuple[str, nn.Conv2d] | None = None
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and convolution is not None:
+                setattr(parent, convolution[0], fuse_conv_bn_eval(convolution[1], child))
+                setattr(parent, name, nn.Identity())
+            convolution = (name, child) if isinstance(child, nn.Conv2d) else None
+    return graph
 
 
 def trace(

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sonoforge.export.formats.onnx_derivative import answers_of, finish
+from sonoforge.export.formats.onnx_derivative import answers_of, finish, unshare_small
 from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError
 
@@ -161,6 +162,7 @@ def write_int8(source: Source) -> bytes:
 def _named(model: bytes) -> onnx.ModelProto:
     """Read a model and name its unnamed nodes: the quantiser chooses nodes by name."""
     proto = onnx.load_model_from_string(model)
+    unshare_small(proto)
     for index, node in enumerate(proto.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
     return proto
@@ -179,8 +181,11 @@ def _feature_convolutions(model: onnx.ModelProto) -> list[str]:
 
 def _always_kept(model: onnx.ModelProto) -> set[str]:
     features = _feature_convolutions(model)
-    maps = {node.name for node in model.graph.node if node.op_type == "Conv"}.difference(features)
-    return maps.union(features[: min(_FIRST, len(features) // 2)])
+    convolutions = {node.name: node for node in model.graph.node if node.op_type == "Conv"}
+    weights = {convolutions[name].input[1] for name in features[: min(_FIRST, len(features) // 2)]}
+    # Also where a network that looks twice runs them again.
+    first = {name for name, node in convolutions.items() if node.input[1] in weights}
+    return first.union(convolutions.keys() - set(features))
 
 
 def _ranked(model: onnx.ModelProto, inputs: NDArray[np.float32], names: list[str]) -> list[str]:
@@ -192,6 +197,25 @@ def _ranked(model: onnx.ModelProto, inputs: NDArray[np.float32], names: list[str
         alone = _quantise(model, inputs, everything - {name})
         effects[name] = float(np.abs(answers_of(alone.SerializeToString(), inputs, "logits") - exact).mean())
     return sorted(names, key=lambda name: -effects[name])
+
+
+def _shift_shared(model: onnx.ModelProto) -> None:
+    """Store int8 weights that run twice as uint8, 128 more with a zero point of 128, in place: the same weights.
+
+    With 8-bit sums that do not overflow (``session.x64quantprecision``), onnxruntime does so itself, but fails on the
+    second operator that reads them.
+    """
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    made = {node.output[0]: node.input for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    readers = Counter(
+        made[node.input[1]][0] for node in model.graph.node if node.op_type == "Conv" and node.input[1] in made
+    )
+    for weight, _, zero in made.values():
+        if readers[weight] < 2 or stored[weight].data_type != onnx.TensorProto.INT8:
+            continue
+        for name in (weight, zero):
+            values = onnx.numpy_helper.to_array(stored[name]).astype(np.int16) + 128
+            stored[name].CopyFrom(onnx.numpy_helper.from_array(values.astype(np.uint8), name))
 
 
 def _quantise(
@@ -231,7 +255,10 @@ def _quantise(
                 "QuantizeBias": not symmetric,
             },
         )
-        return onnx.load_model(str(target))
+        changed = onnx.load_model(str(target))
+    if not symmetric:
+        _shift_shared(changed)
+    return changed
 
 
 @contextlib.contextmanager

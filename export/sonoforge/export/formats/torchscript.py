@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.jit.mobile import _load_for_lite_interpreter
 
+from sonoforge.export.formats.onnx_graph import folded
 from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -108,7 +109,9 @@ def _trace(module: nn.Module, examples: tuple[Tensor, ...]) -> Any:
     """Trace and freeze: weights become constants, batch normalisation is merged into the convolutions."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(module.eval(), examples, check_trace=False)
+        # Freezing would fold, too, but copy the weights of layers that run twice.
+        network = folded(module) if getattr(module, "look", None) else module.eval()
+        traced = torch.jit.trace(network, examples, check_trace=False)
         return torch.jit.freeze(traced)
 
 
@@ -127,6 +130,8 @@ def _normal(archive: bytes, metadata: Mapping[str, Any]) -> bytes:
 
     buffer = io.BytesIO()
     writer = torch._C.PyTorchFileWriter(buffer)
+    # The writer's own default is an early version, whose operators compute otherwise.
+    writer.set_min_version(int(reader.get_record("version")))
     for name in kept:
         if name in _WRITTEN_BY_THE_WRITER:
             continue

@@ -37,7 +37,7 @@ OPERATORS = frozenset(
             "Relu",
             "Reshape",
         ),
-        *("Resize", "Shape", "Sin", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Tanh"),
+        *("Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Tanh"),
         *("Transpose", "Unsqueeze", "Where"),
     )
 )

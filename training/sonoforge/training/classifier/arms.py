@@ -124,7 +124,7 @@ def train_arm(
     history = [
         {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} for rows in zip(*histories, strict=True)
     ]
-    answers = answer(members, views, settings.frozen_blocks, device)
+    answers = answer(members, views, settings.frozen_blocks, device, look=settings.look)
     learned = slice(0 if job.arm.real else len(images), None)
     train_accuracy = float((answers.probabilities.argmax(axis=1) == labels)[learned].mean())
     counts = np.zeros(len(images.classes), np.int64) if added is None else added.counts
@@ -205,6 +205,7 @@ def train_judge(images: LabelledImages, job: ClassifierJob) -> Judge:
 
     def judge(pixels: Pixels) -> NDArray[np.float64]:
         # From pixels, so that the frozen blocks are run, too.
-        return answer(members, pixel_views(pixels, settings.mirror), settings.frozen_blocks, job.device).probabilities
+        views = pixel_views(pixels, settings.mirror)
+        return answer(members, views, settings.frozen_blocks, job.device, look=settings.look).probabilities
 
     return judge

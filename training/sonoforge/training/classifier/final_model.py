@@ -172,7 +172,8 @@ def record_model(
         training=training,
         evaluation=_evaluate(held_out, classes, trained, provenance),
         crop=provenance.settings.crop,
-        image_size=provenance.settings.image_size,
+        image_size=provenance.settings.preprocessing.size,
+        look=provenance.settings.look,
         intended_use=INTENDED_USE.format(
             data=SIMULATED if training["simulated"] == training["data_images"] else cache.dataset.name,
             classes=" / ".join(classes),

@@ -19,15 +19,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sonoforge.models.blocks import OUTLINE_BLOCK, STYLE_BLOCKS
+from sonoforge.models.second_look import OutlineHead
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels, augment
-from sonoforge.training.classifier.lesion_outlines import OutlineHead, Outlines, outline_loss
+from sonoforge.training.classifier.lesion_outlines import Outlines, outline_loss
 from sonoforge.training.classifier.mixed_precision import bfloat16
 from sonoforge.training.classifier.network import to_tensor
 from sonoforge.training.classifier.questions import Shown, add_prevalence, question_loss, question_losses
-from sonoforge.training.classifier.settings import OUTLINE_BLOCK, ClassifierSettings
+from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.style_mixing import mix_styles
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +157,8 @@ def fit(
         if checkpoint is not None:
             training.save(checkpoint, history)
     net.load_state_dict(training.result(), strict=False)
+    if settings.outlines and not settings.look_again:
+        del net.outline
     net.eval()
     return history
 
@@ -165,10 +170,10 @@ class _Training:
         self.net, self.inputs, self.settings, self.seed = net, inputs, settings, seed
         labels, device = inputs.labels, next(net.parameters()).device
         self.device, self.start_block = device, settings.frozen_blocks
-        self.outline_head = _make_outline_head(seed, device) if settings.outlines else None
         trained = [*net.features[self.start_block :].parameters(), *net.classifier.parameters()]
-        if self.outline_head is not None:
-            trained += self.outline_head.parameters()
+        if settings.outlines:
+            net.outline = _make_outline_head(seed, device)
+            trained += net.outline.parameters()
         # What is left after the last full batch waits for the next epoch's order: a batch of one has no statistics.
         self.batch = min(settings.batch, len(labels))
         self.steps = max(1, len(labels) // self.batch)
@@ -211,7 +216,7 @@ class _Training:
         place = torch.from_numpy(chosen).to(self.device)
         view = self.inputs.batch(chosen, rng)
         truth = self.target[place] if view.labels is None else torch.from_numpy(view.labels).to(self.device)
-        logits, outlines = self._answer(view)
+        logits, outlines = self._answer(view, rng)
         loss = self._loss(logits, view, truth, None if self.image_weights is None else self.image_weights[place])
         if outlines is not None and view.outlines is not None:
             loss = loss + self.settings.outlines * outline_loss(outlines, view.outlines)
@@ -221,14 +226,21 @@ class _Training:
         self.schedule.step()
         return float(loss.detach()), int((logits.detach().argmax(1) == truth).sum())
 
-    def _answer(self, view: Batch) -> tuple[Tensor, Tensor | None]:
+    def _answer(self, view: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Return the logits (B, classes), and those of the outlines where they are learnt."""
-        head = self.outline_head
-        split = self.start_block if head is None else OUTLINE_BLOCK
+        learnt = bool(self.settings.outlines)
+        split = max(self.start_block, OUTLINE_BLOCK)
         with bfloat16(self.net, self.device, enabled=self.settings.precision == "bf16"):
-            maps = self.net.features[self.start_block : split](view.inputs)
+            maps = self._mixed(view.inputs, self.start_block - 1, rng)
+            for block in range(self.start_block, min(split, len(self.net.features))):
+                maps = self._mixed(self.net.features[block](maps), block, rng)
             logits = forward_from(self.net, split, maps)
-        return logits.float(), None if head is None else head(maps.float())
+        return logits.float(), self.net.outline(maps.float()) if learnt else None
+
+    def _mixed(self, maps: Tensor, block: int, rng: np.random.Generator) -> Tensor:
+        """Return the maps of a block, sometimes with mixed styles."""
+        share = self.settings.mix_styles if block in STYLE_BLOCKS else 0.0
+        return mix_styles(maps, rng) if share and rng.random() < share else maps
 
     def _loss(self, logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None) -> Tensor:
         smoothing = self.settings.label_smoothing
@@ -271,8 +283,6 @@ class _Training:
         state = {"net": _trained_state(self.net, self.start_block), "average": self.average, "history": history}
         state["shown"] = self.shown.counts
         state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
-        if self.outline_head is not None:
-            state["outline_head"] = self.outline_head.state_dict()
         buffer = io.BytesIO()
         torch.save(state, buffer)
         atomic.write_bytes(checkpoint, buffer.getvalue())
@@ -283,8 +293,6 @@ class _Training:
         self.net.load_state_dict(saved["net"], strict=False)
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
-        if self.outline_head is not None:
-            self.outline_head.load_state_dict(saved["outline_head"])
         self.average = saved["average"]
         self.shown.counts = saved["shown"]
         history: list[EpochRow] = saved["history"]
@@ -335,7 +343,7 @@ def _trained_state(net: Any, start_block: int) -> dict[str, Tensor]:
 
 def _is_trained(key: str, start_block: int) -> bool:
     parts = key.split(".")
-    return parts[0] == "classifier" or int(parts[1]) >= start_block
+    return parts[0] != "features" or int(parts[1]) >= start_block
 
 
 def _train_mode(net: Any, start_block: int) -> None:

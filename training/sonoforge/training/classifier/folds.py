@@ -72,14 +72,14 @@ def run_fold(task: FoldTask) -> FoldResult:
         views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
         if settings.cached_blocks:
             views = list(read_maps(task, test, device)[: len(views)])
-        watched = Watched(views, cache.dataset.labels[test]) if settings.test_curves else None
+        watched = Watched(views, cache.dataset.labels[test], settings.look) if settings.test_curves else None
         trained = train_arm(
             cache.labelled(train),
             added,
             dataclasses.replace(job, watched=watched),
             features=read_maps(task, train, device) if settings.cached_blocks else None,
         )
-        answers = answer(trained.members, views, settings.frozen_blocks, device)
+        answers = answer(trained.members, views, settings.frozen_blocks, device, look=settings.look)
     result = FoldResult(
         arm=task.arm,
         protocol=plan.protocol,

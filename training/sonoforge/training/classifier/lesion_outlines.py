@@ -1,7 +1,7 @@
 """The lesion's outline as a second task: what a network learns to find, it cannot mistake for its surroundings.
 
 A 1x1 convolution on the map of stride 16 says for each of its cells how much of it is lesion.  It shapes the blocks
-before it while they are trained and is dropped afterwards, so the network, its file and its speed stay as they are.
+before it while they are trained.  Afterwards it is dropped, unless the network looks again where it sees a lesion.
 The loss is the sum of binary cross-entropy and soft Dice (Milletari et al., V-Net, 3DV 2016).
 """
 
@@ -10,9 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-_WIDTH = 96  # channels of the map that block `settings.OUTLINE_BLOCK` reads
+from torch import Tensor
 
 
 class Outlines(NamedTuple):
@@ -20,19 +18,6 @@ class Outlines(NamedTuple):
 
     masks: Tensor  # (B, S, S) float, 0 outside to 1 inside
     known: Tensor  # (B,) float, 0 where a view may show a lesion that no mask shows
-
-
-class OutlineHead(nn.Module):
-    """Logits (B, 1, S/16, S/16) of how much of each cell is lesion, from the map (B, 96, S/16, S/16)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cells = nn.Conv2d(_WIDTH, 1, 1)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """See `OutlineHead`."""
-        logits: Tensor = self.cells(maps)
-        return logits
 
 
 def outline_loss(logits: Tensor, outlines: Outlines) -> Tensor:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.models.second_look import OutlineHead
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
@@ -156,6 +157,7 @@ class ModelRecord:
     intended_use: str
     crop: str = "none"  # what the network saw of each image, row of `preprocessing.CROPS`
     image_size: int = IMAGENET.size  # side of the network's input, in pixels
+    look: int | None = None  # side of each of two looks in pixels, see `models.second_look`; None: it looks once
     elsewhere: ElsewhereRecord = field(default_factory=ElsewhereRecord)  # on other scanners; stands in no run folder
 
     @property
@@ -216,6 +218,8 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
         for index in sorted({int(key.split(".")[0]) for key in state}):
             prefix = f"{index}."
             net = mobilenet_v2(len(record.classes)).eval()
+            if record.look:
+                net.outline = OutlineHead()
             net.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
             members.append(net)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.models.second_look import look_twice
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import VARIANTS, Pixels, augment
@@ -84,11 +85,12 @@ class Watched(NamedTuple):
 
     views: Sequence[Pixels | Tensor]
     labels: NDArray[np.int64]  # (N,) true classes
+    look: int | None = None
 
 
 def measure(net: Any, watched: Watched, start_block: int, device: torch.device) -> dict[str, float]:
     """Return ``test_accuracy`` and ``test_loss`` (mean cross-entropy, in nats, without label smoothing)."""
-    probabilities = answer([net], watched.views, start_block, device).probabilities
+    probabilities = answer([net], watched.views, start_block, device, look=watched.look).probabilities
     of_truth = probabilities[np.arange(len(watched.labels)), watched.labels]
     return {
         "test_accuracy": float((probabilities.argmax(axis=1) == watched.labels).mean()),
@@ -102,21 +104,38 @@ def pixel_views(pixels: Pixels, mirror: bool) -> tuple[Pixels, ...]:
 
 
 @torch.inference_mode()
-def answer(members: Sequence[Any], views: Sequence[Pixels | Tensor], start_block: int, device: torch.device) -> Answers:
-    """Answer on the mean logits of members that share ``start_block`` blocks, each on the views' mean embedding."""
+def answer(
+    members: Sequence[Any],
+    views: Sequence[Pixels | Tensor],
+    start_block: int,
+    device: torch.device,
+    *,
+    look: int | None = None,
+) -> Answers:
+    """Answer on the mean logits of members that share ``start_block`` blocks, each on the views' mean embedding.
+
+    With ``look``, each member looks twice at each view, see `models.second_look.look_twice`.
+    """
     for net in members:
         net.eval()
     shared = members[0].features[:start_block]
     probabilities, embeddings = [], []
     for start in range(0, len(views[0]), INFERENCE_BATCH):
         chunks = [view[start : start + INFERENCE_BATCH] for view in views]
-        maps = [
-            chunk.contiguous(memory_format=torch.channels_last)
-            if isinstance(chunk, Tensor)
-            else shared(to_tensor(chunk, device))
-            for chunk in chunks
-        ]
-        pooled = [torch.stack([net.features[start_block:](m).mean((2, 3)) for m in maps]).mean(0) for net in members]
+        if look:
+            images = [to_tensor(chunk, device) for chunk in chunks if not isinstance(chunk, Tensor)]
+            looks = [[look_twice(net.features, net.outline, own, look) for own in images] for net in members]
+            pooled = [torch.stack([own.embedding for own in both]).mean(0) for both in looks]
+        else:
+            maps = [
+                chunk.contiguous(memory_format=torch.channels_last)
+                if isinstance(chunk, Tensor)
+                else shared(to_tensor(chunk, device))
+                for chunk in chunks
+            ]
+            pooled = [
+                torch.stack([net.features[start_block:](m).mean((2, 3)) for m in maps]).mean(0) for net in members
+            ]
         logits = torch.stack([net.classifier(e) for net, e in zip(members, pooled, strict=True)]).mean(0)
         probabilities.append(F.softmax(logits.double(), dim=1).cpu().numpy())
         embeddings.append(torch.stack(pooled).mean(0).cpu().numpy())

@@ -6,12 +6,25 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from sonoforge.models.blocks import OUTLINE_BLOCK, STYLE_BLOCKS
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.preprocessing import CROPS, IMAGENET
+from sonoforge.runtime.images.preprocessing import CROPS
 from sonoforge.training.classifier.augmentation import VARIANTS
-from sonoforge.training.classifier.settings import BUDGETS, OUTLINE_BLOCK, ClassifierSettings
+from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 
+SETTABLE = (
+    "augmentation",
+    "heads",
+    "windows",
+    "outlines",
+    "look_again",
+    "mix_styles",
+    "balance",
+    "teachers",
+    "image_size",
+)
+"""Other settings that an option has in place of the budget's."""
 CHOOSABLE = ("learning_rate", "epochs", "frozen_blocks", "members")
 """Options that can also be chosen inside each training fold, see `nested_choice`, as can the dose of arms that add."""
 
@@ -55,13 +68,26 @@ class ClassifierOptions:
         "training (needs masks)",
         limits=(0, 100),
     )
+    look_again: bool | None = option(
+        None,
+        help="with --outlines: answer on the mean of the whole image and of the window where a lesion is seen, which "
+        "is twice the work",
+    )
+    mix_styles: float | None = option(
+        None,
+        help="probability of giving the early maps of each image the brightness and contrast of another's, after each "
+        "of three blocks",
+        limits=(0, 1),
+    )
     balance: bool | None = option(None, help="show all collections equally often, whatever their sizes")
     teachers: int | None = option(
         None, help="networks that are distilled into each network that answers (0: none)", limits=(0, 16)
     )
     crop: str = option("none", help="auto: train on the scan found in each image; none: on whole images", choices=CROPS)
-    image_size: int = option(
-        IMAGENET.size, help="side of the network's input, in pixels; smaller is faster", limits=(64, 512)
+    image_size: int | None = option(
+        None,
+        help="side of the network's input, in pixels, instead of the budget's; smaller is faster",
+        limits=(64, 512),
     )
     precision: str = option("fp32", help="arithmetic of the classifier's training", choices=("fp32", "bf16"))
 
@@ -71,16 +97,25 @@ class ClassifierOptions:
         Raises:
             SonoforgeError: Windows or outlines without what they need.
         """
-        names = (*CHOOSABLE, "augmentation", "heads", "windows", "outlines", "balance", "teachers")
+        names = (*CHOOSABLE, *SETTABLE)
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         changes = {name: value for name, value in given.items() if value is not None}
-        changes |= {"crop": self.crop, "image_size": self.image_size, "precision": self.precision}
+        changes |= {"crop": self.crop, "precision": self.precision}
         settings = dataclasses.replace(BUDGETS[self.budget], **changes)
         for name in ("windows", "outlines"):
             if getattr(settings, name) and settings.heads != "questions":
                 raise SonoforgeError(
                     f"--{name}: found it with --heads classes, expected --heads questions, which it serves"
                 )
+        if settings.mix_styles and settings.frozen_blocks > STYLE_BLOCKS[-1] + 1:
+            raise SonoforgeError(
+                f"--mix-styles: found {settings.frozen_blocks} frozen blocks, expected {STYLE_BLOCKS[-1] + 1} at most: "
+                f"styles are mixed after blocks {', '.join(map(str, STYLE_BLOCKS))}"
+            )
+        if settings.look_again and not settings.outlines:
+            raise SonoforgeError(
+                "--look-again: found it without --outlines, expected --outlines 0.5, say: they show where to look"
+            )
         if settings.outlines and settings.augmentation == "trivial":
             raise SonoforgeError(
                 "--outlines: found --augmentation trivial, which turns images and leaves their masks behind, expected "

@@ -19,13 +19,10 @@ from sonoforge.training.classifier.lesion_outlines import Outlines
 from sonoforge.training.classifier.mixed_precision import bfloat16
 from sonoforge.training.classifier.network import to_tensor
 from sonoforge.training.classifier.questions import HEALTHY
-from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.settings import LARGE, ClassifierSettings
 from sonoforge.training.classifier.windows import Box, any_window, lesion_box, window_round, window_without
 from sonoforge.training.data.labelled_images import LabelledImages
 
-SOURCE = 256
-"""Smallest side in pixels of the images that windows are cut from, where their files are known: a window of a small
-image would be blurred, which whole images are not."""
 ENOUGH = 10
 """Healthy scans from which on a collection teaches by whole scans if there is a lesion."""
 
@@ -85,10 +82,11 @@ def scan_inputs(
         SonoforgeError: No healthy class; or windows or outlines without masks.
     """
     healthy = find_healthy(images.classes)
-    side = images.pixels.shape[1]
     large = images.pixels
-    if settings.windows and images.larger is not None and side < SOURCE:
-        large = images.larger(SOURCE)
+    side = settings.look or large.shape[1]
+    whole = np.stack([cut(pixels, None, side) for pixels in large]) if settings.look else large
+    if settings.windows and images.larger is not None and large.shape[1] < LARGE:
+        large = images.larger(LARGE)
     masks = _read_masks(images, settings, large.shape[1])
     boxes = [None] * len(images) if masks is None else [lesion_box(mask) for mask in masks]
     whole_teach = _whole_scans_teach(images, healthy)
@@ -109,7 +107,7 @@ def scan_inputs(
         mask = None
         if masks is not None and settings.outlines:
             mask = change.place(cut(masks[i], box, side))
-        shown = cut(large[i], box, side) if box else images.pixels[i]
+        shown = cut(large[i], box, side) if box else whole[i]
         known = lesion is not None or images.labels[i] == healthy
         return _View(change.apply(shown), label, bool(box) or bool(whole_teach[i]), bool(box), mask, bool(known))
 

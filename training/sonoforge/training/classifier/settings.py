@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 
-OUTLINE_BLOCK = 14
-"""The first block that does not read what a lesion's outline is read from, see `lesion_outlines`."""
+LARGE = 256
+"""Side in pixels of the images that windows are cut from: a window of a small image would be blurred."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,18 @@ class ClassifierSettings:
     windows: float = 0.0
     # Weight of a second task, the outline of the lesion, see `lesion_outlines`; needs masks, and `questions`.
     outlines: float = 0.0
+    mix_styles: float = 0.0  # probability of mixing the styles of a batch after each of some blocks, see `style_mixing`
     balance: bool = False  # show all collections equally often, see `scan_views.balanced_frequencies`
     # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
     members: int = 1
     teachers: int = 0  # networks that are distilled into each of the members, see `distillation`; 0: none
     mirror: bool = False  # answer on the mean embedding of the image and its mirror image; twice the work of one answer
+    # Answer on the mean embedding of the whole image and of the window where the network sees a lesion, see
+    # `models.second_look`: twice the work of one answer; needs outlines.
+    look_again: bool = False
     crop: str = "none"  # row of `preprocessing.CROPS`: whole images, or the scan found in each
-    image_size: int = IMAGENET.size  # side of the network's input, in pixels
+    image_size: int = IMAGENET.size  # side of what the network is shown, in pixels
     precision: str = "fp32"  # `fp32`, or `bf16`: forward and backward passes in bfloat16 autocast, weights in float32
     # Accuracy and loss on the held-out fold after each epoch, for a picture; nothing is chosen by them.
     test_curves: bool = False
@@ -50,7 +54,12 @@ class ClassifierSettings:
     @property
     def preprocessing(self) -> Preprocessing:
         """How an image becomes the network's input."""
-        return dataclasses.replace(IMAGENET, size=self.image_size, crop=self.crop)
+        return dataclasses.replace(IMAGENET, size=LARGE if self.look_again else self.image_size, crop=self.crop)
+
+    @property
+    def look(self) -> int | None:
+        """Side of each of two looks in pixels; None where there is but one."""
+        return self.image_size if self.look_again else None
 
     @property
     def cached_blocks(self) -> int:

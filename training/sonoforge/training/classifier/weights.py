@@ -113,9 +113,11 @@ def _shipped(cache: ImageCache) -> Backbone:
     refuse_seen(bundle, cache)
     graph = onnx.load_model_from_string(bundle.read("model.onnx")).graph
     tensors = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}
-    biased = [node for node in graph.node if node.op_type == "Conv" and len(node.input) == 3]
+    convolutions = {node.input[1]: node.input[2] for node in graph.node if node.op_type == "Conv" and node.input[2:]}
     net = mobilenet_v2(1)
-    load_folded(net, [(tensors[node.input[1]], tensors[node.input[2]]) for node in biased])
+    # A network that looks twice runs each of its convolutions twice, and one of its outline between them.
+    own = [names for names in convolutions.items() if not names[0].startswith("outlines.")]
+    load_folded(net, [(tensors[weight], tensors[bias]) for weight, bias in own])
     # Those of its own training images, by `measure_batch_norm`: the images at hand are test images, too.
     statistics = bundle.arrays("batch-norm.npz", _BATCH_NORM)
     restore_batch_norm(net, torch.from_numpy(statistics["means"]), torch.from_numpy(statistics["variances"]))

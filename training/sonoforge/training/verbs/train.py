@@ -113,7 +113,7 @@ def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: 
     """Answer on the images of the plan's first fold, in two halves that calibrate each other."""
     test = plan.test(0)
     views = pixel_views(cache.images[test], job.settings.mirror)
-    answers = answer(trained.members, views, job.settings.frozen_blocks, job.device)
+    answers = answer(trained.members, views, job.settings.frozen_blocks, job.device, look=job.settings.look)
     groups = np.array(plan.groups)[test]
     predictions = Predictions(
         arm=arm,

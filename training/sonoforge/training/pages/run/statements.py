@@ -208,6 +208,10 @@ def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
         said.append(f"{classifier['windows']:.0%} of the images shown as windows with their lesion or beside it")
     if classifier.get("outlines"):
         said.append(f"the outline of the lesion as a second task of weight {classifier['outlines']:g}")
+    if classifier.get("look_again"):
+        said.append("answers are means of the whole image and of the window where the network sees a lesion")
+    if classifier.get("mix_styles"):
+        said.append(f"styles of images mixed in early maps with a probability of {classifier['mix_styles']:g}")
     if classifier.get("balance"):
         said.append("all collections shown equally often")
     return said

@@ -1,0 +1,71 @@
+"""Where the second look goes, and that it shows what Pillow would cut out there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.models.second_look import OutlineHead, lesion_window, look_twice, place_maps, resample
+
+EVERYTHING = [0.0, 0.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("window", [(0, 0, 1, 1), (0.2, 0.1, 0.75, 0.66), (0.5, 0.5, 0.85, 0.85), (0, 0.3, 0.4, 0.9)])
+def test_a_window_is_what_pillow_cuts_out_and_resizes(window: tuple[float, ...]) -> None:
+    picture = np.random.default_rng(0).random((97, 131), np.float32)
+    found = resample(torch.from_numpy(picture)[None, None], torch.tensor([window], dtype=torch.float32), 40)[0, 0]
+    box = (window[0] * 131, window[1] * 97, window[2] * 131, window[3] * 97)
+    expected = np.asarray(Image.fromarray(picture).resize((40, 40), Image.Resampling.BILINEAR, box=box))
+    assert np.abs(found.numpy() - expected).max() < 2e-5
+
+
+def outline(rows: slice, columns: slice, inside: float = 8.0) -> torch.Tensor:
+    cells = torch.full((1, 1, 10, 10), -8.0)
+    cells[0, 0, rows, columns] = inside
+    return cells
+
+
+def test_the_window_is_one_and_a_half_times_the_lesion() -> None:
+    window = lesion_window(outline(slice(2, 6), slice(4, 8)))
+    assert window[0].tolist() == pytest.approx([0.3, 0.1, 0.9, 0.7], abs=2e-3)  # of 0.4, 0.2, 0.8, 0.6
+
+
+def test_a_window_is_never_small_and_stays_in_the_image() -> None:
+    window = lesion_window(outline(slice(0, 1), slice(9, 10)))[0].tolist()
+    assert window == pytest.approx([0.65, 0.0, 1.0, 0.35], abs=1e-5)
+    large = lesion_window(outline(slice(0, 10), slice(0, 9)))[0].tolist()
+    assert large == pytest.approx(EVERYTHING, abs=1e-5)
+
+
+def test_without_a_lesion_the_second_look_is_at_everything_and_doubt_is_between() -> None:
+    logit = float(np.log(0.3 / 0.7))
+    spot = (slice(2, 6), slice(4, 8))
+    assert lesion_window(torch.full((2, 1, 10, 10), -3.0)).tolist() == [EVERYTHING] * 2
+    unsure, sure = lesion_window(outline(*spot, logit))[0], lesion_window(outline(*spot))[0]
+    assert torch.allclose(unsure, (sure + torch.tensor(EVERYTHING)) / 2, atol=2e-3)
+
+
+def test_maps_laid_over_an_image_keep_their_means_and_places() -> None:
+    maps = torch.rand(3, 2, 5, 5, generator=torch.Generator().manual_seed(1))
+    windows = torch.tensor([EVERYTHING, [0.2, 0.3, 0.6, 0.95], [0.1, 0.1, 0.45, 0.45]])
+    placed = place_maps(maps, windows, 10)
+    assert torch.allclose(placed.mean((2, 3)), maps.mean((2, 3)), atol=1e-5)
+    assert torch.allclose(placed[0], maps[0].repeat_interleave(2, 1).repeat_interleave(2, 2), atol=1e-5)
+    assert (placed[1, :, :3] == 0).all() and (placed[1, :, 3:9, 2:6] > 0).all() and (placed[1, :, :, 6:] < 1e-5).all()
+
+
+def test_both_looks_are_those_of_the_one_network() -> None:
+    torch.manual_seed(0)
+    net, head = mobilenet_v2(3).eval(), OutlineHead().eval()
+    with torch.no_grad():
+        head.cells.bias.fill_(3.0)  # sees lesion everywhere
+        images = torch.randn(2, 3, 128, 128)
+        looks = look_twice(net.features, head, images, 64)
+        whole = net.features(resample(images, torch.tensor([EVERYTHING] * 2), 64))
+        assert torch.allclose(looks.first, whole, atol=1e-5)
+        again = net.features(resample(images, looks.window, 64))
+        assert torch.allclose(looks.second, again, atol=1e-5)
+        assert torch.allclose(looks.embedding, (whole.mean((2, 3)) + again.mean((2, 3))) / 2, atol=1e-6)
