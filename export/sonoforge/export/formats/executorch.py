@@ -190,7 +190,7 @@ def quantise(module: nn.Module, batches: Iterable[tuple[Tensor, ...]], left: re.
 
     def quantised(node: torch.fx.Node) -> bool:
         stack = list(node.meta.get("nn_module_stack", {}).values())
-        return left.search(stack[-1][0] if stack else "") is None
+        return not stack or left.search(stack[-1][0]) is None
 
     quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     quantiser.set_filter_function(quantised)
