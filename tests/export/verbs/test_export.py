@@ -102,7 +102,7 @@ def test_a_file_that_answers_otherwise_fails_the_gate(network: BundleGraph, bund
     model = onnx.load_model(bundle / "model.onnx")
     changed = 0
     for bias in model.graph.initializer:
-        if list(bias.dims) == [3]:  # of each member
+        if bias.name.startswith("linears.") and list(bias.dims) == [3]:  # of each member
             values = onnx.numpy_helper.to_array(bias) + np.float32(2e-4)
             bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
             changed += 1
