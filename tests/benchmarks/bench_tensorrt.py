@@ -61,7 +61,7 @@ def torch_answers(folder: Path) -> dict[str, Answer]:
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     members, record, _ = load_model(folder)
-    graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror).eval().cuda()
+    graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval().cuda()
 
     def by(network: Any) -> Answer:
         def answer(inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph
+from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, folded
 from sonoforge.export.gate.parity import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.second_look import OutlineHead
@@ -51,12 +50,12 @@ def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
     shared = {name.split(".")[1] for name in weights if name.startswith("shared.")}
     if not members:
         raise _not_ours(where, "no layer named linears")
-    nets = [_folded(mobilenet_v2(len(bundle.classes))) for _ in members]
+    nets = [mobilenet_v2(len(bundle.classes)) for _ in members]
     look = _look(model, where)
     if look:
         for net in nets:
             net.outline = OutlineHead()
-    graph = BundleGraph(nets, bundle.manifest.temperature, len(shared), _mirrors(model.graph), look).eval()
+    graph = folded(BundleGraph(nets, bundle.manifest.temperature, len(shared), _mirrors(model.graph), look))
     try:
         graph.load_state_dict(weights)
     except RuntimeError as error:
@@ -100,19 +99,6 @@ def _mirrors(graph: onnx.GraphProto) -> bool:
     """Say whether the image is joined with another, which is its mirror image."""
     inputs = {value.name for value in graph.input}
     return any(node.op_type == "Concat" for node in graph.node if inputs.intersection(node.input))
-
-
-def _folded(net: Any) -> Any:
-    """Replace each batch norm by a bias of the convolution before it."""
-    convolution: nn.Conv2d | None = None
-    for name, module in list(net.features.named_modules()):
-        if isinstance(module, nn.Conv2d):
-            convolution = module
-        elif isinstance(module, nn.BatchNorm2d) and convolution is not None:
-            convolution.bias = nn.Parameter(torch.zeros(convolution.out_channels))
-            parent, _, child = name.rpartition(".")
-            setattr(net.features.get_submodule(parent), child, nn.Identity())
-    return net
 
 
 def _check(graph: BundleGraph, bundle: Bundle[ClassifierManifest]) -> None:

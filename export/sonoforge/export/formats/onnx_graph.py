@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx
 import torch
@@ -19,6 +19,8 @@ from sonoforge.models.mobilenetv2 import EMBEDDING
 from sonoforge.models.second_look import look_twice, place_maps
 from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.errors import GateError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 OPSET = 18
 LOOK = "sonoforge.look"
@@ -127,7 +129,7 @@ def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
     return trace(graph, {"input": example}, OUTPUTS, ({0: batch},), metadata)
 
 
-def folded(graph: nn.Module) -> nn.Module:
+def folded(graph: Network) -> Network:
     """Return a copy with each batch norm folded into the convolution before it.
 
     The exporter does that, too, but not where a convolution runs twice.
