@@ -178,7 +178,7 @@ def make_run(
             "possible_second_views": [],
             "distinct_by_hand": [],
         },
-        "busi_images": 0,
+        "chosen_on": 0,
         "fingerprint": cache.fingerprint,
     }
     if any(arm == "gan" for arm, _ in arms):

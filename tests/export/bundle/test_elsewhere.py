@@ -73,6 +73,20 @@ def test_the_card_has_the_tables_of_the_runs(record: ModelRecord, tmp_path: Path
     assert record.elsewhere == {}
 
 
+def test_sealed_folds_stand_beside_left_out_collections(record: ModelRecord, tmp_path: Path) -> None:
+    evaluation = {**record.evaluation, "protocol": "leave-one-collection-out", "by_source": [SOURCE]}
+    own = dataclasses.replace(record, evaluation=evaluation)
+    sealed = write(tmp_path / "sealed", {**left_out(record), "protocol": "sealed"})
+    (text,) = (
+        part
+        for part in classifier_card(with_evidence(own, [sealed]), PARITY).split("## ")
+        if part.startswith("Other scanners")
+    )
+    assert "on the other collections alone: what a scanner that the network does not know can expect." in text
+    assert "in sealed folds (seed 3)" in text and text.count("| Rio | 7 benign, 5 malignant |") == 2
+    assert "How the recipe does on collections" not in text
+
+
 def test_runs_of_another_recipe_or_kind_are_refused(record: ModelRecord, tmp_path: Path) -> None:
     other = dataclasses.replace(record, training={**record.training, "arm": "gan"})
     for number, (own, results, message) in enumerate(
@@ -83,7 +97,7 @@ def test_runs_of_another_recipe_or_kind_are_refused(record: ModelRecord, tmp_pat
             (record, validated(record, "Rio", settings=None), "found None, expected"),
             (record, validated(record, "Rio", arm="gan"), "arm: found 'gan', expected 'real'"),
             (record, {"collections": [{"name": "Rio", "robustness": None}]}, "found no disturbed images"),
-            (record, {"protocol": "sealed"}, "found neither collections"),
+            (record, {"protocol": "thesis"}, "found neither sealed folds"),
         )
     ):
         with pytest.raises(SonoforgeError, match=message):

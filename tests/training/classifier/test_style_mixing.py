@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 
+from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.style_mixing import mix_styles
 
 
@@ -51,3 +54,9 @@ def test_styles_are_constants_to_the_gradient_and_the_type_is_kept() -> None:
     gain = MAPS.std((2, 3), correction=1)[[1, 2, 0]] / MAPS.std((2, 3), correction=1)
     assert maps.grad is not None and torch.allclose(maps.grad, gain[:, :, None, None].expand_as(maps), rtol=1e-3)
     assert mix_styles(MAPS.bfloat16(), np.random.default_rng(0)).dtype == torch.bfloat16
+
+
+def test_every_other_network_of_an_ensemble_learns_without() -> None:
+    settings = dataclasses.replace(BUDGETS["full"], mix_styles=0.3)
+    assert [settings.of_network(number).mix_styles for number in range(4)] == [0.3, 0.0, 0.3, 0.0]
+    assert settings.of_network(1).of_network(0) == dataclasses.replace(settings, mix_styles=0.0)

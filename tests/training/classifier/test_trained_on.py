@@ -13,10 +13,11 @@ from program import sonoforge
 from scans import write_set
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.classifier.budget_choice import count_busi_images
-from sonoforge.training.classifier.trained_on import find_seen, refuse_seen
+from sonoforge.training.classifier.budget_choice import count_chosen_on
+from sonoforge.training.classifier.trained_on import collection_names, find_seen, refuse_seen, write_signatures
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.pooled import read_collections
 from sonoforge.training.phantom.dataset import write_phantom_set
 
 
@@ -76,7 +77,7 @@ def test_changed_images_are_refused_with_the_training_image_that_they_show(
     assert "trained on 1 of these 9 images or on other versions of them" in line
     files = [item.path for item in read_dataset(shared / "data" / "BUSI").items]
     number = files.index("benign/benign (101).png") + 1
-    assert line.endswith(f"(benign/own.png ~ training image {number} (benign){how}); use imagenet or a file")
+    assert line.endswith(f"(benign/own.png ~ training image {number} of BUSI (benign){how}); use imagenet or a file")
 
 
 def test_simulated_scans_are_accepted_and_with_one_image_among_them_refused(
@@ -87,9 +88,24 @@ def test_simulated_scans_are_accepted_and_with_one_image_among_them_refused(
     cropped(ImageOps.mirror(busi(shared, 20))).save(phantoms / "malignant" / "one.png")
     cache = open_cache(read_dataset(phantoms), 64, tmp_path)
     for _ in range(2):  # the second time from what was kept
-        with pytest.raises(GateError, match=r"1 of these 31 .*malignant/one\.png ~ training image \d+ \(benign\), mir"):
+        with pytest.raises(
+            GateError, match=r"1 of these 31 .*malignant/one\.png ~ training image \d+ of BUSI \(benign\), mir"
+        ):
             refuse_seen(bundle, cache)
-    assert count_busi_images(cache) == 1
+    assert count_chosen_on("quick", cache) == 1
+
+
+def test_signatures_tell_the_collection_of_each_training_image(tmp_path: Path) -> None:
+    sets = [write_set(tmp_path / name, {"a": 3, "b": 2}, seed) for seed, name in enumerate(("one", "two"))]
+    dataset = read_collections(sets)
+    cache = open_cache(dataset, 64, tmp_path)
+    indices = np.array([9, 0, 5, 3])
+    with np.load(io.BytesIO(write_signatures(cache, indices))) as arrays:
+        named = [collection_names(dataset)[index] for index in arrays["collections"]]
+        hashes = [bytes(row).hex() for row in arrays["hashes"]]
+    assert named == [dataset.items[index].path.split("/")[0] for index in indices]
+    assert hashes == [cache.hashes[index][:16] for index in indices]
+    assert collection_names(read_dataset(sets[0])) == ["one"]
 
 
 def test_a_refusal_names_three_images_and_counts_the_others(shared: Path, tmp_path: Path) -> None:

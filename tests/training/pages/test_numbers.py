@@ -8,7 +8,6 @@ from sonoforge.training.pages.numbers import (
     bracket,
     duration,
     figure,
-    listed,
     number,
     p_value,
     points,
@@ -17,6 +16,7 @@ from sonoforge.training.pages.numbers import (
     times,
     tiny,
 )
+from sonoforge.training.statistics.wording import listed
 
 
 @pytest.mark.parametrize(

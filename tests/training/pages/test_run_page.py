@@ -284,7 +284,7 @@ def test_figures_on_images_that_settings_were_chosen_on_say_so(small: Written, t
     run = copied(small.run, tmp_path)
     for known, words in ((36, "These images are BUSI's, so the figures are optimistic, by an amount that was not"),
                          (9, "9 of these 36 images are BUSI's, so the figures are optimistic")):  # fmt: skip
-        run.results["split"]["busi_images"] = known
+        run.results["split"]["chosen_on"] = known
         for budget in ("quick", "full"):
             run.results["budget"] = budget
             text = written(run).page.text

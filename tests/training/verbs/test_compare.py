@@ -106,6 +106,31 @@ def test_the_table_names_runs_settings_and_changes(two: tuple[str, str]) -> None
     assert "means over the seeds that a run has in common with first: first 0, 1; second 1" in said
 
 
+def test_runs_are_chosen_for_a_collection_by_the_others(tmp_path: Path) -> None:
+    good = answers(1.5, 1)
+    bad = dataclasses.replace(answers(0.1, 2), seed=1)
+    here = np.arange(COUNT) < 30
+    parts = {"this": (good, bad), "that": (bad, good)}  # one is good here, the other there
+    runs = []
+    for name, (own, other) in parts.items():
+        mixed = np.where(here[:, None], own.probabilities, other.probabilities)
+        part = dataclasses.replace(good, probabilities=mixed, protocol="leave-one-collection-out")
+        runs.append(run(tmp_path / name, [part], epochs=5))
+    done = succeed("compare", *runs)
+    areas = {
+        row["collection"]: row for row in done.json["chosen_by_others"] if row["figure"].endswith("against benign")
+    }
+    area = areas["here"]
+    assert area["run"] == "that"  # the best there, which is bad here
+    chosen = here & (LABELS > 0)
+    pair = bad.probabilities[chosen][:, 1:]
+    expected = roc_auc_score(LABELS[chosen] == 2, pair[:, 1] / pair.sum(axis=1))
+    assert area["value"]["value"] == pytest.approx(expected)
+    assert f"AUC malignant against benign, here: that  {expected:.3f}" in done.said
+    sealed = succeed("compare", run(tmp_path / "a", [good], epochs=5), run(tmp_path / "b", [bad], epochs=5)).json
+    assert "chosen_by_others" not in sealed
+
+
 def test_runs_that_cannot_be_compared_are_refused(two: tuple[str, str], tmp_path: Path) -> None:
     fewer = run(tmp_path / "fewer", [answers(1, 0).reordered(np.arange(50))], epochs=5)
     assert "found 10 images in one run and not in the other" in refused("compare", two[0], fewer)

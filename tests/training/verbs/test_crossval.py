@@ -162,8 +162,8 @@ def test_the_terminal_says_why_figures_come_out_too_good(caplog: pytest.LogCaptu
     assert said() == ""
     leaked = said(protocol="thesis", test_images_with_a_twin_in_training=[2, 0, 1])
     assert "3 of 60 test images have a twin in training" in leaked and "generators were trained on all images" in leaked
-    assert "chosen on BUSI, which holds 780 of these 60 images: these figures are optimistic" in said(busi_images=780)
-    assert said("mrmr-svm", busi_images=780) == ""  # no budget's settings were used
+    assert "chosen on BUSI, which holds 780 of these 60 images: these figures are optimistic" in said(chosen_on=780)
+    assert said("mrmr-svm", chosen_on=780) == ""  # no budget's settings were used
     assert "an empty one gives a class away" in said("edlcds-masks")
 
 

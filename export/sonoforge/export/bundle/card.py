@@ -15,7 +15,7 @@ from sonoforge.export.gate.row import FormatRow, ManifestJson
 from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
-from sonoforge.training.pages.numbers import listed
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.pages.run.statements import (
     RunFacts,
     count_twins,
@@ -27,6 +27,7 @@ from sonoforge.training.pages.run.statements import (
 )
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.results import IntervalResult, interval_text, share_text
+from sonoforge.training.statistics.wording import listed
 
 
 def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
@@ -51,7 +52,13 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         + (f" {training['members']} networks answer together." if training["members"] > 1 else "")
         + (f" Each was distilled from {training['teachers']} networks." if training.get("teachers") else "")
         + (" It answers on the mean embedding of the image and its mirror image." if training["mirror"] else "")
-        + (" It sees the scan that is found in each image, not menus round it." if record.crop == "auto" else ""),
+        + (" It sees the scan that is found in each image, not menus round it." if record.crop == "auto" else "")
+        + (
+            f" It looks twice, at {record.look} x {record.look} pixels: at the whole image, and at the window where it "
+            "sees a lesion; the answer is that to the mean of both."
+            if record.look
+            else ""
+        ),
         "",
         "## Data",
         "",
@@ -259,13 +266,13 @@ def _unknown(record: ModelRecord) -> Iterator[str]:
 
 
 def _limits(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
-    training = record.training
+    training, left_out = record.training, record.evaluation["protocol"] == LEAVE_ONE_OUT
     if training["simulated"]:
         yield name_simulated(dataclasses.replace(facts, images=training["data_images"]))
     if training["simulated"] < training["data_images"]:
         yield (
             f"Trained on {training['data']} alone: images from other places and machines must be expected to be judged "
-            "worse."
+            + ("as those of the collections left out are, or worse." if left_out else "worse.")
         )
     if is_busi(training["fingerprint"]):
         yield (

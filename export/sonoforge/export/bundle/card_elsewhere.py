@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sonoforge.training.classifier.model_folder import ModelRecord
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.external.disturbances import DISTURBANCES
 from sonoforge.training.external.robustness import DisturbedFigures, Robustness
 from sonoforge.training.statistics.results import SourceFigures, interval_text, share_text
@@ -14,11 +15,22 @@ def on_other_scanners(record: ModelRecord) -> list[str]:
     """Say how the figures differ by collection, and what a stranger's scanner will get."""
     evaluation = record.evaluation
     own = [row for row in evaluation.get("by_source", []) if row["kind"] == "collection"]
-    left_out, disturbed = record.elsewhere.get("left_out"), record.elsewhere.get("disturbed")
+    left_out, sealed = record.elsewhere.get("left_out"), record.elsewhere.get("sealed")
+    disturbed = record.elsewhere.get("disturbed")
+    all_left_out = evaluation["protocol"] == LEAVE_ONE_OUT
     lines = ["## Other scanners", ""]
     if own:
-        lines += ["The held-out images above, by collection; networks were trained on the other images of it, too:", ""]
+        trained_on = "on the other collections alone" if all_left_out else "on the other images of it, too"
+        expected = ": what a scanner that the network does not know can expect" if all_left_out else ""
+        lines += [f"The held-out images above, by collection; networks were trained {trained_on}{expected}.", ""]
         lines += _table(own)
+    if sealed:
+        lines += [
+            f"Networks of the same recipe in sealed folds (seed {sealed['seed']}), trained on other images of the same "
+            "collection, too: what the hospitals of these collections can expect.",
+            "",
+            *_table(sealed["collections"]),
+        ]
     if left_out:
         lines += [
             "Each collection answered by networks of the same recipe that were trained on the other collections alone "
@@ -29,7 +41,7 @@ def on_other_scanners(record: ModelRecord) -> list[str]:
         ]
     if disturbed:
         lines += _disturbed(disturbed)
-    if not left_out:
+    if not left_out and not all_left_out:
         lines += ["How the recipe does on collections that it was not trained on was not recorded.", ""]
     if not disturbed:
         lines += ["How it does on scans with more shadow, other gain, haze and the like was not recorded.", ""]

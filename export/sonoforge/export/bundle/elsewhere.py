@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.model_folder import ElsewhereRecord, LeftOutRecord, ModelRecord
+from sonoforge.training.classifier.model_folder import CollectionsRecord, ElsewhereRecord, ModelRecord
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.run_folder import RESULTS, read_results
 
@@ -20,8 +20,8 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
 
     Args:
         record: Of the bundle's model.
-        folders: Runs of ``crossval --protocol leave-one-collection-out``, and of ``validate --robustness`` with a
-            bundle whose network was trained without the collection.
+        folders: Runs of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, and of ``validate
+            --robustness`` with a bundle whose network was trained without the collection.
 
     Raises:
         SonoforgeError: A run of another kind, or of networks that were trained otherwise than the bundle's.
@@ -32,7 +32,9 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
             raise SonoforgeError(f"{folder}: found no {RESULTS}, expected a finished run")
         results = read_results(folder)
         if results.get("protocol") == LEAVE_ONE_OUT:
-            elsewhere["left_out"] = _left_out(folder, results, record)
+            elsewhere["left_out"] = _by_collection(folder, results, record)
+        elif results.get("protocol") == "sealed":
+            elsewhere["sealed"] = _by_collection(folder, results, record)
         elif "collections" in results:
             disturbed = {own["name"]: own["robustness"] for own in results["collections"] if own["robustness"]}
             if not disturbed:
@@ -42,20 +44,20 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
             elsewhere["disturbed"] = {**elsewhere.get("disturbed", {}), **disturbed}
         else:
             raise SonoforgeError(
-                f"{folder}: found neither collections that were left out nor disturbed images, expected a run of "
-                f"crossval --protocol {LEAVE_ONE_OUT} or of validate --robustness"
+                f"{folder}: found neither sealed folds, nor collections that were left out, nor disturbed images, "
+                f"expected a run of crossval --protocol {LEAVE_ONE_OUT} or sealed, or of validate --robustness"
             )
     return replace(record, elsewhere=elsewhere)
 
 
-def _left_out(folder: Path, results: Mapping[str, Any], record: ModelRecord) -> LeftOutRecord:
+def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord) -> CollectionsRecord:
     arm = record.training["arm"]
     if arm not in results["arms"]:
         raise SonoforgeError(f"{folder}: found arms {', '.join(results['arms'])}, expected {arm}, the bundle's")
     _check_same(folder, {"weights": results["weights"]}, results["classifier"], record)
     figures = results["arms"][arm]
-    own = [row for row in figures["by_source"] if row["kind"] == "collection"]
-    return LeftOutRecord(seed=figures["seeds"]["seeds"][0], collections=own)
+    own = [row for row in figures.get("by_source", []) if row["kind"] == "collection"]
+    return CollectionsRecord(seed=figures["seeds"]["seeds"][0], collections=own)
 
 
 def _check_same(folder: Path, others: Mapping[str, Any], settings: Any, record: ModelRecord) -> None:

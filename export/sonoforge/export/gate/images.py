@@ -82,7 +82,7 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
     """Choose the images: those of ``data``, or the run's own; never images of another kind unless they are asked for.
 
     Fewer than `FEWEST` are judged in variants of each, see `variants`.  Simulated breast scans stand in only for a
-    bundle that was trained on BUSI or on such scans.
+    bundle that was trained on images of the shipped one, or on such scans.
 
     Args:
         data: A folder of images, ``phantom``, or empty for the run's own.

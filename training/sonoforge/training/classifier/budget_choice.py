@@ -11,6 +11,7 @@ from sonoforge.training.classifier.choice_table import name_grid
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trained_on import find_seen
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.statistics.wording import listed
 
 CHOSEN = {
     # See `settings.BUDGETS`.
@@ -22,25 +23,30 @@ CHOSEN = {
     "thesis": "The number of epochs of budget thesis is that of the MSc thesis, which chose it on BUSI; its optimiser, "
     "learning rate and batch, on which the thesis is silent, are its method's defaults and were chosen on no image",
 }
+CHOSEN_ON = {"quick": ("BUSI",), "full": ("BUSI",), "thesis": ("BUSI",)}
+"""Collections that a budget was chosen on."""
 SEEDS = {"quick": (0,)}
 """Seeds whose folds of BUSI a budget was chosen on; other seeds deal the same images afresh."""
 # The arm `weighted` sets the first; what is only looked at changes no figure.
 _NO_CHOICE = ("class_weights", "test_curves")
 
 
-def count_busi_images(cache: ImageCache) -> int:
-    """Count the images that BUSI holds, changed copies included: the shipped bundle knows them, see `find_seen`."""
-    return len(find_seen(open_bundle(None), cache))
+def count_chosen_on(budget: str, cache: ImageCache) -> int:
+    """Count the images of the collections that a budget was chosen on, changed copies included.
+
+    The shipped bundle was trained on these collections and knows their images, see `find_seen`.
+    """
+    return sum(seen.collection in CHOSEN_ON[budget] for seen in find_seen(open_bundle(None), cache))
 
 
-def chosen_seeds(budget: str, busi: int) -> tuple[int, ...]:
+def chosen_seeds(budget: str, known: int) -> tuple[int, ...]:
     """Return the seeds with which the budget was chosen, where some of the run's images are those it was chosen on."""
-    return SEEDS.get(budget, ()) if busi else ()
+    return SEEDS.get(budget, ()) if known else ()
 
 
-def describe_seeds(budget: str, busi: int, seeds: Sequence[int]) -> str:
+def describe_seeds(budget: str, known: int, seeds: Sequence[int]) -> str:
     """Tell the seeds that a budget was chosen with from fresh ones; empty where that makes no difference."""
-    chosen = chosen_seeds(budget, busi)
+    chosen = chosen_seeds(budget, known)
     if not chosen:
         return ""
     old, fresh = [str(seed) for seed in seeds if seed in chosen], [str(seed) for seed in seeds if seed not in chosen]
@@ -53,7 +59,7 @@ def describe_seeds(budget: str, busi: int, seeds: Sequence[int]) -> str:
 def describe_choice(
     budget: str,
     settings: Mapping[str, Any],
-    busi: int,
+    known: int,
     images: int,
     seeds: Sequence[int],
     choosing: Choosing | None = None,
@@ -63,18 +69,20 @@ def describe_choice(
     Args:
         budget: Row of `settings.BUDGETS`.
         settings: Fields of `ClassifierSettings`, as the run had them.
-        busi: Number of the run's images that are BUSI's, see `count_busi_images`.
+        known: Number of the run's images that the budget was chosen on, see `count_chosen_on`.
         images: Number of the run's images.
         seeds: Of the run.
         choosing: What the run chose itself, inside its folds.
     """
-    if busi:
-        shared = "These images are BUSI's" if busi == images else f"{busi} of these {images} images are BUSI's"
-        told = describe_seeds(budget, busi, seeds)
+    names = CHOSEN_ON[budget]
+    whose = f"{names[0]}'s" if len(names) == 1 else f"of {listed(names)}"
+    if known:
+        shared = f"These images are {whose}" if known == images else f"{known} of these {images} images are {whose}"
+        told = describe_seeds(budget, known, seeds)
         effect = f"{shared}, so the figures are optimistic, by an amount that was not measured."
         effect += f" {told[0].upper()}{told[1:]}." if told else ""
     else:
-        effect = "None of these images is BUSI's: the choice was made elsewhere."
+        effect = f"None of these images is {whose}: the choice was made elsewhere."
     said = f"{CHOSEN[budget]}. {effect}"
     own, nested = vars(BUDGETS[budget]), dict(choosing.grid) if choosing else {}
     if choosing:

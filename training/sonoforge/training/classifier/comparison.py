@@ -14,7 +14,7 @@ from torch import Tensor
 from sonoforge.training import remote_runs, run_folder
 from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.arms import settings_of_arm
-from sonoforge.training.classifier.budget_choice import count_busi_images
+from sonoforge.training.classifier.budget_choice import count_chosen_on
 from sonoforge.training.classifier.choice_grid import Values
 from sonoforge.training.classifier.comparator_folds import digest_of_arm, write_comparator_features
 from sonoforge.training.classifier.fold_generators import (
@@ -155,7 +155,7 @@ def compare(
         },
         comparisons=evaluation["comparisons"],
         never_right=evaluation["never_right"],
-        split=_describe_split(plans[0], cache, second_opinion),
+        split=_describe_split(settings.budget, plans[0], cache, second_opinion),
     )
     if "learning_curves" in evaluation:
         results["learning_curves"] = evaluation["learning_curves"]
@@ -261,7 +261,7 @@ def _pooled(part: Predictions, by_fold: Sequence[Sequence[float]]) -> list[float
     return values.tolist()
 
 
-def _describe_split(plan: SplitPlan, cache: ImageCache, second_opinion: SecondOpinion) -> SplitResult:
+def _describe_split(budget: str, plan: SplitPlan, cache: ImageCache, second_opinion: SecondOpinion) -> SplitResult:
     return SplitResult(
         protocol=plan.protocol,
         folds=plan.folds,
@@ -270,6 +270,6 @@ def _describe_split(plan: SplitPlan, cache: ImageCache, second_opinion: SecondOp
         fold_sizes=[len(plan.test(fold)) for fold in range(plan.folds)],
         test_images_with_a_twin_in_training=[len(leaked_images(plan, fold, cache)) for fold in range(plan.folds)],
         second_opinion=second_opinion,
-        busi_images=count_busi_images(cache),
+        chosen_on=count_chosen_on(budget, cache),
         fingerprint=plan.fingerprint,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.classifier.arm_names import find_arm, title_of
-from sonoforge.training.classifier.budget_choice import describe_seeds
+from sonoforge.training.classifier.budget_choice import CHOSEN_ON, describe_seeds
 from sonoforge.training.classifier.choice_table import log_choices
 from sonoforge.training.classifier.learning_curve_table import log_curves, title_width
 from sonoforge.training.comparators.table import COMPARATORS
@@ -23,7 +23,7 @@ from sonoforge.training.statistics.results import (
     change_text,
     interval_text,
 )
-from sonoforge.training.statistics.wording import why_not_detectable
+from sonoforge.training.statistics.wording import listed, why_not_detectable
 
 _SHOWN = (0.02, 0.05, 0.10, 0.20, 0.50)  # thresholds of the decision curve
 
@@ -198,10 +198,12 @@ def _warnings(results: ComparisonResults) -> Iterator[str]:
                 f"{figures['title']}: masks were drawn by people who knew the scans, and an empty one gives a class "
                 "away (normal, in BUSI): its figures come out too good"
             )
-    if split["busi_images"] and not all(find_arm(arm).comparator for arm in results["arms"]):
-        held = f"BUSI, which holds {split['busi_images']} of these {split['images']} images"
+    if split["chosen_on"] and not all(find_arm(arm).comparator for arm in results["arms"]):
+        names = CHOSEN_ON[results["budget"]]
+        hold = "holds" if len(names) == 1 else "hold"
+        held = f"{listed(names)}, which {hold} {split['chosen_on']} of these {split['images']} images"
         seeds = next(iter(results["arms"].values()))["seeds"]["seeds"]
-        told = describe_seeds(results["budget"], split["busi_images"], seeds)
+        told = describe_seeds(results["budget"], split["chosen_on"], seeds)
         yield (
             f"the settings of budget {results['budget']} were chosen on {held}: these figures are optimistic, by an "
             "amount that was not measured" + (f"; {told}" if told else "")

@@ -19,7 +19,7 @@ from sonoforge.runtime.images.speckle_grain import flatness
 from sonoforge.training.classifier.arm_names import Arm, find_arm
 from sonoforge.training.classifier.arms import ClassifierJob, Trained, train_arm, train_judge
 from sonoforge.training.classifier.balancing import balance
-from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
+from sonoforge.training.classifier.budget_choice import count_chosen_on, describe_choice
 from sonoforge.training.classifier.choice_grid import Choosing
 from sonoforge.training.classifier.fine_tuning import EpochRow
 from sonoforge.training.classifier.generators import GeneratorJob
@@ -36,7 +36,7 @@ from sonoforge.training.classifier.model_folder import (
 )
 from sonoforge.training.classifier.scan_bands import scan_bands
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
-from sonoforge.training.classifier.trained_on import write_signatures
+from sonoforge.training.classifier.trained_on import collection_names, write_signatures
 from sonoforge.training.classifier.trust_limits import TrainingLooks, describe_causes, record_trust
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.data.cache import ImageCache
@@ -216,19 +216,21 @@ def _describe_training(
     cache: ImageCache, indices: NDArray[np.int64], trained: Trained, held_out: Predictions, provenance: Provenance
 ) -> TrainingRecord:
     labels, settings = cache.dataset.labels[indices], provenance.settings
-    arm, added, busi = find_arm(held_out.arm), trained.added.tolist(), count_busi_images(cache)
+    arm, added = find_arm(held_out.arm), trained.added.tolist()
+    known = count_chosen_on(provenance.budget, cache)
     return TrainingRecord(
         data=cache.dataset.name,
         data_images=len(cache.dataset.items),
         simulated=count_simulated(cache.dataset),
         count=len(indices),
+        collections=collection_names(cache.dataset),
         class_counts={name: int((labels == label).sum()) for label, name in enumerate(cache.dataset.classes)},
         groups=len(np.unique(scan_groups(cache)[indices])),
         given_groups=len({item.group for item in cache.dataset.items} - {None}),
         added=dict(zip(cache.dataset.classes, added, strict=True)),
         generator=asdict(provenance.generator) if arm.reads_generators and sum(added) else {},
         choice=describe_choice(
-            provenance.budget, _chosen(arm, provenance), busi, len(cache.hashes), (held_out.seed,), provenance.choosing
+            provenance.budget, _chosen(arm, provenance), known, len(cache.hashes), (held_out.seed,), provenance.choosing
         ),
         fingerprint=cache.fingerprint,
         arm=held_out.arm,

@@ -67,11 +67,12 @@ class _LaterTraining(TypedDict, total=False):
     """What earlier versions did not record.
 
     ``teachers`` is how many networks were distilled into each that answers, ``settings`` those of the classifier
-    (`ClassifierSettings`) but for what an arm stands for.
+    (`ClassifierSettings`) but for what an arm stands for; ``collections`` are those of the training images.
     """
 
     teachers: int
     settings: dict[str, Any]
+    collections: list[str]
 
 
 class TrainingRecord(_LaterTraining):
@@ -108,8 +109,8 @@ class TrainingRecord(_LaterTraining):
     images: list[str]
 
 
-class LeftOutRecord(TypedDict):
-    """Collections that were left out of training, each answered by networks of the same recipe."""
+class CollectionsRecord(TypedDict):
+    """Figures of another run of the same recipe, by collection."""
 
     seed: int
     collections: list[SourceFigures]
@@ -118,7 +119,8 @@ class LeftOutRecord(TypedDict):
 class ElsewhereRecord(TypedDict, total=False):
     """What was measured in other runs of the same recipe, where their folders were given to ``export``."""
 
-    left_out: LeftOutRecord
+    left_out: CollectionsRecord  # each answered by networks that were trained on the others alone
+    sealed: CollectionsRecord
     disturbed: dict[str, Robustness]  # by collection, of networks trained without it
 
 

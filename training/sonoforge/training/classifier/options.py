@@ -23,6 +23,7 @@ SETTABLE = (
     "balance",
     "teachers",
     "image_size",
+    "precision",
 )
 """Other settings that an option has in place of the budget's."""
 CHOOSABLE = ("learning_rate", "epochs", "frozen_blocks", "members")
@@ -76,7 +77,7 @@ class ClassifierOptions:
     mix_styles: float | None = option(
         None,
         help="probability of giving the early maps of each image the brightness and contrast of another's, after each "
-        "of three blocks",
+        "of three blocks; with several networks, of every other one's",
         limits=(0, 1),
     )
     balance: bool | None = option(None, help="show all collections equally often, whatever their sizes")
@@ -89,7 +90,9 @@ class ClassifierOptions:
         help="side of the network's input, in pixels, instead of the budget's; smaller is faster",
         limits=(64, 512),
     )
-    precision: str = option("fp32", help="arithmetic of the classifier's training", choices=("fp32", "bf16"))
+    precision: str | None = option(
+        None, help="arithmetic of the classifier's training, instead of the budget's", choices=("fp32", "bf16")
+    )
 
     def settings(self) -> ClassifierSettings:
         """Return the budget's settings with what was given instead.
@@ -100,7 +103,7 @@ class ClassifierOptions:
         names = (*CHOOSABLE, *SETTABLE)
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         changes = {name: value for name, value in given.items() if value is not None}
-        changes |= {"crop": self.crop, "precision": self.precision}
+        changes |= {"crop": self.crop}
         settings = dataclasses.replace(BUDGETS[self.budget], **changes)
         for name in ("windows", "outlines"):
             if getattr(settings, name) and settings.heads != "questions":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,11 +22,12 @@ from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
 from sonoforge.training.copy_detection.signatures import BITS, Copy, Signatures, find_copies, make_signatures
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.checked_file import read_checked, write_checked
+from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.progress import is_shown, progress_bar
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1  # of the search; what another one found is looked for again
+_VERSION = 3  # of the search; what another one found is looked for again
 _NAMED = 3  # pairs that a refusal names
 _ARRAYS = {
     "middle": ArrayKind(np.float32, (128,)),
@@ -39,6 +40,7 @@ _ARRAYS = {
     "bits": ArrayKind(np.uint8, ("N", BITS // 8)),
 }
 _LABELS = {"labels": ArrayKind(np.uint8, (None,))}
+_ORIGINS = {"collections": ArrayKind(np.uint8, (None,)), "hashes": ArrayKind(np.uint8, (None, HASH_PREFIX // 2))}
 
 
 class Seen(NamedTuple):
@@ -46,16 +48,32 @@ class Seen(NamedTuple):
 
     image: int  # its index
     why: str  # which training image it shows, and how
+    collection: str  # of that training image
 
 
 def write_signatures(cache: ImageCache, indices: NDArray[np.int64]) -> bytes:
-    """Return the content of `SIGNATURES` for the training images at these indices, and their class indices."""
+    """Return the content of `SIGNATURES` for the training images at these indices.
+
+    With their class indices, the indices of their collections among `collection_names`, and the first bytes of their
+    content hashes.
+    """
     log.info("taking the signatures of the %d training images", len(indices))
     signatures = make_signatures([cache.pictures[index] for index in indices])
     buffer = io.BytesIO()
-    labels = cache.dataset.labels[indices].astype(np.uint8)
-    np.savez(buffer, labels=labels, **signatures._asdict())
+    names, sources = collection_names(cache.dataset), cache.dataset.sources
+    np.savez(
+        buffer,
+        labels=cache.dataset.labels[indices].astype(np.uint8),
+        collections=np.array([names.index(sources[i]) if sources else 0 for i in indices], np.uint8),
+        hashes=np.array([list(bytes.fromhex(cache.hashes[i][:HASH_PREFIX])) for i in indices], np.uint8),
+        **signatures._asdict(),
+    )
     return buffer.getvalue()
+
+
+def collection_names(dataset: Dataset) -> list[str]:
+    """Return the names of the collections of a data set: of itself, where it is one alone."""
+    return list(dataset.collections) or [dataset.name]
 
 
 def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]:
@@ -63,8 +81,14 @@ def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[See
 
     About 45 core-milliseconds an image the first time; the answer is kept beside the decoded images.
     """
-    exact = set(bundle.manifest.raw["training"]["images"])
-    found = {i: Seen(i, "the same pixels") for i, name in enumerate(cache.hashes) if name[:HASH_PREFIX] in exact}
+    training = bundle.manifest.raw["training"]
+    exact = dict.fromkeys(training["images"], training["data"])
+    if "collections" in training:
+        origins = bundle.arrays(SIGNATURES, _ORIGINS)
+        names = [training["collections"][index] for index in origins["collections"]]
+        exact |= {bytes(row).hex(): name for row, name in zip(origins["hashes"], names, strict=True)}
+    known = [(index, exact.get(digest[:HASH_PREFIX])) for index, digest in enumerate(cache.hashes)]
+    found = {index: Seen(index, "the same pixels", name) for index, name in known if name is not None}
     found |= {seen.image: seen for seen in _stored_copies(bundle, cache)}
     return [found[image] for image in sorted(found)]
 
@@ -77,7 +101,7 @@ def refuse_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> None:
     """
     seen = find_seen(bundle, cache)
     if seen:
-        named = "; ".join(f"{cache.dataset.items[image].path} ~ {why}" for image, why in seen[:_NAMED])
+        named = "; ".join(f"{cache.dataset.items[one.image].path} ~ {one.why}" for one in seen[:_NAMED])
         more = f"; and {len(seen) - _NAMED} more" if len(seen) > _NAMED else ""
         raise GateError(
             f"weights: the shipped backbone was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
@@ -93,7 +117,7 @@ def _stored_copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> lis
     path = cache.store / f"seen{_VERSION}-opencv{cv2.__version__}" / f"{name}.bin"
     known = read_checked(path)
     if known is not None:
-        return [Seen(image, why) for image, why in known[0]]
+        return [Seen(image, why, collection) for image, why, collection in known[0]]
     copies = _copies(bundle, cache)
     write_checked(path, [], [list(seen) for seen in copies])
     return copies
@@ -105,16 +129,30 @@ def _copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]
     count = len(cache.pictures)
     with progress_bar("looking for images it has seen", count, show=count > 100 and is_shown()) as advance:
         copies = find_copies(signatures, cache.pictures, lambda done: advance(done, None))
-    return [Seen(copy.picture, _describe(copy, bundle.classes[labels[copy.original]])) for copy in copies]
+    names, of = _collections(bundle, len(labels))
+    found = []
+    for copy in copies:
+        own = of[copy.original]
+        number = int((of[: copy.original + 1] == own).sum())
+        which = f"training image {number} of {names[own]} ({bundle.classes[labels[copy.original]]})"
+        found.append(Seen(copy.picture, ", ".join([which, *_changes(copy)]), names[own]))
+    return found
 
 
-def _describe(copy: Copy, class_name: str) -> str:
-    """Say which training image it is, and how that has to be changed to fit."""
+def _collections(bundle: Bundle[ClassifierManifest], count: int) -> tuple[list[str], NDArray[np.integer[Any]]]:
+    """Return the names of the collections of the training images, and the index of each image's (N,)."""
+    training = bundle.manifest.raw["training"]
+    if "collections" not in training:  # an earlier version, which knew but one
+        return [training["data"]], np.zeros(count, np.int64)
+    return training["collections"], bundle.arrays(SIGNATURES, _ORIGINS)["collections"]
+
+
+def _changes(copy: Copy) -> list[str]:
+    """Say how a training image has to be changed to fit."""
     scale, degrees = copy.alignment.scale, copy.alignment.degrees
-    words = [
+    return [
         *(["mirrored"] if copy.look.mirrored else []),
         *(["as a negative"] if copy.look.inverted else []),
         *([f"zoom {scale:.2f}"] if abs(scale - 1) >= 0.03 else []),
         *([f"turned by {abs(degrees):.0f} degrees"] if abs(degrees) >= 2 else []),
     ]
-    return ", ".join((f"training image {copy.original + 1} ({class_name})", *words))

@@ -118,7 +118,7 @@ def _shipped(cache: ImageCache) -> Backbone:
     # A network that looks twice runs each of its convolutions twice, and one of its outline between them.
     own = [names for names in convolutions.items() if not names[0].startswith("outlines.")]
     load_folded(net, [(tensors[weight], tensors[bias]) for weight, bias in own])
-    # Those of its own training images, by `measure_batch_norm`: the images at hand are test images, too.
+    # Those of its own training: the images at hand are test images, too.
     statistics = bundle.arrays("batch-norm.npz", _BATCH_NORM)
     restore_batch_norm(net, torch.from_numpy(statistics["means"]), torch.from_numpy(statistics["variances"]))
     state = {key: value for key, value in net.state_dict().items() if key.startswith("features.")}

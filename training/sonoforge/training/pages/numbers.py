@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TypeGuard
 
 MISSING = "n/a"
@@ -85,10 +84,3 @@ def size(count: int) -> str:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Print a count with its noun: ``1 image``, ``780 images``."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}".replace(",", "\u202f")
-
-
-def listed(names: Sequence[str], limit: int = 8) -> str:
-    """Join names as in a sentence; beyond ``limit``, count the rest."""
-    if len(names) > limit:
-        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

@@ -16,6 +16,7 @@ import jinja2
 from sonoforge.runtime import atomic
 from sonoforge.runtime.pages import STYLE
 from sonoforge.training.pages import numbers
+from sonoforge.training.statistics.wording import listed
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("share", "points", "number", "tiny", "figure", "times", "p_value", "duration", "size", "listed"):
+    for name in ("share", "points", "number", "tiny", "figure", "times", "p_value", "duration", "size"):
         environment.filters[name] = getattr(numbers, name)
+    environment.filters["listed"] = listed
     environment.globals |= {"counted": numbers.counted, "bracket": numbers.bracket}
     return environment
 

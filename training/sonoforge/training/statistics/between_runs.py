@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -25,6 +25,15 @@ class ComparedFigure(TypedDict):
     images: int
     value: IntervalResult
     change: IntervalResult | None  # None: of the first run itself
+
+
+class OthersChoice(TypedDict):
+    """The run that does best on the other collections, and what it reaches on this one."""
+
+    figure: str
+    collection: str
+    run: str
+    value: IntervalResult
 
 
 class _Figure(NamedTuple):
@@ -106,6 +115,29 @@ def compare_run(
             )
         )
     return rows
+
+
+def chosen_by_others(runs: Mapping[str, Sequence[ComparedFigure]]) -> list[OthersChoice]:
+    """Choose, for each collection and figure, the run with the best mean of this figure over the other collections.
+
+    Where each collection was left out of training in turn, no answer to its images has a part in the choice of its run.
+
+    Args:
+        runs: Figures of each run by its name, all in the same order.
+    """
+    found = []
+    names = list(runs)
+    rows = [row for row in runs[names[0]] if row["collection"]]
+    for figure in dict.fromkeys(row["figure"] for row in rows):
+        values = {
+            name: {row["collection"]: row["value"] for row in runs[name] if row["figure"] == figure} for name in names
+        }
+        collections = list(values[names[0]])
+        for own in collections if len(collections) > 1 else ():
+            others = [name for name in collections if name != own]
+            best = max(names, key=lambda name: float(np.mean([values[name][other]["value"] for other in others])))
+            found.append(OthersChoice(figure=figure, collection=own, run=best, value=values[best][own]))
+    return found
 
 
 def _mean(figures: Floats) -> IntervalResult:

@@ -345,7 +345,7 @@ class SplitResult(TypedDict):
     fold_sizes: list[int]
     test_images_with_a_twin_in_training: list[int]
     second_opinion: SecondOpinion
-    busi_images: int  # images that BUSI holds, see `classifier.budget_choice`
+    chosen_on: int  # images that the budget was chosen on, see `classifier.budget_choice`
     fingerprint: str
 
 

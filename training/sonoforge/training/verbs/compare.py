@@ -2,7 +2,7 @@
 
 JSON (``--json``): ``classes`` and ``runs``, a list of ``{"name", "path", "arm", "protocol", "seeds", "settings",
 "figures"}``; ``settings`` maps each that differs from the first run's to ``[there, here]``, ``figures`` is a list of
-`ComparedFigure`.
+`ComparedFigure`.  Where each collection was left out in turn also ``chosen_by_others``, a list of `OthersChoice`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.statistics.between_runs import ComparedFigure, compare_run, in_order_of
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
+from sonoforge.training.statistics.between_runs import (
+    ComparedFigure,
+    OthersChoice,
+    chosen_by_others,
+    compare_run,
+    in_order_of,
+)
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.results import change_text, interval_text
 from sonoforge.training.verbs.settings.compare import Config
@@ -52,7 +59,11 @@ def main(config: Config) -> Outcome:
         except SonoforgeError as error:
             raise SonoforgeError(f"{run.path} against {first.path}: {error}") from error
     _log(rows)
-    return Outcome({"classes": list(first.classes), "runs": rows})
+    results: dict[str, Any] = {"classes": list(first.classes), "runs": rows}
+    if rows[0]["protocol"] == LEAVE_ONE_OUT:
+        results["chosen_by_others"] = chosen_by_others({row["name"]: row["figures"] for row in rows})
+        _log_choices(results["chosen_by_others"])
+    return Outcome(results)
 
 
 def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
@@ -135,3 +146,10 @@ def _log(rows: Sequence[dict[str, Any]]) -> None:
     say("")
     say("means over the seeds that a run has in common with %s: %s", first["name"], seeds)
     say("intervals at 95 % by group of images; they hold for these seeds")
+
+
+def _log_choices(choices: Sequence[OthersChoice]) -> None:
+    say("")
+    say("chosen for each collection by the figures of the others, which never saw its answers:")
+    for choice in choices:
+        say("  %s, %s: %s  %s", choice["figure"], choice["collection"], choice["run"], interval_text(choice["value"]))

@@ -12,7 +12,7 @@ from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.arm_names import check_arms, find_arm, title_of
-from sonoforge.training.classifier.budget_choice import count_busi_images, describe_choice
+from sonoforge.training.classifier.budget_choice import count_chosen_on, describe_choice
 from sonoforge.training.classifier.comparison import compare
 from sonoforge.training.classifier.fold_task import ComparisonSettings
 from sonoforge.training.classifier.kept_folds import check_finished, check_images
@@ -68,7 +68,11 @@ def main(config: Config) -> Outcome:
         found = measure_leakage(_by_protocol(parts))
         own = settings["sealed"]
         choice = describe_choice(
-            own.budget, dataclasses.asdict(own.classifier), count_busi_images(cache), len(cache.hashes), own.seeds
+            own.budget,
+            dataclasses.asdict(own.classifier),
+            count_chosen_on(own.budget, cache),
+            len(cache.hashes),
+            own.seeds,
         )
         results = {**found, "choice": choice}
         run_folder.write_results(folder, results)

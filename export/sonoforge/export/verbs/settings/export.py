@@ -65,8 +65,9 @@ class Config:
     )
     evidence: tuple[str, ...] = repeated_option(
         (),
-        help="run of crossval --protocol leave-one-collection-out, or of validate --robustness with networks trained "
-        "without the collection, both of the same recipe: for the card; may be repeated",
+        help="run of crossval, of sealed folds or with --protocol leave-one-collection-out, or of validate "
+        "--robustness with networks trained without the collection, all of the same recipe: for the card; may be "
+        "repeated",
         metavar="RUN",
     )
     reference: str = option(

@@ -12,9 +12,10 @@ from sonoforge.training.pages.checklists.data_answers import data_answers
 from sonoforge.training.pages.checklists.figure_answers import figure_answers
 from sonoforge.training.pages.checklists.item import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
-from sonoforge.training.pages.numbers import counted, listed
+from sonoforge.training.pages.numbers import counted
 from sonoforge.training.pages.run.statements import describe_comparators, describe_optimiser, is_comparator, spread
 from sonoforge.training.statistics.results import ArmResult, ComparisonResults
+from sonoforge.training.statistics.wording import listed
 
 
 def answer(run: FinishedRun) -> dict[str, Answer]:
@@ -131,7 +132,7 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
             describe_choice(
                 results["budget"],
                 classifier,
-                results["split"]["busi_images"],
+                results["split"]["chosen_on"],
                 results["split"]["images"],
                 next(iter(run.arms.values()))["seeds"]["seeds"],
                 choosing_of(results),

@@ -7,7 +7,8 @@ from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM as PHANTOM_SET
 from sonoforge.training.pages.checklists.item import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
-from sonoforge.training.pages.numbers import counted, listed
+from sonoforge.training.pages.numbers import counted
+from sonoforge.training.statistics.wording import listed
 
 PHANTOM = "All images are simulated ultrasound: there are no participants, and no figure carries over to real scans."
 
@@ -119,6 +120,6 @@ def _limits(run: FinishedRun) -> str:
             f"{twins} of {sum(split['fold_sizes'])} test images have a near-duplicate in training: figures are "
             "too good."
         )
-    if split["busi_images"]:
+    if split["chosen_on"]:
         said.append("The settings were chosen on images of this set: figures are optimistic by an unmeasured amount.")
     return " ".join(said)

@@ -11,7 +11,8 @@ from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
-from sonoforge.training.pages.numbers import counted, listed
+from sonoforge.training.pages.numbers import counted
+from sonoforge.training.statistics.wording import listed
 
 _TWIN = "a near-duplicate or an identical image"
 
