@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.second_look import OutlineHead, lesion_window, look_twice, place_maps, resample
+from sonoforge.models.second_look import OutlineHead, enlarge_maps, lesion_window, look_twice, place_maps, resample
 
 EVERYTHING = [0.0, 0.0, 1.0, 1.0]
 
@@ -55,6 +56,13 @@ def test_maps_laid_over_an_image_keep_their_means_and_places() -> None:
     assert torch.allclose(placed.mean((2, 3)), maps.mean((2, 3)), atol=1e-5)
     assert torch.allclose(placed[0], maps[0].repeat_interleave(2, 1).repeat_interleave(2, 2), atol=1e-5)
     assert (placed[1, :, :3] == 0).all() and (placed[1, :, 3:9, 2:6] > 0).all() and (placed[1, :, :, 6:] < 1e-5).all()
+
+
+def test_enlarged_maps_are_interpolated_and_keep_their_means() -> None:
+    maps = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(2))
+    large = enlarge_maps(maps, 10)
+    assert torch.allclose(large, F.interpolate(maps, scale_factor=2, mode="bilinear"), atol=1e-6)
+    assert torch.allclose(large.mean((2, 3)), maps.mean((2, 3)), atol=1e-6)
 
 
 def test_both_looks_are_those_of_the_one_network() -> None:

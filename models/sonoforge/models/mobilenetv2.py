@@ -7,7 +7,6 @@ normalisation that can be fine-tuned after it was folded into the convolutions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -69,43 +68,28 @@ def load_folded(net: Any, convolutions: list[tuple[Tensor, Tensor]]) -> None:
 
 
 @torch.no_grad()
-def measure_batch_norm(net: Any, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Measure what reaches every batch norm on ``batches``.
+def folded_statistics(net: Any) -> tuple[Tensor, Tensor]:
+    """Return what would reach every batch norm of a network from `load_folded`, by the running statistics of ``net``.
 
     Args:
-        net: A torchvision ``MobileNetV2`` in any mode; left in eval mode.
-        batches: Inputs ``(N, 3, S, S)``, normalised.
+        net: A torchvision ``MobileNetV2``, trained.
 
     Returns:
         Mean and variance of each channel of all batch norms, in forward order, (17056,) float32.
     """
-    norms = [m for m in net.features.modules() if isinstance(m, nn.BatchNorm2d)]
-    sums = {norm: [torch.zeros(norm.num_features, dtype=torch.float64) for _ in range(2)] for norm in norms}
-    counts = dict.fromkeys(norms, 0)
-
-    def observe(norm: nn.BatchNorm2d, arguments: tuple[Tensor]) -> None:
-        values = arguments[0].double()
-        sums[norm][0] += values.sum((0, 2, 3)).cpu()
-        sums[norm][1] += values.square().sum((0, 2, 3)).cpu()
-        counts[norm] += values.numel() // values.shape[1]
-
-    net.eval()
-    handles = [norm.register_forward_pre_hook(observe) for norm in norms]
-    try:
-        for batch in batches:
-            net.features(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    means = [sums[norm][0] / counts[norm] for norm in norms]
-    squares = [sums[norm][1] / counts[norm] for norm in norms]
-    variances = [(square - mean.square()).clamp_min(1e-8) for square, mean in zip(squares, means, strict=True)]
+    means, variances = [], []
+    for norm in net.features.modules():
+        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
+            mean, variance = norm.running_mean.double().cpu(), norm.running_var.double().cpu()
+            gain = norm.weight.double().cpu() / (variance + norm.eps).sqrt()
+            means.append(gain * mean)
+            variances.append((gain.square() * variance).clamp_min(1e-8))
     return torch.cat(means).float(), torch.cat(variances).float()
 
 
 @torch.no_grad()
 def restore_batch_norm(net: Any, means: Tensor, variances: Tensor) -> None:
-    """Give every batch norm the statistics that `measure_batch_norm` returns, not changing what the network computes.
+    """Give every batch norm the statistics that `folded_statistics` returns, not changing what the network computes.
 
     The affine part absorbs the change, so outputs in eval mode stay equal (to rounding) while
     train mode, which normalises by the batch's own statistics, sees ordinary activations.

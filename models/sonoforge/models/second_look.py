@@ -62,8 +62,7 @@ def look_twice(blocks: Sequence[Any], outline: OutlineHead, images: Tensor, side
             maps = block(maps)
         return maps
 
-    everything = images.new_tensor([[0.0, 0.0, 1.0, 1.0]]).expand(images.shape[0], 4)
-    middle = run(resample(images, everything, side), 0, OUTLINE_BLOCK)
+    middle = run(resample(images, _everything(images), side), 0, OUTLINE_BLOCK)
     window = lesion_window(outline(middle))
     return Looks(run(middle, OUTLINE_BLOCK, len(blocks)), run(resample(images, window, side), 0, len(blocks)), window)
 
@@ -128,6 +127,11 @@ def _span(cells: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
     return middle - half, middle + half
 
 
+def enlarge_maps(maps: Tensor, side: int) -> Tensor:
+    """Enlarge maps (N, C, s, s) to a multiple of their side by bilinear interpolation, which keeps their means."""
+    return resample(maps, _everything(maps), side)
+
+
 def place_maps(maps: Tensor, windows: Tensor, side: int) -> Tensor:
     """Lay the maps of windows over the images that they were cut from, so that their means stay the same.
 
@@ -151,6 +155,11 @@ def _overlaps(start: Tensor, end: Tensor, inputs: int, outputs: int) -> Tensor:
     low = (_middles(outputs, start) - 0.5 / outputs)[:, None]
     covered = torch.minimum(first + length, low + 1 / outputs) - torch.maximum(first, low)
     return torch.relu(covered) / length * (outputs / inputs)
+
+
+def _everything(images: Tensor) -> Tensor:
+    """Return a window (N, 4) of all of each image."""
+    return images.new_tensor([[0.0, 0.0, 1.0, 1.0]]).expand(images.shape[0], 4)
 
 
 def _middles(count: int, like: Tensor) -> Tensor:

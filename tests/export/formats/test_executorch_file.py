@@ -19,7 +19,7 @@ from places import CHECKOUT
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats import executorch as executorch_file
 from sonoforge.export.formats.executorch import LEFT, lower, quantise, write_executorch, write_executorch_int8
-from sonoforge.export.formats.onnx_graph import BundleGraph
+from sonoforge.export.formats.onnx_graph import BundleGraph, folded
 from sonoforge.export.formats.source import Source
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.second_look import OutlineHead
@@ -153,6 +153,47 @@ def test_a_network_that_looks_twice_answers(tmp_path: Path) -> None:
     inputs = _inputs(2)
     for ours, theirs in zip(open_file("executorch", path)([inputs]), _torch(graph, inputs), strict=True):
         assert np.abs(ours - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())
+
+
+class Twice(nn.Module):
+    """Runs one convolution twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(8, 8, 1)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        again: torch.Tensor = self.convolution(torch.relu(self.convolution(maps)))
+        return again
+
+
+def test_both_runs_of_a_layer_are_quantised() -> None:
+    torch.manual_seed(0)
+    network, inputs = Twice().eval(), torch.randn(1, 8, 4, 4)
+    both = quantise(network, [(inputs,)], re.compile("none"))
+    weights = [node.args[1] for node in both.graph.nodes if str(node.target).startswith("aten.conv2d")]  # type: ignore[union-attr]
+    assert len(weights) == 2 and all("dequantize" in str(node.target) for node in weights)
+    assert 0 < (both(inputs) - network(inputs)).abs().max() < 0.02
+
+
+@pytest.mark.slow
+def test_a_network_that_looks_twice_is_small_in_int8(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = mobilenet_v2(3).train()
+    net.outline = OutlineHead()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        net.features(torch.randn(8, 3, 48, 48))
+        net.classifier[1].weight.normal_(0, 0.02)
+    net.eval()
+    source, path = _source(folded(BundleGraph([net], 1.3, look=48).eval())), tmp_path / "model.int8.pte"
+    path.write_bytes(write_executorch_int8(source))
+    assert path.stat().st_size < 0.4 * len(write_executorch(source))
+    inputs = source.preprocessing.normalise(source.calibration)
+    found = open_file("executorch-int8", path)([inputs])
+    assert 1e-4 < np.abs(found[1] - _torch(source.graph, inputs)[1]).max() < 0.1
 
 
 @pytest.mark.parametrize("name", ["executorch", "executorch-int8"])

@@ -17,7 +17,7 @@ from sonoforge.export.bundle.add_formats import add_formats
 from sonoforge.export.bundle.card import calibrated_on, classifier_card
 from sonoforge.export.bundle.elsewhere import with_evidence
 from sonoforge.export.bundle.folder import replacing_bundle
-from sonoforge.export.bundle.kept_network import KEPT_FILES, keep_network
+from sonoforge.export.bundle.kept_network import BATCH_NORM, keep_network
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.bundle.writer import npz, write_bundle
 from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, to_onnx
@@ -28,6 +28,7 @@ from sonoforge.export.gate.parity import check, compare, run_torch
 from sonoforge.export.gate.row import FormatRow
 from sonoforge.export.gate.tolerance import Answers, problems
 from sonoforge.export.gate.tolerance import compare as compare_answers
+from sonoforge.models.mobilenetv2 import folded_statistics
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
@@ -86,9 +87,13 @@ def bundle_from_run(
         files = {SIGNATURES: (run / "model" / SIGNATURES).read_bytes()}
         if network is None:
             graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval()
+            if len(members) == 1:  # as initial weights, it gets these back
+                means, variances = folded_statistics(members[0])
+                files[BATCH_NORM] = npz({"means": means.numpy(), "variances": variances.numpy()})
         else:
             graph, record, arrays = keep_network(network, run, record, arrays)
-            files |= {name: network.read(name) for name in KEPT_FILES if name in network.manifest.files}
+            if BATCH_NORM in network.manifest.files:
+                files[BATCH_NORM] = network.read(BATCH_NORM)
         _fill(graph, record, arrays, files, fresh)
         exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
         rows = add_formats(fresh, exported, names, formats)
@@ -217,7 +222,7 @@ class ExportedClassifier:
     def allowed(self, name: str) -> FormatRow:
         """Return the tolerance and, of lower precision, how many images ranges were measured on."""
         form = FORMATS[name]
-        row: FormatRow = {"tolerance": form.tolerance._asdict()}
+        row: FormatRow = {"tolerance": form.tolerance.of_looks(self.source.looks_twice)._asdict()}
         if form.precision != "fp32":
             judged = {hashlib.sha256(pixels.tobytes()).digest() for pixels in self.images.pixels}
             calibration = self.source.calibration
@@ -228,7 +233,7 @@ class ExportedClassifier:
     def judge(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
         """Compare a file's answers with the network's."""
         figures = compare_answers(self._answers(name, file), self.reference, self.images, self.classes)
-        return figures, problems(figures, FORMATS[name].tolerance)
+        return figures, problems(figures, FORMATS[name].tolerance.of_looks(self.source.looks_twice))
 
     def _answers(self, name: str, file: Path) -> dict[str, NDArray[np.float32]]:
         """Run a file on all images in a subprocess; on images of any size here, one at a time."""

@@ -25,8 +25,8 @@ from sonoforge.training.data.data_option import recorded_data
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.run_folder import read_config
 
-KEPT_FILES = ("batch-norm.npz",)
-"""Files of a bundle that belong to its network."""
+BATCH_NORM = "batch-norm.npz"
+"""`models.mobilenetv2.folded_statistics` of a bundle's network, where it is one alone: it can be trained further."""
 _SAME = (
     *("data", "fingerprint", "images", "count", "class_counts", "arm", "budget", "epochs", "frozen_blocks", "members"),
     *("mirror", "weights", "seed"),

@@ -96,7 +96,7 @@ def write_executorch_int8(source: Source) -> bytes:
 
 
 def _only(source: Source) -> frozenset[str]:
-    return _LAYERS if getattr(source.graph, "look", None) else frozenset()
+    return _LAYERS if source.looks_twice else frozenset()
 
 
 @_quiet()
@@ -197,12 +197,32 @@ def quantise(module: nn.Module, batches: Iterable[tuple[Tensor, ...]], left: re.
     every = iter(batches)
     first = next(every)
     with torch.no_grad():
-        prepared = prepare_pt2e(torch.export.export(module, first).module(), quantiser)
+        exported = torch.export.export(module, first).module()
+        _unshare_weights(exported)
+        prepared = prepare_pt2e(exported, quantiser)
         prepared(*first)
         for inputs in every:
             prepared(*inputs)
         converted: nn.Module = convert_pt2e(prepared)
     return converted
+
+
+def _unshare_weights(exported: torch.fx.GraphModule) -> None:
+    """Give each layer its own weights, in place: of one that runs twice, torchao would quantise the first run alone.
+
+    Equal weights in int8 are stored once in the file all the same.
+    """
+    for node in list(exported.graph.nodes):
+        if node.op != "get_attr":
+            continue
+        for number, user in enumerate(list(node.users)[1:]):
+            name = f"{node.name}_{number}"
+            exported.register_parameter(name, nn.Parameter(exported.get_parameter(node.target).detach().clone()))
+            with exported.graph.inserting_before(user):
+                own = exported.graph.get_attr(name)
+            own.meta = dict(node.meta)
+            user.replace_input_with(node, own)
+    exported.recompile()
 
 
 @_quiet()

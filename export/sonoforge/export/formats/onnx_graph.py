@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sonoforge.models.mobilenetv2 import EMBEDDING
-from sonoforge.models.second_look import look_twice, place_maps
+from sonoforge.models.second_look import enlarge_maps, look_twice, place_maps
 from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.errors import GateError
 
@@ -91,8 +91,8 @@ class BundleGraph(nn.Module):
         for tail, outline, activation in zip(*parts, strict=True):
             looks = look_twice([*self.shared, *tail], outline, views, self.look or 0)
             side = 2 * looks.first.shape[2]
-            whole = F.interpolate(activation(looks.first), scale_factor=2.0, mode="nearest")
-            window = place_maps(activation(looks.second), looks.window, side)
+            whole, close = (enlarge_maps(activation(maps), side) for maps in (looks.first, looks.second))
+            window = place_maps(close, looks.window, side)
             found.append((looks.embedding, (whole + window) / 2))
         return found
 

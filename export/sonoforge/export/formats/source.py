@@ -30,3 +30,8 @@ class Source:
     calibration: NDArray[np.uint8]
     preprocessing: Preprocessing
     metadata: dict[str, Any]
+
+    @property
+    def looks_twice(self) -> bool:
+        """Whether the network runs its layers twice, see `models.second_look`."""
+        return bool(getattr(self.graph, "look", None))
