@@ -1,0 +1,56 @@
+"""The figures of collections that were left out follow from the answers that are kept beside the page."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from kept_answers import open_answers
+from places import CHECKOUT
+from program import succeed
+
+DOCS = CHECKOUT / "training" / "docs"
+PAGE = (DOCS / "several-collections.md").read_text(encoding="utf-8")
+LEFT_OUT = DOCS / "predictions" / "left-out.csv.gz"
+BUSI_ALONE = DOCS / "predictions" / "busi-alone-elsewhere.csv.gz"
+COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST")
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def interval(found: dict[str, float]) -> str:
+    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**found)
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, dict[str, Any]]:
+    found = succeed("crossval", "--from", LEFT_OUT).json["arms"]["real"]["by_source"]
+    return {row["name"]: row for row in found if row["kind"] == "collection"}
+
+
+def busi_alone(collection: str) -> float:
+    """AUC of malignant against benign of the bundle that was trained on BUSI alone."""
+    with open_answers(BUSI_ALONE) as file:
+        rows = [row for row in csv.DictReader(file) if row["collection"] == collection and row["label"] != "normal"]
+    scores = [float(row["p_malignant"]) / (float(row["p_benign"]) + float(row["p_malignant"])) for row in rows]
+    return float(roc_auc_score([row["label"] == "malignant" for row in rows], scores))
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_the_table_is_that_of_the_answers(name: str, sources: dict[str, dict[str, Any]]) -> None:
+    (line,) = (line for line in PAGE.splitlines() if line.startswith(f"| {name} |"))
+    own = sources[name]
+    lesion = own["auc"].get("normal against the rest")
+    assert cells(line)[1:] == [
+        interval(own["auc"]["malignant against benign"]),
+        "-" if name == "BUSI" else f"{busi_alone(name):.3f}",
+        interval(lesion) if name == "BUSI" else "-",  # BrEaST has four healthy scans
+        f"{own['accuracy']['value']:.3f}",
+        f"{own['ece']['value']:.3f}",
+        f"{own['coverage']['value']:.3f}",
+    ]
