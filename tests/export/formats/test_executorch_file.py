@@ -19,7 +19,7 @@ from places import CHECKOUT
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats import executorch as executorch_file
 from sonoforge.export.formats.executorch import LEFT, lower, quantise, write_executorch, write_executorch_int8
-from sonoforge.export.formats.onnx_graph import BundleGraph, folded
+from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.formats.source import Source
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.second_look import OutlineHead
@@ -188,7 +188,7 @@ def test_a_network_that_looks_twice_is_small_in_int8(tmp_path: Path) -> None:
         net.features(torch.randn(8, 3, 48, 48))
         net.classifier[1].weight.normal_(0, 0.02)
     net.eval()
-    source, path = _source(folded(BundleGraph([net], 1.3, look=48).eval())), tmp_path / "model.int8.pte"
+    source, path = _source(BundleGraph([net], 1.3, look=48).eval()), tmp_path / "model.int8.pte"
     path.write_bytes(write_executorch_int8(source))
     assert path.stat().st_size < 0.4 * len(write_executorch(source))
     inputs = source.preprocessing.normalise(source.calibration)

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sonoforge.export.formats.onnx_graph import folded
 from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError, SonoforgeError
 
@@ -92,7 +93,8 @@ def write_executorch_int8(source: Source) -> bytes:
         (torch.from_numpy(source.preprocessing.normalise(source.calibration[index : index + 1])),)
         for index in range(len(source.calibration))
     )
-    return lower(quantise(source.graph, batches, LEFT), _example(source), source.metadata, only=_only(source))
+    graph = folded(source.graph) if source.looks_twice else source.graph  # torchao folds a layer's first run alone
+    return lower(quantise(graph, batches, LEFT), _example(source), source.metadata, only=_only(source))
 
 
 def _only(source: Source) -> frozenset[str]:
@@ -213,7 +215,7 @@ def _unshare_weights(exported: torch.fx.GraphModule) -> None:
     Equal weights in int8 are stored once in the file all the same.
     """
     for node in list(exported.graph.nodes):
-        if node.op != "get_attr":
+        if node.op != "get_attr" or len(node.users) < 2:
             continue
         for number, user in enumerate(list(node.users)[1:]):
             name = f"{node.name}_{number}"
