@@ -26,7 +26,7 @@ from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.export.gate.images import FEWEST, GateImages, JudgedModel, find_images
 from sonoforge.export.gate.parity import check, compare, run_torch
 from sonoforge.export.gate.row import FormatRow
-from sonoforge.export.gate.tolerance import Answers, problems
+from sonoforge.export.gate.tolerance import Answers, Tolerance, problems
 from sonoforge.export.gate.tolerance import compare as compare_answers
 from sonoforge.models.mobilenetv2 import folded_statistics
 from sonoforge.runtime import atomic
@@ -222,7 +222,7 @@ class ExportedClassifier:
     def allowed(self, name: str) -> FormatRow:
         """Return the tolerance and, of lower precision, how many images ranges were measured on."""
         form = FORMATS[name]
-        row: FormatRow = {"tolerance": form.tolerance.of_looks(self.source.looks_twice)._asdict()}
+        row: FormatRow = {"tolerance": self._tolerance(name)._asdict()}
         if form.precision != "fp32":
             judged = {hashlib.sha256(pixels.tobytes()).digest() for pixels in self.images.pixels}
             calibration = self.source.calibration
@@ -233,7 +233,10 @@ class ExportedClassifier:
     def judge(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
         """Compare a file's answers with the network's."""
         figures = compare_answers(self._answers(name, file), self.reference, self.images, self.classes)
-        return figures, problems(figures, FORMATS[name].tolerance.of_looks(self.source.looks_twice))
+        return figures, problems(figures, self._tolerance(name))
+
+    def _tolerance(self, name: str) -> Tolerance:
+        return FORMATS[name].tolerance.of_looks(self.source.looks_twice)
 
     def _answers(self, name: str, file: Path) -> dict[str, NDArray[np.float32]]:
         """Run a file on all images in a subprocess; on images of any size here, one at a time."""
