@@ -6,11 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from exported_generators import ExportedGenerator, read_export
 from generator_checkpoints import small_checkpoint
 from once import made_once
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
+from sonoforge.export.bundle.network import read_network
+from sonoforge.export.formats.onnx_graph import to_onnx
+from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.images.preprocessing import IMAGENET
+
+
+@pytest.fixture(scope="session")
+def single_look(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The shipped network as an ONNX file for 224 x 224 pixels that looks at each image but once."""
+
+    def export(folder: Path) -> None:
+        network = read_network(open_bundle())
+        network.look, network.outlines = None, nn.ModuleList()
+        (folder / "model.onnx").write_bytes(to_onnx(network, IMAGENET.size, {}))
+
+    return (made_once(tmp_path_factory, "single-look", export) / "model.onnx").read_bytes()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from program import succeed
 
 DOCS = CHECKOUT / "training" / "docs"
 PAGE = (DOCS / "several-collections.md").read_text(encoding="utf-8")
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 LEFT_OUT = DOCS / "predictions" / "left-out.csv.gz"
 BUSI_ALONE = DOCS / "predictions" / "busi-alone-elsewhere.csv.gz"
 COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST")
@@ -54,3 +55,12 @@ def test_the_table_is_that_of_the_answers(name: str, sources: dict[str, dict[str
         f"{own['ece']['value']:.3f}",
         f"{own['coverage']['value']:.3f}",
     ]
+
+
+def test_the_readme_gives_the_same(sources: dict[str, dict[str, Any]]) -> None:
+    (line,) = (line for line in README.splitlines() if line.startswith("| the shipped bundle's recipe |"))
+    assert cells(line)[1:] == [
+        f"{sources[name]['auc']['malignant against benign']['value']:.2f}" for name in COLLECTIONS
+    ]
+    (line,) = (line for line in README.splitlines() if line.startswith("| trained on BUSI alone |"))
+    assert cells(line)[1:] == ["-", *(f"{busi_alone(name):.2f}" for name in COLLECTIONS[1:])]

@@ -2,6 +2,7 @@
  * May a reader use this answer?  The judgement of `sonoforge.runtime.inference.trust`, from what the bundle records.
  */
 
+import { colouredShare } from "./colour.js";
 import { darkColumns, uprightScore } from "./scan_pose.js";
 import { flatness } from "./speckle_grain.js";
 
@@ -118,10 +119,12 @@ export function judge(evidence, classes, bundle) {
   const distance = mahalanobis(evidence.embedding, bundle.reference);
   const neighbour = checks ? neighbourDistance(evidence.embedding, bundle.reference) : null;
   const far = `distance ${distance.toFixed(1)}, ${within(limits, 1)}`;
-  const noScan = checks ? whyNoScan(evidence.pixels, distance, limits) : "";
+  const coloured = checks ? whyColoured(evidence.pixels, checks) : "";
+  const noScan = coloured || (checks ? whyNoScan(evidence.pixels, distance, limits) : "");
   // Of scans of the training images' kind, those far away were answered no worse.
   const judgesKind = noScan !== "" || !checks || (checks.grain ?? null) === null;
   const scores = judgesKind ? [tailProbability(distance, limits)] : [];
+  if (coloured) scores.push(BEYOND);
   const found = [];
   const faults = scanFaults(evidence, checks);
   if (noScan) found.push([CAUSES.notUltrasound, far + noScan]);
@@ -140,7 +143,7 @@ export function judge(evidence, classes, bundle) {
   if (classes.length !== 1) found.push([CAUSES.betweenClasses, classes.join(" or ") || "none is likely enough"]);
   return {
     score: Math.min(...scores),
-    in_distribution: !unlike.length,
+    in_distribution: !unlike.length && !noScan,
     causes: found.map(([cause]) => cause),
     reasons: found.map(([cause, why]) => `${cause}: ${why}`),
     distance,
@@ -159,6 +162,16 @@ function whyNoScan(pixels, distance, { threshold, checks }) {
     }
   }
   return distance > checks.foreign ? `, no scan beyond ${checks.foreign.toFixed(1)}` : "";
+}
+
+/** How much of an image is coloured, where no training image had as much; else empty. */
+function whyColoured(pixels, checks) {
+  const limit = checks.colour ?? null;
+  if (limit === null) return "";
+  const share = colouredShare(pixels);
+  return share > limit
+    ? `, and ${Math.round(100 * share)}% of it is coloured, of scans ${Math.round(100 * limit)}% at most`
+    : "";
 }
 
 /** What is wrong with the scan itself. */

@@ -46,11 +46,12 @@ def _onnxruntime(model: bytes, inputs: np.ndarray) -> dict[str, np.ndarray]:
 def test_the_shipped_network_answers_as_its_onnx_file() -> None:
     bundle = open_bundle()
     graph = read_network(bundle)
-    inputs = IMAGENET.normalise(np.concatenate([bundle.golden()["pixels"], _noise(2, 1)]))
+    shown = bundle.manifest.preprocessing
+    inputs = shown.normalise(np.concatenate([bundle.golden()["pixels"], _noise(2, 1, shown.size)]))
     found, expected = run_torch(graph, inputs), _onnxruntime(bundle.read("model.onnx"), inputs)
-    assert np.abs(found["probabilities"] - expected["probabilities"]).max() < 1e-5
-    assert np.abs(found["logits"] - expected["logits"]).max() < 1e-4
-    assert np.abs(found["cam"] - expected["cam"]).max() < 1e-3
+    assert np.abs(found["probabilities"] - expected["probabilities"]).max() < 4e-5
+    assert np.abs(found["logits"] - expected["logits"]).max() < 4e-4
+    assert np.abs(found["cam"] - expected["cam"]).max() < 2e-3
     assert not graph.training and not any(isinstance(module, nn.BatchNorm2d) for module in graph.modules())
 
 
@@ -209,12 +210,13 @@ def _move_out(model: onnx.ModelProto) -> None:
 
 
 def _cut(model: onnx.ModelProto) -> None:
-    model.graph.node.remove(next(node for node in model.graph.node if "tails.0.7.conv.2.weight" in node.input))
+    for node in [node for node in model.graph.node if node.op_type == "Conv" and "7.conv.2.weight" in node.input[1]]:
+        model.graph.node.remove(node)
 
 
 def _shift(model: onnx.ModelProto) -> None:
     bias = next(tensor for tensor in model.graph.initializer if tensor.name == "linears.0.bias")
-    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.001), bias.name))
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
 
 
 def _replace_model(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
@@ -232,7 +234,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "weights outside": (lambda folder: _replace_model(folder, _move_out), "expected all inside"),
     "a missing layer": (lambda folder: _replace_model(folder, _cut), r"Missing key.*expected a MobileNetV2"),
-    "other weights": (lambda folder: _replace_model(folder, _shift), "logits that differ by 1.0e-03"),
+    "other weights": (lambda folder: _replace_model(folder, _shift), "logits that differ by 1.0e-02"),
     "another temperature": (
         lambda folder: factory.edit_manifest(folder, lambda manifest: manifest["calibration"].update(temperature=1.0)),
         "probabilities that differ",

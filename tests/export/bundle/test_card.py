@@ -287,7 +287,7 @@ def test_train_on_phantoms_with_generated_images_from_shipped_weights(
 ) -> None:
     monkeypatch.setitem(train.GENERATOR_BUDGETS, "quick", {"image_size": 16, "steps": 2, "batch": 4})
     card = trained(tmp_path, "phantom", "gan", "shipped", small_run.cache)
-    assert "shipped bundle mobilenetv2-busi 1.0.0 (trained on BUSI)" in card.text
+    assert "shipped bundle mobilenetv2-breast-ultrasound 1.0.0 (trained on BUSI+BUS-BRA+BrEaST)" in card.text
     check_card(card)
 
 

@@ -18,7 +18,7 @@ from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord
 
 OTHER: dict[str, Any] = {
     "data": "phantoms", "fingerprint": "0" * 64, "images": ["0" * 16], "count": 779, "class_counts": {"normal": 1},
-    "arm": "gan", "budget": "quick", "epochs": 5, "frozen_blocks": 11, "members": 3, "mirror": True,
+    "arm": "gan", "budget": "quick", "epochs": 5, "frozen_blocks": 11, "members": 3, "mirror": False,
     "weights": "none", "seed": 1,
 }  # fmt: skip
 NO_ARRAYS = ModelArrays(*[np.zeros(0)] * 5)
@@ -30,8 +30,9 @@ def like(bundle: Bundle[Any], **changed: Any) -> ModelRecord:
     values: dict[str, Any] = {
         "name": "run", "version": "1", "classes": bundle.classes, "shared_blocks": 0, "mirror": False,
         "temperature": 1.0, "conformal": raw["conformal"], "trust": {"median": 1.0, "threshold": 2.0}, "quality": {},
-        "training": {**raw["training"], "data_images": 780, "choice": "."}, "evaluation": raw["evaluation"],
-        "intended_use": "tests",
+        "training": {**raw["training"], "data_images": raw["training"]["count"], "choice": "."},
+        "evaluation": raw["evaluation"],
+        "intended_use": "tests", "image_size": bundle.manifest.preprocessing.size,
     }  # fmt: skip
     training = {**values["training"], **{key: value for key, value in changed.items() if key in values["training"]}}
     return ModelRecord(
@@ -51,7 +52,7 @@ def test_other_classes_another_crop_and_a_model_judged_itself_are_refused(tmp_pa
     for changed, words in (
         ({"classes": ("benign", "malignant", "normal")}, "classes: found"),
         ({"crop": "auto"}, "crop: found 'auto', expected 'none'"),
-        ({"data_images": 900}, "expected a cross-validated run"),
+        ({"data_images": 9000}, "expected a cross-validated run"),
     ):
         with pytest.raises(SonoforgeError, match=words):
             keep_network(bundle, tmp_path, like(bundle, **changed), NO_ARRAYS)

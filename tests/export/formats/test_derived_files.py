@@ -13,12 +13,13 @@ from sonoforge.export.formats.onnx_graph import OPSET
 from sonoforge.export.formats.preprocessing_graph import with_preprocessing
 from sonoforge.export.formats.quantisation import to_int8
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
-from sonoforge.runtime.images.preprocessing import IMAGENET
+
+PREPROCESSING = open_bundle().manifest.preprocessing
 
 MAKE: dict[str, Callable[[bytes], bytes]] = {
     "fp16": to_half,
-    "int8": lambda model: to_int8(model, IMAGENET.normalise(open_bundle().golden()["pixels"])).data,
-    "uint8": lambda model: with_preprocessing(model, IMAGENET),
+    "int8": lambda model: to_int8(model, PREPROCESSING.normalise(open_bundle().golden()["pixels"])).data,
+    "uint8": lambda model: with_preprocessing(model, PREPROCESSING),
 }
 
 

@@ -21,8 +21,9 @@ from sonoforge.export.formats.ort import to_ort
 from sonoforge.export.formats.preprocessing_graph import with_preprocessing
 from sonoforge.export.formats.quantisation import to_int8
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
-from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.inference.classifier import Classifier
+
+PREPROCESSING = open_bundle().manifest.preprocessing
 
 DOCS = CHECKOUT / "export" / "docs"
 
@@ -37,8 +38,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = (SHIPPED / "model.onnx").read_bytes()
     shutil.copy(SHIPPED / "model.onnx", place)
     (place / "model.fp16.onnx").write_bytes(to_half(model))
-    (place / "model.int8.onnx").write_bytes(to_int8(model, IMAGENET.normalise(open_bundle().golden()["pixels"])).data)
-    (place / "model.uint8.onnx").write_bytes(with_preprocessing(model, IMAGENET))
+    (place / "model.int8.onnx").write_bytes(
+        to_int8(model, PREPROCESSING.normalise(open_bundle().golden()["pixels"])).data
+    )
+    (place / "model.uint8.onnx").write_bytes(with_preprocessing(model, PREPROCESSING))
     (place / "model.ort").write_bytes(to_ort(model))
     Image.fromarray(scan(1, 400, 300)).save(place / "scan.png")
     return place

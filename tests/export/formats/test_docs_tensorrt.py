@@ -70,7 +70,7 @@ def test_the_page_runs_an_engine_without_sonoforge(bundle: Path, monkeypatch: py
         synchronize=lambda: done.append("synchronise"),
     )
     monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
-    tensors = run("alone", ('device = "cuda"', 'device = "cpu"'), ("224, 224", f"{SIZE}, {SIZE}"))["tensors"]
+    tensors = run("alone", ('device = "cuda"', 'device = "cpu"'), ("256, 256", f"{SIZE}, {SIZE}"))["tensors"]
     grey = 255 * np.broadcast_to(PREPROCESSING["mean"], (1, SIZE, SIZE, 3))  # what normalises to zeros
     np.testing.assert_allclose(tensors["probabilities"].numpy(), forward(grey)["probabilities"], atol=1e-5)
     assert done == ["wait", "synchronise"]

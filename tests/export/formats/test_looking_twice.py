@@ -6,37 +6,24 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import nn
 
-from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.half_precision import to_half
-from sonoforge.export.formats.onnx_graph import LOOK, to_onnx
 from sonoforge.export.formats.quantisation import to_int8
-from sonoforge.models.second_look import OutlineHead
-from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.inference.onnx_session import session_options
-
-SIDE = 192
 
 
 @pytest.fixture(scope="module")
 def inputs() -> NDArray[np.float32]:
-    how = Preprocessing(size=SIDE)
-    pixels = open_bundle().golden()["pixels"]
-    return how.normalise(np.stack([how.resize(Image.fromarray(one)) for one in pixels]))
+    bundle = open_bundle()
+    return bundle.manifest.preprocessing.normalise(bundle.golden()["pixels"])
 
 
 @pytest.fixture(scope="module")
 def model() -> bytes:
-    """The shipped network, made to look twice, wherever its outline happens to be."""
-    graph = read_network(open_bundle())
-    torch.manual_seed(0)
-    graph.look, graph.outlines = 96, nn.ModuleList([OutlineHead()])
-    return to_onnx(graph, SIDE, {LOOK: "96"})
+    """The shipped network, which looks twice."""
+    return (SHIPPED / "model.onnx").read_bytes()
 
 
 def probabilities(model: bytes, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -58,4 +45,4 @@ def test_int8_runs_where_sums_must_not_overflow_and_is_a_third_of_the_size(
 def test_half_precision_is_half_the_size(model: bytes, inputs: NDArray[np.float32]) -> None:
     half = to_half(model, 10)
     assert len(half) < 0.54 * len(model)
-    assert np.abs(probabilities(half, inputs) - probabilities(model, inputs)).max() < 0.02
+    assert np.abs(probabilities(half, inputs) - probabilities(model, inputs)).max() < 0.03

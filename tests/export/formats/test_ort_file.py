@@ -12,8 +12,9 @@ from bundle_factory import model_bytes
 from sonoforge.export.formats.ort import required_operators, to_ort
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import GateError
-from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.inference.runners import run_in_subprocess
+
+PREPROCESSING = open_bundle().manifest.preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def test_it_answers_as_the_onnx_file_does(ort: bytes, tmp_path: Path) -> None:
     assert ort[4:8] == b"ORTM"  # the format's identifier
     (tmp_path / "model.ort").write_bytes(ort)
     golden = open_bundle().golden()
-    outputs = run_in_subprocess("ort", tmp_path / "model.ort", [IMAGENET.normalise(golden["pixels"])])
+    outputs = run_in_subprocess("ort", tmp_path / "model.ort", [PREPROCESSING.normalise(golden["pixels"])])
     for name, values in zip(("logits", "probabilities", "embedding", "cam"), outputs, strict=True):
         assert np.abs(values - golden[name]).max() < 1e-4 * max(1.0, float(np.abs(golden[name]).max()))
 
@@ -43,8 +44,8 @@ def test_a_reduced_build_learns_which_operators_it_needs(ort: bytes, capfd: pyte
     operators = {operator for _, _, names in rows for operator in names.split(",")}
     assert {"Conv", "Gemm", "Softmax"} <= operators
     assert "/" not in text and capfd.readouterr() == ("", "")
-    # The patch network has a Mul that MobileNetV2 lacks.
-    assert "Mul" in required_operators(to_ort(model_bytes())) and "Mul" not in operators
+    # The outline is read with a Sigmoid, which the patch network lacks.
+    assert "Sigmoid" not in required_operators(to_ort(model_bytes())) and "Sigmoid" in operators
 
 
 def test_what_is_no_model_is_refused() -> None:

@@ -14,11 +14,13 @@ from PIL import Image
 
 from bundle_factory import model_bytes, scan
 from sonoforge.export.formats.preprocessing_graph import with_preprocessing
-from sonoforge.runtime.bundle.reader import SHIPPED
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
+from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.onnx_session import open_file, session_options
+
+PREPROCESSING = open_bundle().manifest.preprocessing
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -82,7 +84,7 @@ def test_an_alpha_channel_is_not_taken_for_a_colour(channels: int, tmp_path: Pat
 
 def test_only_the_input_changes() -> None:
     model = (SHIPPED / "model.onnx").read_bytes()
-    made = with_preprocessing(model, IMAGENET)
+    made = with_preprocessing(model, PREPROCESSING)
     before, after = onnx.load_model_from_string(model), onnx.load_model_from_string(made)
     assert list(after.graph.output) == list(before.graph.output)
     assert [item.name for item in after.graph.input] == ["pixels"]
@@ -90,14 +92,14 @@ def test_only_the_input_changes() -> None:
 
 
 def test_a_network_of_another_input_size_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match=r"input: found \[3, 64, 64\], expected \[3, 224, 224\]"):
-        with_preprocessing(model_bytes(), IMAGENET)
+    with pytest.raises(SonoforgeError, match=r"input: found \[3, 64, 64\], expected \[3, 256, 256\]"):
+        with_preprocessing(model_bytes(), PREPROCESSING)
 
 
 def test_real_images_get_the_answers_of_the_host(shared: Path) -> None:
     """Every eighth BUSI image, and the tall ones, which Pillow from 13 on would resize in the other order."""
     model = (SHIPPED / "model.onnx").read_bytes()
-    opened = session(with_preprocessing(model, IMAGENET))
+    opened = session(with_preprocessing(model, PREPROCESSING))
     plain = onnxruntime.InferenceSession(model, session_options(threads=1))
     files = sorted(path for path in (shared / "data" / "BUSI").rglob("*.png") if "mask" not in path.name)
     shares, tall = [], 0
@@ -108,8 +110,8 @@ def test_real_images_get_the_answers_of_the_host(shared: Path) -> None:
         tall += height >= 1.35 * width
         image = read_image(path)
         levels, probabilities = opened.run(["preprocessing.small", "probabilities"], {"pixels": pixels(image)})
-        expected = IMAGENET.resize(image)
-        (answer,) = plain.run(["probabilities"], {"input": IMAGENET.normalise(expected[None])})
+        expected = PREPROCESSING.resize(image)
+        (answer,) = plain.run(["probabilities"], {"input": PREPROCESSING.normalise(expected[None])})
         difference = np.abs(levels[0].astype(int) - expected[..., : levels.shape[3]])
         assert difference.max() <= 1
         shares.append((difference > 0).mean())

@@ -22,6 +22,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from bundle_factory import SIZE, model_bytes
 from places import CHECKOUT
+from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.half_precision import to_half, write_half
 from sonoforge.export.formats.onnx_graph import trace
 from sonoforge.export.formats.quantisation import to_symmetric_int8
@@ -40,7 +41,6 @@ from sonoforge.export.generators.graph import generator_inputs
 from sonoforge.models import dcgan
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.gan.generator import load_generator
 
 needs_package = pytest.mark.skipif(
@@ -95,11 +95,12 @@ def resizing(antialias: int, side: object = 40) -> bytes:
 @needs_package
 def test_the_classifier_becomes_engines_of_three_precisions(tmp_path: Path) -> None:
     bundle = open_bundle()
-    given = Source(torch.nn.Identity(), bundle.read("model.onnx"), bundle.golden()["pixels"][:3], IMAGENET, {})
+    shown, side = bundle.manifest.preprocessing, bundle.manifest.preprocessing.size
+    given = Source(read_network(bundle), bundle.read("model.onnx"), bundle.golden()["pixels"][:3], shown, {})
     lowered = {
         "fp32": given.onnx,
         "fp16": write_half(given),
-        "int8": to_symmetric_int8(given.onnx, IMAGENET.normalise(given.calibration)),
+        "int8": to_symmetric_int8(given.onnx, shown.normalise(given.calibration)),
     }
     sizes = {}
     for precision, write, name in (
@@ -116,7 +117,7 @@ def test_the_classifier_becomes_engines_of_three_precisions(tmp_path: Path) -> N
         assert record["onnx_sha256"] == hashlib.sha256(lowered[precision]).hexdigest()
         assert record["precision"] == precision
         assert record["capabilities"] == ["portable"]
-        assert record["inputs"] == {"input": [[1, 3, 224, 224], [1, 3, 224, 224], [8, 3, 224, 224]]}
+        assert record["inputs"] == {"input": [[1, 3, side, side], [1, 3, side, side], [8, 3, side, side]]}
         assert record["outputs"] == ["logits", "probabilities", "embedding", "cam"]
         # Nothing of the machine that built it.
         for secret in (str(Path.home()), tempfile.gettempdir(), str(CHECKOUT), "site-packages"):
@@ -129,10 +130,10 @@ def test_the_classifier_becomes_engines_of_three_precisions(tmp_path: Path) -> N
         for file, data in files.items():
             (tmp_path / file).write_bytes(data)
         check_engine(tmp_path / name, "tensorrt_rtx", record["version"], (8, 6))
-    assert 1 < sizes["fp32"] < 1.3
-    assert 0.5 < sizes["fp16"] < 0.7
+    assert 1 < sizes["fp32"] < 1.5  # the blocks that run twice are written twice
+    assert 0.5 < sizes["fp16"] < 0.9 * sizes["fp32"]
     # Why the page says to prefer fp16 on RTX GPUs.
-    assert sizes["fp16"] < sizes["int8"] < 1.3
+    assert sizes["fp16"] < sizes["int8"] < 2.5
 
 
 def kernels(model: bytes) -> list[bytes]:

@@ -19,6 +19,7 @@ from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats import torchscript as torchscript_file
 from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.formats.source import Source
+from sonoforge.export.gate.tolerance import EXACT
 from sonoforge.models.dcgan import Generator
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.second_look import OutlineHead
@@ -52,15 +53,16 @@ def files(source: Source, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_any_batch_answers_as_onnxruntime(source: Source, files: dict[str, Path], name: str, count: int) -> None:
-    noise = np.random.default_rng(count).integers(0, 256, (5, 224, 224, 3)).astype(np.uint8)
+    side = source.preprocessing.size
+    noise = np.random.default_rng(count).integers(0, 256, (5, side, side, 3)).astype(np.uint8)
     inputs = source.preprocessing.normalise(np.concatenate([source.calibration, noise])[-count:])
     session = onnxruntime.InferenceSession(source.onnx, providers=["CPUExecutionProvider"])
     expected = session.run(["logits", "probabilities", "embedding", "cam"], {"input": inputs})
     found = open_file(name, files[name])([inputs])
-    assert np.abs(found[1] - expected[1]).max() < 1e-5
+    assert np.abs(found[1] - expected[1]).max() < EXACT.of_looks(True).probability
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == np.float32 and ours.shape == theirs.shape
-        assert np.abs(ours - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())
+        assert np.abs(ours - theirs).max() < EXACT.of_looks(True).relative * max(1, np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -62,7 +62,7 @@ def test_files_that_agree_are_in_the_bundle_with_their_figures(exported: tuple[O
     for name in PASSING:
         row = rows[name]
         assert row["status"] == "passed"
-        assert row["max_abs"] <= FORMATS[name].tolerance.probability
+        assert row["max_abs"] <= FORMATS[name].tolerance.of_looks(True).probability
         assert row["labels_equal"] == row["count"] >= 100
         assert row["bytes"] == manifest.files[row["file"]].bytes
         assert manifest.files[row["file"]].format == name
@@ -71,7 +71,7 @@ def test_files_that_agree_are_in_the_bundle_with_their_figures(exported: tuple[O
         assert kept == {key: value for key, value in row.items() if key != "worst"}  # which may name a patient
         assert f"| {name} | {row['file']} |" in (folder / "MODEL_CARD.md").read_text()
         assert "-0.0" not in (folder / "MODEL_CARD.md").read_text()
-    assert rows["onnx-fp16"]["bytes"] < 0.55 * rows["onnx"]["bytes"]
+    assert rows["onnx-fp16"]["bytes"] < 0.65 * rows["onnx"]["bytes"]
 
 
 def test_the_figures_can_be_counted_again(exported: tuple[Outcome, Path]) -> None:

@@ -81,12 +81,13 @@ def manifest(folder: Path, checked: bool = True) -> ClassifierManifest:
         raw["trust"] |= {"median": 30.0, "threshold": 40.0}
         if checked:
             raw["trust"]["checks"] |= {"foreign": 60.0, "neighbours": {"median": 0.2, "threshold": 0.4}, "grain": 0.05}
+            raw["trust"]["checks"]["colour"] = 0.2
 
     factory.edit_manifest(factory.write_bundle(folder, checked=checked), round_numbers)
     return open_bundle(folder).manifest
 
 
-PLAIN = Evidence(35.0, neighbour=0.3, upright=1.0, dark=0.1, white=0.1, grain=0.3)
+PLAIN = Evidence(35.0, neighbour=0.3, upright=1.0, dark=0.1, white=0.1, grain=0.3, colour=0.1)
 
 
 def test_each_cause_is_told_apart_with_its_figures(tmp_path: Path) -> None:
@@ -94,13 +95,15 @@ def test_each_cause_is_told_apart_with_its_figures(tmp_path: Path) -> None:
     found = {
         "ordinary": assess(PLAIN, limits),
         "at the limits": assess(
-            PLAIN._replace(distance=40.0, neighbour=0.4, upright=0.0, dark=0.5, white=0.5, grain=0.0), limits
+            PLAIN._replace(distance=40.0, neighbour=0.4, upright=0.0, dark=0.5, white=0.5, grain=0.0, colour=0.2),
+            limits,
         ),
         "farther": assess(PLAIN._replace(distance=40.01), limits),
         "no neighbour": assess(PLAIN._replace(neighbour=0.41), limits),
         "foreign": assess(PLAIN._replace(distance=60.01, neighbour=0.9), limits),
         "deep grain": assess(PLAIN._replace(distance=40.01, grain=0.049), limits),
         "flat grain": assess(PLAIN._replace(distance=40.01, grain=0.05), limits),
+        "coloured": assess(PLAIN._replace(colour=0.21), limits),
         "turned": assess(PLAIN._replace(upright=-0.01), limits),
         "white": assess(PLAIN._replace(white=0.51), limits),
         "lifted": assess(PLAIN._replace(dark=0.51), limits),
@@ -114,6 +117,7 @@ def test_each_cause_is_told_apart_with_its_figures(tmp_path: Path) -> None:
         "foreign": (Cause.NOT_ULTRASOUND,),
         "deep grain": (Cause.NOT_ULTRASOUND,),
         "flat grain": (Cause.UNLIKE_TRAINING,),
+        "coloured": (Cause.NOT_ULTRASOUND,),
         "turned": (Cause.POOR_SCAN,),
         "white": (Cause.POOR_SCAN,),
         "lifted": (Cause.POOR_SCAN,),
@@ -125,7 +129,10 @@ def test_each_cause_is_told_apart_with_its_figures(tmp_path: Path) -> None:
         "foreign",
         "deep grain",
         "flat grain",
+        "coloured",
     ]
+    assert "21% of it is coloured, of scans 20% at most" in found["coloured"].reasons[0]
+    assert found["coloured"].score == 0.01
     assert "upside down" in found["turned"].reasons[0]
     assert "out of contact: 51%" in found["lifted"].reasons[0]
     assert found["blurred"].reasons == ("poor scan: sharpness low",)

@@ -57,6 +57,6 @@ def test_styles_are_constants_to_the_gradient_and_the_type_is_kept() -> None:
 
 
 def test_every_other_network_of_an_ensemble_learns_without() -> None:
-    settings = dataclasses.replace(BUDGETS["full"], mix_styles=0.3)
+    settings = BUDGETS["collections"]
     assert [settings.of_network(number).mix_styles for number in range(4)] == [0.3, 0.0, 0.3, 0.0]
     assert settings.of_network(1).of_network(0) == dataclasses.replace(settings, mix_styles=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,11 @@ def test_simulated_scans_are_accepted_and_with_one_image_among_them_refused(
         ):
             refuse_seen(bundle, cache)
     assert count_chosen_on("quick", cache) == 1
+    # A budget that was chosen on other collections, too, counts theirs.
+    shutil.copy(min((shared / "data" / "BUS-BRA" / "benign").glob("*.jpg")), phantoms / "benign" / "two.jpg")
+    cache = open_cache(read_dataset(phantoms), 64, tmp_path)
+    assert count_chosen_on("quick", cache) == 1
+    assert count_chosen_on("collections", cache) == 2
 
 
 def test_signatures_tell_the_collection_of_each_training_image(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from sonoforge.runtime.errors import SonoforgeError
 
 __all__ = ["SHIPPED", "Bundle", "BundleError", "DamagedBundleError", "open_bundle", "parse_manifest"]
 
-SHIPPED = Path(__file__).parent / "shipped" / "busi"
+SHIPPED = Path(__file__).parent / "shipped" / "breast-ultrasound"
 
 TASKS = ("classification", "generation")
 
@@ -44,7 +44,7 @@ class Bundle(Generic[Kind_co]):
     Example:
         >>> from sonoforge.runtime import open_bundle
         >>> open_bundle().manifest.preprocessing.size
-        224
+        256
 
     Attributes:
         path: The folder or the ``.zip`` file.

@@ -48,6 +48,8 @@ class TrustChecks(NamedTuple):
             earlier version, which did not judge it.
         grain: Flatness of the grain under which an image beyond the distance's threshold is called no ultrasound scan,
             see `speckle_grain`; None from an earlier version, and where the training images have no flat grain.
+        colour: Share of coloured pixels, see `colour.coloured_share`, beyond which an image is called no ultrasound
+            scan; None from an earlier version, which did not judge it.
     """
 
     neighbours: TailLimits
@@ -58,6 +60,7 @@ class TrustChecks(NamedTuple):
     source: str
     white: float | None = None
     grain: float | None = None
+    colour: float | None = None
 
 
 def read_distance(value: Any) -> TailLimits:
@@ -103,6 +106,7 @@ def read_checks(value: Any) -> TrustChecks | None:
         source=text(f"{where}.source", checks["source"]),
         white=None if later["white"] is None else _share(f"{where}.white", later["white"]),
         grain=None if later["grain"] is None else positive(f"{where}.grain", later["grain"]),
+        colour=None if later["colour"] is None else _share(f"{where}.colour", later["colour"]),
     )
 
 

@@ -19,6 +19,7 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images import quality_metrics, scan_pose, speckle_grain
+from sonoforge.runtime.images.colour import coloured_share
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.repeats import take_fingerprint
@@ -225,6 +226,7 @@ class Classifier:
             upright=float(scan_pose.upright_score(pixels, checks.upright)[0]),
             dark=float(scan_pose.dark_columns(pixels)[0]),
             flags=quality.flags,
+            colour=float(coloured_share(colours)[0]),
         )
 
 

@@ -30,7 +30,7 @@ class Result:
         >>> result.label in result.probabilities
         True
         >>> result.map.shape
-        (7, 7)
+        (10, 10)
 
     Attributes:
         file: The path as given; None for an array or a Pillow image.

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from sonoforge.runtime.bundle.classification import ClassifierManifest
     from sonoforge.runtime.images.repeats import Repeats
     from sonoforge.runtime.inference.classifier import Classifier
+    from sonoforge.runtime.inference.result import Result
 
 EXAMPLES = """
 sonoforge quality scan.png
@@ -144,12 +145,12 @@ def main(config: Config) -> Outcome:
     with progress("measuring", len(files)) as advance:
         for file in files:
             failed_before = failures.get(file)
-            result, embedding, whole = (
+            result, answer, whole = (
                 (failed_before, None, None) if failed_before else _measure(file, bundle.manifest, classifier)
             )
             results.append(result)
-            if embedding is not None:
-                embeddings.append(embedding)
+            if answer is not None:
+                embeddings.append(answer.embedding)
             if whole is not None:
                 _look_closer(result, whole, bundle.manifest, repeats, pictures if config.html else None)
             _print_result(result, width)
@@ -187,8 +188,8 @@ def main(config: Config) -> Outcome:
 
 def _measure(
     file: str, manifest: ClassifierManifest, classifier: Classifier | None
-) -> tuple[dict[str, Any], NDArray[Any] | None, Image.Image | None]:
-    """Return a file's result; its embedding (D,) where there is a classifier; and the picture, None if unusable."""
+) -> tuple[dict[str, Any], Result | None, Image.Image | None]:
+    """Return a file's result; the answer where there is a classifier; and the picture, None if unusable."""
     from sonoforge.runtime.images.decoding import ImageError, read_image  # noqa: PLC0415 - numpy and Pillow, not for --help
     from sonoforge.runtime.images.quality_metrics import assess  # noqa: PLC0415
 
@@ -199,9 +200,9 @@ def _measure(
     except ImageError as error:
         return failure(file, error.code, str(error)), None, None
     pixels = manifest.preprocessing.resize(image)
-    embedding = classifier.predict(pixels[None])["embedding"][0] if classifier else None
+    answer = classifier.classify(whole) if classifier else None
     quality = assess(pixels, image.size, manifest.quality).to_dict()
-    return {"file": file, "ok": True, "quality": quality}, embedding, whole
+    return {"file": file, "ok": True, "quality": quality}, answer, whole
 
 
 def _look_closer(
@@ -277,7 +278,7 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
     """Read the reference images, measure the distances to them and print both; see the top for the result."""
     import numpy as np  # noqa: PLC0415 - only with --against
 
-    from sonoforge.runtime.inference import trust  # noqa: PLC0415
+    from sonoforge.runtime.inference.trust import LEAST_KNOWN  # noqa: PLC0415
 
     manifest = classifier.bundle.manifest
     files, failures, _ = expand((config.against,), config.recursive)
@@ -285,11 +286,9 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
     with progress("measuring the reference images", len(files)) as advance:
         for file in files:
             failed_before = failures.get(file)
-            result, embedding, _ = (
-                (failed_before, None, None) if failed_before else _measure(file, manifest, classifier)
-            )
-            if embedding is not None:
-                reference.append(embedding)
+            result, answer, _ = (failed_before, None, None) if failed_before else _measure(file, manifest, classifier)
+            if answer is not None:
+                reference.append(answer)
             else:
                 failed.append(result)
                 _print_result(result, column_width(files))
@@ -299,14 +298,14 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
             f"--against {printable(config.against)}: found {len(given)} usable images given and {len(reference)} "
             "reference images, expected at least 2 of each, and 8 for every floor; give more images"
         )
-    known = trust.known_share(np.stack(reference), classifier.bundle)
-    if known < trust.LEAST_KNOWN:
+    known = sum(answer.trust.in_distribution for answer in reference) / len(reference)
+    if known < LEAST_KNOWN:
         log.warning(
             "the bundle knows %.0f%% of the reference images, so it was trained on another kind: distances in its "
             "network say little about them; give --bundle of your own, or see sonoforge evaluate",
             100 * known,
         )
-    distances, size = _distances(np.stack(given), np.stack(reference))
+    distances, size = _distances(np.stack(given), np.stack([answer.embedding for answer in reference]))
     protocol = _protocol(classifier, len(given), len(reference), size)
     _print_distances(distances, protocol)
     return {

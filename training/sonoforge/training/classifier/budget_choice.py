@@ -22,8 +22,10 @@ CHOSEN = {
     "its other settings were chosen is not recorded",
     "thesis": "The number of epochs of budget thesis is that of the MSc thesis, which chose it on BUSI; its optimiser, "
     "learning rate and batch, on which the thesis is silent, are its method's defaults and were chosen on no image",
+    "collections": "The settings of budget collections were chosen on BUSI, BUS-BRA and BrEaST, each left out of "
+    "training in turn",
 }
-CHOSEN_ON = {"quick": ("BUSI",), "full": ("BUSI",), "thesis": ("BUSI",)}
+CHOSEN_ON = {"quick": ("BUSI",), "full": ("BUSI",), "thesis": ("BUSI",), "collections": ("BUSI", "BUS-BRA", "BrEaST")}
 """Collections that a budget was chosen on."""
 SEEDS = {"quick": (0,)}
 """Seeds whose folds of BUSI a budget was chosen on; other seeds deal the same images afresh."""

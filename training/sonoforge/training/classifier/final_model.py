@@ -15,6 +15,7 @@ from torch import Tensor
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.images.colour import coloured_share
 from sonoforge.runtime.images.speckle_grain import flatness
 from sonoforge.training.classifier.arm_names import Arm, find_arm
 from sonoforge.training.classifier.arms import ClassifierJob, Trained, train_arm, train_judge
@@ -155,7 +156,9 @@ def record_model(
     classes = cache.dataset.classes
     training = _describe_training(cache, indices, trained, held_out.predictions, provenance)
     ranges, white = quality_reference(cache, indices)
-    looks = TrainingLooks(trained.upright, white, np.concatenate([flatness(cache.images[[i]]) for i in indices]))
+    grain = np.concatenate([flatness(cache.images[[i]]) for i in indices])
+    colour = max(float(coloured_share(cache.images[[i]])[0]) for i in indices)
+    looks = TrainingLooks(trained.upright, white, grain, colour)
     record = ModelRecord(
         name=provenance.name,
         version="1.0.0",

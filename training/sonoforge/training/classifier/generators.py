@@ -34,6 +34,7 @@ GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
     # Small on purpose: what a CPU can train ten times over in minutes.  Every table says so.
     "quick": {"image_size": 64, "steps": 120, "batch": 32},
     "full": {},  # the recipe's own
+    "collections": {},
     # As published: the recipe's own size, epochs and batches, and in RGB, as the thesis draws its networks; the recipe
     # alone leaves grey images grey.
     "thesis": {"recipe": "dcgan-thesis", "channels": "3"},

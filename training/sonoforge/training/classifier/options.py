@@ -20,8 +20,11 @@ SETTABLE = (
     "outlines",
     "look_again",
     "mix_styles",
+    "label_smoothing",
+    "averaging",
     "balance",
     "teachers",
+    "mirror",
     "image_size",
     "precision",
 )
@@ -37,7 +40,8 @@ class ClassifierOptions:
     budget: str = option(
         "quick",
         help="quick: early blocks frozen, CPU minutes; thesis: its plain training, nothing that it does not name; "
-        "full: every block, 20 epochs, with smoothing, averaging, flips and one-cycle, which the thesis does not name",
+        "full: every block, 20 epochs, with smoothing, averaging, flips and one-cycle, which the thesis does not name; "
+        "collections: for several collections with masks, and scanners that none of them has",
         choices=tuple(BUDGETS),
     )
     weights: str | None = option(
@@ -80,9 +84,20 @@ class ClassifierOptions:
         "of three blocks; with several networks, of every other one's",
         limits=(0, 1),
     )
+    label_smoothing: float | None = option(
+        None, help="share of each image's target that is spread over all classes", limits=(0, 0.5)
+    )
+    averaging: float | None = option(
+        None,
+        help="decay of the moving average of the weights, which is what answers (0: the last weights)",
+        limits=(0, 0.9999),
+    )
     balance: bool | None = option(None, help="show all collections equally often, whatever their sizes")
     teachers: int | None = option(
         None, help="networks that are distilled into each network that answers (0: none)", limits=(0, 16)
+    )
+    mirror: bool | None = option(
+        None, help="answer on the mean of the image and its mirror image, which is twice the work"
     )
     crop: str = option("none", help="auto: train on the scan found in each image; none: on whole images", choices=CROPS)
     image_size: int | None = option(

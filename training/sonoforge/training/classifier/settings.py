@@ -102,4 +102,21 @@ BUDGETS: dict[str, ClassifierSettings] = {
         augmentation="none",
         test_curves=True,  # its figure 13 shows training and test by epoch
     ),
+    # For scanners that no training image comes from: what each setting gains on them is in `several-collections.md`.
+    "collections": ClassifierSettings(
+        frozen_blocks=4,
+        epochs=12,
+        averaging=0.99,
+        augmentation="geometry",
+        heads="questions",
+        windows=0.7,
+        outlines=0.5,
+        mix_styles=0.3,
+        balance=True,
+        teachers=2,
+        mirror=True,
+        look_again=True,
+        image_size=160,
+        precision="bf16",
+    ),
 }

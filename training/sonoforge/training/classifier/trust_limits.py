@@ -23,6 +23,8 @@ FLAT = 0.2
 ultrasound scan.  A third named twice as many scans out of contact, and more pictures of no kind but cells."""
 _WITHOUT = 0.01
 """Share of the training images below that limit from which on they have no flat grain: the limit is left out."""
+COLOURED = 0.1
+"""Share of coloured pixels up to which no image is called foreign for it: marks, logos and a Doppler window."""
 ERROR = 0.05
 """Error rate among the scans that keep their label, which the policy of a bundle is set for."""
 
@@ -34,11 +36,13 @@ class TrainingLooks(NamedTuple):
         upright: (`ROWS`,) weights, see `fit_upright`.
         white: Largest share of white pixels.
         grain: (N,) `speckle_grain.flatness`.
+        colour: Largest share of coloured pixels.
     """
 
     upright: NDArray[np.float64]
     white: float
     grain: NDArray[np.float64]
+    colour: float = 0.0
 
 
 def describe_causes(part: Predictions, distances: NDArray[np.float64], judged: HeldOutTrust) -> list[FlagResult]:
@@ -93,6 +97,7 @@ def record_trust(
             f"{held_out.seed}, arm {held_out.arm}), each judged by a network that had not seen it"
         ),
         "white": looks.white,
+        "colour": max(COLOURED, looks.colour),
     }
     flat = FLAT * float(np.median(looks.grain))
     if flat > 0 and (looks.grain < flat).mean() <= _WITHOUT:

@@ -30,7 +30,7 @@ class Config:
     features: tuple[str, ...] = option(
         (),
         help="comma-separated feature spaces: inception, mobilenetv2-imagenet, squeezenet-imagenet, vgg16-imagenet, "
-        "bundle (the shipped one; trained on BUSI), bundle:PATH, pixels (default: bundle where it knows this kind of "
+        "bundle (the shipped one, breast ultrasound), bundle:PATH, pixels (default: bundle where it knows this kind of "
         "image, else mobilenetv2-imagenet if it was downloaded before)",
         metavar="SPACE,...",
     )
