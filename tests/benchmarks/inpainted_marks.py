@@ -2,9 +2,9 @@
 
     python tests/benchmarks/inpainted_marks.py SOURCE TARGET
 
-Within the boxes of `find_marks`, ink is what a white top-hat of 7 x 7 pixels lifts by 25 levels; grown by a pixel, it is
-filled by Telea's method (An image inpainting technique based on the fast marching method, J. Graphics Tools 2004) from
-5 pixels around.  All other files are copied as they are.  Printed is how many scans were changed.
+Within the boxes of `find_marks`, ink is what a white top-hat of 7 x 7 pixels lifts by 25 levels; grown by a pixel, it
+is filled by Telea's method (An image inpainting technique based on the fast marching method, J. Graphics Tools 2004)
+from 5 pixels around.  All other files are copied as they are.  Printed is how many scans were changed.
 """
 
 from __future__ import annotations
