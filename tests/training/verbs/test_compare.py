@@ -77,6 +77,13 @@ def test_changes_are_between_the_same_images_of_the_seeds_in_common(two: tuple[s
     assert figures["AUC normal against the rest", "here"]["value"]["value"] == pytest.approx(healthy)
 
 
+def test_what_a_budget_filled_in_is_named_with_its_value(two: tuple[str, str]) -> None:
+    for path, value in zip(two, (4, 11), strict=True):
+        write_text(Path(path) / "config.yaml", "frozen_blocks: null\nwindows: 0.0\n")
+        write_text(Path(path) / "results.json", f'{{"classifier": {{"frozen_blocks": {value}, "windows": 0.0}}}}')
+    assert succeed("compare", *two).json["runs"][1]["settings"] == {"frozen_blocks": [4, 11]}
+
+
 def test_a_run_against_itself_changes_nothing_and_means_are_over_seeds(two: tuple[str, str]) -> None:
     rows = succeed("compare", f"one:{two[0]}", f"two:{two[0]}/predictions.csv").json["runs"]
     for once, again in zip(rows[0]["figures"], rows[1]["figures"], strict=True):

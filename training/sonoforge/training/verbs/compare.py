@@ -77,7 +77,7 @@ def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
         raise SonoforgeError(f"{table}: not found, expected a finished run of crossval or run, or its {ANSWERS}")
     parts, classes = read_predictions(table)
     known = list(dict.fromkeys(part.arm for part in parts))
-    settings = run_folder.read_config(path) if path.is_dir() else {}
+    settings = _settings(path) if path.is_dir() else {}
     name = name or (path.name if path.is_dir() else path.stem)
     found = []
     for arm in arms or known[:1]:
@@ -87,6 +87,13 @@ def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
         called = name if len(arms) < 2 else f"{name} {arm}" if several else arm
         found.append(_Run(called, path, own, classes, settings))
     return found
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of a run: as they were given, and of the classifier also what its budget filled in."""
+    given = run_folder.read_config(folder)
+    finished = run_folder.is_finished(folder)
+    return given | (run_folder.read_results(folder).get("classifier", {}) if finished else {})
 
 
 def _compare(first: _Run, run: _Run) -> dict[str, Any]:
