@@ -27,7 +27,6 @@ from sonoforge.training.pages.run.statements import (
 )
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.results import IntervalResult, interval_text, share_text
-from sonoforge.training.statistics.wording import listed
 
 
 def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
@@ -97,8 +96,8 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
 def _lessons(settings: Mapping[str, Any]) -> str:
     parts = describe_lessons(settings)
     if settings.get("augmentation", "flip") not in ("none", "flip"):
-        parts.append(IN_WORDS[settings["augmentation"]])
-    return f" Its training had {listed(parts)}." if parts else ""
+        parts.append(f"random {IN_WORDS[settings['augmentation']]}")
+    return f" In training: {'; '.join(parts)}." if parts else ""
 
 
 def calibrated_on(record: ModelRecord) -> str:
