@@ -8,7 +8,7 @@ from PIL import Image
 
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.training.classifier.arm_names import ARMS
-from sonoforge.training.classifier.augmentation import IN_WORDS, VARIANTS, augment
+from sonoforge.training.classifier.augmentation import IN_WORDS, VARIANTS, augment, draw_change
 
 
 def test_augment_flips_half_of_the_images_and_never_up_down() -> None:
@@ -48,6 +48,30 @@ def test_trivial_augmentation_is_torchvision_s_and_follows_its_seed_alone() -> N
         Image.fromarray(np.ascontiguousarray(image[:, ::-1] if flip else image))
     )
     np.testing.assert_array_equal(augment(image, "trivial", np.random.default_rng(3)), np.asarray(theirs))
+
+
+# TrivialAugmentWide's operations in the order that torchvision documents; the second to the sixth move pixels.
+OPERATIONS = ["Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", *["grey levels"] * 8]
+
+
+def test_a_mask_follows_trivial_augmentation_where_that_moves_pixels() -> None:
+    rows, columns = np.mgrid[:64, :64]
+    mask = (255 * ((rows - 24) ** 2 + (columns - 36) ** 2 < 150)).astype(np.uint8)
+    image = np.repeat(mask[..., None], 3, 2)
+    seen = set()
+    for seed in range(60):
+        change = draw_change("trivial", 64, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        flip = rng.random() < 0.5
+        torch.manual_seed(int(rng.integers(2**63)))
+        operation = OPERATIONS[int(torch.randint(len(OPERATIONS), (1,)))]
+        seen.add(operation)
+        moved, flipped = change.place_mask(mask), mask[:, ::-1] if flip else mask
+        if operation in OPERATIONS[1:6]:
+            np.testing.assert_array_equal(moved, change.apply(image)[..., 0])
+        else:
+            np.testing.assert_array_equal(moved, flipped)
+    assert seen == set(OPERATIONS)
 
 
 def test_every_kind_has_words() -> None:

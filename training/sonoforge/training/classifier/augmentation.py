@@ -20,6 +20,8 @@ IN_WORDS = {
     "geometry": "flips, turns, shear, zoom, stretching, shift, gain and gamma",
 }
 
+_EVEN = (128, 128, 128)
+
 
 @dataclass(frozen=True)
 class Change:
@@ -29,6 +31,7 @@ class Change:
     # (a, b, c, d, e, f): output (x, y) shows input (a x + b y + c, d x + e y + f), as Pillow has it; None: itself.
     affine: tuple[float, ...] | None = None
     look: Callable[[Image.Image], Image.Image] | None = None
+    look_may_move: bool = False  # whether ``look`` may also move pixels, as TrivialAugment's operations do
 
     def place(self, pixels: Pixels) -> Pixels:
         """Move an image (S, S, 3), or a mask (S, S), without changing its levels; what comes from outside is black."""
@@ -37,6 +40,17 @@ class Change:
             return flipped
         image = Image.fromarray(np.ascontiguousarray(flipped))
         return np.asarray(image.transform(image.size, Image.Transform.AFFINE, self.affine, Image.Resampling.BILINEAR))
+
+    def place_mask(self, mask: Pixels) -> Pixels:
+        """Move a mask (S, S) as `apply` moves its image.
+
+        An even picture tells whether ``look`` moves: then black comes in from outside; grey levels alone stay even.
+        """
+        placed = np.ascontiguousarray(self.place(mask))
+        if self.look is None or not self.look_may_move:
+            return placed
+        even = Image.new("RGB", (placed.shape[1], placed.shape[0]), _EVEN)
+        return np.asarray(self.look(Image.fromarray(placed))) if np.ptp(np.asarray(self.look(even))) else placed
 
     def apply(self, pixels: Pixels) -> Pixels:
         """Return the changed image, (S, S, 3)."""
@@ -55,8 +69,8 @@ def draw_change(kind: str, side: int, rng: np.random.Generator) -> Change:
     ``classical`` flips left-right, zooms by 0.85..1.15, shifts by up to 8 % and changes brightness and
     contrast by up to 15 %; never up-down, because shadow and enhancement lie below a lesion.  ``trivial`` flips
     left-right and then applies one of TrivialAugment's operations at a random strength (Müller & Hutter, ICCV 2021,
-    wide space), which turn by up to 135 degrees, shear, shift and change grey levels: the published recipe as it is, so
-    what its operation does is all in `Change.look`, and a mask cannot follow.
+    wide space), which turn by up to 135 degrees, shear, shift or change grey levels: the published recipe as it is, so
+    what its operation does is all in `Change.look`.
     ``geometry`` flips left-right, turns by up to 12 degrees, shears by 0.1, zooms by 0.78..1.16, changes the sides'
     ratio by up to 43 %, shifts by up to 8 %, and changes gain and gamma: what another scanner, depth or hand does.
     """
@@ -64,7 +78,7 @@ def draw_change(kind: str, side: int, rng: np.random.Generator) -> Change:
     if kind == "none":
         return Change(flip=False)
     if kind == "trivial":
-        return Change(flip, look=_draw_trivial(rng))
+        return Change(flip, look=_draw_trivial(rng), look_may_move=True)
     if kind == "geometry":
         return Change(flip, _draw_affine(side, rng), _draw_gain(rng))
     if kind == "classical":

@@ -134,11 +134,6 @@ class ClassifierOptions:
             raise SonoforgeError(
                 "--look-again: found it without --outlines, expected --outlines 0.5, say: they show where to look"
             )
-        if settings.outlines and settings.augmentation == "trivial":
-            raise SonoforgeError(
-                "--outlines: found --augmentation trivial, which turns images and leaves their masks behind, expected "
-                "another, such as geometry"
-            )
         if settings.outlines and settings.frozen_blocks >= OUTLINE_BLOCK:
             raise SonoforgeError(
                 f"--outlines: found {settings.frozen_blocks} frozen blocks, expected fewer than {OUTLINE_BLOCK}, which "

@@ -106,7 +106,7 @@ def scan_inputs(
         change = draw_change(settings.augmentation, side, rng)
         mask = None
         if masks is not None and settings.outlines:
-            mask = change.place(cut(masks[i], box, side))
+            mask = change.place_mask(cut(masks[i], box, side))
         shown = cut(large[i], box, side) if box else whole[i]
         known = lesion is not None or images.labels[i] == healthy
         return _View(change.apply(shown), label, bool(box) or bool(whole_teach[i]), bool(box), mask, bool(known))
