@@ -11,17 +11,13 @@ from torch import Tensor
 
 from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, folded
 from sonoforge.export.gate.parity import run_torch
+from sonoforge.export.gate.tolerance import EXACT
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.second_look import OutlineHead
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import SonoforgeError
-
-TOLERANCE = 1e-5
-"""Largest difference from the golden vectors: in probabilities; in other outputs, in units of their largest value."""
-SECOND_LOOK = 4e-4
-"""The same of a network that looks twice, whose rounding also moves its window: `gate.tolerance.Tolerance.of_looks`."""
 
 
 def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
@@ -106,16 +102,15 @@ def _mirrors(graph: onnx.GraphProto) -> bool:
 def _check(graph: BundleGraph, bundle: Bundle[ClassifierManifest]) -> None:
     """Refuse a network that does not answer as the bundle does."""
     golden = bundle.golden()
+    tolerance = EXACT.of_looks(graph.look is not None)
     outputs = run_torch(graph, bundle.manifest.preprocessing.normalise(golden["pixels"]))
     for name, values in outputs.items():
         expected = golden[name]
         found = f"{values.shape[1:]} {name}"
         if values.shape == expected.shape:
-            allowed = (SECOND_LOOK if graph.look else TOLERANCE) * (
-                1.0 if name == "probabilities" else max(1.0, float(np.abs(expected).max()))
-            )
             difference = float(np.abs(values - expected).max())
-            if difference <= allowed:
+            largest = max(1.0, float(np.abs(expected).max()))
+            if difference <= (tolerance.probability if name == "probabilities" else tolerance.relative * largest):
                 continue
             found = f"{name} that differ by {difference:.1e}"
         raise SonoforgeError(

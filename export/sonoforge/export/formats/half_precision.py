@@ -58,8 +58,6 @@ def to_half(model: bytes, kept: int = 0) -> bytes:
         return finish(copy, original)
     names = []
     if kept:
-        for index, node in enumerate(copy.graph.node):
-            node.name = node.name or f"{node.op_type}_{index}"
         convolutions = [node.name for node in copy.graph.node if node.op_type == "Conv"]
         names = convolutions[:kept] + [node.name for node in copy.graph.node if node.op_type in _HEAD]
     changed = convert_float_to_float16(copy, keep_io_types=True, node_block_list=names)

@@ -101,11 +101,12 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion | No
     features, kept = _feature_convolutions(original), _always_kept(original)
     mixtures = ((inputs + np.roll(inputs, 1, axis=0)) / 2).astype(np.float32)
     exact = [(images, answers_of(model, images, "probabilities")) for images in (inputs, mixtures)]
+    logits = answers_of(model, inputs, "logits")
     largest = criterion.size * len(model)
     ranked: list[str] = []
     more = 0
     while True:
-        result = _attempt(original, {*kept, *ranked[:more]}, exact)
+        result = _attempt(original, {*kept, *ranked[:more]}, exact, logits)
         left = len(set(features).difference(result.kept_in_float))
         if left and len(result.data) <= largest and result.meets(criterion):
             return result
@@ -122,9 +123,15 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion | No
 
 
 def _attempt(
-    original: onnx.ModelProto, kept: Collection[str], exact: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+    original: onnx.ModelProto,
+    kept: Collection[str],
+    exact: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    logits: NDArray[np.float32],
 ) -> Quantised:
-    """Quantise all but the kept layers and compare; ``exact``: images and mixtures, each with the float32 answers."""
+    """Quantise all but the kept layers and compare.
+
+    ``exact``: images and mixtures, each with the float32 probabilities; ``logits``: the float32 ones of the images.
+    """
     inputs = exact[0][0]
     names = [node.name for node in original.graph.node if node.name in kept]
     note = {
@@ -135,9 +142,8 @@ def _attempt(
         "float32": names,
     }
     text = json.dumps({**note, "images": len(inputs)})
-    data = finish(
-        _corrected(_quantise(original, inputs, kept), original, inputs), original, {"sonoforge.quantisation": text}
-    )
+    quantised = _corrected(_quantise(original, inputs, kept), inputs, logits)
+    data = finish(quantised, original, {"sonoforge.quantisation": text})
     found = [answers_of(data, images, "probabilities") for images, _ in exact]
     shifts = [float(np.abs(after - before).max()) for after, (_, before) in zip(found, exact, strict=True)]
     agreement = float((found[0].argmax(1) == exact[0][1].argmax(1)).mean())
@@ -146,14 +152,13 @@ def _attempt(
     )
 
 
-def _corrected(quantised: onnx.ModelProto, original: onnx.ModelProto, inputs: NDArray[np.float32]) -> onnx.ModelProto:
+def _corrected(quantised: onnx.ModelProto, inputs: NDArray[np.float32], logits: NDArray[np.float32]) -> onnx.ModelProto:
     """Take the mean change of the logits of the calibration images off the last layers' biases, in place.
 
     Rounding shifts the mean of what a layer makes (Nagel et al., Data-free quantization through weight equalization and
     bias correction, ICCV 2019); here what arrives at the end is put right, for all members alike.
     """
-    before, after = (answers_of(model.SerializeToString(), inputs, "logits") for model in (original, quantised))
-    change = (after - before).mean(axis=0)
+    change = (answers_of(quantised.SerializeToString(), inputs, "logits") - logits).mean(axis=0)
     biases = {node.input[2] for node in quantised.graph.node if node.op_type == "Gemm" and len(node.input) > 2}
     for tensor in quantised.graph.initializer:
         if tensor.name in biases:

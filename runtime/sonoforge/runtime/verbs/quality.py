@@ -199,10 +199,9 @@ def _measure(
             image = manifest.preprocessing.seen(whole)
     except ImageError as error:
         return failure(file, error.code, str(error)), None, None
-    pixels = manifest.preprocessing.resize(image)
     answer = classifier.classify(whole) if classifier else None
-    quality = assess(pixels, image.size, manifest.quality).to_dict()
-    return {"file": file, "ok": True, "quality": quality}, answer, whole
+    quality = answer.quality if answer else assess(manifest.preprocessing.resize(image), image.size, manifest.quality)
+    return {"file": file, "ok": True, "quality": quality.to_dict()}, answer, whole
 
 
 def _look_closer(

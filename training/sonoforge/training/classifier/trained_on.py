@@ -43,6 +43,14 @@ _LABELS = {"labels": ArrayKind(np.uint8, (None,))}
 _ORIGINS = {"collections": ArrayKind(np.uint8, (None,)), "hashes": ArrayKind(np.uint8, (None, HASH_PREFIX // 2))}
 
 
+class _Origins(NamedTuple):
+    """Where the training images of a bundle are from."""
+
+    names: list[str]  # of their collections
+    collections: NDArray[np.integer[Any]]  # (N,) index of each image's collection
+    hashes: dict[str, str]  # its collection by the start of an image's content hash
+
+
 class Seen(NamedTuple):
     """An image that shows what the model was trained on."""
 
@@ -81,13 +89,8 @@ def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[See
 
     About 45 core-milliseconds an image the first time; the answer is kept beside the decoded images.
     """
-    training = bundle.manifest.raw["training"]
-    exact = dict.fromkeys(training["images"], training["data"])
-    if "collections" in training:
-        origins = bundle.arrays(SIGNATURES, _ORIGINS)
-        names = [training["collections"][index] for index in origins["collections"]]
-        exact |= {bytes(row).hex(): name for row, name in zip(origins["hashes"], names, strict=True)}
-    known = [(index, exact.get(digest[:HASH_PREFIX])) for index, digest in enumerate(cache.hashes)]
+    hashes = _origins(bundle).hashes
+    known = [(index, hashes.get(digest[:HASH_PREFIX])) for index, digest in enumerate(cache.hashes)]
     found = {index: Seen(index, "the same pixels", name) for index, name in known if name is not None}
     found |= {seen.image: seen for seen in _stored_copies(bundle, cache)}
     return [found[image] for image in sorted(found)]
@@ -129,22 +132,26 @@ def _copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]
     count = len(cache.pictures)
     with progress_bar("looking for images it has seen", count, show=count > 100 and is_shown()) as advance:
         copies = find_copies(signatures, cache.pictures, lambda done: advance(done, None))
-    names, of = _collections(bundle, len(labels))
+    origins = _origins(bundle)
     found = []
     for copy in copies:
-        own = of[copy.original]
-        number = int((of[: copy.original + 1] == own).sum())
-        which = f"training image {number} of {names[own]} ({bundle.classes[labels[copy.original]]})"
-        found.append(Seen(copy.picture, ", ".join([which, *_changes(copy)]), names[own]))
+        own = origins.collections[copy.original]
+        number = int((origins.collections[: copy.original + 1] == own).sum())
+        name = origins.names[own]
+        which = f"training image {number} of {name} ({bundle.classes[labels[copy.original]]})"
+        found.append(Seen(copy.picture, ", ".join([which, *_changes(copy)]), name))
     return found
 
 
-def _collections(bundle: Bundle[ClassifierManifest], count: int) -> tuple[list[str], NDArray[np.integer[Any]]]:
-    """Return the names of the collections of the training images, and the index of each image's (N,)."""
+def _origins(bundle: Bundle[ClassifierManifest]) -> _Origins:
     training = bundle.manifest.raw["training"]
+    exact = dict.fromkeys(training["images"], training["data"])
     if "collections" not in training:  # an earlier version, which knew but one
-        return [training["data"]], np.zeros(count, np.int64)
-    return training["collections"], bundle.arrays(SIGNATURES, _ORIGINS)["collections"]
+        count = len(bundle.arrays(SIGNATURES, _LABELS)["labels"])
+        return _Origins([training["data"]], np.zeros(count, np.int64), exact)
+    names, stored = training["collections"], bundle.arrays(SIGNATURES, _ORIGINS)
+    own = {bytes(row).hex(): names[i] for row, i in zip(stored["hashes"], stored["collections"], strict=True)}
+    return _Origins(names, stored["collections"], exact | own)
 
 
 def _changes(copy: Copy) -> list[str]:
