@@ -56,12 +56,12 @@ def torch_answers(folder: Path) -> dict[str, Answer]:
     """The trained network on the GPU, eager and compiled, without TF32 as in the engines."""
     import torch
 
-    from sonoforge.export.formats.onnx_graph import BundleGraph
+    from sonoforge.export.bundle.network import network_of
     from sonoforge.training.classifier.model_folder import load_model
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     members, record, _ = load_model(folder)
-    graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval().cuda()
+    graph = network_of(members, record).cuda()
 
     def by(network: Any) -> Answer:
         def answer(inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:

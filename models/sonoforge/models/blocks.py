@@ -2,6 +2,3 @@
 
 OUTLINE_BLOCK = 14
 """The first block that does not read what a lesion's outline is read from, see `second_look`."""
-
-STYLE_BLOCKS = (3, 4, 7)
-"""Blocks after which styles are mixed in training: their maps have strides of 4, 8 and 16."""

@@ -1,7 +1,8 @@
 """A second look at the lesion: where a network's own outline shows one, the same network sees that part enlarged.
 
-Both looks are one network with fixed shapes, so that every format and device can run it: a window is cut and resized by
-two matrix products, with the weights of an antialiased triangle filter.
+Both looks are one network with fixed shapes, so that every format and device can run it: a window is cut, mirrored and
+resized by two matrix products, with the weights of an antialiased triangle filter.  It is seen mirrored because that
+costs nothing and makes the second look differ more from the first, as a mirror image beside each look would.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Looks(NamedTuple):
     """What a network makes of both looks."""
 
     first: Tensor  # (N, 1280, s, s) its last maps of the whole image
-    second: Tensor  # (N, 1280, s, s) of the window
+    second: Tensor  # (N, 1280, s, s) of the window's mirror image
     window: Tensor  # (N, 4) left, top, right, bottom, as shares of the image's sides
 
     @property
@@ -48,7 +49,7 @@ class Looks(NamedTuple):
 
 
 def look_twice(blocks: Sequence[Any], outline: OutlineHead, images: Tensor, side: int) -> Looks:
-    """Run a network on images as a whole and on the part of each where it sees a lesion.
+    """Run a network on images as a whole and on the mirror image of the part of each where it sees a lesion.
 
     Args:
         blocks: MobileNetV2's 19 blocks.
@@ -64,29 +65,39 @@ def look_twice(blocks: Sequence[Any], outline: OutlineHead, images: Tensor, side
 
     middle = run(resample(images, _everything(images), side), 0, OUTLINE_BLOCK)
     window = lesion_window(outline(middle))
-    return Looks(run(middle, OUTLINE_BLOCK, len(blocks)), run(resample(images, window, side), 0, len(blocks)), window)
+    close = resample(images, window, side, mirrored=True)
+    return Looks(run(middle, OUTLINE_BLOCK, len(blocks)), run(close, 0, len(blocks)), window)
 
 
-def resample(images: Tensor, windows: Tensor, side: int) -> Tensor:
+def resample(images: Tensor, windows: Tensor, side: int, *, mirrored: bool = False) -> Tensor:
     """Cut a window out of each image and resize it to a square, as Pillow's bilinear filter does.
 
     Args:
         images: (N, C, H, W).
         windows: (N, 4) left, top, right, bottom, as shares of the image's sides.
         side: Of the result, in pixels.
+        mirrored: Whether left and right of the result are exchanged.
 
     Returns:
         (N, C, side, side).
     """
-    down = _triangles(windows[:, 1], windows[:, 3], images.shape[2], side)
-    across = _triangles(windows[:, 0], windows[:, 2], images.shape[3], side)
+    down = _triangles(windows[:, 1], windows[:, 3], images.shape[2], _middles(side, windows))
+    places = _middles(side, windows, mirrored=mirrored)
+    across = _triangles(windows[:, 0], windows[:, 2], images.shape[3], places)
     return down[:, None] @ images @ across[:, None].transpose(2, 3)
 
 
-def _triangles(start: Tensor, end: Tensor, inputs: int, outputs: int) -> Tensor:
-    """Return the weights (N, outputs, inputs) of each input pixel in each output pixel, whose sums are 1."""
-    step = (end - start) * (inputs / outputs)
-    middles = start[:, None] * inputs + step[:, None] * (_middles(outputs, start) * outputs)
+def _triangles(start: Tensor, end: Tensor, inputs: int, places: Tensor) -> Tensor:
+    """Return the weights (N, outputs, inputs) of each input pixel in each output pixel, whose sums are 1.
+
+    Args:
+        start: (N,) of the windows, as shares of the images' side.
+        end: (N,).
+        inputs: Pixels of that side.
+        places: (outputs,) middles of the output pixels, as shares of the windows.
+    """
+    step = (end - start) * (inputs / len(places))
+    middles = start[:, None] * inputs + step[:, None] * (places * len(places))
     distance = _middles(inputs, start) * inputs - middles[:, :, None]
     weights = torch.relu(1 - distance.abs() / step.clamp_min(1)[:, None, None])
     return weights / weights.sum(2, keepdim=True)
@@ -133,25 +144,26 @@ def enlarge_maps(maps: Tensor, side: int) -> Tensor:
 
 
 def place_maps(maps: Tensor, windows: Tensor, side: int) -> Tensor:
-    """Lay the maps of windows over the images that they were cut from, so that their means stay the same.
+    """Lay the maps of mirrored windows over the images that they were cut from, so that their means stay the same.
 
     Args:
-        maps: (N, C, s, s), of windows.
+        maps: (N, C, s, s), of windows that were seen mirrored.
         windows: (N, 4), see `resample`.
         side: Of the result, in cells.
 
     Returns:
         (N, C, side, side), 0 outside of the windows.
     """
-    down = _overlaps(windows[:, 1], windows[:, 3], maps.shape[2], side)
-    across = _overlaps(windows[:, 0], windows[:, 2], maps.shape[3], side)
+    down = _overlaps(windows[:, 1], windows[:, 3], _middles(maps.shape[2], windows), side)
+    across = _overlaps(windows[:, 0], windows[:, 2], _middles(maps.shape[3], windows, mirrored=True), side)
     return down[:, None] @ maps @ across[:, None].transpose(2, 3)
 
 
-def _overlaps(start: Tensor, end: Tensor, inputs: int, outputs: int) -> Tensor:
-    """Return the weights (N, outputs, inputs) by which a window's cells cover an image's."""
+def _overlaps(start: Tensor, end: Tensor, places: Tensor, outputs: int) -> Tensor:
+    """Return the weights (N, outputs, inputs) by which a window's cells, with these middles, cover an image's."""
+    inputs = len(places)
     length = ((end - start) / inputs)[:, None, None]
-    first = start[:, None, None] + length * (_middles(inputs, start) * inputs - 0.5)
+    first = start[:, None, None] + length * (places * inputs - 0.5)
     low = (_middles(outputs, start) - 0.5 / outputs)[:, None]
     covered = torch.minimum(first + length, low + 1 / outputs) - torch.maximum(first, low)
     return torch.relu(covered) / length * (outputs / inputs)
@@ -162,6 +174,7 @@ def _everything(images: Tensor) -> Tensor:
     return images.new_tensor([[0.0, 0.0, 1.0, 1.0]]).expand(images.shape[0], 4)
 
 
-def _middles(count: int, like: Tensor) -> Tensor:
-    """Return the middles of equal parts of a side, as shares of it."""
-    return (torch.arange(count, dtype=like.dtype, device=like.device) + 0.5) / count
+def _middles(count: int, like: Tensor, *, mirrored: bool = False) -> Tensor:
+    """Return the middles of equal parts of a side, as shares of it; of its mirror image, if asked."""
+    places = torch.arange(count, dtype=like.dtype, device=like.device)
+    return ((count - 1 - places if mirrored else places) + 0.5) / count

@@ -18,7 +18,7 @@ from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord
 
 OTHER: dict[str, Any] = {
     "data": "phantoms", "fingerprint": "0" * 64, "images": ["0" * 16], "count": 779, "class_counts": {"normal": 1},
-    "arm": "gan", "budget": "quick", "epochs": 5, "frozen_blocks": 11, "members": 3, "mirror": False,
+    "arm": "gan", "budget": "quick", "epochs": 5, "frozen_blocks": 11, "members": 3, "mirror": True,
     "weights": "none", "seed": 1,
 }  # fmt: skip
 NO_ARRAYS = ModelArrays(*[np.zeros(0)] * 5)

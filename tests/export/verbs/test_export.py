@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from places import CHECKOUT
 from small_run import SmallRun
+from sonoforge.export.bundle.network import network_of
 from sonoforge.export.formats.onnx_graph import OPSET, BundleGraph
 from sonoforge.export.gate.parity import check, compare, run_torch
 from sonoforge.export.verbs.export import Config, main
@@ -36,7 +37,7 @@ def bundle(small_run: SmallRun) -> Path:
 def network(small_run: SmallRun) -> BundleGraph:
     """What the bundle was made of."""
     members, saved, _ = load_model(small_run.folder / "model")
-    return BundleGraph(members, saved.temperature, saved.shared_blocks, saved.mirror).eval()
+    return network_of(members, saved)
 
 
 @pytest.fixture(scope="module")

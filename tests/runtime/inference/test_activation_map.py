@@ -63,7 +63,8 @@ def test_maps_of_the_shipped_network_sum_to_its_logits() -> None:
 
 def test_a_result_tells_its_map_in_pixels_of_the_scan() -> None:
     pixels = np.random.default_rng(1).integers(0, 200, (301, 402), dtype=np.uint8)
-    result = Classifier().classify(pixels)
+    classifier = Classifier()
+    result, side = classifier.classify(pixels), classifier.bundle.manifest.preprocessing.size
     on_scan = result.map_on_scan()
     assert on_scan.shape == (301, 402)
     told = result.to_dict()["map"]
@@ -71,7 +72,7 @@ def test_a_result_tells_its_map_in_pixels_of_the_scan() -> None:
     assert on_scan[result.peak.y, result.peak.x] == pytest.approx(on_scan.max(), rel=0.03)
     assert 0.1 <= told["share_in_brightest_tenth"] <= 1
     # gCNR of the map's area by the definition: in the network's view, of the tenth from the limit of the brightest on.
-    view = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BILINEAR))
-    area = activation_map.at_size(result.map, 224, 224) >= activation_map.limit_of_brightest(result.map)
+    view = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
+    area = activation_map.at_size(result.map, side, side) >= activation_map.limit_of_brightest(result.map)
     assert area.mean() == pytest.approx(0.1, abs=0.01)
     assert told["gcnr_of_map_area"] == pytest.approx(lesion_contrast.measure(view, area)["gcnr"], abs=0.01)

@@ -30,8 +30,6 @@ def test_each_collection_is_answered_by_a_network_that_learnt_questions_windows_
     small = (
         "--precision",
         "bf16",
-        "--mix-styles",
-        "0.5",
         "--frozen-blocks",
         "8",
         "--epochs",
@@ -68,7 +66,6 @@ def test_each_collection_is_answered_by_a_network_that_learnt_questions_windows_
             ("--protocol", "leave-one-collection-out", "--gan-recipe", "stylegan2", "--gan-start-from", "."),
             "may be test images",
         ),
-        ((*TRAVELLING, "--mix-styles", "0.3", "--frozen-blocks", "9"), "--mix-styles: found 9 frozen blocks"),
         ((*TRAVELLING, "--look-again"), "--look-again: found it without --outlines"),
         ((*TRAVELLING, "--outlines", "0.5", "--frozen-blocks", "15"), "--outlines: found 15 frozen blocks"),
     ],

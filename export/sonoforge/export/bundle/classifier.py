@@ -18,7 +18,7 @@ from sonoforge.export.bundle.card import calibrated_on, classifier_card
 from sonoforge.export.bundle.elsewhere import with_evidence
 from sonoforge.export.bundle.folder import replacing_bundle
 from sonoforge.export.bundle.kept_network import BATCH_NORM, keep_network
-from sonoforge.export.bundle.network import read_network
+from sonoforge.export.bundle.network import network_of, read_network
 from sonoforge.export.bundle.writer import npz, write_bundle
 from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, to_onnx
 from sonoforge.export.formats.source import Source
@@ -86,7 +86,7 @@ def bundle_from_run(
         )
         files = {SIGNATURES: (run / "model" / SIGNATURES).read_bytes()}
         if network is None:
-            graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval()
+            graph = network_of(members, record)
             if len(members) == 1:  # as initial weights, it gets these back
                 means, variances = folded_statistics(members[0])
                 files[BATCH_NORM] = npz({"means": means.numpy(), "variances": variances.numpy()})
@@ -137,7 +137,7 @@ def fill_bundle(
     Raises:
         GateError: onnxruntime does not answer as torch does.
     """
-    graph = BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval()
+    graph = network_of(members, record)
     _fill(graph, record, arrays, {SIGNATURES: signatures}, folder)
     return graph
 
@@ -170,15 +170,13 @@ def _fill(
     }
     contents = {
         "model.onnx": model,
-        # Every start of ``classify`` reads it, and noise-like floats hardly shrink.
         "reference.npz": npz(
             {
                 "trust_mean": arrays.trust_mean,
                 "trust_components": arrays.trust_components,
                 "trust_residual": arrays.trust_residual,
                 **_neighbours(arrays),
-            },
-            compressed=False,
+            }
         ),
         "golden.npz": npz({"pixels": arrays.golden_pixels, **golden}),
         **files,

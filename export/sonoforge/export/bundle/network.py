@@ -1,8 +1,13 @@
-"""A bundle's network in torch again, from its ONNX file: any bundle can be written in any format, without its run."""
+"""The network that a bundle holds, in torch: of a trained model, or again from the bundle's ONNX file.
+
+So any bundle can be written in any format, without its run.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +23,17 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.model_folder import ModelRecord
+
+
+def network_of(members: Sequence[Any], record: ModelRecord) -> BundleGraph:
+    """Join trained networks into the one that answers, in evaluation mode.
+
+    Args:
+        members: The networks, each a torchvision ``MobileNetV2``.
+        record: How they answer together.
+    """
+    return BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval()
 
 
 def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:

@@ -190,12 +190,12 @@ def _fit_member(
             derive_seed(job.seed, f"{what} of teacher {number}", member) for what in ("classifier head", "classifier")
         )
         teacher = build_network(net.classifier[1].out_features, job.backbone, head, job.device)
-        kept_at, own = kept(f"{member}-teacher{number}"), settings.of_network(number)
-        fit(teacher, inputs, own, training, checkpoint=kept_at, on_epoch=on_epoch)
+        kept_at = kept(f"{member}-teacher{number}")
+        fit(teacher, inputs, settings, training, checkpoint=kept_at, on_epoch=on_epoch)
         teachers.append(teacher)
     taught = taught_by(inputs, teachers, settings) if teachers else inputs
     training = derive_seed(job.seed, "classifier", member)
-    return fit(net, taught, settings.of_network(member), training, checkpoint=kept(str(member)), on_epoch=on_epoch)
+    return fit(net, taught, settings, training, checkpoint=kept(str(member)), on_epoch=on_epoch)
 
 
 def train_judge(images: LabelledImages, job: ClassifierJob) -> Judge:

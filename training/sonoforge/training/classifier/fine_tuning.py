@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoforge.models.blocks import OUTLINE_BLOCK, STYLE_BLOCKS
+from sonoforge.models.blocks import OUTLINE_BLOCK
 from sonoforge.models.second_look import OutlineHead
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
@@ -30,7 +30,6 @@ from sonoforge.training.classifier.mixed_precision import bfloat16
 from sonoforge.training.classifier.network import to_tensor
 from sonoforge.training.classifier.questions import Shown, add_prevalence, question_loss, question_losses
 from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.classifier.style_mixing import mix_styles
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +215,7 @@ class _Training:
         place = torch.from_numpy(chosen).to(self.device)
         view = self.inputs.batch(chosen, rng)
         truth = self.target[place] if view.labels is None else torch.from_numpy(view.labels).to(self.device)
-        logits, outlines = self._answer(view, rng)
+        logits, outlines = self._answer(view)
         loss = self._loss(logits, view, truth, None if self.image_weights is None else self.image_weights[place])
         if outlines is not None and view.outlines is not None:
             loss = loss + self.settings.outlines * outline_loss(outlines, view.outlines)
@@ -226,21 +225,14 @@ class _Training:
         self.schedule.step()
         return float(loss.detach()), int((logits.detach().argmax(1) == truth).sum())
 
-    def _answer(self, view: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+    def _answer(self, view: Batch) -> tuple[Tensor, Tensor | None]:
         """Return the logits (B, classes), and those of the outlines where they are learnt."""
         learnt = bool(self.settings.outlines)
         split = max(self.start_block, OUTLINE_BLOCK)
         with bfloat16(self.net, self.device, enabled=self.settings.precision == "bf16"):
-            maps = self._mixed(view.inputs, self.start_block - 1, rng)
-            for block in range(self.start_block, min(split, len(self.net.features))):
-                maps = self._mixed(self.net.features[block](maps), block, rng)
+            maps = self.net.features[self.start_block : split](view.inputs)
             logits = forward_from(self.net, split, maps)
         return logits.float(), self.net.outline(maps.float()) if learnt else None
-
-    def _mixed(self, maps: Tensor, block: int, rng: np.random.Generator) -> Tensor:
-        """Return the maps of a block, sometimes with mixed styles."""
-        share = self.settings.mix_styles if block in STYLE_BLOCKS else 0.0
-        return mix_styles(maps, rng) if share and rng.random() < share else maps
 
     def _loss(self, logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None) -> Tensor:
         smoothing = self.settings.label_smoothing

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from sonoforge.models.blocks import OUTLINE_BLOCK, STYLE_BLOCKS
+from sonoforge.models.blocks import OUTLINE_BLOCK
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import CROPS
@@ -19,7 +19,6 @@ SETTABLE = (
     "windows",
     "outlines",
     "look_again",
-    "mix_styles",
     "label_smoothing",
     "averaging",
     "balance",
@@ -78,12 +77,6 @@ class ClassifierOptions:
         help="with --outlines: answer on the mean of the whole image and of the window where a lesion is seen, which "
         "is twice the work",
     )
-    mix_styles: float | None = option(
-        None,
-        help="probability of giving the early maps of each image the brightness and contrast of another's, after each "
-        "of three blocks; with several networks, of every other one's",
-        limits=(0, 1),
-    )
     label_smoothing: float | None = option(
         None, help="share of each image's target that is spread over all classes", limits=(0, 0.5)
     )
@@ -125,11 +118,6 @@ class ClassifierOptions:
                 raise SonoforgeError(
                     f"--{name}: found it with --heads classes, expected --heads questions, which it serves"
                 )
-        if settings.mix_styles and settings.frozen_blocks > STYLE_BLOCKS[-1] + 1:
-            raise SonoforgeError(
-                f"--mix-styles: found {settings.frozen_blocks} frozen blocks, expected {STYLE_BLOCKS[-1] + 1} at most: "
-                f"styles are mixed after blocks {', '.join(map(str, STYLE_BLOCKS))}"
-            )
         if settings.look_again and not settings.outlines:
             raise SonoforgeError(
                 "--look-again: found it without --outlines, expected --outlines 0.5, say: they show where to look"

@@ -35,8 +35,6 @@ class ClassifierSettings:
     windows: float = 0.0
     # Weight of a second task, the outline of the lesion, see `lesion_outlines`; needs masks, and `questions`.
     outlines: float = 0.0
-    # Probability of mixing the styles of a batch after each of some blocks, see `style_mixing` and `of_network`.
-    mix_styles: float = 0.0
     balance: bool = False  # show all collections equally often, see `scan_views.balanced_frequencies`
     # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
@@ -61,13 +59,6 @@ class ClassifierSettings:
     def look(self) -> int | None:
         """Side of each of two looks in pixels; None where there is but one."""
         return self.image_size if self.look_again else None
-
-    def of_network(self, number: int) -> ClassifierSettings:
-        """Return the settings of one of several networks: every second one learns without mixed styles.
-
-        So they differ by more than their seeds, which is what an ensemble lives on.
-        """
-        return dataclasses.replace(self, mix_styles=0.0) if number % 2 else self
 
     @property
     def cached_blocks(self) -> int:
@@ -106,15 +97,14 @@ BUDGETS: dict[str, ClassifierSettings] = {
     "collections": ClassifierSettings(
         frozen_blocks=4,
         epochs=12,
+        label_smoothing=0.0,
         averaging=0.99,
-        augmentation="geometry",
+        augmentation="trivial",
         heads="questions",
         windows=0.7,
         outlines=0.5,
-        mix_styles=0.3,
         balance=True,
         teachers=2,
-        mirror=True,
         look_again=True,
         image_size=160,
         precision="bf16",

@@ -191,13 +191,16 @@ def describe_optimiser(classifier: Mapping[str, Any]) -> str:
         f"weights averaged with decay {classifier['averaging']:g}" if classifier["averaging"] else "",
         IN_WORDS[classifier["augmentation"]],
         *describe_lessons(classifier),
+        "two looks, at the whole image and at the window where the network sees a lesion"
+        if classifier.get("look_again")
+        else "",
         f"each network distilled from {classifier['teachers']} others" if classifier.get("teachers") else "",
     ]
     return f"{said}, {listed([one for one in added if one]) or 'no smoothing, averaging or flips'}"
 
 
 def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
-    """Say what a network was asked and shown, where that is not the class of whole images alone.
+    """Say what a network was asked and shown in training, where that is not the class of whole images alone.
 
     Args:
         classifier: Fields of `ClassifierSettings`; earlier versions did not record all of them.
@@ -209,10 +212,6 @@ def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
         said.append(f"{classifier['windows']:.0%} of the images shown as windows with their lesion or beside it")
     if classifier.get("outlines"):
         said.append(f"the outline of the lesion as a second task of weight {classifier['outlines']:g}")
-    if classifier.get("look_again"):
-        said.append("answers are means of the whole image and of the window where the network sees a lesion")
-    if classifier.get("mix_styles"):
-        said.append(f"styles of images mixed in early maps with a probability of {classifier['mix_styles']:g}")
     if classifier.get("balance"):
         said.append("all collections shown equally often")
     return said
