@@ -18,7 +18,7 @@ from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.onnx_session import session_options
 
 TOLERANCE = 1e-4
-"""Largest absolute difference allowed in logits and probabilities, float32 against float32, to one look."""
+"""Largest absolute difference of float32 logits and probabilities that is allowed to a network that looks once."""
 
 
 def run_torch(graph: nn.Module, inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
