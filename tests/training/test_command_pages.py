@@ -14,7 +14,7 @@ from program import sonoforge
 DOCS = CHECKOUT / "training" / "docs"
 COMMANDS = [
     line.strip()
-    for page in ("many-machines.md", "several-collections.md")
+    for page in ("many-machines.md", "several-collections.md", "what-travels.md")
     for line in (DOCS / page).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     if line.startswith("sonoforge ")
 ]

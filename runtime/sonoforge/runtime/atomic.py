@@ -190,9 +190,9 @@ def write_text(path: Path | str, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path: Path | str, value: Any) -> None:
-    """Write one strict JSON document, indented by two spaces; see `plain` and `write_bytes`."""
-    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path | str, value: Any, indent: int = 2) -> None:
+    """Write one strict JSON document, indented by so many spaces; see `plain` and `write_bytes`."""
+    write_text(path, json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value

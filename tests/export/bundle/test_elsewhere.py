@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from test_card import PARITY
 
+from program import sonoforge
 from small_run import SmallRun
 from sonoforge.export.bundle.card import classifier_card
 from sonoforge.export.bundle.elsewhere import with_evidence
@@ -87,6 +88,26 @@ def test_sealed_folds_stand_beside_left_out_collections(record: ModelRecord, tmp
     assert "How the recipe does on collections" not in text
 
 
+def test_the_card_says_where_those_networks_were_not_distilled(record: ModelRecord, tmp_path: Path) -> None:
+    own = dataclasses.replace(
+        record, training={**record.training, "settings": {**record.training["settings"], "teachers": 2}}
+    )
+    runs = (
+        {**left_out(own, teachers=0), "protocol": "sealed"},
+        left_out(own, teachers=3),
+        validated(own, "Rio"),
+    )
+    found = with_evidence(own, [write(tmp_path / str(i), results) for i, results in enumerate(runs)])
+    card = classifier_card(found, PARITY)
+    assert "Networks of the same recipe, but not distilled, in sealed folds (seed 3)" in card
+    assert "answered by networks of the same recipe, but distilled from 3, that were trained on the other" in card
+    assert "would, answered by networks of the same recipe that were trained without the collection" in card
+    with pytest.raises(SonoforgeError, match="teachers: found 0, expected 2 as in the runs before it"):
+        settings = {**own.training["settings"], "teachers": 0}
+        other = write(tmp_path / "other", validated(own, "Warsaw", settings=settings))
+        with_evidence(own, [tmp_path / "2", other])
+
+
 def test_runs_of_another_recipe_or_kind_are_refused(record: ModelRecord, tmp_path: Path) -> None:
     other = dataclasses.replace(record, training={**record.training, "arm": "gan"})
     for number, (own, results, message) in enumerate(
@@ -104,3 +125,33 @@ def test_runs_of_another_recipe_or_kind_are_refused(record: ModelRecord, tmp_pat
             with_evidence(own, [write(tmp_path / str(number), results)])
     with pytest.raises(SonoforgeError, match=r"found no results\.json"):
         with_evidence(record, [tmp_path])
+
+
+def test_a_bundle_gets_the_same_card_as_its_run_when_the_evidence_comes_later(
+    record: ModelRecord, small_run: SmallRun, tmp_path: Path
+) -> None:
+    def export(source: Path, name: str, *runs: Path) -> tuple[str, dict[str, Any]]:
+        evidence = [word for run in runs for word in ("--evidence", run)]
+        done = sonoforge("export", source, *evidence, "--data", "phantom", "--out", tmp_path / name)
+        assert done.code == 0, done.err
+        manifest = json.loads((tmp_path / name / "manifest.json").read_text())
+        assert manifest["files"]["model.onnx"]["sha256"] == onnx
+        return (tmp_path / name / "MODEL_CARD.md").read_text(encoding="utf-8"), manifest["evaluation"]
+
+    bundle = small_run.folder / "bundle"
+    onnx = json.loads((bundle / "manifest.json").read_text())["files"]["model.onnx"]["sha256"]
+    runs = (
+        write(tmp_path / "a", left_out(record)),
+        write(tmp_path / "b", validated(record, "Rio")),
+        write(tmp_path / "c", validated(record, "Warsaw")),
+    )
+    at_once = export(small_run.folder, "at-once", *runs)
+    export(bundle, "first", *runs[:2])
+    later = export(tmp_path / "first", "later", *runs[1:])
+    assert later == at_once
+    assert "| disturbance | Rio | Warsaw |" in later[0]
+    assert "trained on the other collections alone (seed 3)" in later[0]
+    refused = sonoforge("export", bundle, "--evidence", tmp_path, "--out", tmp_path / "none")
+    assert refused.code == 2
+    assert "found no results.json" in refused.err
+    assert not (tmp_path / "none").exists()

@@ -6,7 +6,9 @@ import csv
 import os
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,6 +16,7 @@ from PIL import Image
 import bundle_factory as factory
 import processes
 from program import refused, sonoforge
+from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.images import watching
 
 
@@ -117,6 +120,27 @@ def test_ctrl_c_and_sigterm_end_it_as_a_command_that_is_done(
     process.join(60)
     assert process.exitcode == 0
     assert [Path(row["file"]).name for row in rows()] == ["0.png", "1.png", "2.png", "3.png"]
+
+
+def test_an_end_before_the_last_line_is_printed_still_tells_of_its_failure(
+    bundle: Path, incoming: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: AnswerTable, entry: Mapping[str, Any]) -> None:
+        if entry["ok"]:
+            shown(self, entry)
+        else:
+            raise KeyboardInterrupt
+
+    shown = AnswerTable.show
+    monkeypatch.setattr(AnswerTable, "show", interrupted)
+    shutil.copy(scan, incoming / "0.png")
+    (incoming / "1.png").write_bytes(b"junk")
+    table = tmp_path / "a.csv"
+    done = sonoforge("classify", "--watch", incoming, "--bundle", bundle, "--csv", table)
+    with table.open(encoding="utf-8", newline="") as file:
+        assert [row["ok"] for row in csv.DictReader(file)] == ["true", "false"]
+    assert done.code == 2
+    assert "1 of 2 files answered" in done.out + done.err
 
 
 def test_a_folder_that_is_not_there_is_refused(bundle: Path, tmp_path: Path) -> None:

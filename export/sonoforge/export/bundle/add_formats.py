@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sonoforge.export.bundle.card import replace_files
+from sonoforge.export.bundle.folder import write_manifest
 from sonoforge.export.bundle.provenance import versions
 from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.gate.row import FormatRow, ManifestJson
@@ -75,7 +76,7 @@ def add_formats(folder: Path, exported: Exported, names: Sequence[str], formats:
     card = replace_files((folder / "MODEL_CARD.md").read_text(encoding="utf-8"), manifest).encode()
     atomic.write_bytes(folder / "MODEL_CARD.md", card)
     manifest["files"]["MODEL_CARD.md"] = file_entry(card)
-    atomic.write_json(folder / "manifest.json", manifest)
+    write_manifest(folder, manifest)
     written = open_bundle(folder, Manifest)  # the reader must accept what was written
     for name in written.manifest.files:
         written.read(name)

@@ -26,21 +26,21 @@ def on_other_scanners(record: ModelRecord) -> list[str]:
         lines += _table(own)
     if sealed:
         lines += [
-            f"Networks of the same recipe in sealed folds (seed {sealed['seed']}), trained on other images of the same "
-            "collection, too: what the hospitals of these collections can expect.",
+            f"{_networks(record, 'sealed').capitalize()} in sealed folds (seed {sealed['seed']}), trained on other "
+            "images of the same collection, too: what the hospitals of these collections can expect.",
             "",
             *_table(sealed["collections"]),
         ]
     if left_out:
         lines += [
-            "Each collection answered by networks of the same recipe that were trained on the other collections alone "
-            f"(seed {left_out['seed']}): what a scanner that the network does not know can expect. Temperature, sets "
-            "and thresholds are from the answers to the other collections.",
+            f"Each collection answered by {_networks(record, 'left_out')} that were trained on the other collections "
+            f"alone (seed {left_out['seed']}): what a scanner that the network does not know can expect. Temperature, "
+            "sets and thresholds are from the answers to the other collections.",
             "",
             *_table(left_out["collections"]),
         ]
     if disturbed:
-        lines += _disturbed(disturbed)
+        lines += _disturbed(disturbed, _networks(record, "disturbed"))
     if not left_out and not all_left_out:
         lines += ["How the recipe does on collections that it was not trained on was not recorded.", ""]
     if not disturbed:
@@ -67,7 +67,15 @@ def _table(rows: Sequence[SourceFigures]) -> list[str]:
     return [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *found, ""]
 
 
-def _disturbed(by_collection: dict[str, Robustness]) -> list[str]:
+def _networks(record: ModelRecord, table: str) -> str:
+    """Name the networks behind a table of other runs, and what sets them apart from the bundle's."""
+    teachers = record.elsewhere.get("teachers", {}).get(table)
+    if teachers is None:
+        return "networks of the same recipe"
+    return f"networks of the same recipe, but {f'distilled from {teachers}' if teachers else 'not distilled'},"
+
+
+def _disturbed(by_collection: dict[str, Robustness], networks: str) -> list[str]:
     """Show each disturbance at its strongest: the change of the AUC, and how often the scan is called unfit."""
     untouched = "; ".join(
         f"{name}: AUC of {own['pair']} {interval_text(own['auc'])} on {own['images']} images, "
@@ -75,7 +83,7 @@ def _disturbed(by_collection: dict[str, Robustness]) -> list[str]:
         for name, own in by_collection.items()
     )
     lines = [
-        "Scans disturbed as another scanner, setting or hand would, answered by networks of the same recipe that were "
+        f"Scans disturbed as another scanner, setting or hand would, answered by {networks} that were "
         "trained without the collection: change of the AUC at the strongest of three strengths, and the share of scans "
         f"called foreign or poor. As they are, {untouched}.",
         "",

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.export.bundle.add_formats import add_formats
+from sonoforge.export.bundle.add_formats import add_formats, file_entry
 from sonoforge.export.bundle.card import calibrated_on, classifier_card
 from sonoforge.export.bundle.elsewhere import with_evidence
-from sonoforge.export.bundle.folder import replacing_bundle
+from sonoforge.export.bundle.folder import replacing_bundle, write_manifest
 from sonoforge.export.bundle.kept_network import BATCH_NORM, keep_network
 from sonoforge.export.bundle.network import network_of, read_network
+from sonoforge.export.bundle.record import figures, read_record
 from sonoforge.export.bundle.writer import npz, write_bundle
 from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, to_onnx
 from sonoforge.export.formats.source import Source
@@ -101,9 +102,13 @@ def bundle_from_run(
 
 
 def bundle_from_bundle(
-    bundle: Bundle[ClassifierManifest], folder: Path, formats: Sequence[str], data: str = ""
+    bundle: Bundle[ClassifierManifest],
+    folder: Path,
+    formats: Sequence[str],
+    data: str = "",
+    evidence: Sequence[Path] = (),
 ) -> list[FormatRow]:
-    """Copy a bundle and add the files of these formats; see `bundle_from_run`."""
+    """Copy a bundle, add the files of these formats, and the evidence to its card; see `bundle_from_run`."""
     names = choose(formats, TASK, _cannot_have)
     images = find_images(
         data,
@@ -114,8 +119,15 @@ def bundle_from_bundle(
     with replacing_bundle(folder, TASK) as fresh:
         for name in bundle.manifest.files:
             atomic.write_bytes(fresh / name, bundle.read(name))
-        atomic.write_json(fresh / "manifest.json", bundle.manifest.raw)
-        exported = _prepare(open_bundle(fresh), read_network(bundle), images, None)
+        graph, manifest = read_network(bundle), bundle.manifest.raw
+        if evidence:
+            record = with_evidence(read_record(bundle, graph), evidence)
+            card = classifier_card(record, manifest["parity"]).encode()  # `add_formats` adds the table of files
+            files = {**manifest["files"], "MODEL_CARD.md": file_entry(card)}
+            manifest = {**manifest, "evaluation": figures(record), "files": files}
+            atomic.write_bytes(fresh / "MODEL_CARD.md", card)
+        write_manifest(fresh, manifest)
+        exported = _prepare(open_bundle(fresh), graph, images, None)
         return add_formats(fresh, exported, names, formats)
 
 
@@ -164,7 +176,7 @@ def _fill(
         "trust": {"method": "ppca-mahalanobis", **record.trust},
         "quality": record.quality,
         "training": record.training,
-        "evaluation": {**record.evaluation, **record.elsewhere},
+        "evaluation": figures(record),
         "parity": parity,
         "intended_use": record.intended_use,
     }
@@ -230,8 +242,8 @@ class ExportedClassifier:
 
     def judge(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
         """Compare a file's answers with the network's."""
-        figures = compare_answers(self._answers(name, file), self.reference, self.images, self.classes)
-        return figures, problems(figures, self._tolerance(name))
+        row = compare_answers(self._answers(name, file), self.reference, self.images, self.classes)
+        return row, problems(row, self._tolerance(name))
 
     def _tolerance(self, name: str) -> Tolerance:
         return FORMATS[name].tolerance.of_looks(self.source.looks_twice)

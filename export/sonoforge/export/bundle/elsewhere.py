@@ -12,7 +12,7 @@ from sonoforge.training.classifier.model_folder import CollectionsRecord, Elsewh
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.run_folder import RESULTS, read_results
 
-_FREE = ("test_curves",)  # settings that change no network
+_FREE = ("test_curves", "teachers")  # the first changes no network; the second is said in the card
 
 
 def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
@@ -23,31 +23,60 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
         folders: Runs of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, and of ``validate
             --robustness`` with a bundle whose network was trained without the collection.
 
+    Returns:
+        The record with these tables in the place of those of the same kind that it had.
+
     Raises:
-        SonoforgeError: A run of another kind, or of networks that were trained otherwise than the bundle's.
+        SonoforgeError: A run of another kind, or of networks that were trained otherwise than the bundle's; only the
+            number of their teachers may differ, which the card says.
     """
     elsewhere = ElsewhereRecord()
+    teachers: dict[str, int] = {}
     for folder in folders:
         if not (folder / RESULTS).is_file():
             raise SonoforgeError(f"{folder}: found no {RESULTS}, expected a finished run")
         results = read_results(folder)
+        settings = results.get("classifier")
         if results.get("protocol") == LEAVE_ONE_OUT:
+            kind = "left_out"
             elsewhere["left_out"] = _by_collection(folder, results, record)
         elif results.get("protocol") == "sealed":
+            kind = "sealed"
             elsewhere["sealed"] = _by_collection(folder, results, record)
         elif "collections" in results:
             disturbed = {own["name"]: own["robustness"] for own in results["collections"] if own["robustness"]}
             if not disturbed:
                 raise SonoforgeError(f"{folder}: found no disturbed images, expected a run of validate --robustness")
-            trained = results["training"]
-            _check_same(folder, {name: trained[name] for name in ("arm", "weights")}, trained["settings"], record)
+            kind, trained = "disturbed", results["training"]
+            settings = trained["settings"]
+            _check_same(folder, {name: trained[name] for name in ("arm", "weights")}, settings, record)
             elsewhere["disturbed"] = {**elsewhere.get("disturbed", {}), **disturbed}
         else:
             raise SonoforgeError(
                 f"{folder}: found neither sealed folds, nor collections that were left out, nor disturbed images, "
                 f"expected a run of crossval --protocol {LEAVE_ONE_OUT} or sealed, or of validate --robustness"
             )
-    return replace(record, elsewhere=elsewhere)
+        _note_teachers(teachers, kind, folder, int((settings or {}).get("teachers", 0)))
+    own = int((record.training.get("settings") or {}).get("teachers", 0))
+    other = {kind: number for kind, number in teachers.items() if number != own}
+    before = {kind: number for kind, number in record.elsewhere.get("teachers", {}).items() if kind not in teachers}
+    merged = ElsewhereRecord(**{**record.elsewhere, **elsewhere, "teachers": {**before, **other}})
+    if not merged["teachers"]:
+        del merged["teachers"]
+    return replace(record, elsewhere=merged)
+
+
+def _note_teachers(teachers: dict[str, int], kind: str, folder: Path, number: int) -> None:
+    """Keep how many teachers the networks behind one table had.
+
+    Raises:
+        SonoforgeError: Another run of this table had another number.
+    """
+    if teachers.setdefault(kind, number) != number:
+        raise SonoforgeError(
+            f"{folder}: teachers: found {number}, expected {teachers[kind]} as in the runs before it; give runs of one "
+            "recipe"
+        )
 
 
 def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord) -> CollectionsRecord:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from sonoforge.export.gate.row import ManifestJson
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import manifest_kind
 from sonoforge.runtime.errors import SonoforgeError
@@ -68,3 +69,8 @@ def _formats(folder: Path) -> set[str]:
         return set()
     files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
     return {entry["format"] for entry in files.values() if "format" in entry}
+
+
+def write_manifest(folder: Path, manifest: ManifestJson) -> None:
+    """Write a bundle's manifest, a value a line and no indentation, which would be a third of the file."""
+    atomic.write_json(folder / "manifest.json", manifest, indent=0)

@@ -70,8 +70,10 @@ def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
         for net in nets:
             net.outline = OutlineHead()
     graph = folded(BundleGraph(nets, bundle.manifest.temperature, len(shared), _mirrors(model.graph), look))
+    # The exporter leaves out a bias of zeros, which untrained blocks have.
+    zeros = {name: torch.zeros_like(value) for name, value in graph.state_dict().items() if name.endswith(".bias")}
     try:
-        graph.load_state_dict(weights)
+        graph.load_state_dict(zeros | weights)
     except RuntimeError as error:
         raise _not_ours(where, " ".join(str(error).split())[:200]) from error
     _check(graph, bundle)

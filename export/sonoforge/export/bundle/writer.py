@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.export.bundle.add_formats import file_entry
+from sonoforge.export.bundle.folder import write_manifest
 from sonoforge.export.bundle.provenance import provenance
 from sonoforge.export.gate.row import ManifestJson
 from sonoforge.runtime import atomic
@@ -46,7 +47,7 @@ def write_bundle(folder: Path, task: str, about: Mapping[str, Any], contents: Ma
     }
     for name, data in contents.items():
         atomic.write_bytes(folder / name, data)
-    atomic.write_json(folder / "manifest.json", manifest)
+    write_manifest(folder, manifest)
     return manifest
 
 

@@ -41,12 +41,13 @@ def main(config: Config) -> Outcome:
         raise SonoforgeError(f"--reference: found {config.reference}, expected none: {source} is no run of gan train")
     if config.network and (is_generator or is_bundle):
         raise SonoforgeError(f"--network: found {config.network}, expected none: {source} is no run of a classifier")
-    if config.evidence and (is_generator or is_bundle):
-        raise SonoforgeError(f"--evidence: found {config.evidence[0]}, expected none: {source} is no classifier's run")
+    if config.evidence and is_generator:
+        raise SonoforgeError(f"--evidence: found {config.evidence[0]}, expected none: {source} is a generator's run")
     if is_bundle and not config.out and (config.run == "shipped" or source.suffix == ".zip"):
         raise SonoforgeError(f"{source}: give the new bundle a folder with --out FOLDER")
     folder = Path(config.out) if config.out else source if is_bundle else source / "bundle"
     target = _zip_target(folder, source) if config.zip else None
+    evidence = [Path(run) for run in config.evidence]
     if is_generator:
         checkpoint = _checkpoint(source, config.checkpoint)
         reference = None
@@ -57,10 +58,9 @@ def main(config: Config) -> Outcome:
             reference = make_reference(checkpoint, describe(checkpoint), classifier, config.data)
         rows = bundle_from_checkpoint(checkpoint, folder, config.formats, reference)
     elif is_bundle:
-        rows = bundle_from_bundle(open_bundle(source), folder, config.formats, config.data)
+        rows = bundle_from_bundle(open_bundle(source), folder, config.formats, config.data, evidence)
     else:
         network = open_bundle(_kept(config.network)) if config.network else None
-        evidence = [Path(run) for run in config.evidence]
         rows = bundle_from_run(source, folder, config.formats, config.data, network, evidence)
     return _report(folder, target, rows)
 

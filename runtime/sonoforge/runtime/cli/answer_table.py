@@ -39,11 +39,23 @@ class AnswerTable:
         """Count files that are not read, by kind."""
         self._skipped.update(skipped)
 
-    def add(self, entry: Entry) -> None:
-        """Print one answer, a failure on stderr, and count it."""
+    def count(self, entry: Entry) -> None:
+        """Count one answer, in what it says."""
+        counts = self._counts
+        counts["files"] += 1
+        if entry["ok"]:
+            counts["ok"] += 1
+            counts[f"label {entry['label']}"] += 1
+            counts["not_trusted"] += not entry["trust"]["in_distribution"]
+            counts["quality_flagged"] += bool(entry["quality"]["flags"])
+            counts["marked"] += bool(entry["marks"]["counts"])
+            counts["repeated"] += bool(entry["copy_of"] or entry["seems_copy_of"])
+            counts["unwritten"] += bool(entry.get("unwritten"))
+
+    def show(self, entry: Entry) -> None:
+        """Print one answer, a failure on stderr."""
         from sonoforge.runtime.images.repeats import in_words  # noqa: PLC0415 - numpy, which --help does not wait for
 
-        self._count(entry)
         name = cell(entry["file"], self._widths[0])
         if not entry["ok"]:
             message = printable(entry["error"]["message"])
@@ -89,18 +101,6 @@ class AnswerTable:
             "unwritten": counts["unwritten"],
             "skipped": dict(sorted(self._skipped.items())),
         }
-
-    def _count(self, entry: Entry) -> None:
-        counts = self._counts
-        counts["files"] += 1
-        if entry["ok"]:
-            counts["ok"] += 1
-            counts[f"label {entry['label']}"] += 1
-            counts["not_trusted"] += not entry["trust"]["in_distribution"]
-            counts["quality_flagged"] += bool(entry["quality"]["flags"])
-            counts["marked"] += bool(entry["marks"]["counts"])
-            counts["repeated"] += bool(entry["copy_of"] or entry["seems_copy_of"])
-            counts["unwritten"] += bool(entry.get("unwritten"))
 
     def _row(self, name: str, label: str, probability: str, trust: str, label_set: str) -> str:
         """Return file, label, probability, trust and prediction set as one line."""

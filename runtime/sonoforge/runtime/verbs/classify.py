@@ -129,7 +129,7 @@ def main(config: Config) -> Outcome:
     with contextlib.suppress(KeyboardInterrupt) if config.watch else contextlib.nullcontext():
         for files in _batches(config, found.files):
             for entry in _answers(config, answering, kept, files, table):
-                table.add(entry)
+                table.show(entry)
                 if page:
                     page.add(entry)
                 if all_at_once:
@@ -212,6 +212,7 @@ def _answers(
 
         def keep(entry: dict[str, Any]) -> None:
             answering.mark_repeat(entry)
+            table.count(entry)  # before it is kept: the exit code is that of all that is in the files
             for own in kept:
                 if not own.holds(entry["file"]):
                     own.add(entry)

@@ -61,8 +61,11 @@ def _write_variant(work: tuple[FoldTask, int]) -> None:
 
 def read_maps(task: FoldTask, indices: NDArray[np.int64], device: torch.device) -> Tensor:
     """Maps (V, N, C, H, W) of the images at these indices."""
-    variants = [np.load(path, mmap_mode="r", allow_pickle=False)[indices] for path in map_files(task)]
-    return torch.from_numpy(np.stack(variants)).to(device)
+    files = [np.load(path, mmap_mode="r", allow_pickle=False) for path in map_files(task)]
+    maps = torch.empty((len(files), len(indices), *files[0].shape[1:]))
+    for variant, file in enumerate(files):  # one at a time: they are gigabytes at 224 pixels with few frozen blocks
+        maps[variant] = torch.from_numpy(file[indices])
+    return maps.to(device)
 
 
 def read_all_maps(task: FoldTask) -> Tensor | None:

@@ -122,6 +122,7 @@ class ElsewhereRecord(TypedDict, total=False):
     left_out: CollectionsRecord  # each answered by networks that were trained on the others alone
     sealed: CollectionsRecord
     disturbed: dict[str, Robustness]  # by collection, of networks trained without it
+    teachers: dict[str, int]  # of the networks behind each of the above, where it is not the bundle's number
 
 
 class EvaluationRecord(ArmFigures):
@@ -212,7 +213,8 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
     try:
         values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         record = ModelRecord(**{**values, "classes": tuple(values["classes"])})
-        _check_keys(record)
+        if missing := lacking(record):
+            raise KeyError(f"model.json lacks {', '.join(missing)}: another revision wrote it, train again")
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
             arrays = ModelArrays(**{key: archive[key] for key in ModelArrays._fields if key in archive})
         state = load((folder / "model.safetensors").read_bytes())
@@ -229,9 +231,7 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
     return members, record, arrays
 
 
-def _check_keys(record: ModelRecord) -> None:
-    """Refuse the record of another revision, whose model card would leave out what it does not know."""
+def lacking(record: ModelRecord) -> list[str]:
+    """Name what the record of another revision lacks, so that a model card would leave it out."""
     expected = TrainingRecord.__required_keys__ | EvaluationRecord.__required_keys__
-    missing = sorted(expected - {*record.training, *record.evaluation})
-    if missing:
-        raise KeyError(f"model.json lacks {', '.join(missing)}: another revision wrote it, train again")
+    return sorted(expected - {*record.training, *record.evaluation})

@@ -34,6 +34,7 @@ sonoforge export my_bundle.zip --formats tensorrt-fp16 --data scans/ --out serve
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
 sonoforge export runs/00003-run-BUSI --network shipped --out again    this network, what the run measured
 sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all --evidence runs/00005-validate
+sonoforge export shipped --evidence runs/00005-validate --out carded    the network as it is, its card with more
 sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
 sonoforge export runs/00005-gan-stylegan2-busi-malignant --reference shipped    and KID on the device
 
