@@ -46,7 +46,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebKit]:
 
 def opened(window: WebKit, address: str) -> None:
     window.goto(address)
-    window.wait_for("document.body.dataset.state")
+    window.wait_for(f"location.href.startsWith('{address}') && document.body?.dataset.state")
     assert window.evaluate("return document.body.dataset.state") == "ready"
     # What the page would save as a file is kept instead.
     window.evaluate(

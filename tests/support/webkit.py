@@ -42,15 +42,27 @@ class WebKit:
 
     def evaluate(self, script: str) -> Any:
         """Return what ``script``, the body of an async function, returns."""
-        wrapped = f"const done = arguments[0]; (async () => {{ {script} }})().then(done, (why) => done(String(why)))"
-        return self._call("POST", "/execute/async", {"script": wrapped, "args": []})
+        ends = "(value) => done({ value }), (why) => done({ error: String(why) })"
+        wrapped = f"const done = arguments[0]; (async () => {{ {script} }})().then({ends})"
+        ended: dict[str, Any] = self._call("POST", "/execute/async", {"script": wrapped, "args": []})
+        assert "error" not in ended, ended["error"]
+        return ended.get("value")
 
     def wait_for(self, condition: str, seconds: float = 120) -> None:
         """Wait until an expression holds."""
         end = time.monotonic() + seconds
-        while not self.evaluate(f"return Boolean({condition})"):
+        while not self._holds(condition):
             assert time.monotonic() < end, self.evaluate("return document.body.innerText.slice(0, 2000)")
             time.sleep(0.2)
+
+    def _holds(self, condition: str) -> bool:
+        try:
+            return bool(self.evaluate(f"return Boolean({condition})"))
+        except AssertionError as error:
+            # What the driver says of a script whose document was left while it ran.
+            if "Could not parse script result" not in str(error):
+                raise
+            return False
 
     def choose(self, selector: str, files: Sequence[Path]) -> None:
         """Choose files in a file input."""
