@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
-from gan_pairs import count_weights, draw_images, draw_latents, layer_shapes, on_meta, small_pair
+from gan_pairs import LATENT, count_weights, draw_images, draw_latents, layer_shapes, on_meta, small_pair
 from sonoforge.models import progan
 
 
@@ -212,7 +212,7 @@ def test_the_stage_travels_with_the_state_dict() -> None:
     generator.set_stage(16, alpha)
     state = generator.state_dict()
     assert not any(value.is_floating_point() for name, value in state.items() if name.endswith("extra_state"))
-    other = progan.Generator(32, 2, 6, width=4)
+    other = progan.Generator(32, 2, LATENT, width=4)
     assert (other.resolution, other.alpha) == (32, 1.0)
     other.load_state_dict({name: value.clone() for name, value in state.items()})
     assert (other.resolution, other.alpha) == (16, alpha)

@@ -21,6 +21,8 @@ CASES = [
     ("dcgan", 2, 1, ("onnx",)),
     ("began", 2, 0, ("onnx",)),
     ("progan", 2, 0, ("onnx",)),
+    ("biggan", 2, 0, ("onnx",)),
+    ("spade", 0, 2, ("onnx",)),
 ]
 
 

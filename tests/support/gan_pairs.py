@@ -1,4 +1,4 @@
-"""Small pairs of DCGAN, BEGAN and ProGAN networks with what tests of their layers need."""
+"""Small pairs of DCGAN, BEGAN, ProGAN and BigGAN networks with what tests of their layers need."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models import began, dcgan, dcgan_thesis, progan
+from sonoforge.models import began, biggan, dcgan, dcgan_thesis, progan
 
 CLASSES = 3
+LATENT = 8  # numbers in a latent: one for each of the most blocks that a network here has
 
 
 class Tiny(NamedTuple):
@@ -29,17 +30,18 @@ NETWORKS = {
     "dcgan critic": Tiny(dcgan, {"width": 2}, {"width": 2, "hidden": dcgan.Hidden(norm="none")}),
     "began": Tiny(began, {"width": 2}, {"width": 2, "embedding": 5}, ("none", "concatenation")),
     # One group: groups of neighbours would make a score depend on the order of the batch.
+    "biggan": Tiny(biggan, {"width": 2}, {"width": 2}),
     "progan": Tiny(progan, {"width": 4}, {"width": 4, "group": 64}),
 }
 CASES = [(name, conditioning) for name, tiny in NETWORKS.items() for conditioning in tiny.conditionings]
 
 
 def small_pair(name: str, conditioning: str = "none", size: int = 32, channels: int = 2) -> tuple[nn.Module, nn.Module]:
-    """Both networks with weights from a fixed seed; latents of length 6."""
+    """Both networks with weights from a fixed seed; latents of length `LATENT`."""
     tiny = NETWORKS[name]
     classes = 0 if conditioning == "none" else CLASSES
     networks = (
-        tiny.module.Generator(size, channels, 6, classes, **tiny.generator),
+        tiny.module.Generator(size, channels, LATENT, classes, **tiny.generator),
         tiny.module.Discriminator(size, channels, classes, conditioning, **tiny.discriminator),
     )
     for seed, network in enumerate(networks):
@@ -52,12 +54,14 @@ def small_pair(name: str, conditioning: str = "none", size: int = 32, channels: 
 @torch.no_grad()
 def _scale_up(network: nn.Module) -> None:
     for values in network.parameters():
-        if values.ndim > 1 and float(values.std()) < 0.1:
+        if values.ndim == 0:
+            values.fill_(0.5)  # BigGAN's self-attention begins with none
+        elif values.ndim > 1 and float(values.std()) < 0.1:
             values.mul_(10)
 
 
 def draw_latents(count: int, seed: int = 0) -> Tensor:
-    return torch.randn(count, 6, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(count, LATENT, generator=torch.Generator().manual_seed(seed))
 
 
 def draw_images(count: int, size: int = 32, seed: int = 1) -> Tensor:

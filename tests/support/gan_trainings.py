@@ -59,7 +59,7 @@ def draw_masked_discs(count: int = 6, size: int = 32) -> TrainingSet:
     rng = np.random.default_rng(0)
     discs = np.stack([draw_disc(size, *rng.uniform(0.35, 0.65, 2) * size, rng.uniform(4, 8)) for _ in range(count)])
     images = make_training_set(discs[..., None], np.arange(count) % 2, ("a", "b"), size, channels="1")
-    return dataclasses.replace(images, pixels=join_masks(images.pixels, discs))
+    return dataclasses.replace(images, pixels=join_masks(images.pixels, discs[:, None]))
 
 
 def train(folder: Path, images: np.ndarray | None = None, device: str = "cpu", **changes: Any) -> Path:

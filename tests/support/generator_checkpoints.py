@@ -15,6 +15,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "dcgan": {"width": 8},
     "began": {"width": 8},
     "progan": {"width": 16},
+    "biggan": {"width": 4},
+    "spade": {"width": 4, "structures": 2, "maps": 5},
 }
 STYLED: dict[str, dict[str, Any]] = {
     "stylegan1": {"mapping_layers": 2, "channel_base": 64},
@@ -39,7 +41,7 @@ def small_checkpoint(
         recipe: Of `PLAIN` or `STYLED`.
         classes: Number of classes, named a, b and c; 0: all images are of the class "lesion".
         channels: Of the image.
-        masks: 1: one more channel is a mask.
+        masks: So many more channels are masks; of several, each has a name.
         side: Of the images in pixels; by default `image_side`.
     """
     architecture = recipe[:9] if recipe in STYLED else recipe
@@ -62,6 +64,8 @@ def small_checkpoint(
                 values.mul_(1.5)
             elif recipe in ("dcgan-thesis", "dcgan", "began"):
                 values.mul_(2)  # else the images are nearly flat
+        if recipe == "spade":
+            generator.keep_maps(torch.rand(5, masks, options["image_size"], options["image_size"]) > 0.5)  # type: ignore[operator]
         if recipe in STYLED:
             generator.mapping.average.normal_()  # type: ignore[union-attr, operator]
         if recipe == "stylegan1":
@@ -69,5 +73,8 @@ def small_checkpoint(
             for name in ("bias", "noise_strength"):
                 dict(generator.named_parameters())[f"synthesis.layers.0.{name}"][0] = 0
     names = ["a", "b", "c"][:classes]
-    about = Description(7, recipe, architecture, options, channels, "" if names else "lesion", names, "0" * 64, {})
+    about = Description(
+        7, recipe, architecture, options, channels, "" if names else "lesion", names, "0" * 64, {},
+        structures=["disc", "optic-cup"] if masks > 1 else [],
+    )  # fmt: skip
     return save_checkpoint(folder / "checkpoints", about, {"average": generator.state_dict()})

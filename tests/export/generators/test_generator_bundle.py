@@ -372,7 +372,12 @@ def _put(*keys: str, value: Any) -> Any:
         (_put("image", "size", value=10**9), "image.size: found 1000000000"),
         (_put("image", "channels", value=True), "image.channels: found True"),
         (_put("image", "channels", value=[1]), "image.channels: found"),
-        (_put("image", "masks", value=2), "image.masks: found 2"),
+        (_put("image", "masks", value=65), "image.masks: found 65"),
+        (_put("image", "structures", value=["disc", "cup"]), "image.structures: found "),
+        (
+            lambda manifest: manifest["image"].update(masks=1, structures=["../a"]),
+            "image.structures: found '../a', exp",
+        ),
         (_put("image", "range", value=[0, 1]), "image.range: found"),
         (_put("classes", value=["a"]), "class_name: found 'lesion' beside classes"),
         (_put("classes", value="a"), "classes: found 'a'"),

@@ -65,7 +65,10 @@ def _settings(recipe: str, features: Features, **changes: Any) -> GanSettings:
 
 
 def _train(images: TrainingSet, settings: GanSettings, folder: Path, features: Features, **options: Any) -> Path:
-    own = images if settings.conditioning else dataclasses.replace(images, labels=None)
+    own = images if compose(settings).conditioning != "none" else dataclasses.replace(images, labels=None)
+    if settings.masks:  # of two structures: what is bright, and what is dark
+        masks = np.concatenate([own.pixels > 130, own.pixels < 50], axis=3) * np.uint8(255)
+        own = dataclasses.replace(own, pixels=np.concatenate([own.pixels, masks], axis=3))
     space = network_space(features) if settings.metrics else None
     job = GanJob(settings, "cpu", features if settings.features else None, space)
     return train_gan(own, job, folder, **options)
@@ -77,6 +80,10 @@ RESUMED: dict[str, dict[str, Any]] = {
     "ada": {"recipe": "dcgan", "augmentation": "ada-full", "regularisers": "r1=1:2"},
     "diffaugment": {"recipe": "lsgan", "augmentation": "diffaugment", "mirror": True, "affine": True},
     "projection": {"recipe": "wgan-gp", "conditioning": "projection", "balanced": True},
+    "spade": {"recipe": "spade", "masks": True},
+    "spade with an encoder": {"recipe": "spade", "masks": True, "preset": "encoder", "accumulate": 2, "mirror": True},
+    "masks of two structures": {"recipe": "dcgan", "masks": True, "augmentation": "diffaugment"},
+    "biggan of one class": {"recipe": "biggan", "class_name": "benign", "preset": "small-data"},
     "auxiliary": {"recipe": "dcgan", "conditioning": "auxiliary", "schedule": "linear-decay"},
     "spectral norm": {"recipe": "dcgan", "loss": "hinge", "regularisers": "spectral-norm,consistency,path-length=1:2"},
     "accumulated, expanded": {"recipe": "bgan", "accumulate": 2, "expand": 2, "precision": "bf16"},
@@ -124,7 +131,9 @@ def test_every_recipe_trains_and_resumes_to_the_last_bit(
     assert ("perceptual" in row) == (recipe.perceptual_weight > 0)
     assert ("convergence" in row) == (recipe.loss == "began")
     made = sample(load_generator(whole), 3, seed=0, label=None if recipe.conditioning == "none" else 1)
-    assert made.shape == (3, SIDE, SIDE, 1)
+    assert made.shape == (3, SIDE, SIDE, 3 if settings.masks else 1)
+    assert ("feature_matching" in row) == (recipe.feature_matching > 0)
+    assert all(name in row for name in recipe.regularisers if name in ("orthogonal", "kl-divergence"))
     assert not np.array_equal(made[0], made[1])
 
 

@@ -163,12 +163,34 @@ def test_images_larger_than_the_cache_are_read_at_their_size(busi: Path) -> None
 def test_joining_and_splitting_masks_are_inverse(channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, channels), dtype=np.uint8)
     masks = np.stack([draw_disc(16, 8, 8, radius) for radius in (0, 3, 5, 20)])
-    joint = join_masks(images, masks)
+    joint = join_masks(images, masks[:, None])
     back, marked = split_masks(joint, channels)
     assert marked is not None
     assert np.array_equal(back, images)
     assert np.array_equal(marked[..., 0], masks)
     assert split_masks(images, channels)[1] is None
+
+
+def test_each_pixel_goes_to_what_covers_most_of_it() -> None:
+    """Against a loop over pixels that weighs each structure and what they leave."""
+    levels = np.random.default_rng(1).dirichlet((1, 1, 1, 1), (2, 9, 9))[..., :3]
+    shares = np.floor(levels * 255).astype(np.uint8)
+    images = np.zeros((2, 9, 9, 1), np.uint8)
+    _, found = split_masks(np.concatenate([images, shares], axis=3), 1)
+    assert found is not None
+    for place in np.ndindex(2, 9, 9):
+        own = [255 - int(shares[place].sum()), *map(int, shares[place])]
+        expected = [255 * (own[k] == max(own) and (own[0] < max(own))) for k in (1, 2, 3)]
+        if sorted(own)[-1] != sorted(own)[-2]:  # equal levels are another test's
+            assert found[place].tolist() == expected
+    assert (found > 0).sum(3).max() == 1
+
+
+def test_of_equal_structures_the_first_takes_the_pixel_and_before_the_background() -> None:
+    levels = np.array([[120, 120, 0], [85, 85, 85], [60, 60, 60], [0, 128, 0], [0, 0, 127]], np.uint8)
+    _, found = split_masks(np.concatenate([levels[:, :1], levels], axis=1).reshape(1, 5, 1, 4), 1)
+    assert found is not None
+    assert (found[0, :, 0] > 0).astype(int).tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def test_generated_masks_are_cut_at_half() -> None:

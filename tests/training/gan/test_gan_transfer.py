@@ -24,7 +24,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.networks import build_networks, generator_options, outline_networks
+from sonoforge.training.gan.networks import Samples, build_networks, generator_options, outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.setup import set_up
@@ -61,7 +61,7 @@ def _train(settings: GanSettings, folder: Path, start: StartingWeights | None = 
 def _networks(recipe: str, size: int, channels: int = 1, width: int = 8, seed: int = 0) -> tuple[Any, Any]:
     """Both networks of a tiny recipe with their weights and, so that nothing agrees by chance, no biases of 0."""
     composed = compose(GanSettings(recipe=recipe, width=width))
-    networks = build_networks(composed, generator_options(composed, size, channels, 0, 4), seed)
+    networks = build_networks(composed, generator_options(composed, Samples(size, channels, 0, 0), 4), seed)
     chance = torch.Generator().manual_seed(seed)
     for network in networks:
         for parameter in network.parameters():
@@ -200,7 +200,7 @@ def test_a_training_from_official_weights_begins_with_their_images(shared: Path,
         generator={"channel_base": 512, "channel_max": 32, "style_size": 32, "mapping_layers": 2},
         discriminator={"channel_base": 512, "channel_max": 32},
     )
-    options = generator_options(dataclasses.replace(recipe, latent_size=32), 32, 1, 0, 4)
+    options = generator_options(dataclasses.replace(recipe, latent_size=32), Samples(32, 1, 0, 0), 4)
     networks = build_networks(recipe, options, 0)
     transfer_weights(start, *networks)
     with torch.no_grad():
@@ -276,7 +276,7 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(
 
 def _check(start: StartingWeights | None, recipe: str, frozen: int = 0) -> None:
     composed = compose(GanSettings(recipe=recipe, width=8))
-    outline = outline_networks(composed, generator_options(composed, 32, 1, 0, 4))
+    outline = outline_networks(composed, generator_options(composed, Samples(32, 1, 0, 0), 4))
     check_transfer(start, frozen, composed.architecture, outline)
 
 
@@ -335,7 +335,9 @@ def test_frozen_blocks_stay_and_the_others_learn_under_r1(
     settings = dataclasses.replace(
         SETTINGS, recipe=recipe, freeze_discriminator=2, steps=3, regularisers="r1=10:2", image_size=16
     )
-    _, before = build_networks(compose(settings), generator_options(compose(settings), 16, 1, 0, 4), settings.seed)
+    _, before = build_networks(
+        compose(settings), generator_options(compose(settings), Samples(16, 1, 0, 0), 4), settings.seed
+    )
     checkpoint = _train(settings, tmp_path)
     assert "frozen at their random initial weights" in caplog.text
     after = load_file(checkpoint / "discriminator.safetensors")

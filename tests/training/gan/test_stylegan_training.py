@@ -31,7 +31,7 @@ from sonoforge.training.gan.ema import update_average
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import generate, load_generator, sample
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.networks import build_networks, generator_options
+from sonoforge.training.gan.networks import Samples, build_networks, generator_options
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.recipes import RECIPES, Budget, OptimiserSettings, Recipe
@@ -153,7 +153,7 @@ def test_checkpoints_hold_average_style_magnitudes_and_noise(recipe: str, finish
     else:
         assert (len(magnitudes), len(noises)) == (0, 7 + (recipe == "stylegan1"))
         settings = _settings(recipe)
-        options = generator_options(compose(settings), SIDE, 1, 0, 4)
+        options = generator_options(compose(settings), Samples(SIDE, 1, 0, 0), 4)
         first = build_networks(compose(settings), options, settings.seed)[0].state_dict()
         assert all(torch.equal(generator[name], first[name]) for name in noises), "constant noise never changes"
     assert all(torch.equal(generator[name], average[name]) for name in (*magnitudes, *noises))
@@ -308,9 +308,10 @@ def test_two_processes_have_the_same_weights_and_averages(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if RECIPES[name].presets])
 def test_a_preset_changes_exactly_what_it_says(recipe: str) -> None:
-    paper = compose(GanSettings(recipe=recipe))
+    settings = GanSettings(recipe=recipe, masks=True, features="vgg16")  # SPADE as published needs both
+    paper = compose(settings)
     for name, preset in RECIPES[recipe].presets.items():
-        changed = compose(GanSettings(recipe=recipe, preset=name))
+        changed = compose(dataclasses.replace(settings, preset=name))
         fields = {field.name for field in dataclasses.fields(Recipe)}
         assert {key for key in fields if getattr(changed, key) != getattr(paper, key)} == set(preset.changes)
         assert all(getattr(changed, key) == value for key, value in preset.changes.items())

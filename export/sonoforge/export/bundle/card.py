@@ -16,6 +16,7 @@ from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
+from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.pages.run.statements import (
     RunFacts,
     count_twins,
@@ -300,7 +301,7 @@ def generator_card(record: ManifestJson) -> str:
         "## Model",
         "",
         f"Recipe `{record['recipe']}`, {image['size']} x {image['size']}, {colour}"
-        + (", each image with its mask as one more channel" if image["masks"] else "")
+        + _masks_in_words(image)
         + f". Class: {shown}. Latents: {latents['size']} {latents['distribution']} numbers, drawn by "
         f"`{latents['recipe']}`." + (" Takes psi, the truncation of styles." if record["psi"]["accepted"] else ""),
         "",
@@ -322,10 +323,25 @@ def generator_card(record: ManifestJson) -> str:
         "- A generator may repeat itself, leave out what is rare, and copy training images. `sonoforge evaluate` "
         "measures all three; its figures are not part of this bundle.",
         "- The weights may allow conclusions about training images: share them as you may share the data.",
+        *_kept_maps_in_words(record["recipe"]),
         "- Images must keep the note that they are synthetic, which `sonoforge gan sample` writes into each file.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _masks_in_words(image: ManifestJson) -> str:
+    if not image["masks"]:
+        return ""
+    if image["masks"] == 1:
+        return ", each image with its mask as one more channel"
+    return f", each image with masks of {', '.join(image['structures'])} as further channels"
+
+
+def _kept_maps_in_words(recipe: str) -> list[str]:
+    if recipe not in RECIPES or not RECIPES[recipe].draws_into_maps:
+        return []
+    return ["- It draws into label maps of its training images, which its files hold: outlines of real patients."]
 
 
 FILES = "## Files"

@@ -163,6 +163,7 @@ def _about(about: Description, generator: nn.Module, data: str) -> dict[str, Any
             "size": size,
             "channels": about.image_channels,
             "masks": channels - about.image_channels,
+            **({"structures": about.structures} if about.structures else {}),
             "range": [-1, 1],
         },
         "class_name": "" if labelled else about.class_name,

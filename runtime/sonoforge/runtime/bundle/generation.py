@@ -5,7 +5,7 @@ Beside the keys of every bundle, all of them required but `reference`, and no ot
 | key | value |
 |---|---|
 | `recipe` | name of the GAN recipe |
-| `image` | `size`: side S in pixels; `channels`: 1 or 3; `masks`: 1 where one more channel is a mask, else 0; `range`: `[-1, 1]` |
+| `image` | `size`: side S in pixels; `channels`: 1 or 3; `masks`: number of channels after these that are masks; `structures`: names of what they are of, where there are any; `range`: `[-1, 1]` |
 | `class_name` | class of all images; empty with `classes` |
 | `classes` | names in the order of the labels; empty for a generator without labels |
 | `latents` | `recipe`: `"sha256-box-muller-1"`; `size`: Z; `distribution`: `"normal"` or `"uniform"` |
@@ -22,6 +22,7 @@ Beside the keys of every bundle, all of them required but `reference`, and no ot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -52,6 +53,8 @@ DISTRIBUTIONS = ("normal", "uniform")
 REFERENCE = "reference.npz"
 
 _LARGEST_SIDE = 4096
+_MOST_MASKS = 64
+_STRUCTURE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LARGEST_LATENT = 65536
 
 
@@ -82,6 +85,7 @@ class GeneratorManifest(Manifest):
         recipe: Name of the GAN recipe.
         image_size: Side S in pixels.
         image_channels: Channels that are image.
+        structures: Names of what the masks are of; empty where they have none.
         channels: Channels C of the output: one more where there is a mask.
         class_name: Class of all images; empty with ``classes``.
         latent_size: Length Z of a latent.
@@ -97,6 +101,7 @@ class GeneratorManifest(Manifest):
     recipe: str
     image_size: int
     image_channels: int
+    structures: tuple[str, ...]
     channels: int
     class_name: str
     latent_size: int
@@ -151,6 +156,7 @@ class GeneratorManifest(Manifest):
             recipe=text("recipe", raw["recipe"]),
             image_size=size,
             image_channels=image["channels"],
+            structures=tuple(image.get("structures", ())),
             channels=channels,
             class_name=class_name,
             latent_size=latents["size"],
@@ -192,13 +198,25 @@ def _expect(name: str, found: Any, expected: dict[str, Any]) -> None:
 
 def _image(value: Any) -> dict[str, Any]:
     image = mapping("image", value)
-    exact_keys("image", image, ("size", "channels", "masks", "range"))
+    named = ("structures",) if "structures" in image else ()
+    exact_keys("image", image, ("size", "channels", "masks", "range", *named))
     if image["range"] != [-1, 1]:
         raise ManifestError(f"image.range: found {image['range']!r:.80}, expected [-1, 1]")
     one_of("image.channels", image["channels"], (1, 3))
     whole("image.size", image["size"], 1, _LARGEST_SIDE)
-    whole("image.masks", image["masks"], 0, 1)
+    whole("image.masks", image["masks"], 0, _MOST_MASKS)
+    if named:
+        _structures(image["structures"], image["masks"])
     return image
+
+
+def _structures(names: Any, masks: int) -> None:
+    """Each name becomes part of a file's."""
+    if not isinstance(names, list) or len(names) != masks or not masks:
+        raise ManifestError(f"image.structures: found {names!r:.80}, expected {masks} names")
+    for name in names:
+        if not isinstance(name, str) or not _STRUCTURE.fullmatch(name):
+            raise ManifestError(f"image.structures: found {name!r:.80}, expected lower-case words with hyphens")
 
 
 def _latents(value: Any) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from sonoforge.runtime.bundle.protobuf import BYTES, FIXED_32, VARINT, Value, Wa
 OPERATORS = frozenset(
     (
         *("Abs", "Add", "BatchNormalization", "Cast", "CastLike", "Clip", "Concat", "Constant", "Conv"),
-        *("ConvTranspose", "DequantizeLinear", "Div", "Einsum", "Elu", "Equal", "Expand", "Gather", "Gemm"),
-        *("Identity", "LeakyRelu", "Less", "MatMul", "Max", "Min", "Mul", "Neg", "Pow"),
+        *("ConvTranspose", "DequantizeLinear", "Div", "Einsum", "Elu", "Equal", "Erf", "Expand"),
+        *("Floor", "Gather", "Gemm", "Identity", "LeakyRelu", "Less", "MatMul", "Max", "MaxPool", "Min", "Mul"),
+        *("Neg", "Pow"),
         *(
             "QuantizeLinear",
             "Range",

@@ -50,17 +50,34 @@ def to_pixels(images: NDArray[np.float32]) -> Pixels:
 
 
 def split_masks(pixels: Pixels, image_channels: int) -> tuple[Pixels, Pixels | None]:
-    """Split samples into images and masks; generated masks are cut at half.
+    """Split samples into images and masks; see `cut_structures` for what becomes of generated masks.
 
     Args:
         pixels: (N, S, S, C) uint8, generated or real.
-        image_channels: Channels that are image; one more, if there, is the mask.
+        image_channels: Channels that are image; those after them, if there are any, are masks of K structures.
 
     Returns:
-        (N, S, S, image_channels) uint8, and (N, S, S, 1) uint8 of 0 and 255 or None.
+        (N, S, S, image_channels) uint8, and (N, S, S, K) uint8 of 0 and 255 or None.
     """
     masks = pixels[..., image_channels:]
-    return pixels[..., :image_channels], cut_masks(masks) if masks.shape[3] else None
+    return pixels[..., :image_channels], cut_structures(masks) if masks.shape[3] else None
+
+
+def cut_structures(levels: Pixels) -> Pixels:
+    """Give each pixel to one structure or to none, the background, whose level is what the structures leave of 255.
+
+    Args:
+        levels: (..., K) uint8, the level of each structure.
+
+    Returns:
+        (..., K) uint8, 255 where the structure has the highest level of all, else 0; of equal ones the first, and a
+        structure before the background.
+    """
+    if levels.shape[-1] == 1:
+        return cut_masks(levels)
+    left = 255 - levels.sum(-1, dtype=np.int32)
+    strongest = np.where(levels.max(-1) >= left, levels.argmax(-1), -1)
+    return np.where(strongest[..., None] == np.arange(levels.shape[-1]), 255, 0).astype(np.uint8)
 
 
 def cut_masks(levels: Pixels) -> Pixels:
@@ -88,8 +105,9 @@ def open_target(
 
     Args:
         target: A folder of PNG files with ``manifest.json``; a ``.zip`` of the same; or an ``.npz`` with ``images``
-            (N, S, S, C) uint8, where there are masks ``masks`` (N, S, S, 1), and the manifest as text.
-        origin: Where they are from, by name: ``class`` and ``seed`` among it.
+            (N, S, S, C) uint8, where there are masks ``masks`` (N, S, S, K), and the manifest as text.
+        origin: Where they are from, by name: ``class`` and ``seed`` among it, and, where masks are of named
+            structures, ``structures``: their names, separated by commas.
         count: Images that will come.
         image_channels: Channels that are image; those after them are masks.
 
@@ -119,6 +137,7 @@ def _pictures(
 ) -> Iterator[Callable[[Pixels], None]]:
     entries: list[dict[str, Any]] = []
     label = re.sub(r"[/\\:\x00-\x1f]", "-", str(origin["class"])) or "image"
+    names = [f"_{name}" for name in str(origin.get("structures", "")).split(",") if name]
 
     def write(pixels: Pixels) -> None:
         images, masks = split_masks(pixels, image_channels)
@@ -129,8 +148,11 @@ def _pictures(
             put(f"{stem}.png", content)
             entries.append({"file": f"{stem}.png", "index": index, "sha256": hashlib.sha256(content).hexdigest()})
             if masks is not None:
-                put(f"{stem}_mask.png", png_bytes(masks[position], {**origin, "index": index}))
-                entries[-1]["mask"] = f"{stem}_mask.png"
+                own = np.split(masks[position], masks.shape[3], axis=2)
+                named = [f"{stem}_mask{name}.png" for name in names] or [f"{stem}_mask.png"]
+                for name, mask in zip(named, own, strict=True):
+                    put(name, png_bytes(mask, {**origin, "index": index}))
+                entries[-1] |= {"masks": named} if names else {"mask": named[0]}
 
     yield write
     manifest = {**origin, "count": len(entries), "notice": NOTICE, "images": entries}

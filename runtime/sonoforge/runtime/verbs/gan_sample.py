@@ -30,7 +30,8 @@ sonoforge gan sample --bundle generator.zip --count 16 --seed 3 --out generated/
 
 For better single images of less variety: --psi for StyleGAN 1 to 3 (the truncation of styles, Karras 2019), and
 --truncation for the others with normal latents (that of latents, Brock 2019; not began).
-With masks trained jointly, each image comes with its mask: NAME.png and NAME_mask.png.
+With masks trained jointly, each image comes with its mask: NAME.png and NAME_mask.png; with masks of several
+structures, NAME_mask_STRUCTURE.png.
 """
 
 
@@ -155,6 +156,7 @@ def _open_bundle(config: Config) -> Source:
         "step": about.step,
         "seed": config.seed,
         "training_data": about.fingerprint,
+        **({"structures": ",".join(about.structures)} if about.structures else {}),
         **settings_of_origin(config),
         "file_sha256": about.files[about.model].sha256,
     }

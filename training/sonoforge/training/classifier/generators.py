@@ -108,7 +108,7 @@ def _prepare(images: LabelledImages, label: int, job: GeneratorJob, shared: GanJ
     if settings.masks:
         if own.masks is None:
             raise SonoforgeError(f"generator of {name}: found images without files, expected NAME_mask.png beside each")
-        joined = join_masks(training_set.pixels, own.masks(pixels.shape[1]))
+        joined = join_masks(training_set.pixels, own.masks(pixels.shape[1])[:, None])
         training_set = dataclasses.replace(training_set, pixels=joined)
     return dataclasses.replace(shared, settings=settings), training_set
 

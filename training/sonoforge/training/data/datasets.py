@@ -1,7 +1,8 @@
 """Labelled images in folders: the class, the group and the masks of each image.
 
 Two layouts are read.  In both, a class is a folder and a file ``NAME_mask.png``, ``NAME_mask_1.png``, ... is
-a mask of the image ``NAME.*`` beside it.
+a mask of the image ``NAME.*`` beside it.  Where several structures are outlined, each has masks of its own, with its
+name in lower case: ``NAME_mask_myocardium.png``, ``NAME_mask_left-ventricle.png``.
 
 * BUSI as published (Al-Dhabyani et al., Data in Brief 28, 2020): ``normal``, ``benign``, ``malignant`` with
   ``benign (1).png``, ``benign (1)_mask.png``.
@@ -39,7 +40,9 @@ BUSI_FOLDER = "Dataset_BUSI_with_GT"
 BUSI_FINGERPRINT = "eb25725139a35ed57cf448fd1caafbdcc928c404633ac6a818f3f8f97d44e20b"
 """Fingerprint (`cache.ImageCache.fingerprint`) of BUSI's 780 images, as the owner hands them out."""
 _BUSI_IMAGE = re.compile(r"(normal|benign|malignant) \(\d+\)\.png")
-MASK = re.compile(r"(?P<image>.+)_mask(_\d+)?")
+MASK = re.compile(r"(?P<image>.+)_mask(_(?P<structure>[a-z][a-z0-9]*(-[a-z0-9]+)*))?(_\d+)?")
+UNNAMED = "mask"
+"""What the structure is called whose masks have no name of their own."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,21 @@ class Dataset:
         known = tuple(item.device for item in self.items)
         return known if any(known) else ()
 
+    @functools.cached_property
+    def structures(self) -> tuple[str, ...]:
+        """The K structures that any image has a mask of, in the order of their names."""
+        return tuple(sorted({structure_of(mask) for item in self.items for mask in item.masks}, key=natural_order))
+
     @property
     def labels(self) -> NDArray[np.int64]:
         """(N,) label of each item."""
         return np.array([item.label for item in self.items], dtype=np.int64)
+
+
+def structure_of(mask: str) -> str:
+    """Return the name of the structure that a mask is of, by its file name."""
+    match = MASK.fullmatch(Path(mask).stem)
+    return (match["structure"] if match else None) or UNNAMED
 
 
 def is_busi(fingerprint: str) -> bool:
@@ -95,31 +109,35 @@ def is_busi(fingerprint: str) -> bool:
     return fingerprint == BUSI_FINGERPRINT
 
 
-def read_dataset(path: Path | str) -> Dataset:
+def read_dataset(path: Path | str, fewest_classes: int = 2) -> Dataset:
     """Find the labelled images of a folder with one folder for each class; of BUSI, also from the folder above it.
+
+    Args:
+        path: The folder.
+        fewest_classes: How many classes there have to be: 2 for a classifier, 1 for what needs no labels.
 
     Returns:
         The data set; its items are in an order that depends on names alone.
 
     Raises:
-        SonoforgeError: No such folder, no images, fewer than two classes, a class without images, or a
-            ``groups.csv`` that does not match the images.
+        SonoforgeError: No such folder, no images, too few classes, a class without images, or a ``groups.csv`` that
+            does not match the images.
     """
     root = _existing_folder(Path(path))
     try:
-        return _read(root / BUSI_FOLDER if (root / BUSI_FOLDER).is_dir() else root)
+        return _read(root / BUSI_FOLDER if (root / BUSI_FOLDER).is_dir() else root, fewest_classes)
     except OSError as error:
         raise SonoforgeError(
             f"{error.filename or root}: cannot be read ({error.strerror or error}); check its permissions"
         ) from error
 
 
-def _read(root: Path) -> Dataset:
+def _read(root: Path, fewest_classes: int) -> Dataset:
     if _is_busi(root):
         classes = tuple(c for c in BUSI_CLASSES if (root / c).is_dir())
     else:
         classes = tuple(sorted((f.name for f in _subfolders(root)), key=natural_order))
-    _check_classes(root, classes)
+    _check_classes(root, classes, fewest_classes)
     groups, devices = read_groups(root), _read_devices(root)
     items: list[Item] = []
     for label, class_name in enumerate(classes):
@@ -167,10 +185,10 @@ def _subfolders(root: Path) -> list[Path]:
     return [f for f in root.iterdir() if f.is_dir() and not f.name.startswith((".", "__"))]
 
 
-def _check_classes(root: Path, classes: Sequence[str]) -> None:
-    if len(classes) >= 2:
+def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:
+    if len(classes) >= fewest:
         return
-    wanted = "expected one folder for each of at least two classes"
+    wanted = f"expected one folder for each {'of at least two classes' if fewest > 1 else 'class'}"
     if not classes:
         loose = sum(f.suffix.lower() in IMAGE_SUFFIXES for f in root.iterdir())
         found = f"{loose} images but no class folders" if loose else "neither images nor class folders"

@@ -22,6 +22,7 @@ class ImageSource(NamedTuple):
     seed: int
     cache: Path  # folder of decoded images, see `cache_settings`
     preprocessing: Preprocessing = IMAGENET  # how they are cropped and resized
+    fewest_classes: int = 2  # 1 for what needs no labels
 
 
 def load_images(source: ImageSource) -> ImageCache:
@@ -31,7 +32,7 @@ def load_images(source: ImageSource) -> ImageCache:
         SonoforgeError: The folder holds no data set.
     """
     if source.data != PHANTOM:
-        return _open(source, read_collections([Path(path) for path in source.data]))
+        return _open(source, read_collections([Path(path) for path in source.data], source.fewest_classes))
     # The simulator needs SciPy, which a folder of images does not.
     from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set  # noqa: PLC0415
 

@@ -1,4 +1,7 @@
-"""The masks of a data set's images, decoded once and cached as the images are."""
+"""The masks of a data set's images, decoded once and cached as the images are.
+
+A structure is what an outline is of: a lesion, a ventricle.  An image has one mask for each structure, or several.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,30 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.cache import ImageCache, open_cache
-from sonoforge.training.data.datasets import Dataset, Item
+from sonoforge.training.data.datasets import UNNAMED, Dataset, Item, structure_of
 
 HALF = 128  # a pixel is inside from half of its area on: the nearest of 0 and 255
 
 
 def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | None = None) -> NDArray[np.uint8]:
-    """Read the union of each image's masks in the geometry of the cached images: (M, S, S) uint8, covered share of 255.
+    """Read the union of each image's masks: (M, S, S) uint8, covered share of 255; see `read_structures`."""
+    masks = read_structures(cache, indices, folder)
+    union = masks[:, 0]
+    for others in masks.swapaxes(0, 1)[1:]:
+        _add(union, others)
+    return union
+
+
+def read_structures(cache: ImageCache, indices: NDArray[np.int64], folder: Path | None = None) -> NDArray[np.uint8]:
+    """Read each image's masks in the geometry of the cached images.
 
     To the image cache the mask files are just another data set, so they are decoded, resized and cached by the same
-    code; masks of images that were cropped are cropped to the same box.  An image without a mask file has an empty mask
-    if no image of its class in its collection has one.
+    code; masks of images that were cropped are cropped to the same box.  An image without a mask of a structure has an
+    empty one if no image of its class in its collection has one.
+
+    Returns:
+        (M, K, S, S) uint8, in the order of the data set's ``structures``: the share of each pixel, of 255, that a
+        structure covers.
 
     Raises:
         SonoforgeError: The data set has no masks at all; one is missing, cannot be read, has another size than its
@@ -33,19 +49,23 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
         raise SonoforgeError(
             f"{dataset.root}: found no masks, expected NAME_mask.png beside NAME.png; add them or train without masks"
         )
-    marked = {_kind(dataset, item) for item in dataset.items if item.masks}
+    marked = {(*_kind(dataset, item), structure_of(mask)) for item in dataset.items for mask in item.masks}
     masks = open_cache(
         Dataset(f"{dataset.name} masks", dataset.root, ("masks",), mask_items, dataset.collections), cache.size, folder
     )
     rows = {item.path: row for row, item in enumerate(masks.dataset.items)}
-    unions = np.zeros((len(indices), cache.size, cache.size), np.uint8)
-    for union, index in zip(unions, indices, strict=True):
+    structures = dataset.structures
+    found = np.zeros((len(indices), len(structures), cache.size, cache.size), np.uint8)
+    for own, index in zip(found, indices, strict=True):
         item = dataset.items[index]
-        if not item.masks and _kind(dataset, item) in marked:
-            raise SonoforgeError(
-                f"{dataset.file(item.path)}: found no mask, expected {Path(item.path).stem}_mask.png beside it as "
-                f"other images of class {dataset.classes[item.label]} have; add it, black if it is empty"
-            )
+        there = {structure_of(path) for path in item.masks}
+        for structure in structures:
+            if structure not in there and (*_kind(dataset, item), structure) in marked:
+                name = "_mask" if structure == UNNAMED else f"_mask_{structure}"
+                raise SonoforgeError(
+                    f"{dataset.file(item.path)}: found no {name[1:]}, expected {Path(item.path).stem}{name}.png beside "
+                    f"it as other images of class {dataset.classes[item.label]} have; add it, black if it is empty"
+                )
         for path in item.masks:
             if path in masks.unreadable:
                 raise SonoforgeError(masks.unreadable[path])
@@ -56,9 +76,36 @@ def read_masks(cache: ImageCache, indices: NDArray[np.int64], folder: Path | Non
                 cut = read_image(dataset.file(path)).crop((left, top, right, bottom))
                 level = Preprocessing(cache.size).resize(cut).max(axis=2)
             _check_levels(dataset.file(path), level)
-            # The sum is exact for masks that do not overlap; the maximum would lose pixels that they cover together.
-            np.add(union, np.minimum(level, 255 - union), out=union)
-    return unions
+            _add(own[structures.index(structure_of(path))], level)
+    return found
+
+
+def check_disjoint(dataset: Dataset, indices: NDArray[np.int64], masks: NDArray[np.uint8]) -> None:
+    """Refuse structures that overlap: in a label map each pixel is of one.
+
+    Args:
+        dataset: The data set.
+        indices: (M,) of the images.
+        masks: (M, K, S, S) uint8, see `read_structures`.
+
+    Raises:
+        SonoforgeError: Two structures of an image share a pixel.
+    """
+    structures = dataset.structures
+    for own, index in zip(masks, indices, strict=True):
+        inside = own >= HALF
+        if (inside.sum(0) <= 1).all():
+            continue
+        first, second = np.flatnonzero(inside[:, inside.sum(0) > 1][:, 0])[:2]
+        raise SonoforgeError(
+            f"{dataset.file(dataset.items[index].path)}: masks of {structures[first]} and {structures[second]} "
+            "overlap, expected each pixel in one structure at most; cut one out of the other"
+        )
+
+
+def _add(union: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    """Add a mask in place: exact if they do not overlap; the maximum would lose pixels that they cover together."""
+    np.add(union, np.minimum(mask, 255 - union), out=union)
 
 
 def _kind(dataset: Dataset, item: Item) -> tuple[str, int]:

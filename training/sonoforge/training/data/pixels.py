@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 
+# Of structures in pictures, in turn: the palette of Okabe and Ito, "Color Universal Design", 2008.
+STRUCTURE_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0))
 GREY_SHARE = 0.9  # with at least this share of grey images, "auto" means one channel
 
 
@@ -94,6 +96,15 @@ def to_pixels(images: Tensor) -> Pixels:
     levels = (images.detach().float() + 1.0).mul_(127.5).round_().clamp_(0.0, 255.0)
     pixels: Pixels = levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()
     return pixels
+
+
+def colour_structures(masks: Pixels) -> Pixels:
+    """Show masks (N, S, S, K) uint8 of several structures as one picture each, (N, S, S, 3) uint8; one stays grey."""
+    if masks.shape[3] == 1:
+        return masks
+    colours = np.array([STRUCTURE_COLOURS[k % len(STRUCTURE_COLOURS)] for k in range(masks.shape[3])], np.float32)
+    shown: Pixels = np.clip(masks.astype(np.float32) / 255 @ colours, 0, 255).astype(np.uint8)
+    return shown
 
 
 def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:

@@ -43,11 +43,12 @@ class Collection(NamedTuple):
     classes: Mapping[str, str | None] = {}  # new name of a class, None to leave it out
 
 
-def read_collections(paths: Sequence[Path]) -> Dataset:
+def read_collections(paths: Sequence[Path], fewest_classes: int = 2) -> Dataset:
     """Read one data set, or several as one.
 
     Args:
         paths: Folders of images, and files that list such folders.
+        fewest_classes: How many classes there have to be: 2 for a classifier, 1 for what needs no labels.
 
     Raises:
         SonoforgeError: One of them cannot be read; two have one name; a class to be mapped is not there; or a
@@ -57,8 +58,9 @@ def read_collections(paths: Sequence[Path]) -> Dataset:
     for path in paths:
         collections += _listed(path) if path.suffix.lower() in FILE_SUFFIXES and path.is_file() else [Collection(path)]
     if len(paths) == len(collections) == 1 and paths[0] == collections[0].folder:
-        return read_dataset(paths[0])
-    return _pool(collections, paths[0].parent if len(paths) == 1 else _common_folder(collections))
+        return read_dataset(paths[0], fewest_classes)
+    root = paths[0].parent if len(paths) == 1 else _common_folder(collections)
+    return _pool([_mapped(collection, fewest_classes) for collection in collections], root)
 
 
 def _listed(path: Path) -> list[Collection]:
@@ -90,9 +92,8 @@ def _common_folder(collections: Sequence[Collection]) -> Path:
         return collections[0].folder.resolve().parent
 
 
-def _pool(collections: Sequence[Collection], root: Path) -> Dataset:
+def _pool(sets: Sequence[Dataset], root: Path) -> Dataset:
     """Put the images of several collections together, class by class in the order of the collections."""
-    sets = [_mapped(collection) for collection in collections]
     names = [dataset.name for dataset in sets]
     for name in names:
         if names.count(name) > 1:
@@ -122,9 +123,9 @@ def _pool(collections: Sequence[Collection], root: Path) -> Dataset:
     return Dataset("+".join(names), root, classes, tuple(items), folders)
 
 
-def _mapped(collection: Collection) -> Dataset:
+def _mapped(collection: Collection, fewest_classes: int) -> Dataset:
     """Read one collection, with its name and its classes renamed; those left out are gone."""
-    dataset = read_dataset(collection.folder)
+    dataset = read_dataset(collection.folder, fewest_classes)
     for name in collection.classes:
         if name not in dataset.classes:
             raise SonoforgeError(

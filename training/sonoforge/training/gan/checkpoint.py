@@ -55,6 +55,8 @@ class Description:
     kid: float | None = None  # kernel distance to the real images; None where it was not measured
     diversity: float | None = None  # of the samples, as a share of the real images'; None where it was not measured
     files: dict[str, str] = dataclasses.field(default_factory=dict)  # sha256 of each file
+    # Names of what the masks are of, where there are some; empty, too, where there is one without a name.
+    structures: list[str] = dataclasses.field(default_factory=list)
     format_version: int = FORMAT_VERSION  # of this layout
 
 

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 RAMP_UP = 0.05  # half-life at most this share of the images seen so far (Karras 2020)
-# Buffers of generators with styles that are moving averages themselves: the average style, with the mapping's decay
-# 0.998 a step, and StyleGAN3's magnitudes, with a half-life of 20 000 images.
-MOVING = ("average", "magnitude")
+# Buffers that are moving averages themselves: the average style, with the mapping's decay 0.998 a step, and StyleGAN3's
+# magnitudes, with a half-life of 20 000 images; and the unit vectors of spectral normalisation, which would be shorter
+# than 1 if they were averaged.
+MOVING = ("average", "magnitude", "_u", "_v")
 
 
 def ema_decay(batch: int, images_seen: int, half_life: float) -> float:
@@ -28,9 +29,9 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
     """Move ``average`` towards ``network`` in place: ``decay`` of the old, the rest of the new.
 
     The means and variances of batch normalisation are averaged like weights, because the averaged weights are run
-    with them and they remember ten steps only.  Those in `MOVING` are copied, as in the StyleGAN authors' code: they
-    lag behind the generator about as far as the averaged weights do, or farther; averaged once more they would lag
-    twice as far.  Counters are copied, too.
+    with them and they remember ten steps only.  Those in `MOVING` are copied, moving averages as in the StyleGAN
+    authors' code: they lag behind the generator about as far as the averaged weights do, or farther; averaged once
+    more they would lag twice as far.  Counters are copied, too.
     """
     old = average.state_dict()
     new = network.state_dict()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sonoforge.models.spectral import fix_weights
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.latents import check_limit, draw_latent
@@ -96,6 +97,7 @@ def load_generator(checkpoint: Path, device: str = "cpu") -> nn.Module:
     except (TypeError, ValueError, RuntimeError) as error:
         problem = str(error).splitlines()[0]
         raise SonoforgeError(f"{path}: its weights do not fit its own description ({problem})") from error
+    fix_weights(generator)
     channels_last(generator).to(find_device(device))
     return generator.eval().requires_grad_(False)
 
@@ -160,6 +162,11 @@ def label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor |
 def latent_size(generator: nn.Module) -> int:
     """Length of the generator's latent vector."""
     return int(generator.latent_size)  # type: ignore[arg-type]
+
+
+def structures_drawn_into(generator: nn.Module) -> int:
+    """Number of channels of the label map that the generator draws into; 0 where it makes images of latents alone."""
+    return int(getattr(generator, "structures", 0))
 
 
 def latent_distribution(generator: nn.Module) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from sonoforge.models import began, dcgan, dcgan_thesis, progan
+from sonoforge.models import began, biggan, dcgan, dcgan_thesis, progan, spade
 from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledSettings
@@ -58,6 +58,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "dcgan": Architecture(dcgan.Generator, _dcgan_discriminator, dcgan.initialise, free_activation=True),
     "began": Architecture(began.Generator, began.Discriminator, began.initialise, reconstruction=True),
+    "biggan": Architecture(biggan.Generator, biggan.Discriminator, biggan.initialise),
+    "spade": Architecture(
+        lambda **options: spade.Generator(spade.GeneratorSettings(**options)), spade.Discriminator, spade.initialise
+    ),
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
     "stylegan1": Architecture(
         lambda **options: stylegan1.Generator(stylegan1.GeneratorSettings(**options)),
@@ -86,22 +90,32 @@ def channels_last(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def generator_options(recipe: Recipe, image_size: int, channels: int, classes: int, batch: int) -> dict[str, Any]:
+class Samples(NamedTuple):
+    """What a generator makes."""
+
+    image_size: int  # side in pixels
+    image_channels: int  # 1 or 3
+    structures: int  # masks beside each image, 0 for none
+    classes: int  # of a conditional training, 0 for an unconditional one
+    kept_maps: int = 0  # label maps that a generator which draws into them keeps
+
+
+def generator_options(recipe: Recipe, samples: Samples, batch: int) -> dict[str, Any]:
     """Return the arguments that build the recipe's generator, as they are recorded in its checkpoints.
 
     Args:
         recipe: With all settings applied.
-        image_size: Side in pixels.
-        channels: Of the images, masks included.
-        classes: Number of classes of a conditional training, 0 for an unconditional one.
+        samples: What it makes.
         batch: Images in one forward pass of all processes together: a batch, or a part of it with ``accumulate``.
     """
+    architecture = ARCHITECTURES[recipe.architecture]
     return {
-        "image_size": image_size,
-        "channels": channels,
+        "image_size": samples.image_size,
+        "channels": samples.image_channels + samples.structures,
         "latent_size": recipe.latent_size,
-        "classes": classes,
-        **ARCHITECTURES[recipe.architecture].batch_options(batch),
+        "classes": samples.classes,
+        **({"structures": samples.structures, "maps": samples.kept_maps} if recipe.draws_into_maps else {}),
+        **architecture.batch_options(batch),
         **recipe.generator,
     }
 

@@ -55,7 +55,7 @@ def compose(settings: GanSettings) -> Recipe:
     changes: dict[str, Any] = {
         "loss": settings.loss,
         "augmentation": settings.augmentation,
-        "conditioning": settings.conditioning,
+        "conditioning": _conditioning(recipe, settings),
         "schedule": settings.schedule,
         "perceptual_weight": settings.perceptual_weight,
         "n_critic": settings.n_critic,
@@ -88,6 +88,13 @@ def compose(settings: GanSettings) -> Recipe:
         )
     _check_composition(recipe, settings)
     return recipe
+
+
+def _conditioning(recipe: Recipe, settings: GanSettings) -> str:
+    """A recipe's own conditioning has nothing to tell apart in a training of one class."""
+    if settings.conditioning is not None:
+        return settings.conditioning
+    return "none" if settings.class_name else recipe.conditioning
 
 
 def _check_known(what: str, name: str, known: Mapping[str, object] | Sequence[str]) -> None:
@@ -146,6 +153,18 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
         raise SonoforgeError(
             f"GAN training: found {recipe.augmentation} with the loss {recipe.loss}, which has no boundary at 0 "
             "to adapt by; use diffaugment"
+        )
+    if recipe.draws_into_maps and not settings.masks:
+        raise SonoforgeError(f"GAN training: {settings.recipe} draws into label maps, found masks off; add --masks")
+    if recipe.draws_into_maps and "path-length" in recipe.regularisers:
+        raise SonoforgeError(
+            f"GAN training: found regulariser path-length with {settings.recipe}, which draws into label maps; leave "
+            "it out"
+        )
+    if "kl-divergence" in recipe.regularisers and not recipe.generator.get("encoder"):
+        raise SonoforgeError(
+            f"GAN training: found regulariser kl-divergence with {settings.recipe}, which has no encoder; only spade "
+            "with --preset encoder has one"
         )
     if recipe.perceptual_weight and not settings.features:
         raise SonoforgeError(

@@ -13,12 +13,13 @@ from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.data.changed_images import check_unchanged
+from sonoforge.training.data.datasets import UNNAMED
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.batches.expansion import expand
 from sonoforge.training.gan.batches.training_set import TrainingSet, check_enough_images, hold_out
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.networks import generator_options, outline_networks
+from sonoforge.training.gan.networks import Samples, generator_options, outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import NOT_COMPARED, Plan, compose, make_plan
@@ -26,6 +27,7 @@ from sonoforge.training.gan.transfer import check_transfer
 
 log = logging.getLogger(__name__)
 
+KEPT_MAPS = 1024  # label maps that a generator which draws into them keeps at most: 6 MB at 128x128 and 3 structures
 SOURCES = "images.json"
 """Content hash of each image file that a training is of, by path."""
 
@@ -75,6 +77,7 @@ class TrainingSetup:
             fingerprint=self.images.fingerprint,
             settings=plain(self.job.record()),
             composition=dataclasses.asdict(self.recipe),
+            structures=[] if self.images.structures == (UNNAMED,) else list(self.images.structures),
         )
 
 
@@ -109,7 +112,9 @@ def _generator_options(images: TrainingSet, recipe: Recipe, plan: Plan, accumula
                 f"conditioning: found {recipe.conditioning} with images of one class, expected several classes; leave "
                 "class_name out, or use conditioning none"
             )
-    return generator_options(recipe, plan.image_size, images.pixels.shape[3], classes, plan.batch // accumulate)
+    structures = images.pixels.shape[3] - images.image_channels
+    samples = Samples(plan.image_size, images.image_channels, structures, classes, min(len(images), KEPT_MAPS))
+    return generator_options(recipe, samples, plan.batch // accumulate)
 
 
 def newest_checkpoint(folder: Path, setup: TrainingSetup, *, resume: bool) -> Path | None:

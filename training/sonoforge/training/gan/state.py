@@ -14,10 +14,14 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.synthetic import HALF
+from sonoforge.training.data.pixels import to_tensor
+from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations import AUGMENTATIONS, Augment
 from sonoforge.training.gan.augmentations.adaptive_p import START as ADAPTIVE_START
 from sonoforge.training.gan.distributed.shared_batch_norm import share_batch_norm
+from sonoforge.training.gan.generator import structures_drawn_into
 from sonoforge.training.gan.networks import build_networks
 from sonoforge.training.gan.objectives.losses import LOSSES, Loss
 from sonoforge.training.gan.objectives.perceptual import perceptual_loss
@@ -103,6 +107,8 @@ def build_state(fabric: Fabric, setup: TrainingSetup, weights: StartingWeights |
     freeze(discriminator, settings.freeze_discriminator)
     if weights is not None:
         transfer_weights(weights, generator, discriminator)
+    if structures_drawn_into(generator):
+        _keep_maps(generator, setup)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     generator, discriminator, average = (fabric.to_device(own) for own in (generator, discriminator, average))
     if fabric.world_size > 1:
@@ -145,6 +151,13 @@ def build_state(fabric: Fabric, setup: TrainingSetup, weights: StartingWeights |
         accumulate=settings.accumulate,
         seed=settings.seed,
     )
+
+
+def _keep_maps(generator: Any, setup: TrainingSetup) -> None:
+    """Give a generator that draws into label maps those of training images, evenly spaced among all."""
+    images = setup.originals
+    chosen = images.pixels[evenly_spaced(len(images), len(generator.kept)), ..., images.image_channels :]
+    generator.keep_maps(to_tensor(chosen) >= HALF)
 
 
 def _lazy_interval(recipe: Recipe, network: str) -> int:

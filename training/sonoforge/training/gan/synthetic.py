@@ -19,4 +19,5 @@ def describe_origin(checkpoint: Path, seed: int, class_name: str) -> dict[str, A
         "step": about.step,
         "seed": seed,
         "training_data": about.fingerprint,
+        **({"structures": ",".join(about.structures)} if about.structures else {}),
     }

@@ -15,9 +15,10 @@ from sonoforge.training.gan.augmentations.blurring import blur
 from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.sampling import DeviceImages, Sampling, draw_real, process_slice
 from sonoforge.training.gan.distributed.processes import average_gradients, reduce_mean
-from sonoforge.training.gan.generator import latent_distribution
+from sonoforge.training.gan.generator import latent_distribution, structures_drawn_into
 from sonoforge.training.gan.objectives.batch import Batch
 from sonoforge.training.gan.objectives.conditioning import class_loss
+from sonoforge.training.gan.objectives.feature_matching import feature_matching
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS, Regulariser
 from sonoforge.training.gan.recipes import Strength
 from sonoforge.training.gan.state import TrainingState
@@ -135,7 +136,7 @@ def update_generator(state: TrainingState, batch: TrainingBatch, fakes: list[Ten
         step: Generator updates before this one.
 
     Returns:
-        ``generator_loss``, and ``perceptual`` and each penalty where there are any.
+        ``generator_loss``, and ``perceptual``, ``feature_matching`` and each penalty where there are any.
     """
     discriminator = state.forward[1]
     strength = _strength(state)
@@ -146,6 +147,7 @@ def update_generator(state: TrainingState, batch: TrainingBatch, fakes: list[Ten
     for index, micro in enumerate(_micro_batches(state, batch)):
         with state.fabric.autocast():
             fake = fakes[index] if fakes else _generate(state, micro, update_average=False)
+        same_chance = micro.chance.clone_state()
         seen = _seen(state, fake.float(), strength, micro.chance)
         with state.fabric.autocast():
             score, class_logits = discriminator(seen, micro.labels)
@@ -154,6 +156,10 @@ def update_generator(state: TrainingState, batch: TrainingBatch, fakes: list[Ten
         if state.perceptual is not None:
             scalars["perceptual"] = state.perceptual(fake.float(), micro.real)
             loss = loss + state.recipe.perceptual_weight * scalars["perceptual"]
+        if state.recipe.feature_matching:
+            real_seen = _seen(state, micro.real, strength, same_chance)
+            scalars["feature_matching"] = feature_matching(state.discriminator, seen, real_seen)
+            loss = loss + state.recipe.feature_matching * scalars["feature_matching"]
         batches.append(_regularised(state, micro, micro.real, fake.detach()))
         for name, regulariser, own in _penalties(state, "generator", lazy=False):
             scalars[name] = _penalty(state, regulariser, name, batches[-1])
@@ -183,10 +189,15 @@ def _regularised(state: TrainingState, micro: MicroBatch, real: Tensor, fake: Te
 def _generate(state: TrainingState, micro: MicroBatch, *, update_average: bool) -> Tensor:
     """Generate a micro-batch; a generator with styles draws noise and mixes styles by its source of random numbers."""
     generator = state.forward[0]
-    if not has_styles(state.generator):
-        images: Tensor = generator(micro.latents, micro.labels)
+    if has_styles(state.generator):
+        images: Tensor = generator(micro.latents, micro.labels, chance=micro.chance, update_average=update_average)
         return images
-    images = generator(micro.latents, micro.labels, chance=micro.chance, update_average=update_average)
+    if structures_drawn_into(state.generator):
+        # The maps of the real images, as Park 2019 has it; they are those channels of the batch that are not image.
+        real, maps = micro.real[:, : state.image_channels], micro.real[:, state.image_channels :]
+        images = generator(micro.latents, None, maps, real)
+        return images
+    images = generator(micro.latents, micro.labels)
     return images
 
 

@@ -22,7 +22,7 @@ def main(config: Config) -> Outcome:
     """Audit a data set; the result is an `Audit`."""
     if config.html and Path(config.html).is_dir():
         raise SonoforgeError(f"--html: {config.html} is a folder, expected a file name such as audit.html")
-    source = ImageSource(config.data, config.images, config.seed, config.storage.open())
+    source = ImageSource(config.data, config.images, config.seed, config.storage.open(), fewest_classes=1)
     cache = load_images(source)
     other = load_images(source._replace(data=(config.against,))) if config.against else None
     result = audit(cache, config.plant, other)

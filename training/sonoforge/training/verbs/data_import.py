@@ -1,4 +1,4 @@
-"""``sonoforge data import SET FOLDER OUT``: turn a published mammography set into a folder of classes."""
+"""``sonoforge data import SET FOLDER OUT``: turn a published set into a folder of classes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,21 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.importing import ImportSettings, file_digest, write_set
 from sonoforge.training.data.collections.known_sets import COLLECTIONS
 from sonoforge.training.verbs.settings.data_import import Config
+
+
+def read_window(text: str) -> tuple[float, float]:
+    """Read ``LOW,HIGH``.
+
+    Raises:
+        SonoforgeError: Another form, or none between the two.
+    """
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not low < high:
+        raise SonoforgeError(f"--window: found {text!r}, expected LOW,HIGH in Hounsfield units, such as -160,240")
+    return low, high
 
 
 def main(config: Config) -> Outcome:
@@ -38,6 +53,8 @@ def main(config: Config) -> Outcome:
         kinds=config.kinds,
         pathologies=config.pathologies,
         splits=config.splits,
+        outlined=config.outlined,
+        window=read_window(config.window),
     )
     planned = collection.plan(source, settings)
     provenance = {

@@ -23,7 +23,7 @@ def main(config: Config) -> Outcome:
         say("%s", as_text(_table()))
     rows = {name: dataclasses.asdict(recipe) for name, recipe in chosen.items()}
     first = next(iter(chosen))
-    command = f"sonoforge gan train --recipe {first} --class-name malignant"
+    command = f"sonoforge gan train --recipe {first} --class-name malignant{' --masks' * chosen[first].draws_into_maps}"
     return Outcome({"recipes": rows}, command if config.recipes else f"sonoforge gan recipes {first}")
 
 
@@ -49,6 +49,7 @@ def _cells(recipe: Recipe) -> tuple[str, ...]:
     parts += [f"{recipe.n_critic} critic updates"] * (recipe.n_critic > 1)
     parts += [f"{name} {strength.weight:.3g}" for name, strength in recipe.regularisers.items()]
     parts += [f"perceptual {recipe.perceptual_weight:g}"] * (recipe.perceptual_weight > 0)
+    parts += [f"feature matching {recipe.feature_matching:g}"] * (recipe.feature_matching > 0)
     parts += ["growing"] * recipe.growing
     parts += [recipe.augmentation] * (recipe.augmentation != "none")
     optimisers = dict.fromkeys(

@@ -30,7 +30,13 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.dicom import read_dicom
-from sonoforge.training.data.collections.importing import Collection, ImportSettings, Picture, PlannedPicture
+from sonoforge.training.data.collections.importing import (
+    Collection,
+    ImportSettings,
+    Picture,
+    PlannedPicture,
+    refuse_other_settings,
+)
 from sonoforge.training.data.collections.mammogram import (
     Film,
     apply_window,
@@ -171,6 +177,8 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     Raises:
         SonoforgeError: A table is missing or cannot be read, no abnormality is chosen, or regions are to be squeezed.
     """
+    taken = ("mode", "masks", "margin", "longest", "framing", "kinds", "pathologies", "splits")
+    refuse_other_settings("cbis-ddsm", settings, taken)
     if settings.mode == "roi" and settings.framing == "film":
         raise SonoforgeError("--framing: found film with --mode roi, expected --mode full; leave it out")
     listed = [region for table in find_tables(folder) for region in read_regions(table)]

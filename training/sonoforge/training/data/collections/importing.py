@@ -17,7 +17,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,14 +33,16 @@ from sonoforge.training.progress import is_shown, progress_bar
 log = logging.getLogger(__name__)
 
 NOTE = "import.json"
+_MOST_MESSAGES = 20  # of pictures that are left out
 _WORKERS = 4  # at most: a film of 25 million pixels takes some 500 MB while it is worked on
 
 
 class Picture(NamedTuple):
     """One picture as it is written."""
 
-    pixels: NDArray[np.uint8]  # (H, W) uint8, grey
+    pixels: NDArray[np.uint8]  # (H, W) uint8, grey, or (H, W, 3) in colour
     masks: tuple[NDArray[np.bool_], ...] = ()  # (H, W) bool each
+    structures: Mapping[str, NDArray[np.bool_]] = {}  # (H, W) bool for each structure that has a name
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,26 @@ class ImportSettings:
     kinds: tuple[str, ...] = ()  # of abnormalities, `mass` and `calcification`; none: all
     pathologies: tuple[str, ...] = ()  # as `cbis_ddsm.PATHOLOGIES` names them; none: all
     splits: tuple[str, ...] = ()  # `train` and `test`, as published; none: both
+    outlined: bool = False  # whether slices in which nothing is outlined are left out
+    # Of CT: Hounsfield units that become black and white; the default shows soft tissue.
+    window: tuple[float, float] = (-160.0, 240.0)
+
+
+def refuse_other_settings(name: str, settings: ImportSettings, taken: Sequence[str]) -> None:
+    """Refuse settings that a set has no use for.
+
+    Args:
+        name: Of the set.
+        settings: As they were given.
+        taken: Those that it takes.
+
+    Raises:
+        SonoforgeError: Another one was changed.
+    """
+    for own in fields(settings):
+        if own.name not in taken and getattr(settings, own.name) != own.default:
+            takes = ", ".join(f"--{other}" for other in taken)
+            raise SonoforgeError(f"{name}: found --{own.name}, which it does not take; it takes {takes}")
 
 
 class Collection(NamedTuple):
@@ -116,8 +138,9 @@ def write_set(
     state = {"complete": True, "images": counts, "patients": len({picture.group for picture in written})}
     write_json(root / NOTE, {**provenance, **state, "left_out": left_out})
     if left_out:
-        first = next(iter(left_out.values()))
-        log.warning("%d of %d pictures are left out (all in %s): %s", len(left_out), len(planned), root / NOTE, first)
+        log.warning("%d of %d pictures are left out (listed in %s)", len(left_out), len(planned), root / NOTE)
+        for message in list(dict.fromkeys(left_out.values()))[:_MOST_MESSAGES]:
+            log.warning("%s", message)
     return ImportedSet(counts, left_out)
 
 
@@ -159,11 +182,13 @@ def _write_pictures(root: Path, planned: Sequence[PlannedPicture]) -> dict[str, 
         if target.is_file():
             return
         try:
-            pixels, masks = picture.read()
+            pixels, masks, structures = picture.read()
         except SonoforgeError as error:
             left_out[picture.path] = str(error)
             return
-        for name, mask in zip(_mask_names(target.stem, len(masks)), masks, strict=True):
+        named = dict(zip(_mask_names(target.stem, len(masks)), masks, strict=True))
+        named |= {f"{target.stem}_mask_{name}.png": mask for name, mask in structures.items()}
+        for name, mask in named.items():
             write_bytes(target.with_name(name), _png(mask.astype(np.uint8) * np.uint8(255)))
         write_bytes(target, _png(pixels))  # last: a picture that exists has its masks
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sonoforge.training.data.collections import cbis_ddsm, mini_mias
+from sonoforge.training.data.collections import acdc, cbis_ddsm, idrid, mini_mias, sliver07
 from sonoforge.training.data.collections.importing import Collection
 
 
@@ -40,7 +40,9 @@ KNOWN_SETS = (
         "CC BY-NC-SA 4.0",
         "Bernard et al.: Deep learning techniques for automatic MRI cardiac multi-structures segmentation and "
         "diagnosis. IEEE TMI 37(11) (2018) 2514-2525",
-        "volumes: not a set of labelled images; save slices as PNG, one folder for each class",
+        "sonoforge data import acdc FOLDER OUT: slices of both phases with a mask for each structure; groups: the "
+        "patient; needs pip install 'sonoforge[segment]'",
+        acdc.COLLECTION,
     ),
     KnownSet(
         "IDRiD",
@@ -48,7 +50,9 @@ KNOWN_SETS = (
         "https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid (free account)",
         "CC BY 4.0",
         "Porwal et al.: Indian Diabetic Retinopathy Image Dataset (IDRiD). Data 3(3) (2018) 25",
-        "sort the graded images into one folder for each grade",
+        "sonoforge data import idrid FOLDER OUT: part A with masks of the optic disc; graded images: sort them into "
+        "one folder for each grade",
+        idrid.COLLECTION,
     ),
     KnownSet(
         "mini-MIAS",
@@ -89,7 +93,9 @@ KNOWN_SETS = (
         "liver segmentation research only; no commercial use, no redistribution",
         "Heimann et al.: Comparison and evaluation of methods for liver segmentation from CT datasets. "
         "IEEE TMI 28(8) (2009) 1251-1265",
-        "volumes: not a set of labelled images; save slices as PNG, one folder for each class",
+        "sonoforge data import sliver07 FOLDER OUT: slices with masks of the liver; groups: the volume; --window "
+        "LOW,HIGH in Hounsfield units",
+        sliver07.COLLECTION,
     ),
     KnownSet(
         "Zenodo 7890874",

@@ -24,7 +24,13 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.training.data.collections.importing import Collection, ImportSettings, Picture, PlannedPicture
+from sonoforge.training.data.collections.importing import (
+    Collection,
+    ImportSettings,
+    Picture,
+    PlannedPicture,
+    refuse_other_settings,
+)
 from sonoforge.training.data.collections.mammogram import (
     find_breast,
     frame_breast,
@@ -122,13 +128,9 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     levels are the published ones, in 8 bits.
 
     Raises:
-        SonoforgeError: No table, one that cannot be read, or a setting that only CBIS-DDSM takes.
+        SonoforgeError: No table, one that cannot be read, or a setting that it does not take.
     """
-    if settings.framing != "breast" or settings.kinds or settings.pathologies or settings.splits:
-        raise SonoforgeError(
-            "mini-mias: found --framing film, --kinds, --pathologies or --splits, which only cbis-ddsm takes; "
-            "leave it out"
-        )
+    refuse_other_settings("mini-mias", settings, ("mode", "masks", "margin", "longest"))
     films = read_films(find_tables(folder)[0])
     planned: list[PlannedPicture] = []
     for film in films:

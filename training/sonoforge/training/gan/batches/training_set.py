@@ -18,7 +18,7 @@ from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.masks import read_masks
+from sonoforge.training.data.masks import check_disjoint, read_structures
 from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
@@ -35,11 +35,12 @@ HELD_OUT_LEAST = 8  # images; a distance to fewer says next to nothing
 class TrainingSet:
     """Images at the size and with the channels of a training."""
 
-    pixels: Pixels  # (N, S, S, C) uint8; C is `image_channels`, and one more where masks are trained jointly
+    pixels: Pixels  # (N, S, S, C) uint8; C is `image_channels`, and one a structure where masks are trained jointly
     labels: NDArray[np.int64] | None  # (N,) int64 indices into `classes`; None: the training knows no classes
     classes: tuple[str, ...]  # class names; without labels, what the images show
     image_channels: int  # 1 (grey) or 3 (RGB)
     name: str = ""  # of the data set
+    structures: tuple[str, ...] = ()  # names of what the masks are of, where they are trained jointly
     # (N,) int64, equal for images of one scan; None: unknown, each is taken for a scan of its own.
     groups: NDArray[np.int64] | None = None
     # Content hash of each image's file by its path, of those held out, too; empty where the images are of no files.
@@ -104,7 +105,7 @@ def read_training_set(
     """
     recipe = compose(settings)
     size = settings.image_size or recipe.image_size
-    cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, cache_folder or default_folder()))
+    cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, cache_folder or default_folder(), fewest_classes=1))
     if size > cache.size:
         cache = open_cache(cache.dataset, size, cache_folder)
     classes, labels = cache.dataset.classes, cache.dataset.labels
@@ -115,7 +116,10 @@ def read_training_set(
         chosen = np.arange(len(labels))
         images = make_training_set(cache.images, labels, classes, size, settings.channels)
     if settings.masks:
-        images = replace(images, pixels=join_masks(images.pixels, read_masks(cache, chosen, cache_folder)))
+        masks = read_structures(cache, chosen, cache_folder)
+        check_disjoint(cache.dataset, chosen, masks)
+        joint = join_masks(images.pixels, masks)
+        images = replace(images, pixels=joint, structures=cache.dataset.structures)
     return replace(
         images,
         name="phantom" if data == PHANTOM else cache.dataset.name,

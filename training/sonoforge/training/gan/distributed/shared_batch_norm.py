@@ -33,8 +33,10 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
                 self.running_mean.lerp_(mean, momentum)
                 self.running_var.lerp_(variance * count / max(count - 1, 1), momentum)
                 self.num_batches_tracked.add_(1)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
+        scale = torch.rsqrt(variance + self.eps)
+        shift = -mean * scale
+        if self.affine:
+            scale, shift = self.weight * scale, self.weight * shift + self.bias
         normalised: Tensor = values * scale[:, None, None] + shift[:, None, None]
         return normalised.to(images.dtype)
 
@@ -44,6 +46,6 @@ def share_batch_norm(network: nn.Module) -> None:
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:
-                shared = SharedBatchNorm2d(child.num_features, child.eps, child.momentum)
+                shared = SharedBatchNorm2d(child.num_features, child.eps, child.momentum, child.affine)
                 shared.load_state_dict(child.state_dict())
                 setattr(parent, name, shared)

@@ -20,7 +20,7 @@ from sonoforge.runtime.atomic import write_json, write_text
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training import run_folder
-from sonoforge.training.data.pixels import Pixels, to_pixels, write_grid
+from sonoforge.training.data.pixels import Pixels, colour_structures, to_pixels, write_grid
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
@@ -195,7 +195,7 @@ class Recorder:
         with (self._folder / "stats.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
         grid, masks = split_masks(samples, self._state.image_channels)
-        for kind, pictures in (("", grid), ("_mask", masks)):
+        for kind, pictures in (("", grid), ("_mask", None if masks is None else colour_structures(masks))):
             if pictures is not None:
                 names = (f"step-{row['step']:08d}{kind}.png", f"latest{kind}.png")
                 write_grid(pictures, *(self._folder / "samples" / name for name in names))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sonoforge.runtime.cli.options import argument, option
 
 # Of `known_sets.COLLECTIONS`, whose readers need more than the base install.
-COLLECTION_NAMES = ("cbis-ddsm", "mini-mias")
+COLLECTION_NAMES = ("acdc", "cbis-ddsm", "idrid", "mini-mias", "sliver07")
 
 EXAMPLES = """
 sonoforge data import mini-mias all-mias/ mias-films                        whole films, cropped to the breast
@@ -16,6 +16,8 @@ sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi          each
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi --resume
 sonoforge data import cbis-ddsm CBIS-DDSM/ masses --kinds mass --splits train --pathologies malignant,benign
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis --framing film --longest 256      plain resize of whole films
+sonoforge data import acdc ACDC/ acdc-slices                                cardiac MRI, a mask for each structure
+sonoforge data import sliver07 SLiver07/ liver --window=-100,300            CT between these Hounsfield units
 """
 
 
@@ -51,8 +53,12 @@ class Config:
     )
     splits: tuple[str, ...] = option(
         (),
-        help="of cbis-ddsm, comma-separated: train, test, as its authors split it (default: both)",
+        help="of acdc, cbis-ddsm and idrid, comma-separated: train, test, as its authors split it (default: both)",
         choices=("train", "test"),
         metavar="NAME,...",
+    )
+    outlined: bool = option(False, help="of acdc and sliver07: leave out slices in which nothing is outlined")
+    window: str = option(
+        "-160,240", help="of sliver07: Hounsfield units that become black and white", metavar="LOW,HIGH"
     )
     resume: bool = option(False, help="continue an import that was interrupted, with the same settings")

@@ -13,7 +13,14 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from sonoforge.training.gan.objectives.batch import Batch
-from sonoforge.training.gan.objectives.regularisers import consistency, gradient_penalty, path_length, r1
+from sonoforge.training.gan.objectives.regularisers import (
+    consistency,
+    gradient_penalty,
+    kl_divergence,
+    orthogonal,
+    path_length,
+    r1,
+)
 from sonoforge.training.gan.objectives.regularisers.spectral_norm import normalise_spectrally
 from sonoforge.training.gan.objectives.regularisers.weight_clipping import clip_weights
 
@@ -37,5 +44,7 @@ REGULARISERS: dict[str, Regulariser] = {
     "r1": Regulariser("discriminator", penalty=r1.penalty, weight=10.0),
     "consistency": Regulariser("discriminator", penalty=consistency.penalty, weight=10.0),
     "spectral-norm": Regulariser("discriminator", build=normalise_spectrally),
+    "orthogonal": Regulariser("generator", penalty=orthogonal.penalty, weight=1e-4),
+    "kl-divergence": Regulariser("generator", penalty=kl_divergence.penalty, weight=0.05),
     "path-length": Regulariser("generator", penalty=path_length.penalty, start=path_length.START, weight=2.0),
 }

@@ -1,0 +1,273 @@
+"""BigGAN: residual blocks, class-conditional batch normalisation, self-attention, all of it wide.
+
+Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis", ICLR 2019.  Section 3:
+a class embedding shared by all layers, and skip-z: the latent vector is cut into chunks, of which the first layer and
+each block get one.  Section 3.1: orthogonal initial weights.  Appendix B: figure 15, the blocks; tables 4 to 6, the
+layers at 128, 256 and 512 pixels, which are followed here but that self-attention always stands at 64x64; 32 and 64 are
+not in the paper, and are as in its authors' code.  Both networks are spectrally normalised (Miyato, Kataoka, Koyama,
+Yoshida, ICLR 2018).  Self-attention: Zhang, Goodfellow, Metaxas, Odena, "Self-Attention Generative Adversarial
+Networks", ICML 2019, with the value at half the channels, and keys and values pooled, as there.
+
+Generalised: 224 has the blocks of 128 on maps from 7x7 on; images of less than 128 pixels have their attention at half
+their side.  Without classes, only the latent chunks steer the normalisation.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, relu
+from torch.nn.utils.parametrizations import spectral_norm
+
+from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models.labels import ScoreHead
+from sonoforge.models.spectral import convolution as spectral_convolution
+from sonoforge.models.spectral import restart, stored_weight
+
+WIDTH = 96  # channels that the paper's multipliers are of (table 1)
+EMBEDDING = 128  # length of the shared class embedding (appendix B)
+EPSILON = 1e-4  # of spectral and batch normalisation: the authors' code
+_ATTENTION_SIDE = 64  # of the maps, at most
+
+
+class _Widths(NamedTuple):
+    """Channels as multiples of the width: the generator's before and after each block, the discriminator's after."""
+
+    generator: tuple[int, ...]
+    discriminator: tuple[int, ...]
+    reductions: int  # blocks of the discriminator, the first ones, that halve the side
+
+
+# By how often the smallest side is doubled.
+_WIDTHS = {
+    3: _Widths((4, 4, 4, 4), (4, 4, 4, 4), 2),
+    4: _Widths((16, 16, 8, 4, 2), (1, 2, 4, 8, 16), 4),
+    5: _Widths((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
+    6: _Widths((16, 16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16), 6),
+    7: _Widths((16, 16, 8, 8, 4, 2, 1, 1), (1, 1, 2, 4, 8, 8, 16, 16), 7),
+}
+
+
+def _widths(image_size: int) -> _Widths:
+    return _WIDTHS[doublings(image_size, smallest_side(image_size))]
+
+
+def _attention_side(image_size: int) -> int:
+    """Largest side of maps that is at most 64 and half the image's."""
+    side = smallest_side(image_size)
+    while 2 * side <= min(_ATTENTION_SIDE, image_size // 2):
+        side *= 2
+    return side
+
+
+convolution = functools.partial(spectral_convolution, epsilon=EPSILON)
+
+
+def _linear(inputs: int, outputs: int, bias: bool) -> nn.Module:
+    layer: nn.Module = spectral_norm(nn.Linear(inputs, outputs, bias), eps=EPSILON)
+    return layer
+
+
+class SelfAttention(nn.Module):
+    """Each pixel of the maps adds what it attends to anywhere in the image (Zhang 2019, section 3).
+
+    Args:
+        width: Channels, a multiple of 8 or 8 at least.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.queries = convolution(width, max(1, width // 8), 1, bias=False)
+        self.keys = convolution(width, max(1, width // 8), 1, bias=False)
+        self.values = convolution(width, max(1, width // 2), 1, bias=False)
+        self.output = convolution(max(1, width // 2), width, 1, bias=False)
+        self.strength = nn.Parameter(torch.zeros(()))  # gamma: nothing is attended to at first
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, width, H, W) to the same, H and W even."""
+        queries = self.queries(maps).flatten(2)
+        keys = max_pool2d(self.keys(maps), 2).flatten(2)
+        values = max_pool2d(self.values(maps), 2).flatten(2)
+        weights = torch.bmm(queries.transpose(1, 2), keys).softmax(2)
+        attended = torch.bmm(values, weights.transpose(1, 2)).unflatten(2, maps.shape[2:])
+        result: Tensor = maps + self.strength * self.output(attended)
+        return result
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch normalisation whose scale and shift are linear in a condition (Dumoulin, Shlens, Kudlur, ICLR 2017).
+
+    Args:
+        width: Channels.
+        condition: Length of the condition.
+    """
+
+    def __init__(self, width: int, condition: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(width, EPSILON, affine=False)
+        self.scale = _linear(condition, width, False)
+        self.shift = _linear(condition, width, False)
+
+    def forward(self, maps: Tensor, condition: Tensor) -> Tensor:
+        """Maps (N, width, H, W) and condition (N, condition) to (N, width, H, W)."""
+        scale, shift = self.scale(condition), self.shift(condition)
+        normalised: Tensor = self.norm(maps) * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+        return normalised
+
+
+class _UpBlock(nn.Module):
+    """Figure 15, a and b: twice the side."""
+
+    def __init__(self, inputs: int, outputs: int, condition: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([ConditionalBatchNorm(width, condition) for width in (inputs, outputs)])
+        self.convolutions = nn.ModuleList([convolution(inputs, outputs, 3), convolution(outputs, outputs, 3)])
+        self.skip = convolution(inputs, outputs, 1)
+
+    def forward(self, maps: Tensor, condition: Tensor) -> Tensor:
+        hidden = interpolate(relu(self.norms[0](maps, condition)), scale_factor=2)
+        hidden = self.convolutions[1](relu(self.norms[1](self.convolutions[0](hidden), condition)))
+        # The 1x1 convolution first: the same result at a quarter of the cost.
+        result: Tensor = hidden + interpolate(self.skip(maps), scale_factor=2)
+        return result
+
+
+class Generator(nn.Module):
+    """Latent vector and class to image.
+
+    Args:
+        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
+        channels: Channels C of the image.
+        latent_size: Length Z of the latent vector; the paper: 20 for the first layer and for each block, 120 at 128.
+        classes: Number of classes, 0 for an unconditional generator.
+        width: Channels that the multipliers of tables 4 to 6 are of.
+
+    Raises:
+        ValueError: Another image size, or fewer numbers in the latent vector than chunks.
+    """
+
+    latent_distribution = "normal"
+
+    def __init__(self, image_size: int, channels: int, latent_size: int, classes: int = 0, width: int = WIDTH) -> None:
+        super().__init__()
+        widths = [width * multiple for multiple in _widths(image_size).generator]
+        if latent_size < len(widths):
+            raise ValueError(f"latent_size: found {latent_size}, expected at least {len(widths)}, one for each block")
+        self.base = smallest_side(image_size)
+        self.latent_size = latent_size
+        self.classes = classes
+        chunks = [len(part) for part in torch.arange(latent_size).tensor_split(len(widths))]
+        self.chunks = tuple(chunks)
+        embedding = EMBEDDING if classes else 0
+        self.embedding = nn.Embedding(classes, EMBEDDING) if classes else None
+        self.first = _linear(chunks[0], widths[0] * self.base**2, True)
+        self.blocks = nn.ModuleList([
+            _UpBlock(inputs, outputs, chunk + embedding)
+            for (inputs, outputs), chunk in zip(pairwise(widths), chunks[1:], strict=True)
+        ])  # fmt: skip
+        # Number of blocks before it, and the maps that it gets.
+        self.attended = doublings(_attention_side(image_size), self.base)
+        self.attention = SelfAttention(widths[self.attended])
+        self.norm = nn.BatchNorm2d(widths[-1], EPSILON)
+        self.last = convolution(widths[-1], channels, 3)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
+        starts = itertools.accumulate(self.chunks, initial=0)
+        chunks = [latents[:, start : start + size] for start, size in zip(starts, self.chunks, strict=False)]
+        conditions = [self._condition(chunk, labels) for chunk in chunks[1:]]
+        maps: Tensor = self.first(chunks[0]).unflatten(1, (-1, self.base, self.base))
+        for number, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True), start=1):
+            maps = block(maps, condition)
+            if number == self.attended:
+                maps = self.attention(maps)
+        images: Tensor = self.last(relu(self.norm(maps))).tanh()
+        return images
+
+    def _condition(self, chunk: Tensor, labels: Tensor | None) -> Tensor:
+        if self.embedding is None:
+            return chunk
+        if labels is None:
+            raise ValueError(
+                f"labels: found None, expected (N,) int64 below {self.classes}: the network is conditional"
+            )
+        return torch.cat([self.embedding(labels), chunk], 1)
+
+
+class _DownBlock(nn.Module):
+    """Figure 15, c; the first has no ReLU before its convolutions."""
+
+    def __init__(self, inputs: int, outputs: int, *, first: bool, halves: bool) -> None:
+        super().__init__()
+        self.first, self.halves = first, halves
+        self.convolutions = nn.ModuleList([convolution(inputs, outputs, 3), convolution(outputs, outputs, 3)])
+        self.skip = convolution(inputs, outputs, 1) if halves or inputs != outputs else nn.Identity()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        hidden = self.convolutions[1](relu(self.convolutions[0](maps if self.first else relu(maps))))
+        if self.halves:  # the mean and a 1x1 convolution commute: the mean first is cheaper
+            hidden, maps = avg_pool2d(hidden, 2), avg_pool2d(maps, 2)
+        result: Tensor = hidden + self.skip(maps)
+        return result
+
+
+class Discriminator(nn.Module):
+    """Image to one score: large where the image looks real.
+
+    Args:
+        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
+        channels: Channels C of the image.
+        classes: Number K of classes, 0 for none.
+        conditioning: ``"none"``, ``"projection"`` (the paper's) or ``"auxiliary"``: see `sonoforge.models.labels`.
+        width: Channels that the multipliers of tables 4 to 6 are of.
+
+    Raises:
+        ValueError: Another image size or conditioning.
+    """
+
+    def __init__(
+        self, image_size: int, channels: int, classes: int = 0, conditioning: str = "none", width: int = WIDTH
+    ) -> None:
+        super().__init__()
+        multiples, reductions = _widths(image_size).discriminator, _widths(image_size).reductions
+        widths = [channels, *(width * multiple for multiple in multiples)]
+        layers: list[nn.Module] = []
+        side = image_size
+        for number, (inputs, outputs) in enumerate(pairwise(widths)):
+            halves = number < reductions
+            layers.append(_DownBlock(inputs, outputs, first=number == 0, halves=halves))
+            side = side // 2 if halves else side
+            if halves and side == _attention_side(image_size):
+                layers.append(SelfAttention(outputs))
+        self.layers = nn.Sequential(*layers)
+        self.head = ScoreHead(widths[-1], classes, conditioning, _linear)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
+
+        Labels (N,) int64 are needed only by ``"projection"``.
+        """
+        features = relu(self.layers(images)).sum((2, 3))
+        answer: tuple[Tensor, Tensor | None] = self.head(features, labels)
+        return answer
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights: orthogonal (Saxe, McClelland, Ganguli, ICLR 2014), biases 0.
+
+    Args:
+        network: `Generator` or `Discriminator`, changed in place.
+        generator: Source of the numbers, on the network's device.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+            nn.init.orthogonal_(stored_weight(module), generator=generator)
+            restart(module, generator)
+            if not isinstance(module, nn.Embedding) and module.bias is not None:
+                nn.init.zeros_(module.bias)

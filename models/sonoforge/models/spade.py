@@ -1,0 +1,315 @@
+"""SPADE: label maps to images, with normalisation whose scale and shift vary over the map.
+
+Park, Liu, Wang, Zhu, "Semantic Image Synthesis with Spatially-Adaptive Normalization", CVPR 2019.  Section 3 and
+figures 2 to 4: the normalisation, its residual block, and a generator that starts from a random vector.  Appendix A:
+layers and widths of the generator (a residual block at each side, 64 channels at the image's, doubled at each halving
+up to 1024), of the discriminator (Isola, Zhu, Zhou, Efros, CVPR 2017: patches; Wang et al., CVPR 2018: at two scales)
+and of the encoder, an option here.  All weights are spectrally normalised (Miyato, Kataoka, Koyama, Yoshida, ICLR 2018)
+but those that make scale and shift, as in the authors' code.
+
+The generator returns the map with the image, as channels of one sample: what a generator of images and masks returns,
+so that the same training and the same discriminator do for both.  A map has a channel for each structure, -1 outside
+and 1 inside; the background has none.  The network keeps some label maps among its weights and, where it is given none,
+draws into one of these, which the latent vector chooses: then it is used as any other generator is.
+
+Left open in the paper: padding.  Here the discriminator's patches cover the image evenly, so that both scales weigh the
+same in a mean over all scores.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, relu
+
+from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models.labels import CONDITIONINGS
+from sonoforge.models.spectral import convolution, restart, stored_weight
+
+WIDTH = 64  # channels at the image's side (appendix A)
+WIDEST = 16  # times the width
+HIDDEN = 128  # channels between the map and scale and shift
+ENCODER_WIDEST = 8  # times the width
+SLOPE = 0.2
+SCALES = 2
+INITIAL_GAIN = 0.02  # of Xavier's normal weights: the authors' code
+
+
+def _patch_layer(inputs: int, outputs: int, *, stride: int = 1, bias: bool = True) -> list[nn.Module]:
+    """A 4x4 convolution that keeps or halves the side exactly."""
+    # What a kernel of even side lacks at stride 1 is added at the end.
+    padding = [] if stride > 1 else [nn.ZeroPad2d((0, 1, 0, 1))]
+    return [*padding, convolution(inputs, outputs, 4, stride=stride, bias=bias)]
+
+
+class SpatiallyAdaptiveNorm(nn.Module):
+    """Batch normalisation, then scale and shift read from the label map (section 3, equations 1 to 3).
+
+    Args:
+        width: Channels of the maps that are normalised.
+        structures: Channels K of the label map.
+    """
+
+    def __init__(self, width: int, structures: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(width, affine=False)
+        self.shared = nn.Conv2d(structures, HIDDEN, 3, padding=1)
+        self.scale = nn.Conv2d(HIDDEN, width, 3, padding=1)
+        self.shift = nn.Conv2d(HIDDEN, width, 3, padding=1)
+
+    def forward(self, maps: Tensor, labels: Tensor) -> Tensor:
+        """Maps (N, width, H, W) and a label map (N, K, S, S), of any side, to (N, width, H, W)."""
+        hidden = relu(self.shared(interpolate(labels, maps.shape[2:])))
+        normalised: Tensor = self.norm(maps) * (1 + self.scale(hidden)) + self.shift(hidden)
+        return normalised
+
+
+class _Block(nn.Module):
+    """The residual block of figure 3; its skip is learned where the width changes."""
+
+    def __init__(self, inputs: int, outputs: int, structures: int) -> None:
+        super().__init__()
+        middle = min(inputs, outputs)
+        self.norms = nn.ModuleList([SpatiallyAdaptiveNorm(width, structures) for width in (inputs, middle)])
+        self.convolutions = nn.ModuleList([convolution(inputs, middle, 3), convolution(middle, outputs, 3)])
+        self.skip_norm = SpatiallyAdaptiveNorm(inputs, structures) if inputs != outputs else None
+        self.skip = convolution(inputs, outputs, 1, bias=False) if inputs != outputs else None
+
+    def forward(self, maps: Tensor, labels: Tensor) -> Tensor:
+        hidden = maps
+        for norm, layer in zip(self.norms, self.convolutions, strict=True):
+            hidden = layer(relu(norm(hidden, labels)))
+        if self.skip is None or self.skip_norm is None:
+            return maps + hidden
+        result: Tensor = self.skip(self.skip_norm(maps, labels)) + hidden
+        return result
+
+
+def _generator_widths(image_size: int, width: int) -> list[int]:
+    """Channels of the block at each side, from the smallest on."""
+    levels = doublings(image_size, smallest_side(image_size))
+    return [width * min(WIDEST, 1 << level) for level in reversed(range(levels + 1))]
+
+
+class Encoder(nn.Module):
+    """Image to the mean and the log variance of its latent vector (appendix A, figure 14).
+
+    Args:
+        image_size: Side S of the square image in pixels.
+        channels: Channels of the image.
+        latent_size: Length Z of the latent vector.
+        width: Channels after the first layer.
+    """
+
+    def __init__(self, image_size: int, channels: int, latent_size: int, width: int = WIDTH) -> None:
+        super().__init__()
+        base = smallest_side(image_size)
+        levels = doublings(image_size, base)
+        widths = [channels, *(width * min(ENCODER_WIDEST, 1 << level) for level in range(levels))]
+        self.layers = nn.Sequential()
+        for inputs, outputs in pairwise(widths):
+            self.layers.extend([
+                convolution(inputs, outputs, 3, stride=2, bias=False), nn.InstanceNorm2d(outputs), nn.LeakyReLU(SLOPE),
+            ])  # fmt: skip
+        self.mean = nn.Linear(widths[-1] * base**2, latent_size)
+        self.log_variance = nn.Linear(widths[-1] * base**2, latent_size)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (N, C, S, S) in [-1, 1] to mean and log variance, (N, Z) each."""
+        features = self.layers(images).flatten(1)
+        return self.mean(features), self.log_variance(features)
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """What a generator is built from."""
+
+    image_size: int  # side S of the square image in pixels: 32, 64, 128, 224, 256 or 512
+    channels: int  # channels of the image and of the label map together, C + K
+    latent_size: int  # length Z of the latent vector; the paper: 256
+    classes: int = 0  # 0: the label map is the condition
+    structures: int = 1  # channels K of the label map
+    maps: int = 0  # number M of label maps that it keeps, see `Generator.keep_maps`
+    width: int = WIDTH  # channels at the image's side
+    # Whether an encoder learns, from real images, what the latent vector says (section 3, multi-modal synthesis).
+    encoder: bool = False
+
+
+class Generator(nn.Module):
+    """Latent vector and label map to image.
+
+    Args:
+        settings: Its size, and of what.
+
+    Raises:
+        ValueError: Another image size, classes, or no label map.
+    """
+
+    latent_distribution = "normal"
+    kept: Tensor  # (M, K, S * S / 8) uint8: label maps, a bit a pixel
+    bits: Tensor  # (8,) float: the value of each bit of a byte
+
+    def __init__(self, settings: GeneratorSettings) -> None:
+        super().__init__()
+        image_size, latent_size, structures = settings.image_size, settings.latent_size, settings.structures
+        if settings.classes:
+            raise ValueError(f"classes: found {settings.classes}, expected 0: the label map is the condition")
+        if not 0 < structures < settings.channels:
+            raise ValueError(
+                f"structures: found {structures} of {settings.channels} channels, expected some beside the image's"
+            )
+        image_channels = settings.channels - structures
+        self.base = smallest_side(image_size)
+        self.latent_size, self.classes, self.structures = latent_size, 0, structures
+        widths = _generator_widths(image_size, settings.width)
+        self.first = nn.Linear(latent_size, widths[0] * self.base**2)
+        self.blocks = nn.ModuleList([
+            _Block(inputs, outputs, structures) for inputs, outputs in pairwise([widths[0], *widths])
+        ])  # fmt: skip
+        self.last = nn.Conv2d(widths[-1], image_channels, 3, padding=1)
+        self.encoder = None
+        if settings.encoder:
+            self.encoder = Encoder(image_size, image_channels, latent_size, settings.width)
+        self.side = image_size
+        self.register_buffer("kept", torch.zeros(settings.maps, structures, image_size**2 // 8, dtype=torch.uint8))
+        self.register_buffer("bits", 2 ** torch.arange(8.0), persistent=False)
+
+    def keep_maps(self, maps: Tensor) -> None:
+        """Keep label maps (M, K, S, S) bool, a bit a pixel."""
+        bits = maps.flatten(2).unflatten(2, (-1, 8)).to(self.bits)
+        self.kept.copy_((bits * self.bits).sum(3).to(torch.uint8))
+
+    def choose_maps(self, latents: Tensor) -> Tensor:
+        """Return a kept label map (N, K, S, S), -1 or 1, for each latent vector (N, Z): by its first number's quantile.
+
+        Raises:
+            ValueError: None are kept.
+        """
+        count = len(self.kept)
+        if not count:
+            raise ValueError(
+                f"maps: found None, expected (N, {self.structures}, S, S): the network draws into label maps"
+            )
+        quantiles = (1 + torch.erf(latents[:, 0] / math.sqrt(2))) / 2
+        chosen = self.kept.index_select(0, (quantiles * count).long().clamp(0, count - 1))
+        bits = torch.remainder(torch.floor(chosen.float()[..., None] / self.bits), 2)
+        maps: Tensor = (2 * bits - 1).flatten(2).unflatten(2, (self.side, self.side))
+        return maps.to(latents.dtype)
+
+    def forward(
+        self,
+        latents: Tensor,
+        labels: Tensor | None = None,
+        maps: Tensor | None = None,
+        images: Tensor | None = None,
+    ) -> Tensor:
+        """Draw an image into each label map.
+
+        Args:
+            latents: (N, Z) float, normal.
+            labels: None: there are no classes.
+            maps: (N, K, S, S) float, -1 outside and 1 inside of each structure; None: of those kept, see `choose_maps`.
+            images: (N, C, S, S) real images in [-1, 1] of these maps: the encoder gives a mean and a variance of each,
+                by which the latents are moved and scaled.  None: they stay.
+
+        Returns:
+            (N, C + K, S, S): the images in [-1, 1], then the label maps as they were given.
+
+        Raises:
+            ValueError: No maps, neither given nor kept.
+        """
+        del labels
+        if maps is None:
+            maps = self.choose_maps(latents)
+        inside = (maps + 1) / 2
+        if images is not None and self.encoder is not None:
+            mean, log_variance = self.encoder(images)
+            latents = mean + latents * torch.exp(0.5 * log_variance)
+        hidden: Tensor = self.first(latents).unflatten(1, (-1, self.base, self.base))
+        for number, block in enumerate(self.blocks):
+            hidden = block(interpolate(hidden, scale_factor=2) if number else hidden, inside)
+        drawn = self.last(leaky_relu(hidden, SLOPE)).tanh()
+        return torch.cat([drawn, maps], 1)
+
+
+class _Patches(nn.Module):
+    """The discriminator of one scale: a score for each patch of 70 pixels."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        widths = [width << level for level in range(4)]
+        layers: list[nn.Module] = [nn.Sequential(*_patch_layer(channels, widths[0], stride=2), nn.LeakyReLU(SLOPE))]
+        for number, (inputs, outputs) in enumerate(pairwise(widths), start=1):
+            layer = _patch_layer(inputs, outputs, stride=1 if number == len(widths) - 1 else 2, bias=False)
+            layers.append(nn.Sequential(*layer, nn.InstanceNorm2d(outputs), nn.LeakyReLU(SLOPE)))
+        self.layers = nn.ModuleList(layers)
+        self.score = nn.Sequential(*_patch_layer(widths[-1], 1))
+
+    def forward(self, samples: Tensor) -> list[Tensor]:
+        """Samples (N, C, S, S) to the maps of each hidden layer, and last the scores (N, 1, S/8, S/8)."""
+        maps = [samples]
+        for layer in self.layers:
+            maps.append(layer(maps[-1]))
+        return [*maps[1:], self.score(maps[-1])]
+
+
+class Discriminator(nn.Module):
+    """Image and label map to scores: large where a patch looks real and fits the map.
+
+    Args:
+        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
+        channels: Channels of the image and of the label map together.
+        classes: 0; the label map is the condition.
+        conditioning: ``"none"``.
+        width: Channels after the first layer.
+
+    Raises:
+        ValueError: Another image size, or a conditioning on classes.
+    """
+
+    def __init__(
+        self, image_size: int, channels: int, classes: int = 0, conditioning: str = "none", width: int = WIDTH
+    ) -> None:
+        super().__init__()
+        smallest_side(image_size)
+        if classes or conditioning != CONDITIONINGS[0]:
+            raise ValueError(f"conditioning: found {conditioning!r}, expected 'none': the label map is the condition")
+        self.scales = nn.ModuleList([_Patches(channels, width) for _ in range(SCALES)])
+
+    def feature_maps(self, samples: Tensor) -> list[list[Tensor]]:
+        """Samples (N, C, S, S) in [-1, 1] to each scale's hidden maps, and last its scores; the full side first."""
+        found = []
+        for scale in self.scales:
+            found.append(scale(samples))
+            samples = avg_pool2d(samples, 2)
+        return found
+
+    def forward(self, samples: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
+        """Samples (N, C, S, S) in [-1, 1] to scores (N, 2, P), of P patches at each scale; no class logits.
+
+        At half the side a patch covers four of those at the full one, so its score stands there four times.
+        """
+        del labels
+        scores = [maps[-1] for maps in self.feature_maps(samples)]
+        side = scores[0].shape[2:]
+        return torch.cat([interpolate(score, side).flatten(2) for score in scores], 1), None
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights: Xavier's normal ones with a gain of 0.02 as in the authors' code, biases 0.
+
+    Args:
+        network: `Generator` or `Discriminator`, changed in place.
+        generator: Source of the numbers, on the network's device.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_normal_(stored_weight(module), INITIAL_GAIN, generator=generator)
+            restart(module, generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

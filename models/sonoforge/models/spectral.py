@@ -1,0 +1,62 @@
+"""Layers with spectrally normalised weights, and where these are stored.
+
+Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks", ICLR 2018: each weight
+is divided by its largest singular value, estimated by one step of power iteration at each pass in training mode.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm
+
+EPSILON = 1e-12  # torch's own
+FIRST_STEPS = 15  # of power iteration, where it starts: torch's own
+
+
+def convolution(
+    inputs: int, outputs: int, kernel: int, *, stride: int = 1, bias: bool = True, epsilon: float = EPSILON
+) -> nn.Module:
+    """Make a convolution; at stride 1 a kernel of odd side keeps the side of the maps."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=bias)
+    normalised: nn.Module = spectral_norm(layer, eps=epsilon)
+    return normalised
+
+
+def stored_weight(layer: Any) -> nn.Parameter:
+    """Return the weight that is learned: of a normalised layer the one before its normalisation."""
+    parameter: nn.Parameter = (
+        layer.parametrizations.weight.original if hasattr(layer, "parametrizations") else layer.weight
+    )
+    return parameter
+
+
+@torch.no_grad()
+def restart(layer: Any, generator: torch.Generator) -> None:
+    """Find the largest singular value of a normalised layer's weight anew, as after its initial weights are drawn.
+
+    Args:
+        layer: Changed in place; one that is not normalised stays.
+        generator: Source of the numbers that the power iteration starts with, on the layer's device.
+    """
+    if not hasattr(layer, "parametrizations"):
+        return
+    weight = stored_weight(layer).flatten(1)
+    left = torch.empty(len(weight), device=weight.device).normal_(generator=generator)
+    for _ in range(FIRST_STEPS):
+        right = normalize(weight.T @ left, dim=0)
+        left = normalize(weight @ right, dim=0)
+    layer.parametrizations.weight[0]._u.copy_(left)
+    layer.parametrizations.weight[0]._v.copy_(right)
+
+
+def fix_weights(network: nn.Module) -> None:
+    """Replace each normalised weight by its value, in place, in a network that is trained no further."""
+    network.eval()  # without another step of power iteration
+    for module in list(network.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)

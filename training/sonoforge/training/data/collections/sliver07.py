@@ -1,0 +1,62 @@
+"""SLiver07: abdominal CT with the liver outlined, 20 training volumes.
+
+Heimann et al., "Comparison and Evaluation of Methods for Liver Segmentation From CT Datasets", IEEE TMI 28(8), 2009.
+As published, in one or several folders: ``liver-orig001.mhd`` and ``.raw``, ``liver-seg001.mhd`` and ``.raw``; label 1
+is the liver.  Where a set in this layout has label 2 as well, that is of lesions.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.collections.importing import (
+    Collection,
+    ImportSettings,
+    PlannedPicture,
+    refuse_other_settings,
+)
+from sonoforge.training.data.collections.sliced import LabelledVolume, plan_slices
+from sonoforge.training.data.collections.volumes import open_volume
+
+CLASS = "liver"
+STRUCTURES = ("liver", "lesion")
+_VOLUME = re.compile(r"liver-orig(?P<number>\d{3})\.mhd")
+
+
+def find_tables(folder: Path) -> list[Path]:
+    """Return the headers of the volumes: there is no table."""
+    return sorted(path for path in folder.glob("**/liver-orig*.mhd") if _VOLUME.fullmatch(path.name))
+
+
+def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
+    """List the slices; see `importing.Collection`."""
+    refuse_other_settings("sliver07", settings, ("outlined", "window"))
+    headers = find_tables(folder)
+    if not headers:
+        raise SonoforgeError(
+            f"{folder}: found no liver-origNNN.mhd, expected SLiver07's training data; see sonoforge data list"
+        )
+    masks = {path.name: path for path in folder.glob("**/liver-seg*.mhd")}
+    pairs = [(path, masks.get(name, path.with_name(name))) for path in headers if (name := _mask_name(path))]
+    structures = STRUCTURES if any(_has_lesions(labels) for _, labels in pairs) else STRUCTURES[:1]
+    volumes = [
+        LabelledVolume(path.stem, path, labels, structures, path.stem, {}, settings.window) for path, labels in pairs
+    ]
+    return plan_slices(CLASS, volumes, settings)
+
+
+def _mask_name(path: Path) -> str:
+    return path.name.replace("orig", "seg")
+
+
+def _has_lesions(labels: Path) -> bool:
+    """Whether a label map has label 2; one that cannot be read is refused when its slices are."""
+    try:
+        return bool((open_volume(labels).voxels() == len(STRUCTURES)).any())
+    except SonoforgeError:
+        return False
+
+
+COLLECTION = Collection(find_tables, plan)
