@@ -16,6 +16,7 @@ from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import UNNAMED, Dataset, Item, structure_of
 
+_WHOLE = 255 + 16  # what the shares of structures side by side add up to at most, roundings of the resizing included
 HALF = 128  # a pixel is inside from half of its area on: the nearest of 0 and 255
 
 
@@ -93,10 +94,10 @@ def check_disjoint(dataset: Dataset, indices: NDArray[np.int64], masks: NDArray[
     """
     structures = dataset.structures
     for own, index in zip(masks, indices, strict=True):
-        inside = own >= HALF
-        if (inside.sum(0) <= 1).all():
+        overlaps = own.sum(0, dtype=np.int64) > _WHOLE
+        if not overlaps.any():
             continue
-        first, second = np.flatnonzero(inside[:, inside.sum(0) > 1][:, 0])[:2]
+        first, second = np.sort(np.argsort(own[:, overlaps][:, 0])[-2:])
         raise SonoforgeError(
             f"{dataset.file(dataset.items[index].path)}: masks of {structures[first]} and {structures[second]} "
             "overlap, expected each pixel in one structure at most; cut one out of the other"
