@@ -67,6 +67,7 @@ VERBS = {
         Instead("run", "training.verbs.gan_sample", "train", ", or give --bundle"),
     ),
     "gan show": Verb("training.verbs.gan_show", "train", "what a generator learned: truncation, style mixing, paths"),
+    "segment": Verb("training.verbs.segment", "segment", "which GAN is worth its hours: a U-Net trained on its pairs"),
     "train": Verb("training.verbs.train", "train", "train one classifier on a data set"),
     "evaluate": Verb(
         "training.verbs.evaluate",

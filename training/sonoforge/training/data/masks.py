@@ -123,10 +123,15 @@ def _check_size(dataset: Dataset, item: Item, mask: str, size: NDArray[np.int64]
 
 
 def _check_levels(path: Path, level: NDArray[np.uint8]) -> None:
-    """A mask of 0 and 1, or of class numbers, would pass for an empty one."""
-    brightest = int(level.max())
-    if 0 < brightest < HALF:
+    """A mask of 0 and 1, or of class numbers, would pass for an empty one.
+
+    A small structure may be grey once it is resized, so that the file itself decides.
+    """
+    if not 0 < int(level.max()) < HALF:
+        return
+    brightest = int(np.asarray(read_image(path)).max())
+    if brightest < HALF:
         raise SonoforgeError(
-            f"{path}: found {brightest} as the brightest level at {len(level)}x{len(level)} pixels, expected 255 "
-            "inside and 0 outside; save the mask as black and white"
+            f"{path}: found {brightest} as the brightest level, expected 255 inside and 0 outside; save the mask as "
+            "black and white"
         )

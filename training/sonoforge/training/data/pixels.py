@@ -121,7 +121,13 @@ def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:
 
 def write_grid(images: Pixels, *paths: Path) -> None:
     """Write (N, S, S, C) uint8 as one PNG (`grid_picture`) to every path."""
-    stream = io.BytesIO()
-    as_picture(grid_picture(images)).save(stream, "PNG", compress_level=3)
+    content = encode_png(grid_picture(images))
     for path in paths:
-        write_bytes(path, stream.getvalue())
+        write_bytes(path, content)
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Encode (H, W, C) uint8 as a PNG."""
+    stream = io.BytesIO()
+    as_picture(pixels).save(stream, "PNG", compress_level=3)
+    return stream.getvalue()

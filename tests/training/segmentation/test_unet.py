@@ -1,0 +1,60 @@
+"""The U-Net: its loss against MONAI's, what it learns in seconds, and that it repeats itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from disc_volumes import draw_pair
+from sonoforge.training.segmentation.pairs import Pairs, join
+from sonoforge.training.segmentation.unet import UnetJob, UnetSettings, predict, segmentation_loss, train_unet
+
+losses = pytest.importorskip("monai.losses")
+
+CPU = torch.device("cpu")
+
+
+def draw_pairs(count: int, seed: int) -> Pairs:
+    chance = np.random.default_rng(seed)
+    images, maps = zip(*(draw_pair(chance) for _ in range(count)), strict=True)
+    return Pairs(np.stack(images)[..., None], np.stack(maps))
+
+
+def job(steps: int, *, augmented: bool = False, seed: int = 0) -> UnetJob:
+    return UnetJob(UnetSettings(steps, batch=8, width=8, learning_rate=0.003), 2, augmented, seed, CPU)
+
+
+def test_the_loss_is_monais_dice_plus_cross_entropy() -> None:
+    logits = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    maps = torch.randint(0, 3, (3, 16, 16), generator=torch.Generator().manual_seed(1))
+    dice = losses.DiceLoss(
+        include_background=False, to_onehot_y=True, softmax=True, batch=True, smooth_nr=1, smooth_dr=1
+    )(logits, maps[:, None])
+    entropy = -logits.log_softmax(1).gather(1, maps[:, None]).mean()
+    torch.testing.assert_close(segmentation_loss(logits, maps), dice + entropy)
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_it_learns_discs_and_rings(augmented: bool) -> None:
+    network = train_unet(draw_pairs(60, 0), job(90, augmented=augmented))
+    tested = draw_pairs(30, 1)
+    found = predict(network, tested.images, CPU)
+    for label in (1, 2):
+        both = ((found == label) & (tested.maps == label)).sum()
+        dice = 2 * both / ((found == label).sum() + (tested.maps == label).sum())
+        print(f"augmented {augmented}, label {label}: Dice {dice:.3f}")
+        assert dice > 0.85
+
+
+def test_the_same_seed_gives_the_same_network_and_another_one_another() -> None:
+    pairs = draw_pairs(12, 0)
+    one, same, other = (train_unet(pairs, job(3, augmented=True, seed=seed)).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(tensor, same[name]) for name, tensor in one.items())
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_fewer_pairs_than_a_batch_are_enough() -> None:
+    few = draw_pairs(3, 0)
+    assert predict(train_unet(few, job(1)), few.images, CPU).shape == (3, 32, 32)
+    assert len(join(few, draw_pairs(2, 1))) == 5

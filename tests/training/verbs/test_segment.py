@@ -1,0 +1,180 @@
+"""``sonoforge segment``: generators, pairs, U-Nets, tables and page; resumption; what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from disc_volumes import SIDE, write_volumes
+from program import Finished, refused, sonoforge, succeed
+
+pytest.importorskip("monai")
+
+QUICK = [
+    "--image-size",
+    SIDE,
+    "--steps",
+    "12",
+    "--batch",
+    "8",
+    "--width",
+    "8",
+    "--learning-rate",
+    "0.003",
+    "--device",
+    "cpu",
+]
+QUICK += [
+    "--gan-kimg",
+    "0.032",
+    "--gan-batch",
+    "8",
+    "--gan-width",
+    "4",
+    "--metric-features",
+    "pixels",
+    "--repeats",
+    "5",
+]
+ARMS = ("real", "augmented", "generated", "both:2")
+RECIPES = ("dcgan", "spade:small-data")
+
+
+class Run:
+    """A finished run on volumes of discs and rings."""
+
+    def __init__(self, root: Path) -> None:
+        self.data = write_volumes(root / "heart volumes", splits=True)
+        self.command = [
+            "segment",
+            "--data",
+            self.data,
+            *QUICK,
+            "--arms",
+            ",".join(ARMS),
+            "--recipes",
+            ",".join(RECIPES),
+        ]
+        self.command += ["--jobs", "1", "--out", root / "runs", "--cache", root / "cache"]
+        self.done: Finished = succeed(*self.command)
+        self.folder = Path(self.done.json["run"])
+        (self.results,) = self.done.json["sets"]
+
+    def rows(self) -> dict[tuple[str, str], dict[str, Any]]:
+        return {(row["arm"], row["recipe"]): row for row in self.results["rows"]}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Run(tmp_path_factory.mktemp("segment"))
+
+
+def test_every_arm_is_tested_on_the_published_test_patients_alone(run: Run) -> None:
+    assert set(run.rows()) == {
+        ("real", ""), ("augmented", ""),
+        *((arm, recipe) for arm in ("generated", "both:2") for recipe in RECIPES),
+    }  # fmt: skip
+    assert (run.results["cases"], run.results["patients"]) == (2, 2)
+    own = run.folder / "heart volumes"
+    plan = json.loads((own / "splits.json").read_text())
+    assert plan["protocol"] == "official"
+    with (run.folder / "cases.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["case"] for row in rows} == {"p04", "p09"} and len(rows) == 2 * 2 * 6
+    assert {row["unit"] for row in rows} == {"mm"}
+    counts = {path.name: json.loads(path.read_text()) for path in (own / "folds").iterdir()}
+    told = {name.partition("-seed")[0]: (own["real"], own["generated"]) for name, own in counts.items()}
+    assert told["real"] == (32, 0) and told["generated-dcgan"] == (0, 32) and told["both_2-dcgan"] == (32, 64)
+
+
+def test_generators_have_figures_pairs_and_costs(run: Run) -> None:
+    generators = {own["recipe"]: own for own in run.results["generators"]}
+    assert set(generators) == set(RECIPES)
+    for own in generators.values():
+        assert {"kid", "fid"} <= set(own["metrics"]) and own["images"] == 32 and own["kimg"] == pytest.approx(0.032)
+        assert own["seconds_per_epoch"] > 0 and own["weights"] > 1000
+    folder = run.folder / "heart volumes" / "gan" / "seed0-fold00"
+    with np.load(folder / "spade_small-data" / "pairs.npz") as pairs:
+        assert pairs["images"].shape == (64, SIDE, SIDE, 1) and pairs["maps"].max() == 2
+        bent = pairs["maps"]
+    real = sorted(run.data.glob("heart/*_mask_disc.png"))
+    assert (bent == 1).any((1, 2)).mean() == pytest.approx(0.75, abs=0.02), "a quarter of the real maps is empty"
+    assert not any(
+        ((bent[:, None] == 1)[:, 0] == (np.asarray(Image.open(path)) > 0)).all((1, 2)).any() for path in real[1:4]
+    )
+
+
+def test_the_page_says_what_the_tables_say(run: Run) -> None:
+    page = (run.folder / "report.html").read_text()
+    for row in run.results["rows"]:
+        assert f"{row['dice']['value']:.3f}".replace("-", "−") in page
+    for sentence in run.results["verdict"]:
+        assert sentence.partition(" (")[0].partition(";")[0] in page
+    assert "research use, not a medical device" in page.lower() and "synthetic images" in page
+    assert 'src="http' not in page
+    sheet = Image.open(run.folder / "heart volumes" / "pictures" / "dcgan.png")
+    assert "sonoforge:synthetic" in sheet.text  # type: ignore[attr-defined]
+    assert not Image.open(run.folder / "heart volumes" / "pictures" / "real.png").text  # type: ignore[attr-defined]
+
+
+def test_the_tables_follow_from_the_scores_alone(run: Run) -> None:
+    (again,) = succeed("segment", "--from", run.folder / "cases.csv").json["sets"]
+    for own, row in zip(run.results["rows"], again["rows"], strict=True):
+        assert (own["arm"], own["recipe"]) == (row["arm"], row["recipe"])
+        assert own["dice"] == pytest.approx(row["dice"], abs=1e-5)
+    assert "other settings beside it" in refused("segment", "--from", run.folder / "cases.csv", "--seeds", "2")
+
+
+def test_resuming_makes_only_what_is_missing_and_makes_it_alike(run: Run, tmp_path: Path) -> None:
+    own = run.folder / "heart volumes"
+    lost = own / "folds" / "both_2-dcgan-seed0-fold00.json"
+    before, kept = json.loads(lost.read_text()), {path: path.stat().st_mtime_ns for path in own.rglob("*.json")}
+    lost.unlink()
+    again = succeed(*run.command, "--resume")
+    assert again.json == run.done.json
+    assert json.loads(lost.read_text())["scores"] == before["scores"]
+    changed = {path for path, stamp in kept.items() if path.stat().st_mtime_ns != stamp}
+    assert changed <= {lost, own / "splits.json"}
+
+
+def test_a_patient_on_both_sides_is_refused_before_anything_is_trained(run: Run, tmp_path: Path) -> None:
+    leaking = tmp_path / "leaking"
+    shutil.copytree(run.data, leaking)
+    table = leaking / "groups.csv"
+    table.write_text(table.read_text().replace("p00_slice01.png,p00,", "p00_slice01.png,p04,"))
+    done = sonoforge("segment", "--data", leaking, *QUICK, "--arms", "real", "--out", tmp_path / "runs", "--quiet")
+    assert done.code == 1 and "heart/p00_slice01.png matches test image" in done.err
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--arms", "reel"], "--arms: found 'reel', expected real, augmented"),
+        (["--arms", "real,real"], "--arms: found real,real, expected each once"),
+        (["--recipes", "dcgam"], "--recipes: found 'dcgam', expected some of .*did you mean dcgan"),
+        (["--recipes", "dcgan:small"], "found preset 'small'"),
+        (["--recipes", "none"], "--recipes: found none, but generated,both:2 need generated pairs"),
+        (["--maps", "wgan"], "--maps: found wgan, expected real, perturbed or a recipe of this run.*dcgan"),
+        (["--recipes", "spade"], "spade has a perceptual term of weight 10, found no feature network"),
+    ],
+)
+def test_wrong_input_is_refused_in_one_line(run: Run, flags: list[str], message: str, tmp_path: Path) -> None:
+    assert re.search(message, refused(*run.command, *flags, "--out", tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_set_without_masks_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "plain" / "one"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        Image.fromarray(np.full((20, 20), 40 * number, np.uint8)).save(folder / f"{number}.png")
+    assert "found no masks, expected NAME_mask.png" in refused("segment", "--data", folder.parent, "--out", tmp_path)

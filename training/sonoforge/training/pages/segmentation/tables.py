@@ -1,0 +1,127 @@
+"""The tables of a segmentation experiment for terminals and as files, the paper's rows beside ours as claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from sonoforge.training.pages.numbers import bracket, figure, number, times
+from sonoforge.training.pages.sweep import write_table
+from sonoforge.training.segmentation.results import ArmResult, Estimate
+from sonoforge.training.segmentation.set_results import GeneratorResult, SetResults
+from sonoforge.training.statistics.published_segmentation import SOURCE
+from sonoforge.training.terminal import as_text
+
+TABLE = "table.csv"
+CLAIM = f"claim of {SOURCE}, under another protocol"
+NO_GENERATOR = "none"
+_ESTIMATE = ("", "_low", "_high")
+COLUMNS = (
+    *("set", "arm", "recipe"),
+    *(f"{name}{end}" for name in ("dice", "against_real", "against_augmented") for end in _ESTIMATE),
+    *("fid", "fid_ratio", "kid", "kid_ratio", "seconds_per_epoch", "memory_gib", "weights", "source"),
+)
+
+
+def write_tables(folder: Path, results: Sequence[SetResults]) -> None:
+    """Write ``table.csv``: a row for each arm and generator of each set, then the paper's."""
+    rows = [row for own in results for row in (*_own_rows(own), *_claimed_rows(own))]
+    write_table(folder / TABLE, COLUMNS, rows)
+
+
+def _own_rows(own: SetResults) -> Iterator[dict[str, Any]]:
+    generators = {generator["recipe"]: generator for generator in own["generators"]}
+    for row in own["rows"]:
+        cells: dict[str, Any] = {"set": own["name"], "arm": row["arm"], "recipe": row["recipe"], "source": "this run"}
+        for name in ("dice", "against_real", "against_augmented"):
+            cells |= _cells(name, row[name])
+        generator = generators.get(row["recipe"])
+        if generator is not None:
+            for name, metric in generator["metrics"].items():
+                cells |= {name: metric["value"], f"{name}_ratio": metric["ratio"]}
+            cells |= {name: generator[name] for name in ("seconds_per_epoch", "memory_gib", "weights")}
+        yield cells
+
+
+def _cells(name: str, estimate: Estimate | None) -> dict[str, float]:
+    if estimate is None:
+        return {}
+    values = (estimate["value"], estimate["low"], estimate["high"])
+    return {f"{name}{end}": value for end, value in zip(_ESTIMATE, values, strict=True)}
+
+
+def _claimed_rows(own: SetResults) -> Iterator[dict[str, Any]]:
+    for claim in own["claims"]:
+        arm = "generated" if claim["recipe"] else "real"
+        yield {
+            **{"set": own["name"], "arm": arm, "recipe": claim["recipe"]},
+            **{"dice": claim["dice"], "fid": claim["fid"], "source": CLAIM},
+        }
+
+
+def describe_sets(results: Sequence[SetResults]) -> str:
+    """Return tables and verdicts for a terminal."""
+    return "\n\n".join(_describe(own) for own in results)
+
+
+def _describe(own: SetResults) -> str:
+    lines = [f"{own['name']}: {own['cases']} test cases of {own['patients']} patients, 95 % intervals by patient"]
+    lines.append(_arms(own["rows"]))
+    if own["generators"]:
+        first = own["generators"][0]
+        lines.append(f"what the generators took; FID and KID in {first['space']} features, in parentheses")
+        lines.append("the multiple of what real images score against each other; up to 1 cannot be told from them")
+        lines.append(_generators(own["generators"]))
+    return "\n".join([*lines, *own["verdict"]])
+
+
+def _arms(rows: Sequence[ArmResult]) -> str:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    structures = list(rows[0]["structures"])
+    named = structures if len(structures) > 1 else []
+    for heading in ("arm", "generator", "Dice", *named, "HD95", "against augmented"):
+        table.add_column(heading, no_wrap=heading in ("Dice", "against augmented"))
+    for row in rows:
+        parts = [row["structures"][name] for name in structures]
+        changed = row["against_augmented"]
+        table.add_row(
+            row["arm"],
+            row["recipe"].partition(":")[0] or "-",
+            with_interval(row["dice"]),
+            *(number(row["structures"][name]["dice"]["value"]) for name in named),
+            f"{number(sum(part['hd95']['value'] for part in parts) / len(parts), 1)} {parts[0]['unit']}",
+            "-" if changed is None else with_interval(changed, "+"),
+        )
+    return as_text(table)
+
+
+def _generators(generators: Sequence[GeneratorResult]) -> str:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    for heading in ("generator", "FID", "KID", "seconds an epoch", "memory", "weights of both", "thousand images"):
+        table.add_column(heading)
+    for own in generators:
+        memory = own["memory_gib"]
+        table.add_row(
+            own["recipe"],
+            *(
+                f"{figure(own['metrics'][name]['value'])} ({times(own['metrics'][name]['ratio'])})"
+                if name in own["metrics"]
+                else "-"
+                for name in ("fid", "kid")
+            ),
+            figure(own["seconds_per_epoch"]),
+            "-" if memory is None else f"{number(memory, 2)} GiB",
+            f"{number(own['weights'] / 1e6, 1)} million",
+            figure(own["kimg"]),
+        )
+    return as_text(table)
+
+
+def with_interval(estimate: Estimate, sign: str = "") -> str:
+    """Print a figure with its interval."""
+    ends = bracket(number(estimate["low"], 3, sign), number(estimate["high"], 3, sign))
+    return f"{number(estimate['value'], 3, sign)} {ends}"

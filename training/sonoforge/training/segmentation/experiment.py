@@ -1,0 +1,147 @@
+"""What a segmentation experiment was asked, and its pieces of work: a generator, or a U-Net, of one fold."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.data.guard import check_sealed
+from sonoforge.training.data.load import ImageSource
+from sonoforge.training.data.pixels import choose_channels, prepare_images
+from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.gan.settings import compose
+from sonoforge.training.segmentation.arms import Arm, find_arm
+from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set
+from sonoforge.training.segmentation.pairs import Pairs
+from sonoforge.training.segmentation.unet import UnetSettings
+
+REAL, PERTURBED = "real", "perturbed"
+"""The maps that a generator which draws into maps is given: those of its training fold, as they are or distorted."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How generated images are measured: see `evaluation.yardstick.Yardstick`."""
+
+    features: str  # feature space
+    weights: str  # file of its network's weights; empty: a download
+    repeats: int  # random halves for floors and intervals
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that determines an experiment, together with its images."""
+
+    arms: tuple[str, ...]  # see `arms.find_arm`
+    recipes: tuple[str, ...]  # NAME or NAME:PRESET
+    generator: GanSettings  # what the recipes' trainings share
+    maps: str  # what is drawn into: `real`, `perturbed`, or another of the recipes, whose generated maps are taken
+    unet: UnetSettings
+    measuring: Measuring
+    device: str
+
+    def settings_of(self, recipe: str) -> GanSettings:
+        """Return the settings of one recipe's training."""
+        name, _, preset = recipe.partition(":")
+        return dataclasses.replace(self.generator, recipe=name, preset=preset or "paper", masks=True)
+
+    @property
+    def doses(self) -> tuple[float, ...]:
+        """Generated pairs for each real one, of the arms that have any."""
+        return tuple(arm.dose for arm in map(find_arm, self.arms) if arm.dose)
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One piece of work: train or draw from ``recipe``'s generator, or train ``arm``'s U-Net, of one fold."""
+
+    folder: Path  # of the set, inside the run folder
+    source: ImageSource
+    plan: SplitPlan
+    fold: int
+    seed: int  # of the trainings
+    experiment: Experiment
+    recipe: str = ""  # empty: an arm without generated pairs
+    arm: str = ""  # empty: the generator itself
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        what = " ".join(part for part in (self.arm, self.recipe) if part)
+        return f"{self.folder.name}: {what}, fold {self.fold + 1} of {self.plan.folds}, seed {self.seed}"
+
+    @property
+    def path(self) -> Path:
+        """The result of a U-Net, which exists once it is done."""
+        what = "-".join(part.replace(":", "_") for part in (self.arm, self.recipe) if part)
+        return self.folder / "folds" / f"{what}-seed{self.seed}-fold{self.fold:02d}.json"
+
+    @property
+    def own_arm(self) -> Arm:
+        """What the arm's name stands for."""
+        return find_arm(self.arm)
+
+    @property
+    def shown(self) -> bool:
+        """Whether its pictures are those of the report: of the first fold and the first seed."""
+        return self.fold == 0 and self.seed == self.plan.seed
+
+    def derived_seed(self, purpose: str) -> int:
+        """Return the seed of something in this fold, whichever arm asks."""
+        return derive_seed(self.seed, f"{purpose} fold {self.fold}")
+
+
+def generator_folder(task: FoldTask, recipe: str = "") -> Path:
+    """Where the training of the task's recipe, or of another one, of its fold lies."""
+    return task.folder / "gan" / f"seed{task.seed}-fold{task.fold:02d}" / (recipe or task.recipe).replace(":", "_")
+
+
+def check_recipes(experiment: Experiment) -> None:
+    """Refuse recipes, presets and maps that do not exist, before anything is trained.
+
+    Raises:
+        SonoforgeError: Names what is wrong.
+    """
+    for recipe in experiment.recipes:
+        name = recipe.partition(":")[0]
+        if name not in RECIPES:
+            raise SonoforgeError(
+                f"--recipes: found {name!r}, expected some of {', '.join(RECIPES)}{did_you_mean(name, list(RECIPES))}"
+            )
+        compose(dataclasses.replace(experiment.settings_of(recipe), class_name="pairs"))
+    drawn = [recipe for recipe in experiment.recipes if not RECIPES[recipe.partition(":")[0]].draws_into_maps]
+    if experiment.maps not in (REAL, PERTURBED, *drawn):
+        raise SonoforgeError(
+            f"--maps: found {experiment.maps}, expected {REAL}, {PERTURBED} or a recipe of this run that makes maps "
+            f"itself ({', '.join(drawn) or 'none here'})"
+        )
+
+
+def training_part(task: FoldTask, stage: str) -> tuple[LabelledSet, NDArray[np.int64]]:
+    """Open the task's set, and return what a stage may read: the images of its training fold, proved to be sealed.
+
+    Raises:
+        GateError: One of them gives away a test image.
+    """
+    images = open_labelled_set(task.source)
+    train = task.plan.train(task.fold)
+    check_sealed(task.plan, task.fold, stage, train, images.cache)
+    return images, train
+
+
+def image_channels(images: LabelledSet, task: FoldTask) -> int:
+    """Return the number of channels of the fold's images: 1 where its training images are grey."""
+    return choose_channels(images.cache.images[task.plan.train(task.fold)], task.experiment.generator.channels)
+
+
+def take_pairs(images: LabelledSet, chosen: NDArray[np.int64], channels: int) -> Pairs:
+    """Return some of the real pairs, with 1 or 3 channels."""
+    return Pairs(prepare_images(images.cache.images[chosen], images.cache.size, channels), images.maps[chosen])

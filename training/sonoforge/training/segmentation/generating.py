@@ -1,0 +1,271 @@
+"""The generators of a segmentation experiment: trained on one fold, drawn from, and measured.
+
+What makes images and masks of latent vectors alone makes both at once.  What draws into label maps is given those of
+its own training fold, as they are or distorted, or maps that another recipe's generator made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import logging
+import math
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sonoforge.runtime.atomic import replacing, write_json
+from sonoforge.runtime.images.synthetic import split_masks
+from sonoforge.training.data.pixels import Pixels, to_pixels
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.devices import find_device
+from sonoforge.training.evaluation.image_set import ImageSet, describe, resized
+from sonoforge.training.evaluation.milestones import training_cost
+from sonoforge.training.evaluation.pictures import Pictures
+from sonoforge.training.evaluation.protocol import protocol_id
+from sonoforge.training.evaluation.results import MetricRow
+from sonoforge.training.evaluation.yardstick import Yardstick, measure_sets, open_spaces
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.batches.joint_masks import join_masks
+from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
+from sonoforge.training.gan.generator import CPU_BATCH, latent_size, load_generator, sample, structures_drawn_into
+from sonoforge.training.gan.job import GanJob, open_job
+from sonoforge.training.metrics.spaces import Space
+from sonoforge.training.peak_memory import measured_memory
+from sonoforge.training.run_folder import is_finished, log_to, read_results
+from sonoforge.training.segmentation.distortion import distort_maps
+from sonoforge.training.segmentation.experiment import (
+    PERTURBED,
+    REAL,
+    FoldTask,
+    Measuring,
+    generator_folder,
+    image_channels,
+    take_pairs,
+    training_part,
+)
+from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set
+from sonoforge.training.segmentation.overlays import PICTURES, sheet_name, write_sheet
+from sonoforge.training.segmentation.pairs import Pairs, clean_maps, to_label_maps, to_levels
+
+log = logging.getLogger(__name__)
+
+PAIRS, FIGURES, MEMORY = "pairs.npz", "figures.json", "memory.json"
+METRICS = ("kid", "fid")
+MOST_MEASURED = 500  # images of either side that KID and FID are computed on
+
+
+class GeneratorFigures(TypedDict):
+    """``figures.json``: what a generator took, and how far its images are from those that it never saw."""
+
+    recipe: str
+    fold: int
+    seed: int
+    images: int  # trained on
+    steps: int
+    kimg: float  # thousands of real images that it was shown
+    seconds_per_epoch: float
+    memory_gib: float | None  # peak of the training
+    weights: int  # of generator and discriminator
+    metrics: list[MetricRow]
+    protocol_id: str
+    structures: dict[str, float]  # share of the generated pairs that have each structure
+    real_structures: dict[str, float]  # share of the real training pairs that do
+
+
+def _gan_job(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> tuple[GanJob, TrainingSet]:
+    """Return the training of the task's recipe, and the pairs of image and masks that it learns."""
+    settings = task.experiment.settings_of(task.recipe)
+    structures = len(images.structures)
+    pairs = take_pairs(images, train, image_channels(images, task))
+    name = (images.name,)
+    size, channels = images.cache.size, str(pairs.images.shape[3])
+    training_set = make_training_set(pairs.images, None, name, size, channels)
+    levels = to_levels(pairs.maps, structures).transpose(0, 3, 1, 2)
+    training_set = dataclasses.replace(
+        training_set, pixels=join_masks(training_set.pixels, levels), structures=images.structures, name=images.name
+    )
+    settings = dataclasses.replace(
+        settings, class_name=images.name, image_size=size, seed=task.derived_seed(f"generator {task.recipe}")
+    )
+    if settings.batch is not None and settings.batch > len(pairs):
+        log.info("%s: batch %d lowered to its %d pairs", task.name, settings.batch, len(pairs))
+        settings = dataclasses.replace(settings, batch=len(pairs))
+    return open_job(settings, task.experiment.device), training_set
+
+
+def train_generator(task: FoldTask) -> str:
+    """Train the task's recipe on its training fold; what is trained is not repeated.  Returns the task's name."""
+    from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415 - Lightning, behind it, takes two seconds
+
+    images, train = training_part(task, f"generator {task.recipe}")
+    folder = generator_folder(task)
+    with log_to(task.folder.parent):
+        job, training_set = _gan_job(task, images, train)
+        if not is_finished(folder):
+            with measured_memory(find_device(task.experiment.device)) as memory:
+                train_gan(training_set, job, folder, resume=True)
+            write_json(folder / MEMORY, {"gib": memory.gib})
+    return task.name
+
+
+def files_drawn_from(task: FoldTask) -> list[Path]:
+    """Return the folders of the generators that the task's pairs are drawn from."""
+    maps = task.experiment.maps
+    return [generator_folder(task), *([] if maps in (REAL, PERTURBED) else [generator_folder(task, maps)])]
+
+
+def draw_and_measure(task: FoldTask) -> GeneratorFigures:
+    """Draw pairs from a trained generator, keep them in ``pairs.npz``, and measure its images, once."""
+    folder = generator_folder(task)
+    if (folder / FIGURES).is_file() and (folder / PAIRS).is_file():
+        kept: GeneratorFigures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+        return kept
+    images, train = training_part(task, f"pairs of {task.recipe}")
+    count = math.ceil(max(task.experiment.doses, default=1.0) * len(train))
+    with log_to(task.folder.parent):
+        drawn = draw_pairs(task, images, train, count)
+        with replacing(folder / PAIRS) as file:
+            np.savez_compressed(file, images=drawn.images, maps=drawn.maps)
+        figures = _measure(task, images, train, drawn)
+        if task.shown:
+            write_sheet(task.folder / PICTURES / sheet_name(task.recipe), drawn, synthetic=True)
+    write_json(folder / FIGURES, figures)
+    return figures
+
+
+def read_pairs(task: FoldTask) -> Pairs:
+    """Read the pairs that `draw_and_measure` kept."""
+    with np.load(generator_folder(task) / PAIRS, allow_pickle=False) as arrays:
+        return Pairs(arrays["images"], arrays["maps"])
+
+
+def draw_pairs(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], count: int) -> Pairs:
+    """Draw pairs from the fold's generator; their maps are cleaned, see `pairs.clean_maps`."""
+    device = find_device(task.experiment.device)
+    generator = load_generator(generator_folder(task), str(device))
+    channels = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(generator_folder(task))).image_channels
+    seed = task.derived_seed("pairs")
+    if not structures_drawn_into(generator):
+        own, levels = split_masks(sample(generator, count, seed), channels)
+        assert levels is not None  # noqa: S101 - every generator of an experiment is trained with masks
+        return Pairs(own, clean_maps(to_label_maps(levels)))
+    maps = _choose_maps(task, images.maps[train], count, seed)
+    return Pairs(draw_into(generator, to_levels(maps, len(images.structures)), channels, seed), maps)
+
+
+def _choose_maps(task: FoldTask, real: NDArray[np.uint8], count: int, seed: int) -> NDArray[np.uint8]:
+    """Return the (count, S, S) maps that are drawn into."""
+    maps = task.experiment.maps
+    if maps not in (REAL, PERTURBED):
+        other = load_generator(generator_folder(task, maps), str(find_device(task.experiment.device)))
+        about = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(generator_folder(task, maps)))
+        made = split_masks(sample(other, count, seed), about.image_channels)[1]
+        assert made is not None  # noqa: S101 - see `draw_pairs`
+        return clean_maps(to_label_maps(made))
+    repeated = real[np.arange(count) % len(real)]
+    if maps == REAL:
+        return repeated
+    chance = torch.Generator().manual_seed(seed)
+    moved = distort_maps(torch.from_numpy(repeated).long(), chance)
+    return moved.numpy().astype(np.uint8)
+
+
+@torch.no_grad()
+def draw_into(generator: nn.Module, levels: Pixels, channels: int, seed: int) -> Pixels:
+    """Draw an image into each label map.
+
+    Args:
+        generator: That draws into maps, see `generator.structures_drawn_into`.
+        levels: (N, S, S, K) uint8, 0 or 255.
+        channels: Channels C of the image.
+        seed: Of the latents.
+
+    Returns:
+        (N, S, S, C) uint8.
+    """
+    device = next(generator.parameters()).device
+    drawn = []
+    for first in range(0, len(levels), CPU_BATCH):
+        own = torch.from_numpy(levels[first : first + CPU_BATCH]).permute(0, 3, 1, 2).float().to(device) / 127.5 - 1
+        latents = draw_latents(len(own), latent_size(generator), seed, "latents of maps", first).to(device)
+        drawn.append(to_pixels(generator(latents, None, own)[:, :channels]))
+    return np.concatenate(drawn)
+
+
+def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], drawn: Pairs) -> GeneratorFigures:
+    folder, channels = generator_folder(task), drawn.images.shape[3]
+    real = tested_images(task, images, channels)
+    chosen = drawn.images[evenly_spaced(len(drawn), min(len(real), MOST_MEASURED))]
+    yardstick = open_yardstick(task.experiment.measuring, task.experiment.device, task.seed)
+    rows, _, _ = measure_sets(yardstick, real, _as_set(f"{task.recipe}", chosen, [None] * len(chosen), synthetic=True))
+    checkpoint = gan_checkpoint.find_checkpoint(folder)
+    about = gan_checkpoint.describe(checkpoint)
+    cost = training_cost(folder, about.step)
+    memory = json.loads((folder / MEMORY).read_text(encoding="utf-8"))["gib"] if (folder / MEMORY).is_file() else None
+    return GeneratorFigures(
+        recipe=task.recipe,
+        fold=task.fold,
+        seed=task.seed,
+        images=len(train),
+        steps=about.step,
+        kimg=read_results(folder)["last_tick"]["kimg"],
+        seconds_per_epoch=(cost["seconds_per_kimg"] or 0) * len(train) / 1000,
+        memory_gib=memory,
+        weights=_count_weights(checkpoint),
+        metrics=rows,
+        protocol_id=protocol_id(yardstick.protocol(real, len(chosen))),
+        structures=_shares(drawn.maps, images.structures),
+        real_structures=_shares(images.maps[train], images.structures),
+    )
+
+
+def tested_images(task: FoldTask, images: LabelledSet, channels: int) -> ImageSet:
+    """Return the images of the test fold, at most `MOST_MEASURED`, which no generator of the fold has seen."""
+    test = task.plan.test(task.fold)
+    test = test[evenly_spaced(len(test), min(len(test), MOST_MEASURED))]
+    groups: list[str | None] = [f"patient {task.plan.groups[index]}" for index in test.tolist()]
+    return _as_set(images.name, take_pairs(images, test, channels).images, groups, synthetic=False)
+
+
+def _as_set(name: str, pixels: Pixels, groups: list[str | None], *, synthetic: bool) -> ImageSet:
+    names = [str(index) for index in range(len(pixels))]
+    stored = describe(Pictures(list(pixels), names, groups, name, synthetic=synthetic))
+    return resized(name, stored, pixels.shape[1], pixels.shape[3], "as the training saw them")
+
+
+def open_yardstick(measuring: Measuring, device: str, seed: int) -> Yardstick:
+    """Return what generated images are measured with."""
+    return Yardstick(METRICS, [_open_space(measuring, str(find_device(device)))], None, measuring.repeats, seed, None)
+
+
+@functools.lru_cache(maxsize=1)
+def _open_space(measuring: Measuring, device: str) -> Space:
+    return open_spaces((measuring.features,), measuring.weights, device, ("--metric-features", "--metric-weights"))[0]
+
+
+def check_measurable(task: FoldTask) -> None:
+    """Refuse, before anything is trained, a test fold with too few images to measure generated ones against.
+
+    Raises:
+        SonoforgeError: See `Yardstick.protocol`.
+    """
+    images = open_labelled_set(task.source)
+    real = tested_images(task, images, image_channels(images, task))
+    open_yardstick(task.experiment.measuring, task.experiment.device, task.seed).protocol(real, len(real))
+
+
+def _shares(maps: NDArray[np.uint8], structures: tuple[str, ...]) -> dict[str, float]:
+    return {name: float((maps == k).any((1, 2)).mean()) for k, name in enumerate(structures, start=1)}
+
+
+def _count_weights(checkpoint: Path) -> int:
+    """Count the numbers of generator and discriminator."""
+    states = (gan_checkpoint.load_state(checkpoint, name) for name in ("generator", "discriminator"))
+    return sum(tensor.numel() for state in states for tensor in state.values() if tensor.is_floating_point())

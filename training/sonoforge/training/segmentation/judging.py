@@ -1,0 +1,179 @@
+"""One U-Net of an experiment: trained on an arm's pairs of one fold, scored on the real test patients of that fold."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.atomic import write_bytes, write_json
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.pixels import encode_png, grid_picture
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.devices import find_device
+from sonoforge.training.run_folder import log_to
+from sonoforge.training.segmentation.experiment import (
+    FoldTask,
+    generator_folder,
+    image_channels,
+    take_pairs,
+    training_part,
+)
+from sonoforge.training.segmentation.generating import read_pairs
+from sonoforge.training.segmentation.labelled_set import LabelledSet
+from sonoforge.training.segmentation.overlays import PICTURES, SHOWN, draw_over, enlarged, sheet_name
+from sonoforge.training.segmentation.pairs import Pairs, join
+from sonoforge.training.segmentation.scores import score_case
+from sonoforge.training.segmentation.unet import UnetJob, predict, train_unet
+
+log = logging.getLogger(__name__)
+
+
+class CaseScore(NamedTuple):
+    """The scores of one structure in one case, by one U-Net: a row of ``cases.csv``."""
+
+    data: str  # name of the set
+    arm: str
+    recipe: str  # empty for arms without generated pairs
+    seed: int
+    fold: int
+    patient: int  # number of the group, which intervals are drawn by
+    case: str
+    structure: str
+    dice: float  # nan where the reference has nothing of the structure
+    iou: float
+    hd95: float  # nan where prediction or reference has nothing, too
+    unit: str  # of hd95
+    invented: bool  # predicted where the reference has nothing
+
+
+_MAY_BE_UNDEFINED = ("dice", "iou", "hd95")
+
+
+class FoldScores(NamedTuple):
+    """What a U-Net's task writes."""
+
+    scores: list[CaseScore]
+    real: int  # real pairs that it was trained on
+    generated: int
+    seconds: float
+
+
+def files_read(task: FoldTask) -> list[Path]:
+    """Return what a U-Net's task reads from the run folder."""
+    return [generator_folder(task)] if task.recipe else []
+
+
+def run_fold(task: FoldTask) -> FoldScores:
+    """Train and test one U-Net, and write its scores; what is written is not repeated.
+
+    Raises:
+        GateError: A training image gives away a test image.
+    """
+    started = time.perf_counter()
+    device = find_device(task.experiment.device)
+    images, train = training_part(task, f"U-Net {task.arm}")
+    channels = image_channels(images, task)
+    with log_to(task.folder.parent):
+        pairs = _training_pairs(task, take_pairs(images, train, channels))
+        job = UnetJob(
+            settings=task.experiment.unet,
+            structures=len(images.structures),
+            augmented=task.own_arm.augmented,
+            seed=task.derived_seed("U-Net"),
+            device=device,
+        )
+        network = train_unet(pairs, job)
+        test = task.plan.test(task.fold)
+        tested = take_pairs(images, test, channels)
+        predicted = predict(network, tested.images, device)
+    real = len(train) if task.own_arm.real else 0
+    scores = list(_score(task, images, test, predicted))
+    result = FoldScores(scores, real, len(pairs) - real, time.perf_counter() - started)
+    if task.shown:
+        _write_predictions(task, tested, predicted)
+    rows = [{key: _plain(value) for key, value in score._asdict().items()} for score in result.scores]
+    write_json(task.path, {**result._asdict(), "scores": rows})
+    return result
+
+
+def _training_pairs(task: FoldTask, real: Pairs) -> Pairs:
+    """Return the pairs of the arm; of generated ones the first so many, so that a smaller dose is part of a larger."""
+    arm = task.own_arm
+    if not arm.dose:
+        return real
+    count = math.ceil(arm.dose * len(real))
+    drawn = read_pairs(task)
+    generated = Pairs(drawn.images[:count], drawn.maps[:count])
+    return join(real, generated) if arm.real else generated
+
+
+def _score(
+    task: FoldTask, images: LabelledSet, test: NDArray[np.int64], predicted: NDArray[np.uint8]
+) -> Iterator[CaseScore]:
+    place = {index: row for row, index in enumerate(test.tolist())}
+    for case in images.cases:
+        rows = [place[index] for index in case.images.tolist() if index in place]
+        if not rows:
+            continue
+        reference = images.maps[test[rows]]
+        for label, structure in enumerate(images.structures, start=1):
+            found = score_case(reference, predicted[rows], label, case.spacing)
+            yield CaseScore(
+                data=images.name,
+                arm=task.arm,
+                recipe=task.recipe,
+                seed=task.seed,
+                fold=task.fold,
+                patient=task.plan.groups[case.images[0]],
+                case=case.name,
+                structure=structure,
+                dice=found.dice,
+                iou=found.iou,
+                hd95=found.hd95,
+                unit=case.unit,
+                invented=found.invented,
+            )
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no nan."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def read_scores(path: Path) -> FoldScores:
+    """Read `run_fold`'s file.
+
+    Raises:
+        SonoforgeError: It cannot be read.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        rows = [
+            CaseScore(**{**row, **{name: math.nan for name in _MAY_BE_UNDEFINED if row[name] is None}})
+            for row in values["scores"]
+        ]
+        return FoldScores(**{**values, "scores": rows})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise SonoforgeError(
+            f"{path}: not a readable result ({error}); delete it, and --resume makes it again"
+        ) from error
+
+
+def _write_predictions(task: FoldTask, tested: Pairs, predicted: NDArray[np.uint8]) -> None:
+    """Write test images with their reference above the same with what was predicted."""
+    outlined = np.flatnonzero(tested.maps.any((1, 2)))
+    chosen = outlined[evenly_spaced(len(outlined), SHOWN)]
+    if not len(chosen):
+        return
+    images = enlarged(tested.images[chosen])
+    rows: Sequence[NDArray[np.uint8]] = [draw_over(images, enlarged(maps[chosen])) for maps in (tested.maps, predicted)]
+    name = sheet_name(f"predicted-{task.path.stem.partition('-seed')[0]}")
+    write_bytes(task.folder / PICTURES / name, encode_png(grid_picture(np.concatenate(rows), len(chosen))))

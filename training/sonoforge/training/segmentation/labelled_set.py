@@ -1,0 +1,150 @@
+"""A data set whose images have masks, opened for segmentation: label maps, and which slices make a case."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.data_option import PHANTOM
+from sonoforge.training.data.datasets import path_in, read_table
+from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.masks import check_disjoint, read_structures
+from sonoforge.training.data.split_plan import OFFICIAL, UNTESTED, SplitPlan
+from sonoforge.training.data.splits import make_plan, scan_groups
+from sonoforge.training.segmentation.pairs import to_label_maps
+
+VOLUME, SPLIT, SPACING = "volume", "split", ("mm_y", "mm_x")
+"""Columns of ``groups.csv``, see `collections.sliced.COLUMNS`."""
+TRAINED, TESTED = "train", "test"
+"""What the column ``split`` may say."""
+
+
+class Case(NamedTuple):
+    """What is scored as one: the slices of a volume, or an image."""
+
+    name: str
+    images: NDArray[np.int64]  # (D,) indices of its slices, in order
+    spacing: tuple[float, float]  # distance of two pixels of the label maps, down and across
+    unit: str  # of that distance: `mm`, or `pixels` of the label maps where millimetres are not known
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """Images of one side with their label maps."""
+
+    name: str
+    cache: ImageCache
+    maps: NDArray[np.uint8]  # (N, S, S) uint8: 0 is the background, k the k-th structure
+    structures: tuple[str, ...]  # names of the K structures
+    cases: tuple[Case, ...]
+    splits: tuple[str, ...]  # (N,) `train`, `test` or empty: the published split
+
+
+@functools.lru_cache(maxsize=4)
+def open_labelled_set(source: ImageSource) -> LabelledSet:
+    """Open a data set with masks, once a process.
+
+    Raises:
+        SonoforgeError: No data set, no masks, overlapping masks, or one image of a class with masks without its own.
+    """
+    cache = load_images(source._replace(fewest_classes=1))  # there are no classes to tell apart
+    everything = np.arange(len(cache.hashes))
+    levels = read_structures(cache, everything, source.cache)
+    check_disjoint(cache.dataset, everything, levels)
+    facts = _read_facts(cache)
+    maps = to_label_maps(levels.transpose(0, 2, 3, 1))
+    return LabelledSet(
+        "phantom" if source.data == PHANTOM else cache.dataset.name,
+        cache,
+        maps,
+        cache.dataset.structures,
+        tuple(_list_cases(cache, facts)),
+        tuple(row.get(SPLIT, "") for row in facts),
+    )
+
+
+def _read_facts(cache: ImageCache) -> list[dict[str, str]]:
+    """Read what ``groups.csv`` says of each image beside its group; nothing where there is none."""
+    dataset = cache.dataset
+    roots = dataset.collections or {"": dataset.root}
+    known: dict[str, dict[str, str]] = {}
+    for name, root in roots.items():
+        table = root / "groups.csv"
+        if table.exists():
+            for row in read_table(table, "save it as UTF-8 comma-separated text")[0]:
+                path = path_in(row["file"])
+                known[f"{name}/{path}" if name else path] = {key: (value or "").strip() for key, value in row.items()}
+    return [known.get(item.path, {}) for item in dataset.items]
+
+
+def _list_cases(cache: ImageCache, facts: list[dict[str, str]]) -> list[Case]:
+    members: dict[str, list[int]] = {}
+    for index, (item, row) in enumerate(zip(cache.dataset.items, facts, strict=True)):
+        members.setdefault(row.get(VOLUME) or item.path, []).append(index)
+    cases = []
+    for name, own in members.items():
+        first = own[0]
+        width, height = cache.sizes[first].tolist()
+        steps = [facts[first].get(column, "") for column in SPACING]
+        if all(steps):
+            down, across = _millimetres(cache, first, steps)
+            cases.append(Case(name, np.array(own), (down * height / cache.size, across * width / cache.size), "mm"))
+        else:
+            cases.append(Case(name, np.array(own), (1.0, 1.0), "pixels"))
+    return cases
+
+
+def _millimetres(cache: ImageCache, index: int, steps: list[str]) -> tuple[float, float]:
+    try:
+        down, across = map(float, steps)
+    except ValueError:
+        down = across = 0.0
+    if not (0 < down < np.inf and 0 < across < np.inf):
+        raise SonoforgeError(
+            f"{cache.dataset.root}/groups.csv: found {', '.join(SPACING)} {', '.join(steps)} of "
+            f"{cache.dataset.items[index].path}, expected millimetres; correct them, or leave them empty"
+        )
+    return down, across
+
+
+def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> SplitPlan:
+    """Split by patients, or as the set's authors did.
+
+    Args:
+        images: The set.
+        protocol: ``sealed``: folds of whole patients; near-duplicates count as one patient.  ``official``: one fold
+            by the column ``split`` of ``groups.csv``, which says ``train`` or ``test``.  ``auto``: official where that
+            column has both, else sealed.
+        folds: Number of folds of ``sealed``.
+        seed: Of the folds.
+
+    Raises:
+        SonoforgeError: Too few patients for the folds, or no published split.
+    """
+    cache = images.cache
+    published = set(images.splits) == {TRAINED, TESTED}
+    if protocol == "sealed" or (protocol == "auto" and not published):
+        return make_plan(cache, "sealed", folds, seed)
+    if not published:
+        found = ", ".join(sorted({split or "nothing" for split in images.splits}))
+        raise SonoforgeError(
+            f"{cache.dataset.root}: found {found} in the column {SPLIT} of groups.csv, expected {TRAINED} and {TESTED} "
+            "alone; use --protocol sealed"
+        )
+    return SplitPlan(
+        protocol=OFFICIAL,
+        seed=seed,
+        folds=1,
+        fingerprint=cache.fingerprint,
+        files=tuple(item.path for item in cache.dataset.items),
+        hashes=cache.hashes,
+        labels=tuple(cache.dataset.labels.tolist()),
+        groups=tuple(scan_groups(cache).tolist()),
+        fold_of=tuple(0 if split == TESTED else UNTESTED for split in images.splits),
+    )

@@ -1,0 +1,137 @@
+"""The judge: a U-Net that learns label maps from pairs, and predicts those of images.
+
+Ronneberger, Fischer, Brox, MICCAI 2015, in MONAI's implementation (`BasicUNet`: four halvings, instance normalisation,
+LeakyReLU).  The loss is the sum of cross-entropy and 1 - Dice of the structures, as in Isensee et al., Nature Methods
+18, 2021 (nnU-Net), "loss function".  Its last weights are used: none are chosen on any image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.data.pixels import Pixels
+from sonoforge.training.devices import deterministic_kernels
+from sonoforge.training.gan.batches.draws import shuffled_epochs
+from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.segmentation.distortion import distort
+from sonoforge.training.segmentation.pairs import Pairs
+
+WARM_UP = 0.1  # share of the steps in which the learning rate rises
+WEIGHT_DECAY = 1e-4
+PREDICTED = 16  # images in one forward pass
+
+
+@dataclass(frozen=True)
+class UnetSettings:
+    """How a U-Net is trained."""
+
+    steps: int
+    batch: int = 16  # pairs a step
+    width: int = 16  # channels at the image's side; eight times as many at the bottom
+    learning_rate: float = 0.001  # the highest, of AdamW with one rise and a cosine fall
+
+
+def build_unet(channels: int, structures: int, width: int, seed: int) -> nn.Module:
+    """Make a U-Net with initial weights: images (N, channels, S, S) to logits (N, structures + 1, S, S).
+
+    Raises:
+        SonoforgeError: MONAI is not installed.
+    """
+    try:
+        from monai.networks.nets.basic_unet import BasicUNet  # noqa: PLC0415 - an extra, and slow to import
+    except ImportError as error:
+        raise SonoforgeError("segment: monai is not installed; pip install 'sonoforge[segment]'") from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        widths = (width, width, 2 * width, 4 * width, 8 * width, width)
+        network: nn.Module = BasicUNet(2, channels, structures + 1, widths)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@dataclass(frozen=True)
+class UnetJob:
+    """One training: what it learns to tell apart, how, and where."""
+
+    settings: UnetSettings
+    structures: int  # K
+    augmented: bool  # whether each batch is distorted, see `distortion.distort`
+    seed: int
+    device: torch.device
+
+
+def train_unet(pairs: Pairs, job: UnetJob) -> nn.Module:
+    """Train a U-Net on pairs; the same arguments give the same network, on a CPU bit for bit.
+
+    Every epoch shows each pair once; the number of steps does not depend on the number of pairs.
+    """
+    settings, device = job.settings, job.device
+    network = build_unet(pairs.images.shape[3], job.structures, settings.width, derive_seed(job.seed, "U-Net")).to(
+        device
+    )
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=WARM_UP, cycle_momentum=False
+    )
+    size = min(settings.batch, len(pairs))
+    with deterministic_kernels(device), progress_bar("U-Net", settings.steps, show=is_shown()) as advance:
+        for step in range(settings.steps):
+            chosen = shuffled_epochs(len(pairs), step * size, (step + 1) * size, job.seed, "U-Net order")
+            images, maps = _unit(pairs.images[chosen]), torch.from_numpy(pairs.maps[chosen]).long()
+            if job.augmented:
+                chance = torch.Generator().manual_seed(derive_seed(job.seed, "U-Net augmentation", step))
+                images, maps = distort(images, maps, chance)
+            loss = segmentation_loss(network(_normalised(images.to(device))), maps.to(device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            advance(step + 1, f"loss {loss.item():.3f}" if step % 10 == 0 else None)
+    return network.eval()
+
+
+def segmentation_loss(logits: Tensor, maps: Tensor) -> Tensor:
+    """Cross-entropy plus 1 - the mean Dice of the structures, each over the whole batch.
+
+    Over the batch, as a structure that a single slice lacks would have no Dice there.
+
+    Args:
+        logits: (N, K + 1, S, S).
+        maps: (N, S, S) int64.
+    """
+    shares = logits.softmax(1)[:, 1:]
+    inside = torch.stack([(maps == label).float() for label in range(1, logits.shape[1])], 1)
+    both = (shares * inside).sum((0, 2, 3))
+    dice = (2 * both + 1) / (shares.sum((0, 2, 3)) + inside.sum((0, 2, 3)) + 1)
+    return nn.functional.cross_entropy(logits, maps) + 1 - dice.mean()
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: Pixels, device: torch.device) -> NDArray[np.uint8]:
+    """Return the label maps (N, S, S) uint8 of images (N, S, S, C) uint8."""
+    found = [
+        network(_normalised(_unit(images[first : first + PREDICTED]).to(device)))
+        .argmax(1)
+        .to(torch.uint8)
+        .cpu()
+        .numpy()
+        for first in range(0, len(images), PREDICTED)
+    ]
+    return np.concatenate(found)
+
+
+def _unit(pixels: Pixels) -> Tensor:
+    """(N, S, S, C) uint8 to (N, C, S, S) float in [0, 1], channels last in memory."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
+
+
+def _normalised(images: Tensor) -> Tensor:
+    """Bring each image to mean 0 and standard deviation 1, as scanners differ in both."""
+    mean, deviation = images.mean((1, 2, 3), keepdim=True), images.std((1, 2, 3), keepdim=True)
+    return (images - mean) / deviation.clamp_min(1e-3)

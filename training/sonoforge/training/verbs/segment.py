@@ -1,0 +1,281 @@
+"""``sonoforge segment``: which generator is worth its hours?  A U-Net trained on its pairs, tested on real patients.
+
+The experiment of Thakur and Thakur (six GANs on three modalities) on any set of images with masks: generators trained
+on the training patients of a fold, pairs drawn from them, and a U-Net trained on real pairs, generated ones, or both,
+tested on real patients of that fold; KID and FID of the same images beside it, and what the paper claims.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.training import run_folder
+from sonoforge.training.classifier.kept_folds import keep_plan
+from sonoforge.training.data.data_option import PHANTOM
+from sonoforge.training.data.load import ImageSource
+from sonoforge.training.data.split_plan import FILE
+from sonoforge.training.devices import find_device
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.metrics.suited_space import choose_space
+from sonoforge.training.pages.segmentation.page import REPORT, write_report
+from sonoforge.training.pages.segmentation.tables import describe_sets, write_tables
+from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.segmentation.arms import find_arm
+from sonoforge.training.segmentation.cases_table import FILE as CASES
+from sonoforge.training.segmentation.cases_table import read_cases, write_cases
+from sonoforge.training.segmentation.experiment import (
+    Experiment,
+    FoldTask,
+    Measuring,
+    check_recipes,
+    take_pairs,
+    training_part,
+)
+from sonoforge.training.segmentation.generating import (
+    GeneratorFigures,
+    check_measurable,
+    draw_and_measure,
+    files_drawn_from,
+    train_generator,
+)
+from sonoforge.training.segmentation.judging import CaseScore, files_read, read_scores, run_fold
+from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
+from sonoforge.training.segmentation.overlays import PICTURES, sheet_name, write_sheet
+from sonoforge.training.segmentation.set_results import SetResults, compute_set, describe_budget
+from sonoforge.training.segmentation.unet import UnetSettings
+from sonoforge.training.tasks.ray_cluster import check_cluster
+from sonoforge.training.tasks.workers import Workers, WorkerSettings, open_workers
+from sonoforge.training.verbs.gan_train import device_name
+from sonoforge.training.verbs.settings.segment import ALL, SIX, Config
+
+log = logging.getLogger(__name__)
+
+BUDGETS: dict[str, dict[str, Any]] = {
+    "quick": {"image_size": 64, "steps": 300, "tested_folds": 1, "generator": {"kimg": 5.0, "batch": 16}},
+    # The paper's 200 epochs; batches are each recipe's own.
+    "full": {"image_size": 128, "steps": 3000, "tested_folds": None, "generator": {"epochs": 200.0}},
+}
+
+
+def main(config: Config) -> Outcome:
+    """Train every generator and every U-Net that is missing, then write tables and the page."""
+    if config.from_cases:
+        return _print_again(config)
+    config = _fill_defaults(config)
+    experiments = [_open_experiment(config, data) for data in config.data]
+    names = [images.name for images, _, _ in experiments]
+    if len(set(names)) < len(names):
+        raise SonoforgeError(f"--data: found {', '.join(names)}, expected sets of different names; rename a folder")
+    folder = run_folder.open_run(Path(config.out), "segment-" + "-".join(names), flatten(config), resume=config.resume)
+    with run_folder.working_in(folder):
+        device = device_name(find_device(config.device))
+        for images, _, _ in experiments:
+            about = run_folder.describe_environment(device, config.seed, images.cache.fingerprint)
+            run_folder.write_environment(folder, about)
+        tasks = [task for own in experiments for task in _fold_tasks(folder, config, *own)]
+        for task in tasks:
+            training_part(task, "every training")  # refused here, before anything is trained
+            if task.experiment.recipes:
+                check_measurable(task)
+        say("%s", describe_budget(tasks[0].experiment, config.budget, len(tasks)))
+        results = _run(folder, config, tasks, [images for images, _, _ in experiments])
+        say("%s", describe_sets(results))
+        say("report: %s   scores of every case: %s", folder / REPORT, folder / CASES)
+    result = {"run": str(folder), "sets": results}
+    return Outcome(result, f"sonoforge segment --from {folder / CASES}")
+
+
+def _print_again(config: Config) -> Outcome:
+    """Compute the tables from the scores alone."""
+    if dataclasses.replace(config, from_cases="") != Config():
+        raise SonoforgeError("--from: found other settings beside it, expected none: the file alone makes the tables")
+    scores = read_cases(Path(config.from_cases))
+    results = [
+        compute_set(name, [score for score in scores if score.data == name], [])
+        for name in dict.fromkeys(score.data for score in scores)
+    ]
+    say("%s", describe_sets(results))
+    return Outcome({"sets": results})
+
+
+def _fill_defaults(config: Config) -> Config:
+    """Fill in the budget; a duration or batch that was given replaces the budget's.
+
+    Raises:
+        SonoforgeError: No arm, an arm or recipe twice, arms without a generator to draw from, or the reverse.
+    """
+    recipes = tuple(name for given in config.recipes for name in (SIX if given == ALL else (given,)))
+    recipes = () if recipes == ("none",) else recipes
+    for flag, names in (("--arms", config.arms), ("--recipes", recipes)):
+        if len(set(names)) < len(names):
+            raise SonoforgeError(f"{flag}: found {','.join(names)}, expected each once")
+    arms = [find_arm(name) for name in config.arms]
+    if not arms:
+        raise SonoforgeError("--arms: found nothing, expected at least one arm, such as real")
+    if not any(arm.dose for arm in arms):
+        recipes = ()
+    elif not recipes:
+        drawn = ",".join(arm.name for arm in arms if arm.dose)
+        raise SonoforgeError(f"--recipes: found none, but {drawn} need generated pairs; give recipes or other --arms")
+    budget = BUDGETS[config.budget]
+    own = {name: budget[name] for name in ("image_size", "steps", "tested_folds") if getattr(config, name) is None}
+    check_cluster(config.cluster, config.device)
+    find_device(config.device)
+    generator = _with_budget(config.generator, budget["generator"])
+    return dataclasses.replace(config, recipes=recipes, generator=generator, **own)
+
+
+def _with_budget(settings: GanSettings, budget: dict[str, Any]) -> GanSettings:
+    durations = ("epochs", "steps", "kimg")
+    given = any(getattr(settings, name) is not None for name in durations)
+    wanted = {name: value for name, value in budget.items() if getattr(settings, name) is None}
+    return dataclasses.replace(
+        settings, **{name: value for name, value in wanted.items() if not (given and name in durations)}
+    )
+
+
+def _open_experiment(config: Config, data: str) -> tuple[LabelledSet, ImageSource, Experiment]:
+    """Open one set, and refuse what cannot be run on it before anything is trained."""
+    assert config.image_size is not None and config.steps is not None  # noqa: S101 - filled in
+    phantom = (data,) == PHANTOM
+    source = ImageSource(
+        (data,),
+        config.images,
+        config.seed,
+        config.storage.open(),
+        Preprocessing(size=config.image_size),
+        fewest_classes=1,
+    )
+    images = open_labelled_set(source)
+    if not images.maps.any():
+        raise SonoforgeError(f"{data}: found no outlined pixel in {len(images.maps)} images, expected some; add masks")
+    features = config.metric_features
+    if config.recipes and not features:
+        sample = [] if phantom else list(images.cache.images[:: max(1, len(images.maps) // 60)])
+        features = "bundle" if phantom else choose_space(sample, images.name, "--metric-features")
+    experiment = Experiment(
+        arms=config.arms,
+        recipes=config.recipes,
+        generator=config.generator,
+        maps=config.maps,
+        unet=UnetSettings(config.steps, config.batch, config.width, config.learning_rate),
+        measuring=Measuring(features, config.metric_weights, config.repeats),
+        device=config.device,
+    )
+    check_recipes(experiment)
+    return images, source, experiment
+
+
+def _fold_tasks(
+    folder: Path, config: Config, images: LabelledSet, source: ImageSource, experiment: Experiment
+) -> Iterator[FoldTask]:
+    """Yield one piece of work for each tested fold and seed of a set, and write its split plan."""
+    own = folder / images.name
+    own.mkdir(exist_ok=True)
+    plan = plan_folds(images, config.protocol, config.folds, config.seed)
+    keep_plan(own / FILE, plan)
+    for fold in range(min(plan.folds, config.tested_folds or plan.folds)):
+        for seed in range(config.seed, config.seed + config.seeds):
+            yield FoldTask(own, source, plan, fold, seed, experiment)
+
+
+def _run(folder: Path, config: Config, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet]) -> list[SetResults]:
+    """Do all the work in three rounds: trainings of generators, pairs and their figures, U-Nets."""
+    for task, images in zip(_first_tasks(tasks), sets, strict=True):
+        train = task.plan.train(0)
+        write_sheet(task.folder / PICTURES / sheet_name("real"), take_pairs(images, train, 3), synthetic=False)
+    drawing = [dataclasses.replace(task, recipe=recipe) for task in tasks for recipe in task.experiment.recipes]
+    judging = [judged for task in tasks for judged in _unet_tasks(task)]
+    settings = WorkerSettings(config.device, config.jobs, config.cluster)
+    with open_workers(settings, folder, max(len(drawing), len(judging))) as workers:
+        placed = [_placed(group, workers.device) for group in (drawing, judging)]
+        with progress_bar("generators", len(drawing), show=is_shown() and bool(drawing)) as advance:
+            for done, name in enumerate(workers.run(train_generator, placed[0], files_drawn_from), 1):
+                advance(done, name)
+        figures = _measured(workers, placed[0])
+        scores = _scored(workers, placed[1])
+    ordered = [score for task in judging for score in scores[task.path]]
+    write_cases(folder / CASES, ordered)
+    results = [
+        compute_set(
+            images.name,
+            [score for score in ordered if score.data == images.name],
+            [row for path, row in figures if path == task.folder],
+        )
+        for task, images in zip(_first_tasks(tasks), sets, strict=True)
+    ]
+    write_tables(folder, results)
+    write_report(folder, results, _facts(config, tasks, sets))
+    run_folder.write_results(folder, {"sets": results})
+    return results
+
+
+def _first_tasks(tasks: Sequence[FoldTask]) -> list[FoldTask]:
+    """Return the first piece of work of each set."""
+    return list({task.folder: task for task in reversed(tasks)}.values())[::-1]
+
+
+def _placed(tasks: Sequence[FoldTask], device: str) -> list[FoldTask]:
+    """Return the tasks as the workers do them: on the device that was found."""
+    return [dataclasses.replace(task, experiment=dataclasses.replace(task.experiment, device=device)) for task in tasks]
+
+
+def _unet_tasks(task: FoldTask) -> Iterator[FoldTask]:
+    for arm in task.experiment.arms:
+        for recipe in task.experiment.recipes if find_arm(arm).dose else ("",):
+            yield dataclasses.replace(task, arm=arm, recipe=recipe)
+
+
+def _measured(workers: Workers, tasks: Sequence[FoldTask]) -> list[tuple[Path, GeneratorFigures]]:
+    with progress_bar("pairs, KID and FID", len(tasks), show=is_shown() and bool(tasks)) as advance:
+        for done, figures in enumerate(workers.run(draw_and_measure, tasks, files_drawn_from), 1):
+            advance(done, figures["recipe"])
+    return [(task.folder, draw_and_measure(task)) for task in tasks]
+
+
+def _scored(workers: Workers, tasks: Sequence[FoldTask]) -> dict[Path, list[CaseScore]]:
+    """Run the U-Nets that are missing; return the scores of all by their file."""
+    missing = [task for task in tasks if not task.path.is_file()]
+    if len(missing) < len(tasks):
+        log.info("%d of %d U-Nets are done already", len(tasks) - len(missing), len(tasks))
+    with progress_bar("U-Nets", len(tasks), len(tasks) - len(missing), show=is_shown()) as advance:
+        for done, result in enumerate(workers.run(run_fold, missing, files_read), len(tasks) - len(missing) + 1):
+            dice = [score.dice for score in result.scores]
+            advance(done, f"Dice {np.nanmean(dice):.3f}" if not np.isnan(dice).all() else None)
+    return {task.path: read_scores(task.path).scores for task in tasks}
+
+
+def _facts(config: Config, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet]) -> dict[str, dict[str, Any]]:
+    """Return what the page says of each set beside its figures."""
+    return {
+        images.name: {
+            "images": len(images.maps),
+            "patients": len(set(task.plan.groups)),
+            "cases": len(images.cases),
+            "structures": list(images.structures),
+            "protocol": task.plan.protocol,
+            "folds": task.plan.folds,
+            "tested_folds": len({other.fold for other in tasks if other.folder == task.folder}),
+            "seeds": config.seeds,
+            "without": int((~images.maps.any((1, 2))).sum()),
+            "image_size": config.image_size,
+            "unet": dataclasses.asdict(task.experiment.unet),
+            "maps": config.maps,
+            "generator": {
+                name: value
+                for name, value in dataclasses.asdict(task.experiment.generator).items()
+                if name in ("kimg", "epochs", "steps", "batch") and value is not None
+            },
+        }
+        for task, images in zip(_first_tasks(tasks), sets, strict=True)
+    }
