@@ -155,6 +155,17 @@ def test_a_patient_on_both_sides_is_refused_before_anything_is_trained(run: Run,
     assert not list((tmp_path / "runs").rglob("*.safetensors"))
 
 
+def test_spade_draws_into_maps_that_another_generator_made(run: Run, tmp_path: Path) -> None:
+    command = [*run.command, "--arms", "generated", "--steps", "1", "--maps", "dcgan", "--gan-kimg", "0.016"]
+    done = succeed(*command, "--out", tmp_path)
+    folder = Path(done.json["run"]) / "heart volumes" / "gan" / "seed0-fold00"
+    maps = []
+    for recipe in ("dcgan", "spade_small-data"):
+        with np.load(folder / recipe / "pairs.npz") as pairs:
+            maps.append(pairs["maps"])
+    assert (maps[0] == maps[1]).all(), "the same seed draws the same maps, cleaned alike"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

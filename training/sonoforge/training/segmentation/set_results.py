@@ -158,5 +158,6 @@ def describe_budget(experiment: Experiment, budget: str, tasks: int) -> str:
             f"{recipe} in batches of {generator.batch or compose(experiment.settings_of(recipe)).budget.batch}"
             for recipe in experiment.recipes
         )
-        lines.append(f"each generator {length}: {batches}")
+        width = "" if generator.width is None else f", base width {generator.width}"
+        lines.append(f"each generator {length}{width}: {batches}")
     return "\n".join(lines)

@@ -19,7 +19,6 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.batches.draws import shuffled_epochs
-from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.segmentation.distortion import distort
 from sonoforge.training.segmentation.pairs import Pairs
 
@@ -80,7 +79,7 @@ def train_unet(pairs: Pairs, job: UnetJob) -> nn.Module:
         optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=WARM_UP, cycle_momentum=False
     )
     size = min(settings.batch, len(pairs))
-    with deterministic_kernels(device), progress_bar("U-Net", settings.steps, show=is_shown()) as advance:
+    with deterministic_kernels(device):
         for step in range(settings.steps):
             chosen = shuffled_epochs(len(pairs), step * size, (step + 1) * size, job.seed, "U-Net order")
             images, maps = _unit(pairs.images[chosen]), torch.from_numpy(pairs.maps[chosen]).long()
@@ -92,7 +91,6 @@ def train_unet(pairs: Pairs, job: UnetJob) -> nn.Module:
             loss.backward()
             optimiser.step()
             schedule.step()
-            advance(step + 1, f"loss {loss.item():.3f}" if step % 10 == 0 else None)
     return network.eval()
 
 

@@ -61,7 +61,8 @@ from sonoforge.training.verbs.settings.segment import ALL, SIX, Config
 log = logging.getLogger(__name__)
 
 BUDGETS: dict[str, dict[str, Any]] = {
-    "quick": {"image_size": 64, "steps": 300, "tested_folds": 1, "generator": {"kimg": 5.0, "batch": 16}},
+    # What two cores do in an hour with six recipes and three sets.
+    "quick": {"image_size": 64, "steps": 300, "tested_folds": 1, "generator": {"kimg": 5.0, "batch": 16, "width": 16}},
     # The paper's 200 epochs; batches are each recipe's own.
     "full": {"image_size": 128, "steps": 3000, "tested_folds": None, "generator": {"epochs": 200.0}},
 }
@@ -237,9 +238,8 @@ def _unet_tasks(task: FoldTask) -> Iterator[FoldTask]:
 
 
 def _measured(workers: Workers, tasks: Sequence[FoldTask]) -> list[tuple[Path, GeneratorFigures]]:
-    with progress_bar("pairs, KID and FID", len(tasks), show=is_shown() and bool(tasks)) as advance:
-        for done, figures in enumerate(workers.run(draw_and_measure, tasks, files_drawn_from), 1):
-            advance(done, figures["recipe"])
+    for done, figures in enumerate(workers.run(draw_and_measure, tasks, files_drawn_from), 1):
+        log.info("pairs of %s drawn and measured: %d of %d", figures["recipe"], done, len(tasks))
     return [(task.folder, draw_and_measure(task)) for task in tasks]
 
 
@@ -261,6 +261,7 @@ def _facts(config: Config, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet
         images.name: {
             "images": len(images.maps),
             "patients": len(set(task.plan.groups)),
+            "grouped": any(item.group for item in images.cache.dataset.items),
             "cases": len(images.cases),
             "structures": list(images.structures),
             "protocol": task.plan.protocol,
@@ -274,7 +275,7 @@ def _facts(config: Config, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet
             "generator": {
                 name: value
                 for name, value in dataclasses.asdict(task.experiment.generator).items()
-                if name in ("kimg", "epochs", "steps", "batch") and value is not None
+                if name in ("kimg", "epochs", "steps", "batch", "width") and value is not None
             },
         }
         for task, images in zip(_first_tasks(tasks), sets, strict=True)

@@ -71,6 +71,8 @@ def describe_sets(results: Sequence[SetResults]) -> str:
 def _describe(own: SetResults) -> str:
     lines = [f"{own['name']}: {own['cases']} test cases of {own['patients']} patients, 95 % intervals by patient"]
     lines.append(_arms(own["rows"]))
+    if len(own["rows"][0]["structures"]) > 1:
+        lines.append(_structures(own["rows"]))
     if own["generators"]:
         first = own["generators"][0]
         lines.append(f"what the generators took; FID and KID in {first['space']} features, in parentheses")
@@ -80,44 +82,52 @@ def _describe(own: SetResults) -> str:
 
 
 def _arms(rows: Sequence[ArmResult]) -> str:
-    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
-    structures = list(rows[0]["structures"])
-    named = structures if len(structures) > 1 else []
-    for heading in ("arm", "generator", "Dice", *named, "HD95", "against augmented"):
-        table.add_column(heading, no_wrap=heading in ("Dice", "against augmented"))
+    unit = next(iter(rows[0]["structures"].values()))["unit"]
+    cells = []
     for row in rows:
-        parts = [row["structures"][name] for name in structures]
+        distances = [part["hd95"]["value"] for part in row["structures"].values()]
         changed = row["against_augmented"]
-        table.add_row(
-            row["arm"],
-            row["recipe"].partition(":")[0] or "-",
+        cells.append([
+            *_names(row),
             with_interval(row["dice"]),
-            *(number(row["structures"][name]["dice"]["value"]) for name in named),
-            f"{number(sum(part['hd95']['value'] for part in parts) / len(parts), 1)} {parts[0]['unit']}",
+            number(sum(distances) / len(distances), 1),
             "-" if changed is None else with_interval(changed, "+"),
-        )
-    return as_text(table)
+        ])  # fmt: skip
+    return _table(("arm", "generator", "Dice", f"HD95, {unit}", "against augmented"), cells)
+
+
+def _structures(rows: Sequence[ArmResult]) -> str:
+    names = list(rows[0]["structures"])
+    cells = [[*_names(row), *(number(row["structures"][name]["dice"]["value"]) for name in names)] for row in rows]
+    return _table(("Dice of", "generator", *names), cells)
+
+
+def _names(row: ArmResult) -> tuple[str, str]:
+    return row["arm"], row["recipe"].partition(":")[0] or "-"
 
 
 def _generators(generators: Sequence[GeneratorResult]) -> str:
-    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
-    for heading in ("generator", "FID", "KID", "seconds an epoch", "memory", "weights of both", "thousand images"):
-        table.add_column(heading)
+    cells = []
     for own in generators:
-        memory = own["memory_gib"]
-        table.add_row(
-            own["recipe"],
-            *(
-                f"{figure(own['metrics'][name]['value'])} ({times(own['metrics'][name]['ratio'])})"
-                if name in own["metrics"]
-                else "-"
-                for name in ("fid", "kid")
-            ),
+        found = [own["metrics"].get(name) for name in ("fid", "kid")]
+        cells.append([
+            own["recipe"].partition(":")[0],
+            *("-" if metric is None else f"{figure(metric['value'])} ({times(metric['ratio'])})" for metric in found),
             figure(own["seconds_per_epoch"]),
-            "-" if memory is None else f"{number(memory, 2)} GiB",
-            f"{number(own['weights'] / 1e6, 1)} million",
+            "-" if own["memory_gib"] is None else number(own["memory_gib"], 2),
+            figure(own["weights"] / 1e6),
             figure(own["kimg"]),
-        )
+        ])  # fmt: skip
+    heading = ("generator", "FID", "KID", "s an epoch", "GiB", "million weights", "thousand images")
+    return _table(heading, cells)
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    for title in heading:
+        table.add_column(title)
+    for row in rows:
+        table.add_row(*row)
     return as_text(table)
 
 
