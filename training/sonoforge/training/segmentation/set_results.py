@@ -7,8 +7,6 @@ from typing import TypedDict
 
 import numpy as np
 
-from sonoforge.training.gan.settings import compose
-from sonoforge.training.segmentation.experiment import Experiment
 from sonoforge.training.segmentation.generating import METRICS, GeneratorFigures
 from sonoforge.training.segmentation.judging import CaseScore
 from sonoforge.training.segmentation.results import (
@@ -142,22 +140,3 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _means(shares: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([own[name] for own in shares])) for name in shares[0]}
-
-
-def describe_budget(experiment: Experiment, budget: str, tasks: int) -> str:
-    """Say what will be trained, and for how long."""
-    unet, generator = experiment.unet, experiment.generator
-    lengths = {"epochs": generator.epochs, "thousand images": generator.kimg, "steps": generator.steps}
-    length = next((f"{value:g} {name}" for name, value in lengths.items() if value is not None), "as published")
-    lines = [
-        f"budget {budget}: {tasks} fold(s) in all; each U-Net {unet.steps} steps of {unet.batch} pairs, "
-        f"{unet.width} channels",
-    ]
-    if experiment.recipes:
-        batches = ", ".join(
-            f"{recipe} in batches of {generator.batch or compose(experiment.settings_of(recipe)).budget.batch}"
-            for recipe in experiment.recipes
-        )
-        width = "" if generator.width is None else f", base width {generator.width}"
-        lines.append(f"each generator {length}{width}: {batches}")
-    return "\n".join(lines)

@@ -28,7 +28,7 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.segmentation.page import REPORT, write_report
-from sonoforge.training.pages.segmentation.tables import describe_sets, write_tables
+from sonoforge.training.pages.segmentation.tables import describe_budget, describe_sets, write_tables
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.segmentation.arms import find_arm
 from sonoforge.training.segmentation.cases_table import FILE as CASES
@@ -51,7 +51,7 @@ from sonoforge.training.segmentation.generating import (
 from sonoforge.training.segmentation.judging import CaseScore, files_read, read_scores, run_fold
 from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
 from sonoforge.training.segmentation.overlays import PICTURES, sheet_name, write_sheet
-from sonoforge.training.segmentation.set_results import SetResults, compute_set, describe_budget
+from sonoforge.training.segmentation.set_results import SetResults, compute_set
 from sonoforge.training.segmentation.unet import UnetSettings
 from sonoforge.training.tasks.ray_cluster import check_cluster
 from sonoforge.training.tasks.workers import Workers, WorkerSettings, open_workers

@@ -9,8 +9,10 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from sonoforge.training.pages.numbers import bracket, figure, number, times
+from sonoforge.training.gan.settings import compose
+from sonoforge.training.pages.numbers import bracket, counted, figure, number, times
 from sonoforge.training.pages.sweep import write_table
+from sonoforge.training.segmentation.experiment import Experiment
 from sonoforge.training.segmentation.results import ArmResult, Estimate
 from sonoforge.training.segmentation.set_results import GeneratorResult, SetResults
 from sonoforge.training.statistics.published_segmentation import SOURCE
@@ -61,6 +63,25 @@ def _claimed_rows(own: SetResults) -> Iterator[dict[str, Any]]:
             **{"set": own["name"], "arm": arm, "recipe": claim["recipe"]},
             **{"dice": claim["dice"], "fid": claim["fid"], "source": CLAIM},
         }
+
+
+def describe_budget(experiment: Experiment, budget: str, tasks: int) -> str:
+    """Say what will be trained, and for how long."""
+    unet, generator = experiment.unet, experiment.generator
+    lengths = {"epochs": generator.epochs, "thousand images": generator.kimg, "steps": generator.steps}
+    length = next((f"{value:g} {name}" for name, value in lengths.items() if value is not None), "as published")
+    lines = [
+        f"budget {budget}: {counted(tasks, 'fold')} in all; each U-Net {unet.steps} steps of {unet.batch} pairs, "
+        f"{unet.width} channels",
+    ]
+    if experiment.recipes:
+        batches = ", ".join(
+            f"{recipe} in batches of {generator.batch or compose(experiment.settings_of(recipe)).budget.batch}"
+            for recipe in experiment.recipes
+        )
+        width = "" if generator.width is None else f", base width {generator.width}"
+        lines.append(f"each generator {length}{width}: {batches}")
+    return "\n".join(lines)
 
 
 def describe_sets(results: Sequence[SetResults]) -> str:
