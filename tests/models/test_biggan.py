@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_pairs import count_weights, layer_shapes, on_meta
 from sonoforge.models import biggan
@@ -115,6 +116,21 @@ def test_initial_weights_are_orthogonal_and_stay_of_norm_one() -> None:
         if isinstance(module, nn.Conv2d | nn.Linear):
             singular = torch.linalg.svdvals(stored_weight(module).detach().flatten(1))
             torch.testing.assert_close(singular, torch.ones_like(singular), atol=1e-5, rtol=0)
+
+
+def test_an_outline_has_all_tensors_and_none_is_iterated_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the meta device the iteration that starts spectral normalisation took seconds, and had no values."""
+    made = {name: value.shape for name, value in biggan.Discriminator(32, 1, width=2).state_dict().items()}
+    assert any(name.endswith("parametrizations.weight.0._u") for name in made)
+
+    def iterated(*arguments: object) -> None:
+        raise AssertionError("a step of power iteration")
+
+    monkeypatch.setattr(_SpectralNorm, "_power_method", iterated)
+    outline = on_meta(lambda: biggan.Discriminator(32, 1, width=2)).state_dict()
+    assert {name: value.shape for name, value in outline.items()} == made
+    with pytest.raises(AssertionError, match="a step of power iteration"):
+        biggan.Discriminator(32, 1, width=2)
 
 
 def test_fewer_numbers_than_blocks_are_refused() -> None:

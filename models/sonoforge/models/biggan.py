@@ -22,12 +22,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, relu
-from torch.nn.utils.parametrizations import spectral_norm
 
 from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import ScoreHead
 from sonoforge.models.spectral import convolution as spectral_convolution
-from sonoforge.models.spectral import restart, stored_weight
+from sonoforge.models.spectral import normalised, restart, stored_weight
 
 WIDTH = 96  # channels that the paper's multipliers are of (table 1)
 EMBEDDING = 128  # length of the shared class embedding (appendix B)
@@ -69,8 +68,7 @@ convolution = functools.partial(spectral_convolution, epsilon=EPSILON)
 
 
 def _linear(inputs: int, outputs: int, bias: bool) -> nn.Module:
-    layer: nn.Module = spectral_norm(nn.Linear(inputs, outputs, bias), eps=EPSILON)
-    return layer
+    return normalised(nn.Linear(inputs, outputs, bias), EPSILON)
 
 
 class SelfAttention(nn.Module):

@@ -12,19 +12,34 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrizations import _SpectralNorm, spectral_norm
 
 EPSILON = 1e-12  # torch's own
 FIRST_STEPS = 15  # of power iteration, where it starts: torch's own
+
+
+class _Outline(_SpectralNorm):
+    """Has no values to iterate on, and torch's iteration on the meta device is slow: seconds for a network."""
+
+    def _power_method(self, weight_mat: torch.Tensor, n_power_iterations: int) -> None:
+        pass
+
+
+def normalised(layer: Any, epsilon: float = EPSILON) -> nn.Module:
+    """Normalise the weight of a linear layer or convolution, in place; on the meta device at no cost."""
+    if not layer.weight.is_meta:
+        spectral_norm(layer, eps=epsilon)
+    else:
+        parametrize.register_parametrization(layer, "weight", _Outline(layer.weight, eps=epsilon))
+    own: nn.Module = layer
+    return own
 
 
 def convolution(
     inputs: int, outputs: int, kernel: int, *, stride: int = 1, bias: bool = True, epsilon: float = EPSILON
 ) -> nn.Module:
     """Make a convolution; at stride 1 a kernel of odd side keeps the side of the maps."""
-    layer = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=bias)
-    normalised: nn.Module = spectral_norm(layer, eps=epsilon)
-    return normalised
+    return normalised(nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=bias), epsilon)
 
 
 def stored_weight(layer: Any) -> nn.Parameter:
