@@ -33,13 +33,15 @@ def draw_discs(count: int) -> TrainingSet:
 @pytest.mark.parametrize(
     "settings",
     [
-        GanSettings("spade", "small-data", width=4, steps=70, learning_rate=0.001),
-        GanSettings("biggan", "small-data", width=4, steps=200, learning_rate=0.002, n_critic=1, augmentation="none"),
+        GanSettings("spade", "small-data", width=4, batch=8, steps=50, learning_rate=0.001),
+        GanSettings(
+            "biggan", "small-data", width=4, batch=16, steps=200, learning_rate=0.002, n_critic=1, augmentation="none"
+        ),
     ],
     ids=lambda settings: settings.recipe,
 )
 def test_the_image_shows_what_its_mask_says(settings: GanSettings, tmp_path: Path) -> None:
-    own = replace(settings, class_name="disc", masks=True, image_size=SIDE, batch=16, tick_steps=1000, seed=1)
+    own = replace(settings, class_name="disc", masks=True, image_size=SIDE, tick_steps=1000, seed=1)
     train_gan(draw_discs(200), GanJob(own, "cpu"), tmp_path)
     made = sample(load_generator(tmp_path), 64, seed=3)
     bright, masked = made[..., 0] >= 125, made[..., 1] >= 128
