@@ -9,8 +9,20 @@ from typing import Any, NamedTuple
 from program import succeed
 
 DATA = ["--data", "phantom", "--images", "60", "--folds", "3", "--device", "cpu"]
-# The last blocks only, random weights, a few steps.
-CLASSIFIER = ["--weights", "none", "--frozen-blocks", "17", "--epochs", "2", "--members", "2"]
+SIDE = 96  # pixels that the classifier sees
+# The last blocks only, random weights, small images, a few steps.
+CLASSIFIER = [
+    "--weights",
+    "none",
+    "--frozen-blocks",
+    "17",
+    "--image-size",
+    str(SIDE),
+    "--epochs",
+    "2",
+    "--members",
+    "2",
+]
 GENERATOR = ["--gan-recipe", "dcgan", "--gan-width", "4", "--gan-size", "32", "--gan-steps", "6", "--gan-batch", "4"]
 SMALL = [*DATA, *CLASSIFIER, *GENERATOR]
 

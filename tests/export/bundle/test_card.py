@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from card_facts import CardFacts, read_facts
 from program import succeed
 from scans import draw_scan, save, write_set
-from small_run import CLASSIFIER, GENERATOR, SmallRun
+from small_run import CLASSIFIER, GENERATOR, SIDE, SmallRun
 from sonoforge.export.bundle.card import classifier_card
 from sonoforge.export.gate import images
 from sonoforge.models.mobilenetv2 import mobilenet_v2
@@ -72,8 +72,8 @@ def title(facts: CardFacts) -> str:
 
 
 def departures(facts: CardFacts) -> str:
-    asked = {name: facts.config[name] for name in ("frozen_blocks", "epochs", "members")}
-    own = {"frozen_blocks": 11, "epochs": 5, "members": 3}
+    asked = {name: facts.config[name] for name in ("frozen_blocks", "epochs", "members", "image_size")}
+    own = {"frozen_blocks": 11, "epochs": 5, "members": 3, "image_size": 224}
     changed = [f"{name.replace('_', ' ')} {asked[name]} instead of {own[name]}" for name in own]
     return ", ".join(text for text, name in zip(changed, own, strict=True) if asked[name] != own[name])
 
@@ -102,7 +102,7 @@ CHECKS = [
         f"sorting single still images into {' / '.join(f.classes)}.")),
     Check(always, lambda f: "Not for diagnosis, triage or any decision about a patient; not cleared by any authority."),
     # model
-    Check(always, lambda f: re.escape(f"MobileNetV2 (torchvision), 224 x 224, classes: {', '.join(f.classes)}.")),
+    Check(always, lambda f: re.escape(f"MobileNetV2 (torchvision), {SIDE} x {SIDE}, classes: {', '.join(f.classes)}.")),
     Check(always, lambda f: re.escape(f"First weights: {f.weights}.")),
     Check(always, lambda f: re.escape(
         f"Training: {title(f)}; budget `{f.config['budget']}` ({f.config['epochs']} epochs, "

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image, ImageOps
 
 from places import CHECKOUT
-from small_run import SmallRun
+from small_run import SIDE, SmallRun
 from sonoforge.export.bundle.network import network_of
 from sonoforge.export.formats.onnx_graph import OPSET, BundleGraph
 from sonoforge.export.gate.parity import check, compare, run_torch
 from sonoforge.export.verbs.export import Config, main
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.training.classifier.model_folder import load_model
 from sonoforge.training.classifier.trained_on import find_seen
@@ -41,14 +41,22 @@ def network(small_run: SmallRun) -> BundleGraph:
 
 
 @pytest.fixture(scope="module")
+def seen(bundle: Path) -> Preprocessing:
+    """What the network sees of an image: another size than the shipped one's."""
+    found = open_bundle(bundle).manifest.preprocessing
+    assert found == Preprocessing(size=SIDE) and found.size != IMAGENET.size
+    return found
+
+
+@pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3)).astype(np.uint8)
+    return np.random.default_rng(0).integers(0, 255, (3, SIDE, SIDE, 3)).astype(np.uint8)
 
 
 def test_the_reader_accepts_the_bundle_and_answers_as_torch_does(
-    network: BundleGraph, bundle: Path, pixels: np.ndarray
+    network: BundleGraph, bundle: Path, seen: Preprocessing, pixels: np.ndarray
 ) -> None:
-    expected = run_torch(network, IMAGENET.normalise(pixels))
+    expected = run_torch(network, seen.normalise(pixels))
     answers = Classifier(bundle).predict(pixels)
     assert np.abs(answers["probabilities"] - expected["probabilities"]).max() < 1e-5
     assert np.abs(answers["logits"] - expected["logits"]).max() < 1e-4
@@ -65,20 +73,20 @@ def test_the_bundle_recognises_the_images_that_it_was_trained_on(
     ):
         (tmp_path / "set" / name).mkdir(parents=True)
         image.save(tmp_path / "set" / name / "scan.png")
-    seen = find_seen(open_bundle(bundle), open_cache(read_dataset(tmp_path / "set"), 64, tmp_path))
-    assert [found.image for found in seen] == [0]
-    assert "mirrored" in seen[0].why
+    found = find_seen(open_bundle(bundle), open_cache(read_dataset(tmp_path / "set"), 64, tmp_path))
+    assert [one.image for one in found] == [0]
+    assert "mirrored" in found[0].why
 
 
-def test_any_batch_size_gives_the_same_answers(bundle: Path, pixels: np.ndarray) -> None:
+def test_any_batch_size_gives_the_same_answers(bundle: Path, seen: Preprocessing, pixels: np.ndarray) -> None:
     session = onnxruntime.InferenceSession(open_bundle(bundle).read("model.onnx"))
-    inputs = IMAGENET.normalise(np.repeat(pixels, 2, axis=0)[:5])
+    inputs = seen.normalise(np.repeat(pixels, 2, axis=0)[:5])
     together = session.run(["logits"], {"input": inputs})[0]
     alone = np.concatenate([session.run(["logits"], {"input": one[None]})[0] for one in inputs])
     assert np.abs(together - alone).max() < 1e-4
 
 
-def test_the_file_holds_no_trace_of_the_machine_that_made_it(bundle: Path) -> None:
+def test_the_file_holds_no_trace_of_the_machine_that_made_it(bundle: Path, seen: Preprocessing) -> None:
     data = open_bundle(bundle).read("model.onnx")
     for trace in (b"/home", b"site-packages", b".py", str(CHECKOUT).encode()):
         assert trace not in data
@@ -86,7 +94,7 @@ def test_the_file_holds_no_trace_of_the_machine_that_made_it(bundle: Path) -> No
     assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
     assert not any(node.op_type == "BatchNormalization" for node in model.graph.node)
     properties = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(properties["sonoforge.preprocessing"]) == IMAGENET.to_dict()
+    assert json.loads(properties["sonoforge.preprocessing"]) == seen.to_dict()
     assert "not a medical device" in properties["sonoforge.use"]
 
 
@@ -99,7 +107,9 @@ def test_provenance_is_a_bill_of_materials(bundle: Path) -> None:
     assert manifest["parity"]["formats"]["onnx"]["count"] >= 100
 
 
-def test_a_file_that_answers_otherwise_fails_the_gate(network: BundleGraph, bundle: Path, pixels: np.ndarray) -> None:
+def test_a_file_that_answers_otherwise_fails_the_gate(
+    network: BundleGraph, bundle: Path, seen: Preprocessing, pixels: np.ndarray
+) -> None:
     model = onnx.load_model(bundle / "model.onnx")
     changed = 0
     for bias in model.graph.initializer:
@@ -108,7 +118,7 @@ def test_a_file_that_answers_otherwise_fails_the_gate(network: BundleGraph, bund
             bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
             changed += 1
     assert changed == len(network.linears)
-    parity = compare(network, model.SerializeToString(), pixels, IMAGENET, "noise")
+    parity = compare(network, model.SerializeToString(), pixels, seen, "noise")
     assert parity["max_abs"]["logits"] == pytest.approx(2e-4, rel=0.1)
     with pytest.raises(GateError, match="parity"):
         check(parity)

@@ -13,7 +13,8 @@ import pytest
 
 from processes import start, wait_until
 from program import Finished, refused, succeed
-from small_run import SMALL
+from small_run import SIDE, SMALL
+from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.classifier import folds
 from sonoforge.training.classifier.fold_result import read_fold
 from sonoforge.training.data.cache_settings import CacheSettings
@@ -58,7 +59,7 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> Watched:
 
 def test_no_training_is_given_an_image_of_the_fold_that_it_chooses_for(nested: Watched) -> None:
     plan = read_plan(nested.run / "splits.json")
-    cache = load_images(ImageSource(("phantom",), 60, 0, CacheSettings().open()))
+    cache = load_images(ImageSource(("phantom",), 60, 0, CacheSettings().open(), Preprocessing(size=SIDE)))
     pixels = [cache.labelled(plan.train(fold)).hashes for fold in (0, 1)]
     sizes: Counter[tuple[int, bool]] = Counter()
     for given in nested.given:
