@@ -14,6 +14,7 @@ from program import sonoforge
 from small_run import SmallRun
 from sonoforge.export.bundle.card import classifier_card
 from sonoforge.export.bundle.elsewhere import with_evidence
+from sonoforge.export.gate import images
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.model_folder import ModelRecord, load_model
 
@@ -128,8 +129,11 @@ def test_runs_of_another_recipe_or_kind_are_refused(record: ModelRecord, tmp_pat
 
 
 def test_a_bundle_gets_the_same_card_as_its_run_when_the_evidence_comes_later(
-    record: ModelRecord, small_run: SmallRun, tmp_path: Path
+    record: ModelRecord, small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(images, "PHANTOMS", 30)  # the files are checked on images elsewhere
+    monkeypatch.setattr(images, "FEWEST", 20)
+
     def export(source: Path, name: str, *runs: Path) -> tuple[str, dict[str, Any]]:
         evidence = [word for run in runs for word in ("--evidence", run)]
         done = sonoforge("export", source, *evidence, "--data", "phantom", "--out", tmp_path / name)
