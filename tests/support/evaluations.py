@@ -13,7 +13,7 @@ from sonoforge.training.phantom.dataset import generate_phantom_set, write_phant
 
 FAST = ["--features", "pixels", "--repeats", "5", "--device", "cpu"]
 ONE = [*FAST, "--metrics", "kid", "--plots", "pca"]
-REAL, FAKES, COPIES = 100, 60, 20
+REAL, HELD_OUT, FAKES, COPIES = 60, 60, 40, 24
 
 
 def evaluate(*arguments: object) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def write_sets(root: Path) -> None:
         flipped = Image.open(root / "real" / file).convert("L").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         copying[number] = flipped.point([min(255, level + 10) for level in range(256)])
         copied[f"{number}.png"] = file.as_posix()
-    save_images(root / "held-out", draw_phantoms(100, 2))
+    save_images(root / "held-out", draw_phantoms(HELD_OUT, 2))
     save_images(root / "fake", fakes)
     save_images(root / "blurred", [image.filter(ImageFilter.GaussianBlur(2)) for image in fakes])
     save_images(root / "copying", copying)

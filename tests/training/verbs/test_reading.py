@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evaluations import Sets
+from evaluations import FAKES, Sets
 from pages import Page, check_page
 from program import refused, sonoforge, succeed
 from readings import small_sheet, write_answers, write_folder
@@ -40,8 +40,8 @@ def test_the_sheets_folder_is_complete_and_says_what_is_for_whom(folder: Path, s
 def test_what_does_not_go_together_is_refused(sets: Sets) -> None:
     line = refused("evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--metrics", "kid")
     assert "--metrics: found with --reading-sheet, which measures nothing" in line
-    assert "expected at least 61; ask for at most --reading-sheet" in refused(
-        "evaluate", sets.real, sets.blurred, "--reading-sheet", 61
+    assert f"expected at least {FAKES + 1}; ask for at most --reading-sheet" in refused(
+        "evaluate", sets.real, sets.blurred, "--reading-sheet", FAKES + 1
     )
     assert "--reading-classes: found without --reading-sheet" in refused(
         "evaluate", sets.real, sets.blurred, "--reading-classes", "benign,malignant"
