@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization.calibrate import MinMaxCalibrater
 from PIL import Image
 
 from bundle_factory import model_bytes
@@ -196,6 +198,22 @@ def test_layers_that_suffer_stay_in_float32_until_the_criterion_holds(noise: NDA
     assert len(result.kept_in_float) < 9  # not everything
     shift = np.abs(probabilities(result.data, noise) - probabilities(planted(3000.0), noise)).max()
     assert shift == pytest.approx(result.probability_shift, abs=1e-6) and shift <= 0.05
+
+
+def test_ranges_are_measured_once_for_all_choices_of_layers(
+    noise: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    collect = MinMaxCalibrater.collect_data
+
+    def counted(calibrator: MinMaxCalibrater, reader: Any) -> None:
+        measured.append(calibrator)
+        collect(calibrator, reader)
+
+    monkeypatch.setattr(MinMaxCalibrater, "collect_data", counted)
+    result = to_int8(planted(3000.0), noise, Criterion(0.05, 0.05, 0.9, size=10))
+    assert {"conv_4", "conv_5"} <= set(result.kept_in_float)  # the layers were ranked
+    assert len(measured) == 2  # on all images, and on those few that layers are compared on
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import logging
@@ -88,7 +89,7 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion | No
 
     The first five convolutions, the activation maps and everything behind the last feature map stay in float32: they
     are small and suffer most.  Where that misses the criterion, the other convolutions are ranked by what quantising
-    each one alone does to the logits (minutes), and the worst 1, 2, 4, ... also stay in float32, until it is met.
+    each one alone does to the logits, and the worst 1, 2, 4, ... also stay in float32, until it is met.
 
     Args:
         model: A float32 ONNX file with the outputs ``logits`` and ``probabilities``.
@@ -110,21 +111,24 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion | No
     largest = criterion.size * len(model)
     ranked: list[str] = []
     more = 0
-    while True:
-        result = _attempt(original, {*kept, *ranked[:more]}, exact, logits)
-        left = len(set(features).difference(result.kept_in_float))
-        if left and len(result.data) <= largest and result.meets(criterion):
-            return result
-        if not left or len(result.data) > largest:
-            raise GateError(
-                f"int8: found probabilities that move by {result.probability_shift:.3f} ({result.mixture_shift:.3f} on "
-                f"mixtures), {result.agreement:.1%} equal labels, {len(result.data)} bytes and {left} convolutions "
-                f"in 8 bits; expected {criterion.probability_shift} ({criterion.mixture_shift}) at most, "
-                f"{criterion.agreement:.1%} at least, {largest:.0f} bytes at most and 1 convolution; use fp16, "
-                "or other calibration images"
+    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
+        while True:
+            result = _attempt(original, {*kept, *ranked[:more]}, exact, logits, Path(folder) / "ranges.json")
+            left = len(set(features).difference(result.kept_in_float))
+            if left and len(result.data) <= largest and result.meets(criterion):
+                return result
+            if not left or len(result.data) > largest:
+                raise GateError(
+                    f"int8: found probabilities that move by {result.probability_shift:.3f} "
+                    f"({result.mixture_shift:.3f} on mixtures), {result.agreement:.1%} equal labels, "
+                    f"{len(result.data)} bytes and {left} convolutions in 8 bits; expected "
+                    f"{criterion.probability_shift} ({criterion.mixture_shift}) at most, {criterion.agreement:.1%} at "
+                    f"least, {largest:.0f} bytes at most and 1 convolution; use fp16, or other calibration images"
+                )
+            ranked = ranked or _ranked(
+                original, inputs[:_RANKING_IMAGES], [name for name in features if name not in kept]
             )
-        ranked = ranked or _ranked(original, inputs[:_RANKING_IMAGES], [name for name in features if name not in kept])
-        more = max(1, 2 * more)
+            more = max(1, 2 * more)
 
 
 def _attempt(
@@ -132,10 +136,12 @@ def _attempt(
     kept: Collection[str],
     exact: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
     logits: NDArray[np.float32],
+    ranges: Path,
 ) -> Quantised:
     """Quantise all but the kept layers and compare.
 
-    ``exact``: images and mixtures, each with the float32 probabilities; ``logits``: the float32 ones of the images.
+    ``exact``: images and mixtures, each with the float32 probabilities; ``logits``: the float32 ones of the images;
+    ``ranges``: see `_quantise`.
     """
     inputs = exact[0][0]
     names = [node.name for node in original.graph.node if node.name in kept]
@@ -147,7 +153,7 @@ def _attempt(
         "float32": names,
     }
     text = json.dumps({**note, "images": len(inputs)})
-    quantised = _corrected(_quantise(original, inputs, kept), inputs, logits)
+    quantised = _corrected(_quantise(original, inputs, kept, ranges), inputs, logits)
     data = finish(quantised, original, {"sonoforge.quantisation": text})
     found = [answers_of(data, images, "probabilities") for images, _ in exact]
     shifts = [float(np.abs(after - before).max()) for after, (_, before) in zip(found, exact, strict=True)]
@@ -230,9 +236,10 @@ def _ranked(model: onnx.ModelProto, inputs: NDArray[np.float32], names: list[str
     exact = answers_of(model.SerializeToString(), inputs, "logits")
     everything = {node.name for node in model.graph.node if node.op_type == "Conv"}
     effects = {}
-    for name in names:
-        alone = _quantise(model, inputs, everything - {name})
-        effects[name] = float(np.abs(answers_of(alone.SerializeToString(), inputs, "logits") - exact).mean())
+    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
+        for name in names:
+            alone = _quantise(model, inputs, everything - {name}, Path(folder) / "ranges.json")
+            effects[name] = float(np.abs(answers_of(alone.SerializeToString(), inputs, "logits") - exact).mean())
     return sorted(names, key=lambda name: -effects[name])
 
 
@@ -270,9 +277,18 @@ def _drop_zero_points(model: onnx.ModelProto) -> None:
 
 
 def _quantise(
-    model: onnx.ModelProto, inputs: NDArray[np.float32], kept: Collection[str], *, symmetric: bool = False
+    model: onnx.ModelProto,
+    inputs: NDArray[np.float32],
+    kept: Collection[str],
+    ranges: Path | None = None,
+    *,
+    symmetric: bool = False,
 ) -> onnx.ModelProto:
-    """Insert quantisation and its inverse around all convolutions but the kept ones."""
+    """Insert quantisation and its inverse around all convolutions but the kept ones.
+
+    ``ranges`` is a file that keeps what was measured of the activations, for the next choice of layers on the same
+    model and images; older versions of onnxruntime measure anew.
+    """
     # Here, because this import takes a second, which the other formats save.
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static  # noqa: PLC0415
 
@@ -284,6 +300,7 @@ def _quantise(
             image = next(self.rest, None)
             return None if image is None else {model.graph.input[0].name: image[None]}
 
+    keeps = ranges is not None and "calibration_cache_path" in inspect.signature(quantize_static).parameters
     copy = onnx.ModelProto()
     copy.CopyFrom(model)  # the quantiser changes what it gets
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder, _silence():
@@ -300,6 +317,7 @@ def _quantise(
             activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibration_providers=["CPUExecutionProvider"],
+            **({"calibration_cache_path": ranges} if keeps else {}),
             extra_options={
                 "ActivationSymmetric": symmetric,
                 "WeightSymmetric": True,
