@@ -55,6 +55,7 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     from sonoforge.export.formats.table import FORMATS
     from sonoforge.export.verbs.settings import export
     from sonoforge.models.activations import ACTIVATIONS
+    from sonoforge.models.normalisation import NORMS
     from sonoforge.training.data.collections.known_sets import COLLECTIONS
     from sonoforge.training.gan import options
     from sonoforge.training.gan.augmentations import AUGMENTATIONS
@@ -67,6 +68,7 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     assert tuple(AUGMENTATIONS) == options.AUGMENTATION_NAMES
     assert tuple(CONDITIONINGS) == options.CONDITIONING_NAMES
     assert tuple(ACTIVATIONS) == options.ACTIVATION_NAMES
+    assert NORMS == options.NORM_NAMES
     assert tuple(LOOKS) == gan_show.LOOK_NAMES
     assert tuple(sorted(COLLECTIONS)) == data_import.COLLECTION_NAMES
     assert sorted(FORMATS) == sorted(export.FORMAT_NAMES)

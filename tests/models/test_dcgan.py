@@ -11,6 +11,7 @@ from torch import nn
 
 from gan_pairs import count_weights, draw_images, layer_shapes, on_meta, small_pair
 from sonoforge.models import dcgan, dcgan_thesis
+from sonoforge.models.normalisation import BatchRenorm2d
 
 
 def test_dcgan_at_64_is_figure_1_of_the_paper() -> None:
@@ -85,16 +86,16 @@ def test_a_critic_judges_each_image_alone() -> None:
     torch.testing.assert_close(
         discriminator(draw_images(4)[:1])[0], discriminator(draw_images(4))[0][:1], rtol=1e-4, atol=1e-6
     )
-    with pytest.raises(ValueError, match="norm: found 'layer', expected one of batch, none"):
+    with pytest.raises(ValueError, match="norm: found 'layer', expected one of batch, batch-renorm, none"):
         dcgan.Discriminator(32, 1, hidden=dcgan.Hidden(norm="layer"))
 
 
 @pytest.mark.parametrize("module", [dcgan, dcgan_thesis])
 def test_another_activation_takes_the_place_of_each_hidden_one(module: ModuleType) -> None:
     """The generator of dcgan and of the thesis ends in a tanh of its own."""
+    changed = {"hidden": dcgan.Hidden(activation="tanh")} if module is dcgan else {"activation": "tanh"}
     with torch.device("meta"):
-        generators = module.Generator(32, 1, 4), module.Generator(32, 1, 4, activation="tanh")
-        changed = {"hidden": dcgan.Hidden(activation="tanh")} if module is dcgan else {"activation": "tanh"}
+        generators = module.Generator(32, 1, 4), module.Generator(32, 1, 4, **changed)
         discriminators = module.Discriminator(32, 1), module.Discriminator(32, 1, **changed)
     for pair, last in ((generators, 1), (discriminators, 0)):
         usual, other = map(_activations, pair)
@@ -102,7 +103,23 @@ def test_another_activation_takes_the_place_of_each_hidden_one(module: ModuleTyp
         assert all(layer == "Tanh" for layer in other)
         assert usual.count("Tanh") == last
     with pytest.raises(ValueError, match="activation: found 'swish', expected one of relu, leaky-relu, elu, tanh"):
-        module.Generator(32, 1, 4, activation="swish")
+        swish = {"hidden": dcgan.Hidden(activation="swish")} if module is dcgan else {"activation": "swish"}
+        module.Generator(32, 1, 4, **swish)
+
+
+@pytest.mark.parametrize("module", [dcgan, dcgan_thesis])
+@pytest.mark.parametrize(("norm", "kind"), [("batch-renorm", BatchRenorm2d), ("none", type(None))])
+def test_another_normalisation_takes_the_place_of_each(module: ModuleType, norm: str, kind: type) -> None:
+    changed = {"hidden": dcgan.Hidden(norm=norm)} if module is dcgan else {"norm": norm}
+    with torch.device("meta"):
+        usual = module.Generator(32, 1, 4), module.Discriminator(32, 1)
+        others = module.Generator(32, 1, 4, **changed), module.Discriminator(32, 1, **changed)
+    for own, other in zip(usual, others, strict=True):
+        found = [type(layer) for layer in other.modules() if isinstance(layer, nn.BatchNorm2d)]
+        expected = sum(isinstance(layer, nn.BatchNorm2d) for layer in own.modules())
+        assert found == ([] if norm == "none" else [kind] * expected)
+        layers = [layer for layer in other.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
+        assert norm != "none" or all(layer.bias is not None for layer in layers)
 
 
 def _activations(network: nn.Module) -> list[str]:

@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from sonoforge.models.activations import make_activation
 from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import ScoreHead, append_labels
+from sonoforge.models.normalisation import make_norm
 
 KERNEL = 5
 INITIAL_STD = 0.02
 WIDTH = 128  # channels at the largest side: figure 1
 WIDEST = 1024  # channels at 4x4 in figure 1
-NORMS = ("batch", "none")
 
 
 def _widths(image_size: int, width: int) -> list[int]:
@@ -45,6 +45,18 @@ def _upsample(inputs: int, outputs: int, *, bias: bool) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(inputs, outputs, KERNEL, 2, padding=KERNEL // 2, output_padding=1, bias=bias)
 
 
+class Hidden(NamedTuple):
+    """What follows each hidden convolution of either network."""
+
+    # Of `normalisation.NORMS`.  ``"none"`` in a discriminator whose loss judges each image alone: the others mix the
+    # images of a batch, which a gradient penalty must not see (Gulrajani 2017, section 4).
+    norm: str = "batch"
+    activation: str = "leaky-relu"  # of `activations.ACTIVATIONS`
+
+
+GENERATOR_HIDDEN, DISCRIMINATOR_HIDDEN = Hidden(activation="relu"), Hidden()  # as published
+
+
 class Generator(nn.Module):
     """Latent vector to image.
 
@@ -54,10 +66,10 @@ class Generator(nn.Module):
         latent_size: Length Z of the latent vector; the paper: 100.
         classes: Number of classes, 0 for an unconditional generator.
         width: Channels at the largest hidden side; doubled at each halving, up to 1024.
-        activation: Of the hidden layers, see `activations.ACTIVATIONS`; the paper: ReLU.
+        hidden: What follows each hidden layer; the paper: batch normalisation and ReLU.
 
     Raises:
-        ValueError: Another image size or activation.
+        ValueError: Another image size, norm or activation.
     """
 
     latent_distribution = "normal"
@@ -69,18 +81,19 @@ class Generator(nn.Module):
         latent_size: int,
         classes: int = 0,
         width: int = WIDTH,
-        activation: str = "relu",
+        hidden: Hidden = GENERATOR_HIDDEN,
     ) -> None:
         super().__init__()
+        norm, activation = hidden
         self.base = smallest_side(image_size)
         self.latent_size = latent_size
         self.classes = classes
         widths = _widths(image_size, width)
-        # No bias where batch normalisation follows: it would subtract it again.
-        self.dense = nn.Linear(latent_size + classes, self.base * self.base * widths[0], bias=False)
-        layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), make_activation(activation)]
+        bias = norm == "none"  # a normalisation that follows would subtract it again
+        self.dense = nn.Linear(latent_size + classes, self.base * self.base * widths[0], bias=bias)
+        layers = [*make_norm(norm, widths[0]), make_activation(activation)]
         for inputs, outputs in pairwise(widths):
-            layers += [_upsample(inputs, outputs, bias=False), nn.BatchNorm2d(outputs), make_activation(activation)]
+            layers += [_upsample(inputs, outputs, bias=bias), *make_norm(norm, outputs), make_activation(activation)]
         self.layers = nn.Sequential(*layers, _upsample(widths[-1], channels, bias=True), nn.Tanh())
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -90,18 +103,6 @@ class Generator(nn.Module):
         maps = projected.unflatten(1, (self.base, self.base, -1)).permute(0, 3, 1, 2)
         images: Tensor = self.layers(maps)
         return images
-
-
-class Hidden(NamedTuple):
-    """What follows each hidden convolution of the discriminator."""
-
-    # ``"batch"``, or ``"none"`` where the loss judges each image alone: batch normalisation mixes the images of a
-    # batch, which a gradient penalty must not see (Gulrajani 2017, section 4).
-    norm: str = "batch"
-    activation: str = "leaky-relu"  # of `activations.ACTIVATIONS`
-
-
-AS_PUBLISHED = Hidden()
 
 
 class Discriminator(nn.Module):
@@ -132,12 +133,10 @@ class Discriminator(nn.Module):
         classes: int = 0,
         conditioning: str = "none",
         width: int = WIDTH,
-        hidden: Hidden = AS_PUBLISHED,
+        hidden: Hidden = DISCRIMINATOR_HIDDEN,
     ) -> None:
         super().__init__()
         norm, activation = hidden
-        if norm not in NORMS:
-            raise ValueError(f"norm: found {norm!r}, expected one of {', '.join(NORMS)}")
         widths = _widths(image_size, width)[::-1]
         layers: list[nn.Module] = [
             nn.Conv2d(channels, widths[0], KERNEL, 2, KERNEL // 2),
@@ -145,9 +144,7 @@ class Discriminator(nn.Module):
         ]
         for inputs, outputs in pairwise(widths):
             layers.append(nn.Conv2d(inputs, outputs, KERNEL, 2, KERNEL // 2, bias=norm == "none"))
-            if norm == "batch":
-                layers.append(nn.BatchNorm2d(outputs))
-            layers.append(make_activation(activation))
+            layers += [*make_norm(norm, outputs), make_activation(activation)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.head = ScoreHead(widths[-1] * smallest_side(image_size) ** 2, classes, conditioning)
 

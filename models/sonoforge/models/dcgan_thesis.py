@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from sonoforge.models.activations import make_activation
 from sonoforge.models.dcgan import initialise
 from sonoforge.models.labels import ScoreHead, append_labels
+from sonoforge.models.normalisation import make_norm
 
 __all__ = ["Discriminator", "Generator", "initialise"]
 
@@ -56,9 +57,10 @@ class Generator(nn.Module):
         latent_size: Length Z of the latent vector; the thesis: 100.
         classes: Number of classes, 0 for an unconditional generator.
         activation: Of the hidden layers, see `activations.ACTIVATIONS`; the thesis: leaky ReLU.
+        norm: Of the hidden layers, see `normalisation.NORMS`; the thesis: batch.
 
     Raises:
-        ValueError: ``image_size`` is not a multiple of 8, or another activation.
+        ValueError: ``image_size`` is not a multiple of 8, or another activation or norm.
     """
 
     latent_distribution = "normal"
@@ -70,24 +72,25 @@ class Generator(nn.Module):
         latent_size: int = 100,
         classes: int = 0,
         activation: str = "leaky-relu",
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         self.base = _base_size(image_size)
         self.latent_size = latent_size
         self.classes = classes
-        # No bias where batch normalisation follows: it would subtract it again.
-        self.dense = nn.Linear(latent_size + classes, self.base * self.base * 256, bias=False)
+        bias = norm == "none"  # a normalisation that follows would subtract it again
+        self.dense = nn.Linear(latent_size + classes, self.base * self.base * 256, bias=bias)
         self.layers = nn.Sequential(
-            nn.BatchNorm2d(256),
+            *make_norm(norm, 256),
             make_activation(activation),
-            _upsample(256, 128, 1, bias=False),
-            nn.BatchNorm2d(128),
+            _upsample(256, 128, 1, bias=bias),
+            *make_norm(norm, 128),
             make_activation(activation),
-            _upsample(128, 64, 2, bias=False),
-            nn.BatchNorm2d(64),
+            _upsample(128, 64, 2, bias=bias),
+            *make_norm(norm, 64),
             make_activation(activation),
-            _upsample(64, 32, 2, bias=False),
-            nn.BatchNorm2d(32),
+            _upsample(64, 32, 2, bias=bias),
+            *make_norm(norm, 32),
             make_activation(activation),
             _upsample(32, channels, 2, bias=True),
             nn.Tanh(),
@@ -114,9 +117,10 @@ class Discriminator(nn.Module):
         classes: Number K of classes, 0 for none.
         conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
         activation: Of the hidden layers, see `activations.ACTIVATIONS`; the thesis: leaky ReLU.
+        norm: Of the hidden layers, see `normalisation.NORMS`; the thesis: batch.
 
     Raises:
-        ValueError: ``image_size`` is not a multiple of 8, or another conditioning or activation.
+        ValueError: ``image_size`` is not a multiple of 8, or another conditioning, activation or norm.
     """
 
     def __init__(
@@ -126,18 +130,19 @@ class Discriminator(nn.Module):
         classes: int = 0,
         conditioning: str = "none",
         activation: str = "leaky-relu",
+        norm: str = "batch",
     ) -> None:
         super().__init__()
-        base = _base_size(image_size)
+        base, bias = _base_size(image_size), norm == "none"
         self.layers = nn.Sequential(
-            nn.Conv2d(channels, 32, KERNEL, 2, padding=KERNEL // 2, bias=False),
-            nn.BatchNorm2d(32),
+            nn.Conv2d(channels, 32, KERNEL, 2, padding=KERNEL // 2, bias=bias),
+            *make_norm(norm, 32),
             make_activation(activation),
-            nn.Conv2d(32, 64, KERNEL, 2, padding=KERNEL // 2, bias=False),
-            nn.BatchNorm2d(64),
+            nn.Conv2d(32, 64, KERNEL, 2, padding=KERNEL // 2, bias=bias),
+            *make_norm(norm, 64),
             make_activation(activation),
-            nn.Conv2d(64, 128, KERNEL, 2, padding=KERNEL // 2, bias=False),
-            nn.BatchNorm2d(128),
+            nn.Conv2d(64, 128, KERNEL, 2, padding=KERNEL // 2, bias=bias),
+            *make_norm(norm, 128),
             make_activation(activation),
             nn.Flatten(),
         )

@@ -9,8 +9,10 @@ import pytest
 from torch import nn
 
 from gan_trainings import draw_discs, train
+from sonoforge.models.normalisation import BatchRenorm2d
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.checkpoint import describe, load_state
+from sonoforge.training.gan.distributed.shared_batch_norm import share_batch_norm
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.options import GanSettings
@@ -54,6 +56,12 @@ def test_a_budget_in_images_counts_all_turns_of_the_critic() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"recipe": "wgan", "beta1": 0.5}, "beta1: found 0.5 with the optimiser rmsprop, which has none"),
+        (
+            {"recipe": "stylegan2", "norm": "batch-renorm"},
+            "norm: found batch-renorm with the stylegan2 networks, which",
+        ),
+        ({"norm": "layer"}, "found norm 'layer', expected one of batch, batch-renorm, none"),
         ({"recipe": "dcgan-thesi"}, "did you mean dcgan-thesis"),
         ({"epochs": 1.0}, "epochs and steps, expected one"),
         ({"batch": 1}, "batch 1, expected at least 2"),
@@ -141,3 +149,25 @@ def test_a_time_scale_for_each_network() -> None:
     assert compose(GanSettings(recipe="dcgan")).discriminator_optimiser.learning_rate == 0.0002
     alone = compose(GanSettings(recipe="dcgan", discriminator_learning_rate=4e-4))
     assert alone.generator_optimiser.learning_rate == 0.0002
+
+
+def test_norm_and_beta1_reach_both_networks_but_a_critic_keeps_none() -> None:
+    usual = compose(GanSettings(recipe="dcgan", norm="batch-renorm", beta1=0.1))
+    assert (usual.generator["norm"], usual.discriminator["norm"]) == ("batch-renorm", "batch-renorm")
+    assert usual.generator_optimiser.betas == usual.discriminator_optimiser.betas == (0.1, 0.999)
+    critic = compose(GanSettings(recipe="wgan-gp", norm="batch-renorm", optimiser="adam", beta1=0.3))
+    assert (critic.generator["norm"], critic.discriminator["norm"]) == ("batch-renorm", "none")
+    assert critic.discriminator_optimiser.betas == (0.3, 0.9), "the other beta stays the recipe's"
+
+
+def test_a_generator_with_batch_renormalisation_is_built_again_from_its_checkpoint(tmp_path: Path) -> None:
+    checkpoint = train(tmp_path, norm="batch-renorm", steps=2)
+    assert describe(checkpoint).generator_options["norm"] == "batch-renorm"
+    kinds = [type(module) for module in load_generator(checkpoint).modules() if isinstance(module, nn.BatchNorm2d)]
+    assert set(kinds) == {BatchRenorm2d}
+
+
+def test_batch_renormalisation_is_refused_on_several_devices() -> None:
+    """Its moving averages would differ between the processes."""
+    with pytest.raises(SonoforgeError, match="norm: found batch-renorm on several devices"):
+        share_batch_norm(nn.Sequential(BatchRenorm2d(2)))

@@ -28,7 +28,7 @@ class Architecture(NamedTuple):
     width_options: Callable[[int], dict[str, int]] = lambda width: {"width": width}
     # Images in one forward pass, to the options of the generator that depend on it.
     batch_options: Callable[[int], dict[str, float]] = lambda images: {}
-    free_activation: bool = False  # whether either network takes another `activation` than its paper's
+    free_hidden: bool = False  # whether either network takes another `activation` or `norm` than its paper's
     reconstruction: bool = False  # whether the discriminator's scores are reconstruction errors
 
 
@@ -44,6 +44,10 @@ def _magnitude_decay(images: int) -> dict[str, float]:
     return {"magnitude_decay": 0.5 ** (images / MAGNITUDE_HALF_LIFE)}
 
 
+def _dcgan_generator(norm: str = "batch", activation: str = "relu", **options: Any) -> nn.Module:
+    return dcgan.Generator(**options, hidden=dcgan.Hidden(norm, activation))
+
+
 def _dcgan_discriminator(norm: str = "batch", activation: str = "leaky-relu", **options: Any) -> nn.Module:
     return dcgan.Discriminator(**options, hidden=dcgan.Hidden(norm, activation))
 
@@ -54,9 +58,9 @@ def _residual_discriminator(**options: Any) -> nn.Module:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "dcgan-thesis": Architecture(
-        dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise, free_activation=True
+        dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise, free_hidden=True
     ),
-    "dcgan": Architecture(dcgan.Generator, _dcgan_discriminator, dcgan.initialise, free_activation=True),
+    "dcgan": Architecture(_dcgan_generator, _dcgan_discriminator, dcgan.initialise, free_hidden=True),
     "began": Architecture(began.Generator, began.Discriminator, began.initialise, reconstruction=True),
     "biggan": Architecture(biggan.Generator, biggan.Discriminator, biggan.initialise),
     "spade": Architecture(

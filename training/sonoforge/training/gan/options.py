@@ -8,8 +8,8 @@ from sonoforge.runtime.cli.options import option
 from sonoforge.training.gan.recipes import OPTIMISERS, RECIPES
 from sonoforge.training.gan.schedules import SCHEDULES
 
-# Of `losses.LOSSES`, `augmentations.AUGMENTATIONS`, `conditioning.CONDITIONINGS` and `activations.ACTIVATIONS`, which
-# need torch.
+# Of `losses.LOSSES`, `augmentations.AUGMENTATIONS`, `conditioning.CONDITIONINGS`, `activations.ACTIVATIONS` and
+# `normalisation.NORMS`, which need torch.
 LOSS_NAMES = ("bce", "bce-minimax", "least-squares", "wasserstein", "hinge", "boundary-seeking", "began")
 AUGMENTATION_NAMES = (
     "none",
@@ -21,6 +21,7 @@ AUGMENTATION_NAMES = (
 )
 CONDITIONING_NAMES = ("none", "projection", "auxiliary", "concatenation")
 ACTIVATION_NAMES = ("relu", "leaky-relu", "elu", "tanh")
+NORM_NAMES = ("batch", "batch-renorm", "none")
 
 METRICS = ("kid", "fid")
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to Fabric's names
@@ -55,9 +56,16 @@ class GanSettings:
         help="of the hidden layers of both networks; only networks of DCGAN's kind take another than their own",
         choices=ACTIVATION_NAMES,
     )
+    norm: str | None = option(
+        None,
+        help="normalisation of the hidden layers of both networks, but of a critic that the recipe has without; only "
+        "networks of DCGAN's kind take another than their own",
+        choices=NORM_NAMES,
+    )
     optimiser: str | None = option(None, help="of both networks", choices=tuple(OPTIMISERS))
     learning_rate: float | None = option(None, help="of both networks", limits=(1e-9, None))
     discriminator_learning_rate: float | None = option(None, help="of the discriminator alone", limits=(1e-9, None))
+    beta1: float | None = option(None, help="momentum of Adam, of both networks", limits=(0, 0.9999))
     n_critic: int | None = option(None, help="discriminator updates for each of the generator", limits=(1, None))
     loss: str | None = option(None, help="adversarial loss", choices=LOSS_NAMES)
     regularisers: str | None = option(None, help="none, or NAME=WEIGHT:INTERVAL,... such as r1=10:16")

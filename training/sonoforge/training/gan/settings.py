@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sonoforge.models.activations import ACTIVATIONS
+from sonoforge.models.normalisation import NORMS
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.networks import ARCHITECTURES
@@ -65,19 +66,27 @@ def compose(settings: GanSettings) -> Recipe:
     recipe = dataclasses.replace(recipe, **{key: value for key, value in changes.items() if value is not None})
     recipe = dataclasses.replace(
         recipe,
-        generator_optimiser=_optimiser(recipe.generator_optimiser, settings.optimiser, settings.learning_rate),
+        generator_optimiser=_optimiser(recipe.generator_optimiser, settings, settings.learning_rate),
         discriminator_optimiser=_optimiser(
-            recipe.discriminator_optimiser,
-            settings.optimiser,
-            settings.discriminator_learning_rate or settings.learning_rate,
+            recipe.discriminator_optimiser, settings, settings.discriminator_learning_rate or settings.learning_rate
         ),
     )
     if settings.activation is not None:
-        _check_activation(settings.activation, recipe)
+        _check_known("activation", settings.activation, ACTIVATIONS)
+        _check_free("activation", settings.activation, recipe)
         recipe = dataclasses.replace(
             recipe,
             generator={**recipe.generator, "activation": settings.activation},
             discriminator={**recipe.discriminator, "activation": settings.activation},
+        )
+    if settings.norm is not None:
+        _check_known("norm", settings.norm, NORMS)
+        _check_free("norm", settings.norm, recipe)
+        critic = {} if recipe.discriminator.get("norm") == "none" else {"norm": settings.norm}
+        recipe = dataclasses.replace(
+            recipe,
+            generator={**recipe.generator, "norm": settings.norm},
+            discriminator={**recipe.discriminator, **critic},
         )
     if settings.width is not None:
         widths = ARCHITECTURES[recipe.architecture].width_options
@@ -103,21 +112,27 @@ def _check_known(what: str, name: str, known: Mapping[str, object] | Sequence[st
         raise SonoforgeError(f"GAN training: found {what} {name!r}, expected one of {', '.join(known)}{hint}")
 
 
-def _optimiser(published: OptimiserSettings, name: str | None, rate: float | None) -> OptimiserSettings:
+def _optimiser(published: OptimiserSettings, settings: GanSettings, rate: float | None) -> OptimiserSettings:
     """Change a recipe's optimiser: one of another name has the betas of `OPTIMISERS`, and the rate that is there."""
-    chosen = published
+    chosen, name = published, settings.optimiser
     if name is not None and name != published.name:
         _check_known("optimiser", name, OPTIMISERS)
         chosen = chosen._replace(name=name, betas=OPTIMISERS[name])
+    if settings.beta1 is not None:
+        if chosen.name != "adam":
+            raise SonoforgeError(
+                f"beta1: found {settings.beta1:g} with the optimiser {chosen.name}, which has none; leave it out, or "
+                "choose optimiser adam"
+            )
+        chosen = chosen._replace(betas=(settings.beta1, chosen.betas[1]))
     return chosen if rate is None else chosen._replace(learning_rate=rate)
 
 
-def _check_activation(name: str, recipe: Recipe) -> None:
-    _check_known("activation", name, ACTIVATIONS)
-    if not ARCHITECTURES[recipe.architecture].free_activation:
-        free = ", ".join(key for key, architecture in ARCHITECTURES.items() if architecture.free_activation)
+def _check_free(what: str, name: str, recipe: Recipe) -> None:
+    if not ARCHITECTURES[recipe.architecture].free_hidden:
+        free = ", ".join(key for key, architecture in ARCHITECTURES.items() if architecture.free_hidden)
         raise SonoforgeError(
-            f"activation: found {name} with the {recipe.architecture} networks, which fix their own; leave it out, or "
+            f"{what}: found {name} with the {recipe.architecture} networks, which fix their own; leave it out, or "
             f"choose a recipe with networks that take any ({free})"
         )
 

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from sonoforge.models.normalisation import BatchRenorm2d
+from sonoforge.runtime.errors import SonoforgeError
+
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` whose mean and variance are those of all processes' images together.
@@ -42,7 +45,15 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_batch_norm(network: nn.Module) -> None:
-    """Replace each `torch.nn.BatchNorm2d` in the network, in place; names and values of its state stay."""
+    """Replace each `torch.nn.BatchNorm2d` in the network, in place; names and values of its state stay.
+
+    Raises:
+        SonoforgeError: Batch renormalisation, whose moving averages would differ between the processes.
+    """
+    if any(isinstance(module, BatchRenorm2d) for module in network.modules()):
+        raise SonoforgeError(
+            "norm: found batch-renorm on several devices, expected one; choose norm batch, or one device"
+        )
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:

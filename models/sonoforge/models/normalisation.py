@@ -1,0 +1,68 @@
+"""The normalisations that networks of DCGAN's kind take between a convolution and its activation.
+
+Batch renormalisation: Ioffe, "Batch Renormalization: Towards Reducing Minibatch Dependence in Batch-Normalized Models",
+NeurIPS 2017.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORMS = ("batch", "batch-renorm", "none")
+MOST_SCALE, MOST_SHIFT = 3.0, 5.0  # r_max and d_max once they are fully relaxed: section 4
+# Passes of plain batch normalisation, and after which r_max and d_max are fully relaxed.  Section 4 has 5000, 40 000
+# and 25 000 training steps; a fiftieth of them here, as a GAN of a few hundred images takes hundreds to thousands.
+PLAIN_PASSES, SCALE_PASSES, SHIFT_PASSES = 100, 800, 500
+
+
+class BatchRenorm2d(nn.BatchNorm2d):
+    """Batch normalisation that is corrected, in training, towards the moving statistics used afterwards.
+
+    Algorithm 1: with mean m_B and standard deviation s_B of the batch, and their moving averages m and s,
+
+        y = ((x - m_B) / s_B * r + d) * weight + bias,  r = s_B / s in [1 / r_max, r_max],  d = (m_B - m) / s in
+        [-d_max, d_max],
+
+    where no gradient flows through r and d.  r_max rises from 1 to `MOST_SCALE`, d_max from 0 to `MOST_SHIFT`, so that
+    it begins as batch normalisation.  The state is that of `torch.nn.BatchNorm2d`, and so is the answer in evaluation
+    mode: ``running_var`` + ``eps`` is the square of the moving average s.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (N, C, H, W) by channel."""
+        mean, variance, passes = self.running_mean, self.running_var, self.num_batches_tracked
+        if not self.training or mean is None or variance is None or passes is None:
+            return super().forward(input)
+        with torch.no_grad():
+            own_variance, own_mean = torch.var_mean(input.float(), dim=(0, 2, 3), correction=0)
+            own_deviation, deviation = (own_variance + self.eps).sqrt(), (variance + self.eps).sqrt()
+            most_scale = 1 + (MOST_SCALE - 1) * _relaxed(passes, SCALE_PASSES)
+            most_shift = MOST_SHIFT * _relaxed(passes, SHIFT_PASSES)
+            scale = torch.clamp(own_deviation / deviation, 1 / most_scale, most_scale)
+            shift = torch.clamp((own_mean - mean) / deviation, -most_shift, most_shift)
+            momentum = 0.1 if self.momentum is None else self.momentum
+            mean.lerp_(own_mean, momentum)
+            variance.copy_(torch.lerp(deviation, own_deviation, momentum).square() - self.eps)
+            passes.add_(1)
+        weight, bias = self.weight * scale, self.weight * shift + self.bias
+        return F.batch_norm(input, None, None, weight, bias, training=True, eps=self.eps)
+
+
+def _relaxed(passes: Tensor, full: int) -> Tensor:
+    """Return the share, 0 to 1, to which a limit is relaxed: 0 at first, then rising in a line."""
+    return ((passes - PLAIN_PASSES) / (full - PLAIN_PASSES)).clamp(0, 1)
+
+
+def make_norm(name: str, channels: int) -> list[nn.Module]:
+    """Return the normalisation of this name as layers: one, or none at all for ``"none"``.
+
+    Raises:
+        ValueError: Another name.
+    """
+    if name not in NORMS:
+        raise ValueError(f"norm: found {name!r}, expected one of {', '.join(NORMS)}")
+    if name == "none":
+        return []
+    return [(BatchRenorm2d if name == "batch-renorm" else nn.BatchNorm2d)(channels)]
