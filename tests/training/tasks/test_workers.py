@@ -122,3 +122,22 @@ def _belongs(pid: str, parent: int) -> bool:
         return f"parent_pid={parent}" in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
         return False
+
+
+def test_a_task_is_made_of_the_results_before_it_once_a_worker_is_free(workers: Workers) -> None:
+    """Of two workers, the second task is made beside the first; from then on, each after one more result."""
+    results: list[int] = []
+    known: list[int] = []
+
+    def make() -> Iterator[int]:
+        for task in range(5):
+            known.append(len(results))
+            yield task
+
+    for task, _, _ in workers.run(who_and_how, make()):
+        results.append(task)
+    assert sorted(results) == [0, 1, 2, 3, 4]
+    if workers.slots == 1:
+        assert known == [0, 1, 2, 3, 4]
+    else:
+        assert known[:2] == [0, 0] and known == sorted(known) and known[2] >= 1

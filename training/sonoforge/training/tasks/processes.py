@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
@@ -50,16 +50,19 @@ class Processes:
             pool.submit(function, argument)
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], reads: Reads = reads_nothing
     ) -> Iterator[Result]:
         """Do the tasks side by side; see `workers.Workers`."""
-        waiting = deque((task, 0) for task in tasks)
+        new, again = ((task, 0) for task in tasks), deque[tuple[Task, int]]()
         free = list(range(self.slots))
         running: dict[Future[Result], tuple[Task, int, int]] = {}
-        while waiting or running:
-            while waiting and free:
-                (task, deaths), slot = waiting.popleft(), free.pop()
+        while True:
+            while free and (chosen := again.popleft() if again else next(new, None)):
+                task, deaths = chosen
+                slot = free.pop()
                 running[self._submit(slot, function, task)] = task, deaths, slot
+            if not running:
+                return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 task, deaths, slot = running.pop(future)
                 free.append(slot)
@@ -69,7 +72,7 @@ class Processes:
                     if deaths + 1 >= MOST_DEATHS:
                         raise given_up(deaths + 1) from error
                     log.warning("a worker process died; its task is done again")
-                    waiting.appendleft((task, deaths + 1))
+                    again.appendleft((task, deaths + 1))
                 else:
                     yield result
 

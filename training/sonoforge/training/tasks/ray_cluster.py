@@ -20,10 +20,10 @@ import socket
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -194,6 +194,14 @@ class Home:
     versions: Mapping[str, str]  # of the packages that results depend on
 
 
+class _Packed(NamedTuple):
+    """A task, and where it stands in Ray's store."""
+
+    task: Any
+    work: Any  # reference to the function and a list of tasks, packed
+    place: int  # in that list
+
+
 class Cluster:
     """The workers of a Ray cluster that this process has joined."""
 
@@ -210,7 +218,7 @@ class Cluster:
         """Nothing: Ray starts its workers when there are tasks."""
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], reads: Reads = reads_nothing
     ) -> Iterator[Result]:
         """Do the tasks on the cluster; see `workers.Workers`."""
         import ray  # noqa: PLC0415 - an extra
@@ -222,25 +230,25 @@ class Cluster:
             exceptions.OutOfMemoryError,
             exceptions.ObjectLostError,
         )
-        # In one piece, in which what the tasks share stands once.
-        work = ray.put(pack((function, list(tasks)), self._home.folder))
         sent: dict[Path, dict[str, Any]] = {}
-        waiting = deque((index, 0) for index in range(len(tasks)))
-        running: dict[Any, tuple[int, int]] = {}
-        while waiting or running:
-            while waiting and len(running) < self.slots:
-                index, deaths = waiting.popleft()
-                files = self._send(reads(tasks[index]), sent) if self._sends else None
-                running[self._do.remote(work, index, self._home, files)] = index, deaths
+        new, again = ((packed, 0) for packed in self._pack(function, tasks)), deque[tuple[_Packed, int]]()
+        running: dict[Any, tuple[_Packed, int]] = {}
+        while True:
+            while len(running) < self.slots and (chosen := again.popleft() if again else next(new, None)):
+                packed, deaths = chosen
+                files = self._send(reads(packed.task), sent) if self._sends else None
+                running[self._do.remote(packed.work, packed.place, self._home, files)] = packed, deaths
+            if not running:
+                return
             (done,), _ = ray.wait(list(running), num_returns=1)
-            index, deaths = running.pop(done)
+            packed, deaths = running.pop(done)
             try:
                 answer = ray.get(done)
             except died as error:
                 if deaths + 1 >= MOST_DEATHS:
                     raise given_up(deaths + 1) from error
                 log.warning("a worker of the cluster died; its task is done again (%s)", reason(error))
-                waiting.appendleft((index, deaths + 1))
+                again.appendleft((packed, deaths + 1))
             except exceptions.RayTaskError as error:
                 raise getattr(error, "cause", None) or SonoforgeError(
                     f"a task failed on the cluster: {reason(error)}"
@@ -250,11 +258,22 @@ class Cluster:
                     if not self._sends:
                         log.info("a machine of the cluster does not see %s: files are sent", self._home.folder)
                     self._sends = True
-                    waiting.appendleft((index, deaths))
+                    again.appendleft((packed, deaths))
                     continue
                 result, files = unpack(answer, self._home.folder)
                 write_files(self._home.folder, files)
                 yield result
+
+    def _pack(self, function: Callable[[Task], object], tasks: Iterable[Task]) -> Iterator[_Packed]:
+        """Put tasks into Ray's store: those that are all known in one piece, in which what they share stands once."""
+        import ray  # noqa: PLC0415 - an extra
+
+        if isinstance(tasks, Sequence):
+            work = ray.put(pack((function, list(tasks)), self._home.folder))
+            yield from (_Packed(task, work, index) for index, task in enumerate(tasks))
+            return
+        for task in tasks:
+            yield _Packed(task, ray.put(pack((function, [task]), self._home.folder)), 0)
 
     def _send(self, paths: Sequence[Path], sent: dict[Path, dict[str, Any]]) -> dict[str, Any]:
         """Put files into Ray's store, each path once, and return where they are by their path in the run folder."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -46,13 +46,15 @@ class Workers(Protocol):
         """Let each worker that is already there call a module-level function, before there is a task."""
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], reads: Reads = reads_nothing
     ) -> Iterator[Result]:
         """Do the tasks and yield their results as they come, in any order.
 
         Args:
             function: A module-level function; other processes must be able to import it.
-            tasks: Its arguments; for other processes, they and the results must be picklable.
+            tasks: Its arguments; for other processes, they and the results must be picklable.  Each is taken when a
+                worker is free for it, after the results so far have been used: so a generator can make the next task
+                of these.
             reads: What a task reads from the run folder.
 
         Raises:
@@ -121,7 +123,7 @@ class ThisProcess:
         """Nothing is won by it here."""
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], reads: Reads = reads_nothing
     ) -> Iterator[Result]:
         """Do one task after the other; see `Workers`."""
         threads = torch.get_num_threads()
