@@ -60,6 +60,7 @@ VERBS = {
     "gan train": Verb("training.verbs.gan_train", "train", "train one generator"),
     "gan sweep": Verb("training.verbs.gan_sweep", "train", "compare recipes and perceptual weights in one table"),
     "gan compare": Verb("training.verbs.gan_compare", "train", "train several recipes and measure each at milestones"),
+    "tune": Verb("training.verbs.tune", "tune", "search each GAN recipe's settings for the lowest KID"),
     "gan sample": Verb(
         "runtime.verbs.gan_sample",
         "",

@@ -29,6 +29,8 @@ class GanJob:
     start_from: StartingWeights | None = None  # weights that the training starts from
     # Steps after which it pauses as if interrupted, to be resumed, and whose checkpoints are never removed.
     milestones: tuple[int, ...] = ()
+    # Of the choice of what is held out; None: the settings' own.  With one, trainings of many seeds hold out the same.
+    held_out_seed: int | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the settings as run folders and checkpoints keep them: networks and files by name and hash."""

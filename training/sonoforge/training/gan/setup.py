@@ -93,7 +93,8 @@ def set_up(images: TrainingSet, job: GanJob) -> TrainingSetup:
         raise SonoforgeError(f"metric_features: found none, expected a feature space for {', '.join(settings.metrics)}")
     if recipe.perceptual_weight and job.features is None:
         raise SonoforgeError("features: found none, expected the network of the perceptual term")
-    originals, held_out = hold_out(images, settings.held_out or 0.0, settings.seed)
+    seed = settings.seed if job.held_out_seed is None else job.held_out_seed
+    originals, held_out = hold_out(images, settings.held_out or 0.0, seed)
     count = len(originals) * settings.expand
     plan = make_plan(settings, count)
     check_enough_images(count, originals.classes, plan.batch)

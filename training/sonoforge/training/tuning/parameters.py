@@ -76,3 +76,10 @@ def own_number(name: str, recipe: Recipe) -> float:
         "discriminator-learning-rate": recipe.discriminator_optimiser.learning_rate,
         "perceptual-weight": recipe.perceptual_weight,
     }[name]
+
+
+def describe(parameter: Parameter) -> str:
+    """Return what is searched, in words."""
+    if parameter.choices:
+        return f"{parameter.name} ({', '.join(map(str, parameter.choices))})"
+    return f"{parameter.name} ({parameter.low:g} to {parameter.high:g})"

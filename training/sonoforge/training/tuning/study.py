@@ -24,7 +24,11 @@ from sonoforge.training.tuning.space import rounded
 
 FILE = "study.db"
 SAMPLERS = ("tpe", "random")
+COMPLETE, OUT_OF_TIME, PRUNED, DIVERGED = "complete", "out of time", "pruned", "diverged"
+ENDED = (COMPLETE, OUT_OF_TIME)
+"""How a trial may end, and with which of these it has a value."""
 STARTUP = (4, 10)  # trials at least and at most that are drawn at random before TPE has enough to go by
+LEAST_COMPLETE = 10  # trials; the forest of fANOVA fits noise to fewer
 OPTIMISER = "optimiser"
 
 
@@ -42,8 +46,8 @@ class Ended(NamedTuple):
 
     study: str
     number: int
-    state: str  # `complete`, `pruned`, or what else the objective says in place of a value
-    value: float | None  # the objective, to be lowest; None unless it is complete
+    state: str  # `COMPLETE`, `OUT_OF_TIME`, `PRUNED` or `DIVERGED`
+    value: float | None  # the objective, to be lowest; None where there is none
     reports: tuple[tuple[int, float], ...] = ()  # measurements by their number, from 1
     details: dict[str, Any] = {}  # noqa: RUF012 - whatever else is known of it, as JSON has it
 
@@ -113,6 +117,25 @@ class Study:
         # One that diverged counts as the worst, too: as a failure it would not count at all.
         state = TrialState.COMPLETE if ended.value is not None else TrialState.PRUNED
         self._study.tell(ended.number, ended.value, state)
+
+    def importances(self) -> dict[str, float]:
+        """Return the share of each parameter in the variance of the objective, the largest first.
+
+        By fANOVA (Hutter, Hoos, Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance", ICML
+        2014), over complete trials and the parameters that all trials have.
+
+        Raises:
+            SonoforgeError: Fewer than `LEAST_COMPLETE` complete trials.
+        """
+        complete = sum(trial.state == TrialState.COMPLETE for trial in self.trials)
+        if complete < LEAST_COMPLETE:
+            raise SonoforgeError(
+                f"importances of {self.name}: found {complete} complete trials, expected at least {LEAST_COMPLETE}; "
+                "give more --trials, or --pruner none"
+            )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._plan.seed % 2**32)
+        found = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
+        return {name: float(share) for name, share in found.items()}
 
     def _trial(self, number: int) -> optuna.Trial:
         """Return a trial of this study that was begun, perhaps by a process that was killed since."""

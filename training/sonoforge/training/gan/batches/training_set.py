@@ -142,10 +142,20 @@ def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet,
         in their order.
 
     Raises:
-        SonoforgeError: A share out of range, or fewer than `HELD_OUT_LEAST` images held out.
+        SonoforgeError: See `set_aside`.
     """
     if not share:
         return images, None
+    kept, held = set_aside(images, share, seed)
+    return replace(kept, groups=None), held
+
+
+def set_aside(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet]:
+    """Divide images in two as `hold_out` does; both parts keep their groups, so that either can be divided again.
+
+    Raises:
+        SonoforgeError: A share out of range, or fewer than `HELD_OUT_LEAST` images held out.
+    """
     if not 0 < share <= 0.5:
         raise SonoforgeError(f"held-out images: found a share of {share:g}, expected above 0 and at most 0.5, or 0")
     count, parts = len(images), round(1 / share)
@@ -163,8 +173,7 @@ def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet,
             "the training images"
         )
     chosen = np.isin(np.arange(count), held)
-    held_groups = None if images.groups is None else images.groups[chosen]
-    return _subset(images, ~chosen), replace(_subset(images, chosen), groups=held_groups)
+    return _subset(images, ~chosen), _subset(images, chosen)
 
 
 def check_enough_images(count: int, classes: tuple[str, ...], batch: int) -> None:
@@ -184,7 +193,8 @@ def check_enough_images(count: int, classes: tuple[str, ...], batch: int) -> Non
 
 def _subset(images: TrainingSet, chosen: NDArray[np.bool_]) -> TrainingSet:
     labels = None if images.labels is None else images.labels[chosen]
-    return replace(images, pixels=images.pixels[chosen], labels=labels, groups=None)
+    groups = None if images.groups is None else images.groups[chosen]
+    return replace(images, pixels=images.pixels[chosen], labels=labels, groups=groups)
 
 
 def _find_class(name: str, classes: tuple[str, ...]) -> int:
