@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from closed_forms import SPACE, bowl, falling_bowl
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.tasks.workers import ThisProcess, Workers, WorkerSettings, open_workers
+from sonoforge.training.tasks.workers import ThisProcess
 from sonoforge.training.tuning.study import FILE, Asked, Ended, Plan, Study, open_storage, search
 
 
@@ -24,10 +25,9 @@ def run(
     storage: BaseStorage,
     plan: Plan,
     objective: Callable[[Asked], Ended] = bowl,
-    workers: Workers | None = None,
 ) -> list[FrozenTrial]:
     study = Study(storage, "bowl", SPACE, plan)
-    list(search([study], workers or ThisProcess("cpu"), objective))
+    list(search([study], ThisProcess("cpu"), objective))
     return study.trials
 
 
@@ -52,19 +52,6 @@ def test_a_study_depends_on_its_seed_alone() -> None:
     first, again, other = (tried(run(InMemoryStorage(), Plan(12, "tpe", seed))) for seed in (3, 3, 4))
     assert first == again
     assert first != other
-
-
-def test_two_processes_do_as_many_trials_each_once(tmp_path: Path) -> None:
-    storage = open_storage(tmp_path / FILE)
-    with open_workers(WorkerSettings("cpu", 2), tmp_path, 12) as workers:
-        trials = run(storage, Plan(12, "tpe", 0), workers=workers)
-    assert [trial.number for trial in trials] == list(range(12))
-    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
-    for trial in trials:
-        values = {
-            name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in trial.params.items()
-        }
-        assert trial.value == bowl(Asked("bowl", trial.number, values, ())).value, "each was told its own value"
 
 
 def _killed(asked: Asked) -> Ended:
@@ -140,3 +127,23 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(tmp_path: Path) -> None:
     ) as error:
         open_storage(tmp_path / FILE)
     assert "\n" not in str(error.value)
+
+
+def test_the_parameter_that_matters_has_the_largest_importance() -> None:
+    def steep(asked: Asked) -> Ended:
+        value = 10 * abs(math.log2(float(asked.values["batch"])) - 4) + float(asked.values["learning-rate"])
+        return Ended("bowl", asked.number, "complete", value)
+
+    storage = InMemoryStorage()
+    run(storage, Plan(20, "random", 0), steep)
+    importances = Study(storage, "bowl", SPACE, Plan(20, "random", 0)).importances()
+    assert next(iter(importances)) == "batch" and importances["batch"] > 0.95
+    assert "beta1" not in importances, "half of the trials have none"
+    assert sum(importances.values()) == pytest.approx(1)
+
+
+def test_importances_of_few_trials_are_refused() -> None:
+    storage = InMemoryStorage()
+    run(storage, Plan(9, "random", 0))
+    with pytest.raises(SonoforgeError, match="found 9 complete trials, expected at least 10; give more --trials"):
+        Study(storage, "bowl", SPACE, Plan(9, "random", 0)).importances()

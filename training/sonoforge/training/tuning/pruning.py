@@ -36,6 +36,7 @@ class Pruning:
 
     def __init__(self, name: str, history: Sequence[Past]) -> None:
         """Let the pruner see the ended trials in their order."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # no word on each study
         study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), pruner=PRUNERS[name]())
         for past in history:
             trial = study.ask()

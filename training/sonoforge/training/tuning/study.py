@@ -67,7 +67,7 @@ def open_storage(file: Path) -> optuna.storages.BaseStorage:
     Raises:
         SonoforgeError: It cannot be read or written.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # no word on each study
     try:
         return optuna.storages.RDBStorage(f"sqlite:///{file.absolute()}")
     except Exception as error:  # of SQLAlchemy and Alembic, whose kinds are many

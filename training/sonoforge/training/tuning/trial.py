@@ -5,16 +5,19 @@ A trial whose process is killed continues from its last checkpoint; one that has
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
+import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.cli.progress import stderr_handlers
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -128,7 +131,7 @@ def run_trial(task: TrialTask) -> Ended:
     setup = set_up_trial(opened, trial_settings(opened, asked.study, asked.number, asked.values))
     watch = _Watch(task.folder, setup.plan.steps, Pruning(task.rules.pruner, asked.history), task.rules.minutes)
     state, why = COMPLETE, ""
-    with log_to(task.run):
+    with log_to(task.run), _only_errors_on_stderr():
         try:
             train_gan(opened.images, setup.job, task.folder, resume=True, stop=watch)
         except GateError as error:
@@ -146,6 +149,20 @@ def run_trial(task: TrialTask) -> Ended:
     ended = Ended(asked.study, asked.number, state, value, tuple(watch.reports), details)
     write_json(path, ended._asdict())
     return ended
+
+
+@contextlib.contextmanager
+def _only_errors_on_stderr() -> Iterator[None]:
+    """Leave what a training says to ``log.txt`` while inside: of a hundred of them nobody reads it as it scrolls by."""
+    handlers = stderr_handlers()
+    levels = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
 
 
 def _read(path: Path) -> Ended:

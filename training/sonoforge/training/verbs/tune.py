@@ -111,8 +111,8 @@ def _prepare(config: Config, rules: Rules) -> list[_Searching]:
     searching = []
     for recipe in config.recipes:
         settings = dataclasses.replace(config.gan, recipe=recipe, metrics=METRICS)
-        images = read_training_set(config.data, settings, groups=True, cache_folder=cache)
         if not settings.metric_features and not settings.features:
+            images = read_training_set(config.data, settings, groups=True, cache_folder=cache)
             originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals
             space = choose_space(list(originals), images.name or "the images", "--metric-features")
             settings = dataclasses.replace(settings, metric_features=space)
@@ -172,7 +172,8 @@ def _words(ended: Ended, study: Study) -> str:
 
 def _write_table(folder: Path, studies: Sequence[Study]) -> None:
     rows = [_row(study, trial) for study in studies for trial in study.ended]
-    write_table(folder / page.TABLE, COLUMNS, rows)
+    columns = [name for name in COLUMNS if any(name in row for row in rows)]
+    write_table(folder / page.TABLE, columns, rows)
 
 
 def _row(study: Study, trial: FrozenTrial) -> Row:
@@ -187,8 +188,8 @@ def _result(folder: Path, config: Config, own: _Searching, study: Study) -> Sear
     try:
         importances = study.importances()
     except SonoforgeError as error:
-        missing = str(error)
-        log.warning("%s", missing)
+        log.warning("%s", error)
+        missing = str(error).partition(": ")[2]
     if best is None:
         return Searched(study.name, rows, None, {}, "", importances, missing)
     settings = with_values(own.opened.job.settings, own.opened.recipe, best.user_attrs["values"])

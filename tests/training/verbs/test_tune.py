@@ -1,0 +1,206 @@
+"""``sonoforge tune``: a search killed in the middle and resumed, several processes, a cluster, its page, refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_trainings import image_hashes, write_pictures
+from processes import start, wait_until
+from program import Finished, refused, sonoforge, succeed
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.progress import recorder
+from sonoforge.training.tuning.trial import Source, open_source, set_up_trial, trial_settings
+
+TRIALS = 12
+SMALL = ["--class-name", "malignant", "--image-size", "32", "--kimg", "0.05", "--metric-features", "pixels"]
+SMALL += ["--recipes", "dcgan", "--trials", TRIALS, "--search", "width=2,4", "--search", "batch=4,8", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"), 48)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def without_times(run: Path) -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows(run)]
+
+
+def assert_each_trial_was_done_once(run: Path) -> None:
+    assert [int(row["trial"]) for row in rows(run)] == list(range(TRIALS))
+    assert sorted(path.name for path in (run / "dcgan").iterdir()) == [f"trial-{i:04d}" for i in range(TRIALS)]
+    for path in (run / "dcgan").iterdir():
+        steps = [json.loads(line)["step"] for line in (path / "stats.jsonl").read_text().splitlines()]
+        assert steps == sorted(set(steps)), "no step is told twice"
+
+
+@pytest.fixture(scope="module")
+def killed(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished, dict[str, int]]:
+    """A search that was killed in its sixth trial and resumed: its folder, its end, and when trials before it ended."""
+    out = tmp_path_factory.mktemp("killed")
+    command = ["tune", "--data", pictures, *SMALL, "--jobs", "1", "--out", out]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder, "write_curves", lambda *_: None)  # half of such a short training's time
+        process = start(out / "log.txt", *command)
+        wait_until(lambda: any(out.glob("*/dcgan/trial-0005/checkpoints/step-*")), process)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        before = {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/dcgan/*/trial.json")}
+        done = succeed(*command, "--resume")
+    return Path(done.json["run"]), done, before
+
+
+def test_a_killed_search_resumes_without_doing_a_trial_twice(killed: tuple[Path, Finished, dict[str, int]]) -> None:
+    run, _, before = killed
+    assert [path.name for path in run.parent.iterdir() if path.is_dir()] == [run.name], "no second run folder"
+    assert 5 <= len(before) < TRIALS
+    assert {name: (run / "dcgan" / name / "trial.json").stat().st_mtime_ns for name in before} == before
+    assert_each_trial_was_done_once(run)
+    log = (run / "log.txt").read_text()
+    begun = Counter(line.rpartition("rates ")[2] for line in log.splitlines() if " training dcgan on " in line)
+    assert sum(begun.values()) == TRIALS + 1 or len(before) > 5, "only the trial that was under way was begun again"
+    assert log.count("continuing from") == sum(begun.values()) - TRIALS
+
+
+@pytest.mark.slow
+def test_a_search_without_a_kill_tries_and_measures_the_same_to_the_last_digit(
+    killed: tuple[Path, Finished, dict[str, int]], pictures: Path, tmp_path: Path
+) -> None:
+    run, done, _ = killed
+    whole = succeed("tune", "--data", pictures, *SMALL, "--jobs", "1", "--out", tmp_path).json
+    assert without_times(Path(whole["run"])) == without_times(run)
+    assert whole["recipes"]["dcgan"]["apart"] == done.json["recipes"]["dcgan"]["apart"]
+
+
+def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_the_same_settings(
+    killed: tuple[Path, Finished, dict[str, int]],
+) -> None:
+    run, done, _ = killed
+    found = done.json["recipes"]["dcgan"]
+    complete = [row for row in rows(run) if row["state"] == "complete"]
+    best = min(complete, key=lambda row: float(row["kid"]))
+    assert found["best"]["trial"] == int(best["trial"])
+    assert found["apart"]["metric_reference"] == "held-out" and found["apart"]["metric_real"] == 10
+    kept = [path.parent.name for path in (run / "dcgan").glob("*/checkpoints")]
+    assert kept == [Path(best["run"]).name], "checkpoints of the best alone are kept"
+    page = (run / "report.html").read_text()
+    assert "The lowest KID is optimistic" in page and "chosen on the very 8 held-out images" in page
+    assert found["command"] in page.replace("&#34;", '"').replace("&#39;", "'")
+    assert "<script" not in page
+    assert set(re.findall(r"https?://[\w.]+", page)) <= {"http://www.w3.org"}, "it loads nothing from elsewhere"
+    trained = json.loads((run / best["run"] / "results.json").read_text())
+    asked = sonoforge(*shlex.split(found["command"])[1:], "--dry-run")
+    assert asked.code == 0, asked.err
+    settings = json.loads(asked.out)
+    for name in (
+        "optimiser",
+        "learning_rate",
+        "discriminator_learning_rate",
+        "beta1",
+        "batch",
+        "norm",
+        "width",
+        "kimg",
+    ):
+        assert settings[name] == trained["settings"][name], name
+    for name in ("spread-kid", "spread-fid", "history-dcgan"):
+        with Image.open(run / f"{name}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 5, "something is drawn"
+
+
+def test_two_processes_do_as_many_trials(pictures: Path, tmp_path: Path) -> None:
+    done = succeed("tune", "--data", pictures, *SMALL, "--jobs", "2", "--pruner", "halving", "--out", tmp_path).json
+    assert_each_trial_was_done_once(Path(done["run"]))
+    states = Counter(row["state"] for row in rows(Path(done["run"])))
+    assert states["complete"] >= 1 and states["pruned"] >= 1 and sum(states.values()) == TRIALS
+
+
+@pytest.mark.slow
+def test_a_cluster_does_as_many_trials(pictures: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    command = ["tune", "--data", pictures, *SMALL, "--jobs", "2", "--cluster", "local", "--out", tmp_path]
+    assert_each_trial_was_done_once(Path(succeed(*command).json["run"]))
+
+
+def test_trials_differ_in_their_seeds_and_are_measured_against_the_same_images(pictures: Path) -> None:
+    settings = GanSettings(
+        recipe="dcgan", class_name="malignant", image_size=32, kimg=0.1, held_out=0.2, metric_features="pixels",
+        metrics=("kid", "fid"), batch=4, width=2,
+    )  # fmt: skip
+    opened = open_source(Source((str(pictures),), default_folder(), settings, "cpu", 0.2), 0)
+    assert opened.apart is not None
+    setups = [set_up_trial(opened, trial_settings(opened, "dcgan", number, {})) for number in (0, 1, 2)]
+    assert len({setup.settings.seed for setup in setups}) == 3
+    parts = []
+    for setup in setups:
+        assert setup.held_out is not None
+        parts.append((image_hashes(setup.originals.pixels), image_hashes(setup.held_out.pixels)))
+    assert parts[0] == parts[1] == parts[2]
+    trained, held_out = map(set, parts[0])
+    apart = set(image_hashes(opened.apart.pixels))
+    assert not trained & held_out and not trained & apart and not held_out & apart
+    assert len(trained) + len(held_out) + len(apart) == 48
+    other = open_source(Source((str(pictures),), default_folder(), settings, "cpu", 0.2), 1)
+    assert other.apart is not None and set(image_hashes(other.apart.pixels)) != apart, "the seed chooses them"
+
+
+def test_a_machine_with_other_images_is_refused(pictures: Path) -> None:
+    settings = GanSettings(recipe="dcgan", class_name="malignant", image_size=32)
+    source = Source((str(pictures),), default_folder(), settings, "cpu", 0.0, fingerprint="0" * 64)
+    with pytest.raises(SonoforgeError, match="found other images here than where the search was begun"):
+        open_source(source, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--recipes", "dcgan,dcgan"], "--recipes: found dcgan,dcgan, expected different recipes"),
+        (["--recipes", "dcgn"], "recipe: found 'dcgn', expected one of"),
+        (["--held-out", "0"], "--held-out: found 0, expected a share above 0"),
+        (["--held-out", "0.1"], "held-out images: found 4 for one in 10 of 38 images, expected at least 8"),
+        (["--trials", "1"], "--trials: found 1"),
+        (["--sampler", "grid"], "--sampler: found 'grid'"),
+        (["--search", "lr=1:2"], "--search: found 'lr', expected one of optimiser"),
+        (["--search", "n-critic=2:3"], "--search: found n-critic, which none of the recipes has or takes"),
+        (["--beta1", "0.5"], "beta1: found 0.5 with the optimiser rmsprop, which has none"),
+        (["--recipes", "stylegan2", "--norm", "batch"], "norm: found batch with the stylegan2 networks"),
+        (["--cluster", "local", "--device", "cuda:1"], "--device: found cuda:1 with --cluster"),
+    ],
+)
+def test_a_search_refuses_bad_settings_in_one_line(
+    pictures: Path, tmp_path: Path, options: list[Any], message: str
+) -> None:
+    assert message in refused("tune", "--data", pictures, *SMALL, "--out", tmp_path / "runs", *options)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_search_is_not_resumed_with_other_images(
+    killed: tuple[Path, Finished, dict[str, int]], pictures: Path
+) -> None:
+    run, _, _ = killed
+    images = json.loads((run / "images.json").read_text())
+    (run / "images.json").write_text(json.dumps({**images, "malignant/0.png": "0" * 64}))
+    try:
+        command = ["tune", "--data", pictures, *SMALL, "--jobs", "1", "--out", run.parent, "--resume"]
+        assert "was begun with other images than are there now" in refused(*command)
+    finally:
+        (run / "images.json").write_text(json.dumps(images))
