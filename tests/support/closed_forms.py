@@ -33,5 +33,5 @@ def falling_bowl(asked: Asked) -> Ended:
     for number in range(1, 5):
         reports.append((number, value + 1 / number))
         if pruning.report(*reports[-1]):
-            return Ended(asked.study, asked.number, "pruned", None, tuple(reports))
-    return Ended(asked.study, asked.number, "complete", value, tuple(reports))
+            return Ended(asked.study, asked.number, "pruned", None, tuple(reports), {"values": asked.values})
+    return Ended(asked.study, asked.number, "complete", value, tuple(reports), {"values": asked.values})

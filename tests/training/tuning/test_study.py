@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from closed_forms import SPACE, bowl, falling_bowl
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.tasks.workers import ThisProcess
+from sonoforge.training.tasks.workers import ThisProcess, WorkerSettings, open_workers
 from sonoforge.training.tuning.study import FILE, Asked, Ended, Plan, Study, open_storage, search
 
 
@@ -52,6 +52,17 @@ def test_a_study_depends_on_its_seed_alone() -> None:
     first, again, other = (tried(run(InMemoryStorage(), Plan(12, "tpe", seed))) for seed in (3, 3, 4))
     assert first == again
     assert first != other
+
+
+def test_two_processes_do_as_many_trials_each_once(tmp_path: Path) -> None:
+    study = Study(open_storage(tmp_path / FILE), "bowl", SPACE, Plan(12, "tpe", 0))
+    with open_workers(WorkerSettings("cpu", 2), tmp_path, 12) as workers:
+        done = [ended.number for ended in search([study], workers, falling_bowl)]
+    assert sorted(done) == [trial.number for trial in study.trials] == list(range(12))
+    for trial in study.trials:
+        values = trial.user_attrs["values"]
+        own = bowl(Asked("bowl", trial.number, values, ())).value
+        assert own is not None and trial.intermediate_values[1] == own + 1, "each was told its own measurements"
 
 
 def _killed(asked: Asked) -> Ended:

@@ -19,10 +19,11 @@ from PIL import Image
 from gan_trainings import image_hashes, write_pictures
 from processes import start, wait_until
 from program import Finished, refused, sonoforge, succeed
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import recorder
+from sonoforge.training.tuning import trial
 from sonoforge.training.tuning.trial import Source, open_source, set_up_trial, trial_settings
 
 TRIALS = 12
@@ -127,6 +128,7 @@ def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_t
             assert np.asarray(picture.convert("L")).std() > 5, "something is drawn"
 
 
+@pytest.mark.slow
 def test_two_processes_do_as_many_trials(pictures: Path, tmp_path: Path) -> None:
     done = succeed("tune", "--data", pictures, *SMALL, "--jobs", "2", "--pruner", "halving", "--out", tmp_path).json
     assert_each_trial_was_done_once(Path(done["run"]))
@@ -168,6 +170,30 @@ def test_a_machine_with_other_images_is_refused(pictures: Path) -> None:
     source = Source((str(pictures),), default_folder(), settings, "cpu", 0.0, fingerprint="0" * 64)
     with pytest.raises(SonoforgeError, match="found other images here than where the search was begun"):
         open_source(source, 0)
+
+
+def test_a_trial_ends_with_its_time_or_when_it_diverges(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock strikes in the first trial; in the second, a loss is no longer a number."""
+    real, calls = trial.train_gan, 0
+
+    def fails_later(*arguments: Any, **options: Any) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise GateError(f"{arguments[2]}: loss not finite by step 3; there is no checkpoint yet")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(trial, "train_gan", fails_later)
+    options = ["--trials", "2", "--jobs", "1", "--trial-minutes", "0.001", "--kimg", "50", "--second-held-out", "0"]
+    done = succeed("tune", "--data", pictures, *SMALL, *options, "--out", tmp_path).json
+    late, diverged = rows(Path(done["run"]))
+    assert late["state"] == "out of time" and 0 < float(late["seconds"]) < 5 and float(late["kimg"]) < 50
+    assert (diverged["state"], diverged["kid"]) == ("diverged", "")
+    assert diverged["why"] == "loss not finite by step 3; there is no checkpoint yet"
+    assert done["recipes"]["dcgan"]["best"]["trial"] == 0 and done["recipes"]["dcgan"]["apart"] == {}
+    assert "No images were set apart" in (Path(done["run"]) / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -138,9 +138,9 @@ def run_trial(task: TrialTask) -> Ended:
             state, why = DIVERGED, str(error).removeprefix(f"{task.folder}: ")
     checkpoints = gan_checkpoint.list_checkpoints(task.folder / "checkpoints")
     rows = read_stats(task.folder, gan_checkpoint.describe(checkpoints[-1]).step) if checkpoints else []
-    watch.look(rows)
     if state == COMPLETE and rows[-1]["step"] < setup.plan.steps:
         state = PRUNED if watch.pruned else OUT_OF_TIME
+    watch.look(rows)
     measured = [row for row in rows if "kid" in row]
     last = measured[-1] if measured else {}
     value = last["kid"] if state in ENDED else None
@@ -172,8 +172,8 @@ def _read(path: Path) -> Ended:
 
 def _seconds(rows: Sequence[dict[str, Any]]) -> float:
     """Sum up the seconds of training; those of steps that a killed process lost count once."""
-    before = [0, *[row["step"] for row in rows[:-1]]]
-    return float(sum((row["step"] - last) * row["seconds_per_step"] for row, last in zip(rows, before, strict=True)))
+    steps = [0, *(row["step"] for row in rows)]
+    return float(sum((row["step"] - last) * row["seconds_per_step"] for row, last in zip(rows, steps, strict=False)))
 
 
 class _Watch:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import optuna
 from optuna.trial import FrozenTrial
 
 from sonoforge.runtime.atomic import write_json
@@ -75,9 +76,9 @@ def main(config: Config) -> Outcome:
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     with run_folder.working_in(folder):
         _check_images(folder, first)
-        environment = run_folder.describe_environment(
-            device_name(find_device(config.device)), config.gan.seed, first.images.fingerprint
-        )
+        here = device_name(find_device(first.job.device))
+        environment = run_folder.describe_environment(here, config.gan.seed, first.images.fingerprint)
+        environment["versions"]["optuna"] = optuna.__version__  # what is tried depends on it
         run_folder.write_environment(folder, environment)
         storage = open_storage(folder / FILE)
         plan = Plan(config.trials, config.sampler, config.gan.seed)
@@ -116,7 +117,8 @@ def _prepare(config: Config, rules: Rules) -> list[_Searching]:
             originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals
             space = choose_space(list(originals), images.name or "the images", "--metric-features")
             settings = dataclasses.replace(settings, metric_features=space)
-        source = Source(config.data, cache, settings, config.device, config.second_held_out)
+        device = "auto" if config.cluster else config.device  # a cluster's GPUs need not be here
+        source = Source(config.data, cache, settings, device, config.second_held_out)
         opened = open_source(source, rules.seed)
         source = dataclasses.replace(source, fingerprint=opened.images.fingerprint)
         space_of_recipe = recipe_space(compose(settings), settings, narrowed)
@@ -147,8 +149,8 @@ def _search(
     by_name = {study.name: study for study in studies}
 
     def task(asked: Asked) -> TrialTask:
-        own = trial_folder(folder, asked.study, asked.number)
-        return TrialTask(asked, sources[asked.study], rules, own, folder)
+        source = dataclasses.replace(sources[asked.study], device=opened.device)
+        return TrialTask(asked, source, rules, trial_folder(folder, asked.study, asked.number), folder)
 
     with (
         open_workers(workers, folder, total - done) as opened,
