@@ -27,7 +27,6 @@ from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.batches.training_set import read_training_set
-from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.setup import SOURCES
 from sonoforge.training.metrics.suited_space import choose_space
@@ -106,8 +105,8 @@ def _prepare(config: Config, rules: Rules) -> list[_Searching]:
             "--held-out: found 0, expected a share above 0: chosen on the images they were trained on, the best "
             "settings would be those that copy them best"
         )
-    published = [find_recipe(recipe) for recipe in config.recipes]
-    narrowed = read_search(config.search, config.gan, published)
+    recipes = [compose(dataclasses.replace(config.gan, recipe=recipe)) for recipe in config.recipes]
+    narrowed = read_search(config.search, config.gan, recipes)
     cache = config.storage.open()
     searching = []
     for recipe in config.recipes:

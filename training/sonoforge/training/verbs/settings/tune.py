@@ -43,8 +43,8 @@ class Config:
     sampler: str = option("tpe", help="how settings are suggested", choices=SAMPLER_NAMES)
     pruner: str = option(
         "median",
-        help="gives trials up by their KID after a quarter, a half, three quarters of the budget: median: worse than "
-        "half of the earlier ones; halving: not in the better half",
+        help="gives trials up by their KID: median: after a half and three quarters of the budget, if worse than the "
+        "median of earlier trials; halving: after a quarter and a half, if not in the better half",
         choices=PRUNER_NAMES,
     )
     gan: GanSettings = group(
