@@ -26,6 +26,10 @@ install train
 install cluster
 "$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --cluster local --quiet
 
+install tune
+"$sonoforge" tune --data scans --class benign --recipes dcgan --trials 3 --kimg 0.05 --size 32 --search batch=4,8 --search width=4,8 \
+  --metric-features pixels --quiet
+
 install remote
 "$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --out "file://$PWD/url" --quiet
 "$PWD/remote/bin/python" -c 'import s3fs'
@@ -42,4 +46,4 @@ install mobile
 install dicom
 PYTHONPATH="$support" dicom/bin/python -c 'import cbis, pathlib; cbis.write_collection(pathlib.Path("cbis"))'
 "$sonoforge" data import cbis-ddsm cbis regions --quiet
-echo "train, cluster, remote, export, mobile, dicom: each runs its verbs alone"
+echo "train, cluster, tune, remote, export, mobile, dicom: each runs its verbs alone"
