@@ -7,7 +7,7 @@ support=$(realpath "$(dirname "$0")/../tests/support")
 mkdir -p "$2" && cd "$2"
 export SONOFORGE_CACHE="$PWD/cache"
 
-install() { # EXTRA: a clean environment with the wheel and this extra alone
+install() { # EXTRA or EXTRA,EXTRA: a clean environment with the wheel and these extras alone
   python3 -m venv "$1"
   "$1/bin/pip" install -q -c "$constraints" "$wheel[$1]"
   sonoforge="$PWD/$1/bin/sonoforge"
@@ -23,16 +23,17 @@ install train
 "$sonoforge" train --data scans --weights shipped --epochs 1 --members 1 --quiet
 "$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --quiet
 
-install cluster
+install cluster,remote
 "$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --cluster local --quiet
 
-install tune
+"$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --out "file://$PWD/url" --quiet
+"$PWD/cluster,remote/bin/python" -c 'import s3fs'
+
+install segment,tune
+"$sonoforge" segment --data scans --recipes spade:small-data --folds 3 --size 32 --steps 2 --width 8 --gan-kimg 0.032 --gan-width 4 \
+  --metric-features pixels --repeats 5 --quiet
 "$sonoforge" tune --data scans --class benign --recipes dcgan --trials 3 --kimg 0.05 --size 32 --search batch=4,8 --search width=4,8 \
   --metric-features pixels --quiet
-
-install remote
-"$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --out "file://$PWD/url" --quiet
-"$PWD/remote/bin/python" -c 'import s3fs'
 
 install export
 "$sonoforge" export runs/*-train-* --data phantom --formats onnx,torchscript --out classifier --quiet
@@ -46,4 +47,4 @@ install mobile
 install dicom
 PYTHONPATH="$support" dicom/bin/python -c 'import cbis, pathlib; cbis.write_collection(pathlib.Path("cbis"))'
 "$sonoforge" data import cbis-ddsm cbis regions --quiet
-echo "train, cluster, tune, remote, export, mobile, dicom: each runs its verbs alone"
+echo "train, cluster with remote, segment with tune, export, mobile, dicom: each runs its verbs alone"

@@ -7,6 +7,7 @@ LeakyReLU).  The loss is the sum of cross-entropy and 1 - Dice of the structures
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,16 +38,20 @@ class UnetSettings:
     learning_rate: float = 0.001  # the highest, of AdamW with one rise and a cosine fall
 
 
-def build_unet(channels: int, structures: int, width: int, seed: int) -> nn.Module:
-    """Make a U-Net with initial weights: images (N, channels, S, S) to logits (N, structures + 1, S, S).
+def check_installed() -> None:
+    """Refuse to begin without MONAI.
 
     Raises:
-        SonoforgeError: MONAI is not installed.
+        SonoforgeError: It is not installed.
     """
-    try:
-        from monai.networks.nets.basic_unet import BasicUNet  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError as error:
-        raise SonoforgeError("segment: monai is not installed; pip install 'sonoforge[segment]'") from error
+    if importlib.util.find_spec("monai") is None:
+        raise SonoforgeError("sonoforge segment: monai is not installed; pip install 'sonoforge[segment]'")
+
+
+def build_unet(channels: int, structures: int, width: int, seed: int) -> nn.Module:
+    """Make a U-Net with initial weights: images (N, channels, S, S) to logits (N, structures + 1, S, S)."""
+    from monai.networks.nets.basic_unet import BasicUNet  # noqa: PLC0415 - an extra, and slow to import
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         widths = (width, width, 2 * width, 4 * width, 8 * width, width)

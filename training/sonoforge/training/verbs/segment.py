@@ -52,7 +52,7 @@ from sonoforge.training.segmentation.judging import CaseScore, files_read, read_
 from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
 from sonoforge.training.segmentation.overlays import PICTURES, sheet_name, write_sheet
 from sonoforge.training.segmentation.set_results import SetResults, compute_set
-from sonoforge.training.segmentation.unet import UnetSettings
+from sonoforge.training.segmentation.unet import UnetSettings, check_installed
 from sonoforge.training.tasks.ray_cluster import check_cluster
 from sonoforge.training.tasks.workers import Workers, WorkerSettings, open_workers
 from sonoforge.training.verbs.gan_train import device_name
@@ -130,6 +130,7 @@ def _fill_defaults(config: Config) -> Config:
         raise SonoforgeError(f"--recipes: found none, but {drawn} need generated pairs; give recipes or other --arms")
     budget = BUDGETS[config.budget]
     own = {name: budget[name] for name in ("image_size", "steps", "tested_folds") if getattr(config, name) is None}
+    check_installed()
     check_cluster(config.cluster, config.device)
     find_device(config.device)
     generator = _with_budget(config.generator, budget["generator"])
