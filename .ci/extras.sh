@@ -25,7 +25,6 @@ install train
 
 install cluster,remote
 "$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --cluster local --quiet
-
 "$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --out "file://$PWD/url" --quiet
 "$PWD/cluster,remote/bin/python" -c 'import s3fs'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 
@@ -113,6 +114,8 @@ def test_scores_survive_the_file_and_a_damaged_one_is_refused(tmp_path: Path) ->
     assert all(one[:8] == other[:8] and one[11:] == other[11:] for one, other in zip(again, rows, strict=True))
     numbers = [[row[8:11] for row in own] for own in (again, rows)]
     np.testing.assert_allclose(*numbers, atol=1e-6)
+    (tmp_path / "cases.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert str(read_cases(tmp_path / "cases.csv.gz")) == str(again)
     text = path.read_text()
     path.write_text(text.replace("0.46", "high", 1))
     with pytest.raises(SonoforgeError, match=r"cases.csv: line \d+: .*high"):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import gzip
 import logging
 import re
 from collections import defaultdict
@@ -275,20 +276,21 @@ def path_in(cell: str | None) -> str:
 
 
 def read_table(path: Path, remedy: str) -> tuple[list[dict[str, str | None]], Sequence[str]]:
-    """Read comma-separated text: its rows by column, and its columns.
+    """Read comma-separated text, or text compressed by gzip (``.csv.gz``): its rows by column, and its columns.
 
     Raises:
         SonoforgeError: It cannot be read; ends with the remedy.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             rows = [
                 {column: undefused(cell) if isinstance(cell, str) else cell for column, cell in row.items()}
                 for row in reader
             ]
             return rows, reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise SonoforgeError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 

@@ -32,7 +32,7 @@ def write_cases(path: Path, scores: Iterable[CaseScore]) -> None:
 
 
 def read_cases(path: Path) -> list[CaseScore]:
-    """Read `write_cases`'s file.
+    """Read `write_cases`'s file, or one compressed by gzip (``.csv.gz``).
 
     Raises:
         SonoforgeError: Other columns, or a cell that is no number.
