@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from sonoforge.training.segmentation.unet import UnetSettings
 
 REAL, PERTURBED = "real", "perturbed"
 """The maps that a generator which draws into maps is given: those of its training fold, as they are or distorted."""
+_OTHER_KIMG = 10.0  # of a recipe that `Experiment.kimg` does not name
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Experiment:
     arms: tuple[str, ...]  # see `arms.find_arm`
     recipes: tuple[str, ...]  # NAME or NAME:PRESET
     generator: GanSettings  # what the recipes' trainings share
+    kimg: Mapping[str, float]  # thousands of images that a recipe is shown, where `generator` gives no duration
     maps: str  # what is drawn into: `real`, `perturbed`, or another of the recipes, whose generated maps are taken
     unet: UnetSettings
     measuring: Measuring
@@ -51,7 +54,10 @@ class Experiment:
     def settings_of(self, recipe: str) -> GanSettings:
         """Return the settings of one recipe's training."""
         name, _, preset = recipe.partition(":")
-        return dataclasses.replace(self.generator, recipe=name, preset=preset or "paper", masks=True)
+        own = dataclasses.replace(self.generator, recipe=name, preset=preset or "paper", masks=True)
+        if own.epochs is not None or own.steps is not None or own.kimg is not None:
+            return own
+        return dataclasses.replace(own, kimg=self.kimg.get(name, _OTHER_KIMG) if self.kimg else None)
 
     @property
     def doses(self) -> tuple[float, ...]:

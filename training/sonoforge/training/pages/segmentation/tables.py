@@ -67,21 +67,27 @@ def _claimed_rows(own: SetResults) -> Iterator[dict[str, Any]]:
 
 def describe_budget(experiment: Experiment, budget: str, tasks: int) -> str:
     """Say what will be trained, and for how long."""
-    unet, generator = experiment.unet, experiment.generator
-    lengths = {"epochs": generator.epochs, "thousand images": generator.kimg, "steps": generator.steps}
-    length = next((f"{value:g} {name}" for name, value in lengths.items() if value is not None), "as published")
+    unet = experiment.unet
     lines = [
         f"budget {budget}: {counted(tasks, 'fold')} in all; each U-Net {unet.steps} steps of {unet.batch} pairs, "
         f"{unet.width} channels",
     ]
     if experiment.recipes:
-        batches = ", ".join(
-            f"{recipe} in batches of {generator.batch or compose(experiment.settings_of(recipe)).budget.batch}"
-            for recipe in experiment.recipes
-        )
-        width = "" if generator.width is None else f", base width {generator.width}"
-        lines.append(f"each generator {length}{width}: {batches}")
+        lines.append(f"generators: {describe_generators(experiment)}")
     return "\n".join(lines)
+
+
+def describe_generators(experiment: Experiment) -> str:
+    """Say how long each generator is trained, and in which batches."""
+    said = []
+    for recipe in experiment.recipes:
+        settings = experiment.settings_of(recipe)
+        lengths = {"epochs": settings.epochs, "thousand images": settings.kimg, "steps": settings.steps}
+        length = next((f"{value:g} {name}" for name, value in lengths.items() if value is not None), "as published")
+        batch = settings.batch or compose(settings).budget.batch
+        said.append(f"{recipe} {length}, batches of {batch}")
+    width = "" if experiment.generator.width is None else f"; base width {experiment.generator.width}"
+    return "; ".join(said) + width
 
 
 def describe_sets(results: Sequence[SetResults]) -> str:

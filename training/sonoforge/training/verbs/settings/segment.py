@@ -68,8 +68,9 @@ class Config:
     seeds: int = option(1, help="repeat all trainings, on the same folds, with this many seeds", limits=(1, 100))
     budget: str = option(
         "quick",
-        help="quick: 64 pixels, 300 steps of each U-Net, 5000 images shown to each GAN, batches of 16, base width 16; "
-        "full: 128 pixels, 3000 steps, 200 epochs, the recipe's own batch and width",
+        help="quick: 64 pixels, 300 steps of each U-Net, 4 to 30 thousand images shown to each GAN, so that none takes "
+        "much longer than another, batches of 16, base width 16; full: 128 pixels, 3000 steps, 200 epochs, the "
+        "recipe's own batch and width",
         choices=("quick", "full"),
     )
     image_size: int | None = option(
