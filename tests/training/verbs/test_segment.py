@@ -152,7 +152,7 @@ def test_a_patient_on_both_sides_is_refused_before_anything_is_trained(run: Run,
     table.write_text(table.read_text().replace("p00_slice01.png,p00,", "p00_slice01.png,p04,"))
     done = sonoforge("segment", "--data", leaking, *QUICK, "--arms", "real", "--out", tmp_path / "runs", "--quiet")
     assert done.code == 1 and "heart/p00_slice01.png matches test image" in done.err
-    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_spade_draws_into_maps_that_another_generator_made(run: Run, tmp_path: Path) -> None:

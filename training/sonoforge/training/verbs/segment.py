@@ -84,17 +84,21 @@ def main(config: Config) -> Outcome:
     names = [images.name for images, _, _ in experiments]
     if len(set(names)) < len(names):
         raise SonoforgeError(f"--data: found {', '.join(names)}, expected sets of different names; rename a folder")
+    planned = [task for own in experiments for task in _plan_tasks(config, *own)]
+    for task in planned:
+        training_part(task, "every training")  # refused here, before anything is trained
+        if task.experiment.recipes:
+            check_measurable(task)
     folder = run_folder.open_run(Path(config.out), "segment-" + "-".join(names), flatten(config), resume=config.resume)
     with run_folder.working_in(folder):
         device = device_name(find_device(config.device))
         for images, _, _ in experiments:
             about = run_folder.describe_environment(device, config.seed, images.cache.fingerprint)
             run_folder.write_environment(folder, about)
-        tasks = [task for own in experiments for task in _fold_tasks(folder, config, *own)]
-        for task in tasks:
-            training_part(task, "every training")  # refused here, before anything is trained
-            if task.experiment.recipes:
-                check_measurable(task)
+        tasks = [dataclasses.replace(task, folder=folder / task.folder) for task in planned]
+        for task in _first_tasks(tasks):
+            task.folder.mkdir(exist_ok=True)
+            keep_plan(task.folder / FILE, task.plan)
         say("%s", describe_budget(tasks[0].experiment, config.budget, len(tasks)))
         results = _run(folder, config, tasks, [images for images, _, _ in experiments])
         say("%s", describe_sets(results))
@@ -186,17 +190,12 @@ def _open_experiment(config: Config, data: str) -> tuple[LabelledSet, ImageSourc
     return images, source, experiment
 
 
-def _fold_tasks(
-    folder: Path, config: Config, images: LabelledSet, source: ImageSource, experiment: Experiment
-) -> Iterator[FoldTask]:
-    """Yield one piece of work for each tested fold and seed of a set, and write its split plan."""
-    own = folder / images.name
-    own.mkdir(exist_ok=True)
+def _plan_tasks(config: Config, images: LabelledSet, source: ImageSource, experiment: Experiment) -> Iterator[FoldTask]:
+    """Yield one piece of work for each tested fold and seed of a set, in a folder of the set's name."""
     plan = plan_folds(images, config.protocol, config.folds, config.seed)
-    keep_plan(own / FILE, plan)
     for fold in range(min(plan.folds, config.tested_folds or plan.folds)):
         for seed in range(config.seed, config.seed + config.seeds):
-            yield FoldTask(own, source, plan, fold, seed, experiment)
+            yield FoldTask(Path(images.name), source, plan, fold, seed, experiment)
 
 
 def _run(folder: Path, config: Config, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet]) -> list[SetResults]:
