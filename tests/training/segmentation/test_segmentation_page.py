@@ -57,3 +57,17 @@ def test_the_unet_on_real_images_has_the_dice_that_is_stated() -> None:
         structures = [part["dice"]["value"] for part in row["structures"].values()]
         stated = [row["dice"][end] for end in ("value", "low", "high")]  # type: ignore[literal-required]
         assert told[name] == pytest.approx(stated + (structures if len(structures) > 1 else []), abs=0.0006)
+
+
+def test_the_table_of_six_follows_from_the_scores_of_the_cases() -> None:
+    computed = rows_of("segmentation-six.csv.gz")
+    heading, _, *table = table_below("## Measured: six GANs")
+    assert heading[2:] == list(computed) and len(table) == 14
+    for arm, generator, *cells in table:
+        for name, cell in zip(heading[2:], cells, strict=True):
+            (row,) = (
+                row
+                for row in computed[name]
+                if row["arm"] == arm and (row["recipe"].partition(":")[0] or "none") == generator
+            )
+            assert numbers(cell) == pytest.approx([row["dice"][end] for end in ("value", "low", "high")], abs=0.0006)
