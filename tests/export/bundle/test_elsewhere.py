@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,9 @@ def test_a_bundle_gets_the_same_card_as_its_run_when_the_evidence_comes_later(
         assert done.code == 0, done.err
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())
         assert manifest["files"]["model.onnx"]["sha256"] == onnx
-        return (tmp_path / name / "MODEL_CARD.md").read_text(encoding="utf-8"), manifest["evaluation"]
+        card = (tmp_path / name / "MODEL_CARD.md").read_text(encoding="utf-8")
+        # What rounding comes to is measured anew by each export, and is not the same to the last digit.
+        return re.sub(r"\d\.\de-\d\d", "rounding", card), manifest["evaluation"]
 
     bundle = small_run.folder / "bundle"
     onnx = json.loads((bundle / "manifest.json").read_text())["files"]["model.onnx"]["sha256"]

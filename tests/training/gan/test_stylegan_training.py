@@ -217,8 +217,8 @@ def test_with_projection_both_networks_respond_to_labels(recipe: str, tmp_path: 
 
 def test_classes_of_other_brightness_are_learned_as_such(tmp_path: Path) -> None:
     settings = _settings(
-        "stylegan2", conditioning="projection", steps=40, batch=8, tick_steps=40, augmentation="none",
-        learning_rate=0.02, regularisers="r1=0.1:16",
+        "stylegan2", conditioning="projection", steps=60, batch=8, tick_steps=60, augmentation="none",
+        learning_rate=0.01, regularisers="r1=0.1:16",
     )  # fmt: skip
     generator = load_generator(_train(settings, tmp_path, labelled=True))
     bright, dark = (sample(generator, 16, seed=0, label=label).mean() for label in (0, 1))
