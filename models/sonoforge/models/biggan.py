@@ -5,8 +5,7 @@ a class embedding shared by all layers, and skip-z: the latent vector is cut int
 each block get one.  Section 3.1: orthogonal initial weights.  Appendix B: figure 15, the blocks; tables 4 to 6, the
 layers at 128, 256 and 512 pixels, which are followed here but that self-attention always stands at 64x64; 32 and 64 are
 not in the paper, and are as in its authors' code.  Both networks are spectrally normalised (Miyato, Kataoka, Koyama,
-Yoshida, ICLR 2018).  Self-attention: Zhang, Goodfellow, Metaxas, Odena, "Self-Attention Generative Adversarial
-Networks", ICML 2019, with the value at half the channels, and keys and values pooled, as there.
+Yoshida, ICLR 2018).
 
 Generalised: 224 has the blocks of 128 on maps from 7x7 on; images of less than 128 pixels have their attention at half
 their side.  Without classes, only the latent chunks steer the normalisation.
@@ -21,12 +20,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, relu
+from torch.nn.functional import avg_pool2d, interpolate, relu
 
+from sonoforge.models.conditional_norm import ConditionalBatchNorm
 from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import ScoreHead
+from sonoforge.models.self_attention import SelfAttention
 from sonoforge.models.spectral import convolution as spectral_convolution
-from sonoforge.models.spectral import normalised, restart, stored_weight
+from sonoforge.models.spectral import initialise_orthogonal, normalised
 
 WIDTH = 96  # channels that the paper's multipliers are of (table 1)
 EMBEDDING = 128  # length of the shared class embedding (appendix B)
@@ -64,58 +65,12 @@ def _attention_side(image_size: int) -> int:
     return side
 
 
+initialise = initialise_orthogonal
 convolution = functools.partial(spectral_convolution, epsilon=EPSILON)
 
 
 def _linear(inputs: int, outputs: int, bias: bool) -> nn.Module:
     return normalised(nn.Linear(inputs, outputs, bias), EPSILON)
-
-
-class SelfAttention(nn.Module):
-    """Each pixel of the maps adds what it attends to anywhere in the image (Zhang 2019, section 3).
-
-    Args:
-        width: Channels, a multiple of 8 or 8 at least.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.queries = convolution(width, max(1, width // 8), 1, bias=False)
-        self.keys = convolution(width, max(1, width // 8), 1, bias=False)
-        self.values = convolution(width, max(1, width // 2), 1, bias=False)
-        self.output = convolution(max(1, width // 2), width, 1, bias=False)
-        self.strength = nn.Parameter(torch.zeros(()))  # gamma: nothing is attended to at first
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """(N, width, H, W) to the same, H and W even."""
-        queries = self.queries(maps).flatten(2)
-        keys = max_pool2d(self.keys(maps), 2).flatten(2)
-        values = max_pool2d(self.values(maps), 2).flatten(2)
-        weights = torch.bmm(queries.transpose(1, 2), keys).softmax(2)
-        attended = torch.bmm(values, weights.transpose(1, 2)).unflatten(2, maps.shape[2:])
-        result: Tensor = maps + self.strength * self.output(attended)
-        return result
-
-
-class ConditionalBatchNorm(nn.Module):
-    """Batch normalisation whose scale and shift are linear in a condition (Dumoulin, Shlens, Kudlur, ICLR 2017).
-
-    Args:
-        width: Channels.
-        condition: Length of the condition.
-    """
-
-    def __init__(self, width: int, condition: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(width, EPSILON, affine=False)
-        self.scale = _linear(condition, width, False)
-        self.shift = _linear(condition, width, False)
-
-    def forward(self, maps: Tensor, condition: Tensor) -> Tensor:
-        """Maps (N, width, H, W) and condition (N, condition) to (N, width, H, W)."""
-        scale, shift = self.scale(condition), self.shift(condition)
-        normalised: Tensor = self.norm(maps) * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
-        return normalised
 
 
 class _UpBlock(nn.Module):
@@ -253,19 +208,3 @@ class Discriminator(nn.Module):
         features = relu(self.layers(images)).sum((2, 3))
         answer: tuple[Tensor, Tensor | None] = self.head(features, labels)
         return answer
-
-
-@torch.no_grad()
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights: orthogonal (Saxe, McClelland, Ganguli, ICLR 2014), biases 0.
-
-    Args:
-        network: `Generator` or `Discriminator`, changed in place.
-        generator: Source of the numbers, on the network's device.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
-            nn.init.orthogonal_(stored_weight(module), generator=generator)
-            restart(module, generator)
-            if not isinstance(module, nn.Embedding) and module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -30,7 +30,8 @@ def normalised(layer: Any, epsilon: float = EPSILON) -> nn.Module:
     if not layer.weight.is_meta:
         spectral_norm(layer, eps=epsilon)
     else:
-        parametrize.register_parametrization(layer, "weight", _Outline(layer.weight, eps=epsilon))
+        dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0  # of the outputs, as torch has it
+        parametrize.register_parametrization(layer, "weight", _Outline(layer.weight, dim=dim, eps=epsilon))
     own: nn.Module = layer
     return own
 
@@ -60,13 +61,30 @@ def restart(layer: Any, generator: torch.Generator) -> None:
     """
     if not hasattr(layer, "parametrizations"):
         return
-    weight = stored_weight(layer).flatten(1)
+    normalisation = layer.parametrizations.weight[0]
+    weight = normalisation._reshape_weight_to_matrix(stored_weight(layer))  # one row an output
     left = torch.empty(len(weight), device=weight.device).normal_(generator=generator)
     for _ in range(FIRST_STEPS):
         right = normalize(weight.T @ left, dim=0)
         left = normalize(weight @ right, dim=0)
-    layer.parametrizations.weight[0]._u.copy_(left)
-    layer.parametrizations.weight[0]._v.copy_(right)
+    normalisation._u.copy_(left)
+    normalisation._v.copy_(right)
+
+
+@torch.no_grad()
+def initialise_orthogonal(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights: orthogonal (Saxe, McClelland, Ganguli, ICLR 2014), biases 0.
+
+    Args:
+        network: Changed in place.
+        generator: Source of the numbers, on the network's device.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
+            nn.init.orthogonal_(stored_weight(module), generator=generator)
+            restart(module, generator)
+            if not isinstance(module, nn.Embedding) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def fix_weights(network: nn.Module) -> None:

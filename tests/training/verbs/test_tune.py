@@ -23,8 +23,9 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import recorder
-from sonoforge.training.tuning import trial
-from sonoforge.training.tuning.trial import Source, open_source, set_up_trial, trial_settings
+from sonoforge.training.trials import training
+from sonoforge.training.trials.source import Source, open_source
+from sonoforge.training.tuning.trial import set_up_with, trial_settings
 
 TRIALS = 12
 SMALL = ["--class-name", "malignant", "--image-size", "32", "--kimg", "0.05", "--metric-features", "pixels"]
@@ -150,7 +151,7 @@ def test_trials_differ_in_their_seeds_and_are_measured_against_the_same_images(p
     )  # fmt: skip
     opened = open_source(Source((str(pictures),), default_folder(), settings, "cpu", 0.2), 0)
     assert opened.apart is not None
-    setups = [set_up_trial(opened, trial_settings(opened, "dcgan", number, {})) for number in (0, 1, 2)]
+    setups = [set_up_with(opened, trial_settings(opened, "dcgan", number, {})) for number in (0, 1, 2)]
     assert len({setup.settings.seed for setup in setups}) == 3
     parts = []
     for setup in setups:
@@ -176,7 +177,7 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock strikes in the first trial; in the second, a loss is no longer a number."""
-    real, calls = trial.train_gan, 0
+    real, calls = training.train_gan, 0
 
     def fails_later(*arguments: Any, **options: Any) -> Path:
         nonlocal calls
@@ -185,7 +186,7 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
             raise GateError(f"{arguments[2]}: loss not finite by step 3; there is no checkpoint yet")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(trial, "train_gan", fails_later)
+    monkeypatch.setattr(training, "train_gan", fails_later)
     options = ["--trials", "2", "--jobs", "1", "--trial-minutes", "0.001", "--kimg", "50", "--second-held-out", "0"]
     done = succeed("tune", "--data", pictures, *SMALL, *options, "--out", tmp_path).json
     late, diverged = rows(Path(done["run"]))

@@ -61,6 +61,7 @@ VERBS = {
     "gan sweep": Verb("training.verbs.gan_sweep", "train", "compare recipes and perceptual weights in one table"),
     "gan compare": Verb("training.verbs.gan_compare", "train", "train several recipes and measure each at milestones"),
     "tune": Verb("training.verbs.tune", "tune", "search each GAN recipe's settings for the lowest KID"),
+    "search": Verb("export.verbs.search", "train,export", "evolution designs the cells of a GAN (GA-GAN)"),
     "gan sample": Verb(
         "runtime.verbs.gan_sample",
         "",

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sonoforge.models import began, biggan, dcgan, dcgan_thesis, progan, spade
+from sonoforge.models.ga_gan import networks as ga_gan
 from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledSettings
@@ -30,6 +31,7 @@ class Architecture(NamedTuple):
     batch_options: Callable[[int], dict[str, float]] = lambda images: {}
     free_hidden: bool = False  # whether either network takes another `activation` or `norm` than its paper's
     reconstruction: bool = False  # whether the discriminator's scores are reconstruction errors
+    cells: bool = False  # whether either network has a `cell`, which is a code
 
 
 def _channel_widths(width: int) -> dict[str, int]:
@@ -62,6 +64,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "dcgan": Architecture(_dcgan_generator, _dcgan_discriminator, dcgan.initialise, free_hidden=True),
     "began": Architecture(began.Generator, began.Discriminator, began.initialise, reconstruction=True),
+    "ga-gan": Architecture(ga_gan.Generator, ga_gan.Discriminator, ga_gan.initialise, cells=True),
     "biggan": Architecture(biggan.Generator, biggan.Discriminator, biggan.initialise),
     "spade": Architecture(
         lambda **options: spade.Generator(spade.GeneratorSettings(**options)), spade.Discriminator, spade.initialise

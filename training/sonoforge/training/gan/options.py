@@ -88,6 +88,12 @@ class GanSettings:
     width: int | None = option(
         None, help="number of channels of the base layer, for smaller or larger networks", limits=(1, None)
     )
+    generator_cell: str | None = option(
+        None, help="code of the generator's cells, such as '{3, 12-6, [2]}', or found; recipe ga-gan alone"
+    )
+    discriminator_cell: str | None = option(
+        None, help="code of the discriminator's cells, or fixed or found; recipe ga-gan alone"
+    )
     start_from: str = option(
         "",
         help="start with the weights of a run or checkpoint of the same architecture, of any size, or of a "

@@ -95,8 +95,20 @@ def compose(settings: GanSettings) -> Recipe:
             generator={**recipe.generator, **widths(settings.width)},
             discriminator={**recipe.discriminator, **widths(settings.width)},
         )
+    for network in ("generator", "discriminator"):
+        if (cell := getattr(settings, f"{network}_cell")) is not None:
+            recipe = _with_cell(recipe, network, cell)
     _check_composition(recipe, settings)
     return recipe
+
+
+def _with_cell(recipe: Recipe, network: str, cell: str) -> Recipe:
+    if not ARCHITECTURES[recipe.architecture].cells:
+        raise SonoforgeError(
+            f"{network}_cell: found {cell} with the {recipe.architecture} networks, which have no cells; leave it out, "
+            "or choose recipe ga-gan"
+        )
+    return dataclasses.replace(recipe, **{network: {**getattr(recipe, network), "cell": cell}})
 
 
 def _conditioning(recipe: Recipe, settings: GanSettings) -> str:
@@ -214,6 +226,8 @@ def make_plan(settings: GanSettings, images: int) -> Plan:
         steps = settings.steps
     elif settings.kimg is not None:
         steps = math.ceil(settings.kimg * 1000 / shown)
+    elif settings.epochs is None and budget.steps is not None:
+        steps = budget.steps
     else:
         epochs = budget.epochs if settings.epochs is None else settings.epochs
         steps = math.ceil(epochs * images / shown)

@@ -50,15 +50,17 @@ class Processes:
             pool.submit(function, argument)
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads = reads_nothing
     ) -> Iterator[Result]:
         """Do the tasks side by side; see `workers.Workers`."""
-        new, again = ((task, 0) for task in tasks), deque[tuple[Task, int]]()
+        new, again = iter(tasks), deque[tuple[Task, int]]()
         free = list(range(self.slots))
         running: dict[Future[Result], tuple[Task, int, int]] = {}
         while True:
-            while free and (chosen := again.popleft() if again else next(new, None)):
-                task, deaths = chosen
+            while free:
+                task, deaths = again.popleft() if again else (next(new, None), 0)
+                if task is None:
+                    break
                 slot = free.pop()
                 running[self._submit(slot, function, task)] = task, deaths, slot
             if not running:

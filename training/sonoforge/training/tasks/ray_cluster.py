@@ -218,7 +218,7 @@ class Cluster:
         """Nothing: Ray starts its workers when there are tasks."""
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads = reads_nothing
     ) -> Iterator[Result]:
         """Do the tasks on the cluster; see `workers.Workers`."""
         import ray  # noqa: PLC0415 - an extra
@@ -231,11 +231,13 @@ class Cluster:
             exceptions.ObjectLostError,
         )
         sent: dict[Path, dict[str, Any]] = {}
-        new, again = ((packed, 0) for packed in self._pack(function, tasks)), deque[tuple[_Packed, int]]()
+        new, again = self._pack(function, tasks), deque[tuple[_Packed, int]]()
         running: dict[Any, tuple[_Packed, int]] = {}
         while True:
-            while len(running) < self.slots and (chosen := again.popleft() if again else next(new, None)):
-                packed, deaths = chosen
+            while len(running) < self.slots:
+                packed, deaths = again.popleft() if again else (next(new, None), 0)
+                if packed is None:
+                    break
                 files = self._send(reads(packed.task), sent) if self._sends else None
                 running[self._do.remote(packed.work, packed.place, self._home, files)] = packed, deaths
             if not running:
@@ -264,7 +266,7 @@ class Cluster:
                 write_files(self._home.folder, files)
                 yield result
 
-    def _pack(self, function: Callable[[Task], object], tasks: Iterable[Task]) -> Iterator[_Packed]:
+    def _pack(self, function: Callable[[Task], object], tasks: Iterable[Task | None]) -> Iterator[_Packed | None]:
         """Put tasks into Ray's store: those that are all known in one piece, in which what they share stands once."""
         import ray  # noqa: PLC0415 - an extra
 
@@ -273,7 +275,7 @@ class Cluster:
             yield from (_Packed(task, work, index) for index, task in enumerate(tasks))
             return
         for task in tasks:
-            yield _Packed(task, ray.put(pack((function, [task]), self._home.folder)), 0)
+            yield None if task is None else _Packed(task, ray.put(pack((function, [task]), self._home.folder)), 0)
 
     def _send(self, paths: Sequence[Path], sent: dict[Path, dict[str, Any]]) -> dict[str, Any]:
         """Put files into Ray's store, each path once, and return where they are by their path in the run folder."""

@@ -46,7 +46,7 @@ class Workers(Protocol):
         """Let each worker that is already there call a module-level function, before there is a task."""
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads = reads_nothing
     ) -> Iterator[Result]:
         """Do the tasks and yield their results as they come, in any order.
 
@@ -54,7 +54,7 @@ class Workers(Protocol):
             function: A module-level function; other processes must be able to import it.
             tasks: Its arguments; for other processes, they and the results must be picklable.  Each is taken when a
                 worker is free for it, after the results so far have been used: so a generator can make the next task
-                of these.
+                of these.  None in place of one: there is nothing to do until the next result, so ask again then.
             reads: What a task reads from the run folder.
 
         Raises:
@@ -123,13 +123,15 @@ class ThisProcess:
         """Nothing is won by it here."""
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads = reads_nothing
     ) -> Iterator[Result]:
         """Do one task after the other; see `Workers`."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             for task in tasks:
+                if task is None:
+                    return  # no result is still to come
                 yield function(task)
         finally:
             torch.set_num_threads(threads)

@@ -1,18 +1,14 @@
-"""The best trial of each recipe: its checkpoint alone is kept, and measured against images that chose nothing."""
+"""The best trial of each recipe: its checkpoint alone is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from sonoforge.runtime.atomic import remove_folder
-from sonoforge.training.gan.generator import load_generator
-from sonoforge.training.gan.progress.tick_metrics import make_metric_reference, measure_metrics
 from sonoforge.training.tuning.study import Study
-from sonoforge.training.tuning.trial import METRICS, Opened
 
 
 def trial_folder(run: Path, study: str, number: int) -> Path:
@@ -34,18 +30,3 @@ def keep_best_checkpoint(run: Path, study: Study) -> None:
         checkpoints = trial_folder(run, study.name, trial.number) / "checkpoints"
         if trial is not best and checkpoints.is_dir():
             remove_folder(checkpoints)
-
-
-def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
-    """Measure a trial's last generator against the images that no trial was trained on or chosen by.
-
-    Returns:
-        As `tick_metrics.measure_metrics`; empty where no images were set apart.
-    """
-    if opened.apart is None or opened.job.space is None:
-        return {}
-    generator = load_generator(folder, opened.job.device)
-    reference = make_metric_reference(
-        METRICS, opened.job.space, opened.images, opened.apart, generator, opened.job.settings.seed
-    )
-    return measure_metrics(generator, reference, opened.images.image_channels)

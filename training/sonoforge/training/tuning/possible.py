@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from sonoforge.training.trials.source import Opened
 from sonoforge.training.tuning.parameters import Parameter, Value
-from sonoforge.training.tuning.trial import Opened, set_up_trial, trial_settings
+from sonoforge.training.tuning.trial import set_up_with, trial_settings
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +21,13 @@ def possible_space(opened: Opened, space: Sequence[Parameter]) -> tuple[Paramete
         SonoforgeError: Settings that cannot be trained.
     """
     recipe = opened.job.settings.recipe
-    images = len(set_up_trial(opened, opened.job.settings).images)
+    images = len(set_up_with(opened, opened.job.settings).images)
     fitting = tuple(_fitting(recipe, parameter, images) for parameter in space)
     usual = {parameter.name: _ends(parameter)[0] for parameter in fitting if not parameter.optimiser}
     for parameter in fitting:
         for value in _ends(parameter):
             needed = {"optimiser": parameter.optimiser} if parameter.optimiser in _choices("optimiser", fitting) else {}
-            set_up_trial(opened, trial_settings(opened, recipe, 0, {**usual, **needed, parameter.name: value}))
+            set_up_with(opened, trial_settings(opened, recipe, 0, {**usual, **needed, parameter.name: value}))
     return fitting
 
 

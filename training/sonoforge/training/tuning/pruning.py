@@ -12,7 +12,6 @@ from typing import NamedTuple
 import optuna
 from optuna.trial import TrialState
 
-MEASUREMENTS = 4  # of KID in a trial, at equal shares of its budget; the last at its end
 PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
     "none": optuna.pruners.NopPruner,
     # Of the first trials, some have to end before there is a median; nothing is known after one measurement.

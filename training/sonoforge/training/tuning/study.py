@@ -24,9 +24,6 @@ from sonoforge.training.tuning.space import rounded
 
 FILE = "study.db"
 SAMPLERS = ("tpe", "random")
-COMPLETE, OUT_OF_TIME, PRUNED, DIVERGED = "complete", "out of time", "pruned", "diverged"
-ENDED = (COMPLETE, OUT_OF_TIME)
-"""How a trial may end, and with which of these it has a value."""
 STARTUP = (4, 10)  # trials at least and at most that are drawn at random before TPE has enough to go by
 LEAST_COMPLETE = 10  # trials; the forest of fANOVA fits noise to fewer
 OPTIMISER = "optimiser"
@@ -46,7 +43,7 @@ class Ended(NamedTuple):
 
     study: str
     number: int
-    state: str  # `COMPLETE`, `OUT_OF_TIME`, `PRUNED` or `DIVERGED`
+    state: str  # see `trials.training.Result`
     value: float | None  # the objective, to be lowest; None where there is none
     reports: tuple[tuple[int, float], ...] = ()  # measurements by their number, from 1
     details: dict[str, Any] = {}  # noqa: RUF012 - whatever else is known of it, as JSON has it

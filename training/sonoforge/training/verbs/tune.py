@@ -8,7 +8,6 @@ optimistic on these, so the page also has its KID on images that no trial has re
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -18,39 +17,29 @@ from typing import NamedTuple
 import optuna
 from optuna.trial import FrozenTrial
 
-from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.devices import find_device
-from sonoforge.training.gan.batches.training_set import read_training_set
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.gan.setup import SOURCES
-from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.pages.tuning import page
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.tasks.ray_cluster import check_cluster
 from sonoforge.training.tasks.workers import WorkerSettings, open_workers
-from sonoforge.training.tuning.best import best_trial, keep_best_checkpoint, measure_apart, trial_folder
+from sonoforge.training.trials.apart import measure_apart
+from sonoforge.training.trials.command import train_command
+from sonoforge.training.trials.source import Opened, Source, keep_sources, open_source, with_space
+from sonoforge.training.trials.training import METRICS
+from sonoforge.training.tuning.best import best_trial, keep_best_checkpoint, trial_folder
 from sonoforge.training.tuning.parameters import Parameter, describe
 from sonoforge.training.tuning.possible import possible_space
-from sonoforge.training.tuning.results import COLUMNS, Row, Searched, train_command, trial_row
+from sonoforge.training.tuning.results import COLUMNS, Row, Searched, trial_row
 from sonoforge.training.tuning.space import read_search, recipe_space, with_values
 from sonoforge.training.tuning.study import FILE, Asked, Ended, Plan, Study, open_storage, search
-from sonoforge.training.tuning.trial import (
-    METRICS,
-    Opened,
-    Rules,
-    Source,
-    TrialTask,
-    open_source,
-    run_trial,
-    set_up_trial,
-)
+from sonoforge.training.tuning.trial import Rules, TrialTask, run_trial, set_up_with
 from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.verbs.settings.tune import Config
 
@@ -74,7 +63,7 @@ def main(config: Config) -> Outcome:
     name = re.sub(r"[^a-z0-9]+", "-", f"tune-{first.images.name}-{config.gan.class_name}".lower()).strip("-")
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     with run_folder.working_in(folder):
-        _check_images(folder, first)
+        keep_sources(folder, first)
         here = device_name(find_device(first.job.device))
         environment = run_folder.describe_environment(here, config.gan.seed, first.images.fingerprint)
         environment["versions"]["optuna"] = optuna.__version__  # what is tried depends on it
@@ -111,13 +100,8 @@ def _prepare(config: Config, rules: Rules) -> list[_Searching]:
     searching = []
     for recipe in config.recipes:
         settings = dataclasses.replace(config.gan, recipe=recipe, metrics=METRICS)
-        if not settings.metric_features and not settings.features:
-            images = read_training_set(config.data, settings, groups=True, cache_folder=cache)
-            originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals
-            space = choose_space(list(originals), images.name or "the images", "--metric-features")
-            settings = dataclasses.replace(settings, metric_features=space)
         device = "auto" if config.cluster else config.device  # a cluster's GPUs need not be here
-        source = Source(config.data, cache, settings, device, config.second_held_out)
+        source = with_space(Source(config.data, cache, settings, device, config.second_held_out))
         opened = open_source(source, rules.seed)
         source = dataclasses.replace(source, fingerprint=opened.images.fingerprint)
         space_of_recipe = recipe_space(compose(settings), settings, narrowed)
@@ -125,15 +109,6 @@ def _prepare(config: Config, rules: Rules) -> list[_Searching]:
         searching.append(own)
         log.info("%s: searched are %s", recipe, ", ".join(map(describe, own.space)))
     return searching
-
-
-def _check_images(folder: Path, first: Opened) -> None:
-    """Keep the content hash of each image file, or refuse a run that was begun with others."""
-    path, now = folder / SOURCES, dict(first.images.sources)
-    if not path.is_file():
-        write_json(path, now)
-    else:
-        check_unchanged(str(folder), json.loads(path.read_text(encoding="utf-8")), now)
 
 
 def _search(
@@ -202,7 +177,7 @@ def _result(folder: Path, config: Config, own: _Searching, study: Study) -> Sear
 
 
 def _facts(config: Config, first: Opened) -> dict[str, object]:
-    setup = set_up_trial(first, first.job.settings)
+    setup = set_up_with(first, first.job.settings)
     limit = f" or {config.trial_minutes:g} minutes" if config.trial_minutes else ""
     return {
         "name": f"{first.images.name}, {config.gan.class_name}" if config.gan.class_name else first.images.name,

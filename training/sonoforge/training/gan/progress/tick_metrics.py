@@ -12,6 +12,7 @@ mode, and no global random state is read or written.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kernel import kernel_distance
-from sonoforge.training.data.pixels import to_pixels
+from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.training_set import TrainingSet
@@ -30,6 +31,10 @@ from sonoforge.training.metrics.spaces import Space
 
 GENERATED = 256  # images generated at a tick; to embed them takes a CPU 1 s in the shipped network, 5 s in torch ones
 REAL = 500  # real images at most
+_MOST_KEPT = 4
+
+_kept: dict[tuple[Space, str], NDArray[np.float32]] = {}
+"""Embeddings of real images by their space and content: a search measures many trainings against the same."""
 
 
 class MetricReference(NamedTuple):
@@ -63,11 +68,20 @@ def make_metric_reference(
     return MetricReference(
         metrics,
         space,
-        space.embed(real.pixels[some, ..., : real.image_channels]).features,
+        _embed_real(space, real.pixels[some, ..., : real.image_channels]),
         "training" if held_out is None else "held-out",
         draw_latents(GENERATED, latent_size(generator), seed, "metric", 0, latent_distribution(generator)).to(device),
         labels,
     )
+
+
+def _embed_real(space: Space, images: Pixels) -> NDArray[np.float32]:
+    key = space, hashlib.sha256(repr(images.shape).encode() + images.tobytes()).hexdigest()
+    if key not in _kept:
+        if len(_kept) == _MOST_KEPT:
+            _kept.clear()
+        _kept[key] = space.embed(images).features
+    return _kept[key]
 
 
 def measure_metrics(average: nn.Module, reference: MetricReference, image_channels: int) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from sonoforge.training.pages.charts import INK, MARKERS, PAPER, SERIES, SOFT, new_chart, new_row_chart, styled
 from sonoforge.training.pages.numbers import counted
+from sonoforge.training.trials.training import DIVERGED, ENDED, PRUNED
 from sonoforge.training.tuning.results import Searched, spread
-from sonoforge.training.tuning.study import DIVERGED, ENDED, PRUNED
 
 TITLES = {"kid": "KID", "fid": "FID"}
 _BOX, _SCATTER = 7.0, 5.0  # points, up and down from a row's middle: half a box, and how far marks are moved apart

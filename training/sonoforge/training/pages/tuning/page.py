@@ -18,9 +18,10 @@ from sonoforge.training.pages.numbers import figure
 from sonoforge.training.pages.shell import write_page
 from sonoforge.training.pages.tuning.charts import TITLES, draw_history, draw_importances, draw_spread
 from sonoforge.training.terminal import as_text
+from sonoforge.training.trials.command import format_value
+from sonoforge.training.trials.training import ENDED
 from sonoforge.training.tuning.parameters import NAMES
-from sonoforge.training.tuning.results import Row, Searched, format_value
-from sonoforge.training.tuning.study import ENDED
+from sonoforge.training.tuning.results import Row, Searched
 
 REPORT = "report.html"
 TABLE = "trials.csv"

@@ -1,0 +1,164 @@
+"""The codes of GA-GAN's cells: what a network does between its up-sampling or down-sampling blocks.
+
+Berezsky and Liashchynskyi 2024 write a cell as ``{N, C, [ATTN]}``: N nodes; C, one digit for each edge, those from the
+first node before those from the second, and so on, with a dash between; and the cells that self-attention follows.
+``{4, 235-66-7, [4]}`` has edges 2, 3 and 5 from node 1 to nodes 2, 3 and 4.  A node sums what comes in; the first one
+is the cell's input, the last its output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from sonoforge.models.image_sizes import doublings, smallest_side
+
+NODES = (3, 5)
+"""Least and most nodes of a cell."""
+
+_COMMON = {1: "convolution 1x1", 2: "convolution 3x3", 3: "convolution 5x5", 4: "separable convolution 3x3"}
+_COMMON |= {5: "zero", 6: "skip"}
+OPERATIONS: Mapping[str, Mapping[int, str]] = {
+    "generator": _COMMON,
+    "discriminator": {**_COMMON, 7: "max-pool 3x3", 8: "average-pool 3x3"},
+}
+"""What each digit stands for, by network; 4 and 8 follow from the others, as the paper's examples show them alone."""
+
+_CODE = re.compile(r"\{ (\d+) , ([^,\[\]{}]+?) (?: , \[ ([^\[\]{}]*) \] )? \}".replace(" ", r"\s*"))
+_PUBLISHED_CELLS = 4  # at 64x64 pixels
+_DIGEST = 8
+
+
+@dataclass(frozen=True)
+class Code:
+    """A cell, and which of a network's cells self-attention follows."""
+
+    nodes: int
+    edges: tuple[tuple[int, ...], ...]  # for each node but the last, the digits of its edges to all later nodes
+    attention: tuple[int, ...] = ()  # numbers of cells, from 1, in ascending order
+
+    def __str__(self) -> str:
+        """Return the code as the paper writes it, without the last part where there is no attention."""
+        edges = "-".join("".join(map(str, group)) for group in self.edges)
+        attention = f", [{', '.join(map(str, self.attention))}]" if self.attention else ""
+        return f"{{{self.nodes}, {edges}{attention}}}"
+
+
+class Named(NamedTuple):
+    """A code of the paper."""
+
+    code: Code
+    uncertain: str  # what the paper leaves open or contradicts
+
+
+def parse(text: str, network: str) -> Code:
+    """Read a code; spaces do not matter.
+
+    Args:
+        text: Such as ``{4, 235-66-7, [4]}``.
+        network: ``generator`` or ``discriminator``, whose operations differ.
+
+    Raises:
+        ValueError: Another form; the message names the first character that is wrong.
+    """
+    found = _CODE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"found {text!r}, expected {{N, C}} or {{N, C, [ATTN]}}, such as {{4, 235-66-7, [4]}}")
+    least, most = NODES
+    nodes = int(found[1])
+    if not least <= nodes <= most:
+        raise ValueError(f"{_at(text, text.index(found[1]))}, expected {least} to {most} nodes")
+    start, known = text.index(found[2]), OPERATIONS[network]
+    for place, character in enumerate(found[2], start):
+        if character != "-" and (not character.isdecimal() or int(character) not in known):
+            digits = ", ".join(f"{digit} ({name})" for digit, name in known.items())
+            raise ValueError(f"{_at(text, place)}, expected a dash or an operation of a {network}: {digits}")
+    groups = found[2].split("-")
+    if len(groups) != nodes - 1:
+        raise ValueError(f"found {text!r} with {len(groups)} groups of edges, expected {nodes - 1} for {nodes} nodes")
+    place = start
+    for number, group in enumerate(groups, start=1):
+        if len(group) != nodes - number:
+            raise ValueError(
+                f"{_at(text, place)}: found {len(group)} edges from node {number}, expected {nodes - number}, one to "
+                f"each later node of {nodes}"
+            )
+        place += len(group) + 1
+    return Code(nodes, tuple(tuple(map(int, group)) for group in groups), _parse_attention(text, found[3] or ""))
+
+
+def _parse_attention(text: str, listed: str) -> tuple[int, ...]:
+    if not listed.strip():
+        return ()
+    start = text.index("[") + 1
+    cells: list[int] = []
+    for part in re.finditer(r"[^,]*", listed):
+        if part.start() == part.end() and part.start() and listed[part.start() - 1] != ",":
+            continue  # the empty match at the end of a part
+        word = part[0].strip()
+        if not word.isdecimal() or int(word) < 1:
+            raise ValueError(f"{_at(text, start + part.start())}, expected numbers of cells, from 1, as in [3, 4]")
+        if int(word) in cells:
+            raise ValueError(f"{_at(text, start + part.start())}: found cell {word} twice, expected it once")
+        cells.append(int(word))
+    return tuple(sorted(cells))
+
+
+def _at(text: str, place: int) -> str:
+    found = repr(text[place]) if place < len(text) else "its end"
+    return f"found {text!r} with {found} at character {place + 1}"
+
+
+def digest(code: Code) -> str:
+    """Return a short name of a code that is the same everywhere and suits a file name."""
+    return hashlib.sha256(str(code).encode()).hexdigest()[:_DIGEST]
+
+
+PUBLISHED: Mapping[str, Mapping[str, Named]] = {
+    "generator": {
+        "found": Named(
+            parse("{4, 226-26-2, [3, 4]}", "generator"),
+            "Known are 4 nodes and self-attention after cells 3 and 4; one table gives 64 channels to the attention on "
+            "maps of 128. The operations of the found cell are not known to us: the digits of its edges are ours.",
+        ),
+    },
+    "discriminator": {
+        "fixed": Named(
+            parse("{4, 235-66-7, [4]}", "discriminator"),
+            "The paper prints it whole; it stands beside every generator of the first stage.",
+        ),
+        "found": Named(
+            parse("{5, 2265-226-26-2, [1, 2]}", "discriminator"),
+            "Known are 5 nodes, self-attention after cells 1 and 2, and, from the text, three skips and one zero; the "
+            "table of the cell has 4 layers for 5 nodes. Which edges these are, and the 3x3 convolutions of the other "
+            "six, are ours.",
+        ),
+    },
+}
+"""The codes of the paper by name, for its 64x64 pixels; the example of a mutated code that it prints, 107590, has
+digits that stand for nothing."""
+
+
+def resolve(text: str, network: str, image_size: int) -> Code:
+    """Return a code, or one of the paper's by name, for a network of this size.
+
+    Of a named code, self-attention stays at maps of the same side, where there are such.
+
+    Raises:
+        ValueError: It is neither, or there is no network of this size.
+    """
+    named = PUBLISHED[network].get(text.strip())
+    if named is None:
+        names = ", or by name " + " or ".join(PUBLISHED[network])
+        try:
+            return parse(text, network)
+        except ValueError as error:
+            raise ValueError(f"{network}_cell: {error}{names}") from None
+    cells = doublings(image_size, smallest_side(image_size))
+    # The generator's first cell is at the smallest side, the discriminator's last at twice that.
+    moved = cells - _PUBLISHED_CELLS if network == "discriminator" else 0
+    attention = (cell + moved for cell in named.code.attention)
+    return replace(named.code, attention=tuple(cell for cell in attention if 1 <= cell <= cells))

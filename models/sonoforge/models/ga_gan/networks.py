@@ -1,0 +1,170 @@
+"""GA-GAN: a generator and a discriminator of cells that a genetic algorithm has found.
+
+Berezsky and Liashchynskyi, "Method of generative-adversarial networks searching architectures for biomedical images
+synthesis", Radio Electronics, Computer Science, Control, 2024.  The paper has 64x64 pixels, three channels and four
+classes; spectral normalisation of every convolution, transposed convolution and linear layer of both networks.
+
+Generalised: there is one cell for each doubling from 4x4 (224 pixels: 7x7) to the image, and channels halve towards the
+image from at most 16 times the width, as at 64 pixels.  Left open there and decided here: the down-sampling block
+keeps its channels in the 3x3 convolution, the generator's second to last convolution has ELU, and without classes the
+generator's batch normalisation has a scale and a shift of its own.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn.functional import elu, glu, interpolate, pixel_unshuffle
+
+from sonoforge.models.conditional_norm import ConditionalBatchNorm
+from sonoforge.models.ga_gan.cells import Cell
+from sonoforge.models.ga_gan.codes import Code, resolve
+from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models.labels import ScoreHead, one_hot
+from sonoforge.models.spectral import convolution, initialise_orthogonal, normalised
+
+WIDTH = 64  # channels of the discriminator's first layer, and half of those of the generator's last maps
+_MOST = 16  # times the width, at the smallest maps
+
+initialise = initialise_orthogonal
+
+
+def generator_widths(image_size: int, width: int) -> list[int]:
+    """Return the channels before each of the generator's cells, and after its last up-sampling."""
+    cells = doublings(image_size, smallest_side(image_size))
+    return [width * min(_MOST, 2 ** (cells - number + 1)) for number in range(cells + 1)]
+
+
+def discriminator_widths(image_size: int, width: int) -> list[int]:
+    """Return the channels before each of the discriminator's cells, and after its last down-sampling."""
+    cells = doublings(image_size, smallest_side(image_size))
+    return [width * min(_MOST, 2**number) for number in range(cells + 1)]
+
+
+def _cells(code: Code, network: str, widths: list[int]) -> nn.ModuleList:
+    if code.attention and code.attention[-1] > len(widths):
+        raise ValueError(
+            f"{network}_cell: found {code} with self-attention after cell {code.attention[-1]}, expected at most "
+            f"{len(widths)}, the number of cells at this image size"
+        )
+    attends = [number in code.attention for number in range(1, len(widths) + 1)]
+    return nn.ModuleList([Cell(code, network, width, attends=own) for width, own in zip(widths, attends, strict=True)])
+
+
+def _linear(inputs: int, outputs: int, bias: bool) -> nn.Module:
+    return normalised(nn.Linear(inputs, outputs, bias))
+
+
+class _UpSampling(nn.Module):
+    """Twice the side: nearest neighbour, convolution, batch normalisation by class, gated linear unit."""
+
+    def __init__(self, inputs: int, outputs: int, classes: int) -> None:
+        super().__init__()
+        self.convolution = convolution(inputs, 2 * outputs, 3)
+        self.norm = ConditionalBatchNorm(2 * outputs, classes) if classes else nn.BatchNorm2d(2 * outputs)
+
+    def forward(self, maps: Tensor, condition: Tensor | None) -> Tensor:
+        wide = self.convolution(interpolate(maps, scale_factor=2))
+        return glu(self.norm(wide) if condition is None else self.norm(wide, condition), 1)
+
+
+class Generator(nn.Module):
+    """Latent vector and class to image.
+
+    Args:
+        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
+        channels: Channels C of the image.
+        latent_size: Length Z of the latent vector; the paper: 128.
+        classes: Number of classes, 0 for an unconditional generator.
+        width: Half the channels of the maps at the image's side.
+        cell: Code of its cells, or the name of one of the paper's.
+
+    Raises:
+        ValueError: Another image size, or a code that is none, or not of this size.
+    """
+
+    latent_distribution = "normal"
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        latent_size: int,
+        classes: int = 0,
+        width: int = WIDTH,
+        cell: str = "found",
+    ) -> None:
+        super().__init__()
+        widths = generator_widths(image_size, width)
+        self.latent_size = latent_size
+        self.classes = classes
+        self.first = normalised(nn.ConvTranspose2d(latent_size, widths[0], smallest_side(image_size)))
+        self.cells = _cells(resolve(cell, "generator", image_size), "generator", widths[:-1])
+        self.ups = nn.ModuleList([_UpSampling(inputs, outputs, classes) for inputs, outputs in pairwise(widths)])
+        self.last = nn.Sequential(
+            convolution(widths[-1], widths[-1], 3), nn.ELU(), convolution(widths[-1], channels, 3)
+        )
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
+        condition = one_hot(labels, self.classes, latents.dtype) if self.classes else None
+        maps = elu(self.first(latents[:, :, None, None]))
+        for cell, up in zip(self.cells, self.ups, strict=True):
+            maps = up(cell(maps), condition)
+        images: Tensor = self.last(maps).tanh()
+        return images
+
+
+class _DownSampling(nn.Module):
+    """Half the side: convolution, four pixels to four channels, convolution, ELU."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList([convolution(inputs, inputs, 3), convolution(4 * inputs, outputs, 1)])
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return elu(self.convolutions[1](pixel_unshuffle(self.convolutions[0](maps), 2)))
+
+
+class Discriminator(nn.Module):
+    """Image to one score: large where the image looks real.
+
+    Args:
+        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
+        channels: Channels C of the image.
+        classes: Number K of classes, 0 for none.
+        conditioning: ``"none"``, ``"projection"`` (the paper's) or ``"auxiliary"``: see `sonoforge.models.labels`.
+        width: Channels of the first layer.
+        cell: Code of its cells, or the name of one of the paper's.
+
+    Raises:
+        ValueError: Another image size or conditioning, or a code that is none, or not of this size.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        classes: int = 0,
+        conditioning: str = "none",
+        width: int = WIDTH,
+        cell: str = "found",
+    ) -> None:
+        super().__init__()
+        widths = discriminator_widths(image_size, width)
+        self.first = convolution(channels, widths[0], 3)
+        self.cells = _cells(resolve(cell, "discriminator", image_size), "discriminator", widths[:-1])
+        self.downs = nn.ModuleList([_DownSampling(inputs, outputs) for inputs, outputs in pairwise(widths)])
+        self.head = ScoreHead(widths[-1], classes, conditioning, _linear)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
+
+        Labels (N,) int64 are needed only by ``"projection"``.
+        """
+        maps = elu(self.first(images))
+        for cell, down in zip(self.cells, self.downs, strict=True):
+            maps = down(cell(maps))
+        answer: tuple[Tensor, Tensor | None] = self.head(maps.sum((2, 3)), labels)
+        return answer

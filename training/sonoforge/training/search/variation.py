@@ -1,0 +1,115 @@
+"""The space of codes: its random members, mutations and neighbours.
+
+An element of a code is its number of nodes, the operation of one edge, or whether self-attention follows one cell.
+Where the number of nodes grows by one, the new node is the last, with an edge from each other one; where it shrinks,
+the last node and its edges go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from sonoforge.models.ga_gan.codes import NODES, OPERATIONS, Code
+from sonoforge.models.image_sizes import doublings, smallest_side
+
+
+class Space(NamedTuple):
+    """All codes of one network at one image size."""
+
+    network: str  # `generator` or `discriminator`
+    cells: int  # of the network; self-attention may follow each
+
+    @property
+    def operations(self) -> tuple[int, ...]:
+        """The digits that an edge may have."""
+        return tuple(OPERATIONS[self.network])
+
+
+def space_of(network: str, image_size: int) -> Space:
+    """Return the space of a network's codes at this image size."""
+    return Space(network, doublings(image_size, smallest_side(image_size)))
+
+
+def size(space: Space) -> int:
+    """Return the number of different codes."""
+    edges = [nodes * (nodes - 1) // 2 for nodes in range(NODES[0], NODES[1] + 1)]
+    cells = sum(len(space.operations) ** count for count in edges)
+    return int(cells * 2**space.cells)
+
+
+def random_code(space: Space, rng: np.random.Generator) -> Code:
+    """Draw a code: each number of nodes, then each operation and each self-attention, is equally likely."""
+    nodes = int(rng.integers(NODES[0], NODES[1] + 1))
+    edges = tuple(tuple(_operation(space, rng) for _ in range(nodes - node)) for node in range(1, nodes))
+    return Code(nodes, edges, tuple(cell for cell in range(1, space.cells + 1) if rng.random() < 0.5))
+
+
+def mutate(code: Code, space: Space, rate: float, rng: np.random.Generator) -> Code:
+    """Change each element with the same probability, each to any other value that it may have.
+
+    The number of nodes changes by one.
+
+    Args:
+        code: Of the space.
+        space: Of codes.
+        rate: Probability with which an element changes.
+        rng: Source of the changes.
+
+    Returns:
+        A code of the space; the same one where no element changed.
+    """
+    if rng.random() < rate:
+        code = _other_nodes(code, space, int(rng.choice(_nodes_beside(code))), rng)
+    edges = tuple(
+        tuple(_other_operation(digit, space, rng) if rng.random() < rate else digit for digit in group)
+        for group in code.edges
+    )
+    flips = rng.random(space.cells) < rate
+    attention = tuple(cell for cell in range(1, space.cells + 1) if (cell in code.attention) != flips[cell - 1])
+    return Code(code.nodes, edges, attention)
+
+
+def neighbours(code: Code, space: Space) -> Iterator[Code]:
+    """Yield all codes in which one element is another; where a node is new, with each choice of its edges."""
+    for nodes in _nodes_beside(code):
+        if nodes < code.nodes:
+            yield Code(nodes, tuple(group[:-1] for group in code.edges[:-1]), code.attention)
+        else:
+            for new in np.ndindex(*[len(space.operations)] * code.nodes):
+                yield _grown(code, tuple(space.operations[place] for place in new))
+    for node, group in enumerate(code.edges):
+        for place, digit in enumerate(group):
+            for other in space.operations:
+                if other != digit:
+                    changed = (*group[:place], other, *group[place + 1 :])
+                    yield Code(code.nodes, (*code.edges[:node], changed, *code.edges[node + 1 :]), code.attention)
+    for cell in range(1, space.cells + 1):
+        yield Code(code.nodes, code.edges, tuple(sorted({cell} ^ set(code.attention))))
+
+
+def _nodes_beside(code: Code) -> list[int]:
+    return [nodes for nodes in (code.nodes - 1, code.nodes + 1) if NODES[0] <= nodes <= NODES[1]]
+
+
+def _other_nodes(code: Code, space: Space, nodes: int, rng: np.random.Generator) -> Code:
+    if nodes > code.nodes:
+        return _grown(code, tuple(_operation(space, rng) for _ in range(code.nodes)))
+    return Code(nodes, tuple(group[:-1] for group in code.edges[:-1]), code.attention)
+
+
+def _grown(code: Code, new: tuple[int, ...]) -> Code:
+    """Add a last node, with one edge from each other."""
+    groups = (*code.edges, ())
+    edges = tuple((*group, digit) for group, digit in zip(groups, new, strict=True))
+    return Code(code.nodes + 1, edges, code.attention)
+
+
+def _operation(space: Space, rng: np.random.Generator) -> int:
+    return int(rng.choice(space.operations))
+
+
+def _other_operation(digit: int, space: Space, rng: np.random.Generator) -> int:
+    return int(rng.choice([other for other in space.operations if other != digit]))
