@@ -9,6 +9,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_pairs import count_weights, layer_shapes, on_meta
 from sonoforge.models import biggan
+from sonoforge.models.self_attention import SelfAttention
 from sonoforge.models.spectral import stored_weight
 
 
@@ -56,7 +57,7 @@ def test_layers_are_those_of_the_papers_tables(
         (generator, latents),
         (on_meta(lambda: biggan.Discriminator(size, 3, width=8)), torch.zeros(2, 3, size, size, device="meta")),
     ):
-        ((height, _, _),) = layer_shapes(network, value, biggan.SelfAttention)
+        ((height, _, _),) = layer_shapes(network, value, SelfAttention)
         assert height == attention
 
 
@@ -87,7 +88,7 @@ def test_each_chunk_of_the_latent_steers_its_own_layers() -> None:
 def test_self_attention_is_the_weighted_mean_of_pooled_values() -> None:
     """Against a loop over pixels with numpy's arithmetic; at first it changes nothing."""
     torch.manual_seed(2)
-    layer = biggan.SelfAttention(8).double().eval()
+    layer = SelfAttention(8).double().eval()
     maps = torch.randn(1, 8, 4, 4, dtype=torch.float64)
     with torch.no_grad():
         assert torch.equal(layer(maps), maps)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gan_pairs import CASES, CLASSES, NETWORKS, draw_images, draw_latents, labels_in_turn, small_pair
 from sonoforge.models import began, biggan, dcgan, progan
+from sonoforge.models.ga_gan import networks as ga_gan
 from sonoforge.models.image_sizes import IMAGE_SIZES
 from sonoforge.models.labels import ScoreHead
 
@@ -30,7 +31,7 @@ def test_every_size_gives_images_and_scores_of_its_shape(name: str, size: int) -
 
 
 @pytest.mark.parametrize("size", [16, 48, 100, 1024])
-@pytest.mark.parametrize("module", [dcgan, began, progan, biggan])
+@pytest.mark.parametrize("module", [dcgan, began, progan, biggan, ga_gan])
 def test_other_sizes_are_refused(module: ModuleType, size: int) -> None:
     for build in (lambda: module.Generator(size, 1, 4), lambda: module.Discriminator(size, 1)):
         with pytest.raises(ValueError, match=f"found {size}, expected one of 32, 64, 128, 224, 256, 512"):
@@ -140,7 +141,7 @@ def test_a_conditional_generator_listens_to_its_labels(name: str, conditioning: 
         generator(same)
 
 
-@pytest.mark.parametrize("name", ["dcgan_thesis", "dcgan", "progan", "biggan"])
+@pytest.mark.parametrize("name", ["dcgan_thesis", "dcgan", "progan", "biggan", "ga_gan"])
 def test_projection_adds_the_inner_product_of_embedding_and_features(name: str) -> None:
     discriminator = small_pair(name, "projection")[1].eval()
     features: list[Tensor] = []
@@ -160,7 +161,7 @@ def test_projection_adds_the_inner_product_of_embedding_and_features(name: str) 
         discriminator(images)
 
 
-@pytest.mark.parametrize("name", ["dcgan_thesis", "dcgan", "progan", "biggan"])
+@pytest.mark.parametrize("name", ["dcgan_thesis", "dcgan", "progan", "biggan", "ga_gan"])
 def test_auxiliary_logits_do_not_see_the_labels(name: str) -> None:
     discriminator = small_pair(name, "auxiliary")[1].eval()
     images = draw_images(4)

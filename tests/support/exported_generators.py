@@ -22,6 +22,7 @@ CASES = [
     ("began", 2, 0, ("onnx",)),
     ("progan", 2, 0, ("onnx",)),
     ("biggan", 2, 0, ("onnx",)),
+    ("ga-gan", 2, 0, ("onnx",)),
     ("spade", 0, 2, ("onnx",)),
 ]
 

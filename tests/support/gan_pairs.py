@@ -1,4 +1,4 @@
-"""Small pairs of DCGAN, BEGAN, ProGAN and BigGAN networks with what tests of their layers need."""
+"""Small pairs of DCGAN, BEGAN, ProGAN, BigGAN and GA-GAN networks with what tests of their layers need."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models import began, biggan, dcgan, dcgan_thesis, progan
+from sonoforge.models.ga_gan import networks as ga_gan
 
 CLASSES = 3
 LATENT = 8  # numbers in a latent: one for each of the most blocks that a network here has
@@ -31,6 +32,7 @@ NETWORKS = {
     "began": Tiny(began, {"width": 2}, {"width": 2, "embedding": 5}, ("none", "concatenation")),
     # One group: groups of neighbours would make a score depend on the order of the batch.
     "biggan": Tiny(biggan, {"width": 2}, {"width": 2}),
+    "ga_gan": Tiny(ga_gan, {"width": 2, "cell": "{3, 24-6, [2]}"}, {"width": 2, "cell": "{3, 18-7, []}"}),
     "progan": Tiny(progan, {"width": 4}, {"width": 4, "group": 64}),
 }
 CASES = [(name, conditioning) for name, tiny in NETWORKS.items() for conditioning in tiny.conditionings]

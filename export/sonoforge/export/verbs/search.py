@@ -241,7 +241,14 @@ def _final_command(search: _Search, searched: list[Searched]) -> str:
     codes: dict[str, Any] = {f"{NETWORKS[own.stage]}_cell": own.partner for own in searched}
     codes |= {f"{own.stage}_cell": str(own.best.member.code) for own in searched if own.best is not None}
     settings = dataclasses.replace(
-        search.opened.job.settings, **codes, kimg=None, epochs=None, batch=None, width=None, metric_features="", metric_weights=""
+        search.opened.job.settings,
+        **codes,
+        kimg=None,
+        epochs=None,
+        batch=None,
+        width=None,
+        metric_features="",
+        metric_weights="",
     )
     return train_command(data_flags(search.config.data), settings)
 

@@ -28,7 +28,8 @@ OPERATIONS: Mapping[str, Mapping[int, str]] = {
 """What each digit stands for, by network; 4 and 8 follow from the others, as the paper's examples show them alone."""
 
 _CODE = re.compile(r"\{ (\d+) , ([^,\[\]{}]+?) (?: , \[ ([^\[\]{}]*) \] )? \}".replace(" ", r"\s*"))
-_PUBLISHED_CELLS = 4  # at 64x64 pixels
+_PUBLISHED_SIZE = 64  # pixels
+_LARGEST_ATTENTION = 64  # side of maps: the paper's largest; memory grows with its fourth power
 _DIGEST = 8
 
 
@@ -91,25 +92,44 @@ def parse(text: str, network: str) -> Code:
 
 
 def _parse_attention(text: str, listed: str) -> tuple[int, ...]:
-    if not listed.strip():
-        return ()
-    start = text.index("[") + 1
     cells: list[int] = []
-    for part in re.finditer(r"[^,]*", listed):
-        if part.start() == part.end() and part.start() and listed[part.start() - 1] != ",":
-            continue  # the empty match at the end of a part
-        word = part[0].strip()
+    place = text.find("[") + 1
+    for part in listed.split(",") if listed.strip() else ():
+        word = part.strip()
+        at = _at(text, place + len(part) - len(part.lstrip()))
         if not word.isdecimal() or int(word) < 1:
-            raise ValueError(f"{_at(text, start + part.start())}, expected numbers of cells, from 1, as in [3, 4]")
+            raise ValueError(f"{at}, expected numbers of cells, from 1, as in [3, 4]")
         if int(word) in cells:
-            raise ValueError(f"{_at(text, start + part.start())}: found cell {word} twice, expected it once")
+            raise ValueError(f"{at}: found cell {word} twice, expected it once")
         cells.append(int(word))
+        place += len(part) + 1
     return tuple(sorted(cells))
 
 
 def _at(text: str, place: int) -> str:
     found = repr(text[place]) if place < len(text) else "its end"
     return f"found {text!r} with {found} at character {place + 1}"
+
+
+def cell_sides(network: str, image_size: int) -> tuple[int, ...]:
+    """Return the side of the maps of each cell of a network: one cell before each doubling, or halving.
+
+    Raises:
+        ValueError: There is no network of this size.
+    """
+    least = smallest_side(image_size)
+    sides = tuple(least * 2**number for number in range(doublings(image_size, least)))
+    return sides if network == "generator" else tuple(2 * side for side in reversed(sides))
+
+
+def attention_cells(network: str, image_size: int) -> tuple[int, ...]:
+    """Return the numbers of the cells that self-attention may follow: those of maps of at most 64x64.
+
+    Raises:
+        ValueError: There is no network of this size.
+    """
+    sides = enumerate(cell_sides(network, image_size), start=1)
+    return tuple(cell for cell, side in sides if side <= _LARGEST_ATTENTION)
 
 
 def digest(code: Code) -> str:
@@ -157,8 +177,7 @@ def resolve(text: str, network: str, image_size: int) -> Code:
             return parse(text, network)
         except ValueError as error:
             raise ValueError(f"{network}_cell: {error}{names}") from None
-    cells = doublings(image_size, smallest_side(image_size))
-    # The generator's first cell is at the smallest side, the discriminator's last at twice that.
-    moved = cells - _PUBLISHED_CELLS if network == "discriminator" else 0
-    attention = (cell + moved for cell in named.code.attention)
-    return replace(named.code, attention=tuple(cell for cell in attention if 1 <= cell <= cells))
+    published = cell_sides(network, _PUBLISHED_SIZE)
+    kept = {published[cell - 1] for cell in named.code.attention}
+    sides = cell_sides(network, image_size)
+    return replace(named.code, attention=tuple(cell for cell, side in enumerate(sides, start=1) if side in kept))

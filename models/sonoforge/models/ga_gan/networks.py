@@ -19,7 +19,7 @@ from torch.nn.functional import elu, glu, interpolate, pixel_unshuffle
 
 from sonoforge.models.conditional_norm import ConditionalBatchNorm
 from sonoforge.models.ga_gan.cells import Cell
-from sonoforge.models.ga_gan.codes import Code, resolve
+from sonoforge.models.ga_gan.codes import attention_cells, resolve
 from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import ScoreHead, one_hot
 from sonoforge.models.spectral import convolution, initialise_orthogonal, normalised
@@ -42,14 +42,17 @@ def discriminator_widths(image_size: int, width: int) -> list[int]:
     return [width * min(_MOST, 2**number) for number in range(cells + 1)]
 
 
-def _cells(code: Code, network: str, widths: list[int]) -> nn.ModuleList:
-    if code.attention and code.attention[-1] > len(widths):
+def _cells(cell: str, network: str, image_size: int, widths: list[int]) -> nn.ModuleList:
+    code = resolve(cell, network, image_size)
+    allowed = attention_cells(network, image_size)
+    if wrong := [number for number in code.attention if number not in allowed]:
         raise ValueError(
-            f"{network}_cell: found {code} with self-attention after cell {code.attention[-1]}, expected at most "
-            f"{len(widths)}, the number of cells at this image size"
+            f"{network}_cell: found {code} with self-attention after cell {wrong[0]}, expected some of "
+            f"{', '.join(map(str, allowed))}: those there are at {image_size} pixels with maps of at most 64x64"
         )
-    attends = [number in code.attention for number in range(1, len(widths) + 1)]
-    return nn.ModuleList([Cell(code, network, width, attends=own) for width, own in zip(widths, attends, strict=True)])
+    return nn.ModuleList([
+        Cell(code, network, width, attends=number in code.attention) for number, width in enumerate(widths, start=1)
+    ])  # fmt: skip
 
 
 def _linear(inputs: int, outputs: int, bias: bool) -> nn.Module:
@@ -100,7 +103,7 @@ class Generator(nn.Module):
         self.latent_size = latent_size
         self.classes = classes
         self.first = normalised(nn.ConvTranspose2d(latent_size, widths[0], smallest_side(image_size)))
-        self.cells = _cells(resolve(cell, "generator", image_size), "generator", widths[:-1])
+        self.cells = _cells(cell, "generator", image_size, widths[:-1])
         self.ups = nn.ModuleList([_UpSampling(inputs, outputs, classes) for inputs, outputs in pairwise(widths)])
         self.last = nn.Sequential(
             convolution(widths[-1], widths[-1], 3), nn.ELU(), convolution(widths[-1], channels, 3)
@@ -154,7 +157,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = discriminator_widths(image_size, width)
         self.first = convolution(channels, widths[0], 3)
-        self.cells = _cells(resolve(cell, "discriminator", image_size), "discriminator", widths[:-1])
+        self.cells = _cells(cell, "discriminator", image_size, widths[:-1])
         self.downs = nn.ModuleList([_DownSampling(inputs, outputs) for inputs, outputs in pairwise(widths)])
         self.head = ScoreHead(widths[-1], classes, conditioning, _linear)
 

@@ -95,20 +95,24 @@ def compose(settings: GanSettings) -> Recipe:
             generator={**recipe.generator, **widths(settings.width)},
             discriminator={**recipe.discriminator, **widths(settings.width)},
         )
-    for network in ("generator", "discriminator"):
-        if (cell := getattr(settings, f"{network}_cell")) is not None:
-            recipe = _with_cell(recipe, network, cell)
+    if settings.generator_cell is not None:
+        _check_cells("generator_cell", settings.generator_cell, recipe)
+        recipe = dataclasses.replace(recipe, generator={**recipe.generator, "cell": settings.generator_cell})
+    if settings.discriminator_cell is not None:
+        _check_cells("discriminator_cell", settings.discriminator_cell, recipe)
+        recipe = dataclasses.replace(
+            recipe, discriminator={**recipe.discriminator, "cell": settings.discriminator_cell}
+        )
     _check_composition(recipe, settings)
     return recipe
 
 
-def _with_cell(recipe: Recipe, network: str, cell: str) -> Recipe:
+def _check_cells(what: str, code: str, recipe: Recipe) -> None:
     if not ARCHITECTURES[recipe.architecture].cells:
         raise SonoforgeError(
-            f"{network}_cell: found {cell} with the {recipe.architecture} networks, which have no cells; leave it out, "
-            "or choose recipe ga-gan"
+            f"{what}: found {code} with the {recipe.architecture} networks, which have no cells; leave it out, or "
+            "choose recipe ga-gan"
         )
-    return dataclasses.replace(recipe, **{network: {**getattr(recipe, network), "cell": cell}})
 
 
 def _conditioning(recipe: Recipe, settings: GanSettings) -> str:

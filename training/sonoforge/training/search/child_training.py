@@ -45,13 +45,11 @@ class ChildTask(NamedTuple):
 
 def child_settings(settings: GanSettings, stage: str, child: Child, rules: Rules) -> GanSettings:
     """Return the settings that a child trains with; its seed follows from the search's, the stage and its number."""
-    codes = {
-        "generator_cell": rules.partner,
-        "discriminator_cell": rules.partner,
-        f"{stage}_cell": str(child.member.code),
-    }
+    codes = {"generator": rules.partner, "discriminator": rules.partner, stage: str(child.member.code)}
     seed = derive_seed(rules.seed, f"training of a {stage}", child.member.number, bits=32)
-    return dataclasses.replace(settings, **codes, seed=seed)
+    return dataclasses.replace(
+        settings, generator_cell=codes["generator"], discriminator_cell=codes["discriminator"], seed=seed
+    )
 
 
 def set_up_child(opened: Opened, settings: GanSettings, weights: Path | None) -> TrainingSetup:

@@ -71,4 +71,4 @@ def extrapolated(number: int, before: float, after: float) -> float:
     if not 0 < after < before:
         return after
     slope = math.log(after / before) / math.log((number + 1) / number)
-    return after * (MEASUREMENTS / (number + 1)) ** slope
+    return float(after * (MEASUREMENTS / (number + 1)) ** slope)

@@ -17,7 +17,7 @@ import numpy as np
 
 from sonoforge.models.ga_gan.codes import Code
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.search.variation import Space, mutate, random_code, size
+from sonoforge.training.search.variation import Space, mutate, random_code
 
 STRATEGIES = ("aging", "cycles")
 PATIENCE = 100  # draws of a code that is new; then the search walks on from the last of them
@@ -75,13 +75,8 @@ def next_member(evolution: Evolution, space: Space, tried: Sequence[Tried]) -> M
 
     Returns:
         None if it depends on a fitness that is not known yet.
-
-    Raises:
-        LookupError: Every code of the space was tried.
     """
     number = len(tried)
-    if len({other.member.code for other in tried}) >= size(space):
-        raise LookupError(f"all {size(space)} codes of the space were tried")
     rng = np.random.default_rng(derive_seed(evolution.seed, f"member of the {space.network}s", number))
     known = [other for other in tried if other.fitness is not None]
     if evolution.strategy == "cycles":

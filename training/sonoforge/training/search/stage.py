@@ -47,15 +47,7 @@ class Stage:
         """
         self.plan, self.name = plan, plan.space.network
         self.children = list(children)
-        self.exhausted = False  # whether all codes of the space were tried
         self._save = save
-
-    @property
-    def over(self) -> bool:
-        """Whether all children have ended."""
-        return all(child.ended for child in self.children) and (
-            self.exhausted or len(self.children) >= self.plan.evolution.total
-        )
 
     @property
     def best(self) -> Child | None:
@@ -76,11 +68,7 @@ class Stage:
                 yield None
                 continue
             tried = [child.tried(known=number < horizon) for number, child in enumerate(self.children)]
-            try:
-                member = next_member(self.plan.evolution, self.plan.space, tried)
-            except LookupError:
-                self.exhausted = True
-                return
+            member = next_member(self.plan.evolution, self.plan.space, tried)
             if member is None:
                 yield None
                 continue

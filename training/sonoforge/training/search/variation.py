@@ -12,15 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sonoforge.models.ga_gan.codes import NODES, OPERATIONS, Code
-from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models.ga_gan.codes import NODES, OPERATIONS, Code, attention_cells
 
 
 class Space(NamedTuple):
     """All codes of one network at one image size."""
 
     network: str  # `generator` or `discriminator`
-    cells: int  # of the network; self-attention may follow each
+    attention: tuple[int, ...]  # numbers of the cells that self-attention may follow
 
     @property
     def operations(self) -> tuple[int, ...]:
@@ -30,21 +29,21 @@ class Space(NamedTuple):
 
 def space_of(network: str, image_size: int) -> Space:
     """Return the space of a network's codes at this image size."""
-    return Space(network, doublings(image_size, smallest_side(image_size)))
+    return Space(network, attention_cells(network, image_size))
 
 
 def size(space: Space) -> int:
     """Return the number of different codes."""
     edges = [nodes * (nodes - 1) // 2 for nodes in range(NODES[0], NODES[1] + 1)]
     cells = sum(len(space.operations) ** count for count in edges)
-    return int(cells * 2**space.cells)
+    return int(cells * 2 ** len(space.attention))
 
 
 def random_code(space: Space, rng: np.random.Generator) -> Code:
     """Draw a code: each number of nodes, then each operation and each self-attention, is equally likely."""
     nodes = int(rng.integers(NODES[0], NODES[1] + 1))
     edges = tuple(tuple(_operation(space, rng) for _ in range(nodes - node)) for node in range(1, nodes))
-    return Code(nodes, edges, tuple(cell for cell in range(1, space.cells + 1) if rng.random() < 0.5))
+    return Code(nodes, edges, tuple(cell for cell in space.attention if rng.random() < 0.5))
 
 
 def mutate(code: Code, space: Space, rate: float, rng: np.random.Generator) -> Code:
@@ -67,8 +66,7 @@ def mutate(code: Code, space: Space, rate: float, rng: np.random.Generator) -> C
         tuple(_other_operation(digit, space, rng) if rng.random() < rate else digit for digit in group)
         for group in code.edges
     )
-    flips = rng.random(space.cells) < rate
-    attention = tuple(cell for cell in range(1, space.cells + 1) if (cell in code.attention) != flips[cell - 1])
+    attention = tuple(cell for cell in space.attention if (cell in code.attention) != (rng.random() < rate))
     return Code(code.nodes, edges, attention)
 
 
@@ -86,7 +84,7 @@ def neighbours(code: Code, space: Space) -> Iterator[Code]:
                 if other != digit:
                     changed = (*group[:place], other, *group[place + 1 :])
                     yield Code(code.nodes, (*code.edges[:node], changed, *code.edges[node + 1 :]), code.attention)
-    for cell in range(1, space.cells + 1):
+    for cell in space.attention:
         yield Code(code.nodes, code.edges, tuple(sorted({cell} ^ set(code.attention))))
 
 

@@ -55,6 +55,8 @@ def main(config: Config) -> Outcome:
         splits=config.splits,
         outlined=config.outlined,
         window=read_window(config.window),
+        classes=config.classes,
+        modality=config.modality,
     )
     planned = collection.plan(source, settings)
     provenance = {

@@ -72,6 +72,8 @@ class ImportSettings:
     outlined: bool = False  # whether slices in which nothing is outlined are left out
     # Of CT: Hounsfield units that become black and white; the default shows soft tissue.
     window: tuple[float, float] = (-160.0, 240.0)
+    classes: str = "4"  # of cells: `4`, or `7` grades
+    modality: str = "cytology"  # of `zenodo_7890874.MODALITIES`
 
 
 def refuse_other_settings(name: str, settings: ImportSettings, taken: Sequence[str]) -> None:

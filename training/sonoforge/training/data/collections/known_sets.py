@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sonoforge.training.data.collections import acdc, cbis_ddsm, idrid, mini_mias, sliver07
+from sonoforge.training.data.collections import acdc, cbis_ddsm, herlev, idrid, mini_mias, sliver07, zenodo_7890874
 from sonoforge.training.data.collections.importing import Collection
 
 
@@ -71,7 +71,9 @@ KNOWN_SETS = (
         "http://mde-lab.aegean.gr/index.php/downloads (direct download)",
         "free for research with citation; no licence text",
         "Jantzen, Norup, Dounias, Bjerregaard: Pap-smear benchmark data for pattern classification. NiSIS (2005) 1-9",
-        "one folder for each class; groups.csv: cells cut from one slide image are one group",
+        "sonoforge data import herlev FOLDER OUT: 4 classes, or --classes 7; padding cropped away; groups: the slide "
+        "image that a cell was cut from",
+        herlev.COLLECTION,
     ),
     KnownSet(
         "CBIS-DDSM",
@@ -103,9 +105,11 @@ KNOWN_SETS = (
         "https://zenodo.org/records/7890874 (direct download)",
         "see the record",
         "doi:10.5281/zenodo.7890874",
-        "one folder for each class",
+        "sonoforge data import zenodo-7890874 FOLDER OUT: folders of classes; --modality histology or "
+        "immunohistochemistry for the others of the collection",
+        zenodo_7890874.COLLECTION,
     ),
 )
 
-COLLECTIONS = {known.name.casefold(): known.collection for known in KNOWN_SETS if known.collection}
+COLLECTIONS = {known.name.casefold().replace(" ", "-"): known.collection for known in KNOWN_SETS if known.collection}
 """The sets that ``data import`` reads, by their names in lower case."""

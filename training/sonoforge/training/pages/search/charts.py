@@ -34,20 +34,18 @@ def draw_genealogy(searched: Searched, metric: str) -> Figure:
     heights = {number: min(value, top) for number, value in shown.items()}
     for child in searched.children:
         own, parent = child.member.number, child.member.parent
-        if own in heights and parent in heights:
+        if parent is not None and own in heights and parent in heights:
             axes.plot([parent, own], [heights[parent], heights[own]], color=LINE, linewidth=1.4, zorder=1)
     if searched.best is not None:
-        line = _lineage(searched)
-        axes.plot(
-            line, [heights[number] for number in line], color=INK, linewidth=1.8, zorder=2, label="line of the best"
-        )
-    for label, marker, own in (
-        ("came to its end", "o", [child for child in searched.ended if child.state in ENDED]),
-        ("given up, at its last measurement", "s", [child for child in searched.ended if child.state not in ENDED]),
-    ):
-        numbers = [child.member.number for child in own if child.member.number in heights]
-        colours = {"mfc": SERIES[0], "mec": PAPER} if marker == "o" else {"mfc": PAPER, "mec": SERIES[1], "mew": 1.4}
-        axes.plot(numbers, [heights[number] for number in numbers], marker, zorder=3, label=label, **colours)
+        line = [number for number in _lineage(searched) if number in heights]
+        label = "line of the best"
+        axes.plot(line, [heights[number] for number in line], color=INK, linewidth=1.8, zorder=2, label=label)
+    measured = [child for child in searched.ended if child.member.number in heights]
+    numbers = [child.member.number for child in measured if child.state in ENDED]
+    axes.plot(numbers, [heights[number] for number in numbers], "o", color=SERIES[0], label="came to its end")
+    numbers = [child.member.number for child in measured if child.state not in ENDED]
+    label = "given up, at its last measurement"
+    axes.plot(numbers, [heights[number] for number in numbers], "s", label=label, mfc=PAPER, mec=SERIES[1], mew=1.4)
     for child in searched.ended:
         if child.state == DIVERGED:
             axes.axvline(child.member.number, color=SOFT, linewidth=1, linestyle=(0, (2, 3)))
@@ -55,7 +53,7 @@ def draw_genealogy(searched: Searched, metric: str) -> Figure:
     axes.axvline(first - 0.5, color=SOFT, linewidth=1)
     beyond = sum(value > top for value in shown.values())
     note = f" ({beyond} above the picture, drawn at its edge)" if beyond else ""
-    axes.set(xlabel=f"child, in the order of birth; left of the line the first population{note}", ylabel=metric.upper())
+    axes.set(xlabel=f"child, in the order of birth{note}", ylabel=metric.upper())
     axes.set_xlim(-0.6, max(searched.plan.evolution.total, 2) - 0.4)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower left", ncols=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sonoforge.runtime.cli.options import argument, option
 
 # Of `known_sets.COLLECTIONS`, whose readers need more than the base install.
-COLLECTION_NAMES = ("acdc", "cbis-ddsm", "idrid", "mini-mias", "sliver07")
+COLLECTION_NAMES = ("acdc", "cbis-ddsm", "herlev", "idrid", "mini-mias", "sliver07", "zenodo-7890874")
 
 EXAMPLES = """
 sonoforge data import mini-mias all-mias/ mias-films                        whole films, cropped to the breast
@@ -18,6 +18,8 @@ sonoforge data import cbis-ddsm CBIS-DDSM/ masses --kinds mass --splits train --
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis --framing film --longest 256      plain resize of whole films
 sonoforge data import acdc ACDC/ acdc-slices                                cardiac MRI, a mask for each structure
 sonoforge data import sliver07 SLiver07/ liver --window=-100,300            CT between these Hounsfield units
+sonoforge data import herlev smear2005/ herlev                              cells of Pap smears, without padding
+sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
 """
 
 
@@ -60,5 +62,11 @@ class Config:
     outlined: bool = option(False, help="of acdc and sliver07: leave out slices in which nothing is outlined")
     window: str = option(
         "-160,240", help="of sliver07: Hounsfield units that become black and white", metavar="LOW,HIGH"
+    )
+    classes: str = option("4", help="of herlev: 4 classes, or its 7 grades", choices=("4", "7"))
+    modality: str = option(
+        "cytology",
+        help="of zenodo-7890874",
+        choices=("cytology", "histology", "immunohistochemistry"),
     )
     resume: bool = option(False, help="continue an import that was interrupted, with the same settings")

@@ -1,0 +1,168 @@
+"""GA-GAN's codes and networks against what the paper says of them, and against sums written out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool2d, max_pool2d
+
+from gan_pairs import count_weights, layer_shapes, on_meta
+from sonoforge.models.ga_gan.cells import Cell
+from sonoforge.models.ga_gan.codes import PUBLISHED, Code, digest, parse, resolve
+from sonoforge.models.ga_gan.networks import Discriminator, Generator, initialise
+from sonoforge.models.self_attention import SelfAttention
+
+# Section "Results" of Berezsky and Liashchynskyi 2024: maps before each cell, and of the attention that it found.
+GENERATOR_MAPS = [(4, 4, 1024), (8, 8, 1024), (16, 16, 512), (32, 32, 256)]
+GENERATOR_ATTENTION = [(16, 16, 512), (32, 32, 256)]
+DISCRIMINATOR_MAPS = [(64, 64, 64), (32, 32, 128), (16, 16, 256), (8, 8, 512)]
+DISCRIMINATOR_ATTENTION = [(64, 64, 64), (32, 32, 128)]
+
+
+# Codes.
+
+
+def test_the_paper_s_fixed_discriminator_is_read_as_the_paper_explains_it() -> None:
+    code = parse("{4, 235-66-7, [4]}", "discriminator")
+    assert code == Code(4, ((2, 3, 5), (6, 6), (7,)), (4,)) == PUBLISHED["discriminator"]["fixed"].code
+    assert str(code) == "{4, 235-66-7, [4]}"
+    assert parse(" {4,235-66-7,[ 4 ]} ", "discriminator") == code
+    assert digest(code) == "803d3f11"
+    assert str(parse("{3, 12-6, []}", "generator")) == str(parse("{3, 12-6}", "generator")) == "{3, 12-6}"
+    assert parse("{3, 12-6, [3, 1]}", "generator").attention == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "network", "message"),
+    [
+        ("4, 235-66-7", "discriminator", r"found '4, 235-66-7', expected \{N, C\} or \{N, C, \[ATTN\]\}"),
+        ("{6, 12-6}", "generator", r"with '6' at character 2, expected 3 to 5 nodes"),
+        (
+            "{4, 235-66-7}",
+            "generator",
+            r"with '7' at character 12, expected a dash or an operation of a generator: 1 \(",
+        ),
+        ("{3, 1x-6}", "generator", r"with 'x' at character 6, expected a dash or an operation"),
+        ("{4, 235-66}", "discriminator", r"with 2 groups of edges, expected 3 for 4 nodes"),
+        ("{4, 235-6-7}", "discriminator", r"at character 9: found 1 edges? from node 2, expected 2"),
+        ("{3, 12-6, [1; 2]}", "generator", r"with '1' at character 12, expected numbers of cells"),
+        ("{3, 12-6, [2, 0]}", "generator", r"with '0' at character 15, expected numbers of cells"),
+        ("{3, 12-6, [2, 2]}", "generator", r"with '2' at character 15: found cell 2 twice"),
+        ("107590", "generator", r"found '107590', expected \{N, C\}"),  # the paper's example of a mutated code
+    ],
+)
+def test_an_error_points_at_the_bad_character(text: str, network: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        parse(text, network)
+    assert "\n" not in str(error.value)
+
+
+def test_the_found_pair_is_as_far_as_the_paper_tells() -> None:
+    generator, discriminator = (PUBLISHED[network]["found"].code for network in ("generator", "discriminator"))
+    assert (generator.nodes, generator.attention) == (4, (3, 4))
+    assert (discriminator.nodes, discriminator.attention) == (5, (1, 2))
+    edges = [digit for group in discriminator.edges for digit in group]
+    assert (edges.count(6), edges.count(5)) == (3, 1), "three skips and one zero"
+
+
+def test_attention_of_a_named_code_stays_at_maps_of_its_side() -> None:
+    sides = {"generator": lambda cell, size: 4 * 2 ** (cell - 1), "discriminator": lambda cell, size: size >> cell - 1}
+    for network, side in sides.items():
+        for name, named in PUBLISHED[network].items():
+            wanted = {side(cell, 64) for cell in named.code.attention}
+            for size, cells in ((32, 3), (64, 4), (128, 5), (256, 6)):
+                found = resolve(name, network, size)
+                there = {side(cell, size) for cell in range(1, cells + 1)}
+                assert {side(cell, size) for cell in found.attention} == wanted & there
+                assert found.edges == named.code.edges
+
+
+# Cells.
+
+
+def test_a_cell_sums_its_edges_and_adds_its_input() -> None:
+    """Against the sums written out, with the layers of the cell itself."""
+    torch.manual_seed(0)
+    cell = Cell(parse("{4, 268-57-1}", "discriminator"), "discriminator", 3, attends=False).eval()
+    maps = torch.randn(2, 3, 5, 5)
+    edges = dict(cell.edges)
+    assert list(edges) == [
+        *("1-2-convolution-3x3", "1-3-skip", "1-4-average-pool-3x3"),
+        *("2-4-max-pool-3x3", "3-4-convolution-1x1"),
+    ]
+    second = edges["1-2-convolution-3x3"](maps)
+    third = maps  # a skip; nothing comes along the zero edge from the second node
+    average = avg_pool2d(maps, 3, 1, 1, count_include_pad=False)
+    last = average + max_pool2d(second, 3, 1, 1) + edges["3-4-convolution-1x1"](third)
+    torch.testing.assert_close(cell(maps), maps + last)
+
+
+def test_a_cell_of_zeros_hands_its_input_on() -> None:
+    cell = Cell(parse("{3, 55-5}", "generator"), "generator", 3, attends=False)
+    maps = torch.randn(2, 3, 4, 4)
+    assert torch.equal(cell(maps), maps) and not list(cell.parameters())
+
+
+@pytest.mark.parametrize(
+    ("digit", "weights"), [(1, 16 * 16), (2, 9 * 16 * 16), (3, 25 * 16 * 16), (4, 9 * 16 + 16 + 16 * 16)]
+)
+def test_convolutions_have_the_weights_of_their_kernel(digit: int, weights: int) -> None:
+    """Beside a bias a channel, and scale and shift of the batch normalisation."""
+    cell = Cell(parse(f"{{3, {digit}5-5}}", "generator"), "generator", 16, attends=False)
+    assert count_weights(cell) == weights + 16 + 2 * 16
+
+
+# Networks.
+
+
+def test_maps_are_those_of_the_paper_s_tables() -> None:
+    generator = on_meta(lambda: Generator(64, 3, 128, 4))
+    discriminator = on_meta(lambda: Discriminator(64, 3, 4, "projection"))
+    labels = torch.zeros(2, dtype=torch.int64, device="meta")
+    generator.register_forward_pre_hook(lambda module, inputs: (inputs[0], labels))
+    discriminator.register_forward_pre_hook(lambda module, inputs: (inputs[0], labels))
+    latents, images = (torch.zeros(2, *shape, device="meta") for shape in ((128,), (3, 64, 64)))
+    assert layer_shapes(generator, latents, Cell) == GENERATOR_MAPS
+    assert layer_shapes(generator, latents, SelfAttention) == GENERATOR_ATTENTION
+    assert layer_shapes(generator, latents, nn.ConvTranspose2d) == [(4, 4, 1024)]
+    assert generator(latents).shape == (2, 3, 64, 64)
+    assert layer_shapes(discriminator, images, Cell) == DISCRIMINATOR_MAPS
+    assert layer_shapes(discriminator, images, SelfAttention) == DISCRIMINATOR_ATTENTION
+    assert discriminator(images)[0].shape == (2,)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("classes", [0, 4])
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+def test_sizes_channels_and_classes(size: int, classes: int, channels: int) -> None:
+    generator = on_meta(lambda: Generator(size, channels, 16, classes, 4))
+    discriminator = on_meta(lambda: Discriminator(size, channels, classes, "projection" if classes else "none", 4))
+    labels = torch.zeros(2, dtype=torch.int64, device="meta") if classes else None
+    images = generator(torch.zeros(2, 16, device="meta"), labels)
+    assert images.shape == (2, channels, size, size)
+    assert discriminator(images, labels)[0].shape == (2,)
+
+
+def test_spectral_normalisation_is_everywhere() -> None:
+    """After some passes no convolution, transposed convolution or linear layer has a singular value above one."""
+    networks: list[nn.Module] = [Generator(32, 3, 8, 4, 2), Discriminator(32, 3, 4, "projection", 2, "fixed")]
+    for network in networks:
+        initialise(network, torch.Generator().manual_seed(0))
+        layers = [
+            module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d)
+        ]
+        for layer in layers:
+            weight = layer.weight.detach().transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else layer.weight
+            assert float(torch.linalg.matrix_norm(weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.02)
+    transposed = [module for module in networks[0].modules() if isinstance(module, nn.ConvTranspose2d)]
+    assert len(transposed) == 1
+
+
+def test_attention_after_a_cell_that_is_not_there_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"found \{3, 12-6, \[4\]\} with self-attention after cell 4, expected some of 1, 2, 3"
+    ):
+        Generator(32, 1, 8, cell="{3, 12-6, [4]}")
+    with pytest.raises(ValueError, match=r"discriminator_cell: found 'fixd', expected .*, or by name fixed or found"):
+        Discriminator(32, 1, cell="fixd")

@@ -1,0 +1,133 @@
+"""Herlev: single cells of Pap smears, cut out of slide images, in 7 grades, or in the 4 classes that these make up.
+
+Jantzen, Norup, Dounias, Bjerregaard, "Pap-smear Benchmark Data For Pattern Classification", NiSIS 2005.  As published:
+a folder for each grade with ``149143370-149143378-001.BMP`` and its segmentation ``149143370-149143378-001-d.bmp``.  The
+first two numbers name the slide image: its cells are one group.  Copies that circulate as squares, in folders of grades
+or of classes and with the grade before the number, are read, too.
+
+Those squares were padded with a constant colour, and a cut-out follows its cell's shape: the width of the padding
+tells something of the class.  So the padding is cropped away, and what is left is cut to the square in its middle.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.training.data.collections.importing import (
+    Collection,
+    ImportSettings,
+    Picture,
+    PlannedPicture,
+    refuse_other_settings,
+)
+
+CLASS_OF = {
+    **dict.fromkeys(("normal_superficiel", "normal_intermediate", "normal_columnar"), "normal"),
+    **dict.fromkeys(("light_dysplastic", "moderate_dysplastic"), "light_moderate_dysplastic"),
+    **dict.fromkeys(("severe_dysplastic",), "severe_dysplastic"),
+    **dict.fromkeys(("carcinoma_in_situ",), "carcinoma_in_situ"),
+}
+"""The class of each grade; as Berezsky and Liashchynskyi have four classes of another cytology."""
+
+FLAT = 24  # grey levels that a line of padding varies by: JPEG adds some next to the cell
+SAME = 12  # grey levels that padding differs by from its outermost line
+EDGE = 2  # pixels beside the padding that were mixed with it when the square was resized
+
+_NAME = re.compile(r"(?:(?P<grade>[a-z_]+)_)?(?P<slide>\d+-\d+)-\d+\.(?:bmp|jpg|jpeg|png)", re.IGNORECASE)
+
+
+def find_tables(folder: Path) -> list[Path]:
+    """Return the cells: their folders and names are the table."""
+    return [path for path, _, _ in _cells(folder)]
+
+
+def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
+    """List the cells; see `importing.Collection`."""
+    refuse_other_settings("herlev", settings, ("longest", "classes"))
+    found = _cells(folder)
+    if not found:
+        raise SonoforgeError(
+            f"{folder}: found no cells, expected folders such as carcinoma_in_situ with files such as "
+            "149143370-149143378-001.BMP; see sonoforge data list"
+        )
+    planned = []
+    for path, grade, slide in found:
+        name = grade if settings.classes == "7" else CLASS_OF[grade]
+        stem = path.stem.removeprefix(f"{grade}_")
+        read = functools.partial(_read, path, settings.longest)
+        planned.append(PlannedPicture(f"{name}/{grade}-{stem}.png", slide, {"grade": grade}, read))
+    return planned
+
+
+def _cells(folder: Path) -> list[tuple[Path, str, str]]:
+    """Return file, grade and slide image of each cell."""
+    cells = []
+    for path in sorted(folder.rglob("*")):
+        found = _NAME.fullmatch(path.name)
+        grade = (found["grade"] or path.parent.name).lower() if found else ""
+        if found and grade in CLASS_OF:
+            cells.append((path, grade, found["slide"]))
+    return cells
+
+
+def _read(path: Path, longest: int) -> Picture:
+    picture = read_image(path).convert("RGB")
+    pixels = np.asarray(picture)
+    if picture.width == picture.height:
+        pixels = without_padding(pixels)
+    square = middle_square(pixels)
+    if len(square) > longest:
+        square = np.asarray(Image.fromarray(square).resize((longest, longest), Image.Resampling.LANCZOS))
+    return Picture(square)
+
+
+def without_padding(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cut flat bands of one colour off two opposite sides, those where they are wider.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+
+    Returns:
+        (H', W', 3) uint8; at least a quarter of the lines stay.
+    """
+    rows = _bands(pixels)
+    columns = _bands(pixels.transpose(1, 0, 2))
+    if sum(rows) >= sum(columns):
+        return pixels[rows[0] : len(pixels) - rows[1]]
+    return pixels[:, columns[0] : pixels.shape[1] - columns[1]]
+
+
+def _bands(pixels: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return the lines of padding before and after; none, unless both sides have some."""
+    before, after = (_band(own) for own in (pixels, pixels[::-1]))
+    if not before or not after:
+        return 0, 0
+    most = len(pixels) * 3 // 8
+    return min(before + EDGE, most), min(after + EDGE, most)
+
+
+def _band(pixels: NDArray[np.uint8]) -> int:
+    lines = pixels.astype(np.int16)
+    flat = np.ptp(lines, axis=1).max(1) <= FLAT
+    means = lines.mean(1)
+    same = np.abs(means - means[0]).max(1) <= SAME
+    padding = flat & same
+    return len(padding) if padding.all() else int(np.argmin(padding))
+
+
+def middle_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cut the largest square out of the middle, which keeps no trace of the shape of what it was cut from."""
+    side = min(pixels.shape[:2])
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side]
+
+
+COLLECTION = Collection(find_tables, plan)
