@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,33 +28,6 @@ TINY = (
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_set(tmp_path_factory.mktemp("scans") / "scans", {"benign": 6, "malignant": 6})
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    """A server of the S3 protocol on this machine, with an empty bucket."""
-    server = pytest.importorskip("moto.server", reason="moto is not installed: pip install 'sonoforge[dev]'")
-    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'sonoforge[remote]'")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{running.get_host_and_port()[1]}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "AKIAKEY")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "verysecret")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        files = fsspec.filesystem("s3")
-        files.mkdir("bucket")
-        yield files
-    running.stop()
-
-
-@pytest.fixture(params=["memory", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Any, str]:
-    """A URL, its file system and its path there; each test has its own folder."""
-    if request.param == "s3":
-        return f"s3://bucket/{tmp_path.name}", request.getfixturevalue("s3"), f"bucket/{tmp_path.name}"
-    return f"memory://{tmp_path.name}", fsspec.filesystem("memory"), f"/{tmp_path.name}"
 
 
 def contents(files: Any, root: str) -> dict[str, bytes]:

@@ -114,3 +114,11 @@ def test_the_same_past_leads_to_the_same_child() -> None:
     tried = evolve(evolution, optimum)
     for number in range(len(tried)):
         assert next_member(evolution, SPACE, tried[:number]) == tried[number].member
+
+
+def test_as_long_as_no_fitness_is_known_codes_are_random() -> None:
+    """More workers than the population has members do not wait."""
+    evolution = Evolution("aging", 2, 20, 3, 0.05, heirs=True, seed=0)
+    tried = [Tried(member(0), None), Tried(member(1, "{3, 22-2}"), None)]
+    child = next_member(evolution, SPACE, tried)
+    assert child is not None and (child.number, child.parent) == (2, None)

@@ -20,11 +20,11 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from sonoforge.runtime import leftovers
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.runtime.urls import open_url, told
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ NOT_COPIED = frozenset({"features"})
 """Folders of intermediate values, which are large, quickly made again, and removed at the end of a run."""
 SECONDS = 10.0
 """Between two rounds: a killed command loses no more than what it did since the last."""
-_EXTRAS = {"s3": "'sonoforge[remote]'", "s3a": "'sonoforge[remote]'"}
 _OWNER_ALONE = 0o700
 
 _active: RemoteRuns | None = None
@@ -127,12 +126,12 @@ class RemoteRuns:
 
     def __init__(self, url: str, here: Path) -> None:
         self.url, self.here = url.rstrip("/"), here
-        self._files, self._root = _open_url(url)
+        self._files, self._root = open_url("--out", url)
         self._copied: dict[Path, dict[str, tuple[int, int]]] = {}  # of each run worked on, what is there, by its stamp
         self._made: set[str] = set()  # folders that are there
         self._failed = False
         self._lock = threading.Lock()
-        with self._told():
+        with told("--out", self.url):
             for name in self._names():
                 (here / name).mkdir()
                 with contextlib.suppress(FileNotFoundError):
@@ -159,23 +158,10 @@ class RemoteRuns:
             return {key: self.shown_in(item) for key, item in value.items()}
         return [self.shown_in(item) for item in value] if isinstance(value, list | tuple) else value
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn what a file system raises into one line."""
-        try:
-            yield
-        except SonoforgeError:
-            raise
-        except Exception as error:  # each file system has errors of its own
-            remedy = "check that bucket or folder exists and that you may write there; --debug shows more"
-            if "credential" in str(error).lower():
-                remedy = "give credentials as its own tools take them, such as AWS_PROFILE"
-            raise SonoforgeError(f"--out {self.url}: cannot be used ({reason(error)}); {remedy}") from error
-
     def claim(self, folder: Path) -> bool:
         """See `claim`: the settings are written unless there are some."""
         target = f"{self._root}/{folder.name}"
-        with self._told():
+        with told("--out", self.url):
             try:
                 self._make(target)
                 content = folder.joinpath("config.yaml").read_bytes()
@@ -187,7 +173,7 @@ class RemoteRuns:
 
     def fetch(self, folder: Path) -> None:
         """See `fetch`."""
-        with self._told():
+        with told("--out", self.url):
             try:
                 names = json.loads(self._files.cat_file(f"{self._root}/{folder.name}/{LIST}"))["files"]
             except FileNotFoundError:
@@ -210,7 +196,7 @@ class RemoteRuns:
             self._failed = True
 
     def _copy(self) -> None:
-        with self._lock, self._told():
+        with self._lock, told("--out", self.url):
             for folder, before in self._copied.items():
                 now = _stamps(folder)
                 changed = [name for name in now if before.get(name) != now[name]]
@@ -262,33 +248,6 @@ class RemoteRuns:
                 for folder in self._copied:
                     shutil.move(folder, kept / folder.name)
                 raise SonoforgeError(f"{reason(error)}; what was not copied is kept in {kept}") from error
-
-
-def _open_url(url: str) -> tuple[Any, str]:
-    """Open the file system of a URL, and return it with the path in it.
-
-    Raises:
-        SonoforgeError: A password in it, an unknown kind, or a package that is not installed.
-    """
-    parts = urlsplit(url)
-    if "@" in parts.netloc:
-        raise SonoforgeError(
-            f"--out {parts.scheme}://...: found credentials in the URL, which would be written into the run's records; "
-            "give them as its own tools take them, such as AWS_PROFILE"
-        )
-    try:
-        import fsspec  # noqa: PLC0415 - an extra, and slow to import
-
-        files, root = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        extra = _EXTRAS.get(parts.scheme)
-        remedy = f"pip install {extra}" if extra else reason(error)
-        raise SonoforgeError(f"--out {url}: what opens {parts.scheme}:// is not installed; {remedy}") from error
-    except ValueError as error:
-        raise SonoforgeError(
-            f"--out {url}: {reason(error)}; expected a folder or a URL such as s3://bucket/runs"
-        ) from error
-    return files, str(root).rstrip("/")
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:

@@ -69,6 +69,7 @@ def main(config: Config) -> Outcome:
     check_cluster(config.cluster, config.device)
     config = _fill_preset(config)
     source, opened = _open(config)
+    facts = _facts(config, opened)  # refuses what cannot be trained, before there is a folder
     name = re.sub(r"[^a-z0-9]+", "-", f"search-{opened.images.name}-{config.gan.class_name}".lower()).strip("-")
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     with run_folder.working_in(folder):
@@ -76,7 +77,7 @@ def main(config: Config) -> Outcome:
         here = device_name(find_device(opened.job.device))
         environment = run_folder.describe_environment(here, config.gan.seed, opened.images.fingerprint)
         run_folder.write_environment(folder, environment)
-        search = _Search(config, folder, source, opened, _facts(config, opened))
+        search = _Search(config, folder, source, opened, facts)
         searched = _search(search)
         command = _final_command(search, searched)
         page.write_report(folder, searched, {**search.facts, "command": command, "finished": True})
@@ -117,7 +118,7 @@ def _fill_preset(config: Config) -> Config:
 
 
 def _open(config: Config) -> tuple[Source, Opened]:
-    """Open images and networks, and refuse what cannot be trained, before there is a folder."""
+    """Open images and networks."""
     settings = dataclasses.replace(config.gan, recipe=RECIPE, metrics=METRICS)
     device = "auto" if config.cluster else config.device  # a cluster's GPUs need not be here
     source = with_space(Source(config.data, config.storage.open(), settings, device, config.second_held_out))

@@ -56,6 +56,7 @@ VERBS = {
     "data phantom": Verb("training.verbs.data_phantom", "train", "write a simulated ultrasound data set"),
     "data cache": Verb("training.verbs.data_cache", "train", "the decoded images that are kept; removes them"),
     "data import": Verb("training.verbs.data_import", "dicom", "convert a mammography set to a folder of classes"),
+    "data fetch": Verb("training.verbs.data_fetch", "remote", "copy a folder of images from a URL, such as s3://"),
     "gan recipes": Verb("training.verbs.gan_recipes", "train", "the table of GAN recipes"),
     "gan train": Verb("training.verbs.gan_train", "train", "train one generator"),
     "gan sweep": Verb("training.verbs.gan_sweep", "train", "compare recipes and perceptual weights in one table"),

@@ -69,6 +69,12 @@ def runs_folder() -> Any:
     return dataclasses.field(default=declared.default, metadata={**declared.metadata, "of_runs": True})
 
 
+def images_target(*, help: str) -> Any:
+    """Declare ``--out`` of a verb that writes images, which may be at a URL that it opens itself.  See `option`."""
+    declared = option("", help=help)
+    return dataclasses.field(default="", metadata={**declared.metadata, "takes_url": True})
+
+
 def argument(default: Any = dataclasses.MISSING, *, help: str, choices: Sequence[str] | None = None) -> Any:
     """Declare one argument that is given without a flag; a ``tuple`` field takes several.  See `option`."""
     declared = option(default, help=help, choices=choices)
@@ -205,6 +211,8 @@ def remote_runs(config: Any) -> tuple[str, Callable[[str], Any]] | None:
         for name in found.path:
             value = getattr(value, name)
         if key == "out" and isinstance(value, str) and "://" in value:
+            if found.metadata.get("takes_url"):
+                return None
             if "of_runs" not in found.metadata:
                 raise SonoforgeError(f"{found.flag}: found {value}, expected a folder or file of this machine")
             return value, functools.partial(_replaced, config, found.path)

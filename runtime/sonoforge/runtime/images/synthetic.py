@@ -19,9 +19,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from sonoforge.runtime.atomic import replacing, write_bytes
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.urls import open_url, told
 
 Pixels = NDArray[np.uint8]
 
+AT_ONCE = 64  # files that are sent to a URL together
 HALF = 128  # a pixel of a mask is inside from half of the levels on
 MANIFEST = "manifest.json"
 NOTICE = "Synthetic image made by a neural network; it shows no patient."
@@ -124,12 +126,51 @@ def open_target(
                 else:
                     yield from _arrays(archive, origin, count, image_channels)
         else:
-            _refuse_other_files(target, origin)
+            if target.exists() and not target.is_dir():
+                raise SonoforgeError(f"{target}: is a file, expected a folder for images; choose another target")
+            manifest = (target / MANIFEST).read_bytes() if (target / MANIFEST).is_file() else b""
+            _refuse_other_files(target, target.is_dir() and any(target.iterdir()), manifest, origin)
             yield from _pictures(lambda name, content: write_bytes(target / name, content), origin, image_channels)
     except OSError as error:
         raise SonoforgeError(
             f"{target}: cannot be written ({error.strerror}); make room or choose another target"
         ) from error
+
+
+@contextlib.contextmanager
+def open_url_target(url: str, origin: Mapping[str, Any], image_channels: int) -> Iterator[Callable[[Pixels], None]]:
+    """Hand out the function that takes generated images to a folder at a URL: as `open_target`, the manifest last.
+
+    Args:
+        url: Such as ``s3://bucket/folder``.
+        origin: See `open_target`.
+        image_channels: See `open_target`.
+
+    Raises:
+        SonoforgeError: The folder holds something else, or cannot be written.
+    """
+    if url.endswith((".zip", ".npz")):
+        raise SonoforgeError(f"--out {url}: found one file at a URL, expected a folder; leave {url[-4:]} out")
+    files, root = open_url("--out", url)
+    with told("--out", url):
+        names = {path.rpartition("/")[2] for path in files.find(root)} if files.exists(root) else set()
+        manifest = files.cat_file(f"{root}/{MANIFEST}") if MANIFEST in names else b""
+        files.makedirs(root, exist_ok=True)
+    _refuse_other_files(url, bool(names), manifest, origin)
+    waiting: dict[str, bytes] = {}
+
+    def put(name: str, content: bytes) -> None:
+        waiting[f"{root}/{name}"] = content
+        if len(waiting) < AT_ONCE and name != MANIFEST:
+            return
+        with told("--out", url):
+            last = waiting.pop(f"{root}/{MANIFEST}", None)
+            files.pipe(waiting)
+            waiting.clear()
+            if last is not None:
+                files.pipe_file(f"{root}/{MANIFEST}", last)
+
+    yield from _pictures(put, origin, image_channels)
 
 
 def _pictures(
@@ -188,16 +229,14 @@ def _arrays(
         np.lib.format.write_array(stream, np.array(manifest), allow_pickle=False)
 
 
-def _refuse_other_files(folder: Path, origin: Mapping[str, Any]) -> None:
+def _refuse_other_files(where: object, taken: bool, manifest: bytes, origin: Mapping[str, Any]) -> None:
     """Generated images never join real ones, nor those of another generator, in one folder."""
-    if folder.exists() and not folder.is_dir():
-        raise SonoforgeError(f"{folder}: is a file, expected a folder for images; choose another target")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not taken:
         return
     try:
-        before = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        before = json.loads(manifest)
         same = {key: value for key, value in before.items() if key not in _OF_THE_FILES} == dict(origin)
-    except (OSError, ValueError, AttributeError):
+    except (ValueError, AttributeError):
         same = False
     if not same:
-        raise SonoforgeError(f"{folder}: holds other files already, expected an empty folder; choose another target")
+        raise SonoforgeError(f"{where}: holds other files already, expected an empty folder; choose another target")

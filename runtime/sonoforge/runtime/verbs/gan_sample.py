@@ -7,13 +7,14 @@ From a run folder, `sonoforge.training.verbs.gan_sample` does so with these sett
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.options import Outcome, argument, images_target, option
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.urls import is_url
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,12 +28,16 @@ sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --truncation 
 sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7 --count 227
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 4 --interpolate 9
 sonoforge gan sample --bundle generator.zip --count 16 --seed 3 --out generated/
+sonoforge gan sample runs/00003-gan-ga-gan-herlev --class all --count 4000 --out s3://bucket/herlev-generated
 
 For better single images of less variety: --psi for StyleGAN 1 to 3 (the truncation of styles, Karras 2019), and
 --truncation for the others with normal latents (that of latents, Brock 2019; not began).
 With masks trained jointly, each image comes with its mask: NAME.png and NAME_mask.png; with masks of several
 structures, NAME_mask_STRUCTURE.png.
 """
+
+
+ALL = "all"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +47,11 @@ class Config:
     run: str = argument("", help="run folder of sonoforge gan train, or one of its checkpoints")
     bundle: str = option("", help="instead: folder or .zip of a generator's bundle, without torch", metavar="PATH")
     count: int = option(64, help="images to generate; with --interpolate, strips", limits=(1, None))
-    class_name: str = option("", help="class to generate, for a generator of several", aliases=("class",))
+    class_name: str = option(
+        "",
+        help="class to generate, for a generator of several; all: --count images of each, in a folder of its own",
+        aliases=("class",),
+    )
     seed: int = option(0, help="image i depends on (seed, i) alone", limits=(0, None))
     psi: float | None = option(
         None, help="StyleGAN: draw styles to their mean, 1: not at all, 0: one image for all", limits=(-2, 2)
@@ -56,7 +65,10 @@ class Config:
     interpolate: int | None = option(
         None, help="write strips of this many images from one to the next", limits=(2, 100)
     )
-    out: str = option("", help="folder, .zip or .npz for the images (default: generated/ in the run folder)")
+    out: str = images_target(
+        help="folder, .zip or .npz for the images, or a folder at a URL: s3://bucket/folder (default: generated/ in "
+        "the run folder)"
+    )
     checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")
     batch: int = option(64, help="images in a batch on a GPU", limits=(1, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
@@ -93,7 +105,11 @@ def main(config: Config) -> Outcome:
         SonoforgeError: No such generator or class, or the target holds something else.
     """
     check(config)
-    return write(config, _open_bundle(config))
+    if config.class_name != ALL:
+        return write(config, _open_bundle(config))
+    from sonoforge.runtime.inference.generator import Generator  # noqa: PLC0415 - numpy, not for --help
+
+    return write_all(config, Generator(config.bundle).manifest.classes, _open_bundle)
 
 
 def check(config: Config) -> None:
@@ -109,6 +125,32 @@ def check(config: Config) -> None:
         raise SonoforgeError("--psi-cutoff: found without --psi; set the truncation of styles, such as --psi 0.7")
 
 
+def write_all(config: Config, classes: Sequence[str], open_source: Callable[[Config], Source]) -> Outcome:
+    """Generate as many images of each class, each in a folder of its own: a data set of class folders.
+
+    Args:
+        config: Of the class `ALL`.
+        classes: Of the generator.
+        open_source: Sets it up for the class of a config.
+
+    Raises:
+        SonoforgeError: The generator has no classes, or a target holds something else.
+    """
+    if not classes:
+        raise SonoforgeError("--class: found all, expected a generator of several classes; leave it out")
+    if config.interpolate or config.out.endswith((".zip", ".npz")):
+        raise SonoforgeError("--class: found all, expected images in a folder; leave out --interpolate, .zip and .npz")
+    outcomes = []
+    for name in classes:
+        own = dataclasses.replace(config, class_name=name)
+        source = open_source(own)
+        base = config.out.rstrip("/") or str(source.folder / f"{source.name}-seed-{config.seed}-all")
+        outcomes.append(write(dataclasses.replace(own, out=f"{base}/{name}"), source))
+    say("%d synthetic images in %s", config.count * len(classes), base)
+    targets = [outcome.result["target"] for outcome in outcomes]
+    return Outcome({"target": base, "targets": targets, "count": config.count * len(classes)})
+
+
 def write(config: Config, source: Source) -> Outcome:
     """Generate the images and write them with their manifest.
 
@@ -117,16 +159,21 @@ def write(config: Config, source: Source) -> Outcome:
     """
     if config.interpolate:
         return _write_strips(config, config.interpolate, source)
-    from sonoforge.runtime.images.synthetic import open_target  # noqa: PLC0415 - numpy and Pillow, not for --help
+    # numpy and Pillow, not for --help
+    from sonoforge.runtime.images.synthetic import open_target, open_url_target  # noqa: PLC0415
 
     name = f"{source.name}-seed-{config.seed}" + (f"-{config.class_name}" if config.class_name else "")
     name += "".join(f"-{key}-{value}" for key, value in settings_of_origin(config).items())
-    target = Path(config.out) if config.out else source.folder / name
-    with open_target(target, source.origin, config.count, source.image_channels) as add:
+    target = config.out or str(source.folder / name)
+    if is_url(target):
+        opened = open_url_target(target, source.origin, source.image_channels)
+    else:
+        opened = open_target(Path(target), source.origin, config.count, source.image_channels)
+    with opened as add:
         for pixels in source.batches(config.count):
             add(pixels)
     say("%d synthetic images in %s", config.count, target)
-    return Outcome({"target": str(target), "count": config.count, **source.origin})
+    return Outcome({"target": target, "count": config.count, **source.origin})
 
 
 def settings_of_origin(config: Config) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def next_member(evolution: Evolution, space: Space, tried: Sequence[Tried]) -> M
         tried: All members so far, by number; no code is tried twice.
 
     Returns:
-        None if it depends on a fitness that is not known yet.
+        None if it depends on a fitness that is not known yet, which only that of cycles does.
     """
     number = len(tried)
     rng = np.random.default_rng(derive_seed(evolution.seed, f"member of the {space.network}s", number))
@@ -85,10 +85,8 @@ def next_member(evolution: Evolution, space: Space, tried: Sequence[Tried]) -> M
             return None
         best = fittest(known[: cycle * evolution.population]) if cycle and evolution.heirs else None
         return Member(number, _new_code(space, tried, rng), None, best.member.number if best else None)
-    if number < evolution.population:
+    if number < evolution.population or not known:
         return Member(number, _new_code(space, tried, rng))
-    if not known:
-        return None
     alive = known[-evolution.population :]
     drawn = rng.integers(len(alive), size=evolution.sample)
     parent = min((alive[place] for place in drawn), key=_order)

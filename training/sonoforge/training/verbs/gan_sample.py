@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.inference.generator import find_label
-from sonoforge.runtime.verbs.gan_sample import Config, Source, check, settings_of_origin, write
+from sonoforge.runtime.verbs.gan_sample import ALL, Config, Source, check, settings_of_origin, write, write_all
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import (
@@ -30,7 +30,10 @@ from sonoforge.training.gan.synthetic import describe_origin
 def main(config: Config) -> Outcome:
     """Generate images from a run folder; see `sonoforge.runtime.verbs.gan_sample`."""
     check(config)
-    return write(config, _open_run(config))
+    if config.class_name != ALL:
+        return write(config, _open_run(config))
+    about = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint))
+    return write_all(config, about.classes, _open_run)
 
 
 def _open_run(config: Config) -> Source:

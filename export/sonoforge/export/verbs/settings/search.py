@@ -52,8 +52,8 @@ class Config:
     preset: str = option(
         "quick",
         help="quick: population of 8, 16 children, the best of 4 is the parent, 4 thousand images shown to each, 32 x "
-        "32 pixels, width 8, batches of 16, rates of 0.0005, KID, both proxies; paper: population of 100, 25 children, the best of 25, "
-        "30 epochs, 64 x 64 pixels, FID, no proxies",
+        "32 pixels, width 8, batches of 16, rates of 0.0005, KID, both proxies; paper: population of 100, 25 children, "
+        "the best of 25, 30 epochs, 64 x 64 pixels, FID, no proxies",
         choices=tuple(PRESETS),
     )
     stages: tuple[str, ...] = option(

@@ -1,9 +1,9 @@
 """Herlev: single cells of Pap smears, cut out of slide images, in 7 grades, or in the 4 classes that these make up.
 
 Jantzen, Norup, Dounias, Bjerregaard, "Pap-smear Benchmark Data For Pattern Classification", NiSIS 2005.  As published:
-a folder for each grade with ``149143370-149143378-001.BMP`` and its segmentation ``149143370-149143378-001-d.bmp``.  The
-first two numbers name the slide image: its cells are one group.  Copies that circulate as squares, in folders of grades
-or of classes and with the grade before the number, are read, too.
+a folder for each grade with ``149143370-149143378-001.BMP`` and the segmentation ``149143370-149143378-001-d.bmp``.
+The first two numbers name the slide image: its cells are one group.  Copies that circulate as squares, in folders of
+grades or of classes and with the grade before the number, are read, too.
 
 Those squares were padded with a constant colour, and a cut-out follows its cell's shape: the width of the padding
 tells something of the class.  So the padding is cropped away, and what is left is cut to the square in its middle.
@@ -37,8 +37,8 @@ CLASS_OF = {
 }
 """The class of each grade; as Berezsky and Liashchynskyi have four classes of another cytology."""
 
-FLAT = 24  # grey levels that a line of padding varies by: JPEG adds some next to the cell
-SAME = 12  # grey levels that padding differs by from its outermost line
+FLAT = 20  # grey levels that a pixel of padding is away from its colour: JPEG changes some next to the cell
+MOST = 0.9  # share of a line's pixels that are no farther away
 EDGE = 2  # pixels beside the padding that were mixed with it when the square was resized
 
 _NAME = re.compile(r"(?:(?P<grade>[a-z_]+)_)?(?P<slide>\d+-\d+)-\d+\.(?:bmp|jpg|jpeg|png)", re.IGNORECASE)
@@ -115,11 +115,10 @@ def _bands(pixels: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def _band(pixels: NDArray[np.uint8]) -> int:
-    lines = pixels.astype(np.int16)
-    flat = np.ptp(lines, axis=1).max(1) <= FLAT
-    means = lines.mean(1)
-    same = np.abs(means - means[0]).max(1) <= SAME
-    padding = flat & same
+    """Count the lines from the first on whose pixels, but for some that JPEG changed, have the colour of the first."""
+    colour = np.median(pixels[0], axis=0)
+    away = np.abs(pixels - colour).max(2)
+    padding = np.percentile(away, 100 * MOST, axis=1) <= FLAT
     return len(padding) if padding.all() else int(np.argmin(padding))
 
 

@@ -1,0 +1,221 @@
+"""``sonoforge search``: both stages and their page, kills, resumption, several processes, Ray, and refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_trainings import write_pictures
+from processes import descendants, start, wait_until
+from program import refused, sonoforge, succeed
+from sonoforge.export.verbs import search
+from sonoforge.models.ga_gan.codes import parse
+from sonoforge.training.gan.progress import recorder
+from sonoforge.training.pages.search import page
+
+SMALL = ["--class-name", "malignant", "--conditioning", "none", "--metric-features", "pixels", "--device", "cpu"]
+SMALL += ["--kimg", "0.02", "--batch", "5", "--width", "2", "--image-size", "32"]
+TEN = ["--stages", "generator", "--population", "3", "--children", "7", "--sample", "2", "--mutation", "0.2"]
+TEN += [*SMALL, "--deterministic"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"), 48)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what takes most of such a short training's time, and changes nothing that is searched."""
+    monkeypatch.setattr(recorder, "write_curves", lambda *_: None)
+    monkeypatch.setattr(page, "write_report", lambda *_: None)
+    monkeypatch.setattr(search, "generator_latency", lambda _: 1.0)
+
+
+def rows(run: Path, stage: str) -> list[dict[str, str]]:
+    with (run / "children.csv").open(encoding="utf-8") as file:
+        return sorted((row for row in csv.DictReader(file) if row["stage"] == stage), key=lambda row: int(row["child"]))
+
+
+def found(run: Path, stage: str = "generator") -> list[dict[str, str]]:
+    """What must not depend on how often a search was killed, or on who trained."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows(run, stage)]
+
+
+def assert_each_child_was_trained_once(run: Path, stage: str, count: int) -> None:
+    own = rows(run, stage)
+    assert [int(row["child"]) for row in own] == list(range(count))
+    assert len({row["code"] for row in own}) == count
+    folders = list((run / stage).iterdir())
+    assert len(folders) == count
+    for folder in folders:
+        steps = [json.loads(line)["step"] for line in (folder / "stats.jsonl").read_text().splitlines()]
+        assert steps == sorted(set(steps)), "no step is told twice"
+
+
+def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "write_curves", lambda *_: None)
+    options = ["--population", "2", "--children", "1", "--sample", "2", "--proxies", "none", "--jobs", "1", *SMALL]
+    done = succeed("search", "--data", pictures, *options, "--out", tmp_path).json
+    run, stages = Path(done["run"]), done["stages"]
+    for stage in ("generator", "discriminator"):
+        assert_each_child_was_trained_once(run, stage, 3)
+        own = rows(run, stage)
+        best = min(own, key=lambda row: float(row["kid"]))
+        assert stages[stage]["best"]["code"] == best["code"]
+        assert stages[stage]["apart"]["metric_real"] == 10, "a fifth of 48, which no child has read"
+        for row in own:
+            code = parse(row["code"], stage)
+            assert str(code) == row["code"]
+            assert (row["parent"] == "") == (int(row["child"]) < 2)
+            assert row["heir_of"] == row["parent"]
+            assert int(row["parameters"]) > 0
+            assert (float(row["latency_ms"]) > 0) if stage == "generator" else row["latency_ms"] == ""
+    assert {row["partner"] for row in rows(run, "generator")} == {"{4, 235-66-7, [3]}"}, "the fixed one, at 32 pixels"
+    assert {row["partner"] for row in rows(run, "discriminator")} == {stages["generator"]["best"]["code"]}
+    text = (run / "report.html").read_text()
+    assert "chosen on the very 8 held-out images" in text and "10 images that no child has read" in text
+    for words in ("Leaderboard of the generators", "Genealogy of the discriminators", "kid of the generators against"):
+        assert words.lower() in text.lower(), words
+    assert "<script" not in text and 'http-equiv="refresh"' not in text
+    assert set(re.findall(r"https?://[\w.]+", text)) <= {"http://www.w3.org"}, "it loads nothing from elsewhere"
+    command = re.search(r"<pre>(.*?)</pre>", text, re.DOTALL)
+    assert command is not None
+    words = shlex.split(command[1].replace("&#39;", "'"))
+    asked = sonoforge(*words[1:], "--dry-run")
+    assert asked.code == 0, asked.err
+    settings = json.loads(asked.out)
+    assert settings["generator_cell"] == stages["generator"]["best"]["code"]
+    assert settings["discriminator_cell"] == stages["discriminator"]["best"]["code"]
+    assert settings["width"] is None and settings["kimg"] is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path: Path) -> None:
+    whole = Path(succeed("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "whole").json["run"])
+    assert_each_child_was_trained_once(whole, "generator", 10)
+    command = ["search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "killed"]
+    for child in (2, 8):
+        process = start(tmp_path / "log.txt", *command, "--resume")
+        pattern = f"killed/*/generator/child-{child:04d}-*/checkpoints/step-*"
+        wait_until(lambda pattern=pattern: any(tmp_path.glob(pattern)), process)  # type: ignore[misc]
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    (run,) = (tmp_path / "killed").iterdir()
+    before = {path: path.stat().st_mtime_ns for path in run.glob("generator/*/child.json")}
+    assert 8 <= len(before) < 10
+    done = succeed(*command, "--resume").json
+    assert Path(done["run"]) == run
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "none was trained again"
+    assert_each_child_was_trained_once(run, "generator", 10)
+    assert found(run) == found(whole)
+    (whole / "results.json").unlink()
+    (whole / "search.json").write_text("{")
+    line = refused("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "whole", "--resume")
+    assert "search.json: found no readable state of a search" in line
+
+
+@pytest.mark.usefixtures("quick")
+def test_cycles_inherit_the_weights_of_the_best_and_fresh_weights_nobody_s(pictures: Path, tmp_path: Path) -> None:
+    options = ["--stages", "discriminator", "--strategy", "cycles", "--population", "2", "--children", "2", "--jobs", 1]
+    run = Path(succeed("search", "--data", pictures, *options, *SMALL, "--out", tmp_path).json["run"])
+    own = rows(run, "discriminator")
+    assert len(own) == 4 and all(row["parent"] == "" for row in own)
+    best = min(own[:2], key=lambda row: float(row["kid"]))
+    assert [row["heir_of"] for row in own] == ["", "", best["child"], best["child"]]
+    log = (run / "log.txt").read_text()
+    assert log.count("parameters taken from") == 2 * 2, "of both networks, for each child but the first two"
+    options = ["--stages", "generator", "--population", "2", "--children", "1", "--weights", "fresh", "--jobs", "1"]
+    run = Path(succeed("search", "--data", pictures, *options, *SMALL, "--out", tmp_path / "fresh").json["run"])
+    assert [row["heir_of"] for row in rows(run, "generator")] == ["", "", ""]
+    assert "parameters taken from" not in (run / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_does(pictures: Path, tmp_path: Path) -> None:
+    """Of which one is killed, too."""
+    one = Path(succeed("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "one").json["run"])
+    command = ["search", "--data", pictures, *TEN, "--jobs", "2", "--out", tmp_path / "two"]
+    process = begin(command)
+    wait(lambda: len(list(tmp_path.glob("two/*/generator/*/child.json"))) >= 4, process)
+    workers = [pid for pid, line in descendants(process.pid).items() if "spawn_main" in line]
+    os.kill(workers[0], signal.SIGKILL)
+    assert process.wait(timeout=300) == 0
+    (two,) = (tmp_path / "two").iterdir()
+    assert "a worker process died; its task is done again" in (two / "log.txt").read_text()
+    assert_each_child_was_trained_once(two, "generator", 10)
+    assert without_latency(two) == without_latency(one)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'sonoforge[cluster]'")
+def test_a_ray_cluster_finds_what_one_process_does_whatever_is_killed(pictures: Path, tmp_path: Path) -> None:
+    """A worker first, then the command itself."""
+    one = Path(succeed("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "one").json["run"])
+    command = ["search", "--data", pictures, *TEN, "--cluster", "local", "--jobs", "2", "--out", tmp_path / "ray"]
+    process = begin(command)
+    wait(lambda: len(list(tmp_path.glob("ray/*/generator/*/child.json"))) >= 2, process)
+    busy = [pid for pid, line in descendants(process.pid).items() if line.startswith("ray::do_task")]
+    os.kill(busy[0], signal.SIGKILL)
+    (run,) = (tmp_path / "ray").iterdir()
+    wait(lambda: "its task is done again" in (run / "log.txt").read_text(), process)
+    wait(lambda: len(list(run.glob("generator/*/child.json"))) >= 6, process)
+    process.kill()
+    process.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in run.glob("generator/*/child.json")}
+    assert len(kept) < 10, "it ended before it could be killed"
+    done = succeed(*command, "--resume").json
+    assert Path(done["run"]) == run
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "nothing lost, nothing twice"
+    assert_each_child_was_trained_once(run, "generator", 10)
+    assert without_latency(run) == without_latency(one)
+
+
+def without_latency(run: Path) -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if name != "latency_ms"} for row in found(run)]
+
+
+def begin(command: list[Any]) -> subprocess.Popen[str]:
+    """Start the command in a process of its own; a forked one could not use Ray or spawn after this one has."""
+    words = [sys.executable, "-m", "sonoforge.runtime.cli.main", *map(str, command)]
+    return subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, text=True)
+
+
+def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, "it ended, or took more than five minutes"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--generator-cell", "found"], "--generator-cell: found it with the generator searched; leave it out"),
+        (["--held-out", "0"], "--held-out: found 0, expected a share above 0"),
+        (["--proxies", "none,trend"], "--proxies: found none beside others, expected it alone"),
+        (["--stages", "generator", "--discriminator-cell", "{3, 19-6}"], "with '9' at character 6, expected a dash or"),
+        (["--strategy", "ageing"], "--strategy: found 'ageing', expected one of aging, cycles"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_in_one_line(
+    options: list[str], message: str, pictures: Path, tmp_path: Path
+) -> None:
+    assert message in refused("search", "--data", pictures, *SMALL, *options, "--out", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,85 @@
+"""Generated images at a URL: written there by one command for all classes, fetched from there, used as images are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from generator_checkpoints import small_checkpoint
+from program import refused, sonoforge, succeed
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a generator of three classes."""
+    folder = tmp_path_factory.mktemp("conditional") / "run"
+    small_checkpoint(folder, "dcgan", 3)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_all_classes_go_to_a_url_and_come_back_as_a_data_set(
+    place: tuple[str, Any, str],
+    conditional: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, files, root = place
+    here = succeed("gan", "sample", conditional, "--class", "all", "--count", "70", "--out", tmp_path / "here").json
+    there = succeed("gan", "sample", conditional, "--class", "all", "--count", "70", "--out", f"{url}/made/")
+    assert (
+        there.json["targets"] == [f"{url}/made/{name}" for name in "abc"]
+        and there.json["count"] == 210 == here["count"]
+    )
+    assert "verysecret" not in there.err + there.out
+    done = succeed("data", "fetch", f"{url}/made", tmp_path / "fetched").json
+    assert (done["files"], done["copied"]) == (213, 213)
+    assert contents(tmp_path / "fetched") == contents(tmp_path / "here")
+    assert succeed("data", "fetch", f"{url}/made", tmp_path / "fetched").json["copied"] == 0
+    audited = succeed("data", "audit", "--data", tmp_path / "fetched").json
+    assert {name: own["images"] for name, own in audited["classes"].items()} == dict.fromkeys("abc", 70)
+    # One that was damaged there is found by its hash.
+    files.pipe_file(f"{root}/made/b/synthetic-b-0-00003.png", b"no picture")
+    line = refused("data", "fetch", f"{url}/made", tmp_path / "again")
+    assert "synthetic-b-0-00003.png: is not what its manifest lists, and was removed" in line
+    assert not (tmp_path / "again" / "b" / "synthetic-b-0-00003.png").exists()
+
+
+def test_a_folder_of_something_else_is_not_written_to(
+    place: tuple[str, Any, str],
+    conditional: Path,
+) -> None:
+    url, files, root = place
+    words = ("gan", "sample", conditional, "--class", "a", "--count", "2")
+    succeed(*words, "--out", f"{url}/one")
+    succeed(*words, "--out", f"{url}/one")  # the same again is no harm
+    line = refused(*words, "--seed", "5", "--out", f"{url}/one")
+    assert f"{url}/one: holds other files already, expected an empty folder" in line
+    files.makedirs(f"{root}/mine", exist_ok=True)
+    files.pipe_file(f"{root}/mine/scan.png", b"a scan")
+    assert "holds other files already" in refused(*words, "--out", f"{url}/mine")
+    assert files.cat_file(f"{root}/mine/scan.png") == b"a scan"
+
+
+def test_what_cannot_be_is_refused_in_one_line(conditional: Path, tmp_path: Path) -> None:
+    sample = ("gan", "sample", conditional, "--count", "2", "--class")
+    assert "found one file at a URL, expected a folder" in refused(*sample, "a", "--out", "memory://x/images.zip")
+    assert "found credentials in the URL" in refused(*sample, "a", "--out", "s3://key:secret@bucket/x")
+    assert "expected images in a folder" in refused(*sample, "all", "--out", tmp_path / "x.zip")
+    assert "found no files, expected a folder of images" in refused("data", "fetch", "memory://nothing", tmp_path / "x")
+    assert "expected a URL such as s3://bucket/folder" in refused("data", "fetch", tmp_path, tmp_path / "x")
+    small_checkpoint(tmp_path / "one", "dcgan", 0)
+    assert "expected a generator of several classes" in refused("gan", "sample", tmp_path / "one", "--class", "all")
+
+
+def test_images_of_all_classes_say_that_they_are_synthetic(conditional: Path, tmp_path: Path) -> None:
+    done = sonoforge("gan", "sample", conditional, "--class", "all", "--count", "3", "--out", tmp_path / "made")
+    assert done.code == 0, done.err
+    marked = [b"sonoforge:synthetic" in path.read_bytes() for path in (tmp_path / "made").glob("*/*.png")]
+    assert np.sum(marked) == len(marked) == 9
