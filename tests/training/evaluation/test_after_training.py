@@ -36,8 +36,19 @@ def test_of_a_conditional_training_only_the_class_that_is_measured() -> None:
     setup = _setup(settings, labelled=True)
     assert setup.held_out is not None and setup.held_out.labels is not None
     assert len(real_set(setup)) == int((setup.held_out.labels == 0).sum()) < len(setup.held_out)
-    with pytest.raises(SonoforgeError, match="class_name: found '', expected one of benign, malignant"):
-        real_set(_setup(dataclasses.replace(settings, class_name=""), labelled=True))
+    assert real_set(setup).class_counts == {}
+    with pytest.raises(SonoforgeError, match="class_name: found 'other', expected one of benign, malignant"):
+        real_set(_setup(dataclasses.replace(settings, class_name="other"), labelled=True))
+
+
+def test_without_a_class_all_and_how_many_there_are_of_each() -> None:
+    settings = dataclasses.replace(SETTINGS, conditioning="projection", held_out=0.5, class_name="")
+    setup = _setup(settings, labelled=True)
+    assert setup.held_out is not None and setup.held_out.labels is not None
+    real = real_set(setup)
+    assert len(real) == len(setup.held_out)
+    counts = np.bincount(setup.held_out.labels)
+    assert real.class_counts == dict(zip(("benign", "malignant"), counts.tolist(), strict=True))
 
 
 def test_masks_are_left_out_and_too_few_images_are_refused() -> None:

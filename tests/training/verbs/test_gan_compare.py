@@ -68,6 +68,8 @@ def test_milestones_are_kept_and_measured_and_a_stopped_comparison_goes_on(
     assert done["finished"] and done["run"] == str(run)
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what was measured is not measured again"
     rows = _ours(run)
+    claims = [row for row in csv.DictReader((run / "compare.csv").open()) if row["run"] == "not run here"]
+    assert len(claims) == len(PUBLISHED_STYLEGANS) + len(PUBLISHED_OTHERS)
     # 10 steps of 4 images; a quarter is 2.5 steps, rounded to the even 2; 12 images are an epoch.
     assert [(row["recipe"], row["milestone"], row["step"], row["epoch"]) for row in rows] == [
         (recipe, share, step, epoch)
@@ -120,9 +122,6 @@ def test_a_pause_at_a_milestone_keeps_it_and_does_not_change_the_training(tmp_pa
 
 def _ours(run: Path) -> list[dict[str, str]]:
     rows = list(csv.DictReader((run / "compare.csv").open()))
-    assert len([row for row in rows if row["run"] == "not run here"]) == len(PUBLISHED_STYLEGANS) + len(
-        PUBLISHED_OTHERS
-    )
     return [row for row in rows if row["source"] == "ours"]
 
 
@@ -141,3 +140,41 @@ def test_a_comparison_refuses_bad_settings_in_one_line(
 ) -> None:
     assert message in refused("gan", "compare", "--data", pictures, *SMALL, "--out", tmp_path / "runs", *options)
     assert not (tmp_path / "runs").exists()
+
+
+def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures: Path, tmp_path: Path) -> None:
+    """The comparison of Berezsky and Liashchynskyi 2024, with its published rows beside ours."""
+    command = ["gan", "compare", "--data", pictures, *SMALL, "--class-name", "", "--recipes", "began,ga-gan"]
+    command += [
+        "--steps",
+        "3",
+        "--tick-steps",
+        "3",
+        "--milestones",
+        "1",
+        "--expand",
+        "2",
+        "--count",
+        "9",
+        "--width",
+        "2",
+    ]
+    done = succeed(*command, "--latent-size", "8", "--out", tmp_path).json
+    run = Path(done["run"])
+    checkpoints = {
+        name: gan_checkpoint.list_checkpoints(run / name / "checkpoints")[-1] for name in ("began", "ga-gan")
+    }
+    for path in checkpoints.values():
+        assert gan_checkpoint.describe(path).classes == ["benign", "malignant"]
+    assert [gan_checkpoint.describe(path).composition["conditioning"] for path in checkpoints.values()] == [
+        "concatenation",
+        "projection",
+    ]
+    rows = _ours(run)
+    assert {(row["real"], row["generated"]) for row in rows} == {("24", "9")}
+    assert all(row["inception_score"] == "" for row in rows), "pixels are no Inception network"
+    text = (run / "tables.md").read_text()
+    assert "| claim | Zenodo 7890874 | GA-GAN | not stated | 3.39 | - | - | 3.95 |" in text
+    assert "| claim | Zenodo 7890874 | BEGAN | not stated | 15.32 | - | - | - |" in text
+    assert "IS (Inception Score) is measured in the feature space inception alone" in text
+    assert "StyleGAN" not in text

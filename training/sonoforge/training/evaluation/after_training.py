@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.generated_images import find_generator
-from sonoforge.training.evaluation.image_set import ImageSet, describe, resized
+from sonoforge.training.evaluation.image_set import ImageSet, StoredSet, describe, resized
 from sonoforge.training.evaluation.pictures import Pictures
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.setup import TrainingSetup
@@ -17,10 +18,10 @@ from sonoforge.training.gan.setup import TrainingSetup
 def real_set(setup: TrainingSetup) -> ImageSet:
     """Return the images that the training held out, or those trained on where it held none out.
 
-    Of a class-conditional training only those of the settings' class; masks are left out.
+    Of a class-conditional training only those of the settings' class, or all where they name none; masks are left out.
 
     Raises:
-        SonoforgeError: A class-conditional training whose settings name no class, or fewer than 4 images.
+        SonoforgeError: Settings of another class, or fewer than 4 images.
     """
     images = setup.originals if setup.held_out is None else setup.held_out
     chosen = _of_class(images, setup.settings.class_name)
@@ -35,11 +36,15 @@ def real_set(setup: TrainingSetup) -> ImageSet:
     names = [str(index) for index in chosen]
     stored = describe(Pictures(list(pixels), names, groups, setup.settings.class_name, synthetic=False))
     how = "as the training saw them" + ("" if setup.held_out is None else ", held out")
-    return resized(images.name, stored, pixels.shape[1], images.image_channels, how)
+    found = resized(images.name, stored, pixels.shape[1], images.image_channels, how)
+    if images.labels is None or setup.settings.class_name:
+        return found
+    counts = {name: int((images.labels == label).sum()) for label, name in enumerate(images.classes)}
+    return replace(found, class_counts=counts)
 
 
 def _of_class(images: TrainingSet, class_name: str) -> np.ndarray:
-    if images.labels is None:
+    if images.labels is None or not class_name:
         return np.arange(len(images))
     if class_name not in images.classes:
         raise SonoforgeError(f"class_name: found {class_name!r}, expected one of {', '.join(images.classes)}")
@@ -47,6 +52,16 @@ def _of_class(images: TrainingSet, class_name: str) -> np.ndarray:
 
 
 def generated_set(run: Path, real: ImageSet, count: int, seed: int, device: str) -> ImageSet:
-    """Let the newest checkpoint of a run draw images of the class, size and channels of the real ones."""
-    stored = find_generator(run, "last", real.class_name, seed, device).load(count)
+    """Let the newest checkpoint of a run draw images of the class, size and channels of the real ones.
+
+    Where these are of several classes, each has its share of the images.
+    """
+    if not real.class_counts:
+        stored = find_generator(run, "last", real.class_name, seed, device).load(count)
+    else:
+        ends = np.rint(count * np.cumsum(list(real.class_counts.values())) / len(real)).astype(int)
+        numbers = dict(zip(real.class_counts, np.diff(ends, prepend=0).tolist(), strict=True))
+        parts = [find_generator(run, "last", name, seed, device).load(own) for name, own in numbers.items() if own]
+        images = [image for part in parts for image in part.images]
+        stored = StoredSet(images, [own for part in parts for own in part.described], synthetic=True)
     return resized(str(run), stored, real.pixels.shape[1], real.pixels.shape[3], "none")

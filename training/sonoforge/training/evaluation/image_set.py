@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +58,7 @@ class ImageSet:
     resize: str  # how the images came to their size, in words
     originals: tuple[Pixels, ...] = ()  # some of them as they were stored, (H, W, C) uint8 each
     store: Path | None = None  # as in `StoredSet`
+    class_counts: Mapping[str, int] = field(default_factory=dict)  # of a set of several classes: how many of each
 
     def __len__(self) -> int:
         """Return the number N of images."""

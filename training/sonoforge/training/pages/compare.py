@@ -19,17 +19,12 @@ from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.milestones import Milestone
+from sonoforge.training.gan.checkpoint import describe
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.pages.charts import SERIES
 from sonoforge.training.pages.numbers import figure, share, times
 from sonoforge.training.pages.sweep import SHOWN, show_row
-from sonoforge.training.statistics.published_gans import (
-    GPU_GB,
-    IMAGES,
-    PUBLISHED_OTHERS,
-    PUBLISHED_STYLEGANS,
-    PublishedGan,
-)
+from sonoforge.training.statistics.published_gans import GPU_GB, Paper, PublishedGan, paper_of
 from sonoforge.training.terminal import as_text
 
 TABLE = "compare.csv"
@@ -37,7 +32,7 @@ ALL_FIGURES = "compare-metrics.csv"
 TABLES = "tables.md"
 SAMPLES = "samples-over-time.png"
 PCA = "pca.png"
-FIGURES = {"fid": "FID", "kid": "KID", "laplacian_swd": "SWD x 1000"}
+FIGURES = {"fid": "FID", "kid": "KID", "laplacian_swd": "SWD x 1000", "inception_score": "IS"}
 COSTS = ("seconds_per_kimg", "hours", "memory_gib")
 COLUMNS = (
     *("data", "recipe", "milestone", "epoch", "step", "kimg"),
@@ -58,15 +53,16 @@ class Shown(NamedTuple):
     measured: Milestone
 
 
-def claimed_rows() -> list[dict[str, Any]]:
+def claimed_rows(paper: Paper) -> list[dict[str, Any]]:
     """Return the published rows in the columns of the table."""
     return [
         {
             **{"data": row.data, "recipe": row.network, "epoch": row.epoch, "fid": row.fid, "kid": row.kid},
-            **{"laplacian_swd": row.swd, "seconds_per_kimg": row.seconds_per_kimg, "hours": row.hours},
+            **{"laplacian_swd": row.swd, "inception_score": row.inception_score},
+            **{"seconds_per_kimg": row.seconds_per_kimg, "hours": row.hours},
             **{"reference": CLAIM, "source": ", ".join(filter(None, (row.source, row.table))), "run": "not run here"},
         }
-        for row in (*PUBLISHED_STYLEGANS, *PUBLISHED_OTHERS)
+        for row in (*paper.rows, *paper.others)
     ]
 
 
@@ -81,32 +77,34 @@ def describe_rows(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def markdown_tables(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the paper's tables, ours above the published rows, as Markdown."""
+    """Return the tables of the paper that the recipes are of, ours above the published rows, as Markdown."""
+    paper = paper_of([row["recipe"] for row in rows])
     during = [[OURS, row["data"], row["recipe"], _when(row), *_figures(row)] for row in rows]
     ends = {row["recipe"]: row for row in rows}  # the last milestone that was measured
     costs = [[OURS, row["data"], row["recipe"], row["device"], _when(row), *_costs(row)] for row in ends.values()]
-    for claim in PUBLISHED_STYLEGANS:
-        during.append(["claim", claim.data, claim.network, f"epoch {claim.epoch}", *_claimed_figures(claim)])
+    for claim in paper.rows:
+        if claim.epoch is not None:
+            during.append(["claim", claim.data, claim.network, f"epoch {claim.epoch}", *_claimed_figures(claim)])
         if claim.hours is not None:
-            pace = [f"{claim.seconds_per_kimg}", f"{claim.hours}", f"about {GPU_GB} GB"]
-            costs.append(["claim", claim.data, claim.network, "GPU", f"epoch {claim.epoch}", *pace])
+            pace = [figure(claim.seconds_per_kimg) if claim.seconds_per_kimg else "-", f"{claim.hours}"]
+            memory = f"about {GPU_GB} GB" if claim.epoch else "-"
+            costs.append(["claim", claim.data, claim.network, "GPU", _claimed_when(claim), *pace, memory])
     others = [[OURS, row["data"], row["recipe"], _when(row), *_figures(row)] for row in ends.values()]
-    for claim in (*[row for row in PUBLISHED_STYLEGANS if row.hours is not None], *PUBLISHED_OTHERS):
-        when = "not stated" if claim.epoch is None else f"epoch {claim.epoch}"
-        others.append(["claim", claim.data, claim.network, when, *_claimed_figures(claim)])
+    last = [row for row in paper.rows if row.hours is not None or row.epoch is None]
+    for claim in (*last, *paper.others):
+        others.append(["claim", claim.data, claim.network, _claimed_when(claim), *_claimed_figures(claim)])
     headings = ["", "data", "network", "when", *FIGURES.values()]
-    images = " and ".join(f"{count} images ({name})" for name, count in IMAGES.items())
     sections = [
         "# GANs on few images, measured as they train",
         "\n".join(f"- {line}" for line in _how_to_read(rows)),
-        f"Rows marked *claim* are published ({PUBLISHED_STYLEGANS[0].source}; malignant images, {images}). Their "
-        "feature network and number of generated images are not known to us, so no row of theirs is "
-        "comparable with one of ours, and none is a target.",
-        "## During training (of the paper's tables 1 to 3)",
+        f"Rows marked *claim* are published ({paper.rows[0].source}; {paper.images}). Their feature network and number "
+        "of generated images are not known to us, so no row of theirs is comparable with one of ours, and none is a "
+        "target.",
+        f"## During training{paper.titles[0]}",
         _markdown(headings, during),
-        "## Time and memory (of the paper's tables 1 to 3)",
+        f"## Time and memory{paper.titles[1]}",
         _markdown(["", "data", "network", "device", "up to", "s/kimg", "hours", "memory, GiB"], costs),
-        "## Beside other GANs (the paper's tables 4 and 5)",
+        f"## Beside other GANs{paper.titles[2]}",
         _markdown(headings, others),
     ]
     return "\n\n".join(sections) + "\n"
@@ -129,11 +127,15 @@ def _figures(row: dict[str, Any]) -> list[str]:
     return cells
 
 
+def _claimed_when(row: PublishedGan) -> str:
+    return "not stated" if row.epoch is None else f"epoch {row.epoch}"
+
+
 def _claimed_figures(row: PublishedGan) -> list[str]:
     # As printed there: two decimals, and four in the tables of other GANs.
     return [
         "-" if value is None else f"{value:.{2 if round(value, 2) == value else 4}f}"
-        for value in (row.fid, row.kid, row.swd)
+        for value in (row.fid, row.kid, row.swd, row.inception_score)
     ]
 
 
@@ -172,13 +174,22 @@ def write_samples(path: Path, shown: Sequence[Shown], real: Pixels) -> None:
         show_row(axes[0], real[evenly_spaced(len(real), SHOWN)], "real")
         for axis, (row, checkpoint, _) in zip(axes[1:], shown, strict=True):
             title = f"{row['recipe']}, {_when(row)}: FID {figure(row['fid'])}, KID {figure(row['kid'])}"
-            show_row(axis, sample(load_generator(checkpoint), SHOWN, 0), title)
+            show_row(axis, _drawn(checkpoint), title)
         space = shown[0].row["features"]
         _save(
             canvas,
             path,
             f"Synthetic images below the row of real ones. FID and KID in {space}. Research use, not a medical device.",
         )
+
+
+def _drawn(checkpoint: Path) -> Pixels:
+    """Draw `SHOWN` images, those of several classes in turn."""
+    generator, classes = load_generator(checkpoint), len(describe(checkpoint).classes)
+    if not classes:
+        return sample(generator, SHOWN, 0)
+    own = [sample(generator, -(-SHOWN // classes), 0, label) for label in range(classes)]
+    return np.stack(own, axis=1).reshape(-1, *own[0].shape[1:])[:SHOWN]
 
 
 def write_pca(path: Path, shown: Sequence[Shown]) -> None:

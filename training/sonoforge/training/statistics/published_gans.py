@@ -6,6 +6,7 @@ is comparable with one of ours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 STYLEGANS = "Ryspayeva and Salykova 2025, StyleGAN2 against StyleGAN3"
@@ -14,10 +15,13 @@ OTHERS = "tables 4 and 5"  # other GANs, as these authors list them
 LOSSES = "Ryspayeva and Salykova 2025, loss functions for DGAN-WP-TL"
 
 
+GA_GAN = "Berezsky and Liashchynskyi 2024, GA-GAN"
+
+
 class PublishedGan(NamedTuple):
     """One published result; None is what the paper does not give there."""
 
-    data: str  # `BUSI` or `CBIS-DDSM`, malignant images of both
+    data: str  # `BUSI` or `CBIS-DDSM`, malignant images of both; `Zenodo 7890874`, its breast cytology
     network: str
     source: str
     table: str  # of the source; empty where that is not known
@@ -27,6 +31,7 @@ class PublishedGan(NamedTuple):
     swd: float | None = None
     seconds_per_kimg: float | None = None
     hours: float | None = None
+    inception_score: float | None = None
 
 
 IMAGES = {"BUSI": 210, "CBIS-DDSM": 509}
@@ -60,3 +65,48 @@ PUBLISHED_OTHERS: tuple[PublishedGan, ...] = (
     PublishedGan("BUSI", "DGAN-WP-TL", LOSSES, "", None, 179.42, 0.14),
     PublishedGan("CBIS-DDSM", "DGAN-WP-TL", STYLEGANS, OTHERS, 500, 182.35, 0.1795),
 )
+
+PUBLISHED_CYTOLOGY: tuple[PublishedGan, ...] = (
+    # The final training alone took 13.6 GPU hours, the search for its cells 25.9 more.
+    PublishedGan("Zenodo 7890874", "GA-GAN", GA_GAN, "", None, 3.39, hours=13.6, inception_score=3.95),
+    PublishedGan("Zenodo 7890874", "DCGAN", GA_GAN, "", None, 12.67),
+    PublishedGan("Zenodo 7890874", "WGAN", GA_GAN, "", None, 12.72),
+    PublishedGan("Zenodo 7890874", "WGAN-GP", GA_GAN, "", None, 19.09),
+    PublishedGan("Zenodo 7890874", "BGAN", GA_GAN, "", None, 10.03),
+    PublishedGan("Zenodo 7890874", "BEGAN", GA_GAN, "", None, 15.32),
+)
+"""Four classes of breast cytology at 64x64, 700 images of each after affine expansion."""
+
+
+class Paper(NamedTuple):
+    """A paper whose table `gan compare` makes."""
+
+    rows: tuple[PublishedGan, ...]  # of its own networks, or of its whole comparison
+    others: tuple[PublishedGan, ...]  # as it lists others' results
+    recipes: tuple[str, ...]  # that belong to it, any of them
+    images: str  # what its rows are measured on
+    # What its tables are called where ours stand beside them; of figures as they train, costs, and others.
+    titles: tuple[str, str, str]
+
+
+PAPERS = (
+    Paper(
+        PUBLISHED_CYTOLOGY,
+        (),
+        ("ga-gan",),
+        "four classes of breast cytology, 700 images of each after affine expansion, at 64 x 64",
+        ("", "", " (the paper's comparison)"),
+    ),
+    Paper(
+        PUBLISHED_STYLEGANS,
+        PUBLISHED_OTHERS,
+        ("stylegan2", "stylegan3-t", "stylegan3-r", "dgan-wp-tl-wgangp", "dgan-wp-tl-bce"),
+        "malignant images, " + " and ".join(f"{count} images ({name})" for name, count in IMAGES.items()),
+        (" (of the paper's tables 1 to 3)", " (of the paper's tables 1 to 3)", " (the paper's tables 4 and 5)"),
+    ),
+)
+
+
+def paper_of(recipes: Sequence[str]) -> Paper:
+    """Return the paper that these recipes' tables are of: the first with one of them, else the last, of StyleGANs."""
+    return next((paper for paper in PAPERS if set(paper.recipes) & set(recipes)), PAPERS[-1])

@@ -30,18 +30,21 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob, open_job
+from sonoforge.training.gan.networks import ARCHITECTURES
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress.ticks import read_stats
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.setup import TrainingSetup, set_up
 from sonoforge.training.pages import compare as page
 from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.progress import is_shown
+from sonoforge.training.statistics.published_gans import paper_of
 from sonoforge.training.verbs.gan_train import device_name, finishing_on_interrupt
-from sonoforge.training.verbs.settings.gan_compare import Config
+from sonoforge.training.verbs.settings.gan_compare import CYTOLOGY, Config
 
 log = logging.getLogger(__name__)
 
-METRICS = ("kid", "fid", "swd")
+METRICS = ("kid", "fid", "swd", "inception-score")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,6 +60,8 @@ def main(config: Config) -> Outcome:
     """Train each recipe from milestone to milestone; write figures and tables after each."""
     cache_folder = config.storage.open()
     shares = _shares(config.milestones)
+    recipes = tuple(name for given in config.recipes for name in (CYTOLOGY if given == "cytology" else (given,)))
+    config = dataclasses.replace(config, recipes=recipes)
     if not config.recipes or len(set(config.recipes)) < len(config.recipes):
         raise SonoforgeError(f"--recipes: found {','.join(config.recipes) or 'nothing'}, expected different recipes")
     job = open_job(config.gan, config.device)
@@ -64,7 +69,8 @@ def main(config: Config) -> Outcome:
     flags = ("--metric-features", "--metric-weights")
     spaces = open_spaces(config.metric_features, config.metric_weights, str(find_device(config.device)), flags)
     yardstick = Yardstick(METRICS, spaces, None, config.repeats, config.gan.seed, cache_folder)
-    name = f"gan-compare-{trainings[0].images.name}-{config.gan.class_name}".lower()
+    name = f"gan-compare-{trainings[0].images.name}-{config.gan.class_name or 'all'}".lower()
+    paper = paper_of(config.recipes)
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     shown: list[page.Shown] = []
     figures: list[dict[str, Any]] = []
@@ -95,7 +101,7 @@ def main(config: Config) -> Outcome:
         say("%s", page.describe_rows(rows))
         say("tables, published rows beside: %s   as CSV: %s", folder / page.TABLES, folder / page.TABLE)
         say("samples over time: %s   principal components: %s", folder / page.SAMPLES, folder / page.PCA)
-    result = {"rows": rows, "claims": page.claimed_rows(), "figures": figures}
+    result = {"rows": rows, "claims": page.claimed_rows(paper), "figures": figures}
     run_folder.write_results(folder, result)
     best = min(rows, key=lambda row: row["kid"])
     following = f"sonoforge gan sample {folder / best['run']} --checkpoint {best['step']}"
@@ -117,10 +123,10 @@ def _shares(texts: Sequence[str]) -> list[float]:
 
 def _set_up(config: Config, job: GanJob, shares: Sequence[float], cache_folder: Path | None) -> list[_Training]:
     """Make every training ready, each set of images read once."""
-    read: dict[int, TrainingSet] = {}
+    read: dict[int, TrainingSet] = {}  # of one class or of all, by size
     trainings = []
     for recipe in config.recipes:
-        settings = dataclasses.replace(job.settings, recipe=recipe)
+        settings = _of_classes(dataclasses.replace(job.settings, recipe=recipe))
         size = settings.image_size or compose(settings).image_size
         if size not in read:
             groups = bool(settings.held_out)
@@ -130,6 +136,14 @@ def _set_up(config: Config, job: GanJob, shares: Sequence[float], cache_folder: 
         setup = dataclasses.replace(setup, job=dataclasses.replace(setup.job, milestones=milestones))
         trainings.append(_Training(read[size], setup, real_set(setup)))
     return trainings
+
+
+def _of_classes(settings: GanSettings) -> GanSettings:
+    """Without a class, let one generator draw all of them: conditioned by projection, unless its recipe says how."""
+    if settings.class_name or settings.conditioning is not None or compose(settings).conditioning != "none":
+        return settings
+    reconstructs = ARCHITECTURES[compose(settings).architecture].reconstruction
+    return dataclasses.replace(settings, conditioning="concatenation" if reconstructs else "projection")
 
 
 def _reach(training: _Training, own: Path, step: int, interrupted: Callable[[], bool]) -> Path | None:
@@ -153,7 +167,9 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
     tick = read_stats(own, about.step)[-1]
     first: dict[str, MetricRow] = {}
     for metric in measured["metrics"]:
-        first.setdefault(metric["name"], metric)  # of several feature spaces, the first
+        # Of several feature spaces, the first; but a score of other classes than Inception's is no Inception Score.
+        if metric["name"] != "inception_score" or metric["space"].startswith("inception"):
+            first.setdefault(metric["name"], metric)
     found: dict[str, Any] = {}
     for name in page.FIGURES:
         if name in first:
@@ -182,6 +198,8 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
 
 
 def _write_tables(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]]) -> None:
-    write_table(folder / page.TABLE, page.COLUMNS, [*rows, *page.claimed_rows()])
+    write_table(
+        folder / page.TABLE, page.COLUMNS, [*rows, *page.claimed_rows(paper_of([row["recipe"] for row in rows]))]
+    )
     write_table(folder / page.ALL_FIGURES, tuple(figures[0]), figures)
     write_text(folder / page.TABLES, page.markdown_tables(rows))

@@ -15,9 +15,16 @@ sonoforge gan compare --data BUSI --class-name malignant --resume             go
 sonoforge gan compare --data cbis --class-name malignant --image-size 256     mammograms, see data import
 sonoforge gan compare --data BUSI --class-name malignant --held-out 0.2       against images that no generator saw
 sonoforge gan compare --recipes stylegan2,wgan-gp --image-size 64 --kimg 5 --milestones 0.5,1 --metric-features bundle
+sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --expand 7 --milestones 1 --kimg 100
 
+Without a class, one generator of each recipe draws all, conditioned by projection (began: concatenation) unless its
+recipe says otherwise; that makes the comparison of Berezsky and Liashchynskyi 2024.
 The first makes the tables of Ryspayeva and Salykova 2025, whose published rows stand beside ours as claims.
 """
+
+
+CYTOLOGY = ("dcgan", "wgan", "wgan-gp", "bgan", "began", "ga-gan")
+"""The six that Berezsky and Liashchynskyi 2024 compare on cytology."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,9 @@ class Config:
     """Settings of ``sonoforge gan compare``."""
 
     data: tuple[str, ...] = data_option()
-    recipes: tuple[str, ...] = option(("stylegan2", "stylegan3-t"), help="comma-separated recipes")
+    recipes: tuple[str, ...] = option(
+        ("stylegan2", "stylegan3-t"), help="comma-separated recipes; cytology: " + ",".join(CYTOLOGY)
+    )
     milestones: tuple[str, ...] = option(
         ("0.1", "0.5", "1"),
         help="comma-separated shares of each training at which its checkpoint is kept and measured; of 1000 "
@@ -36,7 +45,7 @@ class Config:
         title="each training",
         without=(
             *("recipe", "metrics", "metric_features", "metric_weights", "every", "stop_after"),
-            *("conditioning", "masks", "balanced"),
+            "masks",
         ),
     )
     metric_features: tuple[str, ...] = option(
