@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -13,11 +15,14 @@ from sonoforge.models.ga_gan.codes import PUBLISHED, Code, digest, parse, resolv
 from sonoforge.models.ga_gan.networks import Discriminator, Generator, initialise
 from sonoforge.models.self_attention import SelfAttention
 
-# Section "Results" of Berezsky and Liashchynskyi 2024: maps before each cell, and of the attention that it found.
+# Berezsky and Liashchynskyi 2024, tables of both networks at 64x64: maps of each cell, of the attention that was found,
+# and after each up-sampling and down-sampling.
 GENERATOR_MAPS = [(4, 4, 1024), (8, 8, 1024), (16, 16, 512), (32, 32, 256)]
 GENERATOR_ATTENTION = [(16, 16, 512), (32, 32, 256)]
+GENERATOR_UPS = [(8, 8, 1024), (16, 16, 512), (32, 32, 256), (64, 64, 128)]
 DISCRIMINATOR_MAPS = [(64, 64, 64), (32, 32, 128), (16, 16, 256), (8, 8, 512)]
 DISCRIMINATOR_ATTENTION = [(64, 64, 64), (32, 32, 128)]
+DISCRIMINATOR_DOWNS = [(32, 32, 128), (16, 16, 256), (8, 8, 512), (4, 4, 1024)]
 
 
 # Codes.
@@ -36,26 +41,53 @@ def test_the_paper_s_fixed_discriminator_is_read_as_the_paper_explains_it() -> N
 @pytest.mark.parametrize(
     ("text", "network", "message"),
     [
-        ("4, 235-66-7", "discriminator", r"found '4, 235-66-7', expected \{N, C\} or \{N, C, \[ATTN\]\}"),
-        ("{6, 12-6}", "generator", r"with '6' at character 2, expected 3 to 5 nodes"),
-        (
-            "{4, 235-66-7}",
-            "generator",
-            r"with '7' at character 12, expected a dash or an operation of a generator: 1 \(",
-        ),
-        ("{3, 1x-6}", "generator", r"with 'x' at character 6, expected a dash or an operation"),
-        ("{4, 235-66}", "discriminator", r"with 2 groups of edges, expected 3 for 4 nodes"),
-        ("{4, 235-6-7}", "discriminator", r"at character 9: found 1 edges? from node 2, expected 2"),
-        ("{3, 12-6, [1; 2]}", "generator", r"with '1' at character 12, expected numbers of cells"),
-        ("{3, 12-6, [2, 0]}", "generator", r"with '0' at character 15, expected numbers of cells"),
-        ("{3, 12-6, [2, 2]}", "generator", r"with '2' at character 15: found cell 2 twice"),
-        ("107590", "generator", r"found '107590', expected \{N, C\}"),  # the paper's example of a mutated code
+        ("4, 235-66-7", "discriminator", "'4' at character 1, expected {, as in {4, 235-66-7, [4]}"),
+        ("{, 235-66-7}", "discriminator", "',' at character 2, expected the number of nodes"),
+        ("{4 235-66-7}", "discriminator", "'2' at character 4, expected a comma"),
+        ("{4, 235 - 66-7}", "discriminator", "' ' at character 8, expected 3 groups of edges"),
+        ("{4, 235-66-7", "discriminator", "its end at character 13, expected }"),
+        ("{4, 235-66-7, 4}", "discriminator", "'4' at character 15, expected [, as in"),
+        ("{4, 235-66-7, [4}", "discriminator", "'}' at character 17, expected ]"),
+        ("{4, 235-66-7, [4]} {", "discriminator", "'{' at character 20, expected nothing more"),
+        ("{6, 12-6}", "generator", "'6' at character 2, expected 3 to 5 nodes"),
+        ("{3, 3}", "generator", "'}' at character 6, expected 2 edges from node 1: one to each later node"),
+        ("{4, 235-66-7}", "generator", "'7' at character 12, expected a dash or an operation of a generator: 1 (conv"),
+        ("{3, 1x-6}", "generator", "'x' at character 6, expected a dash or an operation"),
+        ("{3, 1\u0662-6}", "generator", "'\u0662' at character 6, expected a dash"),  # a digit, but not of ASCII
+        ("{4, 235-66}", "discriminator", "'}' at character 11, expected 3 groups of edges for 4 nodes"),
+        ("{3, 23-6-7}", "discriminator", "'-' at character 9, expected 2 groups of edges for 3 nodes"),
+        ("{4, 235-6-7}", "discriminator", "'-' at character 10, expected 2 edges from node 2"),
+        ("{4, 235-666-7}", "discriminator", "'6' at character 11, expected 2 edges from node 2"),
+        ("{3, 12-6, [1; 2]}", "generator", "'1' at character 12, expected numbers of cells"),
+        ("{3, 12-6, [2, 0]}", "generator", "'0' at character 15, expected numbers of cells"),
+        ("{3, 12-6, [2, ]}", "generator", "']' at character 15, expected numbers of cells"),
+        ("{3, 12-6, [2, 2]}", "generator", "'2' at character 15: found cell 2 twice"),
+        ("107590", "generator", "'1' at character 1, expected {"),  # the paper's example of a mutated code
+        ("", "generator", "its end at character 1, expected {"),
     ],
 )
 def test_an_error_points_at_the_bad_character(text: str, network: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(ValueError, match="^" + re.escape(f"found {text!r} with {message}")) as error:
         parse(text, network)
     assert "\n" not in str(error.value)
+
+
+def test_a_code_with_any_one_character_changed_is_another_code_or_refused_at_a_character() -> None:
+    text, printable = "{4, 235-66-7, [1, 4]}", "{}[],- 0123456789x\n"
+    changed = {text[:place] + new + text[place + 1 :] for place in range(len(text)) for new in ("", *printable)}
+    changed |= {text[:place] + new + text[place:] for place in range(len(text) + 1) for new in printable}
+    read = 0
+    for other in changed:
+        try:
+            code = parse(other, "discriminator")
+        except ValueError as error:
+            place = re.search(r" at character (\d+)", str(error))
+            assert place is not None and 1 <= int(place[1]) <= len(other) + 1, error
+            assert "\n" not in str(error)
+        else:
+            read += 1
+            assert parse(str(code), "discriminator") == code
+    assert 40 < read < len(changed) / 2
 
 
 def test_the_found_pair_is_as_far_as_the_paper_tells() -> None:
@@ -126,9 +158,13 @@ def test_maps_are_those_of_the_paper_s_tables() -> None:
     assert layer_shapes(generator, latents, Cell) == GENERATOR_MAPS
     assert layer_shapes(generator, latents, SelfAttention) == GENERATOR_ATTENTION
     assert layer_shapes(generator, latents, nn.ConvTranspose2d) == [(4, 4, 1024)]
-    assert generator(latents).shape == (2, 3, 64, 64)
+    assert layer_shapes(generator, latents, type(generator.ups[0])) == GENERATOR_UPS
+    assert len(generator.last) == 3 and generator(latents).shape == (2, 3, 64, 64)
     assert layer_shapes(discriminator, images, Cell) == DISCRIMINATOR_MAPS
     assert layer_shapes(discriminator, images, SelfAttention) == DISCRIMINATOR_ATTENTION
+    assert layer_shapes(discriminator, images, type(discriminator.downs[0])) == DISCRIMINATOR_DOWNS
+    assert discriminator.first.weight.shape == (64, 3, 3, 3)
+    assert [discriminator.head.score.weight.shape, discriminator.head.class_rows.weight.shape] == [(1, 1024), (4, 1024)]
     assert discriminator(images)[0].shape == (2,)
 
 
@@ -164,5 +200,5 @@ def test_attention_after_a_cell_that_is_not_there_is_refused() -> None:
         ValueError, match=r"found \{3, 12-6, \[4\]\} with self-attention after cell 4, expected some of 1, 2, 3"
     ):
         Generator(32, 1, 8, cell="{3, 12-6, [4]}")
-    with pytest.raises(ValueError, match=r"discriminator_cell: found 'fixd', expected .*, or by name fixed or found"):
+    with pytest.raises(ValueError, match=r"^discriminator_cell: found 'fixd' with 'f' .*, or the name fixed or found$"):
         Discriminator(32, 1, cell="fixd")

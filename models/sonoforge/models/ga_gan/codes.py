@@ -27,7 +27,11 @@ OPERATIONS: Mapping[str, Mapping[int, str]] = {
 }
 """What each digit stands for, by network; 4 and 8 follow from the others, as the paper's examples show them alone."""
 
-_CODE = re.compile(r"\{ (\d+) , ([^,\[\]{}]+?) (?: , \[ ([^\[\]{}]*) \] )? \}".replace(" ", r"\s*"))
+_EXAMPLE = "{4, 235-66-7, [4]}"
+# What a code is made of, each with the expression that finds it; spaces may stand before any of it.
+_CELL = (("{", r"\{"), ("the number of nodes", "[0-9]+"), ("a comma", ","), ("the edges", r"[^\s,\[\]{}]+"))
+_ATTENTION = (("a comma", ","), ("[", r"\["), ("numbers of cells", r"[^\[\]{}]*"), ("]", r"\]"))
+_END = (("}", r"\}"), ("nothing more", "$"))
 _PUBLISHED_SIZE = 64  # pixels
 _LARGEST_ATTENTION = 64  # side of maps: the paper's largest; memory grows with its fourth power
 _DIGEST = 8
@@ -59,50 +63,73 @@ def parse(text: str, network: str) -> Code:
     """Read a code; spaces do not matter.
 
     Args:
-        text: Such as ``{4, 235-66-7, [4]}``.
+        text: Such as ``{4, 235-66-7, [4]}``; without self-attention ``{3, 12-6}`` or ``{3, 12-6, []}``.
         network: ``generator`` or ``discriminator``, whose operations differ.
 
     Raises:
         ValueError: Another form; the message names the first character that is wrong.
     """
-    found = _CODE.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"found {text!r}, expected {{N, C}} or {{N, C, [ATTN]}}, such as {{4, 235-66-7, [4]}}")
+    _, count, _, listed = _read_parts(text, 0, _CELL)
     least, most = NODES
-    nodes = int(found[1])
+    nodes = int(count[1])
     if not least <= nodes <= most:
-        raise ValueError(f"{_at(text, text.index(found[1]))}, expected {least} to {most} nodes")
-    start, known = text.index(found[2]), OPERATIONS[network]
-    for place, character in enumerate(found[2], start):
-        if character != "-" and (not character.isdecimal() or int(character) not in known):
+        raise ValueError(f"{_at(text, count.start(1))}, expected {least} to {most} nodes")
+    edges = _parse_edges(text, listed, nodes, network)
+    end = listed.end()
+    attention: tuple[int, ...] = ()
+    if text[end:].lstrip().startswith(","):
+        _, _, cells, closing = _read_parts(text, end, _ATTENTION)
+        attention, end = _parse_attention(text, cells), closing.end()
+    _read_parts(text, end, _END)
+    return Code(nodes, edges, attention)
+
+
+def _read_parts(text: str, place: int, parts: tuple[tuple[str, str], ...]) -> list[re.Match[str]]:
+    """Find parts one after the other; the first group of each match is the part without the spaces before it."""
+    found: list[re.Match[str]] = []
+    for what, expression in parts:
+        part = re.compile(rf"\s*({expression})").match(text, place)
+        if part is None:
+            wrong = place + len(text[place:]) - len(text[place:].lstrip())
+            raise ValueError(f"{_at(text, wrong)}, expected {what}, as in {_EXAMPLE}")
+        found.append(part)
+        place = part.end()
+    return found
+
+
+def _parse_edges(text: str, part: re.Match[str], nodes: int, network: str) -> tuple[tuple[int, ...], ...]:
+    known = {str(digit): name for digit, name in OPERATIONS[network].items()}
+    for place, character in enumerate(part[1], part.start(1)):
+        if character != "-" and character not in known:
             digits = ", ".join(f"{digit} ({name})" for digit, name in known.items())
             raise ValueError(f"{_at(text, place)}, expected a dash or an operation of a {network}: {digits}")
-    groups = found[2].split("-")
-    if len(groups) != nodes - 1:
-        raise ValueError(f"found {text!r} with {len(groups)} groups of edges, expected {nodes - 1} for {nodes} nodes")
-    place = start
+    groups = part[1].split("-")
+    place = part.start(1)
     for number, group in enumerate(groups, start=1):
-        if len(group) != nodes - number:
-            raise ValueError(
-                f"{_at(text, place)}: found {len(group)} edges from node {number}, expected {nodes - number}, one to "
-                f"each later node of {nodes}"
-            )
+        wanted = nodes - number
+        if wanted < 1:
+            raise ValueError(f"{_at(text, place - 1)}, expected {nodes - 1} groups of edges for {nodes} nodes")
+        if len(group) != wanted:
+            wrong = place + min(len(group), wanted)
+            raise ValueError(f"{_at(text, wrong)}, expected {wanted} edges from node {number}: one to each later node")
         place += len(group) + 1
-    return Code(nodes, tuple(tuple(map(int, group)) for group in groups), _parse_attention(text, found[3] or ""))
+    if len(groups) < nodes - 1:
+        raise ValueError(f"{_at(text, place - 1)}, expected {nodes - 1} groups of edges for {nodes} nodes")
+    return tuple(tuple(map(int, group)) for group in groups)
 
 
-def _parse_attention(text: str, listed: str) -> tuple[int, ...]:
+def _parse_attention(text: str, part: re.Match[str]) -> tuple[int, ...]:
     cells: list[int] = []
-    place = text.find("[") + 1
-    for part in listed.split(",") if listed.strip() else ():
-        word = part.strip()
-        at = _at(text, place + len(part) - len(part.lstrip()))
-        if not word.isdecimal() or int(word) < 1:
+    place = part.start(1)
+    for listed in part[1].split(",") if part[1].strip() else ():
+        word = listed.strip()
+        at = _at(text, place + len(listed) - len(listed.lstrip()))
+        if not re.fullmatch("[0-9]+", word) or int(word) < 1:
             raise ValueError(f"{at}, expected numbers of cells, from 1, as in [3, 4]")
         if int(word) in cells:
             raise ValueError(f"{at}: found cell {word} twice, expected it once")
         cells.append(int(word))
-        place += len(part) + 1
+        place += len(listed) + 1
     return tuple(sorted(cells))
 
 
@@ -172,7 +199,7 @@ def resolve(text: str, network: str, image_size: int) -> Code:
     """
     named = PUBLISHED[network].get(text.strip())
     if named is None:
-        names = ", or by name " + " or ".join(PUBLISHED[network])
+        names = ", or the name " + " or ".join(PUBLISHED[network])
         try:
             return parse(text, network)
         except ValueError as error:
