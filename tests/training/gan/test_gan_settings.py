@@ -36,6 +36,29 @@ def test_dgan_wp_tl_has_the_500_epochs_that_its_authors_later_state(recipe: str)
     assert plan.steps == -(-500 * 210 // (64 * turns))
 
 
+def test_ga_gan_has_the_iterations_that_its_authors_state_and_small_sets_have_epochs() -> None:
+    assert make_plan(GanSettings(recipe="ga-gan"), 700) == make_plan(GanSettings(recipe="ga-gan"), 2800)
+    assert make_plan(GanSettings(recipe="ga-gan"), 700)[:3] == (100_000, 128, 64)
+    assert make_plan(GanSettings(recipe="ga-gan", epochs=2), 640).steps == 10
+    assert make_plan(GanSettings(recipe="ga-gan", preset="small-data"), 320)[:2] == (10_000, 32)
+
+
+def test_the_cells_of_either_network_are_chosen_by_code_or_name() -> None:
+    own = compose(GanSettings(recipe="ga-gan", generator_cell="{3, 12-6}", discriminator_cell="fixed"))
+    assert (own.generator["cell"], own.discriminator["cell"]) == ("{3, 12-6}", "fixed")
+    for option in ("generator_cell", "discriminator_cell"):
+        with pytest.raises(SonoforgeError, match=rf"^{option}: found 'found' with the dcgan networks, which have no "):
+            compose(GanSettings(recipe="lsgan", **{option: "found"}))
+
+
+def test_a_bad_code_is_refused_in_one_line_before_a_run_folder_is_made(tmp_path: Path) -> None:
+    with pytest.raises(
+        SonoforgeError, match=r"discriminator_cell: found '\{3, 19-6\}' with '9' at character 6"
+    ) as error:
+        train(tmp_path / "run", recipe="ga-gan", steps=1, discriminator_cell="{3, 19-6}")
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(("channels", "expected"), [("auto", 1), ("3", 3)])
 def test_grey_images_give_one_channel_unless_three_are_asked_for(channels: str, expected: int, tmp_path: Path) -> None:
     checkpoint = train(tmp_path, recipe="dcgan-thesis", width=None, steps=1, channels=channels)

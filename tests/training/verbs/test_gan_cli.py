@@ -21,6 +21,7 @@ from rich.console import Console
 from gan_trainings import write_pictures
 from processes import start, wait_until
 from program import refused, sonoforge, succeed
+from sonoforge.models.ga_gan.codes import PUBLISHED
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import progress, run_folder
 
@@ -185,12 +186,22 @@ def test_the_table_of_recipes_gives_the_published_numbers() -> None:
     table = succeed("gan", "recipes")
     row = table.json["recipes"]["dcgan-thesis"]
     assert (row["generator_optimiser"], row["latent_size"]) == (["adam", 0.001, [0.5, 0.999]], 100)
-    assert row["class_budgets"] == {"malignant": [4200, 150], "normal": [2500, 100]}
+    assert row["class_budgets"] == {"malignant": [4200, 150, "epochs"], "normal": [2500, 100, "epochs"]}
     assert all(name in table.said for name in ("dcgan-thesis", "wgan-gp", "began", "dgan-wp-tl-bce"))
     assert (quiet := sonoforge("gan", "recipes", "--quiet")).err == "" and quiet.out == table.said
     explained = succeed("gan", "recipes", "wgan-gp")
     assert list(explained.json["recipes"]) == ["wgan-gp"]
     assert "Gulrajani" in explained.said
+
+
+def test_ga_gan_is_explained_with_its_codes_and_what_is_uncertain_of_them() -> None:
+    explained = succeed("gan", "recipes", "ga-gan")
+    said = " ".join(explained.said.split())
+    assert "100 000 iterations, batch 128" in said and "epochs, batch 128" not in said
+    for network, names in PUBLISHED.items():
+        for name, own in names.items():
+            assert f"--{network}-cell {name} is {own.code}: {own.uncertain}" in said
+    assert explained.json["recipes"]["ga-gan"]["budget"] == [100_000, 128, "iterations"]
 
 
 # Run folders.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from sonoforge.models.ga_gan.codes import PUBLISHED
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
 # The optimisers, each with the betas that it has where a recipe names another one: Adam's of Radford et al. 2016, and
@@ -28,11 +29,16 @@ class OptimiserSettings(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """How long to train: passes over the images of the class, and images a step."""
+    """How long to train, and images a step."""
 
-    epochs: float
+    length: float
     batch: int
-    steps: int | None = None  # generator updates, where these are what is published
+    # Of the length: passes over the images of the class (epochs), or generator updates (iterations).
+    unit: Literal["epochs", "iterations"] = "epochs"
+
+    def __str__(self) -> str:
+        """Return the length in words, such as ``200 epochs`` or ``100 000 iterations``."""
+        return f"{self.length:,g} {self.unit}".replace(",", " " if self.length >= 10_000 else "")
 
 
 class Strength(NamedTuple):
@@ -123,7 +129,7 @@ SMALL_DATA = (
 SMALL_ADAM = OptimiserSettings("adam", 0.0025, (0.0, 0.99))
 SMALL_CHANGES: dict[str, Any] = {
     "image_size": 256,
-    "budget": Budget(epochs=1000, batch=16),
+    "budget": Budget(1000, batch=16),
     "generator_optimiser": SMALL_ADAM,
     "discriminator_optimiser": SMALL_ADAM,
     "ema_half_life": 5000,
@@ -143,7 +149,7 @@ STYLEGAN2 = Recipe(
     augmentation="ada",
     generator_optimiser=STYLE_ADAM,
     discriminator_optimiser=STYLE_ADAM,
-    budget=Budget(epochs=1000, batch=2),
+    budget=Budget(1000, batch=2),
     ema_half_life=625,
     presets={
         "small-data": Preset(
@@ -219,7 +225,7 @@ BIGGAN = Recipe(
             {
                 "image_size": 64,
                 "latent_size": 100,
-                "budget": Budget(epochs=1000, batch=32),
+                "budget": Budget(1000, batch=32),
                 "augmentation": "diffaugment",
                 "generator_optimiser": OptimiserSettings("adam", 0.0001, (0.0, 0.999)),
                 "discriminator_optimiser": OptimiserSettings("adam", 0.0004, (0.0, 0.999)),
@@ -282,8 +288,13 @@ SPADE = Recipe(
     },
 )
 
+GA_GAN_CODES = " ".join(
+    f"--{network}-cell {name} is {own.code}: {own.uncertain}"
+    for network, names in PUBLISHED.items()
+    for name, own in names.items()
+)
 GA_GAN_SMALL: dict[str, Any] = {
-    "budget": Budget(epochs=1000, batch=32),
+    "budget": Budget(1000, batch=32),
     "generator": {"width": 16},
     "discriminator": {"width": 16},
     "ema_half_life": 5000,
@@ -294,8 +305,8 @@ GA_GAN = Recipe(
         "Berezsky and Liashchynskyi, Radio Electronics, Computer Science, Control 2024: 64x64, latents of 128, hinge "
         "loss, projection, spectral normalisation, Adam with betas 0.5 and 0.999, rates 0.0001 and 0.0004, batch 128, "
         "DiffAugment of colour and translation, 100 000 iterations; four classes of 100 images, each expanded to 700 "
-        "by affine distortion (--expand 7). Cells: the pair that it found, of which not every edge is known: see "
-        f"training/docs/ga-gan.md. A training of one class is unconditional. {AVERAGED}"
+        "by affine distortion (--expand 7). A training of one class is unconditional. Cells: the pair that it found, "
+        f"as far as the paper tells. {GA_GAN_CODES} {AVERAGED}"
     ),
     architecture="ga-gan",
     image_size=64,
@@ -305,7 +316,7 @@ GA_GAN = Recipe(
     augmentation="diffaugment-colour-translation",
     generator_optimiser=OptimiserSettings("adam", 0.0001, (0.5, 0.999)),
     discriminator_optimiser=OptimiserSettings("adam", 0.0004, (0.5, 0.999)),
-    budget=Budget(EPOCHS, batch=128, steps=100_000),
+    budget=Budget(100_000, batch=128, unit="iterations"),
     presets={
         "small-data": Preset(
             GA_GAN_SMALL,
@@ -350,8 +361,8 @@ RECIPES: dict[str, Recipe] = {
         loss="bce",
         generator_optimiser=OptimiserSettings("adam", 0.001, (0.5, 0.999)),
         discriminator_optimiser=OptimiserSettings("adam", 0.001, (0.5, 0.999)),
-        budget=Budget(epochs=2500, batch=100),
-        class_budgets={"malignant": Budget(epochs=4200, batch=150), "normal": Budget(epochs=2500, batch=100)},
+        budget=Budget(2500, batch=100),
+        class_budgets={"malignant": Budget(4200, batch=150), "normal": Budget(2500, batch=100)},
     ),
     "dcgan": DCGAN,
     "lsgan": dataclasses.replace(

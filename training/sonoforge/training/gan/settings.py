@@ -110,7 +110,7 @@ def compose(settings: GanSettings) -> Recipe:
 def _check_cells(what: str, code: str, recipe: Recipe) -> None:
     if not ARCHITECTURES[recipe.architecture].cells:
         raise SonoforgeError(
-            f"{what}: found {code} with the {recipe.architecture} networks, which have no cells; leave it out, or "
+            f"{what}: found {code!r} with the {recipe.architecture} networks, which have no cells; leave it out, or "
             "choose recipe ga-gan"
         )
 
@@ -230,10 +230,10 @@ def make_plan(settings: GanSettings, images: int) -> Plan:
         steps = settings.steps
     elif settings.kimg is not None:
         steps = math.ceil(settings.kimg * 1000 / shown)
-    elif settings.epochs is None and budget.steps is not None:
-        steps = budget.steps
+    elif settings.epochs is None and budget.unit == "iterations":
+        steps = math.ceil(budget.length)
     else:
-        epochs = budget.epochs if settings.epochs is None else settings.epochs
+        epochs = budget.length if settings.epochs is None else settings.epochs
         steps = math.ceil(epochs * images / shown)
     tick_steps = settings.tick_steps or max(50, math.ceil(steps / 50))
     return Plan(steps, batch, settings.image_size or recipe.image_size, min(tick_steps, steps))

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.training.gan.recipes import RECIPES, Recipe, find_recipe
+from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe, find_recipe
 from sonoforge.training.terminal import as_text
 from sonoforge.training.verbs.settings.gan_recipes import Config
 
@@ -29,7 +29,7 @@ def main(config: Config) -> Outcome:
 
 def _explain(name: str, recipe: Recipe) -> str:
     budgets = {**recipe.class_budgets, "other classes": recipe.budget}
-    lengths = (f"{kind} {budget.epochs:g} epochs, batch {budget.batch}" for kind, budget in budgets.items())
+    lengths = (f"{kind} {budget}, batch {budget.batch}" for kind, budget in budgets.items())
     lines = [f"[bold]{name}[/bold]: {recipe.title}.", recipe.source, f"Length: {'; '.join(lengths)}."]
     lines += [f"--preset {preset}: {own.why}" for preset, own in recipe.presets.items()]
     return "\n".join([*lines, ""])
@@ -55,5 +55,9 @@ def _cells(recipe: Recipe) -> tuple[str, ...]:
     optimisers = dict.fromkeys(
         f"{own.name} {own.learning_rate:g}" for own in (recipe.generator_optimiser, recipe.discriminator_optimiser)
     )
-    budgets = dict.fromkeys(f"{own.epochs:g}x{own.batch}" for own in (*recipe.class_budgets.values(), recipe.budget))
+    budgets = dict.fromkeys(map(_budget, (*recipe.class_budgets.values(), recipe.budget)))
     return "\n".join(parts), "\n".join(optimisers), str(recipe.image_size), "\n".join(budgets)
+
+
+def _budget(own: Budget) -> str:
+    return f"{own.length:g}x{own.batch}" + "\niterations" * (own.unit == "iterations")

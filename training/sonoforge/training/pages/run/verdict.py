@@ -180,7 +180,9 @@ def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> st
     elif settings.epochs is not None:
         length = f"{settings.epochs:g} epochs" + (f", batches{batch}" if batch else "")
     else:
-        length = "as many epochs as published" + (f", batches{batch}" if batch else "")
+        length = f"as many {recipe.budget.unit if recipe else 'epochs'} as published" + (
+            f", batches{batch}" if batch else ""
+        )
     ours = f"{side} px, {length}"
     if is_published_budget(settings):
         return f"the published budget: {ours}"
@@ -188,12 +190,12 @@ def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> st
     if recipe is None:
         return f"{size_word}: {ours}"
     published = [
-        f"{recipe.budget_for(name).epochs:g} epochs, batches of {recipe.budget_for(name).batch} for {name}"
+        f"{recipe.budget_for(name)}, batches of {recipe.budget_for(name).batch} for {name}"
         for name in filled
         if name.lower() in recipe.class_budgets
     ]
     default = recipe.image_size
-    beside = f"{default} px, {'; '.join(published)}" if published else f"{default} px, {recipe.budget.epochs:g} epochs"
+    beside = f"{default} px, {'; '.join(published)}" if published else f"{default} px, {recipe.budget}"
     return f"{size_word}: {ours} (published: {beside})"
 
 
