@@ -105,16 +105,40 @@ def steps(code: Code, goal: Code) -> list[Code]:
 
 @pytest.mark.parametrize("space", SPACES[::3], ids=lambda space: space.network)
 def test_every_code_is_reached_from_every_other(space: Space) -> None:
-    """Of any two codes there is a path of neighbours; and whatever is a neighbour, a mutation may be."""
+    """Of any two codes there is a path of neighbours: of whatever nodes, edges and attention they are."""
     rng = np.random.default_rng(2)
-    for _ in range(25):
+    lengths = set()
+    for _ in range(60):
         start, goal = random_code(space, rng), random_code(space, rng)
         path = steps(start, goal)
         assert path[-1] == goal
         for old, new in itertools.pairwise(path):
-            assert new in set(neighbours(old, space))
+            assert new in neighbours(old, space)  # which is asked no longer than until it is found
             assert_valid(new, space)
-    code = Code(3, ((1, 2), (3,)), ())
+        lengths.add(len(path) - 1)
+    # The most elements of a path: two nodes, ten edges, and each self-attention.
+    assert max(lengths) <= 2 + 10 + len(space.attention)
+
+
+def test_all_codes_of_a_small_space_are_found_from_any_of_them_and_neighbours_are_mutual() -> None:
+    """All 3-node codes, counted; of each neighbour the code is a neighbour too, with as many nodes and with more."""
+    space = Space("generator", (1,))
+    start = parse("{3, 55-5, [1]}", "generator")
+    found, front = {start}, [start]
+    while front:
+        around = {own for code in front for own in neighbours(code, space) if own.nodes == 3}
+        front = list(around - found)
+        found |= around
+    assert len(found) == 6**3 * 2
+    for other in neighbours(start, space):
+        assert_valid(other, space)
+        assert other != start and start in neighbours(other, space)
+
+
+@pytest.mark.parametrize("space", SPACES[::3], ids=lambda space: space.network)
+def test_what_is_a_neighbour_a_mutation_may_be(space: Space) -> None:
+    rng = np.random.default_rng(2)
+    code = Code(3, ((1, 2), (3,)))
     changed = {own for own in neighbours(code, space) if own.nodes == 3}
     assert changed <= {mutate(code, space, 0.2, rng) for _ in range(6000)}
 
@@ -139,7 +163,20 @@ def assert_finite(network: str, code: Code) -> None:
 
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
-@pytest.mark.parametrize("count", [60, pytest.param(MANY // 2, marks=pytest.mark.slow)])
+def test_random_codes_are_networks_of_the_right_shapes_at_every_size(network: str) -> None:
+    rng = np.random.default_rng(4)
+    for size in (32, 64, 128, 256):
+        for _ in range(3):
+            code = str(random_code(space_of(network, size), rng))
+            with torch.device("meta"):
+                if network == "generator":
+                    assert Generator(size, 3, 4, width=8, cell=code)(torch.empty(2, 4)).shape == (2, 3, size, size)
+                else:
+                    assert Discriminator(size, 3, width=8, cell=code)(torch.empty(2, 3, size, size))[0].shape == (2,)
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+@pytest.mark.parametrize("count", [80, pytest.param(MANY // 2, marks=pytest.mark.slow)])
 def test_random_codes_are_networks_with_finite_values_and_gradients(network: str, count: int) -> None:
     rng, space = np.random.default_rng(3), Space(network, attention_cells(network, 32))
     for _ in range(count):
