@@ -16,7 +16,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "began": {"width": 8},
     "progan": {"width": 16},
     "biggan": {"width": 4},
-    "ga-gan": {"width": 2, "cell": "{5, 1234-562-26-4, [1, 3]}"},
+    # All operations; nothing comes to its second node.
+    "ga-gan": {"width": 2, "cell": "{5, 5234-162-26-4, [1, 3]}"},
     "spade": {"width": 4, "structures": 2, "maps": 5},
 }
 STYLED: dict[str, dict[str, Any]] = {

@@ -165,14 +165,14 @@ def assert_finite(network: str, code: Code) -> None:
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_random_codes_are_networks_of_the_right_shapes_at_every_size(network: str) -> None:
     rng = np.random.default_rng(4)
-    for size in (32, 64, 128, 256):
+    for side in (32, 64, 128, 256):
         for _ in range(3):
-            code = str(random_code(space_of(network, size), rng))
+            code = str(random_code(space_of(network, side), rng))
             with torch.device("meta"):
                 if network == "generator":
-                    assert Generator(size, 3, 4, width=8, cell=code)(torch.empty(2, 4)).shape == (2, 3, size, size)
+                    assert Generator(side, 3, 4, width=8, cell=code)(torch.empty(2, 4)).shape == (2, 3, side, side)
                 else:
-                    assert Discriminator(size, 3, width=8, cell=code)(torch.empty(2, 3, size, size))[0].shape == (2,)
+                    assert Discriminator(side, 3, width=8, cell=code)(torch.empty(2, 3, side, side))[0].shape == (2,)
 
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])

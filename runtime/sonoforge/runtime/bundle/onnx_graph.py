@@ -38,7 +38,7 @@ OPERATORS = frozenset(
             "Relu",
             "Reshape",
         ),
-        *("Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Tanh"),
+        *("Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh"),
         *("Transpose", "Unsqueeze", "Where"),
     )
 )
