@@ -38,6 +38,8 @@ install export
 "$sonoforge" export runs/*-train-* --data phantom --formats onnx,torchscript --out classifier --quiet
 "$sonoforge" export runs/00000-* --formats onnx --out generator --quiet
 "$sonoforge" gan sample --bundle generator --count 2 --out from-bundle --quiet
+"$sonoforge" search --data scans --class benign --conditioning none --stages generator --population 2 --children 1 --kimg 0.05 --width 2 \
+  --metric-features pixels --quiet
 
 install mobile
 "$sonoforge" export runs/*-train-* --data phantom --formats executorch --out phone --quiet

@@ -177,7 +177,7 @@ def test_the_program_exits_with_the_code_of_its_verb() -> None:
     ("arguments", "expected"),
     [
         (("clasify", "x.png"), "unknown verb 'clasify' (did you mean classify?)"),
-        (("data", "audt"), "expected one of list, audit, phantom, cache, import (did you mean audit?)"),
+        (("data", "audt"), "expected one of list, audit, phantom, cache, import, fetch (did you mean audit?)"),
         (("data",), "found 'nothing', expected one of"),
         (("classify", "x.png", "--bundel", "b"), "did you mean --bundle?"),
         (("classify",), "PATHS is missing"),

@@ -238,20 +238,12 @@ def _write_table(folder: Path, searched: list[Searched]) -> None:
 
 
 def _final_command(search: _Search, searched: list[Searched]) -> str:
-    """Return the ``gan train`` of the best pair, with the budget, width and batch of the recipe."""
+    """Return the ``gan train`` of the best pair, with the recipe's own numbers where the preset has others."""
     codes: dict[str, Any] = {f"{NETWORKS[own.stage]}_cell": own.partner for own in searched}
     codes |= {f"{own.stage}_cell": str(own.best.member.code) for own in searched if own.best is not None}
-    settings = dataclasses.replace(
-        search.opened.job.settings,
-        **codes,
-        kimg=None,
-        epochs=None,
-        batch=None,
-        width=None,
-        metric_features="",
-        metric_weights="",
-    )
-    return train_command(data_flags(search.config.data), settings)
+    preset = dict.fromkeys({"kimg", "epochs", *PRESETS[search.config.preset]["gan"]} - {"image_size"})
+    own = dataclasses.replace(search.opened.job.settings, **codes, **preset, metric_features="", metric_weights="")
+    return train_command(data_flags(search.config.data), own)
 
 
 def _facts(config: Config, opened: Opened) -> dict[str, object]:
