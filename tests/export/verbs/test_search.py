@@ -171,7 +171,13 @@ def test_a_ray_cluster_finds_what_one_process_does_whatever_is_killed(pictures: 
     command = ["search", "--data", pictures, *TEN, "--cluster", "local", "--jobs", "2", "--out", tmp_path / "ray"]
     process = begin(command)
     wait(lambda: len(list(tmp_path.glob("ray/*/generator/*/child.json"))) >= 2, process)
-    busy = [pid for pid, line in descendants(process.pid).items() if line.startswith("ray::do_task")]
+    busy: list[int] = []
+
+    def works() -> bool:
+        busy[:] = [pid for pid, line in descendants(process.pid).items() if line.startswith("ray::do_task")]
+        return bool(busy)
+
+    wait(works, process)
     os.kill(busy[0], signal.SIGKILL)
     (run,) = (tmp_path / "ray").iterdir()
     wait(lambda: "its task is done again" in (run / "log.txt").read_text(), process)
