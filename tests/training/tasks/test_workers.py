@@ -141,3 +141,19 @@ def test_a_task_is_made_of_the_results_before_it_once_a_worker_is_free(workers: 
         assert known == [0, 1, 2, 3, 4]
     else:
         assert known[:2] == [0, 0] and known == sorted(known) and known[2] >= 1
+
+
+def test_none_is_asked_again_after_the_next_result(workers: Workers) -> None:
+    """The third task needs the result of the first, however the two workers are paced."""
+    results: list[int] = []
+
+    def make() -> Iterator[int | None]:
+        yield 0
+        yield 1
+        while 0 not in results:
+            yield None
+        yield 2
+
+    for task, _, _ in workers.run(who_and_how, make()):
+        results.append(task)
+    assert sorted(results) == [0, 1, 2]
