@@ -241,7 +241,7 @@ def _final_command(search: _Search, searched: list[Searched]) -> str:
     """Return the ``gan train`` of the best pair, with the recipe's own numbers where the preset has others."""
     codes: dict[str, Any] = {f"{NETWORKS[own.stage]}_cell": own.partner for own in searched}
     codes |= {f"{own.stage}_cell": str(own.best.member.code) for own in searched if own.best is not None}
-    preset = dict.fromkeys({"kimg", "epochs", *PRESETS[search.config.preset]["gan"]} - {"image_size"})
+    preset: dict[str, Any] = dict.fromkeys({"kimg", "epochs", *PRESETS[search.config.preset]["gan"]} - {"image_size"})
     own = dataclasses.replace(search.opened.job.settings, **codes, **preset, metric_features="", metric_weights="")
     return train_command(data_flags(search.config.data), own)
 
