@@ -19,7 +19,6 @@ from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.milestones import Milestone
-from sonoforge.training.gan.checkpoint import describe
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.pages.charts import SERIES
 from sonoforge.training.pages.numbers import figure, share, times
@@ -187,7 +186,8 @@ def write_samples(path: Path, shown: Sequence[Shown], real: Pixels) -> None:
 
 def _drawn(checkpoint: Path) -> Pixels:
     """Draw `SHOWN` images, those of several classes in turn."""
-    generator, classes = load_generator(checkpoint), len(describe(checkpoint).classes)
+    generator = load_generator(checkpoint)
+    classes = int(generator.classes)  # type: ignore[arg-type]
     if not classes:
         return sample(generator, SHOWN, 0)
     own = [sample(generator, -(-SHOWN // classes), 0, label) for label in range(classes)]
