@@ -38,6 +38,8 @@ install export
 "$sonoforge" export runs/*-train-* --data phantom --formats onnx,torchscript --out classifier --quiet
 "$sonoforge" export runs/00000-* --formats onnx --out generator --quiet
 "$sonoforge" gan sample --bundle generator --count 2 --out from-bundle --quiet
+
+install train,export
 "$sonoforge" search --data scans --class benign --conditioning none --stages generator --population 2 --children 1 --kimg 0.05 --width 2 \
   --metric-features pixels --quiet
 
@@ -48,4 +50,4 @@ install mobile
 install dicom
 PYTHONPATH="$support" dicom/bin/python -c 'import cbis, pathlib; cbis.write_collection(pathlib.Path("cbis"))'
 "$sonoforge" data import cbis-ddsm cbis regions --quiet
-echo "train, cluster with remote, segment with tune, export, mobile, dicom: each runs its verbs alone"
+echo "train, cluster with remote, segment with tune, export, train with export, mobile, dicom: each runs its verbs alone"
