@@ -2,8 +2,9 @@
 
 Jantzen, Norup, Dounias, Bjerregaard, "Pap-smear Benchmark Data For Pattern Classification", NiSIS 2005.  As published:
 a folder for each grade with ``149143370-149143378-001.BMP`` and the segmentation ``149143370-149143378-001-d.bmp``.
-The first two numbers name the slide image: its cells are one group.  Copies that circulate as squares, in folders of
-grades or of classes and with the grade before the number, are read, too.
+The first two numbers name the slide image.  Cells are grouped by the first alone, which several slide images share:
+some of these overlap, and show one cell twice.  Copies that circulate as squares, in folders of grades or of classes
+and with the grade before the number, are read, too.
 
 Those squares were padded with a constant colour, and a cut-out follows its cell's shape: the width of the padding
 tells something of the class.  So the padding is cropped away, and what is left is cut to the square in its middle.
@@ -41,12 +42,14 @@ FLAT = 20  # grey levels that a pixel of padding is away from its colour: JPEG c
 MOST = 0.9  # share of a line's pixels that are no farther away
 EDGE = 2  # pixels beside the padding that were mixed with it when the square was resized
 
-_NAME = re.compile(r"(?:(?P<grade>[a-z_]+)_)?(?P<slide>\d+-\d+)-\d+\.(?:bmp|jpg|jpeg|png)", re.IGNORECASE)
+_NAME = re.compile(
+    r"(?:(?P<grade>[a-z_]+)_)?(?P<slide_image>(?P<slide>\d+)-\d+)-\d+\.(?:bmp|jpg|jpeg|png)", re.IGNORECASE
+)
 
 
 def find_tables(folder: Path) -> list[Path]:
     """Return the cells: their folders and names are the table."""
-    return [path for path, _, _ in _cells(folder)]
+    return [path for path, _ in _cells(folder)]
 
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
@@ -59,23 +62,24 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
             "149143370-149143378-001.BMP; see sonoforge data list"
         )
     planned = []
-    for path, grade, slide in found:
+    for path, parts in found:
+        grade = _grade(path, parts)
         name = grade if settings.classes == "7" else CLASS_OF[grade]
         stem = path.stem.removeprefix(f"{grade}_")
         read = functools.partial(_read, path, settings.longest)
-        planned.append(PlannedPicture(f"{name}/{grade}-{stem}.png", slide, {"grade": grade}, read))
+        columns = {"grade": grade, "slide_image": parts["slide_image"]}
+        planned.append(PlannedPicture(f"{name}/{grade}-{stem}.png", parts["slide"], columns, read))
     return planned
 
 
-def _cells(folder: Path) -> list[tuple[Path, str, str]]:
-    """Return file, grade and slide image of each cell."""
-    cells = []
-    for path in sorted(folder.rglob("*")):
-        found = _NAME.fullmatch(path.name)
-        grade = (found["grade"] or path.parent.name).lower() if found else ""
-        if found and grade in CLASS_OF:
-            cells.append((path, grade, found["slide"]))
-    return cells
+def _cells(folder: Path) -> list[tuple[Path, re.Match[str]]]:
+    """Return the file of each cell, and the parts of its name."""
+    found = ((path, _NAME.fullmatch(path.name)) for path in sorted(folder.rglob("*")))
+    return [(path, parts) for path, parts in found if parts and _grade(path, parts) in CLASS_OF]
+
+
+def _grade(path: Path, parts: re.Match[str]) -> str:
+    return (parts["grade"] or path.parent.name).lower()
 
 
 def _read(path: Path, longest: int) -> Picture:

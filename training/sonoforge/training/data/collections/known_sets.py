@@ -71,8 +71,8 @@ KNOWN_SETS = (
         "http://mde-lab.aegean.gr/index.php/downloads (direct download)",
         "free for research with citation; no licence text",
         "Jantzen, Norup, Dounias, Bjerregaard: Pap-smear benchmark data for pattern classification. NiSIS (2005) 1-9",
-        "sonoforge data import herlev FOLDER OUT: 4 classes, or --classes 7; padding cropped away; groups: the slide "
-        "image that a cell was cut from",
+        "sonoforge data import herlev FOLDER OUT: 4 classes, or --classes 7; padding cropped away; groups: the "
+        "first number of a cell's name, which slide images that overlap share",
         herlev.COLLECTION,
     ),
     KnownSet(
