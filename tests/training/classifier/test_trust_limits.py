@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from sonoforge.runtime.bundle.trust_limits import read_checks
-from sonoforge.runtime.images.scan_pose import ROWS
+from sonoforge.runtime.images.scan_pose import ROWS, upright_score
 from sonoforge.runtime.inference.nearest_training import neighbour_distances
 from sonoforge.training.classifier.fold_result import FoldResult, read_fold, write_fold
 from sonoforge.training.classifier.made_from import MadeFrom
-from sonoforge.training.classifier.trust_limits import TrainingLooks, record_trust
+from sonoforge.training.classifier.trust_limits import TrainingLooks, describe_causes, record_trust
 from sonoforge.training.classifier.trust_reference import HeldOutTrust, fit_neighbours, fit_upright, judge_held_out
 from sonoforge.training.statistics.predictions import Predictions
 
@@ -66,15 +66,20 @@ def test_a_fold_keeps_what_its_images_are_judged_by_and_old_folds_are_read(tmp_p
     assert read_fold(path) == replace(result, trust=None)
 
 
-def test_limits_are_those_of_the_held_out_images() -> None:
-    rng = np.random.default_rng(3)
-    labels = rng.integers(0, 2, 400)
-    right = rng.uniform(0.3, 1, 400)
-    held_out = Predictions(
-        arm="real", protocol="sealed", seed=0, files=tuple(map(str, range(400))), groups=np.arange(400),
-        folds=np.arange(400) % 10, labels=labels,
+def answers(count: int, rng: np.random.Generator) -> Predictions:
+    """Of two classes, most of them right."""
+    labels = rng.integers(0, 2, count)
+    right = rng.uniform(0.3, 1, count)
+    return Predictions(
+        arm="real", protocol="sealed", seed=0, files=tuple(map(str, range(count))), groups=np.arange(count),
+        folds=np.arange(count) % 10, labels=labels,
         probabilities=np.where(labels[:, None] == [0, 1], right[:, None], 1 - right[:, None]),
     )  # fmt: skip
+
+
+def test_limits_are_those_of_the_held_out_images() -> None:
+    rng = np.random.default_rng(3)
+    held_out = answers(400, rng)
     distances, near = rng.uniform(20, 60, 400), rng.uniform(0.1, 0.5, 400)
     judged = HeldOutTrust(near.tolist(), [1.0] * 400, rng.uniform(0, 0.4, 400).tolist())
     looks = TrainingLooks(np.linspace(1, -1, ROWS), 0.04, rng.uniform(0.1, 0.5, 300))
@@ -91,6 +96,25 @@ def test_limits_are_those_of_the_held_out_images() -> None:
     assert checks.grain == pytest.approx(np.median(looks.grain) / 5)
     uneven = looks._replace(grain=rng.uniform(-0.1, 0.5, 300))  # of another kind of images: nothing to tell by
     assert "grain" not in record_trust(distances, judged, held_out, uneven)["checks"]
+    assert checks.upright == tuple(looks.upright)
     assert "checks" not in record_trust(distances, None, held_out, looks)
     same = judged._replace(neighbours=[0.2] * 400)
     assert "checks" not in record_trust(distances, same, held_out, looks)
+
+
+def test_images_without_a_top_are_never_called_upside_down() -> None:
+    """Weights fitted to pictures of one brightness, turned at random, tell nothing of the next ones."""
+    rng = np.random.default_rng(4)
+    speckle = rng.integers(40, 220, (200, 32, 32, 3), np.uint8)
+    weights = fit_upright(speckle[:100])
+    reference = fit_neighbours(rng.normal(size=(40, 8)).astype(np.float32))
+    judged = judge_held_out(speckle[100:], rng.normal(size=(100, 8)).astype(np.float32), reference, weights)
+    assert judged is not None and 0.3 < np.mean(np.array(judged.upright) < 0) < 0.7
+    held_out, distances = answers(100, rng), rng.uniform(20, 60, 100)
+    looks = TrainingLooks(weights, 0.04, rng.uniform(0.1, 0.5, 100))
+    checks = read_checks({"method": "ppca-mahalanobis", **record_trust(distances, judged, held_out, looks)})
+    assert checks is not None
+    assert not np.any(upright_score(speckle, checks.upright) < 0)
+    assert "upside down" not in {row["flag"] for row in describe_causes(held_out, distances, judged)}
+    kept = judged._replace(upright=[1.0] * 95 + [-1.0] * 5)
+    assert "upside down" in {row["flag"] for row in describe_causes(held_out, distances, kept)}

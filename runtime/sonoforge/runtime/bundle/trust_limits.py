@@ -40,7 +40,8 @@ class TrustChecks(NamedTuple):
     Attributes:
         neighbours: Of the mean distance to the nearest training images.
         foreign: Mahalanobis distance beyond which an image is called no ultrasound scan.
-        upright: (`ROWS`,) weights of the brightness profile, see `scan_pose.upright_score`.
+        upright: (`ROWS`,) weights of the brightness profile, see `scan_pose.upright_score`; all 0 where the training
+            images have no top, so that none is called upside down.
         contact: Largest share of dark columns, see `scan_pose.dark_columns`.
         policy: When to abstain.
         source: The images that all of these were set on, in words.
