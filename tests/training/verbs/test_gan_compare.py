@@ -19,7 +19,17 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.statistics.published_gans import IMAGES, PUBLISHED_OTHERS, PUBLISHED_STYLEGANS
+from sonoforge.training.pages.compare import markdown_tables
+from sonoforge.training.statistics.published_gans import (
+    BY_RECIPES,
+    IMAGES,
+    NONE,
+    PAPERS,
+    PUBLISHED_CYTOLOGY,
+    PUBLISHED_OTHERS,
+    PUBLISHED_STYLEGANS,
+    find_paper,
+)
 
 SMALL = ["--image-size", "32", "--batch", "4", "--width", "8", "--steps", "10", "--tick-steps", "2", "--device", "cpu"]
 SMALL += ["--metric-features", "pixels", "--repeats", "5", "--class-name", "malignant"]
@@ -39,6 +49,17 @@ def test_published_hours_follow_from_published_seconds_and_images() -> None:
         assert row.seconds_per_kimg * IMAGES[row.data] / 3600 == pytest.approx(row.hours, abs=0.06), row
 
 
+def test_published_rows_are_those_of_the_paper_that_compares_most_of_the_recipes() -> None:
+    cytology = PAPERS["ga-gan"]
+    assert [row.network.casefold() for row in PUBLISHED_CYTOLOGY[1:]] == list(cytology.recipes[:-1]), "each has a row"
+    assert find_paper(BY_RECIPES, ("stylegan2", "stylegan3-t")) is PAPERS["stylegan"]
+    assert find_paper(BY_RECIPES, cytology.recipes) is cytology
+    assert find_paper(BY_RECIPES, ("stylegan2", "wgan", "wgan-gp")) is cytology
+    assert find_paper(BY_RECIPES, ("lsgan", "biggan")) is None, "nobody's"
+    assert find_paper("stylegan", ("lsgan", "biggan")) is PAPERS["stylegan"]
+    assert find_paper(NONE, cytology.recipes) is None
+
+
 @pytest.mark.slow
 def test_milestones_are_kept_and_measured_and_a_stopped_comparison_goes_on(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -46,6 +67,7 @@ def test_milestones_are_kept_and_measured_and_a_stopped_comparison_goes_on(
     from sonoforge.training.verbs import gan_compare
 
     command = ["gan", "compare", "--data", pictures, *SMALL, "--recipes", "dcgan,lsgan", "--keep", "1"]
+    command += ["--published", "stylegan"]
     command += ["--milestones", "0.25,0.5,1", "--out", tmp_path]
     real, calls = gan_compare.train_gan, 0
 
@@ -145,20 +167,8 @@ def test_a_comparison_refuses_bad_settings_in_one_line(
 def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures: Path, tmp_path: Path) -> None:
     """The comparison of Berezsky and Liashchynskyi 2024, with its published rows beside ours."""
     command = ["gan", "compare", "--data", pictures, *SMALL, "--class-name", "", "--recipes", "began,ga-gan"]
-    command += [
-        "--steps",
-        "3",
-        "--tick-steps",
-        "3",
-        "--milestones",
-        "1",
-        "--expand",
-        "2",
-        "--count",
-        "9",
-        "--width",
-        "2",
-    ]
+    command += ["--steps", "3", "--tick-steps", "3", "--milestones", "1", "--expand", "2", "--count", "9"]
+    command += ["--width", "2"]
     done = succeed(*command, "--latent-size", "8", "--out", tmp_path).json
     run = Path(done["run"])
     checkpoints = {
@@ -174,6 +184,14 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     assert {(row["real"], row["generated"]) for row in rows} == {("24", "9")}
     assert all(row["inception_score"] == "" for row in rows), "pixels are no Inception network"
     text = (run / "tables.md").read_text()
+    assert text == markdown_tables(done["rows"], PAPERS["ga-gan"])
+    assert "48 images at 32 x 32, 2 for each by affine distortion, batches of 4;" in text
+    assert "draws all 2 classes" in text and "by concatenation (began), projection (ga-gan)" in text
+    assert "is shown 0.0120 thousand real images, the same budget for all" in text, "3 steps of 4"
+    longer = [dict(row, kimg=row["kimg"] * (1 + number)) for number, row in enumerate(done["rows"])]
+    alone = markdown_tables(longer, None)
+    assert "the budgets differ (thousands of real images shown: began 0.0120, ga-gan 0.0240)" in alone
+    assert "claim" not in alone
     assert "| claim | Zenodo 7890874 | GA-GAN | not stated | 3.39 | - | - | 3.95 |" in text
     assert "| claim | Zenodo 7890874 | BEGAN | not stated | 15.32 | - | - | - |" in text
     assert "IS (Inception Score) is measured in the feature space inception alone" in text

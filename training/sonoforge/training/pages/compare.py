@@ -23,7 +23,7 @@ from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.pages.charts import SERIES
 from sonoforge.training.pages.numbers import figure, share, times
 from sonoforge.training.pages.sweep import SHOWN, show_row
-from sonoforge.training.statistics.published_gans import GPU_GB, Paper, PublishedGan, paper_of
+from sonoforge.training.statistics.published_gans import GPU_GB, Paper, PublishedGan
 from sonoforge.training.terminal import as_text
 
 TABLE = "compare.csv"
@@ -37,10 +37,12 @@ COLUMNS = (
     *("data", "recipe", "milestone", "epoch", "step", "kimg"),
     *(f"{name}{part}" for name in FIGURES for part in ("", "_floor", "_ratio")),
     *("n", "reference", "real", "generated", "protocol_id", "diversity", "collapsed"),
-    *(*COSTS, "device", "image_size", "batch", "images", "features", "source", "run"),
+    *(*COSTS, "device", "image_size", "batch", "images", "expand", "classes", "conditioning"),
+    *("features", "source", "run"),
 )
 OURS = "ours"
 CLAIM = "claim under another protocol, not comparable"
+_ROUNDING = 0.05  # of a budget to whole steps, above which budgets count as different
 _POINT = 6.0  # area of a point of the PCA picture, points squared
 
 
@@ -52,17 +54,25 @@ class Shown(NamedTuple):
     measured: Milestone
 
 
-def claimed_rows(paper: Paper) -> list[dict[str, Any]]:
-    """Return the published rows in the columns of the table."""
-    return [
-        {
-            **{"data": row.data, "recipe": row.network, "epoch": row.epoch, "fid": row.fid, "kid": row.kid},
-            **{"laplacian_swd": row.swd, "inception_score": row.inception_score},
-            **{"seconds_per_kimg": row.seconds_per_kimg, "hours": row.hours},
-            **{"reference": CLAIM, "source": ", ".join(filter(None, (row.source, row.table))), "run": "not run here"},
-        }
-        for row in (*paper.rows, *paper.others)
-    ]
+def claimed_rows(paper: Paper | None) -> list[dict[str, Any]]:
+    """Return the published rows in the columns of the table; none without a paper."""
+    return (
+        []
+        if paper is None
+        else [
+            {
+                **{"data": row.data, "recipe": row.network, "epoch": row.epoch, "fid": row.fid, "kid": row.kid},
+                **{"laplacian_swd": row.swd, "inception_score": row.inception_score},
+                **{"seconds_per_kimg": row.seconds_per_kimg, "hours": row.hours},
+                **{
+                    "reference": CLAIM,
+                    "source": ", ".join(filter(None, (row.source, row.table))),
+                    "run": "not run here",
+                },
+            }
+            for row in (*paper.rows, *paper.others)
+        ]
+    )
 
 
 def describe_rows(rows: Sequence[dict[str, Any]]) -> str:
@@ -75,13 +85,12 @@ def describe_rows(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join([as_text(table), *_how_to_read(rows)])
 
 
-def markdown_tables(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the tables of the paper that the recipes are of, ours above the published rows, as Markdown."""
-    paper = paper_of([row["recipe"] for row in rows])
+def markdown_tables(rows: Sequence[dict[str, Any]], paper: Paper | None) -> str:
+    """Return the tables of a paper, ours above the published rows, as Markdown; without a paper, ours alone."""
     during = [[OURS, row["data"], row["recipe"], _when(row), *_figures(row)] for row in rows]
     ends = {row["recipe"]: row for row in rows}  # the last milestone that was measured
     costs = [[OURS, row["data"], row["recipe"], row["device"], _when(row), *_costs(row)] for row in ends.values()]
-    for claim in paper.rows:
+    for claim in paper.rows if paper else ():
         if claim.epoch is not None:
             during.append(["claim", claim.data, claim.network, f"epoch {claim.epoch}", *_claimed_figures(claim)])
         if claim.hours is not None:
@@ -89,24 +98,40 @@ def markdown_tables(rows: Sequence[dict[str, Any]]) -> str:
             memory = f"about {GPU_GB} GB" if claim.epoch else "-"
             costs.append(["claim", claim.data, claim.network, "GPU", _claimed_when(claim), *pace, memory])
     others = [[OURS, row["data"], row["recipe"], _when(row), *_figures(row)] for row in ends.values()]
-    last = [row for row in paper.rows if row.hours is not None or row.epoch is None]
-    for claim in (*last, *paper.others):
+    for claim in _last_claims(paper):
         others.append(["claim", claim.data, claim.network, _claimed_when(claim), *_claimed_figures(claim)])
     headings = ["", "data", "network", "when", *FIGURES.values()]
+    titles = paper.titles if paper else ("", "", "")
     sections = [
         "# GANs on few images, measured as they train",
         "\n".join(f"- {line}" for line in _how_to_read(rows)),
-        f"Rows marked *claim* are published ({paper.rows[0].source}; {paper.images}). Their feature network and number "
-        "of generated images are not known to us, so no row of theirs is comparable with one of ours, and none is a "
-        "target.",
-        f"## During training{paper.titles[0]}",
+        *_about_claims(paper),
+        f"## During training{titles[0]}",
         _markdown(headings, during),
-        f"## Time and memory{paper.titles[1]}",
+        f"## Time and memory{titles[1]}",
         _markdown(["", "data", "network", "device", "up to", "s/kimg", "hours", "memory, GiB"], costs),
-        f"## Beside other GANs{paper.titles[2]}",
+        f"## Beside other GANs{titles[2]}",
         _markdown(headings, others),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _last_claims(paper: Paper | None) -> list[PublishedGan]:
+    """Return the published rows of the ends of trainings."""
+    if paper is None:
+        return []
+    return [*[row for row in paper.rows if row.hours is not None or row.epoch is None], *paper.others]
+
+
+def _about_claims(paper: Paper | None) -> list[str]:
+    if paper is None:
+        return []
+    own = (
+        f"Rows marked *claim* are published ({paper.rows[0].source}; {paper.images}). Their feature network and number "
+        "of generated images are not known to us, so no row of theirs is comparable with one of ours, and none is a "
+        "target."
+    )
+    return [" ".join([own, *paper.unknown])]
 
 
 def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -144,14 +169,19 @@ def _costs(row: dict[str, Any]) -> list[str]:
 
 def _how_to_read(rows: Sequence[dict[str, Any]]) -> list[str]:
     one = rows[0]
+    ends = list({row["recipe"]: row for row in rows}.values())
     against = (
-        "the training images, so that copies of them score best (as the paper measured)"
+        f"the training images{' before distortion' if one['expand'] > 1 else ''}, so that copies of them score best"
         if one["reference"] == "training"
         else "images that were held out"
     )
     lines = [
-        f"{one['images']} images at {one['image_size']} x {one['image_size']}, batches of {one['batch']}; FID and KID "
-        f"in {one['features']}, {one['generated']} generated against {one['real']} real ones: {against}",
+        f"{one['images']} images at {one['image_size']} x {one['image_size']}"
+        + (f", {one['expand']} for each by affine distortion" if one["expand"] > 1 else "")
+        + f", batches of {_by_recipe(ends, 'batch')}; FID and KID in {one['features']}, {one['generated']} generated "
+        f"against {one['real']} real ones: {against}",
+        *_how_all_classes_are_drawn(ends),
+        *_budget(ends),
         f"in parentheses the ratio to what real images score against each other, {one['n']} a side; up to 1 cannot be "
         "told from them",
         "seconds and hours of training alone, without samples and measuring; memory: the peak of the GPU, or on a CPU "
@@ -164,6 +194,36 @@ def _how_to_read(rows: Sequence[dict[str, Any]]) -> list[str]:
             "the trainings differ in image size or images, so their figures are not comparable with each other"
         )
     return lines
+
+
+def _how_all_classes_are_drawn(ends: Sequence[dict[str, Any]]) -> list[str]:
+    most = max(row["classes"] for row in ends)
+    if most == 1:
+        return []
+    return [
+        f"one generator of each recipe draws all {most} classes, each in its share of the real images, and is told "
+        f"which by {_by_recipe(ends, 'conditioning')}; a recipe published without classes is given more here than there"
+    ]
+
+
+def _budget(ends: Sequence[dict[str, Any]]) -> list[str]:
+    """Say whether all trainings, once at their end, were shown as many images, but for the rounding to whole steps."""
+    shown = {row["recipe"]: row["kimg"] / row["milestone"] for row in ends}
+    if max(shown.values()) <= (1 + _ROUNDING) * min(shown.values()):
+        same = f"each discriminator is shown {figure(max(shown.values()))} thousand real images"
+        return [f"{same}, the same budget for all" if len(shown) > 1 else same]
+    own = ", ".join(f"{recipe} {figure(kimg)}" for recipe, kimg in shown.items())
+    return [f"the budgets differ (thousands of real images shown: {own}); --kimg gives every recipe the same"]
+
+
+def _by_recipe(ends: Sequence[dict[str, Any]], key: str) -> str:
+    """Return what the recipes have in common, or what each has."""
+    if len({row[key] for row in ends}) == 1:
+        return str(ends[0][key])
+    own: dict[Any, list[str]] = {}
+    for row in ends:
+        own.setdefault(row[key], []).append(row["recipe"])
+    return ", ".join(f"{value} ({', '.join(recipes)})" for value, recipes in own.items())
 
 
 def write_samples(path: Path, shown: Sequence[Shown], real: Pixels) -> None:

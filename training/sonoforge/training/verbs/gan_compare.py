@@ -2,7 +2,8 @@
 
 With its defaults it is Ryspayeva and Salykova 2025: StyleGAN2 and StyleGAN3 on one class, FID, KID and SWD against the
 training images after a tenth, a half and all of the training, seconds a kimg, hours, memory, samples over time and the
-picture of principal components; their published rows stand beside ours as claims.
+picture of principal components.  On all classes at once it is Berezsky and Liashchynskyi 2024.  Their published rows
+stand beside ours as claims.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from sonoforge.training.gan.setup import TrainingSetup, set_up
 from sonoforge.training.pages import compare as page
 from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.progress import is_shown
-from sonoforge.training.statistics.published_gans import paper_of
+from sonoforge.training.statistics.published_gans import Paper, find_paper
 from sonoforge.training.verbs.gan_train import device_name, finishing_on_interrupt
 from sonoforge.training.verbs.settings.gan_compare import CYTOLOGY, Config
 
@@ -70,7 +71,7 @@ def main(config: Config) -> Outcome:
     spaces = open_spaces(config.metric_features, config.metric_weights, str(find_device(config.device)), flags)
     yardstick = Yardstick(METRICS, spaces, None, config.repeats, config.gan.seed, cache_folder)
     name = f"gan-compare-{trainings[0].images.name}-{config.gan.class_name or 'all'}".lower()
-    paper = paper_of(config.recipes)
+    paper = find_paper(config.published, config.recipes)
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     shown: list[page.Shown] = []
     figures: list[dict[str, Any]] = []
@@ -94,7 +95,7 @@ def main(config: Config) -> Outcome:
                 row = _row(training, checkpoint, share, measured) | {"device": device_name(device)}
                 shown.append(page.Shown(row, checkpoint, measured))
                 figures += [{"recipe": recipe, "step": step, **metric} for metric in measured["metrics"]]
-                _write_tables(folder, [item.row for item in shown], figures)
+                _write_tables(folder, [item.row for item in shown], figures, paper)
             page.write_samples(folder / page.SAMPLES, shown, trainings[0].real.pixels)
             page.write_pca(folder / page.PCA, shown)
         rows = [item.row for item in shown]
@@ -191,15 +192,16 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
         "image_size": setup.plan.image_size,
         "batch": setup.plan.batch,
         "images": len(setup.images),
+        "expand": setup.settings.expand,
+        "classes": len(training.images.classes) if setup.conditional else 1,
+        "conditioning": setup.recipe.conditioning,
         "features": first["kid"]["space"],
         "source": page.OURS,
         "run": own.name,
     }
 
 
-def _write_tables(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]]) -> None:
-    write_table(
-        folder / page.TABLE, page.COLUMNS, [*rows, *page.claimed_rows(paper_of([row["recipe"] for row in rows]))]
-    )
+def _write_tables(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]], paper: Paper | None) -> None:
+    write_table(folder / page.TABLE, page.COLUMNS, [*rows, *page.claimed_rows(paper)])
     write_table(folder / page.ALL_FIGURES, tuple(figures[0]), figures)
-    write_text(folder / page.TABLES, page.markdown_tables(rows))
+    write_text(folder / page.TABLES, page.markdown_tables(rows, paper))

@@ -8,6 +8,7 @@ from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.data_option import data_option
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.statistics.published_gans import BY_RECIPES, NONE, PAPERS
 
 EXAMPLES = """
 sonoforge gan compare --data BUSI --class-name malignant                      the paper's tables: days on a GPU
@@ -17,13 +18,12 @@ sonoforge gan compare --data BUSI --class-name malignant --held-out 0.2       ag
 sonoforge gan compare --recipes stylegan2,wgan-gp --image-size 64 --kimg 5 --milestones 0.5,1 --metric-features bundle
 sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --expand 7 --milestones 1 --kimg 100
 
-Without a class, one generator of each recipe draws all, conditioned by projection (began: concatenation) unless its
-recipe says otherwise; that makes the comparison of Berezsky and Liashchynskyi 2024.
-The first makes the tables of Ryspayeva and Salykova 2025, whose published rows stand beside ours as claims.
+The first makes the tables of Ryspayeva and Salykova 2025, the last that of Berezsky and Liashchynskyi 2024; their
+published rows stand beside ours as claims. Without a class, one generator of each recipe draws all classes, told which
+by projection (began: by concatenation) unless its recipe says otherwise.
 """
 
-
-CYTOLOGY = ("dcgan", "wgan", "wgan-gp", "bgan", "began", "ga-gan")
+CYTOLOGY = PAPERS["ga-gan"].recipes
 """The six that Berezsky and Liashchynskyi 2024 compare on cytology."""
 
 
@@ -47,6 +47,12 @@ class Config:
             *("recipe", "metrics", "metric_features", "metric_weights", "every", "stop_after"),
             "masks",
         ),
+    )
+    published: str = option(
+        BY_RECIPES,
+        help="published rows beside ours: stylegan (Ryspayeva and Salykova 2025), ga-gan (Berezsky and Liashchynskyi "
+        "2024), none, or by-recipes: of the paper that compares most of the recipes, if one does",
+        choices=(BY_RECIPES, *PAPERS, NONE),
     )
     metric_features: tuple[str, ...] = option(
         ("inception",),
