@@ -16,14 +16,16 @@ from safetensors.torch import save_file
 from processes import start, wait_until
 from program import refused, sonoforge, succeed
 from scans import write_set
-from small_run import SMALL
+from small_run import CLASSIFIER, SMALL
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.comparison_table import log_table
 from sonoforge.training.classifier.fold_result import read_fold
-from sonoforge.training.classifier.fold_task import ComparisonSettings
+from sonoforge.training.classifier.fold_task import ComparisonSettings, fold_path
+from sonoforge.training.classifier.generators import ALL_CLASSES
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.data.split_plan import read_plan
+from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.statistics.calibration import apply_temperature, fit_temperature
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
@@ -74,6 +76,43 @@ def test_generated_images_balance_each_training_fold(uninterrupted: Path) -> Non
         assert result["added"] == int((counts.max() - counts).sum())
         assert len(result["reads"]["generated"]) == result["added"]
         assert set(result["reads"]) == {"classifier", "generated", "generator normal", "generator malignant"}
+
+
+def test_four_classes_get_images_of_one_conditional_generator_of_their_training_fold(tmp_path: Path) -> None:
+    """The use of GA-GAN's images: a classifier with and without them, groups sealed; expansion is part of the fold."""
+    counts = {"a": 4, "b": 4, "c": 6, "d": 8}
+    data = write_set(tmp_path / "cells", counts)
+    slides = [
+        (f"{name}/scan ({number + 1}).png", f"{name}-{number // 2}")
+        for name, count in counts.items()
+        for number in range(count)
+    ]
+    (data / "groups.csv").write_text("file,group\n" + "".join(f"{file},{slide}\n" for file, slide in slides))
+    conditional = ["--gan-recipe", "biggan", "--gan-preset", "small-data", "--gan-width", "2", "--gan-size", "32"]
+    done = succeed(
+        "crossval", "--data", data, "--arms", "real,gan-all:0.5", "--folds", "2", *CLASSIFIER, *conditional,
+        "--gan-steps", "2", "--gan-batch", "16", "--gan-expand", "2", "--device", "cpu", "--jobs", "1",
+        "--out", tmp_path / "runs",
+    )  # fmt: skip
+    run = Path(done.json["run"])
+    assert done.json["classes"] == list(counts)
+    plan = json.loads((run / "splits.json").read_text())
+    labels, fold_of, hashes = (np.array(plan[name]) for name in ("labels", "fold_of", "hashes"))
+    slide_of = dict(slides)
+    for fold in range(2):
+        inside = fold_of != fold
+        own = np.bincount(labels[inside])
+        result = read_fold(fold_path(run, "gan-all:0.5", 0, fold))
+        assert result.added == np.sum(own.max() + round(0.5 * own.max()) - own), "1.5 times the largest class, each"
+        (generator,) = [read for read in result.reads if read.stage.startswith("generator")]
+        assert set(generator.hashes) == set(hashes[inside]), "every class, and no image of the test fold"
+        tested = {slide_of[file] for file, own_fold in zip(plan["files"], fold_of, strict=True) if own_fold == fold}
+        trained = {slide_of[file] for file, own_fold in zip(plan["files"], fold_of, strict=True) if own_fold != fold}
+        assert not tested & trained
+        assert [path.name for path in (run / "gan" / f"seed0-fold{fold:02d}").iterdir()] == [ALL_CLASSES]
+        checkpoint = gan_checkpoint.find_checkpoint(run / "gan" / f"seed0-fold{fold:02d}" / ALL_CLASSES)
+        about = gan_checkpoint.describe(checkpoint)
+        assert about.classes == list(counts) and about.settings["batch"] == 16, "of the expanded images"
 
 
 def test_results_can_be_recomputed_from_the_predictions(uninterrupted: Path) -> None:

@@ -97,10 +97,11 @@ def _prepare(images: LabelledImages, label: int, job: GeneratorJob, shared: GanJ
     settings = dataclasses.replace(
         shared.settings, class_name="" if together else name, seed=derive_seed(job.seed, f"generator {name}")
     )
-    if settings.batch is not None and settings.batch > len(own):
-        log.info("generator of %s: batch %d lowered to its %d images", name, settings.batch, len(own))
-        settings = dataclasses.replace(settings, batch=len(own))
-    size = make_plan(settings, len(own)).image_size
+    count = len(own) * settings.expand
+    if settings.batch is not None and settings.batch > count:
+        log.info("generator of %s: batch %d lowered to its %d images", name, settings.batch, count)
+        settings = dataclasses.replace(settings, batch=count)
+    size = make_plan(settings, count).image_size
     # Enlarged ones would show a generator nothing of the detail that its size is for.
     pixels = own.larger(size) if own.larger is not None and size > own.pixels.shape[1] else own.pixels
     labels, classes = (own.labels, images.classes) if together else (None, (name,))
