@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections import Counter
+
+import pytest
 
 from kept_answers import CLASSES, accuracies
 from places import CHECKOUT
 from program import succeed
+from sonoforge.training.statistics.published_gans import PUBLISHED_CYTOLOGY
 
 DOCS = CHECKOUT / "training" / "docs"
-PAGE = " ".join((DOCS / "papers.md").read_text(encoding="utf-8").split())
+LINES = (DOCS / "papers.md").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+PAGE = " ".join(" ".join(LINES).split())
 ANSWERS = DOCS / "predictions" / "system-1-thesis.csv"
 # How the table of losses writes a figure and its ratio to the floor.
 FORMS = {
@@ -92,3 +97,18 @@ def test_the_table_of_losses_is_that_of_its_sweep() -> None:
         figures = ((name, float(row[name]), float(row[f"{name}_ratio"])) for name in FORMS)
         cells = " | ".join(f"{value:{FORMS[name][0]}} ({ratio:{FORMS[name][1]}})" for name, value, ratio in figures)
         assert f"| {names[row['recipe']]} | {float(row['perceptual_weight']):g} | {cells} |" in page
+
+
+def test_the_published_comparison_on_cytology_is_that_beside_ours() -> None:
+    for row in PUBLISHED_CYTOLOGY:
+        score = "-" if row.inception_score is None else f"{row.inception_score}"
+        assert f"| {row.network} | {row.fid} | {score} | {row.hours or '-'} " in PAGE
+    assert f"({15.6 + 10.3:.1f} more for the search)" in PAGE
+    assert "do add up: 15.6 + 10.3 + 13.6" in PAGE and round(15.6 + 10.3 + 13.6, 1) == 39.5
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in LINES if line.startswith("sonoforge") and "gan" in line.split("#")[0]]
+)
+def test_every_command_that_trains_generators_is_understood(command: str) -> None:
+    succeed(*shlex.split(command, comments=True)[1:], "--dry-run")
