@@ -192,6 +192,8 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     alone = markdown_tables(longer, None)
     assert "the budgets differ (thousands of real images shown: began 0.0120, ga-gan 0.0240)" in alone
     assert "claim" not in alone
+    scored = markdown_tables([dict(row, inception_score=1.5) for row in done["rows"]], None)
+    assert "IS (Inception Score) sees no real image, and 9 images score 9 at most" in scored
     assert "| claim | Zenodo 7890874 | GA-GAN | not stated | 3.39 | - | - | 3.95 |" in text
     assert "| claim | Zenodo 7890874 | BEGAN | not stated | 15.32 | - | - | - |" in text
     assert "IS (Inception Score) is measured in the feature space inception alone" in text

@@ -187,8 +187,11 @@ def _how_to_read(rows: Sequence[dict[str, Any]]) -> list[str]:
         "seconds and hours of training alone, without samples and measuring; memory: the peak of the GPU, or on a CPU "
         "of the whole process, which holds the trainings before it too",
     ]
-    if "inception_score" not in one:
-        lines.append("IS (Inception Score) is measured in the feature space inception alone")
+    lines.append(
+        f"IS (Inception Score) sees no real image, and {one['generated']} images score {one['generated']} at most"
+        if "inception_score" in one
+        else "IS (Inception Score) is measured in the feature space inception alone"
+    )
     if len({row["protocol_id"] for row in rows}) > 1:
         lines.append(
             "the trainings differ in image size or images, so their figures are not comparable with each other"

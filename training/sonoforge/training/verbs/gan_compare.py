@@ -100,7 +100,8 @@ def main(config: Config) -> Outcome:
             page.write_pca(folder / page.PCA, shown)
         rows = [item.row for item in shown]
         say("%s", page.describe_rows(rows))
-        say("tables, published rows beside: %s   as CSV: %s", folder / page.TABLES, folder / page.TABLE)
+        beside = ", published rows beside" if paper else ""
+        say("tables%s: %s   as CSV: %s", beside, folder / page.TABLES, folder / page.TABLE)
         say("samples over time: %s   principal components: %s", folder / page.SAMPLES, folder / page.PCA)
     result = {"rows": rows, "claims": page.claimed_rows(paper), "figures": figures}
     run_folder.write_results(folder, result)
