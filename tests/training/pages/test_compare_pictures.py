@@ -32,3 +32,13 @@ def test_the_row_of_real_images_is_spread_over_the_set_whose_neighbours_are_alik
     real = np.tile(np.arange(80, dtype=np.uint8)[:, None, None, None], (1, 4, 4, 1))
     compare.write_samples(tmp_path / "samples.png", [compare.Shown(row, tmp_path, measured)], real)
     assert rows == [[0, 11, 22, 33, 45, 56, 67, 79], [255] * 8]
+
+
+def test_a_generator_of_several_classes_shows_each_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "load_generator", lambda _: SimpleNamespace(classes=3))
+    monkeypatch.setattr(
+        compare,
+        "sample",
+        lambda _, count, seed, label: np.array([[[[10 * label + i]]] for i in range(count)], np.uint8),
+    )
+    assert compare._drawn(Path("run"))[:, 0, 0, 0].tolist() == [0, 10, 20, 1, 11, 21, 2, 12]

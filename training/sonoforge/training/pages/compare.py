@@ -56,23 +56,15 @@ class Shown(NamedTuple):
 
 def claimed_rows(paper: Paper | None) -> list[dict[str, Any]]:
     """Return the published rows in the columns of the table; none without a paper."""
-    return (
-        []
-        if paper is None
-        else [
-            {
-                **{"data": row.data, "recipe": row.network, "epoch": row.epoch, "fid": row.fid, "kid": row.kid},
-                **{"laplacian_swd": row.swd, "inception_score": row.inception_score},
-                **{"seconds_per_kimg": row.seconds_per_kimg, "hours": row.hours},
-                **{
-                    "reference": CLAIM,
-                    "source": ", ".join(filter(None, (row.source, row.table))),
-                    "run": "not run here",
-                },
-            }
-            for row in (*paper.rows, *paper.others)
-        ]
-    )
+    return [
+        {
+            **{"data": row.data, "recipe": row.network, "epoch": row.epoch, "fid": row.fid, "kid": row.kid},
+            **{"laplacian_swd": row.swd, "inception_score": row.inception_score},
+            **{"seconds_per_kimg": row.seconds_per_kimg, "hours": row.hours},
+            **{"reference": CLAIM, "source": ", ".join(filter(None, (row.source, row.table))), "run": "not run here"},
+        }
+        for row in ((*paper.rows, *paper.others) if paper else ())
+    ]
 
 
 def describe_rows(rows: Sequence[dict[str, Any]]) -> str:
@@ -110,8 +102,7 @@ def markdown_tables(rows: Sequence[dict[str, Any]], paper: Paper | None) -> str:
         _markdown(headings, during),
         f"## Time and memory{titles[1]}",
         _markdown(["", "data", "network", "device", "up to", "s/kimg", "hours", "memory, GiB"], costs),
-        f"## Beside other GANs{titles[2]}",
-        _markdown(headings, others),
+        *([f"## Beside other GANs{titles[2]}", _markdown(headings, others)] if paper else []),
     ]
     return "\n\n".join(sections) + "\n"
 
