@@ -177,6 +177,8 @@ def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> st
     batch = f" of {settings.batch} images" if settings.batch else ""
     if settings.steps is not None:
         length = f"{settings.steps} steps{batch}"
+    elif settings.kimg is not None:
+        length = f"{settings.kimg:g} thousand images shown" + (f", batches{batch}" if batch else "")
     elif settings.epochs is not None:
         length = f"{settings.epochs:g} epochs" + (f", batches{batch}" if batch else "")
     else:
@@ -201,6 +203,6 @@ def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> st
 
 def is_published_budget(settings: GanSettings) -> bool:
     """Whether nothing that costs time was set below what the recipe publishes."""
-    own = (settings.steps, settings.epochs, settings.batch, settings.learning_rate)
+    own = (settings.steps, settings.epochs, settings.kimg, settings.batch, settings.learning_rate)
     recipe = RECIPES.get(settings.recipe)
-    return own == (None, None, None, None) and settings.image_size in (None, recipe.image_size if recipe else None)
+    return set(own) == {None} and settings.image_size in (None, recipe.image_size if recipe else None)
