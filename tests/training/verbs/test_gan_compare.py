@@ -155,6 +155,7 @@ def _ours(run: Path) -> list[dict[str, str]]:
         (["--milestones", "0.01,0.02,1"], "found 3 shares of a training of 10 steps"),
         (["--recipes", "dcgan,dcgan"], "expected different recipes"),
         (["--recipes", "stylegan"], "did you mean"),
+        (["--recipes", "dcgan,lsgan", "--generator-cell", "fixed"], "which have no cells"),
     ],
 )
 def test_a_comparison_refuses_bad_settings_in_one_line(
@@ -168,7 +169,7 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     """The comparison of Berezsky and Liashchynskyi 2024, with its published rows beside ours."""
     command = ["gan", "compare", "--data", pictures, *SMALL, "--class-name", "", "--recipes", "began,ga-gan"]
     command += ["--steps", "3", "--tick-steps", "3", "--milestones", "1", "--expand", "2", "--count", "9"]
-    command += ["--width", "2"]
+    command += ["--width", "2", "--generator-cell", "{3, 22-6, []}"]
     done = succeed(*command, "--latent-size", "8", "--out", tmp_path).json
     run = Path(done["run"])
     checkpoints = {
@@ -180,6 +181,8 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
         "concatenation",
         "projection",
     ]
+    cells = [gan_checkpoint.describe(path).composition["generator"].get("cell") for path in checkpoints.values()]
+    assert cells == [None, "{3, 22-6, []}"], "began has none"
     rows = _ours(run)
     assert {(row["real"], row["generated"]) for row in rows} == {("24", "9")}
     assert all(row["inception_score"] == "" for row in rows), "pixels are no Inception network"

@@ -34,6 +34,7 @@ from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress.ticks import read_stats
+from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.setup import TrainingSetup, set_up
 from sonoforge.training.pages import compare as page
@@ -128,7 +129,7 @@ def _set_up(config: Config, job: GanJob, shares: Sequence[float], cache_folder: 
     read: dict[int, TrainingSet] = {}  # of one class or of all, by size
     trainings = []
     for recipe in config.recipes:
-        settings = _of_classes(dataclasses.replace(job.settings, recipe=recipe))
+        settings = _of_classes(_of_recipe(recipe, job.settings, config.recipes))
         size = settings.image_size or compose(settings).image_size
         if size not in read:
             groups = bool(settings.held_out)
@@ -138,6 +139,18 @@ def _set_up(config: Config, job: GanJob, shares: Sequence[float], cache_folder: 
         setup = dataclasses.replace(setup, job=dataclasses.replace(setup.job, milestones=milestones))
         trainings.append(_Training(read[size], setup, real_set(setup)))
     return trainings
+
+
+def _of_recipe(recipe: str, settings: GanSettings, compared: Sequence[str]) -> GanSettings:
+    """Return the settings for one of the recipes: cells only for those that have them, if any of the others does."""
+    settings = dataclasses.replace(settings, recipe=recipe)
+    if not _has_cells(recipe) and any(_has_cells(other) for other in compared):
+        settings = dataclasses.replace(settings, generator_cell=None, discriminator_cell=None)
+    return settings
+
+
+def _has_cells(recipe: str) -> bool:
+    return ARCHITECTURES[find_recipe(recipe).architecture].cells
 
 
 def _of_classes(settings: GanSettings) -> GanSettings:

@@ -20,7 +20,7 @@ sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --ex
 
 The first makes the tables of Ryspayeva and Salykova 2025, the last that of Berezsky and Liashchynskyi 2024; their
 published rows stand beside ours as claims. Without a class, one generator of each recipe draws all classes, told which
-by projection (began: by concatenation) unless its recipe says otherwise.
+by projection (began: by concatenation) unless its recipe says otherwise. Cells go to the recipes that have them.
 """
 
 CYTOLOGY = PAPERS["ga-gan"].recipes
