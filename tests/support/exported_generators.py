@@ -24,6 +24,8 @@ CASES = [
     ("biggan", 2, 0, ("onnx",)),
     ("ga-gan", 2, 0, ("onnx",)),
     ("spade", 0, 2, ("onnx",)),
+    ("projected", 2, 1, ("onnx",)),
+    ("projected:label-maps", 0, 2, ("onnx",)),
 ]
 
 

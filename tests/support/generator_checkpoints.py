@@ -19,6 +19,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     # All operations; nothing comes to its second node.
     "ga-gan": {"width": 2, "cell": "{5, 5234-162-26-4, [1, 3]}"},
     "spade": {"width": 4, "structures": 2, "maps": 5},
+    "projected": {"width": 4},
+    "projected:label-maps": {"width": 4, "structures": 2, "maps": 5},
 }
 STYLED: dict[str, dict[str, Any]] = {
     "stylegan1": {"mapping_layers": 2, "channel_base": 64},
@@ -29,7 +31,9 @@ STYLED: dict[str, dict[str, Any]] = {
 
 
 def image_side(recipe: str) -> int:
-    """Side of the images in pixels."""
+    """Side of the images in pixels: the smallest at which every part of the network is there."""
+    if recipe.startswith("projected"):
+        return 64
     return 16 if recipe in STYLED else 32
 
 
@@ -40,13 +44,13 @@ def small_checkpoint(
 
     Args:
         folder: Of the run.
-        recipe: Of `PLAIN` or `STYLED`.
+        recipe: Of `PLAIN` or `STYLED`, where a colon stands before a preset.
         classes: Number of classes, named a, b and c; 0: all images are of the class "lesion".
         channels: Of the image.
         masks: So many more channels are masks; of several, each has a name.
         side: Of the images in pixels; by default `image_side`.
     """
-    architecture = recipe[:9] if recipe in STYLED else recipe
+    architecture = recipe[:9] if recipe in STYLED else recipe.partition(":")[0]
     options: dict[str, Any] = {
         "image_size": side or image_side(recipe),
         "channels": channels + masks,
@@ -66,7 +70,7 @@ def small_checkpoint(
                 values.mul_(1.5)
             elif recipe in ("dcgan-thesis", "dcgan", "began"):
                 values.mul_(2)  # else the images are nearly flat
-        if recipe == "spade":
+        if PLAIN.get(recipe, {}).get("maps"):
             generator.keep_maps(torch.rand(5, masks, options["image_size"], options["image_size"]) > 0.5)  # type: ignore[operator]
         if recipe in STYLED:
             generator.mapping.average.normal_()  # type: ignore[union-attr, operator]

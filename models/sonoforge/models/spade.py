@@ -8,9 +8,8 @@ and of the encoder, an option here.  All weights are spectrally normalised (Miya
 but those that make scale and shift, as in the authors' code.
 
 The generator returns the map with the image, as channels of one sample: what a generator of images and masks returns,
-so that the same training and the same discriminator do for both.  A map has a channel for each structure, -1 outside
-and 1 inside; the background has none.  The network keeps some label maps among its weights and, where it is given none,
-draws into one of these, which the latent vector chooses: then it is used as any other generator is.
+so that the same training and the same discriminator do for both.  Where it is given no label map, it draws into one of
+those that it keeps (`label_maps`).
 
 Left open in the paper: padding.  Here the discriminator's patches cover the image evenly, so that both scales weigh the
 same in a mean over all scores.
@@ -18,7 +17,6 @@ same in a mean over all scores.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, relu
 
 from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models.label_maps import KeptMaps
 from sonoforge.models.labels import CONDITIONINGS
 from sonoforge.models.spectral import convolution, restart, stored_weight
 
@@ -52,14 +51,15 @@ class SpatiallyAdaptiveNorm(nn.Module):
     Args:
         width: Channels of the maps that are normalised.
         structures: Channels K of the label map.
+        hidden: Channels between the map and scale and shift.
     """
 
-    def __init__(self, width: int, structures: int) -> None:
+    def __init__(self, width: int, structures: int, hidden: int = HIDDEN) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(width, affine=False)
-        self.shared = nn.Conv2d(structures, HIDDEN, 3, padding=1)
-        self.scale = nn.Conv2d(HIDDEN, width, 3, padding=1)
-        self.shift = nn.Conv2d(HIDDEN, width, 3, padding=1)
+        self.shared = nn.Conv2d(structures, hidden, 3, padding=1)
+        self.scale = nn.Conv2d(hidden, width, 3, padding=1)
+        self.shift = nn.Conv2d(hidden, width, 3, padding=1)
 
     def forward(self, maps: Tensor, labels: Tensor) -> Tensor:
         """Maps (N, width, H, W) and a label map (N, K, S, S), of any side, to (N, width, H, W)."""
@@ -133,13 +133,13 @@ class GeneratorSettings:
     latent_size: int  # length Z of the latent vector; the paper: 256
     classes: int = 0  # 0: the label map is the condition
     structures: int = 1  # channels K of the label map
-    maps: int = 0  # number M of label maps that it keeps, see `Generator.keep_maps`
+    maps: int = 0  # number M of label maps that it keeps, see `KeptMaps.keep_maps`
     width: int = WIDTH  # channels at the image's side
     # Whether an encoder learns, from real images, what the latent vector says (section 3, multi-modal synthesis).
     encoder: bool = False
 
 
-class Generator(nn.Module):
+class Generator(KeptMaps):
     """Latent vector and label map to image.
 
     Args:
@@ -150,12 +150,10 @@ class Generator(nn.Module):
     """
 
     latent_distribution = "normal"
-    kept: Tensor  # (M, K, S * S / 8) uint8: label maps, a bit a pixel
-    bits: Tensor  # (8,) float: the value of each bit of a byte
 
     def __init__(self, settings: GeneratorSettings) -> None:
-        super().__init__()
         image_size, latent_size, structures = settings.image_size, settings.latent_size, settings.structures
+        super().__init__(settings.maps, structures, image_size)
         if settings.classes:
             raise ValueError(f"classes: found {settings.classes}, expected 0: the label map is the condition")
         if not 0 < structures < settings.channels:
@@ -164,7 +162,7 @@ class Generator(nn.Module):
             )
         image_channels = settings.channels - structures
         self.base = smallest_side(image_size)
-        self.latent_size, self.classes, self.structures = latent_size, 0, structures
+        self.latent_size, self.classes = latent_size, 0
         widths = _generator_widths(image_size, settings.width)
         self.first = nn.Linear(latent_size, widths[0] * self.base**2)
         self.blocks = nn.ModuleList([
@@ -174,31 +172,6 @@ class Generator(nn.Module):
         self.encoder = None
         if settings.encoder:
             self.encoder = Encoder(image_size, image_channels, latent_size, settings.width)
-        self.side = image_size
-        self.register_buffer("kept", torch.zeros(settings.maps, structures, image_size**2 // 8, dtype=torch.uint8))
-        self.register_buffer("bits", 2 ** torch.arange(8.0), persistent=False)
-
-    def keep_maps(self, maps: Tensor) -> None:
-        """Keep label maps (M, K, S, S) bool, a bit a pixel."""
-        bits = maps.flatten(2).unflatten(2, (-1, 8)).to(self.bits)
-        self.kept.copy_((bits * self.bits).sum(3).to(torch.uint8))
-
-    def choose_maps(self, latents: Tensor) -> Tensor:
-        """Return a kept label map (N, K, S, S), -1 or 1, for each latent vector (N, Z): by its first number's quantile.
-
-        Raises:
-            ValueError: None are kept.
-        """
-        count = len(self.kept)
-        if not count:
-            raise ValueError(
-                f"maps: found None, expected (N, {self.structures}, S, S): the network draws into label maps"
-            )
-        quantiles = (1 + torch.erf(latents[:, 0] / math.sqrt(2))) / 2
-        chosen = self.kept.index_select(0, (quantiles * count).long().clamp(0, count - 1))
-        bits = torch.remainder(torch.floor(chosen.float()[..., None] / self.bits), 2)
-        maps: Tensor = (2 * bits - 1).flatten(2).unflatten(2, (self.side, self.side))
-        return maps.to(latents.dtype)
 
     def forward(
         self,

@@ -59,7 +59,8 @@ def _small() -> Iterator[None]:
 
 def _settings(recipe: str, features: Features, **changes: Any) -> GanSettings:
     width = None if recipe == "dcgan-thesis" else 8
-    needed = features.name if RECIPES[recipe].perceptual_weight else ""
+    judged = recipe == "projected" or changes.get("preset") == "projected"
+    needed = features.name if judged or RECIPES[recipe].perceptual_weight else ""
     base = GanSettings(recipe=recipe, image_size=SIDE, batch=BATCH, width=width, features=needed, seed=1)
     return dataclasses.replace(base, **changes)
 
@@ -89,6 +90,9 @@ RESUMED: dict[str, dict[str, Any]] = {
         "accumulate": 2,
         "mirror": True,
     },
+    "projected onto label maps": {"recipe": "projected", "preset": "label-maps", "masks": True, "width": 4},
+    "projected of one class with masks": {"recipe": "projected", "class_name": "benign", "masks": True},
+    "stylegan2 judged by features": {"recipe": "stylegan2", "preset": "projected", "class_name": "benign"},
     "masks of two structures": {"recipe": "dcgan", "masks": True, "augmentation": "diffaugment"},
     "biggan of one class": {"recipe": "biggan", "class_name": "benign", "preset": "small-data"},
     "auxiliary": {"recipe": "dcgan", "conditioning": "auxiliary", "schedule": "linear-decay"},

@@ -16,7 +16,6 @@ from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
-from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.pages.run.statements import (
     RunFacts,
     count_twins,
@@ -323,7 +322,7 @@ def generator_card(record: ManifestJson) -> str:
         "- A generator may repeat itself, leave out what is rare, and copy training images. `sonoforge evaluate` "
         "measures all three; its figures are not part of this bundle.",
         "- The weights may allow conclusions about training images: share them as you may share the data.",
-        *_kept_maps_in_words(record["recipe"]),
+        *_kept_maps_in_words(training),
         "- Images must keep the note that they are synthetic, which `sonoforge gan sample` writes into each file.",
         "",
     ]
@@ -338,10 +337,13 @@ def _masks_in_words(image: ManifestJson) -> str:
     return f", each image with masks of {', '.join(image['structures'])} as further channels"
 
 
-def _kept_maps_in_words(recipe: str) -> list[str]:
-    if recipe not in RECIPES or not RECIPES[recipe].draws_into_maps:
+def _kept_maps_in_words(training: ManifestJson) -> list[str]:
+    if not training.get("label_maps"):
         return []
-    return ["- It draws into label maps of its training images, which its files hold: outlines of real patients."]
+    return [
+        f"- It draws into {training['label_maps']} label maps of its training images, which its files hold: outlines "
+        "of real patients."
+    ]
 
 
 FILES = "## Files"

@@ -39,7 +39,13 @@ from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, golden_difference
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
-from sonoforge.training.gan.generator import Truncation, generate, label_batch, latent_distribution
+from sonoforge.training.gan.generator import (
+    Truncation,
+    generate,
+    label_batch,
+    latent_distribution,
+    structures_drawn_into,
+)
 from sonoforge.training.run_folder import CONFIG, read_config
 
 if TYPE_CHECKING:
@@ -181,6 +187,7 @@ def _about(about: Description, generator: nn.Module, data: str) -> dict[str, Any
             "data": data,
             "fingerprint": about.fingerprint,
             "generator_sha256": about.files["average.safetensors"],
+            **({"label_maps": int(options["maps"])} if structures_drawn_into(generator) else {}),
         },
         "parity": {"checked": [list(pair) for pair in CHECKED]},
         "intended_use": INTENDED_USE,

@@ -54,6 +54,7 @@ REFERENCE = "reference.npz"
 
 _LARGEST_SIDE = 4096
 _MOST_MASKS = 64
+_MOST_LABEL_MAPS = 1_000_000
 _STRUCTURE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LARGEST_LATENT = 65536
 
@@ -140,7 +141,10 @@ class GeneratorManifest(Manifest):
         _expect("inputs", raw["inputs"], {"latents": ["N", latents["size"]], **psis, **labels})
         _expect("outputs", raw["outputs"], {"images": ["N", channels, size, size]})
         training = mapping("training", raw["training"])
-        exact_keys("training", training, ("step", "data", "fingerprint", "generator_sha256"))
+        kept = ("label_maps",) if "label_maps" in training else ()
+        exact_keys("training", training, ("step", "data", "fingerprint", "generator_sha256", *kept))
+        if kept:
+            whole("training.label_maps", training["label_maps"], 0, _MOST_LABEL_MAPS)
         text("training.data", training["data"], empty=True)
         files = read_files(raw["files"], cls)
         if ("reference" in raw) != (REFERENCE in files):

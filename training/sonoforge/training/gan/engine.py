@@ -81,7 +81,7 @@ def train_gan(
     labels = setup.images.labels if setup.conditional else None
     real = DeviceImages(to_tensor(setup.images.pixels).to(fabric.device), labels, setup.images.image_channels)
     affine = AffineRanges() if settings.affine else None
-    sampling = Sampling(plan.batch, settings.seed, settings.balanced, settings.mirror, affine)
+    sampling = Sampling(plan.batch, settings.seed, settings.balanced, recipe.mirror, affine)
 
     # The loop.
     interrupted = False

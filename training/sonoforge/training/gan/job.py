@@ -12,6 +12,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.options import PRECISIONS, GanSettings
+from sonoforge.training.gan.settings import measures_in_features
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import Space, network_space, open_space
@@ -24,7 +25,7 @@ class GanJob:
 
     settings: GanSettings  # `held_out` None is none
     device: str = "auto"  # `auto`, `cpu`, `cuda` or `cuda:N`; under `torchrun` all processes work on one training
-    features: Features | None = None  # network of the perceptual term
+    features: Features | None = None  # network of the perceptual term, or that a projected discriminator sees through
     space: Space | None = None  # feature space that `settings.metrics` are measured in
     start_from: StartingWeights | None = None  # weights that the training starts from
     # Steps after which it pauses as if interrupted, to be resumed, and whose checkpoints are never removed.
@@ -47,8 +48,8 @@ class GanJob:
 def open_job(settings: GanSettings, device: str = "auto") -> GanJob:
     """Open what the settings name.
 
-    The metrics are measured in ``metric_features``, else in the network of the perceptual term; else `with_space`
-    chooses, once the images are known.
+    The metrics are measured in ``metric_features``, else in the network of the perceptual term, if there is one; else
+    `with_space` chooses, once the images are known.
 
     Raises:
         SonoforgeError: A network or file that cannot be opened, or a device that does not exist.
@@ -67,7 +68,7 @@ def _open_space(settings: GanSettings, features: Features | None, device: torch.
             f"metric_weights: found {settings.metric_weights} without metric_features, expected both; name the space "
             "that the weights are of"
         )
-    if features is not None and not settings.metric_features:
+    if features is not None and not settings.metric_features and measures_in_features(settings):
         return network_space(features)
     if not settings.metric_features:
         return None

@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from sonoforge.models import began, biggan, dcgan, dcgan_thesis, progan, spade
+from sonoforge.models import began, biggan, dcgan, dcgan_thesis, light, progan, projected, spade
 from sonoforge.models.ga_gan import networks as ga_gan
 from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.gan.frozen_maps import FrozenMaps
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.metrics.features import Features
 
 
 class Architecture(NamedTuple):
@@ -24,7 +26,7 @@ class Architecture(NamedTuple):
 
     generator: Callable[..., nn.Module]
     discriminator: Callable[..., nn.Module]
-    initialise: Callable[[nn.Module, torch.Generator], None]  # draws the initial weights of either
+    initialise: Callable[[Any, torch.Generator], None]  # draws the initial weights of either
     # Number of channels of the widest or base layer, to the options of either network.
     width_options: Callable[[int], dict[str, int]] = lambda width: {"width": width}
     # Images in one forward pass, to the options of the generator that depend on it.
@@ -32,6 +34,7 @@ class Architecture(NamedTuple):
     free_hidden: bool = False  # whether either network takes another `activation` or `norm` than its paper's
     reconstruction: bool = False  # whether the discriminator's scores are reconstruction errors
     cells: bool = False  # whether either network has a `cell`, which is a code
+    projected: bool = False  # whether the discriminator sees images through a frozen feature network
 
 
 def _channel_widths(width: int) -> dict[str, int]:
@@ -54,6 +57,21 @@ def _dcgan_discriminator(norm: str = "batch", activation: str = "leaky-relu", **
     return dcgan.Discriminator(**options, hidden=dcgan.Hidden(norm, activation))
 
 
+def _light_generator(**options: Any) -> nn.Module:
+    return light.Generator(light.GeneratorSettings(**options))
+
+
+def _projected_discriminator(frozen: nn.Module, **options: Any) -> nn.Module:
+    return projected.Discriminator(projected.DiscriminatorSettings(**options), frozen)
+
+
+def _initialise_light_or_projected(network: nn.Module, generator: torch.Generator) -> None:
+    if isinstance(network, projected.Discriminator):
+        projected.initialise(network, generator)
+    else:
+        light.initialise(network, generator)
+
+
 def _residual_discriminator(**options: Any) -> nn.Module:
     return Discriminator(ResidualSettings(**options))
 
@@ -68,6 +86,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "biggan": Architecture(biggan.Generator, biggan.Discriminator, biggan.initialise),
     "spade": Architecture(
         lambda **options: spade.Generator(spade.GeneratorSettings(**options)), spade.Discriminator, spade.initialise
+    ),
+    "projected": Architecture(
+        _light_generator, _projected_discriminator, _initialise_light_or_projected, projected=True
     ),
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
     "stylegan1": Architecture(
@@ -107,6 +128,13 @@ class Samples(NamedTuple):
     kept_maps: int = 0  # label maps that a generator which draws into them keeps
 
 
+class Seen(NamedTuple):
+    """What a projected discriminator sees of a sample, and through which network."""
+
+    features: Features
+    image_channels: int  # those after them are masks, which no feature network knows
+
+
 def generator_options(recipe: Recipe, samples: Samples, batch: int) -> dict[str, Any]:
     """Return the arguments that build the recipe's generator, as they are recorded in its checkpoints.
 
@@ -127,8 +155,21 @@ def generator_options(recipe: Recipe, samples: Samples, batch: int) -> dict[str,
     }
 
 
-def build_networks(recipe: Recipe, options: dict[str, Any], seed: int) -> tuple[nn.Module, nn.Module]:
+def judge(recipe: Recipe) -> Architecture:
+    """Return the architecture that the recipe's discriminator is of."""
+    return ARCHITECTURES[recipe.discriminator_architecture or recipe.architecture]
+
+
+def build_networks(
+    recipe: Recipe, options: dict[str, Any], seed: int, seen: Seen | None = None
+) -> tuple[nn.Module, nn.Module]:
     """Make both networks with their initial weights, leaving torch's global random state alone.
+
+    Args:
+        recipe: With all settings applied.
+        options: Of the generator, see `generator_options`.
+        seed: Of the weights.
+        seen: What a projected discriminator sees images through; only such a one needs it.
 
     Raises:
         SonoforgeError: The architecture cannot be built with these options, for example at this size.
@@ -136,9 +177,10 @@ def build_networks(recipe: Recipe, options: dict[str, Any], seed: int) -> tuple[
     seeds = [derive_seed(seed, purpose) for purpose in ("generator weights", "discriminator weights")]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds[1])
-        networks = _make(recipe, options)
-        for network, own_seed in zip(networks, seeds, strict=True):
-            ARCHITECTURES[recipe.architecture].initialise(network, torch.Generator().manual_seed(own_seed))
+        networks = _make(recipe, options, seen)
+        architectures = (ARCHITECTURES[recipe.architecture], judge(recipe))
+        for network, architecture, own_seed in zip(networks, architectures, seeds, strict=True):
+            architecture.initialise(network, torch.Generator().manual_seed(own_seed))
         for name in recipe.regularisers:
             build = REGULARISERS[name].build
             if build is not None:
@@ -148,27 +190,34 @@ def build_networks(recipe: Recipe, options: dict[str, Any], seed: int) -> tuple[
     return networks
 
 
-def outline_networks(recipe: Recipe, options: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
-    """Make both networks on the meta device, without weights and at no cost.
+def outline_networks(recipe: Recipe, options: dict[str, Any], seen: Seen | None = None) -> tuple[nn.Module, nn.Module]:
+    """Make both networks on the meta device, without weights and at no cost; a frozen network is as it is.
 
     Raises:
         SonoforgeError: `build_networks` would refuse the same options.
     """
     with torch.device("meta"):
-        return _make(recipe, options)
+        return _make(recipe, options, seen)
 
 
-def _make(recipe: Recipe, options: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+def _make(recipe: Recipe, options: dict[str, Any], seen: Seen | None) -> tuple[nn.Module, nn.Module]:
     architecture = ARCHITECTURES[recipe.architecture]
+    own = dict(recipe.discriminator)
+    if judge(recipe).projected:
+        if seen is None:
+            raise SonoforgeError(
+                "features: found none, expected the network that the discriminator sees images through"
+            )
+        own |= {"frozen": FrozenMaps(seen.features), "image_channels": seen.image_channels}
     try:
         return (
             architecture.generator(**options),
-            architecture.discriminator(
+            judge(recipe).discriminator(
                 image_size=options["image_size"],
                 channels=options["channels"],
                 classes=options["classes"],
                 conditioning=recipe.conditioning,
-                **recipe.discriminator,
+                **own,
             ),
         )
     except (ValueError, TypeError) as error:

@@ -24,6 +24,7 @@ ACTIVATION_NAMES = ("relu", "leaky-relu", "elu", "tanh")
 NORM_NAMES = ("batch", "batch-renorm", "none")
 
 METRICS = ("kid", "fid")
+PUBLISHED = "paper"  # the preset of a recipe's row itself
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to Fabric's names
 
 
@@ -37,7 +38,7 @@ class GanSettings:
 
     recipe: str = option("dcgan-thesis", help="see sonoforge gan recipes", choices=tuple(RECIPES))
     preset: str = option(
-        "paper", help="paper, or one of the recipe's own, such as small-data: see sonoforge gan recipes NAME"
+        PUBLISHED, help="paper, or one of the recipe's own, such as small-data: see sonoforge gan recipes NAME"
     )
     class_name: str = option(
         "", help="class to learn, for example malignant; left out with --conditioning", aliases=("class",)
@@ -70,7 +71,12 @@ class GanSettings:
     loss: str | None = option(None, help="adversarial loss", choices=LOSS_NAMES)
     regularisers: str | None = option(None, help="none, or NAME=WEIGHT:INTERVAL,... such as r1=10:16")
     perceptual_weight: float | None = option(None, help="lambda of the perceptual term", limits=(0, None))
-    features: str = option("", help="network of the perceptual term: .safetensors file or vgg16", metavar="NET")
+    features: str = option(
+        "",
+        help="network of the perceptual term, or that the discriminator of recipe projected sees images through: a "
+        ".safetensors file, or a name: squeezenet1_1, mobilenet_v2, vgg16, alexnet",
+        metavar="NET",
+    )
     augmentation: str | None = option(
         None, help="of what the discriminator sees, real and generated", choices=AUGMENTATION_NAMES
     )
@@ -79,7 +85,7 @@ class GanSettings:
     )
     schedule: str | None = option(None, help="of the learning rates", choices=tuple(SCHEDULES))
     masks: bool = option(False, help="train images and their masks jointly")
-    mirror: bool = option(False, help="double the images by left-right flips")
+    mirror: bool | None = option(None, help="double the images by left-right flips")
     affine: bool = option(False, help="rotate, scale, shift and shear every real image a little, at random")
     expand: int = option(
         1, help="images for each image, by affine distortion once (7: Berezsky 2024)", limits=(1, None)

@@ -11,10 +11,10 @@ from sonoforge.models.activations import ACTIVATIONS
 from sonoforge.models.normalisation import NORMS
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
-from sonoforge.training.gan.networks import ARCHITECTURES
+from sonoforge.training.gan.networks import ARCHITECTURES, judge
 from sonoforge.training.gan.objectives.losses import LOSSES
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
-from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import (
     OPTIMISERS,
     OptimiserSettings,
@@ -45,8 +45,8 @@ def compose(settings: GanSettings) -> Recipe:
         SonoforgeError: An unknown name, or parts that do not go together.
     """
     recipe = find_recipe(settings.recipe)
-    if settings.preset != "paper":
-        _check_known("preset", settings.preset, ("paper", *recipe.presets))
+    if settings.preset != PUBLISHED:
+        _check_known("preset", settings.preset, (PUBLISHED, *recipe.presets))
         recipe = dataclasses.replace(recipe, **recipe.presets[settings.preset].changes)
     if recipe.r1_by_size:
         side = settings.image_size or recipe.image_size
@@ -58,6 +58,7 @@ def compose(settings: GanSettings) -> Recipe:
         "augmentation": settings.augmentation,
         "conditioning": _conditioning(recipe, settings),
         "schedule": settings.schedule,
+        "mirror": settings.mirror,
         "perceptual_weight": settings.perceptual_weight,
         "n_critic": settings.n_critic,
         "latent_size": settings.latent_size,
@@ -89,11 +90,11 @@ def compose(settings: GanSettings) -> Recipe:
             discriminator={**recipe.discriminator, **critic},
         )
     if settings.width is not None:
-        widths = ARCHITECTURES[recipe.architecture].width_options
+        widths = [own.width_options(settings.width) for own in (ARCHITECTURES[recipe.architecture], judge(recipe))]
         recipe = dataclasses.replace(
             recipe,
-            generator={**recipe.generator, **widths(settings.width)},
-            discriminator={**recipe.discriminator, **widths(settings.width)},
+            generator={**recipe.generator, **widths[0]},
+            discriminator={**recipe.discriminator, **widths[1]},
         )
     if settings.generator_cell is not None:
         _check_cells("generator_cell", settings.generator_cell, recipe)
@@ -105,6 +106,14 @@ def compose(settings: GanSettings) -> Recipe:
         )
     _check_composition(recipe, settings)
     return recipe
+
+
+def measures_in_features(settings: GanSettings) -> bool:
+    """Whether metrics whose space is not named are measured in the network of ``features``.
+
+    Not where the discriminator sees images through it: what it sees is what the generator learns to satisfy.
+    """
+    return bool(settings.features) and not judge(compose(settings)).projected
 
 
 def _check_cells(what: str, code: str, recipe: Recipe) -> None:
@@ -175,7 +184,7 @@ def parse_regularisers(text: str) -> dict[str, Strength]:
 
 
 def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
-    if LOSSES[recipe.loss].reconstruction != ARCHITECTURES[recipe.architecture].reconstruction:
+    if LOSSES[recipe.loss].reconstruction != judge(recipe).reconstruction:
         raise SonoforgeError(
             f"GAN training: found loss {recipe.loss} with the {recipe.architecture} networks; the loss began needs "
             "reconstruction errors, which only the recipe began gives"
@@ -196,6 +205,11 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
         raise SonoforgeError(
             f"GAN training: found regulariser kl-divergence with {settings.recipe}, which has no encoder; only spade "
             "with --preset encoder has one"
+        )
+    if judge(recipe).projected and not settings.features:
+        raise SonoforgeError(
+            f"GAN training: the discriminator of {settings.recipe} sees images through a feature network, found none; "
+            "give features: a .safetensors file, squeezenet1_1 or mobilenet_v2"
         )
     if recipe.perceptual_weight and not settings.features:
         raise SonoforgeError(

@@ -19,7 +19,7 @@ from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.batches.expansion import expand
 from sonoforge.training.gan.batches.training_set import TrainingSet, check_enough_images, hold_out
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.networks import Samples, generator_options, outline_networks
+from sonoforge.training.gan.networks import Samples, Seen, generator_options, judge, outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import NOT_COMPARED, Plan, compose, make_plan
@@ -57,6 +57,11 @@ class TrainingSetup:
     def images_per_step(self) -> int:
         """Real images shown in one step."""
         return self.plan.batch * self.recipe.n_critic
+
+    @property
+    def seen(self) -> Seen | None:
+        """What a projected discriminator sees images through."""
+        return what_is_seen(self.job, self.originals)
 
     @functools.cached_property
     def images(self) -> TrainingSet:
@@ -99,9 +104,20 @@ def set_up(images: TrainingSet, job: GanJob) -> TrainingSetup:
     plan = make_plan(settings, count)
     check_enough_images(count, originals.classes, plan.batch)
     options = _generator_options(originals, recipe, plan, settings.accumulate)
-    networks = outline_networks(recipe, options)
+    networks = outline_networks(recipe, options, what_is_seen(job, originals))
     check_transfer(job.start_from, settings.freeze_discriminator, recipe.architecture, networks)
     return TrainingSetup(job, recipe, plan, options, originals, held_out)
+
+
+def _is_related(space: str, network: str) -> bool:
+    """Whether a feature space is of this network, or of a bundle, whose classifier began as a MobileNetV2."""
+    kind = network.partition(" ")[0]
+    return kind in space or (space.startswith("bundle") and kind == "mobilenet_v2")
+
+
+def what_is_seen(job: GanJob, images: TrainingSet) -> Seen | None:
+    """Return what a projected discriminator sees images through; None where no feature network is named."""
+    return None if job.features is None else Seen(job.features, images.image_channels)
 
 
 def _generator_options(images: TrainingSet, recipe: Recipe, plan: Plan, accumulate: int) -> dict[str, Any]:
@@ -163,7 +179,13 @@ def log_setup(setup: TrainingSetup) -> None:
         plan.steps * setup.images_per_step / count,
         recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate,
     )  # fmt: skip
-    if setup.job.features is not None:
-        log.info("feature network: %s", setup.job.features.name)
+    features, space = setup.job.features, setup.job.space
+    if features is not None:
+        log.info("feature network: %s", features.name)
+        if judge(recipe).projected and space is not None and _is_related(space.name, features.name):
+            log.warning(
+                "the metrics are measured in %s, and the discriminator sees images through %s: that flatters them; "
+                "--metric-features names another space", space.short_name, features.name.partition(" ")[0],
+            )  # fmt: skip
     if settings.freeze_discriminator and setup.job.start_from is None:
         log.warning("blocks of the discriminator are frozen at their random initial weights: they learn nothing")

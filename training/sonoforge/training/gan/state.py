@@ -103,7 +103,7 @@ def build_state(fabric: Fabric, setup: TrainingSetup, weights: StartingWeights |
         SonoforgeError: The discriminator cannot be frozen as the settings say.
     """
     recipe, settings = setup.recipe, setup.settings
-    generator, discriminator = build_networks(recipe, setup.options, settings.seed)
+    generator, discriminator = build_networks(recipe, setup.options, settings.seed, setup.seen)
     freeze(discriminator, settings.freeze_discriminator)
     if weights is not None:
         transfer_weights(weights, generator, discriminator)

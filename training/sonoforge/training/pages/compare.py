@@ -20,7 +20,7 @@ from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.milestones import Milestone
 from sonoforge.training.gan.generator import load_generator, sample
-from sonoforge.training.pages.charts import SERIES
+from sonoforge.training.pages.charts import MARKERS, SERIES
 from sonoforge.training.pages.numbers import figure, share, times
 from sonoforge.training.pages.sweep import SHOWN, show_row
 from sonoforge.training.statistics.published_gans import GPU_GB, Paper, PublishedGan
@@ -31,6 +31,7 @@ ALL_FIGURES = "compare-metrics.csv"
 TABLES = "tables.md"
 SAMPLES = "samples-over-time.png"
 PCA = "pca.png"
+CURVES = "quality-over-time.png"
 FIGURES = {"fid": "FID", "kid": "KID", "laplacian_swd": "SWD x 1000", "inception_score": "IS"}
 COSTS = ("seconds_per_kimg", "hours", "memory_gib")
 COLUMNS = (
@@ -43,6 +44,7 @@ COLUMNS = (
 OURS = "ours"
 CLAIM = "claim under another protocol, not comparable"
 _ROUNDING = 0.05  # of a budget to whole steps, above which budgets count as different
+_NOISE = 0.25  # of the time that equal lengths of training take, up to which they count as equal
 _POINT = 6.0  # area of a point of the PCA picture, points squared
 
 
@@ -207,6 +209,12 @@ def _budget(ends: Sequence[dict[str, Any]]) -> list[str]:
         same = f"each discriminator is shown {figure(max(shown.values()))} thousand real images"
         return [f"{same}, the same budget for all" if len(shown) > 1 else same]
     own = ", ".join(f"{recipe} {figure(kimg)}" for recipe, kimg in shown.items())
+    minutes = sorted(60 * row["hours"] / row["milestone"] for row in ends)
+    if minutes[-1] <= (1 + _NOISE) * minutes[0]:
+        return [
+            f"each is trained for as long ({figure(minutes[0])} to {figure(minutes[-1])} minutes on this machine); "
+            f"thousands of real images shown in it: {own}"
+        ]
     return [f"the budgets differ (thousands of real images shown: {own}); --kimg gives every recipe the same"]
 
 
@@ -218,6 +226,36 @@ def _by_recipe(ends: Sequence[dict[str, Any]], key: str) -> str:
     for row in ends:
         own.setdefault(row[key], []).append(row["recipe"])
     return ", ".join(f"{value} ({', '.join(recipes)})" for value, recipes in own.items())
+
+
+def write_curves(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Draw each recipe's KID, as a multiple of what real images score among themselves, over minutes of training."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mpl.rc_context({"font.size": 8}))
+        canvas = Figure(figsize=(7, 4.2), layout="constrained")
+        axis = canvas.add_subplot()
+        for number, recipe in enumerate(dict.fromkeys(row["recipe"] for row in rows)):
+            own = [row for row in rows if row["recipe"] == recipe]
+            # Twelve recipes before a colour comes again with the same kind of line.
+            style: dict[str, Any] = {"color": SERIES[number % len(SERIES)], "marker": MARKERS[number % len(MARKERS)]}
+            line = "-" if number < len(SERIES) else "--"
+            minutes, ratios = [60 * row["hours"] for row in own], [row["kid_ratio"] for row in own]
+            axis.plot(minutes, ratios, line, label=recipe, markersize=4, **style)
+        axis.axhline(1, color="0.4", linewidth=0.8)
+        axis.annotate("cannot be told from real images", (0, 1), (2, 2), textcoords="offset points", color="0.4")
+        axis.set_yscale("log")
+        axis.set_xlim(left=0)
+        axis.set_xlabel(f"minutes of training ({rows[0]['device']})")
+        axis.set_ylabel("KID / KID of real images (log)")
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        one = rows[0]
+        against = "held-out" if one["reference"] != "training" else "training"
+        _save(
+            canvas,
+            path,
+            f"{one['data']}, {one['images']} images at {one['image_size']} x {one['image_size']}; KID in "
+            f"{one['features']} against {one['real']} {against} images",
+        )
 
 
 def write_samples(path: Path, shown: Sequence[Shown], real: Pixels) -> None:

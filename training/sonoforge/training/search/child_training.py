@@ -73,7 +73,8 @@ def train_child(task: ChildTask) -> Child:
     setup = set_up_child(opened, settings, task.weights)
     limits = Limits(EarlyStopping(task.child.bars), task.rules.minutes, task.rules.metric)
     result = train_trial(opened.images, setup, task.folder, limits, task.run)
-    outlines = dict(zip(("generator", "discriminator"), outline_networks(setup.recipe, setup.options), strict=True))
+    pair = outline_networks(setup.recipe, setup.options, setup.seen)
+    outlines = dict(zip(("generator", "discriminator"), pair, strict=True))
     parameters = sum(parameter.numel() for parameter in outlines[task.stage].parameters())
     record = {**result._asdict(), "details": {**result.details, "parameters": parameters}}
     write_json(path, record)

@@ -16,7 +16,7 @@ from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.pixels import choose_channels, prepare_images
 from sonoforge.training.data.split_plan import SplitPlan
-from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.segmentation.arms import Arm, find_arm
@@ -54,7 +54,7 @@ class Experiment:
     def settings_of(self, recipe: str) -> GanSettings:
         """Return the settings of one recipe's training."""
         name, _, preset = recipe.partition(":")
-        own = dataclasses.replace(self.generator, recipe=name, preset=preset or "paper", masks=True)
+        own = dataclasses.replace(self.generator, recipe=name, preset=preset or PUBLISHED, masks=True)
         if own.epochs is not None or own.steps is not None or own.kimg is not None:
             return own
         return dataclasses.replace(own, kimg=self.kimg.get(name, _OTHER_KIMG) if self.kimg else None)
@@ -116,14 +116,15 @@ def check_recipes(experiment: Experiment) -> None:
     Raises:
         SonoforgeError: Names what is wrong.
     """
+    drawn = []  # those that make maps themselves
     for recipe in experiment.recipes:
         name = recipe.partition(":")[0]
         if name not in RECIPES:
             raise SonoforgeError(
                 f"--recipes: found {name!r}, expected some of {', '.join(RECIPES)}{did_you_mean(name, list(RECIPES))}"
             )
-        compose(dataclasses.replace(experiment.settings_of(recipe), class_name="pairs"))
-    drawn = [recipe for recipe in experiment.recipes if not RECIPES[recipe.partition(":")[0]].draws_into_maps]
+        if not compose(dataclasses.replace(experiment.settings_of(recipe), class_name="pairs")).draws_into_maps:
+            drawn.append(recipe)
     if experiment.maps not in (REAL, PERTURBED, *drawn):
         raise SonoforgeError(
             f"--maps: found {experiment.maps}, expected {REAL}, {PERTURBED} or a recipe of this run that makes maps "

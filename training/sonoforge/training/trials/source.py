@@ -16,7 +16,7 @@ from sonoforge.training.gan.batches.training_set import TrainingSet, read_traini
 from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import Recipe
-from sonoforge.training.gan.settings import compose
+from sonoforge.training.gan.settings import compose, measures_in_features
 from sonoforge.training.gan.setup import SOURCES
 from sonoforge.training.metrics.suited_space import choose_space
 
@@ -49,7 +49,7 @@ def with_space(source: Source) -> Source:
         SonoforgeError: See `suited_space.choose_space`.
     """
     settings = source.settings
-    if settings.metric_features or settings.features:
+    if settings.metric_features or measures_in_features(settings):
         return source
     images = read_training_set(source.data, settings, groups=True, cache_folder=source.cache)
     originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals

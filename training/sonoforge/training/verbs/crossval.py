@@ -28,7 +28,7 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import find_recipe
-from sonoforge.training.gan.settings import compose
+from sonoforge.training.gan.settings import compose, measures_in_features
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.results import ComparisonResults
 from sonoforge.training.statistics.tables import evaluate
@@ -192,7 +192,7 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
         )
     if config.gan_checkpoint == "best":
         # The shipped bundle was trained on images that are test images here.
-        if not generator.features and generator.metric_features.partition(":")[0] in ("", "bundle"):
+        if not measures_in_features(generator) and generator.metric_features.partition(":")[0] in ("", "bundle"):
             raise SonoforgeError(
                 "--gan-checkpoint best: KID needs a network that has seen no test image; give --gan-features FILE or "
                 "vgg16, or --gan-metric-features inception"

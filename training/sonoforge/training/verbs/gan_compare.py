@@ -32,7 +32,7 @@ from sonoforge.training.gan.batches.training_set import TrainingSet, read_traini
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.networks import ARCHITECTURES
-from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.progress.ticks import read_stats
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose
@@ -47,6 +47,8 @@ from sonoforge.training.verbs.settings.gan_compare import CYTOLOGY, Config
 log = logging.getLogger(__name__)
 
 METRICS = ("kid", "fid", "swd", "inception-score")
+PACE = "pace"
+PACE_STEPS = 32  # of the training that tells a recipe's pace: twice the longest interval of a regulariser
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,8 +68,13 @@ def main(config: Config) -> Outcome:
     config = dataclasses.replace(config, recipes=recipes)
     if not config.recipes or len(set(config.recipes)) < len(config.recipes):
         raise SonoforgeError(f"--recipes: found {','.join(config.recipes) or 'nothing'}, expected different recipes")
+    lengths = [name for name in ("epochs", "steps", "kimg") if getattr(config.gan, name) is not None]
+    if config.minutes is not None and lengths:
+        raise SonoforgeError(f"--minutes: found with --{lengths[0]}, expected one of them")
     job = open_job(config.gan, config.device)
-    trainings = _set_up(config, job, shares, cache_folder)
+    trainings = _set_up(config, job, cache_folder)
+    if config.minutes is None:
+        trainings = [_with_milestones(training, shares) for training in trainings]
     flags = ("--metric-features", "--metric-weights")
     spaces = open_spaces(config.metric_features, config.metric_weights, str(find_device(config.device)), flags)
     yardstick = Yardstick(METRICS, spaces, None, config.repeats, config.gan.seed, cache_folder)
@@ -80,35 +87,47 @@ def main(config: Config) -> Outcome:
     about = run_folder.describe_environment(device_name(device), config.gan.seed, trainings[0].images.fingerprint)
     with run_folder.working_in(folder), finishing_on_interrupt() as interrupted:
         run_folder.write_environment(folder, about)
-        for training in trainings:
-            recipe, steps = training.setup.settings.recipe, training.setup.job.milestones
+        for planned in trainings:
+            training = planned
+            if config.minutes is not None:
+                log.info("== %s: its pace", planned.setup.settings.recipe)
+                pilot = folder / planned.setup.settings.recipe / PACE
+                steps = _steps_in(config.minutes, planned, pilot, interrupted)
+                if steps is None:
+                    return _stopped(folder, shown)
+                training = _with_milestones(_of_steps(planned, steps), shares)
+            recipe = training.setup.settings.recipe
             count = config.count or len(training.setup.originals)
-            for share, step in zip(shares, steps, strict=True):
+            for share, step in zip(shares, training.setup.job.milestones, strict=True):
                 log.info("== %s up to %g of its training, step %d", recipe, share, step)
                 checkpoint = _reach(training, folder / recipe, step, interrupted)
                 if checkpoint is None:
-                    log.info("stopped before its end; to go on: the same command with --resume")
-                    rows = [item.row for item in shown]
-                    return Outcome(
-                        {"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan compare --resume"
-                    )
+                    return _stopped(folder, shown)
                 measured = measure_milestone(checkpoint, training.real, yardstick, count, config.device)
                 row = _row(training, checkpoint, share, measured) | {"device": device_name(device)}
                 shown.append(page.Shown(row, checkpoint, measured))
                 figures += [{"recipe": recipe, "step": step, **metric} for metric in measured["metrics"]]
                 _write_tables(folder, [item.row for item in shown], figures, paper)
+            page.write_curves(folder / page.CURVES, [item.row for item in shown])
             page.write_samples(folder / page.SAMPLES, shown, trainings[0].real.pixels)
             page.write_pca(folder / page.PCA, shown)
         rows = [item.row for item in shown]
         say("%s", page.describe_rows(rows))
         beside = ", published rows beside" if paper else ""
         say("tables%s: %s   as CSV: %s", beside, folder / page.TABLES, folder / page.TABLE)
-        say("samples over time: %s   principal components: %s", folder / page.SAMPLES, folder / page.PCA)
+        say("quality over time: %s   samples: %s", folder / page.CURVES, folder / page.SAMPLES)
+        say("principal components: %s", folder / page.PCA)
     result = {"rows": rows, "claims": page.claimed_rows(paper), "figures": figures}
     run_folder.write_results(folder, result)
     best = min(rows, key=lambda row: row["kid"])
     following = f"sonoforge gan sample {folder / best['run']} --checkpoint {best['step']}"
     return Outcome({"run": str(folder), "finished": True, "tables": str(folder / page.TABLES), **result}, following)
+
+
+def _stopped(folder: Path, shown: Sequence[page.Shown]) -> Outcome:
+    log.info("stopped before its end; to go on: the same command with --resume")
+    rows = [item.row for item in shown]
+    return Outcome({"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan compare --resume")
 
 
 def _shares(texts: Sequence[str]) -> list[float]:
@@ -124,7 +143,7 @@ def _shares(texts: Sequence[str]) -> list[float]:
     return shares
 
 
-def _set_up(config: Config, job: GanJob, shares: Sequence[float], cache_folder: Path | None) -> list[_Training]:
+def _set_up(config: Config, job: GanJob, cache_folder: Path | None) -> list[_Training]:
     """Make every training ready, each set of images read once."""
     read: dict[int, TrainingSet] = {}  # of one class or of all, by size
     trainings = []
@@ -135,17 +154,44 @@ def _set_up(config: Config, job: GanJob, shares: Sequence[float], cache_folder: 
             groups = bool(settings.held_out)
             read[size] = read_training_set(config.data, settings, groups=groups, cache_folder=cache_folder)
         setup = set_up(read[size], dataclasses.replace(job, settings=settings))
-        milestones = milestone_steps(shares, setup.plan.steps)
-        setup = dataclasses.replace(setup, job=dataclasses.replace(setup.job, milestones=milestones))
         trainings.append(_Training(read[size], setup, real_set(setup)))
     return trainings
 
 
+def _with_milestones(training: _Training, shares: Sequence[float]) -> _Training:
+    setup = training.setup
+    job = dataclasses.replace(setup.job, milestones=milestone_steps(shares, setup.plan.steps))
+    return dataclasses.replace(training, setup=dataclasses.replace(setup, job=job))
+
+
+def _of_steps(training: _Training, steps: int) -> _Training:
+    job = training.setup.job
+    settings = dataclasses.replace(job.settings, steps=steps, kimg=None, epochs=None)
+    return dataclasses.replace(training, setup=set_up(training.images, dataclasses.replace(job, settings=settings)))
+
+
+def _steps_in(minutes: float, training: _Training, folder: Path, interrupted: Callable[[], bool]) -> int | None:
+    """Return how many steps a recipe does in so many minutes, by a short training; None on an interruption.
+
+    A short one runs through the whole schedule, all resolutions of a growing network among it.
+    """
+    short = _of_steps(training, PACE_STEPS)
+    train_gan(training.images, short.setup.job, folder, resume=True, show_progress=is_shown(), stop=interrupted)
+    if not run_folder.is_finished(folder):
+        return None
+    seconds = float(training_cost(folder, PACE_STEPS)["hours"] or 0) * 3600 / PACE_STEPS
+    return max(1, round(60 * minutes / seconds))
+
+
 def _of_recipe(recipe: str, settings: GanSettings, compared: Sequence[str]) -> GanSettings:
-    """Return the settings for one of the recipes: cells only for those that have them, if any of the others does."""
+    """Return the settings for one of the recipes: cells, and a preset, only if it has them and others do not."""
     settings = dataclasses.replace(settings, recipe=recipe)
     if not _has_cells(recipe) and any(_has_cells(other) for other in compared):
         settings = dataclasses.replace(settings, generator_cell=None, discriminator_cell=None)
+    if settings.preset not in find_recipe(recipe).presets and any(
+        settings.preset in find_recipe(other).presets for other in compared
+    ):
+        settings = dataclasses.replace(settings, preset=PUBLISHED)
     return settings
 
 

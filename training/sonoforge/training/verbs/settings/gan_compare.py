@@ -16,11 +16,14 @@ sonoforge gan compare --data BUSI --class-name malignant --resume             go
 sonoforge gan compare --data cbis --class-name malignant --image-size 256     mammograms, see data import
 sonoforge gan compare --data BUSI --class-name malignant --held-out 0.2       against images that no generator saw
 sonoforge gan compare --recipes stylegan2,wgan-gp --image-size 64 --kimg 5 --milestones 0.5,1 --metric-features bundle
+sonoforge gan compare --data BUSI --recipes stylegan2,dcgan,projected --features mobilenet_v2 --size 64 --minutes 30 \
+    --preset small-data --milestones 0.1,0.2,0.4,0.6,0.8,1 --held-out 0.3       the same minutes for each
 sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --expand 7 --milestones 1 --kimg 100
 
 The first makes the tables of Ryspayeva and Salykova 2025, the last that of Berezsky and Liashchynskyi 2024; their
 published rows stand beside ours as claims. Without a class, one generator of each recipe draws all classes, told which
-by projection (began: by concatenation) unless its recipe says otherwise. Cells go to the recipes that have them.
+by projection (began: by concatenation) unless its recipe says otherwise. Cells, and a preset, go to the recipes that
+have them.
 """
 
 CYTOLOGY = PAPERS["ga-gan"].recipes
@@ -47,6 +50,11 @@ class Config:
             *("recipe", "metrics", "metric_features", "metric_weights", "every", "stop_after"),
             "masks",
         ),
+    )
+    minutes: float | None = option(
+        None,
+        help="train each recipe for so long, in place of a number of images: a short training before tells its pace",
+        limits=(0.01, None),
     )
     published: str = option(
         BY_RECIPES,

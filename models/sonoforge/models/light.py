@@ -1,0 +1,157 @@
+"""A light generator for few images: one convolution at each side, and skips from coarse maps to fine ones.
+
+Liu, Zhu, Song, Elgammal, "Towards Faster and Stabilized GAN Training for High-fidelity Few-shot Image Synthesis"
+(FastGAN), ICLR 2021, section 3.1 and figure 3: gated linear units, batch and spectral normalisation, and skip-layer
+excitation, in which maps gate the channels of others 16 times as large.  One convolution at each side: as Sauer,
+Chitta, Müller, Geiger, "Projected GANs Converge Faster", NeurIPS 2021 (appendix, FastGAN-lite).
+
+Changed here: no noise is added to the maps, so that what a seed draws is the same in every exported format; classes
+enter by conditional batch normalisation; and the generator may draw into label maps, with the normalisation of SPADE
+(Park, Liu, Wang, Zhu, CVPR 2019) in place of the batch's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, glu, interpolate, silu
+
+from sonoforge.models.conditional_norm import ConditionalBatchNorm
+from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models.label_maps import KeptMaps
+from sonoforge.models.labels import one_hot
+from sonoforge.models.spade import SpatiallyAdaptiveNorm
+from sonoforge.models.spectral import convolution, initialise_orthogonal, normalised
+
+WIDTH = 64  # the paper's
+CHANNELS = (16, 8, 4, 2, 2, 1, 0.5, 0.25)  # times the width, at the smallest maps and after each doubling: its code
+REACH = 4  # doublings from the maps that gate to those that are gated (section 3.1)
+MAP_FEATURES = 32  # channels between a label map and its scales and shifts
+
+initialise = initialise_orthogonal
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """What a generator is built from."""
+
+    image_size: int  # side S of the square image in pixels: 32, 64, 128, 224, 256 or 512
+    channels: int  # channels of the image and of its masks together
+    latent_size: int  # length Z of the latent vector
+    classes: int = 0  # number of classes, 0 for none
+    structures: int = 0  # channels K of the label map that it draws into, 0 for none
+    maps: int = 0  # number M of label maps that it keeps, see `KeptMaps.keep_maps`
+    width: int = WIDTH  # channels are multiples of it, see `CHANNELS`
+
+
+class _Up(nn.Module):
+    """Twice the side: nearest neighbour, convolution, normalisation, gated linear unit."""
+
+    def __init__(self, inputs: int, outputs: int, classes: int, structures: int) -> None:
+        super().__init__()
+        self.convolution = convolution(inputs, 2 * outputs, 3, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(2 * outputs)
+        self.by_class, self.by_map = classes > 0, structures > 0
+        if classes:
+            self.norm = ConditionalBatchNorm(2 * outputs, classes)
+        if structures:
+            self.norm = SpatiallyAdaptiveNorm(2 * outputs, structures, MAP_FEATURES)
+
+    def forward(self, maps: Tensor, condition: Tensor | None, inside: Tensor | None) -> Tensor:
+        wide = self.convolution(interpolate(maps, scale_factor=2))
+        if self.by_map:
+            return glu(self.norm(wide, inside), 1)
+        return glu(self.norm(wide, condition) if self.by_class else self.norm(wide), 1)
+
+
+class _SkipLayerExcitation(nn.Module):
+    """Coarse maps gate the channels of fine ones (section 3.1, equation 1)."""
+
+    def __init__(self, coarse: int, fine: int) -> None:
+        super().__init__()
+        self.gather = normalised(nn.Conv2d(coarse, fine, 4, bias=False))
+        self.gate = normalised(nn.Conv2d(fine, fine, 1, bias=False))
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        pooled = coarse if coarse.shape[2] == 4 else adaptive_avg_pool2d(coarse, 4)
+        gated: Tensor = fine * self.gate(silu(self.gather(pooled))).sigmoid()
+        return gated
+
+
+class Generator(KeptMaps):
+    """Latent vector, and class or label map, to image.
+
+    Args:
+        settings: Its size, and of what.
+
+    Raises:
+        ValueError: Another image size, both classes and a label map, or a label map of all channels.
+    """
+
+    latent_distribution = "normal"
+
+    def __init__(self, settings: GeneratorSettings) -> None:
+        image_size, structures = settings.image_size, settings.structures
+        super().__init__(settings.maps, structures, image_size)
+        if structures and settings.classes:
+            raise ValueError(f"classes: found {settings.classes}, expected 0: the label map is the condition")
+        if structures >= settings.channels:
+            raise ValueError(f"structures: found {structures} of {settings.channels} channels, expected fewer")
+        self.latent_size, self.classes = settings.latent_size, settings.classes
+        base = smallest_side(image_size)
+        widths = [max(1, round(settings.width * share)) for share in CHANNELS[: doublings(image_size, base) + 1]]
+        # The class enters with the latents, too.
+        self.first = nn.Sequential(
+            normalised(nn.ConvTranspose2d(settings.latent_size + settings.classes, 2 * widths[0], base, bias=False)),
+            nn.BatchNorm2d(2 * widths[0]),
+            nn.GLU(1),
+        )
+        self.blocks = nn.ModuleList([
+            _Up(inputs, outputs, settings.classes, structures) for inputs, outputs in pairwise(widths)
+        ])  # fmt: skip
+        self.skips = nn.ModuleList([
+            _SkipLayerExcitation(coarse, fine) for coarse, fine in zip(widths, widths[REACH:], strict=False)
+        ])  # fmt: skip
+        self.to_image = convolution(widths[-1], settings.channels - structures, 3)
+
+    def forward(
+        self,
+        latents: Tensor,
+        labels: Tensor | None = None,
+        maps: Tensor | None = None,
+        images: Tensor | None = None,
+    ) -> Tensor:
+        """Draw images.
+
+        Args:
+            latents: (N, Z) float, normal.
+            labels: (N,) int64, of a network with classes.
+            maps: (N, K, S, S) float, -1 outside and 1 inside of each structure, of a network that draws into label
+                maps; None: of those kept, see `choose_maps`.
+            images: Not used: there is no encoder.
+
+        Returns:
+            (N, C, S, S) in [-1, 1]; label maps, as they were given, are its last K channels.
+
+        Raises:
+            ValueError: No labels for a network with classes, or no maps, neither given nor kept.
+        """
+        del images
+        condition = one_hot(labels, self.classes, latents.dtype) if self.classes else None
+        if self.structures and maps is None:
+            maps = self.choose_maps(latents)
+        inside = None if maps is None else (maps + 1) / 2
+        # On the sphere, as the authors have it: what a latent vector says is its direction.
+        vectors = latents * (latents.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+        vectors = vectors if condition is None else torch.cat([vectors, condition], 1)
+        levels: list[Tensor] = [self.first(vectors[:, :, None, None])]
+        for number, block in enumerate(self.blocks, start=1):
+            hidden = block(levels[-1], condition, inside)
+            if number >= REACH:
+                hidden = self.skips[number - REACH](levels[number - REACH], hidden)
+            levels.append(hidden)
+        drawn = self.to_image(levels[-1]).tanh()
+        return drawn if maps is None else torch.cat([drawn, maps], 1)
