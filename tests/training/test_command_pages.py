@@ -14,7 +14,7 @@ from program import sonoforge
 DOCS = CHECKOUT / "training" / "docs"
 COMMANDS = [
     line.strip()
-    for page in ("many-machines.md", "several-collections.md", "what-travels.md")
+    for page in ("many-machines.md", "several-collections.md", "what-travels.md", "projected.md")
     for line in (DOCS / page).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     if line.startswith("sonoforge ")
 ]
@@ -30,5 +30,5 @@ def test_every_command_is_understood(command: str) -> None:
         key = flag.removeprefix("--").replace("-", "_")
         if flag.startswith("--") and not value.startswith("--"):
             found = settings[key]
-            given = found if isinstance(found, list) else [str(found)]
+            given = found if isinstance(found, list) else [f"{found:g}" if isinstance(found, float) else str(found)]
             assert value in given or value == ",".join(given)

@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 
+from gan_trainings import draw_discs
 from sonoforge.models.stylegan.fir import upsample
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.official import discriminator_from_official, generator_from_official
@@ -31,6 +32,7 @@ from sonoforge.training.gan.setup import set_up
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.gan.state import build_state
 from sonoforge.training.gan.transfer import check_transfer, freeze, transfer_weights
+from sonoforge.training.metrics.features import open_features
 from tiny_recipes import LATENT, STYLED, tiny_recipes
 
 SETTINGS = GanSettings(recipe="stylegan2", width=8, image_size=32, steps=2, batch=4, tick_steps=1, augmentation="none")
@@ -326,6 +328,41 @@ def test_frozen_layers_that_are_new_are_told(before: int, told: bool, caplog: py
     freeze(own[1], 1)
     transfer_weights(_start("stylegan2", _networks("stylegan2", before)), *own)
     assert ("some frozen layers are new" in caplog.text) == told
+
+
+def test_frozen_blocks_of_a_light_generator_stay_and_the_others_learn(
+    tmp_path: Path, squeezenet_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Adapted from a run of its own kind: all is taken, the discriminator's fixed mixing among it."""
+    caplog.set_level(logging.INFO)
+    features = open_features(str(squeezenet_file))
+    settings = dataclasses.replace(
+        SETTINGS,
+        recipe="projected",
+        preset="small-data",
+        width=4,
+        steps=2,
+        image_size=32,
+        features=features.name,
+        conditioning="none",
+    )
+    images = make_training_set(draw_discs(), None, ("malignant",), 32)
+    train_gan(images, GanJob(settings, "cpu", features), tmp_path / "first")
+    start = read_starting_weights(tmp_path / "first")
+    adapting = dataclasses.replace(settings, seed=1, freeze_generator=2)
+    checkpoint = train_gan(images, GanJob(adapting, "cpu", features, start_from=start), tmp_path / "second")
+    assert caplog.text.count(" 0 new") == 2 and "frozen layers are new" not in caplog.text
+    after = load_file(checkpoint / "generator.safetensors")
+    weights = [name for name in after if name.endswith(("original", "bias")) or name.endswith("norm.weight")]
+    same = {name for name in weights if torch.equal(after[name], start.generator[name])}
+    assert same == {name for name in weights if name.startswith(("first.", "blocks.0."))} and len(same) < len(weights)
+    mixing = [name for name in start.discriminator if name.startswith("across")]
+    discriminator = load_file(checkpoint / "discriminator.safetensors")
+    assert mixing and all(torch.equal(discriminator[name], start.discriminator[name]) for name in mixing)
+    for changes, reason in (({"freeze_generator": 9}, "at most 4"), ({"recipe": "dcgan"}, "expected projected")):
+        refused = dataclasses.replace(adapting, **{"preset": "paper", **changes})
+        with pytest.raises(SonoforgeError, match=f"freeze_generator: found .* {reason}"):
+            train_gan(images, GanJob(refused, "cpu", features), tmp_path / "third")
 
 
 @pytest.mark.parametrize("recipe", ["stylegan1", "stylegan2"])

@@ -156,6 +156,8 @@ def _ours(run: Path) -> list[dict[str, str]]:
         (["--recipes", "dcgan,dcgan"], "expected different recipes"),
         (["--recipes", "stylegan"], "did you mean"),
         (["--recipes", "dcgan,lsgan", "--generator-cell", "fixed"], "which have no cells"),
+        (["--minutes", "1"], "--minutes: found with --steps, expected one of them"),
+        (["--recipes", "dcgan,lsgan", "--preset", "small-data"], "found preset 'small-data', expected one of paper"),
     ],
 )
 def test_a_comparison_refuses_bad_settings_in_one_line(
@@ -201,3 +203,29 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     assert "| claim | Zenodo 7890874 | BEGAN | not stated | 15.32 | - | - | - |" in text
     assert "IS (Inception Score) is measured in the feature space inception alone" in text
     assert "StyleGAN" not in text
+
+
+def test_trained_for_as_long_each_recipe_does_what_its_pace_allows(pictures: Path, tmp_path: Path) -> None:
+    """A preset goes to the recipe that has it."""
+    command = ["gan", "compare", "--data", pictures, "--class-name", "malignant", "--recipes", "dcgan,stylegan2"]
+    command += ["--size", "32", "--batch", "4", "--width", "8", "--minutes", "0.02", "--milestones", "0.5,1"]
+    command += ["--metric-features", "pixels", "--repeats", "5", "--preset", "small-data", "--out", tmp_path]
+    done = succeed(*command)
+    run = Path(done.json["run"])
+    rows = _ours(run)
+    assert [(row["recipe"], row["milestone"]) for row in rows] == [
+        (recipe, share) for recipe in ("dcgan", "stylegan2") for share in ("0.5", "1.0")
+    ]
+    ends = {row["recipe"]: row for row in rows}
+    for recipe, row in ends.items():
+        ticks = [json.loads(line) for line in (run / recipe / "pace" / "stats.jsonl").read_text().splitlines()]
+        seconds = sum(tick["seconds_per_step"] for tick in ticks) / len(ticks)
+        assert int(row["step"]) == pytest.approx(60 * 0.02 / seconds, rel=0.05, abs=1), "all ticks have as many steps"
+    about = {name: gan_checkpoint.describe(next((run / name / "checkpoints").iterdir())) for name in ends}
+    assert [about[name].settings["preset"] for name in ("dcgan", "stylegan2")] == ["paper", "small-data"]
+    with Image.open(run / "quality-over-time.png") as picture:
+        assert "synthetic" in picture.text["Description"]  # type: ignore[attr-defined]
+    assert "quality over time:" in done.said
+    steps = [row["step"] for row in rows]
+    again = succeed(*command, "--resume").json
+    assert again["run"] == str(run) and [row["step"] for row in _ours(run)] == steps, "its pace is measured once"

@@ -106,6 +106,9 @@ class GanSettings:
         ".safetensors or .npz file with the official networks' tensors, named G/... and D/...",
         metavar="CHECKPOINT",
     )
+    freeze_generator: int = option(
+        0, help="blocks of the generator, the coarsest, that are not trained; recipe projected alone", limits=(0, None)
+    )
     freeze_discriminator: int = option(
         0, help="blocks of the discriminator, those nearest the image, that are not trained", limits=(0, None)
     )

@@ -23,7 +23,7 @@ from sonoforge.training.gan.networks import Samples, Seen, generator_options, ju
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import NOT_COMPARED, Plan, compose, make_plan
-from sonoforge.training.gan.transfer import check_transfer
+from sonoforge.training.gan.transfer import check_transfer, freeze
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ def set_up(images: TrainingSet, job: GanJob) -> TrainingSetup:
     check_enough_images(count, originals.classes, plan.batch)
     options = _generator_options(originals, recipe, plan, settings.accumulate)
     networks = outline_networks(recipe, options, what_is_seen(job, originals))
+    freeze(networks[0], settings.freeze_generator)
     check_transfer(job.start_from, settings.freeze_discriminator, recipe.architecture, networks)
     return TrainingSetup(job, recipe, plan, options, originals, held_out)
 
@@ -187,5 +188,7 @@ def log_setup(setup: TrainingSetup) -> None:
                 "the metrics are measured in %s, and the discriminator sees images through %s: that flatters them; "
                 "--metric-features names another space", space.short_name, features.name.partition(" ")[0],
             )  # fmt: skip
+    if settings.freeze_generator and setup.job.start_from is None:
+        log.warning("blocks of the generator are frozen at their random initial weights: they learn nothing")
     if settings.freeze_discriminator and setup.job.start_from is None:
         log.warning("blocks of the discriminator are frozen at their random initial weights: they learn nothing")

@@ -104,6 +104,7 @@ def build_state(fabric: Fabric, setup: TrainingSetup, weights: StartingWeights |
     """
     recipe, settings = setup.recipe, setup.settings
     generator, discriminator = build_networks(recipe, setup.options, settings.seed, setup.seen)
+    freeze(generator, settings.freeze_generator)
     freeze(discriminator, settings.freeze_discriminator)
     if weights is not None:
         transfer_weights(weights, generator, discriminator)

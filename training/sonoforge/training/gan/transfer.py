@@ -1,8 +1,9 @@
-"""Transfer of weights into networks of any size, and freezing of the discriminator's outer blocks.
+"""Transfer of weights into networks of any size, and freezing of blocks.
 
 Fine-tuning a generator of many other images is what helps small sets most (Karras et al., "Training Generative
 Adversarial Networks with Limited Data", NeurIPS 2020, section 4.2), the more so when the discriminator's blocks
 nearest the image are frozen (Mo, Cho, Shin, "Freeze the Discriminator: a Simple Baseline for Fine-Tuning GANs", 2020).
+A discriminator that sees through a frozen network is frozen there already; its generator's coarsest blocks may be.
 
 A tensor is transferred if its position in the network and its shape agree.  Positions count doublings from the
 smallest feature maps, so networks for 512 and for 256 pixels share all levels but one; StyleGAN3's layers, which belong
@@ -20,6 +21,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from sonoforge.models import light
 from sonoforge.models.stylegan import stylegan1
 from sonoforge.models.stylegan.discriminator import Discriminator
 from sonoforge.runtime.errors import SonoforgeError
@@ -163,32 +165,42 @@ def _warn_of_channels(own: State, theirs: State, fitting: State) -> None:
             return
 
 
-def freeze(discriminator: nn.Module, count: int) -> None:
-    """Stop the gradient of the blocks nearest the image, and of the layers through which the image enters them.
+def freeze(network: nn.Module, count: int) -> None:
+    """Stop the gradient of some blocks.
+
+    Args:
+        network: A discriminator: its blocks nearest the image, and the layers through which the image enters them.  A
+            generator: its coarsest blocks, from the latent vector on.
+        count: How many; 0 of any network.
 
     Raises:
-        SonoforgeError: Another discriminator, or one with fewer blocks.
+        SonoforgeError: Another network, or one with fewer blocks.
     """
-    for module in _outer_modules(discriminator, count):
+    for module in _outer_modules(network, count):
         module.requires_grad_(False)
 
 
-def _outer_modules(discriminator: nn.Module, count: int) -> list[nn.Module]:
+def _outer_modules(network: nn.Module, count: int) -> list[nn.Module]:
     if count == 0:
         return []
-    if isinstance(discriminator, Discriminator):
-        blocks = list(discriminator.blocks)
-        images: list[nn.Module] = [discriminator.from_image]
-    elif isinstance(discriminator, stylegan1.Discriminator):  # whose blocks are numbered from the smallest
-        blocks = list(discriminator.blocks)[::-1]
-        images = list(discriminator.from_image)[::-1][:count]
+    what, blocks, images = "freeze_discriminator", list[nn.Module](), list[nn.Module]()
+    if isinstance(network, Discriminator):
+        blocks = list(network.blocks)
+        images = [network.from_image]
+    elif isinstance(network, stylegan1.Discriminator):  # whose blocks are numbered from the smallest
+        blocks = list(network.blocks)[::-1]
+        images = list(network.from_image)[::-1][:count]
+    elif isinstance(network, light.Generator):
+        what, blocks = "freeze_generator", [network.first, *network.blocks]
+    elif hasattr(network, "latent_size"):
+        raise SonoforgeError(
+            "freeze_generator: found a recipe whose generator has no blocks to freeze, expected projected; leave it out"
+        )
     else:
         raise SonoforgeError(
             "freeze_discriminator: found a recipe whose discriminator has no blocks to freeze, expected one of "
             "stylegan1, stylegan2, stylegan3-t, stylegan3-r; leave it out"
         )
     if count > len(blocks):
-        raise SonoforgeError(
-            f"freeze_discriminator: found {count}, expected at most {len(blocks)}, its number of blocks"
-        )
+        raise SonoforgeError(f"{what}: found {count}, expected at most {len(blocks)}, its number of blocks")
     return [*images, *blocks[:count]]
