@@ -93,6 +93,8 @@ def test_figures_say_what_they_answer_and_which_way_is_better(tasks: dict[str, T
         "laplacian_swd": (realistic, LOW),
         "laplacian_swd_32": (realistic, LOW),
         "laplacian_swd_16": (realistic, LOW),
+        "spectrum": (realistic, LOW),
+        "spectrum_fine": (realistic, LOW),
         "ms_ssim": (diverse, NEAR),
         "inception_score": (diverse, HIGH),
         "nearest_lpips": (realistic, LOW),

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 METRICS = (
     *("kid", "fid", "swd", "precision-recall", "density-coverage", "probe", "inception-score"),
-    *("ms-ssim", "lpips", "copies"),
+    *("spectrum", "ms-ssim", "lpips", "copies"),
 )
 """What ``--metrics`` takes."""

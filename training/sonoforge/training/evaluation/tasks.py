@@ -14,6 +14,7 @@ from sonoforge.runtime.distances.kernel import kernel_distance, subset_kernel_di
 from sonoforge.runtime.distances.laplacian import laplacian_swd, level_sides
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
+from sonoforge.runtime.distances.spectrum import ring_levels, spectrum_distance
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.results import Unmeasured
@@ -151,7 +152,16 @@ def pixel_tasks(fake: Part, real: Part, seed: int) -> dict[str, Task]:
         found = mean_ms_ssim(f.rows, PAIRS, seed)
         return [(found.value, found.standard_error, f"{found.pairs} pairs, {found.scales} scales")]
 
+    rings = [Part(ring_levels(own.rows), own.groups) for own in (fake, real)]
     return {
+        "spectrum": Task(
+            (
+                Figure("spectrum", "Spectrum, dB", "realistic", "low"),
+                Figure("spectrum_fine", "Spectrum of speckle, dB", "realistic", "low"),
+            ),
+            "pixels", rings[0], rings[1],
+            lambda f, r: tuple(spectrum_distance(f.rows, r.rows)),
+        ),
         "swd": Task(
             (
                 Figure("laplacian_swd", "SWD x 1000, mean of levels", "realistic", "low"),

@@ -1,0 +1,74 @@
+"""The spectrum of images: how much of their contrast lies at which fineness, from whole structures to single speckles.
+
+Durall, Keuper, Keuper, "Watch your Up-Convolution: CNN Based Generative Deep Neural Networks are Failing to Reproduce
+Spectral Distributions", CVPR 2020, section 3.1: the power of each image's Fourier transform, averaged over rings of
+equal frequency.  Generators that enlarge maps leave too much or too little at the finest rings, where an ultrasound
+scan has its speckle, and a viewer sees texture that is too smooth, or a grid.
+
+Two choices of our own: each image is faded towards its border (a Hann window), as otherwise the jump between opposite
+borders is measured; and rings are averaged as levels, in decibels, so that one bright scan does not stand for all.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.errors import SonoforgeError
+
+SMALLEST = 16  # side in pixels
+FINE = 0.5  # of the finest frequency; rings from here on are those of speckle: details of up to 4 pixels
+_DARKEST = 1e-6  # power below which a ring counts as empty: flat images have no finite level
+
+_BLOCK = 64  # images at a time
+
+
+class SpectrumDistance(NamedTuple):
+    """How far apart the mean levels of two sets are, in decibels: root mean square over rings."""
+
+    all_rings: float
+    fine_rings: float  # those of `FINE` and above
+
+
+def ring_levels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return each image's level in each ring.
+
+    Args:
+        images: (N, S, S, C) uint8, S at least 16; the channels' power is added up.
+
+    Returns:
+        (N, S // 2) float32 in decibels: ring k, counted from 1, has k to k + 1 periods in the image's side.
+
+    Raises:
+        ValueError: Not square uint8 images.
+        SonoforgeError: No images, or too small ones.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
+        raise ValueError(f"spectrum: found {images.dtype} {images.shape}, expected uint8 (N, S, S, C)")
+    side = images.shape[1]
+    if not len(images) or side < SMALLEST:
+        raise SonoforgeError(f"spectrum: found {len(images)} images of side {side}, expected {SMALLEST} or more")
+    window = np.hanning(side + 1)[:side]
+    weights = np.outer(window, window)[None, :, :, None]
+    frequencies = np.fft.fftfreq(side, 1 / side)
+    rings = np.hypot(*np.meshgrid(frequencies, frequencies)).astype(int).ravel()
+    inside = (rings >= 1) & (rings <= side // 2)
+    counts = np.bincount(rings[inside], minlength=side // 2 + 1)[1:]
+    levels = []
+    for start in range(0, len(images), _BLOCK):
+        block = images[start : start + _BLOCK].astype(np.float64) / 255
+        block -= (block * weights).sum((1, 2), keepdims=True) / weights.sum()
+        power = (np.abs(np.fft.fft2(block * weights, axes=(1, 2))) ** 2).sum(3).reshape(len(block), -1)
+        sums = np.stack([np.bincount(rings[inside], own[inside], minlength=side // 2 + 1)[1:] for own in power])
+        levels.append(10 * np.log10(np.maximum(sums / counts, _DARKEST)))
+    return np.concatenate(levels).astype(np.float32)
+
+
+def spectrum_distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> SpectrumDistance:
+    """Compare the mean levels of two sets, (N, K) and (M, K) of `ring_levels`."""
+    apart = first.mean(0, dtype=np.float64) - second.mean(0, dtype=np.float64)
+    squares = np.square(apart)
+    fine = squares[round(FINE * len(squares)) :]
+    return SpectrumDistance(float(np.sqrt(squares.mean())), float(np.sqrt(fine.mean())))
