@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.datasets import UNNAMED
+from sonoforge.training.gan.batches.training_set import TrainingSet
+from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.job import GanJob
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.shapes import describe_outline, draw_masks, draw_outline, learn_shapes
+from sonoforge.training.metrics.features import open_features
 
 SIDE = 64
 
@@ -80,3 +91,25 @@ def test_masks_follow_from_the_seed_and_too_few_are_refused() -> None:
     assert not np.array_equal(draw_masks(model, 5, SIDE, 1), draw_masks(model, 5, SIDE, 2))
     with pytest.raises(SonoforgeError, match="shape model: found 9 outlines, expected at least 10"):
         learn_shapes(np.concatenate([draw_ellipses(9), np.zeros((5, SIDE, SIDE), bool)]))
+
+
+def test_a_generator_keeps_masks_of_no_patient(tmp_path: Path, squeezenet_file: Path) -> None:
+    """Scans are drawn into outlines of the model, and none of the training masks is among its weights."""
+    masks = draw_ellipses(30)
+    pixels = np.stack([np.where(masks, 200, 50), np.where(masks, 255, 0)], axis=3).astype(np.uint8)
+    images = TrainingSet(pixels, None, ("lesion",), 1, "ellipses", (UNNAMED,))
+    settings = GanSettings(
+        "projected", "label-maps", "lesion", width=2, batch=4, steps=1, masks=True, image_size=SIDE, latent_size=4,
+        features=str(squeezenet_file),
+    )  # fmt: skip
+    train_gan(images, GanJob(settings, "cpu", open_features(settings.features)), tmp_path)
+    made = sample(load_generator(tmp_path), 200, seed=0)
+    drawn = {mask.tobytes() for mask in made[..., 1] >= 128}
+    kept = {mask.tobytes() for mask in draw_masks(learn_shapes(masks), 1024, SIDE, settings.seed)}
+    assert drawn <= kept and len(drawn) > 150
+    assert not drawn & {mask.tobytes() for mask in masks}
+    two = replace(images, pixels=np.concatenate([pixels, pixels[..., 1:]], axis=3), structures=("a", "b"))
+    with pytest.raises(SonoforgeError, match="found shapes with 2 structures, expected one"):
+        train_gan(two, GanJob(settings, "cpu", open_features(settings.features)), tmp_path / "two")
+    with pytest.raises(SonoforgeError, match="kept_maps: found shapes with dcgan, which keeps none"):
+        compose(GanSettings("dcgan", kept_maps="shapes"))

@@ -187,11 +187,16 @@ def _about(about: Description, generator: nn.Module, data: str) -> dict[str, Any
             "data": data,
             "fingerprint": about.fingerprint,
             "generator_sha256": about.files["average.safetensors"],
-            **({"label_maps": int(options["maps"])} if structures_drawn_into(generator) else {}),
+            **({"label_maps": int(options["maps"])} if _keeps_training_maps(about, generator) else {}),
         },
         "parity": {"checked": [list(pair) for pair in CHECKED]},
         "intended_use": INTENDED_USE,
     }
+
+
+def _keeps_training_maps(about: Description, generator: nn.Module) -> bool:
+    kept = about.composition.get("kept_maps", "training")  # so in checkpoints that do not say
+    return structures_drawn_into(generator) > 0 and kept == "training"
 
 
 def _data_name(checkpoint: Path) -> str:

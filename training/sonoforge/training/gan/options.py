@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from sonoforge.runtime.cli.options import option
-from sonoforge.training.gan.recipes import OPTIMISERS, RECIPES
+from sonoforge.training.gan.recipes import KEPT_MAPS, OPTIMISERS, RECIPES
 from sonoforge.training.gan.schedules import SCHEDULES
 
 # Of `losses.LOSSES`, `augmentations.AUGMENTATIONS`, `conditioning.CONDITIONINGS`, `activations.ACTIVATIONS` and
@@ -85,6 +85,12 @@ class GanSettings:
     )
     schedule: str | None = option(None, help="of the learning rates", choices=tuple(SCHEDULES))
     masks: bool = option(False, help="train images and their masks jointly")
+    kept_maps: str | None = option(
+        None,
+        help="masks that a generator which draws into them keeps, for where it is given none: those of its training "
+        "images, or new ones of a small shape model, which are no patient's",
+        choices=KEPT_MAPS,
+    )
     mirror: bool | None = option(None, help="double the images by left-right flips")
     affine: bool = option(False, help="rotate, scale, shift and shear every real image a little, at random")
     expand: int = option(

@@ -19,6 +19,10 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 OPTIMISERS: dict[str, tuple[float, float]] = {"adam": (0.5, 0.999), "rmsprop": (0.0, 0.99)}
 
 
+# Label maps that a generator which draws into them keeps: of its training images, or of a shape model of these.
+KEPT_MAPS = ("training", "shapes")
+
+
 class OptimiserSettings(NamedTuple):
     """What a recipe says of one network's optimiser."""
 
@@ -85,6 +89,7 @@ class Recipe:
     conditioning: str = "none"  # name in `conditioning.CONDITIONINGS`
     schedule: str = "constant"  # name in `schedules.SCHEDULES`, of both learning rates
     draws_into_maps: bool = False  # whether the generator draws images into label maps, so that it needs masks
+    kept_maps: str = "training"  # of `KEPT_MAPS`: what such a generator keeps, to draw into where it is given none
     growing: bool = False  # whether the networks grow while they train (`schedules.growing_stage`)
     ema_half_life: float = 10_000  # images after which a weight's share in the averaged generator has halved
     # Options of the generator beyond the defaults of its class.
@@ -376,10 +381,11 @@ PROJECTED_SMALL: dict[str, Any] = {
     "ema_half_life": 2000,
 }
 PROJECTED_WHY = (
-    "64 pixels and a fifth of the generator's width: 15 seconds for a thousand images on two cores. Batch 16, ten times "
-    "the rate: the paper's are for millions of images. Of widths 8, 12 and 16, batches 8 to 64 and rates 0.0002 to 0.004 "
-    "these had the lowest KID after five minutes of one core, on the malignant images of BUSI; images enlarged to 128 "
-    "pixels for the feature network made more of a difference than any of these. Half-life of the average 2 kimg."
+    "64 pixels and a fifth of the generator's width: 15 seconds for a thousand images on two cores. Batch 16 and ten "
+    "times the rate: the paper's are for millions of images. Of widths 8, 12 and 16, batches 8 to 64 and rates 0.0002 "
+    "to 0.004 these had the lowest KID after five minutes of one core, on the malignant images of BUSI. Enlarging "
+    "images to 128 pixels for the feature network makes more of a difference than any of these. Half-life of the "
+    "average 2 kimg."
 )
 PROJECTED = Recipe(
     title="A light generator, judged through the features of a frozen network: for few images and little time",
@@ -406,7 +412,7 @@ PROJECTED = Recipe(
     presets={
         "small-data": Preset(PROJECTED_SMALL, PROJECTED_WHY),
         "label-maps": Preset(
-            {**PROJECTED_SMALL, "draws_into_maps": True, "conditioning": "none"},
+            {**PROJECTED_SMALL, "draws_into_maps": True, "conditioning": "none", "kept_maps": "shapes"},
             "Draws scans into lesion masks, with SPADE's normalisation in the generator (Park et al. 2019): mask in, "
             f"scan out. Needs masks. {PROJECTED_WHY}",
         ),

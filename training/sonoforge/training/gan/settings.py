@@ -59,6 +59,7 @@ def compose(settings: GanSettings) -> Recipe:
         "conditioning": _conditioning(recipe, settings),
         "schedule": settings.schedule,
         "mirror": settings.mirror,
+        "kept_maps": settings.kept_maps,
         "perceptual_weight": settings.perceptual_weight,
         "n_critic": settings.n_critic,
         "latent_size": settings.latent_size,
@@ -196,6 +197,11 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
         )
     if recipe.draws_into_maps and not settings.masks:
         raise SonoforgeError(f"GAN training: {settings.recipe} draws into label maps, found masks off; add --masks")
+    if settings.kept_maps is not None and not recipe.draws_into_maps:
+        raise SonoforgeError(
+            f"kept_maps: found {settings.kept_maps} with {settings.recipe}, which keeps none; leave it out, or choose "
+            "spade, or projected with --preset label-maps"
+        )
     if recipe.draws_into_maps and "path-length" in recipe.regularisers:
         raise SonoforgeError(
             f"GAN training: found regulariser path-length with {settings.recipe}, which draws into label maps; leave "

@@ -27,7 +27,7 @@ from sonoforge.training.gan.transfer import check_transfer, freeze
 
 log = logging.getLogger(__name__)
 
-KEPT_MAPS = 1024  # label maps that a generator which draws into them keeps at most: 6 MB at 128x128 and 3 structures
+MOST_MAPS = 1024  # label maps that a generator which draws into them keeps at most: 6 MB at 128x128 and 3 structures
 SOURCES = "images.json"
 """Content hash of each image file that a training is of, by path."""
 
@@ -131,7 +131,13 @@ def _generator_options(images: TrainingSet, recipe: Recipe, plan: Plan, accumula
                 "class_name out, or use conditioning none"
             )
     structures = images.pixels.shape[3] - images.image_channels
-    samples = Samples(plan.image_size, images.image_channels, structures, classes, min(len(images), KEPT_MAPS))
+    if recipe.draws_into_maps and recipe.kept_maps == "shapes" and structures != 1:
+        raise SonoforgeError(
+            f"kept_maps: found shapes with {structures} structures, expected one: the shape model is of one outline; "
+            "use kept_maps training"
+        )
+    kept = MOST_MAPS if recipe.kept_maps == "shapes" else min(len(images), MOST_MAPS)
+    samples = Samples(plan.image_size, images.image_channels, structures, classes, kept)
     return generator_options(recipe, samples, plan.batch // accumulate)
 
 

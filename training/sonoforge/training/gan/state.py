@@ -29,6 +29,7 @@ from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import build_optimiser, optimiser_tensors, restore_optimiser
 from sonoforge.training.gan.recipes import OptimiserSettings, Recipe
 from sonoforge.training.gan.setup import TrainingSetup
+from sonoforge.training.gan.shapes import draw_masks, learn_shapes
 from sonoforge.training.gan.starting_weights import StartingWeights
 from sonoforge.training.gan.transfer import freeze, transfer_weights
 
@@ -155,9 +156,14 @@ def build_state(fabric: Fabric, setup: TrainingSetup, weights: StartingWeights |
 
 
 def _keep_maps(generator: Any, setup: TrainingSetup) -> None:
-    """Give a generator that draws into label maps those of training images, evenly spaced among all."""
-    images = setup.originals
-    chosen = images.pixels[evenly_spaced(len(images), len(generator.kept)), ..., images.image_channels :]
+    """Give a generator that draws into label maps those of training images, evenly spaced, or new ones."""
+    images, count = setup.originals, len(generator.kept)
+    if setup.recipe.kept_maps == "shapes":
+        model = learn_shapes(images.pixels[..., images.image_channels] >= HALF)
+        masks = draw_masks(model, count, setup.plan.image_size, setup.settings.seed)
+        generator.keep_maps(torch.from_numpy(masks)[:, None])
+        return
+    chosen = images.pixels[evenly_spaced(len(images), count), ..., images.image_channels :]
     generator.keep_maps(to_tensor(chosen) >= HALF)
 
 
