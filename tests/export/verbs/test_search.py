@@ -19,17 +19,20 @@ from typing import Any
 import pytest
 
 from gan_trainings import write_pictures
-from processes import descendants, start, wait_until
+from processes import descendants, shorten, start, wait_until
 from program import refused, sonoforge, succeed
-from sonoforge.export.verbs import search
 from sonoforge.models.ga_gan.codes import parse
-from sonoforge.training.gan.progress import recorder
-from sonoforge.training.pages.search import page
 
 SMALL = ["--class-name", "malignant", "--conditioning", "none", "--metric-features", "pixels", "--device", "cpu"]
 SMALL += ["--kimg", "0.02", "--batch", "5", "--width", "2", "--image-size", "32"]
 TEN = ["--stages", "generator", "--population", "3", "--children", "7", "--sample", "2", "--mutation", "0.2"]
 TEN += [*SMALL, "--deterministic"]
+CURVES = "sonoforge.training.gan.progress.recorder.write_curves"
+QUICK = {
+    CURVES: None,
+    "sonoforge.training.pages.search.page.write_report": None,
+    "sonoforge.export.verbs.search.generator_latency": 1.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +43,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what takes most of such a short training's time, and changes nothing that is searched."""
-    monkeypatch.setattr(recorder, "write_curves", lambda *_: None)
-    monkeypatch.setattr(page, "write_report", lambda *_: None)
-    monkeypatch.setattr(search, "generator_latency", lambda _: 1.0)
+    shorten(monkeypatch, QUICK)
 
 
 def rows(run: Path, stage: str) -> list[dict[str, str]]:
@@ -69,7 +70,7 @@ def assert_each_child_was_trained_once(run: Path, stage: str, count: int) -> Non
 def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "write_curves", lambda *_: None)
+    shorten(monkeypatch, {CURVES: None})
     options = ["--population", "2", "--children", "1", "--sample", "2", "--proxies", "none", "--jobs", "1", *SMALL]
     done = succeed("search", "--data", pictures, *options, "--out", tmp_path).json
     run, stages = Path(done["run"]), done["stages"]
@@ -111,7 +112,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path:
     assert_each_child_was_trained_once(whole, "generator", 10)
     command = ["search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "killed"]
     for child in (2, 8):
-        process = start(tmp_path / "log.txt", *command, "--resume")
+        process = start(tmp_path / "log.txt", *command, "--resume", returning=QUICK)
         pattern = f"killed/*/generator/child-{child:04d}-*/checkpoints/step-*"
         wait_until(lambda pattern=pattern: any(tmp_path.glob(pattern)), process)  # type: ignore[misc]
         assert process.pid is not None

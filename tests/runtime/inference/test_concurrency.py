@@ -72,7 +72,7 @@ def test_processes(how: str) -> None:
     context: Any = FORK if how.startswith("fork") else multiprocessing.get_context("spawn")
     queue = context.Queue()
     given = mine if how.endswith("classifier") else None
-    children = [context.Process(target=_answer_shipped, args=(queue, given)) for _ in range(2)]
+    children = [context.Process(target=_answer_shipped, args=(queue, given), daemon=True) for _ in range(2)]
     for child in children:
         child.start()
     found = [queue.get(timeout=60) for _ in children]

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
 
 from gan_trainings import assert_same_tensors, read_rows
-from processes import FORK
+from processes import CLEAN
 from program import succeed
 from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -288,7 +288,9 @@ def test_two_processes_have_the_same_weights_and_averages(tmp_path: Path) -> Non
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    workers = [FORK.Process(target=_train_in_one_of_two, args=(rank, port, tmp_path, recipes)) for rank in (0, 1)]
+    workers = [
+        CLEAN.Process(target=_train_in_one_of_two, args=(rank, port, tmp_path, recipes), daemon=True) for rank in (0, 1)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:

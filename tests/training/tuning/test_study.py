@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from closed_forms import SPACE, bowl, falling_bowl
+from processes import CLEAN
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.tasks.workers import ThisProcess, WorkerSettings, open_workers
 from sonoforge.training.tuning.study import FILE, Asked, Ended, Plan, Study, open_storage, search
@@ -76,7 +76,7 @@ def _run_until_killed(file: Path) -> None:
 
 
 def test_a_study_that_was_killed_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("fork").Process(target=_run_until_killed, args=(tmp_path / FILE,))
+    process = CLEAN.Process(target=_run_until_killed, args=(tmp_path / FILE,), daemon=True)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

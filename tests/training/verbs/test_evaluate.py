@@ -79,7 +79,7 @@ def test_every_row_has_value_matched_floor_ratio_space_and_protocol(whole: dict[
     embedded = ["kid", "fid", "linear_probe", "precision", "recall", "density", "coverage", "sliced_wasserstein"]
     pyramid = ["laplacian_swd", "laplacian_swd_64", "laplacian_swd_32", "laplacian_swd_16", "ms_ssim"]
     expected = {(name, space) for name in embedded for space in ("bundle", "pixels")}
-    expected |= {(name, "pixels") for name in pyramid} | {("inception_score", "bundle")}
+    expected |= {(name, "pixels") for name in (*pyramid, "spectrum", "spectrum_fine")} | {("inception_score", "bundle")}
     expected |= {("nearest_lpips", "squeezenet1_1"), ("lpips_pairs", "squeezenet1_1")}
     assert set(names) == expected
     assert len(names) == len(expected)

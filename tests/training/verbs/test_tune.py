@@ -17,12 +17,11 @@ import pytest
 from PIL import Image
 
 from gan_trainings import image_hashes, write_pictures
-from processes import start, wait_until
+from processes import shorten, start, wait_until
 from program import Finished, refused, sonoforge, succeed
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.progress import recorder
 from sonoforge.training.trials import training
 from sonoforge.training.trials.source import Source, open_source
 from sonoforge.training.tuning.trial import set_up_with, trial_settings
@@ -30,6 +29,7 @@ from sonoforge.training.tuning.trial import set_up_with, trial_settings
 TRIALS = 12
 SMALL = ["--class-name", "malignant", "--image-size", "32", "--kimg", "0.05", "--metric-features", "pixels"]
 SMALL += ["--recipes", "dcgan", "--trials", TRIALS, "--search", "width=2,4", "--search", "batch=4,8", "--device", "cpu"]
+QUICK = {"sonoforge.training.gan.progress.recorder.write_curves": None}  # half of such a short training's time
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def killed(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     out = tmp_path_factory.mktemp("killed")
     command = ["tune", "--data", pictures, *SMALL, "--jobs", "1", "--out", out]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recorder, "write_curves", lambda *_: None)  # half of such a short training's time
-        process = start(out / "log.txt", *command)
+        shorten(patch, QUICK)
+        process = start(out / "log.txt", *command, returning=QUICK)
         wait_until(lambda: any(out.glob("*/dcgan/trial-0005/checkpoints/step-*")), process)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
