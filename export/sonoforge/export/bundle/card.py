@@ -308,7 +308,8 @@ def generator_card(record: ManifestJson) -> str:
         "",
         f"Trained on {training['data'] or 'a data set whose name is not recorded'}, to step {training['step']}. "
         f"Fingerprint of the training images `{training['fingerprint'][:16]}`, of the weights "
-        f"`{training['generator_sha256'][:16]}`."
+        f"`{training['generator_sha256'][:16]}`"
+        + (f", here {training['weights']}." if "weights" in training else ".")
         + (
             f" `reference.npz` records each training image as {reference['dimension']} features of the classifier "
             f"{reference['model']['name']} {reference['model']['version']}, to measure KID with; it may allow "
@@ -317,16 +318,53 @@ def generator_card(record: ManifestJson) -> str:
             else ""
         ),
         "",
+        *(f"- {own['name']}: {own['licence']}. {own['citation']}." for own in training.get("sources", [])),
+        *([""] if training.get("sources") else []),
+        *_measured(training.get("measured")),
         "## Limits",
         "",
         "- A generator may repeat itself, leave out what is rare, and copy training images. `sonoforge evaluate` "
-        "measures all three; its figures are not part of this bundle.",
+        "measures all three" + ("." if "measured" in training else "; its figures are not part of this bundle."),
         "- The weights may allow conclusions about training images: share them as you may share the data.",
         *_kept_maps_in_words(training),
         "- Images must keep the note that they are synthetic, which `sonoforge gan sample` writes into each file.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _measured(measured: ManifestJson | None) -> list[str]:
+    """Say what `sonoforge evaluate` found of these weights; nothing where that is not recorded."""
+    if measured is None:
+        return []
+    rows = [
+        f"| {row['title']} | {row['space']} | {row['value']:.3g} | {row['floor']:.3g} | {row['ratio']:.2g} |"
+        for row in measured["metrics"]
+    ]
+    copies = measured.get("copies")
+    recall = "; ".join(f"{kind} {share:.0%}" for kind, share in copies["recall"].items()) if copies else ""
+    found = (
+        f"Of {copies['images']} generated images {copies['copies']} match a training image better than the limit, "
+        f"which {copies['false_alarm']:.1%} of real images that were not trained on pass. Of planted copies it finds: "
+        f"{recall}."
+        if copies
+        else "Copies were not searched for."
+    )
+    return [
+        "## Evaluation",
+        "",
+        f"{measured['images']} generated images against {measured['real']}: {measured['real_images']} images "
+        f"(protocol `{measured['protocol_id']}`). The floor is what real images score against real ones; up to a ratio "
+        "of 1, generated images are within it.",
+        "",
+        "| figure | measured in | value | floor | ratio |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+        found,
+        *measured["warnings"],
+        "",
+    ]
 
 
 def _masks_in_words(image: ManifestJson) -> str:

@@ -16,7 +16,9 @@ from torch import nn
 from sonoforge.export.bundle.add_formats import add_formats
 from sonoforge.export.bundle.card import generator_card
 from sonoforge.export.bundle.folder import refuse_other_folder, replacing_bundle
+from sonoforge.export.bundle.measured import read_measured
 from sonoforge.export.bundle.writer import npz, write_bundle
+from sonoforge.export.formats.half_storage import round_to_half, store_in_half
 from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.export.gate.row import FormatRow
 from sonoforge.export.generators.graph import (
@@ -38,6 +40,7 @@ from sonoforge.runtime.inference import runners
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, golden_difference
 from sonoforge.runtime.inference.latents import draw_latent
+from sonoforge.training.data.collections.known_sets import KNOWN_SETS
 from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
 from sonoforge.training.gan.generator import (
     Truncation,
@@ -60,8 +63,17 @@ INTENDED_USE = (
 GOLDEN = ((0, 1.0), (1, 0.7), (2, 0.3), (3, -0.5))  # seed, and psi where there are styles
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What a generator's bundle may have beside its files."""
+
+    reference: Reference | None = None  # of its training images
+    evidence: Path | None = None  # run of ``sonoforge evaluate`` whose figures go onto the card
+    half_weights: bool = False  # round the weights to half precision, and store them so in ``model.onnx``
+
+
 def bundle_from_checkpoint(
-    checkpoint: Path, folder: Path, formats: Sequence[str] = ("onnx",), reference: Reference | None = None
+    checkpoint: Path, folder: Path, formats: Sequence[str] = ("onnx",), extras: Extras = Extras()
 ) -> list[FormatRow]:
     """Export a checkpoint's averaged generator; a file that fails its gate is left out, the others go in.
 
@@ -70,7 +82,7 @@ def bundle_from_checkpoint(
         folder: The bundle's; an existing generator's bundle is replaced.
         formats: Rows of `formats.table.FORMATS`, or ``all``, which leaves out what this generator or this machine
             cannot have.  ``onnx``, which the others are made of or compared with, is always written.
-        reference: Of its training images; None for a bundle without.
+        extras: See `Extras`.
 
     Returns:
         See `add_formats`; ``max_abs`` is the largest difference of images from torch's, in [-1, 1].
@@ -84,8 +96,19 @@ def bundle_from_checkpoint(
     checkpoint = find_checkpoint(checkpoint)
     about, generator = describe(checkpoint), load_contiguous(checkpoint)
     names = choose(formats, TASK, lambda name: _cannot_have(name, generator))
-    exported = ExportedGenerator(GeneratorSource(generator, about, generator_onnx(generator, about)))
-    manifest = _about(about, generator, _data_name(checkpoint))
+    reference = extras.reference
+    measured = read_measured(extras.evidence, about) if extras.evidence else None
+    if extras.half_weights:
+        round_to_half(generator)
+    model = generator_onnx(generator, about)
+    exported = ExportedGenerator(
+        GeneratorSource(generator, about, store_in_half(model) if extras.half_weights else model)
+    )
+    manifest = _about(about, generator, _data_names(checkpoint))
+    if extras.half_weights:
+        manifest["training"]["weights"] = "rounded to half precision"
+    if measured:
+        manifest["training"]["measured"] = measured
     if reference:
         manifest["reference"] = reference.about
     with replacing_bundle(folder, TASK) as fresh:
@@ -155,8 +178,9 @@ def _difference(generator: nn.Module, name: str, path: Path) -> float:
     return float(np.abs(found - expected).max()) if found.shape == expected.shape else math.nan
 
 
-def _about(about: Description, generator: nn.Module, data: str) -> dict[str, Any]:
+def _about(about: Description, generator: nn.Module, data_names: Sequence[str]) -> dict[str, Any]:
     """Return what the manifest says of a generator."""
+    data, terms = "+".join(data_names), _terms(data_names)
     options, styled = about.generator_options, has_styles(generator)
     size, channels = int(options["image_size"]), int(options["channels"])
     latent, labelled = int(options["latent_size"]), bool(about.classes)
@@ -187,6 +211,7 @@ def _about(about: Description, generator: nn.Module, data: str) -> dict[str, Any
             "data": data,
             "fingerprint": about.fingerprint,
             "generator_sha256": about.files["average.safetensors"],
+            **({"sources": terms} if terms else {}),
             **({"label_maps": int(options["maps"])} if _keeps_training_maps(about, generator) else {}),
         },
         "parity": {"checked": [list(pair) for pair in CHECKED]},
@@ -199,10 +224,18 @@ def _keeps_training_maps(about: Description, generator: nn.Module) -> bool:
     return structures_drawn_into(generator) > 0 and kept == "training"
 
 
-def _data_name(checkpoint: Path) -> str:
-    """Return the name of the data set from the run folder around a checkpoint, or nothing: never its path."""
+def _data_names(checkpoint: Path) -> list[str]:
+    """Return the names of the data sets from the run folder around a checkpoint, or nothing: never their paths."""
     run = checkpoint.parent.parent
-    return Path(str(read_config(run).get("data", ""))).name if (run / CONFIG).is_file() else ""
+    data = read_config(run).get("data", "") if (run / CONFIG).is_file() else ""
+    return [name for entry in (data if isinstance(data, list | tuple) else [data]) if (name := Path(str(entry)).name)]
+
+
+def _terms(names: Sequence[str]) -> list[dict[str, str]]:
+    """Return the terms of the known collections among these, which are recognised by their names."""
+    known = {known.name.casefold(): known for known in KNOWN_SETS}
+    found = [known[name.casefold()] for name in names if name.casefold() in known]
+    return [{"name": own.name, "licence": own.licence, "citation": own.citation} for own in found]
 
 
 def _golden(generator: nn.Module) -> bytes:

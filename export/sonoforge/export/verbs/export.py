@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_run
-from sonoforge.export.bundle.generator import bundle_from_checkpoint
+from sonoforge.export.bundle.generator import Extras, bundle_from_checkpoint
 from sonoforge.export.bundle.zip_file import write_zip
 from sonoforge.export.gate.row import FormatRow
 from sonoforge.export.verbs.settings.export import Config
@@ -39,10 +39,14 @@ def main(config: Config) -> Outcome:
         raise SonoforgeError(f"--data: found {config.data}, expected none: a generator's files are checked on latents")
     if config.reference and not is_generator:
         raise SonoforgeError(f"--reference: found {config.reference}, expected none: {source} is no run of gan train")
+    if config.half_weights and not is_generator:
+        raise SonoforgeError(f"--half-weights: found it with {source}, expected a run of gan train; use onnx-fp16")
     if config.network and (is_generator or is_bundle):
         raise SonoforgeError(f"--network: found {config.network}, expected none: {source} is no run of a classifier")
-    if config.evidence and is_generator:
-        raise SonoforgeError(f"--evidence: found {config.evidence[0]}, expected none: {source} is a generator's run")
+    if is_generator and len(config.evidence) > 1:
+        raise SonoforgeError(
+            f"--evidence: found {', '.join(config.evidence)}, expected one run of evaluate: {source} is a generator's"
+        )
     if is_bundle and not config.out and (config.run == "shipped" or source.suffix == ".zip"):
         raise SonoforgeError(f"{source}: give the new bundle a folder with --out FOLDER")
     folder = Path(config.out) if config.out else source if is_bundle else source / "bundle"
@@ -56,7 +60,8 @@ def main(config: Config) -> Outcome:
 
             classifier = open_bundle(_kept(config.reference))
             reference = make_reference(checkpoint, describe(checkpoint), classifier, config.data)
-        rows = bundle_from_checkpoint(checkpoint, folder, config.formats, reference)
+        extras = Extras(reference, evidence[0] if evidence else None, config.half_weights)
+        rows = bundle_from_checkpoint(checkpoint, folder, config.formats, extras)
     elif is_bundle:
         rows = bundle_from_bundle(open_bundle(source), folder, config.formats, config.data, evidence)
     else:

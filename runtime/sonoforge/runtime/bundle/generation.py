@@ -14,7 +14,7 @@ Beside the keys of every bundle, all of them required but `reference`, and no ot
 | `psi` | `accepted`: whether it is an input; `default`: its value where none is given |
 | `parity` | `checked`: batches and psi; `formats`: format to `file`, `precision`, `status` (`passed`, `failed`, `not checked`, `not written`), `reason`, `bytes`, `max_abs`, `tolerance` |
 | `provenance` | packages and their versions |
-| `training` | `step`, `data`, `fingerprint` of the images, `generator_sha256` of the weights |
+| `training` | `step`, `data`, `fingerprint` of the images, `generator_sha256` of the weights; where it applies `label_maps`, how many of the training images it keeps, `weights`, what was done to them, `sources`, for each known collection `name`, `licence`, `citation`, and `measured`, what `sonoforge evaluate` found |
 | `reference` | with the file `reference.npz`: `model`, the classifier (`name`, `version`, `sha256` of `model.onnx`) in whose embedding the training images are recorded; `dimension` of it; `images`: how many, by class |
 
 `reference.npz` holds `embeddings` (M, D) float16 and `labels` (M,) int64, 0 without classes.
@@ -141,11 +141,7 @@ class GeneratorManifest(Manifest):
         _expect("inputs", raw["inputs"], {"latents": ["N", latents["size"]], **psis, **labels})
         _expect("outputs", raw["outputs"], {"images": ["N", channels, size, size]})
         training = mapping("training", raw["training"])
-        kept = ("label_maps",) if "label_maps" in training else ()
-        exact_keys("training", training, ("step", "data", "fingerprint", "generator_sha256", *kept))
-        if kept:
-            whole("training.label_maps", training["label_maps"], 0, _MOST_LABEL_MAPS)
-        text("training.data", training["data"], empty=True)
+        _training(training)
         files = read_files(raw["files"], cls)
         if ("reference" in raw) != (REFERENCE in files):
             raise ManifestError(
@@ -192,6 +188,27 @@ class GeneratorManifest(Manifest):
         known = set(range(max(1, len(self.classes))))
         usable = arrays["seeds"].min() >= 0 and set(arrays["labels"].tolist()) <= known
         return "" if usable else "found a seed below 0 or a label that is no class's"
+
+
+def _training(raw: dict[str, Any]) -> None:
+    also = tuple(key for key in ("label_maps", "weights", "sources", "measured") if key in raw)
+    exact_keys("training", raw, ("step", "data", "fingerprint", "generator_sha256", *also))
+    text("training.data", raw["data"], empty=True)
+    if "label_maps" in raw:
+        whole("training.label_maps", raw["label_maps"], 0, _MOST_LABEL_MAPS)
+    if "weights" in raw:
+        text("training.weights", raw["weights"])
+    if "measured" in raw:
+        mapping("training.measured", raw["measured"])
+    sources = raw.get("sources", [])
+    if not isinstance(sources, list):
+        raise ManifestError(f"training.sources: found {sources!r:.80}, expected a list")
+    for index, source in enumerate(sources):
+        name = f"training.sources[{index}]"
+        own = mapping(name, source)
+        exact_keys(name, own, ("name", "licence", "citation"))
+        for key in own:
+            text(f"{name}.{key}", own[key])
 
 
 def _expect(name: str, found: Any, expected: dict[str, Any]) -> None:

@@ -23,8 +23,23 @@ def real_set(setup: TrainingSetup) -> ImageSet:
     Raises:
         SonoforgeError: Settings of another class, or fewer than 4 images.
     """
+    how = "as the training saw them" + ("" if setup.held_out is None else ", held out")
     images = setup.originals if setup.held_out is None else setup.held_out
-    chosen = _of_class(images, setup.settings.class_name)
+    return as_image_set(images, setup.settings.class_name, how)
+
+
+def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
+    """Return images of a training as one side of an evaluation, masks left out.
+
+    Args:
+        images: Of the training.
+        class_name: The only class to take of labelled images; empty for all.
+        how: How they came to their size, in words.
+
+    Raises:
+        SonoforgeError: They are of other classes, or fewer than 4.
+    """
+    chosen = _of_class(images, class_name)
     if len(chosen) < 4:
         raise SonoforgeError(
             f"held_out: found {len(chosen)} images to measure against, expected at least 4; hold out a larger share"
@@ -34,10 +49,9 @@ def real_set(setup: TrainingSetup) -> ImageSet:
     if images.groups is not None:
         groups = [f"scan {group}" for group in images.groups[chosen]]
     names = [str(index) for index in chosen]
-    stored = describe(Pictures(list(pixels), names, groups, setup.settings.class_name, synthetic=False))
-    how = "as the training saw them" + ("" if setup.held_out is None else ", held out")
+    stored = describe(Pictures(list(pixels), names, groups, class_name, synthetic=False))
     found = resized(images.name, stored, pixels.shape[1], images.image_channels, how)
-    if images.labels is None or setup.settings.class_name:
+    if images.labels is None or class_name:
         return found
     counts = {name: int((images.labels == label).sum()) for label, name in enumerate(images.classes)}
     return replace(found, class_counts=counts)
@@ -59,7 +73,8 @@ def generated_set(run: Path, real: ImageSet, count: int, seed: int, device: str)
     if not real.class_counts:
         stored = find_generator(run, "last", real.class_name, seed, device).load(count)
     else:
-        ends = np.rint(count * np.cumsum(list(real.class_counts.values())) / len(real)).astype(int)
+        ends = np.rint(count * np.cumsum(list(real.class_counts.values())) / sum(real.class_counts.values()))
+        ends = ends.astype(int)
         numbers = dict(zip(real.class_counts, np.diff(ends, prepend=0).tolist(), strict=True))
         parts = [find_generator(run, "last", name, seed, device).load(own) for name, own in numbers.items() if own]
         images = [image for part in parts for image in part.images]

@@ -97,8 +97,16 @@ def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None)
     """
     size, channels = real.pixels.shape[2:]
     stored = read_real(source, real.class_name, "", size, cache_folder)
-    held_out = resized(source, stored, size, channels, _training_resize(size))
-    groups = joined_sets(real, held_out).groups
+    return without_repeats(resized(source, stored, size, channels, _training_resize(size)), real)
+
+
+def without_repeats(held_out: ImageSet, real: ImageSet) -> tuple[ImageSet, NDArray[np.int64]]:
+    """Leave out what repeats a real image; see `read_held_out`.
+
+    Raises:
+        SonoforgeError: Fewer than two are left.
+    """
+    groups, source = joined_sets(real, held_out).groups, held_out.source
     own = ~np.isin(groups[len(real) :], groups[: len(real)])
     if own.sum() < 2:
         raise SonoforgeError(

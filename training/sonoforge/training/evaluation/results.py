@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 SetResult = TypedDict(
-    "SetResult", {"source": str, "class": str, "images": int, "groups": int | None, "synthetic": bool}, total=False
+    "SetResult",
+    {
+        "source": str,
+        "class": str,
+        "images": int,
+        "groups": int | None,
+        "synthetic": bool,
+        "generator_sha256": str,
+    },
+    total=False,
 )
-"""One of the two sets; ``groups`` (None: unknown) of the real one, ``synthetic`` of the generated one."""
+"""One of the two sets; ``groups`` (None: unknown) of the real one, ``synthetic`` of the generated one, and
+``generator_sha256`` (of the weights) where a run of ``gan train`` drew it."""
 
 
 class MetricRow(TypedDict):

@@ -30,11 +30,14 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
+from sonoforge.training.evaluation.generated_images import is_run
 from sonoforge.training.evaluation.inputs import EvaluationInput, read_held_out, read_image_sets
 from sonoforge.training.evaluation.metric_names import METRICS
+from sonoforge.training.evaluation.own_images import EvaluatedSets, read_own_images, seen_by_discriminator
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
 from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, MetricRow
 from sonoforge.training.evaluation.yardstick import Yardstick, measure_sets, open_spaces
+from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.metrics.lpips import VARIANTS, open_lpips
 from sonoforge.training.metrics.spaces import Space
 from sonoforge.training.metrics.suited_space import choose_space
@@ -61,15 +64,17 @@ def main(config: Config) -> Outcome:
     spaces = open_spaces(config.features, config.weights, device) if config.features else []
     lpips = open_lpips(config.lpips, config.lpips_heads or None, device) if config.lpips else None
     cache = config.storage.open()
-    real, fake = read_image_sets(_inputs(config, cache))
+    sets, drawn_by = _sets(config, cache), _checkpoint(config)
+    real, fake = sets.real, sets.fake
     if not spaces:
         config = dataclasses.replace(config, features=(choose_space(real.originals, config.real, "--features"),))
         spaces = open_spaces(config.features, "", device)
-    held_out = read_held_out(config.held_out, real, cache) if config.held_out else None
     yardstick = Yardstick(config.metrics, spaces, lpips, config.repeats, config.seed, cache)
     protocol = yardstick.protocol(real, len(fake))
     matched: int = protocol["matched"]
-    slug = re.sub(r"[^a-z0-9]+", "-", Path(config.fake).resolve().name.lower())[:_LONGEST_SLUG].strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", Path(config.fake or config.real).resolve().name.lower())[:_LONGEST_SLUG].strip(
+        "-"
+    )
     folder = run_folder.create_run(Path(config.out), f"evaluate-{slug}".strip("-"), dataclasses.asdict(config))
     with run_folder.working_in(folder):
         log.info("run folder %s", folder)
@@ -84,22 +89,23 @@ def main(config: Config) -> Outcome:
         figures: gallery.Figures = {}
         if "copies" in config.metrics:
             try:
-                copies, figures = gallery.find_and_draw_copies(real, fake, held_out, config.seed)
+                copies, figures = gallery.find_and_draw_copies(sets.trained, fake, sets.held_out, config.seed)
             except SonoforgeError as error:
                 not_measured.append({"name": "Copy test", "why": str(error)})
         if not rows and copies is None:
-            raise SonoforgeError(f"{config.fake}: nothing that was asked for can be measured; {not_measured[0]['why']}")
+            raise SonoforgeError(f"{fake.source}: nothing that was asked for can be measured; {not_measured[0]['why']}")
         pixels, vectors = (real.pixels, fake.pixels), (embedded[0].real, embedded[0].fake)
         projections, maps = gallery.draw_projections(config.plots, pixels, vectors, embedded[0].space, config.seed)
-        figures = {**figures, **maps, **gallery.draw_sets(pixels, rows, Path(config.fake))}
+        figures = {**figures, **maps, **gallery.draw_sets(pixels, rows, Path(fake.source))}
 
         results: EvaluationResults = {
-            "real": {"source": config.real, "class": real.class_name, "images": len(real), "groups": groups},
+            "real": {"source": real.source, "class": real.class_name, "images": len(real), "groups": groups},
             "fake": {
-                "source": config.fake,
+                "source": fake.source,
                 "class": fake.class_name,
                 "images": len(fake),
                 "synthetic": bool(fake.synthetic),
+                **({"generator_sha256": describe(drawn_by).files["average.safetensors"]} if drawn_by else {}),
             },
             "n": matched,
             "protocol": protocol,
@@ -108,7 +114,7 @@ def main(config: Config) -> Outcome:
             "copies": copies,
             "projections": projections,
             "not_measured": not_measured,
-            "warnings": [*_warnings(spaces), *_chosen(config.checkpoint)],
+            "warnings": [*_warnings(spaces), *_flattered(spaces, drawn_by), *_chosen(config.checkpoint)],
             "notice": NOTICE,
             "verdicts": answers.judge(rows, copies, matched),
             "seconds": round(time.monotonic() - started, 1),
@@ -118,9 +124,41 @@ def main(config: Config) -> Outcome:
         run_folder.write_results(folder, results)
         _print(results)
         say("report: %s   table: %s   %.0f s", page, folder / TABLE, results["seconds"])
+    if not config.fake:
+        return Outcome(
+            {"run": str(folder), "report": str(page), **results},
+            f"sonoforge export {shlex.quote(config.real)} --evidence {shlex.quote(str(folder))}",
+        )
     real_again, run_again = shlex.quote(config.real), shlex.quote(f"{folder},OTHER-RUN")
     next_command = f"sonoforge evaluate {real_again} OTHER-FAKE, then sonoforge evaluate --compare {run_again}"
     return Outcome({"run": str(folder), "report": str(page), **results}, next_command)
+
+
+def _sets(config: Config, cache: Path | None) -> EvaluatedSets:
+    """Read what is compared: a run's own images, or the sets that are named."""
+    inputs = _inputs(config, cache)
+    if not config.fake:
+        return read_own_images(inputs)
+    real, fake = read_image_sets(inputs)
+    held_out = read_held_out(config.held_out, real, cache) if config.held_out else None
+    return EvaluatedSets(real, real, held_out, fake)
+
+
+def _checkpoint(config: Config) -> Path | None:
+    """Return the checkpoint that draws the images, if one does."""
+    run = Path(config.fake or config.real)
+    return find_checkpoint(run, config.checkpoint) if is_run(run) else None
+
+
+def _flattered(spaces: Sequence[Space], drawn_by: Path | None) -> list[str]:
+    """Say where the generator learned to satisfy the very network that it is measured in."""
+    seen = seen_by_discriminator(drawn_by) if drawn_by else ""
+    return [
+        f"The discriminator saw images through {seen}, and the generator learned to satisfy it: figures in "
+        f"{space.name} flatter it."
+        for space in spaces
+        if seen and seen in space.name
+    ]
 
 
 def _inputs(config: Config, cache: Path | None) -> EvaluationInput:
@@ -138,10 +176,19 @@ def _inputs(config: Config, cache: Path | None) -> EvaluationInput:
     )
 
 
+def _check_sets(config: Config) -> None:
+    if not config.real:
+        raise SonoforgeError("REAL is missing; see sonoforge evaluate --help")
+    if not config.fake and not is_run(Path(config.real)):
+        raise SonoforgeError(
+            f"FAKE is missing, and {config.real} is no run of sonoforge gan train; see sonoforge evaluate --help"
+        )
+    if not config.fake and config.held_out:
+        raise SonoforgeError(f"--held-out: found {config.held_out} with a run alone, which held images out itself")
+
+
 def _check(config: Config) -> None:
-    for name in ("real", "fake"):
-        if not getattr(config, name):
-            raise SonoforgeError(f"{name.upper()} is missing; see sonoforge evaluate --help")
+    _check_sets(config)
     for flag, found, known in (("--metrics", config.metrics, METRICS), ("--plots", config.plots, PLOTS)):
         for name in found:
             if name not in known:

@@ -37,6 +37,8 @@ sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all --evidenc
 sonoforge export shipped --evidence runs/00005-validate --out carded    the network as it is, its card with more
 sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
 sonoforge export runs/00005-gan-stylegan2-busi-malignant --reference shipped    and KID on the device
+sonoforge export runs/00005-gan-stylegan2-busi-malignant --half-weights    half the size
+sonoforge export runs/00005-gan-stylegan2-busi-malignant --evidence runs/00006-evaluate    its figures on the card
 
 all leaves out what this machine cannot write or cannot check; given by name, a file that nothing here can run, such
 as a TensorRT engine without a GPU, goes in unchecked and is marked so.
@@ -68,7 +70,7 @@ class Config:
         (),
         help="run of crossval, of sealed folds or with --protocol leave-one-collection-out, or of validate "
         "--robustness with networks trained without the collection, all of the same recipe: for the card; may be "
-        "repeated",
+        "repeated; of a generator, its run of evaluate",
         metavar="RUN",
     )
     reference: str = option(
@@ -76,6 +78,10 @@ class Config:
         help="of a generator: classifier's bundle (folder, .zip, or the word shipped) in whose features to record the "
         "training images, so that a page can measure KID of what it draws",
         metavar="BUNDLE",
+    )
+    half_weights: bool = option(
+        False,
+        help="of a generator: round its weights to half precision and store them so: half the size, at the same speed",
     )
     out: str = option("", help="folder of the bundle (default: RUN/bundle, or the bundle itself)")
     zip: bool = option(False, help="also pack the bundle as OUT.zip")

@@ -34,6 +34,25 @@ KNOWN_SETS = (
         "as published",
     ),
     KnownSet(
+        "BUS-BRA",
+        "breast ultrasound, 1875 images of 1064 patients: benign 1268, malignant 607, lesion masks, four scanners",
+        "https://zenodo.org/records/8231412 (direct download)",
+        "any use, with a notice and the citation; see the licence file in the archive",
+        "Gómez-Flores, Gregorio-Calas, Pereira: BUS-BRA: a breast ultrasound dataset for assessing computer-aided "
+        "diagnosis systems. Medical Physics 51(4) (2024) 3110-3123",
+        "one folder for each class, images and NAME_mask.png; groups.csv: the patient",
+    ),
+    KnownSet(
+        "BrEaST",
+        "breast ultrasound, 256 patients: normal 4, benign 154, malignant 98, lesion masks, descriptors, several "
+        "scanners",
+        "https://www.cancerimagingarchive.net/collection/breast-lesions-usg/ (direct download)",
+        "CC BY 4.0",
+        "Pawłowska et al.: Curated benchmark dataset for ultrasound based breast lesion analysis. Scientific Data 11 "
+        "(2024) 148",
+        "one folder for each class, images and NAME_mask.png; groups.csv: the patient",
+    ),
+    KnownSet(
         "ACDC",
         "cine cardiac MRI, 100 training patients, masks of both ventricles and the myocardium",
         "https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html (registration)",

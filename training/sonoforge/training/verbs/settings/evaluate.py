@@ -9,6 +9,7 @@ from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.evaluation.metric_names import METRICS
 
 EXAMPLES = """
+sonoforge evaluate runs/00000-gan-dcgan-thesis-busi-malignant     against what it held out; copies of what it saw
 sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant
 sonoforge evaluate BUSI/ generated/ --class-name malignant --features inception,bundle
 sonoforge evaluate training-scans/ generated.npz --held-out other-scans/ --features mobilenetv2-imagenet --weights FILE
@@ -17,6 +18,7 @@ sonoforge evaluate --compare runs/00003-evaluate-dcgan,runs/00004-evaluate-wgan-
 sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --reading-sheet 30
 
 REAL: phantom, a folder of images or of class folders, a .zip or an .npz.  FAKE: the same, or a run of gan train.
+A run alone is measured against the images that it held out, and searched for copies of those it was trained on.
 Figures of different protocols (network, numbers of images, size, seed, ...) are not comparable, and not compared.
 """
 
@@ -25,7 +27,7 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
 class Config:
     """Settings of ``sonoforge evaluate``."""
 
-    real: str = argument("", help="real images: what the generator was trained on")
+    real: str = argument("", help="real images: what the generator was trained on; or a run of gan train, alone")
     fake: str = argument("", help="generated images, or a run of sonoforge gan train")
     features: tuple[str, ...] = option(
         (),

@@ -1,0 +1,83 @@
+"""``sonoforge evaluate RUN``: a training by itself, its figures on the card of its bundle, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_trainings import write_pictures
+from program import refused, succeed
+
+FAST = ["--features", "pixels", "--plots", "pca", "--repeats", "5", "--device", "cpu"]
+PICTURES, HELD_OUT = 40, 14  # a third, as 0.3 is rounded to one over a whole number
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"), PICTURES)
+
+
+@pytest.fixture(scope="module")
+def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = ["--recipe", "dcgan", "--width", "4", "--class-name", "malignant", "--image-size", "32", "--batch", "8"]
+    options += ["--steps", "4", "--metrics", "none", "--held-out", "0.3", "--device", "cpu"]
+    out = tmp_path_factory.mktemp("runs")
+    return Path(succeed("gan", "train", "--data", pictures, *options, "--out", out).json["run"])
+
+
+@pytest.fixture(scope="module")
+def evaluated(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    found: dict[str, Any] = succeed("evaluate", run, *FAST, "--out", tmp_path_factory.mktemp("evaluations")).json
+    return found
+
+
+def test_it_is_measured_against_what_it_held_out(evaluated: dict[str, Any]) -> None:
+    assert evaluated["real"]["images"] == HELD_OUT
+    assert evaluated["fake"]["images"] == PICTURES - HELD_OUT and evaluated["fake"]["synthetic"]
+    assert evaluated["protocol"]["resize of real images"] == "as the training saw them, held out"
+    copies, why = evaluated["copies"], {row["name"]: row["why"] for row in evaluated["not_measured"]}
+    assert (copies is None) == ("Copy test" in why)
+    with (Path(evaluated["run"]) / "metrics.csv").open(newline="") as file:
+        assert {"kid", "coverage"} <= {row["name"] for row in csv.DictReader(file)}
+
+
+def test_its_figures_go_onto_the_card_of_its_weights_alone(
+    run: Path, evaluated: dict[str, Any], pictures: Path, tmp_path: Path
+) -> None:
+    bundle = Path(succeed("export", run, "--evidence", evaluated["run"], "--out", tmp_path / "bundle").json["bundle"])
+    card = (bundle / "MODEL_CARD.md").read_text()
+    rows = {row["name"]: row for row in evaluated["metrics"]}
+    assert f"| KID | pixels | {rows['kid']['value']:.3g} | {rows['kid']['floor']:.3g} |" in card
+    assert f"{PICTURES - HELD_OUT} generated images against" in card and evaluated["protocol_id"] in card
+    assert "its figures are not part of this bundle" not in card
+    again = ["--recipe", "dcgan", "--width", "4", "--class-name", "malignant", "--image-size", "32", "--steps", "1"]
+    again += ["--batch", "8", "--metrics", "none", "--device", "cpu", "--data", pictures, "--out", tmp_path]
+    other = succeed("gan", "train", *again).json["run"]
+    assert "evaluated other weights" in refused("export", other, "--evidence", evaluated["run"])
+    assert "holds no results.json" in refused("export", run, "--evidence", tmp_path)
+    assert "expected one run of evaluate" in refused("export", run, *["--evidence", evaluated["run"]] * 2)
+
+
+def test_changed_images_are_noticed(run: Path, pictures: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(run, tmp_path / "moved"))
+    changed = Path(shutil.copytree(pictures, tmp_path / pictures.name))
+    for path in changed.glob("malignant/*.png"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    config = (moved / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(config.replace(str(pictures), str(changed)))
+    assert "other images in" in refused("evaluate", moved, *FAST, "--out", tmp_path)
+    (moved / "config.yaml").unlink()
+    assert "config.yaml" in refused("evaluate", moved, *FAST, "--out", tmp_path)
+
+
+def test_what_a_run_alone_does_not_take_is_refused(run: Path, pictures: Path, tmp_path: Path) -> None:
+    assert "is no run of sonoforge gan train" in refused("evaluate", pictures, "--out", tmp_path)
+    assert "which held images out itself" in refused("evaluate", run, "--held-out", pictures, "--out", tmp_path)
+    assert "whose own are kept" in refused("evaluate", run, "--image-size", "64", *FAST, "--out", tmp_path)
+    assert not list(tmp_path.iterdir())
