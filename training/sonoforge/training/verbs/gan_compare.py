@@ -48,7 +48,9 @@ log = logging.getLogger(__name__)
 
 METRICS = ("kid", "fid", "swd", "inception-score")
 PACE = "pace"
-PACE_STEPS = 32  # of the training that tells a recipe's pace: twice the longest interval of a regulariser
+FIRST_STEPS = 4  # of the training that tells a recipe's pace, where it is slow
+PACE_STEPS = 32  # of a second one, where it is quick: twice the longest interval of a regulariser
+PACE_SHARE = 0.2  # of the minutes: the longest that the second one may take
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -175,11 +177,15 @@ def _steps_in(minutes: float, training: _Training, folder: Path, interrupted: Ca
 
     A short one runs through the whole schedule, all resolutions of a growing network among it.
     """
-    short = _of_steps(training, PACE_STEPS)
-    train_gan(training.images, short.setup.job, folder, resume=True, show_progress=is_shown(), stop=interrupted)
-    if not run_folder.is_finished(folder):
-        return None
-    seconds = float(training_cost(folder, PACE_STEPS)["hours"] or 0) * 3600 / PACE_STEPS
+    seconds = 0.0
+    for count in (FIRST_STEPS, PACE_STEPS):
+        short, own = _of_steps(training, count), folder / f"{count}-steps"
+        train_gan(training.images, short.setup.job, own, resume=True, show_progress=is_shown(), stop=interrupted)
+        if not run_folder.is_finished(own):
+            return None
+        seconds = float(training_cost(own, count)["hours"] or 0) * 3600 / count
+        if seconds * PACE_STEPS > PACE_SHARE * 60 * minutes:
+            break
     return max(1, round(60 * minutes / seconds))
 
 
