@@ -53,7 +53,7 @@ def test_its_figures_go_onto_the_card_of_its_weights_alone(
     bundle = Path(succeed("export", run, "--evidence", evaluated["run"], "--out", tmp_path / "bundle").json["bundle"])
     card = (bundle / "MODEL_CARD.md").read_text()
     rows = {row["name"]: row for row in evaluated["metrics"]}
-    assert f"| KID | pixels | {rows['kid']['value']:.3g} | {rows['kid']['floor']:.3g} |" in card
+    assert f"| KID | pixels | {rows['kid']['matched']:.3g} | {rows['kid']['floor']:.3g} |" in card
     assert f"{PICTURES - HELD_OUT} generated images against" in card and evaluated["protocol_id"] in card
     assert "its figures are not part of this bundle" not in card
     again = ["--recipe", "dcgan", "--width", "4", "--class-name", "malignant", "--image-size", "32", "--steps", "1"]

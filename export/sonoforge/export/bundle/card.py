@@ -338,7 +338,7 @@ def _measured(measured: ManifestJson | None) -> list[str]:
     if measured is None:
         return []
     rows = [
-        f"| {row['title']} | {row['space']} | {row['value']:.3g} | {row['floor']:.3g} | {row['ratio']:.2g} |"
+        f"| {row['title']} | {row['space']} | {row['matched']:.3g} | {row['floor']:.3g} | {row['ratio']:.2g} |"
         for row in measured["metrics"]
     ]
     copies = measured.get("copies")
@@ -353,11 +353,12 @@ def _measured(measured: ManifestJson | None) -> list[str]:
     return [
         "## Evaluation",
         "",
-        f"{measured['images']} generated images against {measured['real']}: {measured['real_images']} images "
-        f"(protocol `{measured['protocol_id']}`). The floor is what real images score against real ones; up to a ratio "
-        "of 1, generated images are within it.",
+        f"{measured['images']} generated images against {measured['real_images']} real ones ({measured['real']}), "
+        f"before any rounding of the weights; protocol `{measured['protocol_id']}`. Each figure is the mean over draws "
+        f"of {measured['per_set']} images a side, the floor that of real images against real ones; up to a ratio of 1, "
+        "generated images are within it.",
         "",
-        "| figure | measured in | value | floor | ratio |",
+        "| figure | measured in | generated | floor | ratio |",
         "|---|---|---|---|---|",
         *rows,
         "",

@@ -37,13 +37,14 @@ def read_measured(run: Path, about: Description) -> dict[str, Any]:
     copies = results["copies"]
     return {
         "images": results["fake"]["images"],
-        "real": results["real"]["source"],
+        "real": f"{results['real']['source']}, {results['protocol']['resize of real images']}",
+        "per_set": results["n"],
         "real_images": results["real"]["images"],
         "protocol_id": results["protocol_id"],
         "metrics": [
-            {key: row[key] for key in ("title", "space", "value", "floor", "ratio")}
+            {key: row[key] for key in ("title", "space", "matched", "floor", "ratio")}
             for row in results["metrics"]
-            if row["name"] in SHOWN and row["floor"] is not None and row["ratio"] is not None
+            if row["name"] in SHOWN and None not in (row["matched"], row["floor"], row["ratio"])
         ],
         **(
             {

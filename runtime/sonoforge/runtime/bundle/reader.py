@@ -24,9 +24,18 @@ from sonoforge.runtime.bundle.manifest import (
 )
 from sonoforge.runtime.errors import SonoforgeError
 
-__all__ = ["SHIPPED", "Bundle", "BundleError", "DamagedBundleError", "open_bundle", "parse_manifest"]
+__all__ = [
+    "SHIPPED",
+    "SHIPPED_GENERATOR",
+    "Bundle",
+    "BundleError",
+    "DamagedBundleError",
+    "open_bundle",
+    "parse_manifest",
+]
 
 SHIPPED = Path(__file__).parent / "shipped" / "breast-ultrasound"
+SHIPPED_GENERATOR = Path(__file__).parent / "shipped" / "breast-ultrasound-generator"
 
 TASKS = ("classification", "generation")
 

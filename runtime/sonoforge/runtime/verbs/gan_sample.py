@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXAMPLES = """
+sonoforge gan sample --bundle shipped --class malignant    breast scans of 64 x 64 pixels, without any training
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 227
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --checkpoint best --seed 7 --out generated/malignant
 sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --count 10000 --out normal.zip
@@ -38,6 +39,7 @@ structures, NAME_mask_STRUCTURE.png.
 
 
 ALL = "all"
+SHIPPED = "shipped"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,11 @@ class Config:
     """Settings of ``sonoforge gan sample``."""
 
     run: str = argument("", help="run folder of sonoforge gan train, or one of its checkpoints")
-    bundle: str = option("", help="instead: folder or .zip of a generator's bundle, without torch", metavar="PATH")
+    bundle: str = option(
+        "",
+        help="instead: folder or .zip of a generator's bundle, or the word shipped, without torch",
+        metavar="PATH",
+    )
     count: int = option(64, help="images to generate; with --interpolate, strips", limits=(1, None))
     class_name: str = option(
         "",
@@ -109,7 +115,7 @@ def main(config: Config) -> Outcome:
         return write(config, _open_bundle(config))
     from sonoforge.runtime.inference.generator import Generator  # noqa: PLC0415 - numpy, not for --help
 
-    return write_all(config, Generator(config.bundle).manifest.classes, _open_bundle)
+    return write_all(config, Generator(_path(config)).manifest.classes, _open_bundle)
 
 
 def check(config: Config) -> None:
@@ -182,6 +188,12 @@ def settings_of_origin(config: Config) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
+def _path(config: Config) -> Path:
+    from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR  # noqa: PLC0415 - not for --help
+
+    return SHIPPED_GENERATOR if config.bundle == SHIPPED else Path(config.bundle)
+
+
 def _open_bundle(config: Config) -> Source:
     """Set up a bundle; refuse settings that only a run folder takes."""
     from sonoforge.runtime.inference.generator import Generator  # noqa: PLC0415 - numpy, not for --help
@@ -192,7 +204,8 @@ def _open_bundle(config: Config) -> Source:
         raise SonoforgeError(f"--device: found {config.device} with --bundle, expected cpu; give RUN for a GPU")
     if config.psi_cutoff is not None:
         raise SonoforgeError("--psi-cutoff: found with --bundle, whose file draws all styles; leave it out")
-    generator = Generator(config.bundle)
+    path = _path(config)
+    generator = Generator(path)
     about = generator.manifest
     label = generator.label(config.class_name)
     origin = {
@@ -207,10 +220,9 @@ def _open_bundle(config: Config) -> Source:
         **settings_of_origin(config),
         "file_sha256": about.files[about.model].sha256,
     }
-    path = Path(config.bundle)
     return Source(
         path.stem if path.suffix == ".zip" else path.name,
-        path.absolute().parent / "generated",
+        (Path.cwd() if config.bundle == SHIPPED else path.absolute().parent) / "generated",
         origin,
         about.image_channels,
         about.distribution,
