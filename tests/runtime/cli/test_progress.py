@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import struct
@@ -10,6 +11,7 @@ import sys
 
 import pytest
 
+from sonoforge.runtime.cli import progress
 from sonoforge.runtime.cli.progress import time_left
 
 PROGRAM = """
@@ -103,3 +105,13 @@ def test_quiet_silences_it_and_not_the_answer(columns: int) -> None:
 )
 def test_time_left_in_one_unit(seconds: float, words: str) -> None:
     assert time_left(seconds) == words
+
+
+def test_the_first_of_many_says_nothing_of_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([0.0, 50.0, 100.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    stream = io.StringIO()
+    meter = progress._Meter("comparing", 1000, stream)
+    meter.advance(1)  # after 50 s
+    meter.advance(500)
+    assert stream.getvalue().splitlines() == ["comparing: 1 of 1000", "comparing: 500 of 1000, about 2 min left"]

@@ -16,6 +16,7 @@ from typing import TextIO
 
 # What is done sooner needs no bar; a bar that changes more often cannot be read; a log is not to be filled.
 _FIRST_SECONDS, _BAR_SECONDS, LINE_SECONDS = 1.0, 0.1, 30.0
+_FIRST_SHARE = 0.01  # of the whole that must be done before the time left is told
 _NARROWEST_BAR = 10  # characters
 
 Advance = Callable[[int], None]
@@ -83,7 +84,9 @@ class _Meter:
         now = time.monotonic()
         if now < self._next or not (self._is_terminal or done < self._total):
             return
-        left = time_left((now - self._begun) / done * (self._total - done)) if done else ""
+        # The first of many tells little: what was prepared before it took its time, too.
+        told = done and done >= _FIRST_SHARE * self._total
+        left = time_left((now - self._begun) / done * (self._total - done)) if told else ""
         if self._is_terminal:
             self._draw(done, left)
             self._next = now + _BAR_SECONDS
