@@ -147,8 +147,8 @@ def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: Gener
         training, training_set = _prepare(images, label, job, shared)
         setup = set_up(training_set, training)
         networks = build_networks(setup.recipe, setup.options, training.settings.seed, setup.seen)
-        if training.start_from is not None:
-            transfer_weights(training.start_from, networks[0], networks[1])
+        if setup.job.start_from is not None:
+            transfer_weights(setup.job.start_from, networks[0], networks[1])
         sources[label] = _Source(networks[0].eval().requires_grad_(False), training_set.image_channels)
     return _draw(sources, counts, images, job.seed)
 

@@ -74,7 +74,7 @@ def train_gan(
     settings, recipe, plan = setup.settings, setup.recipe, setup.plan
     fabric = open_fabric(job.device, PRECISIONS[settings.precision])
     fabric.launch()
-    state = build_state(fabric, setup, None if newest else job.start_from)
+    state = build_state(fabric, setup, None if newest else setup.job.start_from)
     start = state.restore(newest) if newest else 0
 
     # Data.

@@ -18,6 +18,7 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.batches.expansion import expand
 from sonoforge.training.gan.batches.training_set import TrainingSet, check_enough_images, hold_out
+from sonoforge.training.gan.class_transfer import with_classes
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import Samples, Seen, generator_options, judge, outline_networks
 from sonoforge.training.gan.options import GanSettings
@@ -106,6 +107,9 @@ def set_up(images: TrainingSet, job: GanJob) -> TrainingSetup:
     options = _generator_options(originals, recipe, plan, settings.accumulate)
     networks = outline_networks(recipe, options, what_is_seen(job, originals))
     freeze(networks[0], settings.freeze_generator)
+    job = dataclasses.replace(
+        job, start_from=with_classes(job.start_from, originals.classes if options["classes"] else ())
+    )
     check_transfer(job.start_from, settings.freeze_discriminator, recipe.architecture, networks)
     return TrainingSetup(job, recipe, plan, options, originals, held_out)
 

@@ -36,6 +36,7 @@ class StartingWeights(NamedTuple):
     architectures: tuple[str, ...]  # names in `networks.ARCHITECTURES` that these tensors may belong to
     generator: State  # its tensors by our names; empty if there are none
     discriminator: State  # its tensors by our names; empty if there are none
+    classes: tuple[str, ...] = ()  # in the order of their labels, of conditional networks of ours
 
 
 def read_starting_weights(path: Path) -> StartingWeights:
@@ -83,7 +84,7 @@ def _read_checkpoint(path: Path) -> StartingWeights:
     # The description contains the hash of each file.
     description = (path / gan_checkpoint.DESCRIPTION).read_bytes()
     name = _with_hash(f"{path.resolve().parent.parent.name}/{path.name}", description)
-    return StartingWeights(name, (about.architecture,), generator, discriminator)
+    return StartingWeights(name, (about.architecture,), generator, discriminator, tuple(about.classes))
 
 
 def _load_arrays(content: bytes) -> dict[str, Tensor]:
