@@ -264,7 +264,7 @@ def test_masks_that_are_not_there_are_refused_before_anything_is_trained(balance
         (["--gan-checkpoint", "best", "--gan-metric-features", "bundle"], "has seen no test image"),
         (["--gan-checkpoint", "best", "--gan-metric-features", "bundle:mine.zip"], "has seen no test image"),
         (["--gan-held-out", "0.2"], "add --gan-checkpoint best"),
-        (["--gan-recipe", "stylegan2", "--gan-start-from", "."], "may be test images"),
+        (["--gan-recipe", "stylegan2", "--gan-start-from", "."], "no checkpoint"),
         (["--gan-loss", "began"], "found loss began"),
         (["--gan-recipe", "dcgann"], "--gan-recipe: found 'dcgann'"),
     ],

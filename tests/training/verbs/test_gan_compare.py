@@ -155,6 +155,7 @@ def _ours(run: Path) -> list[dict[str, str]]:
         (["--milestones", "0.01,0.02,1"], "found 3 shares of a training of 10 steps"),
         (["--recipes", "dcgan,dcgan"], "expected different recipes"),
         (["--recipes", "stylegan"], "did you mean"),
+        (["--recipes", "dcgan,dcgan:many-cores"], "found preset 'many-cores', expected one of paper, few-cores"),
         (["--recipes", "dcgan,lsgan", "--generator-cell", "fixed"], "which have no cells"),
         (["--minutes", "1"], "--minutes: found with --steps, expected one of them"),
         (["--recipes", "dcgan,lsgan", "--preset", "small-data"], "found preset 'small-data', expected one of paper"),
@@ -206,24 +207,28 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
 
 
 def test_trained_for_as_long_each_recipe_does_what_its_pace_allows(pictures: Path, tmp_path: Path) -> None:
-    """A preset goes to the recipe that has it."""
-    command = ["gan", "compare", "--data", pictures, "--class-name", "malignant", "--recipes", "dcgan,stylegan2"]
+    """A preset goes to the recipe that has it, unless the recipe is asked for with its own."""
+    command = ["gan", "compare", "--data", pictures, "--class-name", "malignant"]
+    command += ["--recipes", "dcgan,stylegan2,stylegan2:few-cores"]
     command += ["--size", "32", "--batch", "4", "--width", "8", "--minutes", "0.02", "--milestones", "0.5,1"]
     command += ["--metric-features", "pixels", "--repeats", "5", "--preset", "small-data", "--out", tmp_path]
     done = succeed(*command)
     run = Path(done.json["run"])
     rows = _ours(run)
     assert [(row["recipe"], row["milestone"]) for row in rows] == [
-        (recipe, share) for recipe in ("dcgan", "stylegan2") for share in ("0.5", "1.0")
+        (recipe, share) for recipe in ("dcgan", "stylegan2", "stylegan2:few-cores") for share in ("0.5", "1.0")
     ]
     ends = {row["recipe"]: row for row in rows}
-    for recipe, row in ends.items():
-        last = max((run / recipe / "pace").iterdir(), key=lambda pace: int(pace.name.partition("-")[0]))
+    for row in ends.values():
+        last = max((run / row["run"] / "pace").iterdir(), key=lambda pace: int(pace.name.partition("-")[0]))
         ticks = [json.loads(line) for line in (last / "stats.jsonl").read_text().splitlines()]
         seconds = sum(tick["seconds_per_step"] for tick in ticks) / len(ticks)
         assert int(row["step"]) == pytest.approx(60 * 0.02 / seconds, rel=0.05, abs=1), "all ticks have as many steps"
-    about = {name: gan_checkpoint.describe(next((run / name / "checkpoints").iterdir())) for name in ends}
-    assert [about[name].settings["preset"] for name in ("dcgan", "stylegan2")] == ["paper", "small-data"]
+    folders = ("dcgan", "stylegan2", "stylegan2-few-cores")
+    about = [gan_checkpoint.describe(next((run / name / "checkpoints").iterdir())).settings for name in folders]
+    assert [(one["recipe"], one["preset"]) for one in about] == [
+        *(("dcgan", "paper"), ("stylegan2", "small-data"), ("stylegan2", "few-cores"))
+    ]
     with Image.open(run / "quality-over-time.png") as picture:
         assert "synthetic" in picture.text["Description"]  # type: ignore[attr-defined]
     assert "quality over time:" in done.said

@@ -62,10 +62,6 @@ def test_each_collection_is_answered_by_a_network_that_learnt_questions_windows_
     [
         (("--budget", "full", "--outlines", "0.5"), "--outlines: found it with --heads classes"),
         (("--budget", "full", "--windows", "0.5"), "--windows: found it with --heads classes"),
-        (
-            ("--protocol", "leave-one-collection-out", "--gan-recipe", "stylegan2", "--gan-start-from", "."),
-            "may be test images",
-        ),
         ((*TRAVELLING, "--look-again"), "--look-again: found it without --outlines"),
         ((*TRAVELLING, "--outlines", "0.5", "--frozen-blocks", "15"), "--outlines: found 15 frozen blocks"),
     ],

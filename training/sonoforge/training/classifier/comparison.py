@@ -30,6 +30,7 @@ from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps
 from sonoforge.training.classifier.kept_folds import keep_plan
 from sonoforge.training.classifier.made_from import MadeFrom, check_made_from, made_from
 from sonoforge.training.classifier.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
+from sonoforge.training.classifier.starting_run import refuse_seen_by_start
 from sonoforge.training.classifier.trust_limits import describe_causes
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.classifier.weights import Backbone, load_backbone
@@ -37,7 +38,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.data.split_plan import SplitPlan, plan_path
+from sonoforge.training.data.split_plan import SEALED, SplitPlan, plan_path
 from sonoforge.training.data.splits import count_folds, make_plan
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.progress import is_shown, progress_bar
@@ -85,6 +86,8 @@ def compare(
         for arm in settings.arms
         for fold in range(count_folds(cache.dataset, settings.protocol, settings.folds))
     ]
+    if settings.protocol in SEALED:
+        refuse_seen_by_start(settings.generator.start_from, cache, source.cache)
     most = sum(not path.is_file() for path in paths) * (settings.choosing.trainings if settings.choosing else 1)
     with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, most) as workers:
         workers.prepare(prepare_worker, source)  # while this process loads the weights and deals the folds

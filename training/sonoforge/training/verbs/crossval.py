@@ -22,7 +22,7 @@ from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.data_option import PHANTOM, data_flags
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
@@ -185,11 +185,6 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
         defaults = {key: value for key, value in defaults.items() if key != "steps"}
     generator = _published_channels(_filled(config.generator, defaults), defaults)
     generator = _filled(generator, {"image_size": find_recipe(generator.recipe).image_size})
-    if config.protocol in SEALED and generator.start_from and Path(generator.start_from).is_dir():
-        raise SonoforgeError(
-            f"--gan-start-from: found {generator.start_from}, a training whose images may be test images here; start "
-            "from official weights (.safetensors or .npz), or use --protocol thesis"
-        )
     if config.gan_checkpoint == "best":
         # The shipped bundle was trained on images that are test images here.
         if not measures_in_features(generator) and generator.metric_features.partition(":")[0] in ("", "bundle"):

@@ -57,9 +57,14 @@ PACE_SHARE = 0.2  # of the minutes: the longest that the second one may take
 class _Training:
     """One training, ready to run."""
 
+    name: str  # as asked for: RECIPE or RECIPE:PRESET
     images: TrainingSet
     setup: TrainingSetup  # its job has the milestones
     real: ImageSet  # what it is measured against
+
+    def folder_in(self, comparison: Path) -> Path:
+        """Return the training's own folder."""
+        return comparison / self.name.replace(":", "-")
 
 
 def main(config: Config) -> Outcome:
@@ -81,7 +86,7 @@ def main(config: Config) -> Outcome:
     spaces = open_spaces(config.metric_features, config.metric_weights, str(find_device(config.device)), flags)
     yardstick = Yardstick(METRICS, spaces, None, config.repeats, config.gan.seed, cache_folder)
     name = f"gan-compare-{trainings[0].images.name}-{config.gan.class_name or 'all'}".lower()
-    paper = find_paper(config.published, config.recipes)
+    paper = find_paper(config.published, [name.partition(":")[0] for name in config.recipes])
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     shown: list[page.Shown] = []
     figures: list[dict[str, Any]] = []
@@ -92,23 +97,22 @@ def main(config: Config) -> Outcome:
         for planned in trainings:
             training = planned
             if config.minutes is not None:
-                log.info("== %s: its pace", planned.setup.settings.recipe)
-                pilot = folder / planned.setup.settings.recipe / PACE
+                log.info("== %s: its pace", planned.name)
+                pilot = planned.folder_in(folder) / PACE
                 steps = _steps_in(config.minutes, planned, pilot, interrupted)
                 if steps is None:
                     return _stopped(folder, shown)
                 training = _with_milestones(_of_steps(planned, steps), shares)
-            recipe = training.setup.settings.recipe
             count = config.count or len(training.setup.originals)
             for share, step in zip(shares, training.setup.job.milestones, strict=True):
-                log.info("== %s up to %g of its training, step %d", recipe, share, step)
-                checkpoint = _reach(training, folder / recipe, step, interrupted)
+                log.info("== %s up to %g of its training, step %d", training.name, share, step)
+                checkpoint = _reach(training, training.folder_in(folder), step, interrupted)
                 if checkpoint is None:
                     return _stopped(folder, shown)
                 measured = measure_milestone(checkpoint, training.real, yardstick, count, config.device)
                 row = _row(training, checkpoint, share, measured) | {"device": device_name(device)}
                 shown.append(page.Shown(row, checkpoint, measured))
-                figures += [{"recipe": recipe, "step": step, **metric} for metric in measured["metrics"]]
+                figures += [{"recipe": training.name, "step": step, **metric} for metric in measured["metrics"]]
                 _write_tables(folder, [item.row for item in shown], figures, paper)
             page.write_curves(folder / page.CURVES, [item.row for item in shown])
             page.write_samples(folder / page.SAMPLES, shown, trainings[0].real.pixels)
@@ -149,14 +153,14 @@ def _set_up(config: Config, job: GanJob, cache_folder: Path | None) -> list[_Tra
     """Make every training ready, each set of images read once."""
     read: dict[int, TrainingSet] = {}  # of one class or of all, by size
     trainings = []
-    for recipe in config.recipes:
-        settings = _of_classes(_of_recipe(recipe, job.settings, config.recipes))
+    for name in config.recipes:
+        settings = _of_classes(_of_recipe(name, job.settings, config.recipes))
         size = settings.image_size or compose(settings).image_size
         if size not in read:
             groups = bool(settings.held_out)
             read[size] = read_training_set(config.data, settings, groups=groups, cache_folder=cache_folder)
         setup = set_up(read[size], dataclasses.replace(job, settings=settings))
-        trainings.append(_Training(read[size], setup, real_set(setup)))
+        trainings.append(_Training(name, read[size], setup, real_set(setup)))
     return trainings
 
 
@@ -189,13 +193,19 @@ def _steps_in(minutes: float, training: _Training, folder: Path, interrupted: Ca
     return max(1, round(60 * minutes / seconds))
 
 
-def _of_recipe(recipe: str, settings: GanSettings, compared: Sequence[str]) -> GanSettings:
-    """Return the settings for one of the recipes: cells, and a preset, only if it has them and others do not."""
+def _of_recipe(name: str, settings: GanSettings, compared: Sequence[str]) -> GanSettings:
+    """Return the settings for RECIPE or RECIPE:PRESET.
+
+    Cells, and a preset that is not its own, only if the recipe has them and others do not.
+    """
+    recipe, _, preset = name.partition(":")
     settings = dataclasses.replace(settings, recipe=recipe)
-    if not _has_cells(recipe) and any(_has_cells(other) for other in compared):
+    if not _has_cells(recipe) and any(_has_cells(other.partition(":")[0]) for other in compared):
         settings = dataclasses.replace(settings, generator_cell=None, discriminator_cell=None)
+    if preset:
+        return dataclasses.replace(settings, preset=preset)
     if settings.preset not in find_recipe(recipe).presets and any(
-        settings.preset in find_recipe(other).presets for other in compared
+        settings.preset in find_recipe(other.partition(":")[0]).presets for other in compared
     ):
         settings = dataclasses.replace(settings, preset=PUBLISHED)
     return settings
@@ -245,7 +255,7 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
             found[f"{name}_ratio"] = own_figure["ratio"]
     return {
         "data": training.images.name,
-        "recipe": setup.settings.recipe,
+        "recipe": training.name,
         "milestone": share,
         **{name: tick[name] for name in ("epoch", "step", "kimg", "diversity", "collapsed")},
         **found,

@@ -16,8 +16,8 @@ sonoforge gan compare --data BUSI --class-name malignant --resume             go
 sonoforge gan compare --data cbis --class-name malignant --image-size 256     mammograms, see data import
 sonoforge gan compare --data BUSI --class-name malignant --held-out 0.2       against images that no generator saw
 sonoforge gan compare --recipes stylegan2,wgan-gp --image-size 64 --kimg 5 --milestones 0.5,1 --metric-features bundle
-sonoforge gan compare --data BUSI --recipes stylegan2,dcgan,projected --features mobilenet_v2 --size 64 --minutes 30 \
-    --preset small-data --milestones 0.1,0.2,0.4,0.6,0.8,1 --held-out 0.3       the same minutes for each
+sonoforge gan compare --data BUSI --recipes projected:small-data,stylegan2:few-cores --features mobilenet_v2 --size 64 \
+    --minutes 30 --milestones 0.1,0.2,0.4,0.6,0.8,1 --held-out 0.3              the same minutes for each
 sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --expand 7 --milestones 1 --kimg 100
 
 The first makes the tables of Ryspayeva and Salykova 2025, the last that of Berezsky and Liashchynskyi 2024; their
@@ -36,7 +36,8 @@ class Config:
 
     data: tuple[str, ...] = data_option()
     recipes: tuple[str, ...] = option(
-        ("stylegan2", "stylegan3-t"), help="comma-separated recipes; cytology: " + ",".join(CYTOLOGY)
+        ("stylegan2", "stylegan3-t"),
+        help="comma-separated recipes, each NAME or NAME:PRESET; cytology: " + ",".join(CYTOLOGY),
     )
     milestones: tuple[str, ...] = option(
         ("0.1", "0.5", "1"),

@@ -1,0 +1,100 @@
+"""Sealed folds start their generators from another run only if it was trained on none of their images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageOps
+
+from program import sonoforge, succeed
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.classifier.starting_run import refuse_seen_by_start
+from sonoforge.training.data.cache import open_cache
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.phantom.dataset import write_phantom_set
+
+GAN = ["--recipe", "dcgan", "--image-size", "32", "--batch", "4", "--width", "4", "--latent-size", "4"]
+
+
+def phantoms(folder: Path, count: int, seed: int) -> Path:
+    write_phantom_set(folder, count, seed)
+    (folder / "groups.csv").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return phantoms(tmp_path_factory.mktemp("theirs") / "elsewhere", 24, 5)
+
+
+@pytest.fixture(scope="module")
+def run(theirs: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    options = [*GAN, "--class", "benign", "--steps", "2", "--metrics", "none", "--device", "cpu"]
+    return str(
+        succeed("gan", "train", "--data", theirs, *options, "--out", tmp_path_factory.mktemp("runs")).json["run"]
+    )
+
+
+def check(start: str | Path, images: Path, cache: Path) -> None:
+    refuse_seen_by_start(str(start), open_cache(read_dataset(images), folder=cache), cache)
+
+
+def test_a_run_on_other_images_is_no_leak(run: str, tmp_path: Path) -> None:
+    ours = phantoms(tmp_path / "here", 24, 6)
+    for _ in range(2):  # the second time, the kept answer is read
+        check(run, ours, tmp_path / "cache")
+    assert list((tmp_path / "cache").rglob("start*/*.bin"))
+
+
+def halved(image: Image.Image) -> Image.Image:
+    return image.point([level // 2 for level in range(256)])
+
+
+@pytest.mark.parametrize("change", [Image.Image.copy, ImageOps.mirror, halved])
+def test_one_image_in_common_is_refused(
+    run: str, theirs: Path, tmp_path: Path, change: Callable[[Image.Image], Image.Image]
+) -> None:
+    ours = phantoms(tmp_path / "here", 24, 6)
+    same = sorted((theirs / "benign").iterdir())[2]
+    change(Image.open(same)).save(ours / "malignant" / "copy.png")
+    pair = re.escape(f"(malignant/copy.png ~ benign/{same.name})")
+    with pytest.raises(GateError, match=f"trained on 1 of these 25 .*{pair}"):
+        check(run, ours, tmp_path / "cache")
+
+
+def test_images_of_a_class_that_it_was_not_trained_on_are_no_leak(run: str, theirs: Path, tmp_path: Path) -> None:
+    ours = phantoms(tmp_path / "here", 24, 6)
+    other = sorted((theirs / "malignant").iterdir())[0]
+    Image.open(other).save(ours / "malignant" / "copy.png")
+    check(run, ours, tmp_path / "cache")
+
+
+def test_the_runs_that_a_run_started_from_are_looked_at_too(run: str, theirs: Path, tmp_path: Path) -> None:
+    ours = phantoms(tmp_path / "here", 24, 6)
+    between = phantoms(tmp_path / "between", 24, 7)
+    options = [*GAN, "--class", "benign", "--steps", "2", "--metrics", "none", "--start-from", run]
+    second = succeed("gan", "train", "--data", between, *options, "--out", tmp_path / "runs").json["run"]
+    check(second, ours, tmp_path / "cache")
+    Image.open(sorted((theirs / "benign").iterdir())[0]).save(ours / "benign" / "copy.png")
+    with pytest.raises(GateError, match="was trained on 1 of these 25"):
+        check(second, ours, tmp_path / "cache")
+
+
+def test_a_run_whose_images_are_gone_is_refused(theirs: Path, tmp_path: Path) -> None:
+    elsewhere = phantoms(tmp_path / "elsewhere", 24, 8)
+    options = [*GAN, "--class", "benign", "--steps", "2", "--metrics", "none", "--out", tmp_path / "runs"]
+    run = succeed("gan", "train", "--data", elsewhere, *options).json["run"]
+    sorted((elsewhere / "benign").iterdir())[0].unlink()
+    with pytest.raises(SonoforgeError, match=r"of which 1 are no longer in .*put them back"):
+        check(run, theirs, tmp_path / "cache")
+
+
+def test_crossval_refuses_its_own_images_before_any_training(run: str, theirs: Path, tmp_path: Path) -> None:
+    command = ["crossval", "--data", theirs, "--folds", "2", "--weights", "none", "--out", tmp_path, "--gan-steps", "2"]
+    generator = [f"--gan-{option[2:]}" if option.startswith("--") else option for option in GAN]
+    done = sonoforge(*command, *generator, "--gan-start-from", run)
+    assert done.code == 1 and "--gan-start-from" in done.err and "start from a run on other collections" in done.err
+    assert not list(tmp_path.rglob("gan"))

@@ -1,0 +1,107 @@
+"""Whether the run that generators start from was trained on an image of this data set, copies included."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.copy_detection.signatures import find_copies, make_signatures
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.checked_file import read_checked, write_checked
+from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.gan.batches.training_set import PHANTOM_IMAGES
+from sonoforge.training.gan.checkpoint import find_checkpoint
+from sonoforge.training.gan.setup import SOURCES
+from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.run_folder import read_config
+
+log = logging.getLogger(__name__)
+
+_VERSION = 1  # of the search; what another one found is looked for again
+_NAMED = 3  # images that a refusal names
+
+
+def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path) -> None:
+    """Refuse to start generators from a run that was trained on images of this data set, changed or not.
+
+    The run's images are read again from where it read them; about 45 core-milliseconds for each image of either set the
+    first time, after which the answer is kept beside the decoded images.
+
+    Args:
+        start_from: A run of ``sonoforge gan train``, or one of its checkpoints; a file of weights is not looked at.
+        cache: The images that are to be tested.
+        cache_folder: Where decoded images are kept.
+
+    Raises:
+        GateError: It was trained on some of them; names the first.
+        SonoforgeError: Its images cannot be read any more.
+    """
+    while start_from and Path(start_from).is_dir():
+        run = find_checkpoint(Path(start_from)).parent.parent
+        theirs, trained = _read_trained(run, cache_folder)
+        seen = _find_seen(theirs, trained, cache)
+        if seen:
+            shown = [(cache.dataset.items[own].path, theirs.dataset.items[index].path) for own, index in seen[:_NAMED]]
+            named = "; ".join(" ~ ".join(pair) for pair in shown)
+            more = f"; and {len(seen) - _NAMED} more" if len(seen) > _NAMED else ""
+            raise GateError(
+                f"--gan-start-from: {run} was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
+                f"versions of them, so any figure on them would be leaked ({named}{more}); start from a run on other "
+                "collections"
+            )
+        log.info("%s was trained on %d images, none of them among these %d", run, len(trained), len(cache.hashes))
+        start_from = str(read_config(run).get("start_from") or "")
+        if start_from and not Path(start_from).exists():
+            raise SonoforgeError(f"--gan-start-from: {run} started from {start_from}, which is gone; put it back")
+
+
+def _read_trained(run: Path, cache_folder: Path) -> tuple[ImageCache, list[int]]:
+    """Read a run's data set, and return the indices of the images that the run was trained on."""
+    config = read_config(run)
+    given: Any = config.get("data")
+    if not given:
+        raise SonoforgeError(
+            f"--gan-start-from: {run} has no config.yaml that names its images; they cannot be compared"
+        )
+    data = tuple(given) if isinstance(given, list) else (str(given),)
+    cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, cache_folder, fewest_classes=1))
+    try:
+        hashes = set(json.loads((run / SOURCES).read_text(encoding="utf-8")).values())
+    except (OSError, ValueError, AttributeError) as error:
+        raise SonoforgeError(f"--gan-start-from: {run / SOURCES} cannot be read, which names its images") from error
+    missing = len(hashes - set(cache.hashes))
+    if missing or not hashes:
+        raise SonoforgeError(
+            f"--gan-start-from: {run} was trained on {len(hashes)} images, of which {missing} are no longer in "
+            f"{', '.join(data)}, so they cannot be compared; put them back"
+        )
+    return cache, [index for index, digest in enumerate(cache.hashes) if digest in hashes]
+
+
+def _find_seen(theirs: ImageCache, trained: Sequence[int], cache: ImageCache) -> list[tuple[int, int]]:
+    """Return pairs of an image of ours and the one of theirs that it shows, in our order."""
+    places = {theirs.hashes[index]: index for index in trained}
+    found = {index: places[digest] for index, digest in enumerate(cache.hashes) if digest in places}
+    if found:
+        return sorted(found.items())  # one is enough: no search for copies
+    key = "\n".join((*(theirs.hashes[index] for index in trained), "", *cache.hashes))
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    path = cache.store / f"start{_VERSION}-opencv{cv2.__version__}" / f"{name}.bin" if cache.store else None
+    known = read_checked(path) if path else None
+    if known is not None:
+        return [(own, index) for own, index in known[0]]
+    signatures = make_signatures([theirs.pictures[index] for index in trained])
+    count = len(cache.pictures)
+    with progress_bar("looking for images that it has seen", count, show=count > 100 and is_shown()) as advance:
+        copies = find_copies(signatures, cache.pictures, lambda done: advance(done, None))
+    pairs = [(copy.picture, trained[copy.original]) for copy in copies]
+    if path:
+        write_checked(path, [], [list(pair) for pair in pairs])
+    return pairs
