@@ -13,6 +13,11 @@ from PIL import Image
 
 from gan_trainings import write_pictures
 from program import refused, succeed
+from sonoforge.runtime.images.synthetic import as_picture
+from sonoforge.training.data.fingerprints import content_hash
+from sonoforge.training.gan.batches.training_set import hold_out, read_training_set
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.reading.key import KEY, read_key
 
 FAST = ["--features", "pixels", "--plots", "pca", "--repeats", "5", "--device", "cpu"]
 PICTURES, HELD_OUT = 40, 14  # a third, as 0.3 is rounded to one over a whole number
@@ -78,6 +83,21 @@ def test_changed_images_are_noticed(run: Path, pictures: Path, tmp_path: Path) -
 
 def test_what_a_run_alone_does_not_take_is_refused(run: Path, pictures: Path, tmp_path: Path) -> None:
     assert "is no run of sonoforge gan train" in refused("evaluate", pictures, "--out", tmp_path)
+    assert "is no run of" in refused("evaluate", pictures, "--reading-sheet", "6", "--out", tmp_path)
     assert "which held images out itself" in refused("evaluate", run, "--held-out", pictures, "--out", tmp_path)
     assert "whose own are kept" in refused("evaluate", run, "--image-size", "64", *FAST, "--out", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_readers_see_what_it_held_out_and_never_what_it_was_trained_on(
+    run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    found = succeed("evaluate", run, "--reading-sheet", "6", "--out", tmp_path).json
+    entries = read_key(Path(found["run"]) / KEY)[0].entries
+    assert found["images"] == 12 and {entry.kind for entry in entries} == {"real", "generated"}
+    whole = read_training_set((str(pictures),), GanSettings(class_name="malignant", image_size=32), groups=True)
+    held_out = hold_out(whole, 0.3, 0)[1]
+    assert held_out is not None
+    hidden = {content_hash(as_picture(image)) for image in held_out.pixels}
+    assert {entry.content for entry in entries if entry.kind == "real"} < hidden
+    assert not hidden & {entry.content for entry in entries if entry.kind == "generated"}

@@ -32,7 +32,7 @@ def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
     """Return images of a training as one side of an evaluation, masks left out.
 
     Args:
-        images: Of the training.
+        images: Of the training; where they have groups, no near-duplicates are looked for again.
         class_name: The only class to take of labelled images; empty for all.
         how: How they came to their size, in words.
 
@@ -51,6 +51,7 @@ def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
     names = [str(index) for index in chosen]
     stored = describe(Pictures(list(pixels), names, groups, class_name, synthetic=False))
     found = resized(images.name, stored, pixels.shape[1], images.image_channels, how)
+    found = replace(found, scans_known=images.groups is not None)
     if images.labels is None or class_name:
         return found
     counts = {name: int((images.labels == label).sum()) for label, name in enumerate(images.classes)}

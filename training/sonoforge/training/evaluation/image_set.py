@@ -59,6 +59,7 @@ class ImageSet:
     originals: tuple[Pixels, ...] = ()  # some of them as they were stored, (H, W, C) uint8 each
     store: Path | None = None  # as in `StoredSet`
     class_counts: Mapping[str, int] = field(default_factory=dict)  # of a set of several classes: how many of each
+    scans_known: bool = False  # whether the given groups hold all near-duplicates, so that none are looked for
 
     def __len__(self) -> int:
         """Return the number N of images."""
@@ -73,7 +74,8 @@ class ImageSet:
     def groups(self) -> NDArray[np.int64]:
         """(N,) group of each image: near-duplicates, equal contents and given groups are one."""
         contents = [image.content for image in self.described]
-        found = find_duplicates([image.picture for image in self.described], contents, self.store)
+        looked_at = [] if self.scans_known else [image.picture for image in self.described]
+        found = find_duplicates(looked_at, contents if looked_at else (), self.store)
         return join_scans(found, [image.group for image in self.described], contents)
 
     @functools.cached_property
@@ -93,7 +95,8 @@ class ImageSet:
 def joined_sets(first: ImageSet, second: ImageSet) -> ImageSet:
     """Concatenate two sets of one size; the result is named and described as the first."""
     pixels = np.concatenate([first.pixels, second.pixels])
-    return replace(first, pixels=pixels, described=first.described + second.described)
+    known = first.scans_known and second.scans_known
+    return replace(first, pixels=pixels, described=first.described + second.described, scans_known=known)
 
 
 def describe(pictures: Pictures) -> StoredSet:

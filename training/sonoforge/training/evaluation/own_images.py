@@ -15,7 +15,7 @@ from sonoforge.training.evaluation.after_training import as_image_set, generated
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.inputs import EvaluationInput, without_repeats
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import hold_out, read_training_set
+from sonoforge.training.gan.batches.training_set import read_training_set, set_aside
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.run_folder import read_config
 
@@ -48,14 +48,10 @@ def read_own_images(inputs: EvaluationInput) -> EvaluatedSets:
         raise SonoforgeError(f"image_size and channels: found with {run} alone, whose own are kept; leave them out")
     names = {field.name for field in dataclasses.fields(GanSettings)}
     settings = GanSettings(**{key: value for key, value in about.settings.items() if key in names})
-    held_out_share = settings.held_out or 0.0
-    images = read_training_set(
-        tuple(data) if isinstance(data, list) else (str(data),),
-        settings,
-        groups=held_out_share > 0,
-        cache_folder=inputs.cache_folder,
-    )
-    kept, held_out = hold_out(images, held_out_share, settings.seed)
+    paths = tuple(data) if isinstance(data, list) else (str(data),)
+    images = read_training_set(paths, settings, groups=True, cache_folder=inputs.cache_folder)
+    share = settings.held_out or 0.0
+    kept, held_out = set_aside(images, share, settings.seed) if share else (images, None)
     if settings.expand == 1 and kept.fingerprint != about.fingerprint:
         raise SonoforgeError(
             f"{run}: found other images in {data} than it was trained on; give those of now: evaluate REAL {run}"

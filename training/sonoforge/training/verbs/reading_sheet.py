@@ -1,5 +1,7 @@
 """``sonoforge evaluate REAL FAKE --reading-sheet N``: a blinded page of real and generated images for expert readers.
 
+A run of ``sonoforge gan train`` alone, without FAKE, is read against the images that it held out.
+
 JSON (``--json``) is the ``results.json`` of the run folder, and ``run``, where it is: ``page`` and ``key`` (files in
 it), ``commitment``, ``images``, ``side``, ``classes``, ``sources`` and ``notice``.
 """
@@ -21,6 +23,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.generated_images import is_run
 from sonoforge.training.evaluation.inputs import EvaluationInput, read_image_sets
+from sonoforge.training.evaluation.own_images import read_own_images
 from sonoforge.training.evaluation.sources import find_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.pages.reading.sheet_page import PAGE, write_sheet
@@ -85,9 +88,13 @@ def main(config: Config) -> Outcome:
 
 
 def _check(config: Config) -> None:
-    for name in ("real", "fake"):
-        if not getattr(config, name):
-            raise SonoforgeError(f"{name.upper()} is missing; see sonoforge evaluate --help")
+    if not config.real:
+        raise SonoforgeError("REAL is missing; see sonoforge evaluate --help")
+    if not config.fake and not is_run(Path(config.real)):
+        raise SonoforgeError(
+            f"FAKE is missing: {config.real} is no run of sonoforge gan train, which alone can be read by itself; see "
+            "sonoforge evaluate --help"
+        )
     defaults = Config()
     for field in dataclasses.fields(Config):
         unused = field.name not in _USED and not field.name.startswith("reading_")
@@ -102,9 +109,10 @@ def _check(config: Config) -> None:
 
 
 def _sets(config: Config) -> list[tuple[str, str]]:
-    """Return each generated set that FAKE names, with its class; empty where the set itself says which."""
-    whole = config.fake == "phantom" or Path(config.fake).exists()
-    fakes = [config.fake] if whole else [name for name in config.fake.split(",") if name]
+    """Return each generated set that FAKE, or a run alone, names, with its class; empty where the set says which."""
+    given = config.fake or config.real
+    whole = given == "phantom" or Path(given).exists()
+    fakes = [given] if whole else [name for name in given.split(",") if name]
     if len(fakes) == 1 and not config.class_name and config.reading_classes:
         return [(fakes[0], name) for name in _classes(config, fakes[0]) or ("",)]
     return [(fake, config.class_name) for fake in fakes]
@@ -125,7 +133,7 @@ def _read_pair(config: Config, fake: str, class_name: str) -> Pair:
     generator = is_run(Path(fake))
     inputs = EvaluationInput(
         real=config.real,
-        fake=fake,
+        fake=fake if config.fake else "",
         image_size=config.image_size,
         channels=config.channels,
         class_name=class_name,
@@ -135,4 +143,7 @@ def _read_pair(config: Config, fake: str, class_name: str) -> Pair:
         cache_folder=config.storage.open(),
         device=str(find_device(config.device)),
     )
-    return Pair(*read_image_sets(inputs))
+    if config.fake:
+        return Pair(*read_image_sets(inputs))
+    own = read_own_images(inputs)
+    return Pair(own.real, own.fake)
