@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from evaluation_results import good, row
 from sonoforge.training.evaluation.projections import Projection, hull_overlap
 from sonoforge.training.metrics.nearest_training import Nearest
 from sonoforge.training.pages.charts import PAPER, png_bytes, svg
-from sonoforge.training.pages.evaluation.charts import copy_histogram, draw_projection, draw_ratios
+from sonoforge.training.pages.evaluation.charts import copy_histogram, draw_projection, draw_ratios, draw_spectrum
 from sonoforge.training.pages.evaluation.sheets import nearest_sheet, sample_sheet
 from sonoforge.training.pages.numbers import share
 
@@ -83,6 +84,19 @@ def test_ratio_marks_stand_right_of_one_where_worse_and_are_full_where_not() -> 
     beyond = draw_ratios([row("recall", "high", "diverse", (0.0, 0.0, 0.0), (0.7, 0.6, 0.8))])
     assert [line.get_marker() for line in beyond.axes[0].lines if len(line.get_xdata()) == 1] == [">"]
     assert "nothing to draw" in svg(draw_ratios([]), "no rows")
+
+
+def test_smooth_images_lie_below_real_ones_where_details_are_fine() -> None:
+    rng = np.random.default_rng(0)
+    real = rng.integers(0, 256, (20, 32, 32, 1), dtype=np.uint8)
+    smooth = uniform_filter(real.astype(float), (0, 3, 3, 0), mode="wrap").astype(np.uint8)
+    first, second = draw_spectrum(real, smooth).axes[0].lines
+    apart = np.asarray(second.get_ydata()) - np.asarray(first.get_ydata())
+    periods = np.asarray(first.get_xdata())
+    assert periods.tolist() == list(range(1, 17))
+    # White noise through a mean of 3 x 3: the square of (1 + 2 cos) / 3 along the axes.
+    assert apart[0] == pytest.approx(0, abs=1) and apart[-1] < -10
+    assert (np.diff(apart[:9]) < 0.3).all()
 
 
 def test_projection_draws_two_shapes_their_hulls_and_the_explained_variance() -> None:

@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sonoforge.runtime.distances.spectrum import FINE, ring_levels
 from sonoforge.training.evaluation.projections import HullOverlap, Projection, hull_vertices
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.pages.charts import INK, PAPER, SERIES, SOFT, new_chart, new_row_chart, percent_axis, styled
@@ -65,6 +66,25 @@ def _overlap_words(overlap: HullOverlap) -> str:
     inside = "not defined" if overlap.fakes_inside is None else share(overlap.fakes_inside, 0)
     iou = "not defined" if overlap.iou is None else f"{overlap.iou:.2f}"
     return f"hulls: intersection over union {iou};\ngenerated inside the real hull: {inside}"
+
+
+@styled
+def draw_spectrum(real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> Figure:
+    """Draw the mean spectrum of both sets, (N, S, S, C) uint8, over the size of details; the band holds 90 % of scans.
+
+    What `runtime.distances.spectrum` measures is the distance of the two lines, on the right half that of speckle.
+    """
+    figure, axes = new_chart(270)
+    levels = [ring_levels(images) for images in (real, fake)]
+    periods = np.arange(1, levels[0].shape[1] + 1)
+    low, high = np.percentile(levels[0], (5, 95), axis=0)
+    axes.fill_between(periods, low, high, color=REAL, alpha=0.15, linewidth=0, label="90 % of real images")
+    axes.plot(periods, levels[0].mean(0), "-", color=REAL, label="real, mean")
+    axes.plot(periods, levels[1].mean(0), "--", color=FAKE, label="generated (synthetic), mean")
+    axes.axvspan(round(FINE * len(periods)) + 1, periods[-1], color=SOFT, alpha=0.08, linewidth=0)
+    axes.set(xlabel="periods a side, coarse to fine (shaded: speckle)", ylabel="level, dB")
+    figure.legend(loc="outside lower left", ncols=1)
+    return figure
 
 
 @styled

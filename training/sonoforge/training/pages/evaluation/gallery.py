@@ -142,10 +142,12 @@ def draw_projections(
 
 
 def draw_sets(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]], rows: Sequence[MetricRow], run: Path) -> Figures:
-    """Draw ``samples``, ``ratios`` and, where the images are from a run of ``gan train``, its ``curves``."""
+    """Draw ``samples``, ``ratios``, ``spectrum`` if it was measured, and ``curves`` of a run of ``gan train``."""
     figures = {"samples": sheets.sample_sheet(*pixels)}
     if rows:
         figures["ratios"] = charts.draw_ratios(rows)
+    if any(row["name"] == "spectrum" for row in rows):
+        figures["spectrum"] = charts.draw_spectrum(*pixels)
     curves = _training_curves(run)
     return figures | ({"curves": curves} if curves is not None else {})
 

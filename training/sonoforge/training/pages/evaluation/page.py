@@ -28,6 +28,8 @@ ALTS = {
     "samples": "Rows of real images above rows of generated, synthetic images",
     "ratios": "Each metric of generated against real images, in multiples of the limit of real against real; the table "
     "below has the figures",
+    "spectrum": "Mean spectrum of real and of generated images, from coarse to fine details, with the band that holds "
+    "90 % of real images; the table above has the distances",
     "scores": "Histograms of the score of the best match with a training image, of generated and of real images, with "
     "the threshold",
     "distances": "Histograms of the distance to the closest training image, of generated and of real images",
