@@ -56,6 +56,9 @@ def test_page_shows_every_figure_and_every_setting(whole: Page) -> None:
     assert copies["generated images that match"] == ["2.0 %", "95 % interval 1.0 % to 3.9 %"]
     planted = {cells[0]: cells[1:] for cells in whole.table("Copies of the training images")}
     assert planted["crop 10 %"] == ["20", "19", "76.4 % to 99.1 %", "holds"]
+    kinds = [cells for kind, cells in planted.items() if kind != "all kinds" and cells[0].isdigit()]
+    counts = [[int(cells[at]) for cells in kinds] for at in (0, 1)]
+    assert planted["all kinds"][:2] == [str(sum(own)) for own in counts]
     assert planted["half"][1:] == ["11", "34.2 % to 74.2 %", "cannot say"]
     settings = dict(whole.table("Every setting"))
     assert settings == {"size": "128", "features": "bundle 1a2b", "repeats": "100", "kernel": '{"degree": 3}'}

@@ -284,7 +284,8 @@ def _kinds(copies: CopyResult) -> list[str]:
     """Say for which kinds of copies the test speaks: of copies planted in the training images, it finds nearly all."""
     held = [row["kind"] for row in copies["recall"] if row["holds"]]
     missed = [f"{row['kind']} ({row['found']} of {row['planted']})" for row in copies["recall"] if not row["holds"]]
-    sentences = []
+    found, planted = (sum(row[name] for row in copies["recall"]) for name in ("found", "planted"))
+    sentences = [f"Of copies of all kinds, planted to test the test, it finds {found} of {planted}."] if planted else []
     if held:
         sentences.append(
             f"The answer holds for {listed(held, len(held))}: of copies of these kinds, made of the training images at "
