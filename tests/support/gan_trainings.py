@@ -48,6 +48,13 @@ def write_pictures(folder: Path, count: int) -> Path:
     return folder
 
 
+def measured_pace(run: Path) -> float:
+    """Return the seconds a step that a run of so many ``--minutes`` measured; its ticks all have as many steps."""
+    last = max((run / "pace").iterdir(), key=lambda pace: int(pace.name.partition("-")[0]))
+    ticks = [json.loads(line) for line in (last / "stats.jsonl").read_text().splitlines()]
+    return float(sum(tick["seconds_per_step"] for tick in ticks) / len(ticks))
+
+
 def draw_disc(size: int, y: float, x: float, radius: float) -> np.ndarray:
     """Draw a white disc on black, (size, size) uint8."""
     rows, columns = np.mgrid[:size, :size]

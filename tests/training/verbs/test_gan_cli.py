@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from gan_trainings import write_pictures
+from gan_trainings import measured_pace, write_pictures
 from processes import start, wait_until
 from program import refused, sonoforge, succeed
 from sonoforge.models.ga_gan.codes import PUBLISHED
@@ -96,6 +96,19 @@ def test_a_time_budget_ends_a_training_that_can_be_continued(pictures: Path, tmp
     assert finished["run"] == stopped.json["run"]
     assert finished["finished"] is True
     assert finished["last_tick"]["step"] == 20
+
+
+def test_minutes_alone_are_the_length_of_a_whole_training(pictures: Path, tmp_path: Path) -> None:
+    """Its pace, measured once, tells the steps, so a schedule reaches its end; other minutes are another run."""
+    arguments = [*TRAIN, "--data", pictures, "--schedule", "linear-decay", "--metrics", "none", "--out", tmp_path]
+    done = succeed(*arguments, "--minutes", "0.02")
+    assert done.json["finished"] is True
+    run = Path(done.json["run"])
+    steps = done.json["last_tick"]["step"]
+    assert steps == pytest.approx(60 * 0.02 / measured_pace(run), rel=0.05, abs=1)
+    again = succeed(*arguments, "--minutes", "0.02", "--resume")
+    assert again.json["run"] == str(run) and again.json["last_tick"]["step"] == steps
+    assert succeed(*arguments, "--minutes", "0.03", "--resume").json["run"] != str(run)
 
 
 @pytest.fixture(scope="module")

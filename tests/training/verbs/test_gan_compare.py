@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 from torch import equal
 
-from gan_trainings import SETTINGS, draw_discs, write_pictures
+from gan_trainings import SETTINGS, draw_discs, measured_pace, write_pictures
 from program import refused, sonoforge, succeed
 from sonoforge.training import run_folder
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -147,6 +148,19 @@ def _ours(run: Path) -> list[dict[str, str]]:
     return [row for row in rows if row["source"] == "ours"]
 
 
+def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path
+) -> None:
+    from sonoforge.training.verbs import gan_compare
+
+    monkeypatch.setattr(gan_compare, "steps_in", lambda *given: 3)
+    command = ["gan", "compare", "--data", pictures, "--class-name", "malignant", "--recipes", "dcgan", "--size", "32"]
+    command += ["--batch", "4", "--width", "8", "--minutes", "1", "--milestones", "0.05,0.1,0.4,0.6,0.9,1"]
+    done = succeed(*command, "--metric-features", "pixels", "--repeats", "5", "--out", tmp_path)
+    assert [(row["milestone"], row["step"]) for row in done.json["rows"]] == [(0.4, 1), (0.6, 2), (1.0, 3)]
+    assert "only 3 steps in these minutes, so 3 milestones of 6" in done.err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -206,24 +220,27 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     assert "StyleGAN" not in text
 
 
-def test_trained_for_as_long_each_recipe_does_what_its_pace_allows(pictures: Path, tmp_path: Path) -> None:
-    """A preset goes to the recipe that has it, unless the recipe is asked for with its own."""
-    command = ["gan", "compare", "--data", pictures, "--class-name", "malignant"]
+@pytest.fixture(scope="module")
+def for_as_long(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[object]]:
+    """A comparison at equal minutes, and its command; its preset is that of one recipe."""
+    command: list[object] = ["gan", "compare", "--data", pictures, "--class-name", "malignant"]
     command += ["--recipes", "dcgan,stylegan2,stylegan2:few-cores"]
-    command += ["--size", "32", "--batch", "4", "--width", "8", "--minutes", "0.02", "--milestones", "0.5,1"]
-    command += ["--metric-features", "pixels", "--repeats", "5", "--preset", "small-data", "--out", tmp_path]
+    command += ["--size", "32", "--batch", "4", "--width", "8", "--minutes", "0.02", "--milestones", "1"]
+    command += ["--metric-features", "pixels", "--repeats", "5", "--preset", "small-data"]
+    command += ["--out", tmp_path_factory.mktemp("runs")]
     done = succeed(*command)
-    run = Path(done.json["run"])
+    assert "quality over time:" in done.said
+    return Path(done.json["run"]), command
+
+
+def test_trained_for_as_long_each_recipe_does_what_its_pace_allows(for_as_long: tuple[Path, list[object]]) -> None:
+    """A preset goes to the recipe that has it, unless the recipe is asked for with its own."""
+    run, command = for_as_long
     rows = _ours(run)
-    assert [(row["recipe"], row["milestone"]) for row in rows] == [
-        (recipe, share) for recipe in ("dcgan", "stylegan2", "stylegan2:few-cores") for share in ("0.5", "1.0")
-    ]
+    assert [row["recipe"] for row in rows] == ["dcgan", "stylegan2", "stylegan2:few-cores"]
     ends = {row["recipe"]: row for row in rows}
     for row in ends.values():
-        last = max((run / row["run"] / "pace").iterdir(), key=lambda pace: int(pace.name.partition("-")[0]))
-        ticks = [json.loads(line) for line in (last / "stats.jsonl").read_text().splitlines()]
-        seconds = sum(tick["seconds_per_step"] for tick in ticks) / len(ticks)
-        assert int(row["step"]) == pytest.approx(60 * 0.02 / seconds, rel=0.05, abs=1), "all ticks have as many steps"
+        assert int(row["step"]) == pytest.approx(60 * 0.02 / measured_pace(run / row["run"]), rel=0.05, abs=1)
     folders = ("dcgan", "stylegan2", "stylegan2-few-cores")
     about = [gan_checkpoint.describe(next((run / name / "checkpoints").iterdir())).settings for name in folders]
     assert [(one["recipe"], one["preset"]) for one in about] == [
@@ -231,7 +248,46 @@ def test_trained_for_as_long_each_recipe_does_what_its_pace_allows(pictures: Pat
     ]
     with Image.open(run / "quality-over-time.png") as picture:
         assert "synthetic" in picture.text["Description"]  # type: ignore[attr-defined]
-    assert "quality over time:" in done.said
     steps = [row["step"] for row in rows]
     again = succeed(*command, "--resume").json
     assert again["run"] == str(run) and [row["step"] for row in _ours(run)] == steps, "its pace is measured once"
+
+
+def test_tables_that_were_kept_are_shown_as_one(for_as_long: tuple[Path, list[object]], tmp_path: Path) -> None:
+    """Of a recipe in two of them, the longer training; what is no such table, or no comparable one, is refused."""
+    run, _ = for_as_long
+    trained = run_folder.read_results(run)["rows"]
+    kept = run / "compare.csv"
+    shown = succeed("gan", "compare", "--from", kept, "--out", tmp_path / "again").json
+    assert shown["rows"] == trained, "figure by figure"
+    written = Path(shown["run"])
+    assert _ours(written) == _ours(run)
+    assert (written / "tables.md").read_text() == markdown_tables(trained, None)
+    with Image.open(written / "quality-over-time.png") as picture:
+        assert "synthetic" in picture.text["Description"]  # type: ignore[attr-defined]
+
+    longer = tmp_path / "longer.csv"
+    longer.write_text(kept.read_text().replace("stylegan2", "wgan"))
+    _double_hours(longer)
+    both = succeed("gan", "compare", "--from", f"{kept},{longer}", "--out", tmp_path / "again").json["rows"]
+    assert [row["recipe"] for row in both] == ["stylegan2", "stylegan2:few-cores", "dcgan", "wgan", "wgan:few-cores"]
+    hours = {row["recipe"]: row["hours"] for row in both}
+    before = [row["hours"] for row in trained]
+    assert (hours["dcgan"], hours["stylegan2"], hours["wgan"]) == (2 * before[0], before[1], 2 * before[1])
+
+    assert "found other settings beside it" in refused("gan", "compare", "--from", kept, "--minutes", "1")
+    longer.write_text(longer.read_text().replace(trained[0]["protocol_id"], "0" * 16, 1))
+    assert "not comparable" in refused("gan", "compare", "--from", longer)
+    longer.write_text(kept.read_text().replace("False", "perhaps", 1).replace("True", "perhaps", 1))
+    assert re.search(r"longer.csv: line \d: collapsed: found 'perhaps'", refused("gan", "compare", "--from", longer))
+    longer.write_text("data,recipe\n")
+    assert "found columns data, recipe, expected data, recipe, milestone" in refused("gan", "compare", "--from", longer)
+
+
+def _double_hours(path: Path) -> None:
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "hours": 2 * float(row["hours"])} for row in rows if row["source"] == "ours")

@@ -15,7 +15,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,25 +99,25 @@ def read_config(folder: Path) -> dict[str, Any]:
     return values
 
 
-def find_run(root: Path, name: str, config: Mapping[str, Any]) -> Path | None:
+def find_run(root: Path, name: str, config: Mapping[str, Any], compared: Collection[str] = ()) -> Path | None:
     """Return the newest run folder of this name made with the same settings, finished or not.
 
-    Settings in `NOT_COMPARED` do not count.
+    Settings in `NOT_COMPARED` do not count, unless they are in ``compared``.
     """
     if not root.is_dir():
         return None
-    wanted = _compared(plain(config))
+    wanted = _compared(plain(config), compared)
     for folder in sorted(root.iterdir(), key=_number, reverse=True):
         match = _NUMBERED.fullmatch(folder.name)
         if not match or match.group(2) != name or not (folder / CONFIG).is_file():
             continue
-        if _compared(read_config(folder)) == wanted:
+        if _compared(read_config(folder), compared) == wanted:
             return folder
     return None
 
 
-def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in NOT_COMPARED}
+def _compared(config: Mapping[str, Any], compared: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in NOT_COMPARED or key in compared}
 
 
 def is_finished(folder: Path) -> bool:
@@ -125,25 +125,30 @@ def is_finished(folder: Path) -> bool:
     return (folder / RESULTS).is_file()
 
 
-def open_run(root: Path, name: str, config: Mapping[str, Any], *, resume: bool) -> Path:
+def open_run(root: Path, name: str, config: Mapping[str, Any], *, resume: bool, compared: Collection[str] = ()) -> Path:
     """Return the folder to work in, and log which and why.
 
     With ``resume``, that is the newest run of the same name and settings, if there is one: unfinished,
-    to be continued, or finished, to be returned as it is.  Otherwise a new one.
+    to be continued, or finished, to be returned as it is.  Otherwise a new one.  Settings in ``compared`` count,
+    though they are in `NOT_COMPARED`.
     """
     if resume:
-        folder = find_run(root, name, config)
+        folder = find_run(root, name, config, compared)
         if folder is not None:
             remote_runs.fetch(folder)
             log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
             return folder
     folder = create_run(root, name, config)
-    suffix = f" (nothing to resume: no earlier run with these settings{_nearest(folder, config)})" if resume else ""
+    suffix = (
+        f" (nothing to resume: no earlier run with these settings{_nearest(folder, config, compared)})"
+        if resume
+        else ""
+    )
     log.info("run folder %s%s", folder, suffix)
     return folder
 
 
-def _nearest(folder: Path, config: Mapping[str, Any]) -> str:
+def _nearest(folder: Path, config: Mapping[str, Any], compared: Collection[str]) -> str:
     """Say in which settings the run of the same name before this one differs, if there is one."""
     number, name = folder.name.split("-", 1)
     others = [path for path in folder.parent.glob(f"*-{name}") if _number(path) < int(number)]
@@ -151,7 +156,7 @@ def _nearest(folder: Path, config: Mapping[str, Any]) -> str:
     if not others:
         return ""
     last = max(others, key=_number)
-    was, now = _compared(read_config(last)), _compared(plain(config))
+    was, now = _compared(read_config(last), compared), _compared(plain(config), compared)
     differing = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
     return f"; {last.name} had " + name_some(f"{key} {was.get(key)}, not {now.get(key)}" for key in differing)
 

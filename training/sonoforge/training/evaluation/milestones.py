@@ -18,7 +18,6 @@ from sonoforge.training.evaluation.projections import pca_projection
 from sonoforge.training.evaluation.protocol import Protocol, protocol_id
 from sonoforge.training.evaluation.results import MetricRow, Unmeasured
 from sonoforge.training.evaluation.yardstick import Yardstick, measure_sets
-from sonoforge.training.gan.progress.ticks import read_stats
 
 
 class Milestone(TypedDict):
@@ -76,20 +75,3 @@ def measure_milestone(checkpoint: Path, real: ImageSet, yardstick: Yardstick, co
     )
     write_json(path, measured)
     return measured
-
-
-def training_cost(run: Path, step: int) -> dict[str, float | None]:
-    """Sum up what a training took up to a step: ``seconds_per_kimg``, ``hours`` and ``memory_gib``, its peak.
-
-    Seconds of training alone: neither samples and checkpoints nor measuring.  Steps that a killed run lost and trained
-    again count once.
-    """
-    rows = read_stats(run, step)
-    before = [0, *[row["step"] for row in rows[:-1]]]
-    seconds = sum((row["step"] - last) * row["seconds_per_step"] for row, last in zip(rows, before, strict=True))
-    peaks = [row["memory_gib"] for row in rows if row["memory_gib"] is not None]
-    return {
-        "seconds_per_kimg": seconds / rows[-1]["kimg"],
-        "hours": seconds / 3600,
-        "memory_gib": max(peaks, default=None),
-    }

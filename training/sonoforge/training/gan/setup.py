@@ -191,9 +191,10 @@ def log_setup(setup: TrainingSetup) -> None:
         recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate,
     )  # fmt: skip
     features, space = setup.job.features, setup.job.space
-    if features is not None:
+    projected = judge(recipe).projected
+    if features is not None and (projected or recipe.perceptual_weight):
         log.info("feature network: %s", features.name)
-        if judge(recipe).projected and space is not None and _is_related(space.name, features.name):
+        if projected and space is not None and _is_related(space.name, features.name):
             log.warning(
                 "the metrics are measured in %s, and the discriminator sees images through %s: that flatters them; "
                 "--metric-features names another space", space.short_name, features.name.partition(" ")[0],

@@ -45,6 +45,7 @@ OURS = "ours"
 CLAIM = "claim under another protocol, not comparable"
 _ROUNDING = 0.05  # of a budget to whole steps, above which budgets count as different
 _NOISE = 0.25  # of the time that equal lengths of training take, up to which they count as equal
+_APART = 3.0  # lengths of trainings, from which on the curves' minutes are on a logarithmic axis
 _POINT = 6.0  # area of a point of the PCA picture, points squared
 
 
@@ -72,7 +73,8 @@ def claimed_rows(paper: Paper | None) -> list[dict[str, Any]]:
 def describe_rows(rows: Sequence[dict[str, Any]]) -> str:
     """Return our table for a terminal, and how to read it."""
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
-    for heading in ("recipe", "share of training", *FIGURES.values(), "s/kimg", "hours", "GiB"):
+    table.add_column("recipe", min_width=max(len(row["recipe"]) for row in rows))
+    for heading in ("share of training", *FIGURES.values(), "s/kimg", "hours", "GiB"):
         table.add_column(heading)
     for row in rows:
         table.add_row(row["recipe"], _when(row), *_figures(row), *_costs(row))
@@ -236,15 +238,22 @@ def write_curves(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         axis = canvas.add_subplot()
         for number, recipe in enumerate(dict.fromkeys(row["recipe"] for row in rows)):
             own = [row for row in rows if row["recipe"] == recipe]
-            # Twelve recipes before a colour comes again with the same kind of line.
-            style: dict[str, Any] = {"color": SERIES[number % len(SERIES)], "marker": MARKERS[number % len(MARKERS)]}
-            line = "-" if number < len(SERIES) else "--"
+            # Eighteen recipes before a line comes again, 36 before one comes again with the same marker.
+            cycle, place = divmod(number, len(SERIES))
+            style: dict[str, Any] = {"color": SERIES[place], "marker": MARKERS[(place + cycle) % len(MARKERS)]}
+            line = ("-", "--", ":")[cycle % 3]
             minutes, ratios = [60 * row["hours"] for row in own], [row["kid_ratio"] for row in own]
             axis.plot(minutes, ratios, line, label=recipe, markersize=4, **style)
         axis.axhline(1, color="0.4", linewidth=0.8)
-        axis.annotate("cannot be told from real images", (0, 1), (2, 2), textcoords="offset points", color="0.4")
+        floor = {"xycoords": axis.get_yaxis_transform(), "textcoords": "offset points", "color": "0.4"}
+        axis.annotate("cannot be told from real images", (0, 1), (2, 2), **floor)
         axis.set_yscale("log")
-        axis.set_xlim(left=0)
+        lengths = [row["hours"] for row in {row["recipe"]: row for row in rows}.values()]
+        if max(lengths) > _APART * min(lengths):  # short trainings beside long ones would be a dash at the left
+            axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:g}")
+        else:
+            axis.set_xlim(left=0)
         axis.set_xlabel(f"minutes of training ({rows[0]['device']})")
         axis.set_ylabel("KID / KID of real images (log)")
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

@@ -25,7 +25,6 @@ from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.image_set import ImageSet, describe, resized
-from sonoforge.training.evaluation.milestones import training_cost
 from sonoforge.training.evaluation.pictures import Pictures
 from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.results import MetricRow
@@ -36,6 +35,7 @@ from sonoforge.training.gan.batches.joint_masks import join_masks
 from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.generator import CPU_BATCH, latent_size, load_generator, sample, structures_drawn_into
 from sonoforge.training.gan.job import GanJob, open_job
+from sonoforge.training.gan.progress.ticks import training_cost
 from sonoforge.training.metrics.spaces import Space
 from sonoforge.training.peak_memory import measured_memory
 from sonoforge.training.run_folder import is_finished, log_to, read_results

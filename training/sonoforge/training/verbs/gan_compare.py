@@ -24,7 +24,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.after_training import real_set
 from sonoforge.training.evaluation.image_set import ImageSet
-from sonoforge.training.evaluation.milestones import Milestone, measure_milestone, milestone_steps, training_cost
+from sonoforge.training.evaluation.milestones import Milestone, measure_milestone, milestone_steps
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.evaluation.yardstick import Yardstick, open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -33,24 +33,22 @@ from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.progress.ticks import read_stats
+from sonoforge.training.gan.pace import LENGTH, given_length, of_length, steps_in
+from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.setup import TrainingSetup, set_up
 from sonoforge.training.pages import compare as page
+from sonoforge.training.pages.kept_comparison import read_comparison
 from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.progress import is_shown
 from sonoforge.training.statistics.published_gans import Paper, find_paper
-from sonoforge.training.verbs.gan_train import device_name, finishing_on_interrupt
+from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt
 from sonoforge.training.verbs.settings.gan_compare import CYTOLOGY, Config
 
 log = logging.getLogger(__name__)
 
 METRICS = ("kid", "fid", "swd", "inception-score")
-PACE = "pace"
-FIRST_STEPS = 4  # of the training that tells a recipe's pace, where it is slow
-PACE_STEPS = 32  # of a second one, where it is quick: twice the longest interval of a regulariser
-PACE_SHARE = 0.2  # of the minutes: the longest that the second one may take
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,15 +67,17 @@ class _Training:
 
 def main(config: Config) -> Outcome:
     """Train each recipe from milestone to milestone; write figures and tables after each."""
+    if config.from_tables:
+        return _show_again(config)
     cache_folder = config.storage.open()
     shares = _shares(config.milestones)
     recipes = tuple(name for given in config.recipes for name in (CYTOLOGY if given == "cytology" else (given,)))
     config = dataclasses.replace(config, recipes=recipes)
     if not config.recipes or len(set(config.recipes)) < len(config.recipes):
         raise SonoforgeError(f"--recipes: found {','.join(config.recipes) or 'nothing'}, expected different recipes")
-    lengths = [name for name in ("epochs", "steps", "kimg") if getattr(config.gan, name) is not None]
-    if config.minutes is not None and lengths:
-        raise SonoforgeError(f"--minutes: found with --{lengths[0]}, expected one of them")
+    length = given_length(config.gan)
+    if config.minutes is not None and length:
+        raise SonoforgeError(f"--minutes: found with --{length}, expected one of them")
     job = open_job(config.gan, config.device)
     trainings = _set_up(config, job, cache_folder)
     if config.minutes is None:
@@ -87,7 +87,7 @@ def main(config: Config) -> Outcome:
     yardstick = Yardstick(METRICS, spaces, None, config.repeats, config.gan.seed, cache_folder)
     name = f"gan-compare-{trainings[0].images.name}-{config.gan.class_name or 'all'}".lower()
     paper = find_paper(config.published, [name.partition(":")[0] for name in config.recipes])
-    folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
+    folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume, compared=LENGTH)
     shown: list[page.Shown] = []
     figures: list[dict[str, Any]] = []
     device = find_device(config.device)
@@ -95,16 +95,17 @@ def main(config: Config) -> Outcome:
     with run_folder.working_in(folder), finishing_on_interrupt() as interrupted:
         run_folder.write_environment(folder, about)
         for planned in trainings:
-            training = planned
+            training, own_shares = planned, shares
             if config.minutes is not None:
-                log.info("== %s: its pace", planned.name)
-                pilot = planned.folder_in(folder) / PACE
-                steps = _steps_in(config.minutes, planned, pilot, interrupted)
+                images, own_job = planned.images, planned.setup.job
+                steps = steps_in(config.minutes, images, own_job, planned.folder_in(folder), interrupted)
                 if steps is None:
                     return _stopped(folder, shown)
-                training = _with_milestones(_of_steps(planned, steps), shares)
+                own_setup = set_up(images, of_length(own_job, steps))
+                own_shares = _apart(shares, steps)
+                training = _with_milestones(dataclasses.replace(planned, setup=own_setup), own_shares)
             count = config.count or len(training.setup.originals)
-            for share, step in zip(shares, training.setup.job.milestones, strict=True):
+            for share, step in zip(own_shares, training.setup.job.milestones, strict=True):
                 log.info("== %s up to %g of its training, step %d", training.name, share, step)
                 checkpoint = _reach(training, training.folder_in(folder), step, interrupted)
                 if checkpoint is None:
@@ -130,8 +131,24 @@ def main(config: Config) -> Outcome:
     return Outcome({"run": str(folder), "finished": True, "tables": str(folder / page.TABLES), **result}, following)
 
 
+def _show_again(config: Config) -> Outcome:
+    """Print the tables and draw the curves from what was measured."""
+    if dataclasses.replace(config, from_tables=(), out=Config.out) != Config():
+        raise SonoforgeError("--from: found other settings beside it, expected none but --out: the files hold them")
+    rows = read_comparison([Path(name) for name in config.from_tables])
+    folder = run_folder.open_run(Path(config.out), f"gan-compare-{rows[0]['data']}-again".lower(), {}, resume=False)
+    _write_tables(folder, rows, [], None)
+    page.write_curves(folder / page.CURVES, rows)
+    say("%s", page.describe_rows(rows))
+    say("tables: %s   as CSV: %s", folder / page.TABLES, folder / page.TABLE)
+    say("quality over time: %s", folder / page.CURVES)
+    result = {"rows": rows}
+    run_folder.write_results(folder, result)
+    return Outcome({"run": str(folder), **result})
+
+
 def _stopped(folder: Path, shown: Sequence[page.Shown]) -> Outcome:
-    log.info("stopped before its end; to go on: the same command with --resume")
+    log.info(UNFINISHED)
     rows = [item.row for item in shown]
     return Outcome({"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan compare --resume")
 
@@ -147,6 +164,14 @@ def _shares(texts: Sequence[str]) -> list[float]:
             "such as 0.1,0.5,1"
         )
     return shares
+
+
+def _apart(shares: Sequence[float], steps: int) -> list[float]:
+    """Leave out shares of a training at whose step a later one is, too: a slow recipe does few in its minutes."""
+    last = {step: share for share in shares for step in milestone_steps([share], steps)}
+    if len(last) < len(shares):
+        log.warning("only %d steps in these minutes, so %d milestones of %d", steps, len(last), len(shares))
+    return list(last.values())
 
 
 def _set_up(config: Config, job: GanJob, cache_folder: Path | None) -> list[_Training]:
@@ -168,29 +193,6 @@ def _with_milestones(training: _Training, shares: Sequence[float]) -> _Training:
     setup = training.setup
     job = dataclasses.replace(setup.job, milestones=milestone_steps(shares, setup.plan.steps))
     return dataclasses.replace(training, setup=dataclasses.replace(setup, job=job))
-
-
-def _of_steps(training: _Training, steps: int) -> _Training:
-    job = training.setup.job
-    settings = dataclasses.replace(job.settings, steps=steps, kimg=None, epochs=None)
-    return dataclasses.replace(training, setup=set_up(training.images, dataclasses.replace(job, settings=settings)))
-
-
-def _steps_in(minutes: float, training: _Training, folder: Path, interrupted: Callable[[], bool]) -> int | None:
-    """Return how many steps a recipe does in so many minutes, by a short training; None on an interruption.
-
-    A short one runs through the whole schedule, all resolutions of a growing network among it.
-    """
-    seconds = 0.0
-    for count in (FIRST_STEPS, PACE_STEPS):
-        short, own = _of_steps(training, count), folder / f"{count}-steps"
-        train_gan(training.images, short.setup.job, own, resume=True, show_progress=is_shown(), stop=interrupted)
-        if not run_folder.is_finished(own):
-            return None
-        seconds = float(training_cost(own, count)["hours"] or 0) * 3600 / count
-        if seconds * PACE_STEPS > PACE_SHARE * 60 * minutes:
-            break
-    return max(1, round(60 * minutes / seconds))
 
 
 def _of_recipe(name: str, settings: GanSettings, compared: Sequence[str]) -> GanSettings:
@@ -279,5 +281,6 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
 
 def _write_tables(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]], paper: Paper | None) -> None:
     write_table(folder / page.TABLE, page.COLUMNS, [*rows, *page.claimed_rows(paper)])
-    write_table(folder / page.ALL_FIGURES, tuple(figures[0]), figures)
+    if figures:
+        write_table(folder / page.ALL_FIGURES, tuple(figures[0]), figures)
     write_text(folder / page.TABLES, page.markdown_tables(rows, paper))

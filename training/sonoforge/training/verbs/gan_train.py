@@ -26,6 +26,7 @@ from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, r
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import open_job, with_space
 from sonoforge.training.gan.options import PRECISIONS, GanSettings
+from sonoforge.training.gan.pace import LENGTH, given_length, of_length, steps_in
 from sonoforge.training.gan.progress.curves import PICTURE
 from sonoforge.training.gan.settings import make_plan
 from sonoforge.training.gan.setup import set_up
@@ -35,6 +36,7 @@ from sonoforge.training.verbs.settings.gan_train import Config
 log = logging.getLogger(__name__)
 
 HELD_OUT_SHARE = 0.1
+UNFINISHED = "stopped before its end; to go on: the same command with --resume"
 
 
 def main(config: Config) -> Outcome:
@@ -52,9 +54,10 @@ def main(config: Config) -> Outcome:
     slug = re.sub(r"[^a-z0-9]+", "-", f"gan-{settings.recipe}-{images.name}-{settings.class_name}".lower()).strip("-")
     opened = ""
     if fabric.is_global_zero:
-        opened = str(run_folder.open_run(Path(config.out), slug, flatten(config), resume=config.resume))
+        compared = () if given_length(settings) else LENGTH
+        values = flatten(config)
+        opened = str(run_folder.open_run(Path(config.out), slug, values, resume=config.resume, compared=compared))
     folder = Path(fabric.broadcast(opened))
-    deadline = time.monotonic() + 60 * config.minutes if config.minutes else float("inf")
     with contextlib.ExitStack() as stack:
         if fabric.is_global_zero:
             stack.enter_context(run_folder.working_in(folder))
@@ -62,6 +65,15 @@ def main(config: Config) -> Outcome:
                 folder, run_folder.describe_environment(device_name(fabric.device), settings.seed, images.fingerprint)
             )
         interrupted = stack.enter_context(finishing_on_interrupt())
+        deadline = float("inf")
+        if config.minutes is not None and given_length(settings):
+            deadline = time.monotonic() + 60 * config.minutes
+        elif config.minutes is not None:
+            steps = fabric.broadcast(steps_in(config.minutes, images, job, folder, interrupted))
+            if steps is None:
+                log.info(UNFINISHED)
+                return Outcome({"run": str(folder), "finished": False}, "sonoforge gan train --resume")
+            job = of_length(job, steps)
         checkpoint = train_gan(
             images,
             job,
@@ -77,7 +89,7 @@ def main(config: Config) -> Outcome:
         say("curves: %s   best checkpoint: %s", folder / PICTURE, best.name if best else "none")
     result: dict[str, Any] = {"run": str(folder), "finished": finished, "checkpoint": str(checkpoint)}
     if not finished:
-        log.info("stopped before its end; to go on: the same command with --resume")
+        log.info(UNFINISHED)
     results = run_folder.read_results(folder) if finished else {}
     which = "--checkpoint best " if settings.metrics and best else ""
     return Outcome({**results, **result}, f"sonoforge gan sample {folder} {which}--count 64")

@@ -98,6 +98,23 @@ def read_stats(folder: Path, step: int) -> list[dict[str, Any]]:
     return [row for row in rows if row["step"] <= step]
 
 
+def training_cost(run: Path, step: int) -> dict[str, float | None]:
+    """Sum up what a training took up to a step: ``seconds_per_kimg``, ``hours`` and ``memory_gib``, its peak.
+
+    Seconds of training alone: neither samples and checkpoints nor measuring.  Steps that a killed run lost and trained
+    again count once.
+    """
+    rows = read_stats(run, step)
+    before = [0, *[row["step"] for row in rows[:-1]]]
+    seconds = sum((row["step"] - last) * row["seconds_per_step"] for row, last in zip(rows, before, strict=True))
+    peaks = [row["memory_gib"] for row in rows if row["memory_gib"] is not None]
+    return {
+        "seconds_per_kimg": seconds / rows[-1]["kimg"],
+        "hours": seconds / 3600,
+        "memory_gib": max(peaks, default=None),
+    }
+
+
 def stalled(rows: list[dict[str, Any]], patience: int, interval: int) -> bool:
     """Whether KID has not fallen below its lowest value for ``patience`` measurements.
 

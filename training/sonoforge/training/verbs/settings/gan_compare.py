@@ -18,6 +18,7 @@ sonoforge gan compare --data BUSI --class-name malignant --held-out 0.2       ag
 sonoforge gan compare --recipes stylegan2,wgan-gp --image-size 64 --kimg 5 --milestones 0.5,1 --metric-features bundle
 sonoforge gan compare --data BUSI --recipes projected:small-data,stylegan2:few-cores --features mobilenet_v2 --size 64 \
     --minutes 30 --milestones 0.1,0.2,0.4,0.6,0.8,1 --held-out 0.3              the same minutes for each
+sonoforge gan compare --from all-2-minutes.csv,best-30-minutes.csv            two comparisons as one
 sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --expand 7 --milestones 1 --kimg 100
 
 The first makes the tables of Ryspayeva and Salykova 2025, the last that of Berezsky and Liashchynskyi 2024; their
@@ -76,5 +77,12 @@ class Config:
     repeats: int = option(100, help="number of random halves for floors and intervals", limits=(5, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    from_tables: tuple[str, ...] = option(
+        (),
+        help="compare.csv of runs, comma-separated: print their tables as one, draw quality over time again and train "
+        "nothing; of a recipe in several, the longest training",
+        metavar="FILE,...",
+        aliases=("from",),
+    )
     out: str = runs_folder()
     resume: bool = option(False, help="continue the newest comparison with the same settings, if there is one")

@@ -19,6 +19,8 @@ sonoforge gan train --data BUSI --class-name malignant --metrics kid,fid --metri
 sonoforge gan train --recipe stylegan3-t --data BUSI --class malignant --size 512    hours on a GPU
 sonoforge gan train --recipe stylegan2 --data BUSI --class malignant --start-from runs/00001-gan-stylegan2-busi-benign
 sonoforge gan train --recipe stylegan2 --data BUSI --start-from ffhq.safetensors --freeze-discriminator 4 --class normal
+sonoforge gan train --data BUSI --class malignant --recipe projected --preset small-data --features f.safetensors \
+    --minutes 30                                                as far as half an hour goes, whatever the machine
 sonoforge gan train --data BUSI --class-name malignant --resume  continue where a stopped run was
 torchrun --nproc-per-node 4 -m sonoforge.runtime.cli.main gan train --data BUSI --class-name malignant
 
@@ -34,7 +36,12 @@ class Config:
 
     data: tuple[str, ...] = data_option()
     gan: GanSettings = group(GanSettings(metrics=("kid",)), title="the training")
-    minutes: float | None = option(None, help="stop and save after so long; --resume goes on", limits=(0.001, None))
+    minutes: float | None = option(
+        None,
+        help="train for about so long, schedules and growing included: a short training before tells the pace; with "
+        "--epochs, --steps or --kimg: stop and save after so long, --resume goes on",
+        limits=(0.001, None),
+    )
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = runs_folder()

@@ -1,0 +1,68 @@
+"""How many steps a training does in so many minutes, told by two short ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import run_folder
+from sonoforge.training.gan.batches.training_set import TrainingSet
+from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.job import GanJob
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.progress.ticks import training_cost
+from sonoforge.training.progress import is_shown
+
+log = logging.getLogger(__name__)
+
+LENGTH = ("minutes",)  # what tells runs apart that are as long as their minutes, see `run_folder.open_run`
+PACE = "pace"  # folder of the short trainings, inside that of the training
+FIRST_STEPS = 4  # of the first one
+PACE_STEPS = 32  # of the second one, where a step is quick: twice the longest interval of a regulariser
+PACE_SHARE = 0.2  # of the minutes: the longest that the second one may take
+
+
+def given_length(settings: GanSettings) -> str:
+    """Return which of epochs, steps and kimg the settings give; empty if none."""
+    return next((name for name in ("epochs", "steps", "kimg") if getattr(settings, name) is not None), "")
+
+
+def of_length(job: GanJob, steps: int) -> GanJob:
+    """Return the same training with another number of steps."""
+    return dataclasses.replace(job, settings=dataclasses.replace(job.settings, steps=steps, kimg=None, epochs=None))
+
+
+def steps_in(minutes: float, images: TrainingSet, job: GanJob, folder: Path, stop: Callable[[], bool]) -> int | None:
+    """Return how many steps a training does in so many minutes.
+
+    A short training runs through the whole schedule, all resolutions of a growing network among it.  Called again
+    with the same folder, the answer is the same, on a faster machine, too.
+
+    Args:
+        minutes: Of training alone; samples, checkpoints and measuring come on top.
+        images: What to learn.
+        job: The training; its own length does not count.
+        folder: Of the training; what is measured is kept in its sub-folder `PACE`.
+        stop: As of `engine.train_gan`.
+
+    Returns:
+        At least 1; None if it was stopped.
+    """
+    log.info("measuring the pace of %s", job.settings.recipe)
+    job = dataclasses.replace(job, settings=dataclasses.replace(job.settings, metrics=()), milestones=())
+    seconds = 0.0
+    for count in (FIRST_STEPS, PACE_STEPS):
+        own = folder / PACE / f"{count}-steps"
+        train_gan(images, of_length(job, count), own, resume=True, show_progress=is_shown(), stop=stop)
+        if not run_folder.is_finished(own):
+            return None
+        hours = training_cost(own, count)["hours"]
+        if not hours:
+            raise SonoforgeError(f"{own}: found no time that its steps took; remove the folder to measure it again")
+        seconds = hours * 3600 / count
+        if seconds * PACE_STEPS > PACE_SHARE * 60 * minutes:
+            break
+    return max(1, round(60 * minutes / seconds))

@@ -1,0 +1,77 @@
+"""The tables of `sonoforge gan compare`, read again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.datasets import read_table
+from sonoforge.training.pages.compare import COLUMNS, FIGURES, OURS, TABLE
+
+_TEXTS = frozenset(
+    {"data", "recipe", "reference", "protocol_id", "device", "conditioning", "features", "source", "run"}
+)
+_WHOLE = frozenset({"step", "n", "real", "generated", "image_size", "batch", "images", "expand", "classes"})
+_FOUND = frozenset(f"{name}{part}" for name in FIGURES for part in ("", "_floor", "_ratio"))
+
+
+def read_comparison(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Read our rows of several tables; of a recipe in more than one of them, those of the longest training.
+
+    Args:
+        paths: Files as `write_table` writes them, or compressed by gzip (``.csv.gz``).
+
+    Raises:
+        SonoforgeError: Other columns, a cell that is no number, no row, or rows whose figures cannot be compared.
+    """
+    ends: dict[str, tuple[float, Path]] = {}
+    rows = []
+    for path in paths:
+        found = _read(path)
+        for row in found:
+            ends[row["recipe"]] = max(ends.get(row["recipe"], (0.0, path)), (row["hours"], path))
+        rows += [(path, row) for row in found]
+    kept = [row for path, row in rows if ends[row["recipe"]][1] == path]
+    if len({row["protocol_id"] for row in kept}) > 1:
+        raise SonoforgeError(
+            f"--from: {', '.join(map(str, paths))} were measured under {len({row['protocol_id'] for row in kept})} "
+            "protocols, so their figures are not comparable; give tables of the same images, size and features"
+        )
+    return kept
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    remedy = f"give {TABLE} of a run of sonoforge gan compare"
+    rows, columns = read_table(path, remedy)
+    if tuple(columns) != COLUMNS:
+        raise SonoforgeError(
+            f"{path}: found columns {', '.join(columns) or 'nothing'}, expected {', '.join(COLUMNS)}; {remedy}"
+        )
+    own = [_parse(path, line, row) for line, row in enumerate(rows, start=2) if row["source"] == OURS]
+    if not own:
+        raise SonoforgeError(f"{path}: found no row of source {OURS}; {remedy}")
+    return own
+
+
+def _parse(path: Path, line: int, cells: dict[str, str | None]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, cell in cells.items():
+        text = cell or ""
+        try:
+            if name in _TEXTS:
+                row[name] = text
+            elif name == "collapsed":
+                row[name] = {"True": True, "False": False}[text]
+            elif name in _WHOLE:
+                row[name] = int(text)
+            elif text:
+                row[name] = float(text)
+            elif name not in _FOUND:  # a figure that was not measured is left out of its row
+                row[name] = None
+        except (ValueError, KeyError) as error:
+            raise SonoforgeError(
+                f"{path}: line {line}: {name}: found {text!r}, expected a number; restore the file"
+            ) from error
+    return row
