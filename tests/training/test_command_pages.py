@@ -12,6 +12,7 @@ from places import CHECKOUT
 from program import sonoforge
 
 DOCS = CHECKOUT / "training" / "docs"
+ALIASES = {"from": "from_tables"}  # shorter names of flags, and the setting of each
 COMMANDS = [
     line.strip()
     for page in ("many-machines.md", "several-collections.md", "what-travels.md", "projected.md")
@@ -29,6 +30,6 @@ def test_every_command_is_understood(command: str) -> None:
     for flag, value in itertools.pairwise(words):
         key = flag.removeprefix("--").replace("-", "_")
         if flag.startswith("--") and not value.startswith("--"):
-            found = settings[key]
+            found = settings[ALIASES.get(key, key)]
             given = found if isinstance(found, list) else [f"{found:g}" if isinstance(found, float) else str(found)]
             assert value in given or value == ",".join(given)
