@@ -245,8 +245,14 @@ def write_curves(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             minutes, ratios = [60 * row["hours"] for row in own], [row["kid_ratio"] for row in own]
             axis.plot(minutes, ratios, line, label=recipe, markersize=4, **style)
         axis.axhline(1, color="0.4", linewidth=0.8)
-        floor = {"xycoords": axis.get_yaxis_transform(), "textcoords": "offset points", "color": "0.4"}
-        axis.annotate("cannot be told from real images", (0, 1), (2, 2), **floor)
+        axis.annotate(
+            "cannot be told from real images",
+            (0, 1),
+            (2, 2),
+            xycoords=axis.get_yaxis_transform(),
+            textcoords="offset points",
+            color="0.4",
+        )
         axis.set_yscale("log")
         lengths = [row["hours"] for row in {row["recipe"]: row for row in rows}.values()]
         if max(lengths) > _APART * min(lengths):  # short trainings beside long ones would be a dash at the left
