@@ -139,11 +139,8 @@ def open_run(root: Path, name: str, config: Mapping[str, Any], *, resume: bool, 
             log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
             return folder
     folder = create_run(root, name, config)
-    suffix = (
-        f" (nothing to resume: no earlier run with these settings{_nearest(folder, config, compared)})"
-        if resume
-        else ""
-    )
+    nearest = _nearest(folder, config, compared) if resume else ""
+    suffix = f" (nothing to resume: no earlier run with these settings{nearest})" if resume else ""
     log.info("run folder %s%s", folder, suffix)
     return folder
 

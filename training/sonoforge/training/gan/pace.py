@@ -9,10 +9,11 @@ from pathlib import Path
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
+from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.options import PRECISIONS, GanSettings
 from sonoforge.training.gan.progress.ticks import training_cost
 from sonoforge.training.progress import is_shown
 
@@ -53,10 +54,13 @@ def steps_in(minutes: float, images: TrainingSet, job: GanJob, folder: Path, sto
     """
     log.info("measuring the pace of %s", job.settings.recipe)
     job = dataclasses.replace(job, settings=dataclasses.replace(job.settings, metrics=()), milestones=())
+    fabric = open_fabric(job.device, PRECISIONS[job.settings.precision])
+    fabric.launch()
     seconds = 0.0
     for count in (FIRST_STEPS, PACE_STEPS):
         own = folder / PACE / f"{count}-steps"
         train_gan(images, of_length(job, count), own, resume=True, show_progress=is_shown(), stop=stop)
+        fabric.barrier()  # the first process writes what all of them read now, so that they agree
         if not run_folder.is_finished(own):
             return None
         hours = training_cost(own, count)["hours"]

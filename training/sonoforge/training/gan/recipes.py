@@ -260,6 +260,13 @@ DCGAN = Recipe(
     presets=CLASSIC_PRESETS,
 )
 
+BIGGAN_SMALL: dict[str, Any] = {
+    "image_size": 64,
+    "augmentation": "diffaugment",
+    "generator_optimiser": OptimiserSettings("adam", 0.0001, (0.0, 0.999)),
+    "discriminator_optimiser": OptimiserSettings("adam", 0.0004, (0.0, 0.999)),
+    "ema_half_life": 5000,
+}
 BIGGAN = Recipe(
     title="Wide residual networks, class-conditional normalisation, self-attention",
     source=(
@@ -282,15 +289,11 @@ BIGGAN = Recipe(
     presets={
         "small-data": Preset(
             {
-                "image_size": 64,
+                **BIGGAN_SMALL,
                 "latent_size": 100,
                 "budget": Budget(1000, batch=32),
-                "augmentation": "diffaugment",
-                "generator_optimiser": OptimiserSettings("adam", 0.0001, (0.0, 0.999)),
-                "discriminator_optimiser": OptimiserSettings("adam", 0.0004, (0.0, 0.999)),
                 "generator": {"width": 32},
                 "discriminator": {"width": 32},
-                "ema_half_life": 5000,
             },
             "64 pixels: the size at which Thakur and Thakur train it. Batch 32 and a third of the width: a few hundred "
             "images fill no batch of 2048. Rates 0.0001 and 0.0004, as SAGAN (Zhang et al. 2019), whose batches are "
@@ -299,14 +302,10 @@ BIGGAN = Recipe(
         ),
         "few-cores": Preset(
             {
-                "image_size": 64,
+                **BIGGAN_SMALL,
                 "budget": Budget(1000, batch=16),
-                "augmentation": "diffaugment",
-                "generator_optimiser": OptimiserSettings("adam", 0.0001, (0.0, 0.999)),
-                "discriminator_optimiser": OptimiserSettings("adam", 0.0004, (0.0, 0.999)),
                 "generator": {"width": 16},
                 "discriminator": {"width": 16},
-                "ema_half_life": 5000,
             },
             "As small-data, with a sixth of the published width and batches of 16, for minutes of a few cores.",
         ),

@@ -51,7 +51,7 @@ from sonoforge.training.pages.sweep import (
     write_table,
 )
 from sonoforge.training.progress import is_shown
-from sonoforge.training.verbs.gan_train import finishing_on_interrupt
+from sonoforge.training.verbs.gan_train import UNFINISHED, finishing_on_interrupt
 from sonoforge.training.verbs.settings.gan_sweep import Config
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def main(config: Config) -> Outcome:
             own = folder / f"{recipe}-{weight:g}"
             train_gan(combined[number][1], training.job, own, resume=True, show_progress=is_shown(), stop=interrupted)
             if not run_folder.is_finished(own):
-                log.info("stopped before its end; to go on: the same command with --resume")
+                log.info(UNFINISHED)
                 return Outcome({"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan sweep --resume")
             count = config.count or len(training.originals)
             evaluation = _evaluate(own, real, yardstick, count, config.device)

@@ -69,7 +69,7 @@ def main(config: Config) -> Outcome:
         if config.minutes is not None and given_length(settings):
             deadline = time.monotonic() + 60 * config.minutes
         elif config.minutes is not None:
-            steps = fabric.broadcast(steps_in(config.minutes, images, job, folder, interrupted))
+            steps = steps_in(config.minutes, images, job, folder, interrupted)
             if steps is None:
                 log.info(UNFINISHED)
                 return Outcome({"run": str(folder), "finished": False}, "sonoforge gan train --resume")
