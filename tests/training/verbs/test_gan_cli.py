@@ -103,6 +103,7 @@ def test_minutes_alone_are_the_length_of_a_whole_training(pictures: Path, tmp_pa
     arguments = [*TRAIN, "--data", pictures, "--schedule", "linear-decay", "--metrics", "none", "--out", tmp_path]
     done = succeed(*arguments, "--minutes", "0.02")
     assert done.json["finished"] is True
+    assert "/pace/" not in done.said, "what is too short to learn need not be said to collapse"
     run = Path(done.json["run"])
     steps = done.json["last_tick"]["step"]
     assert steps == pytest.approx(60 * 0.02 / measured_pace(run), rel=0.05, abs=1)
@@ -307,6 +308,15 @@ def test_progress_fits_80_columns_and_is_a_line_each_half_minute_elsewhere(
     told = [record.getMessage() for record in caplog.records]
     assert told[3] == "folds: 70 of 100, about 60 s left"  # 2 s each, 30 are left
     assert [message.split()[1] for message in told] == ["25", "40", "55", "70", "85"]
+    caplog.clear()
+    with progress.progress_bar("comparing", 1000, show=True) as advance:
+        for step, seconds in ((1, 40.0), (500, 60.0)):  # the first took what was prepared before it, too
+            now[0] += seconds
+            advance(step, None)
+    assert [record.getMessage() for record in caplog.records] == [
+        "comparing: 1 of 1000",
+        "comparing: 500 of 1000, about 2 min left",
+    ]
 
 
 def test_a_log_within_a_log_writes_each_message_once(tmp_path: Path) -> None:

@@ -258,6 +258,13 @@ def test_trained_for_as_long_each_recipe_does_what_its_pace_allows(for_as_long: 
     assert again["run"] == str(run) and [row["step"] for row in _ours(run)] == steps, "its pace is measured once"
 
 
+def test_each_training_can_be_evaluated_by_itself(for_as_long: tuple[Path, list[object]], tmp_path: Path) -> None:
+    run, _ = for_as_long
+    fast = ["--features", "pixels", "--repeats", "5", "--metrics", "kid", "--count", "12", "--plots", "pca"]
+    (own,) = succeed("evaluate", run / "dcgan", *fast, "--out", tmp_path).json["metrics"]
+    assert own["value"] == pytest.approx(float(_ours(run)[0]["kid"]), rel=1e-6)
+
+
 def test_tables_that_were_kept_are_shown_as_one(for_as_long: tuple[Path, list[object]], tmp_path: Path) -> None:
     """Of a recipe in two of them, the longer training; what is no such table, or no comparable one, is refused."""
     run, _ = for_as_long

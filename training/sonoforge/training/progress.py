@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
-from sonoforge.runtime.cli.progress import LINE_SECONDS, quiet, stderr_handlers, time_left
+from sonoforge.runtime.cli.progress import FIRST_SHARE, LINE_SECONDS, quiet, stderr_handlers, time_left
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,9 @@ def _lines(title: str, total: int, done: int) -> Advance:
         nonlocal told
         now = time.monotonic()
         if now - told >= LINE_SECONDS and done < step < total:
-            left = time_left((now - begun) / (step - done) * (total - step))
-            log.info("%s: %d of %d, about %s%s", title, step, total, left, f"; {state}" if state else "")
+            known = step - done >= FIRST_SHARE * (total - done)
+            left = f", about {time_left((now - begun) / (step - done) * (total - step))}" if known else ""
+            log.info("%s: %d of %d%s%s", title, step, total, left, f"; {state}" if state else "")
             told = now
 
     return advance

@@ -47,11 +47,10 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
         leftovers.remove_leftovers(root)
-        settings = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
         number = 1 + max((_number(path) for path in root.iterdir()), default=-1)
         temporary = leftovers.temporary_name(root / name)
         with leftovers.new_folder(temporary):
-            write_text(temporary / CONFIG, remote_runs.shown(settings))
+            write_config(temporary, config)
             while True:
                 folder = root / f"{number:05d}-{name}"
                 # Another process may take the number between the look and the renaming.
@@ -81,6 +80,12 @@ def _renamed(folder: Path, target: Path) -> bool:
 def _number(path: Path) -> int:
     match = _NUMBERED.fullmatch(path.name)
     return int(match.group(1)) if match else -1
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write ``config.yaml`` of a run folder, or of a training inside one, which exists."""
+    settings = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    write_text(folder / CONFIG, remote_runs.shown(settings))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from typing import TextIO
 
 # What is done sooner needs no bar; a bar that changes more often cannot be read; a log is not to be filled.
 _FIRST_SECONDS, _BAR_SECONDS, LINE_SECONDS = 1.0, 0.1, 30.0
-_FIRST_SHARE = 0.01  # of the whole that must be done before the time left is told
+# Of the whole that must be done before the time left is told: the first of many tells little, as what was prepared
+# before it took its time, too.
+FIRST_SHARE = 0.01
 _NARROWEST_BAR = 10  # characters
 
 Advance = Callable[[int], None]
@@ -84,8 +86,7 @@ class _Meter:
         now = time.monotonic()
         if now < self._next or not (self._is_terminal or done < self._total):
             return
-        # The first of many tells little: what was prepared before it took its time, too.
-        told = done and done >= _FIRST_SHARE * self._total
+        told = done and done >= FIRST_SHARE * self._total
         left = time_left((now - self._begun) / done * (self._total - done)) if told else ""
         if self._is_terminal:
             self._draw(done, left)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sonoforge.runtime.errors import SonoforgeError
@@ -59,7 +60,8 @@ def steps_in(minutes: float, images: TrainingSet, job: GanJob, folder: Path, sto
     seconds = 0.0
     for count in (FIRST_STEPS, PACE_STEPS):
         own = folder / PACE / f"{count}-steps"
-        train_gan(images, of_length(job, count), own, resume=True, show_progress=is_shown(), stop=stop)
+        with _trainings_untold():
+            train_gan(images, of_length(job, count), own, resume=True, show_progress=is_shown(), stop=stop)
         fabric.barrier()  # the first process writes what all of them read now, so that they agree
         if not run_folder.is_finished(own):
             return None
@@ -70,3 +72,15 @@ def steps_in(minutes: float, images: TrainingSet, job: GanJob, folder: Path, sto
         if seconds * PACE_STEPS > PACE_SHARE * 60 * minutes:
             break
     return max(1, round(60 * minutes / seconds))
+
+
+@contextlib.contextmanager
+def _trainings_untold() -> Iterator[None]:
+    """Keep what a training logs to itself: that it is too short to learn is true of these, and of no interest."""
+    trainings = logging.getLogger(__package__)
+    level = trainings.level
+    trainings.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        trainings.setLevel(level)

@@ -105,6 +105,7 @@ def main(config: Config) -> Outcome:
                 own_shares = _apart(shares, steps)
                 training = _with_milestones(dataclasses.replace(planned, setup=own_setup), own_shares)
             count = config.count or len(training.setup.originals)
+            _write_config(training, config.data, training.folder_in(folder))
             for share, step in zip(own_shares, training.setup.job.milestones, strict=True):
                 log.info("== %s up to %g of its training, step %d", training.name, share, step)
                 checkpoint = _reach(training, training.folder_in(folder), step, interrupted)
@@ -223,6 +224,12 @@ def _of_classes(settings: GanSettings) -> GanSettings:
         return settings
     reconstructs = ARCHITECTURES[compose(settings).architecture].reconstruction
     return dataclasses.replace(settings, conditioning="concatenation" if reconstructs else "projection")
+
+
+def _write_config(training: _Training, data: Sequence[str], own: Path) -> None:
+    """Let a training be evaluated and exported as any other run."""
+    own.mkdir(exist_ok=True)
+    run_folder.write_config(own, {"data": data, **dataclasses.asdict(training.setup.job.settings)})
 
 
 def _reach(training: _Training, own: Path, step: int, interrupted: Callable[[], bool]) -> Path | None:
