@@ -27,6 +27,7 @@ from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.data.split_plan import read_plan
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.settings import make_plan
 from sonoforge.training.statistics.calibration import apply_temperature, fit_temperature
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.tables import evaluate
@@ -228,6 +229,12 @@ def test_flags_win_over_the_budget() -> None:
     assert resolved(GanSettings(recipe="wgan-gp"), budget="thesis").generator.channels == "auto"
     changed = resolved(GanSettings(epochs=7), epochs=3)
     assert (changed.classifier.epochs, changed.generator.epochs, changed.generator.steps) == (3, 7, None)
+    for preset, size in (("few-cores", 64), ("small-data", 256)):
+        quick, full = (
+            resolved(GanSettings(recipe="stylegan2", preset=preset), budget=name) for name in ("quick", "full")
+        )
+        assert (quick.generator.image_size, full.generator.image_size) == (64, size)
+        assert make_plan(quick.generator, 702).batch == make_plan(full.generator, 702).batch == 16, "the preset's own"
 
 
 def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:

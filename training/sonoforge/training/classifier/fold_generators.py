@@ -133,10 +133,9 @@ def _train(work: GeneratorTask) -> str:
     task, label = work
     cache, seen = open_images(task.source), seen_by_generators(task)
     images = cache.labelled(seen, np.array(task.plan.groups))
-    name = images.classes[label]
-    of_all = generator_name(name, task.settings.generator) == ALL_CLASSES
-    read = seen if of_all else seen[images.labels == label]
-    check_sealed(task.plan, task.fold, f"generator of {ALL_CLASSES if of_all else name}", read, cache)
+    name = generator_name(images.classes[label], task.settings.generator)
+    read = seen if name == ALL_CLASSES else seen[images.labels == label]
+    check_sealed(task.plan, task.fold, f"generator of {name}", read, cache)
     with log_to(task.folder):
         train_generators(images, [label], generator_job(task))
     return name

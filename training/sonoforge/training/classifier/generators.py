@@ -136,7 +136,7 @@ def draw_trained(
 
 
 def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: GeneratorJob) -> LabelledImages:
-    """Draw images of each class from its generator as it is at step 0, before it has seen any image: a placebo."""
+    """Draw images of each class from its generator as it is at step 0, before it has seen any of these: a placebo."""
     from sonoforge.training.gan.networks import build_networks  # noqa: PLC0415
     from sonoforge.training.gan.setup import set_up  # noqa: PLC0415
     from sonoforge.training.gan.transfer import transfer_weights  # noqa: PLC0415

@@ -26,8 +26,7 @@ from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
-from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes import find_recipe
+from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.settings import compose, measures_in_features
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.results import ComparisonResults
@@ -181,10 +180,12 @@ def _watching(settings: ClassifierSettings, test_curves: bool) -> ClassifierSett
 def _resolve_generator(config: ComparisonConfig) -> GanSettings:
     """Fill in the budget; a duration that was given replaces the budget's."""
     defaults = GENERATOR_BUDGETS[config.classifier.budget]
+    if config.generator.preset != PUBLISHED:  # whose learning rates are for its own batch
+        defaults = {key: value for key, value in defaults.items() if key != "batch"}
     if _has_duration(config.generator):
         defaults = {key: value for key, value in defaults.items() if key != "steps"}
     generator = _published_channels(_filled(config.generator, defaults), defaults)
-    generator = _filled(generator, {"image_size": find_recipe(generator.recipe).image_size})
+    generator = _filled(generator, {"image_size": compose(generator).image_size})
     if config.gan_checkpoint == "best":
         # The shipped bundle was trained on images that are test images here.
         if not measures_in_features(generator) and generator.metric_features.partition(":")[0] in ("", "bundle"):
