@@ -14,7 +14,7 @@ from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.options import PRECISIONS, GanSettings
+from sonoforge.training.gan.options import PRECISIONS
 from sonoforge.training.gan.progress.ticks import training_cost
 from sonoforge.training.progress import is_shown
 
@@ -25,11 +25,6 @@ PACE = "pace"  # folder of the short trainings, inside that of the training
 FIRST_STEPS = 4  # of the first one
 PACE_STEPS = 32  # of the second one, where a step is quick: twice the longest interval of a regulariser
 PACE_SHARE = 0.2  # of the minutes: the longest that the second one may take
-
-
-def given_length(settings: GanSettings) -> str:
-    """Return which of epochs, steps and kimg the settings give; empty if none."""
-    return next((name for name in ("epochs", "steps", "kimg") if getattr(settings, name) is not None), "")
 
 
 def of_length(job: GanJob, steps: int) -> GanJob:

@@ -226,6 +226,14 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
         raise SonoforgeError("GAN training: stopping on KID needs it measured; give metrics kid")
 
 
+DURATIONS = ("epochs", "steps", "kimg")  # settings, one of which gives the length of a training
+
+
+def given_lengths(settings: GanSettings) -> list[str]:
+    """Return which of epochs, steps and kimg the settings give."""
+    return [name for name in DURATIONS if getattr(settings, name) is not None]
+
+
 def make_plan(settings: GanSettings, images: int) -> Plan:
     """Fill in what the settings leave to the recipe.
 
@@ -236,7 +244,7 @@ def make_plan(settings: GanSettings, images: int) -> Plan:
     budget = recipe.budget_for(settings.class_name)
     # A published batch larger than a small set is lowered; one that was asked for is a mistake.
     batch = min(budget.batch, images) if settings.batch is None else settings.batch
-    given = [name for name in ("epochs", "steps", "kimg") if getattr(settings, name) is not None]
+    given = given_lengths(settings)
     if len(given) > 1:
         raise SonoforgeError(f"GAN training: found {' and '.join(given)}, expected one of them")
     if batch < 2:

@@ -34,9 +34,10 @@ def read_comparison(paths: Sequence[Path]) -> list[dict[str, Any]]:
             ends[row["recipe"]] = max(ends.get(row["recipe"], (0.0, path)), (row["hours"], path))
         rows += [(path, row) for row in found]
     kept = [row for path, row in rows if ends[row["recipe"]][1] == path]
-    if len({row["protocol_id"] for row in kept}) > 1:
+    protocols = {row["protocol_id"] for row in kept}
+    if len(protocols) > 1:
         raise SonoforgeError(
-            f"--from: {', '.join(map(str, paths))} were measured under {len({row['protocol_id'] for row in kept})} "
+            f"--from: {', '.join(map(str, paths))} were measured under {len(protocols)} "
             "protocols, so their figures are not comparable; give tables of the same images, size and features"
         )
     return kept

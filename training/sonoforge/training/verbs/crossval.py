@@ -27,7 +27,7 @@ from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.settings import compose, measures_in_features
+from sonoforge.training.gan.settings import compose, given_lengths, measures_in_features
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.results import ComparisonResults
 from sonoforge.training.statistics.tables import evaluate
@@ -100,7 +100,7 @@ def fill_defaults(config: ConfigType) -> ConfigType:
     weights = "shipped" if phantom else "imagenet"
     classifier = _filled(config.classifier, {"weights": weights} | (PHANTOM_CLASSIFIER if phantom and quick else {}))
     generator = config.generator
-    if phantom and quick and not _has_duration(generator):
+    if phantom and quick and not given_lengths(generator):
         generator = dataclasses.replace(generator, steps=PHANTOM_GAN_STEPS)
     default = {"single": 1, LEAVE_ONE_OUT: None}.get(config.protocol, PHANTOM_FOLDS if phantom else FOLDS)
     folds = config.folds or default
@@ -182,7 +182,7 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
     defaults = GENERATOR_BUDGETS[config.classifier.budget]
     if config.generator.preset != PUBLISHED:  # whose learning rates are for its own batch
         defaults = {key: value for key, value in defaults.items() if key != "batch"}
-    if _has_duration(config.generator):
+    if given_lengths(config.generator):
         defaults = {key: value for key, value in defaults.items() if key != "steps"}
     generator = _published_channels(_filled(config.generator, defaults), defaults)
     generator = _filled(generator, {"image_size": compose(generator).image_size})
@@ -209,10 +209,6 @@ def _published_channels(generator: GanSettings, defaults: dict[str, Any]) -> Gan
     if generator.recipe != defaults.get("recipe") or generator.channels != GanSettings().channels:
         return generator
     return dataclasses.replace(generator, channels=defaults["channels"])
-
-
-def _has_duration(settings: GanSettings) -> bool:
-    return any(value is not None for value in (settings.epochs, settings.steps, settings.kimg))
 
 
 Settings = TypeVar("Settings", GanSettings, ClassifierOptions)

@@ -33,10 +33,10 @@ from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.pace import LENGTH, given_length, of_length, steps_in
+from sonoforge.training.gan.pace import LENGTH, of_length, steps_in
 from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes import find_recipe
-from sonoforge.training.gan.settings import compose
+from sonoforge.training.gan.settings import compose, given_lengths
 from sonoforge.training.gan.setup import TrainingSetup, set_up
 from sonoforge.training.pages import compare as page
 from sonoforge.training.pages.kept_comparison import read_comparison
@@ -75,9 +75,9 @@ def main(config: Config) -> Outcome:
     config = dataclasses.replace(config, recipes=recipes)
     if not config.recipes or len(set(config.recipes)) < len(config.recipes):
         raise SonoforgeError(f"--recipes: found {','.join(config.recipes) or 'nothing'}, expected different recipes")
-    length = given_length(config.gan)
-    if config.minutes is not None and length:
-        raise SonoforgeError(f"--minutes: found with --{length}, expected one of them")
+    lengths = given_lengths(config.gan)
+    if config.minutes is not None and lengths:
+        raise SonoforgeError(f"--minutes: found with --{lengths[0]}, expected one of them")
     job = open_job(config.gan, config.device)
     trainings = _set_up(config, job, cache_folder)
     if config.minutes is None:

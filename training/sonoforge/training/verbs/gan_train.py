@@ -26,9 +26,9 @@ from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, r
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import open_job, with_space
 from sonoforge.training.gan.options import PRECISIONS, GanSettings
-from sonoforge.training.gan.pace import LENGTH, given_length, of_length, steps_in
+from sonoforge.training.gan.pace import LENGTH, of_length, steps_in
 from sonoforge.training.gan.progress.curves import PICTURE
-from sonoforge.training.gan.settings import make_plan
+from sonoforge.training.gan.settings import given_lengths, make_plan
 from sonoforge.training.gan.setup import set_up
 from sonoforge.training.progress import is_shown
 from sonoforge.training.verbs.settings.gan_train import Config
@@ -54,7 +54,7 @@ def main(config: Config) -> Outcome:
     slug = re.sub(r"[^a-z0-9]+", "-", f"gan-{settings.recipe}-{images.name}-{settings.class_name}".lower()).strip("-")
     opened = ""
     if fabric.is_global_zero:
-        compared = () if given_length(settings) else LENGTH
+        compared = () if given_lengths(settings) else LENGTH
         values = flatten(config)
         opened = str(run_folder.open_run(Path(config.out), slug, values, resume=config.resume, compared=compared))
     folder = Path(fabric.broadcast(opened))
@@ -66,7 +66,7 @@ def main(config: Config) -> Outcome:
             )
         interrupted = stack.enter_context(finishing_on_interrupt())
         deadline = float("inf")
-        if config.minutes is not None and given_length(settings):
+        if config.minutes is not None and given_lengths(settings):
             deadline = time.monotonic() + 60 * config.minutes
         elif config.minutes is not None:
             steps = steps_in(config.minutes, images, job, folder, interrupted)

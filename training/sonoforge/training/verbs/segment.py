@@ -26,6 +26,7 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import FILE
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.settings import DURATIONS, given_lengths
 from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.segmentation.page import REPORT, write_report
 from sonoforge.training.pages.segmentation.tables import (
@@ -149,11 +150,10 @@ def _fill_defaults(config: Config) -> Config:
 
 
 def _with_budget(settings: GanSettings, budget: dict[str, Any]) -> GanSettings:
-    durations = ("epochs", "steps", "kimg")
-    given = any(getattr(settings, name) is not None for name in durations)
+    given = given_lengths(settings)
     wanted = {name: value for name, value in budget.items() if getattr(settings, name) is None}
     return dataclasses.replace(
-        settings, **{name: value for name, value in wanted.items() if not (given and name in durations)}
+        settings, **{name: value for name, value in wanted.items() if not (given and name in DURATIONS)}
     )
 
 
