@@ -270,7 +270,7 @@ def test_tables_that_were_kept_are_shown_as_one(for_as_long: tuple[Path, list[ob
     run, _ = for_as_long
     trained = run_folder.read_results(run)["rows"]
     kept = run / "compare.csv"
-    shown = succeed("gan", "compare", "--from", kept, "--out", tmp_path / "again").json
+    shown = succeed("gan", "compare", "--from", f"{kept},{kept}", "--out", tmp_path / "again").json
     assert shown["rows"] == trained, "figure by figure"
     written = Path(shown["run"])
     assert _ours(written) == _ours(run)
@@ -288,7 +288,10 @@ def test_tables_that_were_kept_are_shown_as_one(for_as_long: tuple[Path, list[ob
     assert (hours["dcgan"], hours["stylegan2"], hours["wgan"]) == (2 * before[0], before[1], 2 * before[1])
 
     assert "found other settings beside it" in refused("gan", "compare", "--from", kept, "--minutes", "1")
-    longer.write_text(longer.read_text().replace(trained[0]["protocol_id"], "0" * 16, 1))
+    for torn in ("cut,off\n", "," * 200 + "\n"):
+        longer.write_text(kept.read_text() + torn)
+        assert "found more or fewer cells than columns" in refused("gan", "compare", "--from", longer)
+    longer.write_text(kept.read_text().replace(trained[0]["protocol_id"], "0" * 16, 1))
     assert "not comparable" in refused("gan", "compare", "--from", longer)
     longer.write_text(kept.read_text().replace("False", "perhaps", 1).replace("True", "perhaps", 1))
     assert re.search(r"longer.csv: line \d: collapsed: found 'perhaps'", refused("gan", "compare", "--from", longer))

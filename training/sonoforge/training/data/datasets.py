@@ -294,6 +294,26 @@ def read_table(path: Path, remedy: str) -> tuple[list[dict[str, str | None]], Se
         raise SonoforgeError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 
+def read_columns(path: Path, expected: Sequence[str], remedy: str) -> list[dict[str, str]]:
+    """Read the rows of a table that has these columns, in this order.
+
+    Raises:
+        SonoforgeError: It cannot be read, has other columns, or a row has more or fewer cells; ends with the remedy.
+    """
+    rows, columns = read_table(path, remedy)
+    if tuple(columns) != tuple(expected):
+        raise SonoforgeError(
+            f"{path}: found columns {', '.join(columns) or 'nothing'}, expected {', '.join(expected)}; {remedy}"
+        )
+    whole = []
+    for line, row in enumerate(rows, start=2):
+        cells = {column: cell for column, cell in row.items() if isinstance(cell, str)}
+        if len(cells) != len(expected) or len(row) != len(expected):
+            raise SonoforgeError(f"{path}: line {line}: found more or fewer cells than columns; {remedy}")
+        whole.append(cells)
+    return whole
+
+
 def _check_groups(root: Path, groups: dict[str, str | None], items: Sequence[Item]) -> None:
     if not groups:
         return

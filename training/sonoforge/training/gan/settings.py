@@ -234,6 +234,15 @@ def given_lengths(settings: GanSettings) -> list[str]:
     return [name for name in DURATIONS if getattr(settings, name) is not None]
 
 
+def fill_budget(settings: GanSettings, budget: Mapping[str, Any]) -> GanSettings:
+    """Fill in the settings that are None from a budget, by their names; a length that was given replaces its length."""
+    left_out = DURATIONS if given_lengths(settings) else ()
+    missing = {
+        name: value for name, value in budget.items() if name not in left_out and getattr(settings, name) is None
+    }
+    return dataclasses.replace(settings, **missing)
+
+
 def make_plan(settings: GanSettings, images: int) -> Plan:
     """Fill in what the settings leave to the recipe.
 

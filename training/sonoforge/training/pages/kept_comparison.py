@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.datasets import read_table
+from sonoforge.training.data.datasets import read_columns
 from sonoforge.training.pages.compare import COLUMNS, FIGURES, OURS, TABLE
 
 _TEXTS = frozenset(
@@ -28,7 +28,7 @@ def read_comparison(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """
     ends: dict[str, tuple[float, Path]] = {}
     rows = []
-    for path in paths:
+    for path in dict.fromkeys(paths):
         found = _read(path)
         for row in found:
             ends[row["recipe"]] = max(ends.get(row["recipe"], (0.0, path)), (row["hours"], path))
@@ -45,21 +45,16 @@ def read_comparison(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     remedy = f"give {TABLE} of a run of sonoforge gan compare"
-    rows, columns = read_table(path, remedy)
-    if tuple(columns) != COLUMNS:
-        raise SonoforgeError(
-            f"{path}: found columns {', '.join(columns) or 'nothing'}, expected {', '.join(COLUMNS)}; {remedy}"
-        )
+    rows = read_columns(path, COLUMNS, remedy)
     own = [_parse(path, line, row) for line, row in enumerate(rows, start=2) if row["source"] == OURS]
     if not own:
         raise SonoforgeError(f"{path}: found no row of source {OURS}; {remedy}")
     return own
 
 
-def _parse(path: Path, line: int, cells: dict[str, str | None]) -> dict[str, Any]:
+def _parse(path: Path, line: int, cells: dict[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    for name, cell in cells.items():
-        text = cell or ""
+    for name, text in cells.items():
         try:
             if name in _TEXTS:
                 row[name] = text

@@ -11,7 +11,7 @@ from pathlib import Path
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.datasets import read_table
+from sonoforge.training.data.datasets import read_columns
 from sonoforge.training.segmentation.judging import CaseScore
 
 FILE = "cases.csv"
@@ -37,15 +37,9 @@ def read_cases(path: Path) -> list[CaseScore]:
     Raises:
         SonoforgeError: Other columns, or a cell that is no number.
     """
-    rows, columns = read_table(path, f"give {FILE} of a run of sonoforge segment")
-    if tuple(columns) != CaseScore._fields:
-        raise SonoforgeError(
-            f"{path}: found columns {', '.join(columns) or 'nothing'}, expected {', '.join(CaseScore._fields)}; "
-            f"give {FILE} of a run of sonoforge segment"
-        )
+    rows = read_columns(path, CaseScore._fields, f"give {FILE} of a run of sonoforge segment")
     scores = []
-    for line, row in enumerate(rows, start=2):
-        cells = {key: value or "" for key, value in row.items()}
+    for line, cells in enumerate(rows, start=2):
         try:
             values = {name: float(cells[name]) if cells[name] else math.nan for name in _SCORES}
             numbers = {name: int(cells[name]) for name in _NUMBERS}

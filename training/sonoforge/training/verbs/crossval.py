@@ -27,7 +27,7 @@ from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.settings import compose, given_lengths, measures_in_features
+from sonoforge.training.gan.settings import compose, fill_budget, given_lengths, measures_in_features
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.results import ComparisonResults
 from sonoforge.training.statistics.tables import evaluate
@@ -182,9 +182,7 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
     defaults = GENERATOR_BUDGETS[config.classifier.budget]
     if config.generator.preset != PUBLISHED:  # whose learning rates are for its own batch
         defaults = {key: value for key, value in defaults.items() if key != "batch"}
-    if given_lengths(config.generator):
-        defaults = {key: value for key, value in defaults.items() if key != "steps"}
-    generator = _published_channels(_filled(config.generator, defaults), defaults)
+    generator = _published_channels(fill_budget(config.generator, defaults), defaults)
     generator = _filled(generator, {"image_size": compose(generator).image_size})
     if config.gan_checkpoint == "best":
         # The shipped bundle was trained on images that are test images here.

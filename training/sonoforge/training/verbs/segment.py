@@ -25,8 +25,7 @@ from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import FILE
 from sonoforge.training.devices import find_device
-from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.settings import DURATIONS, given_lengths
+from sonoforge.training.gan.settings import fill_budget
 from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.segmentation.page import REPORT, write_report
 from sonoforge.training.pages.segmentation.tables import (
@@ -145,16 +144,8 @@ def _fill_defaults(config: Config) -> Config:
     check_installed()
     check_cluster(config.cluster, config.device)
     find_device(config.device)
-    generator = _with_budget(config.generator, budget["generator"])
+    generator = fill_budget(config.generator, budget["generator"])
     return dataclasses.replace(config, recipes=recipes, generator=generator, **own)
-
-
-def _with_budget(settings: GanSettings, budget: dict[str, Any]) -> GanSettings:
-    given = given_lengths(settings)
-    wanted = {name: value for name, value in budget.items() if getattr(settings, name) is None}
-    return dataclasses.replace(
-        settings, **{name: value for name, value in wanted.items() if not (given and name in DURATIONS)}
-    )
 
 
 def _open_experiment(config: Config, data: str) -> tuple[LabelledSet, ImageSource, Experiment]:
