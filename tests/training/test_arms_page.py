@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -13,63 +14,103 @@ from program import succeed
 
 DOCS = CHECKOUT / "training" / "docs"
 PAGE = (DOCS / "did-it-help.md").read_text(encoding="utf-8").replace("\u2212", "-")
-TEXT = PAGE.replace(" points [", " [")
-ANSWERS = DOCS / "predictions" / "arms-dcgan-64.csv.gz"
 KEYS = ("value", "low", "high")
-ARMS = ("real", "gan", "duplicates", "untrained", "shuffled", "weighted", "classical", "trivial")
+
+
+class Measured(NamedTuple):
+    """A section of the page: its heading, the answers beside it, and what its tables show of them."""
+
+    title: str
+    file: str
+    seeds: str
+    arms: tuple[str, ...]
+    compared: tuple[str, ...]
+
+    @property
+    def answers(self) -> Path:
+        return DOCS / "predictions" / self.file
+
+    @property
+    def text(self) -> str:
+        return PAGE.split(f"## Measured: {self.title}\n")[1].split("\n## ")[0]
+
+
+DCGAN = Measured(
+    "a small DCGAN on BUSI",
+    "arms-dcgan-64.csv.gz",
+    "012",
+    ("real", "gan", "duplicates", "untrained", "shuffled", "weighted", "classical", "trivial"),
+    ("gan", "duplicates"),
+)
+PROJECTED = Measured(
+    "a quick generator on BUSI",
+    "arms-projected-64.csv.gz",
+    "0",
+    ("real", "gan:0.5", "gan", "gan:2", "gan-all", "duplicates", "untrained", "shuffled", "weighted"),
+    ("gan:0.5", "gan", "gan:2", "gan-all", "duplicates", "untrained"),
+)
+EACH = pytest.mark.parametrize("measured", (DCGAN, PROJECTED), ids=lambda measured: measured.file.partition(".")[0])
 SHARES = {"": "All real images", "@0.25": "A quarter of them"}
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 # Beginnings of our rows: answers, arm and protocol.
 README_ROWS = {
-    "**real images (System 1)**": (ANSWERS.name, "real", "sealed"),
-    "**real + generated (System 2)**": (ANSWERS.name, "gan", "sealed"),
-    "placebo": (ANSWERS.name, "duplicates", "sealed"),
+    "**real images (System 1)**": (DCGAN.file, "real", "sealed"),
+    "**real + generated (System 2)**": (DCGAN.file, "gan", "sealed"),
+    "placebo": (DCGAN.file, "duplicates", "sealed"),
     "System 1, the published protocol": ("leakage-dcgan-64.csv.gz", "real", "plain"),
     "System 2, the published protocol": ("leakage-dcgan-64.csv.gz", "gan", "thesis"),
     "System 1, the thesis's": ("system-1-thesis.csv", "real", "thesis"),
 }
 
 
-def rows_of(share: str) -> dict[str, list[str]]:
-    """The rows of the page's table for a share of the real images, by arm."""
-    text = PAGE.split(f"**{SHARES[share]}**")[1].split("\n\n")[1]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+def rows_of(measured: Measured, share: str) -> dict[str, list[str]]:
+    """The rows of the section's table for a share of the real images, by arm."""
+    table = measured.text.split(f"**{SHARES[share]}**")[1].split("\n\n")[1]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
     return {row[0].strip("`"): row[1:] for row in cells}
 
 
-def test_accuracies_are_those_of_the_answers() -> None:
-    found = accuracies(ANSWERS, 780)
-    assert set(found) == {(arm + share, "sealed", seed) for arm in ARMS for share in SHARES for seed in "012"}
+def interval(change: dict[str, float], points: bool) -> str:
+    form = "{:+.1f} [{:+.1f}, {:+.1f}]" if points else "{:+.3f} [{:+.3f}, {:+.3f}]"
+    return form.format(*((100 if points else 1) * change[key] for key in KEYS))
+
+
+@EACH
+def test_accuracies_are_those_of_the_answers(measured: Measured) -> None:
+    found = accuracies(measured.answers, 780)
+    expected = {(arm + share, "sealed", seed) for arm in measured.arms for share in SHARES for seed in measured.seeds}
+    assert set(found) == expected
     for share in SHARES:
-        table = rows_of(share)
-        assert list(table) == list(ARMS)
+        table = rows_of(measured, share)
+        assert list(table) == list(measured.arms)
         for arm, cells in table.items():
-            own = [found[arm + share, "sealed", seed] for seed in "012"]
+            own = [found[arm + share, "sealed", seed] for seed in measured.seeds]
             assert cells[0] == ", ".join(f"{value:.3f}" for value in own)
-            assert cells[1] == f"{sum(own) / 3:.3f}"
-            if not share and arm in ("real", "gan", "duplicates"):
+            if len(own) > 1:
+                assert cells[1] == f"{sum(own) / len(own):.3f}"
+            if measured is DCGAN and not share and arm in ("real", "gan", "duplicates"):
                 assert "{:.3f}, {:.3f} and {:.3f}".format(*own) in " ".join(README.split())
 
 
-def test_differences_are_those_that_compare_finds() -> None:
+@EACH
+def test_differences_are_those_that_compare_finds(measured: Measured) -> None:
     for share in SHARES:
-        arms = ",".join(f"{arm}{share}" for arm in ("real", "gan", "duplicates"))
-        for run in succeed("compare", ANSWERS, "--arms", arms).json["runs"][1:]:
+        arms = ",".join(f"{arm}{share}" for arm in ("real", *measured.compared))
+        for run in succeed("compare", measured.answers, "--arms", arms).json["runs"][1:]:
             accuracy, area = run["figures"][:2]
-            cells = rows_of(share)[run["name"].removesuffix(share)]
-            assert cells[2] == "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * accuracy["change"][k] for k in KEYS))
-            assert cells[3] == f"{area['value']['value']:.3f}"
-            assert cells[4] == "{:+.3f} [{:+.3f}, {:+.3f}]".format(*(area["change"][k] for k in KEYS))
+            assert rows_of(measured, share)[run["name"].removesuffix(share)][-3:] == [
+                interval(accuracy["change"], points=True),
+                f"{area['value']['value']:.3f}",
+                interval(area["change"], points=False),
+            ]
 
 
-def test_the_placebo_gains_as_much() -> None:
+@EACH
+def test_what_the_placebo_gains_is_said(measured: Measured) -> None:
+    said = " ".join(measured.text.split()).replace(" points [", " [")
     for share in SHARES:
-        arms = f"duplicates{share},gan{share}"
-        change = succeed("compare", ANSWERS, "--arms", arms).json["runs"][1]["figures"][0]["change"]
-        assert (
-            "{:+.1f}".format(100 * change["value"]) + " [{:+.1f}, {:+.1f}]".format(*(100 * change[k] for k in KEYS[1:]))
-            in TEXT
-        )
+        runs = succeed("compare", measured.answers, "--arms", f"duplicates{share},gan{share}").json["runs"]
+        assert interval(runs[1]["figures"][0]["change"], points=True) in said
 
 
 def test_the_table_of_leakage_is_printed_from_its_answers() -> None:

@@ -8,7 +8,9 @@ import pytest
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.curation import curate
+from sonoforge.training.classifier.generators import at_size_drawn
 from sonoforge.training.data.labelled_images import LabelledImages
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.metrics.copies import least_groups
 
 
@@ -27,14 +29,30 @@ def test_copies_poor_images_and_those_of_another_class_are_left_out() -> None:
         """All but the last are called a."""
         return np.stack([np.arange(len(images)) < len(images) - 1, np.arange(len(images)) == len(images) - 1], 1) * 1.0
 
-    kept, found = curate(drawn, {0: 2}, real, judge)
+    kept, found = curate(drawn, {0: 2}, real, real.pixels, judge)
     assert (found.drawn, found.not_recognised, found.kept) == (12, 1, 2)
     # A copy whose original is itself unusual, as one in ten is by one of six measures, is left out before.
     assert found.copies >= 2 and found.unusual >= 2 and found.copies + found.unusual >= 5
     assert set(kept.hashes) <= set(LabelledImages(fresh, np.zeros(6, np.int64), ("a", "b")).hashes)
-    nobody, none = curate(drawn, {0: 2}, real, lambda images: np.tile([0.0, 1.0], (len(images), 1)))
+    nobody, none = curate(drawn, {0: 2}, real, real.pixels, lambda images: np.tile([0.0, 1.0], (len(images), 1)))
     assert len(nobody) == none.kept == 0 and none.not_recognised == 12
-    assert curate(drawn, {0: 2}, real.subset(np.arange(least_groups())), judge)[1].kept
+    enough = real.subset(np.arange(least_groups()))
+    assert curate(drawn, {0: 2}, enough, enough.pixels, judge)[1].kept
     few = real.subset(np.arange(least_groups() - 1))
     with pytest.raises(SonoforgeError, match=r"found .* 38 near-duplicate groups"):
-        curate(drawn, {0: 2}, few, judge)
+        curate(drawn, {0: 2}, few, few.pixels, judge)
+
+
+def test_images_drawn_smaller_are_not_rejected_for_their_size() -> None:
+    """At half the resolution, scans are as usual among scans of half the resolution as sharp ones among sharp ones."""
+    real = LabelledImages(scans(0, 200), np.zeros(200, np.int64), ("a", "b"), np.arange(200))
+    fresh, half = scans(1000, 40), GanSettings(recipe="dcgan", image_size=32)
+    small = at_size_drawn(fresh, half)
+    assert small.shape == fresh.shape and (small != fresh).any()
+
+    def unusual(pixels: np.ndarray, as_drawn: np.ndarray) -> int:
+        drawn = LabelledImages(pixels, np.zeros(len(pixels), np.int64), ("a", "b"))
+        return curate(drawn, {0: 0}, real, as_drawn, lambda images: np.tile([1.0, 0.0], (len(images), 1)))[1].unusual
+
+    assert unusual(small, real.pixels) == 40
+    assert unusual(small, at_size_drawn(real.pixels, half)) <= unusual(fresh, real.pixels) + 4 <= 12

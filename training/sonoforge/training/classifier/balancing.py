@@ -11,7 +11,13 @@ import numpy as np
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.arm_names import Arm, added_counts, classes_with_generators
 from sonoforge.training.classifier.curation import POOL, Judge, curate
-from sonoforge.training.classifier.generators import GeneratorJob, draw_trained, draw_untrained, train_generators
+from sonoforge.training.classifier.generators import (
+    GeneratorJob,
+    at_size_drawn,
+    draw_trained,
+    draw_untrained,
+    train_generators,
+)
 from sonoforge.training.data.labelled_images import LabelledImages
 
 log = logging.getLogger(__name__)
@@ -40,7 +46,7 @@ def balance(
         return None
     checkpoints = train_generators(images, classes_with_generators(arm, images.counts.tolist()), job)
     if arm.fill == "curated":
-        return _curated(checkpoints, counts, images, job.seed, make_judge)
+        return _curated(checkpoints, counts, images, job, make_judge)
     if arm.fill == "shuffled":
         return _shuffled(checkpoints, counts, images, job.seed)
     return draw_trained(checkpoints, counts, images, job.seed)
@@ -50,15 +56,17 @@ def _curated(
     checkpoints: Mapping[int, Path],
     counts: Mapping[int, int],
     images: LabelledImages,
-    seed: int,
+    job: GeneratorJob,
     make_judge: Callable[[], Judge],
 ) -> LabelledImages:
-    pool = draw_trained(checkpoints, {label: POOL * count for label, count in counts.items()}, images, seed)
+    pool = draw_trained(checkpoints, {label: POOL * count for label, count in counts.items()}, images, job.seed)
     if not len(pool):
         return pool
-    kept, found = curate(pool, counts, images, make_judge())
+    kept, found = curate(pool, counts, images, at_size_drawn(images.pixels, job.settings), make_judge())
     said = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in found._asdict().items())
     log.info("curated images: %s", said)
+    if not found.kept:
+        log.warning("curated images: none passed, so nothing is added: the arm is trained as `real` is")
     return kept
 
 

@@ -36,7 +36,7 @@ class Curation(NamedTuple):
 
 
 def curate(
-    drawn: LabelledImages, wanted: Mapping[int, int], images: LabelledImages, judge: Judge
+    drawn: LabelledImages, wanted: Mapping[int, int], images: LabelledImages, as_drawn: Pixels, judge: Judge
 ) -> tuple[LabelledImages, Curation]:
     """Keep, of each class, the first images wanted that pass all tests; the cheapest test comes first.
 
@@ -44,6 +44,8 @@ def curate(
         drawn: Generated images.
         wanted: Images to keep at most, by label.
         images: The real ones that the generators read, with their groups.
+        as_drawn: The same at the resolution of the drawn ones, see `generators.at_size_drawn`: what is usual of sharp
+            scans is not of any image that was drawn smaller.
         judge: See `Judge`.
 
     Raises:
@@ -51,7 +53,7 @@ def curate(
     """
     recognised = judge(drawn.pixels).argmax(axis=1) == drawn.labels
     usual = recognised.copy()
-    usual[recognised] = _of_usual_quality(drawn.pixels[recognised], images.pixels)
+    usual[recognised] = _of_usual_quality(drawn.pixels[recognised], as_drawn)
     original = usual.copy()
     if usual.any():
         original[usual] = ~_copies(drawn.pixels[usual], images)

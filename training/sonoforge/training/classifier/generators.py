@@ -153,6 +153,12 @@ def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: Gener
     return _draw(sources, counts, images, job.seed)
 
 
+def at_size_drawn(pixels: Pixels, settings: GanSettings) -> Pixels:
+    """Reduce images (N, S, S, 3) to the size that generators draw at, and enlarge them again as what is drawn is."""
+    size, side = make_plan(settings, len(pixels)).image_size, pixels.shape[1]
+    return np.stack([_resized(image, side) for image in prepare_images(pixels, size, 3)])
+
+
 class _Source(NamedTuple):
     """What images are drawn from."""
 
