@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,8 +47,8 @@ PROJECTED = Measured(
     "a quick generator on BUSI",
     "arms-projected-64.csv.gz",
     "0",
-    ("real", "gan:0.5", "gan", "gan:2", "gan-all", "duplicates", "untrained", "shuffled", "weighted"),
-    ("gan:0.5", "gan", "gan:2", "gan-all", "duplicates", "untrained"),
+    ("real", "gan:0.5", "gan", "gan:2", "gan-all", "curated", "duplicates", "untrained", "shuffled", "weighted"),
+    ("gan:0.5", "gan", "gan:2", "gan-all", "curated", "duplicates", "untrained"),
 )
 EACH = pytest.mark.parametrize("measured", (DCGAN, PROJECTED), ids=lambda measured: measured.file.partition(".")[0])
 SHARES = {"": "All real images", "@0.25": "A quarter of them"}
@@ -108,9 +109,14 @@ def test_differences_are_those_that_compare_finds(measured: Measured) -> None:
 @EACH
 def test_what_the_placebo_gains_is_said(measured: Measured) -> None:
     said = " ".join(measured.text.split()).replace(" points [", " [")
-    for share in SHARES:
-        runs = succeed("compare", measured.answers, "--arms", f"duplicates{share},gan{share}").json["runs"]
-        assert interval(runs[1]["figures"][0]["change"], points=True) in said
+    placebos = ("duplicates", "untrained") if measured is PROJECTED else ("duplicates",)
+    for placebo, share in itertools.product(placebos, SHARES):
+        arms = [
+            arm for arm in ("gan", "curated") if arm in measured.arms and (arm, placebo) != ("curated", "untrained")
+        ]
+        named = ",".join(f"{arm}{share}" for arm in (placebo, *arms))
+        for run in succeed("compare", measured.answers, "--arms", named).json["runs"][1:]:
+            assert interval(run["figures"][0]["change"], points=True) in said
 
 
 def test_the_table_of_leakage_is_printed_from_its_answers() -> None:
