@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sonoforge.training.gan.recipes import RECIPES, Recipe
+from sonoforge.training.gan.recipes.row import Recipe
+from sonoforge.training.gan.recipes.table import RECIPES
 
 STYLED = ("stylegan1", "stylegan2", "stylegan3-t", "stylegan3-r")
 LATENT = 32  # numbers in a latent, and in a style

@@ -20,7 +20,8 @@ from sonoforge.training.gan.objectives.conditioning import class_loss
 from sonoforge.training.gan.objectives.losses import LOSSES, began
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
-from sonoforge.training.gan.recipes import RECIPES, Strength
+from sonoforge.training.gan.recipes.row import Strength
+from sonoforge.training.gan.recipes.table import RECIPES
 from sonoforge.training.gan.state import TrainingState
 from sonoforge.training.gan.updates import TrainingBatch, update_discriminator, update_generator
 

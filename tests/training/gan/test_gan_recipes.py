@@ -22,7 +22,7 @@ from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
-from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.gan.recipes.table import RECIPES
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import network_space

@@ -34,7 +34,8 @@ from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import Samples, build_networks, generator_options
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
-from sonoforge.training.gan.recipes import RECIPES, Budget, OptimiserSettings, Recipe
+from sonoforge.training.gan.recipes.row import Budget, OptimiserSettings, Recipe
+from sonoforge.training.gan.recipes.table import RECIPES
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.metrics.spaces import open_space
 from tiny_recipes import LATENT, STYLED, tiny_recipes

@@ -10,7 +10,8 @@ import pytest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes import RECIPES, Strength
+from sonoforge.training.gan.recipes.row import Strength
+from sonoforge.training.gan.recipes.table import RECIPES
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.tuning.parameters import NAMES, PARAMETERS, REGULARISER_NAMES, Parameter
 from sonoforge.training.tuning.pruning import PRUNERS

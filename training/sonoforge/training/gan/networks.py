@@ -17,7 +17,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.frozen_maps import FrozenMaps
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
-from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.recipes.row import Recipe
 from sonoforge.training.metrics.features import Features
 
 

@@ -15,14 +15,8 @@ from sonoforge.training.gan.networks import ARCHITECTURES, judge
 from sonoforge.training.gan.objectives.losses import LOSSES
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.recipes import (
-    OPTIMISERS,
-    OptimiserSettings,
-    Recipe,
-    Strength,
-    find_recipe,
-    r1_gamma,
-)
+from sonoforge.training.gan.recipes.row import OPTIMISERS, OptimiserSettings, Recipe, Strength, r1_gamma
+from sonoforge.training.gan.recipes.table import find_recipe
 
 # Settings that do not change what is computed; a training may be continued with others.  What is measured and how
 # often changes no weight either, but is compared: the figures of one folder are measured in one way.

@@ -22,7 +22,7 @@ from sonoforge.training.gan.class_transfer import with_classes
 from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import Samples, Seen, generator_options, judge, outline_networks
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.recipes.row import Recipe
 from sonoforge.training.gan.settings import NOT_COMPARED, Plan, compose, make_plan
 from sonoforge.training.gan.transfer import check_transfer, freeze
 

@@ -27,7 +27,7 @@ from sonoforge.training.gan.objectives.losses import LOSSES, Loss
 from sonoforge.training.gan.objectives.perceptual import perceptual_loss
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import build_optimiser, optimiser_tensors, restore_optimiser
-from sonoforge.training.gan.recipes import OptimiserSettings, Recipe
+from sonoforge.training.gan.recipes.row import OptimiserSettings, Recipe
 from sonoforge.training.gan.setup import TrainingSetup
 from sonoforge.training.gan.shapes import draw_masks, learn_shapes
 from sonoforge.training.gan.starting_weights import StartingWeights

@@ -20,7 +20,7 @@ from sonoforge.training.gan.objectives.batch import Batch
 from sonoforge.training.gan.objectives.conditioning import class_loss
 from sonoforge.training.gan.objectives.feature_matching import feature_matching
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS, Regulariser
-from sonoforge.training.gan.recipes import Strength
+from sonoforge.training.gan.recipes.row import Strength
 from sonoforge.training.gan.state import TrainingState
 
 Scalars = dict[str, Tensor]

@@ -15,7 +15,7 @@ from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.recipes.row import Recipe
 from sonoforge.training.gan.settings import compose, measures_in_features
 from sonoforge.training.gan.setup import SOURCES
 from sonoforge.training.metrics.suited_space import choose_space

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.recipes.row import Recipe
 
 Value = str | int | float
 

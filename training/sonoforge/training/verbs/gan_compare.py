@@ -35,7 +35,7 @@ from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.pace import LENGTH, of_length, steps_in
 from sonoforge.training.gan.progress.ticks import read_stats, training_cost
-from sonoforge.training.gan.recipes import find_recipe
+from sonoforge.training.gan.recipes.table import find_recipe
 from sonoforge.training.gan.settings import compose, given_lengths
 from sonoforge.training.gan.setup import TrainingSetup, set_up
 from sonoforge.training.pages import compare as page

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe, find_recipe
+from sonoforge.training.gan.recipes.row import Budget, Recipe
+from sonoforge.training.gan.recipes.table import RECIPES, find_recipe
 from sonoforge.training.terminal import as_text
 from sonoforge.training.verbs.settings.gan_recipes import Config
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.gan.recipes.table import RECIPES
 from sonoforge.training.pages.numbers import counted, is_number, p_value, points, share
 from sonoforge.training.pages.run.statements import describe_added
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult

@@ -1,0 +1,1 @@
+"""The GAN recipes, by family, and their table."""
