@@ -16,7 +16,7 @@ from card_facts import CardFacts, read_facts
 from program import succeed
 from scans import draw_scan, save, write_set
 from small_run import CLASSIFIER, GENERATOR, SIDE, SmallRun
-from sonoforge.export.bundle.card import classifier_card
+from sonoforge.export.card.classifier import classifier_card
 from sonoforge.export.gate import images
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.errors import SonoforgeError

@@ -13,8 +13,8 @@ from test_card import PARITY
 
 from program import sonoforge
 from small_run import SmallRun
-from sonoforge.export.bundle.card import classifier_card
 from sonoforge.export.bundle.elsewhere import with_evidence
+from sonoforge.export.card.classifier import classifier_card
 from sonoforge.export.gate import images
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.model_folder import ModelRecord, load_model

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from sonoforge.export.bundle.card import replace_files
 from sonoforge.export.bundle.folder import write_manifest
 from sonoforge.export.bundle.provenance import versions
+from sonoforge.export.card.files import replace_files
 from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.gate.row import FormatRow, ManifestJson
 from sonoforge.runtime import atomic

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.export.bundle.add_formats import add_formats, file_entry
-from sonoforge.export.bundle.card import calibrated_on, classifier_card
 from sonoforge.export.bundle.elsewhere import with_evidence
 from sonoforge.export.bundle.folder import replacing_bundle, write_manifest
 from sonoforge.export.bundle.kept_network import BATCH_NORM, keep_network
 from sonoforge.export.bundle.network import network_of, read_network
 from sonoforge.export.bundle.record import figures, read_record
 from sonoforge.export.bundle.writer import npz, write_bundle
+from sonoforge.export.card.classifier import calibrated_on, classifier_card
 from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, to_onnx
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.table import FORMATS, choose

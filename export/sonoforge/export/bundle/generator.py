@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from sonoforge.export.bundle.add_formats import add_formats
-from sonoforge.export.bundle.card import generator_card
 from sonoforge.export.bundle.folder import refuse_other_folder, replacing_bundle
 from sonoforge.export.bundle.measured import read_measured
 from sonoforge.export.bundle.writer import npz, write_bundle
+from sonoforge.export.card.generator import generator_card
 from sonoforge.export.formats.half_storage import round_to_half, store_in_half
 from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.export.gate.row import FormatRow

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,26 +71,6 @@ sonoforge quality generated/ --against real/ --json > distances.json
 exit code: 0 every file was measured; 2 at least one could not be (the others still are)
 """
 
-SEED = 0
-REPEATS = 100  # a percentile of 2.5 % needs some draws beyond it
-PROJECTIONS = 512
-NEIGHBOURS = 3  # Kynkaanniemi 2019
-
-# Each distance's name in the table, the number of images of each kind it needs, and whether more is better.
-DISTANCES: dict[str, tuple[str, int, bool]] = {
-    "frechet": ("Frechet distance", 2, False),
-    "kid": ("KID", 3, False),
-    "sliced_wasserstein": ("sliced Wasserstein", 2, False),
-    "precision": ("precision", NEIGHBOURS + 1, True),
-    "recall": ("recall", NEIGHBOURS + 1, True),
-}
-DEFINITIONS = {
-    "frechet": "squared Frechet distance of two Gaussians (Heusel 2017), biased upwards for few images",
-    "kid": "unbiased squared MMD, kernel (x.y / D + 1)^3 (Binkowski 2018), whole sets, jackknife standard error",
-    "sliced_wasserstein": f"mean Wasserstein-1 distance along {PROJECTIONS} random unit directions (Rabin 2011)",
-    "precision": f"share of the given images in the ball of a reference image, k = {NEIGHBOURS} (Kynkaanniemi 2019)",
-    "recall": f"share of the reference images in the ball of a given image, k = {NEIGHBOURS} (Kynkaanniemi 2019)",
-}
 # Each metric's heading and number format.
 _COLUMNS = {
     "sharpness": ("sharp.", ".0f"),
@@ -277,6 +257,7 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
     """Read the reference images, measure the distances to them and print both; see the top for the result."""
     import numpy as np  # noqa: PLC0415 - only with --against
 
+    from sonoforge.runtime.distances.to_reference import measure_distances  # noqa: PLC0415
     from sonoforge.runtime.inference.trust import LEAST_KNOWN  # noqa: PLC0415
 
     manifest = classifier.bundle.manifest
@@ -304,7 +285,7 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
             "network say little about them; give --bundle of your own, or see sonoforge evaluate",
             100 * known,
         )
-    distances, size = _distances(np.stack(given), np.stack([answer.embedding for answer in reference]))
+    distances, size = measure_distances(np.stack(given), np.stack([answer.embedding for answer in reference]))
     protocol = _protocol(classifier, len(given), len(reference), size)
     _print_distances(distances, protocol)
     return {
@@ -317,57 +298,10 @@ def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) 
     }
 
 
-def _distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dict[str, dict[str, Any] | None], int]:
-    """Return the ``distances`` of the result for embeddings (N, D) and (M, D), and the number n of a half."""
-    import numpy as np  # noqa: PLC0415 - only with --against
-
-    from sonoforge.runtime.distances.halves import Measured, draw_halves, summarise  # noqa: PLC0415
-    from sonoforge.runtime.distances.kernel import kernel_distance  # noqa: PLC0415
-
-    full = _figures(given, reference)
-    matched: dict[str, list[float]] = defaultdict(list)
-    floor: dict[str, list[float]] = defaultdict(list)
-    size = min(len(given), len(reference)) // 2
-    draws = draw_halves(np.arange(len(reference)), len(given), REPEATS, SEED) if size >= 2 else ()
-    for first, second, made in draws:
-        for figures, store in ((_figures(given[made], reference[first]), matched),
-                               (_figures(reference[second], reference[first]), floor)):  # fmt: skip
-            for name, value in figures.items():
-                store[name].append(value)
-    found: dict[str, dict[str, Any] | None] = {}
-    for name, (_, _, more_is_better) in DISTANCES.items():
-        if name not in full:
-            found[name] = None
-        elif not matched[name]:
-            found[name] = {**dict.fromkeys(Measured._fields), "value": full[name]}
-        else:
-            found[name] = summarise(full[name], matched[name], floor[name], more_is_better)._asdict()
-    if found["kid"] is not None:
-        found["kid"]["standard_error"] = kernel_distance(given, reference, "").standard_error
-    return found, size
-
-
-def _figures(given: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
-    """Return each distance between (N, D) and (M, D) that so many images allow."""
-    from sonoforge.runtime.distances.fid import frechet_distance  # noqa: PLC0415 - only with --against
-    from sonoforge.runtime.distances.kernel import kernel_distance  # noqa: PLC0415
-    from sonoforge.runtime.distances.neighbours import precision_recall  # noqa: PLC0415
-    from sonoforge.runtime.distances.sliced import sliced_wasserstein  # noqa: PLC0415
-
-    figures = {
-        "frechet": frechet_distance(given, reference, "").value,
-        "sliced_wasserstein": sliced_wasserstein(given, reference, PROJECTIONS, SEED),
-    }
-    fewest = min(len(given), len(reference))
-    if fewest >= DISTANCES["kid"][1]:
-        figures["kid"] = kernel_distance(given, reference, "").value
-    if fewest >= DISTANCES["precision"][1]:
-        figures |= precision_recall(given, reference, NEIGHBOURS)._asdict()
-    return figures
-
-
 def _protocol(classifier: Classifier, given: int, reference: int, size: int) -> dict[str, Any]:
     from importlib.metadata import version  # noqa: PLC0415 - slow to import
+
+    from sonoforge.runtime.distances.to_reference import DEFINITIONS, REPEATS, SEED  # noqa: PLC0415
 
     preprocessing, model = classifier.bundle.manifest.preprocessing, classifier.model
     side = preprocessing.size
@@ -387,6 +321,8 @@ def _protocol(classifier: Classifier, given: int, reference: int, size: int) -> 
 
 
 def _print_distances(distances: dict[str, dict[str, Any] | None], protocol: dict[str, Any]) -> None:
+    from sonoforge.runtime.distances.to_reference import DISTANCES  # noqa: PLC0415
+
     say(
         "%-18s  %9s  %-31s  %-31s  %s",
         "", "value", f"{protocol['n']} and {protocol['n']} (95 %)", "reference against itself (95 %)", "ratio",

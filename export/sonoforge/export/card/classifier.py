@@ -1,4 +1,4 @@
-"""MODEL_CARD.md of a bundle, from its records alone: no figure is written by hand.
+"""MODEL_CARD.md of a classifier's bundle, from its records alone: no figure is written by hand.
 
 Sections after Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
@@ -6,12 +6,10 @@ Sections after Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sonoforge.export.bundle.card_elsewhere import on_other_scanners
-from sonoforge.export.gate.row import FormatRow, ManifestJson
+from sonoforge.export.card.other_scanners import on_other_scanners
 from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
@@ -281,154 +279,3 @@ def _limits(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
     if not training["given_groups"]:
         yield "The data name no patients: images of one patient may lie on both sides of the split."
     yield "The class-activation map shows where the evidence lies, not why."
-
-
-def generator_card(record: ManifestJson) -> str:
-    """Render a generator's card from its manifest, without its files."""
-    image, latents, training = record["image"], record["latents"], record["training"]
-    colour = "grey" if image["channels"] == 1 else "RGB"
-    shown = ", ".join(record["classes"]) or record["class_name"] or "not named"
-    lines = [
-        f"# {record['name']} {record['version']}",
-        "",
-        "**Research use, not a medical device. Every image it makes is synthetic and shows no patient.**",
-        "",
-        "## Intended use",
-        "",
-        record["intended_use"],
-        "",
-        "## Model",
-        "",
-        f"Recipe `{record['recipe']}`, {image['size']} x {image['size']}, {colour}"
-        + _masks_in_words(image)
-        + f". Class: {shown}. Latents: {latents['size']} {latents['distribution']} numbers, drawn by "
-        f"`{latents['recipe']}`." + (" Takes psi, the truncation of styles." if record["psi"]["accepted"] else ""),
-        "",
-        "## Data",
-        "",
-        f"Trained on {training['data'] or 'a data set whose name is not recorded'}, to step {training['step']}. "
-        f"Fingerprint of the training images `{training['fingerprint'][:16]}`, of the weights "
-        f"`{training['generator_sha256'][:16]}`"
-        + (f", here {training['weights']}." if "weights" in training else ".")
-        + (
-            f" `reference.npz` records each training image as {reference['dimension']} features of the classifier "
-            f"{reference['model']['name']} {reference['model']['version']}, to measure KID with; it may allow "
-            "conclusions about training images, as the weights may."
-            if (reference := record.get("reference"))
-            else ""
-        ),
-        "",
-        *(f"- {own['name']}: {own['licence']}. {own['citation']}." for own in training.get("sources", [])),
-        *([""] if training.get("sources") else []),
-        *_measured(training.get("measured")),
-        "## Limits",
-        "",
-        "- A generator may repeat itself, leave out what is rare, and copy training images. `sonoforge evaluate` "
-        "measures all three" + ("." if "measured" in training else "; its figures are not part of this bundle."),
-        "- The weights may allow conclusions about training images: share them as you may share the data.",
-        *_kept_maps_in_words(training),
-        "- Images must keep the note that they are synthetic, which `sonoforge gan sample` writes into each file.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _measured(measured: ManifestJson | None) -> list[str]:
-    """Say what `sonoforge evaluate` found of these weights; nothing where that is not recorded."""
-    if measured is None:
-        return []
-    rows = [
-        f"| {row['title']} | {row['space']} | {row['matched']:.3g} | {row['floor']:.3g} | {row['ratio']:.2g} |"
-        for row in measured["metrics"]
-    ]
-    copies = measured.get("copies")
-    recall = "; ".join(f"{kind} {share:.0%}" for kind, share in copies["recall"].items()) if copies else ""
-    found = (
-        f"Of {copies['images']} generated images {copies['copies']} match a training image better than the limit, "
-        f"which {copies['false_alarm']:.1%} of real images that were not trained on pass. Of planted copies it finds: "
-        f"{recall}."
-        if copies
-        else "Copies were not searched for."
-    )
-    return [
-        "## Evaluation",
-        "",
-        f"{measured['images']} generated images against {measured['real_images']} real ones ({measured['real']}), "
-        f"before any rounding of the weights; protocol `{measured['protocol_id']}`. Each figure is the mean over draws "
-        f"of {measured['per_set']} images a side, the floor that of real images against real ones; up to a ratio of 1, "
-        "generated images are within it.",
-        "",
-        "| figure | measured in | generated | floor | ratio |",
-        "|---|---|---|---|---|",
-        *rows,
-        "",
-        found,
-        *measured["warnings"],
-        "",
-    ]
-
-
-def _masks_in_words(image: ManifestJson) -> str:
-    if not image["masks"]:
-        return ""
-    if image["masks"] == 1:
-        return ", each image with its mask as one more channel"
-    return f", each image with masks of {', '.join(image['structures'])} as further channels"
-
-
-def _kept_maps_in_words(training: ManifestJson) -> list[str]:
-    if not training.get("label_maps"):
-        return []
-    return [
-        f"- It draws into {training['label_maps']} label maps of its training images, which its files hold: outlines "
-        "of real patients."
-    ]
-
-
-FILES = "## Files"
-
-_EXPLAINED = {
-    "classification": "Each file against the trained network: differences of probabilities, equal labels, and the "
-    "largest loss of sensitivity of any class in points.",
-    "generation": "Each file against the trained network, on a CPU in batches of 1, 3 and 5: largest difference of "
-    "images, which are in about [-1, 1].",
-}
-
-
-def replace_files(card: str, manifest: ManifestJson) -> str:
-    """Return the card with a table of the bundle's model files, as the manifest has them, before its last section.
-
-    Args:
-        card: With or without such a table.
-        manifest: With the gates' figures in ``parity.formats``.
-    """
-    task = manifest["task"]
-    rows = [_cells(row, task) for row in manifest["parity"]["formats"].values()]
-    images = dict.fromkeys(row["images"] for row in manifest["parity"]["formats"].values() if "images" in row)
-    checked_on = f" Checked on {'; '.join(images)}." if images else ""
-    lines = [FILES, "", _EXPLAINED[task] + checked_on, "", f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row.values())} |" for row in rows]
-    sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
-    kept = [section for section in sections if not section.startswith(FILES)]
-    return "".join([*kept[:-1], "\n".join(lines) + "\n\n", kept[-1]])
-
-
-def _cells(row: FormatRow, task: str) -> dict[str, str]:
-    """Return the cells of a file's row by title."""
-    judged = "max_abs" in row
-    cells = {
-        "format": row["format"],
-        "file": row["file"],
-        "precision": row["precision"],
-        "MB": f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else "-",
-        "largest difference": f"{row['max_abs']:.1e}" if judged else "-",
-    }
-    if task == "classification":
-        changes = row.get("sensitivity_change")
-        cells["mean"] = f"{row['mean_abs']:.1e}" if judged else "-"
-        cells["labels"] = f"{row['labels_equal']} of {row['count']}" if judged else "-"
-        cells["sensitivity"] = f"{max(0.0, -min(changes.values())):.1f}" if changes else "-"
-    else:
-        cells["allowed"] = f"{row['tolerance']:g}" if "tolerance" in row else "-"
-    cells["status"] = row["status"] + (f": {row['reason']}" if "reason" in row else "")
-    return {**cells, "runs on": row["runs_on"]}

@@ -1,0 +1,1 @@
+"""MODEL_CARD.md of a bundle, written from its records."""

@@ -1,0 +1,55 @@
+"""The table of a bundle's model files in its card, from the figures of the gates."""
+
+from __future__ import annotations
+
+import re
+
+from sonoforge.export.gate.row import FormatRow, ManifestJson
+
+FILES = "## Files"
+
+_EXPLAINED = {
+    "classification": "Each file against the trained network: differences of probabilities, equal labels, and the "
+    "largest loss of sensitivity of any class in points.",
+    "generation": "Each file against the trained network, on a CPU in batches of 1, 3 and 5: largest difference of "
+    "images, which are in about [-1, 1].",
+}
+
+
+def replace_files(card: str, manifest: ManifestJson) -> str:
+    """Return the card with a table of the bundle's model files, as the manifest has them, before its last section.
+
+    Args:
+        card: With or without such a table.
+        manifest: With the gates' figures in ``parity.formats``.
+    """
+    task = manifest["task"]
+    rows = [_cells(row, task) for row in manifest["parity"]["formats"].values()]
+    images = dict.fromkeys(row["images"] for row in manifest["parity"]["formats"].values() if "images" in row)
+    checked_on = f" Checked on {'; '.join(images)}." if images else ""
+    lines = [FILES, "", _EXPLAINED[task] + checked_on, "", f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
+    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row.values())} |" for row in rows]
+    sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
+    kept = [section for section in sections if not section.startswith(FILES)]
+    return "".join([*kept[:-1], "\n".join(lines) + "\n\n", kept[-1]])
+
+
+def _cells(row: FormatRow, task: str) -> dict[str, str]:
+    """Return the cells of a file's row by title."""
+    judged = "max_abs" in row
+    cells = {
+        "format": row["format"],
+        "file": row["file"],
+        "precision": row["precision"],
+        "MB": f"{row['bytes'] / 1e6:.2f}" if "bytes" in row else "-",
+        "largest difference": f"{row['max_abs']:.1e}" if judged else "-",
+    }
+    if task == "classification":
+        changes = row.get("sensitivity_change")
+        cells["mean"] = f"{row['mean_abs']:.1e}" if judged else "-"
+        cells["labels"] = f"{row['labels_equal']} of {row['count']}" if judged else "-"
+        cells["sensitivity"] = f"{max(0.0, -min(changes.values())):.1f}" if changes else "-"
+    else:
+        cells["allowed"] = f"{row['tolerance']:g}" if "tolerance" in row else "-"
+    cells["status"] = row["status"] + (f": {row['reason']}" if "reason" in row else "")
+    return {**cells, "runs on": row["runs_on"]}
