@@ -23,7 +23,8 @@ import pytest
 from program import Finished, sonoforge
 from sonoforge.runtime.cli import interruption, options
 from sonoforge.runtime.cli import main as cli
-from sonoforge.runtime.cli.options import Outcome, argument, configure_logging, group, option, printable
+from sonoforge.runtime.cli.log_lines import configure_logging, printable
+from sonoforge.runtime.cli.options import Outcome, argument, group, option
 from sonoforge.runtime.errors import GateError, SonoforgeError
 
 

@@ -16,12 +16,13 @@ from sonoforge.runtime.cli.progress import time_left
 
 PROGRAM = """
 import logging, sys, time
-from sonoforge.runtime.cli import options, progress
+from sonoforge.runtime.cli import progress
 from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.log_lines import configure_logging
 from sonoforge.runtime.images.inputs import silent_libraries
 now = [0.0]
 progress.time.monotonic = lambda: now[0]
-options.configure_logging(quiet="--quiet" in sys.argv)
+configure_logging(quiet="--quiet" in sys.argv)
 with progress.progress("classifying", 400) as advance:
     for done in range(1, 401):
         now[0] += 1.0

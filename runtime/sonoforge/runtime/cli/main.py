@@ -20,6 +20,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from sonoforge.runtime.cli import options
 from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c
+from sonoforge.runtime.cli.log_lines import configure_logging, printable
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
 log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" under python -m
@@ -150,7 +151,7 @@ def _run(arguments: Sequence[str]) -> int:
     given = options.parse(parser, rest)
     common = {key: given.pop(key, None) for key in ("config", "json", "quiet", "dry_run", "debug")}
     config = options.resolve_config(config_class, given, Path(common["config"]) if common["config"] else None)
-    options.configure_logging(bool(common["quiet"]), answers=not common["json"])
+    configure_logging(bool(common["quiet"]), answers=not common["json"])
     if common["dry_run"]:
         _print_json(options.flatten(config))
         return 0
@@ -186,7 +187,7 @@ def _print_json(value: object) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return options.printable(" ".join(str(error).split()))
+    return printable(" ".join(str(error).split()))
 
 
 def _unexpected(error: Exception) -> str:
