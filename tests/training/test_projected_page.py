@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from places import CHECKOUT
-from sonoforge.training.pages.kept_comparison import read_comparison
+from sonoforge.training.pages.gan_comparison.kept import read_comparison
 
 DOCS = CHECKOUT / "training" / "docs"
 PAGE = " ".join((DOCS / "projected.md").read_text(encoding="utf-8").split())

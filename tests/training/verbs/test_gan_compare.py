@@ -20,7 +20,7 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.pages.compare import markdown_tables
+from sonoforge.training.pages.gan_comparison.tables import markdown_tables
 from sonoforge.training.statistics.published_gans import (
     BY_RECIPES,
     IMAGES,

@@ -38,8 +38,8 @@ from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes.table import find_recipe
 from sonoforge.training.gan.settings import compose, given_lengths
 from sonoforge.training.gan.setup import TrainingSetup, set_up
-from sonoforge.training.pages import compare as page
-from sonoforge.training.pages.kept_comparison import read_comparison
+from sonoforge.training.pages.gan_comparison import pictures, tables
+from sonoforge.training.pages.gan_comparison.kept import read_comparison
 from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.progress import is_shown
 from sonoforge.training.statistics.published_gans import Paper, find_paper
@@ -88,7 +88,7 @@ def main(config: Config) -> Outcome:
     name = f"gan-compare-{trainings[0].images.name}-{config.gan.class_name or 'all'}".lower()
     paper = find_paper(config.published, [name.partition(":")[0] for name in config.recipes])
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume, compared=LENGTH)
-    shown: list[page.Shown] = []
+    shown: list[pictures.Shown] = []
     figures: list[dict[str, Any]] = []
     device = find_device(config.device)
     about = run_folder.describe_environment(device_name(device), config.gan.seed, trainings[0].images.fingerprint)
@@ -113,23 +113,23 @@ def main(config: Config) -> Outcome:
                     return _stopped(folder, shown)
                 measured = measure_milestone(checkpoint, training.real, yardstick, count, config.device)
                 row = _row(training, checkpoint, share, measured) | {"device": device_name(device)}
-                shown.append(page.Shown(row, checkpoint, measured))
+                shown.append(pictures.Shown(row, checkpoint, measured))
                 figures += [{"recipe": training.name, "step": step, **metric} for metric in measured["metrics"]]
                 _write_tables(folder, [item.row for item in shown], figures, paper)
-            page.write_curves(folder / page.CURVES, [item.row for item in shown])
-            page.write_samples(folder / page.SAMPLES, shown, trainings[0].real.pixels)
-            page.write_pca(folder / page.PCA, shown)
+            pictures.write_curves(folder / pictures.CURVES, [item.row for item in shown])
+            pictures.write_samples(folder / pictures.SAMPLES, shown, trainings[0].real.pixels)
+            pictures.write_pca(folder / pictures.PCA, shown)
         rows = [item.row for item in shown]
-        say("%s", page.describe_rows(rows))
+        say("%s", tables.describe_rows(rows))
         beside = ", published rows beside" if paper else ""
-        say("tables%s: %s   as CSV: %s", beside, folder / page.TABLES, folder / page.TABLE)
-        say("quality over time: %s   samples: %s", folder / page.CURVES, folder / page.SAMPLES)
-        say("principal components: %s", folder / page.PCA)
-    result = {"rows": rows, "claims": page.claimed_rows(paper), "figures": figures}
+        say("tables%s: %s   as CSV: %s", beside, folder / tables.TABLES, folder / tables.TABLE)
+        say("quality over time: %s   samples: %s", folder / pictures.CURVES, folder / pictures.SAMPLES)
+        say("principal components: %s", folder / pictures.PCA)
+    result = {"rows": rows, "claims": tables.claimed_rows(paper), "figures": figures}
     run_folder.write_results(folder, result)
     best = min(rows, key=lambda row: row["kid"])
     following = f"sonoforge gan sample {folder / best['run']} --checkpoint {best['step']}"
-    return Outcome({"run": str(folder), "finished": True, "tables": str(folder / page.TABLES), **result}, following)
+    return Outcome({"run": str(folder), "finished": True, "tables": str(folder / tables.TABLES), **result}, following)
 
 
 def _show_again(config: Config) -> Outcome:
@@ -139,16 +139,16 @@ def _show_again(config: Config) -> Outcome:
     rows = read_comparison([Path(name) for name in config.from_tables])
     folder = run_folder.open_run(Path(config.out), f"gan-compare-{rows[0]['data']}-again".lower(), {}, resume=False)
     _write_tables(folder, rows, [], None)
-    page.write_curves(folder / page.CURVES, rows)
-    say("%s", page.describe_rows(rows))
-    say("tables: %s   as CSV: %s", folder / page.TABLES, folder / page.TABLE)
-    say("quality over time: %s", folder / page.CURVES)
+    pictures.write_curves(folder / pictures.CURVES, rows)
+    say("%s", tables.describe_rows(rows))
+    say("tables: %s   as CSV: %s", folder / tables.TABLES, folder / tables.TABLE)
+    say("quality over time: %s", folder / pictures.CURVES)
     result = {"rows": rows}
     run_folder.write_results(folder, result)
     return Outcome({"run": str(folder), **result})
 
 
-def _stopped(folder: Path, shown: Sequence[page.Shown]) -> Outcome:
+def _stopped(folder: Path, shown: Sequence[pictures.Shown]) -> Outcome:
     log.info(UNFINISHED)
     rows = [item.row for item in shown]
     return Outcome({"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan compare --resume")
@@ -257,7 +257,7 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
         if metric["name"] != "inception_score" or metric["space"].startswith("inception"):
             first.setdefault(metric["name"], metric)
     found: dict[str, Any] = {}
-    for name in page.FIGURES:
+    for name in tables.FIGURES:
         if name in first:
             own_figure = first[name]
             found |= {name: own_figure["value"], f"{name}_floor": own_figure["floor"]}
@@ -281,13 +281,13 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
         "classes": len(training.images.classes) if setup.conditional else 1,
         "conditioning": setup.recipe.conditioning,
         "features": first["kid"]["space"],
-        "source": page.OURS,
+        "source": tables.OURS,
         "run": own.name,
     }
 
 
 def _write_tables(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]], paper: Paper | None) -> None:
-    write_table(folder / page.TABLE, page.COLUMNS, [*rows, *page.claimed_rows(paper)])
+    write_table(folder / tables.TABLE, tables.COLUMNS, [*rows, *tables.claimed_rows(paper)])
     if figures:
-        write_table(folder / page.ALL_FIGURES, tuple(figures[0]), figures)
-    write_text(folder / page.TABLES, page.markdown_tables(rows, paper))
+        write_table(folder / tables.ALL_FIGURES, tuple(figures[0]), figures)
+    write_text(folder / tables.TABLES, tables.markdown_tables(rows, paper))

@@ -8,7 +8,7 @@ from typing import Any
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import read_columns
-from sonoforge.training.pages.compare import COLUMNS, FIGURES, OURS, TABLE
+from sonoforge.training.pages.gan_comparison.tables import COLUMNS, FIGURES, OURS, TABLE
 
 _TEXTS = frozenset(
     {"data", "recipe", "reference", "protocol_id", "device", "conditioning", "features", "source", "run"}

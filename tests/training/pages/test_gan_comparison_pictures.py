@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from sonoforge.training.evaluation.milestones import Milestone
-from sonoforge.training.pages import compare
+from sonoforge.training.pages.gan_comparison import pictures
 
 
 def test_the_row_of_real_images_is_spread_over_the_set_whose_neighbours_are_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: list[list[int]] = []
-    monkeypatch.setattr(compare, "show_row", lambda _, pixels, title: rows.append(pixels[:, 0, 0, 0].tolist()))
-    monkeypatch.setattr(compare, "load_generator", lambda _: SimpleNamespace(classes=0))
-    monkeypatch.setattr(compare, "sample", lambda *_: np.full((8, 4, 4, 1), 255, np.uint8))
+    monkeypatch.setattr(pictures, "show_row", lambda _, pixels, title: rows.append(pixels[:, 0, 0, 0].tolist()))
+    monkeypatch.setattr(pictures, "load_generator", lambda _: SimpleNamespace(classes=0))
+    monkeypatch.setattr(pictures, "sample", lambda *_: np.full((8, 4, 4, 1), 255, np.uint8))
     row: dict[str, Any] = {
         "recipe": "dcgan",
         "milestone": 1,
@@ -30,15 +30,15 @@ def test_the_row_of_real_images_is_spread_over_the_set_whose_neighbours_are_alik
     }
     measured = Milestone(protocol={}, protocol_id="", metrics=[], not_measured=[], pca={})
     real = np.tile(np.arange(80, dtype=np.uint8)[:, None, None, None], (1, 4, 4, 1))
-    compare.write_samples(tmp_path / "samples.png", [compare.Shown(row, tmp_path, measured)], real)
+    pictures.write_samples(tmp_path / "samples.png", [pictures.Shown(row, tmp_path, measured)], real)
     assert rows == [[0, 11, 22, 33, 45, 56, 67, 79], [255] * 8]
 
 
 def test_a_generator_of_several_classes_shows_each_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "load_generator", lambda _: SimpleNamespace(classes=3))
+    monkeypatch.setattr(pictures, "load_generator", lambda _: SimpleNamespace(classes=3))
     monkeypatch.setattr(
-        compare,
+        pictures,
         "sample",
         lambda _, count, seed, label: np.array([[[[10 * label + i]]] for i in range(count)], np.uint8),
     )
-    assert compare._drawn(Path("run"))[:, 0, 0, 0].tolist() == [0, 10, 20, 1, 11, 21, 2, 12]
+    assert pictures._drawn(Path("run"))[:, 0, 0, 0].tolist() == [0, 10, 20, 1, 11, 21, 2, 12]

@@ -1,0 +1,1 @@
+"""What ``sonoforge gan compare`` shows: tables, pictures, and tables kept from before."""
