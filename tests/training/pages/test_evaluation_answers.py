@@ -9,7 +9,7 @@ import pytest
 from evaluation_results import answered, change, good, planted, row
 from sonoforge.training.metrics.copies import OTHER_GROUPS
 from sonoforge.training.pages.evaluation.answers import FEW
-from sonoforge.training.pages.numbers import share
+from sonoforge.training.statistics.wording import share
 
 
 def answers(results: dict[str, Any]) -> tuple[str, ...]:

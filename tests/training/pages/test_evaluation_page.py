@@ -12,7 +12,7 @@ from PIL import Image
 from evaluation_results import answered, change, good
 from pages import Page, check_page, plain
 from sonoforge.training.pages.evaluation.page import ABOUT, ALTS, write_evaluation
-from sonoforge.training.pages.numbers import figure, times
+from sonoforge.training.statistics.wording import figure, times
 
 HOSTILE = "<script>alert(1)</script>&\"'$\\frac{{ 7 * 1111111 }}"
 

@@ -13,7 +13,7 @@ from sonoforge.training.metrics.nearest_training import Nearest
 from sonoforge.training.pages.charts import PAPER, png_bytes, svg
 from sonoforge.training.pages.evaluation.charts import copy_histogram, draw_projection, draw_ratios, draw_spectrum
 from sonoforge.training.pages.evaluation.sheets import nearest_sheet, sample_sheet
-from sonoforge.training.pages.numbers import share
+from sonoforge.training.statistics.wording import share
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -20,11 +20,10 @@ from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.classifier.fold_result import StageReads
 from sonoforge.training.data import datasets
-from sonoforge.training.pages.numbers import share
-from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.evidence import check_reads, read_plans, reliability
 from sonoforge.training.pages.run.page import command_line, write_report
 from sonoforge.training.statistics.calibration import expected_calibration_error
+from sonoforge.training.statistics.wording import share, spread
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -272,7 +271,7 @@ def test_the_reliability_bins_sum_up_to_the_printed_ece(sealed: Written) -> None
 def test_sentences_follow_from_what_the_run_did(sealed: Written, small: Written) -> None:
     text = sealed.page.text
     added = sealed.run.results["arms"]["gan"]["generated_per_fold"]
-    assert f"{statements.spread(added)} images of normal and malignant, drawn by a GAN" in text
+    assert f"{spread(added)} images of normal and malignant, drawn by a GAN" in text
     assert "Each fold has its own generators, which read its training images only." in text
     assert "None of these images is BUSI's: the choice was made elsewhere." in text
     assert "epochs 3 instead of 5, number" not in text and "(epochs 3 instead of 5, members 1 instead of 3" in text

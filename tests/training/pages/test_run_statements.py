@@ -14,6 +14,7 @@ from sonoforge.training.classifier.choice_grid import Choosing
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.simulated import count_simulated
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.statements import RunFacts
 from sonoforge.training.phantom.dataset import write_phantom_set
@@ -122,3 +123,18 @@ def test_the_training_is_described_as_it_was() -> None:
     )
     earlier = {key: value for key, value in vars(BUDGETS["full"]).items() if key not in ("optimiser", "schedule")}
     assert statements.describe_optimiser(earlier) == said["full"]
+
+
+def test_the_budget_of_the_gan_is_called_what_it_is() -> None:
+    def said(budget: str, **settings: Any) -> str:
+        return statements.gan_budget(GanSettings(**settings).__dict__, budget, ["normal", "malignant"])
+
+    assert said("quick", image_size=64, steps=120, batch=32).startswith("a small CPU budget: 64 px, 120 steps of 32")
+    assert said("full").startswith("the published budget: 224 px")
+    assert said("full", epochs=30).startswith("this run's own budget: 224 px, 30 epochs (published: 224 px, 2500")
+    assert said("full", kimg=2.5, batch=16).startswith(
+        "this run's own budget: 224 px, 2.5 thousand images shown, batches of 16 images (published: 224 px, 2500"
+    )
+    assert "published budget" not in said("full", learning_rate=2e-4)
+    assert said("full", recipe="ga-gan") == "the published budget: 64 px, as many iterations as published"
+    assert said("quick", recipe="ga-gan", epochs=2).endswith("(published: 64 px, 100 000 iterations)")

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from sonoforge.training.pages.numbers import points
+from sonoforge.training.statistics.wording import points
 
 WIDTH = 420  # points; a point of a chart is a unit of its SVG
 SERIES = ("#0072b2", "#c25100", "#00795a", "#a8497f", "#7a6400", "#3d4f9f")

@@ -1,7 +1,8 @@
 """What every page shares: the template environment and the writing of one file that loads nothing else.
 
 A page is a template in ``templates/`` that extends ``base.html.j2``; ``macros.html.j2`` holds its building blocks,
-``style.css`` of `sonoforge.runtime.pages` its look, `numbers` the way figures are printed, and `charts` its charts.
+``style.css`` of `sonoforge.runtime.pages` its look, `statistics.wording` the way figures are
+printed, and `charts` its charts.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import jinja2
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.pages import STYLE
-from sonoforge.training.pages import numbers
-from sonoforge.training.statistics.wording import listed
+from sonoforge.training.statistics import wording
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +33,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     for name in ("share", "points", "number", "tiny", "figure", "times", "p_value", "duration", "size"):
-        environment.filters[name] = getattr(numbers, name)
-    environment.filters["listed"] = listed
-    environment.globals |= {"counted": numbers.counted, "bracket": numbers.bracket}
+        environment.filters[name] = getattr(wording, name)
+    environment.filters["listed"] = wording.listed
+    environment.globals |= {"counted": wording.counted, "bracket": wording.bracket}
     return environment
 
 
@@ -47,5 +47,5 @@ def render(template: str, context: Mapping[str, object]) -> str:
 def write_page(path: Path, template: str, context: Mapping[str, object]) -> Path:
     """Render a page into one self-contained file, and return its path."""
     atomic.write_text(path, render(template, context))
-    log.info("report: %s in one self-contained page", numbers.size(path.stat().st_size))
+    log.info("report: %s in one self-contained page", wording.size(path.stat().st_size))
     return path

@@ -22,7 +22,7 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.progress.ticks import read_stats
-from sonoforge.training.pages.numbers import figure, times
+from sonoforge.training.statistics.wording import figure, times
 from sonoforge.training.terminal import as_text
 
 TABLE = "sweep.csv"

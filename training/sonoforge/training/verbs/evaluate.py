@@ -43,7 +43,7 @@ from sonoforge.training.metrics.spaces import Space
 from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.evaluation import answers, gallery
 from sonoforge.training.pages.evaluation.page import write_evaluation
-from sonoforge.training.pages.numbers import bracket, figure, times
+from sonoforge.training.statistics.wording import bracket, figure, times
 from sonoforge.training.verbs.settings.evaluate import Config
 
 log = logging.getLogger(__name__)

@@ -19,13 +19,13 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
-from sonoforge.training.pages.numbers import bracket, number, p_value, share
 from sonoforge.training.pages.reading.report import judge, write_report
 from sonoforge.training.pages.reading.sheet_page import PAGE, read_pictures
 from sonoforge.training.reading.answers import Reader, read_readers
 from sonoforge.training.reading.key import KEY, KINDS, Key, read_key
 from sonoforge.training.reading.results import ReadingResults, ShareResult
 from sonoforge.training.reading.scores import score_agreement, score_images, score_reader, score_together
+from sonoforge.training.statistics.wording import bracket, number, p_value, share
 from sonoforge.training.verbs.settings.reading import Config
 
 log = logging.getLogger(__name__)

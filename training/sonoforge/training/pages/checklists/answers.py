@@ -12,10 +12,9 @@ from sonoforge.training.pages.checklists.data_answers import data_answers
 from sonoforge.training.pages.checklists.figure_answers import figure_answers
 from sonoforge.training.pages.checklists.item import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
-from sonoforge.training.pages.numbers import counted
-from sonoforge.training.pages.run.statements import describe_comparators, describe_optimiser, is_comparator, spread
+from sonoforge.training.pages.run.statements import describe_comparators, describe_optimiser, is_comparator
 from sonoforge.training.statistics.results import ArmResult, ComparisonResults
-from sonoforge.training.statistics.wording import listed
+from sonoforge.training.statistics.wording import counted, listed, spread
 
 
 def answer(run: FinishedRun) -> dict[str, Answer]:

@@ -7,8 +7,7 @@ from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM as PHANTOM_SET
 from sonoforge.training.pages.checklists.item import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
-from sonoforge.training.pages.numbers import counted
-from sonoforge.training.statistics.wording import listed
+from sonoforge.training.statistics.wording import counted, listed
 
 PHANTOM = "All images are simulated ultrasound: there are no participants, and no figure carries over to real scans."
 

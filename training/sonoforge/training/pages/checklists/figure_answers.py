@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sonoforge.training.pages.checklists.item import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
-from sonoforge.training.pages.numbers import counted
 from sonoforge.training.statistics.results import IntervalResult, interval_text
+from sonoforge.training.statistics.wording import counted
 
 
 def figure_answers(run: FinishedRun) -> dict[str, Answer]:

@@ -26,9 +26,8 @@ from sonoforge.training.evaluation.results import Answer, CopyResult, MetricRow
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.metrics.copies import HELD_OUT
 from sonoforge.training.metrics.planted_copies import STANDS
-from sonoforge.training.pages.numbers import MISSING, bracket, counted, figure, p_value, share, times
-from sonoforge.training.pages.run.verdict import LEVEL
-from sonoforge.training.statistics.wording import listed
+from sonoforge.training.statistics.verdict import LEVEL
+from sonoforge.training.statistics.wording import MISSING, bracket, counted, figure, listed, p_value, share, times
 
 QUESTIONS = {"realistic": "Is it realistic?", "diverse": "Is it diverse?", "copied": "Is it copied?"}
 FEW = 50

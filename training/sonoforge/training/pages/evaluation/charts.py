@@ -15,7 +15,7 @@ from sonoforge.training.evaluation.projections import HullOverlap, Projection, h
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.pages.charts import INK, PAPER, SERIES, SOFT, new_chart, new_row_chart, percent_axis, styled
 from sonoforge.training.pages.evaluation.answers import full_name, stands
-from sonoforge.training.pages.numbers import share
+from sonoforge.training.statistics.wording import share
 
 REAL, FAKE = SERIES[:2]
 _NAMES = {"pca": "component", "tsne": "t-SNE", "umap": "UMAP"}

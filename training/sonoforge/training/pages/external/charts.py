@@ -24,8 +24,8 @@ from sonoforge.training.pages.charts import (
     styled,
     svg,
 )
-from sonoforge.training.pages.numbers import number
 from sonoforge.training.pages.run.evidence import Bin
+from sonoforge.training.statistics.wording import number
 
 _MARKS = 8  # at most, about, on a curve
 _SIZES = (5, 8, 11)  # points, of the marks of a weak, a middle and a strong disturbance

@@ -20,8 +20,8 @@ from sonoforge.training.evaluation.milestones import Milestone
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.pages.charts import MARKERS, SERIES
 from sonoforge.training.pages.gan_comparison.tables import when
-from sonoforge.training.pages.numbers import figure, share
 from sonoforge.training.pages.sweep import SHOWN, show_row
+from sonoforge.training.statistics.wording import figure, share
 
 SAMPLES = "samples-over-time.png"
 PCA = "pca.png"

@@ -8,8 +8,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from sonoforge.training.pages.numbers import figure, times
 from sonoforge.training.statistics.published_gans import GPU_GB, Paper, PublishedGan
+from sonoforge.training.statistics.wording import figure, times
 from sonoforge.training.terminal import as_text
 
 TABLE = "compare.csv"

@@ -15,11 +15,10 @@ from PIL import Image
 
 from sonoforge.training.pages.charts import MARKERS, SERIES, new_roc_chart, styled, svg
 from sonoforge.training.pages.embedding import data_url
-from sonoforge.training.pages.numbers import counted, number, share
 from sonoforge.training.pages.shell import write_page
 from sonoforge.training.reading.results import ImageResult, ReaderResult, ReadingResults
 from sonoforge.training.statistics.binomial import LEVEL
-from sonoforge.training.statistics.wording import listed
+from sonoforge.training.statistics.wording import counted, listed, number, share
 
 REPORT = "report.html"
 _SIDE = 320  # pixels of a picture in a gallery

@@ -27,9 +27,9 @@ from sonoforge.training.pages.charts import (
     styled,
     svg,
 )
-from sonoforge.training.pages.numbers import is_number, points, share
 from sonoforge.training.pages.run.evidence import Bin, GeneratorRuns
 from sonoforge.training.statistics.results import ArmResult, IntervalResult
+from sonoforge.training.statistics.wording import is_number, points, share
 
 _MARKS = 8  # at most, about, on a line
 

@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.pages.clusters import Card, Scan, picture
-from sonoforge.training.pages.numbers import number
 from sonoforge.training.pages.run import charts
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.results import (
@@ -20,7 +19,7 @@ from sonoforge.training.statistics.results import (
     SensitivityAt,
     WrongCluster,
 )
-from sonoforge.training.statistics.wording import listed
+from sonoforge.training.statistics.wording import listed, number
 
 _CHARTED_CLASSES = 4  # of a data set without a class `malignant`; the others are in `results.json`
 _SHOWN_THRESHOLDS = (0.02, 0.05, 0.10, 0.20, 0.30, 0.50)

@@ -27,7 +27,6 @@ from sonoforge.training.data.simulated import count_simulated
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.clusters import cluster_cards
 from sonoforge.training.pages.embedding import Picture, embed
-from sonoforge.training.pages.numbers import bracket, counted, is_number, number, points, share
 from sonoforge.training.pages.run import charts, statements
 from sonoforge.training.pages.run.classes import compared, one_against_rest, wrong_cards
 from sonoforge.training.pages.run.evidence import (
@@ -42,15 +41,6 @@ from sonoforge.training.pages.run.evidence import (
     split_checks,
 )
 from sonoforge.training.pages.run.learning_curve import curve_charts
-from sonoforge.training.pages.run.verdict import (
-    Verdict,
-    flipped,
-    gan_budget,
-    gan_comparison,
-    judge,
-    judge_arm,
-    judge_gan,
-)
 from sonoforge.training.pages.shell import write_page
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.calibration import cross_fitted_temperature
@@ -59,7 +49,15 @@ from sonoforge.training.statistics.learning_curve import split_share
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.published import PUBLISHED
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult, RunResults
-from sonoforge.training.statistics.wording import why_not_detectable
+from sonoforge.training.statistics.verdict import (
+    Verdict,
+    flipped,
+    gan_comparison,
+    judge,
+    judge_arm,
+    judge_gan,
+)
+from sonoforge.training.statistics.wording import bracket, counted, is_number, number, points, share, why_not_detectable
 
 REPORT = "report.html"
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
@@ -153,7 +151,9 @@ def _context(folder: Path, cache: ImageCache, audited: Mapping[str, Any], result
         "titles": _titles(arms),
         "verdicts": _conclude(arms, comparisons, statements.explain_leaks(facts)),
         "facts": _facts(results, comparisons),
-        "budget": gan_budget(results["gan"], results["budget"], [r.name for r in generators]) if generators else "",
+        "budget": statements.gan_budget(results["gan"], results["budget"], [r.name for r in generators])
+        if generators
+        else "",
         "audit": audited,
         "cards": cluster_cards(clusters, cache),
         "plans": list(plans.values()),

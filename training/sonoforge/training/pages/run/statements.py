@@ -11,8 +11,9 @@ from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
-from sonoforge.training.pages.numbers import counted
-from sonoforge.training.statistics.wording import listed
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.recipes.table import RECIPES
+from sonoforge.training.statistics.wording import counted, listed, spread
 
 _TWIN = "a near-duplicate or an identical image"
 
@@ -217,14 +218,40 @@ def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def spread(counts: Sequence[int]) -> str:
-    """Print counts as one number or as a range: ``20``, ``19 to 21``."""
-    low, high = min(counts), max(counts)
-    return str(low) if low == high else f"{low} to {high}"
+def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> str:
+    """Say for how long and at what size the generators were trained, and how that compares with the publication."""
+    settings = GanSettings(**gan)
+    recipe = RECIPES.get(settings.recipe)
+    side = settings.image_size or (recipe.image_size if recipe else "?")
+    batch = f" of {settings.batch} images" if settings.batch else ""
+    if settings.steps is not None:
+        length = f"{settings.steps} steps{batch}"
+    elif settings.kimg is not None:
+        length = f"{settings.kimg:g} thousand images shown" + (f", batches{batch}" if batch else "")
+    elif settings.epochs is not None:
+        length = f"{settings.epochs:g} epochs" + (f", batches{batch}" if batch else "")
+    else:
+        length = f"as many {recipe.budget.unit if recipe else 'epochs'} as published" + (
+            f", batches{batch}" if batch else ""
+        )
+    ours = f"{side} px, {length}"
+    if is_published_budget(settings):
+        return f"the published budget: {ours}"
+    size_word = "a small CPU budget" if budget == "quick" else "this run's own budget"
+    if recipe is None:
+        return f"{size_word}: {ours}"
+    published = [
+        f"{recipe.budget_for(name)}, batches of {recipe.budget_for(name).batch} for {name}"
+        for name in filled
+        if name.lower() in recipe.class_budgets
+    ]
+    default = recipe.image_size
+    beside = f"{default} px, {'; '.join(published)}" if published else f"{default} px, {recipe.budget}"
+    return f"{size_word}: {ours} (published: {beside})"
 
 
-def describe_added(added: Sequence[int]) -> str:
-    """Say how many generated images joined the training folds."""
-    none = sum(count == 0 for count in added)
-    said = f"{spread(added)} generated images were added to each training fold."
-    return said + (f" To {none} of {len(added)} folds, none was added." if none else "")
+def is_published_budget(settings: GanSettings) -> bool:
+    """Whether nothing that costs time was set below what the recipe publishes."""
+    own = (settings.steps, settings.epochs, settings.kimg, settings.batch, settings.learning_rate)
+    recipe = RECIPES.get(settings.recipe)
+    return set(own) == {None} and settings.image_size in (None, recipe.image_size if recipe else None)

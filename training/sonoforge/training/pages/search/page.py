@@ -13,11 +13,11 @@ from rich.table import Table
 
 from sonoforge.training.pages.charts import svg
 from sonoforge.training.pages.embedding import Picture, embed
-from sonoforge.training.pages.numbers import figure
 from sonoforge.training.pages.search.charts import COSTS, draw_front, draw_genealogy
 from sonoforge.training.pages.shell import write_page
 from sonoforge.training.search.children import Child, child_folder
 from sonoforge.training.search.results import Searched, pareto_front, ranked
+from sonoforge.training.statistics.wording import figure
 from sonoforge.training.terminal import as_text
 
 REPORT = "report.html"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from sonoforge.training.pages.charts import INK, MARKERS, SERIES, new_chart, new_row_chart, styled, svg
-from sonoforge.training.pages.numbers import figure, number
 from sonoforge.training.segmentation.results import GENERATED_ARM, ArmResult
 from sonoforge.training.segmentation.set_results import SetResults
+from sonoforge.training.statistics.wording import figure, number
 
 
 @styled

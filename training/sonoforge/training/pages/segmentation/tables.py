@@ -10,12 +10,12 @@ from rich import box
 from rich.table import Table
 
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.pages.numbers import bracket, counted, figure, number, times
 from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.segmentation.experiment import Experiment
 from sonoforge.training.segmentation.results import ArmResult, Estimate
 from sonoforge.training.segmentation.set_results import GeneratorResult, SetResults
 from sonoforge.training.statistics.published_segmentation import SOURCE
+from sonoforge.training.statistics.wording import bracket, counted, figure, number, times
 from sonoforge.training.terminal import as_text
 
 TABLE = "table.csv"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sonoforge.training.pages.charts import INK, MARKERS, PAPER, SERIES, SOFT, new_chart, new_row_chart, styled
-from sonoforge.training.pages.numbers import counted
+from sonoforge.training.statistics.wording import counted
 from sonoforge.training.trials.training import DIVERGED, ENDED, PRUNED
 from sonoforge.training.tuning.results import Searched, spread
 

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.pages.charts import png_bytes, svg
-from sonoforge.training.pages.numbers import figure
 from sonoforge.training.pages.shell import write_page
 from sonoforge.training.pages.tuning.charts import TITLES, draw_history, draw_importances, draw_spread
+from sonoforge.training.statistics.wording import figure
 from sonoforge.training.terminal import as_text
 from sonoforge.training.trials.command import format_value
 from sonoforge.training.trials.training import ENDED

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.pages.run.verdict import gan_budget, gan_comparison, judge, judge_arm, judge_gan
+from sonoforge.training.statistics.verdict import gan_comparison, judge, judge_arm, judge_gan
 
 
 def comparison(
@@ -118,18 +117,3 @@ def test_the_comparison_is_turned_round_where_the_gan_is_the_baseline() -> None:
 def test_arms_without_a_gan_are_compared_in_words() -> None:
     verdict = judge_arm(comparison("real", "duplicates", 0.01, -0.01, 0.03, 0.4), ARMS)
     assert verdict.headline == "the duplicates arm: not shown to differ from the real arm"
-
-
-def test_the_budget_of_the_gan_is_called_what_it_is() -> None:
-    def said(budget: str, **settings: Any) -> str:
-        return gan_budget(GanSettings(**settings).__dict__, budget, ["normal", "malignant"])
-
-    assert said("quick", image_size=64, steps=120, batch=32).startswith("a small CPU budget: 64 px, 120 steps of 32")
-    assert said("full").startswith("the published budget: 224 px")
-    assert said("full", epochs=30).startswith("this run's own budget: 224 px, 30 epochs (published: 224 px, 2500")
-    assert said("full", kimg=2.5, batch=16).startswith(
-        "this run's own budget: 224 px, 2.5 thousand images shown, batches of 16 images (published: 224 px, 2500"
-    )
-    assert "published budget" not in said("full", learning_rate=2e-4)
-    assert said("full", recipe="ga-gan") == "the published budget: 64 px, as many iterations as published"
-    assert said("quick", recipe="ga-gan", epochs=2).endswith("(published: 64 px, 100 000 iterations)")

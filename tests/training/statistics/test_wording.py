@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sonoforge.training.pages.numbers import (
+from sonoforge.training.statistics.wording import (
     bracket,
     duration,
     figure,
+    listed,
     number,
     p_value,
     points,
@@ -16,7 +17,6 @@ from sonoforge.training.pages.numbers import (
     times,
     tiny,
 )
-from sonoforge.training.statistics.wording import listed
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,12 @@
-"""What the report concludes, in words: pure functions of its figures, so that no sentence outruns them."""
+"""What a comparison concludes, in words: pure functions of its figures, so that no sentence outruns them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes.table import RECIPES
-from sonoforge.training.pages.numbers import counted, is_number, p_value, points, share
-from sonoforge.training.pages.run.statements import describe_added
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult
-from sonoforge.training.statistics.wording import why_not_detectable
+from sonoforge.training.statistics.wording import counted, is_number, p_value, points, share, spread, why_not_detectable
 
 LEVEL = 0.05
 """Significance level of the sign-flip test in the verdict; the interval's is the same (95 %)."""
@@ -82,7 +77,7 @@ def judge_gan(
     baseline, added = arms[comparison["first"]], arms["gan"]["generated_per_fold"]
     if not sum(added):
         return Verdict("open", "Nothing to judge: no training fold was given a generated image", ())
-    grounds = [_grounds(comparison, baseline, arms["gan"]), describe_added(added)]
+    grounds = [_grounds(comparison, baseline, arms["gan"]), _describe_added(added)]
     if leaks and outcome == "better":
         level, headline = (
             "open",
@@ -169,40 +164,8 @@ def _power(comparison: ComparisonRow, images: int) -> str:
     )
 
 
-def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> str:
-    """Say for how long and at what size the generators were trained, and how that compares with the publication."""
-    settings = GanSettings(**gan)
-    recipe = RECIPES.get(settings.recipe)
-    side = settings.image_size or (recipe.image_size if recipe else "?")
-    batch = f" of {settings.batch} images" if settings.batch else ""
-    if settings.steps is not None:
-        length = f"{settings.steps} steps{batch}"
-    elif settings.kimg is not None:
-        length = f"{settings.kimg:g} thousand images shown" + (f", batches{batch}" if batch else "")
-    elif settings.epochs is not None:
-        length = f"{settings.epochs:g} epochs" + (f", batches{batch}" if batch else "")
-    else:
-        length = f"as many {recipe.budget.unit if recipe else 'epochs'} as published" + (
-            f", batches{batch}" if batch else ""
-        )
-    ours = f"{side} px, {length}"
-    if is_published_budget(settings):
-        return f"the published budget: {ours}"
-    size_word = "a small CPU budget" if budget == "quick" else "this run's own budget"
-    if recipe is None:
-        return f"{size_word}: {ours}"
-    published = [
-        f"{recipe.budget_for(name)}, batches of {recipe.budget_for(name).batch} for {name}"
-        for name in filled
-        if name.lower() in recipe.class_budgets
-    ]
-    default = recipe.image_size
-    beside = f"{default} px, {'; '.join(published)}" if published else f"{default} px, {recipe.budget}"
-    return f"{size_word}: {ours} (published: {beside})"
-
-
-def is_published_budget(settings: GanSettings) -> bool:
-    """Whether nothing that costs time was set below what the recipe publishes."""
-    own = (settings.steps, settings.epochs, settings.kimg, settings.batch, settings.learning_rate)
-    recipe = RECIPES.get(settings.recipe)
-    return set(own) == {None} and settings.image_size in (None, recipe.image_size if recipe else None)
+def _describe_added(added: Sequence[int]) -> str:
+    """Say how many generated images joined the training folds."""
+    none = sum(count == 0 for count in added)
+    said = f"{spread(added)} generated images were added to each training fold."
+    return said + (f" To {none} of {len(added)} folds, none was added." if none else "")
