@@ -1,4 +1,4 @@
-"""The shape of the packages: layers, rooms without circles, verbs that their extra alone can run, short signatures."""
+"""The shape of the packages: layers, no circles, verbs that their extra alone can run, short signatures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 from packaging.requirements import Requirement
@@ -92,6 +92,26 @@ def test_no_circle_between_rooms() -> None:
     for module, others in IMPORTS.items():
         graph[_room(module)] |= {_room(other) for other in others} - {_room(module)}
     graphlib.TopologicalSorter(graph).prepare()  # CycleError names a circle
+
+
+def _circle(imports: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return modules each of which imports the one before, the first again at the end; none where there is no such."""
+    try:
+        graphlib.TopologicalSorter({module: set(others) - {module} for module, others in imports.items()}).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_circle_between_files() -> None:
+    assert not _circle(IMPORTS)
+
+
+def test_a_circle_through_an_import_within_a_function_is_seen() -> None:
+    limits, decoding = "sonoforge.runtime.images.limits", "sonoforge.runtime.images.decoding"
+    planted = ast.parse(f"def late():\n    from {decoding} import read_image\n")
+    assert limits in IMPORTS[decoding]
+    assert set(_circle(IMPORTS | {limits: set(_imported(planted))})) == {limits, decoding}
 
 
 @pytest.mark.parametrize("package", BELOW)

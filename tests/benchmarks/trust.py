@@ -41,6 +41,7 @@ from sonoforge.training.classifier.trust_reference import (
 from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.second_opinion.gate import find_second_views
 from sonoforge.training.statistics.flagged import beyond, error_ratio
@@ -73,7 +74,7 @@ def main(data: Path, weights: str, keep: Path, folds: int) -> None:
         file = keep / f"fold{fold}.safetensors"
         if not file.is_file():
             job = ClassifierJob(backbone, ARMS["real"], SETTINGS, derive_seed(0, "fold", fold), _CPU)
-            save_file(train_arm(cache.labelled(train), None, job).members[0].state_dict(), str(file))
+            save_file(train_arm(LabelledImages.of_set(cache, train), None, job).members[0].state_dict(), str(file))
         net = mobilenet_v2(len(cache.dataset.classes)).eval()
         net.load_state_dict(load_file(str(file)))
         own = answer([net], [cache.images[train]], 0, _CPU).embeddings

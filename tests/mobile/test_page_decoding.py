@@ -15,7 +15,8 @@ import pytest
 
 from places import CHECKOUT
 from png_writer import write_png
-from sonoforge.runtime.images.decoding import ImageError, read_image
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")

@@ -32,7 +32,8 @@ from sonoforge.runtime.bundle.files import load_arrays
 from sonoforge.runtime.bundle.onnx_graph import OPERATORS
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle, parse_manifest
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.decoding import ImageError, decode_image
+from sonoforge.runtime.images.decoding import decode_image
+from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.inference.classifier import Classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow and pydicom warn of damaged metadata

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonoforge.runtime.images.decoding import ImageError, read_image
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.limits import ImageError
 
 RNG = np.random.default_rng(3)
 GREY = RNG.integers(0, 256, (40, 60), dtype=np.uint8)

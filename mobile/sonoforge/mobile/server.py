@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.decoding import ImageError
 from sonoforge.runtime.images.inputs import failure
+from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.inference.clips import answer_file
 from sonoforge.runtime.notice import NOTICE
 

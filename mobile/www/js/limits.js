@@ -1,6 +1,6 @@
 import { ImageError } from "./errors.js";
 
-/** As `sonoforge.runtime.images.decoding` has them; `limits` of the test vectors holds both to the same. */
+/** As `sonoforge.runtime.images.limits` has them; `limits` of the test vectors holds both to the same. */
 export const LIMITS = { fileBytes: 200_000_000, pixels: 50_000_000, webpPixels: 16_000_000, side: 16, aspect: 20 };
 
 /**

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sonoforge.runtime import distances, quality
     from sonoforge.runtime.bundle.reader import Bundle, open_bundle
     from sonoforge.runtime.explanations.overlay import draw as draw_overlay
-    from sonoforge.runtime.images.decoding import ImageError
+    from sonoforge.runtime.images.limits import ImageError
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.inference.generator import Generator
     from sonoforge.runtime.inference.result import Result
@@ -34,7 +34,7 @@ _MODULES = {
     "Bundle": ("bundle.reader", "Bundle"),
     "Classifier": ("inference.classifier", "Classifier"),
     "Generator": ("inference.generator", "Generator"),
-    "ImageError": ("images.decoding", "ImageError"),
+    "ImageError": ("images.limits", "ImageError"),
     "Result": ("inference.result", "Result"),
     "distances": ("distances", ""),
     "draw_overlay": ("explanations.overlay", "draw"),

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from image_files import COLOUR, GREY, RNG, png_chunk, refused, tiff
-from sonoforge.runtime.images import decoding as imagefile
+from sonoforge.runtime.images import limits
 from sonoforge.runtime.images.decoding import read_image
 
 
@@ -133,7 +133,7 @@ def test_size_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 "crop it",
             )
     with (tmp_path / "sparse.png").open("wb") as file:
-        file.truncate(imagefile.MAX_FILE_BYTES + 1)
+        file.truncate(limits.MAX_FILE_BYTES + 1)
     assert refused(tmp_path / "sparse.png")[0] == "too_large"
 
 
@@ -149,7 +149,8 @@ def test_huge_dimensions_warn_nobody(tmp_path: Path, recwarn: pytest.WarningsRec
 
 MEASURE = """
 import resource, sys
-from sonoforge.runtime.images.decoding import ImageError, read_image
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.limits import ImageError
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

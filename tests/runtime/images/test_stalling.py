@@ -17,7 +17,8 @@ from PIL import Image
 
 from program import sonoforge
 from sonoforge.runtime.images import stalling
-from sonoforge.runtime.images.decoding import ImageError, decode_image, read_image
+from sonoforge.runtime.images.decoding import decode_image, read_image
+from sonoforge.runtime.images.limits import ImageError
 
 
 def picture(kind: str, side: int = 20, **options: bool) -> bytes:

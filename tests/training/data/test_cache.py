@@ -19,6 +19,7 @@ from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data import cache as cache_module
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.labelled_images import LabelledImages
 
 SIZE = 48
 
@@ -99,7 +100,7 @@ def test_a_warm_cache_reads_no_image_file(root: Path, monkeypatch: pytest.Monkey
 
 def test_labelled_images_are_decoded_anew_at_a_larger_side(root: Path) -> None:
     cache, twice = opened(root), open_cache(read_dataset(root), 2 * SIZE, root.parent / "other")
-    some = cache.labelled(np.array([2, 0])).subset(np.array([1]))
+    some = LabelledImages.of_set(cache, np.array([2, 0])).subset(np.array([1]))
     assert some.larger is not None
     np.testing.assert_array_equal(some.larger(2 * SIZE), twice.images[[0]])
     path = root / cache.dataset.items[0].path

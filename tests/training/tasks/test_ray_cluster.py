@@ -24,7 +24,8 @@ from processes import descendants
 from program import refused, sonoforge, succeed
 from small_run import SMALL
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.tasks.workers import WorkerSettings, open_workers
+from sonoforge.training.tasks.opening import open_workers
+from sonoforge.training.tasks.workers import WorkerSettings
 from trial_tasks import ends_its_process, ends_its_process_once, refuses, who_and_how
 
 pytestmark = [

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.tasks.workers import ThisProcess, Workers, WorkerSettings, default_jobs, open_workers
+from sonoforge.training.tasks.opening import ThisProcess, open_workers
+from sonoforge.training.tasks.workers import Workers, WorkerSettings, default_jobs
 from trial_tasks import ends_its_process, ends_its_process_once, refuses, who_and_how
 
 
@@ -72,7 +73,8 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c
-from sonoforge.training.tasks.workers import WorkerSettings, open_workers
+from sonoforge.training.tasks.opening import open_workers
+from sonoforge.training.tasks.workers import WorkerSettings
 
 def work(name):
     Path(name).touch()

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from closed_forms import SPACE, bowl, falling_bowl
 from processes import CLEAN
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.tasks.workers import ThisProcess, WorkerSettings, open_workers
+from sonoforge.training.tasks.opening import ThisProcess, open_workers
+from sonoforge.training.tasks.workers import WorkerSettings
 from sonoforge.training.tuning.study import FILE, Asked, Ended, Plan, Study, open_storage, search
 
 

@@ -60,7 +60,7 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> Watched:
 def test_no_training_is_given_an_image_of_the_fold_that_it_chooses_for(nested: Watched) -> None:
     plan = read_plan(nested.run / "splits.json")
     cache = load_images(ImageSource(("phantom",), 60, 0, CacheSettings().open(), Preprocessing(size=SIDE)))
-    pixels = [cache.labelled(plan.train(fold)).hashes for fold in (0, 1)]
+    pixels = [LabelledImages.of_set(cache, plan.train(fold)).hashes for fold in (0, 1)]
     sizes: Counter[tuple[int, bool]] = Counter()
     for given in nested.given:
         (fold,) = [fold for fold in (0, 1) if given <= set(pixels[fold])]  # the other half is the test fold

@@ -32,6 +32,7 @@ from sonoforge.training.classifier.kept_folds import check_finished, check_image
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
@@ -131,7 +132,7 @@ def _train_final_model(
     arm_settings = replace(settings_of_arm(arm, settings.classifier), **of_classifier(comparison.chosen))
     trained = train_final(
         final,
-        cache.labelled(everything, scan_groups(cache)),
+        LabelledImages.of_set(cache, everything, scan_groups(cache)),
         ClassifierJob(comparison.backbone, arm, arm_settings, config.seed, find_device(config.device)),
         settings.generator,
         comparison.maps,

@@ -31,8 +31,9 @@ from sonoforge.training.search.evolution import Evolution
 from sonoforge.training.search.results import COLUMNS, Searched, child_row
 from sonoforge.training.search.stage import Stage, StagePlan, evolve, remove_checkpoints
 from sonoforge.training.search.variation import space_of
+from sonoforge.training.tasks.opening import open_workers
 from sonoforge.training.tasks.ray_cluster import check_cluster
-from sonoforge.training.tasks.workers import Workers, WorkerSettings, open_workers
+from sonoforge.training.tasks.workers import Workers, WorkerSettings
 from sonoforge.training.trials.apart import measure_apart
 from sonoforge.training.trials.command import train_command
 from sonoforge.training.trials.source import Opened, Source, keep_sources, open_source, with_space

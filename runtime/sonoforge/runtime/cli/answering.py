@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.decoding import ImageError
 from sonoforge.runtime.images.inputs import STDIN, failure, read_stdin
+from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.repeats import NOT_REPEATED, Fingerprint, Repeats
 from sonoforge.runtime.inference.clips import Answer, answer_file
 from sonoforge.runtime.notice import NOTICE

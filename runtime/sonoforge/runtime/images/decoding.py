@@ -18,7 +18,6 @@ import contextlib
 import functools
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -28,25 +27,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.opening import is_dicom
+from sonoforge.runtime.images.limits import (
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    MAX_WEBP_PIXELS,
+    ImageError,
+    check_size,
+    large_ones_in_turn,
+)
 from sonoforge.runtime.images.png import check_chunks
 from sonoforge.runtime.images.stalling import TimedBytes, TooSlowError, has_many_scans
 
-MAX_FILE_BYTES = 200_000_000
-MAX_PIXELS = 50_000_000
-MIN_SIDE = 16
-MAX_WEBP_PIXELS = 16_000_000
-"""Its decoder needs 15 bytes a pixel."""
-MAX_ASPECT = 20
-"""Longest side in shortest sides; a panoramic scan has about six.  Resizing a thread of pixels to a square would take
-gigabytes."""
-
-# Conversions go strip by strip, and large pictures are decoded one at a time whatever the number of threads, so that
-# no file takes more than a few hundred megabytes.
-_STRIP_PIXELS = 1_000_000
-_LARGE_PIXELS = 8_000_000
-_large_ones = threading.Lock()
+_STRIP_PIXELS = 1_000_000  # converted at a time, so that no file takes more than a few hundred megabytes
 
 # Opening bytes -> Pillow's reader. Only these: none of them starts another program (EPS would).
 _READERS = (
@@ -74,19 +67,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
-
-
-class ImageError(SonoforgeError):
-    """An image file that cannot be used.
-
-    Attributes:
-        code: ``not_found``, ``is_directory``, ``unreadable``, ``empty``, ``not_an_image``, ``truncated``,
-            ``too_large``, ``too_small``, ``too_slow``, ``animated`` or ``unsupported``.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def read_image(path: Path | str) -> Image.Image:
@@ -162,7 +142,7 @@ def as_image(image: Path | str | Image.Image | NDArray[Any]) -> Image.Image:
             f"array: found {image.dtype} {image.shape}, expected uint8 (H, W) or (H, W, 3), black 0 and white 255; "
             "scale and convert it",
         )
-    _check_size(image.shape[1], image.shape[0], "array")
+    check_size(image.shape[1], image.shape[0], "array")
     return Image.fromarray(np.ascontiguousarray(image))
 
 
@@ -210,7 +190,7 @@ def _decode(data: bytes, path: Path | str) -> Image.Image:
     except SyntaxError as error:  # how Pillow's readers say "not mine"
         raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({error})") from error
     # Before the checksums, which take time.
-    _check_size(image.width, image.height, path, MAX_WEBP_PIXELS if name == "WebPImageFile" else MAX_PIXELS)
+    check_size(image.width, image.height, path, MAX_WEBP_PIXELS if name == "WebPImageFile" else MAX_PIXELS)
     if name == "PngImageFile":
         check_chunks(data)
     if name == "JpegImageFile" and has_many_scans(data):
@@ -218,33 +198,13 @@ def _decode(data: bytes, path: Path | str) -> Image.Image:
     return _usable(image, path)
 
 
-def _check_size(width: int, height: int, path: Path | str, most: int = MAX_PIXELS) -> None:
-    if width * height > most:
-        raise ImageError(
-            "too_large",
-            f"{path}: found {width}x{height} pixels, expected at most {most // 1_000_000} million; scale it down",
-        )
-    if min(width, height) < MIN_SIDE:
-        raise ImageError("too_small", f"{path}: found {width}x{height} pixels, expected at least {MIN_SIDE} a side")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ImageError(
-            "unsupported",
-            f"{path}: found {width}x{height} pixels, expected one side at most {MAX_ASPECT} times the other; crop it",
-        )
-
-
 def _usable(image: Image.Image, path: Path | str) -> Image.Image:
     """Apply the rules at the top of this module to an image that Pillow has opened."""
-    _check_size(image.width, image.height, path)
+    check_size(image.width, image.height, path)
     if getattr(image, "is_animated", False):
         raise ImageError("animated", f"{path}: animated or several pages; save the one picture to use as PNG")
     with large_ones_in_turn(image.width * image.height):
         return _upright(image, path)
-
-
-def large_ones_in_turn(pixels: int) -> contextlib.AbstractContextManager[Any]:
-    """Return what to hold while a picture of so many pixels is decoded: large ones are decoded one at a time."""
-    return _large_ones if pixels > _LARGE_PIXELS else contextlib.nullcontext()
 
 
 def _upright(image: Image.Image, path: Path | str) -> Image.Image:

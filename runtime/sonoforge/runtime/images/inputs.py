@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_non_image
+from sonoforge.runtime.images.limits import MAX_FILE_BYTES, ImageError
 from sonoforge.runtime.images.skipped import GENERATED, NON_IMAGE, kind_of_other, made_by_sonoforge
 
 log = logging.getLogger(__name__)
@@ -88,8 +89,6 @@ def read_stdin() -> bytes:
     Raises:
         SonoforgeError: It is a terminal, empty, or holds more.
     """
-    from sonoforge.runtime.images.decoding import MAX_FILE_BYTES  # noqa: PLC0415 - numpy, which --help does not wait for
-
     if sys.stdin is None or sys.stdin.isatty():
         raise SonoforgeError(
             "-: found a terminal, expected an image on standard input; sonoforge classify - < scan.png"
@@ -104,8 +103,7 @@ def read_stdin() -> bytes:
 
 def _add_listed(directory: str, files: dict[str, None], failures: dict[str, dict[str, Any]]) -> None:
     """Add the image files that a DICOMDIR names, or its own failure."""
-    from sonoforge.runtime.images.decoding import ImageError  # noqa: PLC0415 - for a DICOMDIR only
-    from sonoforge.runtime.images.dicom.directory import listed_images  # noqa: PLC0415
+    from sonoforge.runtime.images.dicom.directory import listed_images  # noqa: PLC0415 - for a DICOMDIR only
 
     try:
         found = listed_images(directory)
@@ -184,7 +182,7 @@ def silent_libraries() -> Iterator[None]:
 
 
 def failure(path: str, code: str, message: str) -> dict[str, Any]:
-    """Return the result of a file that cannot be used, with a code of `images.decoding.ImageError`."""
+    """Return the result of a file that cannot be used, with a code of `images.limits.ImageError`."""
     return {"file": path, "ok": False, "error": {"code": code, "message": " ".join(message.split())}}
 
 

@@ -170,7 +170,8 @@ def _measure(
     file: str, manifest: ClassifierManifest, classifier: Classifier | None
 ) -> tuple[dict[str, Any], Result | None, Image.Image | None]:
     """Return a file's result; the answer where there is a classifier; and the picture, None if unusable."""
-    from sonoforge.runtime.images.decoding import ImageError, read_image  # noqa: PLC0415 - numpy and Pillow, not for --help
+    from sonoforge.runtime.images.decoding import read_image  # noqa: PLC0415 - numpy and Pillow, not for --help
+    from sonoforge.runtime.images.limits import ImageError  # noqa: PLC0415
     from sonoforge.runtime.images.quality_metrics import assess  # noqa: PLC0415
 
     try:
@@ -212,7 +213,8 @@ def _look_closer(
 
 def _mask_of(file: str, scan: Image.Image) -> Image.Image | None:
     """Return the mask beside a scan; None where there is none, none that can be read, or one of another size."""
-    from sonoforge.runtime.images.decoding import ImageError, read_image  # noqa: PLC0415
+    from sonoforge.runtime.images.decoding import read_image  # noqa: PLC0415
+    from sonoforge.runtime.images.limits import ImageError  # noqa: PLC0415
 
     path = Path(file)
     beside = path.with_name(f"{path.stem}_mask.png")

@@ -14,9 +14,9 @@ from pydicom.fileset import FileSet
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from program import sonoforge
-from sonoforge.runtime.images.decoding import ImageError
 from sonoforge.runtime.images.dicom.directory import listed_images
 from sonoforge.runtime.images.inputs import expand
+from sonoforge.runtime.images.limits import ImageError
 
 SHIPPED = Path(pydicom.data.__file__).parent / "test_files" / "dicomdirtests"
 

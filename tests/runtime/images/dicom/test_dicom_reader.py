@@ -24,9 +24,10 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from dicom_files import PLANTED, colour_scan, data_set, plant, region, save, scan, with_jpeg
 from program import sonoforge
 from sonoforge.runtime.images import decoding
-from sonoforge.runtime.images.decoding import ImageError, read_image
+from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.dicom import header, opening, reader
 from sonoforge.runtime.images.dicom.reader import open_dicom
+from sonoforge.runtime.images.limits import ImageError
 
 SHIPPED = sorted(path for path in Path(pydicom.data.__file__).parent.rglob("*") if path.is_file())
 

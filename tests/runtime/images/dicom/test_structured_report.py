@@ -19,8 +19,8 @@ from pydicom.sr.coding import Code
 from pydicom.uid import ComprehensiveSRStorage
 
 from program import sonoforge
-from sonoforge.runtime.images.decoding import ImageError
 from sonoforge.runtime.images.dicom.structured_report import SCHEME, write_report
+from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.notice import NOTICE
 
 SCAN = Path(pydicom.data.__file__).parent / "test_files" / "examples_rgb_color.dcm"

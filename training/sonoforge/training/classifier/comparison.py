@@ -52,7 +52,8 @@ from sonoforge.training.statistics.results import (
     SecondOpinion,
     SplitResult,
 )
-from sonoforge.training.tasks.workers import Workers, WorkerSettings, open_workers
+from sonoforge.training.tasks.opening import open_workers
+from sonoforge.training.tasks.workers import Workers, WorkerSettings
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from sonoforge.training.classifier.frozen_maps import open_images
 from sonoforge.training.classifier.generators import ALL_CLASSES, GeneratorJob, generator_name, train_generators
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
+from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.masks import read_masks
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.run_folder import log_to
@@ -132,7 +133,7 @@ def _begun(work: GeneratorTask) -> Sequence[Path]:
 def _train(work: GeneratorTask) -> str:
     task, label = work
     cache, seen = open_images(task.source), seen_by_generators(task)
-    images = cache.labelled(seen, np.array(task.plan.groups))
+    images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
     name = generator_name(images.classes[label], task.settings.generator)
     read = seen if name == ALL_CLASSES else seen[images.labels == label]
     check_sealed(task.plan, task.fold, f"generator of {name}", read, cache)

@@ -68,13 +68,15 @@ def run_fold(task: FoldTask) -> FoldResult:
     check_sealed(plan, fold, "classifier", train, cache)
     with log_to(task.folder), deterministic_kernels(device):
         job = ClassifierJob(task.backbone, task.own_arm, settings, task.seed, device)
-        added, generator_reads = _added_images(task, cache, lambda: train_judge(cache.labelled(train), job))
+        added, generator_reads = _added_images(
+            task, cache, lambda: train_judge(LabelledImages.of_set(cache, train), job)
+        )
         views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
         if settings.cached_blocks:
             views = list(read_maps(task, test, device)[: len(views)])
         watched = Watched(views, cache.dataset.labels[test], settings.look) if settings.test_curves else None
         trained = train_arm(
-            cache.labelled(train),
+            LabelledImages.of_set(cache, train),
             added,
             dataclasses.replace(job, watched=watched),
             features=read_maps(task, train, device) if settings.cached_blocks else None,
@@ -113,9 +115,11 @@ def _added_images(
     """Make the images that the arm adds to the training fold, and note what their generators read."""
     arm, job = task.own_arm, generator_job(task)
     if arm.fill in ("", "duplicates"):
-        return balance(arm, cache.labelled(task.training), dataclasses.replace(job, seed=task.seed), make_judge), []
+        return balance(
+            arm, LabelledImages.of_set(cache, task.training), dataclasses.replace(job, seed=task.seed), make_judge
+        ), []
     seen = seen_by_generators(task)
-    images = cache.labelled(seen, np.array(task.plan.groups))
+    images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
     reads = []
     for label in classes_with_generators(arm, images.counts.tolist()):
         name, own = generator_name(images.classes[label], job.settings), seen[images.labels == label]
@@ -128,7 +132,7 @@ def _added_images(
     if added is not None:
         reads.append(StageReads(GENERATED, added.hashes))
         if task.fold == 0 and not task.inside and task.arm == _sampled_arm(task.settings.arms):
-            _write_samples(task.folder / "samples", cache.labelled(task.plan.train(0)), added)
+            _write_samples(task.folder / "samples", LabelledImages.of_set(cache, task.plan.train(0)), added)
     return added, reads
 
 

@@ -48,7 +48,6 @@ from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.checked_file import read_checked, write_checked
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.fingerprints import content_hash
-from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.progress import is_shown, progress_bar
 
 if TYPE_CHECKING:
@@ -95,25 +94,6 @@ class ImageCache:
         """Number of images of each class."""
         counts: list[int] = np.bincount(self.dataset.labels, minlength=len(self.dataset.classes)).tolist()
         return counts
-
-    def labelled(self, indices: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> LabelledImages:
-        """Return some of the images; ``groups`` (N,) are those of all images, if they are known."""
-        own = None if groups is None else groups[indices]
-        images, labels, classes = self.images[indices], self.dataset.labels[indices], self.dataset.classes
-        names, sources = list(self.dataset.collections), self.dataset.sources
-        collections = np.array([names.index(sources[i]) for i in indices]) if sources else None
-        if self.store is None:
-            return LabelledImages(images, labels, classes, own, collections=collections)
-        folder = self.store.parent
-
-        def masks(side: int) -> NDArray[np.uint8]:
-            from sonoforge.training.data.masks import read_masks  # noqa: PLC0415 - masks are read by way of a cache
-
-            return read_masks(self if side == self.size else self.at(side), indices, folder)
-
-        return LabelledImages(
-            images, labels, classes, own, lambda side: self.at(side).images[indices], masks, collections
-        )
 
     def at(self, size: int) -> ImageCache:
         """Open the same images at another side, with ``store`` known.

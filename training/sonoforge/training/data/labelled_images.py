@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.masks import read_masks
 
 Indices = NDArray[np.int64]
 
@@ -26,6 +29,26 @@ class LabelledImages:
     # Returns the masks of these images at side S, (N, S, S) uint8, covered share of 255; None where none are known.
     masks: Callable[[int], NDArray[np.uint8]] | None = None
     collections: Indices | None = None  # (N,) number of the collection of each image; None: all are of one
+
+    @classmethod
+    def of_set(cls, cache: ImageCache, indices: Indices, groups: Indices | None = None) -> LabelledImages:
+        """Return some of a data set's images; ``groups`` (N,) are those of all images, if they are known."""
+        names, sources = list(cache.dataset.collections), cache.dataset.sources
+        images = cls(
+            cache.images[indices],
+            cache.dataset.labels[indices],
+            cache.dataset.classes,
+            None if groups is None else groups[indices],
+            collections=np.array([names.index(sources[i]) for i in indices]) if sources else None,
+        )
+        if cache.store is None:
+            return images
+        folder = cache.store.parent
+
+        def masks(side: int) -> NDArray[np.uint8]:
+            return read_masks(cache if side == cache.size else cache.at(side), indices, folder)
+
+        return replace(images, larger=lambda side: cache.at(side).images[indices], masks=masks)
 
     def __len__(self) -> int:
         """Return the number N of images."""

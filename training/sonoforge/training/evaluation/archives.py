@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images import decoding
+from sonoforge.runtime.images import decoding, limits
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.training.data.datasets import IMAGE_SUFFIXES, natural_order
 from sonoforge.training.evaluation.pictures import (
@@ -73,7 +73,7 @@ def _zip_entry(path: Path, archive: zipfile.ZipFile, name: str) -> Entry:
 
     def read() -> tuple[Image.Image, bool]:
         size = archive.getinfo(name).file_size
-        if size > decoding.MAX_FILE_BYTES:
+        if size > limits.MAX_FILE_BYTES:
             raise SonoforgeError(f"{place}: found {size / 1e6:.0f} MB, too large for an image")
         try:
             content = archive.read(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images import decoding
+from sonoforge.runtime.images import limits
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.evaluation.image_set import StoredSet, describe
@@ -58,9 +58,9 @@ def _own_side(source: str, stored: StoredSet) -> int:
         raise SonoforgeError(
             f"{source}: found images of {first[0]}x{first[1]} pixels, expected squares; give image_size"
         )
-    if first[0] < decoding.MIN_SIDE:
+    if first[0] < limits.MIN_SIDE:
         raise SonoforgeError(
-            f"{source}: found images of {first[0]}x{first[1]} pixels, expected at least {decoding.MIN_SIDE} a side; "
+            f"{source}: found images of {first[0]}x{first[1]} pixels, expected at least {limits.MIN_SIDE} a side; "
             "give image_size to enlarge them"
         )
     return first[0]

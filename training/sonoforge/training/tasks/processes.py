@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def open_processes(jobs: int, device: str) -> Iterator[Processes]:
-    """Hold processes, each started when it is first needed, until the end; see `workers.open_workers`."""
+    """Hold processes, each started when it is first needed, until the end; see `opening.open_workers`."""
     others = set(multiprocessing.active_children())
     processes = Processes(jobs, device)
     try:

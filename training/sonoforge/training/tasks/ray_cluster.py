@@ -75,7 +75,7 @@ def check_cluster(cluster: str, device: str) -> None:
 
 @contextlib.contextmanager
 def open_cluster(settings: WorkerSettings, folder: Path, most: int) -> Iterator[Cluster]:
-    """Start a cluster here or join one, and leave it at the end with all of its tasks; see `workers.open_workers`.
+    """Start a cluster here or join one, and leave it at the end with all of its tasks; see `opening.open_workers`.
 
     Raises:
         SonoforgeError: Ray does not start, does not answer, or has no GPU where one is asked for.

@@ -6,7 +6,6 @@ the run folder.  The task of a worker that dies is done again; an error that a t
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.devices import find_device
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -72,69 +70,12 @@ class WorkerSettings:
     cluster: str = ""  # empty: this machine's processes; `local` or an address: see `ray_cluster`
 
 
-@contextlib.contextmanager
-def open_workers(settings: WorkerSettings, folder: Path, most: int) -> Iterator[Workers]:
-    """Make workers for several calls of `Workers.run`.
-
-    An error waits for the tasks that are under way; an interruption ends them in the middle, as a kill does.
-
-    Args:
-        settings: Which ones.
-        folder: The run folder.
-        most: Tasks that are left; more workers are of no use.
-
-    Raises:
-        SonoforgeError: There is no such cluster, or Ray is not installed.
-    """
-    if settings.cluster and most:
-        from sonoforge.training.tasks.ray_cluster import open_cluster  # noqa: PLC0415 - an extra
-
-        with open_cluster(settings, folder, most) as cluster:
-            yield cluster
-        return
-    device = find_device(settings.device)
-    jobs = min(settings.jobs or default_jobs(device), most)
-    if jobs <= 1:
-        yield ThisProcess(str(device))
-        return
-    from sonoforge.training.tasks.processes import open_processes  # noqa: PLC0415 - one process does without
-
-    with open_processes(jobs, str(device)) as processes:
-        yield processes
-
-
 def default_jobs(device: torch.device) -> int:
     """One process on a GPU, which runs one task at a time anyway; one a core on a CPU."""
     if device.type != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_JOBS)
-
-
-class ThisProcess:
-    """The one worker of a serial run."""
-
-    slots = 1
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-
-    def prepare(self, function: Callable[[Any], object], argument: object) -> None:
-        """Nothing is won by it here."""
-
-    def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads = reads_nothing
-    ) -> Iterator[Result]:
-        """Do one task after the other; see `Workers`."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            for task in tasks:
-                if task is None:
-                    return  # no result is still to come
-                yield function(task)
-        finally:
-            torch.set_num_threads(threads)
 
 
 def given_up(deaths: int) -> SonoforgeError:

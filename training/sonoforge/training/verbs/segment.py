@@ -58,8 +58,9 @@ from sonoforge.training.segmentation.labelled_set import LabelledSet, open_label
 from sonoforge.training.segmentation.overlays import PICTURES, sheet_name, write_sheet
 from sonoforge.training.segmentation.set_results import SetResults, compute_set
 from sonoforge.training.segmentation.unet import UnetSettings, check_installed
+from sonoforge.training.tasks.opening import open_workers
 from sonoforge.training.tasks.ray_cluster import check_cluster
-from sonoforge.training.tasks.workers import Workers, WorkerSettings, open_workers
+from sonoforge.training.tasks.workers import Workers, WorkerSettings
 from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.verbs.settings.segment import ALL, SIX, Config
 

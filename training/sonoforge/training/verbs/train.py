@@ -25,6 +25,7 @@ from sonoforge.training.classifier.weights import load_backbone, weights_digest
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.guard import check_sealed, leaked_images
+from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import make_plan
@@ -76,7 +77,7 @@ def main(config: Config) -> Outcome:
         generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
         trained = train_final(
             final,
-            cache.labelled(train, np.array(plan.groups)),
+            LabelledImages.of_set(cache, train, np.array(plan.groups)),
             job,
             generator,
         )

@@ -27,8 +27,9 @@ from sonoforge.training.gan.settings import compose
 from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.pages.tuning import page
 from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.tasks.opening import open_workers
 from sonoforge.training.tasks.ray_cluster import check_cluster
-from sonoforge.training.tasks.workers import WorkerSettings, open_workers
+from sonoforge.training.tasks.workers import WorkerSettings
 from sonoforge.training.trials.apart import measure_apart
 from sonoforge.training.trials.command import train_command
 from sonoforge.training.trials.source import Opened, Source, keep_sources, open_source, with_space

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sonoforge.runtime.images.decoding import ImageError
 from sonoforge.runtime.images.dicom.header import check_file, import_pydicom, one_line
+from sonoforge.runtime.images.limits import ImageError
 
 MAX_DIRECTORY_BYTES = 200_000_000
 # Parts of a file's name hold eight capital letters, digits and underscores (PS3.10, section 8.5); other characters,

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from sonoforge.runtime.images.decoding import ImageError
 from sonoforge.runtime.images.dicom.levels import COLOUR, GREY, PALETTE
+from sonoforge.runtime.images.limits import ImageError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

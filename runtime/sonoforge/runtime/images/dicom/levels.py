@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.images.decoding import ImageError
+from sonoforge.runtime.images.limits import ImageError
 
 if TYPE_CHECKING:
     from pathlib import Path

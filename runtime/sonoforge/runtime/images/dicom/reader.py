@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images.decoding import MAX_PIXELS, MIN_SIDE, ImageError, large_ones_in_turn
 from sonoforge.runtime.images.dicom.frame_limits import checked_plugin
 from sonoforge.runtime.images.dicom.header import (
     DECODERS,
@@ -37,6 +36,7 @@ from sonoforge.runtime.images.dicom.header import (
 from sonoforge.runtime.images.dicom.levels import GREY, Levels, stored_range
 from sonoforge.runtime.images.dicom.opening import HEAD_BYTES, is_dicom
 from sonoforge.runtime.images.dicom.regions import Region, Spacing, read_region, read_spacing
+from sonoforge.runtime.images.limits import MAX_PIXELS, MIN_SIDE, ImageError, large_ones_in_turn
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

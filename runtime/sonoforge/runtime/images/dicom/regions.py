@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sonoforge.runtime.images.decoding import MIN_SIDE
+from sonoforge.runtime.images.limits import MIN_SIDE
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.decoding import ImageError
 from sonoforge.runtime.images.dicom.header import INSTALL, import_pydicom, one_line
+from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
