@@ -26,8 +26,6 @@ from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.speckle_grain import flatness
 from sonoforge.runtime.inference.trust import distances, tail_probability
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.classifier.arm_names import ARMS
-from sonoforge.training.classifier.arms import ClassifierJob, train_arm
 from sonoforge.training.classifier.network import answer
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trust_limits import FLAT, FOREIGN, describe_causes
@@ -39,6 +37,8 @@ from sonoforge.training.classifier.trust_reference import (
     judge_held_out,
 )
 from sonoforge.training.classifier.weights import load_backbone
+from sonoforge.training.crossval.arm_training import ClassifierJob, train_arm
+from sonoforge.training.crossval.arms import ARMS
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.labelled_images import LabelledImages

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from sonoforge.models.torchvision_import import import_torchvision
-from sonoforge.training.classifier.arm_names import ARMS
 from sonoforge.training.classifier.augmentation import IN_WORDS, VARIANTS, augment, draw_change
+from sonoforge.training.crossval.arms import ARMS
 
 
 def test_augment_flips_half_of_the_images_and_never_up_down() -> None:

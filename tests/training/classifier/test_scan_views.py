@@ -10,8 +10,6 @@ import torch
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.arm_names import ARMS
-from sonoforge.training.classifier.arms import ClassifierJob, image_frequencies, image_weights
 from sonoforge.training.classifier.augmentation import augment
 from sonoforge.training.classifier.scan_views import (
     balanced_frequencies,
@@ -23,6 +21,8 @@ from sonoforge.training.classifier.scan_views import (
 )
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone
+from sonoforge.training.crossval.arm_training import ClassifierJob, image_frequencies, image_weights
+from sonoforge.training.crossval.arms import ARMS
 from sonoforge.training.data.labelled_images import LabelledImages
 
 CPU = torch.device("cpu")

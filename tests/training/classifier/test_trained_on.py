@@ -14,8 +14,8 @@ from program import sonoforge
 from scans import write_set
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.classifier.budget_choice import count_chosen_on
 from sonoforge.training.classifier.trained_on import collection_names, find_seen, refuse_seen, write_signatures
+from sonoforge.training.crossval.budget_choice import count_chosen_on
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.pooled import read_collections

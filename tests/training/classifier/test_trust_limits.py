@@ -12,10 +12,10 @@ import pytest
 from sonoforge.runtime.bundle.trust_limits import read_checks
 from sonoforge.runtime.images.scan_pose import ROWS, upright_score
 from sonoforge.runtime.inference.nearest_training import neighbour_distances
-from sonoforge.training.classifier.fold_result import FoldResult, read_fold, write_fold
-from sonoforge.training.classifier.made_from import MadeFrom
 from sonoforge.training.classifier.trust_limits import TrainingLooks, describe_causes, record_trust
 from sonoforge.training.classifier.trust_reference import HeldOutTrust, fit_neighbours, fit_upright, judge_held_out
+from sonoforge.training.crossval.fold_result import FoldResult, read_fold, write_fold
+from sonoforge.training.crossval.made_from import MadeFrom
 from sonoforge.training.statistics.predictions import Predictions
 
 

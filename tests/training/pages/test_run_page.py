@@ -18,7 +18,7 @@ from group_loops import group_sums, sign_flip_p, wilson_ends
 from pages import Page, check_page
 from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.classifier.fold_result import StageReads
+from sonoforge.training.crossval.fold_result import StageReads
 from sonoforge.training.data import datasets
 from sonoforge.training.pages.run.evidence import check_reads, read_plans, reliability
 from sonoforge.training.pages.run.page import command_line, write_report

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from scans import write_set
-from sonoforge.training.classifier.budget_choice import CHOSEN, describe_choice, describe_seeds
-from sonoforge.training.classifier.choice_grid import Choosing
 from sonoforge.training.classifier.settings import BUDGETS
+from sonoforge.training.crossval.budget_choice import CHOSEN, describe_choice, describe_seeds
+from sonoforge.training.crossval.choice_grid import Choosing
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.simulated import count_simulated
 from sonoforge.training.gan.options import GanSettings

@@ -19,8 +19,8 @@ from scans import draw_scan, save, write_set
 from small_run import CLASSIFIER, GENERATOR
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.classifier import comparison, fold_generators
-from sonoforge.training.classifier.fold_task import FoldTask
 from sonoforge.training.copy_detection.pictures import Picture
+from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.data import duplicates
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset

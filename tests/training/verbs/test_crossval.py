@@ -19,15 +19,15 @@ from scans import write_set
 from small_run import CLASSIFIER, SMALL
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.comparison_table import log_table
-from sonoforge.training.classifier.fold_result import read_fold
-from sonoforge.training.classifier.fold_task import ComparisonSettings, fold_path
-from sonoforge.training.classifier.generators import ALL_CLASSES
 from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.crossval.fold_result import read_fold
+from sonoforge.training.crossval.fold_task import ComparisonSettings, fold_path
+from sonoforge.training.crossval.generators import ALL_CLASSES
 from sonoforge.training.data.split_plan import read_plan
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import make_plan
+from sonoforge.training.pages.terminal.comparison import log_table
 from sonoforge.training.statistics.calibration import apply_temperature, fit_temperature
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.tables import evaluate

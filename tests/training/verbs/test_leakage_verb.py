@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from program import refused, succeed
-from sonoforge.training.classifier.arm_names import find_arm
-from sonoforge.training.classifier.fold_task import ComparisonSettings
+from sonoforge.training.crossval.arms import find_arm
+from sonoforge.training.crossval.fold_task import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.load import ImageSource

@@ -21,15 +21,14 @@ from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.verbs import verify
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arm_names import check_arms, final_name, find_arm
-from sonoforge.training.classifier.arms import ClassifierJob, settings_of_arm
-from sonoforge.training.classifier.choice_grid import of_classifier, with_dose
-from sonoforge.training.classifier.comparison import Comparison, compare
-from sonoforge.training.classifier.comparison_table import log_table
-from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_final, record_model, train_final
-from sonoforge.training.classifier.fold_task import ComparisonSettings
-from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
+from sonoforge.training.crossval.arm_training import ClassifierJob, settings_of_arm
+from sonoforge.training.crossval.arms import check_arms, final_name, find_arm
+from sonoforge.training.crossval.choice_grid import of_classifier, with_dose
+from sonoforge.training.crossval.comparison import Comparison, compare
+from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
+from sonoforge.training.crossval.fold_task import ComparisonSettings
+from sonoforge.training.crossval.kept_folds import check_finished, check_images
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -38,6 +37,7 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
 from sonoforge.training.pages.run.evidence import check_reads, read_plans
 from sonoforge.training.pages.run.page import write_report
+from sonoforge.training.pages.terminal.comparison import log_table
 from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.verbs import crossval

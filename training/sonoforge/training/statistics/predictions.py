@@ -32,7 +32,7 @@ class Predictions:
     Under ``single`` there is one fold, and the images are those that it tested.
     """
 
-    arm: str  # name, see `classifier.arm_names`
+    arm: str  # name, see `crossval.arms`
     protocol: str  # see `splits.make_plan`
     seed: int  # seed of split and training
     files: tuple[str, ...]  # (N,) image paths

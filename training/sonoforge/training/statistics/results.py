@@ -345,7 +345,7 @@ class SplitResult(TypedDict):
     fold_sizes: list[int]
     test_images_with_a_twin_in_training: list[int]
     second_opinion: SecondOpinion
-    chosen_on: int  # images that the budget was chosen on, see `classifier.budget_choice`
+    chosen_on: int  # images that the budget was chosen on, see `crossval.budget_choice`
     fingerprint: str
 
 
@@ -368,7 +368,7 @@ class _FinalChoice(TypedDict, total=False):
 
 
 class ChoiceResult(_FinalChoice):
-    """Settings of the classifier that were chosen inside each fold, see `classifier.nested_choice`.
+    """Settings of the classifier that were chosen inside each fold, see `crossval.nested_choice`.
 
     ``folds`` has each arm's choices by seed and fold; ``trainings`` and ``seconds`` count all inner ones.
     """

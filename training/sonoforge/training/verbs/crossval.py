@@ -11,15 +11,14 @@ from typing import Any, TypeVar, cast
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arm_names import check_arms, find_arm, with_shares
-from sonoforge.training.classifier.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
-from sonoforge.training.classifier.comparison import compare
-from sonoforge.training.classifier.comparison_table import log_figures, log_table
-from sonoforge.training.classifier.fold_task import ComparisonSettings
-from sonoforge.training.classifier.generators import GENERATOR_BUDGETS
-from sonoforge.training.classifier.kept_folds import check_finished, check_images
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.crossval.arms import check_arms, find_arm, with_shares
+from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
+from sonoforge.training.crossval.comparison import compare
+from sonoforge.training.crossval.fold_task import ComparisonSettings
+from sonoforge.training.crossval.generators import GENERATOR_BUDGETS
+from sonoforge.training.crossval.kept_folds import check_finished, check_images
 from sonoforge.training.data.data_option import PHANTOM, data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
@@ -28,6 +27,7 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.settings import compose, fill_budget, given_lengths, measures_in_features
+from sonoforge.training.pages.terminal.comparison import log_figures, log_table
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.results import ComparisonResults
 from sonoforge.training.statistics.tables import evaluate

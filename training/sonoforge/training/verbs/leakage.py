@@ -11,11 +11,11 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arm_names import check_arms, find_arm, title_of
-from sonoforge.training.classifier.budget_choice import count_chosen_on, describe_choice
-from sonoforge.training.classifier.comparison import compare
-from sonoforge.training.classifier.fold_task import ComparisonSettings
-from sonoforge.training.classifier.kept_folds import check_finished, check_images
+from sonoforge.training.crossval.arms import check_arms, find_arm, title_of
+from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
+from sonoforge.training.crossval.comparison import compare
+from sonoforge.training.crossval.fold_task import ComparisonSettings
+from sonoforge.training.crossval.kept_folds import check_finished, check_images
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images

@@ -12,16 +12,16 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arm_names import check_arms, file_stem, final_name, find_arm
-from sonoforge.training.classifier.arms import ClassifierJob, Trained, settings_of_arm
-from sonoforge.training.classifier.curation import check_enough_groups
-from sonoforge.training.classifier.final_model import HeldOut, Provenance, open_final, record_model, train_final
-from sonoforge.training.classifier.generators import GENERATOR_BUDGETS
-from sonoforge.training.classifier.kept_folds import check_images, keep_plan
-from sonoforge.training.classifier.made_from import made_from
 from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.trust_reference import judge_held_out
 from sonoforge.training.classifier.weights import load_backbone, weights_digest
+from sonoforge.training.crossval.arm_training import ClassifierJob, Trained, settings_of_arm
+from sonoforge.training.crossval.arms import check_arms, file_stem, final_name, find_arm
+from sonoforge.training.crossval.curation import check_enough_groups
+from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
+from sonoforge.training.crossval.generators import GENERATOR_BUDGETS
+from sonoforge.training.crossval.kept_folds import check_images, keep_plan
+from sonoforge.training.crossval.made_from import made_from
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.guard import check_sealed, leaked_images

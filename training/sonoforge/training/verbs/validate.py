@@ -37,8 +37,8 @@ from sonoforge.training.external.images import read_external
 from sonoforge.training.external.labels import Meanings, read_meanings
 from sonoforge.training.external.results import RECIPE, Collection, Validation
 from sonoforge.training.external.robustness import Robustness, measure_robustness
-from sonoforge.training.external.table import log_collection, log_robustness
 from sonoforge.training.pages.external.page import Answered, write_report
+from sonoforge.training.pages.terminal.external import log_collection, log_robustness
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.verbs.settings.validate import Config
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.classifier.arm_names import find_arm
-from sonoforge.training.classifier.budget_choice import describe_choice
-from sonoforge.training.classifier.choice_grid import choosing_of
-from sonoforge.training.classifier.choice_table import name_grid
+from sonoforge.training.crossval.arms import find_arm
+from sonoforge.training.crossval.budget_choice import describe_choice
+from sonoforge.training.crossval.choice_grid import choosing_of, name_grid
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
 from sonoforge.training.pages.checklists.data_answers import data_answers
 from sonoforge.training.pages.checklists.figure_answers import figure_answers

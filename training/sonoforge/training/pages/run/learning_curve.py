@@ -9,8 +9,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from sonoforge.training.classifier.learning_curve_table import FIGURE_WORDS, describe_worth
 from sonoforge.training.pages.charts import MARKERS, SERIES, new_chart, percent_axis, styled, svg
+from sonoforge.training.pages.terminal.learning_curve import FIGURE_WORDS, describe_worth
 from sonoforge.training.statistics.results import IntervalResult, LearningCurve
 
 _APART = 1.012

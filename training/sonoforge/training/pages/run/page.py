@@ -17,10 +17,9 @@ from PIL import Image
 
 from sonoforge.runtime.errors import GateError
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arm_names import title_of
-from sonoforge.training.classifier.budget_choice import chosen_seeds, describe_choice
-from sonoforge.training.classifier.choice_grid import choosing_of
-from sonoforge.training.classifier.choice_table import count_chosen, describe_cost, name_grid, name_values
+from sonoforge.training.crossval.arms import title_of
+from sonoforge.training.crossval.budget_choice import chosen_seeds, describe_choice
+from sonoforge.training.crossval.choice_grid import choosing_of, name_grid, name_values
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import BUSI_CLASSES, is_busi
 from sonoforge.training.data.simulated import count_simulated
@@ -42,6 +41,7 @@ from sonoforge.training.pages.run.evidence import (
 )
 from sonoforge.training.pages.run.learning_curve import curve_charts
 from sonoforge.training.pages.shell import write_page
+from sonoforge.training.pages.terminal.choices import count_chosen, describe_cost
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.calibration import cross_fitted_temperature
 from sonoforge.training.statistics.flagged import ENOUGH

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sonoforge.training.classifier.arm_names import find_arm
 from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.comparators.table import COMPARATORS
+from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes.table import RECIPES

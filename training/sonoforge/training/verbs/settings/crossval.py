@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import group, option, runs_folder
-from sonoforge.training.classifier.arm_names import FORMS
 from sonoforge.training.classifier.options import CHOOSABLE, ClassifierOptions
+from sonoforge.training.crossval.arms import FORMS
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.data_option import data_option
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT

@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.classifier.arm_names import MOST, Arm, find_arm
 from sonoforge.training.classifier.options import CHOOSABLE, ClassifierOptions
+from sonoforge.training.crossval.arms import MOST, Arm, find_arm
 from sonoforge.training.statistics.results import ComparisonResults
 
 Values = dict[str, Any]
 """Numbers for some fields of `ClassifierSettings`, by name, and for the `DOSE`."""
 DOSE = "dose"
-"""How many images an arm adds, see `arm_names.added_counts`; those that add none leave it out."""
+"""How many images an arm adds, see `arms.added_counts`; those that add none leave it out."""
 OPTION = "--choose"
 
 
@@ -54,6 +54,19 @@ def of_classifier(values: Values) -> Values:
 def with_dose(arm: Arm, values: Values) -> Arm:
     """Return the arm at the dose among the values, if there is one."""
     return dataclasses.replace(arm, dose=values.get(DOSE, arm.dose))
+
+
+def name_values(values: Mapping[str, float]) -> str:
+    """Return ``learning rate 0.0005 and epochs 8``."""
+    return " and ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
+
+
+def name_grid(grid: Mapping[str, Sequence[float]]) -> str:
+    """Return ``learning rate (0.0002 or 0.001) and epochs (3, 5 or 8)``."""
+    return " and ".join(
+        f"{name.replace('_', ' ')} ({', '.join(f'{value:g}' for value in values[:-1])} or {values[-1]:g})"
+        for name, values in grid.items()
+    )
 
 
 def check_arms_choose(choosing: Choosing, arms: Sequence[str]) -> None:

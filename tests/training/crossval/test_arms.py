@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.arm_names import (
+from sonoforge.training.crossval.arms import (
     added_counts,
     canonical_name,
     changes_of,

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.fold_generators import (
+from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.crossval.fold_generators import (
     check_curated,
     check_enough_images,
     generator_job,
     needed_generators,
     seen_by_generators,
 )
-from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask
-from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.crossval.fold_task import ComparisonSettings, FoldTask
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.gan.options import GanSettings
 

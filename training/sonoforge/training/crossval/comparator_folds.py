@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.classifier.arm_names import find_arm
-from sonoforge.training.classifier.fold_result import CLASSIFIER, FoldResult, StageReads, write_fold
-from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask
-from sonoforge.training.classifier.frozen_maps import open_images
 from sonoforge.training.comparators.fitting import TrainingFold, fit_comparator
 from sonoforge.training.comparators.networks import NetworkWeights, extract_features, load_networks
 from sonoforge.training.comparators.table import COMPARATORS, Comparator
+from sonoforge.training.crossval.arms import find_arm
+from sonoforge.training.crossval.fold_result import CLASSIFIER, FoldResult, StageReads, write_fold
+from sonoforge.training.crossval.fold_task import ComparisonSettings, FoldTask
+from sonoforge.training.crossval.frozen_maps import open_images
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.masks import HALF, read_masks

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.training.classifier.arm_names import title_of
+from sonoforge.training.crossval.arms import title_of
+from sonoforge.training.crossval.choice_grid import name_values
 from sonoforge.training.statistics.results import ChoiceResult
-
-
-def name_values(values: Mapping[str, float]) -> str:
-    """Return ``learning rate 0.0005 and epochs 8``."""
-    return " and ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
-
-
-def name_grid(grid: Mapping[str, Sequence[float]]) -> str:
-    """Return ``learning rate (0.0002 or 0.001) and epochs (3, 5 or 8)``."""
-    return " and ".join(
-        f"{name.replace('_', ' ')} ({', '.join(f'{value:g}' for value in values[:-1])} or {values[-1]:g})"
-        for name, values in grid.items()
-    )
 
 
 def count_chosen(choice: ChoiceResult, arm: str) -> list[tuple[dict[str, float], int, float]]:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.arm_names import find_arm
-from sonoforge.training.classifier.arms import settings_of_arm
-from sonoforge.training.classifier.comparator_folds import digest_of_arm
-from sonoforge.training.classifier.fold_result import read_fold
-from sonoforge.training.classifier.fold_task import ComparisonSettings, fold_path
-from sonoforge.training.classifier.made_from import check_made_from, made_from
 from sonoforge.training.classifier.weights import weights_digest
+from sonoforge.training.crossval.arm_training import settings_of_arm
+from sonoforge.training.crossval.arms import find_arm
+from sonoforge.training.crossval.comparator_folds import digest_of_arm
+from sonoforge.training.crossval.fold_result import read_fold
+from sonoforge.training.crossval.fold_task import ComparisonSettings, fold_path
+from sonoforge.training.crossval.made_from import check_made_from, made_from
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.data.split_plan import FILE, SplitPlan, plan_difference, plan_path, read_plan, save_plan

@@ -10,8 +10,8 @@ from typing import Any
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.made_from import REMEDY, MadeFrom
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
+from sonoforge.training.crossval.made_from import REMEDY, MadeFrom
 from sonoforge.training.statistics.results import FoldChoiceResult
 
 CLASSIFIER, GENERATOR, GENERATED = "classifier", "generator", "generated"
@@ -37,7 +37,7 @@ class StageReads:
 class FoldResult:
     """One fold of one arm."""
 
-    arm: str  # name, see `arm_names`
+    arm: str  # name, see `arms`
     protocol: str  # see `splits.make_plan`
     seed: int
     fold: int

@@ -11,14 +11,14 @@ import pytest
 from scipy import stats
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.arm_names import find_arm
-from sonoforge.training.classifier.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
-from sonoforge.training.classifier.fold_generators import generator_job
-from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask
-from sonoforge.training.classifier.made_from import made_from
-from sonoforge.training.classifier.nested_choice import NestedFolds, choose, nested_folds
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.crossval.arms import find_arm
+from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
+from sonoforge.training.crossval.fold_generators import generator_job
+from sonoforge.training.crossval.fold_task import ComparisonSettings, FoldTask
+from sonoforge.training.crossval.made_from import made_from
+from sonoforge.training.crossval.nested_choice import NestedFolds, choose, nested_folds
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.statistics.results import FoldChoiceResult

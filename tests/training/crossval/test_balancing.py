@@ -11,10 +11,10 @@ import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier import generators
-from sonoforge.training.classifier.arm_names import find_arm
-from sonoforge.training.classifier.balancing import balance, shuffle_labels
-from sonoforge.training.classifier.curation import Judge
-from sonoforge.training.classifier.generators import ALL_CLASSES, GeneratorJob, draw_trained, train_generators
+from sonoforge.training.crossval.arms import find_arm
+from sonoforge.training.crossval.balancing import balance, shuffle_labels
+from sonoforge.training.crossval.curation import Judge
+from sonoforge.training.crossval.generators import ALL_CLASSES, GeneratorJob, draw_trained, train_generators
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine, setup

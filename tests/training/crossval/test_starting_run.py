@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from program import sonoforge, succeed
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.classifier.starting_run import refuse_seen_by_start
+from sonoforge.training.crossval.starting_run import refuse_seen_by_start
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.phantom.dataset import write_phantom_set

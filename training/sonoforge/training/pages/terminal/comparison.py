@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.training.classifier.arm_names import find_arm, title_of
-from sonoforge.training.classifier.budget_choice import CHOSEN_ON, describe_seeds
-from sonoforge.training.classifier.choice_table import log_choices
-from sonoforge.training.classifier.learning_curve_table import log_curves, title_width
 from sonoforge.training.comparators.table import COMPARATORS
+from sonoforge.training.crossval.arms import find_arm, title_of
+from sonoforge.training.crossval.budget_choice import CHOSEN_ON, describe_seeds
 from sonoforge.training.data.datasets import is_busi
+from sonoforge.training.pages.terminal.choices import log_choices
+from sonoforge.training.pages.terminal.learning_curve import log_curves, title_width
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.published import validated_like
 from sonoforge.training.statistics.results import (

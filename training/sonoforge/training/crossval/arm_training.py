@@ -1,4 +1,4 @@
-"""The training of one arm, see `arm_names`."""
+"""The training of one arm, see `arms`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from torch import Tensor
 from sonoforge.runtime.inference.nearest_training import NeighbourReference
 from sonoforge.runtime.inference.trust import TrustReference
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.classifier.arm_names import ARMS, Arm
 from sonoforge.training.classifier.augmentation import Pixels
-from sonoforge.training.classifier.curation import Judge
 from sonoforge.training.classifier.distillation import taught_by
 from sonoforge.training.classifier.fine_tuning import (
     EpochRow,
@@ -33,6 +31,8 @@ from sonoforge.training.classifier.scan_views import balanced_frequencies, colle
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright
 from sonoforge.training.classifier.weights import Backbone
+from sonoforge.training.crossval.arms import ARMS, Arm
+from sonoforge.training.crossval.curation import Judge
 from sonoforge.training.data.labelled_images import LabelledImages
 
 

@@ -17,14 +17,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images.colour import coloured_share
 from sonoforge.runtime.images.speckle_grain import flatness
-from sonoforge.training.classifier.arm_names import Arm, find_arm
-from sonoforge.training.classifier.arms import ClassifierJob, Trained, train_arm, train_judge
-from sonoforge.training.classifier.balancing import balance
-from sonoforge.training.classifier.budget_choice import count_chosen_on, describe_choice
-from sonoforge.training.classifier.choice_grid import Choosing
 from sonoforge.training.classifier.fine_tuning import EpochRow
-from sonoforge.training.classifier.generators import GeneratorJob
-from sonoforge.training.classifier.made_from import REMEDY, MadeFrom, check_made_from
 from sonoforge.training.classifier.model_folder import (
     HASH_PREFIX,
     ConformalRecord,
@@ -40,6 +33,13 @@ from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import collection_names, write_signatures
 from sonoforge.training.classifier.trust_limits import TrainingLooks, describe_causes, record_trust
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
+from sonoforge.training.crossval.arm_training import ClassifierJob, Trained, train_arm, train_judge
+from sonoforge.training.crossval.arms import Arm, find_arm
+from sonoforge.training.crossval.balancing import balance
+from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
+from sonoforge.training.crossval.choice_grid import Choosing
+from sonoforge.training.crossval.generators import GeneratorJob
+from sonoforge.training.crossval.made_from import REMEDY, MadeFrom, check_made_from
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.selection import evenly_spaced

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.classifier.arm_names import Arm, file_stem, find_arm
-from sonoforge.training.classifier.arms import settings_of_arm
-from sonoforge.training.classifier.choice_grid import Choosing, Values, of_classifier, with_dose
-from sonoforge.training.classifier.made_from import MadeFrom
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone
+from sonoforge.training.crossval.arm_training import settings_of_arm
+from sonoforge.training.crossval.arms import Arm, file_stem, find_arm
+from sonoforge.training.crossval.choice_grid import Choosing, Values, of_classifier, with_dose
+from sonoforge.training.crossval.made_from import MadeFrom
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.shares import draw_share
 from sonoforge.training.data.split_plan import SplitPlan
@@ -32,7 +32,7 @@ INNER = "inner"
 class ComparisonSettings:
     """Everything that determines a comparison, together with its images."""
 
-    arms: tuple[str, ...]  # names, see `arm_names`; the first is the baseline
+    arms: tuple[str, ...]  # names, see `arms`; the first is the baseline
     protocol: str  # see `splits.make_plan`
     folds: int | None  # None: as many as the protocol has
     seeds: tuple[int, ...]  # the whole comparison is repeated with each; the first is described in full
@@ -68,7 +68,7 @@ class FoldTask:
     source: ImageSource  # where the images come from
     plan: SplitPlan  # the split plan of the task's seed
     fold: int
-    arm: str  # name, see `arm_names`
+    arm: str  # name, see `arms`
     settings: ComparisonSettings  # of the whole comparison
     backbone: Backbone  # initial weights
     made_from: MadeFrom  # what its result is kept for

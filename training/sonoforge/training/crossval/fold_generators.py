@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.arm_names import classes_with_generators
-from sonoforge.training.classifier.curation import check_enough_groups
-from sonoforge.training.classifier.fold_task import INNER, FoldTask, Indices
-from sonoforge.training.classifier.frozen_maps import open_images
-from sonoforge.training.classifier.generators import ALL_CLASSES, GeneratorJob, generator_name, train_generators
+from sonoforge.training.crossval.arms import classes_with_generators
+from sonoforge.training.crossval.curation import check_enough_groups
+from sonoforge.training.crossval.fold_task import INNER, FoldTask, Indices
+from sonoforge.training.crossval.frozen_maps import open_images
+from sonoforge.training.crossval.generators import ALL_CLASSES, GeneratorJob, generator_name, train_generators
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.labelled_images import LabelledImages

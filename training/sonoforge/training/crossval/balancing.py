@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.classifier.arm_names import Arm, added_counts, classes_with_generators
-from sonoforge.training.classifier.curation import POOL, Judge, curate
-from sonoforge.training.classifier.generators import (
+from sonoforge.training.crossval.arms import Arm, added_counts, classes_with_generators
+from sonoforge.training.crossval.curation import POOL, Judge, curate
+from sonoforge.training.crossval.generators import (
     GeneratorJob,
     at_size_drawn,
     draw_trained,

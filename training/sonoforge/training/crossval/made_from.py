@@ -10,10 +10,10 @@ from typing import Any
 
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.arm_names import changes_of, find_arm
-from sonoforge.training.classifier.choice_grid import Choosing
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.comparators.table import COMPARATORS
+from sonoforge.training.crossval.arms import changes_of, find_arm
+from sonoforge.training.crossval.choice_grid import Choosing
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.split_plan import SplitPlan
 
@@ -46,7 +46,7 @@ def made_from(
 
     Args:
         plan: The split plan.
-        arm: Name, see `arm_names`.
+        arm: Name, see `arms`.
         classifier: The settings of the arm's classifier.
         weights: `weights.Backbone.digest`, or that of a comparator's networks.
         generator: Settings of the generators, see `gan.job.GanJob.record`; an arm without generators ignores them.

@@ -12,13 +12,15 @@ from torch import Tensor
 
 from sonoforge.runtime.images.synthetic import cut_masks
 from sonoforge.runtime.inference.trust import distances
-from sonoforge.training.classifier.arm_names import classes_with_generators, find_arm
-from sonoforge.training.classifier.arms import ClassifierJob, train_arm, train_judge
-from sonoforge.training.classifier.balancing import balance
-from sonoforge.training.classifier.comparator_folds import feature_files, run_comparator_fold
-from sonoforge.training.classifier.curation import Judge
-from sonoforge.training.classifier.fold_generators import generator_job, seen_by_generators
-from sonoforge.training.classifier.fold_result import (
+from sonoforge.training.classifier.network import Watched, answer, pixel_views
+from sonoforge.training.classifier.trust_reference import judge_held_out
+from sonoforge.training.crossval.arm_training import ClassifierJob, train_arm, train_judge
+from sonoforge.training.crossval.arms import classes_with_generators, find_arm
+from sonoforge.training.crossval.balancing import balance
+from sonoforge.training.crossval.comparator_folds import feature_files, run_comparator_fold
+from sonoforge.training.crossval.curation import Judge
+from sonoforge.training.crossval.fold_generators import generator_job, seen_by_generators
+from sonoforge.training.crossval.fold_result import (
     CLASSIFIER,
     GENERATED,
     GENERATOR,
@@ -26,11 +28,9 @@ from sonoforge.training.classifier.fold_result import (
     StageReads,
     write_fold,
 )
-from sonoforge.training.classifier.fold_task import FoldTask, Indices
-from sonoforge.training.classifier.frozen_maps import map_files, open_images, read_maps
-from sonoforge.training.classifier.generators import ALL_CLASSES, generator_name
-from sonoforge.training.classifier.network import Watched, answer, pixel_views
-from sonoforge.training.classifier.trust_reference import judge_held_out
+from sonoforge.training.crossval.fold_task import FoldTask, Indices
+from sonoforge.training.crossval.frozen_maps import map_files, open_images, read_maps
+from sonoforge.training.crossval.generators import ALL_CLASSES, generator_name
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.labelled_images import LabelledImages

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sonoforge.runtime.atomic import replacing
 from sonoforge.training.classifier.augmentation import VARIANTS
-from sonoforge.training.classifier.fold_task import FoldTask
 from sonoforge.training.classifier.network import build_network, frozen_features
+from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.devices import deterministic_kernels, find_device

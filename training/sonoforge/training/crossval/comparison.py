@@ -12,28 +12,28 @@ import numpy as np
 from torch import Tensor
 
 from sonoforge.training import remote_runs, run_folder
-from sonoforge.training.classifier.arm_names import find_arm
-from sonoforge.training.classifier.arms import settings_of_arm
-from sonoforge.training.classifier.budget_choice import count_chosen_on
-from sonoforge.training.classifier.choice_grid import Values
-from sonoforge.training.classifier.comparator_folds import digest_of_arm, write_comparator_features
-from sonoforge.training.classifier.fold_generators import (
+from sonoforge.training.classifier.trust_limits import describe_causes
+from sonoforge.training.classifier.trust_reference import HeldOutTrust
+from sonoforge.training.classifier.weights import Backbone, load_backbone
+from sonoforge.training.crossval.arm_training import settings_of_arm
+from sonoforge.training.crossval.arms import find_arm
+from sonoforge.training.crossval.budget_choice import count_chosen_on
+from sonoforge.training.crossval.choice_grid import Values
+from sonoforge.training.crossval.comparator_folds import digest_of_arm, write_comparator_features
+from sonoforge.training.crossval.fold_generators import (
     check_curated,
     check_enough_images,
     check_masks,
     train_needed_generators,
 )
-from sonoforge.training.classifier.fold_result import FoldResult, read_fold
-from sonoforge.training.classifier.fold_task import ComparisonSettings, FoldTask, fold_path
-from sonoforge.training.classifier.folds import files_read, prepare_worker, run_fold
-from sonoforge.training.classifier.frozen_maps import read_all_maps, remove_maps, write_maps
-from sonoforge.training.classifier.kept_folds import keep_plan
-from sonoforge.training.classifier.made_from import MadeFrom, check_made_from, made_from
-from sonoforge.training.classifier.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
-from sonoforge.training.classifier.starting_run import refuse_seen_by_start
-from sonoforge.training.classifier.trust_limits import describe_causes
-from sonoforge.training.classifier.trust_reference import HeldOutTrust
-from sonoforge.training.classifier.weights import Backbone, load_backbone
+from sonoforge.training.crossval.fold_result import FoldResult, read_fold
+from sonoforge.training.crossval.fold_task import ComparisonSettings, FoldTask, fold_path
+from sonoforge.training.crossval.folds import files_read, prepare_worker, run_fold
+from sonoforge.training.crossval.frozen_maps import read_all_maps, remove_maps, write_maps
+from sonoforge.training.crossval.kept_folds import keep_plan
+from sonoforge.training.crossval.made_from import MadeFrom, check_made_from, made_from
+from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
+from sonoforge.training.crossval.starting_run import refuse_seen_by_start
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.guard import leaked_images

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.training.classifier.arm_names import title_of
+from sonoforge.training.crossval.arms import title_of
 from sonoforge.training.statistics.learning_curve import LARGEST_RATIO
 from sonoforge.training.statistics.results import IntervalResult, LearningCurve, RealWorth
 

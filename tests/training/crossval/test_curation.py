@@ -7,8 +7,8 @@ import pytest
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.curation import curate
-from sonoforge.training.classifier.generators import at_size_drawn
+from sonoforge.training.crossval.curation import curate
+from sonoforge.training.crossval.generators import at_size_drawn
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.metrics.copies import least_groups

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.training.classifier.choice_grid import Choosing
-from sonoforge.training.classifier.choice_table import name_grid
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trained_on import find_seen
+from sonoforge.training.crossval.choice_grid import Choosing, name_grid
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.statistics.wording import listed
 
