@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from places import CHECKOUT
-from sonoforge.runtime.cli.main import VERBS
+from sonoforge.runtime.cli.verbs import VERBS
 
 tomllib = pytest.importorskip("tomllib")  # Python 3.11
 
@@ -191,8 +191,8 @@ print(json.dumps(failed))
 def _verbs() -> dict[str, list[str]]:
     """Modules of the verbs by extra."""
     verbs = defaultdict(list)
-    for verb in VERBS.values():
-        verbs[verb.extra].append(f"sonoforge.{verb.module}")
+    for name, verb in VERBS.items():
+        verbs[verb.extra].append(f"sonoforge.{verb.module(name)}")
         if verb.instead:
             verbs[verb.instead.extra].append(f"sonoforge.{verb.instead.module}")
     return dict(verbs)

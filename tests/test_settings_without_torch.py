@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from sonoforge.runtime.cli.main import VERBS
+from sonoforge.runtime.cli.verbs import VERBS
 
 PROGRAM = """
 import sys
@@ -22,9 +22,9 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 from sonoforge.runtime.cli import main
 
-for verb in main.VERBS:
+for verb in main.verbs.VERBS:
     print(f"== {verb}")
-    assert main.run([*verb.split(), "--help"]) == 0, verb
+    assert main.run(["help", *verb.split()]) == 0, verb
     assert main.run([*verb.split(), "--no-such-flag"]) == 2, verb
 assert main.run(["crossval", "--dry-run"]) == 0
 assert main.run(["crossval"]) == 2
@@ -53,7 +53,7 @@ def test_every_verb_answers_help_and_typos_on_the_base_install() -> None:
 def test_the_names_in_help_are_those_of_the_tables() -> None:
     pytest.importorskip("torch")
     from sonoforge.export.formats.table import FORMATS
-    from sonoforge.export.verbs.settings import export
+    from sonoforge.export.verbs import settings as export
     from sonoforge.models.activations import ACTIVATIONS
     from sonoforge.models.normalisation import NORMS
     from sonoforge.training.data.collections.known_sets import COLLECTIONS
@@ -62,15 +62,15 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     from sonoforge.training.gan.latent_space.looks import LOOKS
     from sonoforge.training.gan.objectives.conditioning import CONDITIONINGS
     from sonoforge.training.gan.objectives.losses import LOSSES
-    from sonoforge.training.verbs.settings import data_import, gan_show
+    from sonoforge.training.verbs.settings import data, gan
 
     assert tuple(LOSSES) == options.LOSS_NAMES
     assert tuple(AUGMENTATIONS) == options.AUGMENTATION_NAMES
     assert tuple(CONDITIONINGS) == options.CONDITIONING_NAMES
     assert tuple(ACTIVATIONS) == options.ACTIVATION_NAMES
     assert NORMS == options.NORM_NAMES
-    assert tuple(LOOKS) == gan_show.LOOK_NAMES
-    assert tuple(sorted(COLLECTIONS)) == data_import.COLLECTION_NAMES
+    assert tuple(LOOKS) == gan.LOOK_NAMES
+    assert tuple(sorted(COLLECTIONS)) == data.COLLECTION_NAMES
     assert sorted(FORMATS) == sorted(export.FORMAT_NAMES)
     of_generators = [name for name, form in FORMATS.items() if form.serves("generation")]
     assert sorted(of_generators) == sorted(export.GENERATOR_FORMAT_NAMES)

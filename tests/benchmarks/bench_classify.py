@@ -101,7 +101,7 @@ def throughput(folder: str, rounds: int, batch: int) -> dict[str, Any]:
 
         def here() -> None:
             with contextlib.redirect_stdout(io.StringIO()):
-                classify.main(classify.Config((folder,), csv=str(target["here"]), recursive=True))
+                classify.main(classify.ClassifyConfig((folder,), csv=str(target["here"]), recursive=True))
 
         tasks = {
             "torchvision": lambda: plain_script(net, files, target["torchvision"], batch),

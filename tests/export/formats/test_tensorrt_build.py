@@ -279,7 +279,7 @@ def test_arithmetic_with_fractions_is_not_folded() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="tensorrt is installed here")
 def test_engines_for_servers_name_the_package_that_builds_them(tmp_path: Path) -> None:
-    from sonoforge.export.verbs.export import Config, main
+    from sonoforge.export.verbs.export import ExportConfig, main
 
     with pytest.raises(SonoforgeError, match=r"tensorrt-server-fp16: tensorrt is not installed; pip install tensorrt$"):
-        main(Config(run="shipped", formats=("tensorrt-server-fp16",), out=str(tmp_path / "out")))
+        main(ExportConfig(run="shipped", formats=("tensorrt-server-fp16",), out=str(tmp_path / "out")))

@@ -16,7 +16,7 @@ from small_run import SIDE, SmallRun
 from sonoforge.export.bundle.network import network_of
 from sonoforge.export.formats.onnx_graph import OPSET, BundleGraph
 from sonoforge.export.gate.parity import check, compare, run_torch
-from sonoforge.export.verbs.export import Config, main
+from sonoforge.export.verbs.export import ExportConfig, main
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
@@ -127,13 +127,13 @@ def test_a_file_that_answers_otherwise_fails_the_gate(
 def test_a_folder_that_is_no_bundle_is_not_overwritten(small_run: SmallRun, tmp_path: Path) -> None:
     (tmp_path / "thesis.docx").write_text("years of work")
     with pytest.raises(SonoforgeError, match="is not a bundle"):
-        main(Config(run=str(small_run.folder), out=str(tmp_path)))
+        main(ExportConfig(run=str(small_run.folder), out=str(tmp_path)))
     assert (tmp_path / "thesis.docx").read_text() == "years of work"
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SonoforgeError, match=r"no model\.json"):
-        main(Config(run=str(tmp_path)))
+        main(ExportConfig(run=str(tmp_path)))
 
 
 def test_the_card_tells_the_recorded_figures(small_run: SmallRun, bundle: Path) -> None:

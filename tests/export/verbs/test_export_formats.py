@@ -22,7 +22,7 @@ from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.gate.tolerance import Tolerance
-from sonoforge.export.verbs.export import Config, main
+from sonoforge.export.verbs.export import ExportConfig, main
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import GateError, SonoforgeError
@@ -51,7 +51,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FORMATS, "onnx-uint8", planted)
         formats = (*PASSING, "onnx-uint8")
-        outcome = main(Config(run="shipped", formats=formats, data="phantom", out=str(folder), zip=True))
+        outcome = main(ExportConfig(run="shipped", formats=formats, data="phantom", out=str(folder), zip=True))
     return outcome, folder
 
 
@@ -110,7 +110,7 @@ def test_each_file_says_what_it_was_made_with_and_nothing_of_the_machine(exporte
 
 def test_verify_asks_every_file(exported: tuple[Outcome, Path], tmp_path: Path) -> None:
     _, folder = exported
-    verified = verify.main(verify.Config(bundle=str(folder)))
+    verified = verify.main(verify.VerifyConfig(bundle=str(folder)))
     assert verified.exit_code == 0
     assert {name: row["status"] for name, row in verified.result["formats"].items()} == dict.fromkeys(
         PASSING[1:], "passed"
@@ -121,7 +121,7 @@ def test_verify_asks_every_file(exported: tuple[Outcome, Path], tmp_path: Path) 
     source = Source(read_network(bundle), bundle.read("model.onnx"), np.zeros((0,)), bundle.manifest.preprocessing, {})
     data = shifted(source)  # whole, with the right hash, and of another network
     replace_file(other, "model.fp16.onnx", data)
-    verified = verify.main(verify.Config(bundle=str(other)))
+    verified = verify.main(verify.VerifyConfig(bundle=str(other)))
     assert verified.exit_code == 1
     (problem,) = verified.result["problems"]
     assert "model.fp16.onnx: a probability of a golden image differs by" in problem
@@ -173,7 +173,7 @@ def again(exported: tuple[Outcome, Path], tmp_path_factory: pytest.TempPathFacto
         ):
             patch.setitem(FORMATS, name, dataclasses.replace(FORMATS[name], **change))
         out = folder.parent / "out"
-        return main(Config(run=str(folder), formats=("all",), data="phantom", out=str(out))), out
+        return main(ExportConfig(run=str(folder), formats=("all",), data="phantom", out=str(out))), out
 
 
 def test_a_file_of_an_earlier_export_goes_when_it_passes_no_more(
@@ -218,7 +218,7 @@ def test_a_model_that_fails_itself_replaces_no_bundle(
     out = shutil.copytree(exported[1], tmp_path / "out")
     before = {file.name: file.read_bytes() for file in out.iterdir()}
     with pytest.raises(GateError, match=r"model\.onnx: a probability differs.*no bundle was written"):
-        main(Config(run="shipped", data="phantom", out=str(out)))
+        main(ExportConfig(run="shipped", data="phantom", out=str(out)))
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
     assert [place.name for place in tmp_path.iterdir()] == ["out"]
 
@@ -226,7 +226,7 @@ def test_a_model_that_fails_itself_replaces_no_bundle(
 def test_a_zip_of_somebodys_own_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(b"years of photos")
     with pytest.raises(SonoforgeError, match=r"photos\.zip: exists but is not a bundle"):
-        main(Config(run="shipped", out=str(tmp_path / "photos"), zip=True))
+        main(ExportConfig(run="shipped", out=str(tmp_path / "photos"), zip=True))
     assert (tmp_path / "photos.zip").read_bytes() == b"years of photos"
     assert not (tmp_path / "photos").exists()
 
@@ -244,7 +244,7 @@ def test_wrong_input_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
     given, message = WRONG[case]
     values = {"run": "shipped", **({} if case == "no place" else {"out": str(tmp_path / "out")}), **given}
     with pytest.raises(SonoforgeError, match=message) as error:
-        main(Config(**values))
+        main(ExportConfig(**values))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
@@ -254,7 +254,7 @@ def test_a_format_whose_packages_are_missing_names_the_extra(tmp_path: Path, mon
         FORMATS, "executorch", dataclasses.replace(FORMATS["executorch"], packages=("no_such_package",))
     )
     with pytest.raises(SonoforgeError, match=r"no_such_package is not installed; pip install 'sonoforge\[mobile\]'"):
-        main(Config(run="shipped", formats=("executorch",), out=str(tmp_path / "out")))
+        main(ExportConfig(run="shipped", formats=("executorch",), out=str(tmp_path / "out")))
 
 
 def test_the_shipped_bundle_is_not_changed(exported: tuple[Outcome, Path]) -> None:

@@ -76,9 +76,9 @@ def test_a_finished_run_is_not_repeated(small_run: SmallRun) -> None:
 
 
 def test_the_demonstration_needs_no_network_and_real_data_gets_the_full_protocol() -> None:
-    demonstration = crossval.fill_defaults(run.Config())
+    demonstration = crossval.fill_defaults(run.RunConfig())
     assert (demonstration.folds, demonstration.classifier.weights, demonstration.generator.steps) == (5, "shipped", 60)
-    real = crossval.fill_defaults(run.Config(data=("BUSI",)))
+    real = crossval.fill_defaults(run.RunConfig(data=("BUSI",)))
     assert (real.folds, real.classifier.weights) == (10, "imagenet")
     assert (real.classifier.epochs, real.generator.steps) == (None, None)
 

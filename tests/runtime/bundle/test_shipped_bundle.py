@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.trust import Cause
-from sonoforge.runtime.verbs.verify import Config, main
+from sonoforge.runtime.verbs.verify import VerifyConfig, main
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def share_handed_back(classifier: Classifier, files: list[Path]) -> float:
 
 
 def test_it_verifies_and_is_small_enough_to_ship() -> None:
-    assert main(Config()).exit_code == 0
+    assert main(VerifyConfig()).exit_code == 0
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 12_000_000
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import importlib
 import json
 import logging
 import os
@@ -16,12 +14,12 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from program import Finished, sonoforge
-from sonoforge.runtime.cli import interruption, options
+from sonoforge.runtime.cli import help, interruption, options, verbs
 from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.cli.log_lines import configure_logging, printable
 from sonoforge.runtime.cli.options import Outcome, argument, group, option
@@ -43,9 +41,8 @@ class Config:
 
 
 def parse(*arguments: str, file: Path | None = None) -> Config:
-    parser = options.build_parser("sonoforge made-up", "A verb.", Config, "sonoforge made-up x")
-    given = vars(parser.parse_args(arguments))
-    for key in ("config", "json", "quiet", "dry_run", "debug"):
+    given = vars(options.build_parser("sonoforge made-up", Config).parse_args(arguments))
+    for key in options.COMMON:
         given.pop(key, None)
     config: Config = options.resolve_config(Config, given, file)
     return config
@@ -139,29 +136,115 @@ def test_a_config_file_that_is_not_there(tmp_path: Path) -> None:
     assert "cannot be read as a config file" in refused("a", file=tmp_path / "absent.json")
 
 
-def test_help_tells_defaults_limits_and_examples() -> None:
-    parser = options.build_parser("sonoforge made-up", "A verb.", Config, "sonoforge made-up x")
-    text = parser.format_help()
-    for piece in (
-        "--epochs",
-        "--length",
-        "--go-on",
-        "(default: 8)",
-        "{quick,paper}",
-        "(default: real,gan)",
-        "10 % steps",
-        "  sonoforge made-up x",
-    ):
-        assert piece in text
-    assert isinstance(parser, argparse.ArgumentParser)
+@dataclass(frozen=True)
+class Training:
+    """Settings of a made-up group."""
+
+    psi: float = option(0.5, help="truncation")
+    steps: int = option(10, help="updates")
+
+
+@dataclass(frozen=True)
+class Many(Config):
+    """Settings of a made-up verb that shows some of them first."""
+
+    EXAMPLES: ClassVar[str] = "sonoforge made-up x"
+    ESSENTIAL: ClassVar[tuple[str, ...]] = ("budget", "gan_psi", "epochs")
+    gan: Training = group(Training(steps=20), title="each training", prefix="gan_", without=("seed",), of="gan train")
+
+
+def help_of(monkeypatch: pytest.MonkeyPatch, config_class: type, *, everything: bool) -> str:
+    monkeypatch.setitem(verbs.VERBS, "made-up", verbs.Verb("runtime", "settings", "", "do nothing"))
+    return help.of_verb("made-up", config_class, everything)
+
+
+def test_help_shows_what_matters_first_and_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = help_of(monkeypatch, Many, everything=False)
+    assert text.startswith(
+        "usage: sonoforge made-up [OPTIONS] PATHS ...\n\nDo nothing.\n\nexamples:\n  sonoforge made-up x"
+    )
+    assert re.findall(r"^  (\S+)", text, re.M) == ["sonoforge", "PATHS", "--budget,", "--gan-psi", "--epochs"]
+    assert "6 more options: sonoforge made-up --help-all" in text
+
+
+def test_help_all_shows_every_option_once_and_points_to_the_verb_that_lists_a_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = help_of(monkeypatch, Many, everything=True)
+    shown = re.findall(r"^  (--\S+)", text, re.M)
+    own = ["--epochs", "--rate", "--budget,", "--arms", "--sizes", "--seed", "--resume,", "--gan-NAME"]
+    assert shown == [*own, "--config", "--json", "--quiet", "--dry-run", "--debug"]
+    flat = " ".join(text.split())
+    assert "any option of sonoforge gan train, as --gan-NAME, but not --seed; default: --gan-steps 20" in flat
+    assert "(default: 8)" in flat and "(default: real,gan)" in flat and "10 % steps" in flat
+    assert "how long; one of quick, paper (default: quick)" in flat
+
+
+@pytest.mark.parametrize("columns", [80, 100, 200])
+@pytest.mark.parametrize("verb", verbs.VERBS)
+def test_the_help_of_every_verb_fits_a_screen_or_two(monkeypatch: pytest.MonkeyPatch, verb: str, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = sonoforge("help", *verb.split()).out.splitlines()
+    assert len(lines) <= (45 if verb == "run" else 60)
+    config_class = cli._config_class(verb)
+    shown = [
+        key for key in help.essential(config_class) if not options.options(config_class)[key].metadata["positional"]
+    ]
+    assert len(shown) <= help.FEW
+    assert all(f"--{key.replace('_', '-')}" in "\n".join(lines) for key in shown)
+
+
+def test_a_newcomers_ten_options_of_run_are_the_first_ten() -> None:
+    found = re.findall(r"^  --(\S+)", sonoforge("run", "--help").out, re.M)
+    assert found[:10] == ["data", "arms", "folds", "seeds", "budget", "weights", "gan-recipe", "out", "resume", "jobs"]
+
+
+def test_help_is_asked_for_in_many_ways() -> None:
+    assert sonoforge("help") == sonoforge("--help") == sonoforge("-h") == sonoforge()
+    assert sonoforge("help", "gan", "train") == sonoforge("gan", "train", "-h") == sonoforge("gan", "train", "--help")
+    assert sonoforge("help", "run", "--help-all") == sonoforge("run", "--help-all") != sonoforge("run", "--help")
+    for noun in ("gan", "data", "mobile"):
+        done = sonoforge(noun, "--help")
+        assert done == sonoforge("help", noun) == sonoforge(noun)
+        assert done.code == 0
+        assert all(f"  {name.split()[1]} " in done.out for name in verbs.subverbs(noun))
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("predict", "classify"),
+        ("report", "run"),
+        ("test", "validate"),
+        ("fit", "train"),
+        ("sample", "gan sample"),
+        ("gan generate", "gan sample"),
+        ("gan sample1", "sample"),
+        ("benchmark", "bench"),
+        ("convert", "export"),
+        ("audit", "data audit"),
+        ("data download", "data fetch"),
+        ("clasify", "classify"),
+    ],
+)
+def test_an_unknown_verb_points_to_the_right_one(typed: str, meant: str) -> None:
+    done = sonoforge(*typed.split())
+    assert (done.code, done.out) == (2, "")
+    assert f"(did you mean {meant}?)" in done.err
+
+
+def test_other_names_of_verbs_are_none_and_each_means_one() -> None:
+    others = [other for names in verbs._OTHER_NAMES.values() for other in names.split()]
+    assert len(others) == len({*others})
+    assert set(verbs._OTHER_NAMES) <= set(verbs.VERBS)
+    assert not set(others) & set(verbs.VERBS)
 
 
 def test_overview_names_every_verb() -> None:
     done = sonoforge("--help")
     assert done.code == 0
-    assert all(f"  {name}" in done.out for name in cli.VERBS)
+    assert all(f"  {name}" in done.out for name in verbs.VERBS)
     assert "not a medical device" in done.out
-    assert sonoforge() == done
 
 
 def test_the_program_exits_with_the_code_of_its_verb() -> None:
@@ -178,8 +261,7 @@ def test_the_program_exits_with_the_code_of_its_verb() -> None:
     ("arguments", "expected"),
     [
         (("clasify", "x.png"), "unknown verb 'clasify' (did you mean classify?)"),
-        (("data", "audt"), "expected one of list, audit, phantom, cache, import, fetch (did you mean audit?)"),
-        (("data",), "found 'nothing', expected one of"),
+        (("data", "audt"), "expected one of list, audit, import, fetch, phantom, cache (did you mean audit?)"),
         (("classify", "x.png", "--bundel", "b"), "did you mean --bundle?"),
         (("classify",), "PATHS is missing"),
         (("classify", "x.png", "--threads", "0"), "--threads: found 0, expected at least 1"),
@@ -196,17 +278,15 @@ def test_dry_run_prints_the_settings_and_does_nothing(tmp_path: Path) -> None:
     file.write_text('{"recursive": true, "csv": "from-file.csv"}', encoding="utf-8")
     done = sonoforge("classify", "x.png", "--config", file, "--csv", "from-flag.csv", "--dry-run")
     assert done.code == 0
-    settings = importlib.import_module("sonoforge.runtime.verbs.classify").Config
+    settings = cli._config_class("classify")
     assert list(done.json) == [field.name for field in dataclasses.fields(settings)]
     found = {name: done.json[name] for name in ("paths", "csv", "recursive", "threads")}
     assert found == {"paths": ["x.png"], "csv": "from-flag.csv", "recursive": True, "threads": 1}
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", verbs.VERBS)
 def test_the_examples_of_every_verb_are_understood(verb: str) -> None:
-    lines = [
-        line for line in importlib.import_module(f"sonoforge.{cli.VERBS[verb].settings}").EXAMPLES.splitlines() if line
-    ]
+    lines = [line for line in cli._config_class(verb).EXAMPLES.splitlines() if line]
     examples = [re.split("[#>]|  ", line)[0] for line in lines if line.startswith("sonoforge ")]  # then what it does
     assert examples
     for example in examples:
@@ -224,8 +304,7 @@ def test_options_may_stand_between_the_arguments() -> None:
 class MadeUpVerb:
     """A verb module whose ``main`` does as told."""
 
-    Config = Config
-    EXAMPLES = "sonoforge made-up x"
+    ClassifyConfig = Config
 
     def __init__(self, do: object) -> None:
         self.do = do
@@ -337,7 +416,7 @@ class Grouped:
 def test_an_error_that_names_an_argument_is_shown_with_its_flag(
     monkeypatch: pytest.MonkeyPatch, message: str, expected: str
 ) -> None:
-    monkeypatch.setattr(MadeUpVerb, "Config", Grouped)
+    monkeypatch.setattr(MadeUpVerb, "ClassifyConfig", Grouped)
     done = call(monkeypatch, SonoforgeError(message))
     assert (done.code, done.err) == (2, f"sonoforge: error: {expected}\n")
 

@@ -119,7 +119,7 @@ def test_weights_outside_the_file_are_refused(tmp_path: Path, monkeypatch: pytes
         Classifier(folder)
     with pytest.raises(SonoforgeError, match=said):
         runners.open_file("onnx", folder / "model.onnx")
-    outcome = verify.main(verify.Config(str(folder)))
+    outcome = verify.main(verify.VerifyConfig(str(folder)))
     assert outcome.exit_code == 1 and said in outcome.result["problems"][0]
     with pytest.raises(SonoforgeError, match="cannot be read"):
         runners.open_file("onnx", tmp_path / "absent.onnx")

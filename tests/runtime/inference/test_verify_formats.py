@@ -41,7 +41,7 @@ def test_programs_are_run_only_for_those_who_trust_their_maker(tmp_path: Path) -
     factory.add_file(folder, "model.int8.onnx", factory.model_bytes(), "onnx-int8", "int8")
     said = "a program; --trust runs it, for bundles whose maker you trust"
 
-    outcome = verify.main(verify.Config(str(folder)))
+    outcome = verify.main(verify.VerifyConfig(str(folder)))
     assert outcome.exit_code == 0
     assert outcome.result["formats"]["torchscript"] == {
         "file": "model.torchscript.pt",
@@ -51,16 +51,16 @@ def test_programs_are_run_only_for_those_who_trust_their_maker(tmp_path: Path) -
     assert outcome.result["formats"]["onnx-int8"]["status"] == "passed"
 
     quick: dict[str, Any] = {"seconds": 0.02, "rounds": 1, "batches": (1,)}
-    outcome = bench.main(bench.Config(str(folder), **quick))
+    outcome = bench.main(bench.BenchConfig(str(folder), **quick))
     assert outcome.exit_code == 0
     statuses = {row["format"]: row["status"] for row in outcome.result["files"]}
     assert statuses == {"onnx": "measured", "torchscript": "not run", "onnx-int8": "measured"}
-    outcome = bench.main(bench.Config(str(folder), formats=("torchscript",), **quick))
+    outcome = bench.main(bench.BenchConfig(str(folder), formats=("torchscript",), **quick))
     assert outcome.exit_code == 1  # nothing could be measured
     assert outcome.result["files"][0]["reason"] == said
     assert not target.exists()
 
-    outcome = verify.main(verify.Config(str(folder), trust=True))
+    outcome = verify.main(verify.VerifyConfig(str(folder), trust=True))
     assert outcome.result["formats"]["torchscript"]["status"] == "failed"  # it ran: its answers are no classifier's
     assert target.exists()
 
@@ -101,7 +101,7 @@ def test_answers_of_another_kind_fail_with_their_reason(case: str, tmp_path: Pat
     folder = factory.write_bundle(tmp_path / "b")
     make, reason = WRONG[case]
     factory.add_file(folder, "model.ort.onnx", make(), "onnx-fp16", "fp16")
-    outcome = verify.main(verify.Config(str(folder)))
+    outcome = verify.main(verify.VerifyConfig(str(folder)))
     assert outcome.exit_code == 1
     (problem,) = outcome.result["problems"]
     assert re.search(reason, problem)
@@ -111,9 +111,9 @@ def test_answers_of_another_kind_fail_with_their_reason(case: str, tmp_path: Pat
 def test_a_crash_is_a_reason_without_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = factory.write_bundle(tmp_path / "b")
     factory.add_file(folder, "model.ort", b"not a model", "ort")
-    row = verify.main(verify.Config(str(folder))).result["formats"]["ort"]
+    row = verify.main(verify.VerifyConfig(str(folder))).result["formats"]["ort"]
     assert row["status"] == "failed" and row["reason"].startswith("model.ort: the program that runs it ended with")
     assert "not an ONNX file" in row["reason"] and "sonoforge-" not in row["reason"]
     monkeypatch.setitem(runners.RUNNERS, "ort", "sonoforge.runtime.absent_program")
-    row = verify.main(verify.Config(str(folder))).result["formats"]["ort"]
+    row = verify.main(verify.VerifyConfig(str(folder))).result["formats"]["ort"]
     assert row["status"] == "not run" and "not installed" in row["reason"]

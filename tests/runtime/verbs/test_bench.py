@@ -77,7 +77,7 @@ def measured(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(runners.RUNNERS, "tensorrt", "sonoforge.runtime.absent_program")
-        outcome = bench.main(bench.Config(str(bundle), trust=True, out=str(out), **QUICK))
+        outcome = bench.main(bench.BenchConfig(str(bundle), trust=True, out=str(out), **QUICK))
     return outcome, out
 
 
@@ -182,20 +182,20 @@ def test_a_second_bundle_gives_ratios_in_the_formats_of_both(bundle: Path, tmp_p
     assert ratio["throughput"] == pytest.approx(rates[0] / rates[1])
     assert ratio["bytes"] == 1.0
     with pytest.raises(SonoforgeError, match="old: found no format 'onnx-int8'"):
-        bench.main(bench.Config(str(folder), formats=("onnx-int8",), against=str(bundle), **ONCE))
+        bench.main(bench.BenchConfig(str(folder), formats=("onnx-int8",), against=str(bundle), **ONCE))
 
 
 def test_an_image_of_the_user_is_timed_and_a_wrong_one_refused(bundle: Path, tmp_path: Path) -> None:
     Image.fromarray(factory.scan(3)).save(tmp_path / "a.png")
-    outcome = bench.main(bench.Config(str(bundle), formats=("onnx",), image=str(tmp_path / "a.png"), **ONCE))
+    outcome = bench.main(bench.BenchConfig(str(bundle), formats=("onnx",), image=str(tmp_path / "a.png"), **ONCE))
     assert rows(outcome)["onnx"]["status"] == "measured"
     with pytest.raises(SonoforgeError, match="no such file"):
-        bench.main(bench.Config(str(bundle), image=str(tmp_path / "absent.png")))
+        bench.main(bench.BenchConfig(str(bundle), image=str(tmp_path / "absent.png")))
 
 
 def test_an_unknown_format_is_answered_with_the_known_ones(bundle: Path) -> None:
     with pytest.raises(SonoforgeError, match=r"no format 'onnx-int4', expected one of onnx, .*did you mean onnx-int8"):
-        bench.main(bench.Config(str(bundle), formats=("onnx-int4",)))
+        bench.main(bench.BenchConfig(str(bundle), formats=("onnx-int4",)))
 
 
 PROGRAM = """
@@ -230,7 +230,7 @@ def test_a_program_that_ends_with_a_signal_harms_no_other(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(runners.RUNNERS, "executorch", "falling_program")
     monkeypatch.setattr(bench_process, "_PACKAGES", {})
-    found = rows(bench.main(bench.Config(str(folder), trust=True, seconds=0.02, rounds=1, batches=(1, 4))))
+    found = rows(bench.main(bench.BenchConfig(str(folder), trust=True, seconds=0.02, rounds=1, batches=(1, 4))))
     assert found["onnx"]["status"] == "measured"
     row = found["executorch"]
     assert row["status"] == status
@@ -298,5 +298,5 @@ def test_the_record_of_an_engine_lies_beside_it(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(bench, "measure", measure)
     monkeypatch.setattr(bench, "missing", lambda name: "")
-    bench.main(bench.Config(str(folder), formats=("tensorrt",), trust=True))
+    bench.main(bench.BenchConfig(str(folder), formats=("tensorrt",), trust=True))
     assert seen == [b"its record"]

@@ -41,7 +41,7 @@ def cbis(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_import(source: Path, out: Path, name: str = "cbis-ddsm", **settings: object) -> Mapping[str, object]:
-    config = data_import.Config(name, str(source), str(out), **settings)  # type: ignore[arg-type]
+    config = data_import.DataImportConfig(name, str(source), str(out), **settings)  # type: ignore[arg-type]
     return data_import.main(config).result
 
 

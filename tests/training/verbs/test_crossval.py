@@ -149,7 +149,7 @@ def test_killed_and_resumed_gives_the_predictions_of_an_uninterrupted_run(uninte
 def test_wrong_arms_are_refused_and_a_mistyped_one_is_recognised() -> None:
     for arms, message in ((("real", "gna"), "did you mean gan"), (("real", "real"), "each arm once"), ((), "nothing")):
         with pytest.raises(SonoforgeError, match=message):
-            crossval.resolve_settings(crossval.Config(arms=arms))
+            crossval.resolve_settings(crossval.CrossvalConfig(arms=arms))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_the_terminal_says_why_figures_come_out_too_good(caplog: pytest.LogCaptu
 
 def resolved(generator: GanSettings | None = None, **classifier: Any) -> ComparisonSettings:
     return crossval.resolve_settings(
-        crossval.Config(
+        crossval.CrossvalConfig(
             data=("BUSI",), classifier=ClassifierOptions(**classifier), generator=generator or GanSettings()
         )
     )
@@ -324,8 +324,8 @@ def test_a_single_split_is_pooled_tabulated_and_repeated_by_seeds(tmp_path: Path
 
 def test_a_single_split_has_one_fold() -> None:
     with pytest.raises(SonoforgeError, match="--folds: found 3 under --protocol single, expected 1"):
-        crossval.resolve_settings(crossval.fill_defaults(crossval.Config(protocol="single", folds=3)))
-    assert crossval.fill_defaults(crossval.Config(protocol="single")).folds == 1
+        crossval.resolve_settings(crossval.fill_defaults(crossval.CrossvalConfig(protocol="single", folds=3)))
+    assert crossval.fill_defaults(crossval.CrossvalConfig(protocol="single")).folds == 1
 
 
 def test_the_tables_of_a_single_split_fit_on_the_other_half_of_its_images(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_r
 from sonoforge.export.bundle.generator import Extras, bundle_from_checkpoint
 from sonoforge.export.bundle.zip_file import write_zip
 from sonoforge.export.gate.row import FormatRow
-from sonoforge.export.verbs.settings.export import Config
+from sonoforge.export.verbs.settings import ExportConfig
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.cli.answer import say
@@ -22,7 +22,7 @@ from sonoforge.training.gan.checkpoint import best_checkpoint, describe, find_ch
 log = logging.getLogger(__name__)
 
 
-def main(config: Config) -> Outcome:
+def main(config: ExportConfig) -> Outcome:
     """Export the model of a run folder, a bundle or a generator.
 
     Raises:

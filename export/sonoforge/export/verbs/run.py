@@ -13,13 +13,14 @@ from typing import cast
 import numpy as np
 
 from sonoforge.export.bundle.classifier import bundle_from_run
-from sonoforge.export.verbs.settings.run import Config
+from sonoforge.export.verbs.settings import RunConfig
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.verbs import verify
+from sonoforge.runtime.verbs.settings import VerifyConfig
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.crossval.arm_training import ClassifierJob, settings_of_arm
@@ -53,7 +54,7 @@ def _chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
     seconds[title] = seconds.get(title, 0.0) + time.perf_counter() - started
 
 
-def main(config: Config) -> Outcome:
+def main(config: RunConfig) -> Outcome:
     """Do the main job in one run folder; finished parts of an interrupted run are kept with ``--resume``."""
     config = replace(crossval.fill_defaults(config), final_arm=final_name(config.final_arm, "--final-arm"))
     settings = crossval.resolve_settings(config)
@@ -88,7 +89,7 @@ def main(config: Config) -> Outcome:
 
 def _work(
     folder: Path,
-    config: Config,
+    config: RunConfig,
     settings: ComparisonSettings,
     source: ImageSource,
     cache: ImageCache,
@@ -106,7 +107,7 @@ def _work(
     with _chapter("export and parity", seconds):
         bundle_from_run(folder, folder / "bundle")
         manifest = open_bundle(folder / "bundle").manifest.raw
-        verified = verify.main(verify.Config(bundle=str(folder / "bundle"))).result
+        verified = verify.main(VerifyConfig(bundle=str(folder / "bundle"))).result
         if not verified["ok"]:
             raise GateError(f"{folder / 'bundle'}: does not verify on this machine: {'; '.join(verified['problems'])}")
     results = RunResults(
@@ -123,7 +124,7 @@ def _work(
 
 
 def _train_final_model(
-    final: Path, config: Config, settings: ComparisonSettings, cache: ImageCache, comparison: Comparison
+    final: Path, config: RunConfig, settings: ComparisonSettings, cache: ImageCache, comparison: Comparison
 ) -> None:
     """Train the final arm on all images, and calibrate it on the predictions of the cross-validation."""
     folder = final.parent

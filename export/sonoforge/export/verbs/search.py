@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.export.generators.latency import generator_latency
-from sonoforge.export.verbs.settings.search import PRESETS, Config
+from sonoforge.export.verbs.settings import PRESETS, SearchConfig
 from sonoforge.models.ga_gan.codes import resolve
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
@@ -53,7 +53,7 @@ FIRST_PARTNERS = {"generator": "fixed", "discriminator": "found"}
 class _Search:
     """What the stages of a search have in common."""
 
-    config: Config
+    config: SearchConfig
     folder: Path  # the run folder
     source: Source
     opened: Opened
@@ -65,7 +65,7 @@ class _Search:
         return int(self.opened.images.pixels.shape[1])
 
 
-def main(config: Config) -> Outcome:
+def main(config: SearchConfig) -> Outcome:
     """Train all children that are missing, and write table and page anew after each."""
     check_cluster(config.cluster, config.device)
     config = _fill_preset(config)
@@ -92,7 +92,7 @@ def main(config: Config) -> Outcome:
     return Outcome({**paths, "stages": results}, command)
 
 
-def _fill_preset(config: Config) -> Config:
+def _fill_preset(config: SearchConfig) -> SearchConfig:
     """Fill in what was left out.
 
     Raises:
@@ -118,7 +118,7 @@ def _fill_preset(config: Config) -> Config:
     return config
 
 
-def _open(config: Config) -> tuple[Source, Opened]:
+def _open(config: SearchConfig) -> tuple[Source, Opened]:
     """Open images and networks."""
     settings = dataclasses.replace(config.gan, recipe=RECIPE, metrics=METRICS)
     device = "auto" if config.cluster else config.device  # a cluster's GPUs need not be here
@@ -247,7 +247,7 @@ def _final_command(search: _Search, searched: list[Searched]) -> str:
     return train_command(data_flags(search.config.data), own)
 
 
-def _facts(config: Config, opened: Opened) -> dict[str, object]:
+def _facts(config: SearchConfig, opened: Opened) -> dict[str, object]:
     setup = set_up_trial(opened.images, opened.job)
     limit = f" or {config.child_minutes:g} minutes" if config.child_minutes else ""
     length = f"{setup.plan.steps * setup.images_per_step / 1000:.3g} thousand images shown{limit}"

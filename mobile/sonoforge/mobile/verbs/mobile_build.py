@@ -9,56 +9,33 @@ which shows the same page without any server.  JSON: ``app`` (the folder), ``mod
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sonoforge.mobile import android_app, web_app
 from sonoforge.mobile.android_app import Apk, Signer
 from sonoforge.mobile.android_tools import find_tools
-from sonoforge.mobile.app_settings import AppSettings
 from sonoforge.mobile.drawing import about_distance
-from sonoforge.mobile.signing_key import PASSWORD, debug_key, own_key
+from sonoforge.mobile.signing_key import debug_key, own_key
+from sonoforge.mobile.verbs.app import files_of, open_classifier, open_generator
+from sonoforge.mobile.verbs.settings import MobileBuildConfig
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument, group, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 
-EXAMPLES = f"""
-sonoforge mobile build --out app/
-sonoforge mobile build runs/00003-run-busi/bundle --out app/
-sonoforge mobile build bundle.zip --file model.int8.onnx --out app/
-sonoforge mobile build --generator runs/00005-gan-dcgan-busi/bundle --out app/   # draws synthetic images, too
-sonoforge mobile build --out app/ --apk   # also app.apk, for Android 7 or later
-sonoforge mobile build --out app/ --apk --key release.p12   # asks for the password, or reads {PASSWORD}
 
-The first time, npm loads onnxruntime-web, which runs the network in the browser; without a network, give its .tgz.
-"""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of ``sonoforge mobile build``."""
-
-    bundle: str = argument("", help="folder or .zip of a classifier's bundle; without it, the one shipped")
-    out: str = option("app", help="folder of the app; one that an earlier build wrote is replaced", metavar="FOLDER")
-    apk: bool = option(False, help="also write FOLDER.apk, the same app for Android")
-    key: str = option("", help="keystore that signs the .apk, instead of a debug key", metavar="KEYSTORE")
-    key_alias: str = option("", help="name of the key, where the keystore holds several", metavar="NAME")
-    app: AppSettings = group(AppSettings(), title="the app")
-
-
-def main(config: Config) -> Outcome:
+def main(config: MobileBuildConfig) -> Outcome:
     """Build the app; see the top of this module for the result."""
     bundle = open_bundle(config.bundle or None)
     out = Path(config.out)
     if out.exists() and not (out / "service-worker.js").is_file():
         raise SonoforgeError(f"{out}: found something other than an app; give --out a new folder")
     signer = _signer(config)
-    generator = config.app.open_generator()
-    files = config.app.files(config.app.open_classifier(bundle), generator)
+    generator = open_generator(config.app)
+    files = files_of(config.app, open_classifier(config.app, bundle), generator)
     manifest, about = bundle.manifest, web_app.summary(files)
     apk = android_app.build_apk(files, manifest, about["version"], signer) if signer else None
     with atomic.replacing_folder(out) as folder:
@@ -80,7 +57,7 @@ def main(config: Config) -> Outcome:
     return Outcome(result, f"sonoforge serve '{config.bundle}' --open" if config.bundle else "sonoforge serve --open")
 
 
-def _signer(config: Config) -> Signer | None:
+def _signer(config: MobileBuildConfig) -> Signer | None:
     """Find what the Android app needs before the long work; None where none is wanted."""
     if not config.apk:
         if config.key or config.key_alias:

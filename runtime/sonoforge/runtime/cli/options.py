@@ -1,9 +1,10 @@
 """A frozen dataclass is the only source of a verb's flags, config keys, defaults and checks.
 
-A verb is a module with ``main(config) -> Outcome``, and another, or the same one, with ``Config`` (a frozen dataclass
-whose fields are made with `option`) and ``EXAMPLES`` (lines for ``--help``).  The answer goes to stdout: as
-text through `sonoforge.runtime.cli.answer.say`, or with ``--json`` as the one object that ``main``
-returns.  All else goes through `logging` to stderr.
+A verb is a module ``PACKAGE/verbs/NAME.py`` with ``main(config) -> Outcome``, and a class ``NameConfig`` in
+``PACKAGE/verbs/settings``, which imports no more than the base install: a frozen dataclass whose fields are made with
+`option`, with ``EXAMPLES`` for ``--help`` and, where it has many options, ``ESSENTIAL``: the keys of those that
+``--help`` shows.  The answer goes to stdout: as text through `sonoforge.runtime.cli.answer.say`, or with ``--json`` as
+the one object that ``main`` returns.  All else goes through `logging` to stderr.
 
 argparse rather than typer: the base install is numpy, onnxruntime and pillow alone, and
 ``sonoforge classify`` must start in the time that those three take to import.
@@ -40,8 +41,10 @@ def option(
     limits: tuple[float | None, float | None] = (None, None),
     metavar: str | None = None,
     aliases: Sequence[str] = (),
+    details: str = "",
+    **traits: bool,
 ) -> Any:
-    """Declare one option of a verb's ``Config``: its default and its entry in ``--help``.
+    """Declare one option of a verb's settings: its default and its entry in ``--help``.
 
     Args:
         default: The value when neither flag nor config file gives one; absent for a required option.
@@ -50,37 +53,43 @@ def option(
         limits: Smallest and largest value allowed; None where there is no limit.
         metavar: The placeholder shown in ``--help``.
         aliases: Other names of the flag and of the config key, such as ``class`` for ``class_name``.
+        details: More help, which ``--help-all`` adds.
+        traits: See `repeated_option`, `runs_folder`, `images_target` and `argument`.
     """
-    metadata = {"help": help, "choices": choices, "limits": limits, "metavar": metavar, "aliases": tuple(aliases)}
-    return dataclasses.field(default=default, metadata={**metadata, "positional": False, "repeated": False})
+    metadata: dict[str, Any] = {
+        "help": help,
+        "details": details,
+        "choices": choices,
+        "limits": limits,
+        "metavar": metavar,
+    }
+    metadata |= {"aliases": tuple(aliases), "positional": False, "repeated": False, **traits}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def repeated_option(default: Any, *, help: str, metavar: str) -> Any:
     """Declare an option of a ``tuple`` field that takes one value each time it is given, whatever commas are in it."""
-    declared = option(default, help=help, metavar=metavar)
-    return dataclasses.field(default=declared.default, metadata={**declared.metadata, "repeated": True})
+    return option(default, help=help, metavar=metavar, repeated=True)
 
 
 def runs_folder() -> Any:
     """Declare ``--out`` of a verb that makes numbered run folders, which may be at a URL.  See `option`."""
-    declared = option("runs", help="folder of the numbered run folders, or a URL: s3://bucket/runs", metavar="FOLDER")
-    return dataclasses.field(default=declared.default, metadata={**declared.metadata, "of_runs": True})
+    help = "folder of the numbered run folders, or a URL: s3://bucket/runs"
+    return option("runs", help=help, metavar="FOLDER", of_runs=True)
 
 
 def images_target(*, help: str) -> Any:
     """Declare ``--out`` of a verb that writes images, which may be at a URL that it opens itself.  See `option`."""
-    declared = option("", help=help)
-    return dataclasses.field(default="", metadata={**declared.metadata, "takes_url": True})
+    return option("", help=help, takes_url=True)
 
 
 def argument(default: Any = dataclasses.MISSING, *, help: str, choices: Sequence[str] | None = None) -> Any:
     """Declare one argument that is given without a flag; a ``tuple`` field takes several.  See `option`."""
-    declared = option(default, help=help, choices=choices)
-    return dataclasses.field(default=default, metadata={**declared.metadata, "positional": True})
+    return option(default, help=help, choices=choices, positional=True)
 
 
-def group(default: Any, *, title: str, prefix: str = "", without: Sequence[str] = ()) -> Any:
-    """Declare a field of a verb's ``Config`` that holds settings shared between verbs: a frozen dataclass of options.
+def group(default: Any, *, title: str, prefix: str = "", without: Sequence[str] = (), of: str = "") -> Any:
+    """Declare a field that holds settings shared between verbs: a frozen dataclass of options.
 
     On the command line and in a config file its options appear beside the verb's own, so each is declared only once:
     ``gan: GanSettings = group(GanSettings(), title="the generator", prefix="gan_")`` gives ``--gan-recipe`` and the
@@ -91,8 +100,10 @@ def group(default: Any, *, title: str, prefix: str = "", without: Sequence[str] 
         title: Heading in ``--help``.
         prefix: Put before the options' names, to distinguish them from the verb's own.
         without: Options that the verb sets itself.
+        of: The verb whose help lists these options; here they are one line.
     """
-    return dataclasses.field(default=default, metadata={"title": title, "prefix": prefix, "without": tuple(without)})
+    metadata = {"title": title, "prefix": prefix, "without": tuple(without), "of": of}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,12 +137,13 @@ def _element_type(annotation: Any) -> tuple[type, bool]:
     return annotation, False
 
 
-class _Option(NamedTuple):
+class Option(NamedTuple):
     """One option of a verb, its own or a group's."""
 
-    path: tuple[str, ...]  # fields that lead from the verb's Config to the value
+    path: tuple[str, ...]  # fields that lead from the verb's settings to the value
     flag: str  # as typed; of a positional argument, the key
-    title: str  # heading in --help; empty for the verb's own
+    title: str  # heading in the help; empty for the verb's own
+    block: str  # the verb whose help lists it, where that is another
     kind: type  # of one value
     several: bool
     default: Any
@@ -139,36 +151,58 @@ class _Option(NamedTuple):
 
     @property
     def required(self) -> bool:
+        """Whether it has no default."""
         return self.default is dataclasses.MISSING
+
+    def value(self, config: Any) -> Any:
+        """Return its value in a verb's settings."""
+        return functools.reduce(getattr, self.path, config)
 
 
 @functools.cache
-def _options(config_class: Any) -> Mapping[str, _Option]:
-    """Return every option of a ``Config`` by its key."""
-    return types.MappingProxyType(_found(config_class))
+def options(config_class: Any) -> Mapping[str, Option]:
+    """Return every option of a verb's settings by its key."""
+    return types.MappingProxyType(_found(config_class, ("", "", "")))
 
 
-def _found(settings: Any, path: tuple[str, ...] = (), prefix: str = "", title: str = "") -> dict[str, _Option]:
-    """Return the options of a ``Config``, or of a group inside it: a class, or an instance with other defaults."""
+def _found(settings: Any, names: tuple[str, str, str], path: tuple[str, ...] = ()) -> dict[str, Option]:
+    """Return the options of a verb's settings, or of a group inside them.
+
+    Args:
+        settings: A class, or an instance with other defaults.
+        names: Prefix, title and verb of the group.
+        path: Fields that lead to it.
+    """
     own = settings if isinstance(settings, type) else type(settings)
     annotations = typing.get_type_hints(own)
-    found: dict[str, _Option] = {}
+    prefix, title, block = names
+    found: dict[str, Option] = {}
     for field in dataclasses.fields(own):
         default = field.default if isinstance(settings, type) else getattr(settings, field.name)
         inner_path, metadata = (*path, field.name), field.metadata
         if "prefix" in metadata:
-            inner = _found(default, inner_path, prefix + metadata["prefix"], metadata["title"])
-            left_out = {prefix + metadata["prefix"] + name for name in metadata["without"]}
+            within = prefix + metadata["prefix"]
+            inner = _found(default, (within, metadata["title"], block or metadata["of"]), inner_path)
+            left_out = {within + name for name in metadata["without"]}
             found |= {key: option for key, option in inner.items() if key not in left_out}
         elif metadata:
             key = prefix + field.name
             named = {**metadata, "aliases": [prefix + alias for alias in metadata["aliases"]]}
-            flag = key if metadata["positional"] else _flag(key)
-            found[key] = _Option(inner_path, flag, title, *_element_type(annotations[field.name]), default, named)
+            typed = key if metadata["positional"] else flag(key)
+            found[key] = Option(
+                inner_path,
+                typed,
+                title,
+                block,
+                *_element_type(annotations[field.name]),
+                default=default,
+                metadata=named,
+            )
     return found
 
 
-def _flag(key: str) -> str:
+def flag(key: str) -> str:
+    """Return the flag of a config key."""
     return "--" + key.replace("_", "-")
 
 
@@ -179,20 +213,14 @@ def with_flag(message: str, config_class: Any) -> str:
     begin with anything but the field name of exactly one option.
     """
     name, colon, rest = message.partition(": ")
-    flags = [option.flag for option in _options(config_class).values() if option.path[-1] == name]
+    flags = [option.flag for option in options(config_class).values() if option.path[-1] == name]
     return flags[0] + colon + rest if colon and len(flags) == 1 else message
 
 
 def flatten(config: Any) -> dict[str, Any]:
-    """Return the values of a ``Config`` by the keys that a config file has; `resolve_config` takes them back."""
-    values = {}
+    """Return the values of a settings class by the keys that a config file has; `resolve_config` takes them back."""
     config_class: Any = type(config)
-    for key, option in _options(config_class).items():
-        value = config
-        for name in option.path:
-            value = getattr(value, name)
-        values[key] = value
-    return values
+    return {key: option.value(config) for key, option in options(config_class).items()}
 
 
 def remote_runs(config: Any) -> tuple[str, Callable[[str], Any]] | None:
@@ -204,17 +232,13 @@ def remote_runs(config: Any) -> tuple[str, Callable[[str], Any]] | None:
         SonoforgeError: A URL for anything else.
     """
     config_class: Any = type(config)
-    for key, found in _options(config_class).items():
-        value = config
-        for name in found.path:
-            value = getattr(value, name)
-        if key == "out" and isinstance(value, str) and "://" in value:
-            if found.metadata.get("takes_url"):
-                return None
-            if "of_runs" not in found.metadata:
-                raise SonoforgeError(f"{found.flag}: found {value}, expected a folder or file of this machine")
-            return value, functools.partial(_replaced, config, found.path)
-    return None
+    found = options(config_class).get("out")
+    value = found.value(config) if found else None
+    if not found or not isinstance(value, str) or "://" not in value or "takes_url" in found.metadata:
+        return None
+    if "of_runs" not in found.metadata:
+        raise SonoforgeError(f"{found.flag}: found {value}, expected a folder or file of this machine")
+    return value, functools.partial(_replaced, config, found.path)
 
 
 def _replaced(config: Any, path: Sequence[str], value: str) -> Any:
@@ -223,50 +247,42 @@ def _replaced(config: Any, path: Sequence[str], value: str) -> Any:
     return dataclasses.replace(config, **{path[0]: inner})
 
 
-def build_parser(program: str, summary: str, config_class: Any, examples: str) -> argparse.ArgumentParser:
-    """Build the argument parser of one verb from its ``Config`` dataclass."""
+COMMON = {
+    "config": ("FILE", "read settings from a YAML or JSON file; flags win"),
+    "json": ("", "print the answer as one JSON object"),
+    "quiet": ("", "print only the answer and errors"),
+    "dry_run": ("", "print the resolved settings and stop"),
+    "debug": ("", "show the traceback of an error"),
+}
+"""Placeholder and help of the options that every verb has."""
+
+
+def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
+    """Build the argument parser of one verb from its settings; `help` says what they are."""
     parser = _Parser(
         prog=program,
-        description=summary,
-        epilog="examples:\n" + "\n".join("  " + line for line in examples.strip().splitlines()),
+        usage="",  # it would be composed for every command, which takes milliseconds
         formatter_class=_AnyWidth,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
+        add_help=False,
     )
-    sections: dict[str, Any] = {"": parser}
-    for key, option in _options(config_class).items():
-        text, metadata = option.metadata["help"], option.metadata
-        if not option.required and not metadata["positional"] and option.default not in (None, (), False, ""):
-            text += f" (default: {','.join(map(str, option.default)) if option.several else option.default})"
-        text = text.replace("%", "%%")
-        if option.title not in sections:
-            sections[option.title] = parser.add_argument_group(option.title)
-        section, metavar = sections[option.title], metadata["metavar"]
-        flags = [option.flag, *map(_flag, metadata["aliases"])]
-        if metadata["positional"]:
+    for key, option in options(config_class).items():
+        flags = [option.flag, *map(flag, option.metadata["aliases"])]
+        if option.metadata["positional"]:
             count = "*" if option.several else "?"  # a required one may come from a config file: resolve_config checks
-            section.add_argument(key, nargs=count, help=text, metavar=metavar or key.upper())
+            parser.add_argument(key, nargs=count, metavar=key.upper())
         elif option.kind is bool:
-            section.add_argument(*flags, dest=key, action=argparse.BooleanOptionalAction, help=text)
+            parser.add_argument(*flags, dest=key, action=argparse.BooleanOptionalAction)
         else:
-            choices = metadata["choices"]
-            shown_choices = "{" + ",".join(choices) + "}" if choices else option.kind.__name__.upper()
-            action = "append" if metadata["repeated"] else "store"
-            section.add_argument(*flags, dest=key, action=action, help=text, metavar=metavar or shown_choices)
-    common = parser.add_argument_group("on every command")
-    common.add_argument("--config", metavar="FILE", help="read settings from a YAML or JSON file; flags win")
-    common.add_argument("--json", action="store_true", help="print the answer as one JSON object")
-    common.add_argument("--quiet", action="store_true", help="print the answer and errors only")
-    common.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
-    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+            parser.add_argument(*flags, dest=key, action="append" if option.metadata["repeated"] else "store")
+    for key, (metavar, _) in COMMON.items():
+        parser.add_argument(flag(key), action="store" if metavar else "store_true")
     return parser
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
     """Return what was given on the command line, by key; options and arguments may come in any order."""
-    if not any(argument.startswith(("-h", "--help")) for argument in arguments):
-        parser.usage = ""  # it would be composed for every command, which takes milliseconds
     return vars(parser.parse_intermixed_args(arguments))
 
 
@@ -299,7 +315,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return values
 
 
-def _convert(option: _Option, raw: Any) -> Any:
+def _convert(option: Option, raw: Any) -> Any:
     """Convert a raw value to its field's type and check it against the field's limits."""
     if raw is None or not option.several:
         return None if raw is None else _convert_one(option, raw)
@@ -313,7 +329,7 @@ def _convert(option: _Option, raw: Any) -> Any:
 _KINDS = {int: "a whole number", float: "a number", str: "text"}
 
 
-def _convert_one(option: _Option, raw: Any) -> Any:
+def _convert_one(option: Option, raw: Any) -> Any:
     flag, kind, choices = option.flag, option.kind, option.metadata["choices"]
     if kind is bool:
         if not isinstance(raw, bool):
@@ -339,31 +355,31 @@ def _convert_one(option: _Option, raw: Any) -> Any:
 
 
 def resolve_config(config_class: Any, given: Mapping[str, Any], file: Path | None) -> Any:
-    """Merge defaults, config file and flags (later wins) into a checked ``Config``.
+    """Merge defaults, config file and flags (later wins) into a checked settings class.
 
     Raises:
         SonoforgeError: An unknown key, a wrong type, a value out of range or a missing required option.
     """
-    options = _options(config_class)
-    aliases = {alias: key for key, option in options.items() for alias in option.metadata["aliases"]}
+    known = options(config_class)
+    aliases = {alias: key for key, option in known.items() for alias in option.metadata["aliases"]}
     merged: dict[str, Any] = {}
     if file is not None:
         for key, value in read_config_file(file).items():
             name = str(key).replace("-", "_")
             name = aliases.get(name, name)
-            if name not in options:
-                raise SonoforgeError(f"{file}: unknown setting {key!r}{did_you_mean(name, list(options))}")
+            if name not in known:
+                raise SonoforgeError(f"{file}: unknown setting {key!r}{did_you_mean(name, list(known))}")
             merged[name] = value
     merged.update(given)
-    values = {key: _convert(options[key], raw) for key, raw in merged.items()}
-    for key, option in options.items():
+    values = {key: _convert(known[key], raw) for key, raw in merged.items()}
+    for key, option in known.items():
         if option.required and values.get(key) in (None, ()):
             raise SonoforgeError(f"{key.upper()} is missing: {option.metadata['help']}")
-    return _build(config_class, (), {options[key].path: value for key, value in values.items()})
+    return _build(config_class, (), {known[key].path: value for key, value in values.items()})
 
 
 def _build(settings: Any, path: tuple[str, ...], values: Mapping[tuple[str, ...], Any]) -> Any:
-    """Make a ``Config``, and its groups inside it, from values by their path; ``settings`` as in `_found`."""
+    """Make a settings class, and its groups inside it, from values by their path; ``settings`` as in `_found`."""
     own = settings if isinstance(settings, type) else type(settings)
     given = {}
     for field in dataclasses.fields(own):

@@ -22,7 +22,6 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from sonoforge.runtime import machine
@@ -31,43 +30,17 @@ from sonoforge.runtime.bench.measure import Inputs, ModelFile, Plan, measure
 from sonoforge.runtime.bench.results import Figures, Ratio, Report, Row, joules
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
-from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, runs_code
 from sonoforge.runtime.temporary import temporary_folder
-
-EXAMPLES = """
-sonoforge bench
-sonoforge bench runs/00003-run-busi/bundle --formats onnx,onnx-int8 --out speed/
-sonoforge bench new.zip --against old.zip --seconds 10
-sonoforge bench bundle.zip --threads 4 --batches 1,16,64 --json
-
-exit code: 0 success; 1 a file failed or none could be measured; 2 there is no bundle
-"""
+from sonoforge.runtime.verbs.settings import BenchConfig
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Config:
-    """Settings of ``sonoforge bench``."""
-
-    bundle: str = argument("", help="folder or .zip of a bundle; without it, the one shipped")
-    formats: tuple[str, ...] = option((), help="only these formats, such as onnx,onnx-int8", metavar="NAME,...")
-    trust: bool = option(
-        False, help="also run TorchScript, ExecuTorch and TensorRT files: programs of an author you trust"
-    )
-    threads: int = option(1, help="threads for one inference", limits=(1, 256))
-    batches: tuple[int, ...] = option((1, 8, 32), help="images at a time", limits=(1, 1024), metavar="N,...")
-    seconds: float = option(3.0, help="seconds of timing for each file", limits=(0.01, 3600))
-    rounds: int = option(3, help="rounds that the timing of each file is spread over", limits=(1, 100))
-    against: str = option("", help="another bundle to compare with", metavar="PATH")
-    image: str = option("", help="time this image instead of the golden ones", metavar="FILE")
-    out: str = option("", help="write bench.json and bench.png to this folder", metavar="FOLDER")
-
-
-def main(config: Config) -> Outcome:
+def main(config: BenchConfig) -> Outcome:
     """Measure the files of one or two bundles; see the top of this module for the result and the exit code."""
     sides = {"": open_bundle(config.bundle or None)}
     if config.against:
@@ -116,7 +89,7 @@ def _check_formats(bundle: Bundle[ClassifierManifest], formats: tuple[str, ...])
 
 
 def _measure(
-    sides: Mapping[str, Bundle[ClassifierManifest]], inputs: Mapping[str, Inputs], config: Config, plan: Plan
+    sides: Mapping[str, Bundle[ClassifierManifest]], inputs: Mapping[str, Inputs], config: BenchConfig, plan: Plan
 ) -> dict[str, list[Row]]:
     """Return a row for each model file of each side."""
     rows = {side: _rows(bundle, config.formats, config.trust) for side, bundle in sides.items()}

@@ -38,69 +38,27 @@ import itertools
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.cli.answer import prints_text, say
 from sonoforge.runtime.cli.answer_table import AnswerTable
-from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, expand, printable
 from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.verbs.settings import ClassifyConfig
 
 if TYPE_CHECKING:
     from sonoforge.runtime.cli.answer_files import AnswerFile
     from sonoforge.runtime.cli.answering import Answering
     from sonoforge.runtime.inference.classifier import Classifier
 
-EXAMPLES = """
-sonoforge classify scan.png
-sonoforge classify scans/ --recursive --csv answers.csv
-sonoforge classify scans/ --csv answers.csv --resume
-sonoforge classify scans/ --overlay looked-at/
-sonoforge classify 'scans/*.png' --json --quiet > answers.json
-sonoforge classify scans/ --html answers.html
-sonoforge classify - < scan.png
-sonoforge classify --watch incoming/ --csv answers.csv
-sonoforge classify scan.png --bundle bundle.zip --file model.int8.onnx
-
-exit code: 0 every file was answered; 2 at least one could not be (the others still are)
-"""
-
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Config:
-    """Settings of ``sonoforge classify``."""
-
-    paths: tuple[str, ...] = argument((), help="images, folders and globs, which may be quoted; - for standard input")
-    bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
-    file: str = option("model.onnx", help="model file of the bundle to answer with, such as model.int8.onnx")
-    provider: str = option("CPUExecutionProvider", help="what onnxruntime runs it on; see sonoforge doctor")
-    crop: str = option(
-        "bundle",
-        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
-        choices=("bundle", "auto", "none"),
-    )
-    abstain: bool = option(False, help="print uncertain instead of a label where the bundle's policy hands a scan back")
-    overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
-    html: str = option("", help="also write one page of scans and answers, the worst first", metavar="PAGE")
-    csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")
-    jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
-    resume: bool = option(False, help="continue --csv or --jsonl: answer only the files that it lacks")
-    beside: bool = option(False, help="also write each answer as JSON beside its file: NAME.sonoforge.json")
-    sr: str = option("", help="also write answers for DICOM as structured reports in this folder", metavar="FOLDER")
-    anonymous: bool = option(False, help="name files by a hash of their contents in all that is printed and written")
-    watch: str = option("", help="answer each scan that appears in this folder, until Ctrl-C", metavar="FOLDER")
-    recursive: bool = option(False, help="also search subfolders")
-    threads: int = option(1, help="threads for one inference", limits=(1, 256))
-    workers: int = option(0, help="files classified at a time; 0: one for each core, at most 8", limits=(0, 256))
-
-
-def main(config: Config) -> Outcome:
+def main(config: ClassifyConfig) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
     from sonoforge.runtime.cli.answering import Answering, Extras  # noqa: PLC0415 - not for --help or a wrong flag
     from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
@@ -168,7 +126,7 @@ def main(config: Config) -> Outcome:
     return Outcome(result, next_command, 2 if summary["failed"] or summary["unwritten"] else 0)
 
 
-def _check(config: Config) -> None:
+def _check(config: ClassifyConfig) -> None:
     """Refuse settings that contradict each other."""
     if not (config.paths or config.watch):
         raise SonoforgeError("PATHS is missing: images, folders and globs, or - for standard input")
@@ -185,7 +143,7 @@ def _check(config: Config) -> None:
             raise SonoforgeError(f"--{flag}: needs a file's name, which standard input (-) has not; give the file")
 
 
-def _batches(config: Config, files: list[str]) -> Iterator[list[str]]:
+def _batches(config: ClassifyConfig, files: list[str]) -> Iterator[list[str]]:
     """Yield the files given; then, with ``--watch``, those that appear, until Ctrl-C or SIGTERM."""
     if files or not config.watch:
         yield files
@@ -197,7 +155,7 @@ def _batches(config: Config, files: list[str]) -> Iterator[list[str]]:
 
 
 def _answers(
-    config: Config, answering: Answering, kept: Sequence[AnswerFile], files: Sequence[str], table: AnswerTable
+    config: ClassifyConfig, answering: Answering, kept: Sequence[AnswerFile], files: Sequence[str], table: AnswerTable
 ) -> Iterator[dict[str, Any]]:
     """Yield the answer for each file that ``--resume`` leaves, kept as soon as it is known."""
     from sonoforge.runtime.inference.in_order import answers_in_order, workers_for  # noqa: PLC0415 - not for --help
@@ -222,7 +180,7 @@ def _answers(
         yield from answers_in_order(answering.answer, keep, left, workers)
 
 
-def _open_files(config: Config, classifier: Classifier) -> list[AnswerFile]:
+def _open_files(config: ClassifyConfig, classifier: Classifier) -> list[AnswerFile]:
     """Open what answers are appended to, before anything is answered."""
     if not (config.csv or config.jsonl):
         if config.resume:

@@ -18,7 +18,6 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
@@ -28,13 +27,7 @@ from packaging.requirements import Requirement
 from sonoforge.runtime import machine
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
-
-EXAMPLES = """
-sonoforge doctor
-sonoforge doctor --json
-
-exit code: 0, whatever is missing; 1 when the base install itself is broken
-"""
+from sonoforge.runtime.verbs.settings import DoctorConfig
 
 _BASE = ("numpy", "onnxruntime", "packaging", "pillow")
 _UNIONS = ("all", "dev")  # of the other extras, and tools of developers
@@ -58,11 +51,6 @@ _PROVIDERS = {
     "CoreMLExecutionProvider": ("Apple devices", "comes with onnxruntime on macOS"),
     "QNNExecutionProvider": ("Qualcomm processors on Windows", _INSTEAD.format("onnxruntime-qnn")),
 }
-
-
-@dataclass(frozen=True)
-class Config:
-    """``sonoforge doctor`` has no settings of its own."""
 
 
 class Machine(TypedDict):
@@ -103,7 +91,7 @@ class Report(TypedDict):
     bundle: dict[str, str] | None
 
 
-def main(config: Config) -> Outcome:
+def main(config: DoctorConfig) -> Outcome:
     """Examine this installation; see the top of this module for the result and the exit code."""
     try:
         lines = metadata.requires("sonoforge") or []

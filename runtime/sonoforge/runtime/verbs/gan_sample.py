@@ -12,72 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument, images_target, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.urls import is_url
+from sonoforge.runtime.verbs.settings import GanSampleConfig
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-EXAMPLES = """
-sonoforge gan sample --bundle shipped --class malignant    breast scans of 64 x 64 pixels, without any training
-sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 227
-sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --checkpoint best --seed 7 --out generated/malignant
-sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --count 10000 --out normal.zip
-sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --truncation 1.5 --out normal.npz
-sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7 --count 227
-sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 4 --interpolate 9
-sonoforge gan sample --bundle generator.zip --count 16 --seed 3 --out generated/
-sonoforge gan sample runs/00003-gan-ga-gan-herlev --class all --count 4000 --out s3://bucket/herlev-generated
-
-For better single images of less variety: --psi for StyleGAN 1 to 3 (the truncation of styles, Karras 2019), and
---truncation for the others with normal latents (that of latents, Brock 2019; not began).
-With masks trained jointly, each image comes with its mask: NAME.png and NAME_mask.png; with masks of several
-structures, NAME_mask_STRUCTURE.png.
-"""
-
-
 ALL = "all"
 SHIPPED = "shipped"
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of ``sonoforge gan sample``."""
-
-    run: str = argument("", help="run folder of sonoforge gan train, or one of its checkpoints")
-    bundle: str = option(
-        "",
-        help="instead: folder or .zip of a generator's bundle, or the word shipped, without torch",
-        metavar="PATH",
-    )
-    count: int = option(64, help="images to generate; with --interpolate, strips", limits=(1, None))
-    class_name: str = option(
-        "",
-        help="class to generate, for a generator of several; all: --count images of each, in a folder of its own",
-        aliases=("class",),
-    )
-    seed: int = option(0, help="image i depends on (seed, i) alone", limits=(0, None))
-    psi: float | None = option(
-        None, help="StyleGAN: draw styles to their mean, 1: not at all, 0: one image for all", limits=(-2, 2)
-    )
-    psi_cutoff: int | None = option(
-        None, help="StyleGAN: number of coarse styles to draw to their mean (default: all)", limits=(1, None)
-    )
-    truncation: float | None = option(
-        None, help="generators without styles: largest number in a latent, for fewer odd images", limits=(0.01, None)
-    )
-    interpolate: int | None = option(
-        None, help="write strips of this many images from one to the next", limits=(2, 100)
-    )
-    out: str = images_target(
-        help="folder, .zip or .npz for the images, or a folder at a URL: s3://bucket/folder (default: generated/ in "
-        "the run folder)"
-    )
-    checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")
-    batch: int = option(64, help="images in a batch on a GPU", limits=(1, None))
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
 
 
 class Source(NamedTuple):
@@ -104,7 +49,7 @@ class Source(NamedTuple):
     generate: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
 
 
-def main(config: Config) -> Outcome:
+def main(config: GanSampleConfig) -> Outcome:
     """Generate images from a bundle; `sonoforge.training.verbs.gan_sample` does so from a run folder.
 
     Raises:
@@ -118,7 +63,7 @@ def main(config: Config) -> Outcome:
     return write_all(config, Generator(_path(config)).manifest.classes, _open_bundle)
 
 
-def check(config: Config) -> None:
+def check(config: GanSampleConfig) -> None:
     """Refuse settings that contradict each other.
 
     Raises:
@@ -131,7 +76,9 @@ def check(config: Config) -> None:
         raise SonoforgeError("--psi-cutoff: found without --psi; set the truncation of styles, such as --psi 0.7")
 
 
-def write_all(config: Config, classes: Sequence[str], open_source: Callable[[Config], Source]) -> Outcome:
+def write_all(
+    config: GanSampleConfig, classes: Sequence[str], open_source: Callable[[GanSampleConfig], Source]
+) -> Outcome:
     """Generate as many images of each class, each in a folder of its own: a data set of class folders.
 
     Args:
@@ -157,7 +104,7 @@ def write_all(config: Config, classes: Sequence[str], open_source: Callable[[Con
     return Outcome({"target": base, "targets": targets, "count": config.count * len(classes)})
 
 
-def write(config: Config, source: Source) -> Outcome:
+def write(config: GanSampleConfig, source: Source) -> Outcome:
     """Generate the images and write them with their manifest.
 
     Raises:
@@ -182,19 +129,19 @@ def write(config: Config, source: Source) -> Outcome:
     return Outcome({"target": target, "count": config.count, **source.origin})
 
 
-def settings_of_origin(config: Config) -> dict[str, Any]:
+def settings_of_origin(config: GanSampleConfig) -> dict[str, Any]:
     """Return the settings that change images, for their origin: only those that were given."""
     given = {"truncation": config.truncation, "psi": config.psi, "psi_cutoff": config.psi_cutoff}
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _path(config: Config) -> Path:
+def _path(config: GanSampleConfig) -> Path:
     from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR  # noqa: PLC0415 - not for --help
 
     return SHIPPED_GENERATOR if config.bundle == SHIPPED else Path(config.bundle)
 
 
-def _open_bundle(config: Config) -> Source:
+def _open_bundle(config: GanSampleConfig) -> Source:
     """Set up a bundle; refuse settings that only a run folder takes."""
     from sonoforge.runtime.inference.generator import Generator  # noqa: PLC0415 - numpy, not for --help
 
@@ -232,7 +179,7 @@ def _open_bundle(config: Config) -> Source:
     )
 
 
-def _write_strips(config: Config, steps: int, source: Source) -> Outcome:
+def _write_strips(config: GanSampleConfig, steps: int, source: Source) -> Outcome:
     """Write one PNG for each strip: from image i to image i + 1."""
     import numpy as np  # noqa: PLC0415 - not for --help
 

@@ -40,12 +40,11 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
@@ -53,6 +52,7 @@ from sonoforge.runtime.images.inputs import cell, column_width, expand, failure,
 from sonoforge.runtime.images.quality_table import LESION, SCAN
 from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.verbs.settings import QualityConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,14 +62,6 @@ if TYPE_CHECKING:
     from sonoforge.runtime.images.repeats import Repeats
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.inference.result import Result
-
-EXAMPLES = """
-sonoforge quality scan.png
-sonoforge quality scans/ --recursive --csv quality.csv --html quality.html
-sonoforge quality generated/ --against real/ --json > distances.json
-
-exit code: 0 every file was measured; 2 at least one could not be (the others still are)
-"""
 
 # Each metric's heading and number format.
 _COLUMNS = {
@@ -89,20 +81,7 @@ _HEADINGS = (*(heading for heading, _ in _COLUMNS.values()), *(metric.title for 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Config:
-    """Settings of ``sonoforge quality``."""
-
-    paths: tuple[str, ...] = argument(help="images, folders (without their masks) and globs, which may be quoted")
-    against: str = option("", help="folder of reference images: also measure the distance from them", metavar="FOLDER")
-    bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
-    csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
-    html: str = option("", help="also write one page of scans and figures, the worst first", metavar="PAGE")
-    recursive: bool = option(False, help="also search subfolders")
-    threads: int = option(1, help="threads for one inference", limits=(1, 256))
-
-
-def main(config: Config) -> Outcome:
+def main(config: QualityConfig) -> Outcome:
     """Measure every file, and with ``--against`` the two sets; see the top of this module for the result."""
     from sonoforge.runtime.bundle.reader import open_bundle  # noqa: PLC0415 - not for --help or a wrong flag
     from sonoforge.runtime.images.repeats import Repeats  # noqa: PLC0415
@@ -255,7 +234,7 @@ def _print_result(result: dict[str, Any], width: int) -> None:
     say("%-*s  %s%s", width, name, numbers, flags)
 
 
-def _compare(config: Config, classifier: Classifier, given: list[NDArray[Any]]) -> dict[str, Any]:
+def _compare(config: QualityConfig, classifier: Classifier, given: list[NDArray[Any]]) -> dict[str, Any]:
     """Read the reference images, measure the distances to them and print both; see the top for the result."""
     import numpy as np  # noqa: PLC0415 - only with --against
 

@@ -16,7 +16,6 @@ Exit code 0 when the bundle passes, 1 when it fails, 2 when there is no bundle t
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,29 +25,13 @@ from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, Bundle, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, argument, option
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference import golden
-
-EXAMPLES = """
-sonoforge verify
-sonoforge verify runs/00003-run-busi/bundle
-sonoforge verify bundle.zip --json
-sonoforge verify my-own-bundle --trust
-
-exit code: 0 the bundle passes; 1 it fails; 2 there is no bundle to check
-"""
+from sonoforge.runtime.verbs.settings import VerifyConfig
 
 
-@dataclass(frozen=True)
-class Config:
-    """Settings of ``sonoforge verify``."""
-
-    bundle: str = argument("", help="folder or .zip of a bundle; without it, the one shipped")
-    trust: bool = option(False, help="run its programs, too: TorchScript, ExecuTorch, TensorRT files of a known maker")
-
-
-def main(config: Config) -> Outcome:
+def main(config: VerifyConfig) -> Outcome:
     """Check one bundle; see the top of this module for the result and the exit code."""
     result: dict[str, Any] = {"bundle": config.bundle or str(SHIPPED), "ok": False, "problems": []}
     next_command = ""

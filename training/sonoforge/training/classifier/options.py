@@ -38,9 +38,10 @@ class ClassifierOptions:
 
     budget: str = option(
         "quick",
-        help="quick: early blocks frozen, CPU minutes; thesis: its plain training, nothing that it does not name; "
-        "full: every block, 20 epochs, with smoothing, averaging, flips and one-cycle, which the thesis does not name; "
-        "collections: for several collections with masks, and scanners that none of them has",
+        help="quick: minutes on a CPU; full: all layers, 20 epochs; thesis: as published; collections: for several "
+        "collections with masks",
+        details="quick trains the late blocks only; full adds label smoothing, a moving average of the weights, flips "
+        "and a one-cycle learning rate to the thesis' training; collections aims at scanners that are in no collection",
         choices=tuple(BUDGETS),
     )
     weights: str | None = option(

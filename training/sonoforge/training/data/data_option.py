@@ -16,8 +16,8 @@ def data_option() -> Any:
     """Declare ``--data`` of a verb: a field ``data: tuple[str, ...]``."""
     return repeated_option(
         PHANTOM,
-        help="folder of images (BUSI layout or one folder a class), collections.yaml, or phantom; given several times, "
-        "all are one data set",
+        help="folder of images (one folder per class, or as BUSI), collections.yaml, or phantom; repeat it to pool "
+        "several",
         metavar="FOLDER",
     )
 

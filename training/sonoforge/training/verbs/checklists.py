@@ -14,10 +14,10 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.pages.checklists.item import Filled
 from sonoforge.training.pages.checklists.page import fill_checklists, write_checklists
 from sonoforge.training.pages.checklists.run import read_run
-from sonoforge.training.verbs.settings.checklists import Config
+from sonoforge.training.verbs.settings.crossval import ChecklistsConfig
 
 
-def main(config: Config) -> Outcome:
+def main(config: ChecklistsConfig) -> Outcome:
     """Fill the checklists and write them into the run folder."""
     folder = Path(config.run)
     run = read_run(folder)

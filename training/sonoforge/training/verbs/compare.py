@@ -26,7 +26,7 @@ from sonoforge.training.statistics.between_runs import (
 )
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.results import change_text, interval_text
-from sonoforge.training.verbs.settings.compare import Config
+from sonoforge.training.verbs.settings.crossval import CompareConfig
 
 ANSWERS = "predictions.csv"
 _UNKNOWN = "-"  # a setting that a run of another version does not have
@@ -43,7 +43,7 @@ class _Run:
     settings: dict[str, Any]  # empty where the path is a table alone
 
 
-def main(config: Config) -> Outcome:
+def main(config: CompareConfig) -> Outcome:
     """Read the runs' answers, and compare each run with the first."""
     runs = [run for text in config.runs for run in _read(text, config.arms, several=len(config.runs) > 1)]
     if len(runs) < 2:

@@ -32,7 +32,7 @@ from sonoforge.training.statistics.predictions import Predictions, read_predicti
 from sonoforge.training.statistics.results import ComparisonResults
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.tasks.ray_cluster import check_cluster
-from sonoforge.training.verbs.settings.crossval import ComparisonConfig, Config
+from sonoforge.training.verbs.settings.crossval import ComparisonConfig, CrossvalConfig
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ HELD_OUT = 0.1
 """Share of a training fold that the best checkpoint of its generators is chosen on."""
 
 
-def main(config: Config) -> Outcome:
+def main(config: CrossvalConfig) -> Outcome:
     """Run the comparison in a run folder and write its tables; or print those of a ``predictions.csv`` again."""
     if config.from_predictions:
         return _print_again(config)
@@ -70,7 +70,7 @@ def main(config: Config) -> Outcome:
     return Outcome({"run": str(folder), **results}, f"sonoforge run {data_flags(config.data)}")
 
 
-def _print_again(config: Config) -> Outcome:
+def _print_again(config: CrossvalConfig) -> Outcome:
     """Compute every figure from the predictions alone."""
     parts, classes = read_again(config)
     evaluation = evaluate(parts, classes)

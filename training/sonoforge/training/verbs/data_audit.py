@@ -15,10 +15,10 @@ from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.pages.audit.page import audit_page_html
 from sonoforge.training.terminal import as_text
-from sonoforge.training.verbs.settings.data_audit import Config
+from sonoforge.training.verbs.settings.data import DataAuditConfig
 
 
-def main(config: Config) -> Outcome:
+def main(config: DataAuditConfig) -> Outcome:
     """Audit a data set; the result is an `Audit`."""
     if config.html and Path(config.html).is_dir():
         raise SonoforgeError(f"--html: {config.html} is a folder, expected a file name such as audit.html")

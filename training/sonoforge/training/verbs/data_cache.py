@@ -9,10 +9,10 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache_settings import default_folder, kept_files, kept_folders
-from sonoforge.training.verbs.settings.data_cache import Config
+from sonoforge.training.verbs.settings.data import DataCacheConfig
 
 
-def main(config: Config) -> Outcome:
+def main(config: DataCacheConfig) -> Outcome:
     """Show or empty the folder; the result: ``{"folder", "files", "bytes", "removed"}``, what was there before.
 
     Raises:

@@ -18,10 +18,10 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.runtime.urls import is_url, open_url, told
 from sonoforge.training.progress import is_shown, progress_bar
-from sonoforge.training.verbs.settings.data_fetch import Config
+from sonoforge.training.verbs.settings.data import DataFetchConfig
 
 
-def main(config: Config) -> Outcome:
+def main(config: DataFetchConfig) -> Outcome:
     """Copy what is missing.
 
     The result: ``folder``, ``files`` (in all) and ``copied`` (this time).

@@ -15,7 +15,7 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.importing import ImportSettings, file_digest, write_set
 from sonoforge.training.data.collections.known_sets import COLLECTIONS
-from sonoforge.training.verbs.settings.data_import import Config
+from sonoforge.training.verbs.settings.data import DataImportConfig
 
 
 def read_window(text: str) -> tuple[float, float]:
@@ -33,7 +33,7 @@ def read_window(text: str) -> tuple[float, float]:
     return low, high
 
 
-def main(config: Config) -> Outcome:
+def main(config: DataImportConfig) -> Outcome:
     """Write the set and print what it holds.
 
     The result: ``folder``, ``images`` (of each class), ``left_out`` (message for each picture that was left out).

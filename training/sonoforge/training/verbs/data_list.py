@@ -10,10 +10,10 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.data.collections.known_sets import KNOWN_SETS, KnownSet
 from sonoforge.training.terminal import as_text
-from sonoforge.training.verbs.settings.data_list import Config
+from sonoforge.training.verbs.settings.data import DataListConfig
 
 
-def main(config: Config) -> Outcome:
+def main(config: DataListConfig) -> Outcome:
     """Show the table; nothing is downloaded.
 
     The result: ``{"sets": [{"name", "content", "obtain", "licence", "citation", "reader"}]}``.

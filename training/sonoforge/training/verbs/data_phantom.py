@@ -10,12 +10,12 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.training.phantom.dataset import write_phantom_set
 from sonoforge.training.phantom.lesion import ideal_observer_accuracy
-from sonoforge.training.verbs.settings.data_phantom import Config
+from sonoforge.training.verbs.settings.data import DataPhantomConfig
 
 log = logging.getLogger(__name__)
 
 
-def main(config: Config) -> Outcome:
+def main(config: DataPhantomConfig) -> Outcome:
     """Write the set and print what it holds."""
     start = time.perf_counter()
     written = write_phantom_set(config.out, config.images, config.seed, config.size, config.balance, config.marks)

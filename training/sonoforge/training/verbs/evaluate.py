@@ -44,7 +44,7 @@ from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.evaluation import answers, gallery
 from sonoforge.training.pages.evaluation.page import write_evaluation
 from sonoforge.training.statistics.wording import bracket, figure, times
-from sonoforge.training.verbs.settings.evaluate import Config
+from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ PLOTS = ("pca", "tsne", "umap")
 _LONGEST_SLUG = 80  # characters of FAKE's name in the run folder's
 
 
-def main(config: Config) -> Outcome:
+def main(config: EvaluateConfig) -> Outcome:
     """Measure, draw, and write the run folder; or compare earlier ones."""
     if config.compare:
         return _compare(config)
@@ -134,7 +134,7 @@ def main(config: Config) -> Outcome:
     return Outcome({"run": str(folder), "report": str(page), **results}, next_command)
 
 
-def _sets(config: Config, cache: Path | None) -> EvaluatedSets:
+def _sets(config: EvaluateConfig, cache: Path | None) -> EvaluatedSets:
     """Read what is compared: a run's own images, or the sets that are named."""
     inputs = _inputs(config, cache)
     if not config.fake:
@@ -144,7 +144,7 @@ def _sets(config: Config, cache: Path | None) -> EvaluatedSets:
     return EvaluatedSets(real, real, held_out, fake)
 
 
-def _checkpoint(config: Config) -> Path | None:
+def _checkpoint(config: EvaluateConfig) -> Path | None:
     """Return the checkpoint that draws the images, if one does."""
     run = Path(config.fake or config.real)
     return find_checkpoint(run, config.checkpoint) if is_run(run) else None
@@ -161,7 +161,7 @@ def _flattered(spaces: Sequence[Space], drawn_by: Path | None) -> list[str]:
     ]
 
 
-def _inputs(config: Config, cache: Path | None) -> EvaluationInput:
+def _inputs(config: EvaluateConfig, cache: Path | None) -> EvaluationInput:
     return EvaluationInput(
         real=config.real,
         fake=config.fake,
@@ -176,7 +176,7 @@ def _inputs(config: Config, cache: Path | None) -> EvaluationInput:
     )
 
 
-def _check_sets(config: Config) -> None:
+def _check_sets(config: EvaluateConfig) -> None:
     if not config.real:
         raise SonoforgeError("REAL is missing; see sonoforge evaluate --help")
     if not config.fake and not is_run(Path(config.real)):
@@ -187,7 +187,7 @@ def _check_sets(config: Config) -> None:
         raise SonoforgeError(f"--held-out: found {config.held_out} with a run alone, which held images out itself")
 
 
-def _check(config: Config) -> None:
+def _check(config: EvaluateConfig) -> None:
     _check_sets(config)
     for flag, found, known in (("--metrics", config.metrics, METRICS), ("--plots", config.plots, PLOTS)):
         for name in found:
@@ -267,7 +267,7 @@ def _print(results: EvaluationResults) -> None:
     say("%s", NOTICE)
 
 
-def _compare(config: Config) -> Outcome:
+def _compare(config: EvaluateConfig) -> Outcome:
     if config.real or config.fake:
         raise SonoforgeError(
             f"--compare: found {config.fake or config.real} beside it, expected finished runs alone, RUN,RUN; "

@@ -44,7 +44,7 @@ from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.progress import is_shown
 from sonoforge.training.statistics.published_gans import Paper, find_paper
 from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt
-from sonoforge.training.verbs.settings.gan_compare import CYTOLOGY, Config
+from sonoforge.training.verbs.settings.gan import CYTOLOGY, GanCompareConfig
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class _Training:
         return comparison / self.name.replace(":", "-")
 
 
-def main(config: Config) -> Outcome:
+def main(config: GanCompareConfig) -> Outcome:
     """Train each recipe from milestone to milestone; write figures and tables after each."""
     if config.from_tables:
         return _show_again(config)
@@ -132,9 +132,9 @@ def main(config: Config) -> Outcome:
     return Outcome({"run": str(folder), "finished": True, "tables": str(folder / tables.TABLES), **result}, following)
 
 
-def _show_again(config: Config) -> Outcome:
+def _show_again(config: GanCompareConfig) -> Outcome:
     """Print the tables and draw the curves from what was measured."""
-    if dataclasses.replace(config, from_tables=(), out=Config.out) != Config():
+    if dataclasses.replace(config, from_tables=(), out=GanCompareConfig.out) != GanCompareConfig():
         raise SonoforgeError("--from: found other settings beside it, expected none but --out: the files hold them")
     rows = read_comparison([Path(name) for name in config.from_tables])
     folder = run_folder.open_run(Path(config.out), f"gan-compare-{rows[0]['data']}-again".lower(), {}, resume=False)
@@ -175,7 +175,7 @@ def _apart(shares: Sequence[float], steps: int) -> list[float]:
     return list(last.values())
 
 
-def _set_up(config: Config, job: GanJob, cache_folder: Path | None) -> list[_Training]:
+def _set_up(config: GanCompareConfig, job: GanJob, cache_folder: Path | None) -> list[_Training]:
     """Make every training ready, each set of images read once."""
     read: dict[int, TrainingSet] = {}  # of one class or of all, by size
     trainings = []

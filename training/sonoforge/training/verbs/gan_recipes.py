@@ -12,10 +12,10 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.training.gan.recipes.row import Budget, Recipe
 from sonoforge.training.gan.recipes.table import RECIPES, find_recipe
 from sonoforge.training.terminal import as_text
-from sonoforge.training.verbs.settings.gan_recipes import Config
+from sonoforge.training.verbs.settings.gan import GanRecipesConfig
 
 
-def main(config: Config) -> Outcome:
+def main(config: GanRecipesConfig) -> Outcome:
     """Show the table, or the sources of the named recipes, and return the same as data."""
     chosen = {name: find_recipe(name) for name in config.recipes} or RECIPES
     if config.recipes:

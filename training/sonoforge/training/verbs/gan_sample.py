@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.inference.generator import find_label
-from sonoforge.runtime.verbs.gan_sample import ALL, Config, Source, check, settings_of_origin, write, write_all
+from sonoforge.runtime.verbs.gan_sample import ALL, Source, check, settings_of_origin, write, write_all
+from sonoforge.runtime.verbs.settings import GanSampleConfig
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import (
@@ -27,7 +28,7 @@ from sonoforge.training.gan.generator import (
 from sonoforge.training.gan.synthetic import describe_origin
 
 
-def main(config: Config) -> Outcome:
+def main(config: GanSampleConfig) -> Outcome:
     """Generate images from a run folder; see `sonoforge.runtime.verbs.gan_sample`."""
     check(config)
     if config.class_name != ALL:
@@ -36,7 +37,7 @@ def main(config: Config) -> Outcome:
     return write_all(config, about.classes, _open_run)
 
 
-def _open_run(config: Config) -> Source:
+def _open_run(config: GanSampleConfig) -> Source:
     """Set up the generator of a run folder or checkpoint."""
     checkpoint = gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint)
     about = gan_checkpoint.describe(checkpoint)

@@ -23,14 +23,14 @@ from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE, Squa
 from sonoforge.training.gan.latent_space.sheets import NOTE
 from sonoforge.training.gan.synthetic import describe_origin
 from sonoforge.training.metrics.lpips import open_lpips
-from sonoforge.training.verbs.settings.gan_show import Config
+from sonoforge.training.verbs.settings.gan import GanShowConfig
 
 RECORD = "looks.json"
 
 log = logging.getLogger(__name__)
 
 
-def main(config: Config) -> Outcome:
+def main(config: GanShowConfig) -> Outcome:
     """Draw the looks that were named, or all that apply, and write ``looks.json``."""
     checkpoint = gan_checkpoint.find_checkpoint(Path(config.run), config.checkpoint)
     about = gan_checkpoint.describe(checkpoint)
@@ -92,7 +92,7 @@ def _open_folder(folder: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _open_distance(config: Config, image_channels: int) -> SquaredDistance:
+def _open_distance(config: GanShowConfig, image_channels: int) -> SquaredDistance:
     if config.lpips:
         lpips = open_lpips(config.lpips, config.lpips_heads or None, find_device(config.device))
         return perceptual_distance(lpips, image_channels)

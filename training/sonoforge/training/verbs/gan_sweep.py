@@ -52,7 +52,7 @@ from sonoforge.training.pages.sweep import (
 )
 from sonoforge.training.progress import is_shown
 from sonoforge.training.verbs.gan_train import UNFINISHED, finishing_on_interrupt
-from sonoforge.training.verbs.settings.gan_sweep import Config
+from sonoforge.training.verbs.settings.gan import GanSweepConfig
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ EVALUATION = "evaluation.json"
 METRICS = ("kid", "fid", "swd", "ms-ssim", "lpips")
 
 
-def main(config: Config) -> Outcome:
+def main(config: GanSweepConfig) -> Outcome:
     """Train each combination and measure it; write the tables and the picture anew after each."""
     cache_folder = config.storage.open()
     lpips = _open_lpips(config)
@@ -105,7 +105,7 @@ def main(config: Config) -> Outcome:
     return Outcome({**paths, **result}, f"sonoforge gan sample {folder / best['run']} --checkpoint {which}")
 
 
-def _open_lpips(config: Config) -> Lpips | None:
+def _open_lpips(config: GanSweepConfig) -> Lpips | None:
     if config.lpips:
         return open_lpips(config.lpips, config.lpips_heads or None, str(find_device(config.device)))
     if config.lpips_heads:
@@ -114,7 +114,9 @@ def _open_lpips(config: Config) -> Lpips | None:
     return None
 
 
-def _combine(config: Config, shared: GanSettings, cache_folder: Path | None) -> list[tuple[GanSettings, TrainingSet]]:
+def _combine(
+    config: GanSweepConfig, shared: GanSettings, cache_folder: Path | None
+) -> list[tuple[GanSettings, TrainingSet]]:
     """List every combination with its images, each set read once."""
     read: dict[tuple[int, bool], TrainingSet] = {}
     combined = []
@@ -128,7 +130,7 @@ def _combine(config: Config, shared: GanSettings, cache_folder: Path | None) -> 
     return combined
 
 
-def _spaces(config: Config, images: TrainingSet) -> list[Space]:
+def _spaces(config: GanSweepConfig, images: TrainingSet) -> list[Space]:
     choices = config.metric_features
     if not choices:
         originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals

@@ -31,7 +31,7 @@ from sonoforge.training.gan.progress.curves import PICTURE
 from sonoforge.training.gan.settings import given_lengths, make_plan
 from sonoforge.training.gan.setup import set_up
 from sonoforge.training.progress import is_shown
-from sonoforge.training.verbs.settings.gan_train import Config
+from sonoforge.training.verbs.settings.gan import GanTrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ HELD_OUT_SHARE = 0.1
 UNFINISHED = "stopped before its end; to go on: the same command with --resume"
 
 
-def main(config: Config) -> Outcome:
+def main(config: GanTrainConfig) -> Outcome:
     """Train, or continue, or report that it is done."""
     job = open_job(config.gan, config.device)
     cache_folder = config.storage.open()

@@ -23,7 +23,7 @@ from sonoforge.training.statistics.leakage import Leakage, measure_leakage
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.results import IntervalResult, change_text, interval_text
 from sonoforge.training.verbs.crossval import fill_defaults, read_again, resolve_settings
-from sonoforge.training.verbs.settings.leakage import Config
+from sonoforge.training.verbs.settings.crossval import LeakageConfig
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _CAUSES = {
 }
 
 
-def main(config: Config) -> Outcome:
+def main(config: LeakageConfig) -> Outcome:
     """Run the comparison under each protocol, in a folder of its own, and compare the answers image by image."""
     if config.from_predictions:
         return _print_again(config)
@@ -81,7 +81,7 @@ def main(config: Config) -> Outcome:
     return Outcome({"run": str(folder), **results}, f"sonoforge crossval {data_flags(comparison.data)}")
 
 
-def _print_again(config: Config) -> Outcome:
+def _print_again(config: LeakageConfig) -> Outcome:
     """Compute every figure from the answers alone.
 
     Raises:

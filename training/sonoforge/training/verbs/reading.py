@@ -26,7 +26,7 @@ from sonoforge.training.reading.key import KEY, KINDS, Key, read_key
 from sonoforge.training.reading.results import ReadingResults, ShareResult
 from sonoforge.training.reading.scores import score_agreement, score_images, score_reader, score_together
 from sonoforge.training.statistics.wording import bracket, number, p_value, share
-from sonoforge.training.verbs.settings.reading import Config
+from sonoforge.training.verbs.settings.evaluation import ReadingConfig
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ _COLUMNS = (
 )
 
 
-def main(config: Config) -> Outcome:
+def main(config: ReadingConfig) -> Outcome:
     """Check the answers against the sealed key, score them, and write the run folder."""
     if not config.sheet or not config.answers:
         raise SonoforgeError(

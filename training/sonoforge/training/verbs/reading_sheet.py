@@ -29,7 +29,7 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.pages.reading.sheet_page import PAGE, write_sheet
 from sonoforge.training.reading.key import KEY, commitment
 from sonoforge.training.reading.sheet import Pair, make_sheet
-from sonoforge.training.verbs.settings.evaluate import Config
+from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _USED = (
 _NONCE = 32  # bytes: as many as the commitment has
 
 
-def main(config: Config) -> Outcome:
+def main(config: EvaluateConfig) -> Outcome:
     """Draw the images, write the page and its key, and say what each is for."""
     _check(config)
     assert config.reading_sheet is not None  # noqa: S101 - what this module is called for
@@ -87,7 +87,7 @@ def main(config: Config) -> Outcome:
     return Outcome({"run": str(folder), **results}, f"sonoforge reading {folder} answers-*.json")
 
 
-def _check(config: Config) -> None:
+def _check(config: EvaluateConfig) -> None:
     if not config.real:
         raise SonoforgeError("REAL is missing; see sonoforge evaluate --help")
     if not config.fake and not is_run(Path(config.real)):
@@ -95,8 +95,8 @@ def _check(config: Config) -> None:
             f"FAKE is missing: {config.real} is no run of sonoforge gan train, which alone can be read by itself; see "
             "sonoforge evaluate --help"
         )
-    defaults = Config()
-    for field in dataclasses.fields(Config):
+    defaults = EvaluateConfig()
+    for field in dataclasses.fields(EvaluateConfig):
         unused = field.name not in _USED and not field.name.startswith("reading_")
         if unused and getattr(config, field.name) != getattr(defaults, field.name):
             raise SonoforgeError(
@@ -108,7 +108,7 @@ def _check(config: Config) -> None:
         )
 
 
-def _sets(config: Config) -> list[tuple[str, str]]:
+def _sets(config: EvaluateConfig) -> list[tuple[str, str]]:
     """Return each generated set that FAKE, or a run alone, names, with its class; empty where the set says which."""
     given = config.fake or config.real
     whole = given == "phantom" or Path(given).exists()
@@ -118,7 +118,7 @@ def _sets(config: Config) -> list[tuple[str, str]]:
     return [(fake, config.class_name) for fake in fakes]
 
 
-def _classes(config: Config, fake: str) -> tuple[str, ...]:
+def _classes(config: EvaluateConfig, fake: str) -> tuple[str, ...]:
     """Return the classes of a conditional generator, or of a folder of class folders; of another set none."""
     path = Path(fake)
     if is_run(path):
@@ -129,7 +129,7 @@ def _classes(config: Config, fake: str) -> tuple[str, ...]:
     return classes if len(classes) > 1 else ()
 
 
-def _read_pair(config: Config, fake: str, class_name: str) -> Pair:
+def _read_pair(config: EvaluateConfig, fake: str, class_name: str) -> Pair:
     generator = is_run(Path(fake))
     inputs = EvaluationInput(
         real=config.real,

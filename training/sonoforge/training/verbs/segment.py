@@ -62,7 +62,7 @@ from sonoforge.training.tasks.opening import open_workers
 from sonoforge.training.tasks.ray_cluster import check_cluster
 from sonoforge.training.tasks.workers import Workers, WorkerSettings
 from sonoforge.training.verbs.gan_train import device_name
-from sonoforge.training.verbs.settings.segment import ALL, SIX, Config
+from sonoforge.training.verbs.settings.evaluation import ALL, SIX, SegmentConfig
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ QUICK_KIMG = {"dcgan": 30.0, "lsgan": 30.0, "wgan": 30.0, "stylegan2": 8.0, "big
 """Thousands of images that budget quick shows to each network: two to five minutes of a core at 64 x 64 pixels."""
 
 
-def main(config: Config) -> Outcome:
+def main(config: SegmentConfig) -> Outcome:
     """Train every generator and every U-Net that is missing, then write tables and the page."""
     if config.from_cases:
         return _print_again(config)
@@ -108,9 +108,9 @@ def main(config: Config) -> Outcome:
     return Outcome(result, f"sonoforge segment --from {folder / CASES}")
 
 
-def _print_again(config: Config) -> Outcome:
+def _print_again(config: SegmentConfig) -> Outcome:
     """Compute the tables from the scores alone."""
-    if dataclasses.replace(config, from_cases="") != Config():
+    if dataclasses.replace(config, from_cases="") != SegmentConfig():
         raise SonoforgeError("--from: found other settings beside it, expected none: the file alone makes the tables")
     scores = read_cases(Path(config.from_cases))
     results = [
@@ -121,7 +121,7 @@ def _print_again(config: Config) -> Outcome:
     return Outcome({"sets": results})
 
 
-def _fill_defaults(config: Config) -> Config:
+def _fill_defaults(config: SegmentConfig) -> SegmentConfig:
     """Fill in the budget; a duration or batch that was given replaces the budget's.
 
     Raises:
@@ -149,7 +149,7 @@ def _fill_defaults(config: Config) -> Config:
     return dataclasses.replace(config, recipes=recipes, generator=generator, **own)
 
 
-def _open_experiment(config: Config, data: str) -> tuple[LabelledSet, ImageSource, Experiment]:
+def _open_experiment(config: SegmentConfig, data: str) -> tuple[LabelledSet, ImageSource, Experiment]:
     """Open one set, and refuse what cannot be run on it before anything is trained."""
     assert config.image_size is not None and config.steps is not None  # noqa: S101 - filled in
     phantom = (data,) == PHANTOM
@@ -182,7 +182,9 @@ def _open_experiment(config: Config, data: str) -> tuple[LabelledSet, ImageSourc
     return images, source, experiment
 
 
-def _plan_tasks(config: Config, images: LabelledSet, source: ImageSource, experiment: Experiment) -> Iterator[FoldTask]:
+def _plan_tasks(
+    config: SegmentConfig, images: LabelledSet, source: ImageSource, experiment: Experiment
+) -> Iterator[FoldTask]:
     """Yield one piece of work for each tested fold and seed of a set, in a folder of the set's name."""
     plan = plan_folds(images, config.protocol, config.folds, config.seed)
     for fold in range(min(plan.folds, config.tested_folds or plan.folds)):
@@ -190,7 +192,9 @@ def _plan_tasks(config: Config, images: LabelledSet, source: ImageSource, experi
             yield FoldTask(Path(images.name), source, plan, fold, seed, experiment)
 
 
-def _run(folder: Path, config: Config, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet]) -> list[SetResults]:
+def _run(
+    folder: Path, config: SegmentConfig, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet]
+) -> list[SetResults]:
     """Do all the work in three rounds: trainings of generators, pairs and their figures, U-Nets."""
     for task, images in zip(_first_tasks(tasks), sets, strict=True):
         train = task.plan.train(0)
@@ -255,7 +259,7 @@ def _scored(workers: Workers, tasks: Sequence[FoldTask]) -> dict[Path, list[Case
     return {task.path: read_scores(task.path).scores for task in tasks}
 
 
-def _facts(config: Config, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet]) -> dict[str, dict[str, Any]]:
+def _facts(config: SegmentConfig, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet]) -> dict[str, dict[str, Any]]:
     """Return what the page says of each set beside its figures."""
     return {
         images.name: {

@@ -33,12 +33,12 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.second_opinion.gate import check_plans, find_second_views
 from sonoforge.training.statistics.predictions import Predictions, pick
-from sonoforge.training.verbs.settings.train import Config
+from sonoforge.training.verbs.settings.crossval import TrainConfig
 
 log = logging.getLogger(__name__)
 
 
-def main(config: Config) -> Outcome:
+def main(config: TrainConfig) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
     config = replace(config, arm=final_name(config.arm, "--arm"))
     device = find_device(config.device)

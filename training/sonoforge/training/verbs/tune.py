@@ -42,7 +42,7 @@ from sonoforge.training.tuning.space import read_search, recipe_space, with_valu
 from sonoforge.training.tuning.study import FILE, Asked, Ended, Plan, Study, open_storage, search
 from sonoforge.training.tuning.trial import Rules, TrialTask, run_trial, set_up_with
 from sonoforge.training.verbs.gan_train import device_name
-from sonoforge.training.verbs.settings.tune import Config
+from sonoforge.training.verbs.settings.gan import TuneConfig
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class _Searching(NamedTuple):
     space: tuple[Parameter, ...]
 
 
-def main(config: Config) -> Outcome:
+def main(config: TuneConfig) -> Outcome:
     """Do the trials that are missing, and write the table anew after each; then the page and the pictures."""
     check_cluster(config.cluster, config.device)
     rules = Rules(config.gan.seed, config.pruner, config.trial_minutes)
@@ -86,7 +86,7 @@ def main(config: Config) -> Outcome:
     return Outcome({**paths, "recipes": results}, best.command if best else "sonoforge tune --help")
 
 
-def _prepare(config: Config, rules: Rules) -> list[_Searching]:
+def _prepare(config: TuneConfig, rules: Rules) -> list[_Searching]:
     """Open images and networks of each recipe, and refuse what cannot be trained, before there is a folder."""
     if len(set(config.recipes)) < len(config.recipes):
         raise SonoforgeError(f"--recipes: found {','.join(config.recipes)}, expected different recipes")
@@ -113,7 +113,7 @@ def _prepare(config: Config, rules: Rules) -> list[_Searching]:
 
 
 def _search(
-    folder: Path, config: Config, rules: Rules, searching: Sequence[_Searching], studies: Sequence[Study]
+    folder: Path, config: TuneConfig, rules: Rules, searching: Sequence[_Searching], studies: Sequence[Study]
 ) -> None:
     sources = {own.source.settings.recipe: own.source for own in searching}
     total = config.trials * len(studies)
@@ -157,7 +157,7 @@ def _row(study: Study, trial: FrozenTrial) -> Row:
     return trial_row(study.name, trial, f"{study.name}/{trial_folder(Path(), study.name, trial.number).name}")
 
 
-def _result(folder: Path, config: Config, own: _Searching, study: Study) -> Searched:
+def _result(folder: Path, config: TuneConfig, own: _Searching, study: Study) -> Searched:
     """Collect what is known of a recipe's trials, and measure the best anew."""
     trials = study.ended
     rows, best = [_row(study, trial) for trial in trials], best_trial(trials)
@@ -177,7 +177,7 @@ def _result(folder: Path, config: Config, own: _Searching, study: Study) -> Sear
     return Searched(study.name, rows, rows[best.number], apart, command, importances, missing)
 
 
-def _facts(config: Config, first: Opened) -> dict[str, object]:
+def _facts(config: TuneConfig, first: Opened) -> dict[str, object]:
     setup = set_up_with(first, first.job.settings)
     limit = f" or {config.trial_minutes:g} minutes" if config.trial_minutes else ""
     return {

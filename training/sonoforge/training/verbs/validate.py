@@ -40,14 +40,14 @@ from sonoforge.training.external.robustness import Robustness, measure_robustnes
 from sonoforge.training.pages.external.page import Answered, write_report
 from sonoforge.training.pages.terminal.external import log_collection, log_robustness
 from sonoforge.training.progress import is_shown, progress_bar
-from sonoforge.training.verbs.settings.validate import Config
+from sonoforge.training.verbs.settings.crossval import ValidateConfig
 
 log = logging.getLogger(__name__)
 
 TABLE = "answers.csv"
 
 
-def main(config: Config) -> Outcome:
+def main(config: ValidateConfig) -> Outcome:
     """Answer for every image of every collection, and compare with its label."""
     if not config.external:
         raise SonoforgeError("--external is missing: labelled images as NAME:PATH; see sonoforge validate --help")

@@ -1,10 +1,11 @@
-"""The settings of ``sonoforge crossval``, which ``--help`` lists without torch."""
+"""The settings of the verbs that train and measure classifiers: nothing here needs more than the base install."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from sonoforge.runtime.cli.options import group, option, runs_folder
+from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder
 from sonoforge.training.classifier.options import CHOOSABLE, ClassifierOptions
 from sonoforge.training.crossval.arms import FORMS
 from sonoforge.training.data.cache_settings import CacheSettings
@@ -12,20 +13,41 @@ from sonoforge.training.data.data_option import data_option
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.gan.options import GanSettings
 
-EXAMPLES = """
-sonoforge crossval --data BUSI/                        sealed 10 folds, real images against real + GAN
-sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
-sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,untrained,shuffled
-sonoforge crossval --data BUSI/ --arms real,gan --real-shares 0.25,0.5,0.75,1
-sonoforge crossval --data BUSI/ --arms real --choose learning-rate=0.0002,0.001,0.005
-sonoforge crossval --data BUSI/ --arms real,gan --choose dose=0.5,1,2
-sonoforge crossval --data BUSI/ --data BrEaST/ --protocol leave-one-collection-out --arms real
-sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
-sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
-sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
-sonoforge crossval --data BUSI/ --cluster 10.0.0.5:6379 --jobs 60   folds on the machines of a Ray cluster
-sonoforge crossval --from RUN/predictions.csv          the tables again, from the predictions alone
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of ``train``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge train --data BUSI/                           hold out a sixth of the groups, train on the rest
+sonoforge train --data BUSI/ --arm classical --budget full
+sonoforge train --data scans/ --weights backbone.safetensors --resume
 """
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "arm",
+        "budget",
+        "weights",
+        "epochs",
+        "members",
+        "seed",
+        "device",
+        "out",
+        "resume",
+    )
+
+    data: tuple[str, ...] = data_option()
+    arm: str = option("real", help="what to train on, as --arms of crossval")
+    holdout: float = option(
+        0.16, help="share of the images, in whole groups, kept to judge and calibrate", limits=(0.05, 0.5)
+    )
+    classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
+    seed: int = option(0, help="seed of split and training", limits=(0, None))
+    images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = runs_folder()
+    resume: bool = option(False, help="continue the newest run with the same settings")
 
 
 @dataclass(frozen=True)
@@ -35,11 +57,13 @@ class ComparisonConfig:
     data: tuple[str, ...] = data_option()
     protocol: str = option(
         "sealed",
-        help="sealed: no leakage; leave-one-collection-out: each collection tested by models trained on the "
-        "others; thesis: plain folds, as published; single: one plain 80/20 split",
+        help="sealed: no leakage; leave-one-collection-out: test each collection with models trained on the others; "
+        "thesis: plain folds, as published; single: one plain 80/20 split",
         choices=("sealed", LEAVE_ONE_OUT, "thesis", "single"),
     )
-    arms: tuple[str, ...] = option(("real", "gan"), help="comma-separated; the first is the baseline. " + FORMS)
+    arms: tuple[str, ...] = option(
+        ("real", "gan"), help="what to train on; the first arm is the baseline", details=FORMS
+    )
     real_shares: tuple[float, ...] = option(
         (),
         help="shares of the real images, such as 0.25,0.5,0.75,1: every arm with each, and how many real images the "
@@ -67,6 +91,7 @@ class ComparisonConfig:
         GanSettings(),
         title="the generators",
         prefix="gan_",
+        of="gan train",
         without=("class_name", "seed", "metrics"),
     )
     gan_checkpoint: str = option(
@@ -100,8 +125,35 @@ class ComparisonConfig:
 
 
 @dataclass(frozen=True)
-class Config(ComparisonConfig):
+class CrossvalConfig(ComparisonConfig):
     """Settings of ``crossval``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge crossval --data BUSI/                        sealed 10 folds, real images against real + GAN
+sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
+sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,untrained,shuffled
+sonoforge crossval --data BUSI/ --arms real,gan --real-shares 0.25,0.5,0.75,1
+sonoforge crossval --data BUSI/ --arms real --choose learning-rate=0.0002,0.001,0.005
+sonoforge crossval --data BUSI/ --arms real,gan --choose dose=0.5,1,2
+sonoforge crossval --data BUSI/ --data BrEaST/ --protocol leave-one-collection-out --arms real
+sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
+sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
+sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
+sonoforge crossval --data BUSI/ --cluster 10.0.0.5:6379 --jobs 60   folds on the machines of a Ray cluster
+sonoforge crossval --from RUN/predictions.csv          the tables again, from the predictions alone
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "protocol",
+        "arms",
+        "folds",
+        "seeds",
+        "budget",
+        "weights",
+        "gan_recipe",
+        "out",
+        "resume",
+    )
 
     from_predictions: str = option(
         "",
@@ -109,3 +161,111 @@ class Config(ComparisonConfig):
         metavar="FILE",
         aliases=("from",),
     )
+
+
+@dataclass(frozen=True)
+class ValidateConfig:
+    """Settings of ``validate``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge validate --external Rio:BUS-BRA/                     the shipped bundle on a folder with one folder a label
+sonoforge validate --bundle RUN/bundle --external Rio:BUS-BRA/ --external Poland:BrEaST/
+sonoforge validate --external Rio:BUS-BRA/ --robustness 300    also under shadow, haze, other gain, depth, blur, ...
+sonoforge validate --external clinic:labels.csv                columns file, label and, if known, patient and device
+sonoforge validate --external clinic:labels.csv --classes lesion=benign+malignant,healthy=normal
+"""
+
+    bundle: str = option("", help="folder or .zip of a classifier's bundle (default: the shipped one)", metavar="PATH")
+    external: tuple[str, ...] = repeated_option(
+        (),
+        help="labelled images that the bundle's model never saw: a folder with one folder a label, or a table (.csv); "
+        "may be given several times",
+        metavar="NAME:PATH",
+    )
+    classes: tuple[str, ...] = option(
+        (),
+        help="what labels mean that are not named as the bundle's classes; one may cover several, joined by +",
+        metavar="LABEL=CLASS,...",
+    )
+    robustness: int = option(
+        0,
+        help="also disturb this many images of each collection, in ten ways at three strengths: how far the AUC falls, "
+        "and whether trust notices (0: none)",
+        limits=(0, None),
+    )
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = runs_folder()
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Settings of ``sonoforge compare``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge compare runs/00003-crossval-BUSI runs/00004-crossval-BUSI
+sonoforge compare plain:runs/00003-crossval-BUSI windows:runs/00004-crossval-BUSI outlines:runs/00005-crossval-BUSI
+sonoforge compare before:old/predictions.csv after:new/predictions.csv --arm gan
+sonoforge compare runs/00003-crossval-BUSI --arms real,gan,duplicates       the arms of one run, over all of its seeds
+
+Differences are from the first run and arm, paired by image and seed.
+"""
+
+    runs: tuple[str, ...] = argument(
+        help="folders of crossval or run, or predictions.csv files; NAME:PATH gives one a name in the tables"
+    )
+    arms: tuple[str, ...] = option(
+        (),
+        help="comma-separated arms; of one run, to be compared with each other (default: the first arm of each run)",
+        aliases=("arm",),
+    )
+
+
+@dataclass(frozen=True)
+class LeakageConfig:
+    """Settings of ``leakage``: those of ``crossval``, under every protocol."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge leakage --data BUSI/ --arms real             what near-duplicates across folds add
+sonoforge leakage --data BUSI/ --arms real,gan --seeds 3   and what generators add that saw the test images
+sonoforge leakage --data BUSI/ --resume                continue after an interruption
+sonoforge leakage --from RUN/predictions.csv           the table again, from the predictions alone
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "arms",
+        "folds",
+        "seeds",
+        "budget",
+        "weights",
+        "gan_recipe",
+        "from_predictions",
+        "out",
+        "resume",
+    )
+
+    comparison: ComparisonConfig = group(
+        ComparisonConfig(),
+        title="the comparison",
+        of="crossval",
+        without=("protocol", "real_shares", "choose", "inner_folds", "test_curves"),
+    )
+    from_predictions: str = option(
+        "",
+        help="predictions.csv of a run of leakage, or .csv.gz: print its table again and train nothing",
+        metavar="FILE",
+        aliases=("from",),
+    )
+
+
+@dataclass(frozen=True)
+class ChecklistsConfig:
+    """Settings of ``sonoforge checklists``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge checklists runs/00003-run-BUSI
+sonoforge checklists runs/00004-crossval-BUSI --json
+
+Writes checklists.html and checklists.md into the run folder.  What no run can know is left open, for the authors.
+"""
+
+    run: str = argument(help="folder of a finished run of sonoforge run or crossval")

@@ -1,0 +1,68 @@
+"""The settings of the verbs of sonoforge.mobile: read for --help without what the verbs import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sonoforge.runtime.cli.options import argument, group, option
+
+
+@dataclass(frozen=True)
+class AppSettings:
+    """How the app answers, and what it carries beside its classifier."""
+
+    file: str = option("model.onnx", help="model file of the bundle that answers", metavar="NAME")
+    generator: str = option(
+        "", help="generator's bundle (folder or .zip): adds a page that draws images with it", metavar="BUNDLE"
+    )
+    webgpu: bool = option(False, help="let the page offer the graphics processor (WebGPU); 27 MB more to load")
+    crop: str = option(
+        "bundle",
+        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
+        choices=("bundle", "auto", "none"),
+    )
+    abstain: bool = option(False, help="say uncertain instead of a label where the bundle's policy hands a scan back")
+    onnxruntime_web: str = option("", help="its .tgz, as npm pack writes it, instead of loading it", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class MobileBuildConfig:
+    """Settings of ``sonoforge mobile build``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge mobile build --out app/
+sonoforge mobile build runs/00003-run-busi/bundle --out app/
+sonoforge mobile build bundle.zip --file model.int8.onnx --out app/
+sonoforge mobile build --generator runs/00005-gan-dcgan-busi/bundle --out app/   # draws synthetic images, too
+sonoforge mobile build --out app/ --apk   # also app.apk, for Android 7 or later
+sonoforge mobile build --out app/ --apk --key release.p12   # for the password, or $SONOFORGE_KEYSTORE_PASSWORD
+
+The first time, npm loads onnxruntime-web, which runs the network in the browser; without a network, give its .tgz.
+"""
+
+    bundle: str = argument("", help="folder or .zip of a classifier's bundle; without it, the one shipped")
+    out: str = option("app", help="folder of the app; one that an earlier build wrote is replaced", metavar="FOLDER")
+    apk: bool = option(False, help="also write FOLDER.apk, the same app for Android")
+    key: str = option("", help="keystore that signs the .apk, instead of a debug key", metavar="KEYSTORE")
+    key_alias: str = option("", help="name of the key, where the keystore holds several", metavar="NAME")
+    app: AppSettings = group(AppSettings(), title="the app")
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Settings of ``sonoforge serve``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge serve
+sonoforge serve runs/00003-run-busi/bundle --port 9000 --open
+curl --data-binary @scan.png http://localhost:8765/classify
+sonoforge serve --host 192.168.1.20   # other machines of the network, too: unencrypted, without a password
+"""
+
+    bundle: str = argument("", help="folder or .zip of a classifier's bundle; without it, the one shipped")
+    port: int = option(8765, help="port; 0 for a free one", limits=(0, 65535))
+    host: str = option("127.0.0.1", help="address of this machine to listen on; the default is for this machine alone")
+    most: int = option(100, help="largest upload in MB", limits=(1, 200), metavar="MB")
+    open: bool = option(False, help="open the page in this machine's browser")
+    app: AppSettings = group(AppSettings(), title="the app")

@@ -1,0 +1,205 @@
+"""The settings of the verbs of sonoforge.runtime: read for --help without what the verbs import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sonoforge.runtime.cli.options import argument, images_target, option
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """Settings of ``sonoforge classify``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge classify scan.png
+sonoforge classify scans/ --recursive --csv answers.csv
+sonoforge classify scans/ --csv answers.csv --resume
+sonoforge classify scans/ --overlay looked-at/
+sonoforge classify 'scans/*.png' --json --quiet > answers.json
+sonoforge classify scans/ --html answers.html
+sonoforge classify - < scan.png
+sonoforge classify --watch incoming/ --csv answers.csv
+sonoforge classify scan.png --bundle bundle.zip --file model.int8.onnx
+
+exit code: 0 every file was answered; 2 at least one could not be (the others still are)
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "bundle",
+        "file",
+        "csv",
+        "html",
+        "overlay",
+        "abstain",
+        "recursive",
+        "resume",
+        "watch",
+        "workers",
+    )
+
+    paths: tuple[str, ...] = argument((), help="images, folders and globs, which may be quoted; - for standard input")
+    bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
+    file: str = option("model.onnx", help="model file of the bundle to answer with, such as model.int8.onnx")
+    provider: str = option("CPUExecutionProvider", help="what onnxruntime runs it on; see sonoforge doctor")
+    crop: str = option(
+        "bundle",
+        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
+        choices=("bundle", "auto", "none"),
+    )
+    abstain: bool = option(False, help="print uncertain instead of a label where the bundle's policy hands a scan back")
+    overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
+    html: str = option("", help="also write one page of scans and answers, the worst first", metavar="PAGE")
+    csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")
+    jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
+    resume: bool = option(False, help="continue --csv or --jsonl: answer only the files that it lacks")
+    beside: bool = option(False, help="also write each answer as JSON beside its file: NAME.sonoforge.json")
+    sr: str = option("", help="also write answers for DICOM as structured reports in this folder", metavar="FOLDER")
+    anonymous: bool = option(False, help="name files by a hash of their contents in all that is printed and written")
+    watch: str = option("", help="answer each scan that appears in this folder, until Ctrl-C", metavar="FOLDER")
+    recursive: bool = option(False, help="also search subfolders")
+    threads: int = option(1, help="threads for one inference", limits=(1, 256))
+    workers: int = option(0, help="files classified at a time; 0: one for each core, at most 8", limits=(0, 256))
+
+
+@dataclass(frozen=True)
+class QualityConfig:
+    """Settings of ``sonoforge quality``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge quality scan.png
+sonoforge quality scans/ --recursive --csv quality.csv --html quality.html
+sonoforge quality generated/ --against real/ --json > distances.json
+
+exit code: 0 every file was measured; 2 at least one could not be (the others still are)
+"""
+
+    paths: tuple[str, ...] = argument(help="images, folders (without their masks) and globs, which may be quoted")
+    against: str = option("", help="folder of reference images: also measure the distance from them", metavar="FOLDER")
+    bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
+    csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
+    html: str = option("", help="also write one page of scans and figures, the worst first", metavar="PAGE")
+    recursive: bool = option(False, help="also search subfolders")
+    threads: int = option(1, help="threads for one inference", limits=(1, 256))
+
+
+@dataclass(frozen=True)
+class GanSampleConfig:
+    """Settings of ``sonoforge gan sample``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge gan sample --bundle shipped --class malignant    breast scans of 64 x 64 pixels, without any training
+sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 227
+sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --checkpoint best --seed 7 --out generated/malignant
+sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --count 10000 --out normal.zip
+sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --truncation 1.5 --out normal.npz
+sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7 --count 227
+sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 4 --interpolate 9
+sonoforge gan sample --bundle generator.zip --count 16 --seed 3 --out generated/
+sonoforge gan sample runs/00003-gan-ga-gan-herlev --class all --count 4000 --out s3://bucket/herlev-generated
+
+For better single images of less variety: --psi for StyleGAN 1 to 3 (the truncation of styles, Karras 2019), and
+--truncation for the others with normal latents (that of latents, Brock 2019; not began).
+With masks trained jointly, each image comes with its mask: NAME.png and NAME_mask.png; with masks of several
+structures, NAME_mask_STRUCTURE.png.
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "bundle",
+        "count",
+        "class_name",
+        "seed",
+        "psi",
+        "truncation",
+        "checkpoint",
+        "device",
+        "out",
+    )
+
+    run: str = argument("", help="run folder of sonoforge gan train, or one of its checkpoints")
+    bundle: str = option(
+        "",
+        help="instead: folder or .zip of a generator's bundle, or the word shipped, without torch",
+        metavar="PATH",
+    )
+    count: int = option(64, help="images to generate; with --interpolate, strips", limits=(1, None))
+    class_name: str = option(
+        "",
+        help="class to generate, for a generator of several; all: --count images of each, in a folder of its own",
+        aliases=("class",),
+    )
+    seed: int = option(0, help="image i depends on (seed, i) alone", limits=(0, None))
+    psi: float | None = option(
+        None, help="StyleGAN: draw styles to their mean, 1: not at all, 0: one image for all", limits=(-2, 2)
+    )
+    psi_cutoff: int | None = option(
+        None, help="StyleGAN: number of coarse styles to draw to their mean (default: all)", limits=(1, None)
+    )
+    truncation: float | None = option(
+        None, help="generators without styles: largest number in a latent, for fewer odd images", limits=(0.01, None)
+    )
+    interpolate: int | None = option(
+        None, help="write strips of this many images from one to the next", limits=(2, 100)
+    )
+    out: str = images_target(
+        help="folder, .zip or .npz for the images, or a folder at a URL: s3://bucket/folder (default: generated/ in "
+        "the run folder)"
+    )
+    checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")
+    batch: int = option(64, help="images in a batch on a GPU", limits=(1, None))
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """Settings of ``sonoforge verify``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge verify
+sonoforge verify runs/00003-run-busi/bundle
+sonoforge verify bundle.zip --json
+sonoforge verify my-own-bundle --trust
+
+exit code: 0 the bundle passes; 1 it fails; 2 there is no bundle to check
+"""
+
+    bundle: str = argument("", help="folder or .zip of a bundle; without it, the one shipped")
+    trust: bool = option(False, help="run its programs, too: TorchScript, ExecuTorch, TensorRT files of a known maker")
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Settings of ``sonoforge bench``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge bench
+sonoforge bench runs/00003-run-busi/bundle --formats onnx,onnx-int8 --out speed/
+sonoforge bench new.zip --against old.zip --seconds 10
+sonoforge bench bundle.zip --threads 4 --batches 1,16,64 --json
+
+exit code: 0 success; 1 a file failed or none could be measured; 2 there is no bundle
+"""
+
+    bundle: str = argument("", help="folder or .zip of a bundle; without it, the one shipped")
+    formats: tuple[str, ...] = option((), help="only these formats, such as onnx,onnx-int8", metavar="NAME,...")
+    trust: bool = option(
+        False, help="also run TorchScript, ExecuTorch and TensorRT files: programs of an author you trust"
+    )
+    threads: int = option(1, help="threads for one inference", limits=(1, 256))
+    batches: tuple[int, ...] = option((1, 8, 32), help="images at a time", limits=(1, 1024), metavar="N,...")
+    seconds: float = option(3.0, help="seconds of timing for each file", limits=(0.01, 3600))
+    rounds: int = option(3, help="rounds that the timing of each file is spread over", limits=(1, 100))
+    against: str = option("", help="another bundle to compare with", metavar="PATH")
+    image: str = option("", help="time this image instead of the golden ones", metavar="FILE")
+    out: str = option("", help="write bench.json and bench.png to this folder", metavar="FOLDER")
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """``sonoforge doctor`` has no settings of its own."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge doctor
+sonoforge doctor --json
+
+exit code: 0, whatever is missing; 1 when the base install itself is broken
+"""

@@ -1,0 +1,161 @@
+"""The settings of ``sonoforge data``: nothing here needs more than the base install."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sonoforge.runtime.cli.options import argument, group, option
+from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import data_option
+from sonoforge.training.phantom.composition import BALANCE, CLASSES, MARKED
+
+
+@dataclass(frozen=True)
+class DataListConfig:
+    """Settings of ``data list``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge data list                all known sets
+sonoforge data list --name BUSI    one set
+sonoforge data list --json         the same for a program
+"""
+
+    name: str = option("", help="show only the set of this name")
+
+
+@dataclass(frozen=True)
+class DataAuditConfig:
+    """Settings of ``data audit``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge data audit --data BUSI/                       counts, sizes, near-duplicates as a table
+sonoforge data audit --data BUSI/ --html audit.html     the same, with the pictures of every cluster
+sonoforge data audit --data BUSI/ --plant 30            also which kinds of copies are found in these images
+sonoforge data audit --data BUSI/ --against BrEaST/     also images that are in both collections
+sonoforge data audit --data BUSI/ --json > audit.json   the same for a program
+"""
+
+    data: tuple[str, ...] = data_option()
+    html: str = option("", help="also write a self-contained page with the clusters' pictures", metavar="FILE")
+    plant: int = option(
+        0, help="plant this many copies of each kind and report which are found (0: none)", limits=(0, 1000)
+    )
+    against: str = option("", help="folder of another collection: also find images that are in both", metavar="FOLDER")
+    images: int = option(300, help="number of images of the phantom set", limits=(30, None))
+    seed: int = option(0, help="seed of the phantom set", limits=(0, None))
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+
+
+@dataclass(frozen=True)
+class DataPhantomConfig:
+    """Settings of ``data phantom``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge data phantom phantom-set
+sonoforge data phantom phantom-set --images 1000 --seed 7 --size 256
+sonoforge data phantom balanced-set --balance 1,1,1 --marks 0
+"""
+
+    out: str = argument(help="folder to write, new or empty")
+    images: int = option(400, help="total number of pictures", limits=(1, None))
+    seed: int = option(0, help="the same seed gives the same pixels", limits=(0, None))
+    size: int = option(256, help="height and width, pixels over 40 mm", limits=(64, 1024))
+    balance: tuple[float, ...] = option(BALANCE, help="weights of " + ", ".join(CLASSES), limits=(0, None))
+    marks: float = option(MARKED, help="share of phantoms with burned-in calipers, ruler or text", limits=(0, 1))
+
+
+@dataclass(frozen=True)
+class DataCacheConfig:
+    """Settings of ``data cache``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge data cache            where decoded images are kept, and how much space they take
+sonoforge data cache --clear    remove them all; they are decoded again when they are needed
+"""
+
+    cache: str = option("", help="the folder (default: SONOFORGE_CACHE or ~/.cache/sonoforge)", metavar="FOLDER")
+    clear: bool = option(False, help="remove everything that is kept there")
+
+
+# Of `known_sets.COLLECTIONS`, whose readers need more than the base install.
+COLLECTION_NAMES = ("acdc", "cbis-ddsm", "herlev", "idrid", "mini-mias", "sliver07", "zenodo-7890874")
+
+
+@dataclass(frozen=True)
+class DataImportConfig:
+    """Settings of ``data import``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge data import mini-mias all-mias/ mias-films                        whole films, cropped to the breast
+sonoforge data import mini-mias all-mias/ mias-regions --mode roi --masks   each abnormality, with its circle
+sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi          each abnormality, cut from its film
+sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi --resume
+sonoforge data import cbis-ddsm CBIS-DDSM/ masses --kinds mass --splits train --pathologies malignant,benign
+sonoforge data import cbis-ddsm CBIS-DDSM/ cbis --framing film --longest 256      plain resize of whole films
+sonoforge data import acdc ACDC/ acdc-slices                                cardiac MRI, a mask for each structure
+sonoforge data import sliver07 SLiver07/ liver --window=-100,300            CT between these Hounsfield units
+sonoforge data import herlev smear2005/ herlev                              cells of Pap smears, without padding
+sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = ("mode", "masks", "longest", "framing", "kinds", "splits", "resume")
+
+    set: str = argument(help="which set: " + ", ".join(COLLECTION_NAMES), choices=COLLECTION_NAMES)
+    folder: str = argument(help="folder with the unpacked set, see sonoforge data list")
+    out: str = argument(help="folder to write, new or empty")
+    mode: str = option("full", help="whole films, or each abnormality", choices=("full", "roi"))
+    masks: bool = option(False, help="also write NAME_mask.png; pictures without a readable mask are left out")
+    margin: float = option(1.5, help="side of a region over that of the abnormality", limits=(1, 10))
+    longest: int = option(1024, help="side of the square pictures at most, pixels", limits=(64, 7000))
+    framing: str = option(
+        "breast",
+        help="of whole films of cbis-ddsm: a square around the breast, or the whole film squeezed to a square of "
+        "--longest pixels (plain resize)",
+        choices=("breast", "film"),
+    )
+    kinds: tuple[str, ...] = option(
+        (),
+        help="of cbis-ddsm, comma-separated: mass, calcification (default: both)",
+        choices=("mass", "calcification"),
+        metavar="KIND,...",
+    )
+    pathologies: tuple[str, ...] = option(
+        (),
+        help="of cbis-ddsm, comma-separated: malignant, benign, benign-without-callback (default: all); training needs "
+        "two classes in the folder, of which gan train takes one by --class-name",
+        choices=("malignant", "benign", "benign-without-callback"),
+        metavar="NAME,...",
+    )
+    splits: tuple[str, ...] = option(
+        (),
+        help="of acdc, cbis-ddsm and idrid, comma-separated: train, test, as its authors split it (default: both)",
+        choices=("train", "test"),
+        metavar="NAME,...",
+    )
+    outlined: bool = option(False, help="of acdc and sliver07: leave out slices in which nothing is outlined")
+    window: str = option(
+        "-160,240", help="of sliver07: Hounsfield units that become black and white", metavar="LOW,HIGH"
+    )
+    classes: str = option("4", help="of herlev: 4 classes, or its 7 grades", choices=("4", "7"))
+    modality: str = option(
+        "cytology",
+        help="of zenodo-7890874",
+        choices=("cytology", "histology", "immunohistochemistry"),
+    )
+    resume: bool = option(False, help="continue an import that was interrupted, with the same settings")
+
+
+@dataclass(frozen=True)
+class DataFetchConfig:
+    """Settings of ``data fetch``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge data fetch s3://bucket/herlev-generated herlev-generated/     what gan sample --out has written there
+sonoforge data fetch s3://bucket/herlev herlev/ --size-limit 20         again: only what is missing is copied
+
+Credentials are given as the file system's own tools take them, such as AWS_PROFILE; none belong in the URL.
+"""
+
+    url: str = argument(help="folder at a URL, such as s3://bucket/folder")
+    out: str = argument(help="folder to copy into")
+    size_limit: float = option(10.0, help="gigabytes at most, in all", limits=(0.001, None))

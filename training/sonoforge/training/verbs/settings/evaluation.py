@@ -1,0 +1,232 @@
+"""The settings of the verbs that measure generators: nothing here needs more than the base install."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder
+from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import PHANTOM
+from sonoforge.training.evaluation.metric_names import METRICS
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.segmentation.arms import FORMS
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of ``sonoforge evaluate``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge evaluate runs/00000-gan-dcgan-thesis-busi-malignant     against what it held out; copies of what it saw
+sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant
+sonoforge evaluate BUSI/ generated/ --class-name malignant --features inception,bundle
+sonoforge evaluate training-scans/ generated.npz --held-out other-scans/ --features mobilenetv2-imagenet --weights FILE
+sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --lpips squeezenet1_1 --plots pca,tsne,umap
+sonoforge evaluate --compare runs/00003-evaluate-dcgan,runs/00004-evaluate-wgan-gp
+sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --reading-sheet 30
+
+REAL: phantom, a folder of images or of class folders, a .zip or an .npz.  FAKE: the same, or a run of gan train.
+A run alone is measured against the images that it held out, and searched for copies of those it was trained on.
+Figures of different protocols (network, numbers of images, size, seed, ...) are not comparable, and not compared.
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "features",
+        "class_name",
+        "image_size",
+        "held_out",
+        "count",
+        "checkpoint",
+        "reading_sheet",
+        "compare",
+        "device",
+        "out",
+    )
+
+    real: str = argument("", help="real images: what the generator was trained on; or a run of gan train, alone")
+    fake: str = argument("", help="generated images, or a run of sonoforge gan train")
+    features: tuple[str, ...] = option(
+        (),
+        help="comma-separated feature spaces: inception, mobilenetv2-imagenet, squeezenet-imagenet, vgg16-imagenet, "
+        "bundle (the shipped one, breast ultrasound), bundle:PATH, pixels (default: bundle where it knows this kind of "
+        "image, else mobilenetv2-imagenet if it was downloaded before)",
+        metavar="SPACE,...",
+    )
+    weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
+    metrics: tuple[str, ...] = option(METRICS, help="comma-separated", metavar="NAME,...")
+    held_out: str = option("", help="real images that the generator never saw, for the copy test", metavar="REAL")
+    lpips: str = option(
+        "",
+        help="network of LPIPS: a .safetensors file of SqueezeNet 1.1, VGG16 or AlexNet, or squeezenet1_1, vgg16 or "
+        "alexnet to download it",
+        metavar="NET",
+    )
+    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
+    class_name: str = option(
+        "", help="class of the real images (default: the one that FAKE says it shows)", aliases=("class",)
+    )
+    image_size: int | None = option(
+        None, help="side in pixels at which to compare (default: FAKE's)", limits=(16, 1024), aliases=("size",)
+    )
+    channels: str = option("auto", help="1 to compare as grey", choices=("auto", "1", "3"))
+    count: int | None = option(
+        None, help="images to generate from a run (default: as many as REAL has)", limits=(2, None)
+    )
+    checkpoint: str = option("last", help="of a run: last, best, or a step number")
+    repeats: int = option(
+        100, help="number of random halves for floors and intervals; a tenth for slow metrics", limits=(5, None)
+    )
+    plots: tuple[str, ...] = option(("pca", "tsne"), help="comma-separated: pca, tsne, umap", metavar="NAME,...")
+    compare: tuple[str, ...] = option((), help="compare earlier evaluations, side by side", metavar="RUN,RUN")
+    reading_sheet: int | None = option(
+        None,
+        help="instead of measuring, write a blinded page of this many real and as many generated images of each class, "
+        "for readers to tell apart; FAKE may name several sets, comma-separated",
+        limits=(5, None),
+        metavar="N",
+    )
+    reading_classes: tuple[str, ...] = option(
+        (), help="let readers also say which of these classes each image shows", metavar="CLASS,..."
+    )
+    seed: int = option(0, help="seed of generated images, halves, subsets and projections", limits=(0, None))
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = runs_folder()
+
+
+@dataclass(frozen=True)
+class ReadingConfig:
+    """Settings of ``sonoforge reading``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --reading-sheet 30
+sonoforge reading runs/00001-reading-sheet answers-*.json
+sonoforge reading runs/00001-reading-sheet answers/ --json
+
+SHEET: the folder with the page and its key.  ANSWERS: the files that readers saved from the page, or folders of them.
+"""
+
+    sheet: str = argument("", help="folder made by sonoforge evaluate --reading-sheet")
+    answers: tuple[str, ...] = argument((), help="files of answers, one for each reader, or folders of them")
+    out: str = runs_folder()
+
+
+ALL = "all"
+SIX = (
+    *("dcgan", "lsgan", "wgan"),
+    *("stylegan2:small-data", "biggan:small-data", "spade:small-data"),
+)
+"""The six of Thakur and Thakur, those with rows for small sets by these."""
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """Settings of ``sonoforge segment``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge segment                                      two GANs on simulated lesions, in minutes
+sonoforge segment --data ACDC --data IDRiD --data BUS-BRA --recipes all      six GANs on three modalities, reduced
+sonoforge segment --data ACDC --arms real,augmented --image-size 128 --steps 1500     a U-Net on real images alone
+sonoforge segment --data ACDC --recipes all --budget full --device cuda      as long as published; days
+sonoforge segment --data BUS-BRA --recipes wgan,spade:small-data --maps wgan      SPADE draws into WGAN's maps
+sonoforge segment --data IDRiD --recipes all           its authors' 54 training and 27 test images
+sonoforge segment --data ACDC --recipes all --jobs 2 --resume        go on; what is finished is kept
+sonoforge segment --from RUN/cases.csv                 the tables again, from the scores alone
+
+Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER ACDC
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "recipes",
+        "arms",
+        "protocol",
+        "budget",
+        "folds",
+        "seeds",
+        "device",
+        "out",
+        "resume",
+    )
+
+    data: tuple[str, ...] = repeated_option(
+        PHANTOM,
+        help="folder of images with masks, collections.yaml, or phantom; given several times, each is an experiment of "
+        "its own",
+        metavar="FOLDER",
+    )
+    recipes: tuple[str, ...] = option(
+        ("dcgan", "spade:small-data"),
+        help="comma-separated recipes, each NAME or NAME:PRESET; all: " + ",".join(SIX) + "; none: no generator",
+    )
+    arms: tuple[str, ...] = option(
+        ("real", "augmented", "generated", "both"),
+        help="comma-separated: what a U-Net is trained on. " + FORMS,
+    )
+    maps: str = option(
+        "perturbed",
+        help="maps that SPADE draws into: real, those of its training fold; perturbed, the same rotated, scaled, "
+        "shifted and bent; or a recipe of this run, whose generated maps are taken",
+    )
+    protocol: str = option(
+        "auto",
+        help="sealed: folds of whole patients; official: the split that the set's authors published; auto: official "
+        "where groups.csv has both parts of one (column split), else sealed",
+        choices=("auto", "sealed", "official"),
+    )
+    folds: int = option(5, help="number of sealed folds that patients are divided into", limits=(2, 100))
+    tested_folds: int | None = option(
+        None, help="how many of them are tested (default: 1 under --budget quick, else all)", limits=(1, 100)
+    )
+    seed: int = option(0, help="seed of folds and trainings", limits=(0, None))
+    seeds: int = option(1, help="repeat all trainings, on the same folds, with this many seeds", limits=(1, 100))
+    budget: str = option(
+        "quick",
+        help="quick: 64 pixels, 300 steps of each U-Net, 4 to 30 thousand images shown to each GAN, so that none takes "
+        "much longer than another, batches of 16, base width 16; full: 128 pixels, 3000 steps, 200 epochs, the "
+        "recipe's own batch and width",
+        choices=("quick", "full"),
+    )
+    image_size: int | None = option(
+        None, help="side in pixels of everything: 32, 64, 128, 256", limits=(32, 512), aliases=("size",)
+    )
+    steps: int | None = option(None, help="training steps of each U-Net", limits=(1, None))
+    batch: int = option(16, help="pairs a step of the U-Net", limits=(1, None))
+    width: int = option(16, help="channels of the U-Net at the image's side", limits=(4, 256))
+    learning_rate: float = option(0.001, help="highest learning rate of the U-Net", limits=(1e-6, 1))
+    # One generator for all of a set's images, with their masks.
+    generator: GanSettings = group(
+        GanSettings(),
+        title="each generator",
+        prefix="gan_",
+        of="gan train",
+        without=(
+            *("recipe", "preset", "class_name", "image_size", "masks", "conditioning", "balanced", "seed"),
+            *("metrics", "every", "metric_features", "metric_weights", "held_out", "stop_after", "start_from"),
+        ),
+    )
+    metric_features: str = option(
+        "",
+        help="feature space of KID and FID, as of evaluate --features (default: bundle where it knows this kind of "
+        "image, else mobilenetv2-imagenet if it was downloaded before)",
+        metavar="SPACE",
+    )
+    metric_weights: str = option("", help="weights of its network (default: download)", metavar="FILE")
+    repeats: int = option(50, help="number of random halves for the floors of KID and FID", limits=(5, None))
+    images: int = option(120, help="number of phantom images, with --data phantom", limits=(30, None))
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    jobs: int | None = option(
+        None,
+        help="trainings run at a time (default: one a core; 1 on a GPU; on a cluster, what fits)",
+        limits=(1, 1024),
+    )
+    cluster: str = option(
+        "",
+        help="run the trainings on a Ray cluster: local, started here, or the address of one (HOST:6379)",
+        metavar="ADDRESS",
+    )
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = runs_folder()
+    resume: bool = option(False, help="continue the newest run with the same settings")
+    from_cases: str = option(
+        "", help="cases.csv of a run: print its tables again and train nothing", metavar="FILE", aliases=("from",)
+    )

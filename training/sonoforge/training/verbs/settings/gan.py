@@ -1,0 +1,349 @@
+"""The settings of the verbs that train generators: nothing here needs more than the base install."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder
+from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import data_option
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.statistics.published_gans import BY_RECIPES, NONE, PAPERS
+from sonoforge.training.tuning.parameters import NAMES
+
+
+@dataclass(frozen=True)
+class GanRecipesConfig:
+    """Settings of ``sonoforge gan recipes``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge gan recipes
+sonoforge gan recipes wgan-gp        where each of its numbers is from
+sonoforge gan recipes --json
+"""
+
+    recipes: tuple[str, ...] = argument((), help="recipes to explain; none: the table of all")
+
+
+@dataclass(frozen=True)
+class GanTrainConfig:
+    """Settings of ``sonoforge gan train``; what is left out is as the recipe has it."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge gan train --data BUSI --class-name malignant          the thesis' budget: hours on a CPU
+sonoforge gan train --data BUSI --class-name normal --recipe wgan-gp --image-size 64 --epochs 200
+sonoforge gan train --class-name benign --recipe dcgan --kimg 20 --augmentation ada    on the built-in phantom set
+sonoforge gan train --recipe lsgan --conditioning projection    all classes in one generator
+sonoforge gan train --data BUSI --class-name malignant --recipe dgan-wp-tl-wgangp --features vgg16
+sonoforge gan train --data BUSI --class-name malignant --metrics kid,fid --metric-features inception --every 5
+sonoforge gan train --recipe stylegan3-t --data BUSI --class malignant --size 512    hours on a GPU
+sonoforge gan train --recipe stylegan2 --data BUSI --class malignant --start-from runs/00001-gan-stylegan2-busi-benign
+sonoforge gan train --recipe stylegan2 --data BUSI --start-from ffhq.safetensors --freeze-discriminator 4 --class normal
+sonoforge gan train --data BUSI --class malignant --recipe projected --preset small-data --features f.safetensors \
+    --minutes 30                                                as far as half an hour goes, whatever the machine
+sonoforge gan train --data BUSI --class-name malignant --resume  continue where a stopped run was
+torchrun --nproc-per-node 4 -m sonoforge.runtime.cli.main gan train --data BUSI --class-name malignant
+
+Ctrl-C, or SIGTERM, closes the current tick, saves, and ends with exit code 0; a second one stops at once.
+With OMP_NUM_THREADS=1 in the environment, a resumed training on a CPU ends with the very weights of an uninterrupted
+one.
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "class_name",
+        "recipe",
+        "preset",
+        "image_size",
+        "kimg",
+        "minutes",
+        "device",
+        "out",
+        "resume",
+    )
+
+    data: tuple[str, ...] = data_option()
+    gan: GanSettings = group(GanSettings(metrics=("kid",)), title="the training")
+    minutes: float | None = option(
+        None,
+        help="train for about so long, schedules and growing included: a short training before tells the pace; with "
+        "--epochs, --steps or --kimg: stop and save after so long, --resume goes on",
+        limits=(0.001, None),
+    )
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = runs_folder()
+    resume: bool = option(False, help="continue the newest run with the same settings, if there is one")
+
+
+@dataclass(frozen=True)
+class GanSweepConfig:
+    """Settings of ``sonoforge gan sweep``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge gan sweep --data BUSI --class-name malignant --features vgg16 --metric-features inception --lpips alexnet
+sonoforge gan sweep --data BUSI --class-name malignant --features squeezenet.safetensors --weights 0.5,5 --kimg 10
+sonoforge gan sweep --recipes dcgan,lsgan,wgan-gp --weights 0 --kimg 10    on the phantom set
+sonoforge gan sweep --data BUSI --class-name malignant --features vgg16 --resume    trainings that are done are kept
+
+The first is the table of DGAN-WP-TL (Ryspayeva, Salykova 2025).  All figures are measured as by sonoforge evaluate.
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "recipes",
+        "weights",
+        "class_name",
+        "features",
+        "image_size",
+        "kimg",
+        "device",
+        "out",
+        "resume",
+    )
+
+    data: tuple[str, ...] = data_option()
+    recipes: tuple[str, ...] = option(("dgan-wp-tl-wgangp", "dgan-wp-tl-bce"), help="comma-separated recipes")
+    weights: tuple[str, ...] = option(("0.5", "3", "5", "7", "10"), help="comma-separated perceptual weights; 0: none")
+    gan: GanSettings = group(
+        GanSettings(class_name="malignant", held_out=0.2),
+        title="each training",
+        of="gan train",
+        without=("recipe", "perceptual_weight", "metrics", "metric_features", "metric_weights"),
+    )
+    metric_features: tuple[str, ...] = option(
+        (),
+        help="comma-separated feature spaces of the table, as of evaluate --features; the first also measures KID "
+        "while training (default: bundle where it knows this kind of image, else mobilenetv2-imagenet if it was "
+        "downloaded before)",
+        metavar="SPACE,...",
+    )
+    metric_weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
+    lpips: str = option(
+        "",
+        help="network of LPIPS: a .safetensors file of SqueezeNet 1.1, VGG16 or AlexNet, or squeezenet1_1, vgg16 or "
+        "alexnet to download it (default: LPIPS is not measured)",
+        metavar="NET",
+    )
+    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
+    count: int | None = option(
+        None, help="images that each generates to be measured (default: as many as it was trained on)", limits=(4, None)
+    )
+    repeats: int = option(
+        100, help="number of random halves for floors and intervals; a tenth for slow metrics", limits=(5, None)
+    )
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = runs_folder()
+    resume: bool = option(False, help="continue the newest sweep with the same settings, if there is one")
+
+
+CYTOLOGY = PAPERS["ga-gan"].recipes
+"""The six that Berezsky and Liashchynskyi 2024 compare on cytology."""
+
+
+@dataclass(frozen=True)
+class GanCompareConfig:
+    """Settings of ``sonoforge gan compare``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge gan compare --data BUSI --class-name malignant                      the paper's tables: days on a GPU
+sonoforge gan compare --data BUSI --class-name malignant --resume             go on; what is measured is kept
+sonoforge gan compare --data cbis --class-name malignant --image-size 256     mammograms, see data import
+sonoforge gan compare --data BUSI --class-name malignant --held-out 0.2       against images that no generator saw
+sonoforge gan compare --recipes stylegan2,wgan-gp --image-size 64 --kimg 5 --milestones 0.5,1 --metric-features bundle
+sonoforge gan compare --data BUSI --recipes projected:small-data,stylegan2:few-cores --features mobilenet_v2 --size 64 \
+    --minutes 30 --milestones 0.1,0.2,0.4,0.6,0.8,1 --held-out 0.3              the same minutes for each
+sonoforge gan compare --from all-2-minutes.csv,best-30-minutes.csv            two comparisons as one
+sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --expand 7 --milestones 1 --kimg 100
+
+The first makes the tables of Ryspayeva and Salykova 2025, the last that of Berezsky and Liashchynskyi 2024; their
+published rows stand beside ours as claims. Without a class, one generator of each recipe draws all classes, told which
+by projection (began: by concatenation) unless its recipe says otherwise. Cells, and a preset, go to the recipes that
+have them.
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "recipes",
+        "milestones",
+        "class_name",
+        "image_size",
+        "kimg",
+        "minutes",
+        "device",
+        "out",
+        "resume",
+    )
+
+    data: tuple[str, ...] = data_option()
+    recipes: tuple[str, ...] = option(
+        ("stylegan2", "stylegan3-t"),
+        help="comma-separated recipes, each NAME or NAME:PRESET; cytology: " + ",".join(CYTOLOGY),
+    )
+    milestones: tuple[str, ...] = option(
+        ("0.1", "0.5", "1"),
+        help="comma-separated shares of each training at which its checkpoint is kept and measured; of 1000 "
+        "epochs: after 100, 500 and 1000",
+    )
+    gan: GanSettings = group(
+        GanSettings(class_name="malignant", held_out=0.0),
+        title="each training",
+        of="gan train",
+        without=(
+            *("recipe", "metrics", "metric_features", "metric_weights", "every", "stop_after"),
+            "masks",
+        ),
+    )
+    minutes: float | None = option(
+        None,
+        help="train each recipe for so long, in place of a number of images: a short training before tells its pace",
+        limits=(0.01, None),
+    )
+    published: str = option(
+        BY_RECIPES,
+        help="published rows beside ours: stylegan (Ryspayeva and Salykova 2025), ga-gan (Berezsky and Liashchynskyi "
+        "2024), none, or by-recipes: of the paper that compares most of the recipes, if one does",
+        choices=(BY_RECIPES, *PAPERS, NONE),
+    )
+    metric_features: tuple[str, ...] = option(
+        ("inception",),
+        help="comma-separated feature spaces, as of evaluate --features; the table has the first (Inception as in "
+        "papers)",
+        metavar="SPACE,...",
+    )
+    metric_weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
+    count: int | None = option(
+        None, help="images that each generates to be measured (default: as many as it was trained on)", limits=(4, None)
+    )
+    repeats: int = option(100, help="number of random halves for floors and intervals", limits=(5, None))
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    from_tables: tuple[str, ...] = option(
+        (),
+        help="compare.csv of runs, comma-separated: print their tables as one, draw quality over time again and train "
+        "nothing; of a recipe in several, the longest training",
+        metavar="FILE,...",
+        aliases=("from",),
+    )
+    out: str = runs_folder()
+    resume: bool = option(False, help="continue the newest comparison with the same settings, if there is one")
+
+
+# Of `study.SAMPLERS` and `pruning.PRUNERS`, which need Optuna.
+SAMPLER_NAMES = ("tpe", "random")
+PRUNER_NAMES = ("none", "median", "halving")
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """Settings of ``sonoforge tune``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge tune --recipes dcgan --trials 12 --kimg 2 --image-size 32      on the built-in phantom set: minutes
+sonoforge tune --data BUSI --class-name malignant --recipes dcgan,lsgan,wgan-gp --trials 100 --kimg 50 --jobs 8
+sonoforge tune --data BUSI --class malignant --search learning-rate=0.0001:0.001 --search optimiser=adam,rmsprop
+sonoforge tune --data BUSI --class malignant --width 32 --batch 16       what is given is fixed, the rest is searched
+sonoforge tune --data BUSI --class malignant --trials 100 --cluster 10.0.0.5:6379    on the machines of a Ray cluster
+sonoforge tune --data BUSI --class malignant --trials 100 --resume       go on; trials that are done are kept
+
+With --jobs 1 and OMP_NUM_THREADS=1 in the environment a search is repeated exactly on a CPU, also if it is killed and
+resumed.  With more, what a trial tries depends on which others have ended by then.
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "recipes",
+        "trials",
+        "search",
+        "class_name",
+        "image_size",
+        "kimg",
+        "jobs",
+        "out",
+        "resume",
+    )
+
+    data: tuple[str, ...] = data_option()
+    recipes: tuple[str, ...] = option(("dcgan", "wgan-gp"), help="comma-separated recipes, a study of each")
+    trials: int = option(12, help="trials of each recipe, those pruned included", limits=(2, 10_000))
+    search: tuple[str, ...] = repeated_option(
+        (),
+        help="range or values of one parameter, in place of the usual: learning-rate=0.0001:0.001 or batch=8,16; may "
+        f"be given several times. Parameters: {', '.join(NAMES)}",
+        metavar="NAME=...",
+    )
+    sampler: str = option("tpe", help="how settings are suggested", choices=SAMPLER_NAMES)
+    pruner: str = option(
+        "median",
+        help="gives trials up by their KID: median: after a half and three quarters of the budget, if worse than the "
+        "median of earlier trials; halving: after a quarter and a half, if not in the better half",
+        choices=PRUNER_NAMES,
+    )
+    gan: GanSettings = group(
+        GanSettings(class_name="malignant", held_out=0.2, kimg=10.0),
+        title="each trial; what is given is not searched",
+        of="gan train",
+        without=("recipe", "epochs", "steps", "metrics", "every", "stop_after", "tick_steps"),
+    )
+    trial_minutes: float | None = option(
+        None, help="minutes that a trial trains at most, if --kimg is not reached before", limits=(0.001, None)
+    )
+    second_held_out: float = option(
+        0.2,
+        help="share of the images, whole scans, that no trial reads: the best of each recipe is measured against them, "
+        "too; 0: none",
+        limits=(0, 0.5),
+    )
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    jobs: int | None = option(
+        None, help="trials run at a time (default: one a core; 1 on a GPU; on a cluster, what fits)", limits=(1, 1024)
+    )
+    cluster: str = option(
+        "",
+        help="run the trials on a Ray cluster: local, started here, or the address of one (HOST:6379)",
+        metavar="ADDRESS",
+    )
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = runs_folder()
+    resume: bool = option(False, help="continue the newest search with the same settings, if there is one")
+
+
+# Of `looks.LOOKS`, which needs torch.
+LOOK_NAMES = ("truncation", "mixing", "interpolation", "path", "equivariance")
+
+
+@dataclass(frozen=True)
+class GanShowConfig:
+    """Settings of ``sonoforge gan show``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge gan show runs/00000-gan-stylegan2-busi-malignant
+sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation,mixing --count 8 --seed 3
+sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what path --lpips squeezenet1_1 --samples 1000
+sonoforge gan show runs/00001-gan-stylegan3-t-busi-malignant --checkpoint best --what equivariance --samples 500
+sonoforge gan show runs/00002-gan-lsgan-busi --class-name normal --out looks-of-normal
+
+Written: truncation.png, style-mixing.png, interpolation.png and .gif (looping; no video file), path-length.png,
+equivariance.png and .json, and looks.json with every figure and how it was measured.  Style mixing needs StyleGAN 1
+to 3, equivariance StyleGAN3; truncation is by psi in StyleGAN, else by the largest number in a latent.
+"""
+
+    run: str = argument(help="run folder of sonoforge gan train, or one of its checkpoints")
+    what: tuple[str, ...] = option(
+        (),
+        help="comma-separated: truncation, mixing, interpolation, path, equivariance (default: all that apply)",
+        choices=LOOK_NAMES,
+        metavar="NAME,...",
+    )
+    class_name: str = option("", help="class to show, for a generator of several")
+    count: int = option(6, help="images of a row or column", limits=(2, 16))
+    samples: int = option(64, help="images, or pairs, to measure path length and equivariance on", limits=(2, None))
+    seed: int = option(0, help="of images; image i is that of gan sample with this seed", limits=(0, None))
+    lpips: str = option(
+        "",
+        help="network of LPIPS, for the perceptual path length: a .safetensors file of SqueezeNet 1.1, VGG16 or "
+        "AlexNet, or squeezenet1_1, vgg16 or alexnet to download it (default: the path length in pixels)",
+        metavar="NET",
+    )
+    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
+    checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")
+    out: str = option("", help="folder for the pictures (default: looks/ in the run folder)")
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
