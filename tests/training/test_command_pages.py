@@ -15,7 +15,13 @@ DOCS = CHECKOUT / "training" / "docs"
 ALIASES = {"from": "from_tables"}  # shorter names of flags, and the setting of each
 COMMANDS = [
     line.strip()
-    for page in ("many-machines.md", "several-collections.md", "what-travels.md", "projected.md")
+    for page in (
+        "many-machines.md",
+        "several-collections.md",
+        "notebook/other-scanners.md",
+        "notebook/race.md",
+        "papers.md",
+    )
     for line in (DOCS / page).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     if line.startswith("sonoforge ")
 ]

@@ -93,7 +93,7 @@ BUDGETS: dict[str, ClassifierSettings] = {
         augmentation="none",
         test_curves=True,  # its figure 13 shows training and test by epoch
     ),
-    # For scanners that no training image comes from: what each setting gains on them is in `what-travels.md`.
+    # For scanners that no training image comes from: their gains: `docs/notebook/other-scanners.md`.
     "collections": ClassifierSettings(
         frozen_blocks=4,
         epochs=12,
