@@ -20,7 +20,6 @@ COMMANDS = [
         "several-collections.md",
         "notebook/other-scanners.md",
         "notebook/race.md",
-        "papers.md",
     )
     for line in (DOCS / page).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     if line.startswith("sonoforge ")
