@@ -38,31 +38,28 @@ import itertools
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sonoforge.runtime.cli.answer import prints_text, say
+from sonoforge.runtime.cli.answer_columns import csv_format
+from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, settings_in_words
 from sonoforge.runtime.cli.answer_table import AnswerTable
+from sonoforge.runtime.cli.answering import Answering, Extras
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, expand, printable
 from sonoforge.runtime.images.skipped import in_words
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs.settings import ClassifyConfig
-
-if TYPE_CHECKING:
-    from sonoforge.runtime.cli.answer_files import AnswerFile
-    from sonoforge.runtime.cli.answering import Answering
-    from sonoforge.runtime.inference.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
 
 def main(config: ClassifyConfig) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
-    from sonoforge.runtime.cli.answering import Answering, Extras  # noqa: PLC0415 - not for --help or a wrong flag
-    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
-
     _check(config)
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -158,8 +155,6 @@ def _answers(
     config: ClassifyConfig, answering: Answering, kept: Sequence[AnswerFile], files: Sequence[str], table: AnswerTable
 ) -> Iterator[dict[str, Any]]:
     """Yield the answer for each file that ``--resume`` leaves, kept as soon as it is known."""
-    from sonoforge.runtime.inference.in_order import answers_in_order, workers_for  # noqa: PLC0415 - not for --help
-
     names = answering.name(files)
     left = [file for file in files if not (config.resume and all(own.holds(names[file]) for own in kept))]
     if config.resume and files:
@@ -186,14 +181,6 @@ def _open_files(config: ClassifyConfig, classifier: Classifier) -> list[AnswerFi
         if config.resume:
             raise SonoforgeError("--resume: found neither --csv nor --jsonl, expected the file to continue")
         return []
-    from sonoforge.runtime.cli.answer_columns import csv_format  # noqa: PLC0415
-    from sonoforge.runtime.cli.answer_files import (  # noqa: PLC0415 - only with these
-        AnswerFile,
-        JsonLinesFormat,
-        Origin,
-        settings_in_words,
-    )
-
     origin, kept = Origin(classifier.model["sha256"], settings_in_words(classifier)), []
     if config.csv:
         kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.classes), origin, config.resume))

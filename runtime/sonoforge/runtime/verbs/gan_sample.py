@@ -9,17 +9,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.synthetic import open_target, open_url_target, write_picture
+from sonoforge.runtime.inference.generator import Generator
+from sonoforge.runtime.inference.latents import interpolate
 from sonoforge.runtime.urls import is_url
 from sonoforge.runtime.verbs.settings import GanSampleConfig
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 ALL = "all"
 SHIPPED = "shipped"
@@ -58,8 +61,6 @@ def main(config: GanSampleConfig) -> Outcome:
     check(config)
     if config.class_name != ALL:
         return write(config, _open_bundle(config))
-    from sonoforge.runtime.inference.generator import Generator  # noqa: PLC0415 - numpy, not for --help
-
     return write_all(config, Generator(_path(config)).manifest.classes, _open_bundle)
 
 
@@ -112,9 +113,6 @@ def write(config: GanSampleConfig, source: Source) -> Outcome:
     """
     if config.interpolate:
         return _write_strips(config, config.interpolate, source)
-    # numpy and Pillow, not for --help
-    from sonoforge.runtime.images.synthetic import open_target, open_url_target  # noqa: PLC0415
-
     name = f"{source.name}-seed-{config.seed}" + (f"-{config.class_name}" if config.class_name else "")
     name += "".join(f"-{key}-{value}" for key, value in settings_of_origin(config).items())
     target = config.out or str(source.folder / name)
@@ -136,15 +134,11 @@ def settings_of_origin(config: GanSampleConfig) -> dict[str, Any]:
 
 
 def _path(config: GanSampleConfig) -> Path:
-    from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR  # noqa: PLC0415 - not for --help
-
     return SHIPPED_GENERATOR if config.bundle == SHIPPED else Path(config.bundle)
 
 
 def _open_bundle(config: GanSampleConfig) -> Source:
     """Set up a bundle; refuse settings that only a run folder takes."""
-    from sonoforge.runtime.inference.generator import Generator  # noqa: PLC0415 - numpy, not for --help
-
     if config.checkpoint != "last":
         raise SonoforgeError("--checkpoint: found with --bundle, which holds only one; leave it out")
     if config.device not in ("auto", "cpu"):
@@ -181,11 +175,6 @@ def _open_bundle(config: GanSampleConfig) -> Source:
 
 def _write_strips(config: GanSampleConfig, steps: int, source: Source) -> Outcome:
     """Write one PNG for each strip: from image i to image i + 1."""
-    import numpy as np  # noqa: PLC0415 - not for --help
-
-    from sonoforge.runtime.images.synthetic import write_picture  # noqa: PLC0415
-    from sonoforge.runtime.inference.latents import interpolate  # noqa: PLC0415
-
     folder = Path(config.out) if config.out else source.folder / "interpolations"
     paths = []
     for index in range(config.count):

@@ -41,27 +41,36 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress
 from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.distances.to_reference import DISTANCES, measure_distances
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.burned_in_marks import find_marks
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_libraries, write_csv
+from sonoforge.runtime.images.limits import ImageError
+from sonoforge.runtime.images.quality_metrics import assess
 from sonoforge.runtime.images.quality_table import LESION, SCAN
+from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
+from sonoforge.runtime.images.repeats import in_words as repeat
+from sonoforge.runtime.images.scan_quality import judge
 from sonoforge.runtime.images.skipped import in_words
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.result import Result
+from sonoforge.runtime.inference.trust import LEAST_KNOWN
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs.settings import QualityConfig
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from PIL import Image
-
-    from sonoforge.runtime.bundle.classification import ClassifierManifest
-    from sonoforge.runtime.images.repeats import Repeats
-    from sonoforge.runtime.inference.classifier import Classifier
-    from sonoforge.runtime.inference.result import Result
 
 # Each metric's heading and number format.
 _COLUMNS = {
@@ -83,10 +92,6 @@ log = logging.getLogger(__name__)
 
 def main(config: QualityConfig) -> Outcome:
     """Measure every file, and with ``--against`` the two sets; see the top of this module for the result."""
-    from sonoforge.runtime.bundle.reader import open_bundle  # noqa: PLC0415 - not for --help or a wrong flag
-    from sonoforge.runtime.images.repeats import Repeats  # noqa: PLC0415
-    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415
-
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     if config.against and not Path(config.against).is_dir():
@@ -149,10 +154,6 @@ def _measure(
     file: str, manifest: ClassifierManifest, classifier: Classifier | None
 ) -> tuple[dict[str, Any], Result | None, Image.Image | None]:
     """Return a file's result; the answer where there is a classifier; and the picture, None if unusable."""
-    from sonoforge.runtime.images.decoding import read_image  # noqa: PLC0415 - numpy and Pillow, not for --help
-    from sonoforge.runtime.images.limits import ImageError  # noqa: PLC0415
-    from sonoforge.runtime.images.quality_metrics import assess  # noqa: PLC0415
-
     try:
         with silent_libraries():
             whole = read_image(file)
@@ -172,11 +173,6 @@ def _look_closer(
     pictures: dict[str, str] | None,
 ) -> None:
     """Add to a file's result what its own pixels show: ``scan``, ``marks``, what it repeats; and its small picture."""
-    from sonoforge.runtime.images.burned_in_marks import find_marks  # noqa: PLC0415 - numpy and Pillow, not for --help
-    from sonoforge.runtime.images.grey_levels import grey_levels  # noqa: PLC0415
-    from sonoforge.runtime.images.repeats import take_fingerprint  # noqa: PLC0415
-    from sonoforge.runtime.images.scan_quality import judge  # noqa: PLC0415
-
     file = result["file"]
     area = manifest.preprocessing.scan_area(whole)
     scan, levels = whole.crop(area.box) if area else whole, grey_levels(whole)
@@ -192,9 +188,6 @@ def _look_closer(
 
 def _mask_of(file: str, scan: Image.Image) -> Image.Image | None:
     """Return the mask beside a scan; None where there is none, none that can be read, or one of another size."""
-    from sonoforge.runtime.images.decoding import read_image  # noqa: PLC0415
-    from sonoforge.runtime.images.limits import ImageError  # noqa: PLC0415
-
     path = Path(file)
     beside = path.with_name(f"{path.stem}_mask.png")
     try:
@@ -227,8 +220,6 @@ def _print_result(result: dict[str, Any], width: int) -> None:
         told.append(f"lesion gCNR {found['lesion']['gcnr']:.2f}")
     if result.get("marks"):
         told.append(f"burned in: {result['marks']}")
-    from sonoforge.runtime.images.repeats import in_words as repeat  # noqa: PLC0415 - numpy, not for --help
-
     told += [printable(sentence) for sentence in repeat(result)]
     flags = f"  [{'; '.join(told)}]" if told else ""
     say("%-*s  %s%s", width, name, numbers, flags)
@@ -236,11 +227,6 @@ def _print_result(result: dict[str, Any], width: int) -> None:
 
 def _compare(config: QualityConfig, classifier: Classifier, given: list[NDArray[Any]]) -> dict[str, Any]:
     """Read the reference images, measure the distances to them and print both; see the top for the result."""
-    import numpy as np  # noqa: PLC0415 - only with --against
-
-    from sonoforge.runtime.distances.to_reference import measure_distances  # noqa: PLC0415
-    from sonoforge.runtime.inference.trust import LEAST_KNOWN  # noqa: PLC0415
-
     manifest = classifier.bundle.manifest
     files, failures, _ = expand((config.against,), config.recursive)
     reference, failed = [], []
@@ -302,8 +288,6 @@ def _protocol(classifier: Classifier, given: int, reference: int, size: int) -> 
 
 
 def _print_distances(distances: dict[str, dict[str, Any] | None], protocol: dict[str, Any]) -> None:
-    from sonoforge.runtime.distances.to_reference import DISTANCES  # noqa: PLC0415
-
     say(
         "%-18s  %9s  %-31s  %-31s  %s",
         "", "value", f"{protocol['n']} and {protocol['n']} (95 %)", "reference against itself (95 %)", "ratio",
