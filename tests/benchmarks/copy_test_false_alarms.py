@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copy_detection.matches import Prepared
+from sonoforge.training.copies.generated import HELD_OUT, OTHER_GROUPS, copy_test
+from sonoforge.training.copies.matches import Prepared
+from sonoforge.training.copies.training_matches import SHAPES, Wanted, match_training, prepare_training
 from sonoforge.training.evaluation.image_set import resized
 from sonoforge.training.evaluation.real_images import read_real
-from sonoforge.training.metrics.copies import HELD_OUT, OTHER_GROUPS, copy_test
-from sonoforge.training.metrics.training_matches import SHAPES, Wanted, match_training, prepare_training
 from sonoforge.training.phantom.dataset import generate_phantom_set
 
 SPLITS = 10

@@ -42,8 +42,8 @@ from sonoforge.training.crossval.arms import ARMS
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.labelled_images import LabelledImages
+from sonoforge.training.data.second_opinion import find_second_views
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.second_opinion.gate import find_second_views
 from sonoforge.training.statistics.flagged import beyond, error_ratio
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.risk_coverage import area_under_risk, cuts

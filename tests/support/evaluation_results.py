@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from sonoforge.training.metrics.copies import HELD_OUT
+from sonoforge.training.copies.generated import HELD_OUT
 from sonoforge.training.pages.evaluation import answers
 from sonoforge.training.statistics.intervals import wilson_interval
 

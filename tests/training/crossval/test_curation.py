@@ -7,11 +7,11 @@ import pytest
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.copies.generated import least_groups
 from sonoforge.training.crossval.curation import curate
 from sonoforge.training.crossval.generators import at_size_drawn
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.metrics.copies import least_groups
 
 
 def scans(first: int, count: int) -> np.ndarray:

@@ -22,7 +22,7 @@ OVERLAPPING = (
     ("149056410-149056423", "149056410-149056444"),
     ("153654325-153654351", "153654325-153654360"),
 )
-"""Slide images of Herlev that show one cell, by `second_opinion.copies`, and by eye."""
+"""Slide images of Herlev that show one cell, by `copies.second_search`, and by eye."""
 
 
 def cell(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evaluation_results import answered, change, good, planted, row
-from sonoforge.training.metrics.copies import OTHER_GROUPS
+from sonoforge.training.copies.generated import OTHER_GROUPS
 from sonoforge.training.pages.evaluation.answers import FEW
 from sonoforge.training.statistics.wording import share
 

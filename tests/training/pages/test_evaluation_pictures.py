@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from evaluation_results import good, row
+from sonoforge.training.copies.nearest_training import Nearest
 from sonoforge.training.evaluation.projections import Projection, hull_overlap
-from sonoforge.training.metrics.nearest_training import Nearest
 from sonoforge.training.pages.charts import PAPER, png_bytes, svg
 from sonoforge.training.pages.evaluation.charts import copy_histogram, draw_projection, draw_ratios, draw_spectrum
 from sonoforge.training.pages.evaluation.sheets import nearest_sheet, sample_sheet

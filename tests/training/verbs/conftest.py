@@ -9,7 +9,7 @@ import pytest
 
 from evaluations import Sets, read_sets, write_sets
 from once import made_once
-from sonoforge.training.metrics.copies import find_copies
+from sonoforge.training.copies.generated import find_copies
 from sonoforge.training.pages.evaluation import gallery
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from program import sonoforge, succeed
 from scans import draw_scan, save, write_set
-from sonoforge.training.copy_detection.planting import KINDS, TWO_AT_ONCE
+from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset

@@ -1,6 +1,6 @@
 """Which images of a data set a bundle's model was trained on, copies that were changed included.
 
-Every classifier's bundle has `SIGNATURES`, an ``.npz`` file with `copy_detection.signatures` of its training images.
+Every classifier's bundle has `SIGNATURES`, an ``.npz`` file with `copies.signatures` of its training images.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import GateError
+from sonoforge.training.checked_file import read_checked, write_checked
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
-from sonoforge.training.copy_detection.signatures import BITS, Copy, Signatures, find_copies, make_signatures
+from sonoforge.training.copies.signatures import BITS, Copy, Signatures, find_copies, make_signatures
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.checked_file import read_checked, write_checked
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.progress import is_shown, progress_bar
 

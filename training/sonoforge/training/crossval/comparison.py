@@ -38,11 +38,11 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.load import ImageSource
+from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.split_plan import SEALED, SplitPlan, plan_path
 from sonoforge.training.data.splits import count_folds, make_plan
 from sonoforge.training.gan.job import open_job
 from sonoforge.training.progress import is_shown, progress_bar
-from sonoforge.training.second_opinion.gate import check_plans, find_second_views
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, pick, write_predictions
 from sonoforge.training.statistics.results import (
@@ -75,7 +75,7 @@ def compare(
     """Run every arm over every fold and seed in a run folder, and compute the results.
 
     Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `fold_result.FoldResult`), ``gan/``
-    (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate`
+    (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `data.second_opinion`
     writes.  A fold that was finished before an interruption is not computed again.
 
     Raises:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics
-from sonoforge.training.copy_detection.matches import prepare
+from sonoforge.training.copies.generated import OTHER_GROUPS, copy_test, least_groups
+from sonoforge.training.copies.matches import prepare
+from sonoforge.training.copies.training_matches import grey_pictures, match_training, prepare_training
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.pixels import Pixels
-from sonoforge.training.metrics.copies import OTHER_GROUPS, copy_test, least_groups
-from sonoforge.training.metrics.training_matches import grey_pictures, match_training, prepare_training
 
 POOL = 3
 """Images drawn for each that is wanted; where fewer pass, fewer are added."""
@@ -49,7 +49,7 @@ def curate(
         judge: See `Judge`.
 
     Raises:
-        SonoforgeError: Too few groups for the copy test, see `metrics.copies.copy_test`.
+        SonoforgeError: Too few groups for the copy test, see `copies.generated.copy_test`.
     """
     recognised = judge(drawn.pixels).argmax(axis=1) == drawn.labels
     usual = recognised.copy()

@@ -12,9 +12,9 @@ from typing import Any
 import cv2
 
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.copy_detection.signatures import find_copies, make_signatures
+from sonoforge.training.checked_file import read_checked, write_checked
+from sonoforge.training.copies.signatures import find_copies, make_signatures
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.checked_file import read_checked, write_checked
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.gan.batches.training_set import PHANTOM_IMAGES
 from sonoforge.training.gan.checkpoint import find_checkpoint

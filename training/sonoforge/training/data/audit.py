@@ -8,11 +8,11 @@ from typing import TypedDict
 
 import numpy as np
 
-from sonoforge.training.copy_detection.alignment import Alignment
-from sonoforge.training.copy_detection.matches import Matches, match_pictures, null_limit, prepare
-from sonoforge.training.copy_detection.recall import measure_recall
+from sonoforge.training.copies.alignment import Alignment
+from sonoforge.training.copies.matches import Matches, match_pictures, null_limit, prepare
+from sonoforge.training.copies.near_duplicates import threshold_sensitivity
+from sonoforge.training.copies.recall import measure_recall
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.duplicates import threshold_sensitivity
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.progress import is_shown, progress_bar
 
@@ -67,8 +67,8 @@ class Cluster(TypedDict):
 class DuplicateCounts(TypedDict):
     """Numbers of groups and clusters.
 
-    ``threshold`` is the score from which two images count as one scan, see `copy_detection.matches.null_limit`;
-    ``sensitivity`` gives the counts at other thresholds, see `duplicates.Sensitivity`.
+    ``threshold`` is the score from which two images count as one scan, see `copies.matches.null_limit`;
+    ``sensitivity`` gives the counts at other thresholds, see `near_duplicates.Sensitivity`.
     """
 
     threshold: float
@@ -82,7 +82,7 @@ class DuplicateCounts(TypedDict):
 
 
 class Planted(TypedDict):
-    """Copies of one kind that were planted in the set, and those found; see `copy_detection.recall.PlantedRow`."""
+    """Copies of one kind that were planted in the set, and those found; see `copies.recall.PlantedRow`."""
 
     kind: str
     planted: int

@@ -2,7 +2,7 @@
 
 Below a name made of the format's version and Pillow's (another Pillow may decode or resize to other bytes) lie:
 
-* ``images-S/ab/abcd....bin``: one image at size S with its grey picture (`copy_detection.pictures`) and its facts,
+* ``images-S/ab/abcd....bin``: one image at size S with its grey picture (`copies.pictures`) and its facts,
   named by the sha256 of the *file's bytes*.  Adding one image to a set decodes one image; two sets that share
   files share these.
 * ``sets-S/KEY.bin``: all images of one set in its order, in the same format, to be mapped as one array; KEY is a hash
@@ -43,15 +43,15 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.training.copy_detection.pictures import SIDE, Picture, fit, fitted_size
+from sonoforge.training.checked_file import read_checked, write_checked
+from sonoforge.training.copies.pictures import SIDE, Picture, fit, fitted_size
 from sonoforge.training.data.cache_settings import default_folder
-from sonoforge.training.data.checked_file import read_checked, write_checked
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.fingerprints import content_hash
 from sonoforge.training.progress import is_shown, progress_bar
 
 if TYPE_CHECKING:
-    from sonoforge.training.data.duplicates import Duplicates
+    from sonoforge.training.copies.near_duplicates import Duplicates
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class ImageCache:
     def duplicates(self) -> Duplicates:
         """Which images show the same scan; found at the first use, from these pixels alone."""
         # Exporting reads the cache, too, and needs neither SciPy nor OpenCV.
-        from sonoforge.training.data.duplicates import find_duplicates  # noqa: PLC0415
+        from sonoforge.training.copies.near_duplicates import find_duplicates  # noqa: PLC0415
 
         return find_duplicates(self.pictures, self.hashes, self.store)
 

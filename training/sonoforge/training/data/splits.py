@@ -14,9 +14,9 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.copies.near_duplicates import join_groups, join_scans
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.duplicates import join_groups, join_scans
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, PROTOCOLS, UNTESTED, SplitPlan
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def _test_parts(
 
 
 def scan_groups(cache: ImageCache, together: Sequence[tuple[int, int]] = ()) -> NDArray[np.int64]:
-    """Return the (N,) group of each image, see `duplicates.join_scans`; also joined are the pairs ``together``."""
+    """Return the (N,) group of each image, see `near_duplicates.join_scans`; also joined are the pairs ``together``."""
     groups = join_scans(cache.duplicates, [item.group for item in cache.dataset.items], cache.hashes)
     if not together:
         return groups

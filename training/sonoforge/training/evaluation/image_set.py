@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.synthetic import as_picture
-from sonoforge.training.copy_detection.pictures import Picture, fit
-from sonoforge.training.data.duplicates import find_duplicates, join_scans
+from sonoforge.training.copies.near_duplicates import find_duplicates, join_scans
+from sonoforge.training.copies.pictures import Picture, fit
 from sonoforge.training.data.fingerprints import content_hash
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.data.selection import evenly_spaced
@@ -31,7 +31,7 @@ class Described(NamedTuple):
 
     name: str  # of the file, or a number
     content: str  # hash of its content, see `fingerprints.content_hash`
-    picture: Picture  # grey (H, W) uint8, see `copy_detection.pictures`
+    picture: Picture  # grey (H, W) uint8, see `copies.pictures`
     size: tuple[int, int]  # width and height, pixels
     group: str | None  # what ties it to others by `groups.csv`, or None
 

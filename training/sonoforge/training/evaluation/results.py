@@ -51,7 +51,7 @@ class MetricRow(TypedDict):
 class KindRecall(TypedDict):
     """Planted copies of one kind; ``low`` and ``high`` end the recall's 95 % interval.
 
-    ``holds`` says whether "no copies" holds for the kind: recall is at least `metrics.planted_copies.STANDS`.
+    ``holds`` says whether "no copies" holds for the kind: recall is at least `copies.planted_in_training.STANDS`.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class KindRecall(TypedDict):
 
 
 class CopyResult(TypedDict):
-    """The copy test, see `metrics.copies.CopyTest`; ``low`` and ``high`` end the share's 95 % interval.
+    """The copy test, see `copies.generated.CopyTest`; ``low`` and ``high`` end the share's 95 % interval.
 
     ``flagged`` are the names of the generated images that count as copies, the highest score first, ``nearest`` those
     of the training images that they match, ``scores`` how well.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sonoforge.training.checked_file import read_checked, write_checked
 from sonoforge.training.data.cache_settings import default_folder
-from sonoforge.training.data.checked_file import read_checked, write_checked
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.metrics.spaces import Embedded, Space, joined
 from sonoforge.training.progress import Advance

@@ -326,7 +326,7 @@ class SecondOpinionPair(TypedDict):
 
 
 class SecondOpinion(TypedDict):
-    """What the search that did not shape the folds found between them, see `second_opinion.gate`."""
+    """What the search that did not shape the folds found between them, see `data.second_opinion`."""
 
     compared: int
     threshold: float

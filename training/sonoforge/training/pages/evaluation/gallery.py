@@ -12,21 +12,21 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sonoforge.training import run_folder
-from sonoforge.training.evaluation.image_set import ImageSet, joined_sets
-from sonoforge.training.evaluation.projections import embedding_map, hull_overlap, pca_projection
-from sonoforge.training.evaluation.results import CopyResult, KindRecall, MetricRow
-from sonoforge.training.gan.checkpoint import DESCRIPTION
-from sonoforge.training.gan.progress.curves import draw_curves
-from sonoforge.training.gan.progress.ticks import read_stats
-from sonoforge.training.metrics.copies import FoundCopies, find_copies
-from sonoforge.training.metrics.nearest_training import (
+from sonoforge.training.copies.generated import FoundCopies, find_copies
+from sonoforge.training.copies.nearest_training import (
     Nearest,
     data_copying,
     nearest_few,
     nearest_other_group,
     nearest_training,
 )
-from sonoforge.training.metrics.planted_copies import stands
+from sonoforge.training.copies.planted_in_training import stands
+from sonoforge.training.evaluation.image_set import ImageSet, joined_sets
+from sonoforge.training.evaluation.projections import embedding_map, hull_overlap, pca_projection
+from sonoforge.training.evaluation.results import CopyResult, KindRecall, MetricRow
+from sonoforge.training.gan.checkpoint import DESCRIPTION
+from sonoforge.training.gan.progress.curves import draw_curves
+from sonoforge.training.gan.progress.ticks import read_stats
 from sonoforge.training.metrics.spaces import Embedded
 from sonoforge.training.pages.evaluation import charts, sheets
 

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sonoforge.runtime import atomic
+from sonoforge.training.copies.generated import HELD_OUT
 from sonoforge.training.evaluation.results import EvaluationResults
-from sonoforge.training.metrics.copies import HELD_OUT
 from sonoforge.training.pages.charts import png_bytes, svg
 from sonoforge.training.pages.embedding import Picture, embed
 from sonoforge.training.pages.evaluation import answers

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
+from sonoforge.training.copies.nearest_training import Nearest
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.metrics.nearest_training import Nearest
 
 _FLAGGED = "#c00000"
 _GAP = 2  # pixels between images

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scans import draw_scan
-from sonoforge.training.copy_detection.planting import plant
-from sonoforge.training.copy_detection.signatures import (
+from sonoforge.training.copies.planting import plant
+from sonoforge.training.copies.signatures import (
     BITS,
     KEYPOINTS,
     Signatures,

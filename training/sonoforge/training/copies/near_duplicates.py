@@ -1,4 +1,4 @@
-"""Group the images of a data set by the scan that they show, see `sonoforge.training.copy_detection`."""
+"""Group the images of a data set by the scan that they show, see `sonoforge.training.copies`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copy_detection.alignment import MOST_MATCHES
-from sonoforge.training.copy_detection.matches import HIGHEST_LIMIT, Matches, match_pictures, null_limit, prepare
-from sonoforge.training.copy_detection.pictures import Picture
-from sonoforge.training.data.checked_file import read_checked, write_checked
+from sonoforge.training.checked_file import read_checked, write_checked
+from sonoforge.training.copies.alignment import MOST_MATCHES
+from sonoforge.training.copies.matches import HIGHEST_LIMIT, Matches, match_pictures, null_limit, prepare
+from sonoforge.training.copies.pictures import Picture
 from sonoforge.training.progress import is_shown, progress_bar
 
 SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)

@@ -18,17 +18,18 @@ from program import Finished, sonoforge
 from scans import draw_scan, save, write_set
 from small_run import CLASSIFIER, GENERATOR
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.classifier import comparison, fold_generators
-from sonoforge.training.copy_detection.pictures import Picture
+from sonoforge.training.copies import kept, near_duplicates
+from sonoforge.training.copies.near_duplicates import Duplicates, find_duplicates
+from sonoforge.training.copies.pictures import Picture
+from sonoforge.training.copies.second_search import Copies
+from sonoforge.training.crossval import comparison, fold_generators
 from sonoforge.training.crossval.fold_task import FoldTask
-from sonoforge.training.data import duplicates
+from sonoforge.training.data import second_opinion, second_opinion_findings
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.data.duplicates import Duplicates, find_duplicates
+from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.split_plan import SplitPlan, read_plan
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.second_opinion import findings, gate, recall
-from sonoforge.training.second_opinion.gate import check_plans, find_second_views
 from sonoforge.training.verbs import train
 
 ORIGINAL, PLANTED = "a/scan (1).png", "b/planted.png"
@@ -76,7 +77,7 @@ def blind_search(monkeypatch: pytest.MonkeyPatch) -> None:
         none = find_duplicates(pictures[:1])
         return dataclasses.replace(none, groups=np.arange(len(pictures)))
 
-    monkeypatch.setattr(duplicates, "find_duplicates", nothing_alike)
+    monkeypatch.setattr(near_duplicates, "find_duplicates", nothing_alike)
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def test_the_proposed_groups_are_the_remedy(data: Path) -> None:
 
 @pytest.mark.usefixtures("blind_search")
 def test_possible_second_views_are_shown_and_kept_in_one_fold(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (findings, gate):
+    for module in (second_opinion, second_opinion_findings):
         monkeypatch.setattr(module, "ONE_SCAN", 0.999)  # the copy, enlarged, agrees a little less
     finished = crossval(data, "--arms", "real", "--seeds", 3, "--json")
     assert finished.code == 0, finished.err
@@ -212,28 +213,32 @@ def test_thesis_says_what_leaks_and_goes_on(data: Path, caplog: pytest.LogCaptur
     assert "show one scan" in caplog.text
 
 
+def recall(cache: ImageCache, groups: NDArray[np.int64]) -> Copies:
+    return kept.recall_copies(cache.pictures, cache.hashes, cache.store, groups)
+
+
 def test_what_was_found_is_remembered_until_groups_come_apart(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = open_cache(read_dataset(data), 32, data.parent / "cache")
     apart = np.arange(len(cache.hashes))
     joined = apart.copy()
     joined[1] = joined[0]
-    first = recall.recall_copies(cache, joined)
+    first = recall(cache, joined)
 
     def no_search(*_: object) -> None:
         raise AssertionError("searched again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(recall, "find_copies", no_search)
-        again = recall.recall_copies(cache, joined)
+        patched.setattr(kept, "find_copies", no_search)
+        again = recall(cache, joined)
         assert [one[:-1] for one in again.matches] == [one[:-1] for one in first.matches]
         assert np.array_equal(again.matches[0].matrix, first.matches[0].matrix)
-        assert recall.recall_copies(cache, np.zeros_like(apart)).matches == []  # coarser groups
+        assert recall(cache, np.zeros_like(apart)).matches == []  # coarser groups
         with pytest.raises(AssertionError, match="searched again"):
-            recall.recall_copies(cache, apart)
+            recall(cache, apart)
         other = dataclasses.replace(cache, hashes=cache.hashes[::-1])
         with pytest.raises(AssertionError, match="searched again"):
-            recall.recall_copies(other, joined)
+            recall(other, joined)
     assert cache.store is not None
     (file,) = (cache.store / "second-opinion").iterdir()
     file.write_bytes(file.read_bytes()[:-20])
-    assert len(recall.recall_copies(cache, joined).matches) == len(first.matches)
+    assert len(recall(cache, joined).matches) == len(first.matches)

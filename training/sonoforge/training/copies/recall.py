@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.copy_detection.matches import match_pictures, prepare
-from sonoforge.training.copy_detection.pictures import Picture
-from sonoforge.training.copy_detection.planting import KINDS, TWO_AT_ONCE, plant
+from sonoforge.training.copies.matches import match_pictures, prepare
+from sonoforge.training.copies.pictures import Picture
+from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE, plant
 from sonoforge.training.statistics.intervals import Interval, wilson_interval
 
 PLANTED_KINDS = (*KINDS, TWO_AT_ONCE)

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copy_detection.pictures import Picture, fit
+from sonoforge.training.copies.pictures import Picture, fit
 
 MOST_FEATURES = 400
 # Lowe's 0.04 is for photographs; half of the textured area of an ultrasound scan lies below it.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copy_detection.local_features import LocalFeatures
+from sonoforge.training.copies.local_features import LocalFeatures
 
 MOST_MATCHES = 80  # nearest first; a transform needs few, and the comparison of all with all grows as the square
 _PIXELS = 8.0  # distance within which a match agrees with a transform, in the larger of the two pictures

@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_cells import defused
+from sonoforge.training.copies.near_duplicates import join_groups
+from sonoforge.training.copies.pose_search import Picture, flip, shrink, warp
+from sonoforge.training.copies.second_search import Match
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.duplicates import join_groups
-from sonoforge.training.second_opinion.copies import Match
-from sonoforge.training.second_opinion.pose_search import Picture, flip, shrink, warp
 from sonoforge.training.statistics.results import SecondOpinionPair
 
 _PICTURE, _GAP, _CAPTION = 240, 6, 18  # pixels: longest side, space between pictures, line of text

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.training.copy_detection.confirmation import padding
-from sonoforge.training.copy_detection.pictures import Picture
+from sonoforge.training.copies.confirmation import padding
+from sonoforge.training.copies.pictures import Picture
 
 Plant = Callable[[Picture, np.random.Generator], Picture]
 

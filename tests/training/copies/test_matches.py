@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from scans import draw_scan
-from sonoforge.training.copy_detection.matches import (
+from sonoforge.training.copies.matches import (
     HIGHEST_LIMIT,
     LOWEST_LIMIT,
     Matches,
@@ -15,8 +15,8 @@ from sonoforge.training.copy_detection.matches import (
     null_limit,
     prepare,
 )
-from sonoforge.training.copy_detection.planting import KINDS, TWO_AT_ONCE, plant
-from sonoforge.training.copy_detection.recall import measure_recall
+from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE, plant
+from sonoforge.training.copies.recall import measure_recall
 
 SCANS = [draw_scan(seed, 200) for seed in range(24)]
 

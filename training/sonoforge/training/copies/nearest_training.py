@@ -23,7 +23,7 @@ from scipy import ndimage, stats
 from sonoforge.runtime.errors import SonoforgeError
 
 SIDE = 32
-_SMOOTH = SIDE / 16  # as `sonoforge.training.data.duplicates` relative to the side, and for its reason
+_SMOOTH = SIDE / 16  # as `sonoforge.training.copies.near_duplicates` relative to the side, and for its reason
 _FLAT = 0.5  # grey levels; below, an image has no detail to compare
 _BLOCK = 1024
 

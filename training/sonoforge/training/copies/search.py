@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copy_detection.local_features import LOOKS, LocalFeatures, descriptor_order
+from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, descriptor_order
 
 _COMPONENTS = 32  # principal components of the descriptors that are compared
 _CELLS_OF_A_DESCRIPTOR = 2  # cells that a descriptor looks into; its own is the nearest

@@ -8,9 +8,9 @@ import pytest
 from scipy import ndimage
 
 from scans import draw_scan
-from sonoforge.training.copy_detection.alignment import align, match_features
-from sonoforge.training.copy_detection.confirmation import compare_aligned, fine_detail
-from sonoforge.training.copy_detection.local_features import extract_features
+from sonoforge.training.copies.alignment import align, match_features
+from sonoforge.training.copies.confirmation import compare_aligned, fine_detail
+from sonoforge.training.copies.local_features import extract_features
 
 
 @pytest.mark.parametrize(("scale", "degrees", "shift"), [(1.3, 0, (0, 0)), (0.8, 20, (9, -14)), (1.0, 170, (0, 30))])

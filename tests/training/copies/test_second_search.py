@@ -12,11 +12,11 @@ from PIL import Image
 
 from places import SHARED
 from scans import draw_scan
+from sonoforge.training.copies.pose_search import SIDE, shrink
+from sonoforge.training.copies.second_search import find_copies, threshold_of
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.second_opinion.copies import find_copies, threshold_of
-from sonoforge.training.second_opinion.gate import check_plans, find_second_views
-from sonoforge.training.second_opinion.pose_search import SIDE, shrink
 
 SCANS = [draw_scan(seed, 192) for seed in range(20)]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from sonoforge.training.second_opinion.pose_search import Matrix, Picture, Start, cell_of, detail, flip, warp
+from sonoforge.training.copies.pose_search import Matrix, Picture, Start, cell_of, detail, flip, warp
 
 LEAST_OVERLAP = 0.2
 """Of the area of either picture; less can agree by chance."""

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.training.copy_detection.matches import prepare
-from sonoforge.training.copy_detection.pictures import Picture
-from sonoforge.training.copy_detection.planting import plant
-from sonoforge.training.copy_detection.recall import PlantedRow, count_found, plant_copies
-from sonoforge.training.metrics.training_matches import Wanted, grey_pictures, match_training
+from sonoforge.training.copies.matches import prepare
+from sonoforge.training.copies.pictures import Picture
+from sonoforge.training.copies.planting import plant
+from sonoforge.training.copies.recall import PlantedRow, count_found, plant_copies
+from sonoforge.training.copies.training_matches import Wanted, grey_pictures, match_training
 
 PLANTED = 20
 """Copies of each kind: one missed leaves the kind standing, two do not; of all kinds, 25 core-seconds."""

@@ -37,10 +37,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.copy_detection.matches import LOWEST_LIMIT, prepare
-from sonoforge.training.copy_detection.recall import PlantedRow
-from sonoforge.training.metrics.planted_copies import PLANTED, measure_recall
-from sonoforge.training.metrics.training_matches import Best, grey_pictures, match_training, prepare_training
+from sonoforge.training.copies.matches import LOWEST_LIMIT, prepare
+from sonoforge.training.copies.planted_in_training import PLANTED, measure_recall
+from sonoforge.training.copies.recall import PlantedRow
+from sonoforge.training.copies.training_matches import Best, grey_pictures, match_training, prepare_training
 from sonoforge.training.statistics.intervals import Interval, wilson_interval
 
 ALPHA = 0.025
@@ -92,7 +92,7 @@ def find_copies(
     Args:
         generated: (N, S, S, C) uint8, N >= 1, C = 1 or 3.
         training: (M, S, S, C) uint8: all images that the generator saw.
-        training_groups: (M,) near-duplicate group of each, from `sonoforge.training.data.duplicates`.
+        training_groups: (M,) near-duplicate group of each, from `sonoforge.training.copies.near_duplicates`.
         held_out: (K, S, S, C) uint8 real images that the generator did not see, and their (K,) groups in the same
             numbering, none of them a group of the training images.  None: calibrate on the training images.
         planted: Copies of each kind to measure recall with.

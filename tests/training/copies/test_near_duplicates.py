@@ -1,4 +1,4 @@
-"""Near-duplicates of a set: groups, thresholds, what is stored; the search itself is tested in copy_detection."""
+"""Near-duplicates of a set: groups, thresholds, what is stored; the search itself is tested in copies."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from scans import draw_scan
-from sonoforge.training.copy_detection.matches import HIGHEST_LIMIT, LOWEST_LIMIT
-from sonoforge.training.data import duplicates
+from sonoforge.training.copies import near_duplicates
+from sonoforge.training.copies.matches import HIGHEST_LIMIT, LOWEST_LIMIT
+from sonoforge.training.copies.near_duplicates import SENSITIVITY, find_duplicates, join_groups, threshold_sensitivity
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import is_busi
-from sonoforge.training.data.duplicates import SENSITIVITY, find_duplicates, join_groups, threshold_sensitivity
 
 
 def test_different_scans_stay_apart() -> None:
@@ -59,7 +59,7 @@ def test_what_was_found_is_read_back_and_not_measured_again(tmp_path: Path, monk
     pictures = [*(draw_scan(seed) for seed in range(6)), scan[:, ::-1]]
     hashes = [str(number) for number in range(7)]
     once = find_duplicates(pictures, hashes, tmp_path)
-    monkeypatch.setattr(duplicates, "match_pictures", None)
+    monkeypatch.setattr(near_duplicates, "match_pictures", None)
     again = find_duplicates(pictures, hashes, tmp_path)
     assert again.groups.tolist() == once.groups.tolist() == [0, 1, 2, 3, 4, 5, 0]
     for kept, made in zip(again.measured, once.measured, strict=True):

@@ -9,11 +9,11 @@ from scipy import stats
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.copy_detection.matches import LOWEST_LIMIT, prepare
-from sonoforge.training.copy_detection.planting import KINDS, TWO_AT_ONCE
-from sonoforge.training.metrics.copies import HELD_OUT, OTHER_GROUPS, copy_test, find_copies
-from sonoforge.training.metrics.planted_copies import plant_squared, stands
-from sonoforge.training.metrics.training_matches import (
+from sonoforge.training.copies.generated import HELD_OUT, OTHER_GROUPS, copy_test, find_copies
+from sonoforge.training.copies.matches import LOWEST_LIMIT, prepare
+from sonoforge.training.copies.planted_in_training import plant_squared, stands
+from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE
+from sonoforge.training.copies.training_matches import (
     NOTHING,
     Best,
     Wanted,

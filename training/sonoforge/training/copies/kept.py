@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +13,35 @@ import cv2
 import numpy as np
 
 from sonoforge.runtime import atomic
-from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.copies.pictures import Picture
+from sonoforge.training.copies.pose_search import shrink
+from sonoforge.training.copies.second_search import Copies, Groups, Match, find_copies
 from sonoforge.training.progress import is_shown, progress_bar
-from sonoforge.training.second_opinion.copies import Copies, Groups, Match, find_copies
-from sonoforge.training.second_opinion.pose_search import shrink
 
 log = logging.getLogger(__name__)
 
 
-def recall_copies(cache: ImageCache, groups: Groups) -> Copies:
+def recall_copies(pictures: Sequence[Picture], hashes: Sequence[str], store: Path | None, groups: Groups) -> Copies:
     """Return what `find_copies` finds in a set, from an earlier search where one answers the same question.
 
-    What is found is kept in ``second-opinion`` below the cache's store, if it has one.
+    What is found is kept in ``second-opinion`` below the store.
 
     A search answers for its images in their order, and for groups (N,) that join at least what its own joined: it
     compared every pair that is still apart.
 
     Args:
-        cache: The images.
+        pictures: N grey (H, W) uint8 pictures.
+        hashes: Content hash of each.
+        store: Folder that keeps what was found; None: found anew.
         groups: (N,) group of each.
     """
-    path = cache.store / "second-opinion" / f"{_key(cache)}.json" if cache.store else None
+    path = store / "second-opinion" / f"{_key(hashes)}.json" if store else None
     known = _read(path, groups) if path else None
     if known is None:
         log.info("second opinion: comparing every image with those of other groups")
         with progress_bar("second opinion", 2 * len(groups), show=is_shown()) as advance:
-            pictures = [shrink(picture) for picture in cache.pictures]
-            known = find_copies(pictures, groups, lambda done: advance(done, None))
+            shrunk = [shrink(picture) for picture in pictures]
+            known = find_copies(shrunk, groups, lambda done: advance(done, None))
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             rows = [match._replace(matrix=match.matrix.tolist()) for match in known.matches]
@@ -47,12 +50,12 @@ def recall_copies(cache: ImageCache, groups: Groups) -> Copies:
     return known._replace(matches=apart)
 
 
-def _key(cache: ImageCache) -> str:
+def _key(hashes: Sequence[str]) -> str:
     """Name the images and the method: its very source, so that no answer outlives the method that gave it."""
     digest = hashlib.sha256(cv2.__version__.encode())
-    for name in ("pose_search.py", "alignment.py", "copies.py"):
+    for name in ("pose_search.py", "pose_alignment.py", "second_search.py"):
         digest.update(Path(__file__).with_name(name).read_bytes())
-    digest.update("\n".join(cache.hashes).encode())
+    digest.update("\n".join(hashes).encode())
     return digest.hexdigest()[:32]
 
 

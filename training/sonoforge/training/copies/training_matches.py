@@ -1,6 +1,6 @@
 """The training image that each image matches best, be it equal, shifted, turned, zoomed, cropped, mirrored or a part.
 
-The search is that of `sonoforge.training.copy_detection`.  Small images suffice for it: they are enlarged to 256
+The search is that of `sonoforge.training.copies`.  Small images suffice for it: they are enlarged to 256
 pixels.  Images are stretched to a square for training, so a copied part may be stretched against its original by up to
 two; each training image is therefore searched for in three shapes (`SHAPES`), and local features bridge the rest.
 """
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.training.copy_detection.matches import Prepared, match_pictures, prepare
-from sonoforge.training.copy_detection.pictures import SIDE, Picture
+from sonoforge.training.copies.matches import Prepared, match_pictures, prepare
+from sonoforge.training.copies.pictures import SIDE, Picture
 
 # Width and height.  With 64-pixel BUSI and one shape, 0.6 of letterboxed and none of stretched halves were found.
 SHAPES = ((SIDE, SIDE), (SIDE, round(SIDE / 1.6)), (round(SIDE / 1.6), SIDE))

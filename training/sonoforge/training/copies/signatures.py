@@ -21,11 +21,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copy_detection.alignment import Alignment, align, match_features
-from sonoforge.training.copy_detection.local_features import LOOKS, LocalFeatures, Look, extract_features
-from sonoforge.training.copy_detection.matches import prepare
-from sonoforge.training.copy_detection.pictures import SIDE, Picture
-from sonoforge.training.copy_detection.search import find_candidates
+from sonoforge.training.copies.alignment import Alignment, align, match_features
+from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, Look, extract_features
+from sonoforge.training.copies.matches import prepare
+from sonoforge.training.copies.pictures import SIDE, Picture
+from sonoforge.training.copies.search import find_candidates
 
 KEYPOINTS = 48
 BITS = 64

@@ -10,19 +10,19 @@ import numpy as np
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
+from sonoforge.training.copies.kept import recall_copies
+from sonoforge.training.copies.second_search import Match
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.distinct import DISTINCT, read_distinct
-from sonoforge.training.data.split_plan import SEALED, SplitPlan
-from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.second_opinion.copies import Match
-from sonoforge.training.second_opinion.findings import (
+from sonoforge.training.data.second_opinion_findings import (
     ONE_SCAN,
     Finding,
     proposed_distinct,
     proposed_groups,
     write_sheet,
 )
-from sonoforge.training.second_opinion.recall import recall_copies
+from sonoforge.training.data.split_plan import SEALED, SplitPlan
+from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.statistics.results import SecondOpinion
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def find_second_views(cache: ImageCache) -> list[Match]:
     items = cache.dataset.items
     return [
         match
-        for match in recall_copies(cache, scan_groups(cache)).matches
+        for match in recall_copies(cache.pictures, cache.hashes, cache.store, scan_groups(cache)).matches
         if match.correlation < ONE_SCAN and frozenset((items[match.query].path, items[match.key].path)) not in distinct
     ]
 
@@ -66,7 +66,7 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
         SonoforgeError: ``distinct.csv`` cannot be read.
     """
     distinct = read_distinct(cache.dataset)
-    found = recall_copies(cache, np.array(plans[0].groups))
+    found = recall_copies(cache.pictures, cache.hashes, cache.store, np.array(plans[0].groups))
     findings = [finding for match in found.matches if (finding := _across(match, plans)) is not None]
     declared = [finding for finding in findings if frozenset(finding.files) in distinct]
     leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]

@@ -10,7 +10,7 @@ from scipy import ndimage, stats
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.metrics.nearest_training import data_copying, nearest_other_group, nearest_training
+from sonoforge.training.copies.nearest_training import data_copying, nearest_other_group, nearest_training
 
 Pixels = NDArray[np.uint8]
 

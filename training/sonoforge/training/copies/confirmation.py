@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from sonoforge.training.copy_detection.pictures import Picture
+from sonoforge.training.copies.pictures import Picture
 
 OVERLAP_SIDE = 96  # longest side of the overlap while it is compared, pixels
 SMALLEST_OVERLAP = 0.12  # of the smaller picture's area; a quarter of a picture overlaps all of its own area

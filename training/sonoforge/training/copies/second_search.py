@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from sonoforge.training.second_opinion.alignment import Alignment, align
-from sonoforge.training.second_opinion.pose_search import Found, Matrix, Picture, Start, search, start_of
+from sonoforge.training.copies.pose_alignment import Alignment, align
+from sonoforge.training.copies.pose_search import Found, Matrix, Picture, Start, search, start_of
 
 Groups = NDArray[np.int64]
 

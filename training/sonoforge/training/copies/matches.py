@@ -19,12 +19,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copy_detection.alignment import align, match_features
-from sonoforge.training.copy_detection.confirmation import compare_aligned
-from sonoforge.training.copy_detection.local_features import LOOKS, LocalFeatures, extract_features
-from sonoforge.training.copy_detection.pictures import Picture, fit
-from sonoforge.training.copy_detection.same_framing import find_same_framing
-from sonoforge.training.copy_detection.search import find_candidates
+from sonoforge.training.copies.alignment import align, match_features
+from sonoforge.training.copies.confirmation import compare_aligned
+from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, extract_features
+from sonoforge.training.copies.pictures import Picture, fit
+from sonoforge.training.copies.same_framing import find_same_framing
+from sonoforge.training.copies.search import find_candidates
 
 LOWEST_LIMIT = 8.0
 """Scores below count as unrelated in every set; measured in BUSI, where unrelated pairs stay below 6."""

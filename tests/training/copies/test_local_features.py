@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scans import draw_scan
-from sonoforge.training.copy_detection.local_features import LOOKS, Look, extract_features
+from sonoforge.training.copies.local_features import LOOKS, Look, extract_features
 
 
 @pytest.mark.parametrize("look", [look for look in LOOKS if any(look)])
