@@ -19,7 +19,7 @@ from sonoforge.training.copies.generated import HELD_OUT, OTHER_GROUPS, copy_tes
 from sonoforge.training.copies.matches import Prepared
 from sonoforge.training.copies.training_matches import SHAPES, Wanted, match_training, prepare_training
 from sonoforge.training.evaluation.image_set import resized
-from sonoforge.training.evaluation.real_images import read_real
+from sonoforge.training.evaluation.inputs import read_real
 from sonoforge.training.phantom.dataset import generate_phantom_set
 
 SPLITS = 10

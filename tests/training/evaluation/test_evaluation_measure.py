@@ -16,7 +16,7 @@ from sonoforge.runtime.distances.laplacian import laplacian_swd
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.training.evaluation.measure import FEWEST_REPEATS, SLOW, matched_size, measure, rounds
-from sonoforge.training.evaluation.metric_names import METRICS
+from sonoforge.training.evaluation.results import METRICS
 from sonoforge.training.evaluation.tasks import (
     KID_SUBSETS,
     Figure,

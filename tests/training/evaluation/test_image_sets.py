@@ -21,7 +21,7 @@ from sonoforge.training.data import duplicates
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.evaluation import archives, pictures, sources
+from sonoforge.training.evaluation import pictures
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.inputs import EvaluationInput, read_image_sets
 from sonoforge.training.gan.batches.training_set import read_training_set
@@ -209,7 +209,7 @@ def test_near_duplicates_and_given_groups_are_one_group(real: Path, tmp_path: Pa
 
 
 def test_phantom_is_real_and_may_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sonoforge.training.evaluation.sources.PHANTOM_IMAGES", 12)
+    monkeypatch.setattr("sonoforge.training.evaluation.pictures.PHANTOM_IMAGES", 12)
     found, _ = read("phantom", str(_generated(tmp_path / "fakes", _noise(3))))
     assert (found.class_name, found.source) == ("malignant", "phantom")
     assert len(found) == 3
@@ -382,11 +382,10 @@ def test_archives_that_are_too_large_are_refused_unopened(
     real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed, arrays = _generated(tmp_path / "x.zip", _noise(9)), _generated(tmp_path / "x.npz", _noise(9))
-    monkeypatch.setattr(archives, "MOST_ENTRIES", 9)
+    monkeypatch.setattr(pictures, "MOST_ENTRIES", 9)
     assert "found 10 files of 0.0 GB, expected at most 9 files" in _refused(real, packed)
-    monkeypatch.setattr(archives, "MOST_ENTRIES", 99)
-    for module in (archives, pictures):
-        monkeypatch.setattr(module, "MOST_BYTES", 9 * 32 * 32 - 1)
+    monkeypatch.setattr(pictures, "MOST_ENTRIES", 99)
+    monkeypatch.setattr(pictures, "MOST_BYTES", 9 * 32 * 32 - 1)
     assert "expected at most" in _refused(real, packed)
     assert "expected at most" in _refused(real, arrays)
     assert "GB of pixels; give fewer images" in _refused(real, _generated(tmp_path / "folder", _noise(9)))
@@ -410,7 +409,7 @@ def test_archives_with_changed_bytes_are_read_or_refused_in_one_line(tmp_path: P
             damaged[position] = rng.integers(256)
         (tmp_path / name).write_bytes(damaged)
         try:
-            read += len(sources.read_pictures(tmp_path / name, lambda classes: "").images) > 0
+            read += len(pictures.read_pictures(tmp_path / name, lambda classes: "").images) > 0
         except SonoforgeError as error:
             assert "\n" not in str(error)
     assert read < 150
@@ -456,7 +455,7 @@ def test_busi_is_found_in_the_folder_that_its_archive_makes(tmp_path: Path) -> N
         folder.mkdir(parents=True)
         for number in (1, 2, 3):
             Image.new("L", (40, 30), 20 * number).save(folder / f"{name} ({number}).png")
-    found = sources.find_images(tmp_path / "BUSI")
+    found = pictures.find_images(tmp_path / "BUSI")
     assert (found.name, found.classes, len(found.items)) == ("BUSI", ("benign", "malignant"), 6)
 
 

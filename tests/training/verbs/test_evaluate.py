@@ -21,7 +21,7 @@ from PIL import Image
 import bundle_factory as factory
 from evaluations import COPIES, FAKES, FAST, HELD_OUT, ONE, REAL, Sets, evaluate
 from program import refused, succeed
-from sonoforge.training.evaluation import sources
+from sonoforge.training.evaluation import pictures
 from sonoforge.training.pages.evaluation.page import ALTS
 
 
@@ -218,7 +218,7 @@ def test_a_run_of_gan_train_is_sampled_and_its_curves_shown(sets: Sets) -> None:
 
 
 def test_phantom_is_a_real_set(sets: Sets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sources, "PHANTOM_IMAGES", 30)
+    monkeypatch.setattr(pictures, "PHANTOM_IMAGES", 30)
     found = evaluate("phantom", sets.fake, *ONE, "--cache", tmp_path)
     assert found["real"] == {"source": "phantom", "class": "", "images": 30, "groups": found["real"]["groups"]}
     assert found["n"] <= 15

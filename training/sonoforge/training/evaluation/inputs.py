@@ -8,21 +8,203 @@ generated images in place of real ones) is an error with its remedy, never adjus
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images import limits
+from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.runtime.images.synthetic import as_picture, split_masks
+from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.pixels import GREY_SHARE, Pixels
-from sonoforge.training.evaluation.generated_images import Generated, find_files, find_generator, is_run
-from sonoforge.training.evaluation.image_set import ImageSet, joined_sets, resized
-from sonoforge.training.evaluation.real_images import TRAINING_SIZE, read_real
-from sonoforge.training.evaluation.sources import absent, open_phantom
+from sonoforge.training.evaluation.image_set import Described, ImageSet, StoredSet, describe, joined_sets, resized
+from sonoforge.training.evaluation.pictures import (
+    Pictures,
+    absent,
+    check_class,
+    check_unreadable,
+    find_images,
+    open_phantom,
+    read_manifest,
+    read_pictures,
+    says_generated,
+)
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.generator import load_generator, sample_batches
 
 log = logging.getLogger(__name__)
+
+
+class Generated(NamedTuple):
+    """Generated images, or what will generate them."""
+
+    class_name: str  # what they show; empty where that is unknown
+    side: int  # their own side S, pixels; 0 where their sizes differ and were allowed to
+    load: Callable[[int], StoredSet]  # returns them; a generator draws as many as it is asked for
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run or a checkpoint of ``sonoforge gan train``."""
+    return (path / gan_checkpoint.DESCRIPTION).is_file() or (path / "checkpoints").is_dir()
+
+
+def find_files(source: str, path: Path, class_name: str, any_size: bool) -> Generated:
+    """Read images that were generated before; with ``any_size`` their sizes may differ, and sides be too short.
+
+    Raises:
+        SonoforgeError: They cannot be read, or not compared at their own size.
+    """
+    pictures = read_pictures(path, lambda classes: check_class(source, class_name, classes))
+    if pictures.synthetic is False:
+        log.warning("%s: its manifest says that these images are NOT generated", source)
+    stored = describe(pictures)
+    return Generated(stored.class_name, 0 if any_size else _own_side(source, stored), lambda count: stored)
+
+
+def _own_side(source: str, stored: StoredSet) -> int:
+    sizes = {image.size: image.name for image in reversed(stored.described)}
+    first, *others = dict.fromkeys(image.size for image in stored.described)
+    if others:
+        raise SonoforgeError(
+            f"{source}: found images of different sizes ({sizes[first]} has {first[0]}x{first[1]} pixels, "
+            f"{sizes[others[0]]} {others[0][0]}x{others[0][1]}); give the size to compare at, image_size"
+        )
+    if first[0] != first[1]:
+        raise SonoforgeError(
+            f"{source}: found images of {first[0]}x{first[1]} pixels, expected squares; give image_size"
+        )
+    if first[0] < limits.MIN_SIDE:
+        raise SonoforgeError(
+            f"{source}: found images of {first[0]}x{first[1]} pixels, expected at least {limits.MIN_SIDE} a side; "
+            "give image_size to enlarge them"
+        )
+    return first[0]
+
+
+def find_generator(run: Path, which: str, class_name: str, seed: int, device: str) -> Generated:
+    """Find the checkpoint that will draw the images, image i from (seed, i) alone.
+
+    Raises:
+        SonoforgeError: No such checkpoint or class.
+    """
+    checkpoint = gan_checkpoint.find_checkpoint(run, which)
+    about = gan_checkpoint.describe(checkpoint)
+    shown, label = about.class_name, None
+    if about.classes:
+        if not class_name:
+            raise SonoforgeError(f"{checkpoint}: class_name is missing, expected one of {', '.join(about.classes)}")
+        shown = check_class(str(checkpoint), class_name, about.classes)
+        label = about.classes.index(shown)
+
+    def generate(count: int) -> StoredSet:
+        log.info("generating %d images with %s, seed %d", count, checkpoint, seed)
+        images: list[Pixels] = []
+        for pixels in sample_batches(load_generator(checkpoint, device), count, seed, label):
+            images.extend(split_masks(pixels, about.image_channels)[0])
+        names = [f"{index:05d}" for index in range(count)]
+        return describe(Pictures(images, names, [None] * count, shown, synthetic=True))
+
+    try:
+        return Generated(shown, int(about.generator_options["image_size"]), generate)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SonoforgeError(f"{checkpoint}: its description has no image size; use another checkpoint") from error
+
+
+TRAINING_SIZE = 224  # of the image cache; trainings at smaller sizes reduce it further
+
+
+def read_real(source: str, class_name: str, generated: str, size: int, cache_folder: Path | None) -> StoredSet:
+    """Read real images as a training does (`gan.batches.training_set.read_training_set`), before ``prepare_images``.
+
+    Args:
+        source: ``phantom``, a folder of images or of class folders, a ``.zip`` of either, or an ``.npz``.
+        class_name: The class to take; empty for the one that the generated images show.
+        generated: That class; empty where it is unknown.
+        size: Common side S, pixels.
+        cache_folder: Of decoded images; `cache_settings.default_folder` where None.
+
+    Raises:
+        SonoforgeError: No such images or class, too many that cannot be read, or generated ones.
+    """
+    path = Path(source)
+    if source != "phantom" and not path.exists():
+        raise absent(source)
+    if is_run(path):
+        raise SonoforgeError(
+            f"{source}: found a run of sonoforge gan train as REAL, expected real images; it may be FAKE"
+        )
+
+    def choose(classes: Sequence[str]) -> str:
+        return _choose_class(source, class_name, generated, classes)
+
+    if source != "phantom" and path.is_file():
+        return _read_archive(path, choose, size)
+    cache = open_phantom(cache_folder) if source == "phantom" else open_cache(find_images(path), folder=cache_folder)
+    if size > cache.size:
+        cache = open_cache(cache.dataset, size, cache_folder)
+    dataset = cache.dataset
+    check_unreadable(source, len(cache.hashes) + len(cache.unreadable), cache.unreadable)
+    shown = choose(dataset.classes) if len(dataset.classes) > 1 else ""
+    chosen = [i for i, item in enumerate(dataset.items) if shown in ("", dataset.classes[item.label])]
+    if source != "phantom":
+        files = [dataset.items[index].path for index in chosen]
+        said = [file for file in files if _file_says_generated(dataset.file(file))]
+        _refuse_generated(source, len(files), said, read_manifest(path).get("synthetic"))
+    described = [
+        Described(
+            name=dataset.items[index].path,
+            content=cache.hashes[index],
+            picture=cache.pictures[index],
+            size=(int(cache.sizes[index, 0]), int(cache.sizes[index, 1])),
+            group=dataset.items[index].group,
+        )
+        for index in chosen
+    ]
+    return StoredSet(list(cache.images[chosen]), described, shown, store=cache.store)
+
+
+def _read_archive(path: Path, choose: Callable[[Sequence[str]], str], size: int) -> StoredSet:
+    pictures = read_pictures(path, choose)
+    _refuse_generated(str(path), len(pictures.images), pictures.generated, pictures.synthetic)
+    resize = Preprocessing(size=max(size, TRAINING_SIZE)).resize
+    return describe(pictures)._replace(images=[resize(as_picture(image)) for image in pictures.images])
+
+
+def _choose_class(source: str, class_name: str, generated: str, classes: Sequence[str]) -> str:
+    """Return the class that was asked for, or the one that the generated images show; empty for all."""
+    if class_name:
+        check_class(source, class_name, classes)
+        if generated not in ("", class_name):
+            log.warning("FAKE says that it shows %s, and is compared with real images of %s", generated, class_name)
+        return class_name
+    if generated and generated not in classes:
+        raise SonoforgeError(
+            f"{source}: found classes {', '.join(classes)}, but FAKE says that it shows {generated!r}; "
+            "give the class to compare with, class_name"
+        )
+    if generated:
+        log.info("%s: only its images of class %s, which FAKE says that it shows, are compared", source, generated)
+    return generated
+
+
+def _file_says_generated(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return says_generated(stream)
+    except OSError:
+        return False
+
+
+def _refuse_generated(source: str, count: int, said: Sequence[str], manifest: bool | None) -> None:
+    if said or manifest:
+        what = f"{len(said)} of {count} images (first {said[0]}) say" if said else "its manifest says"
+        raise SonoforgeError(f"{source}: {what} that they were generated, expected real images as REAL; name others")
+
 
 _FILTER = "Pillow bilinear, antialiased, 8 bits"
 

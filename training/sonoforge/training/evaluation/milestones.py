@@ -12,12 +12,12 @@ from typing import Any, TypedDict
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.evaluation.after_training import generated_set
 from sonoforge.training.evaluation.image_set import ImageSet
+from sonoforge.training.evaluation.measure import Yardstick, measure_sets
+from sonoforge.training.evaluation.own_images import generated_set
 from sonoforge.training.evaluation.projections import pca_projection
 from sonoforge.training.evaluation.protocol import Protocol, protocol_id
 from sonoforge.training.evaluation.results import MetricRow, Unmeasured
-from sonoforge.training.evaluation.yardstick import Yardstick, measure_sets
 
 
 class Milestone(TypedDict):
@@ -50,7 +50,7 @@ def measure_milestone(checkpoint: Path, real: ImageSet, yardstick: Yardstick, co
 
     Args:
         checkpoint: ``RUN/checkpoints/step-STEP``; the figures are kept as ``RUN/milestone-STEP.json``.
-        real: See `after_training.real_set`.
+        real: See `own_images.real_set`.
         yardstick: What to measure with.
         count: Number of images to generate.
         device: For the generator.

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+METRICS = (
+    *("kid", "fid", "swd", "precision-recall", "density-coverage", "probe", "inception-score"),
+    *("spectrum", "ms-ssim", "lpips", "copies"),
+)
+"""What ``--metrics`` of ``sonoforge evaluate`` takes."""
+
 SetResult = TypedDict(
     "SetResult",
     {

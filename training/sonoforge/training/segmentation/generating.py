@@ -25,10 +25,10 @@ from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.image_set import ImageSet, describe, resized
+from sonoforge.training.evaluation.measure import Yardstick, measure_sets, open_spaces
 from sonoforge.training.evaluation.pictures import Pictures
 from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.results import MetricRow
-from sonoforge.training.evaluation.yardstick import Yardstick, measure_sets, open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.joint_masks import join_masks

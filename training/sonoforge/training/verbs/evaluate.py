@@ -30,13 +30,11 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.generated_images import is_run
-from sonoforge.training.evaluation.inputs import EvaluationInput, read_held_out, read_image_sets
-from sonoforge.training.evaluation.metric_names import METRICS
+from sonoforge.training.evaluation.inputs import EvaluationInput, is_run, read_held_out, read_image_sets
+from sonoforge.training.evaluation.measure import Yardstick, measure_sets, open_spaces
 from sonoforge.training.evaluation.own_images import EvaluatedSets, read_own_images, seen_by_discriminator
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
-from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, MetricRow
-from sonoforge.training.evaluation.yardstick import Yardstick, measure_sets, open_spaces
+from sonoforge.training.evaluation.results import METRICS, CopyResult, EvaluationResults, MetricRow
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.metrics.lpips import VARIANTS, open_lpips
 from sonoforge.training.metrics.spaces import Space

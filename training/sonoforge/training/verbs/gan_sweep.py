@@ -24,11 +24,11 @@ from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.after_training import generated_set, real_set
 from sonoforge.training.evaluation.image_set import ImageSet
+from sonoforge.training.evaluation.measure import Yardstick, measure_sets, open_spaces
+from sonoforge.training.evaluation.own_images import generated_set, real_set
 from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.results import MetricRow
-from sonoforge.training.evaluation.yardstick import Yardstick, measure_sets, open_spaces
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.job import open_job

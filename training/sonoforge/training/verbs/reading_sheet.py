@@ -21,10 +21,9 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.generated_images import is_run
-from sonoforge.training.evaluation.inputs import EvaluationInput, read_image_sets
+from sonoforge.training.evaluation.inputs import EvaluationInput, is_run, read_image_sets
 from sonoforge.training.evaluation.own_images import read_own_images
-from sonoforge.training.evaluation.sources import find_images
+from sonoforge.training.evaluation.pictures import find_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.pages.reading.sheet_page import PAGE, write_sheet
 from sonoforge.training.reading.key import KEY, commitment

@@ -8,7 +8,7 @@ from typing import ClassVar
 from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.evaluation.metric_names import METRICS
+from sonoforge.training.evaluation.results import METRICS
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.segmentation.arms import FORMS
 
