@@ -431,7 +431,7 @@ def test_outcome_gives_exit_code_json_and_next_command(monkeypatch: pytest.Monke
     assert (code, out, err) == (1, "", "")
 
 
-@pytest.mark.parametrize("verb", ["gan train", "gan sweep", "gan sample"])
+@pytest.mark.parametrize("verb", ["gan train", "gan compare", "gan sample"])
 def test_class_and_size_are_short_for_class_name_and_image_size(verb: str) -> None:
     sizes = ["run"] if verb == "gan sample" else ["--size", "512"]
     settings = sonoforge(*verb.split(), "--class", "malignant", *sizes, "--dry-run").json

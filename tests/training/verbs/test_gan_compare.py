@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from PIL import Image
 from torch import equal
 
 from gan_trainings import SETTINGS, draw_discs, measured_pace, write_pictures
-from program import refused, sonoforge, succeed
+from program import Finished, refused, sonoforge, succeed
 from sonoforge.training import run_folder
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import make_training_set
@@ -56,6 +58,8 @@ def test_published_rows_are_those_of_the_paper_that_compares_most_of_the_recipes
     assert find_paper(BY_RECIPES, ("stylegan2", "stylegan3-t")) is PAPERS["stylegan"]
     assert find_paper(BY_RECIPES, cytology.recipes) is cytology
     assert find_paper(BY_RECIPES, ("stylegan2", "wgan", "wgan-gp")) is cytology
+    assert find_paper(BY_RECIPES, ("dgan-wp-tl-wgangp", "dgan-wp-tl-bce")) is PAPERS["dgan-wp-tl"]
+    assert find_paper(BY_RECIPES, ("stylegan2", "dgan-wp-tl-bce")) is PAPERS["stylegan"]
     assert find_paper(BY_RECIPES, ("lsgan", "biggan")) is None, "nobody's"
     assert find_paper("stylegan", ("lsgan", "biggan")) is PAPERS["stylegan"]
     assert find_paper(NONE, cytology.recipes) is None
@@ -177,6 +181,14 @@ def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
         (["--recipes", "dcgan,dcgan:many-cores"], "found preset 'many-cores', expected one of paper, few-cores"),
         (["--recipes", "dcgan,lsgan", "--generator-cell", "fixed"], "which have no cells"),
         (["--minutes", "1"], "--minutes: found with --steps, expected one of them"),
+        (["--grid", "perceptual-wait=0,1"], "did you mean perceptual-weight?"),
+        (["--grid", "perceptual-weight=0,a"], "--grid: perceptual-weight: found 'a'"),
+        (["--grid", "perceptual-weight=0,1", "--grid", "perceptual-weight=2"], "each once"),
+        (["--grid", "perceptual-weight=0,1"], "found no feature network; give features"),
+        (["--lpips-heads", "x"], "--lpips-heads: found without --lpips"),
+        (["--lpips", "vgg16"], "--lpips: expected with lpips among --metrics"),
+        (["--metrics", "kid,fid,lpips", "--lpips", "vgg16.safetensors"], "vgg16.safetensors: no such weights file"),
+        (["--metrics", "kid,swd"], "--metrics: found kid,swd, expected kid and fid among them"),
         (["--recipes", "dcgan,lsgan", "--preset", "small-data"], "found preset 'small-data', expected one of paper"),
     ],
 )
@@ -223,6 +235,76 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     assert "| claim | Zenodo 7890874 | BEGAN | not stated | 15.32 | - | - | - |" in text
     assert "IS (Inception Score) is measured in the feature space inception alone" in text
     assert "StyleGAN" not in text
+
+
+@pytest.fixture(scope="module")
+def losses(
+    pictures: Path, squeezenet_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Finished, list[object]]:
+    """Two recipes times two perceptual weights, killed after the first training and resumed."""
+    from sonoforge.training.verbs import gan_compare
+
+    command: list[object] = ["gan", "compare", "--data", pictures, *SMALL, "--steps", "2", "--milestones", "1"]
+    command += ["--recipes", "dgan-wp-tl-bce,lsgan", "--grid", "perceptual-weight=0,5", "--features", squeezenet_file]
+    command += ["--metrics", "kid,fid,swd,ms-ssim,lpips", "--lpips", squeezenet_file]
+    command += ["--out", tmp_path_factory.mktemp("losses")]
+    real = gan_compare.train_gan
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gan_compare, "train_gan", _killed_at(2, real))
+        assert sonoforge(*command).code == 130
+        patch.setattr(gan_compare, "train_gan", _killed_at(4, real))
+        done = succeed(*command, "--resume")
+    return Path(done.json["run"]), done, command
+
+
+def _killed_at(call: int, real: Callable[..., Path]) -> Callable[..., Path]:
+    calls = itertools.count(1)
+
+    def train(*arguments: Any, **options: Any) -> Path:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    return train
+
+
+def test_a_grid_is_one_table_of_all_its_trainings(losses: tuple[Path, Finished, list[object]]) -> None:
+    run, done, _ = losses
+    assert "the best of 4 on the images it is shown for, so optimistic" in done.said
+    rows = _ours(run)
+    assert [row["recipe"] for row in rows] == [
+        f"{recipe} perceptual-weight={weight}" for recipe in ("dgan-wp-tl-bce", "lsgan") for weight in (0, 5)
+    ]
+    assert len({row["protocol_id"] for row in rows}) == 1
+    weights = [json.loads((run / row["run"] / "results.json").read_text())["settings"] for row in rows]
+    assert [(own["recipe"], own["perceptual_weight"]) for own in weights] == [
+        *(("dgan-wp-tl-bce", 0), ("dgan-wp-tl-bce", 5), ("lsgan", 0), ("lsgan", 5))
+    ]
+    (claim,) = (row for row in csv.DictReader((run / "compare.csv").open()) if row["run"] == "not run here")
+    assert [float(claim[name]) for name in ("kid", "fid", "lpips_pairs", "ms_ssim")] == [0.14, 179.42, 0.49, 0.18]
+    text = (run / "tables.md").read_text()
+    assert "| claim | BUSI | DGAN-WP-TL | not stated | 179.42 | 0.14 | - | - | 0.18 | 0.49 |" in text
+    assert "with the loss of WGAN-GP and a perceptual weight of 5" in text
+    shown = succeed("gan", "compare", "--from", run / "compare.csv", "--out", run.parent / "again").json
+    assert shown["rows"] == done.json["rows"], "figures of pairs among them"
+
+
+def test_every_figure_of_a_grid_is_one_of_evaluate(
+    losses: tuple[Path, Finished, list[object]], pictures: Path, squeezenet_file: Path, tmp_path: Path
+) -> None:
+    """12 real images against 12 drawn from seed 0."""
+    row = _ours(losses[0])[3]
+    again = succeed(
+        "evaluate", pictures, losses[0] / row["run"], "--class-name", "malignant", "--features", "pixels",
+        "--repeats", "5", "--lpips", squeezenet_file, "--metrics", "kid,fid,swd,ms-ssim,lpips", "--count", "12",
+        "--plots", "pca", "--out", tmp_path,
+    ).json["metrics"]  # fmt: skip
+    for own in again:
+        if own["name"] in row:
+            assert float(row[own["name"]]) == pytest.approx(own["value"], rel=1e-6), own["name"]
+            assert float(row[f"{own['name']}_floor"]) == pytest.approx(own["floor"], rel=1e-6), own["name"]
+    every = list(csv.DictReader((losses[0] / "compare-metrics.csv").open()))
+    assert {own["name"] for own in every} >= {own["name"] for own in again} >= {"lpips_pairs", "ms_ssim"}
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
-"""Sampling from a run or a bundle: folders, archives, classes, truncation, interpolation, masks; the sweep's table."""
+"""Sampling from a run or a bundle: folders, archives, classes, truncation, interpolation, masks."""
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -15,9 +14,8 @@ import pytest
 from PIL import Image
 
 from bundle_factory import zip_bundle
-from program import refused, sonoforge, succeed
+from program import refused, succeed
 from sonoforge.training.gan.generator import load_generator, sample
-from sonoforge.training.gan.progress import tick_metrics
 
 SMALL = ["--image-size", "32", "--batch", "8", "--width", "8", "--steps", "2", "--device", "cpu"]
 PIXELS = ["--metric-features", "pixels"]  # the shipped network does not know these images
@@ -212,78 +210,3 @@ def test_settings_that_a_bundle_does_not_take_are_refused(
     words = [places.get(word, word) for word in options]
     assert message in refused("gan", "sample", *words, *named, "--out", tmp_path / "x")
     assert not (tmp_path / "x").exists()
-
-
-# The sweep.
-
-
-def test_a_sweep_writes_one_table_and_one_picture_and_resumes(
-    pictures: Path, squeezenet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sonoforge.training.verbs import gan_sweep
-
-    monkeypatch.setattr(tick_metrics, "GENERATED", 16)
-    arguments = ["gan", "sweep", "--data", pictures, *SMALL, "--out", tmp_path, "--features", squeezenet_file]
-    arguments += ["--weights", "5", "--recipes", "dgan-wp-tl-bce,lsgan", "--held-out", "0", "--repeats", "5"]
-    arguments += ["--metric-features", "pixels", "--lpips", squeezenet_file]
-    trained: list[str] = []
-    real = gan_sweep.train_gan
-
-    def killed(images: Any, settings: Any, folder: Path, *rest: Any, **options: Any) -> Path:
-        if len(trained) == 1:
-            raise KeyboardInterrupt
-        trained.append(folder.name)
-        return real(images, settings, folder, *rest, **options)
-
-    monkeypatch.setattr(gan_sweep, "train_gan", killed)
-    assert sonoforge(*arguments).code == 130
-    (run,) = tmp_path.iterdir()
-    before = {file: file.stat().st_mtime_ns for file in run.glob("*/results.json")}
-    assert len(before) == 1
-    assert len(list(csv.DictReader((run / "sweep.csv").open()))) == 1 + 1  # and the published row
-    monkeypatch.setattr(gan_sweep, "train_gan", real)
-    assert "the best of 2 on the images it is shown for, so optimistic" in succeed(*arguments, "--resume").said
-    assert {file: file.stat().st_mtime_ns for file in before} == before, "finished trainings are not repeated"
-    *rows, claim = csv.DictReader((run / "sweep.csv").open())
-    named = [(row["recipe"], float(row["perceptual_weight"])) for row in rows]
-    assert named == [("dgan-wp-tl-bce", 5.0), ("lsgan", 5.0)]
-    published = [float(claim[name]) for name in ("perceptual_weight", "kid", "fid", "lpips_pairs", "ms_ssim")]
-    assert published == [5, 0.14, 179.42, 0.49, 0.18]
-    assert claim["reference"].startswith("claim of Ryspayeva") and not claim["protocol_id"]
-    assert {(row["features"], row["reference"], row["n"]) for row in rows} == {("pixels", "training", "6")}
-    assert len({row["protocol_id"] for row in rows}) == 1
-    # Each figure of the table is one of evaluate's, with its floor; 12 real images against 12 drawn from seed 0.
-    again = succeed(
-        "evaluate", pictures, run / "lsgan-5", "--class-name", "malignant", "--features", "pixels", "--repeats", "5",
-        "--lpips", squeezenet_file, "--metrics", "kid,fid,swd,ms-ssim,lpips", "--count", "12", "--plots", "pca",
-        "--out", tmp_path / "e",
-    ).json["metrics"]  # fmt: skip
-    for own in again:
-        if own["name"] in ("kid", "fid", "lpips_pairs", "ms_ssim", "laplacian_swd"):
-            assert float(rows[1][own["name"]]) == pytest.approx(own["value"], rel=1e-6), own["name"]
-            assert float(rows[1][f"{own['name']}_floor"]) == pytest.approx(own["floor"], rel=1e-6), own["name"]
-    every = list(csv.DictReader((run / "sweep-metrics.csv").open()))
-    assert {row["name"] for row in every} >= {row["name"] for row in again}
-    with Image.open(run / "sweep.png") as picture:
-        assert min(picture.size) > 500
-        assert "synthetic" in picture.text["Description"]  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ([], "found no feature network; give features"),
-        (["--lpips-heads", "x"], "--lpips-heads: found without --lpips"),
-        (["--lpips", "vgg16.safetensors"], "vgg16.safetensors: no such weights file"),
-        (["--weights", "0", "--metric-features", "pixel"], "did you mean pixels?"),
-        (["--features", "x.safetensors"], "x.safetensors"),
-        (["--weights", "a"], "--weights"),
-    ],
-)
-def test_a_sweep_refuses_bad_settings_in_one_line(
-    pictures: Path, squeezenet_file: Path, tmp_path: Path, options: list[str], message: str
-) -> None:
-    features = ["--features", squeezenet_file] if "--weights" in options else []
-    command = ["gan", "sweep", "--data", pictures, *SMALL, "--out", tmp_path / "runs", *features, "--held-out", "0"]
-    assert message in refused(*command, *options)
-    assert not (tmp_path / "runs").exists()

@@ -7,15 +7,17 @@ A run folder holds ``config.yaml`` (what was asked), ``environment.json`` (with 
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import importlib.metadata
+import io
 import json
 import logging
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -260,3 +262,12 @@ def log_to(folder: Path) -> Iterator[None]:
         logger.setLevel(level)
         logger.removeHandler(handler)
         handler.close()
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as a CSV file; what a row does not have stays empty."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, stream.getvalue())

@@ -23,8 +23,8 @@ from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.pages.search import page
-from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.progress import Advance, is_shown, progress_bar
+from sonoforge.training.run_folder import write_table
 from sonoforge.training.search.child_training import ChildTask, Rules, weights_of
 from sonoforge.training.search.children import Child, child_folder, read_children, write_children
 from sonoforge.training.search.evolution import Evolution

@@ -52,9 +52,8 @@ SECTIONS = {
         "gan recipes": Verb("training", "settings.gan", "train", "list the GAN recipes and the source of each number"),
         "gan train": Verb("training", "settings.gan", "train", "train one generator"),
         "gan compare": Verb(
-            "training", "settings.gan", "train", "train several recipes and measure each at milestones"
+            "training", "settings.gan", "train", "train recipes, or a grid of settings, and measure them"
         ),
-        "gan sweep": Verb("training", "settings.gan", "train", "compare recipes and perceptual weights in one table"),
         "gan sample": Verb(
             "runtime",
             "settings",

@@ -114,7 +114,7 @@ def _row(
 
 
 @dataclass(frozen=True, eq=False)
-class Yardstick:
+class EvaluationProtocol:
     """What sets are measured with."""
 
     metrics: tuple[str, ...]  # any of `results.METRICS`; the copy test is not taken here
@@ -124,7 +124,7 @@ class Yardstick:
     seed: int  # of all draws
     cache_folder: Path | None  # of embeddings; see `feature_cache.embed_cached`
 
-    def protocol(self, real: ImageSet, fakes: int) -> Protocol:
+    def describe(self, real: ImageSet, fakes: int) -> Protocol:
         """Return what figures of this many generated images against these real ones depend on.
 
         Raises:
@@ -139,14 +139,14 @@ class Measurement(NamedTuple):
 
     rows: list[MetricRow]
     not_measured: list[Unmeasured]
-    embedded: list[EmbeddedSets]  # both sets in each space, in the yardstick's order
+    embedded: list[EmbeddedSets]  # both sets in each space, in the evaluation's order
 
 
-def measure_sets(yardstick: Yardstick, real: ImageSet, fake: ImageSet) -> Measurement:
+def measure_sets(evaluation: EvaluationProtocol, real: ImageSet, fake: ImageSet) -> Measurement:
     """Embed both sets in every space and take every figure, with its floor; progress bars show how far it is."""
-    embedded = [_embed(space, real, fake, yardstick.cache_folder) for space in yardstick.spaces]
-    tasks, unavailable = list_tasks(yardstick.metrics, real, fake, embedded, yardstick.lpips, yardstick.seed)
-    rows, failed = measure_all(tasks, yardstick.repeats, yardstick.seed)
+    embedded = [_embed(space, real, fake, evaluation.cache_folder) for space in evaluation.spaces]
+    tasks, unavailable = list_tasks(evaluation.metrics, real, fake, embedded, evaluation.lpips, evaluation.seed)
+    rows, failed = measure_all(tasks, evaluation.repeats, evaluation.seed)
     return Measurement(rows, [*unavailable, *failed], embedded)
 
 

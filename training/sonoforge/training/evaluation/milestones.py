@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.image_set import ImageSet
-from sonoforge.training.evaluation.measure import Yardstick, measure_sets
+from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
 from sonoforge.training.evaluation.own_images import generated_set
 from sonoforge.training.evaluation.projections import pca_projection
 from sonoforge.training.evaluation.protocol import Protocol, protocol_id
@@ -45,24 +45,26 @@ def milestone_steps(shares: Sequence[float], steps: int) -> tuple[int, ...]:
     return found
 
 
-def measure_milestone(checkpoint: Path, real: ImageSet, yardstick: Yardstick, count: int, device: str) -> Milestone:
+def measure_milestone(
+    checkpoint: Path, real: ImageSet, evaluation: EvaluationProtocol, count: int, device: str
+) -> Milestone:
     """Measure what a kept checkpoint generates, or read what was measured under this protocol before.
 
     Args:
         checkpoint: ``RUN/checkpoints/step-STEP``; the figures are kept as ``RUN/milestone-STEP.json``.
         real: See `own_images.real_set`.
-        yardstick: What to measure with.
+        evaluation: What to measure with.
         count: Number of images to generate.
         device: For the generator.
     """
     path = checkpoint.parent.parent / f"milestone-{checkpoint.name.removeprefix('step-')}.json"
-    protocol = yardstick.protocol(real, count)
+    protocol = evaluation.describe(real, count)
     if path.is_file():
         kept: Milestone = json.loads(path.read_text(encoding="utf-8"))
         if kept["protocol_id"] == protocol_id(protocol):
             return kept
-    fake = generated_set(checkpoint, real, count, yardstick.seed, device)
-    rows, not_measured, _ = measure_sets(yardstick, real, fake)
+    fake = generated_set(checkpoint, real, count, evaluation.seed, device)
+    rows, not_measured, _ = measure_sets(evaluation, real, fake)
     projected = pca_projection(real.pixels, fake.pixels)
     explained = [] if projected.explained is None else projected.explained.tolist()
     points = {"real": projected.real.tolist(), "fake": projected.fake.tolist()}

@@ -33,7 +33,7 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to
 class GanSettings:
     """Every option of a generator's training, as the user gave it; what is None is as the recipe publishes it.
 
-    The options of ``gan train``, ``gan sweep`` and of the generators inside ``crossval``.  What files and networks
+    The options of ``gan train``, ``gan compare`` and of the generators inside ``crossval``.  What files and networks
     they name is opened by `job.open_job`.
     """
 

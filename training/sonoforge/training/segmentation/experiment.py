@@ -31,7 +31,7 @@ _OTHER_KIMG = 10.0  # of a recipe that `Experiment.kimg` does not name
 
 @dataclass(frozen=True)
 class Measuring:
-    """How generated images are measured: see `evaluation.yardstick.Yardstick`."""
+    """How generated images are measured: see `evaluation.measure.EvaluationProtocol`."""
 
     features: str  # feature space
     weights: str  # file of its network's weights; empty: a download

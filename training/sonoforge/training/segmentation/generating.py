@@ -25,7 +25,7 @@ from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.image_set import ImageSet, describe, resized
-from sonoforge.training.evaluation.measure import Yardstick, measure_sets, open_spaces
+from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
 from sonoforge.training.evaluation.pictures import Pictures
 from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.results import MetricRow
@@ -203,8 +203,8 @@ def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], draw
     folder, channels = generator_folder(task), drawn.images.shape[3]
     real = tested_images(task, images, channels)
     chosen = drawn.images[evenly_spaced(len(drawn), min(len(real), MOST_MEASURED))]
-    yardstick = open_yardstick(task.experiment.measuring, task.experiment.device, task.seed)
-    rows, _, _ = measure_sets(yardstick, real, _as_set(f"{task.recipe}", chosen, [None] * len(chosen), synthetic=True))
+    evaluation = open_evaluation(task.experiment.measuring, task.experiment.device, task.seed)
+    rows, _, _ = measure_sets(evaluation, real, _as_set(f"{task.recipe}", chosen, [None] * len(chosen), synthetic=True))
     checkpoint = gan_checkpoint.find_checkpoint(folder)
     about = gan_checkpoint.describe(checkpoint)
     cost = training_cost(folder, about.step)
@@ -220,7 +220,7 @@ def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], draw
         memory_gib=memory,
         weights=_count_weights(checkpoint),
         metrics=rows,
-        protocol_id=protocol_id(yardstick.protocol(real, len(chosen))),
+        protocol_id=protocol_id(evaluation.describe(real, len(chosen))),
         structures=_shares(drawn.maps, images.structures),
         real_structures=_shares(images.maps[train], images.structures),
     )
@@ -240,9 +240,11 @@ def _as_set(name: str, pixels: Pixels, groups: list[str | None], *, synthetic: b
     return resized(name, stored, pixels.shape[1], pixels.shape[3], "as the training saw them")
 
 
-def open_yardstick(measuring: Measuring, device: str, seed: int) -> Yardstick:
+def open_evaluation(measuring: Measuring, device: str, seed: int) -> EvaluationProtocol:
     """Return what generated images are measured with."""
-    return Yardstick(METRICS, [_open_space(measuring, str(find_device(device)))], None, measuring.repeats, seed, None)
+    return EvaluationProtocol(
+        METRICS, [_open_space(measuring, str(find_device(device)))], None, measuring.repeats, seed, None
+    )
 
 
 @functools.lru_cache(maxsize=1)
@@ -254,11 +256,11 @@ def check_measurable(task: FoldTask) -> None:
     """Refuse, before anything is trained, a test fold with too few images to measure generated ones against.
 
     Raises:
-        SonoforgeError: See `Yardstick.protocol`.
+        SonoforgeError: See `EvaluationProtocol.describe`.
     """
     images = open_labelled_set(task.source)
     real = tested_images(task, images, image_channels(images, task))
-    open_yardstick(task.experiment.measuring, task.experiment.device, task.seed).protocol(real, len(real))
+    open_evaluation(task.experiment.measuring, task.experiment.device, task.seed).describe(real, len(real))
 
 
 def _shares(maps: NDArray[np.uint8], structures: tuple[str, ...]) -> dict[str, float]:

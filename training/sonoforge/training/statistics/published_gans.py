@@ -30,6 +30,8 @@ class PublishedGan(NamedTuple):
     seconds_per_kimg: float | None = None
     hours: float | None = None
     inception_score: float | None = None
+    ms_ssim: float | None = None  # between generated images
+    lpips_pairs: float | None = None  # the same
 
 
 IMAGES = {"BUSI": 210, "CBIS-DDSM": 509}
@@ -55,12 +57,16 @@ PUBLISHED_STYLEGANS: tuple[PublishedGan, ...] = (
     + _during("CBIS-DDSM", "StyleGAN3", (129.84, 97.27, 90.58), (0.11, 0.07, 0.06), (24.32, 268.6, 38.0))
 )
 
+PUBLISHED_LOSSES = (
+    # The best row of both losses times five weights: of WGAN-GP, at a weight of 5.
+    PublishedGan("BUSI", "DGAN-WP-TL", LOSSES, "", None, 179.42, 0.14, ms_ssim=0.18, lpips_pairs=0.49),
+)
 PUBLISHED_OTHERS: tuple[PublishedGan, ...] = (
     PublishedGan("BUSI", "IGAN", STYLEGANS, OTHERS, None, 41.86),
     PublishedGan("BUSI", "GSDA", STYLEGANS, OTHERS, None, 68.78),
     PublishedGan("BUSI", "2S-BUSGAN", STYLEGANS, OTHERS, None, 101.00, 0.6238),
     PublishedGan("BUSI", "DGAN-WP-TL", STYLEGANS, OTHERS, 500, 179.42),
-    PublishedGan("BUSI", "DGAN-WP-TL", LOSSES, "", None, 179.42, 0.14),
+    *PUBLISHED_LOSSES,
     PublishedGan("CBIS-DDSM", "DGAN-WP-TL", STYLEGANS, OTHERS, 500, 182.35, 0.1795),
 )
 
@@ -89,6 +95,14 @@ class Paper(NamedTuple):
 
 
 PAPERS: dict[str, Paper] = {
+    "dgan-wp-tl": Paper(
+        PUBLISHED_LOSSES,
+        (),
+        ("dgan-wp-tl-wgangp", "dgan-wp-tl-bce"),
+        "malignant images",
+        ("It is the best row of its table, with the loss of WGAN-GP and a perceptual weight of 5.",),
+        ("", "", " (the paper's best row)"),
+    ),
     "stylegan": Paper(
         PUBLISHED_STYLEGANS,
         PUBLISHED_OTHERS,

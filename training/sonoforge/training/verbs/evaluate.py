@@ -10,10 +10,8 @@ JSON (``--json``) is the ``results.json`` of the run folder, and ``run`` and ``r
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import importlib.util
-import io
 import logging
 import re
 import shlex
@@ -23,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
@@ -31,10 +28,10 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.inputs import EvaluationInput, is_run, read_held_out, read_image_sets
-from sonoforge.training.evaluation.measure import Yardstick, measure_sets, open_spaces
+from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
 from sonoforge.training.evaluation.own_images import EvaluatedSets, read_own_images, seen_by_discriminator
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
-from sonoforge.training.evaluation.results import METRICS, CopyResult, EvaluationResults, MetricRow
+from sonoforge.training.evaluation.results import METRICS, CopyResult, EvaluationResults
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.metrics.lpips import VARIANTS, open_lpips
 from sonoforge.training.metrics.spaces import Space
@@ -67,8 +64,8 @@ def main(config: EvaluateConfig) -> Outcome:
     if not spaces:
         config = dataclasses.replace(config, features=(choose_space(real.originals, config.real, "--features"),))
         spaces = open_spaces(config.features, "", device)
-    yardstick = Yardstick(config.metrics, spaces, lpips, config.repeats, config.seed, cache)
-    protocol = yardstick.protocol(real, len(fake))
+    evaluation = EvaluationProtocol(config.metrics, spaces, lpips, config.repeats, config.seed, cache)
+    protocol = evaluation.describe(real, len(fake))
     matched: int = protocol["matched"]
     slug = re.sub(r"[^a-z0-9]+", "-", Path(config.fake or config.real).resolve().name.lower())[:_LONGEST_SLUG].strip(
         "-"
@@ -82,7 +79,7 @@ def main(config: EvaluateConfig) -> Outcome:
         log.info("%d real images in %d near-duplicate groups, %d generated, %s", len(real), groups, len(fake), size)
         log.info("matched values and floors: %d images per set", matched)
 
-        rows, not_measured, embedded = measure_sets(yardstick, real, fake)
+        rows, not_measured, embedded = measure_sets(evaluation, real, fake)
         copies: CopyResult | None = None
         figures: gallery.Figures = {}
         if "copies" in config.metrics:
@@ -117,7 +114,7 @@ def main(config: EvaluateConfig) -> Outcome:
             "verdicts": answers.judge(rows, copies, matched),
             "seconds": round(time.monotonic() - started, 1),
         }
-        write_text(folder / TABLE, _csv(rows))
+        run_folder.write_table(folder / TABLE, list(rows[0]) if rows else ["name"], rows)
         page = write_evaluation(folder, results, figures)
         run_folder.write_results(folder, results)
         _print(results)
@@ -228,14 +225,6 @@ def _chosen(checkpoint: str) -> list[str]:
         "the real images here, the figures are optimistic; against other real images, or of the last checkpoint, they "
         "are not."
     ]
-
-
-def _csv(rows: Sequence[MetricRow]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]) if rows else ["name"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def _print(results: EvaluationResults) -> None:

@@ -1,16 +1,18 @@
-"""``sonoforge gan compare``: train several recipes, measure each at milestones, and write a paper's tables of them.
+"""``sonoforge gan compare``: train recipes over a grid of settings, measure at milestones, write a paper's tables.
 
 With its defaults it is Ryspayeva and Salykova 2025: StyleGAN2 and StyleGAN3 on one class, FID, KID and SWD against the
 training images after a tenth, a half and all of the training, seconds a kimg, hours, memory, samples over time and the
-picture of principal components.  On all classes at once it is Berezsky and Liashchynskyi 2024.  Their published rows
-stand beside ours as claims.
+picture of principal components.  On all classes at once it is Berezsky and Liashchynskyi 2024; over a grid of
+perceptual weights, the loss functions of DGAN-WP-TL.  Their published rows stand beside ours as claims.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,12 @@ import torch
 
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, flatten
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.cli.options import Outcome, flatten, resolve_config
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.image_set import ImageSet
-from sonoforge.training.evaluation.measure import Yardstick, open_spaces
+from sonoforge.training.evaluation.measure import EvaluationProtocol, open_spaces
 from sonoforge.training.evaluation.milestones import Milestone, measure_milestone, milestone_steps
 from sonoforge.training.evaluation.own_images import real_set
 from sonoforge.training.evaluation.results import MetricRow
@@ -38,31 +40,32 @@ from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes.table import find_recipe
 from sonoforge.training.gan.settings import compose, given_lengths
 from sonoforge.training.gan.setup import TrainingSetup, set_up
+from sonoforge.training.metrics.lpips import Lpips, open_lpips
 from sonoforge.training.pages.gan_comparison import pictures, tables
 from sonoforge.training.pages.gan_comparison.kept import read_comparison
-from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.progress import is_shown
+from sonoforge.training.run_folder import write_table
 from sonoforge.training.statistics.published_gans import Paper, find_paper
+from sonoforge.training.trials.command import format_value
 from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt
-from sonoforge.training.verbs.settings.gan import CYTOLOGY, GanCompareConfig
+from sonoforge.training.verbs.settings.gan import CYTOLOGY, GRID_WITHOUT, GanCompareConfig
 
 log = logging.getLogger(__name__)
-
-METRICS = ("kid", "fid", "swd", "inception-score")
+_OF_IMAGES = ("class_name", "held_out", "conditioning")  # settings of all trainings, or they would learn others
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Training:
     """One training, ready to run."""
 
-    name: str  # as asked for: RECIPE or RECIPE:PRESET
+    name: str  # as asked for: RECIPE or RECIPE:PRESET, and its point of the grid
     images: TrainingSet
     setup: TrainingSetup  # its job has the milestones
     real: ImageSet  # what it is measured against
 
     def folder_in(self, comparison: Path) -> Path:
         """Return the training's own folder."""
-        return comparison / self.name.replace(":", "-")
+        return comparison / re.sub(r"[^\w.-]+", "-", self.name)
 
 
 def main(config: GanCompareConfig) -> Outcome:
@@ -71,6 +74,7 @@ def main(config: GanCompareConfig) -> Outcome:
         return _show_again(config)
     cache_folder = config.storage.open()
     shares = _shares(config.milestones)
+    lpips = _open_lpips(config)
     recipes = tuple(name for given in config.recipes for name in (CYTOLOGY if given == "cytology" else (given,)))
     config = dataclasses.replace(config, recipes=recipes)
     if not config.recipes or len(set(config.recipes)) < len(config.recipes):
@@ -84,7 +88,7 @@ def main(config: GanCompareConfig) -> Outcome:
         trainings = [_with_milestones(training, shares) for training in trainings]
     flags = ("--metric-features", "--metric-weights")
     spaces = open_spaces(config.metric_features, config.metric_weights, str(find_device(config.device)), flags)
-    yardstick = Yardstick(METRICS, spaces, None, config.repeats, config.gan.seed, cache_folder)
+    protocol = EvaluationProtocol(config.metrics, spaces, lpips, config.repeats, config.gan.seed, cache_folder)
     name = f"gan-compare-{trainings[0].images.name}-{config.gan.class_name or 'all'}".lower()
     paper = find_paper(config.published, [name.partition(":")[0] for name in config.recipes])
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume, compared=LENGTH)
@@ -111,7 +115,7 @@ def main(config: GanCompareConfig) -> Outcome:
                 checkpoint = _reach(training, training.folder_in(folder), step, interrupted)
                 if checkpoint is None:
                     return _stopped(folder, shown)
-                measured = measure_milestone(checkpoint, training.real, yardstick, count, config.device)
+                measured = measure_milestone(checkpoint, training.real, protocol, count, config.device)
                 row = _row(training, checkpoint, share, measured) | {"device": device_name(device)}
                 shown.append(pictures.Shown(row, checkpoint, measured))
                 figures += [{"recipe": training.name, "step": step, **metric} for metric in measured["metrics"]]
@@ -121,13 +125,15 @@ def main(config: GanCompareConfig) -> Outcome:
             pictures.write_pca(folder / pictures.PCA, shown)
         rows = [item.row for item in shown]
         say("%s", tables.describe_rows(rows))
+        best = min(rows, key=lambda row: row["kid"])
+        chosen = f"; the best of {len(rows)} on the images it is shown for, so optimistic" if len(rows) > 1 else ""
+        say("lowest KID %.4f: %s, %s%s", best["kid"], best["recipe"], tables.when(best), chosen)
         beside = ", published rows beside" if paper else ""
         say("tables%s: %s   as CSV: %s", beside, folder / tables.TABLES, folder / tables.TABLE)
         say("quality over time: %s   samples: %s", folder / pictures.CURVES, folder / pictures.SAMPLES)
         say("principal components: %s", folder / pictures.PCA)
     result = {"rows": rows, "claims": tables.claimed_rows(paper), "figures": figures}
     run_folder.write_results(folder, result)
-    best = min(rows, key=lambda row: row["kid"])
     following = f"sonoforge gan sample {folder / best['run']} --checkpoint {best['step']}"
     return Outcome({"run": str(folder), "finished": True, "tables": str(folder / tables.TABLES), **result}, following)
 
@@ -175,18 +181,59 @@ def _apart(shares: Sequence[float], steps: int) -> list[float]:
     return list(last.values())
 
 
+def _open_lpips(config: GanCompareConfig) -> Lpips | None:
+    if not {"kid", "fid"} <= set(config.metrics):
+        raise SonoforgeError(f"--metrics: found {','.join(config.metrics)}, expected kid and fid among them")
+    if ("lpips" in config.metrics) != bool(config.lpips):
+        raise SonoforgeError("--lpips: expected with lpips among --metrics, and only then; give both or neither")
+    if config.lpips:
+        return open_lpips(config.lpips, config.lpips_heads or None, str(find_device(config.device)))
+    if config.lpips_heads:
+        raise SonoforgeError("--lpips-heads: found without --lpips; give its network as well")
+    return None
+
+
+def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Read ``NAME=a,b,c`` of each ``--grid``; return the points of the grid, the last setting varying fastest.
+
+    Raises:
+        SonoforgeError: A name that is no setting of a training, or is given twice; a value that it cannot have.
+    """
+    known = [field.name for field in dataclasses.fields(GanSettings) if field.name not in (*GRID_WITHOUT, *_OF_IMAGES)]
+    values: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, given = text.partition("=")
+        name = key.strip().removeprefix("--").replace("-", "_")
+        if not equals or name not in known or name in values:
+            raise SonoforgeError(
+                f"--grid: found {text!r}, expected NAME=VALUE,VALUE,... with NAME an option of gan train, each once"
+                + did_you_mean(name, known).replace("_", "-")
+            )
+        try:
+            read = [getattr(resolve_config(GanSettings, {name: value}, None), name) for value in given.split(",")]
+        except SonoforgeError as error:
+            raise SonoforgeError(f"--grid: {str(error).removeprefix('--')}") from None
+        values[name] = list(dict.fromkeys(read))
+    return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+
+
+def _label(name: str, point: Mapping[str, Any]) -> str:
+    return " ".join([name, *(f"{key.replace('_', '-')}={format_value(value)}" for key, value in point.items())])
+
+
 def _set_up(config: GanCompareConfig, job: GanJob, cache_folder: Path | None) -> list[_Training]:
     """Make every training ready, each set of images read once."""
     read: dict[int, TrainingSet] = {}  # of one class or of all, by size
     trainings = []
-    for name in config.recipes:
-        settings = _of_classes(_of_recipe(name, job.settings, config.recipes))
+    for name, point in itertools.product(config.recipes, _grid(config.grid)):
+        settings = _of_recipe(name, dataclasses.replace(job.settings, **point), config.recipes)
+        settings = _of_classes(settings)
         size = settings.image_size or compose(settings).image_size
         if size not in read:
             groups = bool(settings.held_out)
             read[size] = read_training_set(config.data, settings, groups=groups, cache_folder=cache_folder)
         setup = set_up(read[size], dataclasses.replace(job, settings=settings))
-        trainings.append(_Training(name, read[size], setup, real_set(setup)))
+        trainings.append(_Training(_label(name, point), read[size], setup, real_set(setup)))
     return trainings
 
 
@@ -257,7 +304,7 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
         if metric["name"] != "inception_score" or metric["space"].startswith("inception"):
             first.setdefault(metric["name"], metric)
     found: dict[str, Any] = {}
-    for name in tables.FIGURES:
+    for name in (*tables.FIGURES, *tables.FIGURES_OF_PAIRS):
         if name in first:
             own_figure = first[name]
             found |= {name: own_figure["value"], f"{name}_floor": own_figure["floor"]}
@@ -287,7 +334,9 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
 
 
 def _write_tables(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]], paper: Paper | None) -> None:
-    write_table(folder / tables.TABLE, tables.COLUMNS, [*rows, *tables.claimed_rows(paper)])
+    columns = tables.columns_of({name for row in rows for name in row})
+    claims = [{name: row[name] for name in columns if name in row} for row in tables.claimed_rows(paper)]
+    write_table(folder / tables.TABLE, columns, [*rows, *claims])
     if figures:
         write_table(folder / tables.ALL_FIGURES, tuple(figures[0]), figures)
     write_text(folder / tables.TABLES, tables.markdown_tables(rows, paper))

@@ -24,9 +24,9 @@ from sonoforge.training import run_folder
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.pages.sweep import write_table
 from sonoforge.training.pages.tuning import page
 from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.run_folder import write_table
 from sonoforge.training.tasks.opening import open_workers
 from sonoforge.training.tasks.ray_cluster import check_cluster
 from sonoforge.training.tasks.workers import WorkerSettings

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.datasets import read_columns
-from sonoforge.training.pages.gan_comparison.tables import COLUMNS, FIGURES, OURS, TABLE
+from sonoforge.training.data.datasets import read_columns, read_table
+from sonoforge.training.pages.gan_comparison.tables import FIGURES, FIGURES_OF_PAIRS, OURS, TABLE, Row, columns_of
 
 _TEXTS = frozenset(
     {"data", "recipe", "reference", "protocol_id", "device", "conditioning", "features", "source", "run"}
 )
 _WHOLE = frozenset({"step", "n", "real", "generated", "image_size", "batch", "images", "expand", "classes"})
-_FOUND = frozenset(f"{name}{part}" for name in FIGURES for part in ("", "_floor", "_ratio"))
+_FOUND = frozenset(f"{name}{part}" for name in (*FIGURES, *FIGURES_OF_PAIRS) for part in ("", "_floor", "_ratio"))
 
 
-def read_comparison(paths: Sequence[Path]) -> list[dict[str, Any]]:
+def read_comparison(paths: Sequence[Path]) -> list[Row]:
     """Read our rows of several tables; of a recipe in more than one of them, those of the longest training.
 
     Args:
@@ -43,17 +42,17 @@ def read_comparison(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return kept
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> list[Row]:
     remedy = f"give {TABLE} of a run of sonoforge gan compare"
-    rows = read_columns(path, COLUMNS, remedy)
+    rows = read_columns(path, columns_of(read_table(path, remedy)[1]), remedy)
     own = [_parse(path, line, row) for line, row in enumerate(rows, start=2) if row["source"] == OURS]
     if not own:
         raise SonoforgeError(f"{path}: found no row of source {OURS}; {remedy}")
     return own
 
 
-def _parse(path: Path, line: int, cells: dict[str, str]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
+def _parse(path: Path, line: int, cells: dict[str, str]) -> Row:
+    row: Row = {}
     for name, text in cells.items():
         try:
             if name in _TEXTS:

@@ -14,15 +14,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sonoforge.runtime.atomic import write_bytes
-from sonoforge.training.data.pixels import Pixels
+from sonoforge.training.data.pixels import Pixels, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.milestones import Milestone
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.pages.charts import MARKERS, SERIES
-from sonoforge.training.pages.gan_comparison.tables import when
-from sonoforge.training.pages.sweep import SHOWN, show_row
+from sonoforge.training.pages.gan_comparison.tables import Row, when
 from sonoforge.training.statistics.wording import figure, share
 
+SHOWN = 8  # samples of each training
 SAMPLES = "samples-over-time.png"
 PCA = "pca.png"
 CURVES = "quality-over-time.png"
@@ -33,12 +33,12 @@ _POINT = 6.0  # area of a point of the PCA picture, points squared
 class Shown(NamedTuple):
     """One milestone of one training, as the pictures need it."""
 
-    row: dict[str, Any]  # of the table
+    row: Row
     checkpoint: Path
     measured: Milestone
 
 
-def write_curves(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def write_curves(path: Path, rows: Sequence[Row]) -> None:
     """Draw each recipe's KID, as a multiple of what real images score among themselves, over minutes of training."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(mpl.rc_context({"font.size": 8}))
@@ -97,6 +97,15 @@ def write_samples(path: Path, shown: Sequence[Shown], real: Pixels) -> None:
             path,
             f"Synthetic images below the row of real ones. FID and KID in {space}. Research use, not a medical device.",
         )
+
+
+def show_row(axis: Any, pixels: Pixels, title: str) -> None:
+    """Draw images (N, S, S, C) uint8 side by side, a white gap between them, under a title."""
+    gap = max(1, pixels.shape[2] // 32)
+    grid = grid_picture(np.pad(pixels, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255), columns=SHOWN)
+    axis.imshow(np.broadcast_to(grid, (*grid.shape[:2], 3)))
+    axis.set_title(title, loc="left", pad=2)
+    axis.set_axis_off()
 
 
 def _drawn(checkpoint: Path) -> Pixels:

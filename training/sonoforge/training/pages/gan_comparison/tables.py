@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich import box
@@ -16,6 +16,8 @@ TABLE = "compare.csv"
 ALL_FIGURES = "compare-metrics.csv"
 TABLES = "tables.md"
 FIGURES = {"fid": "FID", "kid": "KID", "laplacian_swd": "SWD x 1000", "inception_score": "IS"}
+FIGURES_OF_PAIRS = {"ms_ssim": "MS-SSIM of pairs", "lpips_pairs": "LPIPS of pairs"}
+"""Figures that are measured where they are asked for."""
 COSTS = ("seconds_per_kimg", "hours", "memory_gib")
 COLUMNS = (
     *("data", "recipe", "milestone", "epoch", "step", "kimg"),
@@ -24,18 +26,34 @@ COLUMNS = (
     *(*COSTS, "device", "image_size", "batch", "images", "expand", "classes", "conditioning"),
     *("features", "source", "run"),
 )
+
 OURS = "ours"
 CLAIM = "claim under another protocol, not comparable"
 _ROUNDING = 0.05  # of a budget to whole steps, above which budgets count as different
 _NOISE = 0.25  # of the time that equal lengths of training take, up to which they count as equal
 
+Row = dict[str, Any]
+"""A measured milestone in `COLUMNS`; a figure that was not measured is left out."""
 
-def claimed_rows(paper: Paper | None) -> list[dict[str, Any]]:
+
+def columns_of(known: Collection[str]) -> tuple[str, ...]:
+    """Return the columns of a table with these cells: those of `FIGURES_OF_PAIRS` only where they are among them."""
+    pairs = [f"{name}{part}" for name in FIGURES_OF_PAIRS if name in known for part in ("", "_floor", "_ratio")]
+    after = COLUMNS.index("n")
+    return (*COLUMNS[:after], *pairs, *COLUMNS[after:])
+
+
+def _figures_in(rows: Sequence[Row]) -> dict[str, str]:
+    return FIGURES | {name: title for name, title in FIGURES_OF_PAIRS.items() if any(name in row for row in rows)}
+
+
+def claimed_rows(paper: Paper | None) -> list[Row]:
     """Return the published rows in the columns of the table; none without a paper."""
     return [
         {
             **{"data": row.data, "recipe": row.network, "epoch": row.epoch, "fid": row.fid, "kid": row.kid},
             **{"laplacian_swd": row.swd, "inception_score": row.inception_score},
+            **{"ms_ssim": row.ms_ssim, "lpips_pairs": row.lpips_pairs},
             **{"seconds_per_kimg": row.seconds_per_kimg, "hours": row.hours},
             **{"reference": CLAIM, "source": ", ".join(filter(None, (row.source, row.table))), "run": "not run here"},
         }
@@ -43,33 +61,35 @@ def claimed_rows(paper: Paper | None) -> list[dict[str, Any]]:
     ]
 
 
-def describe_rows(rows: Sequence[dict[str, Any]]) -> str:
+def describe_rows(rows: Sequence[Row]) -> str:
     """Return our table for a terminal, and how to read it."""
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
     table.add_column("recipe", min_width=max(len(row["recipe"]) for row in rows))
-    for heading in ("share of training", *FIGURES.values(), "s/kimg", "hours", "GiB"):
+    shown = _figures_in(rows)
+    for heading in ("share of training", *shown.values(), "s/kimg", "hours", "GiB"):
         table.add_column(heading)
     for row in rows:
-        table.add_row(row["recipe"], when(row), *_figures(row), *_costs(row))
+        table.add_row(row["recipe"], when(row), *_figures(row, shown), *_costs(row))
     return "\n".join([as_text(table), *_how_to_read(rows)])
 
 
-def markdown_tables(rows: Sequence[dict[str, Any]], paper: Paper | None) -> str:
+def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
     """Return the tables of a paper, ours above the published rows, as Markdown; without a paper, ours alone."""
-    during = [[OURS, row["data"], row["recipe"], when(row), *_figures(row)] for row in rows]
+    shown = _figures_in(rows)
+    during = [[OURS, row["data"], row["recipe"], when(row), *_figures(row, shown)] for row in rows]
     ends = {row["recipe"]: row for row in rows}  # the last milestone that was measured
     costs = [[OURS, row["data"], row["recipe"], row["device"], when(row), *_costs(row)] for row in ends.values()]
     for claim in paper.rows if paper else ():
         if claim.epoch is not None:
-            during.append(["claim", claim.data, claim.network, f"epoch {claim.epoch}", *_claimed_figures(claim)])
+            during.append(["claim", claim.data, claim.network, f"epoch {claim.epoch}", *_claimed_figures(claim, shown)])
         if claim.hours is not None:
             pace = [figure(claim.seconds_per_kimg) if claim.seconds_per_kimg else "-", f"{claim.hours}"]
             memory = f"about {GPU_GB} GB" if claim.epoch else "-"
             costs.append(["claim", claim.data, claim.network, "GPU", _claimed_when(claim), *pace, memory])
-    others = [[OURS, row["data"], row["recipe"], when(row), *_figures(row)] for row in ends.values()]
+    others = [[OURS, row["data"], row["recipe"], when(row), *_figures(row, shown)] for row in ends.values()]
     for claim in _last_claims(paper):
-        others.append(["claim", claim.data, claim.network, _claimed_when(claim), *_claimed_figures(claim)])
-    headings = ["", "data", "network", "when", *FIGURES.values()]
+        others.append(["claim", claim.data, claim.network, _claimed_when(claim), *_claimed_figures(claim, shown)])
+    headings = ["", "data", "network", "when", *shown.values()]
     titles = paper.titles if paper else ("", "", "")
     sections = [
         "# GANs on few images, measured as they train",
@@ -107,14 +127,14 @@ def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def when(row: dict[str, Any]) -> str:
+def when(row: Row) -> str:
     """Return the milestone of a row in words."""
     return f"{100 * row['milestone']:.3g} %, epoch {row['epoch']:.4g}"
 
 
-def _figures(row: dict[str, Any]) -> list[str]:
+def _figures(row: Row, shown: Collection[str]) -> list[str]:
     cells = []
-    for name in FIGURES:
+    for name in shown:
         ratio = row.get(f"{name}_ratio")
         cells.append((figure(row[name]) + (f" ({times(ratio)})" if ratio is not None else "")) if name in row else "-")
     return cells
@@ -124,19 +144,18 @@ def _claimed_when(row: PublishedGan) -> str:
     return "not stated" if row.epoch is None else f"epoch {row.epoch}"
 
 
-def _claimed_figures(row: PublishedGan) -> list[str]:
+def _claimed_figures(row: PublishedGan, shown: Collection[str]) -> list[str]:
     # As printed there: two decimals, and four in the tables of other GANs.
-    return [
-        "-" if value is None else f"{value:.{2 if round(value, 2) == value else 4}f}"
-        for value in (row.fid, row.kid, row.swd, row.inception_score)
-    ]
+    named = {"laplacian_swd": "swd"}
+    values = [getattr(row, named.get(name, name)) for name in shown]
+    return ["-" if value is None else f"{value:.{2 if round(value, 2) == value else 4}f}" for value in values]
 
 
-def _costs(row: dict[str, Any]) -> list[str]:
+def _costs(row: Row) -> list[str]:
     return ["-" if row[name] is None else figure(row[name]) for name in COSTS]
 
 
-def _how_to_read(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _how_to_read(rows: Sequence[Row]) -> list[str]:
     one = rows[0]
     ends = list({row["recipe"]: row for row in rows}.values())
     against = (
@@ -168,7 +187,7 @@ def _how_to_read(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _how_all_classes_are_drawn(ends: Sequence[dict[str, Any]]) -> list[str]:
+def _how_all_classes_are_drawn(ends: Sequence[Row]) -> list[str]:
     most = max(row["classes"] for row in ends)
     if most == 1:
         return []
@@ -178,7 +197,7 @@ def _how_all_classes_are_drawn(ends: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _budget(ends: Sequence[dict[str, Any]]) -> list[str]:
+def _budget(ends: Sequence[Row]) -> list[str]:
     """Say whether all trainings, once at their end, were shown as many images, but for the rounding to whole steps."""
     shown = {row["recipe"]: row["kimg"] / row["milestone"] for row in ends}
     if max(shown.values()) <= (1 + _ROUNDING) * min(shown.values()):
@@ -194,7 +213,7 @@ def _budget(ends: Sequence[dict[str, Any]]) -> list[str]:
     return [f"the budgets differ (thousands of real images shown: {own}); --kimg gives every recipe the same"]
 
 
-def _by_recipe(ends: Sequence[dict[str, Any]], key: str) -> str:
+def _by_recipe(ends: Sequence[Row], key: str) -> str:
     """Return what the recipes have in common, or what each has."""
     if len({row[key] for row in ends}) == 1:
         return str(ends[0][key])

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.pages.sweep import write_table
+from sonoforge.training.run_folder import write_table
 from sonoforge.training.segmentation.experiment import Experiment
 from sonoforge.training.segmentation.results import ArmResult, Estimate
 from sonoforge.training.segmentation.set_results import GeneratorResult, SetResults

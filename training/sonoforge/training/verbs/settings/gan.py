@@ -76,69 +76,12 @@ one.
     resume: bool = option(False, help="continue the newest run with the same settings, if there is one")
 
 
-@dataclass(frozen=True)
-class GanSweepConfig:
-    """Settings of ``sonoforge gan sweep``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge gan sweep --data BUSI --class-name malignant --features vgg16 --metric-features inception --lpips alexnet
-sonoforge gan sweep --data BUSI --class-name malignant --features squeezenet.safetensors --weights 0.5,5 --kimg 10
-sonoforge gan sweep --recipes dcgan,lsgan,wgan-gp --weights 0 --kimg 10    on the phantom set
-sonoforge gan sweep --data BUSI --class-name malignant --features vgg16 --resume    trainings that are done are kept
-
-The first is the table of DGAN-WP-TL (Ryspayeva, Salykova 2025).  All figures are measured as by sonoforge evaluate.
-"""
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "data",
-        "recipes",
-        "weights",
-        "class_name",
-        "features",
-        "image_size",
-        "kimg",
-        "device",
-        "out",
-        "resume",
-    )
-
-    data: tuple[str, ...] = data_option()
-    recipes: tuple[str, ...] = option(("dgan-wp-tl-wgangp", "dgan-wp-tl-bce"), help="comma-separated recipes")
-    weights: tuple[str, ...] = option(("0.5", "3", "5", "7", "10"), help="comma-separated perceptual weights; 0: none")
-    gan: GanSettings = group(
-        GanSettings(class_name="malignant", held_out=0.2),
-        title="each training",
-        of="gan train",
-        without=("recipe", "perceptual_weight", "metrics", "metric_features", "metric_weights"),
-    )
-    metric_features: tuple[str, ...] = option(
-        (),
-        help="comma-separated feature spaces of the table, as of evaluate --features; the first also measures KID "
-        "while training (default: bundle where it knows this kind of image, else mobilenetv2-imagenet if it was "
-        "downloaded before)",
-        metavar="SPACE,...",
-    )
-    metric_weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
-    lpips: str = option(
-        "",
-        help="network of LPIPS: a .safetensors file of SqueezeNet 1.1, VGG16 or AlexNet, or squeezenet1_1, vgg16 or "
-        "alexnet to download it (default: LPIPS is not measured)",
-        metavar="NET",
-    )
-    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
-    count: int | None = option(
-        None, help="images that each generates to be measured (default: as many as it was trained on)", limits=(4, None)
-    )
-    repeats: int = option(
-        100, help="number of random halves for floors and intervals; a tenth for slow metrics", limits=(5, None)
-    )
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = runs_folder()
-    resume: bool = option(False, help="continue the newest sweep with the same settings, if there is one")
-
-
 CYTOLOGY = PAPERS["ga-gan"].recipes
 """The six that Berezsky and Liashchynskyi 2024 compare on cytology."""
+GRID_WITHOUT = ("recipe", "metrics", "metric_features", "metric_weights", "every", "stop_after", "masks")
+"""Options of ``gan train`` that a comparison does not take."""
+COMPARED = ("kid", "fid", "swd", "inception-score", "ms-ssim", "lpips")
+"""Of ``evaluate --metrics``, those that a comparison can have."""
 
 
 @dataclass(frozen=True)
@@ -153,18 +96,21 @@ sonoforge gan compare --data BUSI --class-name malignant --held-out 0.2       ag
 sonoforge gan compare --recipes stylegan2,wgan-gp --image-size 64 --kimg 5 --milestones 0.5,1 --metric-features bundle
 sonoforge gan compare --data BUSI --recipes projected:small-data,stylegan2:few-cores --features mobilenet_v2 --size 64 \
     --minutes 30 --milestones 0.1,0.2,0.4,0.6,0.8,1 --held-out 0.3              the same minutes for each
+sonoforge gan compare --data BUSI --class malignant --recipes dgan-wp-tl-wgangp,dgan-wp-tl-bce --features vgg16 \
+    --grid perceptual-weight=0,0.5,3,5,7,10 --milestones 1 --held-out 0.2 --lpips alexnet \
+    --metrics kid,fid,lpips,ms-ssim,swd                                       the loss functions of DGAN-WP-TL
 sonoforge gan compare --from all-2-minutes.csv,best-30-minutes.csv            two comparisons as one
 sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --expand 7 --milestones 1 --kimg 100
 
-The first makes the tables of Ryspayeva and Salykova 2025, the last that of Berezsky and Liashchynskyi 2024; their
-published rows stand beside ours as claims. Without a class, one generator of each recipe draws all classes, told which
-by projection (began: by concatenation) unless its recipe says otherwise. Cells, and a preset, go to the recipes that
-have them.
+The first makes the tables of Ryspayeva and Salykova 2025 on StyleGANs, that with --grid theirs on losses, the last that
+of Berezsky and Liashchynskyi 2024; published rows stand beside ours as claims. Without a class, one generator of each
+recipe draws all classes, told which by projection (began: by concatenation) unless its recipe says otherwise. Cells,
+and a preset, go to the recipes that have them.
 """
     ESSENTIAL: ClassVar[tuple[str, ...]] = (
         "data",
         "recipes",
-        "milestones",
+        "grid",
         "class_name",
         "image_size",
         "kimg",
@@ -179,6 +125,12 @@ have them.
         ("stylegan2", "stylegan3-t"),
         help="comma-separated recipes, each NAME or NAME:PRESET; cytology: " + ",".join(CYTOLOGY),
     )
+    grid: tuple[str, ...] = repeated_option(
+        (),
+        help="train each recipe with each of these values of an option of gan train: perceptual-weight=0,0.1,1; may be "
+        "given several times",
+        metavar="NAME=...",
+    )
     milestones: tuple[str, ...] = option(
         ("0.1", "0.5", "1"),
         help="comma-separated shares of each training at which its checkpoint is kept and measured; of 1000 "
@@ -188,10 +140,7 @@ have them.
         GanSettings(class_name="malignant", held_out=0.0),
         title="each training",
         of="gan train",
-        without=(
-            *("recipe", "metrics", "metric_features", "metric_weights", "every", "stop_after"),
-            "masks",
-        ),
+        without=GRID_WITHOUT,
     )
     minutes: float | None = option(
         None,
@@ -200,8 +149,8 @@ have them.
     )
     published: str = option(
         BY_RECIPES,
-        help="published rows beside ours: stylegan (Ryspayeva and Salykova 2025), ga-gan (Berezsky and Liashchynskyi "
-        "2024), none, or by-recipes: of the paper that compares most of the recipes, if one does",
+        help="published rows beside ours: dgan-wp-tl and stylegan (Ryspayeva and Salykova 2025), ga-gan (Berezsky and "
+        "Liashchynskyi 2024), none, or by-recipes: of the paper that compares most of the recipes, if one does",
         choices=(BY_RECIPES, *PAPERS, NONE),
     )
     metric_features: tuple[str, ...] = option(
@@ -211,6 +160,11 @@ have them.
         metavar="SPACE,...",
     )
     metric_weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
+    metrics: tuple[str, ...] = option(
+        COMPARED[:4], help="comma-separated figures of the table, kid and fid among them", choices=COMPARED
+    )
+    lpips: str = option("", help="network of LPIPS, as of evaluate --lpips", metavar="NET")
+    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
     count: int | None = option(
         None, help="images that each generates to be measured (default: as many as it was trained on)", limits=(4, None)
     )
