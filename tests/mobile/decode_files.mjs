@@ -1,10 +1,10 @@
 // node decode_files.mjs LIST.json: decode each file as the page does and print its size, channels and SHA-256.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { decodePng, isPng } from "../../mobile/www/js/png.js";
-import { findOrientation, upright } from "../../mobile/www/js/orientation.js";
-import { squeeze } from "../../mobile/www/js/resize.js";
-import { normalise } from "../../mobile/www/js/preprocess.js";
+import { decodePng, isPng } from "./js/png.js";
+import { findOrientation, upright } from "./js/orientation.js";
+import { squeeze } from "./js/resize.js";
+import { normalise } from "./js/preprocess.js";
 
 const sha = (data) => createHash("sha256").update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)).digest("hex");
 const recipe = JSON.parse(process.argv[3] ?? "null");

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from PIL import Image
 import bundle_factory as factory
 from browser import needs_archive, served
 from generator_factory import CLASSES, write_generator
-from places import CHECKOUT
+from page_scripts import run_script
 from program import refused, sonoforge, succeed
 from sonoforge.mobile import npm_package, web_app
 from sonoforge.runtime.distances.kernel import kernel_distance
@@ -117,10 +116,7 @@ def test_latents_distances_and_rounding_are_those_of_python(tmp_path: Path) -> N
         "sets": [{"drawn": x.tolist(), "real": y.tolist()} for x, y in sets],
         "levels": levels.tolist(),
     }
-    (tmp_path / "questions.json").write_text(json.dumps(questions))
-    script = CHECKOUT / "tests" / "mobile" / "draw_numbers.mjs"
-    done = subprocess.run(["node", script, tmp_path / "questions.json"], capture_output=True, text=True, check=True)
-    answers = json.loads(done.stdout)
+    answers = run_script("draw_numbers.mjs", questions, tmp_path)
     for wish, found in zip(wishes, answers["latents"], strict=True):
         expected = draw_latent(int(wish["seed"]), wish["index"], wish["size"], wish["distribution"])
         steps = np.abs(np.float32(found).view(np.int32).astype(np.int64) - expected.view(np.int32))

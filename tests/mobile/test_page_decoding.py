@@ -6,14 +6,13 @@ import hashlib
 import json
 import shutil
 import struct
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from places import CHECKOUT
+from page_scripts import run_script
 from png_writer import write_png
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.limits import ImageError
@@ -65,13 +64,9 @@ def write_kinds(folder: Path) -> list[Path]:
 
 
 def page_answers(files: list[Path], folder: Path, recipe: Preprocessing) -> list[dict[str, Any]]:
-    listing = folder / "files.json"
-    listing.write_text(json.dumps([str(file) for file in files]))
-    script = CHECKOUT / "tests" / "mobile" / "decode_files.mjs"
-    command = ["node", str(script), str(listing), json.dumps(recipe.to_dict())]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    answers: list[dict[str, Any]] = json.loads(done.stdout)
+    answers: list[dict[str, Any]] = run_script(
+        "decode_files.mjs", [str(file) for file in files], folder, json.dumps(recipe.to_dict())
+    )
     return answers
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,8 @@ from PIL import Image
 
 import planted_marks as plant
 from page import screen, write_pictures
-from places import CHECKOUT, SHARED
+from page_scripts import run_script
+from places import SHARED
 from sonoforge.runtime.images import lesion_contrast
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.decoding import read_image
@@ -31,12 +30,7 @@ MAP = np.array([(31 * i % 49) / 49 - 0.2 for i in range(49)], np.float32).reshap
 
 def look_at(files: list[Path], folder: Path) -> list[dict[str, object]]:
     """Return what the page's scripts find in each file."""
-    listing = folder / "files.json"
-    listing.write_text(json.dumps([str(file) for file in files]))
-    command = ["node", str(CHECKOUT / "tests" / "mobile" / "look_at_files.mjs"), str(listing)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    found: list[dict[str, object]] = json.loads(done.stdout)
+    found: list[dict[str, object]] = run_script("look_at_files.mjs", [str(file) for file in files], folder)
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sonoforge.mobile import constants
 from sonoforge.mobile.drawing import generator_files, without_page
 from sonoforge.mobile.npm_package import ONNXRUNTIME_WEB, ONNXRUNTIME_WEBGPU, read_files
 from sonoforge.mobile.own_golden import record_golden
@@ -68,6 +69,7 @@ def app_files(
     }
     files = {
         **({**page, **generator_files(generator)} if generator else without_page(page)),
+        "js/constants.js": constants.script(),
         **_folder(PWA),
         **{f"vendor/{name}": data for one in packages for name, data in read_files(one, archive).items()},
         "bundle/manifest.json": json.dumps(bundle.manifest.raw).encode(),

@@ -4,8 +4,9 @@
  * Source: Zhou et al., Learning deep features for discriminative localization, CVPR 2016, section 2.
  */
 
-const GRID = 100;
-const BRIGHTEST_POINTS = GRID ** 2 / 10;
+import constants from "./constants.js";
+
+const { GRID, BRIGHTEST_POINTS } = constants.activation_map;
 
 /** @typedef {{values: Float32Array, rows: number, columns: number}} ActivationMap */
 

@@ -1,15 +1,11 @@
 /** What was burned into a scan: calipers, text, body marks; the search of `sonoforge.runtime.images.burned_in_marks`. */
 
 import { findCrosses } from "./calipers.js";
+import constants from "./constants.js";
 import { cropped, greyLevels, reducedTo } from "./grey.js";
 import { findLettering, sharpSteps } from "./lettering.js";
 
-const SENTENCE = "Burned-in marks can be a shortcut: the answer may come from them and not from the tissue.";
-
-const LONGEST = 1024;
-// A picture of which more pixels are sharp steps is grain, which no beam has blurred.
-const MOST_STEPS = 0.04;
-const PLURAL = { caliper: "calipers", "dotted line": "dotted lines", text: "text", "body mark": "body marks" };
+const { SENTENCE, LONGEST, MOST_STEPS, PLURAL } = constants.burned_in_marks;
 
 /** @typedef {{summary: string, counts: Record<string, number>, note: string}} Marks - As in Python's `Marks.to_dict()`. */
 

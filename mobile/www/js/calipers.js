@@ -3,17 +3,10 @@
  * `sonoforge.runtime.images.calipers` (Naegel, Passat, Ronse, Pattern Recognition 40(2), 2007), whose constants these are.
  */
 
-const SHORTEST = 3;
-const LONGEST = 9;
-const MARGIN = LONGEST + 2;
-const CLEAR = 45;
-const FAINT = 25;
-const END = 15;
-const EVEN = 40;
-const ARMS_AGREE = 1;
-const INK_AGREES = 20;
-const STRAIGHT = [[0, 1], [1, 0], [0, -1], [-1, 0]];
-const DIAGONAL = [[1, 1], [1, -1], [-1, -1], [-1, 1]];
+import constants from "./constants.js";
+
+const { SHORTEST, LONGEST, MARGIN, CLEAR, FAINT, END, EVEN, ARMS_AGREE, INK_AGREES } = constants.calipers;
+const [STRAIGHT, DIAGONAL] = constants.calipers.STEPS;
 
 /** @typedef {{x: number, y: number, shape: string, arm: number, ink: number, contrast: number}} Cross */
 

@@ -1,6 +1,8 @@
 /** How much of a picture is coloured, as `sonoforge.runtime.images.colour` has it. */
 
-const LEAST = 24;
+import constants from "./constants.js";
+
+const { LEAST } = constants.colour;
 
 /**
  * @param {Uint8Array} pixels - (S, S, 3), the network's view.

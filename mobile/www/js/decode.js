@@ -18,8 +18,8 @@ const ascii = (data, at, length) => String.fromCharCode(...data.subarray(at, at 
  */
 export async function decodeImage(file) {
   if (file.size === 0) throw new ImageError("empty", "the file is empty (0 bytes); obtain it again");
-  if (file.size > LIMITS.fileBytes) {
-    const [found, most] = [file.size, LIMITS.fileBytes].map((bytes) => Math.round(bytes / 1e6));
+  if (file.size > LIMITS.MAX_FILE_BYTES) {
+    const [found, most] = [file.size, LIMITS.MAX_FILE_BYTES].map((bytes) => Math.round(bytes / 1e6));
     throw new ImageError("too_large", `found ${found} MB, expected at most ${most} MB; save it smaller`);
   }
   const data = new Uint8Array(await file.arrayBuffer());
@@ -33,7 +33,7 @@ async function decodeByBrowser(data, orientation) {
   if (!type) throw new ImageError("not_an_image", whyNot(data));
   if (frames(data, type) > 1) throw new ImageError("animated", "animated: save the one picture to use as PNG");
   const stated = dimensions(data, type);
-  if (stated) checkSize(stated.width, stated.height, type === "image/webp" ? LIMITS.webpPixels : LIMITS.pixels);
+  if (stated) checkSize(stated.width, stated.height, type === "image/webp" ? LIMITS.MAX_WEBP_PIXELS : LIMITS.MAX_PIXELS);
   const bytes = orientation ? markedUpright(data, orientation) : data;
   let bitmap;
   try {

@@ -1,13 +1,13 @@
 /** Draw images with a generator's bundle, as `sonoforge.runtime.Generator` does. */
 
 import { load, loadChecked } from "./bundle.js";
+import constants from "./constants.js";
 import { drawLatent } from "./draw_latents.js";
 import { BundleError } from "./errors.js";
 import { readNpz } from "./npz.js";
 
 const MODEL = "generator.onnx";
-/** As `sonoforge verify` allows, of images in [-1, 1]: an eighth of one of 256 levels. */
-const TOLERANCE = 1e-3;
+const TOLERANCE = constants.golden.IMAGE_TOLERANCES.fp32;
 
 /**
  * @typedef {object} Wish

@@ -5,9 +5,10 @@
  * picture lies.
  */
 
+import constants from "./constants.js";
 import { crc32 } from "./crc32.js";
 
-export const NOTICE = "Synthetic image made by a neural network; it shows no patient.";
+export const { NOTICE } = constants.synthetic;
 const PROGRAM = "sonoforge web app";
 
 // 5 x 7 dots a letter, a row in five bits, the leftmost the highest.

@@ -4,10 +4,10 @@
  */
 
 import { atSize } from "./activation_map.js";
+import constants from "./constants.js";
 import { greyLevels } from "./grey.js";
 
-const BINS = 32;
-const FEWEST = 64;
+const { BINS, FEWEST } = constants.lesion_contrast;
 
 /**
  * @param {import("./activation_map.js").ActivationMap} map

@@ -3,26 +3,13 @@
  * them (Jung, Kim, Jain, Pattern Recognition 37(5), 2004, section 3.2); the constants are those.
  */
 
+import constants from "./constants.js";
 import { toEven } from "./grey.js";
 
-const STEP = 50;
-const CELL = 4;
-const FEWEST = 2;
-const LOWEST = 5;
-const HIGHEST = 36;
-const NARROWEST = 18;
-const WIDER = 1.6;
-const TEXT = 0.05;
-const LINES = 0.15;
-const DRAWING = 0.03;
-const EVEN = 40;
-const BRIGHT = 140;
-const SMALLEST_DRAWING = 20;
-const LARGEST_DRAWING = 0.34;
-const STRAIGHT = 2.0;
-const SHORTEST_LINE = 25;
-const COVERED = 0.8;
-const FEWEST_STEPS = 10;
+const {
+  STEP, CELL, FEWEST, LOWEST, HIGHEST, NARROWEST, WIDER, TEXT, LINES, DRAWING, EVEN, BRIGHT,
+  SMALLEST_DRAWING, LARGEST_DRAWING, STRAIGHT, SHORTEST_LINE, COVERED, FEWEST_STEPS,
+} = constants.lettering;
 
 /** @typedef {{row: number, column: number}} Step - Of the left pixel. */
 /** @typedef {{kind: "text" | "body mark" | "dotted line", box: import("./grey.js").Box}} Lettering */

@@ -1,7 +1,7 @@
+import constants from "./constants.js";
 import { ImageError } from "./errors.js";
 
-/** As `sonoforge.runtime.images.limits` has them; `limits` of the test vectors holds both to the same. */
-export const LIMITS = { fileBytes: 200_000_000, pixels: 50_000_000, webpPixels: 16_000_000, side: 16, aspect: 20 };
+export const LIMITS = constants.limits;
 
 /**
  * @param {number} width
@@ -9,15 +9,15 @@ export const LIMITS = { fileBytes: 200_000_000, pixels: 50_000_000, webpPixels: 
  * @param {number} [most] - Pixels.
  * @throws {ImageError}
  */
-export function checkSize(width, height, most = LIMITS.pixels) {
+export function checkSize(width, height, most = LIMITS.MAX_PIXELS) {
   const found = `found ${width}x${height} pixels`;
   if (width * height > most) {
     throw new ImageError("too_large", `${found}, expected at most ${most / 1e6} million; scale it down`);
   }
-  if (Math.min(width, height) < LIMITS.side) {
-    throw new ImageError("too_small", `${found}, expected at least ${LIMITS.side} a side`);
+  if (Math.min(width, height) < LIMITS.MIN_SIDE) {
+    throw new ImageError("too_small", `${found}, expected at least ${LIMITS.MIN_SIDE} a side`);
   }
-  if (Math.max(width, height) > LIMITS.aspect * Math.min(width, height)) {
-    throw new ImageError("unsupported", `${found}, expected one side at most ${LIMITS.aspect} times the other; crop it`);
+  if (Math.max(width, height) > LIMITS.MAX_ASPECT * Math.min(width, height)) {
+    throw new ImageError("unsupported", `${found}, expected one side at most ${LIMITS.MAX_ASPECT} times the other; crop it`);
   }
 }

@@ -3,15 +3,10 @@
  * of the training images that the bundle records.
  */
 
+import constants from "./constants.js";
 import { toEven } from "./grey.js";
 
-/** Each metric and the side of its range that is a fault. */
-const METRICS = {
-  sharpness: ["low"], noise: ["high"], contrast: ["low"], brightness: ["low", "high"],
-  saturated: ["high"], black: ["high"], resolution: ["low"],
-};
-const SATURATED_FROM = 251;
-const BLACK_UP_TO = 4;
+const { METRICS, SATURATED_FROM, BLACK_UP_TO } = constants.quality_metrics;
 
 /**
  * @param {Uint8Array} pixels - (S, S, 3), the network's view.

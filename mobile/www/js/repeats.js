@@ -1,12 +1,11 @@
 /** Pictures given twice: what one is recognised by, and the comparison, of `sonoforge.runtime.images.repeats`. */
 
 import { sha256 } from "./bundle.js";
+import constants from "./constants.js";
 import { greyLevels } from "./grey.js";
 import { squeeze } from "./resize.js";
 
-const ALIKE = 0.8;
-const SIDE = 32;
-const LEAST_SPREAD = 0.5;
+const { ALIKE, SIDE, LEAST_SPREAD } = constants.repeats;
 
 /** @typedef {{digest: string, detail: Float32Array}} Fingerprint - The detail has length 1, or 0 for an empty picture. */
 

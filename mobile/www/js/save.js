@@ -1,11 +1,12 @@
 /** Answers as files that a person can keep: the columns and fields of `sonoforge classify --csv` and `--json`. */
 
 import { inAndroidApp, saveWithAndroid } from "./android.js";
+import constants from "./constants.js";
 
 // DICOM and clips, whose columns stay empty, are for `sonoforge serve` and `sonoforge classify`.
 const COLUMNS = [
   "set", "trust_score", "in_distribution", "trust_reasons",
-  "sharpness", "noise", "contrast", "brightness", "saturated", "black", "resolution",
+  ...Object.keys(constants.quality_metrics.METRICS),
   "quality_flags", "marks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags", "copy_of", "seems_copy_of",
   "error_code", "error_message", "bytes", "modified_ns", "model_sha256", "settings",
 ];

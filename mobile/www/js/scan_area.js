@@ -2,27 +2,14 @@
  * Where the scan lies in an exported screen: the five steps and constants of `sonoforge.runtime.images.scan_area`.
  */
 
+import constants from "./constants.js";
 import { greyLevels, reducedTo, toEven } from "./grey.js";
 import { continued } from "./scan_continuation.js";
 
-const LONGEST = 1024;
-const CELL = 8;
-const SMALL_CELL = 4;
-const SMALL = 512;
-const FLAT_SHARE = 0.55;
-const THINNEST = 0.07;
-const SMALLEST = 0.03;
-const AS_WIDE = 0.5;
-const ACTIVE_COLUMN = 0.2;
-const ACTIVE_ROW = 0.12;
-const GAP = 2;
-const STEP = 2;
-const COLUMNS_INSIDE = 0.25;
-const ROWS_INSIDE = 0.15;
-const SAME = 6;
-const REACH = 4;
-const MOST_BEYOND = 0.05;
-const SECTOR_CORNER = 0.25;
+const {
+  LONGEST, CELL, SMALL_CELL, SMALL, FLAT_SHARE, THINNEST, SMALLEST, AS_WIDE, ACTIVE_COLUMN, ACTIVE_ROW, GAP,
+  STEP, COLUMNS_INSIDE, ROWS_INSIDE, SAME, REACH, MOST_BEYOND, SECTOR_CORNER,
+} = constants.scan_area;
 
 /**
  * @typedef {object} ScanArea - As in Python.

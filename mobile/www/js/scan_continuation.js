@@ -1,10 +1,8 @@
 /** The last step of `scan_area.js`: move each side of the box outwards while the picture goes on beyond it. */
 
-const STRIP = 8;
-const SMOOTH = 9;
-const ALIVE = 4.0;
-const ALIKE = 0.7;
-const AS_BRIGHT = 30.0;
+import constants from "./constants.js";
+
+const { STRIP, SMOOTH, ALIVE, ALIKE, AS_BRIGHT } = constants.scan_area;
 
 /**
  * @param {import("./grey.js").Levels} levels

@@ -1,8 +1,8 @@
 /** How the probe was held, as `sonoforge.runtime.images.scan_pose` defines it. */
 
-const ROWS = 28;
-const DARK = 12;
-const NEAR_FIELD = 0.25;
+import constants from "./constants.js";
+
+const { ROWS, DARK, NEAR_FIELD } = constants.scan_pose;
 
 /**
  * @param {Uint8Array} pixels - (S, S, 3).

@@ -1,7 +1,7 @@
+import constants from "./constants.js";
 import { BundleError } from "./errors.js";
 
-/** As `sonoforge verify` allows: float32 sums in another order, with room for other processors. */
-const TOLERANCE = 1e-3;
+const { TOLERANCE } = constants.golden;
 
 /**
  * @typedef {object} SelfTest

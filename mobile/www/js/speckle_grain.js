@@ -1,5 +1,7 @@
-const HALF = 4; // of the square of 9 x 9 pixels whose mean is taken away
-const LEAST_VARIANCE = 1e-3;
+import constants from "./constants.js";
+
+const { WINDOW, LEAST_VARIANCE } = constants.speckle_grain;
+const HALF = WINDOW >> 1;
 
 /**
  * By how much the grain of a picture is wider than deep, as that of ultrasound is; see

@@ -3,19 +3,13 @@
  */
 
 import { colouredShare } from "./colour.js";
+import constants from "./constants.js";
 import { darkColumns, uprightScore } from "./scan_pose.js";
 import { flatness } from "./speckle_grain.js";
 
-export const CAUSES = {
-  notUltrasound: "not an ultrasound scan",
-  poorScan: "poor scan",
-  unlikeTraining: "unlike the training scans",
-  betweenClasses: "between two classes",
-};
-
-const POOR_FLAGS = ["sharpness_low", "contrast_low"];
-const BEYOND = 0.01;
-const NEIGHBOURS = 10;
+export const { CAUSES } = constants.trust;
+const { POOR_FLAGS, BEYOND } = constants.trust;
+const { NEIGHBOURS } = constants.nearest_training;
 
 /**
  * @typedef {object} Trust
@@ -127,9 +121,9 @@ export function judge(evidence, classes, bundle) {
   if (coloured) scores.push(BEYOND);
   const found = [];
   const faults = scanFaults(evidence, checks);
-  if (noScan) found.push([CAUSES.notUltrasound, far + noScan]);
+  if (noScan) found.push([CAUSES.NOT_ULTRASOUND, far + noScan]);
   if (faults.length) {
-    found.push([CAUSES.poorScan, faults.join(", ")]);
+    found.push([CAUSES.POOR_SCAN, faults.join(", ")]);
     scores.push(BEYOND);
   }
   const unlike = distance > limits.threshold ? [far] : [];
@@ -139,8 +133,8 @@ export function judge(evidence, classes, bundle) {
       unlike.push(`${neighbour.toFixed(3)} from the nearest, ${within(checks.neighbours, 3)}`);
     }
   }
-  if (unlike.length && !noScan) found.push([CAUSES.unlikeTraining, unlike.join("; ")]);
-  if (classes.length !== 1) found.push([CAUSES.betweenClasses, classes.join(" or ") || "none is likely enough"]);
+  if (unlike.length && !noScan) found.push([CAUSES.UNLIKE_TRAINING, unlike.join("; ")]);
+  if (classes.length !== 1) found.push([CAUSES.BETWEEN_CLASSES, classes.join(" or ") || "none is likely enough"]);
   return {
     score: Math.min(...scores),
     in_distribution: !unlike.length && !noScan,
@@ -208,6 +202,6 @@ function within({ threshold }, digits) {
  * @returns {boolean}
  */
 export function withheld(trust, probability, manifest) {
-  const inTheScan = trust.causes.some((cause) => cause !== CAUSES.betweenClasses);
+  const inTheScan = trust.causes.some((cause) => cause !== CAUSES.BETWEEN_CLASSES);
   return inTheScan || probability < manifest.trust.checks.policy.least_probability;
 }

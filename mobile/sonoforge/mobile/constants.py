@@ -1,0 +1,69 @@
+"""The constants by which the page measures: those of the Python modules that measure the same."""
+
+from __future__ import annotations
+
+import json
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from sonoforge.runtime.images import (
+    burned_in_marks,
+    calipers,
+    colour,
+    lesion_contrast,
+    lettering,
+    limits,
+    quality_metrics,
+    repeats,
+    scan_area,
+    scan_pose,
+    speckle_grain,
+    synthetic,
+)
+from sonoforge.runtime.inference import activation_map, golden, nearest_training, trust
+
+_MODULES: tuple[ModuleType, ...] = (
+    activation_map,
+    burned_in_marks,
+    calipers,
+    colour,
+    golden,
+    lesion_contrast,
+    lettering,
+    limits,
+    nearest_training,
+    quality_metrics,
+    repeats,
+    scan_area,
+    scan_pose,
+    speckle_grain,
+    synthetic,
+    trust,
+)
+
+
+def constants() -> dict[str, dict[str, Any]]:
+    """Return each module's constants by its name and theirs, without the underscore of private ones."""
+    found = {module.__name__.rpartition(".")[2]: _of(module) for module in _MODULES}
+    found["trust"]["CAUSES"] = {cause.name: cause.value for cause in trust.Cause}
+    return found
+
+
+def script() -> bytes:
+    """Return the constants as the module ``js/constants.js``.
+
+    Not as JSON: importing that needs import attributes, which the web views of older phones lack.
+    """
+    return f"export default {json.dumps(constants(), indent=1, ensure_ascii=False)};\n".encode()
+
+
+def _of(module: ModuleType) -> dict[str, Any]:
+    constants = {name.lstrip("_"): value for name, value in vars(module).items() if name.lstrip("_").isupper()}
+    constants = {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in constants.items()
+        if isinstance(value, int | float | str | tuple | dict | np.ndarray)
+    }
+    return constants

@@ -1,0 +1,35 @@
+"""Runs the page's scripts in Node, as an app has them: with the constants that ``mobile build`` writes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from places import CHECKOUT
+from sonoforge.mobile import constants
+from sonoforge.mobile.sources import WWW
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory()
+    shutil.copytree(WWW / "js", Path(folder.name) / "js")
+    (Path(folder.name) / "js" / "constants.js").write_bytes(constants.script())
+    (Path(folder.name) / "package.json").write_text('{"type": "module"}')
+    for script in (CHECKOUT / "tests" / "mobile").glob("*.mjs"):
+        shutil.copy(script, folder.name)
+    return folder
+
+
+def run_script(name: str, question: Any, folder: Path, *more: str) -> Any:
+    """The answer, as JSON, of ``node NAME QUESTION.json ...``; the question is written into the folder."""
+    (folder / "question.json").write_text(json.dumps(question))
+    command = ["node", name, str(folder / "question.json"), *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=_folder().name)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
