@@ -12,7 +12,7 @@ from program import sonoforge
 from small_run import CLASSIFIER, SMALL, SmallRun
 from sonoforge.export.verbs import run
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.training.verbs import crossval
+from sonoforge.training.crossval.settings import resolve
 
 
 def test_the_run_folder_describes_itself(small_run: SmallRun) -> None:
@@ -76,9 +76,9 @@ def test_a_finished_run_is_not_repeated(small_run: SmallRun) -> None:
 
 
 def test_the_demonstration_needs_no_network_and_real_data_gets_the_full_protocol() -> None:
-    demonstration = crossval.fill_defaults(run.RunConfig())
+    demonstration = resolve(run.RunConfig())[0]
     assert (demonstration.folds, demonstration.classifier.weights, demonstration.generator.steps) == (5, "shipped", 60)
-    real = crossval.fill_defaults(run.RunConfig(data=("BUSI",)))
+    real = resolve(run.RunConfig(data=("BUSI",)))[0]
     assert (real.folds, real.classifier.weights) == (10, "imagenet")
     assert (real.classifier.epochs, real.generator.steps) == (None, None)
 

@@ -19,7 +19,8 @@ from sonoforge.training.crossval.fold_generators import (
     needed_generators,
     seen_by_generators,
 )
-from sonoforge.training.crossval.fold_task import ComparisonSettings, FoldTask
+from sonoforge.training.crossval.fold_task import FoldTask
+from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.gan.options import GanSettings
 

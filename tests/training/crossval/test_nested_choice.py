@@ -16,14 +16,16 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
 from sonoforge.training.crossval.fold_generators import generator_job
-from sonoforge.training.crossval.fold_task import ComparisonSettings, FoldTask
+from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.crossval.made_from import made_from
 from sonoforge.training.crossval.nested_choice import NestedFolds, choose, nested_folds
+from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.statistics.results import FoldChoiceResult
 
 LABELS = (0,) * 12 + (1,) * 20 + (2,) * 16
+EPOCHS = Choosing((("epochs", (3, 5)),), 2)
 RATES = Choosing((("learning_rate", (1e-4, 1e-3)), ("epochs", (3, 5, 8))), 3)
 
 
@@ -209,6 +211,6 @@ def test_what_cannot_be_chosen_is_refused(typed: str, message: str) -> None:
 
 
 def test_a_setting_is_either_given_or_chosen() -> None:
-    check_not_given(("epochs=3", "5"), ClassifierOptions(learning_rate=0.1))
+    check_not_given(EPOCHS, ClassifierOptions(learning_rate=0.1))
     with pytest.raises(SonoforgeError, match="epochs to be chosen, and --epochs 4; leave one of them out"):
-        check_not_given(("epochs=3", "5"), ClassifierOptions(epochs=4))
+        check_not_given(EPOCHS, ClassifierOptions(epochs=4))

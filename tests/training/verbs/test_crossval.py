@@ -21,8 +21,9 @@ from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.crossval.fold_result import read_fold
-from sonoforge.training.crossval.fold_task import ComparisonSettings, fold_path
+from sonoforge.training.crossval.fold_task import fold_path
 from sonoforge.training.crossval.generators import ALL_CLASSES
+from sonoforge.training.crossval.settings import ComparisonSettings, resolve
 from sonoforge.training.data.split_plan import read_plan
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.options import GanSettings
@@ -149,7 +150,7 @@ def test_killed_and_resumed_gives_the_predictions_of_an_uninterrupted_run(uninte
 def test_wrong_arms_are_refused_and_a_mistyped_one_is_recognised() -> None:
     for arms, message in ((("real", "gna"), "did you mean gan"), (("real", "real"), "each arm once"), ((), "nothing")):
         with pytest.raises(SonoforgeError, match=message):
-            crossval.resolve_settings(crossval.CrossvalConfig(arms=arms))
+            resolve(crossval.CrossvalConfig(arms=arms))
 
 
 @pytest.mark.parametrize(
@@ -208,11 +209,10 @@ def test_the_terminal_says_why_figures_come_out_too_good(caplog: pytest.LogCaptu
 
 
 def resolved(generator: GanSettings | None = None, **classifier: Any) -> ComparisonSettings:
-    return crossval.resolve_settings(
-        crossval.CrossvalConfig(
-            data=("BUSI",), classifier=ClassifierOptions(**classifier), generator=generator or GanSettings()
-        )
+    config = crossval.CrossvalConfig(
+        data=("BUSI",), classifier=ClassifierOptions(**classifier), generator=generator or GanSettings()
     )
+    return resolve(config)[1]
 
 
 def test_flags_win_over_the_budget() -> None:
@@ -324,8 +324,8 @@ def test_a_single_split_is_pooled_tabulated_and_repeated_by_seeds(tmp_path: Path
 
 def test_a_single_split_has_one_fold() -> None:
     with pytest.raises(SonoforgeError, match="--folds: found 3 under --protocol single, expected 1"):
-        crossval.resolve_settings(crossval.fill_defaults(crossval.CrossvalConfig(protocol="single", folds=3)))
-    assert crossval.fill_defaults(crossval.CrossvalConfig(protocol="single")).folds == 1
+        resolve(crossval.CrossvalConfig(protocol="single", folds=3))
+    assert resolve(crossval.CrossvalConfig(protocol="single"))[0].folds == 1
 
 
 def test_the_tables_of_a_single_split_fit_on_the_other_half_of_its_images(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from program import refused, succeed
+from sonoforge.training.crossval import comparison
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.fold_task import ComparisonSettings
+from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.data.load import ImageSource
@@ -69,7 +70,7 @@ def nearest(folder: Path, source: ImageSource, cache: ImageCache, settings: Comp
 
 
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, twins: bool) -> tuple[Any, str]:
-    monkeypatch.setattr(leakage, "compare", nearest)
+    monkeypatch.setattr(comparison, "compare", nearest)
     monkeypatch.setattr(leakage, "load_images", lambda source: noise(twins=twins))
     arguments = ["--data", "noise", "--arms", "real,gan-all", "--folds", "4", "--seeds", "2", "--device", "cpu"]
     done = succeed("leakage", *arguments, "--out", tmp_path / "runs", "--cache", "none")

@@ -28,8 +28,8 @@ from sonoforge.training.crossval.arms import check_arms, final_name, find_arm
 from sonoforge.training.crossval.choice_grid import of_classifier, with_dose
 from sonoforge.training.crossval.comparison import Comparison, compare
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
-from sonoforge.training.crossval.fold_task import ComparisonSettings
 from sonoforge.training.crossval.kept_folds import check_finished, check_images
+from sonoforge.training.crossval.settings import ComparisonSettings, image_source, resolve
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -41,7 +41,6 @@ from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.pages.terminal.comparison import log_table
 from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.results import RunResults
-from sonoforge.training.verbs import crossval
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +55,7 @@ def _chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
 
 def main(config: RunConfig) -> Outcome:
     """Do the main job in one run folder; finished parts of an interrupted run are kept with ``--resume``."""
-    config = replace(crossval.fill_defaults(config), final_arm=final_name(config.final_arm, "--final-arm"))
-    settings = crossval.resolve_settings(config)
+    config, settings = resolve(replace(config, final_arm=final_name(config.final_arm, "--final-arm")))
     if config.final_arm not in settings.arms:
         raise SonoforgeError(
             f"--final-arm: found {config.final_arm!r}, expected one of --arms ({', '.join(settings.arms)}), "
@@ -65,9 +63,7 @@ def main(config: RunConfig) -> Outcome:
         )
     seconds: dict[str, float] = {}
     with _chapter("data", seconds):
-        source = ImageSource(
-            config.data, config.images, config.seed, config.storage.open(), settings.classifier.preprocessing
-        )
+        source = image_source(config, settings)
         cache = load_images(source)
         check_arms("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(Path(config.out), f"run-{cache.dataset.name}", flatten(config), resume=config.resume)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder
+from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.data_option import data_option
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.verbs.settings.crossval import ComparisonConfig
 
 
 @dataclass(frozen=True)

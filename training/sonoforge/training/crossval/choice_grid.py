@@ -120,14 +120,13 @@ def read_choosing(given: Sequence[str], inner_folds: int) -> Choosing | None:
     return Choosing(tuple((name, _values(name, texts)) for name, texts in grid.items()), inner_folds)
 
 
-def check_not_given(given: Sequence[str], options: ClassifierOptions) -> None:
+def check_not_given(choosing: Choosing, options: ClassifierOptions) -> None:
     """Refuse a setting that is to be chosen and has a value, too.
 
     Raises:
         SonoforgeError: Names it.
     """
-    choosing = read_choosing(given, 0)
-    for name, _ in choosing.grid if choosing else ():
+    for name, _ in choosing.grid:
         value = None if name == DOSE else getattr(options, name)
         if value is not None:
             raise SonoforgeError(

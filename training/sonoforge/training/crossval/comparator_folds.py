@@ -17,8 +17,9 @@ from sonoforge.training.comparators.networks import NetworkWeights, extract_feat
 from sonoforge.training.comparators.table import COMPARATORS, Comparator
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.fold_result import CLASSIFIER, FoldResult, StageReads, write_fold
-from sonoforge.training.crossval.fold_task import ComparisonSettings, FoldTask
+from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.crossval.frozen_maps import open_images
+from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.masks import HALF, read_masks

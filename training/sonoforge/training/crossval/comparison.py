@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from torch import Tensor
@@ -27,12 +28,13 @@ from sonoforge.training.crossval.fold_generators import (
     train_needed_generators,
 )
 from sonoforge.training.crossval.fold_result import FoldResult, read_fold
-from sonoforge.training.crossval.fold_task import ComparisonSettings, FoldTask, fold_path
+from sonoforge.training.crossval.fold_task import FoldTask, fold_path
 from sonoforge.training.crossval.folds import files_read, prepare_worker, run_fold
 from sonoforge.training.crossval.frozen_maps import read_all_maps, remove_maps, write_maps
-from sonoforge.training.crossval.kept_folds import keep_plan
+from sonoforge.training.crossval.kept_folds import check_finished, check_images, keep_plan
 from sonoforge.training.crossval.made_from import MadeFrom, check_made_from, made_from
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
+from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.crossval.starting_run import refuse_seen_by_start
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
@@ -41,7 +43,6 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.split_plan import SEALED, SplitPlan, plan_path
 from sonoforge.training.data.splits import count_folds, make_plan
-from sonoforge.training.gan.job import open_job
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, pick, write_predictions
@@ -67,6 +68,23 @@ class Comparison:
     made_from: dict[str, MadeFrom]  # what each arm's classifiers of the first seed were made from
     maps: Tensor | None  # (V, N, C, H, W) of the frozen blocks for the final arm's images, if they are still known
     chosen: Values  # settings of the final model that were chosen on all images
+
+
+def compare_once(
+    folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings
+) -> ComparisonResults:
+    """Run a comparison in its run folder, or read what an earlier call finished there.
+
+    Raises:
+        SonoforgeError: See `compare`, and `kept_folds.check_finished`.
+    """
+    check_images(folder, cache)
+    if run_folder.is_finished(folder):
+        check_finished(folder, settings)
+        return cast(ComparisonResults, run_folder.read_results(folder))
+    results = compare(folder, source, cache, settings).results
+    run_folder.write_results(folder, results)
+    return results
 
 
 def compare(
@@ -98,7 +116,6 @@ def compare(
             backbone = load_backbone(settings.weights, cache)
         log.info("initial weights: %s", backbone.source)
         digests = {arm: digest_of_arm(arm, settings, backbone.digest) for arm in settings.arms}
-        generator = open_job(settings.generator, settings.device).record()
         views = find_second_views(cache)
         plans = _make_plans(folder, cache, settings, [(view.query, view.key) for view in views])
         made = {
@@ -107,7 +124,7 @@ def compare(
                 arm,
                 settings_of_arm(find_arm(arm), settings.classifier),
                 digests[arm],
-                generator,
+                settings.generator_record,
                 settings.choosing,
             )
             for plan in plans
@@ -146,7 +163,7 @@ def compare(
         protocol=settings.protocol,
         budget=settings.budget,
         classifier=dataclasses.asdict(settings.classifier),
-        gan=generator,
+        gan=dict(settings.generator_record),
         weights=backbone.source,
         arms={
             own.arm: _arm_result(

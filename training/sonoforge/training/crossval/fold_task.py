@@ -1,4 +1,4 @@
-"""What a comparison was asked, and one fold of it as a task for this process or another."""
+"""One fold of a comparison as a task for this process or another."""
 
 from __future__ import annotations
 
@@ -15,36 +15,17 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.crossval.arm_training import settings_of_arm
 from sonoforge.training.crossval.arms import Arm, file_stem, find_arm
-from sonoforge.training.crossval.choice_grid import Choosing, Values, of_classifier, with_dose
+from sonoforge.training.crossval.choice_grid import Values, of_classifier, with_dose
 from sonoforge.training.crossval.made_from import MadeFrom
+from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.shares import draw_share
 from sonoforge.training.data.split_plan import SplitPlan
-from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.statistics.results import FoldChoiceResult
 
 Indices = NDArray[np.int64]
 INNER = "inner"
 """Folder of a run that holds what settings were chosen by."""
-
-
-@dataclass(frozen=True)
-class ComparisonSettings:
-    """Everything that determines a comparison, together with its images."""
-
-    arms: tuple[str, ...]  # names, see `arms`; the first is the baseline
-    protocol: str  # see `splits.make_plan`
-    folds: int | None  # None: as many as the protocol has
-    seeds: tuple[int, ...]  # the whole comparison is repeated with each; the first is described in full
-    budget: str  # name of the budget that the settings come from, for the tables
-    weights: str  # initial weights, see `weights.load_backbone`
-    classifier: ClassifierSettings  # settings shared by the arms
-    generator: GanSettings  # settings shared by the generators
-    device: str
-    jobs: int | None  # folds run at a time; None: see `tasks.workers.WorkerSettings`
-    comparator_weights: tuple[str, ...] = ()  # see `comparators.networks.load_networks`
-    cluster: str = ""  # where folds are run, see `tasks.workers.WorkerSettings`
-    choosing: Choosing | None = None  # settings that are chosen inside each training fold instead, see `nested_choice`
 
 
 def fold_path(folder: Path, arm: str, seed: int, fold: int) -> Path:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -29,16 +29,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 log = logging.getLogger(__name__)
-
-GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
-    # Small on purpose: what a CPU can train ten times over in minutes.  Every table says so.
-    "quick": {"image_size": 64, "steps": 120, "batch": 32},
-    "full": {},  # the recipe's own
-    "collections": {},
-    # As published: the recipe's own size, epochs and batches, and in RGB, as the thesis draws its networks; the recipe
-    # alone leaves grey images grey.
-    "thesis": {"recipe": "dcgan-thesis", "channels": "3"},
-}
 
 ALL_CLASSES = "all classes"
 """Name of a class-conditional generator, which learns all images and is asked for each class."""

@@ -11,12 +11,12 @@ from sonoforge.training.crossval.arm_training import settings_of_arm
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.comparator_folds import digest_of_arm
 from sonoforge.training.crossval.fold_result import read_fold
-from sonoforge.training.crossval.fold_task import ComparisonSettings, fold_path
+from sonoforge.training.crossval.fold_task import fold_path
 from sonoforge.training.crossval.made_from import check_made_from, made_from
+from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.data.split_plan import FILE, SplitPlan, plan_difference, plan_path, read_plan, save_plan
-from sonoforge.training.gan.job import open_job
 
 _RESULTS = ("folds", "final", "model", run_folder.RESULTS)
 
@@ -76,12 +76,11 @@ def check_finished(folder: Path, settings: ComparisonSettings) -> None:
     fine_tuned = not all(find_arm(arm).comparator for arm in settings.arms)
     weights = weights_digest(settings.weights) if fine_tuned else ""
     digests = {arm: digest_of_arm(arm, settings, weights) for arm in settings.arms}
-    generator = open_job(settings.generator, settings.device).record()
     for seed in settings.seeds:
         plan = read_plan(plan_path(folder, seed, settings.seeds[0]))
         for arm in settings.arms:
             own = settings_of_arm(find_arm(arm), settings.classifier)
-            expected = made_from(plan, arm, own, digests[arm], generator, settings.choosing)
+            expected = made_from(plan, arm, own, digests[arm], settings.generator_record, settings.choosing)
             for fold in range(plan.folds):
                 path = fold_path(folder, arm, seed, fold)
                 check_made_from(path, read_fold(path).made_from, expected)

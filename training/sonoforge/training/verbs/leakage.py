@@ -13,16 +13,15 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import check_arms, find_arm, title_of
 from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
-from sonoforge.training.crossval.comparison import compare
-from sonoforge.training.crossval.fold_task import ComparisonSettings
-from sonoforge.training.crossval.kept_folds import check_finished, check_images
+from sonoforge.training.crossval.comparison import compare_once
+from sonoforge.training.crossval.settings import ComparisonSettings, image_source, resolve
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.statistics.leakage import Leakage, measure_leakage
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.results import IntervalResult, change_text, interval_text
-from sonoforge.training.verbs.crossval import fill_defaults, read_again, resolve_settings
+from sonoforge.training.verbs.crossval import read_again
 from sonoforge.training.verbs.settings.crossval import LeakageConfig
 
 log = logging.getLogger(__name__)
@@ -39,17 +38,10 @@ def main(config: LeakageConfig) -> Outcome:
     """Run the comparison under each protocol, in a folder of its own, and compare the answers image by image."""
     if config.from_predictions:
         return _print_again(config)
-    comparison = fill_defaults(config.comparison)
-    settings = {
-        name: resolve_settings(dataclasses.replace(comparison, protocol=name, real_shares=())) for name in PROTOCOLS
-    }
-    source = ImageSource(
-        comparison.data,
-        comparison.images,
-        comparison.seed,
-        comparison.storage.open(),
-        settings["sealed"].classifier.preprocessing,
-    )
+    resolved = {name: resolve(dataclasses.replace(config.comparison, protocol=name)) for name in PROTOCOLS}
+    settings = {name: own for name, (_, own) in resolved.items()}
+    comparison, _ = resolved["sealed"]
+    source = image_source(comparison, settings["sealed"])
     cache = load_images(source)
     check_arms("--arms", settings["sealed"].arms, cache.dataset.classes, cache.class_counts)
     chosen = flatten(dataclasses.replace(config, comparison=comparison))
@@ -110,11 +102,7 @@ def _by_protocol(parts: Sequence[Predictions]) -> dict[tuple[str, str], list[Pre
 def _answers(folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings) -> list[Predictions]:
     """Run the comparison under one protocol, or read what an earlier call left."""
     folder.mkdir(exist_ok=True)
-    check_images(folder, cache)
-    if run_folder.is_finished(folder):
-        check_finished(folder, settings)
-    else:
-        run_folder.write_results(folder, dict(compare(folder, source, cache, settings).results))
+    compare_once(folder, source, cache, settings)
     parts, _ = read_predictions(folder / "predictions.csv")
     return parts
 

@@ -19,9 +19,9 @@ from sonoforge.training.crossval.arm_training import ClassifierJob, Trained, set
 from sonoforge.training.crossval.arms import check_arms, file_stem, final_name, find_arm
 from sonoforge.training.crossval.curation import check_enough_groups
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
-from sonoforge.training.crossval.generators import GENERATOR_BUDGETS
 from sonoforge.training.crossval.kept_folds import check_images, keep_plan
 from sonoforge.training.crossval.made_from import made_from
+from sonoforge.training.crossval.settings import GENERATOR_BUDGETS
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.guard import check_sealed, leaked_images

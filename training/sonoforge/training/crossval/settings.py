@@ -1,0 +1,199 @@
+"""What a comparison was asked: its settings, resolved once from its options, the budgets and the data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.crossval.arms import find_arm, with_shares
+from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
+from sonoforge.training.crossval.options import ComparisonConfig
+from sonoforge.training.data.data_option import PHANTOM
+from sonoforge.training.data.load import ImageSource
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
+from sonoforge.training.data.splits import FOLDS
+from sonoforge.training.devices import find_device
+from sonoforge.training.gan.job import open_job
+from sonoforge.training.gan.options import PUBLISHED, GanSettings
+from sonoforge.training.gan.settings import compose, fill_budget, given_lengths, measures_in_features
+from sonoforge.training.tasks.ray_cluster import check_cluster
+
+GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
+    # Small on purpose: what a CPU can train ten times over in minutes.  Every table says so.
+    "quick": {"image_size": 64, "steps": 120, "batch": 32},
+    "full": {},  # the recipe's own
+    "collections": {},
+    # As published: the recipe's own size, epochs and batches, and in RGB, as the thesis draws its networks; the recipe
+    # alone leaves grey images grey.
+    "thesis": {"recipe": "dcgan-thesis", "channels": "3"},
+}
+
+# The built-in demonstration ends in minutes and needs no network.
+PHANTOM_FOLDS, PHANTOM_GAN_STEPS, PHANTOM_CLASSIFIER = 5, 60, {"epochs": 6, "members": 1}
+HELD_OUT = 0.1
+"""Share of a training fold that the best checkpoint of its generators is chosen on."""
+
+Config = TypeVar("Config", bound=ComparisonConfig)
+_Filled = TypeVar("_Filled", GanSettings, ClassifierOptions)
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """Everything that determines a comparison, together with its images."""
+
+    arms: tuple[str, ...]  # names, see `arms`; the first is the baseline
+    protocol: str  # see `splits.make_plan`
+    folds: int | None  # None: as many as the protocol has
+    seeds: tuple[int, ...]  # the whole comparison is repeated with each; the first is described in full
+    budget: str  # name of the budget that the settings come from, for the tables
+    weights: str  # initial weights, see `weights.load_backbone`
+    classifier: ClassifierSettings  # settings shared by the arms
+    generator: GanSettings  # settings shared by the generators
+    device: str
+    jobs: int | None  # folds run at a time; None: see `tasks.workers.WorkerSettings`
+    comparator_weights: tuple[str, ...] = ()  # see `comparators.networks.load_networks`
+    cluster: str = ""  # where folds are run, see `tasks.workers.WorkerSettings`
+    choosing: Choosing | None = None  # settings that are chosen inside each training fold instead, see `nested_choice`
+    generator_record: Mapping[str, Any] = field(default_factory=dict)  # `GanJob.record` of the generators
+
+
+def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
+    """Fill in what the user left open, and turn it into settings; all that can be refused without images, is.
+
+    Returns:
+        The config with what depends on the data filled in, as a run folder keeps it, and the settings.
+
+    Raises:
+        SonoforgeError: An unknown arm, no arm, a setting that is to be chosen and given, too, a device that does not
+            exist, or settings that do not go together.
+    """
+    choosing = _resolve_choosing(config)
+    arms = with_shares(config.arms, config.real_shares)
+    if not arms or len(set(arms)) != len(arms):
+        raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
+    if choosing:
+        check_arms_choose(choosing, arms)
+    config = _fill_defaults(config)
+    _check_protocol(config, arms)
+    check_cluster(config.cluster, config.device)
+    find_device(config.device)
+    classifier = config.classifier.settings()
+    generator = _resolve_generator(config)
+    return config, ComparisonSettings(
+        arms=arms,
+        protocol=config.protocol,
+        folds=config.folds,
+        seeds=tuple(range(config.seed, config.seed + config.seeds)),
+        budget=config.classifier.budget,
+        weights=config.classifier.weights or "imagenet",
+        classifier=dataclasses.replace(classifier, test_curves=classifier.test_curves or config.test_curves),
+        generator=generator,
+        device=config.device,
+        jobs=config.jobs,
+        cluster=config.cluster,
+        comparator_weights=config.comparator_weights,
+        choosing=choosing,
+        generator_record=open_job(generator, config.device).record(),
+    )
+
+
+def image_source(config: ComparisonConfig, settings: ComparisonSettings) -> ImageSource:
+    """Return where the images of a comparison come from, as its classifier sees them."""
+    return ImageSource(
+        config.data, config.images, config.seed, config.storage.open(), settings.classifier.preprocessing
+    )
+
+
+def _resolve_choosing(config: ComparisonConfig) -> Choosing | None:
+    choosing = read_choosing(config.choose, config.inner_folds)
+    if choosing is None:
+        if config.inner_folds != ComparisonConfig().inner_folds:
+            raise SonoforgeError(f"--inner-folds: found {config.inner_folds}, but nothing to choose; add --choose")
+        return None
+    check_not_given(choosing, config.classifier)
+    if config.protocol != "sealed":
+        raise SonoforgeError(
+            f"--choose: found it under --protocol {config.protocol}, expected sealed, whose training folds are divided "
+            "again by group"
+        )
+    return choosing
+
+
+def _fill_defaults(config: Config) -> Config:
+    """Fill in what depends on the data; the budget fills in the rest."""
+    phantom, quick = config.data == PHANTOM, config.classifier.budget == "quick"
+    weights = "shipped" if phantom else "imagenet"
+    classifier = _filled(config.classifier, {"weights": weights} | (PHANTOM_CLASSIFIER if phantom and quick else {}))
+    generator = config.generator
+    if phantom and quick and not given_lengths(generator):
+        generator = dataclasses.replace(generator, steps=PHANTOM_GAN_STEPS)
+    default = {"single": 1, LEAVE_ONE_OUT: None}.get(config.protocol, PHANTOM_FOLDS if phantom else FOLDS)
+    return dataclasses.replace(config, folds=config.folds or default, classifier=classifier, generator=generator)
+
+
+def _check_protocol(config: ComparisonConfig, arms: Sequence[str]) -> None:
+    """Refuse shares of the real images and numbers of folds that the protocol does not have."""
+    if config.protocol != "sealed" and any(find_arm(name).real_share != 1 for name in arms):
+        raise SonoforgeError(
+            f"--protocol {config.protocol}: found arms with a share of the real images, which need sealed; leave "
+            "--real-shares out"
+        )
+    if config.folds and config.protocol == LEAVE_ONE_OUT:
+        raise SonoforgeError(
+            f"--folds: found {config.folds} under --protocol {LEAVE_ONE_OUT}, which has one a collection"
+        )
+    if config.folds and (config.folds == 1) != (config.protocol == "single"):
+        raise SonoforgeError(
+            f"--folds: found {config.folds} under --protocol {config.protocol}, expected 1 under single (one split), "
+            "at least 2 under sealed and thesis; leave it out, or repeat the split with --seeds"
+        )
+
+
+def _resolve_generator(config: ComparisonConfig) -> GanSettings:
+    """Fill in the budget; a duration that was given replaces the budget's."""
+    budget = GENERATOR_BUDGETS[config.classifier.budget]
+    defaults = dict(budget)
+    if config.generator.preset != PUBLISHED:  # whose learning rates are for its own batch
+        defaults.pop("batch", None)
+    generator = fill_budget(config.generator, defaults)
+    # The budget's own recipe has the channels that it was published with, unless a number of them was given.
+    if generator.recipe == budget.get("recipe") and generator.channels == GanSettings().channels:
+        generator = dataclasses.replace(generator, channels=budget["channels"])
+    generator = _measured(generator) if config.gan_checkpoint == "best" else _unmeasured(generator)
+    return _filled(generator, {"image_size": compose(generator).image_size})
+
+
+def _measured(generator: GanSettings) -> GanSettings:
+    """Let KID on held-out images choose the checkpoint."""
+    generator = dataclasses.replace(generator, metrics=("kid",))
+    # The shipped bundle was trained on images that are test images here.
+    if not measures_in_features(generator) and generator.metric_features.partition(":")[0] in ("", "bundle"):
+        raise SonoforgeError(
+            "--gan-checkpoint best: KID needs a network that has seen no test image; give --gan-features FILE or "
+            "vgg16, or --gan-metric-features inception"
+        )
+    return _filled(generator, {"held_out": HELD_OUT})
+
+
+def _unmeasured(generator: GanSettings) -> GanSettings:
+    """Refuse what only a measured training has."""
+    unmeasured = GanSettings()
+    for name in ("every", "metric_features", "metric_weights", "held_out", "stop_after"):
+        if getattr(generator, name) != getattr(unmeasured, name):
+            raise SonoforgeError(
+                f"--gan-{name.replace('_', '-')}: found {getattr(generator, name)}, but nothing is measured; add "
+                "--gan-checkpoint best"
+            )
+    return generator
+
+
+def _filled(settings: _Filled, defaults: Mapping[str, Any]) -> _Filled:
+    """Fill in the settings that are None."""
+    return dataclasses.replace(
+        settings, **{key: value for key, value in defaults.items() if getattr(settings, key) is None}
+    )
