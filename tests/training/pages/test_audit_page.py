@@ -15,7 +15,7 @@ from pages import Page, check_page
 from report_factory import make_cache
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.pages.audit.page import audit_page_html
+from sonoforge.training.pages.audit import write_audit
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,10 @@ def cache() -> ImageCache:
 
 
 @pytest.fixture(scope="module")
-def page(cache: ImageCache) -> Page:
-    return Page(audit_page_html(audit(cache), cache))
+def page(cache: ImageCache, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return Page(
+        write_audit(tmp_path_factory.mktemp("audit") / "audit.html", audit(cache), cache).read_text(encoding="utf-8")
+    )
 
 
 def test_the_page_is_whole_accessible_and_loads_nothing(page: Page) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sonoforge.training.pages.run.learning_curve import curve_charts
+from sonoforge.training.pages.run.results import figure_of
 
 
 def interval(value: float) -> dict[str, float]:
@@ -36,13 +36,12 @@ def curve(figure: str, high: float | None) -> Any:
 
 def test_each_figure_has_its_chart_and_a_sentence_for_each_arm() -> None:
     titles = {"real": "real images", "gan": "real + generated"}
-    accuracy, area = curve_charts([curve("accuracy", 1.6), curve("macro_auc", None)], titles)
-    assert accuracy.worth == [
+    accuracy, area = (figure_of(curve(name, high), titles) for name, high in (("accuracy", 1.6), ("macro_auc", None)))
+    assert (
         "real + generated: by accuracy, the added images are worth so many real ones: +140 (real images times 1.20); "
         "95 % interval -70 to +420."
-    ]
-    assert area.worth[0].endswith("95 % interval -70 to no end (beyond 32 times).")
+    ) in accuracy.text
+    assert area.text.endswith("95 % interval -70 to no end (beyond 32 times).")
     for drawn in (accuracy, area):
-        assert "real images in training" in drawn.chart and "1400" in drawn.chart
-        assert all(title in drawn.chart for title in titles.values())
-    assert curve_charts([], titles) == []
+        assert "real images in training" in drawn.content and "1400" in drawn.content
+        assert all(title in drawn.content for title in titles.values())

@@ -20,9 +20,10 @@ from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.crossval.fold_result import StageReads
 from sonoforge.training.data import datasets
-from sonoforge.training.pages.run.evidence import check_reads, read_plans, reliability
-from sonoforge.training.pages.run.page import command_line, write_report
-from sonoforge.training.statistics.calibration import expected_calibration_error
+from sonoforge.training.pages.run.evidence import check_reads, read_plans
+from sonoforge.training.pages.run.making import command_line
+from sonoforge.training.pages.run.page import write_report
+from sonoforge.training.statistics.calibration import expected_calibration_error, reliability
 from sonoforge.training.statistics.wording import share, spread
 
 if TYPE_CHECKING:
@@ -118,9 +119,7 @@ def test_many_classes_keep_the_layout(tmp_path: Path) -> None:
     assert [row[0] for row in matrix[1:]] == [f"{i + 1} {name}" for i, name in enumerate(classes)]
 
 
-def test_flagged_images_are_counted_beside_the_others_and_older_runs_say_that_they_are_not(
-    small: Written, tmp_path: Path
-) -> None:
+def test_flagged_images_are_counted_beside_the_others(small: Written) -> None:
     run, page = small
     ((title, figures),) = [(own["title"], own) for own in run.results["arms"].values()]
     rows = page.table(f"Flags and errors of {title}")[1:]
@@ -128,10 +127,6 @@ def test_flagged_images_are_counted_beside_the_others_and_older_runs_say_that_th
     for row, own in zip(rows, figures["flags"], strict=True):
         assert row[2].startswith(share(own["errors"]["value"]).replace("\xa0", " "))
         assert row[3].startswith(share(own["errors_of_others"]["value"]).replace("\xa0", " "))
-    older = copied(run, tmp_path)
-    for own in older.results["arms"].values():
-        del own["flags"]
-    assert f"{title}: not recorded by the version that made this run." in written(older).page.text
 
 
 def test_the_tables_equal_a_second_computation_from_predictions_csv(sealed: Written) -> None:
@@ -498,16 +493,6 @@ def test_scans_that_no_arm_ever_answers_rightly_are_shown(sealed: Written) -> No
     for cluster in never["worst"]:
         for file in cluster["files"]:
             assert any(attributes["alt"] == file.rsplit("/", 1)[-1] for attributes in page.attributes("img"))
-
-
-def test_a_run_of_an_earlier_version_says_what_it_did_not_record(small: Written, tmp_path: Path) -> None:
-    run = copied(small.run, tmp_path)
-    del run.results["never_right"]
-    for figures in run.results["arms"].values():
-        del figures["one_against_rest"]
-    page = written(run).page
-    assert page.text.count("Not recorded by the version that made this run.") == 2
-    check_page(page)
 
 
 def test_a_single_split_with_curves_of_its_test_images_says_what_was_tested_and_looked_at(

@@ -10,21 +10,24 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from sonoforge.training.statistics.calibration import Bin
 from sonoforge.training.statistics.wording import points
 
 WIDTH = 420  # points; a point of a chart is a unit of its SVG
 SERIES = ("#0072b2", "#c25100", "#00795a", "#a8497f", "#7a6400", "#3d4f9f")
 """As ``--s0`` to ``--s5`` of ``style.css``; after Okabe, Ito, "Color Universal Design", 2008."""
 MARKERS = "osD^vP"
+DASHED = (0, (5, 4))
 INK, SOFT, LINE, PAPER = "#1b2128", "#56606b", "#d8dde3", "#ffffff"
 _VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", PAPER: "paper", "#000000": "ink", "#808080": "soft"} | {
     colour: f"s{number}" for number, colour in enumerate(SERIES)
@@ -102,10 +105,52 @@ def new_roc_chart(height: float) -> tuple[Figure, Axes]:
     figure, axes = new_chart(height)
     axes.plot([0, 1], [0, 1], ":", color=SOFT, linewidth=1.2, label="chance")
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.xaxis.set_major_formatter(percent_axis())
-    axes.yaxis.set_major_formatter(percent_axis())
+    in_percent(axes)
     axes.set_aspect("equal")
     return figure, axes
+
+
+@styled
+def reliability_diagram(curves: Mapping[str, Sequence[Bin]], title: str) -> Markup:
+    """Draw how often answers were right by the probability that was stated, with the number of images.
+
+    Args:
+        curves: The first is filled, and its marks lie in front.
+        title: What answered.
+    """
+    figure, axes = new_chart(370)
+    largest = max((own.images for bins in curves.values() for own in bins), default=1)
+    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=DASHED)
+    for series, (label, bins) in reversed(list(enumerate(curves.items()))):
+        stated = np.array([own.confidence for own in bins])
+        right, low, high = np.array([own.accuracy for own in bins]).reshape(-1, 3).T
+        beside = stated + (0.006 - 0.012 * series if len(curves) > 1 else 0)
+        axes.bar(beside, [0.15 * own.images / largest for own in bins], 0.012, color=colour(series), alpha=0.35)
+        axes.vlines(stated, low, high, colour(series), alpha=0.4, linewidth=1)
+        style = {"color": colour(series), "linewidth": 1.4, "label": label, "clip_on": False}
+        hollow = {"markerfacecolor": PAPER, "markeredgecolor": colour(series), "markeredgewidth": 1.4}
+        axes.plot(stated, right, marker(series) + "-", **(style | hollow if series else style))
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="highest probability", ylabel="share that was right")
+    in_percent(axes)
+    if len(curves) > 1:
+        figure.legend(loc="outside lower left")
+    return svg(figure, f"Reliability diagram of {title}: share of right answers by stated probability")
+
+
+def in_percent(axes: Axes) -> None:
+    """Print shares of 0 to 1 on both axes as percentages."""
+    axes.xaxis.set_major_formatter(percent_axis())
+    axes.yaxis.set_major_formatter(percent_axis())
+
+
+def colour(series: int) -> str:
+    """Return the colour of a series."""
+    return SERIES[series % len(SERIES)]
+
+
+def marker(series: int) -> str:
+    """Return the shape of a series's marks."""
+    return MARKERS[series % len(MARKERS)]
 
 
 def percent_axis() -> FuncFormatter:

@@ -11,6 +11,8 @@ import functools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import jinja2
 
@@ -37,6 +39,11 @@ def _environment() -> jinja2.Environment:
     environment.filters["listed"] = wording.listed
     environment.globals |= {"counted": wording.counted, "bracket": wording.bracket}
     return environment
+
+
+def macros(template: str) -> ModuleType:
+    """Return what a template defines."""
+    return cast("ModuleType", _environment().get_template(template).module)
 
 
 def render(template: str, context: Mapping[str, object]) -> str:

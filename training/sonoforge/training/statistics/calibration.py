@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import optimize
 
-from sonoforge.training.statistics.intervals import Floats, Labels
+from sonoforge.training.statistics.intervals import Floats, Interval, Labels, wilson_by_group
 
 BINS = 15
 """Equal-width bins of the expected calibration error."""
@@ -29,6 +31,27 @@ def expected_calibration_errors(labels: Labels, probabilities: Floats, weights: 
     bins = np.eye(BINS)[np.minimum((confidence * BINS).astype(int), BINS - 1)]
     errors: Floats = np.abs(weights @ (bins * surplus[:, None])).sum(axis=1) / weights.sum(axis=1)
     return errors
+
+
+class Bin(NamedTuple):
+    """Images whose highest probability lies in one interval: mean probability, share that was right, number."""
+
+    confidence: float
+    accuracy: Interval
+    images: int
+
+
+def reliability(labels: Labels, probabilities: Floats, groups: Labels) -> list[Bin]:
+    """Group images by their highest probability into `BINS` equal intervals; empty ones are left out."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = []
+    for index in np.unique(bin_of):
+        inside = bin_of == index
+        share = wilson_by_group(correct[inside], groups[inside])
+        bins.append(Bin(float(confidence[inside].mean()), share, int(inside.sum())))
+    return bins
 
 
 def apply_temperature(probabilities: Floats, temperature: float) -> Floats:

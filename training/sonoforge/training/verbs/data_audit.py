@@ -6,14 +6,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.audit import Audit, audit
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.pages.audit.page import audit_page_html
+from sonoforge.training.pages.audit import write_audit
 from sonoforge.training.terminal import as_text
 from sonoforge.training.verbs.settings.data import DataAuditConfig
 
@@ -28,7 +27,7 @@ def main(config: DataAuditConfig) -> Outcome:
     result = audit(cache, config.plant, other)
     say("%s", _describe(result))
     if config.html:
-        write_text(config.html, audit_page_html(result, cache))
+        write_audit(Path(config.html), result, cache)
         say("pictures of the clusters: %s", config.html)
     return Outcome({**result}, f"sonoforge crossval {data_flags(config.data)}")
 

@@ -10,16 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.charts import (
+    DASHED,
     INK,
-    MARKERS,
-    PAPER,
     SERIES,
     SOFT,
+    colour,
+    in_percent,
+    marker,
     new_chart,
     new_row_chart,
     percent_axis,
@@ -27,11 +29,13 @@ from sonoforge.training.pages.charts import (
     styled,
     svg,
 )
-from sonoforge.training.pages.run.evidence import Bin, GeneratorRuns
-from sonoforge.training.statistics.results import ArmResult, IntervalResult
+from sonoforge.training.pages.run.evidence import GeneratorRuns
+from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult, LearningCurve
 from sonoforge.training.statistics.wording import is_number, points, share
 
 _MARKS = 8  # at most, about, on a line
+_APART = 1.012
+"""Factor between the numbers of images that two arms are drawn at, so that neither hides the other."""
 
 
 @styled
@@ -39,13 +43,13 @@ def fold_strip(arms: Mapping[str, ArmResult]) -> Markup:
     """Draw the accuracy of every fold, one row an arm; the bar is the pooled accuracy's 95 % interval."""
     figure, axes, heights = new_row_chart([figures["title"] for figures in arms.values()], "accuracy")
     for series, (figures, height) in enumerate(zip(arms.values(), heights, strict=True)):
-        pooled, colour = figures["accuracy"], _colour(series)
+        pooled, own = figures["accuracy"], colour(series)
         low, high = pooled["low"], pooled["high"]
-        axes.barh(height + 8, high - low, 6, left=low, color=colour, alpha=0.3)
-        axes.plot([pooled["value"]] * 2, [height + 2, height + 14], color=colour)
+        axes.barh(height + 8, high - low, 6, left=low, color=own, alpha=0.3)
+        axes.plot([pooled["value"]] * 2, [height + 2, height + 14], color=own)
         values = figures["fold_accuracy"]["values"]
         jitter = [height - 7 + (-3, 0, 3)[n % 3] for n in range(len(values))]
-        axes.plot(values, jitter, _marker(series), color=colour, alpha=0.75)
+        axes.plot(values, jitter, marker(series), color=own, alpha=0.75)
     axes.set_xlim(right=min(1.005, axes.get_xlim()[1]))
     axes.xaxis.set_major_formatter(percent_axis())
     means = "; ".join(f"{f['title']}: mean {share(f['fold_accuracy']['mean'])}" for f in arms.values())
@@ -58,6 +62,11 @@ class Difference(NamedTuple):
     name: str
     change: IntervalResult
     band: float | None = None
+
+
+def name_difference(row: ComparisonRow, titles: Mapping[str, str]) -> str:
+    """Name a comparison: what is subtracted from what."""
+    return f"{titles[row['second']]} \u2212 {titles[row['first']]}"
 
 
 @styled
@@ -89,13 +98,12 @@ def decision_curves(arms: Mapping[str, ArmResult], name: str) -> Markup:
     curves = {f["title"]: f["one_against_rest"][name]["decision_curve"] for f in arms.values()}
     first = next(iter(curves.values()))
     thresholds = first["thresholds"]
-    axes.plot(thresholds, first["treat_all"], color=INK, linewidth=1.2, linestyle=(0, (5, 4)), label="acting on all")
+    axes.plot(thresholds, first["treat_all"], color=INK, linewidth=1.2, linestyle=DASHED, label="acting on all")
     axes.axhline(0, color=SOFT, linewidth=1.2, label="acting on nobody")
     for series, (title, curve) in enumerate(curves.items()):
-        colour = _colour(series)
-        axes.fill_between(thresholds, curve["low"], curve["high"], color=colour, alpha=0.13, linewidth=0)
-        every = (3 * series, _MARKS)
-        axes.plot(thresholds, curve["net_benefit"], _marker(series) + "-", color=colour, markevery=every, label=title)
+        own, every = colour(series), (3 * series, _MARKS)
+        axes.fill_between(thresholds, curve["low"], curve["high"], color=own, alpha=0.13, linewidth=0)
+        axes.plot(thresholds, curve["net_benefit"], marker(series) + "-", color=own, markevery=every, label=title)
     top = max(max(curve["high"]) for curve in curves.values())
     axes.set(ylim=(-0.15 * top, 1.05 * top), xlabel="acting from this probability on", ylabel="net benefit, per image")
     axes.xaxis.set_major_formatter(percent_axis())
@@ -155,46 +163,17 @@ def train_and_test(figures: ArmResult, name: str, y_label: str) -> Markup:
 
 
 @styled
-def reliability_diagram(raw: Sequence[Bin], calibrated: Sequence[Bin], title: str) -> Markup:
-    """Draw accuracy against stated probability, before and after temperature scaling, with the number of images."""
-    figure, axes = new_chart(370)
-    largest = max((b.images for b in (*raw, *calibrated)), default=1)
-    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (5, 4)))
-    for bins, series, label, shift in (
-        (raw, 1, "as trained", -0.006),
-        (calibrated, 0, "after temperature scaling", 0.006),
-    ):
-        colour, stated = SERIES[series], np.array([b.confidence for b in bins])
-        share_right, low, high = np.array([b.accuracy for b in bins]).reshape(-1, 3).T
-        axes.bar(stated + shift, [0.15 * b.images / largest for b in bins], 0.012, color=colour, alpha=0.35)
-        axes.vlines(stated, low, high, colour, alpha=0.4, linewidth=1)
-        (line,) = axes.plot(stated, share_right, MARKERS[series] + "-", color=colour, linewidth=1.4, label=label)
-        line.set_clip_on(False)
-        if bins is raw:
-            line.set(markerfacecolor=PAPER, markeredgecolor=colour, markeredgewidth=1.4)
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="highest probability", ylabel="share that was right")
-    axes.xaxis.set_major_formatter(percent_axis())
-    axes.yaxis.set_major_formatter(percent_axis())
-    figure.legend(loc="outside lower left")
-    return svg(figure, f"Reliability diagram of {title}: share of right answers by stated probability")
-
-
-@styled
 def risk_coverage(arms: Mapping[str, ArmResult]) -> Markup:
-    """Draw the error rate of the scans that keep their label against their share; empty where not recorded."""
-    recorded = {name: f for name, f in arms.items() if f.get("risk_coverage")}
-    if not recorded:
-        return Markup()
+    """Draw the error rate of the scans that keep their label against their share."""
     figure, axes = new_chart(370)
-    for series, figures in enumerate(recorded.values()):
+    for series, figures in enumerate(arms.values()):
         shares, errors = np.array(figures["risk_coverage"]["curve"]).T
-        axes.plot(shares, errors, color=_colour(series), linewidth=1.4, label=figures["title"])
-    for target in next(iter(recorded.values()))["risk_coverage"]["targets"]:
-        axes.axhline(target["error"], color=SOFT, linewidth=1, linestyle=(0, (5, 4)))
+        axes.plot(shares, errors, color=colour(series), linewidth=1.4, label=figures["title"])
+    for target in next(iter(arms.values()))["risk_coverage"]["targets"]:
+        axes.axhline(target["error"], color=SOFT, linewidth=1, linestyle=DASHED)
     axes.set(xlim=(0, 1.01), xlabel="share of scans that keep their label", ylabel="share of them that is wrong")
     axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_formatter(percent_axis())
-    axes.yaxis.set_major_formatter(percent_axis())
+    in_percent(axes)
     figure.legend(loc="outside lower left")
     return svg(figure, "Risk-coverage curve: error rate of the scans that keep their label, the surest first")
 
@@ -216,7 +195,7 @@ def generator_diversity(runs: GeneratorRuns) -> Markup:
     """Draw the diversity of one class's generators by step, with that of real images and the line of collapse."""
     figure, axes = new_chart(290)
     for level, words in ((1.0, "real images"), (COLLAPSE_FRACTION, "collapsed below this line")):
-        axes.axhline(level, color=SOFT, linewidth=1, linestyle=(0, (5, 4)))
+        axes.axhline(level, color=SOFT, linewidth=1, linestyle=DASHED)
         axes.text(1, level, words, transform=axes.get_yaxis_transform(), color=SOFT, va="bottom", ha="right")
     _draw_statistic(axes, runs, "diversity", 0)
     axes.set_ylim(0, max(1.12, axes.get_ylim()[1]))
@@ -236,13 +215,12 @@ def _draw_curves(
     axes: Axes, curves: Sequence[tuple[Sequence[float], Sequence[float | None]]], series: int, first: int = 0
 ) -> NDArray[np.float64]:
     """Draw curves thinly and their mean thickly, the mean with marks from the ``first`` point on; return the mean."""
-    colour = _colour(series)
     for xs, ys in curves:
-        axes.plot(xs, np.array(ys, np.float64), color=colour, linewidth=1, alpha=0.38)
+        axes.plot(xs, np.array(ys, np.float64), color=colour(series), linewidth=1, alpha=0.38)
     mean = column_means(ys for _, ys in curves)
     longest = max((xs for xs, _ in curves), key=len, default=[])
     every = (first, max(1, len(mean) // _MARKS))
-    axes.plot(longest, mean, _marker(series) + "-", color=colour, markevery=every, clip_on=False)
+    axes.plot(longest, mean, marker(series) + "-", color=colour(series), markevery=every, clip_on=False)
     return mean
 
 
@@ -253,9 +231,35 @@ def column_means(rows: Iterable[Sequence[float | None]]) -> NDArray[np.float64]:
     return np.ma.filled(table.mean(axis=1), np.nan)
 
 
-def _colour(series: int) -> str:
-    return SERIES[series % len(SERIES)]
-
-
-def _marker(series: int) -> str:
-    return MARKERS[series % len(MARKERS)]
+@styled
+def images_curve(curve: LearningCurve, what: str, titles: Mapping[str, str]) -> Markup:
+    """Draw a figure by the number of real images in training, with its extrapolation."""
+    figure, axes = new_chart(300 + 18 * len(curve["points"]))
+    for series, (name, measured) in enumerate(curve["points"].items()):
+        place = np.array([point["images"] for point in measured]) * _APART**series
+        errors = [point["error"] for point in measured]
+        axes.vlines(
+            place, [1 - own["high"] for own in errors], [1 - own["low"] for own in errors], colour(series), alpha=0.5
+        )
+        values = [1 - point["error"]["value"] for point in measured]
+        axes.plot(place, values, marker(series), color=colour(series), label=titles[name])
+    beyond = curve["extrapolated"]
+    known = np.geomspace(curve["points"][curve["baseline"]][0]["images"], curve["images"], 40)
+    fitted = 1 - beyond[0]["error"]["value"] * (known / curve["images"]) ** -curve["exponent"]["value"]
+    axes.plot(known, fitted, color=SERIES[0], linewidth=1.4)
+    further = [point["images"] for point in beyond]
+    axes.plot(further, [1 - point["error"]["value"] for point in beyond], "--", color=SERIES[0], linewidth=1.4)
+    ends: list[IntervalResult] = [point["error"] for point in beyond]
+    low, high = (1 - np.array([end["high"] for end in ends]), 1 - np.array([end["low"] for end in ends]))
+    axes.fill_between(further, low, high, color=SERIES[0], alpha=0.13, linewidth=0)
+    axes.set_xscale("log")
+    ticks = [point["images"] for point in curve["points"][curve["baseline"]]] + [further[-1]]
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
+    if curve["figure"] == "accuracy":
+        axes.yaxis.set_major_formatter(percent_axis())
+    axes.set(xlabel="real images in training", ylabel=what)
+    figure.legend(loc="outside lower left")
+    return svg(figure, f"{what} by the number of real images in training, with its extrapolation")

@@ -22,9 +22,7 @@ from sonoforge.training.crossval.fold_result import read_fold
 from sonoforge.training.crossval.fold_task import INNER
 from sonoforge.training.data.changed_images import describe_changes, name_some
 from sonoforge.training.data.split_plan import FILE, SEALED, SplitPlan, read_plan
-from sonoforge.training.statistics.calibration import BINS
 from sonoforge.training.statistics.classification import confusion_matrix
-from sonoforge.training.statistics.intervals import Interval, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import ArmResult
 
@@ -185,27 +183,6 @@ def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, ArmResult
 def confusion(part: Predictions, classes: int) -> NDArray[np.int64]:
     """Count the images of one arm by true class (row) and predicted class (column)."""
     return confusion_matrix(part.labels, part.predicted, classes)
-
-
-class Bin(NamedTuple):
-    """Images whose highest probability lies in one interval: mean probability, share that was right, number."""
-
-    confidence: float
-    accuracy: Interval
-    images: int
-
-
-def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float64], groups: NDArray[np.int64]) -> list[Bin]:
-    """Group images by their highest probability into `BINS` equal intervals; empty ones are left out."""
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    bins = []
-    for index in np.unique(bin_of):
-        inside = bin_of == index
-        share = wilson_by_group(correct[inside], groups[inside])
-        bins.append(Bin(float(confidence[inside].mean()), share, int(inside.sum())))
-    return bins
 
 
 # ---- the generators

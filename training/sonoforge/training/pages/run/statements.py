@@ -39,6 +39,11 @@ class RunFacts:
     passed: bool  # whether every check of the results against the run folder passed
 
     @property
+    def is_sealed(self) -> bool:
+        """Whether the protocol keeps every training from its test images."""
+        return self.protocol in SEALED
+
+    @property
     def leaks(self) -> bool:
         """Whether any training read something of its test fold."""
         return bool(self.twins or self.generator_reads)
@@ -57,7 +62,7 @@ def ask(facts: RunFacts) -> str:
 
 def judged_by(facts: RunFacts) -> str:
     """Say what the models that judged each image had seen of it."""
-    if facts.protocol in SEALED:
+    if facts.is_sealed:
         dealt = f"protocol {facts.protocol}, {facts.folds} {'folds' if facts.protocol == 'sealed' else 'collections'}"
         if not facts.passed:
             return (
@@ -82,7 +87,7 @@ def judged_by(facts: RunFacts) -> str:
 
 def warn_of_leaks(facts: RunFacts) -> str:
     """Say what leakage means for the figures; empty where the protocol prevents it."""
-    if facts.protocol in SEALED:
+    if facts.is_sealed:
         return ""
     if facts.leaks:
         return "Its figures come out too good: they do not tell how well new images would be classified."
@@ -117,6 +122,18 @@ def explain_parts(facts: RunFacts) -> str:
         "sets, thresholds), it does so on the other half of the test images: two halves of whole groups judge each "
         "other."
     )
+
+
+def describe_folds(facts: RunFacts) -> str:
+    """Say into what the images were divided, and by what rule."""
+    if facts.protocol == LEAVE_ONE_OUT:
+        rule = "leaving out of each training part what shares a group with its test part"
+        return f"{counted(facts.folds, 'fold')}, one for each collection, {rule}"
+    parts = counted(facts.folds, "fold")
+    if facts.protocol == "single":
+        parts = f"a part of {facts.tested} that is tested and one of {facts.images - facts.tested} that is trained on"
+    published = "regardless of groups, as in the publications that it reproduces"
+    return f"{parts}, stratified by class, {'without splitting a group' if facts.is_sealed else published}"
 
 
 def name_groups(facts: RunFacts) -> str:

@@ -1,0 +1,174 @@
+"""The page of a data audit: what the set holds, and every cluster of repeated scans side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from sonoforge.training.data.audit import Audit
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.pages.blocks import (
+    Block,
+    Bullets,
+    Fact,
+    Facts,
+    Grid,
+    Page,
+    Row,
+    Section,
+    Table,
+    Text,
+    class_colour,
+    code,
+)
+from sonoforge.training.pages.clusters import cluster_blocks
+from sonoforge.training.statistics.wording import counted, share
+
+_MANY = 16  # classes of a table that scrolls
+_MODES = {"L": "grey", "RGB": "colour", "RGB grey": "colour, all grey"}
+_BAR = Markup('{}<span class="bar" style="background: {}; width: {:.1f}%"></span>')
+
+
+def write_audit(path: Path, audit: Audit, cache: ImageCache) -> Path:
+    """Write the whole audit as a page that can be sent to whoever knows the data."""
+    found, unreadable = audit["duplicates"], len(audit["unreadable"])
+    facts = (
+        Fact("Different scans", found["groups"], "near-duplicates count once"),
+        Fact(
+            "Images in clusters of repeated scans",
+            found["images_in_clusters"],
+            f"in {counted(found['clusters'], 'cluster')}",
+        ),
+        Fact(
+            "Clusters with mixed labels",
+            found["mixed_label_clusters"],
+            "one scan, different labels",
+            found["mixed_label_clusters"] > 0,
+        ),
+        Fact("Unreadable files", unreadable, "left out", unreadable > 0),
+        Fact("Masks", audit["masks"], "outlines of lesions"),
+    )
+    sections = [_contents(audit), _repeated(audit, cache)]
+    if unreadable:
+        sections.insert(0, Section("unreadable", "Unreadable files", [Bullets(list(audit["unreadable"].values()))]))
+    page = Page(
+        title=f"Data audit: {audit['name']}",
+        meta=f"sonoforge data audit · {audit['root']}",
+        heading=f"{audit['name']}: {counted(audit['images'], 'image')} in "
+        + counted(len(audit["classes"]), "class", "classes"),
+        summary=[Facts(facts)],
+        sections=sections,
+    )
+    return page.write(path)
+
+
+def _contents(audit: Audit) -> Section:
+    rows = [
+        (
+            _BAR.format(name, class_colour(number), 100 * own["images"] / audit["images"]),
+            own["images"],
+            share(own["images"] / audit["images"]),
+            own["groups"],
+            own["masks"],
+            own["images_with_several_masks"],
+        )
+        for number, (name, own) in enumerate(audit["classes"].items())
+    ]
+    head = ("class", "images", "share", "different scans", "masks", "with several masks")
+    prints = Text(
+        Markup("Fingerprint of all contents and labels: {}").format(fingerprint(audit["fingerprint"])), "meta"
+    )
+    return Section("contents", "What the set contains", [prints, Grid([class_table(head, rows), file_table(audit)])])
+
+
+def _repeated(audit: Audit, cache: ImageCache) -> Section:
+    found = audit["duplicates"]
+    said = (
+        Markup(
+            "{} The <code>sealed</code> protocol keeps each cluster in one fold. {} {} files with equal pixels; the "
+        )
+        + "largest has {}."
+    ).format(
+        alike(audit),
+        counted(found["same_pixels"], "cluster"),
+        "contains" if found["same_pixels"] == 1 else "contain",
+        counted(found["largest_cluster"], "image"),
+    )
+    cards = cluster_blocks(audit["clusters"], cache) or [Text("No repeated scans were found.")]
+    return Section("repeated", "Repeated scans", [Text(said), *search_blocks(audit), *cards])
+
+
+# ---- what the report of a run shows, too
+
+
+def fingerprint(text: str) -> Markup:
+    """Print a hash."""
+    return Markup('<span class="hash">{}</span>').format(text)
+
+
+def class_table(head: Sequence[str], rows: Sequence[Sequence[str | int]]) -> Table:
+    """Show what there is of each class."""
+    caption = "Images by class. Different scans: near-duplicates and given groups count once."
+    return Table("Images by class", head, rows, caption, tall=len(rows) > _MANY)
+
+
+def file_table(audit: Audit) -> Table:
+    """Show sizes and kinds of the files."""
+    sizes = audit["sizes"]
+    ends = {"smallest": sizes["smallest"], "median": sizes["median"], "largest": sizes["largest"]}
+    rows = [(f"{name} width × height", " × ".join(map(str, sides))) for name, sides in ends.items()]
+    rows += [("different sizes", str(sizes["different"]))]
+    rows += [(f"stored as {_MODES.get(mode, mode)}", str(count)) for mode, count in audit["modes"].items()]
+    rows += [("groups given with the data", str(audit["given_groups"] or "none"))]
+    return Table("Sizes and kinds of the files", (), rows)
+
+
+def alike(audit: Audit) -> str:
+    """Say when two images count as one scan."""
+    return (
+        "Two images count as one scan when the fine detail that they share, once they are aligned over shift, turn, "
+        "zoom, stretch, mirroring and inversion, correlates by at least "
+        f"{audit['duplicates']['threshold']} standard errors more than that of unrelated images; this set's own "
+        "look-alikes set that limit."
+    )
+
+
+def search_blocks(audit: Audit) -> list[Block]:
+    """Show what the search for repeated scans finds of planted copies, and the counts at other thresholds."""
+    planted: Block = Text(
+        "How many copies of each kind are found in this set was not measured: "
+        + code("sonoforge data audit --data FOLDER --plant 30")
+        + " measures it.",
+        "note-text",
+    )
+    if audit["planted"]:
+        rows = [
+            (
+                row["kind"],
+                row["planted"],
+                row["found"],
+                f"{row['recall']['value']:.2f}",
+                f"{row['recall']['low']:.2f} to {row['recall']['high']:.2f}",
+            )
+            for row in audit["planted"]
+        ]
+        caption = "Copies of this set's own images, planted to measure what is found. Interval: Wilson, 95 %."
+        planted = Table(
+            "Planted copies found", ("kind of copy", "planted", "found", "share", "interval"), rows, caption
+        )
+    used = audit["duplicates"]["threshold"]
+    others = [
+        Row(
+            "ours" if row["threshold"] == used else "",
+            (
+                f"{row['threshold']}{' (used)' if row['threshold'] == used else ''}",
+                *(str(row[name]) for name in ("groups", "clusters", "images", "largest", "mixed")),
+            ),
+        )
+        for row in audit["duplicates"]["sensitivity"]
+    ]
+    head = ("score at least", "groups", "clusters", "images in clusters", "largest", "mixed labels")
+    caption = "The same counts at other thresholds; if they barely change, the choice of threshold does not matter."
+    return [planted, Table("Repeated scans at other thresholds", head, others, caption)]

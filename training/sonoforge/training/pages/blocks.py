@@ -1,0 +1,301 @@
+"""Pages as values: sections of finished texts, tables and figures, which `blocks.html.j2` prints as they stand.
+
+A text that is not `Markup` is escaped, whatever files and classes are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from sonoforge.training.pages.embedding import Picture
+from sonoforge.training.pages.shell import macros, write_page
+from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.statistics.wording import bracket, number, points, share
+
+CLASS_COLOURS = (0, 2, 1, 3, 4, 5)
+"""Series of the classes: benign, the second class of BUSI, should not look like a warning."""
+NO_DEVICE = "Research use, not a medical device."
+
+
+class Block:
+    """A part of a page, printed by the macro of its class's name."""
+
+    def __html__(self) -> str:
+        """Return it as HTML."""
+        return str(getattr(macros("blocks.html.j2"), type(self).__name__.lower())(self))
+
+
+@dataclass(frozen=True)
+class Text(Block):
+    """A paragraph."""
+
+    text: str
+    kind: str = ""  # class in the style sheet
+
+
+@dataclass(frozen=True)
+class Heading(Block):
+    """A heading inside a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets(Block):
+    """A list."""
+
+    items: Sequence[str]
+
+
+class Fact(NamedTuple):
+    """A figure of the first screen."""
+
+    what: str
+    value: str | int
+    detail: str
+    bad: bool = False
+
+
+@dataclass(frozen=True)
+class Facts(Block):
+    """The figures of the first screen."""
+
+    rows: Sequence[Fact]
+
+
+@dataclass(frozen=True)
+class Answer(Block):
+    """A verdict, with its grounds."""
+
+    level: str  # `yes`, `no`, `open` or `failed`: its colour
+    question: str
+    answer: str
+    grounds: Sequence[Block] = ()
+    label: str = "Answer"  # for screen readers
+
+
+@dataclass(frozen=True)
+class Figure(Block):
+    """A chart or a picture with its caption."""
+
+    title: str
+    text: str
+    content: Markup
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Grid(Block):
+    """Blocks side by side, where there is room."""
+
+    blocks: Sequence[Block]
+    kind: str = "grid"
+
+
+class Scan(NamedTuple):
+    """One image of a card."""
+
+    file: str
+    label: Markup
+    source: str
+    size: str
+
+
+class Card(NamedTuple):
+    """A cluster of scans: those shown of it, how many it has, whether their labels differ, what is said of it."""
+
+    scans: list[Scan]
+    images: int
+    mixed: bool
+    facts: str
+
+
+@dataclass(frozen=True)
+class Clusters(Block):
+    """Cards of scans that belong together."""
+
+    cards: Sequence[Card]
+
+
+class Cell(NamedTuple):
+    """A cell that differs from the others of its column."""
+
+    text: str | int
+    kind: str = ""  # class in the style sheet, beside the column's
+    title: str = ""
+    style: str = ""
+
+
+class Row(NamedTuple):
+    """A row that differs from the others: ``ours``, ``sum``."""
+
+    kind: str
+    cells: Sequence[str | int | Cell]
+
+
+class Group(NamedTuple):
+    """Rows under one title, which stands beside the first of them."""
+
+    title: str
+    rows: Sequence[Sequence[str | int | Cell]]
+
+
+class _Tag(NamedTuple):
+    """A cell as HTML."""
+
+    name: str  # `th` or `td`
+    attributes: Mapping[str, str | int | None]
+    text: str | int
+
+
+@dataclass(frozen=True)
+class Table(Block):
+    """A table.  The first cell of a row names it; the other columns are figures, but where it is said."""
+
+    label: str  # for screen readers
+    head: Sequence[str | Cell]  # titles of the columns; empty: none
+    rows: Sequence[Sequence[str | int | Cell] | Row | Group]
+    caption: str = ""  # empty: the label
+    words: Collection[int] = ()  # columns that hold words
+    wide: Collection[int] = ()  # of these, long ones
+    over: Sequence[str] = ()  # titles above the head, each over as many columns
+    kind: str = ""  # class in the style sheet
+    tall: bool = False  # scrolls
+
+    def heads(self) -> Iterator[list[_Tag]]:
+        """Yield the rows of the head."""
+        if self.over:
+            spanned = {"scope": "colgroup", "colspan": (len(self.head) - 1) // len(self.over)}
+            yield [_Tag("td", {}, ""), *(_Tag("th", spanned, title) for title in self.over)]
+        if self.head:
+            yield [self._tag("th", title, place, {"scope": "col"}) for place, title in enumerate(self.head)]
+
+    def bodies(self) -> Iterator[tuple[str, list[tuple[str, list[_Tag]]]]]:
+        """Yield the bodies: class, and rows, each of a class and cells."""
+        plain = [row for row in self.rows if not isinstance(row, Group)]
+        if plain or not self.rows:
+            named = [row if isinstance(row, Row) else Row("", row) for row in plain]
+            yield "", [(row.kind, list(self._cells(row.cells))) for row in named]
+        for group in self.rows:
+            if isinstance(group, Group):
+                title = _Tag("th", {"scope": "rowgroup", "rowspan": len(group.rows)}, group.title)
+                rows = [[self._tag("td", own, place) for place, own in enumerate(row, 1)] for row in group.rows]
+                yield "group", [("", [title, *rows[0]]), *(("", row) for row in rows[1:])]
+
+    def _cells(self, cells: Sequence[str | int | Cell]) -> Iterator[_Tag]:
+        for place, own in enumerate(cells):
+            yield self._tag("td", own, place) if place else self._tag("th", own, place, {"scope": "row"})
+
+    def _tag(
+        self, name: str, given: str | int | Cell, place: int, attributes: Mapping[str, str | int] | None = None
+    ) -> _Tag:
+        own = given if isinstance(given, Cell) else Cell(given)
+        column = "wide" if place in self.wide else "" if place in self.words or not place else "n"
+        kinds = {
+            "class": f"{column} {own.kind}".strip() or None,
+            "title": own.title or None,
+            "style": own.style or None,
+        }
+        return _Tag(name, {**(attributes or {}), **kinds}, own.text)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that the contents name."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block | Markup]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole page."""
+
+    title: str  # of the browser's tab
+    meta: str  # above the heading
+    heading: str
+    summary: Sequence[Block]
+    sections: Sequence[Section]
+    made: str = ""  # in the foot
+    use: str = NO_DEVICE
+    style: str = ""  # rules beside those of every page
+
+    def write(self, path: Path) -> Path:
+        """Write the page as one self-contained file, and return its path."""
+        return write_page(path, "page.html.j2", {"page": self})
+
+
+# ---- figures and words in cells
+
+
+def interval(figure: IntervalResult) -> Markup:
+    """Print a share with the ends of its interval, in percent."""
+    return _with_ends(share(figure["value"]), points(figure["low"], sign=""), points(figure["high"], sign=""))
+
+
+def area(figure: IntervalResult, sign: str = "", digits: int = 3) -> Markup:
+    """Print a figure with the ends of its interval."""
+    return _with_ends(*(number(figure[end], digits, sign) for end in ("value", "low", "high")))  # type: ignore[literal-required]
+
+
+def change(figure: IntervalResult) -> Markup:
+    """Print a difference of shares with the ends of its interval, in percentage points."""
+    return _with_ends(*(points(figure[end]) for end in ("value", "low", "high")))  # type: ignore[literal-required]
+
+
+def ratio(figure: IntervalResult | None) -> str:
+    """Print a ratio with the ends of its interval."""
+    if figure is None:
+        return "cannot be computed"
+    return f"{figure['value']:.1f} [{figure['low']:.1f}, {figure['high']:.1f}]"
+
+
+def soft(value: str, detail: str) -> Markup:
+    """Print a figure with something less important behind it."""
+    return Markup('{} <span class="ci">{}</span>').format(value, detail)
+
+
+def _with_ends(value: str, low: str, high: str) -> Markup:
+    return soft(value, bracket(low, high))
+
+
+def lines(parts: Sequence[str], mark: str = ",") -> Markup:
+    """Print parts below each other in one cell."""
+    return Markup(f"{mark}<br>").join(parts)  # noqa: S704 - our own mark
+
+
+def code(text: object) -> Markup:
+    """Print what is typed, or a file's name."""
+    return Markup("<code>{}</code>").format(text)
+
+
+def bold(text: object) -> Markup:
+    """Print something that must not be missed."""
+    return Markup("<b>{}</b>").format(text)
+
+
+def label(name: str, number: int) -> Markup:
+    """Print the name of a class in its colour."""
+    return Markup('<span class="label" style="background: {}">{}</span>').format(class_colour(number), name)
+
+
+def class_colour(number: int) -> str:
+    """Return the colour of a class."""
+    return f"var(--s{CLASS_COLOURS[number % len(CLASS_COLOURS)]})"
+
+
+def image(picture: Picture) -> Markup:
+    """Embed a picture."""
+    return Markup('<img src="{}" width="{}" height="{}" alt="{}">').format(*picture)
+
+
+def areas(found: Mapping[str, IntervalResult], alone: str = "one class alone") -> Markup:
+    """Print the areas of several pairs of classes in one cell."""
+    pairs = [Markup("{} {}").format(pair.replace(" ", "\u00a0"), area(own)) for pair, own in found.items()]
+    return lines(pairs, ";") if pairs else Markup("{}").format(alone)

@@ -1,0 +1,453 @@
+"""The part of a run's report on its figures: what the arms reach, how they differ, and what that cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from markupsafe import Markup
+
+from sonoforge.training.crossval.arms import title_of
+from sonoforge.training.crossval.budget_choice import chosen_seeds, describe_choice
+from sonoforge.training.crossval.choice_grid import choosing_of, name_grid, name_values
+from sonoforge.training.pages.terminal.choices import count_chosen, describe_cost
+from sonoforge.training.pages.terminal.learning_curve import FIGURE_WORDS, describe_worth
+from sonoforge.training.pages.blocks import (
+    Block,
+    Bullets,
+    Cell,
+    Figure,
+    Grid,
+    Group,
+    Heading,
+    Section,
+    Table,
+    Text,
+    area,
+    areas,
+    bold,
+    change,
+    code,
+    interval,
+    lines,
+    ratio,
+    soft,
+)
+from sonoforge.training.pages.clusters import wrong_cards
+from sonoforge.training.pages.run import charts, statements
+from sonoforge.training.pages.run.one_class import class_blocks
+from sonoforge.training.pages.run.whole_run import WholeRun
+from sonoforge.training.statistics.flagged import ENOUGH
+from sonoforge.training.statistics.learning_curve import split_share
+from sonoforge.training.statistics.results import ArmResult, LearningCurve, SourceFigures
+from sonoforge.training.statistics.verdict import judge
+from sonoforge.training.statistics.wording import counted, is_number, p_value, points, share
+
+_READINGS = {"better": "higher", "worse": "lower", "undecided": "not shown"}
+_COLUMNS = 10  # of a confusion matrix, with their names and shares
+_CELLS = 32  # of a table that does not scroll
+
+
+def results_section(run: WholeRun) -> Section:
+    """Show all figures on test images."""
+    blocks = [
+        _origin(run),
+        _arms(run),
+        _classes(run),
+        *_confusion(run),
+        *_compared(run),
+        *_learning_curves(run),
+        _spread(run),
+        *_chosen(run),
+        *_sources(run),
+        *class_blocks(run),
+        *_handed_back(run),
+        Heading("Flags and errors"),
+        *map(_flags, run.arms.items()),
+        *_never_right(run),
+        Heading("What these figures cannot say"),
+        Bullets(list(_limits(run))),
+    ]
+    return Section("results", "Results", blocks)
+
+
+def _origin(run: WholeRun) -> Text:
+    results, kept = run.results, run.results["split"]
+    choice = describe_choice(
+        results["budget"],
+        results["classifier"],
+        kept["chosen_on"],
+        kept["images"],
+        list(run.plans),
+        choosing_of(results),
+    )
+    pooled = "test folds, pooled over the cross-validation"
+    return Text(
+        f"All figures come from the {'test images of one split' if run.facts.protocol == 'single' else pooled}"
+        f"{', first seed (further seeds below)' if len(run.plans) > 1 else ''}; brackets are 95 % intervals. Every "
+        "figure of test images can be recomputed from "
+        + code("predictions.csv")
+        + ". "
+        + bold("What was chosen, and on which images:")
+        + f" {choice} {statements.explain_parts(run.facts)}"
+    )
+
+
+def _arms(run: WholeRun) -> Table:
+    rows = [
+        (
+            own["title"],
+            interval(own["accuracy"]),
+            interval(own["balanced_accuracy"]),
+            area(own["macro_f1"]),
+            area(own["macro_auc"]),
+        )
+        for own in run.arms.values()
+    ]
+    caption = (
+        f"Results of {'all arms' if len(rows) > 1 else 'the arm'}. Intervals by group: Wilson's with the effective "
+        "number of images for accuracy, bootstrap with 1000 resamples for the others."
+    )
+    return Table(
+        "Results of all arms", ("arm", "accuracy", "balanced accuracy", "macro-F1", "macro-AUC"), rows, caption
+    )
+
+
+def _classes(run: WholeRun) -> Table:
+    title = "Sensitivity and specificity of each class"
+    caption = f"{title}, one against the rest. Intervals by group: Wilson's with the effective number of images."
+    arms, tall = list(run.arms.values()), len(run.classes) * len(run.arms) > _CELLS
+
+    def both(own: ArmResult, name: str) -> list[Markup]:
+        return [interval(own[figure][name]) for figure in ("sensitivity", "specificity")]  # type: ignore[literal-required]
+
+    if len(arms) <= 2:
+        rows = [[name, *(cell for own in arms for cell in both(own, name))] for name in run.classes]
+        over = [own["title"] for own in arms] if len(arms) > 1 else ()
+        head = ["class", *["sensitivity", "specificity"] * len(arms)]
+        return Table(title, head, rows, caption, over=over, tall=tall)
+    groups = [Group(name, [[own["title"], *both(own, name)] for own in arms]) for name in run.classes]
+    return Table(title, ("class", "arm", "sensitivity", "specificity"), groups, caption, words=(1,), tall=tall)
+
+
+def _confusion(run: WholeRun) -> list[Block]:
+    few = len(run.classes) <= _COLUMNS
+    how = (
+        "below each count is its share of the row"
+        if few
+        else "columns are numbered like the rows, empty cells are zero, and the tint shows the share of the row"
+    )
+    said = f"Rows are true classes, columns the answers; {how}. Correct answers are outlined."
+    matrices = [_matrix(own, run.classes, few=few) for own in run.arms.values()]
+    shown = [Grid(matrices)] if few else matrices
+    return [Heading("Confusion matrices"), Text(said, "note-text"), *shown]
+
+
+def _matrix(own: ArmResult, classes: Sequence[str], *, few: bool) -> Table:
+    heads = classes if few else [Cell(place, title=name) for place, name in enumerate(classes, 1)]
+    rows = []
+    for place, (name, counts) in enumerate(zip(classes, own["confusion"], strict=True)):
+        head = name if few else Cell(f"{place + 1} {name}", title=name)
+        rows.append(
+            [head, *(_count(count, sum(counts), right=column == place, few=few) for column, count in enumerate(counts))]
+        )
+    title = f"{own['title']}, {counted(own['images'], 'image')}"
+    kind = "confusion" if few else "confusion many"
+    every = range(len(classes) + 1)
+    return Table(
+        f"Confusion matrix of {own['title']}",
+        ["true \\ answer", *heads],
+        rows,
+        title,
+        words=every,
+        kind=kind,
+        tall=not few,
+    )
+
+
+def _count(count: int, total: int, *, right: bool, few: bool) -> Cell:
+    part = count / (total or 1)
+    text = Markup("{}<small>{}</small>").format(count, share(part) if total else "") if few else str(count or "")
+    return Cell(text, "right" if right else "", style=f"--r:{part:.3f}" if count else "")
+
+
+def _compared(run: WholeRun) -> list[Block]:
+    folds = Figure(
+        "Accuracy of each fold",
+        " (points) and of all folds together (line) with its 95 % interval (bar).",
+        charts.fold_strip(run.arms),
+    )
+    if not run.comparisons:
+        return [Grid([folds])]
+    several = len(run.comparisons) > 1
+    luck = f" With {len(run.comparisons)} comparisons, one may pass by chance; the p values are not corrected for that."
+    said = Markup(
+        "The same images, the same folds: only images on which two arms disagree show which is better. A difference "
+        "counts as shown if its interval (bootstrap by group) excludes zero <em>and</em> the exact sign-flip test by "
+        "group gives p below 0.05."
+    ) + (luck if several else "")
+    rows = []
+    for row in run.comparisons:
+        test, smallest = row["sign_flip_test"], row["minimum_detectable_difference"]
+        rows.append(
+            (
+                charts.name_difference(row, run.titles),
+                change(row["accuracy_difference"]),
+                area(row["macro_auc_difference"], "+"),
+                test["first_only"],
+                test["second_only"],
+                p_value(test["p_value"]).removeprefix("= "),
+                points(smallest, sign="") if is_number(smallest) else "cannot be computed",
+                _READINGS[judge(row)],
+            )
+        )
+    head = (
+        *("comparison", "accuracy", "macro-AUC", "only first correct", "only second correct", "p by group"),
+        *("minimum detectable", "reading"),
+    )
+    caption = "Differences, in percentage points for accuracy"
+    differences = [
+        charts.Difference(
+            charts.name_difference(row, run.titles), row["accuracy_difference"], row["minimum_detectable_difference"]
+        )
+        for row in run.comparisons
+    ]
+    forest = Figure(
+        "Differences in accuracy",
+        " with 95 % intervals. Grey band: differences too small to be detected reliably with this number of images.",
+        charts.difference_forest(differences, "accuracy"),
+    )
+    table = Table("Paired comparisons", head, rows, caption, words=(7,), kind="long")
+    return [Heading("Paired comparisons"), Text(said), table, Grid([folds, forest])]
+
+
+def _learning_curves(run: WholeRun) -> list[Block]:
+    curves = run.results.get("learning_curves", [])
+    if not curves:
+        return []
+    titles = run.titles | {name: title_of(name) for name in (split_share(arm)[0] for arm in run.arms)}
+    said = (
+        "Every arm was also run on parts of each training fold, drawn in whole groups. An arm that adds images is "
+        "taken to multiply the real ones by one number at every size; intervals draw whole groups of test images."
+    )
+    figures = [figure_of(curve, titles) for curve in curves]
+    return [Heading("The same number of real images instead"), Text(said), Grid(figures)]
+
+
+def figure_of(curve: LearningCurve, titles: Mapping[str, str]) -> Figure:
+    """Draw a learning curve, and say what the images that each arm adds are worth."""
+    what = FIGURE_WORDS[curve["figure"]]
+    worth = [f" {titles[row['arm']]}: {describe_worth(row, what)}." for row in curve["worth"]]
+    text = (
+        ", with 95 % intervals; the line is a power law of the error of the first arm, dashed where it is extrapolated."
+        + "".join(worth)
+    )
+    title = f"{what[0].upper()}{what[1:]} by the number of real images"
+    return Figure(title, text, charts.images_curve(curve, what, titles))
+
+
+def _spread(run: WholeRun) -> Table:
+    several = len(run.plans) > 1
+    chosen = chosen_seeds(run.results["budget"], run.results["split"]["chosen_on"])
+    head = ["arm", "mean of folds ± SD", "accuracy on training images", "accuracy on test images"]
+    rows = []
+    for own in run.arms.values():
+        folds, seeds = own["fold_accuracy"], own["seeds"]
+        trained = [value for each in own["train_accuracy_by_seed"] for value in each]
+        ends = f"{share(min(trained))} to {share(max(trained))}" if len(trained) > 1 else ""
+        deviation = folds["sd"]
+        row: list[str] = [
+            own["title"],
+            soft(share(folds["mean"]), f"± {points(deviation, sign='')}")
+            if is_number(deviation)
+            else share(folds["mean"]),
+            soft(share(own["train_accuracy"]), ends) if ends else share(own["train_accuracy"]),
+            share(own["accuracy"]["value"]),
+        ]
+        if several:
+            mean = sum(seeds["accuracy"]) / len(seeds["accuracy"])
+            each = [
+                share(value) + (f" (seed {seed}, chosen with)" if seed in chosen else "")
+                for seed, value in zip(seeds["seeds"], seeds["accuracy"], strict=True)
+            ]
+            row += [soft(share(mean), f"± {points(seeds['accuracy_sd'], sign='')}"), ", ".join(each)]
+        rows.append(row)
+    if several:
+        head += [f"mean of {len(run.plans)} seeds ± SD", "accuracy by seed"]
+    caption = f"Spread over folds{' and seeds' if several else ''}, and the gap to the training images (over-fitting)"
+    return Table("Accuracy over folds and seeds", head, rows, caption, wide=(5,))
+
+
+def _chosen(run: WholeRun) -> list[Block]:
+    nested = run.results.get("choice")
+    if nested is None:
+        return []
+    grid = name_grid(nested["grid"])
+    said = (
+        f"{grid.capitalize()}: inside each training fold, the value that was right most often on "
+        f"{nested['inner_folds']} inner folds was chosen, by whole groups and without the test images (nested "
+        "cross-validation); of equals, that of the lowest cross-entropy. All figures on this page are of the folds "
+        f"trained so. It cost {describe_cost(nested)}."
+    )
+    if "final" in nested:
+        said += (
+            f" The final model has {name_values(nested['final']['settings'])}, chosen in the same way on all images."
+        )
+    groups = [
+        Group(
+            run.titles[name],
+            [(name_values(own), count, share(right)) for own, count, right in count_chosen(nested, name)],
+        )
+        for name in nested["folds"]
+    ]
+    title = "Settings chosen inside each fold"
+    caption = (
+        "How often each value was chosen, and its accuracy on the inner folds: not on test images, and with fewer "
+        "training images than the folds have"
+    )
+    head = ("arm", "value", "chosen in folds", "accuracy on inner folds")
+    return [Heading(title), Text(said), Table(title, head, groups, caption, words=(1,))]
+
+
+def _sources(run: WholeRun) -> list[Block]:
+    tables: list[Block] = [
+        _of_sources(own["title"], own["by_source"]) for own in run.arms.values() if "by_source" in own
+    ]
+    if not tables:
+        return []
+    said = (
+        "A pooled figure hides the scanner that a model cannot read. Collections need not have all classes, so the AUC "
+        "is of two classes at a time, on the images of these two alone, by the probability of the one among both. "
+        "Sensitivity is given at the specificity that was reached, where thresholds were set for 90 % and 95 % on the "
+        "images of the other folds; temperature and sets were fitted on these, too."
+    )
+    return [Heading("By collection and device"), Text(said), *tables]
+
+
+def _of_sources(title: str, sources: Sequence[SourceFigures]) -> Table:
+    named = list(sources[0]["sensitivity_at"])
+    rows = []
+    for own in sources:
+        found = [
+            [
+                interval(point["sensitivity"]) + " at " + interval(point["specificity"])
+                for point in own["sensitivity_at"].get(name, ())
+            ]
+            for name in named
+        ]
+        rows.append(
+            (
+                f"{own['kind']} {own['name']}",
+                lines([f"{count}\u00a0{name}" for name, count in own["images"].items() if count]),
+                own["groups"],
+                interval(own["accuracy"]),
+                areas(own["auc"]),
+                *(lines(points, ";") or "–" for points in found),
+                area(own["ece"]),
+                interval(own["coverage"]),
+            )
+        )
+    head = (
+        *("images of", "how many", "groups", "accuracy", "AUC", *(f"sensitivity to {name}" for name in named)),
+        *("ECE, calibrated", "coverage of the sets"),
+    )
+    caption = (
+        f"{title}: images of each collection and device, accuracy, and how well the classes are told apart (area under "
+        "the ROC curve). Intervals by group."
+    )
+    words = (1, 4, *range(5, 5 + len(named)))
+    return Table(f"{title}, by collection and device", head, rows, caption, words=words)
+
+
+def _handed_back(run: WholeRun) -> list[Block]:
+    arms = list(run.arms.values())
+    said = (
+        "Where the label is not probable enough, a reader should get the scan back without one. How many that takes, "
+        "so that few of the others are wrong; " + code("sonoforge classify --abstain") + " does it."
+    )
+    targets = zip(*(own["risk_coverage"]["targets"] for own in arms), strict=True)
+    rows = [
+        (f"at most {share(row[0]['error'], 0)}", *(interval(target["handed_back"]) for target in row))
+        for row in targets
+    ]
+    title = "Scans to hand back"
+    caption = "Share of scans to hand back, the least probable labels first. Intervals by group."
+    head = ("wrong among the others", *(own["title"] for own in arms))
+    chart = Figure(
+        "Risk and coverage",
+        ": how many of the scans that keep their label are wrong, when only the surest keep it.",
+        charts.risk_coverage(run.arms),
+    )
+    return [Heading(title), Text(said), Table(title, head, rows, caption), chart]
+
+
+def _flags(named: tuple[str, ArmResult]) -> Block:
+    arm, own = named
+    title = f"Flags and errors of {own['title']}"
+    if statements.is_comparator(arm):
+        return Text(f"{own['title']}: no trust is judged of a comparator.")
+    rows = []
+    for row in own["flags"]:
+        shares = [interval(found) + f" of {name}" for name, found in row.get("by_collection", {}).items()]
+        rows.append(
+            (
+                row["flag"],
+                lines([str(row["images"]), *shares], ""),
+                interval(row["errors"]),
+                interval(row["errors_of_others"]),
+                ratio(row["ratio"]),
+            )
+        )
+    caption = (
+        f"{title}: images with each flag that may be shown beside an answer, and the others. No limit was set on the "
+        f"images it is counted on. A ratio below {ENOUGH} is no reason to doubt the label."
+    )
+    return Table(title, ("flag", "images", "wrong", "wrong of the others", "ratio"), rows, caption)
+
+
+def _never_right(run: WholeRun) -> list[Block]:
+    found, title = run.results["never_right"], Heading("Scans that were never answered rightly")
+    if not found["groups"]:
+        return [title, Text("None: each group of images was answered rightly at least once.")]
+    cards, one = wrong_cards(found["worst"], run.cache), found["images"] == 1
+    which = f"Shown are {len(cards.cards)}, the" if found["groups"] > len(cards.cards) else "The"
+    said = (
+        f"{counted(found['images'], 'image')} of {found['of_images']}, in {counted(found['groups'], 'group')} of "
+        f"{found['of_groups']}, {'was' if one else 'were'} answered wrongly by "
+        f"{'every arm' if len(run.arms) > 1 else 'the arm'}{' with every seed' if len(run.plans) > 1 else ''}, "
+        f"together with all {'its' if one else 'their'} near-duplicates. Such scans are hard, or their label is "
+        f"wrong; someone who knows the patients should look at them. {which} largest groups first, then those whose "
+        "label was thought the least probable. All answers: " + code("predictions.csv") + "."
+    )
+    return [title, Text(said), cards]
+
+
+def _limits(run: WholeRun) -> Iterator[str]:
+    facts, audit, count = run.facts, run.audit, run.manifest["training"]["count"]
+    if facts.simulated:
+        yield statements.name_simulated(facts)
+    if facts.simulated < facts.images:
+        fell = (
+            " Published models trained on BUSI alone fell to an AUC of .64 to .79 (malignant against benign) elsewhere."
+        )
+        yield (
+            "Expect worse results on images from other places and machines than those in these data." + fell * run.busi
+        )
+    if audit["given_groups"] is None:
+        yield (
+            "The data name no patients. Images of one patient that do not look alike may still lie on both sides of a "
+            "fold."
+        )
+    mixed = audit["duplicates"]["mixed_label_clusters"]
+    if mixed:
+        yield (
+            f"{counted(mixed, 'cluster')} of near-duplicates {'carries' if mixed == 1 else 'carry'} more than one "
+            "label: no model can be right on all of them."
+        )
+    part = f"{facts.folds - 1} of {facts.folds} folds"
+    if facts.protocol == "single":
+        part = f"{facts.images - facts.tested} of {facts.images} images"
+    untested = " and has no test set of its own" * (count == facts.images)
+    yield (
+        f"The model in the bundle was trained on {count} of the {facts.images} images{untested}; the figures are those "
+        f"of models trained in the same way on {part}."
+    )

@@ -1,0 +1,145 @@
+"""A finished run as its report shows it: the results, and what is read and recomputed from the run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sonoforge.training.data.audit import Audit
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.datasets import is_busi
+from sonoforge.training.data.simulated import count_simulated
+from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.pages.run.evidence import (
+    Check,
+    GeneratorRuns,
+    Reads,
+    check_predictions,
+    check_reads,
+    origin_checks,
+    read_generators,
+    read_plans,
+    split_checks,
+)
+from sonoforge.training.pages.run.statements import RunFacts, gan_budget
+from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.predictions import Predictions, read_predictions
+from sonoforge.training.statistics.results import ArmResult, ComparisonRow, RunResults
+
+
+@dataclass(frozen=True, eq=False)
+class WholeRun:
+    """A run with everything that its report shows."""
+
+    folder: Path
+    cache: ImageCache
+    audit: Audit
+    results: RunResults
+    classes: Sequence[str]
+    parts: Sequence[Predictions]
+    comparisons: Sequence[ComparisonRow]
+    plans: Mapping[int, SplitPlan]  # by seed
+    reads: Mapping[str, Reads]
+    checks: Sequence[Check]
+    generators: Sequence[GeneratorRuns]
+    facts: RunFacts
+    starts: Sequence[Mapping[str, Any]]  # of ``environment.json``
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    @property
+    def arms(self) -> Mapping[str, ArmResult]:
+        """Figures by arm."""
+        return self.results["arms"]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles by arm."""
+        return {name: figures["title"] for name, figures in self.arms.items()}
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """What the run was made with, at its last start."""
+        return self.starts[-1]
+
+    @property
+    def busi(self) -> bool:
+        """Whether these are the images of BUSI, all of them."""
+        return is_busi(self.results["split"]["fingerprint"])
+
+    @property
+    def budget(self) -> str:
+        """How long the generators were trained."""
+        return gan_budget(self.results["gan"], self.results["budget"], self.facts.filled)
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """The bundle's."""
+        found: dict[str, Any] = json.loads((self.folder / "bundle" / "manifest.json").read_text(encoding="utf-8"))
+        return found
+
+
+def read_run(folder: Path, cache: ImageCache, audited: Audit, results: RunResults) -> WholeRun:
+    """Read a run folder, and check its results against it."""
+    parts, classes = read_predictions(folder / "predictions.csv")
+    plans = read_plans(folder)
+    arms, split = results["arms"], results["split"]
+    reads = check_reads(folder, plans)
+    twins = sum(split["test_images_with_a_twin_in_training"])
+    generators = read_generators(folder, classes)
+    checks = [
+        *origin_checks(folder, plans, reads, cache.contents),
+        *split_checks(plans, reads, twins),
+        *check_predictions(parts, arms, len(next(iter(plans.values())).tested)),
+    ]
+    facts = RunFacts(
+        protocol=results["protocol"],
+        folds=split["folds"],
+        images=split["images"],
+        tested=sum(split["fold_sizes"]),
+        groups=split["groups"],
+        classes=len(classes),
+        arms=tuple(arms),
+        filled=tuple(runs.name for runs in generators),
+        added=tuple(arms["gan"]["generated_per_fold"]) if "gan" in arms else (),
+        simulated=count_simulated(cache.dataset),
+        given_groups=audited["given_groups"] or 0,
+        second_views=len(split["second_opinion"]["possible_second_views"]),
+        twins=twins,
+        generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
+        passed=all(check.passed for check in checks),
+    )
+    return WholeRun(
+        folder=folder,
+        cache=cache,
+        audit=audited,
+        results=results,
+        classes=classes,
+        parts=parts,
+        comparisons=_with_placebo(results["comparisons"], parts, classes),
+        plans=plans,
+        reads=reads,
+        checks=checks,
+        generators=generators,
+        facts=facts,
+        starts=json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"],
+    )
+
+
+def _with_placebo(
+    comparisons: Sequence[ComparisonRow], parts: Sequence[Predictions], classes: Sequence[str]
+) -> list[ComparisonRow]:
+    """Add the comparison of generated with duplicated images where both arms ran and neither is the baseline."""
+    first_seed = {part.arm: part for part in parts if part.seed == parts[0].seed}
+    known = {frozenset((row["first"], row["second"])) for row in comparisons}
+    pair = ("duplicates", "gan")
+    if not set(pair) <= set(first_seed) or frozenset(pair) in known:
+        return list(comparisons)
+    return [*comparisons, tables.compare_arms(first_seed[pair[0]], first_seed[pair[1]], classes)]
