@@ -12,6 +12,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.pages.blocks import (
     Block,
     Bullets,
+    Cells,
     Fact,
     Facts,
     Grid,
@@ -108,7 +109,7 @@ def fingerprint(text: str) -> Markup:
     return Markup('<span class="hash">{}</span>').format(text)
 
 
-def class_table(head: Sequence[str], rows: Sequence[Sequence[str | int]]) -> Table:
+def class_table(head: Sequence[str], rows: Sequence[Cells]) -> Table:
     """Show what there is of each class."""
     caption = "Images by class. Different scans: near-duplicates and given groups count once."
     return Table("Images by class", head, rows, caption, tall=len(rows) > _MANY)

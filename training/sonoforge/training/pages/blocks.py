@@ -122,10 +122,14 @@ class Clusters(Block):
     cards: Sequence[Card]
 
 
+Cells = Sequence[object]
+"""Cells of a row: texts, whole numbers, or a `Cell`."""
+
+
 class Cell(NamedTuple):
     """A cell that differs from the others of its column."""
 
-    text: str | int
+    text: object
     kind: str = ""  # class in the style sheet, beside the column's
     title: str = ""
     style: str = ""
@@ -135,14 +139,14 @@ class Row(NamedTuple):
     """A row that differs from the others: ``ours``, ``sum``."""
 
     kind: str
-    cells: Sequence[str | int | Cell]
+    cells: Cells
 
 
 class Group(NamedTuple):
     """Rows under one title, which stands beside the first of them."""
 
     title: str
-    rows: Sequence[Sequence[str | int | Cell]]
+    rows: Sequence[Cells]
 
 
 class _Tag(NamedTuple):
@@ -150,7 +154,7 @@ class _Tag(NamedTuple):
 
     name: str  # `th` or `td`
     attributes: Mapping[str, str | int | None]
-    text: str | int
+    text: object
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class Table(Block):
 
     label: str  # for screen readers
     head: Sequence[str | Cell]  # titles of the columns; empty: none
-    rows: Sequence[Sequence[str | int | Cell] | Row | Group]
+    rows: Sequence[Cells | Row | Group]
     caption: str = ""  # empty: the label
     words: Collection[int] = ()  # columns that hold words
     wide: Collection[int] = ()  # of these, long ones
@@ -170,7 +174,10 @@ class Table(Block):
     def heads(self) -> Iterator[list[_Tag]]:
         """Yield the rows of the head."""
         if self.over:
-            spanned = {"scope": "colgroup", "colspan": (len(self.head) - 1) // len(self.over)}
+            spanned: dict[str, str | int | None] = {
+                "scope": "colgroup",
+                "colspan": (len(self.head) - 1) // len(self.over),
+            }
             yield [_Tag("td", {}, ""), *(_Tag("th", spanned, title) for title in self.over)]
         if self.head:
             yield [self._tag("th", title, place, {"scope": "col"}) for place, title in enumerate(self.head)]
@@ -187,13 +194,11 @@ class Table(Block):
                 rows = [[self._tag("td", own, place) for place, own in enumerate(row, 1)] for row in group.rows]
                 yield "group", [("", [title, *rows[0]]), *(("", row) for row in rows[1:])]
 
-    def _cells(self, cells: Sequence[str | int | Cell]) -> Iterator[_Tag]:
+    def _cells(self, cells: Cells) -> Iterator[_Tag]:
         for place, own in enumerate(cells):
             yield self._tag("td", own, place) if place else self._tag("th", own, place, {"scope": "row"})
 
-    def _tag(
-        self, name: str, given: str | int | Cell, place: int, attributes: Mapping[str, str | int] | None = None
-    ) -> _Tag:
+    def _tag(self, name: str, given: object, place: int, attributes: Mapping[str, str | int] | None = None) -> _Tag:
         own = given if isinstance(given, Cell) else Cell(given)
         column = "wide" if place in self.wide else "" if place in self.words or not place else "n"
         kinds = {
@@ -241,12 +246,12 @@ def interval(figure: IntervalResult) -> Markup:
 
 def area(figure: IntervalResult, sign: str = "", digits: int = 3) -> Markup:
     """Print a figure with the ends of its interval."""
-    return _with_ends(*(number(figure[end], digits, sign) for end in ("value", "low", "high")))  # type: ignore[literal-required]
+    return _with_ends(*(number(figure[end], digits, sign) for end in ("value", "low", "high")))
 
 
 def change(figure: IntervalResult) -> Markup:
     """Print a difference of shares with the ends of its interval, in percentage points."""
-    return _with_ends(*(points(figure[end]) for end in ("value", "low", "high")))  # type: ignore[literal-required]
+    return _with_ends(*(points(figure[end]) for end in ("value", "low", "high")))
 
 
 def ratio(figure: IntervalResult | None) -> str:

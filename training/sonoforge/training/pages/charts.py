@@ -127,8 +127,8 @@ def reliability_diagram(curves: Mapping[str, Sequence[Bin]], title: str) -> Mark
         beside = stated + (0.006 - 0.012 * series if len(curves) > 1 else 0)
         axes.bar(beside, [0.15 * own.images / largest for own in bins], 0.012, color=colour(series), alpha=0.35)
         axes.vlines(stated, low, high, colour(series), alpha=0.4, linewidth=1)
-        style = {"color": colour(series), "linewidth": 1.4, "label": label, "clip_on": False}
-        hollow = {"markerfacecolor": PAPER, "markeredgecolor": colour(series), "markeredgewidth": 1.4}
+        style: dict[str, Any] = {"color": colour(series), "linewidth": 1.4, "label": label, "clip_on": False}
+        hollow: dict[str, Any] = {"markerfacecolor": PAPER, "markeredgecolor": colour(series), "markeredgewidth": 1.4}
         axes.plot(stated, right, marker(series) + "-", **(style | hollow if series else style))
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="highest probability", ylabel="share that was right")
     in_percent(axes)

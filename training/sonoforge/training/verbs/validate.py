@@ -32,12 +32,12 @@ from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.external.figures import Answers, collapse, describe
+from sonoforge.training.external.figures import Answers, describe
 from sonoforge.training.external.images import read_external
 from sonoforge.training.external.labels import Meanings, read_meanings
 from sonoforge.training.external.results import RECIPE, Collection, Validation
 from sonoforge.training.external.robustness import Robustness, measure_robustness
-from sonoforge.training.pages.external.page import Answered, write_report
+from sonoforge.training.pages.external import Answered, write_report
 from sonoforge.training.pages.terminal.external import log_collection, log_robustness
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.verbs.settings.crossval import ValidateConfig
@@ -79,7 +79,7 @@ def main(config: ValidateConfig) -> Outcome:
                     robustness=disturbed,
                 )
             )
-            answered.append(Answered(cache.dataset, answers, meaning))
+            answered.append(Answered(cache.dataset, answers, meaning, bundle.classes))
             log_collection(found[-1], found[-1]["unreadable"], found[-1]["trained_on"])
             if disturbed:
                 log_robustness(disturbed)
@@ -158,12 +158,11 @@ def _write_table(path: Path, answered: Sequence[Answered], classes: Sequence[str
     writer = csv.writer(buffer, lineterminator="\n")
     columns = ["collection", "file", "group", "device", "label", "answer", *(f"p_{name}" for name in classes)]
     writer.writerow([*columns, "set", "causes"])
-    for _, answers, meanings in answered:
-        sums, names = collapse(meanings, classes)
-        best = (answers.probabilities @ sums).argmax(axis=1)
+    for own in answered:
+        answers, names, best = own.answers, own.names, own.probabilities.argmax(axis=1)
         for i, file in enumerate(answers.files):
             row = [answers.name, file, answers.groups[i], answers.devices[i], names[answers.labels[i]], names[best[i]]]
-            inside = [name for name, own in zip(classes, answers.sets[i], strict=True) if own]
+            inside = [name for name, held in zip(classes, answers.sets[i], strict=True) if held]
             probabilities = [repr(float(p)) for p in answers.probabilities[i]]
             causes = "; ".join(cause.value for cause in answers.causes[i])
             writer.writerow([*map(defused, map(str, row)), *probabilities, "; ".join(inside), causes])

@@ -15,6 +15,7 @@ from sonoforge.training.pages.blocks import (
     Block,
     Bullets,
     Cell,
+    Cells,
     Grid,
     Heading,
     Row,
@@ -107,7 +108,11 @@ def _both(sensitivity: float, specificity: float) -> str:
 def _implied(figure: Implied | None) -> str:
     if figure is None:
         return "–"
-    return share(figure.value) if figure.low == figure.high else interval(IntervalResult(**figure._asdict()))
+    return (
+        share(figure.value)
+        if figure.low == figure.high
+        else interval(IntervalResult(value=figure.value, low=figure.low, high=figure.high))
+    )
 
 
 def _contradicted() -> list[Block]:
@@ -177,7 +182,7 @@ def making(run: WholeRun) -> Section:
     """Show the command, the settings, the time and the software."""
     config = (run.folder / run_folder.CONFIG).read_text(encoding="utf-8")
     details = "<details>\n<summary>All settings, as resolved (config.yaml)</summary>\n<pre>{}</pre>\n</details>"
-    blocks = [
+    blocks: list[Block | Markup] = [
         Heading("Command"),
         Text("The same command with the same data, package versions and number of threads repeats the run:"),
         Markup("<pre>{}</pre>").format(command_line(run.environment["command"])),
@@ -191,7 +196,7 @@ def making(run: WholeRun) -> Section:
 
 def _times(run: WholeRun) -> Table:
     spent = run.results["seconds"]
-    rows: list[Sequence[str] | Row] = [(name, duration(seconds)) for name, seconds in spent.items()]
+    rows: list[Cells] = [(name, duration(seconds)) for name, seconds in spent.items()]
     rows.append(Row("sum", ("until this page", duration(sum(spent.values())))))
     rows += [(f"all folds of: {own['title']}", duration(own["seconds"])) for own in run.arms.values()]
     starts = f" by the last of {len(run.starts)} sessions; the run was interrupted and continued"

@@ -55,7 +55,7 @@ def _of_class(run: WholeRun, name: str) -> list[Block]:
     sensitivities = [f"sensitivity at {share(aim, 0)} specificity" for aim in aims]
     rows = []
     for title, own in arms.items():
-        reached = [interval(point[end]) for point in own["sensitivity_at"] for end in ("sensitivity", "specificity")]  # type: ignore[literal-required]
+        reached = [interval(point[end]) for point in own["sensitivity_at"] for end in ("sensitivity", "specificity")]
         rows.append([title, area(own["auc"]), *reached])
     caption = (
         f"{name} against the rest: area under the ROC curve, and sensitivity at a fixed specificity. Intervals by "
@@ -127,5 +127,5 @@ def _net_benefit(name: str, curves: dict[str, DecisionCurveResult]) -> Table:
 
 
 def _benefit(curve: DecisionCurveResult, i: int) -> Markup:
-    value, low, high = (points(curve[end][i], sign="") for end in ("net_benefit", "low", "high"))  # type: ignore[literal-required]
+    value, low, high = (points(curve[end][i], sign="") for end in ("net_benefit", "low", "high"))
     return soft(bold(value) if curve["gain_low"][i] > 0 else value, bracket(low, high))

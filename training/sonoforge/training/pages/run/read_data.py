@@ -8,7 +8,20 @@ from markupsafe import Markup
 
 from sonoforge.training.data.audit import Cluster
 from sonoforge.training.pages.audit import alike, class_table, file_table, fingerprint, search_blocks
-from sonoforge.training.pages.blocks import Block, Bullets, Cell, Grid, Heading, Row, Section, Table, Text, bold, code
+from sonoforge.training.pages.blocks import (
+    Block,
+    Bullets,
+    Cell,
+    Cells,
+    Grid,
+    Heading,
+    Row,
+    Section,
+    Table,
+    Text,
+    bold,
+    code,
+)
 from sonoforge.training.pages.clusters import cluster_blocks
 from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.evidence import class_counts
@@ -133,7 +146,7 @@ def _divided(run: WholeRun) -> list[Text]:
         f"{opinion['compared']} pairs of images of different groups at every pose: "
     )
     sheet = code("second-opinion.png")
-    leaks, views, distinct = (opinion[name] for name in ("leaks", "possible_second_views", "distinct_by_hand"))  # type: ignore[literal-required]
+    leaks, views, distinct = (opinion[name] for name in ("leaks", "possible_second_views", "distinct_by_hand"))
     if leaks:
         show = "shows" if len(leaks) == 1 else "show"
         second += bold(f"{counted(len(leaks), 'pair')} in different folds {show} one scan") + " (" + sheet + ")."
@@ -184,7 +197,7 @@ def _folds(run: WholeRun) -> Table:
     head: list[str]
     if len(classes) <= _COLUMNS:
         head = ["fold", *classes, "all", twin]
-        rows: list[Sequence[str | int] | Row] = [
+        rows: list[Cells] = [
             (fold, *row, sum(row), own) for fold, (row, own) in enumerate(zip(counts, twins, strict=True), 1)
         ]
     else:

@@ -9,8 +9,6 @@ from markupsafe import Markup
 from sonoforge.training.crossval.arms import title_of
 from sonoforge.training.crossval.budget_choice import chosen_seeds, describe_choice
 from sonoforge.training.crossval.choice_grid import choosing_of, name_grid, name_values
-from sonoforge.training.pages.terminal.choices import count_chosen, describe_cost
-from sonoforge.training.pages.terminal.learning_curve import FIGURE_WORDS, describe_worth
 from sonoforge.training.pages.blocks import (
     Block,
     Bullets,
@@ -36,6 +34,8 @@ from sonoforge.training.pages.clusters import wrong_cards
 from sonoforge.training.pages.run import charts, statements
 from sonoforge.training.pages.run.one_class import class_blocks
 from sonoforge.training.pages.run.whole_run import WholeRun
+from sonoforge.training.pages.terminal.choices import count_chosen, describe_cost
+from sonoforge.training.pages.terminal.learning_curve import FIGURE_WORDS, describe_worth
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.learning_curve import split_share
 from sonoforge.training.statistics.results import ArmResult, LearningCurve, SourceFigures
@@ -118,7 +118,7 @@ def _classes(run: WholeRun) -> Table:
     arms, tall = list(run.arms.values()), len(run.classes) * len(run.arms) > _CELLS
 
     def both(own: ArmResult, name: str) -> list[Markup]:
-        return [interval(own[figure][name]) for figure in ("sensitivity", "specificity")]  # type: ignore[literal-required]
+        return [interval(own[figure][name]) for figure in ("sensitivity", "specificity")]
 
     if len(arms) <= 2:
         rows = [[name, *(cell for own in arms for cell in both(own, name))] for name in run.classes]

@@ -12,6 +12,7 @@ from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.blocks import (
     Block,
     Cell,
+    Cells,
     Figure,
     Grid,
     Heading,
@@ -114,7 +115,7 @@ def _calibration(run: WholeRun) -> list[Block]:
     caption = (
         "Calibration before and after temperature scaling; smaller is better. ECE over 15 bins, as in the diagrams."
     )
-    covered: list[Sequence[str] | Row] = [
+    covered: list[Cells] = [
         (name, *(share(own["conformal"]["coverage"][name]) for own in arms)) for name in run.classes
     ]
     mean = ("mean number of classes in a set", *(number(own["conformal"]["mean_set_size"], 2) for own in arms))
@@ -130,8 +131,8 @@ def _calibration(run: WholeRun) -> list[Block]:
         "Each fold's probabilities were scaled by one temperature fitted on the other folds. On the diagonal, answers "
         "given with 80 % are right in 80 % of cases."
     )
-    title = Heading("Do the probabilities mean what they say?")
-    return [title, Text(said), Grid(diagrams), Table("Calibration", head, rows, caption), conformal]
+    asked = Heading("Do the probabilities mean what they say?")
+    return [asked, Text(said), Grid(diagrams), Table("Calibration", head, rows, caption), conformal]
 
 
 def generators_section(run: WholeRun) -> Section | None:

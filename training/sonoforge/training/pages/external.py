@@ -1,0 +1,335 @@
+"""``report.html`` of ``validate``: how a finished bundle does on images from elsewhere, and where it fails.
+
+The page prints the results it is given and computes no figure of its own; curves are drawn from the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+from sklearn.metrics import roc_curve
+
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.training.data.datasets import Dataset
+from sonoforge.training.external.disturbances import DISTURBANCES
+from sonoforge.training.external.figures import Answers, collapse
+from sonoforge.training.external.labels import Meanings, name_meaning
+from sonoforge.training.external.results import Collection, Validation
+from sonoforge.training.external.robustness import Robustness
+from sonoforge.training.pages.blocks import (
+    Block,
+    Fact,
+    Facts,
+    Figure,
+    Grid,
+    Heading,
+    Page,
+    Section,
+    Table,
+    Text,
+    area,
+    areas,
+    code,
+    image,
+    interval,
+    label,
+    ratio,
+)
+from sonoforge.training.pages.charts import (
+    INK,
+    SERIES,
+    colour,
+    marker,
+    new_roc_chart,
+    new_row_chart,
+    reliability_diagram,
+    styled,
+    svg,
+)
+from sonoforge.training.pages.embedding import embed
+from sonoforge.training.statistics.by_source import told_apart
+from sonoforge.training.statistics.calibration import reliability
+from sonoforge.training.statistics.flagged import ENOUGH
+from sonoforge.training.statistics.intervals import Floats
+from sonoforge.training.statistics.wording import bracket, counted, listed, number, share
+
+REPORT = "report.html"
+_SHOWN = 12  # wrong scans that are shown of a collection
+_SIDE = 300  # pixels of such a picture
+_MARKS = 8  # at most, about, on a curve
+_SIZES = (5, 8, 11)  # points, of the marks of a weak, a middle and a strong disturbance
+_STYLE = """
+.wrong { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: 1.25rem; margin: 1rem 0; }
+.wrong img { display: block; width: 100%; height: 11rem; object-fit: contain; background: #000; border-radius: 3px; }
+.wrong figcaption { margin: .4rem 0 0; overflow-wrap: anywhere; }
+.wrong small { display: block; color: var(--soft); }
+"""  # noqa: E501 - a style sheet
+_LEFT_OUT = {"trained_on": "were trained on, or are other versions of such images", "unreadable": "cannot be read"}
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A collection and what the bundle said of it."""
+
+    dataset: Dataset
+    answers: Answers
+    meanings: Meanings
+    classes: Sequence[str]  # of the bundle
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The K possible answers: the labels, then what no label means."""
+        return collapse(self.meanings, self.classes)[1]
+
+    @cached_property
+    def probabilities(self) -> Floats:
+        """(N, K) probabilities of the answers."""
+        return self.answers.probabilities @ collapse(self.meanings, self.classes)[0]
+
+
+class _Curve(NamedTuple):
+    """What a ROC curve is drawn from: its name, false and true alarms, and its area."""
+
+    name: str
+    across: Floats
+    up: Floats
+    area: float
+
+
+def write_report(folder: Path, results: Validation, answered: Sequence[Answered]) -> Path:
+    """Write ``FOLDER/report.html`` and return its path.
+
+    Args:
+        folder: Of the run.
+        results: All figures.
+        answered: The collections in the order of the results.
+    """
+    both = list(zip(results["collections"], answered, strict=True))
+    facts = [fact for figures, own in both for fact in _headline(figures, own)]
+    said = (
+        "Nothing was fitted on these images: temperature, prediction sets and causes of distrust are the bundle's own. "
+        "Images that its model was trained on, or other versions of them, were left out. An AUC of 0.5 is chance."
+    )
+    page = Page(
+        title=f"External validation of {results['model']['name']}",
+        meta=f"sonoforge validate · {results['model']['name']} {results['model']['version']}",
+        heading="How does this model do on images from elsewhere?",
+        summary=[*[Facts(facts)] * bool(facts), Text(said)],
+        sections=[
+            Section(f"collection-{place}", figures["name"], list(_blocks(figures, own)))
+            for place, (figures, own) in enumerate(both, start=1)
+        ],
+        style=_STYLE,
+    )
+    return page.write(folder / REPORT)
+
+
+def _headline(figures: Collection, own: Answered) -> Iterator[Fact]:
+    """Yield the area of the last two labels that occur; nothing where there is one label alone."""
+    pairs = [kinds.name for kinds in told_apart(own.answers.labels, own.names) if "the rest" not in kinds.name]
+    if pairs:
+        found = figures["auc"][pairs[-1]]
+        ends = bracket(number(found["low"]), number(found["high"]))
+        many = f"{counted(sum(figures['images'].values()), 'image')} in {counted(figures['groups'], 'group')}"
+        yield Fact(f"{figures['name']}: AUC, {pairs[-1]}", number(found["value"]), f"95 % {ends}, {many}")
+
+
+def _blocks(figures: Collection, own: Answered) -> Iterator[Block]:
+    name, labels = figures["name"], figures["labels"]
+    counts = ", ".join(f"{count} {name_meaning(own, labels[own])}" for own, count in figures["images"].items())
+    yield Text(
+        f"{counted(sum(figures['images'].values()), 'image')} ({counts}) in {counted(figures['groups'], 'group')} of "
+        "patients and near-duplicates. Accuracy " + interval(figures["accuracy"]) + "."
+    )
+    for key, why in _LEFT_OUT.items():
+        files = list(figures[key])  # type: ignore[literal-required]
+        if files:
+            yield Text(Markup("<b>Left out:</b> ") + f"{counted(len(files), 'image')} that {why}: {listed(files, 4)}.")
+    yield from _tables_by_label(figures)
+    yield Grid(list(_charts(figures, own)))
+    if figures["auc"]:
+        rows = [(pair, area(found)) for pair, found in figures["auc"].items()]
+        caption = f"{name}: area under the ROC curve; 95 % intervals by group."
+        yield Table(f"Areas of {name}", ("classes", "AUC"), rows, caption)
+    yield from _tables_by_place(figures)
+    yield Heading("Does it know when not to answer?")
+    if figures["flags"]:
+        flags = [
+            (
+                row["flag"],
+                row["images"],
+                interval(row["errors"]),
+                interval(row["errors_of_others"]),
+                ratio(row["ratio"]),
+            )
+            for row in figures["flags"]
+        ]
+        caption = (
+            f"{name}: images with each cause that speaks against an answer, and the others: share answered wrongly, in "
+            f"percent. A ratio below {ENOUGH} is no reason to doubt the label."
+        )
+        head = ("cause", "images", "wrong", "wrong of the others", "ratio")
+        yield Table(f"Causes of distrust in {name}", head, flags, caption)
+    else:
+        yield Text("No cause was named for some of the images alone.")
+    yield Text(f"A prediction set has {number(figures['mean_set_size'], 2)} classes on average.")
+    if figures["robustness"]:
+        yield from _disturbed(name, figures["robustness"])
+    yield from _wrong_scans(own)
+
+
+def _tables_by_label(figures: Collection) -> Iterator[Table]:
+    name, images = figures["name"], figures["images"]
+    kinds = ("sensitivity", "specificity", "coverage")
+    rows = [
+        (
+            name_meaning(own, figures["labels"][own]),
+            images[own],
+            *(interval(figures[kind][own]) for kind in kinds),  # type: ignore[literal-required]
+        )
+        for own in figures["sensitivity"]
+    ]
+    caption = (
+        f"{name}: sensitivity and specificity of each label in percent, and how often its prediction set holds it; "
+        "95 % intervals by group."
+    )
+    head = ("label", "images", "sensitivity", "specificity", "coverage of the sets")
+    yield Table(f"Labels of {name}", head, rows, caption)
+    confusion = [(own, *counts) for own, counts in zip(images, figures["confusion"], strict=True)]
+    called = f"{name}: what the images of each label were called."
+    yield Table(f"Answers to {name}", ("label", *figures["answers"]), confusion, called)
+
+
+def _tables_by_place(figures: Collection) -> Iterator[Table]:
+    name = figures["name"]
+    fixed = [
+        (own, share(point["aim"], 0), interval(point["sensitivity"]), interval(point["specificity"]))
+        for own, points in figures["sensitivity_at"].items()
+        for point in points
+    ]
+    if fixed:
+        caption = (
+            f"{name}: sensitivity at a specificity aimed at, in percent. No threshold was fixed beforehand, so each "
+            "was chosen on the other half of the patients; the specificity that it reached stands beside."
+        )
+        head = ("label", "aim", "sensitivity", "specificity reached")
+        yield Table(f"Sensitivity of {name} at fixed specificity", head, fixed, caption)
+    devices = [
+        (
+            place["name"],
+            ", ".join(f"{count}\u00a0{own}" for own, count in place["images"].items()),
+            interval(place["accuracy"]),
+            areas(place["auc"], "one label alone"),
+        )
+        for place in figures["devices"]
+    ]
+    if devices:
+        caption = f"{name}: accuracy in percent and areas by device; 95 % intervals by group."
+        yield Table(f"Devices of {name}", ("device", "images", "accuracy", "AUC"), devices, caption, words=(1, 3))
+
+
+def _charts(figures: Collection, own: Answered) -> Iterator[Figure]:
+    curves = []
+    for kinds in told_apart(own.answers.labels, own.names):
+        across, up, _ = roc_curve(kinds.positive, kinds.scores(own.probabilities[kinds.chosen]))
+        curves.append(_Curve(kinds.name, across, up, figures["auc"][kinds.name]["value"]))
+    if curves:
+        said = ", on the images of these two alone; the area of each curve. 0.5 is chance."
+        yield Figure("How well two classes are told apart", said, _draw_roc(curves, figures["name"]))
+    bins = reliability(own.answers.labels, own.probabilities, own.answers.groups)
+    yield Figure(
+        "Can the probability be believed?",
+        " On the dashed line, as many answers are right as was said. Calibration error "
+        + area(figures["ece"])
+        + f", Brier score {number(figures['brier'])}. Bars: numbers of images.",
+        reliability_diagram({"": bins}, f"the answers to {figures['name']}"),
+    )
+
+
+@styled
+def _draw_roc(curves: Sequence[_Curve], title: str) -> Markup:
+    """Draw how well each two classes are told apart."""
+    figure, axes = new_roc_chart(320 + 20 * len(curves))
+    for series, curve in enumerate(curves):
+        every, name = (series, max(1, len(curve.across) // _MARKS)), f"{curve.name}, {number(curve.area)}"
+        look: dict[str, Any] = {"color": colour(series), "markevery": every, "label": name, "clip_on": False}
+        axes.plot(curve.across, curve.up, marker(series) + "-", **look)
+    axes.set(xlabel="share of the second class called the first", ylabel="share of the first that is found")
+    figure.legend(loc="outside lower left")
+    said = "; ".join(f"{curve.name}: area {number(curve.area)}" for curve in curves)
+    return svg(figure, f"ROC curves of {title}. {said}")
+
+
+def _disturbed(name: str, found: Robustness) -> Iterator[Block]:
+    yield Heading("Disturbed scans")
+    yield Text(
+        f"{counted(found['images'], 'image')}, disturbed as another scanner, setting or hand would. AUC of "
+        f"{found['pair']} "
+        + area(found["auc"])
+        + " as they are, of which "
+        + interval(found["noticed"])
+        + " are called foreign or poor. A model may fail on disturbed scans, but should not do so unnoticed."
+    )
+    said = " under each disturbance: a small mark is the weakest, a large one the strongest."
+    yield Grid([Figure("How far the AUC falls", said, _draw_robustness(found, name))])
+    rows = []
+    for row in found["disturbed"]:
+        kind = DISTURBANCES[row["kind"]]
+        change, noticed = area(row["change"], "+"), interval(row["noticed"])
+        rows.append((kind.title, f"{row['strength']} {kind.unit}", area(row["auc"]), change, noticed))
+    caption = (
+        f"{name}: AUC and its change, paired by image, and the share of images called foreign or poor, in percent; "
+        "95 % intervals by group."
+    )
+    yield Table(f"Disturbed scans of {name}", ("disturbance", "strength", "AUC", "change", "noticed"), rows, caption)
+
+
+@styled
+def _draw_robustness(found: Robustness, title: str) -> Markup:
+    """Draw the change of the AUC under each disturbance; larger marks are stronger ones."""
+    kinds = list(dict.fromkeys(row["kind"] for row in found["disturbed"]))
+    figure, axes, heights = new_row_chart([DISTURBANCES[kind].title for kind in kinds], "change of the AUC")
+    for kind, height in zip(kinds, heights, strict=True):
+        changes = [row["change"]["value"] for row in found["disturbed"] if row["kind"] == kind]
+        axes.plot(changes, [height] * len(changes), "-", color=SERIES[0], linewidth=1, alpha=0.5)
+        for change, size in zip(changes, _SIZES, strict=False):
+            axes.plot(change, height, "o", color=SERIES[0], markersize=size)
+    axes.axvline(0, color=INK, linewidth=1.2, zorder=0.5)
+    worst = min(found["disturbed"], key=lambda row: row["change"]["value"])
+    said = f"the largest fall is {number(worst['change']['value'])}, under {DISTURBANCES[worst['kind']].title}"
+    return svg(figure, f"Change of the AUC on disturbed images of {title}: {said}")
+
+
+def _wrong_scans(own: Answered) -> Iterator[Block]:
+    yield Heading("Scans that were answered wrongly")
+    wrong = np.flatnonzero(own.probabilities.argmax(axis=1) != own.answers.labels)
+    if not len(wrong):
+        yield Text("None.")
+        return
+    surest = wrong[np.argsort(-own.probabilities[wrong].max(axis=1), kind="stable")][:_SHOWN]
+    some = f", of which the {len(surest)} answered most surely are shown" if len(wrong) > len(surest) else ""
+    yield Text(
+        f"{counted(len(wrong), 'image')}{some}. Such scans are unlike those that the model learned from, or their "
+        "label is wrong; someone who knows the patients should look at them. All answers: " + code("answers.csv") + "."
+    )
+    yield Grid([_wrong_scan(own, index) for index in surest.tolist()], "wrong")
+
+
+def _wrong_scan(own: Answered, index: int) -> Figure:
+    file, truth, said = own.answers.files[index], int(own.answers.labels[index]), own.probabilities[index].argmax()
+    alt = f"{file}, labelled {own.names[truth]}, called {own.names[said]}"
+    causes = listed([cause.value for cause in own.answers.causes[index]]) or "no cause for doubt was named"
+    about = Markup("{} called {}, {}<small>{}</small><small>{}</small>").format(
+        label(own.names[truth], truth),
+        own.names[said],
+        number(float(own.probabilities[index, said]), 2),
+        causes,
+        file,
+    )
+    return Figure("", about, image(embed(read_image(own.dataset.file(file)), _SIDE, alt)))
