@@ -7,47 +7,63 @@ support=$(realpath "$(dirname "$0")/../tests/support")
 mkdir -p "$2" && cd "$2"
 export SONOFORGE_CACHE="$PWD/cache"
 
-install() { # EXTRA or EXTRA,EXTRA: a clean environment with the wheel and these extras alone
-  python3 -m venv "$1"
-  "$1/bin/pip" install -q -c "$constraints" "$wheel[$1]"
-  sonoforge="$PWD/$1/bin/sonoforge"
-  echo "-- $1: $("$1/bin/pip" list 2>/dev/null | tail -n +3 | wc -l) packages"
+install() { # EXTRA or EXTRA,EXTRA: an environment with the wheel and these extras alone
+  [ -d "$1" ] || python3 -m venv "$1"
+  "$1/bin/python" -m pip install -q -c "$constraints" "$wheel[$1]"
 }
 
-install train
-"$sonoforge" data phantom scans --images 150 --quiet
-"$sonoforge" data audit --data scans --quiet
-"$sonoforge" gan train --data scans --class malignant --recipe dcgan --size 32 --width 8 --steps 2 --quiet
-"$sonoforge" gan sample runs/00000-* --count 4 --out generated --quiet
-"$sonoforge" evaluate scans generated --features pixels --size 32 --quiet
-"$sonoforge" train --data scans --weights shipped --epochs 1 --members 1 --quiet
-"$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --quiet
+include() { # BASE EXTRA...: these extras include BASE: copies of its environment, instead of gigabytes installed again
+  base=$1 && shift
+  for extra; do cp -al "$base" "$extra"; done
+}
 
-install cluster,remote
-"$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --cluster local --quiet
-"$sonoforge" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --out "file://$PWD/url" --quiet
+use() { # the verbs of an environment, from now on
+  sonoforge=("$PWD/$1/bin/python" -m sonoforge.runtime.cli.main)
+  "$1/bin/python" -c 'import sonoforge, sys; assert any(path.startswith(sys.prefix) for path in sonoforge.__path__)'
+  echo "-- $1: $("$1/bin/python" -m pip list 2>/dev/null | tail -n +3 | wc -l) packages"
+}
+
+# Two cores: what the first verbs do not need is installed beside them.
+install train
+include train cluster,remote segment,tune train,export
+(install cluster,remote && install segment,tune && install train,export) & others=$!
+(install export && include export mobile && install mobile && install dicom) & exports=$!
+use train
+"${sonoforge[@]}" data phantom scans --images 150 --quiet
+"${sonoforge[@]}" data audit --data scans --quiet
+"${sonoforge[@]}" gan train --data scans --class malignant --recipe dcgan --size 32 --width 8 --steps 2 --quiet
+"${sonoforge[@]}" gan sample runs/00000-* --count 4 --out generated --quiet
+"${sonoforge[@]}" evaluate scans generated --features pixels --size 32 --quiet
+"${sonoforge[@]}" train --data scans --weights shipped --epochs 1 --members 1 --quiet
+"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --quiet
+
+wait "$others"
+use cluster,remote
+"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --cluster local --quiet
+"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --out "file://$PWD/url" --quiet
 "$PWD/cluster,remote/bin/python" -c 'import s3fs'
 
-install segment,tune
-"$sonoforge" segment --data scans --recipes spade:small-data --folds 3 --size 32 --steps 2 --width 8 --gan-kimg 0.032 --gan-width 4 \
+use segment,tune
+"${sonoforge[@]}" segment --data scans --recipes spade:small-data --folds 3 --size 32 --steps 2 --width 8 --gan-kimg 0.032 --gan-width 4 \
   --metric-features pixels --repeats 5 --quiet
-"$sonoforge" tune --data scans --class benign --recipes dcgan --trials 3 --kimg 0.05 --size 32 --search batch=4,8 --search width=4,8 \
+"${sonoforge[@]}" tune --data scans --class benign --recipes dcgan --trials 3 --kimg 0.05 --size 32 --search batch=4,8 --search width=4,8 \
   --metric-features pixels --quiet
 
-install export
-"$sonoforge" export runs/*-train-* --data phantom --formats onnx,torchscript --out classifier --quiet
-"$sonoforge" export runs/00000-* --formats onnx --out generator --quiet
-"$sonoforge" gan sample --bundle generator --count 2 --out from-bundle --quiet
+wait "$exports"
+use export
+"${sonoforge[@]}" export runs/*-train-* --data phantom --formats onnx,torchscript --out classifier --quiet
+"${sonoforge[@]}" export runs/00000-* --formats onnx --out generator --quiet
+"${sonoforge[@]}" gan sample --bundle generator --count 2 --out from-bundle --quiet
 
-install train,export
-"$sonoforge" search --data scans --class benign --conditioning none --stages generator --population 2 --children 1 --kimg 0.05 --width 2 \
+use train,export
+"${sonoforge[@]}" search --data scans --class benign --conditioning none --stages generator --population 2 --children 1 --kimg 0.05 --width 2 \
   --metric-features pixels --quiet
 
-install mobile
-"$sonoforge" export runs/*-train-* --data phantom --formats executorch --out phone --quiet
-"$sonoforge" verify phone --trust
+use mobile
+"${sonoforge[@]}" export runs/*-train-* --data phantom --formats executorch --out phone --quiet
+"${sonoforge[@]}" verify phone --trust
 
-install dicom
+use dicom
 PYTHONPATH="$support" dicom/bin/python -c 'import cbis, pathlib; cbis.write_collection(pathlib.Path("cbis"))'
-"$sonoforge" data import cbis-ddsm cbis regions --quiet
+"${sonoforge[@]}" data import cbis-ddsm cbis regions --quiet
 echo "train, cluster with remote, segment with tune, export, train with export, mobile, dicom: each runs its verbs alone"

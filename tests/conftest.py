@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -24,30 +25,14 @@ if TYPE_CHECKING:
 # A shell lets what it starts in the background ignore Ctrl-C; programs that these tests start must heed it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_LONGEST = (
-    "test_run",
-    "test_crossval",
-    "test_export_formats",
-    "test_evaluate",
-    "test_generator_bundle",
-    "test_gan_recipes",
-    "test_page",
-    "test_executorch_file",
-    "test_run_page",
-    "test_generator_export",
-    "test_stylegan_training",
-    "test_metric_monotonicity",
-    "test_bundle_network",
-    "test_layers",
-)
-"""Files that take longest, some 80 to 20 s."""
+# Whole or absent after a kill is tested; whole after a power cut is not, and waiting for disks takes minutes.
+os.fsync = lambda _: None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that all processes end at about the same time."""
-    last = len(_LONGEST)
-    place = {f"{name}.py": i for i, name in enumerate(_LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.name, last))
+def pytest_collection_finish() -> None:
+    """Let garbage collection pass over what importing all test files has made: it stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

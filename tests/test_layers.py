@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import importlib.metadata
 import itertools
@@ -35,7 +36,12 @@ FILES = {
     for package in BELOW
     for file in sorted((CHECKOUT / package / "sonoforge").rglob("*.py"))
 }
-TREES = {module: ast.parse(file.read_text(encoding="utf-8")) for module, file in FILES.items()}
+
+
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    """Every module, parsed."""
+    return {module: ast.parse(file.read_text(encoding="utf-8")) for module, file in FILES.items()}
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:
@@ -50,7 +56,10 @@ def _imported(tree: ast.AST) -> Iterator[str]:
         yield from (name for name in names if name.startswith("sonoforge."))
 
 
-IMPORTS = {module: set(_imported(tree)) for module, tree in TREES.items()}
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """What every module imports."""
+    return {module: set(_imported(tree)) for module, tree in trees().items()}
 
 
 def _package(module: str) -> str:
@@ -62,7 +71,7 @@ def test_no_import_runs_against_the_line(package: str) -> None:
     allowed = (package, *BELOW[package])
     against = [
         f"{module} -> {other}"
-        for module, others in IMPORTS.items()
+        for module, others in imports().items()
         if _package(module) == package
         for other in others
         if _package(other) not in allowed
@@ -73,7 +82,7 @@ def test_no_import_runs_against_the_line(package: str) -> None:
 def test_nothing_imports_a_verb_but_a_verb() -> None:
     wrong = [
         f"{module} -> {other}"
-        for module, others in IMPORTS.items()
+        for module, others in imports().items()
         for other in others
         if ".verbs." in other and ".verbs" not in module
     ]
@@ -89,7 +98,7 @@ def _room(module: str) -> str:
 
 def test_no_circle_between_rooms() -> None:
     graph = defaultdict(set)
-    for module, others in IMPORTS.items():
+    for module, others in imports().items():
         graph[_room(module)] |= {_room(other) for other in others} - {_room(module)}
     graphlib.TopologicalSorter(graph).prepare()  # CycleError names a circle
 
@@ -104,20 +113,20 @@ def _circle(imports: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def test_no_circle_between_files() -> None:
-    assert not _circle(IMPORTS)
+    assert not _circle(imports())
 
 
 def test_a_circle_through_an_import_within_a_function_is_seen() -> None:
     limits, decoding = "sonoforge.runtime.images.limits", "sonoforge.runtime.images.decoding"
     planted = ast.parse(f"def late():\n    from {decoding} import read_image\n")
-    assert limits in IMPORTS[decoding]
-    assert set(_circle(IMPORTS | {limits: set(_imported(planted))})) == {limits, decoding}
+    assert limits in imports()[decoding]
+    assert set(_circle(imports() | {limits: set(_imported(planted))})) == {limits, decoding}
 
 
 @pytest.mark.parametrize("package", BELOW)
 def test_parameter_lists_are_short(package: str) -> None:
     long = []
-    for module, tree in TREES.items():
+    for module, tree in trees().items():
         for node in ast.walk(tree):
             if _package(module) == package and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 given = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
@@ -135,7 +144,7 @@ def test_no_call_unpacks_a_literal_tuple(package: str) -> None:
 
     starred = [
         f"{module}:{node.lineno}"
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
         for node in ast.walk(tree)
         if _package(module) == package and isinstance(node, ast.Call)
         if any(isinstance(argument, ast.Starred) and is_tuple(argument.value) for argument in node.args)

@@ -42,7 +42,7 @@ class Built(NamedTuple):
     keystore: Path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[pytest.param("", marks=pytest.mark.slow)])  # half a minute of Java: by CI
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The shipped bundle's app, signed with a debug key that this build makes."""
     try:

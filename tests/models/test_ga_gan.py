@@ -168,9 +168,8 @@ def test_maps_are_those_of_the_paper_s_tables() -> None:
     assert discriminator(images)[0].shape == (2,)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("classes", [0, 4])
-@pytest.mark.parametrize("size", [32, 64, 128, 256])
+@pytest.mark.parametrize("size", [32, 256])
+@pytest.mark.parametrize(("classes", "channels"), [(0, 1), (4, 3)])
 def test_sizes_channels_and_classes(size: int, classes: int, channels: int) -> None:
     generator = on_meta(lambda: Generator(size, channels, 16, classes, 4))
     discriminator = on_meta(lambda: Discriminator(size, channels, classes, "projection" if classes else "none", 4))

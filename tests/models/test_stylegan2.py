@@ -17,6 +17,7 @@ from scipy.signal import convolve2d, correlate2d
 from torch import Tensor, nn
 
 import stylegan_reference as reference
+from corners import corners
 from places import CHECKOUT
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings, append_minibatch_std
 from sonoforge.models.stylegan.generator import StyledSettings
@@ -97,7 +98,7 @@ def test_a_layer_equals_convolutions_with_each_image_s_own_weights(up: bool) -> 
             np.testing.assert_allclose(found[image, output], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [16, 32, 56])
+@pytest.mark.parametrize("size", [16, 56])
 @pytest.mark.parametrize("classes", [0, CLASSES])
 def test_networks_and_their_gradients_equal_the_plain_ones(size: int, classes: int) -> None:
     generator, discriminator = _pair(size, classes=classes)
@@ -175,7 +176,7 @@ def _count(network: nn.Module) -> int:
     return sum(values.numel() for values in network.parameters())
 
 
-@pytest.mark.parametrize("size", [16, 32, 64, 128, 224, 256, 512, 1024])
+@pytest.mark.parametrize("size", corners([16, 32, 64, 128, 224, 256, 512, 1024], 16, 224))
 def test_every_size_gives_images_and_scores_of_its_shape(size: int) -> None:
     channels = 1 if size == 64 else 3
     with torch.device("meta"):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import stylegan3_reference as reference
+from corners import corners
 from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings, SynthesisLayer, initialise, plan_grids
 from sonoforge.training.metrics.equivariance import (
     render_transformed,
@@ -108,7 +109,7 @@ def _moved_styles(generator: Generator) -> Tensor:
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("size", [32, 48])
+@pytest.mark.parametrize("size", corners([32, 48], 48))
 def test_synthesis_is_that_of_plain_operations(config: str, size: int) -> None:
     torch.manual_seed(0)
     generator = _settled(_small(config, size, channel_max=6))
@@ -160,7 +161,7 @@ def test_synthesis_is_faster_than_plain_operations(config: str) -> None:
     assert seconds(lambda: generator.synthesis(styles)) < 0.8 * seconds(lambda: reference.synthesise(generator, styles))
 
 
-@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("size", corners([32, 64], 32))
 @pytest.mark.parametrize("config", CONFIGS)
 def test_translation_equivariance_exceeds_45_db(config: str, size: int) -> None:
     generator = _settled(_small(config, size))

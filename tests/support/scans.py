@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,18 @@ from PIL import Image
 from scipy import ndimage
 
 
+@functools.cache
 def draw_scan(seed: int, side: int = 128) -> NDArray[np.uint8]:
-    """Return one (side, side) uint8 picture with texture at several scales."""
+    """Return one (side, side) uint8 picture with texture at several scales; not to be changed."""
     generator = np.random.default_rng(seed)
     field = sum(
         weight * ndimage.gaussian_filter(generator.normal(size=(side, side)), scale) * scale
         for weight, scale in ((1.0, side / 64), (1.5, side / 24), (1.0, side / 8))
     )
     depth = np.linspace(1.0, 0.3, side)[:, None]
-    return np.clip((110 + 60 * field / field.std()) * depth, 0, 255).astype(np.uint8)
+    picture = np.clip((110 + 60 * field / field.std()) * depth, 0, 255).astype(np.uint8)
+    picture.setflags(write=False)
+    return picture
 
 
 def save(path: Path, pixels: NDArray[np.uint8]) -> None:

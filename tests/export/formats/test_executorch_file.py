@@ -15,7 +15,6 @@ import pytest
 import torch
 from torch import nn
 
-from places import CHECKOUT
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats import executorch as executorch_file
 from sonoforge.export.formats.executorch import LEFT, lower, quantise, write_executorch, write_executorch_int8
@@ -29,16 +28,10 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
+from traces import traces_of_this_machine
 
 SIDE = 64
 PREPROCESSING = Preprocessing(size=SIDE)
-OF_THE_MACHINE = (
-    str(CHECKOUT),
-    str(Path(torch.__file__).parent),
-    str(Path.home()),
-    "sonoforge/",
-    ".py",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -198,8 +191,7 @@ def test_a_network_that_looks_twice_is_small_in_int8(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["executorch", "executorch-int8"])
 def test_the_file_holds_no_trace_of_the_machine_that_made_it(files: dict[str, Path], name: str) -> None:
-    data = files[name].read_bytes()
-    assert [trace for trace in OF_THE_MACHINE if trace.encode() in data] == []
+    assert traces_of_this_machine(files[name].read_bytes()) == []
 
 
 def test_the_file_says_what_the_source_says_of_it(files: dict[str, Path]) -> None:

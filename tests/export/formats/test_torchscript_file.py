@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from places import CHECKOUT
+from corners import corners
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats import torchscript as torchscript_file
 from sonoforge.export.formats.onnx_graph import BundleGraph
@@ -26,12 +26,12 @@ from sonoforge.models.second_look import OutlineHead
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
+from traces import traces_of_this_machine
 
 FORMATS = {
     "torchscript": ("model.torchscript.pt", torchscript_file.write_torchscript),
     "torchscript-lite": ("model.ptl", torchscript_file.write_lite),
 }
-OF_THE_MACHINE = (str(CHECKOUT), str(Path(torch.__file__).parent), str(Path.home()), "debug_pkl")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def files(source: Source, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("count", [1, 3])
 def test_any_batch_answers_as_onnxruntime(source: Source, files: dict[str, Path], name: str, count: int) -> None:
     side = source.preprocessing.size
     noise = np.random.default_rng(count).integers(0, 256, (5, side, side, 3)).astype(np.uint8)
@@ -80,15 +80,14 @@ def _records(data: bytes) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_file_holds_no_trace_of_the_machine_that_made_it(files: dict[str, Path], name: str) -> None:
     for record, data in _records(files[name].read_bytes()).items():
-        for trace in OF_THE_MACHINE:
-            assert trace.encode() not in data and trace not in record, (record, trace)
+        assert traces_of_this_machine(data) == [] and "debug_pkl" not in record, record
 
 
-def test_torch_itself_would_write_the_paths(source: Source) -> None:
+def test_torch_itself_would_write_the_paths() -> None:
     """What the test above looks for is there before it is taken out."""
     buffer = io.BytesIO()
-    torch.jit.save(torch.jit.trace(source.graph, torch.zeros(1, 3, 64, 64)), buffer)
-    assert any(OF_THE_MACHINE[0].encode() in data for data in _records(buffer.getvalue()).values())
+    torch.jit.save(torch.jit.trace(OutlineHead(), torch.zeros(1, 96, 4, 4)), buffer)
+    assert any(traces_of_this_machine(data) for data in _records(buffer.getvalue()).values())
 
 
 def test_torch_reads_the_file_and_its_texts_without_sonoforge(source: Source, files: dict[str, Path]) -> None:
@@ -107,7 +106,7 @@ def test_the_lite_file_is_run_by_the_lite_interpreter(files: dict[str, Path], mo
     assert "archive/bytecode.pkl" in _records(files["torchscript-lite"].read_bytes())
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", corners(FORMATS, "torchscript"))
 def test_a_process_of_its_own_gives_the_golden_answers(source: Source, files: dict[str, Path], name: str) -> None:
     golden = open_bundle().golden()
     found = run_in_subprocess(name, files[name], [source.preprocessing.normalise(golden["pixels"][:3])], batch=2)
@@ -122,12 +121,12 @@ def test_members_with_a_mirror_answer_in_any_batch(tmp_path: Path) -> None:
         for parameter in second.features[11:].parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     graph = BundleGraph([first, second], 1.3, shared_blocks=11, mirror=True).eval()
-    (tmp_path / "model.pt").write_bytes(torchscript_file.trace_file(graph, (torch.zeros(2, 3, 64, 64),)))
-    (tmp_path / "model.ptl").write_bytes(torchscript_file.lite_file(graph, (torch.zeros(2, 3, 64, 64),)))
+    (tmp_path / "model.pt").write_bytes(torchscript_file.trace_file(graph, (torch.zeros(2, 3, 32, 32),)))
+    (tmp_path / "model.ptl").write_bytes(torchscript_file.lite_file(graph, (torch.zeros(2, 3, 32, 32),)))
     for name in ("model.pt", "model.ptl"):
         answer = torchscript_file.open_file(tmp_path / name)
-        for count in (1, 2, 5):
-            inputs = torch.randn(count, 3, 64, 64)
+        for count in (1, 3):
+            inputs = torch.randn(count, 3, 32, 32)
             with torch.inference_mode():
                 expected = [output.numpy() for output in graph(inputs)]
             for ours, theirs in zip(answer([inputs.numpy()]), expected, strict=True):

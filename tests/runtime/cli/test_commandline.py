@@ -373,6 +373,7 @@ def test_sigterm_is_ctrl_c(monkeypatch: pytest.MonkeyPatch, ctrl_c: Any) -> None
 def test_two_signals_of_one_wish_to_end_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
     noted: list[int] = []
     monkeypatch.setattr(cli, "_import", lambda *_: WaitingVerb([signal.SIGTERM, signal.SIGTERM]))
+    monkeypatch.setattr(interruption, "SAME_WISH_SECONDS", 60)
     before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
     try:
         assert sonoforge("classify", "x").code == 0

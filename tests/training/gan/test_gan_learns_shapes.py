@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from corners import corners
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
@@ -30,16 +31,13 @@ def draw_discs(count: int) -> TrainingSet:
     return TrainingSet(pixels, None, ("disc",), 1, "discs", ("mask",))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        GanSettings("spade", "small-data", width=4, batch=8, steps=50, learning_rate=0.001),
-        GanSettings(
-            "biggan", "small-data", width=4, batch=16, steps=200, learning_rate=0.002, n_critic=1, augmentation="none"
-        ),
-    ],
-    ids=lambda settings: settings.recipe,
+SPADE = GanSettings("spade", "small-data", width=4, batch=8, steps=50, learning_rate=0.001)
+BIGGAN = GanSettings(
+    "biggan", "small-data", width=4, batch=16, steps=200, learning_rate=0.002, n_critic=1, augmentation="none"
 )
+
+
+@pytest.mark.parametrize("settings", corners([SPADE, BIGGAN], SPADE), ids=lambda settings: settings.recipe)
 def test_the_image_shows_what_its_mask_says(settings: GanSettings, tmp_path: Path) -> None:
     own = replace(settings, class_name="disc", masks=True, image_size=SIDE, tick_steps=1000, seed=1)
     train_gan(draw_discs(200), GanJob(own, "cpu"), tmp_path)

@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from processes import start, wait_until
-from program import refused, sonoforge, succeed
+from program import refused, succeed
 from scans import write_set
-from small_run import CLASSIFIER, SMALL
+from small_run import CLASSIFIER, SMALL, SmallRun
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.options import ClassifierOptions
@@ -35,10 +35,10 @@ from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.verbs import crossval
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a small comparison, one fold after the other; not to be changed."""
-    return Path(succeed("crossval", *SMALL, "--jobs", "1", "--out", tmp_path_factory.mktemp("runs")).json["run"])
+@pytest.fixture
+def uninterrupted(small_run: SmallRun) -> Path:
+    """The folder of a run whose comparison is that of `SMALL`, one fold after the other."""
+    return small_run.folder
 
 
 @pytest.fixture(scope="module")
@@ -281,19 +281,6 @@ def test_wrong_generator_settings_are_refused_before_any_work(
 ) -> None:
     assert message in refused("crossval", *arguments, "--out", tmp_path / "runs", "--cache", tmp_path / "cache")
     assert not (tmp_path / "runs").exists()
-
-
-def test_the_tables_come_again_from_the_predictions_alone(uninterrupted: Path, tmp_path: Path) -> None:
-    alone = tmp_path / "elsewhere.csv"
-    alone.write_bytes((uninterrupted / "predictions.csv").read_bytes())
-    again = sonoforge("crossval", "--from", alone)
-    run = sonoforge("crossval", *SMALL, "--jobs", "1", "--out", uninterrupted.parent, "--resume")
-    assert again.code == run.code == 0
-    assert len(again.said.splitlines()) > 10 and run.said.startswith(again.said)
-    results, found = json.loads((uninterrupted / "results.json").read_text()), succeed("crossval", "--from", alone).json
-    assert found["comparisons"] == results["comparisons"] and found["never_right"] == results["never_right"]
-    for arm, figures in found["arms"].items():
-        assert figures == {key: results["arms"][arm][key] for key in figures}
 
 
 @pytest.mark.slow
