@@ -34,13 +34,13 @@ use train
 "${sonoforge[@]}" gan train --data scans --class malignant --recipe dcgan --size 32 --width 8 --steps 2 --quiet
 "${sonoforge[@]}" gan sample runs/00000-* --count 4 --out generated --quiet
 "${sonoforge[@]}" evaluate scans generated --features pixels --size 32 --quiet
-"${sonoforge[@]}" train --data scans --weights shipped --epochs 1 --members 1 --quiet
-"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --quiet
+"${sonoforge[@]}" train --data scans --weights shipped --epochs 1 --ensemble-size 1 --quiet
+"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --ensemble-size 1 --quiet
 
 wait "$others"
 use cluster,remote
-"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --cluster local --quiet
-"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --members 1 --out "file://$PWD/url" --quiet
+"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --ensemble-size 1 --cluster local --quiet
+"${sonoforge[@]}" crossval --data scans --weights shipped --arms real --folds 2 --epochs 1 --ensemble-size 1 --out "file://$PWD/url" --quiet
 "$PWD/cluster,remote/bin/python" -c 'import s3fs'
 
 use segment,tune

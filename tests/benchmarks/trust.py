@@ -48,7 +48,7 @@ from sonoforge.training.statistics.flagged import beyond, error_ratio
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.risk_coverage import area_under_risk, cuts
 
-SETTINGS = dataclasses.replace(BUDGETS["quick"], members=1, mirror=False)
+SETTINGS = dataclasses.replace(BUDGETS["quick"], ensemble_size=1, mirror=False)
 QUALITY = ("sharpness", "contrast", "saturated")
 _CPU = torch.device("cpu")
 Floats = NDArray[np.float64]

@@ -20,7 +20,7 @@ CLASSIFIER = [
     str(SIDE),
     "--epochs",
     "2",
-    "--members",
+    "--ensemble-size",
     "2",
 ]
 GENERATOR = ["--gan-recipe", "dcgan", "--gan-width", "4", "--gan-size", "32", "--gan-steps", "6", "--gan-batch", "4"]

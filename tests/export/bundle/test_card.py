@@ -72,8 +72,8 @@ def title(facts: CardFacts) -> str:
 
 
 def departures(facts: CardFacts) -> str:
-    asked = {name: facts.config[name] for name in ("frozen_blocks", "epochs", "members", "image_size")}
-    own = {"frozen_blocks": 11, "epochs": 5, "members": 3, "image_size": 224}
+    asked = {name: facts.config[name] for name in ("frozen_blocks", "epochs", "ensemble_size", "image_size")}
+    own = {"frozen_blocks": 11, "epochs": 5, "ensemble_size": 3, "image_size": 224}
     changed = [f"{name.replace('_', ' ')} {asked[name]} instead of {own[name]}" for name in own]
     return ", ".join(text for text, name in zip(changed, own, strict=True) if asked[name] != own[name])
 
@@ -108,7 +108,7 @@ CHECKS = [
         f"Training: {title(f)}; budget `{f.config['budget']}` ({f.config['epochs']} epochs, "
         f"{f.config['frozen_blocks']} of 19 blocks frozen), seed {f.config['seed']}.")),
     Check(lambda f: bool(f.config["teachers"]), lambda f: f"Each was distilled from {f.config['teachers']} networks."),
-    Check(lambda f: f.config["members"] > 1, lambda f: f"{f.config['members']} networks answer together."),
+    Check(lambda f: f.config["ensemble_size"] > 1, lambda f: f"{f.config['ensemble_size']} networks answer together."),
     Check(always, lambda f: "It answers on the mean embedding of the image and its mirror image."),  # of budget quick
     # data
     Check(always, lambda f: rf"\S+: {sum(f.trained.values())} of {sum(f.images.values())} images "
@@ -231,7 +231,7 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(weights_choice: object) -> list[object]:
-    return ["--weights", weights_choice, *CLASSIFIER[2:], "--epochs", "1", "--members", "1", "--device", "cpu"]
+    return ["--weights", weights_choice, *CLASSIFIER[2:], "--epochs", "1", "--ensemble-size", "1", "--device", "cpu"]
 
 
 def trained(folder: Path, data: Path | str, arm: str, weights_choice: object, cache: Path) -> Card:

@@ -18,7 +18,7 @@ from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord
 
 OTHER: dict[str, Any] = {
     "data": "phantoms", "fingerprint": "0" * 64, "images": ["0" * 16], "count": 779, "class_counts": {"normal": 1},
-    "arm": "gan", "budget": "quick", "epochs": 5, "frozen_blocks": 11, "members": 3, "mirror": True,
+    "arm": "gan", "budget": "quick", "epochs": 5, "frozen_blocks": 11, "ensemble_size": 3, "mirror": True,
     "weights": "none", "seed": 1,
 }  # fmt: skip
 NO_ARRAYS = ModelArrays(*[np.zeros(0)] * 5)
@@ -68,7 +68,7 @@ def test_only_a_run_takes_a_network(tmp_path: Path) -> None:
 def test_its_own_network_gives_a_run_the_bundle_that_it_has(tmp_path: Path) -> None:
     done = succeed(
         "run", "--data", "phantom", "--images", "60", "--folds", "2", "--device", "cpu", "--arms", "real", "--weights",
-        "shipped", "--frozen-blocks", "17", "--epochs", "1", "--members", "1", "--jobs", "1", "--out",
+        "shipped", "--frozen-blocks", "17", "--epochs", "1", "--ensemble-size", "1", "--jobs", "1", "--out",
         tmp_path / "runs", "--cache", tmp_path / "cache",
     )  # fmt: skip
     run = Path(done.json["run"])

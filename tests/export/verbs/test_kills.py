@@ -65,7 +65,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Command]:
     gan = ["gan", "train", "--recipe", "dcgan", "--width", "8", "--class-name", "malignant", "--image-size", "32"]
     gan += ["--batch", "8", "--device", "cpu", "--metrics", "none", "--data", write_pictures(folder, 24)]
     assert _end(Command((*gan, "--steps", "4", "--out"), _readable_checkpoints), folder / "generator") == 0
-    small = [*SMALL, "--images", "30", "--folds", "2", "--epochs", "1", "--members", "1", "--jobs", "1"]
+    small = [*SMALL, "--images", "30", "--folds", "2", "--epochs", "1", "--ensemble-size", "1", "--jobs", "1"]
     small += ["--cache", folder / "cache", "--resume", "--out"]
     return {
         "gan train": Command((*gan, "--steps", STEPS, "--tick-steps", "3", "--resume", "--out"), _readable_checkpoints),

@@ -108,7 +108,19 @@ def test_wrong_input_gives_one_line_and_exit_code_2(arguments: list[str], messag
 
 @pytest.mark.slow
 def test_one_classifier_can_be_trained_exported_and_used(small_run: SmallRun, tmp_path: Path) -> None:
-    small = [*CLASSIFIER, "--budget", "full", "--epochs", "1", "--members", "1", "--images", "60", "--holdout", "0.3"]
+    small = [
+        *CLASSIFIER,
+        "--budget",
+        "full",
+        "--epochs",
+        "1",
+        "--ensemble-size",
+        "1",
+        "--images",
+        "60",
+        "--holdout",
+        "0.3",
+    ]
     done = sonoforge("train", *small, "--device", "cpu", "--out", tmp_path, "--cache", small_run.cache, "--json")
     assert done.code == 0, done.err
     folder = done.json["run"]

@@ -195,7 +195,7 @@ def test_a_grid_is_read_as_it_is_typed() -> None:
         ("0.1,0.2", "found '0.1', expected NAME=VALUE"),
         ("gan-steps=1,2", "expected NAME=VALUE"),
         ("epochs=3", "found one value of epochs, expected at least two; a single one is --epochs"),
-        ("epochs=3,5,members=1", "found one value of members"),
+        ("epochs=3,5,ensemble-size=1", "found one value of ensemble-size"),
         ("epochs=3,5,3", "found epochs=3,5,3, expected each value once"),
         ("epochs=3,5,epochs=8,9", "found epochs twice"),
         ("epochs=3,2.5", "epochs: found '2.5', expected a whole number"),

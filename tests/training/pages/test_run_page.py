@@ -269,7 +269,9 @@ def test_sentences_follow_from_what_the_run_did(sealed: Written, small: Written)
     assert f"{spread(added)} images of normal and malignant, drawn by a GAN" in text
     assert "Each fold has its own generators, which read its training images only." in text
     assert "None of these images is BUSI's: the choice was made elsewhere." in text
-    assert "epochs 3 instead of 5, number" not in text and "(epochs 3 instead of 5, members 1 instead of 3" in text
+    assert (
+        "epochs 3 instead of 5, number" not in text and "(epochs 3 instead of 5, ensemble size 1 instead of 3" in text
+    )
     assert "simulated" not in text and "nothing was chosen" not in text
     assert "GAN" not in small.page.text[: small.page.text.index("Glossary")] and "Generators:" not in small.page.text
 

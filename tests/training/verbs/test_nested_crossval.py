@@ -23,7 +23,7 @@ from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import read_plan
 
 RATES = (0.0001, 0.03)
-NESTED = [*SMALL, "--folds", "2", "--epochs", "1", "--members", "1", "--arms", "real"]
+NESTED = [*SMALL, "--folds", "2", "--epochs", "1", "--ensemble-size", "1", "--arms", "real"]
 NESTED += ["--choose", "learning-rate=0.0001,0.03", "--inner-folds", "2"]
 
 

@@ -24,7 +24,7 @@ from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 
-CLASSIFIER = ["--weights", "first.safetensors", "--frozen-blocks", "17", "--epochs", "1", "--members", "1"]
+CLASSIFIER = ["--weights", "first.safetensors", "--frozen-blocks", "17", "--epochs", "1", "--ensemble-size", "1"]
 COMPARISON = ["--data", "scans", "--arms", "real", "--folds", "2", "--device", "cpu", "--jobs", "1", *CLASSIFIER]
 COMMANDS = {
     "crossval": ["crossval", *COMPARISON, "--out", "runs"],
@@ -294,14 +294,14 @@ def forget_the_final_model(folder: Path) -> None:
 
 
 def change_the_final_model(folder: Path) -> None:
-    edit(folder / "final" / "made_from.json", lambda made: made["settings"]["classifier"].update(members=7))
+    edit(folder / "final" / "made_from.json", lambda made: made["settings"]["classifier"].update(ensemble_size=7))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (forget_the_final_model, "nothing says what the kept model was made from"),
-        (change_the_final_model, "final: was made with classifier.members 7, expected 1"),
+        (change_the_final_model, "final: was made with classifier.ensemble_size 7, expected 1"),
     ],
 )
 def test_a_final_model_made_from_anything_else_is_not_kept(

@@ -28,7 +28,18 @@ from sonoforge.training.run_folder import read_config
 BATCH_NORM = "batch-norm.npz"
 """`models.mobilenetv2.folded_statistics` of a bundle's network, where it is one alone: it can be trained further."""
 _SAME = (
-    *("data", "fingerprint", "images", "count", "class_counts", "arm", "budget", "epochs", "frozen_blocks", "members"),
+    *(
+        "data",
+        "fingerprint",
+        "images",
+        "count",
+        "class_counts",
+        "arm",
+        "budget",
+        "epochs",
+        "frozen_blocks",
+        "ensemble_size",
+    ),
     *("mirror", "weights", "seed"),
 )
 _BATCH = 32

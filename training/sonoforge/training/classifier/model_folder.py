@@ -102,7 +102,7 @@ class TrainingRecord(_LaterTraining):
     budget: str
     epochs: int
     frozen_blocks: int
-    members: int
+    ensemble_size: int
     mirror: bool
     weights: str
     seed: int

@@ -28,7 +28,7 @@ SETTABLE = (
     "precision",
 )
 """Other settings that an option has in place of the budget's."""
-CHOOSABLE = ("learning_rate", "epochs", "frozen_blocks", "members")
+CHOOSABLE = ("learning_rate", "epochs", "frozen_blocks", "ensemble_size")
 """Options that can also be chosen inside each training fold, see `nested_choice`, as can the dose of arms that add."""
 
 
@@ -50,7 +50,7 @@ class ClassifierOptions:
     )
     epochs: int | None = option(None, help="classifier epochs, instead of the budget's", limits=(1, None))
     frozen_blocks: int | None = option(None, help="frozen leading blocks, of 19", limits=(0, 18))
-    members: int | None = option(None, help="networks that answer together", limits=(1, 16))
+    ensemble_size: int | None = option(None, help="networks in the ensemble, whose logits are averaged", limits=(1, 16))
     learning_rate: float | None = option(None, help="classifier's (peak) learning rate", limits=(1e-8, None))
     augmentation: str | None = option(
         None, help="random changes of training images, instead of the budget's", choices=tuple(VARIANTS)

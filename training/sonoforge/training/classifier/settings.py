@@ -38,7 +38,7 @@ class ClassifierSettings:
     balance: bool = False  # show all collections equally often, see `scan_views.balanced_frequencies`
     # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
-    members: int = 1
+    ensemble_size: int = 1
     teachers: int = 0  # networks that are distilled into each of the members, see `distillation`; 0: none
     mirror: bool = False  # answer on the mean embedding of the image and its mirror image; twice the work of one answer
     # Answer on the mean embedding of the whole image and of the window where the network sees a lesion, see
@@ -71,7 +71,7 @@ BUDGETS: dict[str, ClassifierSettings] = {
     # (three seeds), macro-AUC .943 to .949; three together: .867 and .954.  Averaging their weights instead (.851),
     # batch norm in eval mode (.742), 8 or 12 epochs, mixing of images, stronger augmentation, half or double the rate
     # did not help; the mirror image did.
-    "quick": ClassifierSettings(epochs=5, members=3, mirror=True),
+    "quick": ClassifierSettings(epochs=5, ensemble_size=3, mirror=True),
     # Every block and the thesis's 20 epochs (more over-fitted there), with smoothing, averaging, flips and one-cycle,
     # which it does not name.
     "full": ClassifierSettings(frozen_blocks=0, epochs=20, learning_rate=5e-4, averaging=0.99),

@@ -93,7 +93,7 @@ def train_arm(
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
     members = [
         build_network(len(images.classes), job.backbone, derive_seed(seed, "classifier head", member), device)
-        for member in range(settings.members)
+        for member in range(settings.ensemble_size)
     ]
     if settings.cached_blocks:
         if features is None:
@@ -200,7 +200,7 @@ def _fit_member(
 
 def train_judge(images: LabelledImages, job: ClassifierJob) -> Judge:
     """Train one network on real images alone, and return what it says of others, see `curation.Judge`."""
-    settings = dataclasses.replace(job.settings, members=1, teachers=0)
+    settings = dataclasses.replace(job.settings, ensemble_size=1, teachers=0)
     own = dataclasses.replace(job, arm=ARMS["real"], settings=settings, watched=None)
     members = train_arm(images, None, own).members
 

@@ -241,7 +241,7 @@ def _describe_training(
         budget=provenance.budget,
         epochs=settings.epochs,
         frozen_blocks=settings.frozen_blocks,
-        members=settings.members,
+        ensemble_size=settings.ensemble_size,
         teachers=settings.teachers,
         settings=_chosen(arm, provenance),
         mirror=settings.mirror,

@@ -34,7 +34,7 @@ GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
 }
 
 # The built-in demonstration ends in minutes and needs no network.
-PHANTOM_FOLDS, PHANTOM_GAN_STEPS, PHANTOM_CLASSIFIER = 5, 60, {"epochs": 6, "members": 1}
+PHANTOM_FOLDS, PHANTOM_GAN_STEPS, PHANTOM_CLASSIFIER = 5, 60, {"epochs": 6, "ensemble_size": 1}
 HELD_OUT = 0.1
 """Share of a training fold that the best checkpoint of its generators is chosen on."""
 

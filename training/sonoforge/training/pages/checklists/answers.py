@@ -138,10 +138,10 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
             f"{run.report}; results.json: budget" + (", choice" if "choice" in results else ""),
         ),
         "ensemble": Answer(
-            f"{classifier['members']} networks answer together, on the mean of their logits."
-            if classifier["members"] > 1
+            f"{classifier['ensemble_size']} networks answer together, on the mean of their logits."
+            if classifier["ensemble_size"] > 1
             else "None: one network answers.",
-            "results.json: classifier.members",
+            "results.json: classifier.ensemble_size",
         ),
         "selection": Answer(
             "The weights after the last epoch; no epoch is chosen by results. "

@@ -27,7 +27,7 @@ sonoforge train --data scans/ --weights backbone.safetensors --resume
         "budget",
         "weights",
         "epochs",
-        "members",
+        "ensemble_size",
         "seed",
         "device",
         "out",
