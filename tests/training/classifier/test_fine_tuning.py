@@ -50,7 +50,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     return pixels, labels.astype(np.int64)
 
 
-SETTINGS = ClassifierSettings(frozen_blocks=0, epochs=6, learning_rate=5e-2, batch=16, averaging=0.9)
+SETTINGS = ClassifierSettings(frozen_blocks=0, epochs=6, learning_rate=5e-2, batch=16, ema_decay=0.9)
 
 
 def weights(net: nn.Module) -> dict[str, torch.Tensor]:

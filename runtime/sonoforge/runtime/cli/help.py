@@ -105,9 +105,9 @@ _PLACEHOLDERS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
 
 def _text(option: Option, everything: bool) -> str:
     """Return the text of an option's entry: its help, the choices that this does not name, and the default."""
-    text: str = option.metadata["help"]
-    if everything and option.metadata["details"]:
-        text += f"; {option.metadata['details']}"
+    text, _, details = option.metadata["help"].partition("\n")
+    if everything and details:
+        text += f"; {details}"
     choices = option.metadata["choices"] or ()
     if any(choice not in text for choice in choices):
         text += f"; one of {', '.join(choices)}"

@@ -41,24 +41,21 @@ def option(
     limits: tuple[float | None, float | None] = (None, None),
     metavar: str | None = None,
     aliases: Sequence[str] = (),
-    details: str = "",
     **traits: bool,
 ) -> Any:
     """Declare one option of a verb's settings: its default and its entry in ``--help``.
 
     Args:
         default: The value when neither flag nor config file gives one; absent for a required option.
-        help: One line for ``--help``, with the unit where there is one.
+        help: One line for ``--help``, with the unit if any; after a line break, what ``--help-all`` adds.
         choices: The only values allowed; the closest is suggested for a mistyped one.
         limits: Smallest and largest value allowed; None where there is no limit.
         metavar: The placeholder shown in ``--help``.
         aliases: Other names of the flag and of the config key, such as ``class`` for ``class_name``.
-        details: More help, which ``--help-all`` adds.
         traits: See `repeated_option`, `runs_folder`, `images_target` and `argument`.
     """
     metadata: dict[str, Any] = {
         "help": help,
-        "details": details,
         "choices": choices,
         "limits": limits,
         "metavar": metavar,

@@ -201,7 +201,7 @@ class _Training:
             for index in range(self.steps):
                 loss, hits = self._step(order[index * self.batch : (index + 1) * self.batch], rng)
                 step = epoch * self.steps + index + 1
-                _update_average(self.average, self.net.state_dict(), self.settings.averaging, step)
+                _update_average(self.average, self.net.state_dict(), self.settings.ema_decay, step)
                 total_loss, correct = total_loss + loss, correct + hits
         return {
             "epoch": epoch + 1,

@@ -20,7 +20,7 @@ SETTABLE = (
     "outlines",
     "look_again",
     "label_smoothing",
-    "averaging",
+    "ema_decay",
     "balance",
     "teachers",
     "mirror",
@@ -39,8 +39,8 @@ class ClassifierOptions:
     budget: str = option(
         "quick",
         help="quick: minutes on a CPU; full: all layers, 20 epochs; thesis: as published; collections: for several "
-        "collections with masks",
-        details="quick trains the late blocks only; full adds label smoothing, a moving average of the weights, flips "
+        "collections with masks\n"
+        "quick trains the late blocks only; full adds label smoothing, a moving average of the weights, flips "
         "and a one-cycle learning rate to the thesis' training; collections aims at scanners that are in no collection",
         choices=tuple(BUDGETS),
     )
@@ -81,9 +81,9 @@ class ClassifierOptions:
     label_smoothing: float | None = option(
         None, help="share of each image's target that is spread over all classes", limits=(0, 0.5)
     )
-    averaging: float | None = option(
+    ema_decay: float | None = option(
         None,
-        help="decay of the moving average of the weights, which is what answers (0: the last weights)",
+        help="decay of the exponential moving average (EMA) of the weights, which are the ones used (0: no EMA)",
         limits=(0, 0.9999),
     )
     balance: bool | None = option(None, help="show all collections equally often, whatever their sizes")

@@ -24,7 +24,7 @@ class ClassifierSettings:
     batch: int = 32  # images a step
     label_smoothing: float = 0.1  # share of the target spread over all classes (Szegedy et al. 2016), 0..1
     # Decay of the exponential moving average of the weights a step, 0 for none; the averaged weights are the result.
-    averaging: float = 0.98
+    ema_decay: float = 0.98
     class_weights: bool = False  # weight each class by the inverse of its frequency
     # Row of `augmentation.VARIANTS`, see `augmentation.augment`.  An arm may have its own.
     augmentation: str = "flip"
@@ -74,7 +74,7 @@ BUDGETS: dict[str, ClassifierSettings] = {
     "quick": ClassifierSettings(epochs=5, ensemble_size=3, mirror=True),
     # Every block and the thesis's 20 epochs (more over-fitted there), with smoothing, averaging, flips and one-cycle,
     # which it does not name.
-    "full": ClassifierSettings(frozen_blocks=0, epochs=20, learning_rate=5e-4, averaging=0.99),
+    "full": ClassifierSettings(frozen_blocks=0, epochs=20, learning_rate=5e-4, ema_decay=0.99),
     # As the MSc thesis trains MobileNetV2 (S. H., Middlesex University, 2024): ImageNet weights, every block, 20
     # epochs, whole images resized to 224 x 224, and nothing that it does not name.  It is silent on optimiser, learning
     # rate and batch: Adam with its authors' default rate (Kingma & Ba, ICLR 2015, algorithm 1), which is also
@@ -89,7 +89,7 @@ BUDGETS: dict[str, ClassifierSettings] = {
         weight_decay=0.0,
         batch=32,
         label_smoothing=0.0,
-        averaging=0.0,
+        ema_decay=0.0,
         augmentation="none",
         test_curves=True,  # its figure 13 shows training and test by epoch
     ),
@@ -98,7 +98,7 @@ BUDGETS: dict[str, ClassifierSettings] = {
         frozen_blocks=4,
         epochs=12,
         label_smoothing=0.0,
-        averaging=0.99,
+        ema_decay=0.99,
         augmentation="trivial",
         heads="questions",
         windows=0.7,

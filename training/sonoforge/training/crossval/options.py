@@ -25,7 +25,7 @@ class ComparisonConfig:
         choices=("sealed", LEAVE_ONE_OUT, "thesis", "single"),
     )
     arms: tuple[str, ...] = option(
-        ("real", "gan"), help="what to train on; the first arm is the baseline", details=FORMS
+        ("real", "gan"), help="what to train on; the first arm is the baseline\n" + FORMS
     )
     real_shares: tuple[float, ...] = option(
         (),

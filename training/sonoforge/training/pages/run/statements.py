@@ -206,7 +206,7 @@ def describe_optimiser(classifier: Mapping[str, Any]) -> str:
         said = f"{optimiser} with one-cycle learning rates up to {rate:g}"
     added = [
         f"label smoothing {classifier['label_smoothing']:g}" if classifier["label_smoothing"] else "",
-        f"weights averaged with decay {classifier['averaging']:g}" if classifier["averaging"] else "",
+        f"weights averaged with decay {classifier['ema_decay']:g}" if classifier["ema_decay"] else "",
         IN_WORDS[classifier["augmentation"]],
         *describe_lessons(classifier),
         "two looks, at the whole image and at the window where the network sees a lesion"
