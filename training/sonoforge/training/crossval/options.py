@@ -24,9 +24,7 @@ class ComparisonConfig:
         "thesis: plain folds, as published; single: one plain 80/20 split",
         choices=("sealed", LEAVE_ONE_OUT, "thesis", "single"),
     )
-    arms: tuple[str, ...] = option(
-        ("real", "gan"), help="what to train on; the first arm is the baseline\n" + FORMS
-    )
+    arms: tuple[str, ...] = option(("real", "gan"), help="what to train on; the first arm is the baseline\n" + FORMS)
     real_shares: tuple[float, ...] = option(
         (),
         help="shares of the real images, such as 0.25,0.5,0.75,1: every arm with each, and how many real images the "
