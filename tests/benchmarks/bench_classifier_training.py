@@ -4,7 +4,7 @@
 
 prints processor milliseconds an image and step, medians over the rounds, which take turns, and the ratio to the bare
 loop of the same network: normalised tensors that are already there, forward, cross-entropy, backward, AdamW.  Ours
-includes cutting windows, augmentation, both questions, outlines and averaging of the weights.
+includes lesion crops, augmentation, both steps of the hierarchy, outlines and the average of the weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sonoforge.training.phantom.dataset import generate_phantom_set
 CPU = torch.device("cpu")
 CLASSES = ("normal", "benign", "malignant")
 BASE = ClassifierSettings(
-    frozen_blocks=0, epochs=1, ema_decay=0.99, augmentation="geometry", heads="questions", windows=0.7, outlines=0.5
+    frozen_blocks=0, epochs=1, ema_decay=0.99, augmentation="geometry", heads="hierarchical", windows=0.7, outlines=0.5
 )
 VARIANTS: dict[str, ClassifierSettings] = {
     "float32": BASE,

@@ -61,7 +61,7 @@ def test_learning_outlines_changes_the_blocks_before_them_and_continues_where_it
         return Batch(maps[places], outlines=Outlines(masks[places], torch.ones(len(places))))
 
     inputs = TrainingInputs(batch, labels)
-    settings = ClassifierSettings(frozen_blocks=12, epochs=3, batch=4, heads="questions", outlines=1.0)
+    settings = ClassifierSettings(frozen_blocks=12, epochs=3, batch=4, heads="hierarchical", outlines=1.0)
 
     def trained(settings: ClassifierSettings, checkpoint: Path | None = None, last: int = 3) -> dict[str, torch.Tensor]:
         def kill(row: dict[str, float]) -> None:

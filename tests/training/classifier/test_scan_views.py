@@ -30,7 +30,7 @@ CLASSES = ("normal", "benign", "malignant")
 SIDE = 64
 MASK = np.zeros((SIDE, SIDE), np.uint8)
 MASK[4:20, 4:24] = 255
-SETTINGS = ClassifierSettings(frozen_blocks=0, augmentation="none", heads="questions")
+SETTINGS = ClassifierSettings(frozen_blocks=0, augmentation="none", heads="hierarchical")
 NOTHING_FROZEN = torch.nn.Identity()
 
 
@@ -93,7 +93,7 @@ def test_what_no_mask_shows_does_not_count_as_healthy() -> None:
     assert outlines is not None and outlines.known.tolist() == [1] * 6 + [1, 1, 0, 0, 0]
 
 
-def test_what_windows_and_questions_need() -> None:
+def test_what_crops_and_hierarchical_heads_need() -> None:
     lacking = dataclasses.replace(images(), masks=None)
     with pytest.raises(SonoforgeError, match="--windows: found images without masks"):
         scan_inputs(lacking, dataclasses.replace(SETTINGS, windows=0.5), NOTHING_FROZEN, CPU)
@@ -181,7 +181,7 @@ def test_geometry_moves_a_scan_a_little_and_never_upside_down() -> None:
 def test_the_weighted_arm_weighs_classes_under_both_losses() -> None:
     real = images()
     job = ClassifierJob(Backbone({}, "", ""), ARMS["weighted"], SETTINGS, 0, CPU)
-    for heads, expected in (("classes", None), ("questions", 36 / (3 * np.bincount(real.labels)))):
+    for heads, expected in (("classes", None), ("hierarchical", 36 / (3 * np.bincount(real.labels)))):
         settings = dataclasses.replace(SETTINGS, heads=heads, class_weights=True)
         weights = image_weights(real, None, dataclasses.replace(job, settings=settings))
         assert weights is None if expected is None else weights == pytest.approx(expected[real.labels])

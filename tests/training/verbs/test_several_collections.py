@@ -11,7 +11,7 @@ import pytest
 from program import refused, succeed
 from sonoforge.training.phantom.dataset import write_phantom_set
 
-TRAVELLING = ("--budget", "full", "--heads", "questions")
+TRAVELLING = ("--budget", "full", "--heads", "hierarchical")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return ("--data", str(root / "clinic0"), "--data", str(root / "clinic1"))
 
 
-def test_each_collection_is_answered_by_a_network_that_learnt_questions_windows_and_outlines_elsewhere(
+def test_each_collection_is_answered_by_a_network_that_learnt_hierarchy_crops_and_outlines_elsewhere(
     collections: tuple[str, ...], tmp_path: Path
 ) -> None:
     own = ("--windows", "0.7", "--outlines", "0.5", "--look-again", "--augmentation", "geometry", "--balance")

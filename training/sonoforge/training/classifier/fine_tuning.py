@@ -25,10 +25,10 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels, augment
+from sonoforge.training.classifier.hierarchical import Shown, add_prevalence, hierarchical_loss, hierarchical_losses
 from sonoforge.training.classifier.lesion_outlines import Outlines, outline_loss
 from sonoforge.training.classifier.mixed_precision import bfloat16
 from sonoforge.training.classifier.network import to_tensor
-from sonoforge.training.classifier.questions import Shown, add_prevalence, question_loss, question_losses
 from sonoforge.training.classifier.settings import ClassifierSettings
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ class TrainingInputs(NamedTuple):
     measure: Callable[[Any], EpochRow] | None = None
     weights: NDArray[np.float64] | None = None  # (N,) of each image in the loss; None: all count alike
     frequencies: NDArray[np.float64] | None = None  # (N,) mean showings an epoch, their sum N; None: once each
-    healthy: int | None = None  # the healthy class, if two questions are asked, see `questions`; None: one of classes
-    healthy_share: float = 0.5  # of scans that the network will answer, if two questions are asked
+    healthy: int | None = None  # the healthy class, with hierarchical heads, see `hierarchical`; None: one softmax
+    healthy_share: float = 0.5  # of scans that the network will see, with hierarchical heads
 
     def only(self, chosen: Indices) -> TrainingInputs:
         """Serve the images at these indices alone."""
@@ -240,11 +240,13 @@ class _Training:
             # The teachers' answers are smooth already, and by class they were weighted themselves.
             return _class_loss(logits, view.answers.to(self.device), each, None, 0)
         if self.inputs.healthy is not None:
-            return self._question_loss(logits, view, truth, each, self.inputs.healthy)
+            return self._hierarchical_loss(logits, view, truth, each, self.inputs.healthy)
         return _class_loss(logits, truth, each, self.class_weights, smoothing)
 
-    def _question_loss(self, logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None, healthy: int) -> Tensor:
-        """Return the sum of both questions' losses, each over the views that teach it."""
+    def _hierarchical_loss(
+        self, logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None, healthy: int
+    ) -> Tensor:
+        """Return the sum of the losses of both steps, each over the views that teach it."""
         nothing = np.zeros(len(truth), np.bool_)
         windows = torch.from_numpy(nothing if view.windows is None else view.windows).to(self.device)
         teaches = torch.from_numpy(~nothing if view.teaches_lesion is None else view.teaches_lesion).to(logits)
@@ -252,8 +254,8 @@ class _Training:
         weights = torch.ones_like(teaches) if each is None else each
         self.shown.add(windows, ill, teaches * weights)
         prior = self.shown.log_odds(windows)
-        first, second = question_losses(logits, truth, healthy, self.settings.label_smoothing, prior)
-        return question_loss(first, second, teaches, ill.to(first), weights)
+        first, second = hierarchical_losses(logits, truth, healthy, self.settings.label_smoothing, prior)
+        return hierarchical_loss(first, second, teaches, ill.to(first), weights)
 
     def result(self) -> dict[str, Tensor]:
         """Return the averaged weights of the trained part, for scans as they come."""

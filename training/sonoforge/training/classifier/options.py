@@ -57,19 +57,19 @@ class ClassifierOptions:
     )
     heads: str | None = option(
         None,
-        help="classes: one question of all classes; questions: is there a lesion, and which, so that collections "
-        "without healthy scans teach only what they can",
-        choices=("classes", "questions"),
+        help="classes: one softmax over all classes; hierarchical: lesion or not, then which kind, so that "
+        "collections without healthy scans can be trained on",
+        choices=("classes", "hierarchical"),
     )
     windows: float | None = option(
         None,
-        help="with --heads questions: share of the images shown as a window round the lesion, or beside it as one "
+        help="with --heads hierarchical: share of the images shown as a window round the lesion, or beside it as one "
         "without (needs masks)",
         limits=(0, 1),
     )
     outlines: float | None = option(
         None,
-        help="with --heads questions: weight of a second task, the outline of the lesion, which is dropped after the "
+        help="with --heads hierarchical: weight of a second task, the outline of the lesion, which is dropped after the "
         "training (needs masks)",
         limits=(0, 100),
     )
@@ -115,9 +115,9 @@ class ClassifierOptions:
         changes |= {"crop": self.crop}
         settings = dataclasses.replace(BUDGETS[self.budget], **changes)
         for name in ("windows", "outlines"):
-            if getattr(settings, name) and settings.heads != "questions":
+            if getattr(settings, name) and settings.heads != "hierarchical":
                 raise SonoforgeError(
-                    f"--{name}: found it with --heads classes, expected --heads questions, which it serves"
+                    f"--{name}: found it with --heads classes, expected --heads hierarchical, which it serves"
                 )
         if settings.look_again and not settings.outlines:
             raise SonoforgeError(

@@ -15,10 +15,10 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.training.classifier.augmentation import Pixels, draw_change
 from sonoforge.training.classifier.fine_tuning import Batch, Indices, TrainingInputs
+from sonoforge.training.classifier.hierarchical import HEALTHY
 from sonoforge.training.classifier.lesion_outlines import Outlines
 from sonoforge.training.classifier.mixed_precision import bfloat16
 from sonoforge.training.classifier.network import to_tensor
-from sonoforge.training.classifier.questions import HEALTHY
 from sonoforge.training.classifier.settings import LARGE, ClassifierSettings
 from sonoforge.training.classifier.windows import Box, any_window, lesion_box, window_round, window_without
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -36,7 +36,7 @@ def find_healthy(classes: Sequence[str]) -> int:
     names = [name.casefold() for name in classes]
     if HEALTHY not in names or len(names) < 3:
         raise SonoforgeError(
-            f"--heads questions: found classes {', '.join(classes)}, expected {HEALTHY} and at least two kinds "
+            f"--heads hierarchical: found classes {', '.join(classes)}, expected {HEALTHY} and at least two kinds "
             "of lesion"
         )
     return names.index(HEALTHY)

@@ -28,12 +28,12 @@ class ClassifierSettings:
     class_weights: bool = False  # weight each class by the inverse of its frequency
     # Row of `augmentation.VARIANTS`, see `augmentation.augment`.  An arm may have its own.
     augmentation: str = "flip"
-    # `classes`: cross-entropy of all classes; `questions`: is there a lesion, and which, see `questions`.
+    # `classes`: cross-entropy of all classes; `hierarchical`: is there a lesion, and which, see `hierarchical`.
     heads: str = "classes"
     # Share of the images that are shown as a window with their lesion, or beside it as an image without one, see
-    # `windows`; needs masks, and `questions`.
+    # `windows`; needs masks, and `hierarchical` heads.
     windows: float = 0.0
-    # Weight of a second task, the outline of the lesion, see `lesion_outlines`; needs masks, and `questions`.
+    # Weight of a second task, the outline of the lesion, see `lesion_outlines`; needs masks, and `hierarchical` heads.
     outlines: float = 0.0
     balance: bool = False  # show all collections equally often, see `scan_views.balanced_frequencies`
     # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
@@ -100,7 +100,7 @@ BUDGETS: dict[str, ClassifierSettings] = {
         label_smoothing=0.0,
         ema_decay=0.99,
         augmentation="trivial",
-        heads="questions",
+        heads="hierarchical",
         windows=0.7,
         outlines=0.5,
         balance=True,

@@ -105,7 +105,7 @@ def train_arm(
         views: Sequence[Pixels | Tensor] = list(features[: 2 if settings.mirror else 1])
     else:
         shown = images if added is None else together(images, added)
-        if settings.heads == "questions":
+        if settings.heads == "hierarchical":
             frozen = members[0].features[: settings.frozen_blocks].eval()
             inputs = scan_inputs(shown, settings, frozen, device)
         else:
@@ -145,11 +145,11 @@ def image_weights(
 ) -> NDArray[np.float64] | None:
     """Return the weight (N,) of each image in the loss, real ones first; None where all count alike.
 
-    The class weights of arm ``weighted`` are among them where two questions are asked: the loss of classes has them
+    The class weights of arm ``weighted`` are among them with hierarchical heads: the loss of classes has them
     itself.
     """
     settings = job.settings
-    by_class = settings.heads == "questions" and settings.class_weights
+    by_class = settings.heads == "hierarchical" and settings.class_weights
     if job.arm.added_weight == 1 and not by_class:
         return None
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])

@@ -224,7 +224,7 @@ def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
         classifier: Fields of `ClassifierSettings`; earlier versions did not record all of them.
     """
     said = []
-    if classifier.get("heads") == "questions":
+    if classifier.get("heads") == "hierarchical":
         said.append("two questions in place of the classes (is there a lesion, and which?)")
     if classifier.get("windows"):
         said.append(f"{classifier['windows']:.0%} of the images shown as windows with their lesion or beside it")

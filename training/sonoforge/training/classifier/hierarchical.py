@@ -1,4 +1,4 @@
-"""Two questions in place of three classes: is there a lesion, and is it malignant?
+"""Hierarchical classification in place of three classes: is there a lesion, and is it malignant?
 
 The probabilities of C classes are those of two steps: "is it healthy?" against all others together, and which of the
 others it is, given that it is one.  A softmax over C logits has both in it, so the network, its file and its map stay
@@ -55,7 +55,7 @@ def add_prevalence(bias: Tensor, healthy: int, share: float) -> None:
     bias[healthy] -= math.log((1 - share) / share)
 
 
-def question_losses(
+def hierarchical_losses(
     logits: Tensor, truth: Tensor, healthy: int, smoothing: float, prior: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Return the losses (B,) of both steps; unsmoothed, without prior, they add up to the cross-entropy of the classes.
@@ -81,11 +81,11 @@ def question_losses(
     return first, second * ill
 
 
-def question_loss(first: Tensor, second: Tensor, teaches: Tensor, ill: Tensor, weights: Tensor) -> Tensor:
+def hierarchical_loss(first: Tensor, second: Tensor, teaches: Tensor, ill: Tensor, weights: Tensor) -> Tensor:
     """Return the sum of the mean losses of both steps, each over the images that teach it.
 
     Args:
-        first: (B,) see `question_losses`.
+        first: (B,) see `hierarchical_losses`.
         second: (B,).
         teaches: (B,) 1 where the image teaches the first step.
         ill: (B,) 1 where it teaches the second.
