@@ -30,7 +30,13 @@ from sonoforge.training.phantom.dataset import generate_phantom_set
 CPU = torch.device("cpu")
 CLASSES = ("normal", "benign", "malignant")
 BASE = ClassifierSettings(
-    frozen_blocks=0, epochs=1, ema_decay=0.99, augmentation="geometry", heads="hierarchical", windows=0.7, outlines=0.5
+    frozen_blocks=0,
+    epochs=1,
+    ema_decay=0.99,
+    augmentation="geometry",
+    heads="hierarchical",
+    lesion_crops=0.7,
+    outlines=0.5,
 )
 VARIANTS: dict[str, ClassifierSettings] = {
     "float32": BASE,

@@ -21,7 +21,7 @@ from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.gate.parity import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.second_look import OutlineHead
+from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.bundle.onnx_graph import OPERATORS, operators
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle

@@ -21,8 +21,8 @@ from sonoforge.export.formats.executorch import LEFT, lower, quantise, write_exe
 from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.formats.source import Source
 from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.second_look import OutlineHead
 from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.decoding import read_image

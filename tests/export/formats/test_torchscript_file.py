@@ -22,7 +22,7 @@ from sonoforge.export.formats.source import Source
 from sonoforge.export.gate.tolerance import EXACT
 from sonoforge.models.dcgan import Generator
 from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.second_look import OutlineHead
+from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess

@@ -168,16 +168,16 @@ def test_what_is_not_drawn_is_not_learnt(data: tuple[np.ndarray, np.ndarray]) ->
 
 
 def test_how_often_windows_are_healthy_is_not_what_is_learnt_of_scans() -> None:
-    """Images that say nothing but whether they are whole: most whole ones are ill, most windows healthy."""
+    """Images that say nothing but whether they are whole: most whole ones are ill, most crops healthy."""
     rng = np.random.default_rng(5)
-    windows = np.arange(400) % 2 == 0
-    labels = np.where(rng.random(400) < np.where(windows, 0.9, 0.2), 0, rng.integers(1, 3, 400))
-    pixels = np.where(windows, 60, 190).astype(np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 3), np.uint8)
+    crops = np.arange(400) % 2 == 0
+    labels = np.where(rng.random(400) < np.where(crops, 0.9, 0.2), 0, rng.integers(1, 3, 400))
+    pixels = np.where(crops, 60, 190).astype(np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 3), np.uint8)
     inputs = pixel_inputs(pixels, labels, "none", CPU)
     serve = inputs.batch
 
     def kinds(indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        return serve(indices, rng)._replace(windows=windows[indices])
+        return serve(indices, rng)._replace(crops=crops[indices])
 
     settings = dataclasses.replace(SETTINGS, epochs=12, label_smoothing=0.0, learning_rate=0.02, batch=40)
     net = SmallNet()

@@ -54,9 +54,9 @@ def test_a_batch_that_teaches_nothing_costs_nothing() -> None:
 
 def test_what_views_show_is_counted_by_their_kind_and_weight() -> None:
     shown = Shown(torch.device("cpu"))
-    windows, ill = torch.tensor([False, False, False, True, True]), torch.tensor([True, True, False, True, False])
+    crops, ill = torch.tensor([False, False, False, True, True]), torch.tensor([True, True, False, True, False])
     for _ in range(1000):
-        shown.add(windows, ill, torch.tensor([1.0, 1.0, 1.0, 3.0, 0.0]))
+        shown.add(crops, ill, torch.tensor([1.0, 1.0, 1.0, 3.0, 0.0]))
     odds = shown.log_odds(torch.tensor([False, True]))
     assert odds.tolist() == pytest.approx([np.log(2001 / 1001), np.log(3001 / 1)])
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.second_look import OutlineHead
+from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.training.classifier.fine_tuning import Batch, TrainingInputs, fit
 from sonoforge.training.classifier.lesion_outlines import Outlines, outline_loss
 from sonoforge.training.classifier.settings import ClassifierSettings

@@ -56,7 +56,7 @@ def test_whole_scans_keep_their_class_and_teach_what_their_collection_can() -> N
 
 
 def test_windows_show_what_their_labels_say() -> None:
-    inputs = scan_inputs(images(), dataclasses.replace(SETTINGS, windows=1.0), NOTHING_FROZEN, CPU)
+    inputs = scan_inputs(images(), dataclasses.replace(SETTINGS, lesion_crops=1.0), NOTHING_FROZEN, CPU)
     rng, shown = np.random.default_rng(0), {True: 0, False: 0}
     for _ in range(6):
         served = inputs.batch(np.arange(12, 36), rng)
@@ -71,7 +71,7 @@ def test_windows_show_what_their_labels_say() -> None:
 
 
 def test_outlines_follow_what_happens_to_their_views() -> None:
-    settings = dataclasses.replace(SETTINGS, windows=0.5, outlines=1.0, augmentation="geometry")
+    settings = dataclasses.replace(SETTINGS, lesion_crops=0.5, outlines=1.0, augmentation="geometry")
     inputs, rng = scan_inputs(images(), settings, NOTHING_FROZEN, CPU), np.random.default_rng(0)
     for _ in range(4):
         served = inputs.batch(np.arange(36), rng)
@@ -95,8 +95,8 @@ def test_what_no_mask_shows_does_not_count_as_healthy() -> None:
 
 def test_what_crops_and_hierarchical_heads_need() -> None:
     lacking = dataclasses.replace(images(), masks=None)
-    with pytest.raises(SonoforgeError, match="--windows: found images without masks"):
-        scan_inputs(lacking, dataclasses.replace(SETTINGS, windows=0.5), NOTHING_FROZEN, CPU)
+    with pytest.raises(SonoforgeError, match="--lesion-crops: found images without masks"):
+        scan_inputs(lacking, dataclasses.replace(SETTINGS, lesion_crops=0.5), NOTHING_FROZEN, CPU)
     with pytest.raises(SonoforgeError, match="--outlines: found images without masks"):
         scan_inputs(lacking, dataclasses.replace(SETTINGS, outlines=0.5), NOTHING_FROZEN, CPU)
     assert find_healthy(("Benign", "Normal", "Malignant")) == 1
@@ -131,7 +131,7 @@ def test_added_images_are_a_collection_without_lesions_to_cut() -> None:
     assert len(both) == 41 and both.collections is not None and both.collections[-5:].tolist() == [2] * 5
     assert both.masks is not None
     assert both.masks(SIDE)[:36].any() and not both.masks(SIDE)[36:].any()
-    served = scan_inputs(both, dataclasses.replace(SETTINGS, windows=1.0), NOTHING_FROZEN, CPU)
+    served = scan_inputs(both, dataclasses.replace(SETTINGS, lesion_crops=1.0), NOTHING_FROZEN, CPU)
     taught = served.batch(np.arange(36, 41), np.random.default_rng(0)).teaches_lesion
     assert taught is not None and not taught.any()
 
@@ -156,12 +156,12 @@ def test_windows_are_cut_from_larger_images_where_there_are_files() -> None:
         return masks
 
     filed = dataclasses.replace(real, larger=lambda side: large, masks=masks_at)
-    settings = dataclasses.replace(SETTINGS, windows=0.5)
+    settings = dataclasses.replace(SETTINGS, lesion_crops=0.5)
     served = scan_inputs(filed, settings, NOTHING_FROZEN, CPU).batch(np.arange(36), np.random.default_rng(0))
     grey = np.rint((served.inputs[:, 0].numpy() * 0.229 + 0.485) * 255)
-    windows = (grey == 200).all(axis=(1, 2))
-    assert sides == [256] and served.inputs.shape[2] == SIDE and 8 < windows.sum() < 28
-    whole = np.flatnonzero(~windows)
+    crops = (grey == 200).all(axis=(1, 2))
+    assert sides == [256] and served.inputs.shape[2] == SIDE and 8 < crops.sum() < 28
+    whole = np.flatnonzero(~crops)
     assert (grey[whole] == real.pixels[whole, :, :, 0]).all()
     added = together(filed, LabelledImages(real.pixels[:2], np.full(2, 2), CLASSES))
     assert added.larger is not None and added.larger(256).shape == (38, 256, 256, 3)

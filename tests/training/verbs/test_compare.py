@@ -46,15 +46,15 @@ def run(folder: Path, parts: list[Predictions], **settings: object) -> str:
 
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[str, str]:
-    first = run(tmp_path / "first", [answers(0.5, 0), answers(0.5, 1)], windows=0.0, out="a", epochs=5)
-    second = run(tmp_path / "second", [answers(1.5, 1, order=7), answers(1.5, 2)], windows=0.7, out="b", epochs=5)
+    first = run(tmp_path / "first", [answers(0.5, 0), answers(0.5, 1)], lesion_crops=0.0, out="a", epochs=5)
+    second = run(tmp_path / "second", [answers(1.5, 1, order=7), answers(1.5, 2)], lesion_crops=0.7, out="b", epochs=5)
     return first, second
 
 
 def test_changes_are_between_the_same_images_of_the_seeds_in_common(two: tuple[str, str]) -> None:
     first, second = succeed("compare", f"plain:{two[0]}", f"windows:{two[1]}").json["runs"]
     assert (first["name"], second["name"], second["seeds"]) == ("plain", "windows", [1])
-    assert second["settings"] == {"windows": [0.0, 0.7]}
+    assert second["settings"] == {"lesion_crops": [0.0, 0.7]}
     before, after = answers(0.5, 1), answers(1.5, 1)
     figures = {(row["figure"], row["collection"]): row for row in second["figures"]}
     assert all(row["change"] is None for row in first["figures"])
@@ -80,7 +80,7 @@ def test_changes_are_between_the_same_images_of_the_seeds_in_common(two: tuple[s
 def test_what_a_budget_filled_in_is_named_with_its_value(two: tuple[str, str]) -> None:
     for path, value in zip(two, (4, 11), strict=True):
         write_text(Path(path) / "config.yaml", "frozen_blocks: null\nwindows: 0.0\n")
-        write_text(Path(path) / "results.json", f'{{"classifier": {{"frozen_blocks": {value}, "windows": 0.0}}}}')
+        write_text(Path(path) / "results.json", f'{{"classifier": {{"frozen_blocks": {value}, "lesion_crops": 0.0}}}}')
     assert succeed("compare", *two).json["runs"][1]["settings"] == {"frozen_blocks": [4, 11]}
 
 
@@ -108,7 +108,7 @@ def test_arms_of_one_run_are_compared_with_each_other(tmp_path: Path) -> None:
 
 def test_the_table_names_runs_settings_and_changes(two: tuple[str, str]) -> None:
     said = sonoforge("compare", *two).said
-    assert "windows 0.0 -> 0.7" in said and "out a" not in said
+    assert "lesion_crops 0.0 -> 0.7" in said and "out a" not in said
     assert "AUC malignant against benign, there, 20 images" in said
     assert "means over the seeds that a run has in common with first: first 0, 1; second 1" in said
 

@@ -26,7 +26,16 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 def test_each_collection_is_answered_by_a_network_that_learnt_hierarchy_crops_and_outlines_elsewhere(
     collections: tuple[str, ...], tmp_path: Path
 ) -> None:
-    own = ("--windows", "0.7", "--outlines", "0.5", "--look-again", "--augmentation", "geometry", "--balance")
+    own = (
+        "--lesion-crops",
+        "0.7",
+        "--outlines",
+        "0.5",
+        "--zoomed-second-pass",
+        "--augmentation",
+        "geometry",
+        "--balance",
+    )
     small = (
         "--precision",
         "bf16",
@@ -61,8 +70,8 @@ def test_each_collection_is_answered_by_a_network_that_learnt_hierarchy_crops_an
     ("options", "message"),
     [
         (("--budget", "full", "--outlines", "0.5"), "--outlines: found it with --heads classes"),
-        (("--budget", "full", "--windows", "0.5"), "--windows: found it with --heads classes"),
-        ((*TRAVELLING, "--look-again"), "--look-again: found it without --outlines"),
+        (("--budget", "full", "--lesion-crops", "0.5"), "--lesion-crops: found it with --heads classes"),
+        ((*TRAVELLING, "--zoomed-second-pass"), "--zoomed-second-pass: found it without --outlines"),
         ((*TRAVELLING, "--outlines", "0.5", "--frozen-blocks", "15"), "--outlines: found 15 frozen blocks"),
     ],
 )

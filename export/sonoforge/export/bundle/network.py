@@ -18,7 +18,7 @@ from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, folded
 from sonoforge.export.gate.parity import run_torch
 from sonoforge.export.gate.tolerance import EXACT
 from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.second_look import OutlineHead
+from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle

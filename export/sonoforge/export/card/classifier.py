@@ -51,8 +51,8 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         + (" It answers on the mean embedding of the image and its mirror image." if training["mirror"] else "")
         + (" It sees the scan that is found in each image, not menus round it." if record.crop == "auto" else "")
         + (
-            f" It looks twice, at {record.look} x {record.look} pixels: at the whole image, and at the window where it "
-            "sees a lesion; the answer is that to the mean of both."
+            f" It runs twice, at {record.look} x {record.look} pixels: on the whole image, and zoomed in on the part "
+            "where it sees a lesion; the answer is that to the mean of both."
             if record.look
             else ""
         ),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sonoforge.models.mobilenetv2 import EMBEDDING
-from sonoforge.models.second_look import enlarge_maps, look_twice, place_maps
+from sonoforge.models.zoomed_pass import enlarge_maps, place_maps, run_twice
 from sonoforge.runtime.bundle.classification import OUTPUTS
 from sonoforge.runtime.errors import GateError
 
@@ -61,7 +61,7 @@ class BundleGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run on normalised images (N, 3, S, S)."""
         views = torch.cat([images, images.flip(3)]) if self.mirror else images
-        both = self._look_twice(views) if self.look else self._look_once(views)
+        both = self._run_twice(views) if self.look else self._run_once(views)
         logits, embeddings, cams = [], [], []
         for linear, own in zip(self.linears, both, strict=True):
             embedding, cam = self._straight(*own)
@@ -78,18 +78,18 @@ class BundleGraph(nn.Module):
         straight, mirrored = cam.reshape(2, -1, *cam.shape[1:]).unbind(0)
         return embedding.reshape(2, -1, embedding.shape[1]).mean(0), (straight + mirrored.flip(3)) / 2
 
-    def _look_once(self, views: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _run_once(self, views: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return each member's embeddings and activation maps."""
         shared = self.shared(views)
         every = [tail(shared) for tail in self.tails]
         return [(maps.mean((2, 3)), own(maps)) for maps, own in zip(every, self.activations, strict=True)]
 
-    def _look_twice(self, views: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _run_twice(self, views: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return each member's embeddings and activation maps over both looks."""
         found = []
         parts: list[list[Any]] = [list(part) for part in (self.tails, self.outlines, self.activations)]
         for tail, outline, activation in zip(*parts, strict=True):
-            looks = look_twice([*self.shared, *tail], outline, views, self.look or 0)
+            looks = run_twice([*self.shared, *tail], outline, views, self.look or 0)
             side = 2 * looks.first.shape[2]
             whole, close = (enlarge_maps(activation(maps), side) for maps in (looks.first, looks.second))
             window = place_maps(close, looks.window, side)

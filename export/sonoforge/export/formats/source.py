@@ -33,5 +33,5 @@ class Source:
 
     @property
     def looks_twice(self) -> bool:
-        """Whether the network runs its layers twice, see `models.second_look`."""
+        """Whether the network runs its layers twice, see `models.zoomed_pass`."""
         return bool(getattr(self.graph, "look", None))

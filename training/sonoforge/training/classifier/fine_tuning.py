@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.models.blocks import OUTLINE_BLOCK
-from sonoforge.models.second_look import OutlineHead
+from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.seeds import derive_seed
@@ -48,7 +48,7 @@ class Batch(NamedTuple):
     inputs: Tensor  # (B, ...)
     labels: Indices | None = None  # (B,) None: the images' own
     teaches_lesion: NDArray[np.bool_] | None = None  # (B,) whether it may teach if there is a lesion; None: all do
-    windows: NDArray[np.bool_] | None = None  # (B,) whether it is a part of a scan; None: all are whole
+    crops: NDArray[np.bool_] | None = None  # (B,) whether it is a part of a scan; None: all are whole
     answers: Tensor | None = None  # (B, classes) probabilities to learn instead, see `distillation`
     outlines: Outlines | None = None  # where the lesions are, if that is learnt, too
 
@@ -156,7 +156,7 @@ def fit(
         if checkpoint is not None:
             training.save(checkpoint, history)
     net.load_state_dict(training.result(), strict=False)
-    if settings.outlines and not settings.look_again:
+    if settings.outlines and not settings.zoomed_second_pass:
         del net.outline
     net.eval()
     return history
@@ -248,12 +248,12 @@ class _Training:
     ) -> Tensor:
         """Return the sum of the losses of both steps, each over the views that teach it."""
         nothing = np.zeros(len(truth), np.bool_)
-        windows = torch.from_numpy(nothing if view.windows is None else view.windows).to(self.device)
+        crops = torch.from_numpy(nothing if view.crops is None else view.crops).to(self.device)
         teaches = torch.from_numpy(~nothing if view.teaches_lesion is None else view.teaches_lesion).to(logits)
         ill = truth != healthy
         weights = torch.ones_like(teaches) if each is None else each
-        self.shown.add(windows, ill, teaches * weights)
-        prior = self.shown.log_odds(windows)
+        self.shown.add(crops, ill, teaches * weights)
+        prior = self.shown.log_odds(crops)
         first, second = hierarchical_losses(logits, truth, healthy, self.settings.label_smoothing, prior)
         return hierarchical_loss(first, second, teaches, ill.to(first), weights)
 

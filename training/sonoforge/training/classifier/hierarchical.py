@@ -27,7 +27,7 @@ HEALTHY = "normal"
 
 
 class Shown:
-    """How often views of each kind, whole scans and windows, have shown a lesion to a network in training.
+    """How often views of each kind, whole scans and crops, have shown a lesion to a network in training.
 
     ``counts`` (2, 2) has a row for each kind, and in it the weight of views without and with a lesion, from one each.
     """
@@ -35,13 +35,13 @@ class Shown:
     def __init__(self, device: torch.device) -> None:
         self.counts = torch.ones(2, 2, device=device)
 
-    def log_odds(self, windows: Tensor) -> Tensor:
+    def log_odds(self, crops: Tensor) -> Tensor:
         """Return the log odds of a lesion (B,) in views of these kinds, (B,) bool."""
-        return (self.counts[:, 1] / self.counts[:, 0]).log()[windows.long()]
+        return (self.counts[:, 1] / self.counts[:, 0]).log()[crops.long()]
 
-    def add(self, windows: Tensor, ill: Tensor, weights: Tensor) -> None:
+    def add(self, crops: Tensor, ill: Tensor, weights: Tensor) -> None:
         """Count views (B,) with their weights (B,), 0 for those that do not teach if there is a lesion."""
-        self.counts.index_put_((windows.long(), ill.long()), weights.to(self.counts), accumulate=True)
+        self.counts.index_put_((crops.long(), ill.long()), weights.to(self.counts), accumulate=True)
 
 
 def add_prevalence(bias: Tensor, healthy: int, share: float) -> None:

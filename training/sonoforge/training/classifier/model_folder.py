@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.second_look import OutlineHead
+from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
@@ -160,7 +160,7 @@ class ModelRecord:
     intended_use: str
     crop: str = "none"  # what the network saw of each image, row of `preprocessing.CROPS`
     image_size: int = IMAGENET.size  # side of the network's input, in pixels
-    look: int | None = None  # side of each of two looks in pixels, see `models.second_look`; None: it looks once
+    look: int | None = None  # side of each of two passes in pixels, see `models.zoomed_pass`; None: there is one
     elsewhere: ElsewhereRecord = field(default_factory=ElsewhereRecord)  # on other scanners; stands in no run folder
 
     @property

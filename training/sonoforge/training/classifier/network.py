@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.second_look import look_twice
+from sonoforge.models.zoomed_pass import run_twice
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import VARIANTS, Pixels, augment
@@ -114,7 +114,7 @@ def answer(
 ) -> Answers:
     """Answer on the mean logits of members that share ``start_block`` blocks, each on the views' mean embedding.
 
-    With ``look``, each member looks twice at each view, see `models.second_look.look_twice`.
+    With ``look``, each member runs twice on each view, see `models.zoomed_pass.run_twice`.
     """
     for net in members:
         net.eval()
@@ -124,7 +124,7 @@ def answer(
         chunks = [view[start : start + INFERENCE_BATCH] for view in views]
         if look:
             images = [to_tensor(chunk, device) for chunk in chunks if not isinstance(chunk, Tensor)]
-            looks = [[look_twice(net.features, net.outline, own, look) for own in images] for net in members]
+            looks = [[run_twice(net.features, net.outline, own, look) for own in images] for net in members]
             pooled = [torch.stack([own.embedding for own in both]).mean(0) for both in looks]
         else:
             maps = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoforge.models.blocks import OUTLINE_BLOCK
-from sonoforge.runtime.cli.options import option
+from sonoforge.runtime.cli.options import flag, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import CROPS
 from sonoforge.training.classifier.augmentation import VARIANTS
@@ -16,9 +16,9 @@ from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 SETTABLE = (
     "augmentation",
     "heads",
-    "windows",
+    "lesion_crops",
     "outlines",
-    "look_again",
+    "zoomed_second_pass",
     "label_smoothing",
     "ema_decay",
     "balance",
@@ -61,22 +61,22 @@ class ClassifierOptions:
         "collections without healthy scans can be trained on",
         choices=("classes", "hierarchical"),
     )
-    windows: float | None = option(
+    lesion_crops: float | None = option(
         None,
-        help="with --heads hierarchical: share of the images shown as a window round the lesion, or beside it as one "
-        "without (needs masks)",
+        help="with --heads hierarchical: share of the images shown as a crop with the lesion, or as a "
+        "crop beside it, which counts as healthy (needs masks)",
         limits=(0, 1),
     )
     outlines: float | None = option(
         None,
-        help="with --heads hierarchical: weight of a second task, the outline of the lesion, which is dropped after the "
-        "training (needs masks)",
+        help="with --heads hierarchical: weight of a second task, the outline of the lesion, which is dropped "
+        "after training (needs masks)",
         limits=(0, 100),
     )
-    look_again: bool | None = option(
+    zoomed_second_pass: bool | None = option(
         None,
-        help="with --outlines: answer on the mean of the whole image and of the window where a lesion is seen, which "
-        "is twice the work",
+        help="with --outlines: also run on the part where a lesion is seen, zoomed in, and average both: twice "
+        "the work",
     )
     label_smoothing: float | None = option(
         None, help="share of each image's target that is spread over all classes", limits=(0, 0.5)
@@ -107,21 +107,21 @@ class ClassifierOptions:
         """Return the budget's settings with what was given instead.
 
         Raises:
-            SonoforgeError: Windows or outlines without what they need.
+            SonoforgeError: Lesion crops or outlines without what they need.
         """
         names = (*CHOOSABLE, *SETTABLE)
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         changes = {name: value for name, value in given.items() if value is not None}
         changes |= {"crop": self.crop}
         settings = dataclasses.replace(BUDGETS[self.budget], **changes)
-        for name in ("windows", "outlines"):
+        for name in ("lesion_crops", "outlines"):
             if getattr(settings, name) and settings.heads != "hierarchical":
                 raise SonoforgeError(
-                    f"--{name}: found it with --heads classes, expected --heads hierarchical, which it serves"
+                    f"{flag(name)}: found it with --heads classes, expected --heads hierarchical, which it serves"
                 )
-        if settings.look_again and not settings.outlines:
+        if settings.zoomed_second_pass and not settings.outlines:
             raise SonoforgeError(
-                "--look-again: found it without --outlines, expected --outlines 0.5, say: they show where to look"
+                "--zoomed-second-pass: found it without --outlines, expected, say, --outlines 0.5, which show where"
             )
         if settings.outlines and settings.frozen_blocks >= OUTLINE_BLOCK:
             raise SonoforgeError(

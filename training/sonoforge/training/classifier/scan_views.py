@@ -1,4 +1,4 @@
-"""What a network that learns from pixels is shown of an image: the scan, or a window with or without its lesion."""
+"""What a network that learns from pixels is shown of an image: the scan, or a crop with or without its lesion."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.training.classifier.augmentation import Pixels, draw_change
 from sonoforge.training.classifier.fine_tuning import Batch, Indices, TrainingInputs
 from sonoforge.training.classifier.hierarchical import HEALTHY
+from sonoforge.training.classifier.lesion_crops import Box, any_crop, crop_around, crop_without, lesion_box
 from sonoforge.training.classifier.lesion_outlines import Outlines
 from sonoforge.training.classifier.mixed_precision import bfloat16
 from sonoforge.training.classifier.network import to_tensor
 from sonoforge.training.classifier.settings import LARGE, ClassifierSettings
-from sonoforge.training.classifier.windows import Box, any_window, lesion_box, window_round, window_without
 from sonoforge.training.data.labelled_images import LabelledImages
 
 ENOUGH = 10
@@ -62,7 +62,7 @@ class _View(NamedTuple):
     pixels: Pixels  # (S, S, 3)
     label: int  # class of what is shown
     teaches_lesion: bool  # whether it may teach if there is a lesion
-    is_window: bool
+    is_crop: bool
     mask: Pixels | None  # (S, S) its lesion, where outlines are learnt
     mask_known: bool  # whether a lesion that is shown is in the mask
 
@@ -70,22 +70,22 @@ class _View(NamedTuple):
 def scan_inputs(
     images: LabelledImages, settings: ClassifierSettings, frozen: nn.Module, device: torch.device
 ) -> TrainingInputs:
-    """Serve whole images and windows of them, augmented afresh each time, and say what each view shows and teaches.
+    """Serve whole images and crops of them, augmented afresh each time, and say what each view shows and teaches.
 
     Args:
-        images: N images, with masks if ``settings.windows`` or ``settings.outlines`` is not 0.
-        settings: For ``augmentation``, ``windows`` and ``outlines``.
+        images: N images, with masks if ``settings.lesion_crops`` or ``settings.outlines`` is not 0.
+        settings: For ``augmentation``, ``lesion_crops`` and ``outlines``.
         frozen: The frozen blocks, in evaluation mode; they are run on each view, the trained ones read the result.
         device: Where the network is.
 
     Raises:
-        SonoforgeError: No healthy class; or windows or outlines without masks.
+        SonoforgeError: No healthy class; or crops or outlines without masks.
     """
     healthy = find_healthy(images.classes)
     large = images.pixels
     side = settings.look or large.shape[1]
     whole = np.stack([cut(pixels, None, side) for pixels in large]) if settings.look else large
-    if settings.windows and images.larger is not None and large.shape[1] < LARGE:
+    if settings.lesion_crops and images.larger is not None and large.shape[1] < LARGE:
         large = images.larger(LARGE)
     masks = _read_masks(images, settings, large.shape[1])
     boxes = [None] * len(images) if masks is None else [lesion_box(mask) for mask in masks]
@@ -94,15 +94,15 @@ def scan_inputs(
     def view(i: int, rng: np.random.Generator) -> _View:
         label, lesion, box = int(images.labels[i]), boxes[i], None
         size = large.shape[1], large.shape[1]
-        if settings.windows and rng.random() < settings.windows:
+        if settings.lesion_crops and rng.random() < settings.lesion_crops:
             if label == healthy:
-                box = any_window(size, rng)
+                box = any_crop(size, rng)
             elif lesion is not None:
                 if rng.random() < 0.5:
-                    box = window_without(grey_levels(Image.fromarray(large[i])), lesion, rng)
+                    box = crop_without(grey_levels(Image.fromarray(large[i])), lesion, rng)
                     label = healthy if box else label
                 else:
-                    box = window_round(size, lesion, rng)
+                    box = crop_around(size, lesion, rng)
         change = draw_change(settings.augmentation, side, rng)
         mask = None
         if masks is not None and settings.outlines:
@@ -119,7 +119,7 @@ def scan_inputs(
             inputs,
             np.array([view.label for view in views], np.int64),
             np.array([view.teaches_lesion for view in views]),
-            np.array([view.is_window for view in views]),
+            np.array([view.is_crop for view in views]),
             outlines=_outlines(views, device) if settings.outlines else None,
         )
 
@@ -152,7 +152,7 @@ def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
 
 def _read_masks(images: LabelledImages, settings: ClassifierSettings, side: int) -> NDArray[np.uint8] | None:
     """Return the masks (N, S, S) if anything is learnt from them."""
-    option = "--windows" if settings.windows else "--outlines" if settings.outlines else ""
+    option = "--lesion-crops" if settings.lesion_crops else "--outlines" if settings.outlines else ""
     if not option:
         return None
     if images.masks is None:
@@ -167,7 +167,7 @@ def _outlines(views: Sequence[_View], device: torch.device) -> Outlines:
 
 
 def cut(pixels: Pixels, box: Box | None, side: int) -> Pixels:
-    """Return a window of an image (S, S, 3) or a mask (S, S), or all of it, resized to ``side``."""
+    """Return a crop of an image (S, S, 3) or a mask (S, S), or all of it, resized to ``side``."""
     if box is None and side == len(pixels):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=box))

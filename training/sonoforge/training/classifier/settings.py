@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 
 LARGE = 256
-"""Side in pixels of the images that windows are cut from: a window of a small image would be blurred."""
+"""Side in pixels of the images that crops are cut from: a crop of a small image would be blurred."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class ClassifierSettings:
     augmentation: str = "flip"
     # `classes`: cross-entropy of all classes; `hierarchical`: is there a lesion, and which, see `hierarchical`.
     heads: str = "classes"
-    # Share of the images that are shown as a window with their lesion, or beside it as an image without one, see
-    # `windows`; needs masks, and `hierarchical` heads.
-    windows: float = 0.0
+    # Share of the images that are shown as a crop with their lesion, or beside it as an image without one, see
+    # `lesion_crops`; needs masks, and `hierarchical` heads.
+    lesion_crops: float = 0.0
     # Weight of a second task, the outline of the lesion, see `lesion_outlines`; needs masks, and `hierarchical` heads.
     outlines: float = 0.0
     balance: bool = False  # show all collections equally often, see `scan_views.balanced_frequencies`
@@ -41,9 +41,9 @@ class ClassifierSettings:
     ensemble_size: int = 1
     teachers: int = 0  # networks that are distilled into each of the members, see `distillation`; 0: none
     mirror: bool = False  # answer on the mean embedding of the image and its mirror image; twice the work of one answer
-    # Answer on the mean embedding of the whole image and of the window where the network sees a lesion, see
-    # `models.second_look`: twice the work of one answer; needs outlines.
-    look_again: bool = False
+    # Answer on the mean embedding of the whole image and of the part where the network sees a lesion, see
+    # `models.zoomed_pass`: twice the work of one answer; needs outlines.
+    zoomed_second_pass: bool = False
     crop: str = "none"  # row of `preprocessing.CROPS`: whole images, or the scan found in each
     image_size: int = IMAGENET.size  # side of what the network is shown, in pixels
     precision: str = "fp32"  # `fp32`, or `bf16`: forward and backward passes in bfloat16 autocast, weights in float32
@@ -53,12 +53,12 @@ class ClassifierSettings:
     @property
     def preprocessing(self) -> Preprocessing:
         """How an image becomes the network's input."""
-        return dataclasses.replace(IMAGENET, size=LARGE if self.look_again else self.image_size, crop=self.crop)
+        return dataclasses.replace(IMAGENET, size=LARGE if self.zoomed_second_pass else self.image_size, crop=self.crop)
 
     @property
     def look(self) -> int | None:
-        """Side of each of two looks in pixels; None where there is but one."""
-        return self.image_size if self.look_again else None
+        """Side of each of two passes in pixels; None where there is but one."""
+        return self.image_size if self.zoomed_second_pass else None
 
     @property
     def cached_blocks(self) -> int:
@@ -101,11 +101,11 @@ BUDGETS: dict[str, ClassifierSettings] = {
         ema_decay=0.99,
         augmentation="trivial",
         heads="hierarchical",
-        windows=0.7,
+        lesion_crops=0.7,
         outlines=0.5,
         balance=True,
         teachers=2,
-        look_again=True,
+        zoomed_second_pass=True,
         image_size=160,
         precision="bf16",
     ),

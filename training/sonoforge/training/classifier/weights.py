@@ -115,7 +115,7 @@ def _shipped(cache: ImageCache) -> Backbone:
     tensors = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}
     convolutions = {node.input[1]: node.input[2] for node in graph.node if node.op_type == "Conv" and node.input[2:]}
     net = mobilenet_v2(1)
-    # A network that looks twice runs each of its convolutions twice, and one of its outline between them.
+    # A network with a zoomed second pass runs each of its convolutions twice, and one of its outline between them.
     own = [names for names in convolutions.items() if not names[0].startswith("outlines.")]
     load_folded(net, [(tensors[weight], tensors[bias]) for weight, bias in own])
     # Those of its own training: the images at hand are test images, too.

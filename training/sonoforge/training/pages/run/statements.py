@@ -209,8 +209,8 @@ def describe_optimiser(classifier: Mapping[str, Any]) -> str:
         f"weights averaged with decay {classifier['ema_decay']:g}" if classifier["ema_decay"] else "",
         IN_WORDS[classifier["augmentation"]],
         *describe_lessons(classifier),
-        "two looks, at the whole image and at the window where the network sees a lesion"
-        if classifier.get("look_again")
+        "a second pass, zoomed in on the part where the network sees a lesion"
+        if classifier.get("zoomed_second_pass")
         else "",
         f"each network distilled from {classifier['teachers']} others" if classifier.get("teachers") else "",
     ]
@@ -225,9 +225,9 @@ def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
     """
     said = []
     if classifier.get("heads") == "hierarchical":
-        said.append("two questions in place of the classes (is there a lesion, and which?)")
-    if classifier.get("windows"):
-        said.append(f"{classifier['windows']:.0%} of the images shown as windows with their lesion or beside it")
+        said.append("hierarchical heads (is there a lesion, and which?)")
+    if classifier.get("lesion_crops"):
+        said.append(f"{classifier['lesion_crops']:.0%} of the images shown as crops with their lesion or beside it")
     if classifier.get("outlines"):
         said.append(f"the outline of the lesion as a second task of weight {classifier['outlines']:g}")
     if classifier.get("balance"):

@@ -127,7 +127,7 @@ class CompareConfig:
 
     EXAMPLES: ClassVar[str] = """
 sonoforge compare runs/00003-crossval-BUSI runs/00004-crossval-BUSI
-sonoforge compare plain:runs/00003-crossval-BUSI windows:runs/00004-crossval-BUSI outlines:runs/00005-crossval-BUSI
+sonoforge compare plain:runs/00003-crossval-BUSI crops:runs/00004-crossval-BUSI outlines:runs/00005-crossval-BUSI
 sonoforge compare before:old/predictions.csv after:new/predictions.csv --arm gan
 sonoforge compare runs/00003-crossval-BUSI --arms real,gan,duplicates       the arms of one run, over all of its seeds
 

@@ -1,7 +1,7 @@
-"""Windows of a scan with its lesion, and without: scans without a lesion from collections that have none.
+"""Crops of a scan with its lesion, and without: scans without a lesion from collections that have none.
 
 Healthy scans come from few collections, so a network learns the collection instead.  Every scan with a lesion also
-shows healthy tissue of the same scanner: a window beside the lesion is an example without one, a window round it, of a
+shows healthy tissue of the same scanner: a crop beside the lesion is an example without one, a crop round it, of a
 size drawn from the same range, its counterpart with one.  Whole scans of a collection without healthy ones must then
 not teach whether there is a lesion, or "whole picture" would mean "lesion".
 """
@@ -17,10 +17,10 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
 
 SIDES = (0.35, 0.8)
-"""Smallest and largest side of a window, as shares of the picture's."""
-_MARGIN = 0.025  # of the picture, between a lesion and a window without it
+"""Smallest and largest side of a crop, as shares of the picture's."""
+_MARGIN = 0.025  # of the picture, between a lesion and a crop without it
 _TRIES = 20
-_BLACK = 12  # mean grey level below which a window shows nothing
+_BLACK = 12  # mean grey level below which a crop shows nothing
 
 
 def lesion_box(mask: NDArray[np.uint8]) -> Box | None:
@@ -31,12 +31,12 @@ def lesion_box(mask: NDArray[np.uint8]) -> Box | None:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def window_without(levels: NDArray[np.uint8], lesion: Box, rng: np.random.Generator) -> Box | None:
-    """Draw a window of a picture (H, W) beside its lesion; None where none was found, as beside a large one."""
+def crop_without(levels: NDArray[np.uint8], lesion: Box, rng: np.random.Generator) -> Box | None:
+    """Draw a crop of a picture (H, W) beside its lesion; None where none was found, as beside a large one."""
     height, width = levels.shape
     left, top, right, bottom = lesion
     for _ in range(_TRIES):
-        x, y, x_end, y_end = any_window((height, width), rng)
+        x, y, x_end, y_end = any_crop((height, width), rng)
         across, down = _MARGIN * width, _MARGIN * height
         beside = x_end <= left - across or x >= right + across or y_end <= top - down or y >= bottom + down
         if beside and levels[y:y_end, x:x_end].mean() > _BLACK:
@@ -44,8 +44,8 @@ def window_without(levels: NDArray[np.uint8], lesion: Box, rng: np.random.Genera
     return None
 
 
-def window_round(size: tuple[int, int], lesion: Box, rng: np.random.Generator) -> Box:
-    """Draw a window of a picture (height, width) that holds its whole lesion, however large that is."""
+def crop_around(size: tuple[int, int], lesion: Box, rng: np.random.Generator) -> Box:
+    """Draw a crop of a picture (height, width) that holds its whole lesion, however large that is."""
     spans = []
     for side, start, end in ((size[1], lesion[0], lesion[2]), (size[0], lesion[1], lesion[3])):
         least = max(round(SIDES[0] * side), end - start)
@@ -56,8 +56,8 @@ def window_round(size: tuple[int, int], lesion: Box, rng: np.random.Generator) -
     return left, top, right, bottom
 
 
-def any_window(size: tuple[int, int], rng: np.random.Generator) -> Box:
-    """Draw a window of a picture (height, width), as of a scan without a lesion."""
+def any_crop(size: tuple[int, int], rng: np.random.Generator) -> Box:
+    """Draw a crop of a picture (height, width), as of a scan without a lesion."""
     spans = []
     for side in (size[1], size[0]):
         length = int(rng.integers(round(SIDES[0] * side), round(SIDES[1] * side) + 1))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.models.second_look import OutlineHead, enlarge_maps, lesion_window, look_twice, place_maps, resample
+from sonoforge.models.zoomed_pass import OutlineHead, enlarge_maps, place_maps, resample, run_twice, zoom_box
 
 EVERYTHING = [0.0, 0.0, 1.0, 1.0]
 
@@ -30,22 +30,22 @@ def outline(rows: slice, columns: slice, inside: float = 8.0) -> torch.Tensor:
 
 
 def test_the_window_is_one_and_a_half_times_the_lesion() -> None:
-    window = lesion_window(outline(slice(2, 6), slice(4, 8)))
+    window = zoom_box(outline(slice(2, 6), slice(4, 8)))
     assert window[0].tolist() == pytest.approx([0.3, 0.1, 0.9, 0.7], abs=2e-3)  # of 0.4, 0.2, 0.8, 0.6
 
 
 def test_a_window_is_never_small_and_stays_in_the_image() -> None:
-    window = lesion_window(outline(slice(0, 1), slice(9, 10)))[0].tolist()
+    window = zoom_box(outline(slice(0, 1), slice(9, 10)))[0].tolist()
     assert window == pytest.approx([0.65, 0.0, 1.0, 0.35], abs=1e-5)
-    large = lesion_window(outline(slice(0, 10), slice(0, 9)))[0].tolist()
+    large = zoom_box(outline(slice(0, 10), slice(0, 9)))[0].tolist()
     assert large == pytest.approx(EVERYTHING, abs=1e-5)
 
 
 def test_without_a_lesion_the_second_look_is_at_everything_and_doubt_is_between() -> None:
     logit = float(np.log(0.3 / 0.7))
     spot = (slice(2, 6), slice(4, 8))
-    assert lesion_window(torch.full((2, 1, 10, 10), -3.0)).tolist() == [EVERYTHING] * 2
-    unsure, sure = lesion_window(outline(*spot, logit))[0], lesion_window(outline(*spot))[0]
+    assert zoom_box(torch.full((2, 1, 10, 10), -3.0)).tolist() == [EVERYTHING] * 2
+    unsure, sure = zoom_box(outline(*spot, logit))[0], zoom_box(outline(*spot))[0]
     assert torch.allclose(unsure, (sure + torch.tensor(EVERYTHING)) / 2, atol=2e-3)
 
 
@@ -71,7 +71,7 @@ def test_both_looks_are_those_of_the_one_network() -> None:
     with torch.no_grad():
         head.cells.bias.fill_(3.0)  # sees lesion everywhere
         images = torch.randn(2, 3, 128, 128)
-        looks = look_twice(net.features, head, images, 64)
+        looks = run_twice(net.features, head, images, 64)
         whole = net.features(resample(images, torch.tensor([EVERYTHING] * 2), 64))
         assert torch.allclose(looks.first, whole, atol=1e-5)
         again = net.features(resample(images, looks.window, 64).flip(3))  # its mirror image

@@ -1,8 +1,8 @@
-"""A second look at the lesion: where a network's own outline shows one, the same network sees that part enlarged.
+"""A zoomed second pass: where a network's own outline shows a lesion, the same network sees that part enlarged.
 
-Both looks are one network with fixed shapes, so that every format and device can run it: a window is cut, mirrored and
+Both passes are one network with fixed shapes, so that every format and device can run it: a part is cut, mirrored and
 resized by two matrix products, with the weights of an antialiased triangle filter.  It is seen mirrored because that
-costs nothing and makes the second look differ more from the first, as a mirror image beside each look would.
+costs nothing and makes the second pass differ more from the first, as a mirror image beside each pass would.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _OUTLINE_WIDTH = 96  # channels of the map that block `OUTLINE_BLOCK` reads
 
 _SMALLEST = 0.35  # side of a window, as a share of the image's
 _MARGIN = 1.5  # side of a window, of the lesion's
-_SURE, _UNSURE = 0.4, 0.2  # largest share of a cell from which on the second look is at the lesion, or at everything
+_SURE, _UNSURE = 0.4, 0.2  # largest share of a cell from which on the second pass is of the lesion, or of everything
 
 
 class OutlineHead(nn.Module):
@@ -35,8 +35,8 @@ class OutlineHead(nn.Module):
         return logits
 
 
-class Looks(NamedTuple):
-    """What a network makes of both looks."""
+class Passes(NamedTuple):
+    """What a network makes in both passes."""
 
     first: Tensor  # (N, 1280, s, s) its last maps of the whole image
     second: Tensor  # (N, 1280, s, s) of the window's mirror image
@@ -44,18 +44,18 @@ class Looks(NamedTuple):
 
     @property
     def embedding(self) -> Tensor:
-        """The mean over both looks and all places, (N, 1280)."""
+        """The mean over both passes and all places, (N, 1280)."""
         return (self.first.mean((2, 3)) + self.second.mean((2, 3))) / 2
 
 
-def look_twice(blocks: Sequence[Any], outline: OutlineHead, images: Tensor, side: int) -> Looks:
+def run_twice(blocks: Sequence[Any], outline: OutlineHead, images: Tensor, side: int) -> Passes:
     """Run a network on images as a whole and on the mirror image of the part of each where it sees a lesion.
 
     Args:
         blocks: MobileNetV2's 19 blocks.
         outline: Reads the map before block `OUTLINE_BLOCK`.
         images: (N, 3, S, S), normalised.
-        side: Of what the network is shown in each look, in pixels.
+        side: Of what the network is shown in each pass, in pixels.
     """
 
     def run(maps: Tensor, start: int, end: int) -> Tensor:
@@ -64,26 +64,26 @@ def look_twice(blocks: Sequence[Any], outline: OutlineHead, images: Tensor, side
         return maps
 
     middle = run(resample(images, _everything(images), side), 0, OUTLINE_BLOCK)
-    window = lesion_window(outline(middle))
+    window = zoom_box(outline(middle))
     close = resample(images, window, side, mirrored=True)
-    return Looks(run(middle, OUTLINE_BLOCK, len(blocks)), run(close, 0, len(blocks)), window)
+    return Passes(run(middle, OUTLINE_BLOCK, len(blocks)), run(close, 0, len(blocks)), window)
 
 
-def resample(images: Tensor, windows: Tensor, side: int, *, mirrored: bool = False) -> Tensor:
+def resample(images: Tensor, boxes: Tensor, side: int, *, mirrored: bool = False) -> Tensor:
     """Cut a window out of each image and resize it to a square, as Pillow's bilinear filter does.
 
     Args:
         images: (N, C, H, W).
-        windows: (N, 4) left, top, right, bottom, as shares of the image's sides.
+        boxes: (N, 4) left, top, right, bottom, as shares of the image's sides.
         side: Of the result, in pixels.
         mirrored: Whether left and right of the result are exchanged.
 
     Returns:
         (N, C, side, side).
     """
-    down = _triangles(windows[:, 1], windows[:, 3], images.shape[2], _middles(side, windows))
-    places = _middles(side, windows, mirrored=mirrored)
-    across = _triangles(windows[:, 0], windows[:, 2], images.shape[3], places)
+    down = _triangles(boxes[:, 1], boxes[:, 3], images.shape[2], _middles(side, boxes))
+    places = _middles(side, boxes, mirrored=mirrored)
+    across = _triangles(boxes[:, 0], boxes[:, 2], images.shape[3], places)
     return down[:, None] @ images @ across[:, None].transpose(2, 3)
 
 
@@ -91,10 +91,10 @@ def _triangles(start: Tensor, end: Tensor, inputs: int, places: Tensor) -> Tenso
     """Return the weights (N, outputs, inputs) of each input pixel in each output pixel, whose sums are 1.
 
     Args:
-        start: (N,) of the windows, as shares of the images' side.
+        start: (N,) of the boxes, as shares of the images' side.
         end: (N,).
         inputs: Pixels of that side.
-        places: (outputs,) middles of the output pixels, as shares of the windows.
+        places: (outputs,) middles of the output pixels, as shares of the boxes.
     """
     step = (end - start) * (inputs / len(places))
     middles = start[:, None] * inputs + step[:, None] * (places * len(places))
@@ -103,7 +103,7 @@ def _triangles(start: Tensor, end: Tensor, inputs: int, places: Tensor) -> Tenso
     return weights / weights.sum(2, keepdim=True)
 
 
-def lesion_window(outline: Tensor) -> Tensor:
+def zoom_box(outline: Tensor) -> Tensor:
     """Return the window round the lesion that an outline shows; everything where it shows none.
 
     The lesion's middle and extent along each side are those of a uniform distribution with the mean and the variance of
@@ -143,19 +143,19 @@ def enlarge_maps(maps: Tensor, side: int) -> Tensor:
     return resample(maps, _everything(maps), side)
 
 
-def place_maps(maps: Tensor, windows: Tensor, side: int) -> Tensor:
-    """Lay the maps of mirrored windows over the images that they were cut from, so that their means stay the same.
+def place_maps(maps: Tensor, boxes: Tensor, side: int) -> Tensor:
+    """Lay the maps of mirrored boxes over the images that they were cut from, so that their means stay the same.
 
     Args:
-        maps: (N, C, s, s), of windows that were seen mirrored.
-        windows: (N, 4), see `resample`.
+        maps: (N, C, s, s), of boxes that were seen mirrored.
+        boxes: (N, 4), see `resample`.
         side: Of the result, in cells.
 
     Returns:
-        (N, C, side, side), 0 outside of the windows.
+        (N, C, side, side), 0 outside of the boxes.
     """
-    down = _overlaps(windows[:, 1], windows[:, 3], _middles(maps.shape[2], windows), side)
-    across = _overlaps(windows[:, 0], windows[:, 2], _middles(maps.shape[3], windows, mirrored=True), side)
+    down = _overlaps(boxes[:, 1], boxes[:, 3], _middles(maps.shape[2], boxes), side)
+    across = _overlaps(boxes[:, 0], boxes[:, 2], _middles(maps.shape[3], boxes, mirrored=True), side)
     return down[:, None] @ maps @ across[:, None].transpose(2, 3)
 
 
