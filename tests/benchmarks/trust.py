@@ -28,6 +28,7 @@ from sonoforge.runtime.inference.trust import distances, tail_probability
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.network import answer
 from sonoforge.training.classifier.settings import BUDGETS
+from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.classifier.trust_limits import FLAT, FOREIGN, describe_causes
 from sonoforge.training.classifier.trust_reference import (
     HeldOutTrust,
@@ -37,8 +38,6 @@ from sonoforge.training.classifier.trust_reference import (
     judge_held_out,
 )
 from sonoforge.training.classifier.weights import load_backbone
-from sonoforge.training.crossval.arm_training import ClassifierJob, train_arm
-from sonoforge.training.crossval.arms import ARMS
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -73,8 +72,10 @@ def main(data: Path, weights: str, keep: Path, folds: int) -> None:
         train, test = plan.train(fold), plan.test(fold)
         file = keep / f"fold{fold}.safetensors"
         if not file.is_file():
-            job = ClassifierJob(backbone, ARMS["real"], SETTINGS, derive_seed(0, "fold", fold), _CPU)
-            save_file(train_arm(LabelledImages.of_set(cache, train), None, job).members[0].state_dict(), str(file))
+            job = ClassifierJob(backbone, SETTINGS, derive_seed(0, "fold", fold), _CPU)
+            save_file(
+                train_classifier(LabelledImages.of_set(cache, train), None, job).members[0].state_dict(), str(file)
+            )
         net = mobilenet_v2(len(cache.dataset.classes)).eval()
         net.load_state_dict(load_file(str(file)))
         own = answer([net], [cache.images[train]], 0, _CPU).embeddings

@@ -20,8 +20,8 @@ from sonoforge.training.classifier.scan_views import (
     together,
 )
 from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.training import ClassifierJob, image_frequencies, image_weights
 from sonoforge.training.classifier.weights import Backbone
-from sonoforge.training.crossval.arm_training import ClassifierJob, image_frequencies, image_weights
 from sonoforge.training.crossval.arms import ARMS
 from sonoforge.training.data.labelled_images import LabelledImages
 
@@ -116,7 +116,7 @@ def test_collections_are_shown_equally_often_and_classes_by_the_root_of_their_si
 
 
 def test_added_images_are_shown_once_beside_balanced_real_ones() -> None:
-    job = ClassifierJob(Backbone({}, "", ""), ARMS["real"], dataclasses.replace(SETTINGS, balance=True), 0, CPU)
+    job = ClassifierJob(Backbone({}, "", ""), dataclasses.replace(SETTINGS, balance=True), 0, CPU)
     real, added = images(), LabelledImages(images().pixels[:4], np.full(4, 2), CLASSES)
     shown = image_frequencies(real, added, job)
     assert shown is not None and shown[36:].tolist() == [1.0] * 4
@@ -180,7 +180,7 @@ def test_geometry_moves_a_scan_a_little_and_never_upside_down() -> None:
 
 def test_the_weighted_arm_weighs_classes_under_both_losses() -> None:
     real = images()
-    job = ClassifierJob(Backbone({}, "", ""), ARMS["weighted"], SETTINGS, 0, CPU)
+    job = ClassifierJob(Backbone({}, "", ""), SETTINGS, 0, CPU)
     for heads, expected in (("classes", None), ("hierarchical", 36 / (3 * np.bincount(real.labels)))):
         settings = dataclasses.replace(SETTINGS, heads=heads, class_weights=True)
         weights = image_weights(real, None, dataclasses.replace(job, settings=settings))

@@ -190,18 +190,14 @@ def _evaluation(record: ModelRecord, facts: RunFacts) -> list[str]:
 
 def _handed_back(record: ModelRecord) -> list[str]:
     """Say how many scans must be handed back for how few errors."""
-    figures = record.evaluation.get("risk_coverage")
-    if figures is None:
-        text = "How many scans must be handed back for a given error rate was not recorded."
-    else:
-        parts = [
-            f"{share_text(target['handed_back'])} for at most {target['error']:.0%} wrong"
-            for target in figures["targets"]
-        ]
-        text = (
-            "Share of these scans that must be handed back, the least probable labels first, so that few of the others "
-            f"are wrong: {'; '.join(parts)} (95 % intervals by group). `sonoforge classify --abstain` hands scans back."
-        )
+    parts = [
+        f"{share_text(target['handed_back'])} for at most {target['error']:.0%} wrong"
+        for target in record.evaluation["risk_coverage"]["targets"]
+    ]
+    text = (
+        "Share of these scans that must be handed back, the least probable labels first, so that few of the others "
+        f"are wrong: {'; '.join(parts)} (95 % intervals by group). `sonoforge classify --abstain` hands scans back."
+    )
     return [text, ""]
 
 

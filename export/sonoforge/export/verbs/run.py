@@ -23,8 +23,8 @@ from sonoforge.runtime.verbs import verify
 from sonoforge.runtime.verbs.settings import VerifyConfig
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
-from sonoforge.training.crossval.arm_training import ClassifierJob, settings_of_arm
-from sonoforge.training.crossval.arms import check_arms, final_name, find_arm
+from sonoforge.training.crossval.arms import check_arms, final_name, find_arm, settings_of_arm
+from sonoforge.training.crossval.balancing import job_of_arm
 from sonoforge.training.crossval.choice_grid import of_classifier, with_dose
 from sonoforge.training.crossval.comparison import Comparison, compare
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
@@ -130,14 +130,15 @@ def _train_final_model(
     trained = train_final(
         final,
         LabelledImages.of_set(cache, everything, scan_groups(cache)),
-        ClassifierJob(comparison.backbone, arm, arm_settings, config.seed, find_device(config.device)),
+        arm,
+        job_of_arm(arm, comparison.backbone, arm_settings, config.seed, find_device(config.device)),
         settings.generator,
         comparison.maps,
     )
     predictions, _ = read_predictions(folder / "predictions.csv")
     held_out = next(own for own in predictions if (own.arm, own.seed) == (config.final_arm, config.seed))
     figures = comparison.results["arms"][config.final_arm]
-    seeds, judged = figures["seeds"], figures.get("trust")
+    seeds, judged = figures["seeds"], figures["trust"]
     reads = check_reads(folder, read_plans(folder)) if arm.reads_generators else {}
     record_model(
         folder / "model",

@@ -43,13 +43,13 @@ class ConformalRecord(TypedDict):
     mean_set_size: float
 
 
-class _LaterTrust(TypedDict, total=False):
-    """What earlier versions did not record: ``trust.checks`` of a bundle's manifest."""
+class _TrustChecks(TypedDict, total=False):
+    """``trust.checks`` of a bundle's manifest, where there are enough images to set the limits by."""
 
     checks: dict[str, Any]
 
 
-class TrustRecord(_LaterTrust):
+class TrustRecord(_TrustChecks):
     """Distance of held-out images from the training images: median and 95th percentile."""
 
     median: float
@@ -63,19 +63,7 @@ class QualityRange(TypedDict):
     high: float
 
 
-class _LaterTraining(TypedDict, total=False):
-    """What earlier versions did not record.
-
-    ``teachers`` is how many networks were distilled into each that answers, ``settings`` those of the classifier
-    (`ClassifierSettings`) but for what an arm stands for; ``collections`` are those of the training images.
-    """
-
-    teachers: int
-    settings: dict[str, Any]
-    collections: list[str]
-
-
-class TrainingRecord(_LaterTraining):
+class TrainingRecord(TypedDict):
     """What the model was trained on and how; ``images`` are prefixes of the content hashes.
 
     ``data_images`` counts the images of the data set, of which it trained on ``count``; ``simulated`` counts those that
@@ -83,7 +71,9 @@ class TrainingRecord(_LaterTraining):
     those that came with the whole data set.
     ``added`` has the images that the arm added to each class, ``generator`` the settings (`GanSettings`) of the
     generators that drew them, empty where none did.  ``choice`` says where the settings were chosen, see
-    `budget_choice.describe_choice`.
+    `budget_choice.describe_choice`.  ``teachers`` is how many networks were distilled into each that answers,
+    ``settings`` those of the classifier (`ClassifierSettings`) but for what an arm stands for; ``collections`` are
+    those of the training images.
     """
 
     data: str
@@ -103,6 +93,9 @@ class TrainingRecord(_LaterTraining):
     epochs: int
     frozen_blocks: int
     ensemble_size: int
+    teachers: int
+    settings: dict[str, Any]
+    collections: list[str]
     mirror: bool
     weights: str
     seed: int
@@ -209,12 +202,12 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
     if not (folder / "model.json").is_file():
         raise SonoforgeError(f"{folder}: no model.json; expected the model/ folder of a finished run or train")
     if not (folder / SIGNATURES).is_file():
-        raise SonoforgeError(f"{folder}: no {SIGNATURES}: another revision wrote it, or it was removed; train again")
+        raise SonoforgeError(f"{folder}: no {SIGNATURES}, expected it beside model.json; train again")
     try:
         values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         record = ModelRecord(**{**values, "classes": tuple(values["classes"])})
         if missing := lacking(record):
-            raise KeyError(f"model.json lacks {', '.join(missing)}: another revision wrote it, train again")
+            raise KeyError(f"model.json lacks {', '.join(missing)}; train again")
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
             arrays = ModelArrays(**{key: archive[key] for key in ModelArrays._fields if key in archive})
         state = load((folder / "model.safetensors").read_bytes())
@@ -232,6 +225,6 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
 
 
 def lacking(record: ModelRecord) -> list[str]:
-    """Name what the record of another revision lacks, so that a model card would leave it out."""
+    """Name what a record lacks that a model card tells."""
     expected = TrainingRecord.__required_keys__ | EvaluationRecord.__required_keys__
     return sorted(expected - {*record.training, *record.evaluation})

@@ -144,14 +144,9 @@ def _copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]
 
 
 def _origins(bundle: Bundle[ClassifierManifest]) -> _Origins:
-    training = bundle.manifest.raw["training"]
-    exact = dict.fromkeys(training["images"], training["data"])
-    if "collections" not in training:  # an earlier version, which knew but one
-        count = len(bundle.arrays(SIGNATURES, _LABELS)["labels"])
-        return _Origins([training["data"]], np.zeros(count, np.int64), exact)
-    names, stored = training["collections"], bundle.arrays(SIGNATURES, _ORIGINS)
+    names, stored = bundle.manifest.raw["training"]["collections"], bundle.arrays(SIGNATURES, _ORIGINS)
     own = {bytes(row).hex(): names[i] for row, i in zip(stored["hashes"], stored["collections"], strict=True)}
-    return _Origins(names, stored["collections"], exact | own)
+    return _Origins(names, stored["collections"], own)
 
 
 def _changes(copy: Copy) -> list[str]:

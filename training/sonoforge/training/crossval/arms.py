@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.statistics.predictions import SHARE_MARK
 
@@ -247,6 +248,12 @@ def check_arms(option: str, arms: Sequence[str], classes: Sequence[str], counts:
             f"{option}: {name} would {would}, but found classes of equal size ({found}), where it changes nothing; "
             f"choose {instead}any of {','.join(others)}"
         )
+
+
+def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSettings:
+    """Return the classifier settings with what the arm changes of them."""
+    augmentation = arm.augmentation or settings.augmentation
+    return dataclasses.replace(settings, class_weights=arm.class_weights, augmentation=augmentation)
 
 
 def changes_of(arm: Arm) -> Mapping[str, object]:

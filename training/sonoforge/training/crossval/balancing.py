@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.classifier.augmentation import Pixels
+from sonoforge.training.classifier.network import answer, pixel_views
+from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.training import ClassifierJob, train_classifier
+from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.crossval.arms import Arm, added_counts, classes_with_generators
 from sonoforge.training.crossval.curation import POOL, Judge, curate
 from sonoforge.training.crossval.generators import (
@@ -95,3 +103,24 @@ def shuffle_labels(images: LabelledImages, counts: Mapping[int, int], seed: int)
     order = np.random.default_rng(derive_seed(seed, "shuffled labels")).permutation(len(images))
     labels = np.concatenate([np.full(count, label, np.int64) for label, count in counts.items()] or [images.labels[:0]])
     return LabelledImages(images.pixels[order[: len(labels)]], labels, images.classes)
+
+
+def job_of_arm(
+    arm: Arm, backbone: Backbone, settings: ClassifierSettings, seed: int, device: torch.device
+) -> ClassifierJob:
+    """Return how the classifier of an arm is trained; its ``settings`` are those of `arms.settings_of_arm`."""
+    return ClassifierJob(backbone, settings, seed, device, added_weight=arm.added_weight, real=arm.real)
+
+
+def train_judge(images: LabelledImages, job: ClassifierJob) -> Judge:
+    """Train one network on real images alone, and return what it says of others, see `curation.Judge`."""
+    settings = dataclasses.replace(job.settings, ensemble_size=1, teachers=0)
+    own = dataclasses.replace(job, settings=settings, added_weight=1.0, real=True, watched=None)
+    members = train_classifier(images, None, own).members
+
+    def judge(pixels: Pixels) -> NDArray[np.float64]:
+        # From pixels, so that the frozen blocks are run, too.
+        views = pixel_views(pixels, settings.mirror)
+        return answer(members, views, settings.frozen_blocks, job.device, look=settings.look).probabilities
+
+    return judge

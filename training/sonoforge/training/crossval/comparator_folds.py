@@ -28,22 +28,22 @@ from sonoforge.training.run_folder import log_to
 from sonoforge.training.tasks.workers import Workers
 
 
-def digest_of_arm(arm: str, settings: ComparisonSettings, backbone: str) -> str:
-    """Return what tells the weights that an arm starts from from all others: of a comparator, those of its networks.
+def digests_of_arms(settings: ComparisonSettings, backbone: str) -> dict[str, str]:
+    """Return what tells the weights that each arm starts from from all others: of a comparator, of its networks.
 
     Args:
-        arm: Name of the arm.
-        settings: For the weights that were given.
+        settings: For the arms, and the weights that were given.
         backbone: `weights.Backbone.digest`, of all other arms.
 
     Raises:
         SonoforgeError: Weights that are not to be had, or not of these networks.
     """
-    comparator = find_arm(arm).comparator
-    if not comparator:
-        return backbone
-    networks = load_networks(COMPARATORS[comparator].networks, settings.comparator_weights)
-    return ", ".join(weights.digest for weights in networks.values())
+    found = {}
+    for arm in settings.arms:
+        comparator = find_arm(arm).comparator
+        networks = load_networks(COMPARATORS[comparator].networks, settings.comparator_weights) if comparator else {}
+        found[arm] = ", ".join(weights.digest for weights in networks.values()) if comparator else backbone
+    return found
 
 
 def _comparator(task: FoldTask) -> Comparator:

@@ -16,11 +16,11 @@ from sonoforge.training import remote_runs, run_folder
 from sonoforge.training.classifier.trust_limits import describe_causes
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.classifier.weights import Backbone, load_backbone
-from sonoforge.training.crossval.arm_training import settings_of_arm
+from sonoforge.training.copies.second_search import Match
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.budget_choice import count_chosen_on
 from sonoforge.training.crossval.choice_grid import Values
-from sonoforge.training.crossval.comparator_folds import digest_of_arm, write_comparator_features
+from sonoforge.training.crossval.comparator_folds import digests_of_arms, write_comparator_features
 from sonoforge.training.crossval.fold_generators import (
     check_curated,
     check_enough_images,
@@ -31,8 +31,8 @@ from sonoforge.training.crossval.fold_result import FoldResult, read_fold
 from sonoforge.training.crossval.fold_task import FoldTask, fold_path
 from sonoforge.training.crossval.folds import files_read, prepare_worker, run_fold
 from sonoforge.training.crossval.frozen_maps import read_all_maps, remove_maps, write_maps
-from sonoforge.training.crossval.kept_folds import check_finished, check_images, keep_plan
-from sonoforge.training.crossval.made_from import MadeFrom, check_made_from, made_from
+from sonoforge.training.crossval.kept_folds import check_finished, check_images, keep_plan, origins
+from sonoforge.training.crossval.made_from import MadeFrom, check_made_from
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.crossval.starting_run import refuse_seen_by_start
@@ -87,75 +87,117 @@ def compare_once(
     return results
 
 
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    """All that a comparison will train, before any of it is."""
+
+    folder: Path
+    cache: ImageCache
+    settings: ComparisonSettings  # with the workers' device
+    final_arm: str | None
+    backbone: Backbone  # initial weights
+    views: list[Match]  # second views of one scan, which the plans keep together
+    plans: list[SplitPlan]  # one a seed
+    tasks: list[FoldTask]  # every fold of every seed and arm
+    nested: NestedFolds  # the inner folds on which settings are chosen
+
+    @property
+    def made(self) -> dict[str, MadeFrom]:
+        """What each arm's classifiers of the first seed are made from."""
+        return {task.arm: task.made_from for task in self.tasks if task.plan.seed == self.plans[0].seed}
+
+
 def compare(
     folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings, final_arm: str | None = None
 ) -> Comparison:
     """Run every arm over every fold and seed in a run folder, and compute the results.
 
     Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `fold_result.FoldResult`), ``gan/``
-    (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `data.second_opinion`
+    (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate`
     writes.  A fold that was finished before an interruption is not computed again.
 
     Raises:
         SonoforgeError: What an earlier call left there was made from other images, settings or weights.
     """
-    paths = [
-        fold_path(folder, arm, seed, fold)
-        for seed in settings.seeds
-        for arm in settings.arms
-        for fold in range(count_folds(cache.dataset, settings.protocol, settings.folds))
-    ]
     if settings.protocol in SEALED:
         refuse_seen_by_start(settings.generator.start_from, cache, source.cache)
-    most = sum(not path.is_file() for path in paths) * (settings.choosing.trainings if settings.choosing else 1)
-    with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, most) as workers:
+    trainings = _count_missing(folder, cache, settings)
+    with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, trainings) as workers:
         workers.prepare(prepare_worker, source)  # while this process loads the weights and deals the folds
         on_workers = dataclasses.replace(settings, device=workers.device)
-        backbone = Backbone({}, "none: nothing is fine-tuned", "")
-        if not all(find_arm(arm).comparator for arm in settings.arms):
-            backbone = load_backbone(settings.weights, cache)
-        log.info("initial weights: %s", backbone.source)
-        digests = {arm: digest_of_arm(arm, settings, backbone.digest) for arm in settings.arms}
-        views = find_second_views(cache)
-        plans = _make_plans(folder, cache, settings, [(view.query, view.key) for view in views])
-        made = {
-            (plan.seed, arm): made_from(
-                plan,
-                arm,
-                settings_of_arm(find_arm(arm), settings.classifier),
-                digests[arm],
-                settings.generator_record,
-                settings.choosing,
-            )
-            for plan in plans
-            for arm in settings.arms
-        }
-        tasks = [
-            FoldTask(folder, source, plan, fold, arm, on_workers, backbone, made[plan.seed, arm])
-            for plan in plans
-            for arm in settings.arms
-            for fold in range(plan.folds)
-        ]
-        nested = nested_folds(tasks, final_arm)
-        check_curated([*tasks, *nested.tasks])
-        check_enough_images([*tasks, *nested.tasks], cache.dataset.classes)
-        check_masks(tasks, cache)
-        for task in [*tasks, *nested.tasks]:
-            if task.path.is_file():
-                check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
-        run_folder.write_environment(
-            folder, run_folder.describe_environment(workers.device, settings.seeds[0], plans[0].fingerprint)
-        )
-        second_opinion = check_plans(folder, cache, plans, views)
-        _run_missing(tasks, nested, workers)
-    final = nested.final() or next((task for task in tasks if task.arm == final_arm), None)
+        planned = _plan(folder, source, cache, on_workers, final_arm)
+        _refuse(planned)
+        environment = run_folder.describe_environment(workers.device, settings.seeds[0], planned.plans[0].fingerprint)
+        run_folder.write_environment(folder, environment)
+        second_opinion = check_plans(folder, cache, planned.plans, planned.views)
+        _run_missing(planned, workers)
+    return _summarise(planned, second_opinion)
+
+
+def _count_missing(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> int:
+    """Count the trainings that are still to be done, at most."""
+    folds = range(count_folds(cache.dataset, settings.protocol, settings.folds))
+    paths = [fold_path(folder, arm, seed, fold) for seed in settings.seeds for arm in settings.arms for fold in folds]
+    return sum(not path.is_file() for path in paths) * (settings.choosing.trainings if settings.choosing else 1)
+
+
+def _plan(
+    folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings, final_arm: str | None
+) -> _Planned:
+    """Load the initial weights, deal the folds and list what is to be trained."""
+    backbone = Backbone({}, "none: nothing is fine-tuned", "")
+    if settings.fine_tuned:
+        backbone = load_backbone(settings.weights, cache)
+    log.info("initial weights: %s", backbone.source)
+    digests = digests_of_arms(settings, backbone.digest)
+    views = find_second_views(cache)
+    plans = _make_plans(folder, cache, settings, [(view.query, view.key) for view in views])
+    made = origins(plans, settings, digests)
+    tasks = [
+        FoldTask(folder, source, plan, fold, arm, settings, backbone, made[plan.seed, arm])
+        for plan in plans
+        for arm in settings.arms
+        for fold in range(plan.folds)
+    ]
+    return _Planned(folder, cache, settings, final_arm, backbone, views, plans, tasks, nested_folds(tasks, final_arm))
+
+
+def _refuse(planned: _Planned) -> None:
+    """Refuse what could not be trained to the end, and what an earlier call left that was made from something else."""
+    every = [*planned.tasks, *planned.nested.tasks]
+    check_curated(every)
+    check_enough_images(every, planned.cache.dataset.classes)
+    check_masks(planned.tasks, planned.cache)
+    for task in every:
+        if task.path.is_file():
+            check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
+
+
+def _summarise(planned: _Planned, second_opinion: SecondOpinion) -> Comparison:
+    """Read all folds back and compute the results."""
+    settings = planned.settings
+    final = planned.nested.final() or next((task for task in planned.tasks if task.arm == planned.final_arm), None)
     maps = read_all_maps(final) if final else None
-    remove_maps(folder)
-    folds = [read_fold(task.path) for task in tasks]
+    remove_maps(planned.folder)
+    folds = [read_fold(task.path) for task in planned.tasks]
+    results = _results(planned, folds, second_opinion)
+    choice = final.choice if final else None
+    if settings.choosing:
+        results["choice"] = collect_choices(settings, folds, choice)
+    return Comparison(results, planned.backbone, planned.made, maps, choice["settings"] if choice else {})
+
+
+def _results(planned: _Planned, folds: Sequence[FoldResult], second_opinion: SecondOpinion) -> ComparisonResults:
+    """Write ``predictions.csv``, and compute what follows from it and from the folds."""
+    settings, cache, plans = planned.settings, planned.cache, planned.plans
     classes = cache.dataset.classes
     predictions = [_pool(arm, plan, folds, cache.dataset) for plan in plans for arm in settings.arms]
-    write_predictions(folder / "predictions.csv", predictions, classes)
+    write_predictions(planned.folder / "predictions.csv", predictions, classes)
     evaluation = tables.evaluate(predictions, classes)
+    by_seed = {
+        arm: [[fold for fold in folds if (fold.arm, fold.seed) == (arm, seed)] for seed in settings.seeds]
+        for arm in settings.arms
+    }
     results = ComparisonResults(
         data=cache.dataset.name,
         classes=list(classes),
@@ -164,13 +206,9 @@ def compare(
         budget=settings.budget,
         classifier=dataclasses.asdict(settings.classifier),
         gan=dict(settings.generator_record),
-        weights=backbone.source,
+        weights=planned.backbone.source,
         arms={
-            own.arm: _arm_result(
-                evaluation["arms"][own.arm],
-                own,
-                [[fold for fold in folds if (fold.arm, fold.seed) == (own.arm, seed)] for seed in settings.seeds],
-            )
+            own.arm: _arm_result(evaluation["arms"][own.arm], own, by_seed[own.arm])
             for own in predictions
             if own.seed == plans[0].seed
         },
@@ -180,15 +218,7 @@ def compare(
     )
     if "learning_curves" in evaluation:
         results["learning_curves"] = evaluation["learning_curves"]
-    if settings.choosing:
-        results["choice"] = collect_choices(settings, folds, final.choice if final else None)
-    return Comparison(
-        results,
-        backbone,
-        {arm: made[plans[0].seed, arm] for arm in settings.arms},
-        maps,
-        final.choice["settings"] if final and final.choice else {},
-    )
+    return results
 
 
 def _make_plans(
@@ -201,8 +231,9 @@ def _make_plans(
     return plans
 
 
-def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Workers) -> None:
+def _run_missing(planned: _Planned, workers: Workers) -> None:
     """Run the folds that have no result yet, after the generators that they share; those with most images first."""
+    tasks, nested = planned.tasks, planned.nested
     missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: not task.own_arm.fill)
     inner = nested.missing
     if not missing and not inner:

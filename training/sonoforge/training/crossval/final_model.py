@@ -31,11 +31,11 @@ from sonoforge.training.classifier.model_folder import (
 from sonoforge.training.classifier.scan_bands import scan_bands
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import collection_names, write_signatures
+from sonoforge.training.classifier.training import ClassifierJob, Trained, train_classifier
 from sonoforge.training.classifier.trust_limits import TrainingLooks, describe_causes, record_trust
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
-from sonoforge.training.crossval.arm_training import ClassifierJob, Trained, train_arm, train_judge
 from sonoforge.training.crossval.arms import Arm, find_arm
-from sonoforge.training.crossval.balancing import balance
+from sonoforge.training.crossval.balancing import balance, train_judge
 from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
 from sonoforge.training.crossval.choice_grid import Choosing
 from sonoforge.training.crossval.generators import GeneratorJob
@@ -73,7 +73,7 @@ class HeldOut:
     twins: int  # images with a near-duplicate or an identical image among these
     generator_reads: int  # images that a generator read which their model's training images came from
     seed_accuracy: dict[str, float]  # accuracy by seed, where the training was repeated with several; else empty
-    trust: HeldOutTrust | None = None  # what else they are judged by; None where a fold of an earlier version lacks it
+    trust: HeldOutTrust | None = None  # what else they are judged by; None where there are too few training images
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,14 @@ def open_final(run: Path, made: MadeFrom) -> Path:
 def train_final(
     folder: Path,
     images: LabelledImages,
+    arm: Arm,
     job: ClassifierJob,
     generator: GanSettings,
     maps: Tensor | None = None,
 ) -> Trained:
-    """Train the job's arm on all the given images, continuing from ``folder`` if it was interrupted."""
+    """Train an arm on all the given images, continuing from ``folder`` if it was interrupted."""
     generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
-    added = balance(job.arm, images, generators, lambda: train_judge(images, job))
+    added = balance(arm, images, generators, lambda: train_judge(images, job))
     with (
         deterministic_kernels(job.device),
         progress_bar("final model", job.settings.epochs, show=is_shown()) as advance,
@@ -127,7 +128,8 @@ def train_final(
             advance(int(row["epoch"]), f"loss {row['loss']:.3f}")
 
         features = None if maps is None else maps.to(job.device)
-        return train_arm(images, added, job, features=features, checkpoint=folder / "checkpoint.pt", on_epoch=on_epoch)
+        checkpoint = folder / "checkpoint.pt"
+        return train_classifier(images, added, job, features=features, checkpoint=checkpoint, on_epoch=on_epoch)
 
 
 def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> tuple[dict[str, QualityRange], float]:

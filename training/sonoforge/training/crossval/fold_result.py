@@ -51,8 +51,7 @@ class FoldResult:
     seconds: float  # of the whole fold
     reads: tuple[StageReads, ...]  # every stage with its images
     made_from: MadeFrom  # what a resumed run must start from to keep this result
-    # What the test images are judged by beside the distance; None as earlier versions wrote it, or for few images.
-    trust: HeldOutTrust | None = None
+    trust: HeldOutTrust | None = None  # what the test images are judged by beside the distance; None for few images
     inner_of: int | None = None  # of an inner fold: the outer one, see `fold_task.Inside`
     choice: FoldChoiceResult | None = None  # where settings were chosen inside the fold, see `nested_choice`
 
@@ -73,16 +72,11 @@ def read_fold(path: Path) -> FoldResult:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        made_from = values.pop("made_from", None)
-        if made_from is None:
-            raise SonoforgeError(
-                f"{path}: does not say what it was made from, as results of earlier versions; {REMEDY}"
-            )
+        made_from, trust = values.pop("made_from"), values.pop("trust")
         reads = []
         for key, hashes in values.pop("reads").items():
             stage, _, class_name = key.partition(" ")
             reads.append(StageReads(stage, tuple(hashes), class_name))
-        trust = values.pop("trust", None)
         judged = None if trust is None else HeldOutTrust(**trust)
         return FoldResult(**values, reads=tuple(reads), made_from=MadeFrom(**made_from), trust=judged)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone
-from sonoforge.training.crossval.arm_training import settings_of_arm
-from sonoforge.training.crossval.arms import Arm, file_stem, find_arm
+from sonoforge.training.crossval.arms import Arm, file_stem, find_arm, settings_of_arm
 from sonoforge.training.crossval.choice_grid import Values, of_classifier, with_dose
 from sonoforge.training.crossval.made_from import MadeFrom
 from sonoforge.training.crossval.settings import ComparisonSettings

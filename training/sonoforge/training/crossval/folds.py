@@ -13,10 +13,10 @@ from torch import Tensor
 from sonoforge.runtime.images.synthetic import cut_masks
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training.classifier.network import Watched, answer, pixel_views
+from sonoforge.training.classifier.training import train_classifier
 from sonoforge.training.classifier.trust_reference import judge_held_out
-from sonoforge.training.crossval.arm_training import ClassifierJob, train_arm, train_judge
 from sonoforge.training.crossval.arms import classes_with_generators, find_arm
-from sonoforge.training.crossval.balancing import balance
+from sonoforge.training.crossval.balancing import balance, job_of_arm, train_judge
 from sonoforge.training.crossval.comparator_folds import feature_files, run_comparator_fold
 from sonoforge.training.crossval.curation import Judge
 from sonoforge.training.crossval.fold_generators import generator_job, seen_by_generators
@@ -67,7 +67,7 @@ def run_fold(task: FoldTask) -> FoldResult:
     train, test = task.training, task.test
     check_sealed(plan, fold, "classifier", train, cache)
     with log_to(task.folder), deterministic_kernels(device):
-        job = ClassifierJob(task.backbone, task.own_arm, settings, task.seed, device)
+        job = job_of_arm(task.own_arm, task.backbone, settings, task.seed, device)
         added, generator_reads = _added_images(
             task, cache, lambda: train_judge(LabelledImages.of_set(cache, train), job)
         )
@@ -75,7 +75,7 @@ def run_fold(task: FoldTask) -> FoldResult:
         if settings.cached_blocks:
             views = list(read_maps(task, test, device)[: len(views)])
         watched = Watched(views, cache.dataset.labels[test], settings.look) if settings.test_curves else None
-        trained = train_arm(
+        trained = train_classifier(
             LabelledImages.of_set(cache, train),
             added,
             dataclasses.replace(job, watched=watched),

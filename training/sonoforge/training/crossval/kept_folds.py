@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.weights import weights_digest
-from sonoforge.training.crossval.arm_training import settings_of_arm
-from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.comparator_folds import digest_of_arm
+from sonoforge.training.crossval.arms import find_arm, settings_of_arm
+from sonoforge.training.crossval.comparator_folds import digests_of_arms
 from sonoforge.training.crossval.fold_result import read_fold
 from sonoforge.training.crossval.fold_task import fold_path
-from sonoforge.training.crossval.made_from import check_made_from, made_from
+from sonoforge.training.crossval.made_from import MadeFrom, check_made_from, made_from
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import check_unchanged
@@ -67,20 +67,41 @@ def keep_plan(path: Path, plan: SplitPlan) -> None:
     save_plan(path, plan)
 
 
+def origins(
+    plans: Sequence[SplitPlan], settings: ComparisonSettings, digests: Mapping[str, str]
+) -> dict[tuple[int, str], MadeFrom]:
+    """Return what the classifiers of each seed and arm are made from.
+
+    Args:
+        plans: One a seed.
+        settings: Of the comparison.
+        digests: Of the initial weights by arm, see `comparator_folds.digests_of_arms`.
+    """
+    return {
+        (plan.seed, arm): made_from(
+            plan,
+            arm,
+            settings_of_arm(find_arm(arm), settings.classifier),
+            digests[arm],
+            settings.generator_record,
+            settings.choosing,
+        )
+        for plan in plans
+        for arm in settings.arms
+    }
+
+
 def check_finished(folder: Path, settings: ComparisonSettings) -> None:
     """Refuse to return a finished comparison that this call would make from something else.
 
     Raises:
         SonoforgeError: Its folds were made with other settings, weights or plans, or do not say with which.
     """
-    fine_tuned = not all(find_arm(arm).comparator for arm in settings.arms)
-    weights = weights_digest(settings.weights) if fine_tuned else ""
-    digests = {arm: digest_of_arm(arm, settings, weights) for arm in settings.arms}
-    for seed in settings.seeds:
-        plan = read_plan(plan_path(folder, seed, settings.seeds[0]))
+    digests = digests_of_arms(settings, weights_digest(settings.weights) if settings.fine_tuned else "")
+    plans = [read_plan(plan_path(folder, seed, settings.seeds[0])) for seed in settings.seeds]
+    expected = origins(plans, settings, digests)
+    for plan in plans:
         for arm in settings.arms:
-            own = settings_of_arm(find_arm(arm), settings.classifier)
-            expected = made_from(plan, arm, own, digests[arm], settings.generator_record, settings.choosing)
             for fold in range(plan.folds):
-                path = fold_path(folder, arm, seed, fold)
-                check_made_from(path, read_fold(path).made_from, expected)
+                path = fold_path(folder, arm, plan.seed, fold)
+                check_made_from(path, read_fold(path).made_from, expected[plan.seed, arm])

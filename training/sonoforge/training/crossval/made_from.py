@@ -17,9 +17,7 @@ from sonoforge.training.crossval.choice_grid import Choosing
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.split_plan import SplitPlan
 
-_UNKNOWN = "unknown"  # a setting that another version does not have
-# What versions did that did not record it yet.
-_UNRECORDED = {"optimiser": "adamw", "schedule": "one-cycle", "test_curves": False}
+_UNKNOWN = "unknown"  # a setting that one of the two does not have
 REMEDY = "restore what changed, or leave --resume out to begin anew"
 
 
@@ -71,7 +69,6 @@ def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
     Raises:
         SonoforgeError: It was; names what differs.
     """
-    before = _completed(before)
     if before == now:
         return
     if before.plan != now.plan:
@@ -83,14 +80,6 @@ def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
         pairs = [(name, was.get(name, _UNKNOWN), is_now.get(name, _UNKNOWN)) for name in sorted({*was, *is_now})]
         found = "with " + name_some(f"{name} {old}, expected {new}" for name, old, new in pairs if old != new)
     raise SonoforgeError(f"{path}: was made {found}; {REMEDY}")
-
-
-def _completed(before: MadeFrom) -> MadeFrom:
-    """Add what an earlier version did not record and is known of it."""
-    if "classifier" not in before.settings:
-        return before
-    classifier = _UNRECORDED | before.settings["classifier"]
-    return dataclasses.replace(before, settings={**before.settings, "classifier": classifier})
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

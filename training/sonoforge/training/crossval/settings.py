@@ -61,6 +61,11 @@ class ComparisonSettings:
     choosing: Choosing | None = None  # settings that are chosen inside each training fold instead, see `nested_choice`
     generator_record: Mapping[str, Any] = field(default_factory=dict)  # `GanJob.record` of the generators
 
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether any arm starts from the initial weights; comparators bring their own."""
+        return not all(find_arm(arm).comparator for arm in self.arms)
+
 
 def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
     """Fill in what the user left open, and turn it into settings; all that can be refused without images, is.

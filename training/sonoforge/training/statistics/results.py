@@ -133,16 +133,14 @@ class SourceFigures(TypedDict):
     coverage: IntervalResult
 
 
-class _LaterFigures(TypedDict, total=False):
-    """Figures that earlier versions did not record; ``flags`` also where a fold lacks what its images are judged by."""
+class _FiguresOfSome(TypedDict, total=False):
+    """Figures that need more than the answers."""
 
-    risk_coverage: RiskCoverage
-    flags: list[FlagResult]
-    one_against_rest: dict[str, OneAgainstRest]  # by class
+    flags: list[FlagResult]  # where every fold measured what its images are judged by
     by_source: list[SourceFigures]  # where images are of several collections, or their devices are known
 
 
-class ArmFigures(_LaterFigures):
+class ArmFigures(_FiguresOfSome):
     """All figures of one arm with one seed; ``sensitivity`` and ``specificity`` by class."""
 
     images: int
@@ -161,6 +159,8 @@ class ArmFigures(_LaterFigures):
     brier_calibrated: float
     temperature: float
     conformal: ConformalResult
+    risk_coverage: RiskCoverage
+    one_against_rest: dict[str, OneAgainstRest]  # by class
 
 
 class SeedFigures(TypedDict):
@@ -178,22 +178,17 @@ class EvaluatedArm(ArmFigures):
     seeds: SeedFigures
 
 
-class _LaterTraining(TypedDict, total=False):
-    """What earlier versions did not record."""
-
-    trust: dict[str, list[float]] | None  # `trust_reference.HeldOutTrust` by name, None where a fold lacks it
-    train_accuracy_by_seed: list[list[float]]  # of each fold of each seed, in the order of `seeds`
-
-
-class ArmResult(EvaluatedArm, _LaterTraining):
+class ArmResult(EvaluatedArm):
     """An arm's figures and its training with the first seed: learning curve, images added and seconds of each fold."""
 
     title: str
     train_accuracy: float
+    train_accuracy_by_seed: list[list[float]]  # of each fold of each seed, in the order of `seeds`
     learning_curves: list[list[dict[str, float]]]
     seconds: float
     generated_per_fold: list[int]
     distances: list[float]
+    trust: dict[str, list[float]] | None  # `trust_reference.HeldOutTrust` by name, None where a fold lacks it
 
 
 class SignFlipResult(TypedDict):
@@ -219,13 +214,7 @@ class ClassDifference(TypedDict):
     sensitivity_at: list[SensitivityDifference]
 
 
-class _LaterComparison(TypedDict, total=False):
-    """What earlier versions did not record."""
-
-    one_against_rest: dict[str, ClassDifference]  # by class
-
-
-class ComparisonRow(_LaterComparison):
+class ComparisonRow(TypedDict):
     """Two arms on the same images; differences are ``second - first``."""
 
     first: str
@@ -235,6 +224,7 @@ class ComparisonRow(_LaterComparison):
     macro_auc_difference: IntervalResult
     sign_flip_test: SignFlipResult
     minimum_detectable_difference: float | None  # NaN, or None as read from JSON, where it cannot be computed
+    one_against_rest: dict[str, ClassDifference]  # by class
 
 
 class WrongCluster(TypedDict):
@@ -293,13 +283,13 @@ class LearningCurve(TypedDict):
     worth: list[RealWorth]
 
 
-class _LaterEvaluation(TypedDict, total=False):
+class _CurvesOfShares(TypedDict, total=False):
     """What is there only where arms were run with several shares of the real images."""
 
     learning_curves: list[LearningCurve]
 
 
-class Evaluation(_LaterEvaluation):
+class Evaluation(_CurvesOfShares):
     """What follows from ``predictions.csv`` alone.
 
     Arms by name, each arm against the first one with as many real images, what no arm can.
@@ -381,16 +371,13 @@ class ChoiceResult(_FinalChoice):
     seconds: float
 
 
-class _LaterResults(TypedDict, total=False):
-    """What earlier versions did not record, or what was not asked for."""
+class _ChoiceIfAsked(_CurvesOfShares, total=False):
+    """What is there only where settings were chosen inside the folds."""
 
     choice: ChoiceResult
 
-    never_right: NeverRight
-    learning_curves: list[LearningCurve]
 
-
-class ComparisonResults(_LaterResults):
+class ComparisonResults(_ChoiceIfAsked):
     """``results.json`` of ``crossval``: how the comparison was made, and what it found.
 
     ``classifier`` and ``gan`` hold the fields of `ClassifierSettings` and `GanSettings`.
@@ -406,6 +393,7 @@ class ComparisonResults(_LaterResults):
     weights: str
     arms: dict[str, ArmResult]
     comparisons: list[ComparisonRow]
+    never_right: NeverRight
     split: SplitResult
 
 

@@ -29,7 +29,7 @@ from sonoforge.training.statistics.results import change_text, interval_text
 from sonoforge.training.verbs.settings.crossval import CompareConfig
 
 ANSWERS = "predictions.csv"
-_UNKNOWN = "-"  # a setting that a run of another version does not have
+_UNKNOWN = "-"  # a setting that only one of the two verbs has
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.network import answer, pixel_views
+from sonoforge.training.classifier.training import ClassifierJob, Trained
 from sonoforge.training.classifier.trust_reference import judge_held_out
 from sonoforge.training.classifier.weights import load_backbone, weights_digest
-from sonoforge.training.crossval.arm_training import ClassifierJob, Trained, settings_of_arm
-from sonoforge.training.crossval.arms import check_arms, file_stem, final_name, find_arm
+from sonoforge.training.crossval.arms import check_arms, file_stem, final_name, find_arm, settings_of_arm
+from sonoforge.training.crossval.balancing import job_of_arm
 from sonoforge.training.crossval.curation import check_enough_groups
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.crossval.kept_folds import check_images, keep_plan
@@ -73,11 +74,11 @@ def main(config: TrainConfig) -> Outcome:
         check_sealed(plan, 0, "classifier", train, cache)
         sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
         check_plans(folder, cache, [sides], views)
-        job = ClassifierJob(backbone, arm, settings, config.seed, device)
-        generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
+        job = job_of_arm(arm, backbone, settings, config.seed, device)
         trained = train_final(
             final,
             LabelledImages.of_set(cache, train, np.array(plan.groups)),
+            arm,
             job,
             generator,
         )

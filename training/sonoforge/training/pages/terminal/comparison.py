@@ -34,7 +34,7 @@ def log_table(results: ComparisonResults) -> None:
     log_choices(results.get("choice"), list(results["arms"]))
     say("")
     for figures in results["arms"].values():
-        by_seed = figures.get("train_accuracy_by_seed", [])
+        by_seed = figures["train_accuracy_by_seed"]
         own = [value for folds in by_seed for value in folds]
         seeds = f" of {len(by_seed)} seeds" if len(by_seed) > 1 else ""
         spread = f" ({min(own):.3f} to {max(own):.3f} by fold{seeds})" if len(own) > 1 else ""
@@ -116,14 +116,8 @@ def _log_sources(arms: Mapping[str, EvaluatedArm]) -> None:
 
 
 def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
-    """Print one class against the rest; nothing of a run that an earlier version made."""
-    arms = {
-        title_of(arm): figures["one_against_rest"][name]
-        for arm, figures in results["arms"].items()
-        if "one_against_rest" in figures
-    }
-    if not arms:
-        return
+    """Print one class against the rest."""
+    arms = {title_of(arm): figures["one_against_rest"][name] for arm, figures in results["arms"].items()}
     aims = [point["aim"] for point in next(iter(arms.values()))["sensitivity_at"]]
     say("")
     heads = [f"sensitivity at {100 * aim:.0f} % specificity" for aim in aims]
@@ -137,15 +131,14 @@ def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
         say("%-*s %-22s %-32s %-32s", width, title, interval_text(own["auc"]), cells[0], cells[1])
     say("each threshold was chosen on other test images; the specificity that it reached stands behind 'at'")
     for row in results["comparisons"]:
-        if "one_against_rest" in row:
-            change = row["one_against_rest"][name]
-            p_value = change["p_value"]
-            tested = "cannot be computed" if p_value is None or math.isnan(p_value) else f"p {p_value:.3f}"
-            at = ", ".join(f"{change_text(own['difference'])} at {own['aim']:.2f}" for own in change["sensitivity_at"])
-            say(
-                "%s - %s: AUC %s, DeLong's test by group %s; sensitivity %s",
-                row["second"], row["first"], change_text(change["auc"]), tested, at,
-            )  # fmt: skip
+        change = row["one_against_rest"][name]
+        p_value = change["p_value"]
+        tested = "cannot be computed" if p_value is None or math.isnan(p_value) else f"p {p_value:.3f}"
+        at = ", ".join(f"{change_text(own['difference'])} at {own['aim']:.2f}" for own in change["sensitivity_at"])
+        say(
+            "%s - %s: AUC %s, DeLong's test by group %s; sensitivity %s",
+            row["second"], row["first"], change_text(change["auc"]), tested, at,
+        )  # fmt: skip
     curve = next(iter(arms.values()))["decision_curve"]
     columns = [min(range(len(curve["thresholds"])), key=lambda i: abs(curve["thresholds"][i] - t)) for t in _SHOWN]
     say("%-*s %s", width, "net benefit per 100 images, acting from", "".join(f"{100 * t:8.0f} %" for t in _SHOWN))
@@ -155,8 +148,8 @@ def _log_class(results: ComparisonResults | Evaluation, name: str) -> None:
 
 
 def _log_never_right(results: ComparisonResults | Evaluation) -> None:
-    found = results.get("never_right")
-    if not found or not found["worst"]:
+    found = results["never_right"]
+    if not found["worst"]:
         return
     worst = found["worst"][0]
     others = len(worst["files"]) - 1

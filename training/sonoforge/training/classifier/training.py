@@ -1,8 +1,7 @@
-"""The training of one arm, see `arms`."""
+"""The training of one classifier: all networks that answer together, on real images and on what is added to them."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +30,7 @@ from sonoforge.training.classifier.scan_views import balanced_frequencies, colle
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright
 from sonoforge.training.classifier.weights import Backbone
-from sonoforge.training.crossval.arms import ARMS, Arm
-from sonoforge.training.crossval.curation import Judge
 from sonoforge.training.data.labelled_images import LabelledImages
-
-
-def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSettings:
-    """Return the classifier settings with what the arm changes of them."""
-    augmentation = arm.augmentation or settings.augmentation
-    return dataclasses.replace(settings, class_weights=arm.class_weights, augmentation=augmentation)
 
 
 @dataclass(frozen=True)
@@ -47,17 +38,18 @@ class ClassifierJob:
     """How one classifier is trained, beside its images."""
 
     backbone: Backbone
-    arm: Arm
-    settings: ClassifierSettings  # of the arm, see `settings_of_arm`
+    settings: ClassifierSettings
     seed: int  # of initialisation, order, augmentation and dropout
     device: torch.device
+    added_weight: float = 1.0  # of each added image in the loss; a real one has 1
+    real: bool = True  # whether the real images are trained on, or the added ones alone
     watched: Watched | None = None  # images on which each epoch is measured, beside the training
 
 
 class Trained(NamedTuple):
-    """A trained arm: its members, their mean learning curve, accuracy on its own training images, trust reference.
+    """A trained classifier: its members, their mean learning curve, accuracy on its own images, trust reference.
 
-    ``added`` is the number of images of each class, (C,), that the arm added to the real ones; ``neighbours`` and
+    ``added`` is the number of images of each class, (C,), that were added to the real ones; ``neighbours`` and
     ``upright``, as the reference, are fitted without them.
     """
 
@@ -70,7 +62,7 @@ class Trained(NamedTuple):
     upright: NDArray[np.float64]
 
 
-def train_arm(
+def train_classifier(
     images: LabelledImages,
     added: LabelledImages | None,
     job: ClassifierJob,
@@ -79,7 +71,7 @@ def train_arm(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
 ) -> Trained:
-    """Train one classifier on real images and what the arm adds to them, or on what it adds alone.
+    """Train one classifier on real images and what is added to them, or on what is added alone.
 
     Args:
         images: Real training images, pixels (N, S, S, 3).
@@ -113,7 +105,7 @@ def train_arm(
         views = pixel_views(shown.pixels, settings.mirror)
     weights = image_weights(images, added, job)
     inputs = inputs._replace(weights=weights, frequencies=image_frequencies(images, added, job))
-    if not job.arm.real:
+    if not job.real:
         inputs = inputs.only(np.arange(len(images), len(labels)))
     if watched is not None:
         inputs = inputs._replace(measure=lambda net: measure(net, watched, settings.frozen_blocks, device))
@@ -125,7 +117,7 @@ def train_arm(
         {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} for rows in zip(*histories, strict=True)
     ]
     answers = answer(members, views, settings.frozen_blocks, device, look=settings.look)
-    learned = slice(0 if job.arm.real else len(images), None)
+    learned = slice(0 if job.real else len(images), None)
     train_accuracy = float((answers.probabilities.argmax(axis=1) == labels)[learned].mean())
     counts = np.zeros(len(images.classes), np.int64) if added is None else added.counts
     embeddings = answers.embeddings[: len(images)]
@@ -150,10 +142,10 @@ def image_weights(
     """
     settings = job.settings
     by_class = settings.heads == "hierarchical" and settings.class_weights
-    if job.arm.added_weight == 1 and not by_class:
+    if job.added_weight == 1 and not by_class:
         return None
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
-    weights = np.where(np.arange(len(labels)) < len(images), 1.0, job.arm.added_weight)
+    weights = np.where(np.arange(len(labels)) < len(images), 1.0, job.added_weight)
     if by_class:
         weights = weights * class_weights(labels, len(images.classes), torch.device("cpu")).numpy()[labels]
     return weights
@@ -196,17 +188,3 @@ def _fit_member(
     taught = taught_by(inputs, teachers, settings) if teachers else inputs
     training = derive_seed(job.seed, "classifier", member)
     return fit(net, taught, settings, training, checkpoint=kept(str(member)), on_epoch=on_epoch)
-
-
-def train_judge(images: LabelledImages, job: ClassifierJob) -> Judge:
-    """Train one network on real images alone, and return what it says of others, see `curation.Judge`."""
-    settings = dataclasses.replace(job.settings, ensemble_size=1, teachers=0)
-    own = dataclasses.replace(job, arm=ARMS["real"], settings=settings, watched=None)
-    members = train_arm(images, None, own).members
-
-    def judge(pixels: Pixels) -> NDArray[np.float64]:
-        # From pixels, so that the frozen blocks are run, too.
-        views = pixel_views(pixels, settings.mirror)
-        return answer(members, views, settings.frozen_blocks, job.device, look=settings.look).probabilities
-
-    return judge
