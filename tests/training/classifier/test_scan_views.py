@@ -22,7 +22,6 @@ from sonoforge.training.classifier.scan_views import (
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, image_frequencies, image_weights
 from sonoforge.training.classifier.weights import Backbone
-from sonoforge.training.crossval.arms import ARMS
 from sonoforge.training.data.labelled_images import LabelledImages
 
 CPU = torch.device("cpu")
@@ -186,6 +185,6 @@ def test_the_weighted_arm_weighs_classes_under_both_losses() -> None:
         weights = image_weights(real, None, dataclasses.replace(job, settings=settings))
         assert weights is None if expected is None else weights == pytest.approx(expected[real.labels])
     added = LabelledImages(real.pixels[:4], np.full(4, 2), CLASSES)
-    less = dataclasses.replace(job, arm=dataclasses.replace(ARMS["real"], added_weight=0.25))
+    less = dataclasses.replace(job, added_weight=0.25)
     weights = image_weights(real, added, less)
     assert weights is not None and weights.tolist() == [1.0] * 36 + [0.25] * 4

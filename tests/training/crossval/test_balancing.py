@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier import generators
+from sonoforge.training.crossval import generators
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.balancing import balance, shuffle_labels
 from sonoforge.training.crossval.curation import Judge

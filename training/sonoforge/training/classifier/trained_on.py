@@ -144,9 +144,10 @@ def _copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]
 
 
 def _origins(bundle: Bundle[ClassifierManifest]) -> _Origins:
-    names, stored = bundle.manifest.raw["training"]["collections"], bundle.arrays(SIGNATURES, _ORIGINS)
+    training, stored = bundle.manifest.raw["training"], bundle.arrays(SIGNATURES, _ORIGINS)
+    names, exact = training["collections"], dict.fromkeys(training["images"], training["data"])
     own = {bytes(row).hex(): names[i] for row, i in zip(stored["hashes"], stored["collections"], strict=True)}
-    return _Origins(names, stored["collections"], own)
+    return _Origins(names, stored["collections"], exact | own)
 
 
 def _changes(copy: Copy) -> list[str]:
