@@ -14,7 +14,7 @@ import pytest
 from axe import axe_script
 from pages import Page
 from readings import small_sheet, write_folder
-from sonoforge.training.pages.reading.sheet_page import PAGE
+from sonoforge.training.pages.reading_sheet import PAGE
 from sonoforge.training.reading.answers import read_readers
 from sonoforge.training.reading.sheet import Sheet
 

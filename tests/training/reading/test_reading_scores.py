@@ -9,11 +9,11 @@ import pytest
 from sklearn import metrics
 
 from readings import key_of
-from sonoforge.training.pages.reading.report import judge
 from sonoforge.training.reading.answers import Answer, Reader
 from sonoforge.training.reading.key import Key
 from sonoforge.training.reading.results import ReadingResults
 from sonoforge.training.reading.scores import score_agreement, score_images, score_reader, score_together
+from sonoforge.training.reading.verdict import judge
 
 KEY = key_of(["real", "generated"] * 20)
 
@@ -128,8 +128,8 @@ def test_the_verdict_says_what_a_negative_answer_leaves_open() -> None:
     wrong = reader("wrong", ["real" if entry.kind == "generated" else "generated" for entry in KEY.entries])
     blind = reader("blind", ["real"] * 40)
     told = judge(results(KEY, right, blind))
-    assert (told.level, told.answer) == ("no", "Yes")
+    assert (told.level, told.headline) == ("no", "Yes")
     assert "1 of 2 readers did better than chance" in told.sentences[0] and "right" in told.sentences[0]
     assert "an accuracy below 72" in told.sentences[1] and told.sentences[1].startswith("The others were not shown")
-    assert judge(results(KEY, wrong)).answer == "Yes, but the wrong way round"
+    assert judge(results(KEY, wrong)).headline == "Yes, but the wrong way round"
     assert judge(results(KEY, blind)).level == "open"

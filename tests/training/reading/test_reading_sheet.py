@@ -17,7 +17,7 @@ from scipy import stats
 
 from readings import NONCE, image_set, noise, small_sheet, write_answers, write_folder
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.pages.reading.sheet_page import PAGE, read_pictures
+from sonoforge.training.pages.reading_sheet import PAGE, read_pictures
 from sonoforge.training.reading.answers import read_readers
 from sonoforge.training.reading.key import KEY, commitment, read_key
 from sonoforge.training.reading.sheet import Pair, Sheet, make_sheet

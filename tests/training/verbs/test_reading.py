@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from evaluations import FAKES, Sets
 from pages import Page, check_page
 from program import refused, sonoforge, succeed
 from readings import small_sheet, write_answers, write_folder
-from sonoforge.training.pages.reading.sheet_page import PAGE
+from sonoforge.training.pages.reading_sheet import PAGE
 from sonoforge.training.reading.key import KEY, Entry, read_key
 
 
@@ -67,7 +68,7 @@ def test_answers_are_read_back_with_every_figure(folder: Path, tmp_path: Path) -
     write_answers(tmp_path / "<b>blind.json", seal, key.entries, lambda entry: {"kind": "real", "seconds": 1})
     done = sonoforge("reading", folder, tmp_path, "--out", tmp_path / "runs", "--quiet")
     assert done.code == 0, done.err
-    assert "sees                     100 % [74 %, 100 %]" in done.out.replace("\u00a0", " ")
+    assert re.search(r"2\. sees +12 of 12 +100 % \[74, 100\]", done.out.replace("\u00a0", " "))
     assert "told apart: yes. 1 of 2 readers did better than chance" in done.out.replace("\u00a0", " ")
     (run,) = (tmp_path / "runs").iterdir()
     found = json.loads((run / "results.json").read_text())

@@ -87,6 +87,7 @@ class Figure(Block):
     text: str
     content: Markup
     kind: str = ""
+    below: bool = False  # whether the caption stands below
 
 
 @dataclass(frozen=True)

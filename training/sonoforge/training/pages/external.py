@@ -332,4 +332,4 @@ def _wrong_scan(own: Answered, index: int) -> Figure:
         causes,
         file,
     )
-    return Figure("", about, image(embed(read_image(own.dataset.file(file)), _SIDE, alt)))
+    return Figure("", about, image(embed(read_image(own.dataset.file(file)), _SIDE, alt)), below=True)

@@ -64,6 +64,18 @@ class Experiment:
         """Generated pairs for each real one, of the arms that have any."""
         return tuple(arm.dose for arm in map(find_arm, self.arms) if arm.dose)
 
+    @property
+    def durations(self) -> str:
+        """How long each generator is trained, and in which batches."""
+        said = []
+        for recipe in self.recipes:
+            own = self.settings_of(recipe)
+            lengths = {"epochs": own.epochs, "thousand images": own.kimg, "steps": own.steps}
+            length = next((f"{value:g} {name}" for name, value in lengths.items() if value is not None), "as published")
+            said.append(f"{recipe} {length}, batches of {own.batch or compose(own).budget.batch}")
+        width = "" if self.generator.width is None else f"; base width {self.generator.width}"
+        return "; ".join(said) + width
+
 
 @dataclass(frozen=True)
 class FoldTask:

@@ -9,9 +9,9 @@ from sonoforge.training.segmentation.results import (
     GENERATED_ARM,
     REAL_ARM,
     ArmResult,
-    Estimate,
     RankCorrelation,
 )
+from sonoforge.training.statistics.results import IntervalResult
 
 SURE = 0.05  # level of a test
 
@@ -54,7 +54,7 @@ def _added(rows: Sequence[ArmResult]) -> str:
     if not judged:
         return ""
     best = _best(judged)
-    change: Estimate = best[key]  # type: ignore[literal-required]
+    change: IntervalResult = best[key]  # type: ignore[literal-required]
     figures = f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
     what = f"{best['recipe']} ({best['arm']}, Dice {_number(best['dice'])})"
     several = _of_several(len(judged), ", the best of {} such rows and so chosen with luck,")
@@ -79,5 +79,5 @@ def _of_several(count: int, text: str) -> str:
     return text.format(count) if count > 1 else ""
 
 
-def _number(estimate: Estimate) -> str:
+def _number(estimate: IntervalResult) -> str:
     return f"{estimate['value']:.3f}"

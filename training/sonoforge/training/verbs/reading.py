@@ -19,31 +19,21 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
-from sonoforge.training.pages.reading.report import judge, write_report
-from sonoforge.training.pages.reading.sheet_page import PAGE, read_pictures
+from sonoforge.training.pages.reading import write_report
+from sonoforge.training.pages.reading_sheet import PAGE, read_pictures
+from sonoforge.training.pages.terminal.reading import log_reading
 from sonoforge.training.reading.answers import Reader, read_readers
 from sonoforge.training.reading.key import KEY, KINDS, Key, read_key
-from sonoforge.training.reading.results import ReadingResults, ShareResult
+from sonoforge.training.reading.results import ReadingResults
 from sonoforge.training.reading.scores import score_agreement, score_images, score_reader, score_together
-from sonoforge.training.statistics.wording import bracket, number, p_value, share
 from sonoforge.training.verbs.settings.evaluation import ReadingConfig
 
 log = logging.getLogger(__name__)
 
 TABLE = "answers.csv"
 _COLUMNS = (
-    "reader",
-    "image",
-    "kind",
-    "class",
-    "source",
-    "file",
-    "answer",
-    "confidence",
-    "class_given",
-    "x",
-    "y",
-    "seconds",
+    *("reader", "image", "kind", "class", "source", "file"),
+    *("answer", "confidence", "class_given", "x", "y", "seconds"),
 )
 
 
@@ -84,8 +74,9 @@ def main(config: ReadingConfig) -> Outcome:
         write_text(folder / TABLE, _csv(readers, key))
         page = write_report(folder, results, pictures)
         run_folder.write_results(folder, results)
-        _print(results)
+        log_reading(results)
         say("report: %s   table: %s", page, folder / TABLE)
+        say("%s", NOTICE)
     return Outcome({"run": str(folder), "report": str(page), **results})
 
 
@@ -103,47 +94,3 @@ def _csv(readers: Sequence[Reader], key: Key) -> str:
             place = answer.mark or ("", "")
             writer.writerow([*start, answer.kind, answer.confidence, answer.class_name, *place, answer.seconds])
     return stream.getvalue()
-
-
-def _print(results: ReadingResults) -> None:
-    """Print the figures of each reader and of all together."""
-    say("")
-    say(
-        "%-24s %-26s %-10s %-26s %-26s %s",
-        "reader",
-        "accuracy [95 %]",
-        "chance: p",
-        "sensitivity",
-        "specificity",
-        "AUC",
-    )
-    for reader in results["readers"]:
-        area = "-" if reader["auc"] is None else number(reader["auc"]["value"])
-        shares = [_share(reader["accuracy"]), _share(reader["sensitivity"]), _share(reader["specificity"])]
-        p = p_value(reader["p_value"]).removeprefix("= ")
-        say("%-24s %-26s %-10s %-26s %-26s %s", reader["name"][:24], shares[0], p, *shares[1:], area)
-        if reader["unanswered"]:
-            say("  left %d of %d images open", reader["unanswered"], reader["unanswered"] + reader["answered"])
-    if results["together"]:
-        one = results["together"]["accuracy"]
-        ends = bracket(share(one["low"]), share(one["high"]))
-        say("mean of the readers: %s %s, by resampling images", share(one["value"]), ends)
-    for title, found in (("real or generated", results["agreement"]), ("class", results["class_agreement"])):
-        if found and found["kappa"]:
-            kappa = found["kappa"]
-            ends = bracket(number(kappa["low"], 2), number(kappa["high"], 2))
-            say(
-                "agreement on %s: %s %s %s, %d images",
-                title,
-                found["name"],
-                number(kappa["value"], 2),
-                ends,
-                found["images"],
-            )
-    verdict = judge(results)
-    say("told apart: %s. %s", verdict.answer.lower(), " ".join(verdict.sentences))
-    say("%s", NOTICE)
-
-
-def _share(found: ShareResult) -> str:
-    return f"{share(found['value'], 0)} {bracket(share(found['low'], 0), share(found['high'], 0))}"

@@ -25,7 +25,7 @@ from sonoforge.training.evaluation.inputs import EvaluationInput, is_run, read_i
 from sonoforge.training.evaluation.own_images import read_own_images
 from sonoforge.training.evaluation.pictures import find_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.pages.reading.sheet_page import PAGE, write_sheet
+from sonoforge.training.pages.reading_sheet import PAGE, write_sheet
 from sonoforge.training.reading.key import KEY, commitment
 from sonoforge.training.reading.sheet import Pair, make_sheet
 from sonoforge.training.verbs.settings.evaluation import EvaluateConfig

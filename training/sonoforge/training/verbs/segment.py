@@ -27,17 +27,10 @@ from sonoforge.training.data.split_plan import FILE
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.settings import fill_budget
 from sonoforge.training.metrics.suited_space import choose_space
-from sonoforge.training.pages.segmentation.page import REPORT, write_report
-from sonoforge.training.pages.segmentation.tables import (
-    describe_budget,
-    describe_generators,
-    describe_sets,
-    write_tables,
-)
+from sonoforge.training.pages.segmentation import REPORT, SetFacts, write_report
+from sonoforge.training.pages.terminal.segmentation import describe_sets
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.segmentation.arms import find_arm
-from sonoforge.training.segmentation.cases_table import FILE as CASES
-from sonoforge.training.segmentation.cases_table import read_cases, write_cases
 from sonoforge.training.segmentation.experiment import (
     Experiment,
     FoldTask,
@@ -46,6 +39,7 @@ from sonoforge.training.segmentation.experiment import (
     take_pairs,
     training_part,
 )
+from sonoforge.training.segmentation.figures import compute_set
 from sonoforge.training.segmentation.generating import (
     GeneratorFigures,
     check_measurable,
@@ -56,7 +50,8 @@ from sonoforge.training.segmentation.generating import (
 from sonoforge.training.segmentation.judging import CaseScore, files_read, read_scores, run_fold
 from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
 from sonoforge.training.segmentation.overlays import PICTURES, sheet_name, write_sheet
-from sonoforge.training.segmentation.set_results import SetResults, compute_set
+from sonoforge.training.segmentation.results import SetResults
+from sonoforge.training.segmentation.tables import CASES, read_cases, write_cases, write_tables
 from sonoforge.training.segmentation.unet import UnetSettings, check_installed
 from sonoforge.training.tasks.opening import open_workers
 from sonoforge.training.tasks.ray_cluster import check_cluster
@@ -100,12 +95,21 @@ def main(config: SegmentConfig) -> Outcome:
         for task in _first_tasks(tasks):
             task.folder.mkdir(exist_ok=True)
             keep_plan(task.folder / FILE, task.plan)
-        say("%s", describe_budget(tasks[0].experiment, config.budget, len(tasks)))
+        _say_budget(tasks[0].experiment, config.budget, len(tasks))
         results = _run(folder, config, tasks, [images for images, _, _ in experiments])
         say("%s", describe_sets(results))
         say("report: %s   scores of every case: %s", folder / REPORT, folder / CASES)
     result = {"run": str(folder), "sets": results}
     return Outcome(result, f"sonoforge segment --from {folder / CASES}")
+
+
+def _say_budget(experiment: Experiment, budget: str, tasks: int) -> None:
+    """Say what will be trained, and for how long."""
+    unet, folds = experiment.unet, "1 fold" if tasks == 1 else f"{tasks} folds"
+    how = f"{unet.steps} steps of {unet.batch} pairs, {unet.width} channels"
+    say("budget %s: %s in all; each U-Net %s", budget, folds, how)
+    if experiment.recipes:
+        say("generators: %s", experiment.durations)
 
 
 def _print_again(config: SegmentConfig) -> Outcome:
@@ -259,24 +263,24 @@ def _scored(workers: Workers, tasks: Sequence[FoldTask]) -> dict[Path, list[Case
     return {task.path: read_scores(task.path).scores for task in tasks}
 
 
-def _facts(config: SegmentConfig, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet]) -> dict[str, dict[str, Any]]:
+def _facts(config: SegmentConfig, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet]) -> dict[str, SetFacts]:
     """Return what the page says of each set beside its figures."""
     return {
-        images.name: {
-            "images": len(images.maps),
-            "patients": len(set(task.plan.groups)),
-            "grouped": any(item.group for item in images.cache.dataset.items),
-            "cases": len(images.cases),
-            "structures": list(images.structures),
-            "protocol": task.plan.protocol,
-            "folds": task.plan.folds,
-            "tested_folds": len({other.fold for other in tasks if other.folder == task.folder}),
-            "seeds": config.seeds,
-            "without": int((~images.maps.any((1, 2))).sum()),
-            "image_size": config.image_size,
-            "unet": dataclasses.asdict(task.experiment.unet),
-            "maps": config.maps,
-            "generators": describe_generators(task.experiment),
-        }
+        images.name: SetFacts(
+            images=len(images.maps),
+            patients=len(set(task.plan.groups)),
+            grouped=any(item.group for item in images.cache.dataset.items),
+            cases=len(images.cases),
+            structures=images.structures,
+            protocol=task.plan.protocol,
+            folds=task.plan.folds,
+            tested_folds=len({other.fold for other in tasks if other.folder == task.folder}),
+            seeds=config.seeds,
+            without=int((~images.maps.any((1, 2))).sum()),
+            image_size=images.cache.size,
+            unet=task.experiment.unet,
+            maps=config.maps,
+            generators=task.experiment.durations,
+        )
         for task, images in zip(_first_tasks(tasks), sets, strict=True)
     }

@@ -20,7 +20,7 @@ from sonoforge.training.reading.key import Key
 from sonoforge.training.reading.sheet import Sheet
 
 PAGE = "reading-sheet.html"
-_SCRIPT = Path(__file__).parents[1] / "templates" / "reading" / "sheet.js"
+_SCRIPT = Path(__file__).parent / "templates" / "reading" / "sheet.js"
 _DATA = re.compile(r'<script type="application/json" id="sheet">(.*?)</script>', re.DOTALL)
 
 

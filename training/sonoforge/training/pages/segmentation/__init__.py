@@ -1,1 +1,0 @@
-"""Tables and page of a segmentation experiment."""

@@ -1,0 +1,19 @@
+"""What ``reading`` prints: the tables of its page, the agreement of the readers, and the verdict."""
+
+from __future__ import annotations
+
+from sonoforge.runtime.cli.answer import say
+from sonoforge.training.pages.reading import agreement_text, reader_table
+from sonoforge.training.pages.terminal.tables import table_text
+from sonoforge.training.reading.results import ReadingResults
+from sonoforge.training.reading.verdict import judge
+
+
+def log_reading(results: ReadingResults) -> None:
+    """Print the figures of each reader and of all together."""
+    say("%s", table_text(reader_table(results)))
+    for title, found in (("real or generated", results["agreement"]), ("class", results["class_agreement"])):
+        if found and found["kappa"]:
+            say("agreement on %s: %s", title, agreement_text(found))
+    verdict = judge(results)
+    say("told apart: %s. %s", verdict.headline.lower(), " ".join(verdict.sentences))

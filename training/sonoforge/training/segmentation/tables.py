@@ -1,0 +1,96 @@
+"""``cases.csv``, every score of every case, from which all tables can be made, and ``table.csv`` of the figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from sonoforge.runtime.atomic import write_text
+from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.datasets import read_columns
+from sonoforge.training.run_folder import write_table
+from sonoforge.training.segmentation.judging import CaseScore
+from sonoforge.training.segmentation.results import SetResults
+from sonoforge.training.statistics.published_segmentation import SOURCE
+
+CASES, TABLE = "cases.csv", "table.csv"
+_SCORES = ("dice", "iou", "hd95")
+_NUMBERS = ("seed", "fold", "patient")
+CLAIM = f"claim of {SOURCE}, under another protocol"
+_COMPARED = ("dice", "against_real", "against_augmented")
+_ENDS = {"": "value", "_low": "low", "_high": "high"}
+COLUMNS = (
+    *("set", "arm", "recipe", *(f"{name}{end}" for name in _COMPARED for end in _ENDS)),
+    *("fid", "fid_ratio", "kid", "kid_ratio", "seconds_per_epoch", "memory_gib", "weights", "source"),
+)
+
+
+def write_cases(path: Path, scores: Iterable[CaseScore]) -> None:
+    """Write the scores, one row a case and structure; what is not defined is empty."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CaseScore._fields)
+    for score in scores:
+        row = score._asdict()
+        row |= {name: "" if math.isnan(row[name]) else f"{row[name]:.6g}" for name in _SCORES}
+        writer.writerow(map(defused, map(str, (row | {"invented": int(score.invented)}).values())))
+    write_text(path, stream.getvalue())
+
+
+def read_cases(path: Path) -> list[CaseScore]:
+    """Read `write_cases`'s file, or one compressed by gzip (``.csv.gz``).
+
+    Raises:
+        SonoforgeError: Other columns, or a cell that is no number.
+    """
+    rows = read_columns(path, CaseScore._fields, f"give {CASES} of a run of sonoforge segment")
+    scores = []
+    for line, cells in enumerate(rows, start=2):
+        try:
+            values = {name: float(cells[name]) if cells[name] else math.nan for name in _SCORES}
+            numbers = {name: int(cells[name]) for name in _NUMBERS}
+            invented = {"invented": bool(int(cells["invented"]))}
+        except ValueError as error:
+            raise SonoforgeError(f"{path}: line {line}: {error}; restore the file") from error
+        if any(value < 0 for value in values.values()) or values["dice"] > 1 or values["iou"] > 1:
+            raise SonoforgeError(f"{path}: line {line}: found Dice {values['dice']}, expected 0 to 1; restore the file")
+        scores.append(CaseScore(**{**cells, **values, **numbers, **invented}))  # type: ignore[arg-type]
+    if not scores:
+        raise SonoforgeError(f"{path}: found no row, expected one for each case and structure")
+    return scores
+
+
+def write_tables(folder: Path, results: Sequence[SetResults]) -> None:
+    """Write ``table.csv``: a row for each arm and generator of each set, then the paper's."""
+    rows = [row for own in results for row in (*_own_rows(own), *_claimed_rows(own))]
+    write_table(folder / TABLE, COLUMNS, rows)
+
+
+def _own_rows(own: SetResults) -> Iterator[dict[str, object]]:
+    generators = {generator["recipe"]: generator for generator in own["generators"]}
+    for row in own["rows"]:
+        cells: dict[str, object] = {
+            "set": own["name"],
+            "arm": row["arm"],
+            "recipe": row["recipe"],
+            "source": "this run",
+        }
+        for name in _COMPARED:
+            if found := row[name]:  # type: ignore[literal-required]
+                cells |= {f"{name}{end}": found[key] for end, key in _ENDS.items()}
+        generator = generators.get(row["recipe"])
+        if generator is not None:
+            for name, metric in generator["metrics"].items():
+                cells |= {name: metric["value"], f"{name}_ratio": metric["ratio"]}
+            cells |= {name: generator[name] for name in ("seconds_per_epoch", "memory_gib", "weights")}
+        yield cells
+
+
+def _claimed_rows(own: SetResults) -> Iterator[dict[str, object]]:
+    for claim in own["claims"]:
+        arm = "generated" if claim["recipe"] else "real"
+        yield {"set": own["name"], "arm": arm, **claim, "source": CLAIM}
