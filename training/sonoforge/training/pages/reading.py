@@ -286,8 +286,8 @@ def _protocol(results: ReadingResults) -> Section:
         "All images had one size, and were written as equally long files without compression or text, in one random "
         "order for all readers.",
         Markup(
-            'The key was sealed before the first answer: its SHA-256, <span class="hash">{}</span>, stood on the page and '
-            "is in every file of answers, and it is the one that was opened now."
+            'The key was sealed before the first answer: its SHA-256, <span class="hash">{}</span>, stood on the page '
+            "and is in every file of answers, and it is the one that was opened now."
         ).format(sheet["commitment"]),
         f"{counted(marks, 'place was', 'places were')} marked by readers.",
     ]
