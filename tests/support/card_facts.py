@@ -61,7 +61,7 @@ class CardFacts:
         return sum(self.images.values()) - (0 if self.cross_validated else sum(self.trained.values()))
 
     @property
-    def twins(self) -> int:
+    def near_duplicates(self) -> int:
         """Test images whose pair lies in another fold; the set has no larger groups that its folds divide."""
         if not self.thesis:
             return 0

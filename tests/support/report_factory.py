@@ -170,7 +170,7 @@ def make_run(
         "images": len(labels),
         "groups": len(set(plans[0].groups)),
         "fold_sizes": [len(plans[0].test(fold)) for fold in range(folds)],
-        "test_images_with_a_twin_in_training": [len(leaked_images(plans[0], f, cache)) for f in range(folds)],
+        "test_images_with_near_duplicate_in_training": [len(leaked_images(plans[0], f, cache)) for f in range(folds)],
         "second_opinion": {
             "compared": 3000,
             "threshold": 0.5,

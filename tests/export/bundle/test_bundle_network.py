@@ -82,7 +82,7 @@ def _write(
     rng = np.random.default_rng(1)
     # What a card says of the training and the test, and the shipped bundle, which is older, does not record.
     training = {"data_images": 780, "simulated": 0, "given_groups": 0, "added": {}, "generator": {}, "choice": "Tests."}
-    evaluation = {"twins": 0, "generator_reads": 0, "seed_accuracy": {"0": 0.8}}
+    evaluation = {"near_duplicates": 0, "generator_reads": 0, "seed_accuracy": {"0": 0.8}}
     record = ModelRecord(
         **{key: manifest.raw[key] for key in ("name", "version", "conformal", "quality")},
         training=training | manifest.raw["training"],

@@ -78,8 +78,8 @@ def departures(facts: CardFacts) -> str:
     return ", ".join(text for text, name in zip(changed, own, strict=True) if asked[name] != own[name])
 
 
-def twin_words(facts: CardFacts) -> str:
-    count = f"{facts.twins} of {facts.judged} test images"
+def near_duplicate_words(facts: CardFacts) -> str:
+    count = f"{facts.near_duplicates} of {facts.judged} test images"
     return f"{count} have a near-duplicate or an identical image in their own training set"
 
 
@@ -123,15 +123,15 @@ CHECKS = [
     # what the figures were measured on
     Check(lambda f: not f.cross_validated, lambda f:
           rf"These weights were judged on {f.judged} images of \d+ groups, which were held out of their training."),
-    Check(lambda f: not f.cross_validated, lambda f: f"{twin_words(f)}."),
+    Check(lambda f: not f.cross_validated, lambda f: f"{near_duplicate_words(f)}."),
     Check(lambda f: f.cross_validated and not f.thesis, lambda f: re.escape(
         "Each image was judged once, by a model that had seen neither it nor a near-duplicate of it in training "
         f"(protocol sealed, {f.config['folds']} folds).")),
-    Check(lambda f: f.thesis, lambda f: f"Protocol thesis, {f.config['folds']} folds, as published: {twin_words(f)}" + (
+    Check(lambda f: f.thesis, lambda f: f"Protocol thesis, {f.config['folds']} folds, as published: {near_duplicate_words(f)}" + (
         f", and the generators read {f.generator_reads} of the {f.judged} test images." if f.generator_reads else ".")),
-    Check(lambda f: bool(f.twins or f.generator_reads), lambda f:
+    Check(lambda f: bool(f.near_duplicates or f.generator_reads), lambda f:
           "Its figures come out too good: they do not tell how well new images would be classified."),
-    Check(lambda f: f.thesis and not (f.twins or f.generator_reads), lambda f:
+    Check(lambda f: f.thesis and not (f.near_duplicates or f.generator_reads), lambda f:
           "Nothing of a test fold was found in its training here, though the protocol does not prevent it."),
     Check(lambda f: f.cross_validated, lambda f:
           f"The weights in this bundle were then trained on all {sum(f.images.values())} images with the same settings "
@@ -260,7 +260,9 @@ def test_run_sealed_on_phantoms(small_run: SmallRun) -> None:
 
 def test_a_card_of_figures_that_leaked_says_so(small_run: SmallRun) -> None:
     _, record, _ = load_model(small_run.folder / "model")
-    record.evaluation.update(protocol="thesis", twins=7, generator_reads=33, seed_accuracy={"0": 0.5, "1": 0.625})
+    record.evaluation.update(
+        protocol="thesis", near_duplicates=7, generator_reads=33, seed_accuracy={"0": 0.5, "1": 0.625}
+    )
     card = classifier_card(record, PARITY)
     assert "7 of 60 test images have a near-duplicate or an identical image in their own training set" in card
     assert "the generators read 33 of the 60 test images" in card and "Its figures come out too good" in card
@@ -298,8 +300,8 @@ def test_train_on_own_data_from_imagenet_and_from_nothing(
     card = trained(tmp_path, cells, "real", "imagenet", tmp_path / "cache")
     check_card(card)
     record = card.facts.folder / "model" / "model.json"
-    record.write_text(record.read_text().replace('"twins"', '"other"'))
-    with pytest.raises(SonoforgeError, match="lacks twins: another revision wrote it, train again"):
+    record.write_text(record.read_text().replace('"near_duplicates"', '"other"'))
+    with pytest.raises(SonoforgeError, match="lacks near_duplicates: another revision wrote it, train again"):
         load_model(record.parent)
     rows = [f"{(name := path.relative_to(cells).as_posix())},of {name}" for path in sorted(cells.rglob("*.png"))]
     (cells / "groups.csv").write_text("\n".join(["file,group", *rows]) + "\n")

@@ -361,8 +361,8 @@ def test_thesis_says_what_leaks_and_is_no_failure(thesis: Written) -> None:
     run, page = thesis
     generators = page.table("What the training runs read")[2]
     assert generators[0] == "generators" and generators[3] == str(2 * 56)  # all images of two classes, two seeds
-    twins = sum(run.results["split"]["test_images_with_a_twin_in_training"])
-    assert twins > 0 and f"{twins} of 96 test images have a near-duplicate" in page.text
+    near_duplicates = sum(run.results["split"]["test_images_with_near_duplicate_in_training"])
+    assert near_duplicates > 0 and f"{near_duplicates} of 96 test images have a near-duplicate" in page.text
     assert "the generators read 56 of the 96 test images" in page.text
     assert "had seen neither it" not in page.text and "its training images only" not in page.text
     assert "no evidence of benefit" in page.text and "come out too good" in page.text
@@ -421,14 +421,14 @@ def test_a_group_member_in_training_is_found_where_contents_differ(sealed: Writt
     plans = read_plans(run.folder)
     plan = plans[0]
     groups = np.array(plan.groups)
-    twins = np.flatnonzero(groups == np.flatnonzero(np.bincount(groups) == 2)[0])
-    fold = plan.fold_of[twins[0]]
-    stages = [StageReads("classifier", (plan.hashes[twins[0]],)), StageReads("generated", ("0" * 64,))]
+    near_duplicates = np.flatnonzero(groups == np.flatnonzero(np.bincount(groups) == 2)[0])
+    fold = plan.fold_of[near_duplicates[0]]
+    stages = [StageReads("classifier", (plan.hashes[near_duplicates[0]],)), StageReads("generated", ("0" * 64,))]
     write_reads(tmp_path / "folds" / "real.json", plan, fold, stages)
     reads = check_reads(tmp_path, plans)
     assert set(reads) == {"classifier"}
-    assert reads["classifier"].same_content == {(0, twins[0])}
-    assert reads["classifier"].same_group == {(0, i) for i in twins}
+    assert reads["classifier"].same_content == {(0, near_duplicates[0])}
+    assert reads["classifier"].same_group == {(0, i) for i in near_duplicates}
 
 
 def test_results_that_predictions_csv_does_not_bear_out_fail_the_report(small: Written, tmp_path: Path) -> None:
@@ -511,10 +511,14 @@ def test_a_single_split_with_curves_of_its_test_images_says_what_was_tested_and_
     (drawn,) = [label for label in labels if label.startswith("accuracy by epoch")]
     assert "test 0.800 at the end" in drawn
     split = run.results["split"]
-    tested, images, twins = split["fold_sizes"][0], split["images"], split["test_images_with_a_twin_in_training"][0]
+    tested, images, near_duplicates = (
+        split["fold_sizes"][0],
+        split["images"],
+        split["test_images_with_near_duplicate_in_training"][0],
+    )
     assert (images, tested) == (96, 20)
     assert f"one plain split, as published: {tested} of {images} images are tested, the others never" in page.text
-    assert f"{twins} of {tested} test images have a near-duplicate" in page.text
+    assert f"{near_duplicates} of {tested} test images have a near-duplicate" in page.text
     assert "two halves of whole groups judge each other" in page.text
     assert "divided into a part of 20 that is tested and one of 76 that is trained on" in page.text
     assert page.table("Test images of each fold by class")[1][-2] == str(tested)

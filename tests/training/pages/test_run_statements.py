@@ -32,11 +32,11 @@ SEALED = RunFacts(
     simulated=0,
     given_groups=0,
     second_views=0,
-    twins=0,
+    near_duplicates=0,
     generator_reads=0,
     passed=True,
 )
-SAID = ("ask", "judged_by", "warn_of_leaks", "explain_leaks", "name_groups", "count_twins", "name_simulated")
+SAID = ("ask", "judged_by", "warn_of_leaks", "explain_leaks", "name_groups", "count_near_duplicates", "name_simulated")
 
 
 def say(**changes: Any) -> str:
@@ -58,11 +58,11 @@ def say(**changes: Any) -> str:
         ({"given_groups": 70}, ["near-duplicates, equal contents and the 70 groups given with the data"], []),
         ({"simulated": 90}, ["The images are simulated ultrasound"], []),
         ({"simulated": 30}, ["30 of the 90 images are simulated ultrasound"], ["The images are simulated"]),
-        ({"protocol": "thesis", "twins": 12, "generator_reads": 60},
+        ({"protocol": "thesis", "near_duplicates": 12, "generator_reads": 60},
          ["12 of 90 test images have a near-duplicate or an identical image in their own training set, and the "
           "generators read 60 of the 90 test images", "come out too good", "leakage alone may explain",
           "trained once, on all images"], ["had seen neither", "its training images only"]),
-        ({"protocol": "thesis", "twins": 12, "arms": ("real",), "added": (), "filled": ()},
+        ({"protocol": "thesis", "near_duplicates": 12, "arms": ("real",), "added": (), "filled": ()},
          ["12 of 90 test images", "come out too good"], ["generators read"]),
         ({"protocol": "thesis", "arms": ("real",), "added": (), "filled": ()},
          ["0 of 90 test images", "does not prevent it"], ["too good", "leakage alone"]),

@@ -65,9 +65,9 @@ def test_a_gain_is_not_put_down_to_the_gan_without_beating_the_placebo() -> None
 
 
 def test_a_gain_under_the_leaking_protocol_is_no_evidence() -> None:
-    verdict = judge_gan(comparison("real", "gan", 0.03, 0.01, 0.05, 0.01), None, ARMS, "Twins leaked.")
+    verdict = judge_gan(comparison("real", "gan", 0.03, 0.01, 0.05, 0.01), None, ARMS, "Near-duplicates leaked.")
     assert verdict.level == "open" and "no evidence of benefit" in verdict.headline
-    assert "Twins leaked." in verdict.sentences
+    assert "Near-duplicates leaked." in verdict.sentences
 
 
 def test_nothing_is_judged_where_no_image_was_added() -> None:

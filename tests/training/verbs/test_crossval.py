@@ -124,7 +124,7 @@ def test_results_can_be_recomputed_from_the_predictions(uninterrupted: Path) -> 
         assert results["arms"][arm]["confusion"] == figures["confusion"]
         assert results["arms"][arm]["sensitivity"] == figures["sensitivity"]
         assert results["arms"][arm]["macro_auc"]["value"] == figures["macro_auc"]["value"]
-    assert results["split"]["test_images_with_a_twin_in_training"] == [0, 0, 0]
+    assert results["split"]["test_images_with_near_duplicate_in_training"] == [0, 0, 0]
 
 
 def test_killed_and_resumed_gives_the_predictions_of_an_uninterrupted_run(uninterrupted: Path, tmp_path: Path) -> None:
@@ -201,8 +201,11 @@ def test_the_terminal_says_why_figures_come_out_too_good(caplog: pytest.LogCaptu
         )
 
     assert said() == ""
-    leaked = said(protocol="thesis", test_images_with_a_twin_in_training=[2, 0, 1])
-    assert "3 of 60 test images have a twin in training" in leaked and "generators were trained on all images" in leaked
+    leaked = said(protocol="thesis", test_images_with_near_duplicate_in_training=[2, 0, 1])
+    assert (
+        "3 of 60 test images have a near-duplicate in training" in leaked
+        and "generators were trained on all images" in leaked
+    )
     assert "chosen on BUSI, which holds 780 of these 60 images: these figures are optimistic" in said(chosen_on=780)
     assert said("mrmr-svm", chosen_on=780) == ""  # no budget's settings were used
     assert "an empty one gives a class away" in said("edlcds-masks")

@@ -28,15 +28,15 @@ from sonoforge.training.verbs import leakage
 IMAGES = 40  # of each class
 
 
-def noise(*, twins: bool) -> ImageCache:
+def noise(*, near_duplicates: bool) -> ImageCache:
     """Noise under two labels, so that nothing but another picture of the same noise tells the class."""
     rng, items, pictures = np.random.default_rng(0), [], []
     for label, name in enumerate(("one", "two")):
         for number in range(IMAGES):
-            if not twins or number % 2 == 0:
+            if not near_duplicates or number % 2 == 0:
                 scan = rng.integers(30, 220, (8, 8))
             pictures.append((scan + rng.integers(-5, 6, (8, 8))).astype(np.uint8))
-            items.append(Item(f"{name}/{number:02d}.png", label, f"{name}{number // 2 if twins else number}"))
+            items.append(Item(f"{name}/{number:02d}.png", label, f"{name}{number // 2 if near_duplicates else number}"))
     images = np.repeat(np.stack(pictures)[..., None], 3, axis=3)
     hashes = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in images)
     sizes = np.full((len(items), 2), 8)
@@ -69,16 +69,16 @@ def nearest(folder: Path, source: ImageSource, cache: ImageCache, settings: Comp
     return SimpleNamespace(results={})
 
 
-def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, twins: bool) -> tuple[Any, str]:
+def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, near_duplicates: bool) -> tuple[Any, str]:
     monkeypatch.setattr(comparison, "compare", nearest)
-    monkeypatch.setattr(leakage, "load_images", lambda source: noise(twins=twins))
+    monkeypatch.setattr(leakage, "load_images", lambda source: noise(near_duplicates=near_duplicates))
     arguments = ["--data", "noise", "--arms", "real,gan-all", "--folds", "4", "--seeds", "2", "--device", "cpu"]
     done = succeed("leakage", *arguments, "--out", tmp_path / "runs", "--cache", "none")
     return done.json, done.said
 
 
 def test_a_planted_leak_is_found_and_by_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, said = measure(tmp_path, monkeypatch, twins=True)
+    found, said = measure(tmp_path, monkeypatch, near_duplicates=True)
     steps = {(own["arm"], own["first"], own["second"]): own for own in found["steps"]}
     assert list(steps) == [
         ("real", "sealed", "plain"),
@@ -88,7 +88,8 @@ def test_a_planted_leak_is_found_and_by_its_own_step(tmp_path: Path, monkeypatch
     ]
     for own in steps.values():
         assert own["accuracy"]["low"] > 0, own
-    # The twin is in training for three of four images under plain folds; half of the others are right by chance.
+    # Under plain folds the near-duplicate is in training for three of four images; half of the others are right by
+    # chance.
     assert found["accuracy"]["real"]["plain"]["value"] == pytest.approx(0.875, abs=0.1)
     assert found["accuracy"]["real"]["sealed"]["value"] == pytest.approx(0.5, abs=0.2)
     assert found["accuracy"]["gan-all"]["thesis"]["value"] == 1
@@ -105,7 +106,7 @@ def test_a_planted_leak_is_found_and_by_its_own_step(tmp_path: Path, monkeypatch
 def test_where_nothing_is_planted_zero_lies_within_every_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, said = measure(tmp_path, monkeypatch, twins=False)
+    found, said = measure(tmp_path, monkeypatch, near_duplicates=False)
     (step,) = (own for own in found["steps"] if own["arm"] == "real")
     for name in ("accuracy", "macro_auc", "accuracy_of_single"):
         assert step[name]["low"] <= 0 <= step[name]["high"]
@@ -113,7 +114,7 @@ def test_where_nothing_is_planted_zero_lies_within_every_interval(
 
 
 def test_the_table_comes_from_the_answers_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, said = measure(tmp_path, monkeypatch, twins=True)
+    found, said = measure(tmp_path, monkeypatch, near_duplicates=True)
     table = Path(found["run"]) / "predictions.csv"
     again = succeed("leakage", "--from", table)
     assert again.json == {key: found[key] for key in again.json}

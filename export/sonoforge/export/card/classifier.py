@@ -16,7 +16,7 @@ from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.pages.run.statements import (
     RunFacts,
-    count_twins,
+    count_near_duplicates,
     describe_lessons,
     judged_by,
     name_groups,
@@ -126,9 +126,9 @@ def _facts(record: ModelRecord) -> RunFacts:
         simulated=training["simulated"],
         given_groups=training["given_groups"],
         second_views=0,
-        twins=evaluation["twins"],
+        near_duplicates=evaluation["near_duplicates"],
         generator_reads=evaluation["generator_reads"],
-        passed=evaluation["twins"] == evaluation["generator_reads"] == 0,
+        passed=evaluation["near_duplicates"] == evaluation["generator_reads"] == 0,
     )
 
 
@@ -232,7 +232,7 @@ def _judged(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
     if _is_judged_itself(record):
         yield (
             f"These weights were judged on {facts.images} images of {facts.groups} groups, which were held out of "
-            f"their training. {count_twins(facts)}"
+            f"their training. {count_near_duplicates(facts)}"
         )
     else:
         yield judged_by(facts)

@@ -148,7 +148,7 @@ def _train_final_model(
         HeldOut(
             held_out,
             np.array(figures["distances"]),
-            twins=sum(comparison.results["split"]["test_images_with_a_twin_in_training"]),
+            near_duplicates=sum(comparison.results["split"]["test_images_with_near_duplicate_in_training"]),
             generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
             trust=None if judged is None else HeldOutTrust(**judged),
             seed_accuracy={str(seed): value for seed, value in zip(seeds["seeds"], seeds["accuracy"], strict=True)},

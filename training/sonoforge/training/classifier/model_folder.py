@@ -121,11 +121,11 @@ class ElsewhereRecord(TypedDict, total=False):
 class EvaluationRecord(ArmFigures):
     """Figures on held-out images of models trained with the same settings.
 
-    ``twins`` counts the test images with a near-duplicate or an identical image in their own training set,
+    ``near_duplicates`` counts the test images with a near-duplicate or an identical image in their own training set,
     ``generator_reads`` those that a generator for their fold read; ``seed_accuracy`` has the accuracy of each seed.
     """
 
-    twins: int
+    near_duplicates: int
     generator_reads: int
     seed_accuracy: dict[str, float]
     protocol: str

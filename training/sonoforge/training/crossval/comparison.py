@@ -320,7 +320,9 @@ def _describe_split(budget: str, plan: SplitPlan, cache: ImageCache, second_opin
         images=len(plan.files),
         groups=len(set(plan.groups)),
         fold_sizes=[len(plan.test(fold)) for fold in range(plan.folds)],
-        test_images_with_a_twin_in_training=[len(leaked_images(plan, fold, cache)) for fold in range(plan.folds)],
+        test_images_with_near_duplicate_in_training=[
+            len(leaked_images(plan, fold, cache)) for fold in range(plan.folds)
+        ],
         second_opinion=second_opinion,
         chosen_on=count_chosen_on(budget, cache),
         fingerprint=plan.fingerprint,

@@ -70,7 +70,7 @@ class HeldOut:
 
     predictions: Predictions
     distances: NDArray[np.float64]  # (N,) from the training images of their model, in the order of the predictions
-    twins: int  # images with a near-duplicate or an identical image among these
+    near_duplicates: int  # images with a near-duplicate or an identical image among these
     generator_reads: int  # images that a generator read which their model's training images came from
     seed_accuracy: dict[str, float]  # accuracy by seed, where the training was repeated with several; else empty
     trust: HeldOutTrust | None = None  # what else they are judged by; None where there are too few training images
@@ -272,7 +272,7 @@ def _evaluate(
         "budget": provenance.budget,
         "arm": predictions.arm,
         "train_accuracy": trained.train_accuracy,
-        "twins": held_out.twins,
+        "near_duplicates": held_out.near_duplicates,
         "generator_reads": held_out.generator_reads,
         "seed_accuracy": held_out.seed_accuracy,
     }

@@ -333,7 +333,7 @@ class SplitResult(TypedDict):
     images: int
     groups: int
     fold_sizes: list[int]
-    test_images_with_a_twin_in_training: list[int]
+    test_images_with_near_duplicate_in_training: list[int]
     second_opinion: SecondOpinion
     chosen_on: int  # images that the budget was chosen on, see `crossval.budget_choice`
     fingerprint: str

@@ -132,7 +132,7 @@ def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: 
     return HeldOut(
         predictions,
         distances(answers.embeddings, trained.reference),
-        twins=len(leaked_images(plan, 0, cache)),
+        near_duplicates=len(leaked_images(plan, 0, cache)),
         generator_reads=0,  # generators, too, are trained on the training images
         seed_accuracy={},
         trust=judge_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),

@@ -44,7 +44,7 @@ _FINE_TUNED = ("initial_weights", "tuning", "ensemble", "selection", "explanatio
 def _design(run: FinishedRun) -> dict[str, Answer]:
     results, split = run.results, run.results["split"]
     arms = listed([figures["title"] for figures in run.arms.values()])
-    twins, tested = sum(split["test_images_with_a_twin_in_training"]), sum(split["fold_sizes"])
+    near_duplicates, tested = sum(split["test_images_with_near_duplicate_in_training"]), sum(split["fold_sizes"])
     validation = {
         "single": "one plain split",
         LEAVE_ONE_OUT: f"leaving out each of {split['folds']} collections",
@@ -60,7 +60,7 @@ def _design(run: FinishedRun) -> dict[str, Answer]:
         "partition": Answer(
             f"Protocol {results['protocol']}, {validation}: {_DEALT[results['protocol']]}. {tested} of "
             f"{split['images']} images are tested, each once by every arm and seed, by networks trained on the other "
-            f"parts. {twins} of {tested} test images have a near-duplicate in their own training part.",
+            f"parts. {near_duplicates} of {tested} test images have a near-duplicate in their own training part.",
             f"{run.report}: Split and proof; splits.json; folds/",
         ),
         "level": Answer(

@@ -113,11 +113,11 @@ def _limits(run: FinishedRun) -> str:
     said += [PHANTOM] if run.data == PHANTOM_SET else []
     if run.audit is not None and not run.audit["given_groups"]:
         said.append("No patients are given: images of one patient may lie on both sides of the split.")
-    twins = sum(split["test_images_with_a_twin_in_training"])
-    if twins:
+    near_duplicates = sum(split["test_images_with_near_duplicate_in_training"])
+    if near_duplicates:
         said.append(
-            f"{twins} of {sum(split['fold_sizes'])} test images have a near-duplicate in training: figures are "
-            "too good."
+            f"{near_duplicates} of {sum(split['fold_sizes'])} test images have a near-duplicate in training: figures "
+            "are too good."
         )
     if split["chosen_on"]:
         said.append("The settings were chosen on images of this set: figures are optimistic by an unmeasured amount.")

@@ -145,7 +145,7 @@ def _in_brackets(names: Sequence[str]) -> str:
     return f" ({name_some(names)})" if names else ""
 
 
-def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], twins: int) -> list[Check]:
+def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], near_duplicates: int) -> list[Check]:
     """List what must hold where no training sees its test images; empty for a protocol that makes no such promise."""
     checks = []
     for plan in plans.values():
@@ -156,7 +156,7 @@ def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], twi
         for what, keys in kept_whole:
             count = divided(plan, keys)
             checks.append(Check(f"{what} split between folds{seed}", str(count), count == 0))
-    checks.append(Check("test images with a near-duplicate in training", str(twins), twins == 0))
+    checks.append(Check("test images with a near-duplicate in training", str(near_duplicates), near_duplicates == 0))
     for kind, own in reads.items():
         count = len(own.same_content | own.same_group)
         what = f"test images that {_a(kind)} read, or read a group member of"

@@ -34,7 +34,7 @@ def class_blocks(run: WholeRun) -> list[Block]:
         "the images of the other folds, so that the specificity aimed at is held there; none was chosen on the "
         "images that it is measured on. The specificity reached stands beside it."
     )
-    if run.facts.twins:
+    if run.facts.near_duplicates:
         said += (
             " Near-duplicates of test images lie in other folds here, so the thresholds have seen something like them."
         )

@@ -140,7 +140,7 @@ def _facts(run: WholeRun) -> list[Fact]:
         detail = f"{_ends(change, '+')}; {least}"
         rows.append(Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
     of_all = f"of {counted(facts.tested, 'test image')}"
-    return [*rows, Fact("Test images with a near-duplicate in training", facts.twins, of_all)]
+    return [*rows, Fact("Test images with a near-duplicate in training", facts.near_duplicates, of_all)]
 
 
 def _ends(figure: IntervalResult, sign: str = "") -> str:

@@ -174,7 +174,7 @@ def _divided(run: WholeRun) -> list[Text]:
             )
         ),
         Text(
-            bold(statements.count_twins(facts))
+            bold(statements.count_near_duplicates(facts))
             + f"{sealed} Each training run recorded the content hash of every image it read ("
             + code("folds/*.json")
             + "); while this page was written, all these records were compared again with the test folds in "
@@ -192,18 +192,18 @@ def _named(pairs: Sequence[SecondOpinionPair]) -> str:
 def _folds(run: WholeRun) -> Table:
     plan, classes = next(iter(run.plans.values())), run.classes
     counts = class_counts(plan, len(classes)).tolist()
-    twins = run.results["split"]["test_images_with_a_twin_in_training"]
-    label, twin = "Test images of each fold by class", "with a near-duplicate in training"
+    near_duplicates = run.results["split"]["test_images_with_near_duplicate_in_training"]
+    label, near = "Test images of each fold by class", "with a near-duplicate in training"
     head: list[str]
     if len(classes) <= _COLUMNS:
-        head = ["fold", *classes, "all", twin]
+        head = ["fold", *classes, "all", near]
         rows: list[Cells] = [
-            (fold, *row, sum(row), own) for fold, (row, own) in enumerate(zip(counts, twins, strict=True), 1)
+            (fold, *row, sum(row), own) for fold, (row, own) in enumerate(zip(counts, near_duplicates, strict=True), 1)
         ]
     else:
         head = ["class", *(f"fold {fold}" for fold in range(1, len(counts) + 1))]
         rows = [(name, *column) for name, column in zip(classes, zip(*counts, strict=True), strict=True)]
-        rows += [Row("sum", ("all", *map(sum, counts))), (twin, *twins)]
+        rows += [Row("sum", ("all", *map(sum, counts))), (near, *near_duplicates)]
     return Table(
         label,
         head,

@@ -15,7 +15,7 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes.table import RECIPES
 from sonoforge.training.statistics.wording import counted, listed, spread
 
-_TWIN = "a near-duplicate or an identical image"
+_NEAR_DUPLICATE = "a near-duplicate or an identical image"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RunFacts:
     simulated: int  # images that say of themselves that they are simulated
     given_groups: int  # groups that came with the data
     second_views: int  # pairs joined because they may be second views of one lesion
-    twins: int  # test images with a near-duplicate or an identical image in their own training set
+    near_duplicates: int  # test images with a near-duplicate or an identical image in their own training set
     generator_reads: int  # test images that a generator for their fold read
     passed: bool  # whether every check of the results against the run folder passed
 
@@ -46,7 +46,7 @@ class RunFacts:
     @property
     def leaks(self) -> bool:
         """Whether any training read something of its test fold."""
-        return bool(self.twins or self.generator_reads)
+        return bool(self.near_duplicates or self.generator_reads)
 
 
 def ask(facts: RunFacts) -> str:
@@ -77,8 +77,8 @@ def judged_by(facts: RunFacts) -> str:
     if facts.protocol == "single":
         dealt = f"one plain split, as published: {facts.tested} of {facts.images} images are tested, the others never"
     said = (
-        f"Protocol {facts.protocol}, {dealt}: {facts.twins} of {facts.tested} test images have {_TWIN} in their own "
-        "training set"
+        f"Protocol {facts.protocol}, {dealt}: {facts.near_duplicates} of {facts.tested} test images have "
+        f"{_NEAR_DUPLICATE} in their own training set"
     )
     if facts.generator_reads:
         said += f", and the generators read {facts.generator_reads} of the {facts.tested} test images"
@@ -99,8 +99,11 @@ def explain_leaks(facts: RunFacts) -> str:
     if not facts.leaks:
         return ""
     read = f"the generators read {facts.generator_reads} of the {facts.tested} test images"
-    twins = f"{facts.twins} of {facts.tested} test images have {_TWIN} in their own training set"
-    causes = " and ".join([read] * bool(facts.generator_reads) + [twins] * bool(facts.twins))
+    near_duplicates = (
+        f"{facts.near_duplicates} of {facts.tested} test images have {_NEAR_DUPLICATE} "
+        "in their own training set"
+    )
+    causes = " and ".join([read] * bool(facts.generator_reads) + [near_duplicates] * bool(facts.near_duplicates))
     return f"{causes[0].upper()}{causes[1:]}, so leakage alone may explain the gain. Only the sealed protocol can tell."
 
 
@@ -144,9 +147,10 @@ def name_groups(facts: RunFacts) -> str:
     return listed(kinds)
 
 
-def count_twins(facts: RunFacts) -> str:
+def count_near_duplicates(facts: RunFacts) -> str:
     """Count the test images with something like them in training."""
-    return f"{facts.twins} of {facts.tested} test images have {_TWIN} in their own training set."
+    return f"{facts.near_duplicates} of {facts.tested} test images have {_NEAR_DUPLICATE} "
+        "in their own training set."
 
 
 def name_simulated(facts: RunFacts) -> str:

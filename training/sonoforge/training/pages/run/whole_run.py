@@ -92,11 +92,11 @@ def read_run(folder: Path, cache: ImageCache, audited: Audit, results: RunResult
     plans = read_plans(folder)
     arms, split = results["arms"], results["split"]
     reads = check_reads(folder, plans)
-    twins = sum(split["test_images_with_a_twin_in_training"])
+    near_duplicates = sum(split["test_images_with_near_duplicate_in_training"])
     generators = read_generators(folder, classes)
     checks = [
         *origin_checks(folder, plans, reads, cache.contents),
-        *split_checks(plans, reads, twins),
+        *split_checks(plans, reads, near_duplicates),
         *check_predictions(parts, arms, len(next(iter(plans.values())).tested)),
     ]
     facts = RunFacts(
@@ -112,7 +112,7 @@ def read_run(folder: Path, cache: ImageCache, audited: Audit, results: RunResult
         simulated=count_simulated(cache.dataset),
         given_groups=audited["given_groups"] or 0,
         second_views=len(split["second_opinion"]["possible_second_views"]),
-        twins=twins,
+        near_duplicates=near_duplicates,
         generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
         passed=all(check.passed for check in checks),
     )

@@ -177,10 +177,11 @@ def _published(split: SplitResult) -> Iterator[str]:
 def _warnings(results: ComparisonResults) -> Iterator[str]:
     """Say why the figures come out too good, where they do."""
     split = results["split"]
-    twins = sum(split["test_images_with_a_twin_in_training"])
-    if twins:
+    near_duplicates = sum(split["test_images_with_near_duplicate_in_training"])
+    if near_duplicates:
         tested = sum(split["fold_sizes"])
-        yield f"{twins} of {tested} test images have a twin in training: these figures come out too good"
+        leaked = f"{near_duplicates} of {tested} test images have a near-duplicate in training"
+        yield f"{leaked}: these figures come out too good"
     generated = [arm for arm in results["arms"] if find_arm(arm).reads_generators]
     if split["protocol"] == "thesis" and any(sum(results["arms"][arm]["generated_per_fold"]) for arm in generated):
         yield "the generators were trained on all images, test images included: their arm's figures come out too good"
