@@ -94,7 +94,7 @@ def compared(
 
 
 @pytest.mark.usefixtures("app")
-def test_every_reason_for_distrust_is_named_and_scans_handed_back_as_by_python(
+def test_every_reason_for_distrust_is_named_and_abstentions_as_by_python(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On scans, turned scans, lost contact, white ones, noise, colour."""

@@ -8,21 +8,21 @@ import { mapContrast } from "./lesion_contrast.js";
 import { networkView, normalise } from "./preprocess.js";
 import { measureQuality, qualityFlags } from "./quality.js";
 import { fingerprint } from "./repeats.js";
-import { judge, withheld } from "./trust.js";
+import { judge, shouldAbstain } from "./trust.js";
 
-/** What stands for the label of a scan that is handed back, as in Python. */
+/** What stands for the label where the classifier abstains, as in Python. */
 const UNCERTAIN = "uncertain";
 
 /**
  * @typedef {object} Settings - Of `app.json`.
  * @property {string} model - The model file that answers.
  * @property {"none" | "auto"} crop - Whether the network sees the scan that is found in each image.
- * @property {boolean} abstain - Whether scans are handed back by the bundle's policy.
+ * @property {boolean} abstain - Whether to abstain by the bundle's policy.
  */
 
 /**
  * @typedef {object} Result - The fields of Python's `Result.to_dict()`, and what the page draws and compares by.
- * @property {string} label - Of the most probable class, or `uncertain` where the scan is handed back.
+ * @property {string} label - Of the most probable class, or `uncertain` where the classifier abstains.
  * @property {string} best - The most probable class.
  * @property {Record<string, number>} probabilities
  * @property {string[]} set
@@ -121,12 +121,12 @@ export class Classifier {
     const cells = rows * columns;
     const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
     const trust = judge({ pixels, embedding: outputs.embedding, quality, flags }, set, this.bundle);
-    const isWithheld = this.settings.abstain && withheld(trust, values[best], manifest);
+    const abstains = this.settings.abstain && shouldAbstain(trust, values[best], manifest);
     const strongest = peak(activation, right - left, bottom - top);
     const brightest = brightestTenth(activation);
     const { name, version, files } = manifest;
     return {
-      label: isWithheld ? UNCERTAIN : classes[best],
+      label: abstains ? UNCERTAIN : classes[best],
       best: classes[best],
       probabilities: Object.fromEntries(classes.map((one, i) => [one, values[i]])),
       set,

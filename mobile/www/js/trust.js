@@ -194,14 +194,14 @@ function within({ threshold }, digits) {
 }
 
 /**
- * Whether to hand a scan back without a label, by the bundle's policy.
+ * Whether to abstain, by the bundle's policy.
  *
  * @param {Trust} trust
  * @param {number} probability - Of the most probable class.
  * @param {any} manifest - With `trust.checks`.
  * @returns {boolean}
  */
-export function withheld(trust, probability, manifest) {
+export function shouldAbstain(trust, probability, manifest) {
   const inTheScan = trust.causes.some((cause) => cause !== CAUSES.BETWEEN_CLASSES);
   return inTheScan || probability < manifest.trust.checks.policy.least_probability;
 }

@@ -3,4 +3,4 @@
 NOTICE = "Research use, not a medical device."
 
 UNCERTAIN = "uncertain"
-"""Stands for the label of a scan that is handed back."""
+"""Stands for the label where the classifier abstains."""

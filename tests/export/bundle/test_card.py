@@ -78,7 +78,7 @@ def departures(facts: CardFacts) -> str:
     return ", ".join(text for text, name in zip(changed, own, strict=True) if asked[name] != own[name])
 
 
-def near_duplicate_words(facts: CardFacts) -> str:
+def leak_words(facts: CardFacts) -> str:
     count = f"{facts.near_duplicates} of {facts.judged} test images"
     return f"{count} have a near-duplicate or an identical image in their own training set"
 
@@ -91,10 +91,10 @@ def groups_of(facts: CardFacts) -> str:
 CHECKS = [
     # what it takes to err less
     Check(always, lambda f: re.escape(
-        "Share of these scans that must be handed back, the least probable labels first, so that few of the others are "
-        "wrong: " + "; ".join(f"{share(own['handed_back'])} for at most {own['error']:.0%} wrong"
+        "Share of these scans on which to abstain, the least probable labels first, so that few of the others are "
+        "wrong: " + "; ".join(f"{share(own['abstained'])} for at most {own['error']:.0%} wrong"
                               for own in f.figures["risk_coverage"]["targets"]) + " (95 % intervals by group).")),
-    Check(always, lambda f: re.escape("`sonoforge classify --abstain` hands scans back.")),
+    Check(always, lambda f: re.escape("`sonoforge classify --abstain` abstains.")),
     Check(always, lambda f: r"\*\*Research use, not a medical device.\*\*"),
     # intended use
     Check(always, lambda f: re.escape(
@@ -123,11 +123,11 @@ CHECKS = [
     # what the figures were measured on
     Check(lambda f: not f.cross_validated, lambda f:
           rf"These weights were judged on {f.judged} images of \d+ groups, which were held out of their training."),
-    Check(lambda f: not f.cross_validated, lambda f: f"{near_duplicate_words(f)}."),
+    Check(lambda f: not f.cross_validated, lambda f: f"{leak_words(f)}."),
     Check(lambda f: f.cross_validated and not f.thesis, lambda f: re.escape(
         "Each image was judged once, by a model that had seen neither it nor a near-duplicate of it in training "
         f"(protocol sealed, {f.config['folds']} folds).")),
-    Check(lambda f: f.thesis, lambda f: f"Protocol thesis, {f.config['folds']} folds, as published: {near_duplicate_words(f)}" + (
+    Check(lambda f: f.thesis, lambda f: f"Protocol thesis, {f.config['folds']} folds, as published: {leak_words(f)}" + (
         f", and the generators read {f.generator_reads} of the {f.judged} test images." if f.generator_reads else ".")),
     Check(lambda f: bool(f.near_duplicates or f.generator_reads), lambda f:
           "Its figures come out too good: they do not tell how well new images would be classified."),

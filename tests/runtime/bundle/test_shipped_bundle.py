@@ -24,7 +24,7 @@ def share_flagged(classifier: Classifier, files: list[Path]) -> float:
     return float(np.mean([not answer.trust.in_distribution for answer in answers]))
 
 
-def share_handed_back(classifier: Classifier, files: list[Path]) -> float:
+def share_abstained(classifier: Classifier, files: list[Path]) -> float:
     answers = [classifier.classify(file).trust.causes for file in files]
     return float(
         np.mean([bool({Cause.NOT_ULTRASOUND, Cause.POOR_SCAN, Cause.UNLIKE_TRAINING} & set(own)) for own in answers])
@@ -91,4 +91,4 @@ def test_breast_scans_are_trusted_until_they_are_blurred(classifier: Classifier,
             size = tuple(side * 0.02 for side in image.size)
             blurred.append(tmp_path / file.name)
             image.convert("L").filter(ImageFilter.GaussianBlur(max(size))).save(blurred[-1])
-    assert share_handed_back(classifier, blurred) >= 0.8
+    assert share_abstained(classifier, blurred) >= 0.8

@@ -17,7 +17,7 @@ from sonoforge.runtime.bundle.trust_limits import TailLimits
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.nearest_training import NeighbourReference, neighbour_distances
-from sonoforge.runtime.inference.trust import Cause, Evidence, assess, withheld
+from sonoforge.runtime.inference.trust import Cause, Evidence, assess, should_abstain
 
 
 def test_distance_is_mahalanobis_with_the_full_covariance() -> None:
@@ -172,13 +172,13 @@ def test_a_bundle_of_an_earlier_version_judges_by_its_distance_alone(tmp_path: P
         Classifier(tmp_path / "b", abstain=True)
 
 
-def test_scans_are_handed_back_for_what_lies_in_them_and_for_doubt(tmp_path: Path) -> None:
+def test_it_abstains_for_what_lies_in_them_and_for_doubt(tmp_path: Path) -> None:
     limits = manifest(tmp_path / "b")
     ordinary, turned = assess(PLAIN, limits), assess(PLAIN._replace(upright=-1.0), limits)
-    assert not withheld(ordinary, 0.5, limits)
-    assert withheld(ordinary, 0.49, limits)
-    assert withheld(turned, 1.0, limits)
-    assert not withheld(ordinary.with_set(("benign", "malignant")), 0.6, limits)
+    assert not should_abstain(ordinary, 0.5, limits)
+    assert should_abstain(ordinary, 0.49, limits)
+    assert should_abstain(turned, 1.0, limits)
+    assert not should_abstain(ordinary.with_set(("benign", "malignant")), 0.6, limits)
 
 
 def test_neighbour_distance_is_the_plain_mean_over_the_nearest() -> None:

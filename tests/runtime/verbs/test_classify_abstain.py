@@ -1,4 +1,4 @@
-"""``sonoforge classify --abstain``: scans handed back without a label."""
+"""``sonoforge classify --abstain``: abstention."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The network of a bundle with the held-out record of a later run of the same recipe on the same images.
 
-A bundle of an earlier version lacks what its manifest should say by now, such as when to hand a scan back.  A new run
+A bundle of an earlier version lacks what its manifest should say by now, such as when to abstain.  A new run
 measures it; here the network stays, so that whatever was measured with it remains true.
 """
 

@@ -62,7 +62,7 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         " ".join(_data(record, facts)),
         "",
         *_evaluation(record, facts),
-        *_handed_back(record),
+        *_abstained(record),
         *on_other_scanners(record),
         "## Calibration and trust",
         "",
@@ -188,15 +188,15 @@ def _evaluation(record: ModelRecord, facts: RunFacts) -> list[str]:
     ]
 
 
-def _handed_back(record: ModelRecord) -> list[str]:
-    """Say how many scans must be handed back for how few errors."""
+def _abstained(record: ModelRecord) -> list[str]:
+    """Say how often it must abstain for how few errors."""
     parts = [
-        f"{share_text(target['handed_back'])} for at most {target['error']:.0%} wrong"
+        f"{share_text(target['abstained'])} for at most {target['error']:.0%} wrong"
         for target in record.evaluation["risk_coverage"]["targets"]
     ]
     text = (
-        "Share of these scans that must be handed back, the least probable labels first, so that few of the others "
-        f"are wrong: {'; '.join(parts)} (95 % intervals by group). `sonoforge classify --abstain` hands scans back."
+        "Share of these scans on which to abstain, the least probable labels first, so that few of the others "
+        f"are wrong: {'; '.join(parts)} (95 % intervals by group). `sonoforge classify --abstain` abstains."
     )
     return [text, ""]
 

@@ -22,7 +22,7 @@ class AppSettings:
         help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
         choices=("bundle", "auto", "none"),
     )
-    abstain: bool = option(False, help="say uncertain instead of a label where the bundle's policy hands a scan back")
+    abstain: bool = option(False, help="say uncertain instead of a label where the bundle's policy is to abstain")
     onnxruntime_web: str = option("", help="its .tgz, as npm pack writes it, instead of loading it", metavar="FILE")
 
 

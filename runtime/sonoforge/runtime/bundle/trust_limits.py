@@ -21,7 +21,7 @@ class TailLimits(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """When to hand a scan back without a label.
+    """When to abstain.
 
     Attributes:
         always: Whether the bundle does so unasked.

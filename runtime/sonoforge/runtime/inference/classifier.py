@@ -55,7 +55,7 @@ class Classifier:
         file: Name of the bundle's model file that answers.
         model: ``{"name", "version", "sha256"}`` of that file, as each result carries it.
         crop: Row of `preprocessing.CROPS` by which it answers.
-        abstains: Whether it hands back scans without a label, see `trust.withheld`.
+        abstains: Whether it abstains, see `trust.should_abstain`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Classifier:
                 and the limits of trust were set with ``model.onnx``; the gate of the export bounds the difference.
             provider: onnxruntime's execution provider.
             crop: Row of `preprocessing.CROPS`; None for what the bundle's training did.  Another one is warned of.
-            abstain: Hand scans back without a label by the bundle's policy, which may do so unasked.
+            abstain: Abstain by the bundle's policy, which may do so unasked.
 
         Raises:
             SonoforgeError: The bundle is missing, damaged, or not one that this version knows; or there is no such
@@ -183,7 +183,7 @@ class Classifier:
         classes = tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name])
         quality = quality_metrics.assess(view, seen.size, manifest.quality)
         judged = trust.assess(self._evidence(view, outputs["embedding"], quality), manifest).with_set(classes)
-        withheld = self.abstains and trust.withheld(judged, probabilities[label], manifest)
+        abstained = self.abstains and trust.should_abstain(judged, probabilities[label], manifest)
         return Result(
             file=str(image) if isinstance(image, str | Path) else None,
             label=label,
@@ -205,7 +205,7 @@ class Classifier:
             embedding=outputs["embedding"][0],
             fingerprint=take_fingerprint(levels, view) if fingerprint else None,
             crop=area,
-            withheld=withheld,
+            abstained=abstained,
         )
 
     def _evidence(

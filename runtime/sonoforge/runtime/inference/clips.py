@@ -16,7 +16,7 @@ from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_dicom
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.result import Result
-from sonoforge.runtime.inference.trust import withheld
+from sonoforge.runtime.inference.trust import should_abstain
 from sonoforge.runtime.notice import UNCERTAIN
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Clip:
         best: Its own answer: among the frames that agree (all, if none does), one like the training images before one
             that is not, then the one with fewest quality flags, then the one surest of the clip's label.
         ms: Milliseconds for the whole clip.
-        withheld: Whether it is handed back without a label, by the best frame's trust and the pooled probability.
+        abstained: Whether to abstain, by the best frame's trust and the pooled probability.
     """
 
     label: str
@@ -62,7 +62,7 @@ class Clip:
     motion: Motion
     best: Result
     ms: float
-    withheld: bool = False
+    abstained: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of ``sonoforge classify --json``: as for a still, with trust and quality of the best frame.
@@ -73,7 +73,7 @@ class Clip:
         """
         counts = {name: getattr(self, name) for name in ("frames", "distinct", "agreeing", "best_frame")}
         pooled = {
-            "label": UNCERTAIN if self.withheld else self.label,
+            "label": UNCERTAIN if self.abstained else self.label,
             "probabilities": dict(self.probabilities),
             "set": list(self.set),
             "trust": self.best.trust.with_set(self.set).to_dict(),
@@ -150,7 +150,7 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerp
         motion=meter.motion(),
         best=best,
         ms=1e3 * (perf_counter() - started),
-        withheld=classifier.abstains and withheld(best.trust, probabilities[label], manifest),
+        abstained=classifier.abstains and should_abstain(best.trust, probabilities[label], manifest),
     )
 
 

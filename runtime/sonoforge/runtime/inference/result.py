@@ -52,7 +52,7 @@ class Result:
         fingerprint: What the picture is recognised by when it is given again, if that was asked for; see
             `images.repeats`.
         crop: Where the scan lies in the image, if the network saw that part alone; None if it saw the whole image.
-        withheld: Whether the scan is handed back without a label, see `trust.withheld`.
+        abstained: Whether to abstain, see `trust.should_abstain`.
     """
 
     file: str | None
@@ -70,12 +70,12 @@ class Result:
     view: NDArray[np.uint8] = field(repr=False)
     fingerprint: Fingerprint | None = field(default=None, repr=False)
     crop: ScanArea | None = None
-    withheld: bool = False
+    abstained: bool = False
 
     @property
     def answer(self) -> str:
-        """``label``, or "uncertain" where the scan is handed back without one."""
-        return UNCERTAIN if self.withheld else self.label
+        """``label``, or "uncertain" where the classifier abstains."""
+        return UNCERTAIN if self.abstained else self.label
 
     @property
     def map_gcnr(self) -> float | None:

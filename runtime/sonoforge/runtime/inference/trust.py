@@ -224,8 +224,8 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     )
 
 
-def withheld(trust: Trust, probability: float, manifest: ClassifierManifest) -> bool:
-    """Whether to hand a scan back without a label, by the bundle's policy.
+def should_abstain(trust: Trust, probability: float, manifest: ClassifierManifest) -> bool:
+    """Whether to abstain, by the bundle's policy.
 
     So it is for each cause that lies in the scan, and where the label is less probable than the policy asks.
 

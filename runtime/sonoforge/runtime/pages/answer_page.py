@@ -57,9 +57,9 @@ def verdict(entry: Mapping[str, Any]) -> _Verdict:
     if not entry["ok"]:
         return _Verdict(0, "no", "No answer")
     trust, classes = entry["trust"], entry["set"]
-    is_withheld = entry["label"] == UNCERTAIN
-    if is_withheld or not trust["in_distribution"]:
-        return _Verdict(1, "no", "Uncertain: no answer" if is_withheld else "Do not use: unlike the training images")
+    abstains = entry["label"] == UNCERTAIN
+    if abstains or not trust["in_distribution"]:
+        return _Verdict(1, "no", "Uncertain: no answer" if abstains else "Do not use: unlike the training images")
     if not classes:
         return _Verdict(2, "no", "Nothing fits")
     if len(classes) > 1:

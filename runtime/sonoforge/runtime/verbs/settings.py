@@ -47,7 +47,7 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
         help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
         choices=("bundle", "auto", "none"),
     )
-    abstain: bool = option(False, help="print uncertain instead of a label where the bundle's policy hands a scan back")
+    abstain: bool = option(False, help="print uncertain instead of a label where the bundle's policy is to abstain")
     overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
     html: str = option("", help="also write one page of scans and answers, the worst first", metavar="PAGE")
     csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")

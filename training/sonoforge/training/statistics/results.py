@@ -57,11 +57,11 @@ class HandedBack(TypedDict):
 
     error: float
     least_probability: float
-    handed_back: IntervalResult
+    abstained: IntervalResult
 
 
 class RiskCoverage(TypedDict):
-    """Scans handed back by probability: what each target takes, area, and the curve: share kept, error rate."""
+    """Abstention by probability: what each target takes, area, and the curve: share kept, error rate."""
 
     targets: list[HandedBack]
     area: float

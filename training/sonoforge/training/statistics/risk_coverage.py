@@ -1,7 +1,7 @@
-"""How many scans must be handed back so that few of the others are answered wrongly: the risk-coverage curve.
+"""How often to abstain so that few of the other scans are answered wrongly: the risk-coverage curve.
 
 El-Yaniv & Wiener, On the foundations of noise-free selective classification, JMLR 11 (2010); Geifman & El-Yaniv,
-Selective classification for deep neural networks, NeurIPS 2017.  Scans are handed back by the probability of their
+Selective classification for deep neural networks, NeurIPS 2017.  A classifier abstains by the probability of their
 label, the least probable first: on sealed folds of BUSI no score that also used the distances from the training images
 made a better curve (``runtime/docs/trust.md``).
 """
@@ -25,12 +25,12 @@ class Cut(NamedTuple):
     Attributes:
         error: The error rate that the scans which keep their label must not exceed.
         least_probability: A label at least so probable is kept.
-        handed_back: Share of the scans that lose theirs; 1 where not even the surest are right often enough.
+        abstained: Share of the scans that lose theirs; 1 where not even the surest are right often enough.
     """
 
     error: float
     least_probability: float
-    handed_back: Interval
+    abstained: Interval
 
 
 def risks(wrong: NDArray[np.bool_], confidence: Floats) -> tuple[Floats, NDArray[np.int64], Floats]:
@@ -45,7 +45,7 @@ def risks(wrong: NDArray[np.bool_], confidence: Floats) -> tuple[Floats, NDArray
     """
     order = np.argsort(-confidence, kind="stable")
     ranked, sure = wrong[order], confidence[order]
-    ends = np.flatnonzero(np.append(sure[:-1] > sure[1:], True))  # equal probabilities are kept or handed back together
+    ends = np.flatnonzero(np.append(sure[:-1] > sure[1:], True))  # equal probabilities are kept or left together
     kept = (ends + 1).astype(np.int64)
     return np.cumsum(ranked)[ends] / kept, kept, sure[ends]
 
@@ -57,23 +57,21 @@ def area_under_risk(wrong: NDArray[np.bool_], confidence: Floats) -> float:
 
 
 def cuts(wrong: NDArray[np.bool_], confidence: Floats, groups: Labels) -> list[Cut]:
-    """Find the least hand-back for each of the `TARGETS`, with 95 % intervals by resampling groups (N,)."""
+    """Find the least abstention for each of the `TARGETS`, with 95 % intervals by resampling groups (N,)."""
     resampled = resample_groups(groups)
     drawn = [risks(wrong[indices], confidence[indices]) for indices in resampled]
     counts = [len(indices) for indices in resampled]
     found = []
     for error in TARGETS:
-        share, least = _least_handed_back(risks(wrong, confidence), len(wrong), error)
-        shares = [_least_handed_back(own, count, error)[0] for own, count in zip(drawn, counts, strict=True)]
+        share, least = _least_abstained(risks(wrong, confidence), len(wrong), error)
+        shares = [_least_abstained(own, count, error)[0] for own, count in zip(drawn, counts, strict=True)]
         low, high = np.percentile(shares, PERCENTILES)
         found.append(Cut(error, least, Interval(share, float(low), float(high))))
     return found
 
 
-def _least_handed_back(
-    curve: tuple[Floats, NDArray[np.int64], Floats], count: int, error: float
-) -> tuple[float, float]:
-    """Return the share handed back and the least probability kept."""
+def _least_abstained(curve: tuple[Floats, NDArray[np.int64], Floats], count: int, error: float) -> tuple[float, float]:
+    """Return the share abstained from and the least probability kept."""
     risk, kept, least = curve
     allowed = np.flatnonzero(risk <= error)
     if not len(allowed):

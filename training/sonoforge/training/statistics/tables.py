@@ -92,7 +92,7 @@ def _risk_coverage(part: Predictions, calibrated: Floats) -> RiskCoverage:
     return RiskCoverage(
         targets=[
             HandedBack(
-                error=cut.error, least_probability=cut.least_probability, handed_back=interval_result(cut.handed_back)
+                error=cut.error, least_probability=cut.least_probability, abstained=interval_result(cut.abstained)
             )
             for cut in risk_coverage.cuts(wrong, sure, part.groups)
         ],

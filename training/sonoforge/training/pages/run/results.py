@@ -60,7 +60,7 @@ def results_section(run: WholeRun) -> Section:
         *_chosen(run),
         *_sources(run),
         *class_blocks(run),
-        *_handed_back(run),
+        *_abstained(run),
         Heading("Flags and errors"),
         *map(_flags, run.arms.items()),
         *_never_right(run),
@@ -358,7 +358,7 @@ def _of_sources(title: str, sources: Sequence[SourceFigures]) -> Table:
     return Table(f"{title}, by collection and device", head, rows, caption, words=words)
 
 
-def _handed_back(run: WholeRun) -> list[Block]:
+def _abstained(run: WholeRun) -> list[Block]:
     arms = list(run.arms.values())
     said = (
         "Where the label is not probable enough, a reader should get the scan back without one. How many that takes, "
@@ -366,11 +366,10 @@ def _handed_back(run: WholeRun) -> list[Block]:
     )
     targets = zip(*(own["risk_coverage"]["targets"] for own in arms), strict=True)
     rows = [
-        (f"at most {share(row[0]['error'], 0)}", *(interval(target["handed_back"]) for target in row))
-        for row in targets
+        (f"at most {share(row[0]['error'], 0)}", *(interval(target["abstained"]) for target in row)) for row in targets
     ]
-    title = "Scans to hand back"
-    caption = "Share of scans to hand back, the least probable labels first. Intervals by group."
+    title = "Abstention"
+    caption = "Share of scans without a label, the least probable labels first. Intervals by group."
     head = ("wrong among the others", *(own["title"] for own in arms))
     chart = Figure(
         "Risk and coverage",

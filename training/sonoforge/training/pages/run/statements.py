@@ -100,8 +100,7 @@ def explain_leaks(facts: RunFacts) -> str:
         return ""
     read = f"the generators read {facts.generator_reads} of the {facts.tested} test images"
     near_duplicates = (
-        f"{facts.near_duplicates} of {facts.tested} test images have {_NEAR_DUPLICATE} "
-        "in their own training set"
+        f"{facts.near_duplicates} of {facts.tested} test images have {_NEAR_DUPLICATE} in their own training set"
     )
     causes = " and ".join([read] * bool(facts.generator_reads) + [near_duplicates] * bool(facts.near_duplicates))
     return f"{causes[0].upper()}{causes[1:]}, so leakage alone may explain the gain. Only the sealed protocol can tell."
@@ -149,8 +148,7 @@ def name_groups(facts: RunFacts) -> str:
 
 def count_near_duplicates(facts: RunFacts) -> str:
     """Count the test images with something like them in training."""
-    return f"{facts.near_duplicates} of {facts.tested} test images have {_NEAR_DUPLICATE} "
-        "in their own training set."
+    return f"{facts.near_duplicates} of {facts.tested} test images have {_NEAR_DUPLICATE} in their own training set."
 
 
 def name_simulated(facts: RunFacts) -> str:
